@@ -1,0 +1,44 @@
+# Everything a target needs it installs itself, into .venv, from the pinned set in deploy/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(READY) ## Watch a real Envoy allow, deny and forget a key (about a minute with set-up)
+	@$(BIN)/authz dev --check --ephemeral
+
+test: $(READY) ## Run every test against a real Envoy and a real Valkey
+	@$(BIN)/pytest
+
+check: $(READY) ## Format, lint, types, architecture, docs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest -q tests/docs
+
+fmt: $(READY) ## Format the code and mend what the linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure the hot path and the time a revocation takes
+	@$(BIN)/python -m tests.bench.check_hot
+	@$(BIN)/python -m tests.bench.revocation
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(READY): pyproject.toml deploy/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "authz needs Python 3.11 or newer; name it with make PYTHON=python3.11"; exit 2; }
+	@echo "installing into $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint deploy/constraints.txt --editable '.[demo,test]'
+	@touch $@

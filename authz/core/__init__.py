@@ -1,0 +1,1 @@
+"""Decides. No await, no clock, no driver: values, and functions of their arguments."""

@@ -1,0 +1,210 @@
+"""Changes to a key, as values. Each function reads a record and says what would be done to it.
+
+KeyChange   do this          Unchanged   it is so already          Refused   it may not be done
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from authz.core.errors import BadInput
+from authz.core.fields import Network
+from authz.core.keys import Minted
+from authz.core.records import (
+    MAX_LINEAGE,
+    MAX_LIVE_SECRETS,
+    STATUS_CHANGES,
+    KeyRecord,
+    RevocationReason,
+    Secret,
+    Status,
+)
+
+
+class Action(StrEnum):
+    """What was done, in the audit trail."""
+
+    ISSUE = "issue"
+    ROTATE = "rotate"
+    REVOKE = "revoke"
+    DISABLE = "disable"
+    ENABLE = "enable"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who asks for a change and why, and the id that makes asking twice harmless."""
+
+    change_id: str
+    actor: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One line of the audit trail."""
+
+    action: Action
+    actor: str
+    note: str
+    at: int
+    detail: Mapping[str, str | int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """The record as it shall be, if it is still at `base_version` (0: there is none yet)."""
+
+    id: str
+    base_version: int
+    record: KeyRecord
+    event: AuditEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Nothing to do: `why` says what is so already."""
+
+    record: KeyRecord
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """May not be done: `why` says what to do instead."""
+
+    why: str
+
+
+Outcome = KeyChange | Unchanged | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySpec:
+    """What a person asks of a new key. Values have been through `core.fields`."""
+
+    client_id: str
+    env: str
+    name: str = ""
+    project_id: str = ""
+    tenant_id: str = ""
+    scopes: frozenset[str] = frozenset()
+    not_before: int | None = None
+    life_ms: int | None  # None: it does not expire
+    allowed_cidrs: tuple[Network, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
+    """A new key. Raises BadInput when it would expire before it begins."""
+    expires_at = None if spec.life_ms is None else now + spec.life_ms
+    if expires_at is not None and expires_at <= (spec.not_before or now):
+        raise BadInput("expires-in", "the key would expire before it begins")
+    record = KeyRecord(
+        kid=minted.kid,
+        version=0,
+        status=Status.ACTIVE,
+        env=spec.env,
+        name=spec.name,
+        client_id=spec.client_id,
+        project_id=spec.project_id,
+        tenant_id=spec.tenant_id,
+        scopes=spec.scopes,
+        secrets=(_entry("1", minted, now),),
+        created_at=now,
+        not_before=spec.not_before,
+        expires_at=expires_at,
+        allowed_cidrs=spec.allowed_cidrs,
+        allowed_hosts=spec.allowed_hosts,
+        allowed_origins=spec.allowed_origins,
+        metadata=spec.metadata,
+    )
+    return _change(
+        record, 0, Action.ISSUE, author, now, client_id=spec.client_id, expires_at=expires_at
+    )
+
+
+def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now: int) -> Outcome:
+    """A second secret; the first works for `grace_ms` more, or not at all when that is 0.
+
+    The new secret lives as long as the one before it was meant to. A holder who was promised an
+    overlap keeps it: while two secrets are live, only a grace of 0 (retire both now) is taken.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; issue a new key")
+    if record.newest_secret.digest == minted.digest:
+        return Unchanged(record, f"{record.kid} has this secret already")
+    live = [entry for entry in record.secrets if entry.is_live(now)]
+    if grace_ms and len(live) >= MAX_LIVE_SECRETS:
+        return Refused(
+            f"{record.kid} has {len(live)} live secrets, the older until its overlap ends; "
+            "wait for that, or retire both now with --grace 0"
+        )
+    retires_at = now + grace_ms
+    kept = tuple(_retire(entry, retires_at, now) for entry in record.secrets[1 - MAX_LINEAGE :])
+    new_id = str(int(record.newest_secret.id) + 1)
+    expires_at = record.expires_at
+    if expires_at is not None:
+        expires_at = now + expires_at - record.newest_secret.created_at
+    rotated = replace(record, secrets=(*kept, _entry(new_id, minted, now)), expires_at=expires_at)
+    return _change(
+        rotated,
+        record.version,
+        Action.ROTATE,
+        author,
+        now,
+        secret=new_id,
+        retires_at=retires_at,
+        expires_at=expires_at,
+    )
+
+
+def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int) -> Outcome:
+    """The end of a key."""
+    if record.status is Status.REVOKED:
+        return Unchanged(record, f"{record.kid} is already revoked")
+    revoked = replace(record, status=Status.REVOKED, revoked_at=now, revocation_reason=reason)
+    return _change(revoked, record.version, Action.REVOKE, author, now, reason=reason.value)
+
+
+def disable(record: KeyRecord, author: Author, now: int) -> Outcome:
+    """Stop a key for a while."""
+    return _turn(record, Status.DISABLED, Action.DISABLE, author, now)
+
+
+def enable(record: KeyRecord, author: Author, now: int) -> Outcome:
+    """Let a disabled key work again."""
+    return _turn(record, Status.ACTIVE, Action.ENABLE, author, now)
+
+
+def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: int) -> Outcome:
+    if record.status is to:
+        return Unchanged(record, f"{record.kid} is already {to.value}")
+    if to not in STATUS_CHANGES[record.status]:
+        return Refused(f"{record.kid} is {record.status.value}, which is final; issue a new key")
+    return _change(replace(record, status=to), record.version, action, author, now)
+
+
+def _entry(entry_id: str, minted: Minted, now: int) -> Secret:
+    return Secret(entry_id, minted.digest, minted.pepper_version, now)
+
+
+def _retire(entry: Secret, retires_at: int, now: int) -> Secret:
+    """Retire a live secret; forget the digest of one that nobody needs to be told about."""
+    if entry.is_live(now):
+        return replace(entry, retires_at=min(retires_at, entry.retires_at or retires_at))
+    return entry if entry.is_remembered(now) else replace(entry, digest=b"")
+
+
+def _change(
+    record: KeyRecord,
+    base_version: int,
+    action: Action,
+    author: Author,
+    now: int,
+    **detail: str | int | None,
+) -> KeyChange:
+    event = AuditEvent(action, author.actor, author.note, now, detail)
+    return KeyChange(author.change_id, base_version, record, event)

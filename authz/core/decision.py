@@ -1,0 +1,47 @@
+"""Decision = Allow | Deny. A refusal is a value."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from authz.core.records import KeyRecord
+
+
+class Reason(StrEnum):
+    """Why a request is not let through. Logs and metrics use these words; callers see fewer."""
+
+    BAD_REQUEST = "bad_request"
+    MISSING_CREDENTIAL = "missing_credential"
+    AMBIGUOUS_CREDENTIAL = "ambiguous_credential"
+    MALFORMED = "malformed"
+    FORGED = "forged"
+    UNKNOWN_KEY = "unknown_key"
+    WRONG_SECRET = "wrong_secret"  # noqa: S105  a reason, not a secret
+    SECRET_RETIRED = "secret_retired"  # noqa: S105  a reason, not a secret
+    REVOKED = "revoked"
+    DISABLED = "disabled"
+    NOT_YET_VALID = "not_yet_valid"
+    EXPIRED = "expired"
+    WRONG_ENVIRONMENT = "wrong_environment"
+    ADDRESS_NOT_ALLOWED = "address_not_allowed"
+    HOST_NOT_ALLOWED = "host_not_allowed"
+    ORIGIN_NOT_ALLOWED = "origin_not_allowed"
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Let it through as this key, or anonymously."""
+
+    key: KeyRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Refuse. `key` is set only once the caller has proven that it holds the key."""
+
+    reason: Reason
+    key: KeyRecord | None = None
+
+
+Decision = Allow | Deny

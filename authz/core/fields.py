@@ -1,0 +1,171 @@
+"""What may stand in each field of a key: one strict parser per kind of value.
+
+Each takes the text that a person or a stored record gave and returns the value, or raises BadInput
+that names the field, says what is wrong and shows a good value. Ids and scopes become header
+values, so their alphabets hold no blank, quote, comma or control character.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final, TypeVar
+
+from authz.core.errors import BadInput
+from authz.core.keys import ENVIRONMENTS, KID_PATTERN
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_T = TypeVar("_T")
+
+MAX_ENTRIES: Final = 100
+MAX_SCOPES_LENGTH: Final = 4096  # all scopes of a key, as one header value
+MAX_METADATA: Final = 32
+MAX_TEXT: Final = 256
+MAX_SHOWN: Final = 42
+
+_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}", re.ASCII)
+_SCOPE = re.compile(r"\*|[A-Za-z0-9._/@+-]+(:[A-Za-z0-9._/@+-]+)*(:\*)?", re.ASCII)
+_LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+_HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.ASCII)
+_ORIGIN = re.compile(
+    rf"([a-z][a-z0-9+.-]*)://((?:\*\.)?{_LABEL}(?:\.{_LABEL})*)(:\d{{1,5}})?", re.ASCII
+)
+_METADATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|min|h|d)", re.ASCII)
+_UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+MAX_DURATION_MS: Final = 100 * 365 * 86_400_000
+
+
+def shown(text: str) -> str:
+    """`text` fit for a message: printable ASCII, at most 42 characters."""
+    clean = ascii(text)
+    return clean if len(clean) <= MAX_SHOWN else f"{clean[: MAX_SHOWN - 2]}…'"
+
+
+def identifier(field: str, text: str) -> str:
+    """`client_id project_id tenant_id`: they become headers."""
+    if not _ID.fullmatch(text):
+        raise BadInput(field, f"{shown(text)}: 1 to 128 of A-Z a-z 0-9 . _ : @ -, such as acme-web")
+    return text
+
+
+def kid(field: str, text: str) -> str:
+    """The public id of a key."""
+    if not KID_PATTERN.fullmatch(text):
+        raise BadInput(
+            field, f"{shown(text)} is not a kid: 16 letters and digits, such as 7Hk2mQ9xT4bVzR1c"
+        )
+    return text
+
+
+def environment(field: str, text: str) -> str:
+    """`live` or `test`."""
+    if text not in ENVIRONMENTS:
+        raise BadInput(field, f"{shown(text)}: one of {', '.join(ENVIRONMENTS)}")
+    return text
+
+
+def line(field: str, text: str, limit: int = MAX_TEXT) -> str:
+    """One line of printable text: a name, a reason, an actor."""
+    if len(text) > limit or not text.isprintable():
+        raise BadInput(field, f"{shown(text)}: one printable line of at most {limit} characters")
+    return text
+
+
+def scopes(field: str, given: Iterable[str]) -> frozenset[str]:
+    """Scopes of a key: `models:generate`, `models:*`, `*`."""
+    found = frozenset(given)
+    for scope in found:
+        if len(scope) > MAX_TEXT or not _SCOPE.fullmatch(scope):
+            raise BadInput(field, f"{shown(scope)} is not a scope, such as models:generate")
+    if len(found) > MAX_ENTRIES or sum(map(len, found)) + len(found) > MAX_SCOPES_LENGTH:
+        raise BadInput(field, f"at most {MAX_ENTRIES} scopes and {MAX_SCOPES_LENGTH} characters")
+    return found
+
+
+def networks(field: str, given: Iterable[str]) -> tuple[Network, ...]:
+    """CIDR blocks. IPv4-mapped IPv6 is IPv4; a block with host bits set is refused."""
+    return _entries(field, (_network(field, text) for text in given))
+
+
+def hosts(field: str, given: Iterable[str]) -> tuple[str, ...]:
+    """Host names, exact or `*.suffix`, without a port."""
+    return _entries(field, (_host(field, text) for text in given))
+
+
+def origins(field: str, given: Iterable[str]) -> tuple[str, ...]:
+    """Origins (RFC 6454), exact or with a `*.suffix` host. A bare host means https."""
+    return _entries(field, (_origin(field, text) for text in given))
+
+
+def metadata(field: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Notes of the operator on a key: never interpreted, never sent to a backend."""
+    if len(given) > MAX_METADATA:
+        raise BadInput(field, f"at most {MAX_METADATA} entries")
+    for name, value in given.items():
+        if not _METADATA_KEY.fullmatch(name):
+            raise BadInput(field, f"{shown(name)}: a name is 1 to 64 of A-Z a-z 0-9 . _ -")
+        line(field, value)
+    return dict(given)
+
+
+def duration_ms(field: str, text: str) -> int:
+    """A duration in milliseconds: `50ms`, `30s`, `15m`, `24h`, `90d`, or `0`."""
+    if text == "0":
+        return 0
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise BadInput(field, f"{shown(text)} is not a duration, such as 50ms, 30s or 90d")
+    amount = int(match[1]) * _UNIT_MS[match[2]]
+    if amount > MAX_DURATION_MS:
+        raise BadInput(field, f"{shown(text)} is longer than 100 years")
+    return amount
+
+
+def split_host(authority: str) -> str:
+    """The host of an authority, lower case, without its port and a final dot."""
+    host, colon, port = authority.rpartition(":")
+    if not colon or not port.isdecimal():
+        host = authority
+    return host.lower().removesuffix(".")
+
+
+def _entries(field: str, given: Iterable[_T]) -> tuple[_T, ...]:
+    found = tuple(dict.fromkeys(given))
+    if len(found) > MAX_ENTRIES:
+        raise BadInput(field, f"at most {MAX_ENTRIES} entries")
+    return found
+
+
+@lru_cache(4096)
+def _network(field: str, text: str) -> Network:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        raise BadInput(
+            field, f"{shown(text)} is not an address block, such as 10.0.0.0/8 or 2001:db8::/32"
+        ) from None
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= 96:  # noqa: PLR2004  ::ffff:0:0/96
+        return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def _host(field: str, text: str) -> str:
+    host = text.lower()
+    if len(host) > 253 or not _HOST.fullmatch(host):  # noqa: PLR2004  RFC 1035
+        raise BadInput(
+            field, f"{shown(text)} is not a host, such as api.example.com or *.example.com"
+        )
+    return host
+
+
+def _origin(field: str, text: str) -> str:
+    origin = text.lower()
+    if "://" not in origin:
+        origin = f"https://{origin}"
+    match = _ORIGIN.fullmatch(origin)
+    if match is None or len(match[2]) > 253:  # noqa: PLR2004  RFC 1035
+        raise BadInput(field, f"{shown(text)} is not an origin, such as https://app.example.com")
+    return origin

@@ -1,0 +1,199 @@
+"""Key text: mint, parse, prove. The only file that handles secret text.
+
+    {prefix}_{env}_{kid}_{pepper version}{secret}{tag}{checksum}
+    ak_live_7Hk2mQ9xT4bVzR1c_1…            base62, lengths 16, 1, 43, 11, 6
+
+Rules:
+1. Key text leaves this file only as `Minted.text`, which the caller shows once and forgets.
+2. Nothing here shows key text, a digest or a pepper in `repr`, in a message or in an exception.
+3. Parsing is strict: one alphabet, exact lengths, nothing trimmed, nothing folded.
+4. Every comparison with something secret takes the same time whatever it compares.
+5. The checksum needs no secret (scanners use it), the tag needs the pepper (a forged key costs no
+   I/O); the digest alone proves a key against its record.
+"""
+
+import hmac
+import re
+import secrets
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+from authz.core.errors import BadInput
+
+BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+ENVIRONMENTS: Final = ("live", "test")
+KID_LENGTH: Final = 16
+SECRET_LENGTH: Final = 43  # 62**43 > 2**256
+TAG_LENGTH: Final = 11  # 62**11 > 2**64
+CHECKSUM_LENGTH: Final = 6  # 62**6 > 2**32
+MAX_LENGTH: Final = 256
+MIN_PEPPER_BYTES: Final = 32
+
+PREFIX_PATTERN: Final = re.compile(r"[a-z][a-z0-9]{1,11}", re.ASCII)
+KID_PATTERN: Final = re.compile(rf"[0-9A-Za-z]{{{KID_LENGTH}}}", re.ASCII)
+
+
+def base62(number: int, width: int) -> str:
+    """`number` in base62, most significant digit first, left-padded with 0 to `width`."""
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits.append(BASE62[digit])
+    if number:
+        raise ValueError("the number does not fit the width")
+    return "".join(reversed(digits))
+
+
+def checksum(text: str) -> str:
+    """CRC32 of `text` in base62. Needs no secret; proves nothing but that the text is whole."""
+    return base62(zlib.crc32(text.encode()), CHECKSUM_LENGTH)
+
+
+def hkdf_sha256(secret: bytes, info: bytes, length: int = 32) -> bytes:
+    """RFC 5869 HKDF with SHA-256 and an empty salt, for at most 32 bytes."""
+    pseudorandom_key = hmac.digest(bytes(32), secret, "sha256")
+    return hmac.digest(pseudorandom_key, info + b"\x01", "sha256")[:length]
+
+
+@dataclass(frozen=True, slots=True)
+class Pepper:
+    """One server secret, expanded into separate keys for separate uses (RFC 5869)."""
+
+    version: str
+    fingerprint: str
+    tag_key: bytes = field(repr=False)
+    digest_key: bytes = field(repr=False)
+
+    @classmethod
+    def expand(cls, version: str, secret: bytes) -> "Pepper":
+        """Raises BadInput when the version is not one base62 character or the secret is short."""
+        if len(version) != 1 or version not in BASE62:
+            raise BadInput("keys.peppers", "a version is one character of 0-9 A-Z a-z, such as 1")
+        if len(secret) < MIN_PEPPER_BYTES:
+            raise BadInput(
+                "keys.peppers",
+                f"pepper {version} has {len(secret)} bytes, at least {MIN_PEPPER_BYTES} are needed",
+            )
+        return cls(
+            version=version,
+            fingerprint=hkdf_sha256(secret, b"authz pepper fingerprint", 16).hex(),
+            tag_key=hkdf_sha256(secret, b"authz key tag"),
+            digest_key=hkdf_sha256(secret, b"authz key digest"),
+        )
+
+
+class Presented:
+    """A key as a caller presented it: its shape is right, nothing else is known."""
+
+    __slots__ = ("_pepper", "_text", "env", "kid", "pepper_version")
+
+    def __init__(
+        self, text: bytes, env: str, kid: str, pepper_version: str, pepper: Pepper | None
+    ) -> None:
+        self._text = text
+        self._pepper = pepper
+        self.env = env
+        self.kid = kid
+        self.pepper_version = pepper_version
+
+    def __repr__(self) -> str:
+        return f"Presented(kid={self.kid!r})"
+
+    def digest(self) -> bytes:
+        """The digest a record would hold for this key; empty when its pepper is not known here."""
+        if self._pepper is None:
+            return b""
+        return hmac.digest(self._pepper.digest_key, self._text, "sha256")
+
+    def is_whole(self) -> bool:
+        """Does the checksum hold? Typing errors and truncated copies do not get past it."""
+        body, given = self._text[:-CHECKSUM_LENGTH], self._text[-CHECKSUM_LENGTH:]
+        return hmac.compare_digest(checksum(body.decode()).encode(), given)
+
+    def is_genuine(self) -> bool:
+        """Does the tag hold? Only who has the pepper can make one that does."""
+        if self._pepper is None:
+            return False
+        tagged = len(self._text) - TAG_LENGTH - CHECKSUM_LENGTH
+        given = self._text[tagged : tagged + TAG_LENGTH]
+        return hmac.compare_digest(_tag(self._pepper, self._text[:tagged]).encode(), given)
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A new key. `text` is the only copy there will ever be."""
+
+    kid: str
+    env: str
+    pepper_version: str
+    text: str = field(repr=False)
+    digest: bytes = field(repr=False)
+
+
+class Keyring:
+    """The prefix and the peppers of one installation. The newest pepper, the last, mints."""
+
+    def __init__(self, prefix: str, peppers: Sequence[Pepper]) -> None:
+        if not PREFIX_PATTERN.fullmatch(prefix):
+            raise BadInput("keys.prefix", "2 to 12 characters, a letter first, such as ak")
+        if not peppers:
+            raise BadInput("keys.peppers", "no pepper is configured; `authz init` makes one")
+        self._peppers = {pepper.version: pepper for pepper in peppers}
+        if len(self._peppers) != len(peppers):
+            raise BadInput("keys.peppers", "two peppers have the same version")
+        self._newest = peppers[-1]
+        self._start = f"{prefix}_"
+        self._shape = re.compile(
+            rf"{prefix}_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
+            rf"[0-9A-Za-z]{{{SECRET_LENGTH + TAG_LENGTH + CHECKSUM_LENGTH}}}",
+            re.ASCII,
+        )
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Pepper version -> fingerprint. Public: it tells peppers apart and reveals nothing."""
+        return {version: pepper.fingerprint for version, pepper in self._peppers.items()}
+
+    @property
+    def newest_version(self) -> str:
+        """The version of the pepper that mints."""
+        return self._newest.version
+
+    def claims(self, text: str) -> bool:
+        """Does `text` look like one of ours, well-formed or not?"""
+        return text.startswith(self._start)
+
+    def parse(self, text: str) -> Presented | None:
+        """Read key text; None when its shape is wrong. Proves nothing."""
+        match = self._shape.fullmatch(text)
+        if match is None:
+            return None
+        env, kid, version = match.groups()
+        return Presented(text.encode(), env, kid, version, self._peppers.get(version))
+
+    def mint(self, env: str, kid: str | None = None) -> Minted:
+        """A new secret for `kid`, or for a new kid (16 characters from the CSPRNG)."""
+        kid = kid or "".join(secrets.choice(BASE62) for _ in range(KID_LENGTH))
+        secret = base62(int.from_bytes(secrets.token_bytes(32)), SECRET_LENGTH)
+        text = f"{self._start}{env}_{kid}_{self._newest.version}{secret}"
+        text += _tag(self._newest, text.encode())
+        text += checksum(text)
+        presented = self.parse(text)
+        if presented is None:
+            raise BadInput("env", f"one of {', '.join(ENVIRONMENTS)}")
+        return Minted(kid, env, self._newest.version, text, presented.digest())
+
+
+def matches(presented_digest: bytes, stored_digest: bytes) -> bool:
+    """Compare two digests in constant time. An empty digest matches nothing."""
+    return len(stored_digest) == sha256().digest_size and hmac.compare_digest(
+        presented_digest, stored_digest
+    )
+
+
+def _tag(pepper: Pepper, text: bytes) -> str:
+    """The first 64 bits of HMAC-SHA-256 over everything before the tag, in base62."""
+    return base62(int.from_bytes(hmac.digest(pepper.tag_key, text, "sha256")[:8]), TAG_LENGTH)

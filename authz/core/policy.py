@@ -1,0 +1,165 @@
+"""The checks, in order. The first refusal wins.
+
+Identity may be cached, authority may not: every check here runs on every request, so an expiry is
+exact to the millisecond on a cache hit too. The secret comes first: who has not proven to hold the
+key learns nothing about it.
+"""
+
+import ipaddress
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+from authz.core.decision import Deny, Reason
+from authz.core.fields import split_host
+from authz.core.keys import Presented, matches
+from authz.core.records import KeyRecord, Status
+from authz.core.request import Request
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def judge(record: KeyRecord, presented: Presented, request: Request, now: int) -> Deny | None:
+    """Judge a request that presents a key against that key's record. `now` in milliseconds."""
+    refusal = secret(record, presented, now)
+    if refusal is Reason.WRONG_SECRET:
+        return Deny(refusal)
+    if refusal is not None:
+        return Deny(refusal, record)
+    for check in CHECKS:
+        refusal = check(record, request, now)
+        if refusal is not None:
+            return Deny(refusal, record)
+    return None
+
+
+def secret(record: KeyRecord, presented: Presented, now: int) -> Reason | None:
+    """Every digest is compared, whichever matches, so that time tells nothing."""
+    digest = presented.digest()
+    found = None
+    for entry in record.secrets:
+        if matches(digest, entry.digest):
+            found = entry
+    if found is None or not found.is_remembered(now):
+        return Reason.WRONG_SECRET
+    return None if found.is_live(now) else Reason.SECRET_RETIRED
+
+
+def status(record: KeyRecord, _request: Request, _now: int) -> Reason | None:
+    """Only an active key opens anything."""
+    if record.status is Status.ACTIVE:
+        return None
+    return Reason.REVOKED if record.status is Status.REVOKED else Reason.DISABLED
+
+
+def not_before(record: KeyRecord, _request: Request, now: int) -> Reason | None:
+    """Valid from `not_before` on, inclusive."""
+    if record.not_before is not None and now < record.not_before:
+        return Reason.NOT_YET_VALID
+    return None
+
+
+def expiry(record: KeyRecord, _request: Request, now: int) -> Reason | None:
+    """Valid until `expires_at`, exclusive."""
+    if record.expires_at is not None and now >= record.expires_at:
+        return Reason.EXPIRED
+    return None
+
+
+def environment(record: KeyRecord, request: Request, _now: int) -> Reason | None:
+    """A test key does not open a live route, nor a live key a test route."""
+    if request.route.env is not None and request.route.env != record.env:
+        return Reason.WRONG_ENVIRONMENT
+    return None
+
+
+def address(record: KeyRecord, request: Request, _now: int) -> Reason | None:
+    """A key bound to address blocks needs a client address that is known and inside one."""
+    if not record.allowed_cidrs:
+        return None
+    client = _address(request.client_address)
+    if client is not None and any(client in network for network in record.allowed_cidrs):
+        return None
+    return Reason.ADDRESS_NOT_ALLOWED
+
+
+def host(record: KeyRecord, request: Request, _now: int) -> Reason | None:
+    """A key bound to hosts needs the request to be for one of them."""
+    if not record.allowed_hosts:
+        return None
+    wanted = split_host(request.host)
+    if any(_host_matches(pattern, wanted) for pattern in record.allowed_hosts):
+        return None
+    return Reason.HOST_NOT_ALLOWED
+
+
+def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
+    """A key bound to origins needs an Origin header (RFC 6454) that is one of them."""
+    if not record.allowed_origins:
+        return None
+    given = request.origin.lower()
+    if any(_origin_matches(pattern, given) for pattern in record.allowed_origins):
+        return None
+    return Reason.ORIGIN_NOT_ALLOWED
+
+
+def scope(record: KeyRecord, request: Request, _now: int) -> Reason | None:
+    """Every scope that the route asks for is held, itself, as `resource:*` or as `*`."""
+    required = request.route.scopes
+    held = record.scopes
+    if required <= held or all(_is_held(wanted, held) for wanted in required):
+        return None
+    return Reason.INSUFFICIENT_SCOPE
+
+
+Check = Callable[[KeyRecord, Request, int], Reason | None]
+CHECKS: Final[tuple[Check, ...]] = (
+    status,
+    not_before,
+    expiry,
+    environment,
+    address,
+    host,
+    origin,
+    scope,
+)
+
+
+@lru_cache(8192)
+def _address(text: str) -> Address | None:
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def _host_matches(pattern: str, given: str) -> bool:
+    if pattern.startswith("*."):
+        return given.endswith(pattern[1:]) and len(given) > len(pattern) - 1
+    return given == pattern
+
+
+def _origin_matches(pattern: str, given: str) -> bool:
+    head, star, tail = pattern.partition("*")
+    if not star:
+        return given == pattern
+    label = given[len(head) : len(given) - len(tail)]
+    return (
+        given.startswith(head)
+        and given.endswith(tail)
+        and len(given) > len(head) + len(tail)
+        and "/" not in label
+        and ":" not in label
+        and "@" not in label
+    )
+
+
+def _is_held(wanted: str, held: frozenset[str]) -> bool:
+    if wanted in held or "*" in held:
+        return True
+    while ":" in wanted:
+        wanted = wanted.rpartition(":")[0]
+        if f"{wanted}:*" in held:
+            return True
+    return False

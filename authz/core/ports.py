@@ -1,0 +1,109 @@
+"""The seams: what flows need from a shell. Each has at most three methods."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol
+
+from authz.core.changes import KeyChange
+from authz.core.decision import Reason
+from authz.core.errors import Fault
+from authz.core.records import KeyRecord
+
+
+class Clock(Protocol):
+    """Where the time comes from. Tests move a fake one."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since the epoch. May jump: only for what a person set, such as an expiry."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back and count suspended time: for trust, TTLs and deadlines."""
+        ...
+
+
+Loaded = KeyRecord | Fault | None
+
+
+class KeySource(Protocol):
+    """Where the cache gets records from."""
+
+    def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
+        """Ask for a record and return at once.
+
+        MUST call `deliver` exactly once, never inside this call, with the record, None when there
+        is no such key, or a Fault when that is not known. MUST deliver in the order in which the
+        store answered, also relative to ChangeSink calls: a record read before a change is
+        delivered before `forget` of that change. MUST NOT say None of a store that was emptied.
+        """
+        ...
+
+
+class ChangeSink(Protocol):
+    """Who is told about changes: the cache."""
+
+    def forget(self, kid: str, *, revoked: bool) -> None:
+        """The key was changed. `revoked`: remember that forever, whatever the store says later."""
+        ...
+
+    def flush(self) -> None:
+        """Changes may have been missed: forget everything but what was seen revoked."""
+        ...
+
+    def trust(self, until: float) -> None:
+        """What is cached holds while `Clock.monotonic()` is below `until`. 0 ends trust at once."""
+        ...
+
+
+class PepperProof(Protocol):
+    """Whether our peppers are the store's, as far as the store has told us."""
+
+    def refutes(self, pepper_version: str) -> bool:
+        """Does a tag that fails under this version prove a forgery? No while that is not known."""
+        ...
+
+
+class KeyStore(Protocol):
+    """Where changes go. Reads here are current and may be slow."""
+
+    async def find(self, kid: str) -> KeyRecord | None:
+        """The record, or None. Raises Unavailable."""
+        ...
+
+    async def apply(self, change: KeyChange) -> int:
+        """Apply atomically and return the version it got. Applying a change twice is a no-op.
+
+        Raises Conflict when the record is not at `change.base_version`, OutcomeUnknown when the
+        answer was lost, Unavailable when nothing was sent.
+        """
+        ...
+
+
+class Event(StrEnum):
+    """What is counted, decisions apart."""
+
+    CACHE_NEGATIVE_HIT = "cache_negative_hit"
+    CACHE_MISS = "cache_miss"
+    CACHE_EVICTION = "cache_eviction"
+    LOOKUP_TIMEOUT = "lookup_timeout"
+    RECORD_UNREADABLE = "record_unreadable"
+    CHANGE_APPLIED = "change_applied"
+    CHANGE_GAP = "change_gap"
+    CHANGE_GARBLED = "change_garbled"
+    FLUSH = "flush"
+    SEQUENCE_WENT_BACK = "sequence_went_back"
+    LINK_CONNECTED = "link_connected"
+    LINK_LOST = "link_lost"
+    DECISION_FAULT = "decision_fault"
+
+
+class Probe(Protocol):
+    """Counts. Called on the hot path: a plain addition, no I/O, no lock, no label from a client."""
+
+    def decided(self, reason: Reason | None) -> None:
+        """A request was refused for `reason`, or allowed (None)."""
+        ...
+
+    def count(self, event: Event) -> None:
+        """Something happened once."""
+        ...

@@ -1,0 +1,1 @@
+"""Does. Async, knows no driver; stands on core alone."""

@@ -1,0 +1,80 @@
+"""Checker: one request in, one decision out. On a cache hit nothing here waits."""
+
+from collections.abc import Awaitable
+from typing import Final
+
+from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.errors import Unavailable
+from authz.core.keys import Presented
+from authz.core.policy import judge
+from authz.core.ports import Clock, PepperProof, Probe
+from authz.core.records import KeyRecord
+from authz.core.request import Request
+from authz.flows.keycache import KeyCache
+
+ANONYMOUS: Final = Allow(None)
+MISSING: Final = Deny(Reason.MISSING_CREDENTIAL)
+MALFORMED: Final = Deny(Reason.MALFORMED)
+FORGED: Final = Deny(Reason.FORGED)
+UNKNOWN: Final = Deny(Reason.UNKNOWN_KEY)
+UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
+
+
+class Checker:
+    """Decides requests. A refusal is returned; only a bug raises."""
+
+    def __init__(self, cache: KeyCache, peppers: PepperProof, clock: Clock, probe: Probe) -> None:
+        self._peek = cache.peek
+        self._find = cache.find
+        self._peppers = peppers
+        self._wall_ms = clock.wall_ms
+        self._decided = probe.decided
+
+    def check(self, request: Request) -> Decision | Awaitable[Decision]:
+        """The decision, or an awaitable of it when the store must be asked."""
+        presented = request.credential
+        if not isinstance(presented, Presented):
+            return self._conclude(presented or self._without_key(request))
+        record = self._peek(presented.kid)
+        if record is not None:
+            return self._conclude(self._with_record(record, presented, request))
+        refusal = self._refuse_unproven(presented)
+        if refusal is not None:
+            return self._conclude(refusal)
+        return self._look_up(presented, request)
+
+    def _without_key(self, request: Request) -> Decision:
+        return ANONYMOUS if request.route.optional else MISSING
+
+    def _with_record(self, record: KeyRecord, presented: Presented, request: Request) -> Decision:
+        refusal = judge(record, presented, request, self._wall_ms())
+        if refusal is None:
+            return Allow(record)
+        if refusal.reason is Reason.WRONG_SECRET:
+            return self._refuse_unproven(presented) or refusal
+        return refusal
+
+    def _refuse_unproven(self, presented: Presented) -> Deny | None:
+        """Refuse what cannot be one of our keys, without I/O.
+
+        A tag that fails proves a forgery only when our peppers are known to be the store's. Until
+        then a good key could look forged, so the answer is that we do not know.
+        """
+        if not presented.is_whole():
+            return MALFORMED
+        if presented.is_genuine():
+            return None
+        return FORGED if self._peppers.refutes(presented.pepper_version) else UNAVAILABLE
+
+    async def _look_up(self, presented: Presented, request: Request) -> Decision:
+        try:
+            record = await self._find(presented.kid)
+        except Unavailable:
+            return self._conclude(UNAVAILABLE)
+        if record is None:
+            return self._conclude(UNKNOWN)
+        return self._conclude(self._with_record(record, presented, request))
+
+    def _conclude(self, decision: Decision) -> Decision:
+        self._decided(decision.reason if isinstance(decision, Deny) else None)
+        return decision

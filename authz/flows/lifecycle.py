@@ -1,0 +1,112 @@
+"""Lifecycle: what every door calls to look at a key or to change it."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from authz.core import changes
+from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
+from authz.core.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
+from authz.core.keys import Keyring
+from authz.core.ports import Clock, KeyStore
+from authz.core.records import KeyRecord, RevocationReason
+
+MAX_CONFLICTS: Final = 16
+MAX_CONFIRMATIONS: Final = 3
+CONFIRMATION_PAUSE: Final = 0.2  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The change is in the store. `key_text` is set when a secret was made; show it once."""
+
+    record: KeyRecord
+    key_text: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Changed(kid={self.record.kid!r}, version={self.record.version})"
+
+
+Result = Changed | Unchanged | Refused
+
+
+class Lifecycle:
+    """Issue, show, rotate, revoke, disable, enable.
+
+    Every change is made on the record as it is now: if somebody else was faster, it is made again
+    on fresh state. When an answer is lost the same change is sent again, which is safe, until the
+    store has confirmed it or the tries are used up (OutcomeUnknown).
+    """
+
+    def __init__(self, store: KeyStore, keyring: Keyring, clock: Clock) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._clock = clock
+
+    def author(self, actor: str, note: str = "") -> Author:
+        """Who asks, with a fresh change id."""
+        return Author(secrets.token_hex(16), actor, note)
+
+    async def issue(self, spec: KeySpec, author: Author) -> Changed:
+        """Make a key. Raises BadInput, Unavailable."""
+        minted = self._keyring.mint(spec.env)
+        change = changes.issue(spec, minted, author, self._clock.wall_ms())
+        return Changed(await self._confirm(change), minted.text)
+
+    async def show(self, kid: str) -> KeyRecord:
+        """The record. Raises NotFound, Unavailable."""
+        record = await self._store.find(kid)
+        if record is None:
+            raise NotFound(f"no key has the kid {kid}")
+        return record
+
+    async def rotate(self, kid: str, grace_ms: int, author: Author) -> Result:
+        """Give a key a second secret. Raises NotFound, Unavailable."""
+        record = await self.show(kid)
+        minted = self._keyring.mint(record.env, kid)
+        result = await self._change(
+            kid, lambda now, at: changes.rotate(now, minted, grace_ms, author, at)
+        )
+        # Unchanged: an earlier try whose answer was lost did it, with this secret.
+        return result if isinstance(result, Refused) else Changed(result.record, minted.text)
+
+    async def revoke(self, kid: str, reason: RevocationReason, author: Author) -> Result:
+        """End a key. Raises NotFound, Unavailable."""
+        return await self._change(kid, lambda now, at: changes.revoke(now, reason, author, at))
+
+    async def disable(self, kid: str, author: Author) -> Result:
+        """Stop a key for a while. Raises NotFound, Unavailable."""
+        return await self._change(kid, lambda now, at: changes.disable(now, author, at))
+
+    async def enable(self, kid: str, author: Author) -> Result:
+        """Let a disabled key work again. Raises NotFound, Unavailable."""
+        return await self._change(kid, lambda now, at: changes.enable(now, author, at))
+
+    async def _change(self, kid: str, plan: Callable[[KeyRecord, int], Outcome]) -> Result:
+        for _ in range(MAX_CONFLICTS):
+            outcome = plan(await self.show(kid), self._clock.wall_ms())
+            if not isinstance(outcome, KeyChange):
+                return outcome
+            try:
+                return Changed(await self._confirm(outcome))
+            except Conflict:
+                continue
+        raise Unavailable(f"{kid} is being changed by others without a pause; try again")
+
+    async def _confirm(self, change: KeyChange) -> KeyRecord:
+        unknown: OutcomeUnknown | None = None
+        for _ in range(MAX_CONFIRMATIONS):
+            try:
+                return await self._apply(change)
+            except OutcomeUnknown as fault:
+                unknown = fault
+            except Unavailable:
+                if unknown is None:  # nothing was ever sent
+                    raise
+            await asyncio.sleep(CONFIRMATION_PAUSE)
+        raise unknown or OutcomeUnknown("the store did not confirm the change")
+
+    async def _apply(self, change: KeyChange) -> KeyRecord:
+        return replace(change.record, version=await self._store.apply(change))

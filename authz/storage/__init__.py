@@ -1,0 +1,1 @@
+"""Keeps. Everything that knows Redis; nothing here knows gRPC or HTTP."""

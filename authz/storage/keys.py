@@ -1,0 +1,161 @@
+"""Find a record; apply a change. `LinkedKeys` for the sidecar, `StoredKeys` for administration."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.resources import files
+from typing import Any, Final, cast
+
+import redis.asyncio
+from redis import exceptions
+
+from authz.core.changes import KeyChange
+from authz.core.errors import Conflict, Fault, OutcomeUnknown, Unavailable, Unreadable
+from authz.core.ports import Event, Loaded, Probe
+from authz.core.records import KeyRecord
+from authz.storage import meta, schema
+from authz.storage.feed import ChangeFeed
+from authz.storage.link import Link
+
+log = logging.getLogger("authz.store")
+
+APPLY_CHANGE: Final = (files("authz.storage") / "lua" / "apply_change.lua").read_text()
+
+
+class LinkedKeys:
+    """A KeySource on the link of the change feed, so that records and changes arrive in order."""
+
+    def __init__(self, feed: ChangeFeed, probe: Probe) -> None:
+        self._feed = feed
+        self._probe = probe
+
+    def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
+        """See KeySource. One HGETALL, and one more round trip before saying None."""
+        link = self._feed.link
+        if link is None:
+            asyncio.get_running_loop().call_soon(deliver, Unavailable("not connected"))
+            return
+        link.send(partial(self._on_hash, link, kid, deliver), "HGETALL", schema.key(kid))
+
+    def _on_hash(self, link: Link, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
+        if reply == {}:
+            self._confirm_absence(link, kid, deliver)
+        else:
+            deliver(self._read(kid, reply))
+
+    def _confirm_absence(self, link: Link, kid: str, deliver: Callable[[Loaded], None]) -> None:
+        # In one transaction: an emptied store has neither, and that is not an unknown key.
+        link.send(_ignore, "MULTI")
+        link.send(_ignore, "EXISTS", schema.META)
+        link.send(_ignore, "HGETALL", schema.key(kid))
+        link.send(partial(self._on_confirmation, kid, deliver), "EXEC")
+
+    def _on_confirmation(self, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
+        match reply:
+            case [1, {} as found]:
+                deliver(self._read(kid, found) if found else None)
+            case [0, _]:
+                deliver(Unavailable(meta.NOT_INITIALISED))
+            case _:
+                deliver(self._read(kid, reply))
+
+    def _read(self, kid: str, reply: Any) -> KeyRecord | Fault:
+        if isinstance(reply, Fault):
+            return reply
+        if not isinstance(reply, dict):
+            return Unavailable(f"the store answered {str(reply)[:100]}")
+        try:
+            return schema.decode(kid, reply)
+        except Unreadable as cause:
+            self._probe.count(Event.RECORD_UNREADABLE)
+            log.error("%s", cause)  # noqa: TRY400  the cause is the message
+            return cause
+
+
+class StoredKeys:
+    """A KeyStore over redis-py. Nothing is sent twice behind the caller's back."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._apply = client.register_script(APPLY_CHANGE)
+
+    async def verify(self, fingerprints: Mapping[str, str]) -> None:
+        """Raises Unavailable when the store cannot be reached or is not ours."""
+        meta.verify(await self._hash(schema.META), fingerprints)
+
+    async def initialise(self, fingerprints: Mapping[str, str]) -> bool:
+        """Write authz:meta, or add peppers to it. False when it was all there already.
+
+        Raises Unavailable when the store's keys were made with other peppers.
+        """
+        found = await self._hash(schema.META)
+        if found:
+            meta.verify(found, fingerprints)
+        wanted = meta.entries(fingerprints)
+        if wanted.items() <= found.items():
+            return False
+        await self._call(self._client.hset(schema.META, mapping=dict[Any, Any](wanted)))
+        return True
+
+    async def peppers(self) -> dict[str, str]:
+        """The store's pepper fingerprints by version; empty for a store without authz:meta."""
+        return meta.peppers_of(await self._hash(schema.META))
+
+    async def find(self, kid: str) -> KeyRecord | None:
+        """See KeyStore."""
+        found = await self._hash(schema.key(kid))
+        return schema.decode(kid, found) if found else None
+
+    async def apply(self, change: KeyChange) -> int:
+        """See KeyStore."""
+        await self._call(self._client.ping())  # what fails from here on may have been done
+        record = change.record
+        fields = _flat(schema.encode(record))
+        try:
+            outcome, version = await self._apply(
+                keys=[
+                    schema.key(record.kid),
+                    schema.SEQ,
+                    schema.LOG,
+                    schema.AUDIT,
+                    schema.KEYS,
+                    schema.client(record.client_id),
+                ],
+                args=[
+                    change.id,
+                    change.base_version,
+                    schema.CHANGES,
+                    schema.LOG_LENGTH,
+                    record.kid,
+                    record.status.value,
+                    record.created_at,
+                    len(fields),
+                    *fields,
+                    *_flat(schema.encode_event(change.event, change.id)),
+                ],
+            )
+        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
+            raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
+        except exceptions.RedisError as cause:
+            raise Unavailable(f"the store refused the change: {cause}") from None
+        if outcome == "conflict":
+            raise Conflict(f"{record.kid} is at version {version}, not {change.base_version}")
+        return int(version)
+
+    async def _hash(self, name: str) -> dict[str, str]:
+        return cast("dict[str, str]", await self._call(self._client.hgetall(name)))
+
+    async def _call(self, answer: Any) -> Any:
+        try:
+            return await answer
+        except (exceptions.RedisError, OSError) as cause:
+            raise Unavailable(f"the store cannot be used: {cause}") from None
+
+
+def _flat(fields: Mapping[str, str]) -> list[str]:
+    return [text for pair in fields.items() for text in pair]
+
+
+def _ignore(_reply: Any) -> None:
+    """A reply that tells nothing: MULTI and QUEUED."""

@@ -1,0 +1,52 @@
+"""authz:meta: what says that a store is ours, and which peppers its keys were made with."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from authz.core.errors import Unavailable
+from authz.storage import schema
+
+NOT_INITIALISED: Final = (
+    "the store has no authz:meta: it is empty or was never set up; run `authz init`"
+)
+
+
+def peppers_of(meta: Mapping[str, str]) -> dict[str, str]:
+    """Pepper version -> fingerprint, as the store has them."""
+    start = schema.META_PEPPER
+    return {
+        name.removeprefix(start): value for name, value in meta.items() if name.startswith(start)
+    }
+
+
+def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+    """Is this store ours to read? Returns its pepper fingerprints by version.
+
+    Raises Unavailable when it is empty, of another schema, or made with other peppers.
+    """
+    if not meta:
+        raise Unavailable(NOT_INITIALISED)
+    if meta.get(schema.META_SCHEMA) != str(schema.SCHEMA):
+        found = meta.get(schema.META_SCHEMA, "")[:20]
+        raise Unavailable(
+            f"the store has schema {found!r}, this version reads {schema.SCHEMA}; upgrade the older"
+        )
+    theirs = peppers_of(meta)
+    for version, fingerprint in ours.items():
+        if theirs.get(version, fingerprint) != fingerprint:
+            raise Unavailable(
+                f"pepper {version} is not the one that made the store's keys; "
+                "point keys.peppers at the right file"
+            )
+    if not theirs.keys() & ours.keys():
+        raise Unavailable(
+            f"the store's keys were made with pepper {', '.join(sorted(theirs)) or '(none)'}, "
+            f"keys.peppers has only {', '.join(sorted(ours))}"
+        )
+    return theirs
+
+
+def entries(fingerprints: Mapping[str, str]) -> dict[str, str]:
+    """The hash that `authz init` writes."""
+    peppers = {f"{schema.META_PEPPER}{version}": text for version, text in fingerprints.items()}
+    return {schema.META_SCHEMA: str(schema.SCHEMA), **peppers}
