@@ -1,0 +1,1 @@
+"""Doors over HTTP. The only folder that knows the web framework."""

@@ -97,7 +97,7 @@ def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
     """A key bound to origins needs an Origin header (RFC 6454) that is one of them."""
     if not record.allowed_origins:
         return None
-    given = request.origin.lower()
+    given = request.header("origin", "").lower()
     if any(_origin_matches(pattern, given) for pattern in record.allowed_origins):
         return None
     return Reason.ORIGIN_NOT_ALLOWED

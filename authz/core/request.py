@@ -1,6 +1,7 @@
 """All that a policy may look at."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from authz.core.decision import Deny
 from authz.core.keys import Presented
@@ -20,7 +21,8 @@ class Request:
     """One request as the proxy described it.
 
     `credential` is the key, the refusal that reading it already led to, or None when there is none.
-    `carrier` is the header or the query parameter that held it, in lower case.
+    `carrier` is the header or the query parameter that held it, in lower case. `header` gives a
+    header by its lower-case name, or the second argument: what it gives is the client's word.
     """
 
     credential: Presented | Deny | None
@@ -28,8 +30,6 @@ class Request:
     route: Route
     method: str
     host: str
-    path: str  # without the query
+    path: str = field(repr=False)  # with the query, as it will be forwarded: may hold the key
     client_address: str
-    origin: str
-    request_id: str  # empty, or safe to show
-    is_grpc: bool
+    header: Callable[[str, str], str] = field(repr=False)

@@ -1,0 +1,1 @@
+"""Door. The only folder that knows gRPC, HTTP/2 and protobuf."""

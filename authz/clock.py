@@ -1,0 +1,17 @@
+"""The clock of the operating system."""
+
+import time
+
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class SystemClock:
+    """A Clock from the operating system."""
+
+    def wall_ms(self) -> int:
+        """See Clock."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """See Clock. Counts suspended time where the system has such a clock."""
+        return time.clock_gettime(_SINCE_BOOT)

@@ -1,0 +1,101 @@
+"""The operations listener: `/healthz` (the process turns) and `/readyz` (it may be asked).
+
+Liveness never depends on the store: restarting a sidecar does not bring a store back, and loses
+what it remembers.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from authz.core.address import Address
+from authz.core.errors import BadInput
+
+Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
+
+
+class OperationsServer:
+    """Serves health and readiness. Raises BadInput when the address cannot be used."""
+
+    def __init__(self, address: Address, version: str) -> None:
+        self._readiness: Readiness = lambda: (False, {})
+
+        async def healthz(_request: Request) -> JSONResponse:
+            return JSONResponse({"status": "ok", "version": version})
+
+        async def readyz(_request: Request) -> JSONResponse:
+            ready, components = self._readiness()
+            status = "ready" if ready else "not_ready"
+            body = {"status": status, "version": version, "components": dict(components)}
+            return JSONResponse(body, 200 if ready else 503)
+
+        app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        )
+        self._server = _QuietServer(config)
+        self._socket = _bind(address)
+        name = self._socket.getsockname()
+        self.address = address if address.path else Address(address.host, int(name[1]))
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self, readiness: Readiness) -> None:
+        """Name who knows whether this process should be asked, and its components with reasons."""
+        self._readiness = readiness
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        self._task = asyncio.create_task(self._server.serve([self._socket]))
+
+    async def stop(self) -> None:
+        """Stop answering."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+        self._socket.close()
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves the signals to the process that it is a part of."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _bind(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(socket.AF_UNIX if address.path else family)
+    try:
+        if address.path:
+            _unlink_dead(address.path)
+            listener.bind(address.path)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address.host, address.port))
+        listener.listen(128)
+    except OSError as cause:
+        listener.close()
+        raise BadInput("ops.listen", f"{address}: {cause.strerror}; name another address") from None
+    listener.setblocking(False)
+    return listener
+
+
+def _unlink_dead(path: str) -> None:
+    """Remove a socket that nobody answers on any more; leave a live one to make `bind` fail."""
+    if not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            Path(path).unlink(missing_ok=True)

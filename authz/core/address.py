@@ -1,0 +1,47 @@
+"""Where a listener listens: `host:port` or `unix:PATH`."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from authz.core.errors import BadInput
+from authz.core.fields import shown
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP address, or a Unix socket when `path` is set."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    @classmethod
+    def parse(cls, field: str, text: str) -> "Address":
+        """Read `127.0.0.1:9191`, `[::1]:9191`, `localhost:0` or `unix:/run/authz.sock`."""
+        if text.startswith("unix:"):
+            path = text.removeprefix("unix:")
+            if not path or "\0" in path:
+                raise BadInput(field, f"{shown(text)} has no path, such as unix:/run/authz.sock")
+            return cls("", 0, path)
+        host, colon, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not (colon and host and port.isascii() and port.isdecimal() and int(port) < 1 << 16):
+            raise BadInput(
+                field, f"{shown(text)} is not host:port or unix:PATH, such as 127.0.0.1:9191"
+            )
+        return cls(host, int(port))
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Can only this machine connect?"""
+        if self.path or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False

@@ -1,0 +1,296 @@
+"""Decision -> CheckResponse bytes. What a caller sees is made here, from one table.
+
+Rules:
+1. Only `status.code` decides, and an empty CheckResponse is an ALLOW. Every answer is built with
+   its code set on purpose; what cannot be decided is an error answer, never an allow.
+2. Every allow sets or removes every identity header, so that a client's own copy never survives.
+3. An answer is a base that repeats, serialised once, and a suffix that varies. Protobuf messages
+   that follow each other merge, so a suffix never holds field 1 (a second status with code 0 turns
+   a denial into an allow), uses the base's arm of the oneof, and repeats no metadata key.
+4. Nothing that a client wrote is shown, but a request id of harmless characters.
+"""
+
+import itertools
+import json
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from envoy.config.core.v3.base_pb2 import HeaderValueOption
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+
+from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.records import KeyRecord
+from authz.core.request import Request
+
+MAX_BASES: Final = 16_384
+REALM: Final = "authz"
+RETRY_AFTER_SECONDS: Final = 1
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+_DENIED, _METADATA, _ERROR, _BODY = 2, 4, 5, 3  # field numbers of CheckResponse and its arms
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a caller is told. grpc_code: a code of google.rpc.Code."""
+
+    status: int
+    grpc_code: int
+    code: str
+    title: str
+    detail: str
+
+
+_INVALID = Row(401, 16, "invalid_api_key", "Invalid API key", "The API key is not valid.")
+
+# Reasons that a caller may learn before it has proven the secret all look the same.
+TABLE: Final[dict[Reason, Row]] = {
+    Reason.BAD_REQUEST: Row(
+        400, 3, "bad_request", "Bad request", "The request could not be understood."
+    ),
+    Reason.MISSING_CREDENTIAL: Row(
+        401, 16, "missing_api_key", "API key required", "The request carries no API key."
+    ),
+    Reason.AMBIGUOUS_CREDENTIAL: Row(
+        401,
+        16,
+        "ambiguous_api_key",
+        "Ambiguous API key",
+        "The request carries more than one API key; send exactly one.",
+    ),
+    Reason.MALFORMED: _INVALID,
+    Reason.FORGED: _INVALID,
+    Reason.UNKNOWN_KEY: _INVALID,
+    Reason.WRONG_SECRET: _INVALID,
+    Reason.SECRET_RETIRED: Row(
+        401,
+        16,
+        "api_key_rotated",
+        "API key rotated",
+        "This secret was rotated out; use the newer one of the same key.",
+    ),
+    Reason.REVOKED: Row(401, 16, "api_key_revoked", "API key revoked", "This API key was revoked."),
+    Reason.DISABLED: Row(
+        401, 16, "api_key_disabled", "API key disabled", "This API key is disabled."
+    ),
+    Reason.NOT_YET_VALID: Row(
+        401, 16, "api_key_not_yet_valid", "API key not yet valid", "This API key is not valid yet."
+    ),
+    Reason.EXPIRED: Row(401, 16, "api_key_expired", "API key expired", "This API key has expired."),
+    Reason.WRONG_ENVIRONMENT: Row(
+        403,
+        7,
+        "wrong_environment",
+        "Wrong environment",
+        "This API key belongs to another environment.",
+    ),
+    Reason.ADDRESS_NOT_ALLOWED: Row(
+        403,
+        7,
+        "address_not_allowed",
+        "Address not allowed",
+        "This API key may not be used from this address.",
+    ),
+    Reason.HOST_NOT_ALLOWED: Row(
+        403,
+        7,
+        "host_not_allowed",
+        "Host not allowed",
+        "This API key may not be used for this host.",
+    ),
+    Reason.ORIGIN_NOT_ALLOWED: Row(
+        403,
+        7,
+        "origin_not_allowed",
+        "Origin not allowed",
+        "This API key may not be used from this origin.",
+    ),
+    Reason.INSUFFICIENT_SCOPE: Row(
+        403, 7, "insufficient_scope", "Insufficient scope", "This API key lacks a required scope."
+    ),
+    Reason.UNAVAILABLE: Row(
+        503,
+        14,
+        "unavailable",
+        "Authorization unavailable",
+        "Authorization is not possible at the moment; try again.",
+    ),
+}
+
+
+class Responder:
+    """Writes answers of one installation.
+
+    header_prefix: of the identity headers. removed_headers: those that carry nothing but a key,
+    removed on every allow. query: a parameter that may hold the key, or empty.
+    """
+
+    def __init__(
+        self, *, header_prefix: str, removed_headers: Iterable[str], query: str = ""
+    ) -> None:
+        self._header_prefix = header_prefix
+        self._removed = tuple(removed_headers)
+        self._query = query
+        self._charge_prefix = secrets.token_hex(8)
+        self._charges = itertools.count(1)
+        self._allows: dict[tuple[str, int, str], bytes] = {}
+        self._denials: dict[tuple[Any, ...], tuple[bytes, bytes, bytes]] = {}
+
+    def write(self, decision: Decision, request: Request) -> bytes:
+        """A serialised CheckResponse."""
+        charge_id = f"{self._charge_prefix}{next(self._charges):x}"
+        if isinstance(decision, Deny):
+            return self._deny(decision, request, charge_id)
+        key = decision.key
+        name = (key.kid, key.version, request.carrier) if key else ("", 0, "")
+        base = self._allows.get(name)
+        if base is None:
+            base = _keep(self._allows, name, self._allow_base(decision, request.carrier))
+        return base + _charge(charge_id)
+
+    def _allow_base(self, decision: Allow, carrier: str) -> bytes:
+        answer = CheckResponse()
+        answer.status.code = 0
+        ok = answer.ok_response
+        identity = _identity(decision.key)
+        for name, value in identity.items():
+            if value:
+                ok.headers.append(_header(self._header_prefix + name, value))
+        unset = [self._header_prefix + name for name, value in identity.items() if not value]
+        held = [carrier] if carrier and carrier != self._query else []
+        ok.headers_to_remove.extend(dict.fromkeys([*unset, *self._removed, *held]))
+        if self._query:
+            ok.query_parameters_to_remove.append(self._query)
+        answer.dynamic_metadata.update(
+            _metadata("ok" if decision.key else "anonymous", decision.key)
+        )
+        return bytes(answer.SerializeToString())
+
+    def _deny(self, decision: Deny, request: Request, charge_id: str) -> bytes:
+        reason, key = decision.reason, decision.key
+        is_grpc = request.header("content-type", "").startswith("application/grpc")
+        scopes = request.route.scopes if reason is Reason.INSUFFICIENT_SCOPE else frozenset()
+        name = (reason, is_grpc, scopes, key and key.kid, key and key.version)
+        made = self._denials.get(name)
+        if made is None:
+            made = _keep(self._denials, name, _deny_base(reason, key, scopes, is_grpc))
+        base, before, after = made
+        request_id = request.header("x-request-id", "")
+        shown = request_id if _REQUEST_ID.fullmatch(request_id) else charge_id
+        body = before if is_grpc else before + shown.encode() + after
+        arm = _ERROR if reason is Reason.UNAVAILABLE else _DENIED
+        return base + _field(arm, _field(_BODY, body)) + _charge(charge_id)
+
+
+def _deny_base(
+    reason: Reason, key: KeyRecord | None, scopes: frozenset[str], is_grpc: bool
+) -> tuple[bytes, bytes, bytes]:
+    """The answer without its body, and the body before and after the request id."""
+    row = TABLE[reason]
+    detail = row.detail
+    if scopes:
+        detail = f"This API key lacks a required scope. Required: {' '.join(sorted(scopes))}."
+    answer = CheckResponse()
+    answer.status.code = row.grpc_code
+    arm = answer.error_response if reason is Reason.UNAVAILABLE else answer.denied_response
+    arm.status.code = row.status
+    if not is_grpc:
+        arm.headers.append(_header("content-type", "application/problem+json"))
+    challenge = _challenge(reason, row, scopes)
+    if challenge:
+        arm.headers.append(_header("www-authenticate", challenge))
+    if reason is Reason.UNAVAILABLE:
+        arm.headers.append(_header("retry-after", str(RETRY_AFTER_SECONDS)))
+    answer.dynamic_metadata.update(_metadata(reason.value, key))
+    if is_grpc:
+        return answer.SerializeToString(), detail.encode(), b""
+    problem = {
+        "type": f"urn:authz:problem:{row.code}",
+        "title": row.title,
+        "status": row.status,
+        "detail": detail,
+        "code": row.code,
+        "request_id": "",
+    }
+    before = json.dumps(problem).removesuffix('"}')
+    return answer.SerializeToString(), before.encode(), b'"}'
+
+
+def _challenge(reason: Reason, row: Row, scopes: frozenset[str]) -> str:
+    """WWW-Authenticate in the form of RFC 6750, section 3."""
+    if reason is Reason.MISSING_CREDENTIAL:
+        return f'Bearer realm="{REALM}"'
+    if reason is Reason.INSUFFICIENT_SCOPE:
+        wanted = " ".join(sorted(scopes))
+        return f'Bearer realm="{REALM}", error="insufficient_scope", scope="{wanted}"'
+    if row.status == 401:  # noqa: PLR2004  Unauthorized
+        error = "invalid_request" if reason is Reason.AMBIGUOUS_CREDENTIAL else "invalid_token"
+        return f'Bearer realm="{REALM}", error="{error}", error_description="{row.detail}"'
+    return ""
+
+
+def _identity(key: KeyRecord | None) -> dict[str, str]:
+    """Every identity header, by its name after the prefix; an empty one is removed."""
+    return {
+        "key-id": key.kid if key else "",
+        "client-id": key.client_id if key else "",
+        "project-id": key.project_id if key else "",
+        "tenant-id": key.tenant_id if key else "",
+        "scopes": " ".join(sorted(key.scopes)) if key else "",
+        "env": key.env if key else "",
+        "plan": "",
+    }
+
+
+def _metadata(reason: str, key: KeyRecord | None) -> dict[str, str]:
+    found = {"reason": reason}
+    if key:
+        found |= {
+            "key_id": key.kid,
+            "client_id": key.client_id,
+            "project_id": key.project_id,
+            "tenant_id": key.tenant_id,
+        }
+    return {name: value for name, value in found.items() if value}
+
+
+def _header(name: str, value: str) -> HeaderValueOption:
+    # Envoy 1.40 reads `append`, other versions `append_action`: say it both ways.
+    option = HeaderValueOption()
+    option.header.key = name
+    option.header.value = value
+    option.append.value = False
+    option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    return option
+
+
+def _charge(charge_id: str) -> bytes:
+    """dynamic_metadata {charge_id}, to be merged into the base's."""
+    entry = b"\x0a\x09charge_id" + _field(2, _field(3, charge_id.encode()))
+    return _field(_METADATA, _field(1, entry))
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    return bytes((number << 3 | 2,)) + _varint(len(payload)) + payload
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:  # noqa: PLR2004  seven bits a byte
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _keep(kept: dict[_K, _V], name: _K, made: _V) -> _V:
+    if len(kept) >= MAX_BASES:
+        del kept[next(iter(kept))]
+    kept[name] = made
+    return made
