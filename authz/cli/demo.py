@@ -1,0 +1,153 @@
+"""The demonstration: what authz promises, seen through a real Envoy, one line a promise."""
+
+import asyncio
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from authz import app, config
+from authz.cli.devstack import DEMO_CLIENT, Stack
+from authz.core.errors import Unavailable
+from authz.core.records import RevocationReason
+from authz.flows.lifecycle import Changed
+
+JWT = "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhLXVzZXIifQ."
+OVERLAP_MS = 3_600_000
+SETTLE_SECONDS = 5.0
+ACTOR = "authz dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One promise: what was to be seen and what was."""
+
+    name: str
+    expected: str
+    seen: str
+
+    @property
+    def held(self) -> bool:
+        """Was it so?"""
+        return self.seen.startswith(self.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Envoy answered, as a client sees it."""
+
+    status: int
+    body: dict[str, Any]
+
+    def __str__(self) -> str:
+        code = self.body.get("code")
+        return f"{self.status} {code}" if code else str(self.status)
+
+    @property
+    def arrived(self) -> dict[str, str]:
+        """The headers that the backend saw."""
+        return dict(self.body.get("headers", {}))
+
+
+class Client:
+    """Asks Envoy over one connection that is kept."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+
+    def get(self, path: str = "/", **headers: str) -> Answer:
+        """GET with these headers, `_` written for `-`."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._connection.request("GET", path, headers=named)
+        answer = self._connection.getresponse()
+        body = answer.read()
+        return Answer(answer.status, json.loads(body) if body.startswith(b"{") else {})
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+
+def demonstrate(stack: Stack) -> Iterator[Step]:
+    """Play it all against a running stack."""
+    settings = config.load(Path(stack.config))
+    with closing(Client(stack.envoy)) as client:
+        yield from _identities(client, stack.key)
+        yield from _lifecycle(client, stack, settings)
+
+
+def _identities(client: Client, key: str) -> Iterator[Step]:
+    yield Step("no key", "401 missing_api_key", str(client.get()))
+
+    arrived = client.get(x_api_key=key).arrived
+    seen = f"200, client {arrived.get('x-auth-client-id')}, key {_presence(arrived, 'x-api-key')}"
+    yield Step(
+        "a key: the backend learns who calls", f"200, client {DEMO_CLIENT}, key absent", seen
+    )
+
+    arrived = client.get(x_api_key=key, x_auth_client_id="admin", x_auth_plan="gold").arrived
+    seen = f"client {arrived.get('x-auth-client-id')}, plan {_presence(arrived, 'x-auth-plan')}"
+    yield Step("a spoofed identity is replaced", f"client {DEMO_CLIENT}, plan absent", seen)
+
+    arrived = client.get(x_api_key=key, authorization=JWT).arrived
+    untouched = arrived.get("authorization") == JWT
+    seen = "untouched" if untouched else f"became {arrived.get('authorization')}"
+    yield Step("a user's own bearer token beside the key", "untouched", seen)
+
+    answer = client.get("/scoped", x_api_key=key)
+    yield Step("a route that asks for a scope", "403 insufficient_scope", str(answer))
+
+
+def _lifecycle(client: Client, stack: Stack, settings: config.Settings) -> Iterator[Step]:
+    first = stack.key
+    second = asyncio.run(_rotate(settings, stack.kid, OVERLAP_MS))
+    expected = "200, 200"
+    seen = _settled(client, expected, first, second)
+    yield Step("rotated with an overlap: both secrets work", expected, seen)
+
+    third = asyncio.run(_rotate(settings, stack.kid, 0))
+    expected = "401 api_key_rotated, 401 api_key_rotated, 200"
+    seen = _settled(client, expected, first, second, third)
+    yield Step("rotated without one: only the newest works", expected, seen)
+
+    seen = asyncio.run(_revoke(settings, stack.kid, client, third))
+    yield Step("revoked", "401 api_key_revoked", seen)
+
+
+def _settled(client: Client, expected: str, *keys: str) -> str:
+    """The answers for these keys, asked again until as expected or a second has passed."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        seen = ", ".join(str(client.get(x_api_key=key)) for key in keys)
+        if seen == expected or time.monotonic() > deadline:
+            return seen
+
+
+async def _rotate(settings: config.Settings, kid: str, grace_ms: int) -> str:
+    async with app.administration(settings) as lifecycle:
+        result = await lifecycle.rotate(kid, grace_ms, lifecycle.author(ACTOR))
+        if not isinstance(result, Changed) or result.key_text is None:
+            raise Unavailable(f"the demo key was not rotated: {result}")
+        return result.key_text
+
+
+async def _revoke(settings: config.Settings, kid: str, client: Client, key: str) -> str:
+    """Revoke and ask until denied. Says how long after the command's return that was."""
+    async with app.administration(settings) as lifecycle:
+        await lifecycle.revoke(kid, RevocationReason.UNSPECIFIED, lifecycle.author(ACTOR))
+        returned = time.monotonic()
+        answer, allowed = client.get(x_api_key=key), 0
+        while answer.status == HTTPStatus.OK and time.monotonic() < returned + SETTLE_SECONDS:
+            answer, allowed = client.get(x_api_key=key), allowed + 1
+        took = (time.monotonic() - returned) * 1000
+        return f"{answer}, {took:.1f} ms after the command returned ({allowed} allowed between)"
+
+
+def _presence(headers: dict[str, str], name: str) -> str:
+    return "present" if name in headers else "absent"

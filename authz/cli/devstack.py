@@ -1,0 +1,193 @@
+"""Everything on this machine: Valkey, the sidecar, a real Envoy, an echo backend, one demo key."""
+
+import asyncio
+import json
+import socket
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+from urllib.error import URLError
+
+import yaml
+
+from authz import app, config
+from authz.cli import binaries
+from authz.cli.processes import Nursery
+from authz.core.address import Address
+from authz.core.changes import KeySpec
+from authz.core.errors import BadInput
+from authz.flows.lifecycle import Changed
+
+LIFE_MS = 90 * 86_400_000
+DEMO_CLIENT = "demo"
+
+Command = list[str | Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where each part listens, on loopback."""
+
+    envoy: int = 10_000
+    envoy_admin: int = 9_901
+    check: int = 9_191
+    ops: int = 9_192
+    redis: int = 6_379
+    backend: int = 9_000
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Ports that nobody uses now."""
+        with _listeners(6) as found:
+            return cls(*found)
+
+    def refuse_taken(self) -> None:
+        """Raises BadInput that names the first port somebody uses."""
+        for name, port in asdict(self).items():
+            with closing(socket.socket()) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    raise BadInput(
+                        name, f"127.0.0.1:{port} is in use; --ephemeral picks free ports"
+                    ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What runs, as `--json` prints it. `key` is the demo key's only copy."""
+
+    envoy: str
+    check: str
+    ops: str
+    redis: str
+    backend: str
+    key: str
+    kid: str
+    config: str
+    pids: dict[str, int]
+
+
+@contextmanager
+def running(ports: Ports) -> Iterator[tuple[Stack, Nursery]]:
+    """Start it all, stop it all. Raises BadInput, NotFound, Unavailable."""
+    ports.refuse_taken()
+    with Nursery() as nursery:
+        file = _write_settings(nursery.directory, ports)
+        settings = config.load(file)
+        envoy_file = nursery.directory / "envoy.yaml"
+        envoy_file.write_text(envoy_config(ports, settings.check.listen))
+        _spawn(nursery, ports, file, envoy_file)
+        nursery.wait("store", lambda: _accepts(ports.redis))
+        issued = asyncio.run(_prepare(settings))
+        stack = Stack(
+            envoy=f"http://127.0.0.1:{ports.envoy}",
+            check=str(settings.check.listen),
+            ops=f"http://{settings.ops.listen}",
+            redis=settings.redis.url,
+            backend=f"http://127.0.0.1:{ports.backend}",
+            key=issued.key_text or "",
+            kid=issued.record.kid,
+            config=str(file),
+            pids=nursery.pids,
+        )
+        nursery.wait("backend", lambda: _accepts(ports.backend))
+        nursery.wait("sidecar", lambda: _answers(f"{stack.ops}/readyz"))
+        nursery.wait("envoy", lambda: _answers(f"http://127.0.0.1:{ports.envoy_admin}/ready"))
+        yield stack, nursery
+
+
+def envoy_config(ports: Ports, check: Address) -> str:
+    """`envoy.yaml` as users copy it, with these addresses."""
+    shipped = files("authz") / "envoy.yaml"
+    if not shipped.is_file():  # a source tree keeps it at the top
+        shipped = Path(__file__).parents[2] / "envoy.yaml"
+    wanted = yaml.safe_load(shipped.read_text())
+    _listen(wanted["admin"], ports.envoy_admin)
+    resources = wanted["static_resources"]
+    _listen(resources["listeners"][0], ports.envoy)
+    for cluster in resources["clusters"]:
+        endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        if cluster["name"] == "backend":
+            _listen(endpoint, ports.backend)
+        elif check.path:
+            endpoint["address"] = {"pipe": {"path": check.path}}
+        else:
+            _listen(endpoint, check.port)
+    return yaml.safe_dump(wanted, sort_keys=False)
+
+
+def _listen(node: dict[str, Any], port: int) -> None:
+    node["address"] = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _write_settings(directory: Path, ports: Ports) -> Path:
+    pepper = directory / "pepper-1"
+    pepper.touch(0o600)
+    pepper.write_text(token_hex(32))
+    file = directory / "authz.yaml"
+    settings = {
+        "check": {"listen": f"127.0.0.1:{ports.check}"},
+        "ops": {"listen": f"127.0.0.1:{ports.ops}"},
+        "redis": {"url": f"redis://127.0.0.1:{ports.redis}/0"},
+        "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
+    }
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    return file
+
+
+def _spawn(nursery: Nursery, ports: Ports, settings: Path, envoy_file: Path) -> None:
+    python: Command = [sys.executable, "-m"]
+    store: Command = [binaries.valkey_server(), "--bind", "127.0.0.1", "--port", str(ports.redis)]
+    memory_only: Command = ["--save", "", "--appendonly", "no", "--dir", nursery.directory]
+    nursery.spawn("store", [*store, *memory_only])
+    nursery.spawn("backend", [*python, "authz.cli.echo", str(ports.backend)])
+    nursery.spawn("sidecar", [*python, "authz.cli.main", "--config", settings, "serve"])
+    envoy: Command = [binaries.envoy(), "--config-path", envoy_file, "--disable-hot-restart"]
+    nursery.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])
+
+
+async def _prepare(settings: config.Settings) -> Changed:
+    """Make the store ours and issue the demo key."""
+    ring = app.keyring(settings)
+    async with app.store(settings) as store:
+        await store.initialise(ring.fingerprints)
+    async with app.administration(settings) as lifecycle:
+        spec = KeySpec(client_id=DEMO_CLIENT, name="demo key", env="live", life_ms=LIFE_MS)
+        return await lifecycle.issue(spec, lifecycle.author("authz dev"))
+
+
+def _accepts(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310  our own http URL
+            return bool(answer.status == 200)  # noqa: PLR2004  OK
+    except (URLError, OSError):
+        return False
+
+
+@contextmanager
+def _listeners(count: int) -> Iterator[list[int]]:
+    """Ports that are free, held until the block ends so that no two are the same."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        yield [listener.getsockname()[1] for listener in held]
+    finally:
+        for listener in held:
+            listener.close()
+
+
+def as_json(stack: Stack) -> str:
+    """One line."""
+    return json.dumps(asdict(stack))

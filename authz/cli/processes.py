@@ -1,0 +1,94 @@
+"""Nursery: child processes that end with their owner, whatever ends it."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, cast
+
+from authz.core.errors import Unavailable
+
+START_SECONDS = 20.0
+STOP_SECONDS = 5.0
+POLL_SECONDS = 0.02
+
+
+class Nursery:
+    """Starts processes, each with its log in `directory`; a context manager that ends them all."""
+
+    def __init__(self) -> None:
+        self._reaper = subprocess.Popen(
+            [sys.executable, "-m", "authz.cli.reaper"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+        self.directory = Path(cast("IO[str]", self._reaper.stdout).readline().strip())
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by name."""
+        return {name: child.pid for name, child in self._children.items()}
+
+    def spawn(self, name: str, command: Sequence[str | Path]) -> None:
+        """Start a process. Its output goes to `directory/NAME.log`."""
+        with self.log(name).open("wb") as output:
+            self._children[name] = subprocess.Popen(  # noqa: S603  our own words
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=self._reaper.pid,
+            )
+
+    def log(self, name: str) -> Path:
+        """Where a process writes."""
+        return self.directory / f"{name}.log"
+
+    def wait(self, name: str, ready: Callable[[], bool]) -> None:
+        """Wait until `ready`. Raises Unavailable when a process ended or the time is up."""
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            self.look_after()
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{name} is not ready after {START_SECONDS:g} s{self._said(name)}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def look_after(self) -> None:
+        """Raises Unavailable when a process has ended by itself."""
+        for name, child in self._children.items():
+            if child.poll() is not None:
+                raise Unavailable(f"{name} ended with status {child.returncode}{self._said(name)}")
+
+    def _said(self, name: str) -> str:
+        try:
+            lines = self.log(name).read_text(errors="replace").split("\n")
+        except OSError:
+            return ""
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        return f"; its last words: {last[:300]}" if last else ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for child in reversed(self._children.values()):
+            child.terminate()
+        for child in reversed(self._children.values()):
+            try:
+                child.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self._reaper.communicate("all children have ended\n")

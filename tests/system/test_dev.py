@@ -1,0 +1,116 @@
+"""`authz dev` as a user starts it: it shows what runs, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+
+import pytest
+
+MARK = "TEST_RUN_OF"
+PATIENCE = 20.0
+DEV = [sys.executable, "-m", "authz.cli.main", "dev", "--ephemeral"]
+
+
+def processes(mark: str) -> list[str]:
+    """Command lines of live processes that were started with this mark."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [command for command in found if command]
+
+
+def start(mark: str, tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `authz dev`; its directory lies in tmp_path."""
+    environment = os.environ | {MARK: mark, "TMPDIR": str(tmp_path)}
+    return subprocess.Popen(
+        [*DEV, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def gone(mark: str, tmp_path: Path) -> bool:
+    """Is nothing left, neither process nor file? Waits for it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if not processes(mark) and not list(tmp_path.iterdir()):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture
+def mark() -> str:
+    """Something no other process has in its environment."""
+    return uuid.uuid4().hex
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_in_one_line_what_runs_and_ends_cleanly(
+    mark: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    """One JSON line, all parts reachable; after the signal exit 0 and nothing left."""
+    with start(mark, tmp_path, "--json") as dev:
+        assert dev.stdout is not None
+        stack = json.loads(dev.stdout.readline())
+        request = urllib.request.Request(stack["envoy"], headers={"x-api-key": stack["key"]})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            status = answer.status
+        dev.send_signal(number)
+        rest, errors = dev.communicate(timeout=PATIENCE)
+
+    assert set(stack) == {
+        *("envoy", "check", "ops", "redis", "backend", "key", "kid", "config", "pids")
+    }
+    assert set(stack["pids"]) == {"store", "sidecar", "envoy", "backend"}
+    assert (status, dev.returncode, rest, errors) == (200, 0, "", "")
+    assert gone(mark, tmp_path)
+
+
+@pytest.mark.parametrize("parts", range(1, 6))
+def test_killed_half_way_it_leaves_nothing_behind(mark: str, tmp_path: Path, parts: int) -> None:
+    """SIGKILL as soon as so many processes of its own run: all of them end."""
+    with start(mark, tmp_path) as dev:
+        deadline = time.monotonic() + PATIENCE
+        while len(processes(mark)) <= parts and time.monotonic() < deadline:
+            pass
+        dev.kill()
+        dev.communicate(timeout=PATIENCE)
+
+    assert gone(mark, tmp_path)
+
+
+def test_the_demonstration_exits_zero(mark: str, tmp_path: Path) -> None:
+    """`--check` shows each promise on one line and exits 0."""
+    with start(mark, tmp_path, "--check") as dev:
+        shown, _ = dev.communicate(timeout=60)
+
+    lines = shown.splitlines()
+    assert [line for line in lines[:-1] if not line.startswith("ok ")] == []
+    assert (lines[-1], len(lines), dev.returncode) == ("everything held", 9, 0)
+    assert gone(mark, tmp_path)
+
+
+def test_a_part_that_ends_is_named(mark: str, tmp_path: Path) -> None:
+    """A child that dies ends the whole with one line that says which, and exit 3."""
+    with start(mark, tmp_path, "--json") as dev:
+        assert dev.stdout is not None
+        stack = json.loads(dev.stdout.readline())
+        os.kill(stack["pids"]["backend"], signal.SIGKILL)
+        _, errors = dev.communicate(timeout=PATIENCE)
+
+    assert dev.returncode == 3
+    assert errors.startswith("authz: backend ended with status -9")
+    assert gone(mark, tmp_path)

@@ -1,0 +1,230 @@
+"""What a client sees through a real Envoy."""
+
+import http.client
+import json
+import subprocess
+import threading
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import grpc
+import pytest
+import redis
+
+from authz.cli import binaries
+from authz.cli.demo import Client, demonstrate
+from authz.core.keys import BASE62, KID_LENGTH, checksum
+from tests.system.conftest import Installation
+
+ROOT = Path(__file__).parents[2]
+IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan")
+
+
+def spoil(text: str, position: int) -> str:
+    """`text` with another base62 character at `position`."""
+    other = BASE62[(BASE62.index(text[position]) + 1) % 62]
+    return text[:position] + other + text[position + 1 or len(text) :]
+
+
+def sealed(text: str) -> str:
+    """A key text with its checksum made right."""
+    return text[:-6] + checksum(text[:-6])
+
+
+def get_raw(url: str, headers: list[tuple[str, str | bytes]]) -> tuple[int, dict]:
+    """GET with these header lines, duplicates and odd bytes included."""
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
+        connection.putrequest("GET", "/")
+        for name, value in headers:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        body = answer.read()
+    return answer.status, json.loads(body)
+
+
+def test_envoy_accepts_the_file_that_users_copy() -> None:
+    """`envoy --mode validate` takes envoy.yaml as it stands."""
+    command = [binaries.envoy(), "--mode", "validate", "-c", ROOT / "envoy.yaml"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr.lower()
+
+
+def test_the_demonstration_holds(own_installation: Installation) -> None:
+    """Every promise of `authz dev --check` is kept."""
+    steps = list(demonstrate(own_installation.stack))
+
+    assert len(steps) == 8
+    assert [step for step in steps if not step.held] == []
+
+
+def test_identity_headers_arrive_and_the_key_does_not(
+    installation: Installation, envoy: Client
+) -> None:
+    """The backend sees who calls, by headers that the client could not have set."""
+    issued = installation.issue(project_id="web", tenant_id="t-1", scopes=frozenset({"b:c", "a:*"}))
+    spoofed = {f"x_auth_{name.replace('-', '_')}": "spoofed" for name in IDENTITY}
+
+    arrived = envoy.get(x_api_key=issued.key_text, **spoofed).arrived
+
+    assert {name: arrived.get(f"x-auth-{name}") for name in IDENTITY} == {
+        "key-id": issued.record.kid,
+        "client-id": "acme",
+        "project-id": "web",
+        "tenant-id": "t-1",
+        "scopes": "a:* b:c",
+        "env": "live",
+        "plan": None,
+    }
+    assert issued.key_text not in json.dumps(arrived)
+
+
+def test_a_bearer_key_is_taken_and_removed(installation: Installation, envoy: Client) -> None:
+    """`Authorization: Bearer` is a carrier too; what held the key does not go on."""
+    issued = installation.issue()
+
+    answer = envoy.get(authorization=f"Bearer {issued.key_text}")
+
+    assert answer.status == 200
+    assert "authorization" not in answer.arrived
+
+
+def test_a_held_scope_opens_the_route(installation: Installation, envoy: Client) -> None:
+    """`demo:*` covers the route's `demo:read`."""
+    issued = installation.issue(scopes=frozenset({"demo:*"}))
+
+    assert envoy.get("/scoped", x_api_key=issued.key_text).status == 200
+    assert envoy.get("/scoped?a=1", x_api_key=issued.key_text).status == 200
+
+
+def test_an_exempt_path_is_exact(envoy: Client) -> None:
+    """/healthz needs no key; nothing that only begins or ends there is let through."""
+    assert envoy.get("/healthz").status == 200
+    for path in ("/healthz/", "/healthz/../x", "/healthz;x", "/healthz/..;/x", "//healthz/x"):
+        assert envoy.get(path).status == 401, path
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ([], "missing_api_key"),
+        ([("x-api-key", "")], "missing_api_key"),
+        ([("x-api-key", "{key}"), ("x-api-key", "{key}")], "ambiguous_api_key"),
+        ([("x-api-key", "{key}"), ("authorization", "Bearer {key}")], "ambiguous_api_key"),
+        ([("x-api-key", "{key},{key}")], "ambiguous_api_key"),
+        ([("authorization", "Bearer {key}"), ("authorization", "Bearer x")], "ambiguous_api_key"),
+        ([("x-api-key", "ak_live_nonsense")], "invalid_api_key"),
+        ([("x-api-key", "{key}x")], "invalid_api_key"),
+    ],
+)
+def test_credentials_that_are_not_one_good_key(
+    installation: Installation, headers: list[tuple[str, str]], code: str
+) -> None:
+    """Anything but exactly one key is a 401 that says which."""
+    key = installation.stack.key
+
+    status, body = get_raw(
+        installation.stack.envoy, [(name, value.format(key=key)) for name, value in headers]
+    )
+
+    assert (status, body["code"]) == (401, code)
+
+
+def test_all_invalid_keys_look_alike_and_forged_ones_cost_no_lookup(
+    installation: Installation,
+) -> None:
+    """One body for every way of being wrong; the store hears only of what could be ours."""
+    good = installation.stack.key
+    prefix = len("ak_live_")
+    unproven = {
+        "59 KiB": "ak_live_" + "a" * 59 * 1024,
+        "not ASCII": good.encode() + "é".encode(),
+        "wrong checksum": spoil(good, len(good) - 1),
+        "forged tag": sealed(spoil(good, len(good) - 7)),
+        "forged secret": sealed(spoil(good, prefix + KID_LENGTH + 5)),
+        "unknown kid": sealed(spoil(good, prefix)),
+        "unknown pepper": sealed(spoil(good, prefix + KID_LENGTH + 1)),
+    }
+    envoy, bodies = installation.stack.envoy, []
+
+    with store_commands(installation.stack.redis) as commands:
+        for name, key in unproven.items():
+            status, body = get_raw(envoy, [("x-api-key", key)])
+            assert (status, body.pop("request_id") != "") == (401, True), name
+            bodies.append(body)
+
+    assert [body for body in bodies if body != bodies[0]] == []
+    assert bodies[0]["code"] == "invalid_api_key"
+    assert [command for command in commands if ":key:" in command] == []
+
+
+class store_commands:  # noqa: N801  reads as what it gives
+    """The commands that a store gets while the block runs."""
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(url, decode_responses=True)
+        self._seen: list[str] = []
+
+    def __enter__(self) -> list[str]:
+        self._monitor = self._client.monitor()
+        self._monitor.__enter__()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+        return self._seen
+
+    def _listen(self) -> None:
+        for entry in self._monitor.listen():
+            if entry["command"] == "ECHO end":
+                return
+            self._seen.append(entry["command"])
+
+    def __exit__(self, *_exc: object) -> None:
+        self._client.echo("end")
+        self._thread.join(10)
+        self._monitor.__exit__(None, None, None)
+        self._client.close()
+
+
+def test_a_grpc_caller_gets_a_status_and_plain_text(installation: Installation) -> None:
+    """401 becomes UNAUTHENTICATED, and the message is text rather than JSON."""
+    target = urlsplit(installation.stack.envoy).netloc
+
+    with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError) as failed:
+        channel.unary_unary("/a.B/C")(b"", timeout=10)
+
+    assert failed.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert failed.value.details() == "The request carries no API key."
+
+
+def test_what_another_filter_may_use_is_in_the_access_log(
+    installation: Installation, envoy: Client
+) -> None:
+    """The key id, the reason and a charge id arrive as dynamic metadata; no key is logged."""
+    issued = installation.issue()
+    log = Path(installation.stack.config).parent / "envoy.log"
+
+    envoy.get("/logged?x=1", x_api_key=issued.key_text)
+
+    lines = await_lines(log, "/logged")
+    entry = json.loads(lines[-1])
+    assert (entry["key_id"], entry["reason"], entry["path"]) == (issued.record.kid, "ok", "/logged")
+    assert len(entry["charge_id"]) > 16
+    assert issued.key_text not in log.read_text()
+
+
+def await_lines(file: Path, needle: str) -> list[str]:
+    """The lines of `file` that hold `needle`, as soon as there is one."""
+    with subprocess.Popen(
+        ["tail", "-n", "+1", "-F", file],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as tail:
+        assert tail.stdout is not None
+        found = next(line for line in tail.stdout if needle in line)
+        tail.terminate()
+    return [found]

@@ -1,0 +1,123 @@
+"""What a client sees when a part is gone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+from urllib.error import HTTPError
+
+from authz.cli.demo import Answer, Client
+from authz.core.records import RevocationReason
+from tests.system.conftest import Installation
+
+PATIENCE = 10.0
+
+
+def until(found: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
+    """Look again until `wanted`, at most PATIENCE seconds; the last look."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        seen = found()
+        if wanted(seen) or time.monotonic() > deadline:
+            return seen
+
+
+def readiness(installation: Installation) -> dict:
+    """What /readyz says."""
+    try:
+        with urllib.request.urlopen(f"{installation.stack.ops}/readyz", timeout=5) as answer:
+            return json.load(answer)
+    except HTTPError as refused:
+        with refused:
+            return json.load(refused)
+
+
+def ask(client: Client, key: str) -> Answer:
+    """One request with this key."""
+    return client.get(x_api_key=key)
+
+
+def test_a_hung_store_is_a_503_within_the_lease_and_heals(own_installation: Installation) -> None:
+    """Trust ends, the answer is unavailable and says so; it returns by itself."""
+    key, store = own_installation.stack.key, own_installation.stack.pids["store"]
+    with closing(own_installation.client()) as client:
+        assert ask(client, key).status == 200
+
+        os.kill(store, signal.SIGSTOP)
+        answer = until(lambda: ask(client, key), lambda seen: seen.status != 200)
+        reasons = readiness(own_installation)
+        os.kill(store, signal.SIGCONT)
+        healed = until(lambda: ask(client, key), lambda seen: seen.status == 200)
+
+    assert str(answer) == "503 unavailable"
+    assert reasons["status"] == "not_ready"
+    assert reasons["components"]["store"]["reason"] != ""
+    assert healed.status == 200
+
+
+def test_an_emptied_store_makes_no_good_key_unknown(own_installation: Installation) -> None:
+    """All data gone: 503 and never 401."""
+    key = own_installation.stack.key
+    fresh = own_installation.issue().key_text
+    port = own_installation.stack.redis.rsplit(":", 1)[1].split("/")[0]
+    with closing(own_installation.client()) as client:
+        subprocess.run(
+            [sys.executable, "-c", f"import redis; redis.Redis(port={port}).flushall()"], check=True
+        )
+        uncached = ask(client, fresh)
+        answer = until(lambda: ask(client, key), lambda seen: seen.status != 200)
+
+    assert str(uncached) == "503 unavailable"
+    assert str(answer) == "503 unavailable"
+
+
+def test_a_dead_sidecar_is_a_503(own_installation: Installation) -> None:
+    """No answer is never an allow."""
+    with closing(own_installation.client()) as client:
+        assert ask(client, own_installation.stack.key).status == 200
+
+        os.kill(own_installation.stack.pids["sidecar"], signal.SIGKILL)
+        seen = [ask(client, own_installation.stack.key).status for _ in range(20)]
+
+    assert set(seen) == {503}
+
+
+def test_a_restarted_sidecar_serves_again(own_installation: Installation) -> None:
+    """`authz --config THAT serve` takes the place of one that ended."""
+    stack = own_installation.stack
+    os.kill(stack.pids["sidecar"], signal.SIGKILL)
+    command = [sys.executable, "-m", "authz.cli.main", "--config", stack.config, "serve"]
+    with (
+        closing(own_installation.client()) as client,
+        subprocess.Popen(command, stderr=subprocess.PIPE) as sidecar,
+    ):
+        healed = until(lambda: ask(client, stack.key), lambda seen: seen.status == 200)
+        sidecar.terminate()
+        status = sidecar.wait(PATIENCE)
+
+    assert healed.status == 200
+    assert status == 0
+
+
+def test_revoked_while_the_store_is_away_for_a_moment(own_installation: Installation) -> None:
+    """A revocation just before the store hangs has already arrived."""
+    issued = own_installation.issue()
+    with closing(own_installation.client()) as client:
+        assert ask(client, issued.key_text).status == 200
+
+        own_installation.administer(
+            lambda life: life.revoke(
+                issued.record.kid, RevocationReason.KEY_COMPROMISE, life.author("tests")
+            )
+        )
+        os.kill(own_installation.stack.pids["store"], signal.SIGSTOP)
+        seen = {ask(client, issued.key_text).status for _ in range(50)}
+        os.kill(own_installation.stack.pids["store"], signal.SIGCONT)
+
+    assert 200 not in seen
