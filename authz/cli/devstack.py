@@ -151,6 +151,7 @@ def _spawn(nursery: Nursery, ports: Ports, settings: Path, envoy_file: Path) -> 
     nursery.spawn("backend", [*python, "authz.cli.echo", str(ports.backend)])
     nursery.spawn("sidecar", [*python, "authz.cli.main", "--config", settings, "serve"])
     envoy: Command = [binaries.envoy(), "--config-path", envoy_file, "--disable-hot-restart"]
+    envoy += ["--file-flush-interval-msec", "100"]
     nursery.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])
 
 

@@ -6,6 +6,7 @@ The owner starts its children in the reaper's process group and holds the other 
 that closes, also by a SIGKILL of the owner, the reaper ends the group and removes the directory.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -22,7 +23,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     directory = Path(tempfile.mkdtemp(prefix="authz-dev-"))
-    print(directory, flush=True)
+    with contextlib.suppress(BrokenPipeError):  # the owner is gone already
+        print(directory, flush=True)
     farewell = sys.stdin.read()
     if not farewell:  # the owner died: its children are still there
         os.killpg(0, signal.SIGTERM)
