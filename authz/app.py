@@ -40,10 +40,8 @@ def keyring(settings: Settings) -> Keyring:
         try:
             secret = entry.file.read_bytes().strip()
         except OSError as cause:
-            raise BadInput(
-                "keys.peppers",
-                f"{entry.file}: {cause.strerror}; `authz init` makes a pepper",
-            ) from None
+            hint = "; `authz init` makes it" if isinstance(cause, FileNotFoundError) else ""
+            raise BadInput("keys.peppers", f"{entry.file}: {cause.strerror}{hint}") from None
         peppers.append(Pepper.expand(entry.version, secret))
     return Keyring(settings.keys.prefix, peppers)
 

@@ -1,43 +1,46 @@
 """Settings: read once, strict, validated. Flags win over environment, environment over the file.
 
 Nothing but app.py sees this: parts get their own values. Durations are seconds in here and
-`50ms`, `30s`, `90d` outside. Relative paths in a file are relative to that file.
+`50ms`, `30s`, `90d` outside. A relative path is relative to the settings file that names it, or to
+the current directory when a flag or a variable does. A setting without a value keeps its default.
 """
 
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_args
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
 )
 
+from authz import sources
 from authz.core import fields
 from authz.core.address import Address
 from authz.core.errors import BadInput
+from authz.core.keys import PREFIX_PATTERN
+from authz.sources import Location, Source
 
-ENV_PREFIX: Final = "AUTHZ_"
-# The last two are what Kubernetes sets in every pod beside a Service named authz.
-NOT_SETTINGS: Final = re.compile(r"AUTHZ_(CONFIG|ACTOR|SERVICE_(HOST|PORT.*)|PORT(_.*)?)")
 NOT_YET_ENFORCED: Final = ("limits", "outage", "plans", "routes", "routes_default", "telemetry")
-
 
 _T = TypeVar("_T")
 
 
-def _told(parse: Callable[[str], _T]) -> BeforeValidator:
-    """A validator that says of bad text what `parse` says."""
+def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
+    """A validator that reads a value from text, and says of bad text what `parse` says."""
 
-    def validate(value: object) -> _T:
+    def validate(value: object) -> object:
+        if not isinstance(value, str | int | float | Path | Address):
+            raise ValueError("not one value; put it in quotes")  # noqa: TRY004  pydantic's way
         try:
             return parse(str(value))
         except BadInput as cause:
@@ -46,37 +49,68 @@ def _told(parse: Callable[[str], _T]) -> BeforeValidator:
     return BeforeValidator(validate)
 
 
-def _mode(text: str) -> int:
-    if len(text) not in {3, 4} or not set(text) <= set("01234567"):
-        raise BadInput("", f"{fields.shown(text)} is not a file mode, such as '0660'")
-    return int(text, 8)
+def _seconds(least: str, most: str) -> BeforeValidator:
+    low, high = fields.duration_ms("", least), fields.duration_ms("", most)
+
+    def parse(text: str) -> float:
+        amount = fields.duration_ms("", text)
+        if not low <= amount <= high:
+            raise BadInput("", f"{fields.shown(text)}: a duration from {least} to {most}")
+        return amount / 1000
+
+    return _read_by(parse)
 
 
-def _header(text: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", text):
-        raise BadInput("", f"{fields.shown(text)} is not a header name in lower case")
-    return text
+def _shape(pattern: str, good: str) -> BeforeValidator:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise BadInput("", f"{fields.shown(text)}: {good}")
+        return text
+
+    return _read_by(parse)
+
+
+def _path(text: str) -> Path:
+    try:
+        if text and text.isprintable():
+            return Path(text).expanduser()
+    except RuntimeError:  # the home of nobody
+        pass
+    raise BadInput("", f"{fields.shown(text)} is not a path, such as /etc/authz/pepper-1")
 
 
 def _carrier(text: str) -> str:
-    name, _, scheme = text.partition(":")
-    if scheme and not re.fullmatch(r" ?[A-Za-z][A-Za-z0-9-]{0,31}", scheme):
-        raise BadInput("", f"{fields.shown(text)} is not `header` or `header: Scheme`")
-    return f"{_header(name.lower())}:{scheme.strip().lower()}"
+    match = re.fullmatch(r"([a-z][a-z0-9-]{0,63})(?:: ?([a-z][a-z0-9-]{0,31}))?", text.lower())
+    if match is None or not text.isascii():
+        raise BadInput("", f"{fields.shown(text)}: `header` or `header: Scheme`, such as x-api-key")
+    return f"{match[1]}:{match[2] or ''}"
 
 
-def _parameter(text: str) -> str:
-    if text and not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
-        raise BadInput("", f"{fields.shown(text)} is not a query parameter, such as api_key")
-    return text
+def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
+    names = [getattr(entry, "version", entry) for entry in entries]
+    if len(set(names)) < len(names):  # a carrier named twice would make every key ambiguous
+        raise ValueError("two of them are the same")
+    return entries
 
 
-Listen = Annotated[Address, NoDecode, _told(lambda text: Address.parse("", text))]
-Seconds = Annotated[float, _told(lambda text: fields.duration_ms("", text) / 1000)]
-Mode = Annotated[int, _told(_mode)]
-HeaderName = Annotated[str, _told(_header)]
-Carrier = Annotated[str, _told(_carrier)]
-Parameter = Annotated[str, _told(_parameter)]
+def _mode(value: object) -> int:
+    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
+        # YAML reads 0660 as the number 432, so a number is not what the person wrote.
+        raise ValueError("a file mode is digits in quotes, such as '0660'")
+    return int(value, 8)
+
+
+Listen = Annotated[Address, _read_by(lambda text: Address.parse("", text))]
+File = Annotated[Path, _read_by(_path)]
+Carrier = Annotated[str, _read_by(_carrier)]
+Mode = Annotated[int, BeforeValidator(_mode)]
+Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
+StoreUrl = Annotated[str, _shape(r"(redis|unix)://\S+", "such as redis://127.0.0.1:6379/0")]
+PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
+Prefix = Annotated[str, _shape(PREFIX_PATTERN.pattern, "2 to 12 of a-z 0-9, such as ak")]
+HeaderName = Annotated[str, _shape("[a-z][a-z0-9-]{0,63}", "lower case, such as x-auth-")]
+Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(_distinct)]
+Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]
 
 
 class Section(BaseModel):
@@ -84,13 +118,21 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        known = cls.model_fields
+        return {name: v for name, v in given.items() if v is not None or name not in known}
+
 
 class Tls(Section):
     """TLS of the Check listener."""
 
-    cert: Path
-    key: Path
-    client_ca: Path | None = None
+    cert: File
+    key: File
+    client_ca: File | None = None
 
 
 class Check(Section):
@@ -98,7 +140,7 @@ class Check(Section):
 
     listen: Listen = Address("127.0.0.1", 9191)
     transport: Literal["grpcio"] = "grpcio"
-    deadline: Seconds = Field(0.05, ge=0.001, le=10)
+    deadline: Annotated[float, _seconds("1ms", "10s")] = 0.05
     socket_mode: Mode = 0o660
     tls: Tls | None = None
     allow_plaintext: bool = False
@@ -114,33 +156,35 @@ class Ops(Section):
 class Redis(Section):
     """The store."""
 
-    url: str = "redis://127.0.0.1:6379/0"
-    username: str = ""
-    password_file: Path | None = None
+    url: StoreUrl = "redis://127.0.0.1:6379/0"
+    username: Line = ""
+    password_file: File | None = None
 
 
 class PepperFile(Section):
     """One server secret."""
 
-    version: str = "1"
-    file: Path
+    version: PepperVersion = "1"
+    file: File
 
 
 class Keys(Section):
     """How keys are made and recognised."""
 
-    prefix: str = "ak"
-    peppers: tuple[PepperFile, ...] = (PepperFile(version="1", file=Path("authz-pepper-1")),)
+    prefix: Prefix = "ak"
+    peppers: tuple[PepperFile, ...] = Field(
+        (PepperFile(file=Path("authz-pepper-1")),), min_length=1
+    )
 
 
 class Cache(Section):
     """What the sidecar remembers of the store, and for how long."""
 
-    ttl: Seconds = Field(60.0, ge=1, le=86_400)
-    negative_ttl: Seconds = Field(5.0, ge=0.1, le=3_600)
+    ttl: Annotated[float, _seconds("1s", "1d")] = 60.0
+    negative_ttl: Annotated[float, _seconds("100ms", "1h")] = 5.0
     max_entries: int = Field(100_000, ge=100, le=10_000_000)
     max_negatives: int = Field(10_000, ge=100, le=1_000_000)
-    trust_lease: Seconds = Field(1.0, ge=0.1, le=60)
+    trust_lease: Annotated[float, _seconds("100ms", "60s")] = 1.0
 
 
 class Identity(Section):
@@ -152,7 +196,7 @@ class Identity(Section):
 class Extract(Section):
     """Where in a request the key and the client's address are."""
 
-    headers: tuple[Carrier, ...] = Field(("x-api-key:", "authorization:bearer"), min_length=1)
+    headers: Several[Carrier] = ("x-api-key:", "authorization:bearer")
     query: Parameter = ""
     client_address: Literal["peer", "x-envoy-external-address"] = "peer"
 
@@ -160,15 +204,11 @@ class Extract(Section):
 class Log(Section):
     """Logs, on stderr."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_by(str.upper)] = "INFO"
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """All settings. Read with `load`."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
-    )
 
     check: Check = Check()
     ops: Ops = Ops()
@@ -185,115 +225,76 @@ def load(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Read the settings. Raises BadInput, which names the setting, where it came from and why.
-
-    flags: nested like the file, such as {"redis": {"url": …}}.
-    """
-    found = _read(file) if file else {}
-    flags = flags or {}
-    _refuse_unknown(found, environ, file)
-
-    class Layered(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            below = InitSettingsSource(settings_cls, init_kwargs=dict(found))
-            return (init_settings, env_settings, below)
-
+    """Read the settings. Raises BadInput, which names the setting, why, and where it came from."""
+    layers = [sources.command_line(flags or {}), sources.environment(environ)]
+    if file:
+        layers.append(sources.file(file))
+    tree = reduce(sources.merged, (source.tree for source in layers))
     try:
-        settings = Layered(**flags)
-    except SettingsError as cause:
-        name = re.search(r'field "(\w+)"', str(cause))
-        problem = "a list or an object from the environment is not JSON"
-        raise BadInput(name[1] if name else "environment", problem) from None
+        settings = Settings.model_validate(tree)
     except ValidationError as cause:
-        raise _explain(cause, flags, environ, file) from None
-    return _anchor(settings, file)
+        raise _explained(cause, layers) from None
+    return _anchored(settings, layers)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError) as cause:
-        reason = cause.strerror if isinstance(cause, OSError) else "it is not text"
-        raise BadInput("--config", f"{file}: {reason}") from None
-    except yaml.YAMLError as cause:
-        mark = getattr(cause, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise BadInput("--config", f"{file}{where}: it is not YAML") from None
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise BadInput("--config", f"{file}: settings are sections, such as `check:`")
-    return found
+# What pydantic says in terms of Python, in terms of settings: by the first word of its error type.
+_MESSAGES: Final = {
+    "bool": "true or false",
+    "int": "a whole number, such as 100000",
+    "missing": "is needed here",
+    "model": "a section: names and values",
+    "string": "text, one line",
+    "too": "a list of at least one",
+    "tuple": 'a list; in the environment as JSON, such as ["x-api-key"]',
+}
 
 
-def _refuse_unknown(
-    found: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
-) -> None:
-    """Top-level names. Those inside a section are refused by the section."""
-    named = {str(name): f"in {file}" for name in found}
-    for name in environ:
-        if name.startswith(ENV_PREFIX) and not NOT_SETTINGS.fullmatch(name):
-            section = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
-            named.setdefault(section, f"from {name}")
-    for section, where in named.items():
-        if section in NOT_YET_ENFORCED:
-            raise BadInput(section, f"not yet enforced by this version ({where})")
-        if section not in Settings.model_fields:
-            known = ", ".join(Settings.model_fields)
-            raise BadInput(fields.shown(section), f"no such setting ({where}); there are {known}")
-
-
-def _explain(
-    cause: ValidationError,
-    flags: Mapping[str, Any],
-    environ: Mapping[str, str],
-    file: Path | None,
-) -> BadInput:
+def _explained(cause: ValidationError, layers: list[Source]) -> BadInput:
     first = cause.errors(include_url=False, include_context=False)[0]
-    name = ".".join(str(part) for part in first["loc"])
-    problem = str(first["msg"]).removeprefix("Value error, ")
+    location = first["loc"]
+    problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
     if first["type"] == "extra_forbidden":
-        problem = "no such setting"
-    variable = ENV_PREFIX + "__".join(str(part).upper() for part in first["loc"])
-    if _has(flags, first["loc"]):
-        where = "from the command line"
-    elif any(given.upper() == variable for given in environ):
-        where = f"from {variable}"
-    else:
-        where = f"in {file}" if file else "from the environment"
-    return BadInput(name, f"{problem} ({where})")
+        problem = f"no such setting; there are {', '.join(_section(location).model_fields)}"
+        if location[0] in NOT_YET_ENFORCED:
+            problem = "not yet enforced by this version"
+    name = ".".join(map(str, location))
+    shown = name if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII) else fields.shown(name)
+    problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
+    return BadInput(shown, f"{problem} ({sources.origin(layers, location).name(location)})")
 
 
-def _has(tree: Any, path: tuple[int | str, ...]) -> bool:
-    for part in path:
-        if not isinstance(tree, Mapping) or part not in tree:
-            return False
-        tree = tree[part]
-    return True
+def _section(location: Location) -> type[Section]:
+    """The section that a setting at `location` would be in."""
+    section: type[Section] = Settings
+    for step in location[:-1]:
+        if isinstance(step, str):
+            kind = section.model_fields[step].annotation
+            section = next(filter(_is_section, (kind, *get_args(kind))))
+    return section
 
 
-def _anchor(settings: Settings, file: Path | None) -> Settings:
-    """Make relative paths relative to the settings file, wherever the process was started."""
-    base = file.parent.resolve() if file else Path.cwd()
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
 
-    def anchored(part: Any) -> Any:
+
+def _anchored(settings: Settings, layers: list[Source]) -> Settings:
+    """Make relative paths absolute, each from where it was written."""
+
+    def base(at: Location) -> Path:
+        return next((source for source in layers if source.holds(at)), layers[-1]).base
+
+    def anchored(part: Any, at: Location) -> Any:
         if isinstance(part, Path):
-            return base / part.expanduser()
+            return base(at) / part
+        if isinstance(part, Address) and part.path:
+            return replace(part, path=str(base(at) / part.path))
         if isinstance(part, tuple):
-            return tuple(anchored(item) for item in part)
-        if isinstance(part, BaseModel):
+            return tuple(anchored(item, (*at, index)) for index, item in enumerate(part))
+        if isinstance(part, Section):
+            names = type(part).model_fields
             return part.model_copy(
-                update={name: anchored(getattr(part, name)) for name in type(part).model_fields}
+                update={name: anchored(getattr(part, name), (*at, name)) for name in names}
             )
         return part
 
-    anchored_settings: Settings = anchored(settings)
-    return anchored_settings
+    return cast("Settings", anchored(settings, ()))

@@ -12,6 +12,7 @@ class Echo(BaseHTTPRequestHandler):
     """Shows a request to whoever made it."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together: a body on its own waits for a delayed ACK
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("content-length") or 0))

@@ -100,7 +100,7 @@ class KeySpec:
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
     """A new key. Raises BadInput when it would expire before it begins."""
     expires_at = None if spec.life_ms is None else now + spec.life_ms
-    if expires_at is not None and expires_at <= (spec.not_before or now):
+    if expires_at is not None and expires_at <= max(now, spec.not_before or now):
         raise BadInput("expires-in", "the key would expire before it begins")
     record = KeyRecord(
         kid=minted.kid,
@@ -134,8 +134,8 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
-    if record.newest_secret.digest == minted.digest:
-        return Unchanged(record, f"{record.kid} has this secret already")
+    if any(entry.digest == minted.digest for entry in record.secrets):
+        return Unchanged(record, f"{record.kid} was given this secret already")
     live = [entry for entry in record.secrets if entry.is_live(now)]
     if grace_ms and len(live) >= MAX_LIVE_SECRETS:
         return Refused(

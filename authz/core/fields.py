@@ -23,14 +23,17 @@ MAX_SCOPES_LENGTH: Final = 4096  # all scopes of a key, as one header value
 MAX_METADATA: Final = 32
 MAX_TEXT: Final = 256
 MAX_SHOWN: Final = 42
+MAX_HOST: Final = 253  # RFC 1035
+MAX_ORIGIN: Final = 300
 
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}", re.ASCII)
 _SCOPE = re.compile(r"\*|[A-Za-z0-9._/@+-]+(:[A-Za-z0-9._/@+-]+)*(:\*)?", re.ASCII)
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.ASCII)
 _ORIGIN = re.compile(
-    rf"([a-z][a-z0-9+.-]*)://((?:\*\.)?{_LABEL}(?:\.{_LABEL})*)(:\d{{1,5}})?", re.ASCII
+    rf"([a-z][a-z0-9+.-]*)://((?:\*\.)?{_LABEL}(?:\.{_LABEL})*)(?::([1-9]\d{{0,4}}))?", re.ASCII
 )
+_IMPLIED_PORT: Final = {"http": "80", "https": "443"}
 _METADATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|min|h|d)", re.ASCII)
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -40,7 +43,12 @@ MAX_DURATION_MS: Final = 100 * 365 * 86_400_000
 def shown(text: str) -> str:
     """`text` fit for a message: printable ASCII, at most 42 characters."""
     clean = ascii(text)
-    return clean if len(clean) <= MAX_SHOWN else f"{clean[: MAX_SHOWN - 2]}…'"
+    return clean if len(clean) <= MAX_SHOWN else f"{clean[: MAX_SHOWN - 4]}...{clean[-1]}"
+
+
+def folded(text: str) -> str:
+    """`text` in lower case, if it is ASCII. Other alphabets fold into ours: a Kelvin sign to k."""
+    return text.lower() if text.isascii() else text
 
 
 def identifier(field: str, text: str) -> str:
@@ -51,11 +59,9 @@ def identifier(field: str, text: str) -> str:
 
 
 def kid(field: str, text: str) -> str:
-    """The public id of a key."""
+    """The public id of a key. What is refused is not shown: it may be a whole key."""
     if not KID_PATTERN.fullmatch(text):
-        raise BadInput(
-            field, f"{shown(text)} is not a kid: 16 letters and digits, such as 7Hk2mQ9xT4bVzR1c"
-        )
+        raise BadInput(field, "not a kid: 16 letters and digits, such as 7Hk2mQ9xT4bVzR1c")
     return text
 
 
@@ -126,9 +132,16 @@ def duration_ms(field: str, text: str) -> int:
 def split_host(authority: str) -> str:
     """The host of an authority, lower case, without its port and a final dot."""
     host, colon, port = authority.rpartition(":")
-    if not colon or not port.isdecimal():
+    if not colon or not (port.isascii() and port.isdecimal()):
         host = authority
-    return host.lower().removesuffix(".")
+    return folded(host).removesuffix(".")
+
+
+def host_matches(pattern: str, host: str) -> bool:
+    """Is `host`, in lower case and without a port, `pattern`, or below it for `*.suffix`?"""
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
+    return host == pattern
 
 
 def _entries(field: str, given: Iterable[_T]) -> tuple[_T, ...]:
@@ -143,9 +156,11 @@ def _network(field: str, text: str) -> Network:
     try:
         network = ipaddress.ip_network(text)
     except ValueError:
+        network = None
+    if network is None or "%" in text:  # a zone, which no comparison of addresses looks at
         raise BadInput(
             field, f"{shown(text)} is not an address block, such as 10.0.0.0/8 or 2001:db8::/32"
-        ) from None
+        )
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     if mapped is not None and network.prefixlen >= 96:  # noqa: PLR2004  ::ffff:0:0/96
         return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
@@ -153,8 +168,8 @@ def _network(field: str, text: str) -> Network:
 
 
 def _host(field: str, text: str) -> str:
-    host = text.lower()
-    if len(host) > 253 or not _HOST.fullmatch(host):  # noqa: PLR2004  RFC 1035
+    host = folded(text)
+    if len(host) > MAX_HOST or not _HOST.fullmatch(host):
         raise BadInput(
             field, f"{shown(text)} is not a host, such as api.example.com or *.example.com"
         )
@@ -162,10 +177,12 @@ def _host(field: str, text: str) -> str:
 
 
 def _origin(field: str, text: str) -> str:
-    origin = text.lower()
+    origin = folded(text)
     if "://" not in origin:
         origin = f"https://{origin}"
-    match = _ORIGIN.fullmatch(origin)
-    if match is None or len(match[2]) > 253:  # noqa: PLR2004  RFC 1035
+    match = _ORIGIN.fullmatch(origin) if len(origin) <= MAX_ORIGIN else None
+    if match is None or len(match[2]) > MAX_HOST or int(match[3] or 0) >= 1 << 16:
         raise BadInput(field, f"{shown(text)} is not an origin, such as https://app.example.com")
-    return origin
+    scheme, host, port = match.groups()
+    # RFC 6454, section 6.2: a browser leaves out the port that the scheme implies.
+    return f"{scheme}://{host}" if port == _IMPLIED_PORT.get(scheme) else origin

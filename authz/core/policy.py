@@ -6,26 +6,28 @@ key learns nothing about it.
 """
 
 import ipaddress
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
 from authz.core.decision import Deny, Reason
-from authz.core.fields import split_host
+from authz.core.fields import folded, split_host
 from authz.core.keys import Presented, matches
 from authz.core.records import KeyRecord, Status
 from authz.core.request import Request
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+MAX_ADDRESS: Final = 64  # of its text; a longer one is none, and shall not be remembered
+_LABELS = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
+
 
 def judge(record: KeyRecord, presented: Presented, request: Request, now: int) -> Deny | None:
     """Judge a request that presents a key against that key's record. `now` in milliseconds."""
     refusal = secret(record, presented, now)
-    if refusal is Reason.WRONG_SECRET:
-        return Deny(refusal)
     if refusal is not None:
-        return Deny(refusal, record)
+        return Deny(refusal, None if refusal is Reason.WRONG_SECRET else record)
     for check in CHECKS:
         refusal = check(record, request, now)
         if refusal is not None:
@@ -77,9 +79,12 @@ def address(record: KeyRecord, request: Request, _now: int) -> Reason | None:
     """A key bound to address blocks needs a client address that is known and inside one."""
     if not record.allowed_cidrs:
         return None
-    client = _address(request.client_address)
-    if client is not None and any(client in network for network in record.allowed_cidrs):
-        return None
+    text = request.client_address
+    client = _address(text) if len(text) <= MAX_ADDRESS else None
+    if client is not None:
+        for network in record.allowed_cidrs:
+            if client in network:
+                return None
     return Reason.ADDRESS_NOT_ALLOWED
 
 
@@ -88,7 +93,7 @@ def host(record: KeyRecord, request: Request, _now: int) -> Reason | None:
     if not record.allowed_hosts:
         return None
     wanted = split_host(request.host)
-    if any(_host_matches(pattern, wanted) for pattern in record.allowed_hosts):
+    if any(_fits(pattern, wanted) for pattern in record.allowed_hosts):
         return None
     return Reason.HOST_NOT_ALLOWED
 
@@ -97,8 +102,8 @@ def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
     """A key bound to origins needs an Origin header (RFC 6454) that is one of them."""
     if not record.allowed_origins:
         return None
-    given = request.header("origin", "").lower()
-    if any(_origin_matches(pattern, given) for pattern in record.allowed_origins):
+    given = folded(request.header("origin", ""))
+    if any(_fits(pattern, given) for pattern in record.allowed_origins):
         return None
     return Reason.ORIGIN_NOT_ALLOWED
 
@@ -134,24 +139,15 @@ def _address(text: str) -> Address | None:
     return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
-def _host_matches(pattern: str, given: str) -> bool:
-    if pattern.startswith("*."):
-        return given.endswith(pattern[1:]) and len(given) > len(pattern) - 1
-    return given == pattern
-
-
-def _origin_matches(pattern: str, given: str) -> bool:
+def _fits(pattern: str, given: str) -> bool:
+    """Is `given` the pattern, or a name with labels where the pattern has its star?"""
     head, star, tail = pattern.partition("*")
     if not star:
         return given == pattern
-    label = given[len(head) : len(given) - len(tail)]
     return (
         given.startswith(head)
         and given.endswith(tail)
-        and len(given) > len(head) + len(tail)
-        and "/" not in label
-        and ":" not in label
-        and "@" not in label
+        and _LABELS.fullmatch(given, len(head), len(given) - len(tail)) is not None
     )
 
 

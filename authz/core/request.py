@@ -21,8 +21,8 @@ class Request:
     """One request as the proxy described it.
 
     `credential` is the key, the refusal that reading it already led to, or None when there is none.
-    `carrier` is the header or the query parameter that held it, in lower case. `header` gives a
-    header by its lower-case name, or the second argument: what it gives is the client's word.
+    `carrier` is the header that held it, in lower case, or empty. `header` gives a header by its
+    lower-case name, or the second argument: what it gives is the client's word.
     """
 
     credential: Presented | Deny | None

@@ -7,7 +7,8 @@ Rules:
 3. At most one load per kid; a cancelled waiter cancels nobody else.
 4. A kid seen revoked stays revoked through flushes, reloads and a store that went back in time.
 5. Bounded, and negatives bounded apart: garbage cannot push out good keys.
-6. No secret text inside.
+6. No secret text inside. So a fault is raised anew for each waiter: one that is kept and raised
+   again collects the frames of all of them, and those hold the keys that were presented.
 """
 
 import asyncio
@@ -94,7 +95,7 @@ class KeyCache:
             if absent is not _ABSENT:
                 self._probe.count(Event.CACHE_NEGATIVE_HIT)
                 if isinstance(absent, Unreadable):
-                    raise absent
+                    raise Unreadable(str(absent))
                 return None
             await self._wait_for_load(kid, self._deadline - (now - began))
         self._probe.count(Event.LOOKUP_TIMEOUT)
@@ -135,7 +136,7 @@ class KeyCache:
             self._probe.count(Event.LOOKUP_TIMEOUT)
             raise Unavailable("the store did not answer in time") from None
         if fault is not None:
-            raise fault
+            raise Unavailable(str(fault))
 
     def _deliver(self, kid: str, load: asyncio.Future[Fault | None], loaded: Loaded) -> None:
         if self._loads.get(kid) is load:

@@ -1,6 +1,7 @@
 """The door of a Check: bytes in, bytes out, whichever transport carries them."""
 
 import logging
+import traceback
 from collections.abc import Awaitable
 from typing import Final
 
@@ -27,6 +28,7 @@ class CheckDoor:
         self._write = responder.write
         self._probe = probe
         self._faults = 0
+        self._last_resort = responder.write(UNAVAILABLE, refused(UNAVAILABLE))
 
     def check(self, raw: bytes, traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:
         """The serialised CheckResponse: at once on a cache hit, an awaitable when I/O is needed."""
@@ -35,20 +37,35 @@ class CheckDoor:
             decision = self._decide(request)
             if isinstance(decision, (Allow, Deny)):
                 return self._write(decision, request)
-        except Exception:  # noqa: BLE001  whatever it is, no allow
-            return self._fault()
+        except Exception as cause:  # noqa: BLE001  whatever it is, no allow
+            return self._fault(cause)
         return self._later(decision, request)
 
     async def _later(self, decision: Awaitable[Decision], request: Request) -> bytes:
         try:
             return self._write(await decision, request)
-        except Exception:  # noqa: BLE001  as above; a cancelled call is not one of these
-            return self._fault()
+        except Exception as cause:  # noqa: BLE001  as above; a cancelled call is not one of these
+            return self._fault(cause)
 
-    def _fault(self) -> bytes:
-        """Our own failure. Logged ever more rarely: who can cause it shall not flood the log."""
+    def _fault(self, cause: Exception) -> bytes:
+        """Our own failure."""
+        try:
+            self._report(cause)
+            return self._write(UNAVAILABLE, refused(UNAVAILABLE))
+        except Exception:  # noqa: BLE001  the answer is written by what may have failed
+            return self._last_resort
+
+    def _report(self, cause: Exception) -> None:
+        """Log ever more rarely: who can cause it shall not flood the log.
+
+        Where it happened, never what the exception says: that may quote the request.
+        """
         self._faults += 1
         self._probe.count(Event.DECISION_FAULT)
         if self._faults & (self._faults - 1) == 0:
-            log.exception("a Check failed inside, answered unavailable (%d so far)", self._faults)
-        return self._write(UNAVAILABLE, refused(UNAVAILABLE))
+            log.error(
+                "a Check failed inside and was answered unavailable (%d so far): %s at\n%s",
+                self._faults,
+                type(cause).__name__,
+                "".join(traceback.format_tb(cause.__traceback__)).rstrip(),
+            )

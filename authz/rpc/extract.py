@@ -6,8 +6,12 @@ Rules:
 3. Never a URL parser: the path is split at the first `?`, the query at `&` and `=`.
 4. What a route asks comes from context_extensions, which no client can write.
 5. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
+6. A client may write 60 KiB into one header: what is done with a value is linear in its length.
 """
 
+import codecs
+import logging
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -19,6 +23,10 @@ from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys import Keyring, Presented
 from authz.core.request import Request, Route
+
+log = logging.getLogger("authz.check")
+
+Header = Callable[[str, str], str]
 
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
 MAX_ROUTES: Final = 1024
@@ -49,42 +57,38 @@ class Extractor:
     ) -> None:
         self._parse = keyring.parse
         self._claims = keyring.claims
-        self._carriers = tuple(
-            (name, scheme) for name, _, scheme in (c.partition(":") for c in carriers)
-        )
-        self._query = query
+        self._carriers = tuple(_carrier(text) for text in carriers)
+        self._query = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
         self._address_header = address_header
         self._env = env
         self._default_route = Route(env=env)
-        self._routes: dict[tuple[str, str, str], Route] = {}
+        self._routes: dict[tuple[str, ...], Route | None] = {}
 
     def read(self, raw: bytes) -> Request:
         """The request, whatever `raw` is: one that makes no sense carries its refusal."""
         try:
             attributes = _parse_message(raw).attributes
-            return self._read(attributes)
-        except (DecodeError, BadInput):
+        except DecodeError:
             return refused(BAD_REQUEST)
-
-    def _read(self, attributes: Any) -> Request:
         http = attributes.request.http
-        headers = http.headers
-        header = headers.get if headers else _join(http.header_map.headers).get
+        header, count = _headers(http)
         method, path, host = http.method, http.path, http.host
+        extensions = attributes.context_extensions
+        route = self._route(extensions) if extensions else self._default_route
         if (
-            not method
+            route is None
+            or not method
             or not host
             or "," in host
             or not (path or method == "CONNECT")
-            or len(headers) > MAX_HEADERS
+            or count > MAX_HEADERS
         ):
-            return refused(BAD_REQUEST)
-        extensions = attributes.context_extensions
+            return refused(BAD_REQUEST, header)
         credential, carrier = self._credential(header, path)
         return Request(
             credential,
             carrier,
-            self._route(extensions) if extensions else self._default_route,
+            route,
             method,
             host,
             path,
@@ -94,9 +98,8 @@ class Extractor:
             header,
         )
 
-    def _credential(
-        self, header: Callable[[str, str], str], path: str
-    ) -> tuple[Presented | Deny | None, str]:
+    def _credential(self, header: Header, path: str) -> tuple[Presented | Deny | None, str]:
+        """The credential, and the header that holds it."""
         found, carrier = "", ""
         for name, scheme in self._carriers:
             value = header(name, "")
@@ -107,11 +110,11 @@ class Extractor:
             if found:
                 return AMBIGUOUS, ""
             found, carrier = value, name
-        if self._query:
-            for value in self._in_query(path):
-                if found:
-                    return AMBIGUOUS, ""
-                found, carrier = value, self._query
+        if self._query is not None:
+            values = self._query.findall(path.partition("?")[2])
+            if len(values) + bool(found) > 1:
+                return AMBIGUOUS, ""
+            found = found or "".join(values)
         if not found:
             return None, ""
         presented = self._parse(found)
@@ -119,39 +122,36 @@ class Extractor:
             return presented, carrier
         return (AMBIGUOUS if "," in found else MALFORMED), ""
 
-    def _after_scheme(self, value: str, scheme: str) -> str:
-        """Our key after `scheme`, or empty: another scheme, or a token that is not ours."""
-        if "," in value:
-            parts = (self._after_scheme(part.strip(), scheme) for part in value.split(","))
-            return value if any(parts) else ""
-        given, _, token = value.partition(" ")
-        token = token.strip(" ")
-        return token if given.lower() == scheme and self._claims(token) else ""
+    def _after_scheme(self, value: str, scheme: re.Pattern[str]) -> str:
+        """What claims to be our key after the scheme, or empty; a joined header with one whole."""
+        ours = [token for token in scheme.findall(value) if self._claims(token)]
+        if not ours:
+            return ""
+        return value if "," in value else ours[0].rstrip(" ")
 
-    def _in_query(self, path: str) -> Iterable[str]:
-        for pair in path.partition("?")[2].split("&"):
-            name, _, value = pair.partition("=")
-            if name == self._query and value:
-                yield value
-
-    def _route(self, extensions: Any) -> Route:
-        facts = (
-            extensions.get("scopes", ""),
-            extensions.get("auth", ""),
-            extensions.get("env", ""),
-        )
-        route = self._routes.get(facts)
-        if route is None:
-            if "cost" in extensions:
-                raise BadInput("cost", "not yet enforced by this version")
+    def _route(self, extensions: Any) -> Route | None:
+        """What the route asks for; None when its facts make no sense."""
+        fact = extensions.get
+        facts = (fact("scopes", ""), fact("auth", ""), fact("env", ""), fact("cost", ""))
+        try:
+            return self._routes[facts]
+        except KeyError:
+            pass
+        try:
             route = self._understand(*facts)
-            if len(self._routes) < MAX_ROUTES:
-                self._routes[facts] = route
+        except BadInput as cause:
+            log.warning("a route is refused, its context_extensions make no sense: %s", cause)
+            route = None
+        if len(self._routes) >= MAX_ROUTES:
+            self._routes.clear()
+        self._routes[facts] = route
         return route
 
-    def _understand(self, scopes: str, auth: str, env: str) -> Route:
+    def _understand(self, scopes: str, auth: str, env: str, cost: str) -> Route:
+        if cost:
+            raise BadInput("cost", "not yet enforced by this version")
         if auth not in {"", "required", "optional"}:
-            raise BadInput("auth", "required or optional")
+            raise BadInput("auth", f"{fields.shown(auth)}: required or optional")
         return Route(
             scopes=fields.scopes("scopes", scopes.split()),
             optional=auth == "optional",
@@ -159,22 +159,57 @@ class Extractor:
         )
 
 
-def refused(refusal: Deny) -> Request:
-    """A request of which nothing is known but that it is refused."""
-    return Request(refusal, "", Route(), "", "", "", "", _no_header)
+def refused(refusal: Deny, header: Header = lambda _name, default: default) -> Request:
+    """A request of which nothing is known but its headers, and that it is refused."""
+    return Request(refusal, "", Route(), "", "", "", "", header)
 
 
-def _no_header(_name: str, default: str) -> str:
-    return default
+def _carrier(text: str) -> tuple[str, re.Pattern[str] | None]:
+    """The header, and what finds each token after the scheme, also in a joined header."""
+    name, _, scheme = text.partition(":")
+    if not scheme:
+        return name, None
+    return name, re.compile(rf"(?:^|,)[ \t]*{re.escape(scheme)} +([^,]*)", re.IGNORECASE | re.ASCII)
 
 
-def _join(raw_headers: Any) -> dict[str, str]:
-    """Raw headers as Envoy joins them: duplicates with a comma, lower-case names."""
-    if len(raw_headers) > MAX_HEADERS:
-        raise BadInput("headers", f"more than {MAX_HEADERS}")
-    joined: dict[str, str] = {}
-    for entry in raw_headers:
-        name = entry.key.lower()
-        value = entry.raw_value.decode("latin-1") if entry.raw_value else entry.value
-        joined[name] = f"{joined[name]},{value}" if name in joined else value
-    return joined
+def _headers(http: Any) -> tuple[Header, int]:
+    """What gives a header by its lower-case name, and how many headers there are."""
+    headers = http.headers
+    if headers:
+        return headers.get, len(headers)
+    entries = http.header_map.headers
+    return _RawHeaders(entries).get, len(entries)
+
+
+class _RawHeaders:
+    """Raw headers, read as Envoy would have joined them."""
+
+    __slots__ = ("_entries", "_names")
+
+    def __init__(self, entries: Any) -> None:
+        self._entries = entries
+        self._names = [entry.key for entry in entries]
+
+    def get(self, name: str, default: str) -> str:
+        """A header by its lower-case name: duplicates with a comma, an odd byte as `!`."""
+        count = self._names.count(name)
+        if not count:
+            return default
+        if count == 1:
+            return _text(self._entries[self._names.index(name)])
+        pairs = zip(self._names, self._entries, strict=True)
+        return ",".join(_text(entry) for found, entry in pairs if found == name)
+
+
+def _text(entry: Any) -> str:
+    raw: bytes = entry.raw_value
+    return raw.decode("utf-8", _ODD_BYTES) if raw else entry.value
+
+
+def _as_envoy_does(cause: UnicodeError) -> tuple[str, int]:
+    assert isinstance(cause, UnicodeDecodeError)  # noqa: S101
+    return "!" * (cause.end - cause.start), cause.end
+
+
+_ODD_BYTES: Final = "authz.odd_bytes"
+codecs.register_error(_ODD_BYTES, _as_envoy_does)

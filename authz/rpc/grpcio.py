@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from inspect import isawaitable
 from pathlib import Path
 from typing import Final
 
@@ -39,14 +40,24 @@ OPTIONS: Final = (
 def credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.ServerCredentials:
     """TLS for the listener; with `client_ca` only clients it signed are served. Raises BadInput."""
     try:
-        chain, private, ca = (
-            cert.read_bytes(),
-            key.read_bytes(),
-            client_ca.read_bytes() if client_ca else None,
-        )
+        chain, private = cert.read_bytes(), key.read_bytes()
+        ca = client_ca.read_bytes() if client_ca else None
+        _verify(cert, key, client_ca)
+    except ssl.SSLError:
+        named = f"{cert} and {key}" + (f", or {client_ca}," if client_ca else "")
+        problem = f"{named} are not a certificate and its unencrypted key in PEM"
+        raise BadInput("check.tls", problem) from None
     except OSError as cause:
         raise BadInput("check.tls", f"{cause.filename}: {cause.strerror}") from None
     return grpc.ssl_server_credentials([(private, chain)], ca, require_client_auth=ca is not None)
+
+
+def _verify(cert: Path, key: Path, client_ca: Path | None) -> None:
+    """Raises SSLError. gRPC would say no more than that the address cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key, password="")
+    if client_ca:
+        context.load_verify_locations(client_ca)
 
 
 class GrpcServer:
@@ -84,7 +95,7 @@ class GrpcServer:
                 port = self._bind(tls)
         except (RuntimeError, OSError):
             self._release()
-            raise BadInput(LISTEN, f"{address} cannot be used; is another process there?") from None
+            raise BadInput(LISTEN, f"{address}: {_trouble(address)}; name another") from None
         self.address = address if address.path else Address(address.host, port)
 
     async def start(self) -> None:
@@ -130,12 +141,25 @@ def _handlers(door: CheckDoor) -> grpc.GenericRpcHandler:
 
     async def answer(raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         made = check(raw)
-        return await made if isawaitable(made) else made
+        return made if isinstance(made, bytes) else await made
 
     # No serialisers: the door takes bytes and gives bytes.
     return grpc.method_handlers_generic_handler(
         CHECK_SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(answer)}
     )
+
+
+def _trouble(address: Address) -> str:
+    """Why the operating system refuses an address. gRPC tells nobody but stderr."""
+    if not address.path:
+        try:
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            family, kind, *_, where = found[0]
+            with socket.socket(family, kind) as probe:
+                probe.bind(where)
+        except OSError as cause:
+            return cause.strerror
+    return "it cannot be used"
 
 
 @contextmanager

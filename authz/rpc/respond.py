@@ -16,14 +16,15 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
-from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.decision import Decision, Deny, Reason
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.rpc.wire import field
 
 MAX_BASES: Final = 16_384
 REALM: Final = "authz"
@@ -32,7 +33,14 @@ RETRY_AFTER_SECONDS: Final = 1
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+# As Envoy tells it: `application/grpc-web` is not gRPC.
+_GRPC: Final = re.compile(r"application/grpc(\+|\Z)", re.ASCII)
 _DENIED, _METADATA, _ERROR, _BODY = 2, 4, 5, 3  # field numbers of CheckResponse and its arms
+
+# What the base of a denial depends on, its record apart: whether the caller speaks gRPC, the
+# scopes that were missing, and the kid.
+Refusal = tuple[Reason, bool, frozenset[str], str]
+_DenyBase = tuple[bytes, bytes, bytes]  # without its body; the body before and after the request id
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,60 +145,63 @@ class Responder:
         self._removed = tuple(removed_headers)
         self._query = query
         self._charge_prefix = secrets.token_hex(8)
+        self._charge_head = _charge_head(self._charge_prefix)
         self._charges = itertools.count(1)
-        self._allows: dict[tuple[str, int, str], bytes] = {}
-        self._denials: dict[tuple[Any, ...], tuple[bytes, bytes, bytes]] = {}
+        # Each base with the record it was made from. Not with its version: a store that was
+        # restored gives a version out again.
+        self._allows: dict[tuple[str, str], tuple[KeyRecord | None, bytes]] = {}
+        self._denials: dict[Refusal, tuple[KeyRecord | None, _DenyBase]] = {}
 
     def write(self, decision: Decision, request: Request) -> bytes:
         """A serialised CheckResponse."""
-        charge_id = f"{self._charge_prefix}{next(self._charges):x}"
         if isinstance(decision, Deny):
-            return self._deny(decision, request, charge_id)
-        key = decision.key
-        name = (key.kid, key.version, request.carrier) if key else ("", 0, "")
-        base = self._allows.get(name)
-        if base is None:
-            base = _keep(self._allows, name, self._allow_base(decision, request.carrier))
-        return base + _charge(charge_id)
+            return self._deny(decision, request)
+        key, carrier = decision.key, request.carrier
+        name = (key.kid if key else "", carrier)
+        kept = self._allows.get(name)
+        if kept is None or kept[0] is not key:
+            base = self._allow_base(key, carrier) + self._charge_head
+            kept = _keep(self._allows, name, (key, base))
+        return kept[1] + b"%012x" % next(self._charges)
 
-    def _allow_base(self, decision: Allow, carrier: str) -> bytes:
+    def _allow_base(self, key: KeyRecord | None, carrier: str) -> bytes:
         answer = CheckResponse()
         answer.status.code = 0
         ok = answer.ok_response
-        identity = _identity(decision.key)
+        identity = _identity(key)
         for name, value in identity.items():
             if value:
                 ok.headers.append(_header(self._header_prefix + name, value))
         unset = [self._header_prefix + name for name, value in identity.items() if not value]
-        held = [carrier] if carrier and carrier != self._query else []
+        held = [carrier] if carrier else []
         ok.headers_to_remove.extend(dict.fromkeys([*unset, *self._removed, *held]))
         if self._query:
             ok.query_parameters_to_remove.append(self._query)
-        answer.dynamic_metadata.update(
-            _metadata("ok" if decision.key else "anonymous", decision.key)
-        )
+        answer.dynamic_metadata.update(_metadata("ok" if key else "anonymous", key))
         return bytes(answer.SerializeToString())
 
-    def _deny(self, decision: Deny, request: Request, charge_id: str) -> bytes:
+    def _deny(self, decision: Deny, request: Request) -> bytes:
         reason, key = decision.reason, decision.key
-        is_grpc = request.header("content-type", "").startswith("application/grpc")
+        is_grpc = _GRPC.match(request.header("content-type", "")) is not None
         scopes = request.route.scopes if reason is Reason.INSUFFICIENT_SCOPE else frozenset()
-        name = (reason, is_grpc, scopes, key and key.kid, key and key.version)
-        made = self._denials.get(name)
-        if made is None:
-            made = _keep(self._denials, name, _deny_base(reason, key, scopes, is_grpc))
-        base, before, after = made
+        name = (reason, is_grpc, scopes, key.kid if key else "")
+        kept = self._denials.get(name)
+        if kept is None or kept[0] is not key:
+            made = _deny_base(reason, key, scopes, is_grpc)
+            kept = _keep(self._denials, name, (key, made))
+        base, before, after = kept[1]
+        count = b"%012x" % next(self._charges)
         request_id = request.header("x-request-id", "")
-        shown = request_id if _REQUEST_ID.fullmatch(request_id) else charge_id
-        body = before if is_grpc else before + shown.encode() + after
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = self._charge_prefix + count.decode()
+        body = before if is_grpc else before + request_id.encode() + after
         arm = _ERROR if reason is Reason.UNAVAILABLE else _DENIED
-        return base + _field(arm, _field(_BODY, body)) + _charge(charge_id)
+        return base + field(arm, field(_BODY, body)) + self._charge_head + count
 
 
 def _deny_base(
     reason: Reason, key: KeyRecord | None, scopes: frozenset[str], is_grpc: bool
-) -> tuple[bytes, bytes, bytes]:
-    """The answer without its body, and the body before and after the request id."""
+) -> _DenyBase:
     row = TABLE[reason]
     detail = row.detail
     if scopes:
@@ -269,27 +280,18 @@ def _header(name: str, value: str) -> HeaderValueOption:
     return option
 
 
-def _charge(charge_id: str) -> bytes:
-    """dynamic_metadata {charge_id}, to be merged into the base's."""
-    entry = b"\x0a\x09charge_id" + _field(2, _field(3, charge_id.encode()))
-    return _field(_METADATA, _field(1, entry))
+def _charge_head(prefix: str) -> bytes:
+    """dynamic_metadata {charge_id}, to be merged into the base's, but for the 12 digits at the end.
 
-
-def _field(number: int, payload: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    return bytes((number << 3 | 2,)) + _varint(len(payload)) + payload
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:  # noqa: PLR2004  seven bits a byte
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    Those are the count of answers: with the prefix, which is random, they make the id unique.
+    """
+    value = field(3, prefix.encode() + b"%012x" % 0)
+    entry = field(1, b"charge_id") + field(2, value)
+    return field(_METADATA, field(1, entry))[:-12]
 
 
 def _keep(kept: dict[_K, _V], name: _K, made: _V) -> _V:
+    kept.pop(name, None)
     if len(kept) >= MAX_BASES:
         del kept[next(iter(kept))]
     kept[name] = made

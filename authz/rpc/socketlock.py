@@ -6,18 +6,22 @@ the path of the first when it stops. So whoever serves a path holds an flock on 
 
 import fcntl
 import os
-import stat
 from pathlib import Path
+from typing import Final
 
 from authz.core.errors import BadInput
+
+MAX_PATH_BYTES: Final = 107  # sockaddr_un
 
 
 class SocketLock:
     """Held from `__init__` until `release`. Raises BadInput when another process holds it."""
 
     def __init__(self, field: str, path: str) -> None:
-        self._socket = Path(path)
-        if self._socket.exists() and not stat.S_ISSOCK(self._socket.stat().st_mode):
+        if len(os.fsencode(path)) > MAX_PATH_BYTES:
+            raise BadInput(field, f"{path}: a socket path has at most {MAX_PATH_BYTES} bytes")
+        there = Path(path)
+        if there.exists() and not there.is_socket():
             raise BadInput(field, f"{path} is there and is not a socket; remove it or name another")
         try:
             self._fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

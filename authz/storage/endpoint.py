@@ -1,10 +1,11 @@
 """Endpoint: where the store is and how to say hello to it."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
@@ -14,7 +15,14 @@ from redis.backoff import NoBackoff
 from authz.core.errors import BadInput, Unavailable
 from authz.storage.link import Link
 
-GOOD_URL = "such as redis://127.0.0.1:6379/0 or unix:///run/valkey.sock?db=0"
+FIELD: Final = "redis.url"
+GOOD_URL: Final = "such as redis://127.0.0.1:6379/0 or unix:///run/valkey.sock?db=0"
+NO_RESP3: Final = "the store does not speak RESP3; Redis 7 or Valkey is needed"
+
+# A name or an IPv4 address, or the IPv6 address that stood in brackets.
+_HOST: Final = re.compile(
+    r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f:.]*:[0-9a-z:.%]*", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +43,28 @@ class Endpoint:
         Passwords do not belong in a URL: it is shown in logs and process lists. They come from
         `password_file`, read again at every connect.
         """
-        field = "redis.url"
         try:
             parts = urlsplit(url)
-            port = parts.port
+            port = 6379 if parts.port is None else parts.port
         except ValueError:
-            raise BadInput(field, f"not a URL, {GOOD_URL}") from None
+            raise BadInput(FIELD, f"not a URL, {GOOD_URL}") from None
         if parts.password is not None or parts.username is not None:
             raise BadInput(
-                field, "holds a user or a password; use redis.username and password_file"
+                FIELD,
+                f"holds a user or a password, which belong in redis.username and "
+                f"redis.password_file; {GOOD_URL}",
             )
-        if parts.scheme == "unix":
-            if not parts.path or parts.netloc:
-                raise BadInput(field, f"a socket needs an absolute path, {GOOD_URL}")
-            db = _database(parts.query.removeprefix("db=") or "0")
-            return cls("", 0, unquote(parts.path), db, username, password_file)
-        if parts.scheme != "redis" or not parts.hostname or parts.query:
-            raise BadInput(field, f"not a redis:// or unix:// URL, {GOOD_URL}")
-        db = _database(parts.path.strip("/") or "0")
-        return cls(parts.hostname, port or 6379, "", db, username, password_file)
+        if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
+            db = _database("db=", parts.query)
+            where = ("", 0, unquote(parts.path))
+        elif parts.scheme == "redis" and _HOST.fullmatch(parts.hostname or "") and port:
+            db = _database("/", parts.path.rstrip("/"))
+            where = (parts.hostname or "", port, "")
+        else:
+            raise BadInput(FIELD, f"not a redis:// or unix:// URL, {GOOD_URL}")
+        if parts.fragment or (parts.query and parts.scheme == "redis"):
+            raise BadInput(FIELD, f"has something behind the database, {GOOD_URL}")
+        return cls(*where, db, username, password_file)
 
     def __str__(self) -> str:
         if self.socket_path:
@@ -71,12 +82,17 @@ class Endpoint:
     async def greet(self, link: Link, name: str) -> dict[str, Any]:
         """Switch to RESP3, authenticate, choose the database; returns what HELLO answered."""
         password = self._password()
-        login = ("AUTH", self.username or "default", password) if password else ()
-        hello = await link.call("HELLO", "3", *login, "SETNAME", name)
+        login = ("AUTH", self.username or "default", password) if password or self.username else ()
+        try:
+            hello = await link.call("HELLO", "3", *login, "SETNAME", name)
+        except Unavailable as cause:
+            if "unknown command" in str(cause) or "NOPROTO" in str(cause):
+                raise Unavailable(NO_RESP3) from None
+            raise
+        if not isinstance(hello, dict):
+            raise Unavailable(NO_RESP3)
         if self.db:
             await link.call("SELECT", str(self.db))
-        if not isinstance(hello, dict):
-            raise Unavailable(f"{self} does not speak RESP3; Redis 7 or Valkey is needed")
         return hello
 
     def client(self, timeout: float = 5.0) -> redis.asyncio.Redis:
@@ -93,6 +109,7 @@ class Endpoint:
             password=self._password() or None,
             protocol=3,
             decode_responses=True,
+            encoding_errors="surrogateescape",  # a garbled record is unreadable, not a crash
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
@@ -103,14 +120,14 @@ class Endpoint:
         if self.password_file is None:
             return ""
         try:
-            return self.password_file.read_text().strip()
-        except OSError as cause:
-            raise Unavailable(
-                f"redis.password_file: {cause.strerror}: {self.password_file}"
-            ) from None
+            return self.password_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as cause:
+            problem = cause.strerror if isinstance(cause, OSError) else "not a text file"
+            raise Unavailable(f"redis.password_file: {problem}: {self.password_file}") from None
 
 
-def _database(text: str) -> int:
-    if not text.isdecimal():
-        raise BadInput("redis.url", f"the database is a number, {GOOD_URL}")
-    return int(text)
+def _database(start: str, text: str) -> int:
+    match = re.fullmatch(rf"({start}(\d{{1,5}}))?", text, re.ASCII)
+    if match is None:
+        raise BadInput(FIELD, f"the database is a number, {GOOD_URL}")
+    return int(match[2] or 0)

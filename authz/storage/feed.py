@@ -5,8 +5,9 @@ Rules:
    so every change it took before that PING has been applied here.
 2. Not before the sequence number that came with that heartbeat was compared with the last one
    applied. They differ: changes were missed, flush.
-3. A link that closes, or is silent for a lease, ends trust at once. Then reconnect, for ever.
-4. Every new link begins with a flush. Never link to a replica.
+3. A link that closes, or leaves a lease full of heartbeats unanswered, ends trust at once. Then
+   reconnect, for ever.
+4. Every new link begins with a flush. Never link to a replica: each heartbeat asks.
 5. The store must say that it is ours (authz:meta): another schema, another pepper or no meta at
    all means no trust, so an emptied store turns no good key into an unknown one.
 """
@@ -18,13 +19,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from authz.core.errors import BadInput, Unavailable
+from authz.core.errors import Unavailable
 from authz.core.ports import ChangeSink, Clock, Event, Probe
 from authz.storage import meta, schema
 from authz.storage.endpoint import Endpoint
-from authz.storage.link import Link
+from authz.storage.link import Link, refusal
+
+_T = TypeVar("_T")
 
 log = logging.getLogger("authz.store")
 
@@ -32,6 +35,7 @@ HEARTBEATS_PER_LEASE: Final = 4
 BACKOFF_MIN: Final = 0.010  # seconds
 BACKOFF_MAX: Final = 0.500
 CONNECTION_NAME: Final = "authz-sidecar"
+PRIMARY: Final = "master"  # in the store's words
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,23 @@ class FeedHealth:
     trusted: bool
     reason: str
     seq: int | None
+
+
+@dataclass(slots=True)
+class _Heartbeat:
+    """What one heartbeat has found so far. Its PONG comes last."""
+
+    sent: float
+    fault: str = ""
+
+    @property
+    def nonce(self) -> str:
+        """What its PING says, and its PONG has to."""
+        return f"{self.sent:.6f}"
+
+    def blame(self, cause: Exception) -> None:
+        """No trust, because of `cause`, unless something before it was the cause already."""
+        self.fault = self.fault or str(cause)
 
 
 class ChangeFeed:
@@ -65,12 +86,11 @@ class ChangeFeed:
         self._ours = fingerprints
         self._theirs: Mapping[str, str] | None = None
         self._link: Link | None = None
-        self._ended = asyncio.Event()
-        self._heard = 0.0
+        self._unanswered = 0
         self._trusted_until = 0.0
         self._applied: int | None = None
+        self._in_step = False  # `_applied` was compared on this link
         self._fault = "connecting"
-        self._beat_fault = ""
 
     @property
     def link(self) -> Link | None:
@@ -88,16 +108,19 @@ class ChangeFeed:
         if self._theirs is None:
             return False
         theirs = self._theirs.get(pepper_version)
-        return theirs is None or theirs == self._ours.get(pepper_version)
+        if theirs is None:  # the store may have got it since it was last heard
+            return self._clock.monotonic() < self._trusted_until
+        return theirs == self._ours.get(pepper_version)
 
     async def run(self, sink: ChangeSink) -> None:
         """Feed `sink` until cancelled: connect, beat, and when that ends do it again."""
         backoff = BACKOFF_MIN
         while True:
             began = self._clock.monotonic()
+            ended = asyncio.Event()
             try:
-                link = await self._connect(sink)
-                await self._beat(link, sink)
+                link = await self._connect(sink, ended)
+                await self._beat(link, sink, ended)
             except (Unavailable, OSError) as cause:
                 self._report(self._explain(cause))
             finally:
@@ -106,85 +129,99 @@ class ChangeFeed:
             backoff = BACKOFF_MIN if lasted else min(backoff * 2, BACKOFF_MAX)
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  jitter
 
-    async def _connect(self, sink: ChangeSink) -> Link:
-        self._ended.clear()
-        self._applied = None
+    async def _connect(self, sink: ChangeSink, ended: asyncio.Event) -> Link:
+        self._unanswered = 0
+        self._in_step = False
         async with asyncio.timeout(self._lease):
-            link = await self._endpoint.open(
-                lambda: Link(partial(self._on_push, sink), partial(self._on_lost, sink))
+            self._link = link = await self._endpoint.open(
+                lambda: Link(partial(self._on_push, sink), partial(self._on_lost, sink, ended))
             )
-            self._link = link
             hello = await self._endpoint.greet(link, CONNECTION_NAME)
-            role = hello.get("role", "master")
-            if role != "master":
-                raise Unavailable(f"{self._endpoint} is a {role}; only the primary can be trusted")
+            if hello.get("role") != PRIMARY:
+                raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
             await link.call("SUBSCRIBE", schema.CHANGES)
         sink.flush()
         self._probe.count(Event.LINK_CONNECTED)
         return link
 
-    async def _beat(self, link: Link, sink: ChangeSink) -> None:
-        self._heard = self._clock.monotonic()
+    async def _beat(self, link: Link, sink: ChangeSink, ended: asyncio.Event) -> None:
         while link.is_open:
-            if self._clock.monotonic() - self._heard >= self._lease:
-                raise Unavailable(f"{self._endpoint} has not answered for {self._lease:g} s")
-            sent = self._clock.monotonic()
-            link.send(self._on_meta, "HGETALL", schema.META)
-            link.send(partial(self._on_seq, sink), "GET", schema.SEQ)
-            link.send(partial(self._on_pong, sink, sent), "PING", f"{sent:.6f}")
+            if self._unanswered >= HEARTBEATS_PER_LEASE:
+                raise Unavailable(f"it has not answered for {self._lease:g} s")
+            self._unanswered += 1
+            beat = _Heartbeat(self._clock.monotonic())
+            link.send(partial(self._on_role, link, beat), "ROLE")
+            link.send(partial(self._on_meta, beat), "HGETALL", schema.META)
+            link.send(partial(self._on_seq, sink, beat), "GET", schema.SEQ)
+            link.send(partial(self._on_pong, sink, beat), "PING", beat.nonce)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._lease / HEARTBEATS_PER_LEASE):
-                    await self._ended.wait()
-        raise Unavailable(f"{self._endpoint} closed the connection")
+                    await ended.wait()
+        raise Unavailable(link.fault)
 
     # what arrives, in the store's order; each of these is called by the parser
 
-    def _on_meta(self, reply: Any) -> None:
+    def _on_role(self, link: Link, beat: _Heartbeat, reply: Any) -> None:
         try:
-            self._theirs = meta.verify(_expect(dict, reply), self._ours)
-            self._beat_fault = ""
+            role = _expect(list, reply)[0]
         except Unavailable as cause:
-            self._beat_fault = self._explain(cause)
-
-    def _on_seq(self, sink: ChangeSink, reply: Any) -> None:
-        if isinstance(reply, Exception):
-            self._beat_fault = self._beat_fault or self._explain(reply)
+            beat.blame(cause)
             return
-        seq = int(reply) if str(reply).isdecimal() else 0
-        if self._applied is not None and seq != self._applied:
-            if seq < self._applied:
-                self._probe.count(Event.SEQUENCE_WENT_BACK)
-                log.error("the store went back from change %d to %d", self._applied, seq)
+        if role != PRIMARY:  # it was one when the link was made
+            link.abort(f"it became a {role}")
+
+    def _on_meta(self, beat: _Heartbeat, reply: Any) -> None:
+        try:
+            found = _expect(dict, reply)
+            self._theirs = None
+            self._theirs = meta.verify(found, self._ours)
+        except Unavailable as cause:
+            beat.blame(cause)
+
+    def _on_seq(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
+        try:
+            seq = schema.number(schema.SEQ, _expect(str, "0" if reply is None else reply))
+        except (Unavailable, ValueError) as cause:
+            beat.blame(cause)
+            return
+        if self._applied is not None and seq < self._applied:
+            self._probe.count(Event.SEQUENCE_WENT_BACK)
+            log.error("the store went back from change %d to %d", self._applied, seq)
+        if self._in_step and seq != self._applied:
             self._missed(sink)
         self._applied = seq
+        self._in_step = True
 
-    def _on_pong(self, sink: ChangeSink, sent: float, reply: Any) -> None:
-        if reply != f"{sent:.6f}":
+    def _on_pong(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
+        if isinstance(reply, Unavailable):  # said by the link: the store was not heard
             return
-        self._heard = self._clock.monotonic()
-        self._report(self._beat_fault)
-        self._trust(sink, 0.0 if self._beat_fault else sent + self._lease)
+        if reply == beat.nonce:
+            self._unanswered = 0
+        else:
+            beat.blame(Unavailable(f"unexpected answer to PING: {str(reply)[:100]}"))
+        self._report(beat.fault)
+        self._trust(sink, 0.0 if beat.fault else beat.sent + self._lease)
 
     def _on_push(self, sink: ChangeSink, push: list[Any]) -> None:
-        if push[0] != "message":
+        if push[:1] != ["message"]:
             return
         try:
-            seq, kid, revoked = schema.decode_notice(push[2])
-        except (ValueError, IndexError, BadInput):
+            seq, kid, revoked = schema.decode_notice(_expect(str, push[-1]))
+        except (Unavailable, ValueError):
             self._probe.count(Event.CHANGE_GARBLED)
             return
         sink.forget(kid, revoked=revoked)
         self._probe.count(Event.CHANGE_APPLIED)
-        if self._applied is None or seq <= self._applied:  # before the first heartbeat, or repeated
-            return
+        if not self._in_step or self._applied is None or seq <= self._applied:
+            return  # before the first heartbeat, or repeated
         if seq != self._applied + 1:
             self._missed(sink)
         self._applied = seq
 
-    def _on_lost(self, sink: ChangeSink) -> None:
+    def _on_lost(self, sink: ChangeSink, ended: asyncio.Event) -> None:
         self._probe.count(Event.LINK_LOST)
         self._trust(sink, 0.0)
-        self._ended.set()
+        ended.set()
 
     # state
 
@@ -204,6 +241,7 @@ class ChangeFeed:
 
     def _report(self, fault: str) -> None:
         """Remember why there is no trust; log it when it changes, not every time."""
+        fault = fault and f"{self._endpoint}: {fault}"
         if fault == self._fault:
             return
         self._fault = fault
@@ -214,13 +252,15 @@ class ChangeFeed:
 
     def _explain(self, cause: Exception) -> str:
         if isinstance(cause, TimeoutError):
-            return f"{self._endpoint} did not answer within {self._lease:g} s"
+            return f"it did not answer within {self._lease:g} s"
         if isinstance(cause, OSError):
-            return f"{self._endpoint}: {cause.strerror or cause}"
+            return cause.strerror or str(cause)
         return str(cause)
 
 
-def _expect(kind: type[dict[str, str]], reply: Any) -> dict[str, str]:
+def _expect(kind: type[_T], reply: Any) -> _T:
     if isinstance(reply, kind):
         return reply
+    if isinstance(reply, Exception):
+        raise Unavailable(f"the store refused: {refusal(reply)}")
     raise Unavailable(f"unexpected answer: {str(reply)[:100]}")

@@ -39,23 +39,26 @@ class LinkedKeys:
         link.send(partial(self._on_hash, link, kid, deliver), "HGETALL", schema.key(kid))
 
     def _on_hash(self, link: Link, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
-        if reply == {}:
-            self._confirm_absence(link, kid, deliver)
-        else:
+        if reply != {}:
             deliver(self._read(kid, reply))
+            return
+        # Neither would be there in an emptied store. One command, so that both are of one moment;
+        # a name that is given twice counts twice, so the count tells which of them are there.
+        link.send(
+            partial(self._on_presence, kid, deliver),
+            "EXISTS",
+            schema.META,
+            schema.META,
+            schema.key(kid),
+        )
 
-    def _confirm_absence(self, link: Link, kid: str, deliver: Callable[[Loaded], None]) -> None:
-        # In one transaction: an emptied store has neither, and that is not an unknown key.
-        link.send(_ignore, "MULTI")
-        link.send(_ignore, "EXISTS", schema.META)
-        link.send(_ignore, "HGETALL", schema.key(kid))
-        link.send(partial(self._on_confirmation, kid, deliver), "EXEC")
-
-    def _on_confirmation(self, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
+    def _on_presence(self, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
         match reply:
-            case [1, {} as found]:
-                deliver(self._read(kid, found) if found else None)
-            case [0, _]:
+            case 2:
+                deliver(None)
+            case 3:  # it was issued between the two looks
+                self.load(kid, deliver)
+            case 0 | 1:
                 deliver(Unavailable(meta.NOT_INITIALISED))
             case _:
                 deliver(self._read(kid, reply))
@@ -155,7 +158,3 @@ class StoredKeys:
 
 def _flat(fields: Mapping[str, str]) -> list[str]:
     return [text for pair in fields.items() for text in pair]
-
-
-def _ignore(_reply: Any) -> None:
-    """A reply that tells nothing: MULTI and QUEUED."""

@@ -3,9 +3,10 @@
 Rules:
 1. A reply or a push is handed over as it is parsed, inside the parser's callback. Who needs order
    acts right there; a task that wakes later has lost it.
-2. Every `send` gets exactly one answer: its reply, an error reply, or LinkLost. None is sent twice.
+2. Every `send` gets exactly one answer: its reply, an error reply, or a fault. None is sent twice.
 3. After `abort`, and after the connection is lost, nothing more is handed over but LinkLost.
 4. Bounded: more than `max_pending` unanswered commands are refused, not queued.
+5. A callback that raises ends the link: what it was told is in doubt, so nothing after it is.
 
 Why not redis-py here: its connection serves one command at a time, its PubSub does not notice a
 half-open peer, and a cancelled command costs a reconnect (measured; see the map).
@@ -53,25 +54,34 @@ class Link(asyncio.Protocol):
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._open = False
         self._congested = False
+        self._fault = "not connected"
 
     @property
     def is_open(self) -> bool:
         """Can commands be sent?"""
         return self._open
 
+    @property
+    def fault(self) -> str:
+        """Why it is not open."""
+        return self._fault
+
     def send(self, on_reply: OnReply, *command: str) -> None:
         """Send one command; `on_reply` gets the reply, or an exception as a value. Never waits.
 
         Commands sent in one turn of the loop leave in one write.
         """
-        if not self._open or self._congested or len(self._pending) >= self._max_pending:
-            fault = LinkLost("not connected") if not self._open else Unavailable("link overloaded")
-            self._loop.call_soon(on_reply, fault)
+        if not self._open:
+            self._loop.call_soon(on_reply, LinkLost(self._fault))
             return
+        if self._congested or len(self._pending) >= self._max_pending:
+            self._loop.call_soon(on_reply, Unavailable("the link to the store is overloaded"))
+            return
+        packed = hiredis.pack_command(cast("Any", command))  # may raise: before anything waits
         self._pending.append(on_reply)
         if not self._unsent:
             self._loop.call_soon(self._flush)
-        self._unsent.append(hiredis.pack_command(cast("Any", command)))
+        self._unsent.append(packed)
 
     async def call(self, *command: str) -> Any:
         """Send one command and wait for its reply. Raises what came instead of one."""
@@ -79,10 +89,10 @@ class Link(asyncio.Protocol):
         self.send(partial(_resolve, answer), *command)
         return await answer
 
-    def abort(self) -> None:
+    def abort(self, fault: str = "the connection was dropped") -> None:
         """Drop the connection now, without a farewell."""
         transport = self._transport
-        self._end()
+        self._end(fault)
         if transport is not None:
             transport.abort()
 
@@ -91,15 +101,32 @@ class Link(asyncio.Protocol):
         if self._transport is not None and unsent:
             self._transport.write(b"".join(unsent))
 
-    def _end(self) -> None:
+    def _end(self, fault: str) -> None:
         if not self._open:
             return
         self._open = False
+        self._fault = fault
         self._transport = None
         pending, self._pending = self._pending, deque()
-        for on_reply in pending:
-            on_reply(LinkLost("the link to the store was lost"))
+        for on_reply in pending:  # each on its own: one that raises takes no other's answer away
+            self._loop.call_soon(on_reply, LinkLost(fault))
         self._on_lost()
+
+    def _parse(self) -> Any:
+        try:
+            return self._reader.gets()
+        except (hiredis.ProtocolError, TypeError):  # TypeError: a map with a list for a key
+            self.abort("what came is not RESP3")
+            return _INCOMPLETE
+
+    def _hand_over(self, message: Any) -> None:
+        # RESP3 answers SUBSCRIBE with a push, and with an ordinary reply when it refuses.
+        if isinstance(message, hiredis.PushNotification) and message[:1] != ["subscribe"]:
+            self._on_push(message)
+        elif self._pending:
+            self._pending.popleft()(message)
+        else:  # nobody asked: how a store with too many clients refuses one more
+            self.abort(f"unasked, the store said: {str(message)[:100]}")
 
     # asyncio.Protocol
 
@@ -110,18 +137,9 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came and hand over each reply and push at once."""
-        if not self._open:
-            return
         self._reader.feed(data)
-        try:
-            while self._open and (message := self._reader.gets()) is not _INCOMPLETE:
-                # RESP3 answers SUBSCRIBE with a push, and with an ordinary reply when it refuses.
-                if isinstance(message, hiredis.PushNotification) and message[0] != "subscribe":
-                    self._on_push(message)
-                else:
-                    self._pending.popleft()(message)
-        except (hiredis.ProtocolError, IndexError):  # not RESP3, or a reply nobody asked for
-            self.abort()
+        while self._open and (message := self._parse()) is not _INCOMPLETE:
+            self._hand_over(message)
 
     def pause_writing(self) -> None:
         """The store does not read: refuse commands rather than pile them up."""
@@ -133,15 +151,20 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
-        self._end()
+        self._end("the connection was closed")
 
 
 def _resolve(answer: asyncio.Future[Any], reply: Any) -> None:
     if answer.done():  # its waiter was cancelled
         return
     if isinstance(reply, hiredis.ReplyError):
-        answer.set_exception(Unavailable(f"the store refused: {reply}"))
+        answer.set_exception(Unavailable(f"the store refused: {refusal(reply)}"))
     elif isinstance(reply, Exception):
         answer.set_exception(reply)
     else:
         answer.set_result(reply)
+
+
+def refusal(error: Exception) -> str:
+    """An error reply as text. A store that is too old quotes the command, with its password."""
+    return str(error).partition(", with args")[0]

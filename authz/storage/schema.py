@@ -16,16 +16,21 @@ or garbled makes the record Unreadable: a restriction that was lost must not bec
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, TypeVar
 
 from authz.core import fields
 from authz.core.changes import AuditEvent
 from authz.core.errors import BadInput, Unreadable
+from authz.core.keys import BASE62, KID_PATTERN
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 
 SCHEMA: Final = 1
 PARTITION: Final = 0
 LOG_LENGTH: Final = 100_000
+MAX_DIGITS: Final = 15  # of a number; Lua and JSON hold as many exactly
+
+_Word = TypeVar("_Word", bound=StrEnum)
 
 _TAG: Final = f"authz:{{{PARTITION}}}"
 META: Final = "authz:meta"
@@ -85,8 +90,8 @@ def decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
         return _decode(kid, found)
     except KeyError as missing:
         raise Unreadable(f"record {kid}: the field {missing} is missing") from None
-    except (BadInput, ValueError, TypeError) as cause:
-        raise Unreadable(f"record {kid}: {fields.shown(str(cause))}") from None
+    except (BadInput, ValueError, TypeError, AttributeError, RecursionError) as cause:
+        raise Unreadable(f"record {kid}: {cause}") from None
 
 
 def encode_event(event: AuditEvent, change_id: str) -> dict[str, str]:
@@ -107,42 +112,50 @@ def decode_notice(text: str) -> tuple[int, str, bool]:
     Raises ValueError when it is something else.
     """
     seq, kid, status, *_ = text.split(" ")
-    return int(seq), fields.kid("kid", kid), status == Status.REVOKED
+    if not KID_PATTERN.fullmatch(kid):
+        raise ValueError(f"{fields.shown(kid)} is not a kid")
+    return number("seq", seq), kid, status == Status.REVOKED
+
+
+def number(name: str, text: str) -> int:
+    """A number as it is written here: ASCII digits, nothing else. Raises ValueError."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+        raise ValueError(f"{name}: {fields.shown(text)} is not a whole number")
+    return int(text)
 
 
 def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
-    schema = int(found["schema"])
-    if schema > SCHEMA:
-        raise ValueError(f"schema {schema} is newer than {SCHEMA}; upgrade this process")
+    schema = number("schema", found["schema"])
+    if schema != SCHEMA:
+        raise ValueError(f"it has schema {schema}, this version reads {SCHEMA}; upgrade the older")
     if found["kid"] != kid:
         raise ValueError("it belongs to another kid")
     for name in NOT_YET_ENFORCED:
         if found[name]:
             raise ValueError(f"{name} is not yet enforced by this version")
     reason = found["revocation_reason"]
-    secrets = tuple(_secret(entry) for entry in json.loads(found["secrets"]))
-    if not secrets:
-        raise ValueError("it has no secret")
     return KeyRecord(
         kid=kid,
-        version=int(found["version"]),
-        status=Status(found["status"]),
+        version=number("version", found["version"]),
+        status=_member(Status, "status", found["status"]),
         env=fields.environment("env", found["env"]),
         name=fields.line("name", found["name"]),
         client_id=fields.identifier("client_id", found["client_id"]),
         project_id=_optional_id("project_id", found["project_id"]),
         tenant_id=_optional_id("tenant_id", found["tenant_id"]),
-        scopes=fields.scopes("scopes", found["scopes"].split()),
-        secrets=secrets,
-        created_at=int(found["created_at"]),
-        not_before=_number(found["not_before"]),
-        expires_at=_number(found["expires_at"]),
-        allowed_cidrs=fields.networks("allowed_cidrs", found["allowed_cidrs"].split()),
-        allowed_hosts=fields.hosts("allowed_hosts", found["allowed_hosts"].split()),
-        allowed_origins=fields.origins("allowed_origins", found["allowed_origins"].split()),
+        scopes=fields.scopes("scopes", _words(found["scopes"])),
+        secrets=_secrets(found["secrets"]),
+        created_at=number("created_at", found["created_at"]),
+        not_before=_time("not_before", found["not_before"]),
+        expires_at=_time("expires_at", found["expires_at"]),
+        allowed_cidrs=fields.networks("allowed_cidrs", _words(found["allowed_cidrs"])),
+        allowed_hosts=fields.hosts("allowed_hosts", _words(found["allowed_hosts"])),
+        allowed_origins=fields.origins("allowed_origins", _words(found["allowed_origins"])),
         metadata=_metadata(found["metadata"]),
-        revoked_at=_number(found["revoked_at"]),
-        revocation_reason=RevocationReason(reason) if reason else None,
+        revoked_at=_time("revoked_at", found["revoked_at"]),
+        revocation_reason=_member(RevocationReason, "revocation_reason", reason)
+        if reason
+        else None,
     )
 
 
@@ -156,34 +169,64 @@ def _secret_fields(entry: Secret) -> dict[str, Any]:
     }
 
 
+def _secrets(text: str) -> tuple[Secret, ...]:
+    found = json.loads(text)
+    if not isinstance(found, list) or not found:
+        raise ValueError("secrets: not a list with an entry")
+    return tuple(map(_secret, found))
+
+
 def _secret(found: dict[str, Any]) -> Secret:
-    digest = bytes.fromhex(found["digest"])
-    if len(digest) not in {0, 32}:
-        raise ValueError("a digest has the wrong length")
-    retires_at = found["retires_at"]
-    return Secret(
-        id=str(int(found["id"])),
-        digest=digest,
-        pepper=str(found["pepper"]),
-        created_at=int(found["created_at"]),
-        retires_at=None if retires_at is None else int(retires_at),
+    digest, pepper, retires_at = (
+        bytes.fromhex(found["digest"]),
+        found["pepper"],
+        found["retires_at"],
     )
+    if len(digest) not in {0, 32}:
+        raise ValueError("secrets: a digest has the wrong length")
+    if len(pepper) != 1 or pepper not in BASE62:
+        raise ValueError("secrets: a pepper version is one character of 0-9 A-Z a-z")
+    return Secret(
+        id=str(number("secrets", found["id"])),
+        digest=digest,
+        pepper=pepper,
+        created_at=_json_time(found["created_at"]),
+        retires_at=None if retires_at is None else _json_time(retires_at),
+    )
+
+
+def _json_time(found: Any) -> int:
+    if type(found) is not int or found < 0:
+        raise ValueError("secrets: a time is not a whole number")
+    return found
 
 
 def _metadata(text: str) -> dict[str, str]:
     found = json.loads(text)
     if not isinstance(found, dict):
-        raise TypeError("metadata is not an object")
+        raise TypeError("metadata: not an object")
     return fields.metadata("metadata", found)
+
+
+def _words(text: str) -> list[str]:
+    # One blank between two. To split at any white space would read blank text as no restriction.
+    return text.split(" ") if text else []
 
 
 def _optional_id(name: str, text: str) -> str:
     return fields.identifier(name, text) if text else ""
 
 
-def _text(number: int | None) -> str:
-    return "" if number is None else str(number)
+def _time(name: str, text: str) -> int | None:
+    return number(name, text) if text else None
 
 
-def _number(text: str) -> int | None:
-    return int(text) if text else None
+def _member(words: type[_Word], name: str, text: str) -> _Word:
+    try:
+        return words(text)
+    except ValueError:
+        raise ValueError(f"{name}: {fields.shown(text)}: one of {', '.join(words)}") from None
+
+
+def _text(time: int | None) -> str:
+    return "" if time is None else str(time)

@@ -1,0 +1,24 @@
+"""Who runs the command, for the audit trail."""
+
+import os
+import pwd
+import socket
+
+from authz.core import fields
+
+
+def actor() -> str:
+    """$AUTHZ_ACTOR, else user@host: one printable line."""
+    return _line(os.environ.get("AUTHZ_ACTOR", "")) or _line(f"{_user()}@{socket.gethostname()}")
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a uid that has no name
+        return f"uid-{os.getuid()}"
+
+
+def _line(text: str) -> str:
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[: fields.MAX_TEXT]

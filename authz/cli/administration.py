@@ -1,0 +1,33 @@
+"""What the commands that work on the store have in common. Heavy to import: see main.py."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from authz import app
+from authz.cli.invocation import Invocation
+from authz.config import Settings, load
+from authz.flows.lifecycle import Lifecycle
+
+_T = TypeVar("_T")
+
+
+def settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
+    """The settings, with the flags of one command on top. Raises BadInput."""
+    if invocation.redis is not None:
+        flags["redis"] = {"url": invocation.redis}
+    file = os.environ.get("AUTHZ_CONFIG") if invocation.config is None else invocation.config
+    return load(None if file is None else Path(file), flags)
+
+
+def administer(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]]) -> _T:
+    """Do `work` on the store's keys. Raises BadInput, Unavailable and what `work` raises."""
+    found = settings(invocation)
+
+    async def run() -> _T:
+        async with app.administration(found) as lifecycle:
+            return await work(lifecycle)
+
+    return asyncio.run(run())

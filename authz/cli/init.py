@@ -1,0 +1,120 @@
+"""`authz init`: the pepper file and authz:meta.
+
+The order of things is such that a failure leaves nothing to tidy up, and running it again works:
+the store is asked before a file is made, a file appears whole or not at all, and a pepper whose
+fingerprint may have reached the store is never deleted.
+"""
+
+import asyncio
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from authz import app
+from authz.cli.administration import settings
+from authz.cli.invocation import Invocation, common
+from authz.config import PepperFile, Settings
+from authz.core.errors import BadInput, Unavailable
+from authz.storage.keys import StoredKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What there was to do."""
+
+    pepper: Path
+    pepper_made: bool
+    store_initialised: bool
+
+
+@click.command()
+@common
+@click.pass_obj
+def init(invocation: Invocation) -> None:
+    """Make the pepper file and initialise the store.
+
+    The pepper is the secret that all keys are made and checked with: the newest of keys.peppers.
+    Copy its file to every sidecar, and keep a copy: without it no key of the store works again.
+    What is there already stays as it is.
+
+    \b
+    Examples:
+      authz init
+      authz init --config /etc/authz/authz.yaml
+    """
+    done = asyncio.run(_initialise(settings(invocation)))
+    made = "made" if done.pepper_made else "is there already"
+    initialised = "initialised" if done.store_initialised else "is initialised already"
+    document = {
+        "pepper": str(done.pepper),
+        "pepper_made": done.pepper_made,
+        "store_initialised": done.store_initialised,
+    }
+    invocation.answer(document, f"pepper {done.pepper}: {made}\nstore: {initialised}")
+
+
+async def _initialise(found: Settings) -> Done:
+    newest = found.keys.peppers[-1]
+    async with app.store(found) as store:
+        theirs = await store.peppers()
+        made = False
+        if not _is_there(newest.file):
+            await _refuse_strangers(found, store, theirs)
+            made = _make(newest.file)
+        ring = app.keyring(found)
+        try:
+            initialised = await store.initialise(ring.fingerprints)
+        except Unavailable:
+            if made:
+                await _withdraw(newest, ring.fingerprints[newest.version], store)
+            raise
+    return Done(newest.file, made, initialised)
+
+
+async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str, str]) -> None:
+    """A new pepper is for a new store, or for one whose older pepper is here."""
+    *older, newest = found.keys.peppers
+    if newest.version in theirs:
+        raise click.ClickException(
+            f"{newest.file}: is not there, and the store's keys were made with pepper "
+            f"{newest.version}; copy the file that made them here"
+        )
+    if older:
+        keys = found.keys.model_copy(update={"peppers": tuple(older)})
+        ring = app.keyring(found.model_copy(update={"keys": keys}))
+        if theirs:
+            await store.verify(ring.fingerprints)
+    elif theirs:
+        raise click.ClickException(
+            f"the store's keys were made with pepper {', '.join(sorted(theirs))}; "
+            f"list it in keys.peppers before pepper {newest.version}"
+        )
+
+
+def _is_there(file: Path) -> bool:
+    return os.path.lexists(file)
+
+
+def _make(file: Path) -> bool:
+    """Make a pepper file, never over another. False: somebody else was faster."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".authz-pepper-") as draft:  # 0600
+            draft.write(secrets.token_hex(32).encode())
+            draft.flush()
+            os.fsync(draft.fileno())
+            os.link(draft.name, file)  # like O_EXCL, but whole from its first moment
+    except FileExistsError:
+        return False
+    except OSError as cause:
+        raise BadInput("keys.peppers", f"{file}: {cause.strerror}") from None
+    return True
+
+
+async def _withdraw(pepper: PepperFile, fingerprint: str, store: StoredKeys) -> None:
+    """Remove a pepper just made if the store has another of its version: somebody was faster."""
+    if (await store.peppers()).get(pepper.version, fingerprint) != fingerprint:
+        pepper.file.unlink()

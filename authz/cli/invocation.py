@@ -1,0 +1,110 @@
+"""What every command is told, and how it answers.
+
+Manners:
+1. What was asked for goes to stdout, all else to stderr. With --json, stdout is one JSON document.
+2. An error is one line on stderr: what is wrong and what to do. Never a traceback.
+3. A key is written to stdout, once, and nowhere else.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import click
+
+from authz.core.errors import Unavailable
+
+CLOSED_PIPE: Final = 141  # what a shell reports for a process that SIGPIPE ended
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Invocation:
+    """The options that every command takes, before or after its name; the nearest wins."""
+
+    config: str | None = None
+    redis: str | None = None
+    as_json: bool = False
+    debug: bool = False
+
+    def answer(self, document: dict[str, Any], text: str) -> None:
+        """The result, in the form that was asked for."""
+        say(json.dumps(document) if self.as_json else text)
+
+
+def common(command: _Command) -> _Command:
+    """Give a command the options that all commands take."""
+    for option in reversed(_COMMON):
+        command = option(command)
+    return command
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    invocation = context.ensure_object(Invocation)
+    if value is not None and parameter.name:
+        setattr(invocation, parameter.name, value)
+
+
+_COMMON: Final = (
+    click.option(
+        "--config",
+        metavar="FILE",
+        expose_value=False,
+        callback=_keep,
+        help="Settings file, in YAML. Else $AUTHZ_CONFIG.",
+    ),
+    click.option(
+        "--redis",
+        metavar="URL",
+        expose_value=False,
+        callback=_keep,
+        help="The store. Else redis.url of the settings.",
+    ),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        default=None,
+        expose_value=False,
+        callback=_keep,
+        help="Answer with one JSON document.",
+    ),
+    click.option(
+        "--debug",
+        is_flag=True,
+        default=None,
+        expose_value=False,
+        callback=_keep,
+        help="Show the traceback of a bug.",
+    ),
+)
+
+
+def say(text: str) -> None:
+    """Write to stdout."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:  # nobody reads any more, as behind `| head`
+        _abandon_stdout()
+        raise click.exceptions.Exit(CLOSED_PIPE) from None
+    except OSError as cause:
+        _abandon_stdout()
+        raise Unavailable(
+            f"stdout: {cause.strerror}; the command was carried out, only its answer is lost"
+        ) from None
+
+
+def remark(text: str) -> None:
+    """Write to stderr, for the person who watches."""
+    click.echo(text, err=True)
+
+
+def _abandon_stdout() -> None:
+    """Keep the interpreter from flushing what cannot be written once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

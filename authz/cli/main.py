@@ -1,0 +1,131 @@
+"""The command line: its commands, how each way to fail is told, and which exit code it has.
+
+This module imports nothing heavy: `authz --version` and a wrong command line answer at once.
+"""
+
+import io
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from authz import __version__
+from authz.cli.invocation import Invocation, common, remark
+from authz.core.errors import BadInput, Fault, NotFound, OutcomeUnknown
+
+REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
+MAX_MESSAGE: Final = 400
+
+COMMANDS: Final = ("init", "serve", "keys", "dev")
+
+# Arguments are seen by every process of the machine and kept by the shell.
+_KEY: Final = re.compile(
+    r"[a-z][a-z0-9]{1,11}_(live|test)_[0-9A-Za-z]{16}_[0-9A-Za-z]{8}", re.ASCII
+)
+
+
+class Commands(click.Group):
+    """Each command is in the module of its name, imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, as help lists them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"authz.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@common
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """API-key authorization for Envoy.
+
+    Settings come from flags, else from the environment (AUTHZ_REDIS__URL is redis.url), else from
+    the settings file. --config, --redis, --json and --debug may stand before or after a command.
+
+    \b
+    Exit codes: 0 done, 1 refused or not found, 2 wrong usage or settings,
+    3 the store cannot be reached, is not ours, or did not confirm a change.
+
+    \b
+    Examples:
+      authz init
+      authz serve
+      authz keys issue --client acme-web --scope models:generate
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    warnings.simplefilter("ignore")
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    invocation = Invocation()
+    try:
+        _prepare_stdout()
+        _refuse_keys(given)
+        code = cli.main(given, prog_name="authz", standalone_mode=False, obj=invocation)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except (click.ClickException, Fault) as cause:
+        return _fail(*_explained(cause))
+    except Exception as cause:  # noqa: BLE001  the last line of defence
+        if invocation.debug:
+            traceback.print_exc()
+        return _fail(BUG, f"{type(cause).__name__}: this is a bug; --debug shows where it is")
+    return int(code or 0)
+
+
+def _explained(cause: click.ClickException | Fault) -> tuple[int, str]:
+    match cause:
+        case click.UsageError():
+            message = cause.format_message().rstrip(".?")
+            command = cause.ctx.command_path if cause.ctx else "authz"
+            return MISUSED, f"{message[:1].lower()}{message[1:]}; see `{command} --help`"
+        case click.ClickException() | NotFound():
+            return REFUSED, str(cause)
+        case BadInput():
+            return MISUSED, str(cause)
+        case OutcomeUnknown():
+            look = "it may have been made: look with `authz keys show` before you try again"
+            return UNAVAILABLE, f"{cause}; {look}"
+        case _:
+            return UNAVAILABLE, str(cause)
+
+
+def _fail(code: int, message: str) -> int:
+    line = "".join(c if c.isprintable() else "?" for c in message[: MAX_MESSAGE + 1])
+    if len(line) > MAX_MESSAGE:
+        line = f"{line[: MAX_MESSAGE - 3]}..."
+    remark(f"authz: {line}")
+    return code
+
+
+def _prepare_stdout() -> None:
+    if sys.stdout is None:
+        raise BadInput("stdout", "is closed; the answer would be lost")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may not fit the terminal
+
+
+def _refuse_keys(arguments: Sequence[str]) -> None:
+    if any(_KEY.search(argument) for argument in arguments):
+        problem = "holds a key; others saw it and the shell keeps it, so rotate it"
+        raise BadInput("the command line", f"{problem}. Commands take a kid, its third part")

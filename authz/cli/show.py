@@ -1,0 +1,78 @@
+"""How a key's record is shown, as JSON and as text. Digests are not shown to anybody."""
+
+from typing import Any
+
+from authz.cli.times import optional, rfc3339
+from authz.core.records import KeyRecord, Secret, Status
+
+
+def document(record: KeyRecord) -> dict[str, Any]:
+    """The record for a machine: times in RFC 3339, null for a time that is not set."""
+    reason = record.revocation_reason
+    return {
+        "kid": record.kid,
+        "version": record.version,
+        "status": record.status.value,
+        "env": record.env,
+        "name": record.name,
+        "client_id": record.client_id,
+        "project_id": record.project_id,
+        "tenant_id": record.tenant_id,
+        "scopes": sorted(record.scopes),
+        "secrets": [_secret(entry) for entry in record.secrets],
+        "created_at": rfc3339(record.created_at),
+        "not_before": optional(record.not_before),
+        "expires_at": optional(record.expires_at),
+        "allowed_cidrs": [str(network) for network in record.allowed_cidrs],
+        "allowed_hosts": list(record.allowed_hosts),
+        "allowed_origins": list(record.allowed_origins),
+        "metadata": dict(record.metadata),
+        "revoked_at": optional(record.revoked_at),
+        "revocation_reason": reason.value if reason else None,
+    }
+
+
+def table(record: KeyRecord, now: int) -> str:
+    """The record for a person: what is not set is left out."""
+    rows = document(record)
+    rows["status"] = _standing(record, now)
+    rows["secrets"] = [_secret_line(entry, now) for entry in record.secrets]
+    rows["metadata"] = [f"{name}={value}" for name, value in record.metadata.items()]
+    lines = []
+    for name, value in rows.items():
+        for index, entry in enumerate(value if isinstance(value, list) else [value]):
+            if entry not in {None, ""}:
+                lines.append(f"{'' if index else name:<17}  {entry}")
+    return "\n".join(lines)
+
+
+def summary(record: KeyRecord) -> str:
+    """The record in one line."""
+    until = f"expires {rfc3339(record.expires_at)}" if record.expires_at else "does not expire"
+    return f"{record.kid}, client {record.client_id}, {record.env}, {until}"
+
+
+def _standing(record: KeyRecord, now: int) -> str:
+    """The status, and what else decides whether the key works at `now`."""
+    if record.status is Status.ACTIVE and record.expires_at and now >= record.expires_at:
+        return "active, but expired"
+    if record.status is Status.ACTIVE and record.not_before and now < record.not_before:
+        return "active, but not yet valid"
+    return record.status.value
+
+
+def _secret(entry: Secret) -> dict[str, str | None]:
+    return {
+        "id": entry.id,
+        "pepper": entry.pepper,
+        "created_at": rfc3339(entry.created_at),
+        "retires_at": optional(entry.retires_at),
+    }
+
+
+def _secret_line(entry: Secret, now: int) -> str:
+    line = f"{entry.id}: pepper {entry.pepper}, made {rfc3339(entry.created_at)}"
+    if entry.retires_at is None:
+        return line
+    verb = "works until" if entry.is_live(now) else "retired"
+    return f"{line}, {verb} {rfc3339(entry.retires_at)}"

@@ -1,0 +1,38 @@
+"""Times as people write them: RFC 3339 in UTC, and durations from now."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from authz.core import fields
+from authz.core.errors import BadInput
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC_3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def rfc3339(milliseconds: int) -> str:
+    """`2026-12-01T00:00:00.000Z`."""
+    moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def optional(milliseconds: int | None) -> str | None:
+    """The same for a time that may not be set."""
+    return None if milliseconds is None else rfc3339(milliseconds)
+
+
+def moment_ms(field: str, text: str, now: int) -> int:
+    """A time, or a duration from `now`, as milliseconds since the epoch. Raises BadInput."""
+    try:
+        if _RFC_3339.fullmatch(text):
+            return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
+        return now + fields.duration_ms(field, text)
+    except (BadInput, ValueError, OverflowError):
+        raise BadInput(
+            field,
+            f"{fields.shown(text)} is not a time, such as 2026-12-01T00:00:00Z, "
+            "or a duration from now, such as 7d",
+        ) from None

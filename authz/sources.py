@@ -1,0 +1,155 @@
+"""Where settings come from: a file, the environment, the command line. Each is a tree of names.
+
+A source remembers what the tree was made of, so that a refusal can name the place to look at.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import eq
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from authz.core.errors import BadInput
+from authz.core.fields import shown
+
+ENV_PREFIX: Final = "AUTHZ_"
+# What the command line reads itself, and what Kubernetes sets in every pod beside a Service whose
+# name begins with `authz`. No setting looks like the latter: settings have a `__`.
+NOT_SETTINGS: Final = re.compile(
+    r"AUTHZ_(CONFIG|ACTOR|(?!.*__)(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?))"
+)
+MAX_FILE: Final = 1 << 20
+
+Location = tuple[int | str, ...]  # ("keys", "peppers", 0, "file")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Settings from one place. `base`: what its relative paths are relative to."""
+
+    tree: Mapping[str, Any]
+    base: Path
+    name: Callable[[Location], str]
+
+    def holds(self, location: Location) -> bool:
+        """Does it say something about this setting?"""
+        part: Any = self.tree
+        for step in location:
+            if isinstance(step, int):
+                found = isinstance(part, list) and step < len(part)
+            else:
+                found = isinstance(part, Mapping) and step in part
+            if not found:
+                return False
+            part = part[step]
+        return True
+
+
+def merged(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
+    """Both trees in one. Where both say something, the upper is right; a list is one value."""
+    found = dict(lower)
+    for name, value in upper.items():
+        below = found.get(name)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        found[name] = merged(value, below or {}) if both else value
+    return found
+
+
+def origin(layers: Sequence[Source], location: Location) -> Source:
+    """Where to look for `location`. What is missing somewhere is missing in its section."""
+    for length in range(len(location), 0, -1):
+        for source in layers:
+            if source.holds(location[:length]):
+                return source
+    return layers[-1]
+
+
+def command_line(flags: Mapping[str, Any]) -> Source:
+    """Flags, nested like the file."""
+    return Source(flags, Path.cwd(), lambda _: "from the command line")
+
+
+def environment(environ: Mapping[str, str]) -> Source:
+    """`AUTHZ_SECTION__NAME`. A list is JSON, and so is a section in one variable."""
+    given = {
+        name: tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
+        for name in environ
+        if name.startswith(ENV_PREFIX) and not NOT_SETTINGS.fullmatch(name)
+    }
+    tree: dict[str, Any] = {}
+    for name, steps in sorted(given.items(), key=lambda item: len(item[1])):
+        value = _json_or_text(environ[name])
+        for step in reversed(steps):
+            value = {step: value}
+        tree = merged(value, tree)
+
+    def source_of(location: Location) -> str:
+        fitting = (n for n, steps in given.items() if all(map(eq, steps, location)))
+        return f"from {max(fitting, key=len)}"
+
+    return Source(tree, Path.cwd(), source_of)
+
+
+def file(path: Path) -> Source:
+    """A YAML file. Raises BadInput."""
+    try:
+        with path.open("rb") as opened:
+            content = opened.read(MAX_FILE + 1)
+    except (OSError, ValueError) as cause:
+        reason = cause.strerror if isinstance(cause, OSError) else "not a file name"
+        raise BadInput("--config", f"{path}: {reason}") from None
+    if len(content) > MAX_FILE:
+        raise BadInput("--config", f"{path}: settings have at most {MAX_FILE} bytes")
+    tree = _yaml(content, path)
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise BadInput("--config", f"{path}: settings are sections, such as `check:`")
+    return Source(tree, path.parent.resolve(), lambda _: f"in {path}")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without what hides something: repeated names, and aliases (the stuff of bombs)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.get_mark()
+            raise yaml.MarkedYAMLError(problem="aliases are not read here", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:str":
+                raise _at(key, "a name is text")
+            if key.value in names:
+                raise _at(key, f"{shown(key.value)} stands here twice")
+            names.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _at(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def _yaml(content: bytes, path: Path) -> Any:
+    try:
+        return yaml.load(content, _StrictLoader)  # noqa: S506  a safe loader, only stricter
+    except yaml.MarkedYAMLError as cause:
+        line = f", line {cause.problem_mark.line + 1}" if cause.problem_mark else ""
+        raise BadInput("--config", f"{path}{line}: {cause.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise BadInput("--config", f"{path}: it is not YAML") from None
+
+
+def _json_or_text(text: str) -> Any:
+    if text[:1] in {"[", "{"}:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            pass  # [::1]:9191 is text; a broken list is refused where a list is wanted
+    return text

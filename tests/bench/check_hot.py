@@ -1,0 +1,217 @@
+"""What a decision costs on a cache hit, bytes to bytes: `python -m tests.bench.check_hot`.
+
+The figure is a ratio: the decision divided by protobuf's parsing of the same bytes in the same
+run. Parsing is the part that no Python code of ours can make faster, and a ratio of two things
+measured side by side says the same on a slow and on a busy machine.
+"""
+
+import argparse
+import asyncio
+import ipaddress
+import json
+import platform
+import statistics
+import timeit
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+
+from authz.clock import SystemClock
+from authz.core.policy import judge
+from authz.core.records import KeyRecord
+from authz.flows.check import Checker
+from authz.flows.keycache import KeyCache
+from authz.rpc.check import CheckDoor
+from authz.rpc.extract import Extractor
+from authz.rpc.respond import Responder
+from authz.telemetry import Counters
+from tests.fakes import MemoryKeySource, issue_record, make_keyring
+from tests.rpc.messages import check_request
+
+CLIENT = "203.0.113.7"
+LIMITS = {"map": 10.0, "raw": 15.0}
+
+
+def client_headers(key: str) -> list[tuple[str, str]]:
+    """What a browser's fetch looks like behind an edge Envoy."""
+    return [
+        (":authority", "api.example.com"),
+        (":method", "POST"),
+        (":path", "/v1/models/gemini-pro:generateContent?alt=json"),
+        (":scheme", "https"),
+        ("accept", "application/json, text/event-stream"),
+        ("accept-encoding", "gzip, deflate, br"),
+        ("accept-language", "en-GB,en;q=0.9,de;q=0.8"),
+        ("content-length", "321"),
+        ("content-type", "application/json"),
+        ("origin", "https://app.example.com"),
+        ("referer", "https://app.example.com/chat"),
+        ("sec-fetch-mode", "cors"),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+        ("x-api-key", key),
+        ("x-client-version", "web-2025.11.3"),
+        ("x-envoy-external-address", CLIENT),
+        ("x-envoy-internal", "false"),
+        ("x-forwarded-for", CLIENT),
+        ("x-forwarded-proto", "https"),
+        ("x-request-id", "3b0a7c9e-7b51-4f3a-9c1e-9d6f0a1b2c3d"),
+    ]
+
+
+class Hot:
+    """The door as the sidecar composes it, its cache filled with one key."""
+
+    def __init__(self) -> None:
+        clock, self.probe, ring = SystemClock(), Counters(), make_keyring()
+        now = clock.wall_ms()
+        self.record, key = issue_record(
+            ring,
+            created_at=now,
+            expires_at=now + 90 * 86_400_000,
+            project_id="search",
+            tenant_id="acme",
+            scopes=frozenset({"models:generate", "models:read", "files:*"}),
+            allowed_cidrs=(
+                ipaddress.ip_network("10.0.0.0/8"),
+                ipaddress.ip_network("203.0.113.0/24"),
+            ),
+        )
+        self.clock = clock
+        self.cache = asyncio.run(_filled(self.record, clock, self.probe))
+        self.extractor = Extractor(ring, carriers=("x-api-key:", "authorization:bearer"))
+        self.checker = Checker(self.cache, _OurPeppers(), clock, self.probe)
+        self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
+        self.door = CheckDoor(self.extractor, self.checker, self.responder, self.probe)
+        self.requests = {
+            form: check_request(
+                client_headers(key),
+                raw_headers=form == "raw",
+                method="POST",
+                path="/v1/models/gemini-pro:generateContent?alt=json",
+                peer=CLIENT,
+                extensions={"scopes": "models:generate"},
+            ).SerializeToString()
+            for form in LIMITS
+        }
+
+    def steps(self, form: str) -> dict[str, Callable[[], Any]]:
+        """Each step of a decision alone, then the whole of it."""
+        raw = self.requests[form]
+        request = self.extractor.read(raw)
+        presented = request.credential
+        decision = self.checker.check(request)
+        return {
+            "parse": lambda: CheckRequest.FromString(raw),
+            "parse and extract": lambda: self.extractor.read(raw),
+            "peek": lambda: self.cache.peek(self.record.kid),
+            "digest": presented.digest,
+            "judge": lambda: judge(self.record, presented, request, self.clock.wall_ms()),
+            "decide": lambda: self.checker.check(request),
+            "write": lambda: self.responder.write(decision, request),
+            "whole": lambda: self.door.check(raw),
+        }
+
+
+async def _filled(record: KeyRecord, clock: SystemClock, probe: Counters) -> KeyCache:
+    source = MemoryKeySource()
+    source.records[record.kid] = record
+    cache = KeyCache(
+        source,
+        clock,
+        probe,
+        ttl=86_400,
+        negative_ttl=5,
+        max_entries=100_000,
+        max_negatives=10_000,
+        deadline=1,
+    )
+    cache.trust(float("inf"))
+    finding = asyncio.create_task(cache.find(record.kid))
+    while not source.pending:
+        await asyncio.sleep(0)
+    source.answer_all()
+    await finding
+    return cache
+
+
+class _OurPeppers:
+    def refutes(self, _pepper_version: str) -> bool:
+        return True
+
+
+def measure(steps: dict[str, Callable[[], Any]], repeats: int, number: int) -> dict[str, float]:
+    """Microseconds a call, the median of `repeats`; every repeat times every step in turn."""
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            taken[name].append(timeit.timeit(step, number=number) / number * 1e6)
+    found = {name: statistics.median(values) for name, values in taken.items()}
+    pairs = zip(taken["whole"], taken["parse"], strict=True)
+    return found | {"ratio": statistics.median(whole / parse for whole, parse in pairs)}
+
+
+def machine() -> str:
+    """Which machine the figures are from."""
+    cpu = platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [li for li in info.read_text().splitlines() if li.startswith("model name")]
+        cpu = models[0].partition(":")[2].strip() if models else cpu
+    return f"{cpu}, {platform.system()}, Python {platform.python_version()}"
+
+
+def run(repeats: int, number: int) -> dict[str, Any]:
+    """Measure both header forms."""
+    hot = Hot()
+    forms: dict[str, Any] = {}
+    for form, limit in LIMITS.items():
+        answer = hot.door.check(hot.requests[form])
+        if not isinstance(answer, bytes) or not CheckResponse.FromString(answer).HasField(
+            "ok_response"
+        ):
+            raise SystemExit("the request to be measured is not an allow from the cache")
+        taken = measure(hot.steps(form), repeats, number)
+        forms[form] = {
+            "ratio": round(taken.pop("ratio"), 2),
+            "limit": limit,
+            "bytes": len(hot.requests[form]),
+            "microseconds": {name: round(value, 3) for name, value in taken.items()},
+        }
+    return {"machine": machine(), "forms": forms}
+
+
+def main() -> None:
+    """Measure, and say whether the figures are within their limits."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--number", type=int, default=5000, help="calls a repeat")
+    given = parser.parse_args()
+    found = run(given.repeats, given.number)
+    good = all(form["ratio"] <= form["limit"] for form in found["forms"].values())
+    if given.json:
+        print(json.dumps(found | {"within_limits": good}))
+    else:
+        show(found)
+    raise SystemExit(0 if good else 1)
+
+
+def show(found: dict[str, Any]) -> None:
+    """The ratios first, then where the time goes."""
+    forms = found["forms"]
+    for name, form in forms.items():
+        print(
+            f"decision / parse, {name + ' headers:':13} {form['ratio']:5.2f}  "
+            f"(limit {form['limit']:g}, {form['bytes']} bytes)"
+        )
+    print(f"\nmicroseconds a call, median{'':6}" + "".join(f"{name:>8}" for name in forms))
+    for step in next(iter(forms.values()))["microseconds"]:
+        values = (form["microseconds"][step] for form in forms.values())
+        print(f"  {step:31}" + "".join(f"{value:8.2f}" for value in values))
+    print(f"\n{found['machine']}")
+
+
+if __name__ == "__main__":
+    main()

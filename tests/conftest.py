@@ -1,0 +1,32 @@
+"""Fixtures for every suite."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from tests.real import Valkey
+
+settings.register_profile("authz", deadline=None)  # a noisy machine is not a failure
+settings.load_profile("authz")
+
+
+@pytest.fixture(scope="session")
+def shared_valkey() -> Iterator[Valkey]:
+    """One server for the whole session. Tests want `valkey` instead."""
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(shared_valkey: Valkey) -> Valkey:
+    """An empty server that other tests use too: to write to, not to stop or to configure."""
+    shared_valkey.reset()
+    return shared_valkey
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Valkey]:
+    """A server of the test's own, to abuse."""
+    with Valkey() as server:
+        yield server

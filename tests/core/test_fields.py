@@ -1,0 +1,440 @@
+"""What may stand in each field: accepted values, refused values, and no input that takes long."""
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core import fields
+from authz.core.errors import BadInput
+from authz.core.keys import ENVIRONMENTS
+from tests.fakes import KID, make_keyring
+
+CONTROLS = [chr(i) for i in [*range(32), 127, 0x85, 0xA0, 0x2028, 0x202E, 0xFEFF]]
+LOOKALIKES = ["\u0661", "\uff11", "\u212a", "\u0430", "\u00e9", "\ud800"]
+HUGE = 10_000_000
+
+
+def one(parser):
+    """A parser of many entries as a parser of one text."""
+    return lambda field, text: parser(field, [text])
+
+
+TEXT_PARSERS = {
+    "identifier": (fields.identifier, "acme-web"),
+    "kid": (fields.kid, KID),
+    "environment": (fields.environment, "live"),
+    "scopes": (one(fields.scopes), "models:generate"),
+    "networks": (one(fields.networks), "10.0.0.0/8"),
+    "hosts": (one(fields.hosts), "api.example.com"),
+    "origins": (one(fields.origins), "https://app.example.com"),
+    "duration_ms": (fields.duration_ms, "30s"),
+}
+
+
+@pytest.mark.parametrize("name", TEXT_PARSERS)
+@pytest.mark.parametrize("odd", CONTROLS + LOOKALIKES)
+def test_no_odd_character_anywhere(name, odd):
+    """No field takes a control character, a blank or a letter of another alphabet."""
+    parse, good = TEXT_PARSERS[name]
+    middle = len(good) // 2
+
+    parse("field", good)
+    for text in (odd + good, good + odd, good[:middle] + odd + good[middle:], odd):
+        with pytest.raises(BadInput, match=r"^field: "):
+            parse("field", text)
+
+
+@pytest.mark.parametrize("name", [*TEXT_PARSERS, "line", "metadata"])
+@pytest.mark.parametrize(
+    "unit",
+    ["a", "a.", "a-", "a:", "1.", "0", ":", "*", "*.", "a" * 63 + ".", "https://", "ms", "\n"],
+)
+def test_ten_megabytes_are_refused_at_once(name, unit):
+    """Whatever is repeated, a huge text costs no more than reading it, and is not shown."""
+    parsers = {kind: parse for kind, (parse, _) in TEXT_PARSERS.items()}
+    parsers["line"] = fields.line
+    parsers["metadata"] = lambda field, text: fields.metadata(field, {"note": text})
+
+    with pytest.raises(BadInput) as refusal:
+        parsers[name]("field", unit * (HUGE // len(unit)))
+
+    assert len(str(refusal.value)) < 200
+
+
+@given(st.text())
+def test_what_is_shown_is_short_ascii_on_one_line(text):
+    """A message shows what it refuses without passing on anything odd."""
+    shown = fields.shown(text)
+
+    assert len(shown) <= 42
+    assert shown.isascii()
+    assert shown.isprintable()
+
+
+# ids
+
+
+@pytest.mark.parametrize("text", ["a", "acme-web", "A.b_c:d@e-f", "0", "x" * 128, "@", ".."])
+def test_identifiers(text):
+    """1 to 128 of the characters that a header may hold as they are."""
+    assert fields.identifier("client_id", text) == text
+
+
+@pytest.mark.parametrize("text", ["", "x" * 129, "a b", "a,b", 'a"b', "a/b", "a\n", "a*b", "a;b"])
+def test_refused_identifiers(text):
+    """Nothing that a header would have to quote, and nothing without an end."""
+    with pytest.raises(BadInput, match="acme-web") as refusal:
+        fields.identifier("client_id", text)
+
+    assert refusal.value.field == "client_id"
+
+
+def test_kid():
+    """16 letters and digits."""
+    assert fields.kid("kid", KID) == KID
+    for text in ("", KID[:-1], KID + "c", KID + "\n", "_" * 16):
+        with pytest.raises(BadInput, match="7Hk2mQ9xT4bVzR1c"):
+            fields.kid("kid", text)
+
+
+def test_a_key_given_for_a_kid_is_not_shown():
+    """Who pastes the whole key where its kid belongs does not find it in a log."""
+    minted = make_keyring().mint("live")
+    body = minted.text.rpartition("_")[2]
+
+    with pytest.raises(BadInput) as refusal:
+        fields.kid("kid", minted.text)
+
+    assert body[1:5] not in str(refusal.value)
+
+
+def test_environments():
+    """`live` or `test`, spelt so."""
+    assert [fields.environment("env", env) for env in ENVIRONMENTS] == ["live", "test"]
+    for text in ("", "Live", "prod", "live "):
+        with pytest.raises(BadInput, match="live, test"):
+            fields.environment("env", text)
+
+
+# lines and metadata
+
+
+@pytest.mark.parametrize("text", ["", "Acme's web shop", "Žluťoučký kůň", "日本", "x" * 256])
+def test_lines(text):
+    """One printable line in any language, or none."""
+    assert fields.line("name", text) == text
+
+
+@pytest.mark.parametrize("text", ["x" * 257, "a\nb", "a\tb", "\x1b[31mred", "a\u202eb", "\ud800"])
+def test_refused_lines(text):
+    """Nothing that could forge a line of a log or turn a terminal."""
+    with pytest.raises(BadInput, match="printable"):
+        fields.line("name", text)
+
+
+def test_metadata():
+    """At most 32 short names, each with a line of text."""
+    full = {f"key-{i}": "x" * 256 for i in range(32)}
+
+    assert fields.metadata("metadata", {}) == {}
+    assert fields.metadata("metadata", full) == full
+    for bad in (
+        full | {"one-more": ""},
+        {"": "x"},
+        {"a b": "x"},
+        {"x" * 65: "x"},
+        {"é": "x"},
+        {"a": "x" * 257},
+        {"a": "x\ny"},
+    ):
+        with pytest.raises(BadInput, match="metadata"):
+            fields.metadata("metadata", bad)
+
+
+# scopes
+
+
+@pytest.mark.parametrize(
+    "scope", ["a", "*", "models:generate", "models:*", "a:b:*", "read/write@x", "a.b-c_d+e", "1"]
+)
+def test_scopes(scope):
+    """A name, names joined by colons, either open-ended, or everything."""
+    assert fields.scopes("scopes", [scope]) == {scope}
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "",
+        ":",
+        "a:",
+        ":a",
+        "a::b",
+        "**",
+        "*:a",
+        "a*",
+        "a:*:b",
+        "a:b*",
+        "a b",
+        "a,b",
+        'a"b',
+        "x" * 257,
+    ],
+)
+def test_refused_scopes(scope):
+    """A star stands alone or at the end; no part is empty."""
+    with pytest.raises(BadInput, match="models:generate"):
+        fields.scopes("scopes", ["ok", scope])
+
+
+def test_scopes_are_bounded_together():
+    """All scopes of a key fit one header; the same one twice counts once."""
+    assert fields.scopes("scopes", ["a"] * 1000) == {"a"}
+    assert len(fields.scopes("scopes", map(str, range(100)))) == 100
+    for bad in (map(str, range(101)), [f"{i}{'x' * 250}" for i in range(17)]):
+        with pytest.raises(BadInput, match="at most"):
+            fields.scopes("scopes", bad)
+
+
+# networks
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+        ("192.0.2.1", "192.0.2.1/32"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("2001:DB8::1", "2001:db8::1/128"),
+        ("::/0", "::/0"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:192.0.2.1", "192.0.2.1/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+    ],
+)
+def test_networks(text, network):
+    """A block or an address; IPv4 in the clothes of IPv6 is IPv4."""
+    assert fields.networks("allowed_cidrs", [text]) == (ipaddress.ip_network(network),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "10.0.0.1/8",
+        "2001:db8::1/32",
+        "::ffff:0:0/95",
+        "10.0.0.0/33",
+        "10.0.0.0/-1",
+        "10.0.0.0/8/8",
+        "10.0.0/8",
+        "010.0.0.0/8",
+        "0x0a000000",
+        "1",
+        "10.0.0.0 /8",
+        "::1%eth0",
+        "fe80::%eth0/64",
+        "localhost",
+        "[::1]",
+    ],
+)
+def test_refused_networks(text):
+    """Host bits, odd spellings and zones are refused: a guess would be a hole."""
+    with pytest.raises(BadInput, match=r"10\.0\.0\.0/8"):
+        fields.networks("allowed_cidrs", [text])
+
+
+# hosts
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("api.example.com", "api.example.com"),
+        ("API.Example.COM", "api.example.com"),
+        ("*.example.com", "*.example.com"),
+        ("localhost", "localhost"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("_dmarc.a-b.xn--bcher-kva", "_dmarc.a-b.xn--bcher-kva"),
+        ("a" * 63 + ".b", "a" * 63 + ".b"),
+        (".".join(["a" * 49] * 5) + ".abc", ".".join(["a" * 49] * 5) + ".abc"),
+    ],
+)
+def test_hosts(text, host):
+    """A name in lower case, exact or with a leading `*.`."""
+    assert fields.hosts("allowed_hosts", [text]) == (host,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "*",
+        "*.",
+        "*.*.com",
+        "a.*.com",
+        "*a.com",
+        ".com",
+        "a..b",
+        "a.com.",
+        "-a.com",
+        "a-.com",
+        "a.-b",
+        "a.com:443",
+        "a.com/",
+        "https://a.com",
+        "user@a.com",
+        "[::1]",
+        "a" * 64,
+        ".".join(["a" * 49] * 5) + ".abcd",
+    ],
+)
+def test_refused_hosts(text):
+    """No port, no scheme, no empty part, no star elsewhere."""
+    with pytest.raises(BadInput, match=r"\*\.example\.com"):
+        fields.hosts("allowed_hosts", [text])
+
+
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [
+        ("api.example.com", "api.example.com"),
+        ("API.Example.com", "api.example.com"),
+        ("api.example.com:443", "api.example.com"),
+        ("api.example.com.", "api.example.com"),
+        ("api.example.com.:8080", "api.example.com"),
+        ("[2001:DB8::1]:8080", "[2001:db8::1]"),
+        ("[2001:db8::1]", "[2001:db8::1]"),
+        ("192.0.2.1:80", "192.0.2.1"),
+        ("api.example.com:", "api.example.com:"),
+        ("api.example.com:http", "api.example.com:http"),
+        ("api.example.com:80:80", "api.example.com:80"),
+        ("api.example.com:\u0661", "api.example.com:\u0661"),
+        ("api.example.com..", "api.example.com."),
+        ("user@api.example.com", "user@api.example.com"),
+        ("\u212aube.example.com", "\u212aube.example.com"),
+        ("", ""),
+        (":80", ""),
+    ],
+)
+def test_split_host(authority, host):
+    """A numeric port and one final dot are cut off; what is odd stays odd and matches nothing."""
+    assert fields.split_host(authority) == host
+
+
+# origins
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://app.example.com", "https://app.example.com"),
+        ("HTTPS://App.Example.com", "https://app.example.com"),
+        ("app.example.com", "https://app.example.com"),
+        ("app.example.com:8443", "https://app.example.com:8443"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("https://*.example.com", "https://*.example.com"),
+        ("*.example.com:8443", "https://*.example.com:8443"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("https://app.example.com:443", "https://app.example.com"),
+        ("http://app.example.com:80", "http://app.example.com"),
+        ("http://app.example.com:443", "http://app.example.com:443"),
+        ("https://a.com:65535", "https://a.com:65535"),
+    ],
+)
+def test_origins(text, origin):
+    """As a browser sends them: lower case, without the port that the scheme implies."""
+    assert fields.origins("allowed_origins", [text]) == (origin,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "*",
+        "https://",
+        "https://*",
+        "://a.com",
+        "https://a.com/",
+        "https://a.com/path",
+        "https://a.com?x",
+        "https://a.com#x",
+        "https://user@a.com",
+        "https://user:pass@a.com",
+        "https://a.com:",
+        "https://a.com:0",
+        "https://a.com:65536",
+        "https://a.com:080",
+        "https://a.com:port",
+        "https://a.*.com",
+        "https://a.com,https://b.com",
+        "https://a.com https://b.com",
+        "https:/a.com",
+        "1https://a.com",
+        "https://[::1]",
+        "https://a.com.",
+    ],
+)
+def test_refused_origins(text):
+    """Nothing that no browser would send."""
+    with pytest.raises(BadInput, match=r"https://app\.example\.com"):
+        fields.origins("allowed_origins", [text])
+
+
+@pytest.mark.parametrize(
+    ("parse", "make"),
+    [
+        (fields.networks, lambda i: f"10.0.0.{i}"),
+        (fields.hosts, lambda i: f"h{i}.example.com"),
+        (fields.origins, lambda i: f"https://h{i}.example.com"),
+    ],
+)
+def test_entries_are_bounded_and_counted_once(parse, make):
+    """At most 100 entries, in the order given, each once."""
+    texts = [make(i) for i in range(101)]
+
+    assert len(parse("field", texts[:100])) == 100
+    assert parse("field", [texts[1], texts[0], texts[1]]) == parse("field", [texts[1], texts[0]])
+    with pytest.raises(BadInput, match="at most 100"):
+        parse("field", texts)
+
+
+# durations
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("0", 0),
+        ("0s", 0),
+        ("50ms", 50),
+        ("30s", 30_000),
+        ("15m", 900_000),
+        ("15min", 900_000),
+        ("24h", 86_400_000),
+        ("90d", 7_776_000_000),
+        ("36500d", fields.MAX_DURATION_MS),
+    ],
+)
+def test_durations(text, ms):
+    """A whole number and a unit, or a bare 0."""
+    assert fields.duration_ms("grace", text) == ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "00", "-1s", "+1s", "1.5h", "1 s", "s", "1S", "1w", "1h30m", "1e3s", "9" * 13 + "s"],
+)
+def test_refused_durations(text):
+    """No sign, no fraction, no number without a unit."""
+    with pytest.raises(BadInput, match="not a duration"):
+        fields.duration_ms("grace", text)
+
+
+def test_a_duration_has_an_end():
+    """A hundred years, so that no sum of times leaves its range."""
+    with pytest.raises(BadInput, match="100 years"):
+        fields.duration_ms("grace", "36501d")

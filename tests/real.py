@@ -1,0 +1,172 @@
+"""The real parts that tests run against: started on free ports, waited for, always stopped."""
+
+import asyncio
+import contextlib
+import inspect
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from authz.cli import binaries
+from authz.storage.endpoint import Endpoint
+
+PATIENCE = 10.0  # seconds; how long a server may take to start, or anything else to come true
+PAUSE = 0.002  # seconds between two looks
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+async def eventually(
+    predicate: Callable[[], Any | Awaitable[Any]], seconds: float = PATIENCE
+) -> Any:
+    """What `predicate` gives as soon as that is true. Fails when it is not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = predicate()
+        if inspect.isawaitable(found):
+            found = await found
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not true within {seconds} s: {inspect.getsource(predicate)}")
+        await asyncio.sleep(PAUSE)
+
+
+class RealClock:
+    """A Clock that tells the time."""
+
+    def wall_ms(self) -> int:
+        """See Clock."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """See Clock."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Valkey:
+    """A Valkey server without persistence, on a loopback port and a Unix socket.
+
+    with Valkey() as valkey: ...    arguments: more of valkey-server's own, such as "--maxclients"
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="authz-"))  # short: a socket path is limited
+        self.socket_path = self.directory / "valkey.sock"
+        self.port = free_port()
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+        self.admin = redis.Redis(port=self.port, decode_responses=True, protocol=3)
+
+    def __enter__(self) -> "Valkey":
+        self.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+        self.admin.close()
+        shutil.rmtree(self.directory)
+
+    @property
+    def url(self) -> str:
+        """What `redis.url` would be."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Its address, for the default user."""
+        return Endpoint.parse(self.url)
+
+    def login(self, username: str, password: str) -> Endpoint:
+        """Its address, for another user."""
+        file = self.directory / f"{username}.password"
+        file.write_text(password)
+        return Endpoint.parse(self.url, username, file)
+
+    def start(self) -> None:
+        """Start and wait until it answers. Does nothing when it runs."""
+        if self._process is not None:
+            return
+        log = self.directory / "log"
+        command = [str(binaries.valkey_server()), "--bind", "127.0.0.1", "--port", str(self.port)]
+        command += ["--unixsocket", str(self.socket_path), "--dir", str(self.directory)]
+        command += ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*command, *self._arguments], stdout=output, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + PATIENCE
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"valkey-server did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(PAUSE)
+
+    def stop(self) -> None:
+        """End it in an orderly way. Does nothing when it does not run."""
+        if self._process is not None:
+            self._process.terminate()
+            self.resume()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE)
+            self.kill()
+
+    def kill(self) -> None:
+        """End it without a farewell."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """It hangs from now on: connections stay, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+        while self._process and self._state() != "T":
+            time.sleep(PAUSE)
+
+    def resume(self) -> None:
+        """It goes on after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def restart(self, *, empty: bool = True) -> None:
+        """Kill it and start it on the same port: empty, or with what the last SAVE kept."""
+        self.kill()
+        if empty:
+            (self.directory / "dump.rdb").unlink(missing_ok=True)
+        self.start()
+
+    def reset(self) -> None:
+        """As good as new: no data, no script, no user but the default one."""
+        self.admin.flushall()
+        self.admin.script_flush()
+        for user in self.admin.acl_users():
+            if user != "default":
+                self.admin.acl_deluser(user)
+        self.admin.execute_command("ACL", "LOG", "RESET")
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _state(self) -> str:
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0]
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.admin.ping())
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False

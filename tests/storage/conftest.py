@@ -1,0 +1,33 @@
+"""Fixtures of the storage suites, and the loops they run on: the product runs on uvloop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import uvloop
+
+from tests.real import Valkey
+from tests.storage.sidecar import Admin, administration
+
+ON_BOTH_LOOPS = {"test_link", "test_feed", "test_feed_faults", "test_order"}
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """What touches sockets itself is run on both loops."""
+    if item.module.__name__.rpartition(".")[2] in ON_BOTH_LOOPS:
+        return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+async def admin(valkey: Valkey) -> AsyncIterator[Admin]:
+    """Administration of the shared server, initialised."""
+    async with administration(valkey.endpoint) as found:
+        yield found
+
+
+@pytest.fixture
+async def own_admin(own_valkey: Valkey) -> AsyncIterator[Admin]:
+    """Administration of the test's own server, initialised."""
+    async with administration(own_valkey.endpoint) as found:
+        yield found

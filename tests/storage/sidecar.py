@@ -1,0 +1,126 @@
+"""The data path of one sidecar, and of whoever administers its keys, against a real store."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from authz.core.changes import KeySpec
+from authz.core.records import KeyRecord, RevocationReason
+from authz.flows.keycache import KeyCache
+from authz.flows.lifecycle import Lifecycle
+from authz.storage.endpoint import Endpoint
+from authz.storage.feed import ChangeFeed
+from authz.storage.keys import LinkedKeys, StoredKeys
+from tests.fakes import RecordingProbe, make_keyring
+from tests.real import RealClock, eventually
+
+LEASE = 0.4  # seconds
+SO_ATTACH_FILTER = 26  # linux/asm-generic/socket.h
+DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # classic BPF: return 0, keep no byte
+
+
+class Sidecar:
+    """async with Sidecar(endpoint) as sidecar: ...    the feed runs, the cache is fed."""
+
+    def __init__(self, endpoint: Endpoint, *, lease: float = LEASE, keyring=None) -> None:
+        self.probe = RecordingProbe()
+        self.clock = RealClock()
+        self.feed = ChangeFeed(
+            endpoint,
+            self.clock,
+            self.probe,
+            lease=lease,
+            fingerprints=(keyring or make_keyring()).fingerprints,
+        )
+        self.source = LinkedKeys(self.feed, self.probe)
+        self.cache = KeyCache(
+            self.source,
+            self.clock,
+            self.probe,
+            ttl=60,
+            negative_ttl=5,
+            max_entries=100_000,
+            max_negatives=1000,
+            deadline=2,
+        )
+        self.find = self.cache.find
+
+    async def __aenter__(self) -> "Sidecar":
+        self.run = asyncio.create_task(self.feed.run(self.cache))
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self.run.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.run
+
+    @property
+    def is_trusted(self) -> bool:
+        """May it serve what it has?"""
+        return self.feed.health().trusted
+
+    @property
+    def reason(self) -> str:
+        """Why it may not."""
+        return self.feed.health().reason
+
+    async def trusted(self) -> None:
+        """Wait until it is trusted."""
+        await eventually(lambda: self.is_trusted)
+
+    async def untrusted(self) -> None:
+        """Wait until it is not."""
+        await eventually(lambda: not self.is_trusted)
+
+    async def caught_up(self, seq: int) -> None:
+        """Wait until it has applied change `seq`."""
+        await eventually(lambda: self.feed.health().seq == seq)
+
+    def cut(self) -> None:
+        """Make the link half-open: whatever the store sends is lost, and nothing tells of it."""
+        transport = self.feed.link._transport
+        code = ctypes.create_string_buffer(DROP_ALL)
+        program = struct.pack("@HP", 1, ctypes.addressof(code))
+        copy = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        with copy:
+            copy.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+@dataclass
+class Admin:
+    """Administration of a store. `lifecycle` for changes, `store` for what lies below."""
+
+    store: StoredKeys
+    lifecycle: Lifecycle
+
+    async def issue(self, **overrides) -> KeyRecord:
+        """A new key."""
+        spec = KeySpec(**{"client_id": "acme-web", "env": "live", "life_ms": None} | overrides)
+        return (await self.lifecycle.issue(spec, self.lifecycle.author("test"))).record
+
+    async def revoke(self, kid: str) -> KeyRecord:
+        """End a key."""
+        author = self.lifecycle.author("test")
+        return (await self.lifecycle.revoke(kid, RevocationReason.UNSPECIFIED, author)).record
+
+    async def disable(self, kid: str) -> KeyRecord:
+        """Stop a key."""
+        return (await self.lifecycle.disable(kid, self.lifecycle.author("test"))).record
+
+
+@contextlib.asynccontextmanager
+async def administration(endpoint: Endpoint, keyring=None) -> AsyncIterator[Admin]:
+    """An initialised store and its administration."""
+    keyring = keyring or make_keyring()
+    client = endpoint.client()
+    try:
+        store = StoredKeys(client)
+        await store.initialise(keyring.fingerprints)
+        yield Admin(store, Lifecycle(store, keyring, RealClock()))
+    finally:
+        await client.aclose()

@@ -1,0 +1,200 @@
+"""Endpoint: which addresses are taken, and how it says hello."""
+
+from pathlib import Path
+
+import pytest
+import redis
+
+from authz.core.errors import BadInput, Unavailable
+from authz.storage.endpoint import Endpoint
+from authz.storage.link import Link
+from tests.storage.scripted import scripted_store
+
+FOREVER = 3600.0
+
+
+async def greeted(endpoint):
+    """A link that has said hello."""
+    link = await endpoint.open(lambda: Link(lambda _push: None, lambda: None))
+    try:
+        await endpoint.greet(link, "test")
+    except Unavailable:
+        link.abort()
+        raise
+    return link
+
+
+async def whoami(endpoint):
+    """The user that a link and a client are at the other end."""
+    link = await greeted(endpoint)
+    client = endpoint.client()
+    try:
+        user = await link.call("ACL", "WHOAMI")
+        assert await client.acl_whoami() == user
+    finally:
+        link.abort()
+        await client.aclose()
+    return user
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://127.0.0.1", "redis://127.0.0.1:6379/0"),
+        ("redis://127.0.0.1/", "redis://127.0.0.1:6379/0"),
+        ("redis://127.0.0.1:7000", "redis://127.0.0.1:7000/0"),
+        ("redis://store.example.com:7000/3", "redis://store.example.com:7000/3"),
+        ("redis://[::1]:7000/0", "redis://[::1]:7000/0"),
+        ("REDIS://LOCALHOST:7000/0", "redis://localhost:7000/0"),
+        ("unix:///run/valkey.sock", "unix:///run/valkey.sock?db=0"),
+        ("unix:/run/valkey.sock?db=2", "unix:///run/valkey.sock?db=2"),
+        ("unix:///run/a%20b.sock", "unix:///run/a b.sock?db=0"),
+    ],
+)
+def test_accepted(url, shown):
+    """A good address is taken, and shown whole."""
+    assert str(Endpoint.parse(url)) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:6379",
+        "localhost",
+        "http://127.0.0.1:6379",
+        "rediss://127.0.0.1:6379",
+        "redis:",
+        "redis://",
+        "redis:///0",
+        "redis://:6379",
+        "redis://127.0.0.1:0",
+        "redis://127.0.0.1:65536",
+        "redis://127.0.0.1:six",
+        "redis://127.0.0.1:6379/x",
+        "redis://127.0.0.1:6379/-1",
+        "redis://127.0.0.1:6379/٣",
+        "redis://127.0.0.1:6379/0/0",
+        "redis://127.0.0.1:6379/0?db=1",
+        "redis://127.0.0.1:6379/0#1",
+        "redis://[::1",
+        "redis://a b",
+        "redis://" + "a" * 64 + ".example.com",
+        "redis://ex\u00e4mple..com",
+        "unix:",
+        "unix://",
+        "unix://run/valkey.sock",
+        "unix:valkey.sock",
+        "unix:///run/valkey.sock?db=x",
+        "unix:///run/valkey.sock?1",
+        "unix:///run/valkey.sock?db=1&x=2",
+        "unix:///run/valkey.sock#1",
+    ],
+)
+def test_refused(url):
+    """A bad address is refused with the setting's name and a good example."""
+    with pytest.raises(BadInput, match=r"redis://127\.0\.0\.1:6379/0") as refusal:
+        Endpoint.parse(url)
+    assert refusal.value.field == "redis.url"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2@127.0.0.1:6379",
+        "redis://me:hunter2@127.0.0.1",
+        "redis://hunter2@127.0.0.1",
+        "unix://:hunter2@/run/valkey.sock",
+    ],
+)
+def test_no_password_in_the_address(url):
+    """A password in the address is refused, without showing it."""
+    with pytest.raises(BadInput, match="password_file") as refusal:
+        Endpoint.parse(url)
+    assert "hunter2" not in str(refusal.value)
+
+
+async def test_unix_socket_and_database(valkey):
+    """A store on a Unix socket is reached, in the database that the address names."""
+    endpoint = Endpoint.parse(f"unix://{valkey.socket_path}?db=2")
+    link = await greeted(endpoint)
+    client = endpoint.client()
+
+    await link.call("SET", "where", "two")
+    assert await client.get("where") == "two"
+    assert valkey.admin.get("where") is None
+
+    link.abort()
+    await client.aclose()
+
+
+async def test_database_that_is_not_there(valkey):
+    """A database that the store does not have is refused in its words."""
+    with pytest.raises(Unavailable, match="out of range"):
+        await greeted(Endpoint.parse(f"redis://127.0.0.1:{valkey.port}/9999"))
+
+
+async def test_login(valkey):
+    """Who logs in: a named user with its password, one without, the default user."""
+    valkey.admin.execute_command("ACL", "SETUSER", "with", "on", ">hunter2", "~*", "+@all")
+    valkey.admin.execute_command("ACL", "SETUSER", "without", "on", "nopass", "~*", "+@all")
+
+    assert await whoami(valkey.login("with", "hunter2\n")) == "with"
+    assert await whoami(Endpoint.parse(valkey.url, "without")) == "without"
+    assert await whoami(Endpoint.parse(valkey.url)) == "default"
+
+
+async def test_password_file_is_read_at_every_connect(valkey):
+    """A password that was changed in its file is used from the next connection on."""
+    valkey.admin.execute_command("ACL", "SETUSER", "app", "on", ">old", "~*", "+@all")
+    endpoint = valkey.login("app", "old")
+    assert await whoami(endpoint) == "app"
+
+    valkey.admin.execute_command("ACL", "SETUSER", "app", "resetpass", ">new")
+    with pytest.raises(Unavailable, match="WRONGPASS"):
+        await greeted(endpoint)
+    endpoint.password_file.write_text("new")
+    assert await whoami(endpoint) == "app"
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe not text"])
+async def test_password_file_that_cannot_be_read(valkey, tmp_path, content):
+    """A password file that is missing or holds no text is named, its content is not shown."""
+    file = tmp_path / "password"
+    if content:
+        file.write_bytes(content)
+    endpoint = Endpoint.parse(valkey.url, "", file)
+
+    with pytest.raises(Unavailable, match=r"redis\.password_file.*password"):
+        await greeted(endpoint)
+    with pytest.raises(Unavailable, match=r"redis\.password_file"):
+        endpoint.client()
+
+
+async def test_a_store_too_old_for_hello_does_not_reveal_the_password(tmp_path):
+    """An old store quotes a command that it does not know; that text is not passed on."""
+    file = Path(tmp_path / "password")
+    file.write_text("hunter2")
+
+    async def script(peer):
+        quoted = ", ".join(f"`{word}`" for word in (await peer.command())[1:])
+        await peer.say(
+            f"-ERR unknown command `HELLO`, with args beginning with: {quoted}, \r\n".encode()
+        )
+        await peer.command()
+
+    async with scripted_store(script) as endpoint:
+        endpoint = Endpoint.parse(str(endpoint), "app", file)
+        with pytest.raises(Unavailable, match="RESP3; Redis 7 or Valkey") as refusal:
+            await greeted(endpoint)
+    assert "hunter2" not in str(refusal.value)
+
+
+async def test_client_gives_up_in_time(own_valkey):
+    """A store that hangs makes a call of the client fail after its timeout."""
+    client = own_valkey.endpoint.client(timeout=0.1)
+    await client.ping()
+    own_valkey.pause()
+    with pytest.raises(redis.TimeoutError):
+        await client.ping()
+    await client.aclose()

@@ -1,0 +1,303 @@
+"""ChangeFeed in trouble: nothing stale is served after the lease, and it comes back by itself."""
+
+import asyncio
+import logging
+import time
+
+import pytest
+
+from authz.core.errors import Unavailable
+from authz.core.ports import Event
+from authz.core.records import Status
+from authz.storage import schema
+from authz.storage.endpoint import Endpoint
+from authz.storage.feed import HEARTBEATS_PER_LEASE
+from tests.real import eventually, free_port
+from tests.storage.scripted import HELLO, scripted_store
+from tests.storage.sidecar import LEASE, Sidecar, administration
+
+
+def revoke_behind_its_back(valkey, kid, seq):
+    """What the script does, from a thread of the store's own: the loop of the test stands still."""
+    pipeline = valkey.admin.pipeline()
+    pipeline.set(schema.SEQ, seq)
+    pipeline.hset(schema.key(kid), mapping={"status": "revoked", "version": seq})
+    pipeline.publish(schema.CHANGES, f"{seq} {kid} revoked")
+    pipeline.execute()
+
+
+async def last_served(sidecar, kid):
+    """When the record was last served, once it is not any more."""
+    served = None
+    while True:
+        now = sidecar.clock.monotonic()
+        if sidecar.cache.peek(kid) is None:
+            return served
+        served = now
+        await asyncio.sleep(0)
+
+
+def fails_at_once(lookup):
+    """Does a lookup fail in its first step, before it waits for anything?"""
+    try:
+        lookup.send(None)
+    except Unavailable:
+        return True
+    finally:
+        lookup.close()
+    return False
+
+
+async def test_store_that_comes_later(own_valkey, own_admin, caplog):
+    """A store that is down at the start is the reason; when it comes it is trusted by itself."""
+    record = await own_admin.issue()
+    own_valkey.admin.save()
+    own_valkey.kill()
+    async with Sidecar(own_valkey.endpoint) as sidecar:
+        await eventually(lambda: "refused" in sidecar.reason)
+        assert str(own_valkey.endpoint) in sidecar.reason
+        assert not sidecar.is_trusted
+        assert fails_at_once(sidecar.find(record.kid))
+
+        own_valkey.start()
+        await sidecar.trusted()
+        assert await sidecar.find(record.kid) == record
+
+
+async def test_killed_store(own_valkey, own_admin):
+    """A store that dies is not trusted from that moment on, and no lookup waits to find out."""
+    record = await own_admin.issue()
+    async with Sidecar(own_valkey.endpoint, lease=60) as sidecar:  # long: it is not the lease
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+        own_valkey.kill()
+        await sidecar.untrusted()
+
+        assert sidecar.cache.peek(record.kid) is None
+        assert fails_at_once(sidecar.find(record.kid))
+        assert fails_at_once(sidecar.find("0" * 16))
+        assert sidecar.reason
+
+
+async def test_lookup_in_flight_when_the_store_dies(own_valkey, own_admin):
+    """A lookup whose answer was lost with the link is Unavailable."""
+    record = await own_admin.issue()
+    async with Sidecar(own_valkey.endpoint, lease=60) as sidecar:
+        await sidecar.trusted()
+        own_valkey.pause()
+        lookup = asyncio.create_task(sidecar.find(record.kid))
+        await eventually(lambda: sidecar.cache._loads)
+        own_valkey.kill()
+        with pytest.raises(Unavailable, match="closed"):
+            await lookup
+
+
+async def test_store_that_hangs(own_valkey, own_admin):
+    """A store that hangs is trusted for a lease at most; when it goes on, it is trusted again."""
+    record = await own_admin.issue()
+    async with Sidecar(own_valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+        own_valkey.pause()
+        hung = sidecar.clock.monotonic()
+
+        assert await last_served(sidecar, record.kid) < hung + LEASE
+        assert fails_at_once(sidecar.find(record.kid))
+        await eventually(lambda: "not answer" in sidecar.reason)
+        assert sidecar.cache.peek(record.kid) is None
+
+        own_valkey.resume()
+        await sidecar.trusted()
+        assert await sidecar.find(record.kid) == record
+
+
+async def test_half_open_link(valkey, admin):
+    """A link on which nothing arrives any more is trusted for a lease at most, then replaced."""
+    record = await admin.issue()
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+        broken = sidecar.feed.link
+        sidecar.cut()
+        cut = sidecar.clock.monotonic()
+        await admin.revoke(record.kid)
+
+        assert await last_served(sidecar, record.kid) < cut + LEASE
+        await eventually(lambda: sidecar.feed.link not in {None, broken})
+        await sidecar.trusted()
+        assert (await sidecar.find(record.kid)).status is Status.REVOKED
+        assert not broken.is_open
+
+
+async def test_killed_connection(valkey, admin):
+    """A connection that the store closes ends trust at once; what changed meanwhile is seen."""
+    record = await admin.issue()
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+        valkey.admin.client_kill_filter(_type="pubsub")
+        await admin.revoke(record.kid)
+        await eventually(lambda: sidecar.probe.events[Event.LINK_LOST] == 1)
+
+        await sidecar.trusted()
+        assert (await sidecar.find(record.kid)).status is Status.REVOKED
+
+
+async def test_store_that_went_back_in_time(own_valkey, own_admin):
+    """A store restarted from an older copy is alarmed about; a key seen revoked stays so."""
+    record = await own_admin.issue()
+    own_valkey.admin.save()
+    async with Sidecar(own_valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await own_admin.revoke(record.kid)
+        await sidecar.caught_up(2)
+
+        own_valkey.restart(empty=False)
+        await sidecar.caught_up(1)
+
+        assert sidecar.probe.events[Event.SEQUENCE_WENT_BACK] == 1
+        await sidecar.trusted()
+        assert (await own_admin.store.find(record.kid)).status is Status.ACTIVE
+        assert (await sidecar.find(record.kid)).status is Status.REVOKED
+
+
+async def test_store_that_came_back_empty(own_valkey, own_admin):
+    """A store that lost everything is not trusted until it is set up again."""
+    record = await own_admin.issue()
+    async with Sidecar(own_valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        own_valkey.restart()
+        await eventually(lambda: "authz init" in sidecar.reason)
+        assert fails_at_once(sidecar.find(record.kid))
+
+        async with administration(own_valkey.endpoint):
+            await sidecar.trusted()
+        assert await sidecar.find(record.kid) is None
+
+
+async def test_store_with_too_many_clients(own_valkey, own_admin):
+    """What the store says when it refuses the connection is the reason."""
+    async with Sidecar(own_valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        own_valkey.admin.config_set("maxclients", 1)
+        own_valkey.admin.client_kill_filter(_type="pubsub")
+        await eventually(lambda: "max number of clients" in sidecar.reason)
+
+        own_valkey.admin.config_set("maxclients", 100)
+        await sidecar.trusted()
+
+
+async def test_paused_process(valkey, admin):
+    """A process that stood still for a lease serves nothing that it had, and goes on."""
+    record = await admin.issue()
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+        link = sidecar.feed.link
+
+        revoke_behind_its_back(valkey, record.kid, 2)
+        time.sleep(LEASE * 1.5)
+
+        assert sidecar.cache.peek(record.kid) is None
+        assert fails_at_once(sidecar.find(record.kid))
+        await sidecar.trusted()
+        assert (await sidecar.find(record.kid)).status is Status.REVOKED
+        assert sidecar.feed.link is link  # the store was not silent, we did not listen
+        assert sidecar.probe.events[Event.FLUSH] == 1
+
+
+async def test_process_paused_while_a_lookup_was_in_flight(own_valkey, own_admin):
+    """An answer that waited in the socket while the process stood still is not served."""
+    record = await own_admin.issue()
+    async with Sidecar(own_valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        own_valkey.pause()
+        lookup = asyncio.create_task(sidecar.find(record.kid))
+        await eventually(lambda: sidecar.cache._loads)
+        await asyncio.sleep(0)
+
+        own_valkey.resume()
+        assert own_valkey.admin.ping()  # the lookup stands before it: it has been answered
+        revoke_behind_its_back(own_valkey, record.kid, 2)
+        time.sleep(LEASE * 1.5)
+
+        try:
+            assert (await lookup).status is Status.REVOKED
+        except Unavailable:
+            await sidecar.trusted()
+            assert (await sidecar.find(record.kid)).status is Status.REVOKED
+
+
+async def test_heartbeat_that_the_link_refused(own_valkey, own_admin, caplog):
+    """A heartbeat that could not be sent takes nothing from the one that is under way."""
+    async with Sidecar(own_valkey.endpoint, lease=1.2) as sidecar:
+        await sidecar.trusted()
+        own_valkey.pause()
+        await eventually(lambda: sidecar.feed._unanswered == 1)
+        sidecar.feed.link.pause_writing()
+        await eventually(lambda: sidecar.feed._unanswered == 2)
+        sidecar.feed.link.resume_writing()
+        own_valkey.resume()
+        await eventually(lambda: sidecar.feed._unanswered == 0)
+
+        assert sidecar.is_trusted
+        assert "not trusted" not in caplog.text
+
+
+async def test_link_out_of_step():
+    """A PONG for another PING ends trust: replies and commands no longer match."""
+
+    async def script(peer):
+        await peer.command()
+        await peer.say(HELLO)
+        await peer.command()
+        await peer.say(b">3\r\n+subscribe\r\n+changes\r\n:1\r\n")
+        while (command := await peer.command())[0] != "PING":
+            pass
+        await peer.say(b"*1\r\n+master\r\n%0\r\n_\r\n$5\r\nwrong\r\n")
+        await peer.commands(1000)
+
+    async with scripted_store(script) as endpoint, Sidecar(endpoint) as sidecar:
+        await eventually(lambda: sidecar.reason and "connecting" not in sidecar.reason)
+        first = sidecar.feed.link
+        assert not sidecar.is_trusted
+        await eventually(lambda: sidecar.feed.link not in {None, first})
+
+
+async def test_refused_by_every_attempt(caplog):
+    """While each attempt fails in the same way, it is logged once."""
+    attempts = 0
+
+    async def script(_peer):
+        nonlocal attempts
+        attempts += 1
+
+    async with scripted_store(script) as endpoint, Sidecar(endpoint) as sidecar:
+        await eventually(lambda: attempts >= 8)
+        assert not sidecar.is_trusted
+    said = [entry for entry in caplog.records if entry.levelno >= logging.WARNING]
+    assert len(said) == 1
+
+
+async def test_idle_while_the_store_is_down():
+    """Trying to connect to a store that is down takes next to no processor time."""
+    endpoint = Endpoint.parse(f"redis://127.0.0.1:{free_port()}")
+    async with Sidecar(endpoint) as sidecar:
+        await eventually(lambda: "refused" in sidecar.reason)
+        began, used = time.monotonic(), time.process_time()
+        await asyncio.sleep(1.2)
+        used, took = time.process_time() - used, time.monotonic() - began
+    assert used < 0.2 * took
+
+
+async def test_silence_is_counted_in_heartbeats(own_valkey, own_admin):
+    """A link is given up when a lease full of heartbeats has no answer, and not before."""
+    async with Sidecar(own_valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        link = sidecar.feed.link
+        own_valkey.pause()
+        await eventually(lambda: sidecar.feed._unanswered == HEARTBEATS_PER_LEASE - 1)
+        assert link.is_open
+        await eventually(lambda: not link.is_open)
+        own_valkey.resume()
+        await sidecar.trusted()

@@ -1,0 +1,321 @@
+"""Formats: what is written is read again, and what is not understood is never read as less strict."""
+
+import ipaddress
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core.changes import Action, AuditEvent
+from authz.core.errors import Unreadable
+from authz.core.records import RevocationReason, Secret, Status
+from authz.storage import schema
+from tests.fakes import DAY, KID, NOW, make_record
+from tests.storage.strategies import RECORDS
+
+FULL = make_record(
+    version=7,
+    name="a name",
+    project_id="proj",
+    tenant_id="ten",
+    scopes=frozenset({"models:*", "files:read"}),
+    secrets=(
+        Secret("1", b"", "1", NOW, NOW),
+        Secret("2", bytes(32), "1", NOW, NOW + DAY),
+        Secret("3", bytes(range(32)), "2", NOW),
+    ),
+    not_before=NOW,
+    expires_at=NOW + DAY,
+    allowed_cidrs=(ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8::/32")),
+    allowed_hosts=("api.example.com", "*.example.org"),
+    allowed_origins=("https://app.example.com", "https://*.example.org"),
+    metadata={"team": "core"},
+    revoked_at=NOW,
+    revocation_reason=RevocationReason.SUPERSEDED,
+)
+NUMBERS = ["schema", "version", "created_at", "not_before", "expires_at", "revoked_at"]
+NOT_NUMBERS = [
+    " 5",
+    "5 ",
+    "+5",
+    "-5",
+    "5.0",
+    "5e3",
+    "0x5",
+    "1_0",
+    "٥",
+    "inf",
+    "nan",
+    "null",
+    "9" * 5000,
+    "9" * 19,
+    "5\x00",
+    "\udcff",
+]
+NEVER_EMPTY = ["schema", "kid", "version", "status", "env", "client_id", "created_at"]
+NEVER_EMPTY += ["secrets", "metadata"]
+# No value of a field that restricts holds one of these.
+STRANGERS = ["\x00", "\t", "\n", "\r", "\x1c", "\u2003", "٣", "é", "\udcff", '"', "\\"]
+
+
+def stored(record):
+    """The hash as the store would have it."""
+    return {**schema.encode(record), "version": str(record.version), "change_id": "c"}
+
+
+def unreadable(found):
+    """What `decode` says of a hash that it refuses, or None."""
+    try:
+        schema.decode(KID, found)
+    except Unreadable as cause:
+        assert KID in str(cause)
+        assert len(str(cause)) < 400
+        assert str(cause).isprintable()
+        return str(cause)
+    return None
+
+
+def restrictions(record):
+    """All of a record that decides about a request."""
+    return replace(record, name="", metadata={})
+
+
+@given(RECORDS)
+def test_round_trip(record):
+    """Every record is read as it was written."""
+    assert schema.decode(record.kid, stored(record)) == record
+
+
+@given(RECORDS)
+def test_written_fields_are_text(record):
+    """What is written holds no None and no number: each field is there, as text."""
+    written = schema.encode(record)
+    assert {type(value) for value in written.values()} == {str}
+    assert written.keys() == schema.encode(make_record()).keys()
+
+
+@pytest.mark.parametrize("name", [name for name in stored(FULL) if name != "change_id"])
+def test_missing_field(name):
+    """A record without one of its fields is unreadable, and the text names record and field."""
+    found = stored(FULL)
+    del found[name]
+    assert name in unreadable(found)
+
+
+@pytest.mark.parametrize("name", NEVER_EMPTY)
+def test_empty_field(name):
+    """A field that always holds something does not read as if it were absent."""
+    assert unreadable({**stored(FULL), name: ""})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("text", NOT_NUMBERS)
+def test_garbled_number(name, text):
+    """A number is ASCII digits and nothing else, in reason."""
+    assert unreadable({**stored(FULL), name: text})
+
+
+@given(
+    st.sampled_from([name for name in schema.encode(FULL) if name not in {"name", "metadata"}]),
+    st.sampled_from(STRANGERS),
+    st.data(),
+)
+def test_garbled_field(name, stranger, data):
+    """A strange character in a field that restricts: unreadable, or the same restrictions."""
+    text = stored(FULL)[name]
+    place = data.draw(st.integers(0, len(text)))
+    found = {**stored(FULL), name: text[:place] + stranger + text[place:]}
+    if unreadable(found) is None:
+        assert restrictions(schema.decode(KID, found)) == restrictions(FULL)
+
+
+@pytest.mark.parametrize(
+    "name", ["scopes", "allowed_cidrs", "allowed_hosts", "allowed_origins", "not_before"]
+)
+@pytest.mark.parametrize("text", [" ", "   ", "\t", "\n", "\u2003", "\x1f"])
+def test_blank_is_not_empty(name, text):
+    """Blank text is not an absent restriction."""
+    assert unreadable({**stored(FULL), name: text})
+
+
+@pytest.mark.parametrize("name", ["allowed_cidrs", "allowed_hosts", "allowed_origins", "scopes"])
+@pytest.mark.parametrize("change", [" {}", "{} ", "{}  {}", "{},{}", "{}\u2003{}", "{}\n{}"])
+def test_garbled_list(name, change):
+    """Entries are parted by one blank: nothing is skipped."""
+    text = stored(FULL)[name]
+    assert unreadable({**stored(FULL), name: change.format(text, text)})
+
+
+SECRET = {"id": "1", "digest": "00" * 32, "pepper": "1", "created_at": NOW, "retires_at": None}
+BAD_SECRETS = {
+    "not JSON": "[",
+    "no list": "{}",
+    "a number": "5",
+    "a text": '"abc"',
+    "null": "null",
+    "none": "[]",
+    "an entry that is a number": "[5]",
+    "an entry that is a text": '["id"]',
+    "an entry that is a list": "[[]]",
+    "an entry that is null": "[null]",
+    "nested without end": "[" * 100_000,
+    **{
+        f"without {name}": json.dumps([{k: v for k, v in SECRET.items() if k != name}])
+        for name in SECRET
+    },
+    **{
+        f"{name} {value!r}": json.dumps([{**SECRET, name: value}])
+        for name, value in [
+            ("digest", "00"),
+            ("digest", "0" * 63 + "g"),
+            ("digest", None),
+            ("digest", 5),
+            ("id", ""),
+            ("id", "1_0"),
+            ("id", "٣"),
+            ("id", None),
+            ("id", []),
+            ("pepper", ""),
+            ("pepper", "12"),
+            ("pepper", "é"),
+            ("pepper", 1),
+            ("created_at", "5"),
+            ("created_at", 1.5),
+            ("created_at", None),
+            ("created_at", -1),
+            ("retires_at", "never"),
+            ("retires_at", "5"),
+            ("retires_at", 1.5),
+            ("retires_at", float("inf")),
+            ("retires_at", float("nan")),
+            ("retires_at", []),
+            ("retires_at", -1),
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("case", BAD_SECRETS)
+def test_garbled_secrets(case):
+    """Secrets of another shape make the record unreadable, not keyless or without retirement."""
+    assert unreadable({**stored(FULL), "secrets": BAD_SECRETS[case]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "5", "null", '"x"', "{", '{"a": 5}', '{"a": null}', '{"a": []}', '{"a": {}}', '{"": ""}']
+    + ["[" * 100_000],
+)
+def test_garbled_metadata(text):
+    """Metadata of another shape makes the record unreadable."""
+    assert unreadable({**stored(FULL), "metadata": text})
+
+
+@pytest.mark.parametrize("number", [0, schema.SCHEMA + 1, 10**14])
+def test_other_schema(number):
+    """A record of a schema that this version does not know is refused."""
+    assert "schema" in unreadable({**stored(FULL), "schema": str(number)})
+
+
+def test_unknown_fields_are_ignored():
+    """A field that this version does not know, in the same schema, changes nothing."""
+    assert schema.decode(KID, {**stored(FULL), "colour": "blue", "": "\udcff"}) == FULL
+
+
+@pytest.mark.parametrize("name", schema.NOT_YET_ENFORCED)
+@pytest.mark.parametrize("text", ["free", "0", " "])
+def test_not_yet_enforced(name, text):
+    """A restriction that this version cannot enforce makes the record unreadable."""
+    assert name in unreadable({**stored(FULL), name: text})
+
+
+def test_record_of_another_kid():
+    """A record that was copied to another key's place opens nothing there."""
+    found = stored(replace(FULL, kid="0" * 16))
+    assert unreadable(found)
+
+
+TEXTS = st.text(st.characters(exclude_categories=[]), max_size=30) | st.binary(max_size=30).map(
+    lambda raw: raw.decode("utf-8", "surrogateescape")
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(stored(FULL))) | TEXTS, TEXTS))
+def test_random_hashes(found):
+    """Whatever a hash holds, it is a record or unreadable; nothing else is raised."""
+    unreadable(found)
+
+
+@given(st.sampled_from(sorted(stored(FULL))), TEXTS)
+def test_random_fields(name, text):
+    """Whatever stands in one field, the record is read or unreadable; nothing else is raised."""
+    unreadable({**stored(FULL), name: text})
+
+
+@given(st.integers(1, 10**15 - 1), st.sampled_from(Status), st.lists(st.sampled_from("ab7 ")))
+def test_notice(seq, status, extra):
+    """A notice tells seq, kid and whether the key was revoked; further words are ignored."""
+    text = " ".join([str(seq), KID, status.value, *extra])
+    assert schema.decode_notice(text) == (seq, KID, status is Status.REVOKED)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "5",
+        f"5 {KID}",
+        f"{KID} revoked",
+        f" 5 {KID} revoked",
+        f"5  {KID} revoked",
+        f"5\t{KID}\trevoked",
+        f"-5 {KID} revoked",
+        f"+5 {KID} revoked",
+        f"5_0 {KID} revoked",
+        f"٥ {KID} revoked",
+        f"5.0 {KID} revoked",
+        f"{'9' * 5000} {KID} revoked",
+        f"{'9' * 30} {KID} revoked",
+        "5 short revoked",
+        f"5 {KID}x revoked",
+        f"5 {'é' * 16} revoked",
+        "5 \udcff revoked",
+    ],
+)
+def test_garbled_notice(text):
+    """A notice of another shape raises ValueError."""
+    with pytest.raises(ValueError, match=r".*"):
+        schema.decode_notice(text)
+
+
+@given(TEXTS)
+def test_random_notices(text):
+    """Whatever a notice holds, nothing but ValueError is raised."""
+    try:
+        seq, kid, _ = schema.decode_notice(text)
+    except ValueError:
+        return
+    assert text.startswith(f"{seq} {kid} ")
+
+
+def test_audit_event():
+    """An audit event is written as text, its detail as JSON, beside the id of its change."""
+    event = AuditEvent(Action.REVOKE, "ops@example", "leaked", NOW, {"reason": "superseded"})
+    assert schema.encode_event(event, "c1") == {
+        "change_id": "c1",
+        "action": "revoke",
+        "actor": "ops@example",
+        "note": "leaked",
+        "at": str(NOW),
+        "detail": '{"reason": "superseded"}',
+    }
+
+
+def test_names_share_a_hash_tag():
+    """All that one change touches lies in one Cluster slot."""
+    names = [schema.key(KID), schema.client("c"), schema.SEQ, schema.LOG, schema.AUDIT]
+    names += [schema.KEYS, schema.CHANGES]
+    assert {name[name.index("{") : name.index("}")] for name in names} == {"{0"}
+    assert len(set(names)) == len(names)
