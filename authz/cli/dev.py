@@ -79,7 +79,6 @@ def _line(step: Step) -> str:
 
 
 def _welcome(stack: Stack, nursery: Nursery) -> str:
-    config = f"authz --config {stack.config}"
     return f"""Envoy is at {stack.envoy}. Try:
 
   curl -i {stack.envoy}/
@@ -91,8 +90,9 @@ def _welcome(stack: Stack, nursery: Nursery) -> str:
   curl -i {stack.envoy}/scoped -H 'x-api-key: {stack.key}'
       a scope is missing: 403
 
-Then revoke the key and ask again:
+For the other commands, in another terminal:
 
-  {config} keys revoke {stack.kid}
+  export AUTHZ_CONFIG={stack.config}
+  authz keys revoke {stack.kid}
 
 Logs are in {nursery.directory}. Ctrl-C ends it all and leaves nothing behind."""
