@@ -1,0 +1,17 @@
+"""A record as bytes, and back."""
+
+from hypothesis import given
+
+from authz.core.packing import pack, unpack
+from authz.core.records import KeyRecord
+from tests.storage.strategies import RECORDS
+
+
+@given(RECORDS)
+def test_a_packed_record_comes_back_equal(record: KeyRecord):
+    """Every field survives, with its type."""
+    back = unpack(pack(record))
+
+    assert back == record
+    assert repr(back) == repr(record)
+    assert [entry.digest for entry in back.secrets] == [entry.digest for entry in record.secrets]
