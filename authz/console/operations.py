@@ -40,7 +40,14 @@ class OperationsServer:
 
         app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=1,
         )
         self._server = _QuietServer(config)
         self._socket = _bind(address)
@@ -58,6 +65,7 @@ class OperationsServer:
 
     async def stop(self) -> None:
         """Stop answering."""
+        _unlink(self.address)
         self._server.should_exit = True
         if self._task is not None:
             await self._task
@@ -73,29 +81,50 @@ class _QuietServer(uvicorn.Server):
 
 
 def _bind(address: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(socket.AF_UNIX if address.path else family)
+    listener = None
     try:
+        family, where = _resolve(address)
+        listener = socket.socket(family)
+        listener.setblocking(False)
         if address.path:
             _unlink_dead(address.path)
-            listener.bind(address.path)
         else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address.host, address.port))
+        listener.bind(where)
         listener.listen(128)
     except OSError as cause:
-        listener.close()
-        raise BadInput("ops.listen", f"{address}: {cause.strerror}; name another address") from None
-    listener.setblocking(False)
+        if listener is not None:
+            listener.close()
+        problem = cause.strerror or str(cause)
+        raise BadInput("ops.listen", f"{address}: {problem}; name another address") from None
     return listener
 
 
+def _resolve(address: Address) -> tuple[socket.AddressFamily, Any]:
+    if address.path:
+        return socket.AF_UNIX, address.path
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise OSError("not a host name") from None
+    return found[0][0], found[0][4]
+
+
+def _unlink(address: Address) -> None:
+    """Remove our path while it is ours: once we have closed, another process may take it."""
+    if address.path:
+        Path(address.path).unlink(missing_ok=True)
+
+
 def _unlink_dead(path: str) -> None:
-    """Remove a socket that nobody answers on any more; leave a live one to make `bind` fail."""
+    """Remove a socket that nobody answers on any more; a live one shall make `bind` fail."""
     if not Path(path).is_socket():
         return
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(path)
-        except OSError:
+        except ConnectionRefusedError:
             Path(path).unlink(missing_ok=True)
+        except BlockingIOError:
+            pass  # alive, with a full queue

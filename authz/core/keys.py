@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from authz.core.errors import BadInput
 
@@ -29,7 +29,7 @@ KID_LENGTH: Final = 16
 SECRET_LENGTH: Final = 43  # 62**43 > 2**256
 TAG_LENGTH: Final = 11  # 62**11 > 2**64
 CHECKSUM_LENGTH: Final = 6  # 62**6 > 2**32
-MAX_LENGTH: Final = 256
+DIGEST_LENGTH: Final = 32  # bytes
 MIN_PEPPER_BYTES: Final = 32
 
 PREFIX_PATTERN: Final = re.compile(r"[a-z][a-z0-9]{1,11}", re.ASCII)
@@ -66,6 +66,24 @@ class Pepper:
     fingerprint: str
     tag_key: bytes = field(repr=False)
     digest_key: bytes = field(repr=False)
+    _inner: Any = field(init=False, repr=False, compare=False)
+    _outer: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        block = self.digest_key.ljust(sha256().block_size, b"\0")
+        object.__setattr__(self, "_inner", sha256(bytes(byte ^ 0x36 for byte in block)))
+        object.__setattr__(self, "_outer", sha256(bytes(byte ^ 0x5C for byte in block)))
+
+    def digest(self, text: bytes) -> bytes:
+        """HMAC-SHA-256 (RFC 2104) of a key's text.
+
+        From two states that hold the key already: half the cost of `hmac.digest`, which is a tenth
+        of a whole Check.
+        """
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return outer.digest()  # type: ignore[no-any-return]
 
     @classmethod
     def expand(cls, version: str, secret: bytes) -> "Pepper":
@@ -106,7 +124,7 @@ class Presented:
         """The digest a record would hold for this key; empty when its pepper is not known here."""
         if self._pepper is None:
             return b""
-        return hmac.digest(self._pepper.digest_key, self._text, "sha256")
+        return self._pepper.digest(self._text)
 
     def is_whole(self) -> bool:
         """Does the checksum hold? Typing errors and truncated copies do not get past it."""
@@ -189,7 +207,7 @@ class Keyring:
 
 def matches(presented_digest: bytes, stored_digest: bytes) -> bool:
     """Compare two digests in constant time. An empty digest matches nothing."""
-    return len(stored_digest) == sha256().digest_size and hmac.compare_digest(
+    return len(stored_digest) == DIGEST_LENGTH and hmac.compare_digest(
         presented_digest, stored_digest
     )
 

@@ -140,7 +140,10 @@ def _address(text: str) -> Address | None:
 
 
 def _fits(pattern: str, given: str) -> bool:
-    """Is `given` the pattern, or a name with labels where the pattern has its star?"""
+    """Is `given` the pattern, or has it proper labels where the pattern has its star?
+
+    Stricter than the match of a route's host, which takes what the proxy's own suffix match takes.
+    """
     head, star, tail = pattern.partition("*")
     if not star:
         return given == pattern

@@ -95,6 +95,20 @@ class Event(StrEnum):
     LINK_CONNECTED = "link_connected"
     LINK_LOST = "link_lost"
     DECISION_FAULT = "decision_fault"
+    H2_CONNECTION_ERROR = "h2_connection_error"
+    H2_STREAM_ERROR = "h2_stream_error"
+    H2_RESET_FLOOD = "h2_reset_flood"
+    H2_CONTROL_FLOOD = "h2_control_flood"
+    H2_EMPTY_FLOOD = "h2_empty_flood"
+    H2_HEADER_FLOOD = "h2_header_flood"
+    H2_HEADERS_TOO_LARGE = "h2_headers_too_large"
+    H2_MESSAGE_TOO_LARGE = "h2_message_too_large"
+    H2_STREAM_REFUSED = "h2_stream_refused"
+    H2_CALL_EXPIRED = "h2_call_expired"
+    H2_SLOW_READER = "h2_slow_reader"
+    H2_IDLE_CLOSED = "h2_idle_closed"
+    H2_HANDSHAKE_FAILED = "h2_handshake_failed"
+    H2_CONNECTION_REFUSED = "h2_connection_refused"
 
 
 class Probe(Protocol):

@@ -5,6 +5,7 @@ the event loop standing still. Packed they take 37 MB and 4 ms, and 6 µs to unp
 """
 
 import struct
+from collections import OrderedDict
 from typing import Final
 
 from authz.core.packing import pack, unpack
@@ -22,8 +23,9 @@ class Shelf:
     def __init__(self, max_entries: int, max_in_use: int = MAX_IN_USE) -> None:
         self._max_entries = max_entries
         self._max_in_use = min(max_in_use, max_entries)
-        self._in_use: dict[str, Entry] = {}
-        self._packed: dict[str, bytes] = {}
+        # Ordered: taking the oldest out of a plain dict skips every slot that was freed before.
+        self._in_use: OrderedDict[str, Entry] = OrderedDict()
+        self._packed: OrderedDict[str, bytes] = OrderedDict()
         self.in_use = self._in_use.get
 
     def __len__(self) -> int:
@@ -46,8 +48,7 @@ class Shelf:
         self.pop(record.kid)
         dropped = len(self) >= self._max_entries
         if dropped:
-            oldest = self._packed or self._in_use
-            del oldest[next(iter(oldest))]
+            (self._packed or self._in_use).popitem(last=False)
         self._use(record.kid, (record, deadline))
         return dropped
 
@@ -63,7 +64,6 @@ class Shelf:
 
     def _use(self, kid: str, entry: Entry) -> None:
         if len(self._in_use) >= self._max_in_use:
-            oldest = next(iter(self._in_use))
-            record, deadline = self._in_use.pop(oldest)
+            oldest, (record, deadline) = self._in_use.popitem(last=False)
             self._packed[oldest] = _DEADLINE.pack(deadline) + pack(record)
         self._in_use[kid] = entry

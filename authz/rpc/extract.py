@@ -207,7 +207,8 @@ def _text(entry: Any) -> str:
 
 
 def _as_envoy_does(cause: UnicodeError) -> tuple[str, int]:
-    assert isinstance(cause, UnicodeDecodeError)  # noqa: S101
+    if not isinstance(cause, UnicodeDecodeError):
+        raise cause
     return "!" * (cause.end - cause.start), cause.end
 
 

@@ -157,8 +157,10 @@ def _trouble(address: Address) -> str:
             family, kind, *_, where = found[0]
             with socket.socket(family, kind) as probe:
                 probe.bind(where)
+        except UnicodeError:
+            return "not a host name"
         except OSError as cause:
-            return cause.strerror
+            return cause.strerror or str(cause)
     return "it cannot be used"
 
 

@@ -4,13 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from authz.core.records import (
-    RETIRED_DIGEST_KEPT_MS,
-    STATUS_CHANGES,
-    Secret,
-    Status,
-    as_revoked,
-)
+from authz.core.records import RETIRED_DIGEST_KEPT_MS, STATUS_CHANGES, Secret, Status, as_revoked
 from tests.fakes import DAY, NOW, make_record
 
 DIGEST = bytes(32)

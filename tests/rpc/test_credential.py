@@ -113,26 +113,26 @@ def test_a_header_may_stand_in_the_text_field_of_the_raw_form(raw_headers):
     assert credential(request) == (KID if raw_headers else None)
 
 
-@pytest.mark.parametrize(
-    ("path", "found"),
-    [
-        ("/v1", NONE),
-        ("/v1?api_key=", NONE),
-        (f"/v1?api_key={KEY}", KID),
-        (f"/v1?a=1&api_key={KEY}&b=2", KID),
-        (f"/v1?api_key=&api_key={KEY}", KID),
-        (f"/v1?api_key={KEY}&api_key={KEY}", AMBIGUOUS),
-        (f"/v1?xapi_key={KEY}", NONE),
-        (f"/v1?API_KEY={KEY}", NONE),
-        (f"/v1&api_key={KEY}", NONE),
-        (f"/v1?a?api_key={KEY}", NONE),
-        (f"/v1?api_key={KEY}?b", MALFORMED),
-        ("/v1?api_key=nonsense", MALFORMED),
-        (f"/v1?api_key={KEY},{KEY}", AMBIGUOUS),
-        (f"//evil/?api_key={KEY}", KID),
-        ("/v1?" + "&" * 50_000, NONE),
-    ],
-)
+QUERIES = {
+    "no query": ("/v1", NONE),
+    "an empty parameter": ("/v1?api_key=", NONE),
+    "a key": (f"/v1?api_key={KEY}", KID),
+    "a key among others": (f"/v1?a=1&api_key={KEY}&b=2", KID),
+    "an empty parameter and a key": (f"/v1?api_key=&api_key={KEY}", KID),
+    "the same key twice": (f"/v1?api_key={KEY}&api_key={KEY}", AMBIGUOUS),
+    "two keys with a comma": (f"/v1?api_key={KEY},{KEY}", AMBIGUOUS),
+    "a longer name": (f"/v1?xapi_key={KEY}", NONE),
+    "a name in upper case": (f"/v1?API_KEY={KEY}", NONE),
+    "a path that looks like a query": (f"/v1&api_key={KEY}", NONE),
+    "a second question mark": (f"/v1?a?api_key={KEY}", NONE),
+    "a question mark in the value": (f"/v1?api_key={KEY}?b", MALFORMED),
+    "garbage": ("/v1?api_key=nonsense", MALFORMED),
+    "a path that looks like a host": (f"//evil/?api_key={KEY}", KID),
+    "50,000 empty parameters": ("/v1?" + "&" * 50_000, NONE),
+}
+
+
+@pytest.mark.parametrize(("path", "found"), QUERIES.values(), ids=QUERIES)
 def test_a_query_parameter_carries_a_key_where_that_is_switched_on(path, found):
     """The query is split at the first `?`, at `&` and at `=`, and off unless it is named."""
     request = read(path=path, settings={"query": "api_key"})

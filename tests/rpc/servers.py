@@ -1,0 +1,40 @@
+"""Real gRPC servers and clients on loopback and on Unix sockets."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import grpc.aio
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
+
+from authz.core.address import Address
+from authz.rpc.grpcio import GrpcServer
+
+LOOPBACK = Address("127.0.0.1", 0)
+SECONDS = 10.0  # no call takes that long
+
+
+@asynccontextmanager
+async def serving(door, address: Address = LOOPBACK, **settings) -> AsyncIterator[GrpcServer]:
+    """A server that answers through `door`, stopped at the end."""
+    server = GrpcServer(door, address, **settings)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.stop(0)
+
+
+def channel(address: Address, credentials: grpc.ChannelCredentials | None = None):
+    """A client's connection, without waiting long between two attempts."""
+    options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.use_local_subchannel_pool", 1)]
+    if credentials is None:
+        return grpc.aio.insecure_channel(str(address), options)
+    return grpc.aio.secure_channel(str(address), credentials, options)
+
+
+async def ask(address: Address, message, credentials=None) -> CheckResponse:
+    """The answer to one Check over a connection of its own."""
+    async with channel(address, credentials) as connection:
+        return await AuthorizationStub(connection).Check(message, timeout=SECONDS)
