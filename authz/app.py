@@ -16,6 +16,7 @@ from authz.console.operations import OperationsServer
 from authz.core.errors import BadInput
 from authz.core.keys import Keyring, Pepper
 from authz.core.ports import Probe
+from authz.core.routes import Facts, RouteTable, Rule
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
 from authz.flows.lifecycle import Lifecycle
@@ -90,6 +91,20 @@ class Sidecar:
         return store.trusted, {"store": asdict(store), "cache": {"entries": len(self.cache)}}
 
 
+def route_table(settings: Settings) -> RouteTable | None:
+    """The rules of `routes`, or None when there is nothing to look up."""
+    deny_unmatched = settings.routes_default == "deny"
+    if not settings.routes and not deny_unmatched:
+        return None
+    rules = []
+    for given in settings.routes:
+        scopes = None if given.scopes is None else frozenset(given.scopes.split())
+        optional = None if given.auth is None else given.auth == "optional"
+        facts = Facts(scopes, optional, given.env)
+        rules.append(Rule.parse("routes", given.path, given.host, given.methods, facts))
+    return RouteTable(rules, deny_unmatched=deny_unmatched)
+
+
 def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe) -> CheckDoor:
     """Bytes to bytes: how a CheckRequest is read, decided and answered."""
     carriers, query = settings.extract.headers, settings.extract.query
@@ -100,6 +115,7 @@ def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe
         query=query,
         address_header="" if source == "peer" else source,
         env=settings.check.env,
+        rules=route_table(settings),
     )
     responder = Responder(
         header_prefix=settings.identity.header_prefix,

@@ -7,110 +7,41 @@ the current directory when a flag or a variable does. A setting without a value 
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_args
+from typing import Annotated, Any, Final, Literal, cast, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from authz import sources
 from authz.core import fields
 from authz.core.address import Address
 from authz.core.errors import BadInput
-from authz.core.keys import PREFIX_PATTERN
+from authz.core.routes import MAX_RULES
 from authz.sources import Location, Source
+from authz.values import (
+    Carrier,
+    File,
+    HeaderName,
+    HostPattern,
+    Level,
+    Line,
+    Listen,
+    Method,
+    Mode,
+    Parameter,
+    PepperVersion,
+    Prefix,
+    Scopes,
+    Several,
+    StoreUrl,
+    Template,
+    seconds,
+)
 
-NOT_YET_ENFORCED: Final = ("limits", "outage", "plans", "routes", "routes_default", "telemetry")
-
-_T = TypeVar("_T")
-
-
-def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
-    """A validator that reads a value from text, and says of bad text what `parse` says."""
-
-    def validate(value: object) -> object:
-        if not isinstance(value, str | int | float | Path | Address):
-            raise ValueError("not one value; put it in quotes")  # noqa: TRY004  pydantic's way
-        try:
-            return parse(str(value))
-        except BadInput as cause:
-            raise ValueError(cause.problem) from None
-
-    return BeforeValidator(validate)
-
-
-def _seconds(least: str, most: str) -> BeforeValidator:
-    low, high = fields.duration_ms("", least), fields.duration_ms("", most)
-
-    def parse(text: str) -> float:
-        amount = fields.duration_ms("", text)
-        if not low <= amount <= high:
-            raise BadInput("", f"{fields.shown(text)}: a duration from {least} to {most}")
-        return amount / 1000
-
-    return _read_by(parse)
-
-
-def _shape(pattern: str, good: str) -> BeforeValidator:
-    def parse(text: str) -> str:
-        if not re.fullmatch(pattern, text, re.ASCII):
-            raise BadInput("", f"{fields.shown(text)}: {good}")
-        return text
-
-    return _read_by(parse)
-
-
-def _path(text: str) -> Path:
-    try:
-        if text and text.isprintable():
-            return Path(text).expanduser()
-    except RuntimeError:  # the home of nobody
-        pass
-    raise BadInput("", f"{fields.shown(text)} is not a path, such as /etc/authz/pepper-1")
-
-
-def _carrier(text: str) -> str:
-    match = re.fullmatch(r"([a-z][a-z0-9-]{0,63})(?:: ?([a-z][a-z0-9-]{0,31}))?", text.lower())
-    if match is None or not text.isascii():
-        raise BadInput("", f"{fields.shown(text)}: `header` or `header: Scheme`, such as x-api-key")
-    return f"{match[1]}:{match[2] or ''}"
-
-
-def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
-    names = [getattr(entry, "version", entry) for entry in entries]
-    if len(set(names)) < len(names):  # a carrier named twice would make every key ambiguous
-        raise ValueError("two of them are the same")
-    return entries
-
-
-def _mode(value: object) -> int:
-    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
-        # YAML reads 0660 as the number 432, so a number is not what the person wrote.
-        raise ValueError("a file mode is digits in quotes, such as '0660'")
-    return int(value, 8)
-
-
-Listen = Annotated[Address, _read_by(lambda text: Address.parse("", text))]
-File = Annotated[Path, _read_by(_path)]
-Carrier = Annotated[str, _read_by(_carrier)]
-Mode = Annotated[int, BeforeValidator(_mode)]
-Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
-StoreUrl = Annotated[str, _shape(r"(redis|unix)://\S+", "such as redis://127.0.0.1:6379/0")]
-PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
-Prefix = Annotated[str, _shape(PREFIX_PATTERN.pattern, "2 to 12 of a-z 0-9, such as ak")]
-HeaderName = Annotated[str, _shape("[a-z][a-z0-9-]{0,63}", "lower case, such as x-auth-")]
-Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(_distinct)]
-Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]
+NOT_YET_ENFORCED: Final = ("limits", "outage", "plans", "telemetry")
 
 
 class Section(BaseModel):
@@ -140,7 +71,7 @@ class Check(Section):
 
     listen: Listen = Address("127.0.0.1", 9191)
     transport: Literal["grpcio"] = "grpcio"
-    deadline: Annotated[float, _seconds("1ms", "10s")] = 0.05
+    deadline: Annotated[float, seconds("1ms", "10s")] = 0.05
     socket_mode: Mode = 0o660
     tls: Tls | None = None
     allow_plaintext: bool = False
@@ -172,19 +103,17 @@ class Keys(Section):
     """How keys are made and recognised."""
 
     prefix: Prefix = "ak"
-    peppers: tuple[PepperFile, ...] = Field(
-        (PepperFile(file=Path("authz-pepper-1")),), min_length=1
-    )
+    peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
 
 
 class Cache(Section):
     """What the sidecar remembers of the store, and for how long."""
 
-    ttl: Annotated[float, _seconds("1s", "1d")] = 60.0
-    negative_ttl: Annotated[float, _seconds("100ms", "1h")] = 5.0
+    ttl: Annotated[float, seconds("1s", "1d")] = 60.0
+    negative_ttl: Annotated[float, seconds("100ms", "1h")] = 5.0
     max_entries: int = Field(100_000, ge=100, le=10_000_000)
     max_negatives: int = Field(10_000, ge=100, le=1_000_000)
-    trust_lease: Annotated[float, _seconds("100ms", "60s")] = 1.0
+    trust_lease: Annotated[float, seconds("100ms", "60s")] = 1.0
 
 
 class Identity(Section):
@@ -201,10 +130,21 @@ class Extract(Section):
     client_address: Literal["peer", "x-envoy-external-address"] = "peer"
 
 
+class RouteRule(Section):
+    """What requests to a route need; the first rule that applies decides. See core/routes.py."""
+
+    path: Template
+    host: HostPattern = ""
+    methods: tuple[Method, ...] = ()
+    scopes: Scopes | None = None
+    auth: Literal["required", "optional"] | None = None
+    env: Literal["live", "test"] | None = None
+
+
 class Log(Section):
     """Logs, on stderr."""
 
-    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_by(str.upper)] = "INFO"
+    level: Level = "INFO"
 
 
 class Settings(Section):
@@ -218,6 +158,8 @@ class Settings(Section):
     identity: Identity = Identity()
     extract: Extract = Extract()
     log: Log = Log()
+    routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
+    routes_default: Literal["authenticate", "deny"] = "authenticate"
 
 
 def load(
@@ -257,10 +199,10 @@ def _explained(cause: ValidationError, layers: list[Source]) -> BadInput:
         problem = f"no such setting; there are {', '.join(_section(location).model_fields)}"
         if location[0] in NOT_YET_ENFORCED:
             problem = "not yet enforced by this version"
-    name = ".".join(map(str, location))
-    shown = name if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII) else fields.shown(name)
     problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
-    return BadInput(shown, f"{problem} ({sources.origin(layers, location).name(location)})")
+    name = ".".join(map(str, location))
+    name = name if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII) else fields.shown(name)
+    return BadInput(name, f"{problem} ({sources.origin(layers, location).name(location)})")
 
 
 def _section(location: Location) -> type[Section]:
@@ -284,17 +226,16 @@ def _anchored(settings: Settings, layers: list[Source]) -> Settings:
         return next((source for source in layers if source.holds(at)), layers[-1]).base
 
     def anchored(part: Any, at: Location) -> Any:
-        if isinstance(part, Path):
-            return base(at) / part
-        if isinstance(part, Address) and part.path:
-            return replace(part, path=str(base(at) / part.path))
-        if isinstance(part, tuple):
-            return tuple(anchored(item, (*at, index)) for index, item in enumerate(part))
-        if isinstance(part, Section):
-            names = type(part).model_fields
-            return part.model_copy(
-                update={name: anchored(getattr(part, name), (*at, name)) for name in names}
-            )
+        match part:
+            case Path():
+                return base(at) / part
+            case Address() if part.path:
+                return replace(part, path=str(base(at) / part.path))
+            case tuple():
+                return tuple(anchored(item, (*at, index)) for index, item in enumerate(part))
+            case Section():
+                update = {name: anchored(value, (*at, name)) for name, value in part}
+                return part.model_copy(update=update)
         return part
 
     return cast("Settings", anchored(settings, ()))

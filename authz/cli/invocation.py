@@ -6,6 +6,7 @@ Manners:
 3. A key is written to stdout, once, and nowhere else.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -99,8 +100,9 @@ def say(text: str) -> None:
 
 
 def remark(text: str) -> None:
-    """Write to stderr, for the person who watches."""
-    click.echo(text, err=True)
+    """Write to stderr, for the person who watches, if there is one."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _abandon_stdout() -> None:

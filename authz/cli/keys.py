@@ -1,7 +1,7 @@
 """`authz keys`: issue, look at, rotate and end keys."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -9,10 +9,11 @@ from authz.cli import show
 from authz.cli.actor import actor
 from authz.cli.administration import administer
 from authz.cli.invocation import Invocation, common, remark
-from authz.cli.times import moment_ms, rfc3339
+from authz.cli.keyspec import key_spec
+from authz.cli.times import rfc3339
 from authz.clock import SystemClock
 from authz.core import fields
-from authz.core.changes import Author, KeySpec, Refused, Unchanged
+from authz.core.changes import Author, Refused, Unchanged
 from authz.core.errors import BadInput
 from authz.core.keys import ENVIRONMENTS
 from authz.core.records import RevocationReason
@@ -20,8 +21,6 @@ from authz.flows.lifecycle import Changed, Lifecycle, Result
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Change = Callable[[Lifecycle, Author], Awaitable[Result]]
-
-NEVER: Final = "never"
 
 
 @click.group(no_args_is_help=False)
@@ -103,7 +102,7 @@ def issue(invocation: Invocation, /, note: str, **asked: Any) -> None:
       authz keys issue --client batch --env test --expires-in 7d --cidr 10.0.0.0/8
       authz keys issue --client acme-web --json | jq -r .key
     """
-    spec = _spec(**asked)
+    spec = key_spec(**asked)
 
     async def work(lifecycle: Lifecycle) -> Changed:
         return await lifecycle.issue(spec, lifecycle.author(actor(), note))
@@ -239,45 +238,3 @@ def _reveal(invocation: Invocation, result: Changed, what: str) -> None:
         "record": show.document(result.record),
     }
     invocation.answer(document, result.key_text or "")
-
-
-def _spec(client: str, env: str, name: str, **asked: Any) -> KeySpec:
-    """Read what was asked for. Raises BadInput, which names the option."""
-    starts, life = asked["not_before"], asked["expires_in"]
-    return KeySpec(
-        client_id=fields.identifier("--client", client),
-        env=env,
-        name=fields.line("--name", name),
-        project_id=_optional_id("--project", asked["project"]),
-        tenant_id=_optional_id("--tenant", asked["tenant"]),
-        scopes=_scopes(asked["scopes"]),
-        not_before=starts and moment_ms("--not-before", starts, SystemClock().wall_ms()),
-        life_ms=None if life == NEVER else fields.duration_ms("--expires-in", life),
-        allowed_cidrs=fields.networks("--cidr", asked["cidrs"]),
-        allowed_hosts=fields.hosts("--host", asked["hosts"]),
-        allowed_origins=fields.origins("--origin", asked["origins"]),
-        metadata=_metadata(asked["metadata"]),
-    )
-
-
-def _optional_id(field: str, text: str | None) -> str:
-    return "" if text is None else fields.identifier(field, text)
-
-
-def _scopes(given: tuple[str, ...]) -> frozenset[str]:
-    for text in given:
-        if " " in text or "," in text:
-            raise BadInput("--scope", f"{fields.shown(text)}: one scope each, --scope a --scope b")
-    return fields.scopes("--scope", given)
-
-
-def _metadata(given: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise BadInput("--metadata", f"{fields.shown(text)} is not name=value")
-        if name in found:
-            raise BadInput("--metadata", f"{fields.shown(name)} is given twice")
-        found[name] = value
-    return fields.metadata("--metadata", found)

@@ -74,14 +74,15 @@ def cli(context: click.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    warnings.simplefilter("ignore")
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    """Run one command and return its exit code. Without arguments: the command of this process."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+        warnings.simplefilter("ignore")
     invocation = Invocation()
     try:
         _prepare_stdout()
-        _refuse_keys(given)
-        code = cli.main(given, prog_name="authz", standalone_mode=False, obj=invocation)
+        _refuse_keys(arguments)
+        code = cli.main(arguments, prog_name="authz", standalone_mode=False, obj=invocation)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except (click.ClickException, Fault) as cause:

@@ -10,6 +10,7 @@ class Reason(StrEnum):
     """Why a request is not let through. Logs and metrics use these words; callers see fewer."""
 
     BAD_REQUEST = "bad_request"
+    AMBIGUOUS_PATH = "ambiguous_path"
     MISSING_CREDENTIAL = "missing_credential"
     AMBIGUOUS_CREDENTIAL = "ambiguous_credential"
     MALFORMED = "malformed"
@@ -21,6 +22,7 @@ class Reason(StrEnum):
     DISABLED = "disabled"
     NOT_YET_VALID = "not_yet_valid"
     EXPIRED = "expired"
+    ROUTE_NOT_ALLOWED = "route_not_allowed"
     WRONG_ENVIRONMENT = "wrong_environment"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
     HOST_NOT_ALLOWED = "host_not_allowed"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core import fields
+from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown, split_host
 
@@ -43,6 +44,9 @@ class Facts:
     scopes: frozenset[str] | None = None
     optional: bool | None = None
     env: str | None = None
+
+
+NO_FACTS: Final = Facts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +79,25 @@ class Rule:
 
 
 class RouteTable:
-    """The rules, in order. `find` gives the facts of the first that applies, or None."""
+    """The rules, in order. `deny_unmatched`: refuse what no rule applies to."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], *, deny_unmatched: bool = False) -> None:
         self._rules = tuple(rules)
+        self._deny_unmatched = deny_unmatched
 
-    def find(self, method: str, authority: str, path: str) -> Facts | None:
-        """The facts of the first rule that applies. `path` without the query."""
+    def require(self, method: str, authority: str, path: str) -> Facts | Reason:
+        """The facts of the first rule that applies, or why no rule may decide.
+
+        `path` may have its query, which no rule looks at.
+        """
+        bare = path.partition("?")[0]
+        if not is_canonical(bare):
+            return Reason.AMBIGUOUS_PATH
         host = split_host(authority)
         for rule in self._rules:
-            if rule.matches(method, host, path):
+            if rule.matches(method, host, bare):
                 return rule.facts
-        return None
+        return Reason.ROUTE_NOT_ALLOWED if self._deny_unmatched else NO_FACTS
 
 
 def is_canonical(path: str) -> bool:

@@ -53,7 +53,11 @@ class Lifecycle:
         """Make a key. Raises BadInput, Unavailable."""
         minted = self._keyring.mint(spec.env)
         change = changes.issue(spec, minted, author, self._clock.wall_ms())
-        return Changed(await self._confirm(change), minted.text)
+        try:
+            record = await self._confirm(change)
+        except Conflict:  # it is there: its answer was lost, and somebody has changed it since
+            record = await self.show(minted.kid)
+        return Changed(record, minted.text)
 
     async def show(self, kid: str) -> KeyRecord:
         """The record. Raises NotFound, Unavailable."""
@@ -98,6 +102,8 @@ class Lifecycle:
     async def _confirm(self, change: KeyChange) -> KeyRecord:
         unknown: OutcomeUnknown | None = None
         for _ in range(MAX_CONFIRMATIONS):
+            if unknown is not None:
+                await asyncio.sleep(CONFIRMATION_PAUSE)
             try:
                 return await self._apply(change)
             except OutcomeUnknown as fault:
@@ -105,7 +111,6 @@ class Lifecycle:
             except Unavailable:
                 if unknown is None:  # nothing was ever sent
                     raise
-            await asyncio.sleep(CONFIRMATION_PAUSE)
         raise unknown or OutcomeUnknown("the store did not confirm the change")
 
     async def _apply(self, change: KeyChange) -> KeyRecord:

@@ -4,7 +4,7 @@ Rules:
 1. One credential. Two carriers with a key, a duplicate or a comma-joined header: AMBIGUOUS.
 2. An Authorization with none of our keys is somebody else's: neither a credential nor removed.
 3. Never a URL parser: the path is split at the first `?`, the query at `&` and `=`.
-4. What a route asks comes from context_extensions, which no client can write.
+4. What a route asks comes from context_extensions and our own rules, which no client can write.
 5. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
 6. A client may write 60 KiB into one header: what is done with a value is linear in its length.
 """
@@ -23,6 +23,7 @@ from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys import Keyring, Presented
 from authz.core.request import Request, Route
+from authz.core.routes import NO_FACTS, Facts, RouteTable
 
 log = logging.getLogger("authz.check")
 
@@ -30,6 +31,8 @@ Header = Callable[[str, str], str]
 
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
 MAX_ROUTES: Final = 1024
+
+_UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
 AMBIGUOUS: Final = Deny(Reason.AMBIGUOUS_CREDENTIAL)
@@ -43,7 +46,8 @@ class Extractor:
 
     carriers: `header:` or `header:scheme`, lower case. query: a parameter that may hold the key,
     or empty. address_header: the header with the client's address, or empty for the peer. env: the
-    environment of routes that name none.
+    environment of routes that name none. rules: of our own settings; what context_extensions say
+    wins over them, fact by fact.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Extractor:
         query: str = "",
         address_header: str = "",
         env: str | None = None,
+        rules: RouteTable | None = None,
     ) -> None:
         self._parse = keyring.parse
         self._claims = keyring.claims
@@ -61,8 +66,9 @@ class Extractor:
         self._query = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
         self._address_header = address_header
         self._env = env
+        self._rules = rules
         self._default_route = Route(env=env)
-        self._routes: dict[tuple[str, ...], Route | None] = {}
+        self._routes: dict[tuple[str | Facts, ...], Route | None] = {}
 
     def read(self, raw: bytes) -> Request:
         """The request, whatever `raw` is: one that makes no sense carries its refusal."""
@@ -74,16 +80,20 @@ class Extractor:
         header, count = _headers(http)
         method, path, host = http.method, http.path, http.host
         extensions = attributes.context_extensions
-        route = self._route(extensions) if extensions else self._default_route
         if (
-            route is None
-            or not method
+            not method
             or not host
             or "," in host
             or not (path or method == "CONNECT")
             or count > MAX_HEADERS
         ):
             return refused(BAD_REQUEST, header)
+        if extensions or self._rules is not None:
+            route = self._route(extensions, method, host, path)
+            if isinstance(route, Deny):
+                return refused(route, header)
+        else:
+            route = self._default_route
         credential, carrier = self._credential(header, path)
         return Request(
             credential,
@@ -129,33 +139,43 @@ class Extractor:
             return ""
         return value if "," in value else ours[0].rstrip(" ")
 
-    def _route(self, extensions: Any) -> Route | None:
-        """What the route asks for; None when its facts make no sense."""
+    def _route(self, extensions: Any, method: str, host: str, path: str) -> Route | Deny:
+        """What the route asks for, or why it cannot be told."""
         fact = extensions.get
-        facts = (fact("scopes", ""), fact("auth", ""), fact("env", ""), fact("cost", ""))
+        said = (fact("scopes", ""), fact("auth", ""), fact("env", ""), fact("cost", ""))
+        rule = NO_FACTS if self._rules is None else self._rules.require(method, host, path)
+        if rule is Reason.ROUTE_NOT_ALLOWED and any(said):
+            rule = NO_FACTS
+        if not isinstance(rule, Facts):
+            return Deny(rule)
+        route = self._routes.get((*said, rule), _UNKNOWN)
+        if route is _UNKNOWN:
+            route = self._learn(said, rule)
+        return route or BAD_REQUEST
+
+    def _learn(self, said: tuple[str, str, str, str], rule: Facts) -> Route | None:
+        """Understand facts once; None when they make no sense."""
         try:
-            return self._routes[facts]
-        except KeyError:
-            pass
-        try:
-            route = self._understand(*facts)
+            route = self._understand(*said, rule)
         except BadInput as cause:
             log.warning("a route is refused, its context_extensions make no sense: %s", cause)
             route = None
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
-        self._routes[facts] = route
+        self._routes[*said, rule] = route
         return route
 
-    def _understand(self, scopes: str, auth: str, env: str, cost: str) -> Route:
+    def _understand(self, scopes: str, auth: str, env: str, cost: str, rule: Facts) -> Route:
         if cost:
             raise BadInput("cost", "not yet enforced by this version")
         if auth not in {"", "required", "optional"}:
             raise BadInput("auth", f"{fields.shown(auth)}: required or optional")
         return Route(
-            scopes=fields.scopes("scopes", scopes.split()),
-            optional=auth == "optional",
-            env=fields.environment("env", env) if env else self._env,
+            scopes=fields.scopes("scopes", scopes.split())
+            if scopes
+            else rule.scopes or frozenset(),
+            optional=auth == "optional" if auth else rule.optional or False,
+            env=(fields.environment("env", env) if env else rule.env) or self._env,
         )
 
 

@@ -61,6 +61,9 @@ TABLE: Final[dict[Reason, Row]] = {
     Reason.BAD_REQUEST: Row(
         400, 3, "bad_request", "Bad request", "The request could not be understood."
     ),
+    Reason.AMBIGUOUS_PATH: Row(
+        400, 3, "ambiguous_path", "Ambiguous path", "The path can be read in more than one way."
+    ),
     Reason.MISSING_CREDENTIAL: Row(
         401, 16, "missing_api_key", "API key required", "The request carries no API key."
     ),
@@ -90,6 +93,9 @@ TABLE: Final[dict[Reason, Row]] = {
         401, 16, "api_key_not_yet_valid", "API key not yet valid", "This API key is not valid yet."
     ),
     Reason.EXPIRED: Row(401, 16, "api_key_expired", "API key expired", "This API key has expired."),
+    Reason.ROUTE_NOT_ALLOWED: Row(
+        403, 7, "route_not_allowed", "Route not allowed", "No API key opens this route."
+    ),
     Reason.WRONG_ENVIRONMENT: Row(
         403,
         7,

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from authz.core.errors import BadInput, Unavailable
 from authz.storage.link import Link
@@ -113,6 +114,9 @@ class Endpoint:
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
+            # With these on, redis-py also uses a connection that the store has closed meanwhile.
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            driver_info=None,
             client_name="authz-cli",
         )
 

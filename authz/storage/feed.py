@@ -14,6 +14,7 @@ Rules:
 
 import asyncio
 import logging
+import os
 import random
 from collections.abc import Mapping
 from contextlib import suppress
@@ -163,12 +164,12 @@ class ChangeFeed:
 
     def _on_role(self, link: Link, beat: _Heartbeat, reply: Any) -> None:
         try:
-            role = _expect(list, reply)[0]
+            role = _expect(list, reply)[:1]
         except Unavailable as cause:
             beat.blame(cause)
             return
-        if role != PRIMARY:  # it was one when the link was made
-            link.abort(f"it became a {role}")
+        if role != [PRIMARY]:  # it was one when the link was made
+            link.abort(f"it became {' '.join(map(str, role)) or 'something else'}")
 
     def _on_meta(self, beat: _Heartbeat, reply: Any) -> None:
         try:
@@ -254,7 +255,9 @@ class ChangeFeed:
         if isinstance(cause, TimeoutError):
             return f"it did not answer within {self._lease:g} s"
         if isinstance(cause, OSError):
-            return cause.strerror or str(cause)
+            if cause.errno and cause.errno > 0:  # a resolver's are below
+                return os.strerror(cause.errno)
+            return str(cause.strerror or cause)
         return str(cause)
 
 

@@ -16,7 +16,7 @@ from authz.core.ports import Event, Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
 from authz.storage.feed import ChangeFeed
-from authz.storage.link import Link
+from authz.storage.link import Link, refusal
 
 log = logging.getLogger("authz.store")
 
@@ -92,14 +92,21 @@ class StoredKeys:
 
         Raises Unavailable when the store's keys were made with other peppers.
         """
-        found = await self._hash(schema.META)
-        if found:
-            meta.verify(found, fingerprints)
         wanted = meta.entries(fingerprints)
-        if wanted.items() <= found.items():
-            return False
-        await self._call(self._client.hset(schema.META, mapping=dict[Any, Any](wanted)))
-        return True
+
+        async def complete(transaction: Any) -> bool:
+            found = await transaction.hgetall(schema.META)
+            if found:
+                meta.verify(found, fingerprints)
+            missing = not wanted.items() <= found.items()
+            if missing:
+                transaction.multi()
+                transaction.hset(schema.META, mapping=wanted)
+            return missing
+
+        # Looks again when somebody else set the store up between the look and the writing.
+        transaction = self._client.transaction(complete, schema.META, value_from_callable=True)
+        return bool(await self._call(transaction))
 
     async def peppers(self) -> dict[str, str]:
         """The store's pepper fingerprints by version; empty for a store without authz:meta."""
@@ -141,7 +148,7 @@ class StoredKeys:
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
         except exceptions.RedisError as cause:
-            raise Unavailable(f"the store refused the change: {cause}") from None
+            raise Unavailable(f"the store refused the change: {refusal(cause)}") from None
         if outcome == "conflict":
             raise Conflict(f"{record.kid} is at version {version}, not {change.base_version}")
         return int(version)
@@ -153,7 +160,7 @@ class StoredKeys:
         try:
             return await answer
         except (exceptions.RedisError, OSError) as cause:
-            raise Unavailable(f"the store cannot be used: {cause}") from None
+            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
 
 
 def _flat(fields: Mapping[str, str]) -> list[str]:

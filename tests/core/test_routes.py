@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.decision import Reason
 from authz.core.errors import BadInput
-from authz.core.routes import MAX_TEMPLATE, Facts, RouteTable, Rule, is_canonical
+from authz.core.routes import MAX_TEMPLATE, NO_FACTS, Facts, RouteTable, Rule, is_canonical
 
 A, B = Facts(scopes=frozenset({"a:x"})), Facts(optional=True, env="live")
 
@@ -72,11 +73,27 @@ def test_the_first_rule_that_applies_decides() -> None:
     """Order is the whole of precedence."""
     table = RouteTable([rule("/a", facts=A), rule("/**", facts=B)])
 
-    assert table.find("GET", "h", "/a") is A
-    assert table.find("GET", "h", "/b") is B
-    assert RouteTable([rule("/**", facts=B), rule("/a", facts=A)]).find("GET", "h", "/a") is B
-    assert RouteTable([rule("/a")]).find("GET", "h", "/b") is None
-    assert RouteTable([]).find("GET", "h", "/") is None
+    assert table.require("GET", "h", "/a") is A
+    assert table.require("GET", "h", "/b") is B
+    assert RouteTable([rule("/**", facts=B), rule("/a", facts=A)]).require("GET", "h", "/a") is B
+
+
+def test_what_no_rule_applies_to_asks_for_nothing_or_is_refused() -> None:
+    """By default any good key opens it; routes_default: deny refuses it."""
+    open_table, closed = (RouteTable([rule("/a")], deny_unmatched=deny) for deny in (False, True))
+
+    assert open_table.require("GET", "h", "/b") == Facts()
+    assert closed.require("GET", "h", "/b") is Reason.ROUTE_NOT_ALLOWED
+    assert closed.require("GET", "h", "/a?b=//..") is A
+
+
+def test_a_path_with_two_readings_is_refused_whatever_the_rules() -> None:
+    """Also where a rule for everything would match; the query is not a part of the path."""
+    table = RouteTable([rule("/**")])
+
+    assert table.require("GET", "h", "/a/../b") is Reason.AMBIGUOUS_PATH
+    assert table.require("CONNECT", "h", "") is Reason.AMBIGUOUS_PATH
+    assert table.require("GET", "h", "/a?x=/../") is A
 
 
 def test_methods_and_hosts_narrow_a_rule() -> None:
@@ -85,10 +102,10 @@ def test_methods_and_hosts_narrow_a_rule() -> None:
         [rule("/a", methods=("POST", "PUT")), rule("/a", host="*.example.com", facts=B)]
     )
 
-    assert table.find("POST", "other", "/a") is A
-    assert table.find("GET", "api.EXAMPLE.com:8443", "/a") is B
-    assert table.find("GET", "example.com", "/a") is None
-    assert table.find("post", "other", "/a") is None
+    assert table.require("POST", "other", "/a") is A
+    assert table.require("GET", "api.EXAMPLE.com:8443", "/a") is B
+    assert table.require("GET", "example.com", "/a") is NO_FACTS
+    assert table.require("post", "other", "/a") is NO_FACTS
 
 
 @pytest.mark.parametrize(

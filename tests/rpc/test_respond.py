@@ -109,6 +109,8 @@ def test_the_public_codes():
     """What callers write into their error handling."""
     assert {reason.name: (row.status, row.code) for reason, row in TABLE.items()} == {
         "BAD_REQUEST": (400, "bad_request"),
+        "AMBIGUOUS_PATH": (400, "ambiguous_path"),
+        "ROUTE_NOT_ALLOWED": (403, "route_not_allowed"),
         "MISSING_CREDENTIAL": (401, "missing_api_key"),
         "AMBIGUOUS_CREDENTIAL": (401, "ambiguous_api_key"),
         "MALFORMED": (401, "invalid_api_key"),

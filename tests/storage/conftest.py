@@ -9,7 +9,10 @@ import uvloop
 from tests.real import Valkey
 from tests.storage.sidecar import Admin, administration
 
-ON_BOTH_LOOPS = {"test_link", "test_feed", "test_feed_faults", "test_order"}
+ON_BOTH_LOOPS = (
+    *("test_link", "test_link_faults", "test_lookups", "test_order"),
+    *("test_feed", "test_feed_faults", "test_feed_refusals"),
+)
 
 
 def pytest_asyncio_loop_factories(config, item):

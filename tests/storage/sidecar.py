@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Self
 
 from authz.core.changes import KeySpec
 from authz.core.records import KeyRecord, RevocationReason
@@ -50,7 +51,7 @@ class Sidecar:
         )
         self.find = self.cache.find
 
-    async def __aenter__(self) -> "Sidecar":
+    async def __aenter__(self) -> Self:
         self.run = asyncio.create_task(self.feed.run(self.cache))
         return self
 
@@ -80,6 +81,16 @@ class Sidecar:
     async def caught_up(self, seq: int) -> None:
         """Wait until it has applied change `seq`."""
         await eventually(lambda: self.feed.health().seq == seq)
+
+    async def last_served(self, kid: str) -> float:
+        """When the record was last served, once it is not any more."""
+        served = 0.0
+        while True:
+            now = self.clock.monotonic()
+            if self.cache.peek(kid) is None:
+                return served
+            served = now
+            await asyncio.sleep(0)
 
     def cut(self) -> None:
         """Make the link half-open: whatever the store sends is lost, and nothing tells of it."""

@@ -84,3 +84,8 @@ RECORDS = st.builds(
     revoked_at=MAYBE_TIMES,
     revocation_reason=st.none() | st.sampled_from(RevocationReason),
 )
+
+# Whatever bytes a store may hold.
+TEXTS = st.text(st.characters(exclude_categories=[]), max_size=30) | st.binary(max_size=30).map(
+    lambda raw: raw.decode("utf-8", "surrogateescape")
+)

@@ -1,0 +1,37 @@
+"""Where commands run: an empty directory, and no settings but the store's address."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import NO_STORE, environment, run
+from tests.real import Valkey
+
+
+def _enter(directory: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(directory)
+    for name in set(os.environ) - set(environment(store, directory)):
+        monkeypatch.delenv(name)
+    for name, value in environment(store, directory).items():
+        monkeypatch.setenv(name, value)
+    return directory
+
+
+@pytest.fixture
+def no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory that commands run in. Nobody listens where the store should be."""
+    return _enter(tmp_path, NO_STORE, monkeypatch)
+
+
+@pytest.fixture
+def empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, valkey: Valkey) -> Path:
+    """The directory that commands run in, with a real store that was never initialised."""
+    return _enter(tmp_path, valkey.url, monkeypatch)
+
+
+@pytest.fixture
+def store(empty_store: Path) -> Path:
+    """The directory that commands run in, with a real store and a pepper."""
+    assert run("init").code == 0
+    return empty_store

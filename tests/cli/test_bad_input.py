@@ -1,0 +1,211 @@
+"""Whatever stands on the command line: one line on stderr, exit code 2, and no store was asked."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.cli.terminal import Outcome, execute, run
+
+KID = "7Hk2mQ9xT4bVzR1c"
+ISSUE = ("keys", "issue", "--client", "acme-web")
+
+# Every place for text on a command line, as the arguments before that text.
+PLACES = {
+    "command": (),
+    "keys command": ("keys",),
+    "extra argument": ISSUE,
+    "config": ("init", "--config"),
+    "redis": ("init", "--redis"),
+    "listen": ("serve", "--listen"),
+    "ops": ("serve", "--ops"),
+    "client": ("keys", "issue", "--client"),
+    "project": (*ISSUE, "--project"),
+    "tenant": (*ISSUE, "--tenant"),
+    "name": (*ISSUE, "--name"),
+    "env": (*ISSUE, "--env"),
+    "scope": (*ISSUE, "--scope"),
+    "host": (*ISSUE, "--host"),
+    "origin": (*ISSUE, "--origin"),
+    "cidr": (*ISSUE, "--cidr"),
+    "expires-in": (*ISSUE, "--expires-in"),
+    "not-before": (*ISSUE, "--not-before"),
+    "metadata": (*ISSUE, "--metadata"),
+    "metadata value": (*ISSUE, "--metadata", "team=blue", "--metadata"),
+    "note": (*ISSUE, "--note"),
+    "show": ("keys", "show"),
+    "rotate": ("keys", "rotate"),
+    "revoke": ("keys", "revoke"),
+    "disable": ("keys", "disable"),
+    "enable": ("keys", "enable"),
+    "grace": ("keys", "rotate", KID, "--grace"),
+    "reason": ("keys", "revoke", KID, "--reason"),
+    "revoke note": ("keys", "revoke", KID, "--note"),
+}
+GARBAGE = {
+    "control": "a\x1b[31m\x00",
+    "two lines": "a\nauthz: all is well",
+    "not UTF-8": "\udcff\udcfe",  # how Python passes such bytes on
+    "right to left": "a\u202eb",
+    "long": "x" * 200_000,  # more than Linux lets through in one argument
+    "an option": "--no-such-option\n",
+}
+
+
+def refusal(outcome: Outcome) -> str:
+    """The error of a command that was refused for how it was written."""
+    assert outcome.code == 2
+    return outcome.error
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("place", PLACES)
+def test_garbage_is_refused_wherever_it_stands(no_store: Path, place: str, garbage: str) -> None:
+    """Control characters, several lines, undecodable bytes and far too much, everywhere."""
+    text = GARBAGE[garbage]
+    metadata = place == "metadata value"
+    refusal(run(*PLACES[place], f"name={text}" if metadata else text))
+    assert not list(no_store.iterdir())
+
+
+@pytest.mark.parametrize("place", ["client", "scope", "show", "note"])
+def test_ten_megabytes_are_refused_in_one_short_line(no_store: Path, place: str) -> None:
+    """As a caller in the same process may pass them."""
+    refusal(run(*PLACES[place], "x" * 10_000_000))
+
+
+WRONG = [
+    ("--client", "", "1 to 128 of A-Z a-z"),
+    ("--client", "two words", "1 to 128 of A-Z a-z"),
+    ("--client", "a" * 129, "1 to 128 of A-Z a-z"),
+    ("--client", "clïent", "1 to 128 of A-Z a-z"),
+    ("--project", "", "1 to 128 of A-Z a-z"),
+    ("--tenant", "a,b", "1 to 128 of A-Z a-z"),
+    ("--name", "a" * 257, "one printable line of at most 256 characters"),
+    ("--scope", "a b", "one scope each, --scope a --scope b"),
+    ("--scope", "a,b", "one scope each, --scope a --scope b"),
+    ("--scope", "", "is not a scope, such as models:generate"),
+    ("--scope", "models:*:read", "is not a scope"),
+    ("--scope", "s" * 257, "is not a scope"),
+    ("--host", "https://api.example.com", "is not a host, such as api.example.com"),
+    ("--host", "api.example.com:443", "is not a host"),
+    ("--host", "*", "is not a host"),
+    ("--host", "a..b", "is not a host"),
+    ("--origin", "https://app.example.com/", "is not an origin, such as https://app"),
+    ("--origin", "https://", "is not an origin"),
+    ("--cidr", "10.0.0.1/8", "is not an address block, such as 10.0.0.0/8"),
+    ("--cidr", "10.0.0.0/33", "is not an address block"),
+    ("--cidr", "localhost", "is not an address block"),
+    ("--cidr", "10.0.0.0/" + "9" * 5000, "is not an address block"),
+    ("--expires-in", "0", "0 is no life; `never` is one without an end"),
+    ("--expires-in", "soon", "is not a duration, such as 50ms, 30s or 90d"),
+    ("--expires-in", "-1d", "is not a duration"),
+    ("--expires-in", "1.5d", "is not a duration"),
+    ("--expires-in", "1000000d", "is longer than 100 years"),
+    ("--expires-in", "", "is not a duration"),
+    ("--not-before", "tomorrow", "is not a time, such as 2026-12-01T00:00:00Z, or a duration"),
+    ("--not-before", "", "is not a time"),
+    ("--not-before", "2026-12-01", "is not a time"),
+    ("--not-before", "2026-12-01T00:00:00", "is not a time"),
+    ("--not-before", "2026-12-01 00:00:00Z", "is not a time"),
+    ("--not-before", "2026-02-30T00:00:00Z", "is not a time"),
+    ("--not-before", "2026-12-01T25:00:00Z", "is not a time"),
+    ("--not-before", "0000-01-01T00:00:00Z", "is not a time"),
+    ("--not-before", "2026-12-01T00:00:00+99:99", "is not a time"),
+    ("--not-before", "٢٠٢٦-12-01T00:00:00Z", "is not a time"),
+    ("--metadata", "team", "is not name=value"),
+    ("--metadata", "=blue", "a name is 1 to 64 of"),
+    ("--metadata", "a b=c", "a name is 1 to 64 of"),
+    ("--metadata", "team=" + "x" * 257, "one printable line"),
+    ("--note", "a" * 257, "one printable line of at most 256 characters"),
+    ("--plan", "gold", "not yet enforced by this version"),
+    ("--limit", "10/s", "not yet enforced by this version"),
+    ("--outage-grace", "0", "not yet enforced by this version"),
+]
+
+
+@pytest.mark.parametrize(("option", "text", "expected"), WRONG)
+def test_a_value_that_makes_no_sense_is_refused_with_its_option(
+    no_store: Path, option: str, text: str, expected: str
+) -> None:
+    """The line names the option and says what would make sense; the store is never asked."""
+    client = () if option == "--client" else ("--client", "acme-web")
+    line = refusal(run("keys", "issue", *client, option, text))
+    assert option in line
+    assert expected in line
+
+
+def test_too_many_of_anything_are_refused(no_store: Path) -> None:
+    """An option that repeats has an end."""
+    hosts = [word for n in range(101) for word in ("--host", f"h{n}")]
+    assert "at most 100 entries" in refusal(run(*ISSUE, *hosts))
+    scopes = [word for n in range(101) for word in ("--scope", f"s{n}")]
+    assert "at most 100 scopes" in refusal(run(*ISSUE, *scopes))
+    metadata = [word for n in range(33) for word in ("--metadata", f"m{n}=x")]
+    assert "at most 32 entries" in refusal(run(*ISSUE, *metadata))
+    twice = ("--metadata", "a=1", "--metadata", "a=2")
+    assert "'a' is given twice" in refusal(run(*ISSUE, *twice))
+
+
+def test_bytes_that_are_not_utf8_are_refused_by_a_real_process(no_store: Path) -> None:
+    """The shell passes any bytes on."""
+    assert "--name" in refusal(execute(*ISSUE, "--name", b"\xff\xfe"))
+    refusal(execute("keys", "show", b"\xff"))
+    refusal(execute(b"\xff"))
+
+
+KEY = "ak_live_7Hk2mQ9xT4bVzR1c_1" + "Zz9" * 20
+SECRET = KEY.rpartition("_")[2]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("form", [KEY, KEY[:-20], f"see {KEY}", f"name={KEY}", KEY + "\n"])
+def test_a_key_on_the_command_line_is_refused_and_not_repeated(
+    no_store: Path, place: str, form: str
+) -> None:
+    """Not even a part of its secret, whatever option it was given to."""
+    line = refusal(run(*PLACES[place], form))
+    assert "holds a key" in line
+    assert SECRET[:4] not in line
+
+
+WORDS = st.sampled_from(
+    "keys issue show init serve --json --config --redis --client --scope --grace --help -h -- - = a"
+    f" {KID}".split(" ")
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(arguments=st.lists(WORDS | st.text(max_size=20), max_size=6))
+def test_any_command_line_ends_as_promised(no_store: Path, arguments: list[str]) -> None:
+    """An answer on stdout, or one line on stderr with exit code 2 or 3; never a bug."""
+    outcome = run(*arguments)
+    assert outcome.code in {0, 2, 3}
+    if outcome.code:
+        assert outcome.error
+    else:
+        assert outcome.out
+        assert outcome.err == ""
+
+
+@pytest.mark.parametrize("place", ["before", "between", "after"])
+def test_json_changes_nothing_about_errors(no_store: Path, place: str) -> None:
+    """An error is a line on stderr for a script, too, and stdout stays empty."""
+    command = {
+        "before": ("--json", "keys", "show", "x"),
+        "between": ("keys", "--json", "show", "x"),
+        "after": ("keys", "show", "x", "--json"),
+    }[place]
+    assert refusal(run(*command)) == refusal(run("keys", "show", "x"))
+
+
+def test_an_empty_command_line_is_answered_with_help(no_store: Path) -> None:
+    """Bare `authz` shows what there is."""
+    outcome = run()
+    assert outcome.code == 0
+    assert outcome.out == run("--help").out
+    assert "authz keys issue --client acme-web" in outcome.out
+    with pytest.raises(json.JSONDecodeError):
+        _ = outcome.document

@@ -1,0 +1,56 @@
+"""--help teaches: every command says what it does and shows how."""
+
+import re
+
+import click
+import pytest
+
+from authz import __version__
+from tests.cli.commands import commands, misunderstood
+from tests.cli.terminal import run
+
+COMMON = ("--config", "--redis", "--json", "--debug", "--help")
+
+
+OURS = [path for path, _ in commands() if path[:1] != ("dev",)]
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
+def test_a_command_explains_itself_with_examples(path: tuple[str, ...]) -> None:
+    """A sentence, examples that begin with this command, and an explanation of its options."""
+    outcome = run(*path, "--help")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert outcome.out == run(*path, "-h").out
+    assert f"Usage: {' '.join(('authz', *path))} " in outcome.out
+    assert re.search(rf"Examples:\n {{4}}{' '.join(('authz', *path))}", outcome.out)
+
+
+@pytest.mark.parametrize("path", OURS, ids=" ".join)
+def test_every_command_takes_what_all_commands_take(path: tuple[str, ...]) -> None:
+    """--config, --redis and --json may stand behind any command."""
+    outcome = run(*path, "--help")
+    assert all(option in outcome.out for option in COMMON)
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
+def test_every_option_is_explained(path: tuple[str, ...]) -> None:
+    """No option without a word on it; one with a choice or a default explains itself."""
+    command = dict(commands())[path]
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            explained = option.help or isinstance(option.type, click.Choice)
+            assert explained, f"{option.opts[0]} of {' '.join(path)}"
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
+def test_the_examples_are_commands(path: tuple[str, ...]) -> None:
+    """What help shows can be typed: the command exists, and so does each option."""
+    shown = re.findall(r"^ {4}(authz .*?)(?:$| \| | {3})", run(*path, "--help").out, re.MULTILINE)
+    assert shown
+    assert not [word for line in shown if (word := misunderstood(line))]
+
+
+def test_the_version_is_shown() -> None:
+    """`authz --version` says the name and the version."""
+    assert run("--version").out == f"authz {__version__}\n"

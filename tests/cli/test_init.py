@@ -1,0 +1,122 @@
+"""`authz init`: what it leaves behind, whoever else does the same at the same time."""
+
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from authz.core.errors import Unavailable
+from authz.storage import schema
+from authz.storage.keys import StoredKeys
+from tests.cli.terminal import AUTHZ, execute, run
+from tests.real import Valkey
+
+PEPPER = "authz-pepper-1"
+
+
+def test_a_pepper_is_a_secret_file(empty_store: Path) -> None:
+    """64 hex characters that differ each time, for the owner's eyes only, and nothing beside it."""
+    before = os.umask(0)
+    try:
+        assert run("init").code == 0
+    finally:
+        os.umask(before)
+    file = empty_store / PEPPER
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(file.read_bytes()) == 64
+    assert len(bytes.fromhex(file.read_text())) == 32
+    assert os.listdir(empty_store) == [PEPPER]
+
+
+def test_two_stores_get_two_peppers(
+    tmp_path: Path, empty_store: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing about a pepper is fixed."""
+    run("init")
+    first = (empty_store / PEPPER).read_text()
+    valkey.reset()
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    run("init")
+    assert (other / PEPPER).read_text() != first
+
+
+def test_a_pepper_that_is_there_is_left_alone(empty_store: Path) -> None:
+    """Bytes, mode and time stay, whoever made it."""
+    file = empty_store / PEPPER
+    file.write_bytes(os.urandom(40))
+    file.chmod(0o640)
+    before = file.read_bytes(), file.stat()
+    assert run("init", "--json").document["pepper_made"] is False
+    assert (file.read_bytes(), file.stat().st_mode) == (before[0], before[1].st_mode)
+    assert file.stat().st_mtime_ns == before[1].st_mtime_ns
+
+
+def test_a_store_that_cannot_be_reached_leaves_nothing_behind(no_store: Path) -> None:
+    """No pepper for a store that may have one; the next try begins anew."""
+    assert run("init").code == 3
+    assert os.listdir(no_store) == []
+
+
+def test_a_store_that_goes_away_in_between_leaves_a_pepper_to_go_on_with(
+    empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fingerprint may have arrived: the pepper stays, and running it again is enough."""
+    initialise = StoredKeys.initialise
+
+    async def lost(self: StoredKeys, fingerprints: dict[str, str]) -> bool:
+        await initialise(self, fingerprints)
+        raise Unavailable("the store cannot be used: gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StoredKeys, "initialise", lost)
+        assert run("init").code == 3
+    made = (empty_store / PEPPER).read_bytes()
+    assert run("init").code == 0
+    assert (empty_store / PEPPER).read_bytes() == made
+    assert run("keys", "issue", "--client", "a").code == 0
+
+
+def test_who_loses_the_store_to_another_machine_keeps_no_pepper(
+    empty_store: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pepper that opens nothing would only be in the way; the store keeps the winner's."""
+    peppers = StoredKeys.peppers
+
+    async def overtaken(self: StoredKeys) -> dict[str, str]:
+        found = await peppers(self)
+        if not found:
+            meta = {schema.META_SCHEMA: str(schema.SCHEMA), f"{schema.META_PEPPER}1": "f" * 32}
+            valkey.admin.hset(schema.META, mapping=meta)
+        return found
+
+    monkeypatch.setattr(StoredKeys, "peppers", overtaken)
+    outcome = run("init")
+    assert outcome.code == 3
+    assert "pepper 1 is not the one" in outcome.error
+    assert os.listdir(empty_store) == []
+
+
+def test_two_at_once_on_one_machine_agree(empty_store: Path) -> None:
+    """One makes the pepper, both end well, and the keys made afterwards are good."""
+    started = [
+        subprocess.Popen([*AUTHZ, "init", "--json"], stdout=subprocess.PIPE) for _ in range(3)
+    ]
+    answers = [json.loads(process.communicate()[0]) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert sum(answer["pepper_made"] for answer in answers) == 1
+    assert os.listdir(empty_store) == [PEPPER]
+    assert run("keys", "issue", "--client", "a").code == 0
+
+
+def test_a_directory_without_permission_is_named(empty_store: Path) -> None:
+    """The line says which file could not be made."""
+    outcome = execute(
+        "init", env=os.environ | {"AUTHZ_KEYS__PEPPERS": '[{"file": "/proc/pepper"}]'}
+    )
+    assert outcome.code == 2
+    assert outcome.error.startswith("authz: keys.peppers: /proc/pepper: ")

@@ -1,0 +1,220 @@
+"""Commands as processes: streams that are closed, full or cut off, signals, and start-up."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authz.cli.main import main
+from tests.cli.terminal import AUTHZ, PATIENCE, execute, run
+
+ISSUE = ("keys", "issue", "--client", "a")
+CLOSED_PIPE = 141
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a command."""
+    return subprocess.Popen([*AUTHZ, *arguments], stderr=subprocess.PIPE, **options)
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """The exit code and stderr of a command."""
+    _, err = process.communicate(timeout=PATIENCE)
+    return process.returncode, err.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [(("init", "--json"), CLOSED_PIPE), (("--help",), 1)]
+)
+def test_nobody_reads_the_answer(store: Path, arguments: tuple[str, ...], expected: int) -> None:
+    """As behind `| head`: quiet, with an exit code that is not success."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    code, err = ended(start(*arguments, stdout=writer))
+    os.close(writer)
+    assert (code, err) == (expected, "")
+
+
+def test_a_key_that_nobody_reads_is_known_by_its_kid(store: Path) -> None:
+    """What was issued can be revoked, and the key is not on stderr instead."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    code, err = ended(start(*ISSUE, stdout=writer))
+    os.close(writer)
+    assert code == CLOSED_PIPE
+    kid = err.split()[1].rstrip(",")
+    assert run("keys", "revoke", kid).code == 0
+    assert "_live_" not in err
+
+
+def test_an_answer_that_cannot_be_written(store: Path) -> None:
+    """A full disk: one line that says that the change was made."""
+    with Path("/dev/full").open("wb") as full:
+        code, err = ended(start("init", stdout=full))
+    assert code == 3
+    assert err == (
+        "authz: stdout: No space left on device; "
+        "the command was carried out, only its answer is lost\n"
+    )
+
+
+def test_without_stdout_nothing_is_done(store: Path) -> None:
+    """A key that could not be shown is not made."""
+    script = f"exec {sys.executable} -m authz.cli.main keys issue --client a >&-"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"authz: stdout: is closed; the answer would be lost\n"
+    assert run("keys", "issue", "--client", "b", "--json").document["record"]["version"] == 1
+
+
+def test_without_stderr_the_exit_code_is_left(store: Path) -> None:
+    """Nothing of an error strays to stdout."""
+    script = f"exec {sys.executable} -m authz.cli.main keys show x 2>&-"
+    done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_nobody_reads_stderr(store: Path) -> None:
+    """A key is shown even if what there is to say about it cannot be."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*AUTHZ, *ISSUE], stdout=subprocess.PIPE, stderr=writer, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"ak_live_")
+    done = subprocess.run([*AUTHZ, "nonsense"], stdout=subprocess.PIPE, stderr=writer, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    os.close(writer)
+
+
+def test_a_terminal_that_knows_no_unicode(store: Path) -> None:
+    """A name that does not fit the terminal is shown as well as it can be."""
+    kid = run(*ISSUE, "--name", "Blue \N{KEY}", "--json").document["kid"]
+    environ = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    shown = execute("keys", "show", kid, env=environ)
+    assert shown.code == 0
+    assert "Blue \\U0001f511" in shown.out
+    assert execute("keys", "show", kid, "--json", env=environ).document["name"] == "Blue \N{KEY}"
+
+
+def test_ctrl_c_while_the_store_hangs(no_store: Path) -> None:
+    """Exit code 130 and no traceback."""
+    (no_store / "authz-pepper-1").write_text("0" * 64)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE)
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        process = start(*ISSUE, "--redis", url)
+        connection, _ = silent.accept()
+        with contextlib.closing(connection):
+            process.send_signal(signal.SIGINT)
+            code, err = ended(process)
+    assert code == 130
+    assert err.strip() == ""
+
+
+def test_a_bug_is_one_line_unless_asked_for_more(
+    no_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line says how to see the traceback; --debug shows it, and the line after it."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("ak_live_7Hk2mQ9xT4bVzR1c_1secret")
+
+    monkeypatch.setattr("authz.cli.administration.load", broken)
+    outcome = run("keys", "show", "7Hk2mQ9xT4bVzR1c")
+    assert outcome.code == 70
+    assert outcome.error == "authz: RuntimeError: this is a bug; --debug shows where it is"
+    outcome = run("--debug", "keys", "show", "7Hk2mQ9xT4bVzR1c")
+    assert outcome.code == 70
+    assert "Traceback" in outcome.err
+    assert "in broken" in outcome.err
+
+
+def test_a_key_is_only_ever_on_stdout(store: Path) -> None:
+    """Neither the issue nor the rotation of a key shows it a second time."""
+    issued = run(*ISSUE)
+    assert issued.out.startswith("ak_live_")
+    assert issued.out.count("\n") == 1
+    kid = issued.out.split("_")[2]
+    rotated = run("keys", "rotate", kid)
+    for outcome in (issued, rotated):
+        assert "_live_" not in outcome.err
+        assert outcome.out.rpartition("_")[2].strip()[:8] not in outcome.err
+    for outcome in (run("keys", "show", kid), run("keys", "revoke", kid, "--json")):
+        assert "_live_" not in outcome.out + outcome.err
+
+
+def test_the_audit_trail_says_who_and_why(store: Path, valkey: Any) -> None:
+    """$AUTHZ_ACTOR and --note."""
+    kid = run(*ISSUE, "--json", "--note", "ticket 7").document["kid"]
+    run("keys", "revoke", kid, "--note", "left the company")
+    events = [event for _, event in valkey.admin.xrange("authz:{0}:audit")]
+    assert [(event["actor"], event["note"]) for event in events] == [
+        ("tests", "ticket 7"),
+        ("tests", "left the company"),
+    ]
+
+
+LIGHT = "import sys; from authz.cli.main import main; main(sys.argv[1:]); print(*sys.modules)"
+
+
+def test_what_needs_no_store_starts_light(no_store: Path) -> None:
+    """`--version` and a wrong command line import neither drivers nor validation nor a loop."""
+    heavy = {"grpc", "starlette", "uvicorn", "redis", "pydantic", "yaml", "asyncio"}
+    for arguments in (("--version",), ("nonsense",), ("--nonsense",)):
+        done = subprocess.run(
+            [sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, check=True
+        )
+        assert not heavy & set(done.stdout.split())
+
+
+def test_serve_takes_its_addresses_from_flags(
+    no_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--listen and --ops win over everything else."""
+    served = []
+    monkeypatch.setattr("authz.app.serve", served.append)
+    monkeypatch.setenv("AUTHZ_CHECK__LISTEN", "127.0.0.1:7")
+    monkeypatch.setenv("AUTHZ_OPS__LISTEN", "127.0.0.1:8")
+    assert run("serve").code == 0
+    assert run("serve", "--listen", "unix:check.sock", "--ops", "127.0.0.1:9").code == 0
+    assert [str(settings.check.listen) for settings in served] == [
+        "127.0.0.1:7",
+        f"unix:{no_store}/check.sock",
+    ]
+    assert [str(settings.ops.listen) for settings in served] == ["127.0.0.1:8", "127.0.0.1:9"]
+
+
+def test_serve_on_a_port_that_is_taken(no_store: Path) -> None:
+    """One line that names the address, and exit code 2."""
+    (no_store / "authz-pepper-1").write_text("0" * 64)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        outcome = execute("serve", "--listen", address, "--ops", "127.0.0.1:0")
+    assert outcome.code == 2
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith("authz: ")
+    assert address in last
+    assert "Traceback" not in outcome.err
+
+
+def test_the_console_script_is_this_command_line() -> None:
+    """`authz` on the PATH is what is tested here."""
+    script = Path(sys.executable).with_name("authz")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == run("--version").out
+    assert main(["--version"]) == 0
+
+
+def test_json_is_one_document_and_nothing_else(store: Path) -> None:
+    """What a script reads is whole, and stderr is silent."""
+    done = execute(*ISSUE, "--json")
+    assert done.err == ""
+    assert set(json.loads(done.out)) == {"kid", "key", "record"}
+    assert done.out.count("\n") == 1

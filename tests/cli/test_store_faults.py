@@ -1,0 +1,152 @@
+"""A store that is not there, not ours, or does not answer: exit code 3 and one line."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import run
+from tests.real import Valkey
+
+KID = "7Hk2mQ9xT4bVzR1c"
+COMMANDS = [
+    ("init",),
+    ("keys", "issue", "--client", "a"),
+    ("keys", "show", KID),
+    ("keys", "rotate", KID),
+    ("keys", "revoke", KID),
+    ("keys", "disable", KID),
+    ("keys", "enable", KID),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_store_that_is_not_there(no_store: Path, command: tuple[str, ...]) -> None:
+    """Every command says so and makes nothing."""
+    (no_store / "authz-pepper-1").write_text("0" * 64)
+    outcome = run(*command)
+    assert outcome.code == 3
+    assert "127.0.0.1:1" in outcome.error
+
+
+@pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)
+def test_a_store_that_was_never_initialised(empty_store: Path, command: tuple[str, ...]) -> None:
+    """An emptied store is not one without keys: the line says what to do about it."""
+    (empty_store / "authz-pepper-1").write_text("0" * 64)
+    outcome = run(*command)
+    assert outcome.code == 3
+    assert "run `authz init`" in outcome.error
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_store_of_other_peppers(store: Path, command: tuple[str, ...]) -> None:
+    """A key made or judged with the wrong pepper would be worth nothing."""
+    (store / "authz-pepper-1").write_text("0" * 64)
+    outcome = run(*command)
+    assert outcome.code == 3
+    assert "point keys.peppers at the right file" in outcome.error
+
+
+def test_a_store_that_wants_a_password(store: Path, own_valkey: Valkey) -> None:
+    """No password and a wrong one are told apart from no store; the right one works."""
+    own_valkey.admin.config_set("requirepass", "hunter2")
+    file = store / "password"
+    with_password = (f"--redis={own_valkey.url}", f"--config={store / 'authz.yaml'}")
+    (store / "authz.yaml").write_text("redis: {password_file: password}")
+    for password, code, said in (
+        ("", 3, "authenticated"),
+        ("wrong", 3, "invalid username-password"),
+        ("hunter2", 0, ""),
+    ):
+        file.write_text(password)
+        outcome = run("init", *with_password)
+        assert outcome.code == code
+        assert said in outcome.err
+        assert "hunter2" not in outcome.err
+
+
+def test_an_unreadable_record(store: Path, valkey: Valkey) -> None:
+    """A garbled record is not shown as if it were good, and not changed."""
+    run("keys", "issue", "--client", "a")
+    kid = valkey.admin.zrange("authz:{0}:keys", 0, -1)[0]
+    valkey.admin.hset(f"authz:{{0}}:key:{kid}", "status", "cheerful")
+    for command in ("show", "revoke"):
+        outcome = run("keys", command, kid)
+        assert outcome.code == 3
+        assert kid in outcome.error
+
+
+@contextlib.contextmanager
+def proxy(port: int, cut: Callable[[bytes], bool]) -> Iterator[int]:
+    """A way to the store that breaks when `cut` says so of what is sent, before the answer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections: list[socket.socket] = []
+
+    def answers(client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+
+    def serve(client: socket.socket) -> None:
+        server = socket.create_connection(("127.0.0.1", port))
+        connections.extend((client, server))
+        back = threading.Thread(target=answers, args=(client, server), daemon=True)
+        with contextlib.suppress(OSError):
+            back.start()
+            while data := client.recv(65536):
+                if cut(data):
+                    client.shutdown(socket.SHUT_RDWR)
+                server.sendall(data)
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = listener.accept()[0]
+                threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.close()
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    "command", [("keys", "issue", "--client", "a"), ("keys", "rotate"), ("keys", "revoke")]
+)
+def test_a_change_that_is_not_confirmed(
+    store: Path, valkey: Valkey, command: tuple[str, ...]
+) -> None:
+    """It may have been made: the line says so, and no key is shown that may not exist."""
+    kid = run("keys", "issue", "--client", "a", "--json").document["kid"]
+    named = command if "issue" in command else (*command, kid)
+    with proxy(valkey.port, lambda data: b"EVALSHA" in data or b"EVAL" in data) as port:
+        outcome = run(*named, "--redis", f"redis://127.0.0.1:{port}/0")
+    assert outcome.code == 3
+    assert "may have been made: look with `authz keys show`" in outcome.error
+
+
+def test_a_change_whose_first_answer_is_lost_is_made_once(store: Path, valkey: Valkey) -> None:
+    """It is sent again until the store confirms it; the second sending changes nothing."""
+    kid = run("keys", "issue", "--client", "a", "--json").document["kid"]
+    lost: list[bytes] = []
+
+    def first(data: bytes) -> bool:
+        if b"EVALSHA" not in data or lost:
+            return False
+        lost.append(data)
+        return True
+
+    with proxy(valkey.port, first) as port:
+        outcome = run("keys", "disable", kid, "--json", "--redis", f"redis://127.0.0.1:{port}/0")
+    assert lost
+    assert outcome.code == 0
+    assert outcome.document["record"]["version"] == 2
+    assert valkey.admin.xlen("authz:{0}:audit") == 2

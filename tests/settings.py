@@ -1,0 +1,64 @@
+"""What tests of the settings have in common."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from authz.config import Section, Settings, load
+from authz.core.errors import BadInput
+
+
+def settings_names(section: type[Section] = Settings, prefix: str = "") -> list[str]:
+    """Dotted names of what can be set: `check.listen`, `check.tls.cert`, `keys.peppers`."""
+    names = []
+    for name, field in section.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
+        if inner and Ellipsis not in kinds:
+            names += settings_names(inner[0], f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names
+
+
+def written(directory: Path, content: str | bytes) -> Path:
+    """A settings file."""
+    file = directory / "authz.yaml"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return file
+
+
+def tree_of(name: str, value: Any) -> dict[str, Any]:
+    """`check.listen` and a value, as the sections of a file."""
+    for step in reversed(name.split(".")):
+        value = {step: value}
+    return value
+
+
+def beside(name: str) -> dict[str, Any]:
+    """What else has to be set for `name` to make sense."""
+    return tree_of("check.tls", {"cert": "c.pem", "key": "k.pem"}) if ".tls." in name else {}
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return "AUTHZ_" + name.upper().replace(".", "__")
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """What a setting is."""
+    part: Any = settings
+    for step in name.split("."):
+        part = getattr(part, step)
+    return part
+
+
+def refusal(file: Path | None = None, flags: Any = None, environ: Any = None) -> str:
+    """What `load` says when it refuses."""
+    with pytest.raises(BadInput) as caught:
+        load(file, flags or {}, environ or {})
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message) < 600
+    return message

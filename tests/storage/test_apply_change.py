@@ -1,0 +1,155 @@
+"""apply_change.lua on a real server: what it writes, and where the sequence goes on."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from authz.core.errors import Conflict
+from authz.core.records import RevocationReason, Status
+from authz.storage import schema
+from authz.storage.link import Link
+from tests.fakes import KID, NOW
+from tests.real import eventually
+from tests.storage.changing import CLIENT, OTHER_KID, everything, issued, revoked
+from tests.storage.sidecar import administration
+
+
+async def test_what_is_written(valkey, admin):
+    """A change writes sequence, log, record, both indexes and the audit entry."""
+    issue = issued()
+    assert await admin.store.apply(issue) == 1
+    assert await admin.store.apply(await revoked(admin.store)) == 2
+
+    redis = valkey.admin
+    found = await admin.store.find(KID)
+    assert found == replace(
+        issue.record,
+        version=2,
+        status=Status.REVOKED,
+        revoked_at=NOW + 1,
+        revocation_reason=RevocationReason.KEY_COMPROMISE,
+    )
+    assert redis.get(schema.SEQ) == "2"
+    assert redis.hget(schema.key(KID), schema.CHANGE_ID) == "c-revoke"
+    log = redis.xrange(schema.LOG)
+    assert [(entry_id, entry["kid"], entry["status"]) for entry_id, entry in log] == [
+        ("1-0", KID, "active"),
+        ("2-0", KID, "revoked"),
+    ]
+    assert redis.zrange(schema.KEYS, 0, -1, withscores=True) == [[KID, NOW]]
+    assert redis.zrange(schema.client(CLIENT), 0, -1, withscores=True) == [[KID, NOW]]
+    (first, second) = redis.xrange(schema.AUDIT)
+    assert first == (
+        "1-0",
+        {
+            "kid": KID,
+            "change_id": "c-issue",
+            "action": "issue",
+            "actor": "ops",
+            "note": "a note",
+            "at": str(NOW),
+            "detail": json.dumps({"client_id": CLIENT, "expires_at": None}),
+        },
+    )
+    assert (second[0], second[1]["action"]) == ("2-0", "revoke")
+
+
+async def test_notice_comes_after_the_data(valkey, admin):
+    """Who is told of a change can read it: the notice is published last."""
+    told, read = [], []
+    link = None
+
+    def on_push(push):
+        told.append(push[2])
+        link.send(read.append, "HGET", schema.key(KID), "status")
+
+    link = await valkey.endpoint.open(lambda: Link(on_push, lambda: None))
+    await valkey.endpoint.greet(link, "test")
+    await link.call("SUBSCRIBE", schema.CHANGES)
+    await admin.store.apply(issued())
+    await admin.store.apply(await revoked(admin.store))
+    await eventually(lambda: len(read) == 2)
+    link.abort()
+
+    assert [schema.decode_notice(text) for text in told] == [(1, KID, False), (2, KID, True)]
+    assert read == ["active", "revoked"]
+
+
+async def test_conflict_writes_nothing(valkey, admin):
+    """A change of a record that has moved on is refused with the version, and writes nothing."""
+    await admin.store.apply(issued())
+    late = await revoked(admin.store)
+    await admin.store.apply(await revoked(admin.store, "c-first"))
+    before = everything(valkey)
+
+    with pytest.raises(Conflict, match="at version 2, not 1"):
+        await admin.store.apply(late)
+    assert everything(valkey) == before
+
+
+async def test_repeat_writes_nothing_new(valkey, admin):
+    """The same change again is told again, and writes nothing."""
+    change = issued()
+    await admin.store.apply(change)
+    before = everything(valkey)
+
+    assert await admin.store.apply(change) == 1
+    assert everything(valkey) == before
+
+
+async def test_script_that_the_store_forgot(valkey, admin):
+    """A store that lost its scripts is given the script again."""
+    await admin.store.apply(issued())
+    valkey.admin.script_flush()
+    assert await admin.store.apply(await revoked(admin.store)) == 2
+
+
+# where the sequence goes on
+
+
+@pytest.mark.parametrize("lost", [[schema.SEQ], [schema.SEQ, schema.LOG]])
+@pytest.mark.parametrize("also", [[], [schema.AUDIT]])
+async def test_lost_sequence(valkey, admin, lost, also):
+    """A sequence that was lost goes on after whatever is newest: versions never repeat."""
+    await admin.store.apply(issued())
+    await admin.store.apply(await revoked(admin.store))
+    valkey.admin.delete(*lost, *also)
+    if schema.LOG in lost and also:  # only the record of another key is left to tell
+        assert await admin.store.apply(issued("c2", OTHER_KID)) == 1
+        return
+    assert await admin.store.apply(issued("c2", OTHER_KID)) == 3
+
+
+async def test_record_is_newer_than_all_the_rest(valkey, admin):
+    """A change of a record goes on after that record's version at least."""
+    await admin.store.apply(issued())
+    valkey.admin.hset(schema.key(KID), "version", 41)
+    valkey.admin.delete(schema.SEQ, schema.LOG, schema.AUDIT)
+    assert await admin.store.apply(await revoked(admin.store)) == 42
+
+
+@pytest.mark.parametrize("stream", [schema.LOG, schema.AUDIT])
+async def test_stream_is_newer_than_the_sequence(valkey, admin, stream):
+    """A stream that was written ahead, even if its entries are gone, is gone on after."""
+    await admin.store.apply(issued())
+    entry = valkey.admin.xadd(stream, {"kid": KID}, id="77-3")
+    valkey.admin.xdel(stream, entry)
+    assert await admin.store.apply(await revoked(admin.store)) == 78
+
+
+async def test_changes_at_the_same_moment(valkey, admin):
+    """Many changes at once get as many versions, one after the other, without a gap."""
+    async with administration(valkey.endpoint) as second:
+        made = await asyncio.gather(
+            *(
+                who.store.apply(issued(f"c{number}", f"{number:016}"))
+                for number in range(50)
+                for who in [[admin, second][number % 2]]
+            )
+        )
+    assert sorted(made) == list(range(1, 51))
+    assert [entry_id for entry_id, _ in valkey.admin.xrange(schema.LOG)] == [
+        f"{number}-0" for number in range(1, 51)
+    ]

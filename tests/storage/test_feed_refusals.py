@@ -1,0 +1,155 @@
+"""ChangeFeed: stores that are not to be trusted, and what it says of them."""
+
+import pytest
+
+from authz.core.errors import Unavailable
+from authz.core.keys import Keyring
+from authz.storage import schema
+from tests.fakes import KID, make_keyring, make_pepper
+from tests.real import Valkey, eventually
+from tests.storage.sidecar import Sidecar, administration
+
+# What the feed and the lookups need of a store, and no more.
+PERMISSIONS = ["hello", "select", "subscribe", "ping", "role", "get", "hgetall", "exists"]
+
+
+async def test_emptied_store(valkey, admin):
+    """An emptied store ends trust; the reason says how to set it up."""
+    record = await admin.issue()
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        valkey.admin.flushall()
+        await sidecar.untrusted()
+        assert "authz init" in sidecar.reason
+        with pytest.raises(Unavailable):
+            await sidecar.find(record.kid)
+
+
+def other_keyring():
+    """Of the same version, with another pepper."""
+    return Keyring("ak", [make_pepper("1", b"another pepper of 32 bytes or so")])
+
+
+async def test_other_pepper(valkey, admin):
+    """A store whose keys were made with another pepper is not trusted; no tag proves a forgery."""
+    async with Sidecar(valkey.endpoint, keyring=other_keyring()) as sidecar:
+        await eventually(lambda: "pepper 1 is not the one" in sidecar.reason)
+        assert not sidecar.is_trusted
+        assert not sidecar.feed.refutes("1")
+        assert not sidecar.feed.refutes("2")
+
+
+async def test_other_schema(valkey, admin):
+    """A store of a newer schema is not trusted."""
+    valkey.admin.hset(schema.META, schema.META_SCHEMA, "2")
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await eventually(lambda: "schema" in sidecar.reason)
+        assert not sidecar.is_trusted
+        assert not sidecar.feed.refutes("1")
+
+
+async def test_store_that_was_not_set_up(valkey):
+    """A store without authz:meta is not trusted; once it is set up, it is."""
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await eventually(lambda: "authz init" in sidecar.reason)
+        async with administration(valkey.endpoint):
+            await sidecar.trusted()
+
+
+async def test_refutes(valkey):
+    """A tag that fails proves a forgery under a pepper that we share with the store only."""
+    async with administration(valkey.endpoint, make_keyring("ak", "1", "2")):
+        async with Sidecar(valkey.endpoint, keyring=make_keyring("ak", "1", "3")) as sidecar:
+            assert not sidecar.feed.refutes("1")
+            await sidecar.trusted()
+            assert sidecar.feed.refutes("1")
+            assert not sidecar.feed.refutes("2")  # theirs, not ours: we cannot tell
+            assert sidecar.feed.refutes("3")  # ours, not theirs: no key has it
+            assert sidecar.feed.refutes("x")
+
+        assert sidecar.feed.refutes("1")  # also while the store cannot be reached
+        assert not sidecar.feed.refutes("x")  # it may have got a pepper meanwhile
+
+
+async def test_refutes_no_more_when_the_store_was_replaced(valkey, admin):
+    """With other peppers in the store, a tag that fails under ours proves nothing any more."""
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        assert sidecar.feed.refutes("1")
+        valkey.admin.flushall()
+        async with administration(valkey.endpoint, other_keyring()):
+            await sidecar.untrusted()
+            assert not sidecar.feed.refutes("1")
+
+
+# permissions
+
+
+def restrict(valkey, *, without="", channel=True):
+    """Make the user `sidecar`, with all the permissions it needs but one."""
+    allowed = [f"+{name}" for name in PERMISSIONS if name != without]
+    channels = [f"&{schema.CHANGES}"] if channel else []
+    rules = ["reset", "on", ">secret", "%R~authz:*", *channels, "-@all", *allowed]
+    valkey.admin.execute_command("ACL", "SETUSER", "sidecar", *rules)
+    return valkey.login("sidecar", "secret")
+
+
+async def test_permissions(valkey, admin):
+    """These permissions are enough, and nothing else is asked for."""
+    record = await admin.issue()
+    async with Sidecar(restrict(valkey)) as sidecar:
+        await sidecar.trusted()
+        assert await sidecar.find(record.kid) == record
+        assert await sidecar.find(KID) is None
+    assert valkey.admin.acl_log() == []
+
+
+@pytest.mark.parametrize("missing", ["subscribe", "ping", "role", "get", "hgetall"])
+async def test_missing_permission(valkey, admin, missing):
+    """Without one of them the store is not trusted, and the reason names it."""
+    async with Sidecar(restrict(valkey, without=missing)) as sidecar:
+        await eventually(lambda: "NOPERM" in sidecar.reason and missing in sidecar.reason)
+        assert not sidecar.is_trusted
+
+
+async def test_missing_permission_for_the_channel(valkey, admin):
+    """Without the channel the store is not trusted, and the reason says so."""
+    async with Sidecar(restrict(valkey, channel=False)) as sidecar:
+        await eventually(lambda: "NOPERM" in sidecar.reason and "channel" in sidecar.reason)
+        assert not sidecar.is_trusted
+
+
+async def test_wrong_password(valkey, admin):
+    """A wrong password is the reason; once it is right, the store is trusted."""
+    restrict(valkey)
+    endpoint = valkey.login("sidecar", "wrong")
+    async with Sidecar(endpoint) as sidecar:
+        await eventually(lambda: "WRONGPASS" in sidecar.reason)
+        endpoint.password_file.write_bytes(b"\xff")
+        await eventually(lambda: "not a text file" in sidecar.reason)
+        endpoint.password_file.write_text("secret")
+        await sidecar.trusted()
+
+
+# replicas
+
+
+async def test_replica(own_valkey, own_admin):
+    """A replica is never trusted, however well it answers."""
+    with Valkey("--replicaof", "127.0.0.1", str(own_valkey.port)) as replica:
+        async with Sidecar(replica.endpoint) as sidecar:
+            await eventually(lambda: "only the primary can be trusted" in sidecar.reason)
+            assert not sidecar.is_trusted
+
+
+async def test_primary_that_becomes_a_replica(valkey, own_valkey, own_admin):
+    """A primary that is made a replica while linked is not trusted from then on."""
+    async with Sidecar(own_valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        own_valkey.admin.replicaof("127.0.0.1", valkey.port)
+        await eventually(lambda: "only the primary can be trusted" in sidecar.reason)
+        assert not sidecar.is_trusted
+
+        own_valkey.admin.replicaof("NO", "ONE")
+        async with administration(own_valkey.endpoint):
+            await sidecar.trusted()

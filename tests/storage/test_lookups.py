@@ -1,0 +1,96 @@
+"""LinkedKeys: a record, its absence, or that it is not known, and never one for another."""
+
+import pytest
+
+from authz.core import changes
+from authz.core.changes import Author, KeySpec
+from authz.core.errors import Unavailable, Unreadable
+from authz.core.ports import Event
+from authz.storage import schema
+from tests.fakes import KID, NOW, make_keyring
+from tests.real import eventually
+from tests.storage.sidecar import Sidecar
+
+
+async def test_no_key_of_that_kid(valkey, admin):
+    """A kid that is not there is None, asked for once; when it is issued, it is found."""
+    spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
+    issue = changes.issue(spec, make_keyring().mint("live", KID), Author("c1", "test"), NOW)
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        assert await sidecar.find(KID) is None
+        assert await sidecar.find(KID) is None
+        assert sidecar.probe.events[Event.CACHE_MISS] == 1
+
+        await admin.store.apply(issue)
+        await sidecar.caught_up(1)
+        assert (await sidecar.find(KID)).kid == KID
+
+
+async def test_garbled_record(valkey, admin):
+    """A record that cannot be understood is Unreadable, counted, and others are not affected."""
+    garbled, good = await admin.issue(), await admin.issue()
+    valkey.admin.hset(schema.key(garbled.kid), "name", b"\xff\xfe")
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        with pytest.raises(Unreadable, match=garbled.kid):
+            await sidecar.find(garbled.kid)
+        assert sidecar.probe.events[Event.RECORD_UNREADABLE] == 1
+        assert await sidecar.find(good.kid) == good
+
+
+async def test_a_key_that_is_no_hash(valkey, admin):
+    """A record of another type is Unavailable, in the store's words, and nothing else breaks."""
+    good = await admin.issue()
+    valkey.admin.set(schema.key(KID), "text")
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        with pytest.raises(Unavailable, match="WRONGTYPE"):
+            await sidecar.find(KID)
+        assert await sidecar.find(good.kid) == good
+
+
+async def test_emptied_store_before_any_heartbeat(valkey, admin):
+    """In the moment after the store was emptied a good key is Unavailable, not unknown."""
+    record = await admin.issue()
+    async with Sidecar(valkey.endpoint, lease=60) as sidecar:
+        await sidecar.trusted()
+        valkey.admin.flushall()
+        with pytest.raises(Unavailable, match="authz init"):
+            await sidecar.find(record.kid)
+        assert sidecar.is_trusted
+
+
+async def test_key_that_appears_between_two_looks(valkey, admin):
+    """A key that is issued while its absence is being confirmed is found."""
+    record = await admin.issue()
+    found = valkey.admin.hgetall(schema.key(record.kid))
+    valkey.admin.delete(schema.key(record.kid))
+    delivered = []
+    async with Sidecar(valkey.endpoint, lease=60) as sidecar:
+        await sidecar.trusted()
+        link = sidecar.feed.link
+        sidecar.source.load(record.kid, delivered.append)
+        link.send(lambda _reply: valkey.admin.hset(schema.key(record.kid), mapping=found), "PING")
+        await eventually(lambda: delivered)
+    assert delivered == [record]
+
+
+async def test_overload_while_absence_is_confirmed(valkey, admin):
+    """A lookup that the link refuses half way leaves the link as it was."""
+    record = await admin.issue()
+    delivered = []
+    async with Sidecar(valkey.endpoint, lease=60) as sidecar:
+        await sidecar.trusted()
+        link = sidecar.feed.link
+        for room in (0, 1, 2, 3):
+            link._max_pending = 10
+            sidecar.source.load(KID, delivered.append)
+            for _ in range(9):
+                link.send(lambda _reply: None, "PING")
+            link._max_pending = 9 + room
+            await eventually(lambda expected=room + 1: len(delivered) == expected)
+            link._max_pending = 100
+            assert await link.call("ECHO", "in step") == "in step"
+        assert await sidecar.find(record.kid) == record
+    assert all(answer is None or isinstance(answer, Unavailable) for answer in delivered)

@@ -1,0 +1,150 @@
+"""StoredKeys: setting a store up, and what it says when the store is not as it should be."""
+
+import asyncio
+
+import pytest
+
+from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
+from authz.storage import schema
+from authz.storage.endpoint import Endpoint
+from authz.storage.keys import StoredKeys
+from tests.fakes import KID, make_keyring, make_pepper
+from tests.real import free_port
+from tests.storage.changing import issued
+from tests.storage.scripted import HELLO, scripted_store
+
+OURS = make_keyring().fingerprints
+OTHERS = {"1": make_pepper("1", b"another pepper of 32 bytes or so").fingerprint}
+
+
+async def test_set_up(valkey):
+    """A new store is set up once; to set it up again changes nothing."""
+    async with valkey.endpoint.client() as client:
+        store = StoredKeys(client)
+        assert await store.peppers() == {}
+        with pytest.raises(Unavailable, match="authz init"):
+            await store.verify(OURS)
+
+        assert await store.initialise(OURS)
+        assert not await store.initialise(OURS)
+
+        await store.verify(OURS)
+        assert await store.peppers() == OURS
+
+
+async def test_new_pepper(valkey):
+    """A store that is ours gets a further pepper; the sidecars that lack it go on."""
+    both = make_keyring("ak", "1", "2").fingerprints
+    async with valkey.endpoint.client() as client:
+        store = StoredKeys(client)
+        await store.initialise(OURS)
+        assert await store.initialise(both)
+        assert await store.peppers() == both
+        await store.verify(OURS)
+        assert not await store.initialise(OURS)
+        assert await store.peppers() == both
+
+
+@pytest.mark.parametrize(
+    "theirs", [OTHERS, OURS | {"2": "0" * 32}, make_keyring("ak", "3").fingerprints]
+)
+async def test_other_peppers(valkey, theirs):
+    """A store whose keys were made with other peppers is not ours, and is left as it is."""
+    ours = make_keyring("ak", "1", "2").fingerprints
+    async with valkey.endpoint.client() as client:
+        store = StoredKeys(client)
+        await store.initialise(theirs)
+        with pytest.raises(Unavailable, match="pepper"):
+            await store.verify(ours)
+        with pytest.raises(Unavailable, match="pepper"):
+            await store.initialise(ours)
+        assert await store.peppers() == theirs
+
+
+@pytest.mark.parametrize("number", ["2", "", "one"])
+async def test_other_schema(valkey, number):
+    """A store of another schema is not ours, and is left as it is."""
+    valkey.admin.hset(schema.META, schema.META_SCHEMA, number)
+    async with valkey.endpoint.client() as client:
+        with pytest.raises(Unavailable, match="schema"):
+            await StoredKeys(client).initialise(OURS)
+    assert valkey.admin.hgetall(schema.META) == {schema.META_SCHEMA: number}
+
+
+async def test_two_set_up_at_the_same_moment(valkey):
+    """Of two who set a store up with different peppers, one does and the other is told."""
+    async with valkey.endpoint.client() as client:
+        store = StoredKeys(client)
+        for _ in range(20):
+            valkey.admin.flushall()
+            found = await asyncio.gather(
+                store.initialise(OURS), store.initialise(OTHERS), return_exceptions=True
+            )
+            assert found.count(True) == 1
+            assert sum(isinstance(outcome, Unavailable) for outcome in found) == 1
+            assert await store.peppers() == [OURS, OTHERS][found.index(True)]
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe", b"", b"\x00"])
+async def test_garbled_record(valkey, admin, garbage):
+    """A record that cannot be understood is Unreadable and names its kid."""
+    await admin.store.apply(issued())
+    valkey.admin.hset(schema.key(KID), "status", garbage)
+    with pytest.raises(Unreadable, match=KID):
+        await admin.store.find(KID)
+
+
+async def test_record_of_another_type(valkey, admin):
+    """A record that is no hash is Unavailable, in the store's words."""
+    valkey.admin.set(schema.key(KID), "text")
+    with pytest.raises(Unavailable, match="wrong kind"):
+        await admin.store.find(KID)
+
+
+async def test_store_that_is_down():
+    """A store that cannot be reached is Unavailable, and a change known to be not done."""
+    endpoint = Endpoint.parse(f"redis://127.0.0.1:{free_port()}")
+    async with endpoint.client() as client:
+        store = StoredKeys(client)
+        for call in (store.find(KID), store.verify(OURS), store.initialise(OURS), store.peppers()):
+            with pytest.raises(Unavailable):
+                await call
+        with pytest.raises(Unavailable) as fault:
+            await store.apply(issued())
+    assert not isinstance(fault.value, OutcomeUnknown)
+
+
+async def test_answer_that_was_lost():
+    """A change whose answer was lost may have been done: that is said."""
+
+    async def script(peer):
+        while (await peer.command())[0] == "HELLO":
+            await peer.say(HELLO)
+            while (command := await peer.command())[0] != "EVALSHA":
+                await peer.say(b"+PONG\r\n" if command[0] == "PING" else b"+OK\r\n")
+            return
+
+    async with scripted_store(script) as endpoint, endpoint.client() as client:
+        with pytest.raises(OutcomeUnknown, match="did not confirm"):
+            await StoredKeys(client).apply(issued())
+
+
+async def test_a_store_too_old_for_hello_does_not_reveal_the_password(tmp_path):
+    """An old store quotes a command that it does not know; that text is not passed on."""
+    file = tmp_path / "password"
+    file.write_text("hunter2")
+
+    async def script(peer):
+        while True:
+            name, *arguments = await peer.command()
+            quoted = ", ".join(f"`{word}`" for word in arguments)
+            await peer.say(
+                f"-ERR unknown command `{name}`, with args beginning with: {quoted}, \r\n".encode()
+            )
+
+    async with scripted_store(script) as address:
+        endpoint = Endpoint.parse(str(address), "app", file)
+        async with endpoint.client() as client:
+            with pytest.raises(Unavailable, match="unknown command") as refusal:
+                await StoredKeys(client).find(KID)
+    assert "hunter2" not in str(refusal.value)
