@@ -179,14 +179,14 @@ def load(
     return _anchored(settings, layers)
 
 
-# What pydantic says in terms of Python, in terms of settings: by the first word of its error type.
+# What pydantic says in terms of Python, in terms of settings: by its error type or the first word.
 _MESSAGES: Final = {
     "bool": "true or false",
     "int": "a whole number, such as 100000",
     "missing": "is needed here",
     "model": "a section: names and values",
     "string": "text, one line",
-    "too": "a list of at least one",
+    "too_short": "a list of at least one",
     "tuple": 'a list; in the environment as JSON, such as ["x-api-key"]',
 }
 
@@ -200,6 +200,7 @@ def _explained(cause: ValidationError, layers: list[Source]) -> BadInput:
         if location[0] in NOT_YET_ENFORCED:
             problem = "not yet enforced by this version"
     problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
+    problem = _MESSAGES.get(first["type"], problem)
     name = ".".join(map(str, location))
     name = name if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII) else fields.shown(name)
     return BadInput(name, f"{problem} ({sources.origin(layers, location).name(location)})")

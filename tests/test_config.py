@@ -171,6 +171,7 @@ def test_any_text_is_either_taken_or_refused_in_one_line(name: str, text: str) -
         ("extract: {headers: [x-api-key, X-API-Key]}", "two of them are the same"),
         ("extract: {headers: [authorization: Bearer]}", "put it in quotes"),
         ("keys: {peppers: []}", "a list of at least one"),
+        ("routes: [" + "{path: /a}, " * 1001 + "]", "at most 1000 items"),
         ("keys: {peppers: [{file: a}, {file: b}]}", "two of them are the same"),
         ("keys: {peppers: [{version: '12', file: a}]}", "keys.peppers.0.version: '12'"),
         ("keys: {peppers: [{version: 1}]}", "keys.peppers.0.file: is needed here"),

@@ -138,7 +138,7 @@ def show_(invocation: Invocation, kid: str) -> None:
 def rotate(invocation: Invocation, kid: str, grace: str, note: str) -> None:
     """Give a key a new secret; the old one works for a while more.
 
-    The kid stays, and the key's expiry moves on by its original life. At most two secrets work.
+    The kid stays, and the key's life begins anew. At most two secrets work at a time.
 
     \b
     Examples:

@@ -162,7 +162,7 @@ def _network(field: str, text: str) -> Network:
             field, f"{shown(text)} is not an address block, such as 10.0.0.0/8 or 2001:db8::/32"
         )
     mapped = getattr(network.network_address, "ipv4_mapped", None)
-    if mapped is not None and network.prefixlen >= 96:  # noqa: PLR2004  ::ffff:0:0/96
+    if mapped is not None:
         return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
 

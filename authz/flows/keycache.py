@@ -139,8 +139,7 @@ class KeyCache:
             raise Unavailable(str(fault))
 
     def _deliver(self, kid: str, load: asyncio.Future[Fault | None], loaded: Loaded) -> None:
-        if self._loads.get(kid) is load:
-            del self._loads[kid]
+        del self._loads[kid]
         fault = None
         if isinstance(loaded, KeyRecord):
             self._keep(loaded)

@@ -66,7 +66,7 @@ class Lifecycle:
             raise NotFound(f"no key has the kid {kid}")
         return record
 
-    async def rotate(self, kid: str, grace_ms: int, author: Author) -> Result:
+    async def rotate(self, kid: str, grace_ms: int, author: Author) -> Changed | Refused:
         """Give a key a second secret. Raises NotFound, Unavailable."""
         record = await self.show(kid)
         minted = self._keyring.mint(record.env, kid)

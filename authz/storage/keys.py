@@ -160,7 +160,8 @@ class StoredKeys:
         try:
             return await answer
         except (exceptions.RedisError, OSError) as cause:
-            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+            problem = f"the store cannot be used: {refusal(cause)}".removesuffix(".")
+            raise Unavailable(f"{problem}; check redis.url and that the store runs") from None
 
 
 def _flat(fields: Mapping[str, str]) -> list[str]:
