@@ -95,6 +95,8 @@ class Event(StrEnum):
     LINK_CONNECTED = "link_connected"
     LINK_LOST = "link_lost"
     DECISION_FAULT = "decision_fault"
+    LOG_REPLAYED = "log_replayed"
+    LOG_NOT_COVERED = "log_not_covered"
 
 
 class Probe(Protocol):

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from authz.core.errors import BadInput, Unavailable
 from authz.storage.link import Link
@@ -72,6 +73,11 @@ class Endpoint:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"redis://{host}:{self.port}/{self.db}"
 
+    @property
+    def has_replicas(self) -> bool:
+        """Must the primary prove that a replica follows it?"""
+        return False
+
     async def open(self, protocol: Callable[[], Link]) -> Link:
         """Connect. Raises OSError."""
         loop = asyncio.get_running_loop()
@@ -113,6 +119,9 @@ class Endpoint:
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
+            # With these on, redis-py also uses a connection that the store has closed meanwhile.
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            driver_info=None,
             client_name="authz-cli",
         )
 

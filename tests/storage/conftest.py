@@ -9,7 +9,7 @@ import uvloop
 from tests.real import Valkey
 from tests.storage.sidecar import Admin, administration
 
-ON_BOTH_LOOPS = {"test_link", "test_feed", "test_feed_faults", "test_order"}
+ON_BOTH_LOOPS = {"test_link", "test_feed", "test_feed_faults", "test_order", "test_replay"}
 
 
 def pytest_asyncio_loop_factories(config, item):

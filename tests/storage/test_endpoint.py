@@ -43,6 +43,7 @@ async def whoami(endpoint):
         ("redis://127.0.0.1", "redis://127.0.0.1:6379/0"),
         ("redis://127.0.0.1/", "redis://127.0.0.1:6379/0"),
         ("redis://127.0.0.1:7000", "redis://127.0.0.1:7000/0"),
+        ("redis://store.example.com.:7000", "redis://store.example.com.:7000/0"),
         ("redis://store.example.com:7000/3", "redis://store.example.com:7000/3"),
         ("redis://[::1]:7000/0", "redis://[::1]:7000/0"),
         ("REDIS://LOCALHOST:7000/0", "redis://localhost:7000/0"),
@@ -188,6 +189,19 @@ async def test_a_store_too_old_for_hello_does_not_reveal_the_password(tmp_path):
         with pytest.raises(Unavailable, match="RESP3; Redis 7 or Valkey") as refusal:
             await greeted(endpoint)
     assert "hunter2" not in str(refusal.value)
+
+
+async def test_client_survives_a_connection_that_was_closed(valkey):
+    """A connection that the store closed while it was idle is replaced, without a fault."""
+    client, other = valkey.endpoint.client(), valkey.endpoint.client()
+    await client.ping()
+    valkey.admin.client_kill_filter(_id=await client.client_id())
+    await other.ping()  # the end of the connection arrives before this answer
+    await other.ping()
+
+    assert await client.ping()
+    await client.aclose()
+    await other.aclose()
 
 
 async def test_client_gives_up_in_time(own_valkey):

@@ -16,7 +16,7 @@ from tests.real import Valkey, eventually
 from tests.storage.sidecar import LEASE, Sidecar, administration
 
 # What the feed and the lookups need of a store, and no more.
-PERMISSIONS = ["hello", "select", "subscribe", "ping", "role", "get", "hgetall", "exists"]
+PERMISSIONS = ["hello", "select", "subscribe", "ping", "role", "get", "hgetall", "exists", "xrange"]
 
 
 async def test_trusted_soon_after_the_start(valkey, admin):
