@@ -84,10 +84,18 @@ class Sidecar:
     feed: ChangeFeed
     cache: KeyCache
 
+    def is_ready(self) -> bool:
+        """Should it be asked? In an outage too, while there is something to go on with.
+
+        Else the outage of the store would take every backend behind it out of service.
+        """
+        return self.feed.health().trusted or self.cache.grace_left > 0
+
     def readiness(self) -> tuple[bool, dict[str, object]]:
         """Whether it should be asked, and its components with the reasons."""
-        store = self.feed.health()
-        return store.trusted, {"store": asdict(store), "cache": {"entries": len(self.cache)}}
+        store, grace = self.feed.health(), self.cache.grace_left
+        cache = {"entries": len(self.cache), "outage_grace_left": round(grace, 3)}
+        return self.is_ready(), {"store": asdict(store), "cache": cache}
 
 
 def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe) -> CheckDoor:
@@ -133,6 +141,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_entries=remember.max_entries,
         max_negatives=remember.max_negatives,
         deadline=check.deadline,
+        grace=settings.outage.grace,
     )
     server = GrpcServer(
         check_door(settings, ring, Checker(cache, feed, clock, counters), counters),
@@ -152,7 +161,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(feed.run(cache)),
-                tasks.create_task(server.show(lambda: feed.health().trusted)),
+                tasks.create_task(server.show(running.is_ready)),
             ]
             try:
                 yield running

@@ -30,7 +30,7 @@ from authz.core.errors import BadInput
 from authz.core.keys import PREFIX_PATTERN
 from authz.sources import Location, Source
 
-NOT_YET_ENFORCED: Final = ("limits", "outage", "plans", "routes", "routes_default", "telemetry")
+NOT_YET_ENFORCED: Final = ("limits", "plans", "routes", "routes_default", "telemetry")
 
 _T = TypeVar("_T")
 
@@ -187,6 +187,12 @@ class Cache(Section):
     trust_lease: Annotated[float, _seconds("100ms", "60s")] = 1.0
 
 
+class Outage(Section):
+    """How long keys go on while the store is out of reach, when they say nothing of their own."""
+
+    grace: Annotated[float, _seconds("0", "1d")] = 30.0
+
+
 class Identity(Section):
     """The headers that tell the backend who calls."""
 
@@ -215,6 +221,7 @@ class Settings(Section):
     redis: Redis = Redis()
     keys: Keys = Keys()
     cache: Cache = Cache()
+    outage: Outage = Outage()
     identity: Identity = Identity()
     extract: Extract = Extract()
     log: Log = Log()

@@ -87,7 +87,10 @@ def _not_yet_enforced(*names: str) -> Callable[[_Command], _Command]:
 )
 @click.option("--not-before", metavar="TIME", help="RFC 3339, or a duration from now.")
 @click.option("--metadata", metavar="NAME=VALUE", multiple=True, help="A remark of yours. Repeat.")
-@_not_yet_enforced("--plan", "--limit", "--outage-grace")
+@click.option(
+    "--outage-grace", metavar="DURATION", help="How long it works while the store is down; 0: not."
+)
+@_not_yet_enforced("--plan", "--limit")
 @_note_option
 @common
 @click.pass_obj
@@ -101,6 +104,7 @@ def issue(invocation: Invocation, /, note: str, **asked: Any) -> None:
       authz keys issue --client acme-web
       authz keys issue --client acme-web --scope models:generate --scope models:list
       authz keys issue --client batch --env test --expires-in 7d --cidr 10.0.0.0/8
+      authz keys issue --client payments --outage-grace 0
       authz keys issue --client acme-web --json | jq -r .key
     """
     spec = _spec(**asked)
@@ -257,11 +261,16 @@ def _spec(client: str, env: str, name: str, **asked: Any) -> KeySpec:
         allowed_hosts=fields.hosts("--host", asked["hosts"]),
         allowed_origins=fields.origins("--origin", asked["origins"]),
         metadata=_metadata(asked["metadata"]),
+        outage_grace=_outage_grace(asked["outage_grace"]),
     )
 
 
 def _optional_id(field: str, text: str | None) -> str:
     return "" if text is None else fields.identifier(field, text)
+
+
+def _outage_grace(text: str | None) -> int | None:
+    return None if text is None else fields.outage_grace_ms("--outage-grace", text)
 
 
 def _scopes(given: tuple[str, ...]) -> frozenset[str]:

@@ -47,7 +47,7 @@ META_PEPPER: Final = "pepper:"
 CHANGE_ID: Final = "change_id"  # in a key's hash: the change that wrote it
 
 # Enforced by a later schema only. A record that uses one must not be read as if it did not.
-NOT_YET_ENFORCED: Final = ("plan", "limits", "outage_grace")
+NOT_YET_ENFORCED: Final = ("plan", "limits")
 
 
 def key(kid: str) -> str:
@@ -82,6 +82,7 @@ def encode(record: KeyRecord) -> dict[str, str]:
         "metadata": json.dumps(dict(record.metadata)),
         "revoked_at": _text(record.revoked_at),
         "revocation_reason": record.revocation_reason.value if record.revocation_reason else "",
+        "outage_grace": _text(record.outage_grace),
         **dict.fromkeys(NOT_YET_ENFORCED, ""),
     }
 
@@ -190,6 +191,7 @@ def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
         revocation_reason=_member(RevocationReason, "revocation_reason", reason)
         if reason
         else None,
+        outage_grace=_grace(found["outage_grace"]),
     )
 
 
@@ -253,6 +255,13 @@ def _optional_id(name: str, text: str) -> str:
 
 def _time(name: str, text: str) -> int | None:
     return number(name, text) if text else None
+
+
+def _grace(text: str) -> int | None:
+    amount = _time("outage_grace", text)
+    if amount is not None and amount > fields.MAX_OUTAGE_GRACE_MS:
+        raise ValueError("outage_grace: longer than a day")
+    return amount
 
 
 def _member(words: type[_Word], name: str, text: str) -> _Word:
