@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import uvloop
 
@@ -22,7 +23,9 @@ from authz.flows.keycache import KeyCache
 from authz.flows.lifecycle import Lifecycle
 from authz.rpc.check import CheckDoor
 from authz.rpc.extract import Extractor
-from authz.rpc.grpcio import GrpcServer, credentials
+from authz.rpc.grpcio import GrpcServer
+from authz.rpc.h2.server import FastServer
+from authz.rpc.listening import Limits, TlsFiles
 from authz.rpc.respond import Responder
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
@@ -79,16 +82,24 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
 class Sidecar:
     """A running sidecar."""
 
-    server: GrpcServer
+    server: FastServer | GrpcServer
     operations: OperationsServer
     counters: Counters
     feed: ChangeFeed
     cache: KeyCache
 
+    def is_ready(self) -> bool:
+        """Should it be asked? In an outage too, while there is something to go on with.
+
+        Else the outage of the store would take every backend behind it out of service.
+        """
+        return self.feed.health().trusted or self.cache.grace_left > 0
+
     def readiness(self) -> tuple[bool, dict[str, object]]:
         """Whether it should be asked, and its components with the reasons."""
-        store = self.feed.health()
-        return store.trusted, {"store": asdict(store), "cache": {"entries": len(self.cache)}}
+        store, grace = self.feed.health(), self.cache.grace_left
+        cache = {"entries": len(self.cache), "outage_grace_left": round(grace, 3)}
+        return self.is_ready(), {"store": asdict(store), "cache": cache}
 
 
 def route_table(settings: Settings) -> RouteTable | None:
@@ -125,6 +136,25 @@ def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe
     return CheckDoor(extractor, checker, responder, probe)
 
 
+def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServer | GrpcServer:
+    """The listener that the proxy asks, with the chosen transport. Raises BadInput."""
+    check, tls = settings.check, settings.check.tls
+    serve = GrpcServer if check.transport == "grpcio" else partial(FastServer, probe=probe)
+    return serve(
+        door,
+        check.listen,
+        limits=Limits(
+            streams=check.max_streams,
+            header_bytes=check.max_header_bytes,
+            message_bytes=check.max_message_bytes,
+            idle_seconds=check.idle_timeout,
+        ),
+        tls=TlsFiles(tls.cert, tls.key, tls.client_ca) if tls else None,
+        allow_plaintext=check.allow_plaintext,
+        socket_mode=check.socket_mode,
+    )
+
+
 @asynccontextmanager
 async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     """Start a sidecar, whether the store is there or not, and stop it on the way out.
@@ -132,7 +162,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     Raises BadInput for settings that cannot be used, such as a port that is taken.
     """
     clock, counters, ring = SystemClock(), Counters(), keyring(settings)
-    remember, check, tls = settings.cache, settings.check, settings.check.tls
+    remember = settings.cache
     feed = ChangeFeed(
         endpoint(settings),
         clock,
@@ -148,15 +178,11 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         negative_ttl=remember.negative_ttl,
         max_entries=remember.max_entries,
         max_negatives=remember.max_negatives,
-        deadline=check.deadline,
+        deadline=settings.check.deadline,
+        grace=settings.outage.grace,
     )
-    server = GrpcServer(
-        check_door(settings, ring, Checker(cache, feed, clock, counters), counters),
-        check.listen,
-        tls=credentials(tls.cert, tls.key, tls.client_ca) if tls else None,
-        allow_plaintext=check.allow_plaintext,
-        socket_mode=check.socket_mode,
-    )
+    checker = Checker(cache, feed, clock, counters)
+    server = check_server(settings, check_door(settings, ring, checker, counters), counters)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         operations = OperationsServer(settings.ops.listen, __version__)
@@ -168,7 +194,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(feed.run(cache)),
-                tasks.create_task(server.show(lambda: feed.health().trusted)),
+                tasks.create_task(server.show(running.is_ready)),
             ]
             try:
                 yield running

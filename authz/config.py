@@ -41,7 +41,7 @@ from authz.values import (
     seconds,
 )
 
-NOT_YET_ENFORCED: Final = ("limits", "outage", "plans", "telemetry")
+NOT_YET_ENFORCED: Final = ("limits", "plans", "telemetry")
 
 
 class Section(BaseModel):
@@ -70,11 +70,15 @@ class Check(Section):
     """The listener that the proxy asks."""
 
     listen: Listen = Address("127.0.0.1", 9191)
-    transport: Literal["grpcio"] = "grpcio"
+    transport: Literal["fast", "grpcio"] = "grpcio"
     deadline: Annotated[float, seconds("1ms", "10s")] = 0.05
     socket_mode: Mode = 0o660
     tls: Tls | None = None
     allow_plaintext: bool = False
+    max_streams: int = Field(1024, ge=1, le=100_000)
+    max_header_bytes: int = Field(16_384, ge=4_096, le=1_048_576)
+    max_message_bytes: int = Field(1_048_576, ge=65_536, le=67_108_864)
+    idle_timeout: Annotated[float, seconds("1s", "1d")] = 600.0
     env: Literal["live", "test"] | None = None
 
 
@@ -116,6 +120,12 @@ class Cache(Section):
     trust_lease: Annotated[float, seconds("100ms", "60s")] = 1.0
 
 
+class Outage(Section):
+    """How long keys go on while the store is out of reach, when they say nothing of their own."""
+
+    grace: Annotated[float, seconds("0", "1d")] = 30.0
+
+
 class Identity(Section):
     """The headers that tell the backend who calls."""
 
@@ -155,6 +165,7 @@ class Settings(Section):
     redis: Redis = Redis()
     keys: Keys = Keys()
     cache: Cache = Cache()
+    outage: Outage = Outage()
     identity: Identity = Identity()
     extract: Extract = Extract()
     log: Log = Log()

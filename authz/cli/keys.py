@@ -86,7 +86,10 @@ def _not_yet_enforced(*names: str) -> Callable[[_Command], _Command]:
 )
 @click.option("--not-before", metavar="TIME", help="RFC 3339, or a duration from now.")
 @click.option("--metadata", metavar="NAME=VALUE", multiple=True, help="A remark of yours. Repeat.")
-@_not_yet_enforced("--plan", "--limit", "--outage-grace")
+@click.option(
+    "--outage-grace", metavar="DURATION", help="How long it works while the store is down; 0: not."
+)
+@_not_yet_enforced("--plan", "--limit")
 @_note_option
 @common
 @click.pass_obj
@@ -100,6 +103,7 @@ def issue(invocation: Invocation, /, note: str, **asked: Any) -> None:
       authz keys issue --client acme-web
       authz keys issue --client acme-web --scope models:generate --scope models:list
       authz keys issue --client batch --env test --expires-in 7d --cidr 10.0.0.0/8
+      authz keys issue --client payments --outage-grace 0
       authz keys issue --client acme-web --json | jq -r .key
     """
     spec = key_spec(**asked)

@@ -26,6 +26,7 @@ def key_spec(client: str, env: str, name: str, **asked: Any) -> KeySpec:
         allowed_hosts=fields.hosts("--host", asked["hosts"]),
         allowed_origins=fields.origins("--origin", asked["origins"]),
         metadata=_metadata(asked["metadata"]),
+        outage_grace=_outage_grace(asked["outage_grace"]),
     )
 
 
@@ -42,6 +43,10 @@ def _life_ms(text: str) -> int | None:
     if life == 0:
         raise BadInput("--expires-in", "0 is no life; `never` is one without an end")
     return life
+
+
+def _outage_grace(text: str | None) -> int | None:
+    return None if text is None else fields.outage_grace_ms("--outage-grace", text)
 
 
 def _scopes(given: tuple[str, ...]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from authz.cli.times import optional, rfc3339
+from authz.cli.times import duration, optional, rfc3339
 from authz.core.records import KeyRecord, Secret, Status
 
 
@@ -27,6 +27,7 @@ def document(record: KeyRecord) -> dict[str, Any]:
         "allowed_hosts": list(record.allowed_hosts),
         "allowed_origins": list(record.allowed_origins),
         "metadata": dict(record.metadata),
+        "outage_grace": None if record.outage_grace is None else duration(record.outage_grace),
         "revoked_at": optional(record.revoked_at),
         "revocation_reason": reason.value if reason else None,
     }

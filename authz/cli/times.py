@@ -24,6 +24,14 @@ def optional(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else rfc3339(milliseconds)
 
 
+def duration(milliseconds: int) -> str:
+    """In the largest unit that says it exactly: `90s`, `1500ms`, `0`."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0"
+
+
 def moment_ms(field: str, text: str, now: int) -> int:
     """A time, or a duration from `now`, as milliseconds since the epoch. Raises BadInput."""
     try:

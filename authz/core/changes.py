@@ -95,6 +95,7 @@ class KeySpec:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    outage_grace: int | None = None  # milliseconds; None: as long as each sidecar is set to
 
 
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
@@ -120,6 +121,7 @@ def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
         allowed_hosts=spec.allowed_hosts,
         allowed_origins=spec.allowed_origins,
         metadata=spec.metadata,
+        outage_grace=spec.outage_grace,
     )
     return _change(
         record, 0, Action.ISSUE, author, now, client_id=spec.client_id, expires_at=expires_at

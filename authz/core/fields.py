@@ -38,6 +38,7 @@ _METADATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|min|h|d)", re.ASCII)
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 MAX_DURATION_MS: Final = 100 * 365 * 86_400_000
+MAX_OUTAGE_GRACE_MS: Final = 86_400_000
 
 
 def shown(text: str) -> str:
@@ -126,6 +127,14 @@ def duration_ms(field: str, text: str) -> int:
     amount = int(match[1]) * _UNIT_MS[match[2]]
     if amount > MAX_DURATION_MS:
         raise BadInput(field, f"{shown(text)} is longer than 100 years")
+    return amount
+
+
+def outage_grace_ms(field: str, text: str) -> int:
+    """How long a key goes on in an outage of the store: `0` to `1d`, in milliseconds."""
+    amount = duration_ms(field, text)
+    if amount > MAX_OUTAGE_GRACE_MS:
+        raise BadInput(field, f"{shown(text)}: a duration from 0 to 1d")
     return amount
 
 

@@ -46,8 +46,12 @@ class ChangeSink(Protocol):
         """The key was changed. `revoked`: remember that forever, whatever the store says later."""
         ...
 
-    def flush(self) -> None:
-        """Changes may have been missed: forget everything but what was seen revoked."""
+    def flush(self, *, foreign: bool = False) -> None:
+        """Changes may have been missed: nothing that is held is current any more.
+
+        It may still be gone on with in an outage, until trust is back; `foreign`: not even that,
+        for the store is not the one it came from. What was seen revoked is never forgotten.
+        """
         ...
 
     def trust(self, until: float) -> None:
@@ -85,6 +89,7 @@ class Event(StrEnum):
     CACHE_NEGATIVE_HIT = "cache_negative_hit"
     CACHE_MISS = "cache_miss"
     CACHE_EVICTION = "cache_eviction"
+    STALE_ALLOWED = "stale_allowed"
     LOOKUP_TIMEOUT = "lookup_timeout"
     RECORD_UNREADABLE = "record_unreadable"
     CHANGE_APPLIED = "change_applied"
@@ -109,6 +114,8 @@ class Event(StrEnum):
     H2_IDLE_CLOSED = "h2_idle_closed"
     H2_HANDSHAKE_FAILED = "h2_handshake_failed"
     H2_CONNECTION_REFUSED = "h2_connection_refused"
+    LOG_REPLAYED = "log_replayed"
+    LOG_NOT_COVERED = "log_not_covered"
 
 
 class Probe(Protocol):

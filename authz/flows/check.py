@@ -1,13 +1,16 @@
-"""Checker: one request in, one decision out. On a cache hit nothing here waits."""
+"""Checker: one request in, one decision out. On a cache hit nothing here waits.
+
+Nor in an outage of the store: the state of the link decides, no request waits to find out.
+"""
 
 from collections.abc import Awaitable
 from typing import Final
 
-from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow, StaleDeny
 from authz.core.errors import Unavailable
 from authz.core.keys import Presented
 from authz.core.policy import judge
-from authz.core.ports import Clock, PepperProof, Probe
+from authz.core.ports import Clock, Event, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.keycache import KeyCache
@@ -24,10 +27,12 @@ class Checker:
     """Decides requests. A refusal is returned; only a bug raises."""
 
     def __init__(self, cache: KeyCache, peppers: PepperProof, clock: Clock, probe: Probe) -> None:
+        self._cache = cache
         self._peek = cache.peek
         self._find = cache.find
         self._peppers = peppers
         self._wall_ms = clock.wall_ms
+        self._probe = probe
         self._decided = probe.decided
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
@@ -38,6 +43,10 @@ class Checker:
         record = self._peek(presented.kid)
         if record is not None:
             return self._conclude(self._with_record(record, presented, request))
+        if not self._cache.is_trusted:
+            going_on = self._go_on(presented, request)
+            if going_on is not None:
+                return self._conclude(going_on)
         refusal = self._refuse_unproven(presented)
         if refusal is not None:
             return self._conclude(refusal)
@@ -53,6 +62,17 @@ class Checker:
         if refusal.reason is Reason.WRONG_SECRET:
             return self._refuse_unproven(presented) or refusal
         return refusal
+
+    def _go_on(self, presented: Presented, request: Request) -> Decision | None:
+        """The decision on what was known before the outage; None when that is not enough."""
+        record = self._cache.recall(presented.kid)
+        if record is None:
+            return None
+        decision = self._with_record(record, presented, request)
+        if isinstance(decision, Deny):
+            return StaleDeny(decision.reason, decision.key)
+        self._probe.count(Event.STALE_ALLOWED)
+        return StaleAllow(record)
 
     def _refuse_unproven(self, presented: Presented) -> Deny | None:
         """Refuse what cannot be one of our keys, without I/O.
@@ -70,7 +90,7 @@ class Checker:
         try:
             record = await self._find(presented.kid)
         except Unavailable:
-            return self._conclude(UNAVAILABLE)
+            return self._conclude(self._go_on(presented, request) or UNAVAILABLE)
         if record is None:
             return self._conclude(UNKNOWN)
         return self._conclude(self._with_record(record, presented, request))

@@ -73,6 +73,11 @@ class Endpoint:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"redis://{host}:{self.port}/{self.db}"
 
+    @property
+    def has_replicas(self) -> bool:
+        """Must the primary prove that a replica follows it?"""
+        return False
+
     async def open(self, protocol: Callable[[], Link]) -> Link:
         """Connect. Raises OSError."""
         loop = asyncio.get_running_loop()

@@ -69,11 +69,13 @@ class LinkedKeys:
         if not isinstance(reply, dict):
             return Unavailable(f"the store answered {str(reply)[:100]}")
         try:
-            return schema.decode(kid, reply)
+            record = schema.decode(kid, reply)
         except Unreadable as cause:
             self._probe.count(Event.RECORD_UNREADABLE)
             log.error("%s", cause)  # noqa: TRY400  the cause is the message
             return cause
+        self._feed.saw(record.version)
+        return record
 
 
 class StoredKeys:

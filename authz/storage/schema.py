@@ -4,7 +4,8 @@
     authz:{p}:key:<kid>             hash    one key, the fields below, all always present
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at: the recent changes
-    authz:{p}:changes               channel "seq kid status"
+    authz:{p}:changes               channel "seq kid status at change_id"
+    authz:{p}:heartbeat             string  written by sidecars behind Sentinel: may it be?
     authz:{p}:audit                 stream  seq-0 -> who did what, when and why; never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
@@ -17,7 +18,7 @@ or garbled makes the record Unreadable: a restriction that was lost must not bec
 import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from authz.core import fields
 from authz.core.changes import AuditEvent
@@ -39,13 +40,14 @@ LOG: Final = f"{_TAG}:log"
 CHANGES: Final = f"{_TAG}:changes"
 AUDIT: Final = f"{_TAG}:audit"
 KEYS: Final = f"{_TAG}:keys"
+HEARTBEAT: Final = f"{_TAG}:heartbeat"
 
 META_SCHEMA: Final = "schema"
 META_PEPPER: Final = "pepper:"
 CHANGE_ID: Final = "change_id"  # in a key's hash: the change that wrote it
 
 # Enforced by a later schema only. A record that uses one must not be read as if it did not.
-NOT_YET_ENFORCED: Final = ("plan", "limits", "outage_grace")
+NOT_YET_ENFORCED: Final = ("plan", "limits")
 
 
 def key(kid: str) -> str:
@@ -80,6 +82,7 @@ def encode(record: KeyRecord) -> dict[str, str]:
         "metadata": json.dumps(dict(record.metadata)),
         "revoked_at": _text(record.revoked_at),
         "revocation_reason": record.revocation_reason.value if record.revocation_reason else "",
+        "outage_grace": _text(record.outage_grace),
         **dict.fromkeys(NOT_YET_ENFORCED, ""),
     }
 
@@ -106,15 +109,47 @@ def encode_event(event: AuditEvent, change_id: str) -> dict[str, str]:
     }
 
 
-def decode_notice(text: str) -> tuple[int, str, bool]:
-    """`seq kid status` -> (seq, kid, revoked). Words after these are for later versions.
+class Notice(NamedTuple):
+    """One change, as the channel and the log tell of it.
+
+    at: the store's wall clock in milliseconds, if it says so. mark: tells this change from any
+    other of the same number; "" when the notice has none.
+    """
+
+    seq: int
+    kid: str
+    revoked: bool
+    at: int | None = None
+    mark: str = ""
+
+
+def decode_notice(text: str) -> Notice:
+    """`seq kid status at change_id`. Words after these are for later versions, the last two newer.
 
     Raises ValueError when it is something else.
     """
-    seq, kid, status, *_ = text.split(" ")
-    if not KID_PATTERN.fullmatch(kid):
-        raise ValueError(f"{fields.shown(kid)} is not a kid")
-    return number("seq", seq), kid, status == Status.REVOKED
+    seq, kid, status, *more = text.split(" ")
+    change = Notice(number("seq", seq), _kid(kid), status == Status.REVOKED)
+    if len(more) < 2 or not (more[0].isascii() and more[0].isdecimal()):  # noqa: PLR2004  a pair
+        return change
+    return change._replace(at=number("at", more[0]), mark=f"{more[0]} {more[1]}")
+
+
+def decode_entry(entry_id: str, found: Mapping[str, str]) -> Notice:
+    """An entry of the log. Raises ValueError, KeyError."""
+    seq, dash, part = entry_id.partition("-")
+    if dash + part != "-0":
+        raise ValueError(f"{fields.shown(entry_id)} is not the id of a change")
+    at = number("at", found["at"])
+    revoked = _member(Status, "status", found["status"]) is Status.REVOKED
+    mark = f"{at} {found['change_id']}"
+    return Notice(number("seq", seq), _kid(found["kid"]), revoked, at, mark)
+
+
+def _kid(text: str) -> str:
+    if not KID_PATTERN.fullmatch(text):
+        raise ValueError(f"{fields.shown(text)} is not a kid")
+    return text
 
 
 def number(name: str, text: str) -> int:
@@ -156,6 +191,7 @@ def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
         revocation_reason=_member(RevocationReason, "revocation_reason", reason)
         if reason
         else None,
+        outage_grace=_grace(found["outage_grace"]),
     )
 
 
@@ -219,6 +255,13 @@ def _optional_id(name: str, text: str) -> str:
 
 def _time(name: str, text: str) -> int | None:
     return number(name, text) if text else None
+
+
+def _grace(text: str) -> int | None:
+    amount = _time("outage_grace", text)
+    if amount is not None and amount > fields.MAX_OUTAGE_GRACE_MS:
+        raise ValueError("outage_grace: longer than a day")
+    return amount
 
 
 def _member(words: type[_Word], name: str, text: str) -> _Word:

@@ -80,7 +80,7 @@ class NaiveCache:
         """Invalidation."""
         self.records.pop(kid, None)
 
-    def flush(self):
+    def flush(self, *, foreign=False):
         """Invalidation of everything."""
         self.records.clear()
 
@@ -137,16 +137,16 @@ class MissesNotices(KeyCache):
 class KeepsThroughFlush(KeyCache):
     """Takes a reconnect for harmless."""
 
-    def flush(self):
+    def flush(self, *, foreign=False):
         """Nothing."""
 
 
 class ForgetsRevocations(KeyCache):
     """Believes whatever the store says after a failover."""
 
-    def flush(self):
+    def flush(self, *, foreign=False):
         """Everything, what was revoked too."""
-        super().flush()
+        super().flush(foreign=foreign)
         self._revoked.clear()
 
 

@@ -70,14 +70,18 @@ if not repeated and version ~= base then
   return {'conflict', version}
 end
 
-local writes, seq = {}, version
-if not repeated then
+local writes, seq, at = {}, version, nil
+if repeated then
+  local id = string.format('%.0f-0', seq)
+  local entry = redis.call('XRANGE', log_key, id, id)[1]
+  at = entry and entry[2][6]
+else
   -- A sequence that was lost or restored from an older copy goes on after whatever is newest.
   local stored = whole(seq_key, redis.call('GET', seq_key) or '0')
   seq = math.max(stored, version, last_id(log_key), last_id(audit_key)) + 1
   local text = string.format('%.0f', seq)
   local now = redis.call('TIME')
-  local at = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+  at = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
   writes = {
     {'SET', seq_key, text},
     {'XADD', log_key, 'MAXLEN', '~', log_length, text .. '-0',
@@ -92,6 +96,9 @@ if place then
   writes[#writes + 1] = {'XADD', audit_key, place, 'kid', kid, unpack(audit)}
 end
 local notice = string.format('%.0f %s %s', seq, kid, status)
+if at then
+  notice = notice .. ' ' .. at .. ' ' .. change_id
+end
 writes[#writes + 1] = {'PUBLISH', channel, notice}
 
 for _, write in ipairs(writes) do
