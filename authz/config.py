@@ -105,7 +105,7 @@ File = Annotated[Path, _read_by(_path)]
 Carrier = Annotated[str, _read_by(_carrier)]
 Mode = Annotated[int, BeforeValidator(_mode)]
 Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
-StoreUrl = Annotated[str, _shape(r"(redis|unix)://\S+", "such as redis://127.0.0.1:6379/0")]
+StoreUrl = Annotated[str, _shape(r"(rediss?|unix)://\S+", "such as redis://127.0.0.1:6379/0")]
 PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
 Prefix = Annotated[str, _shape(PREFIX_PATTERN.pattern, "2 to 12 of a-z 0-9, such as ak")]
 HeaderName = Annotated[str, _shape("[a-z][a-z0-9-]{0,63}", "lower case, such as x-auth-")]
@@ -153,12 +153,35 @@ class Ops(Section):
     listen: Listen = Address("127.0.0.1", 9192)
 
 
+class RedisTls(Section):
+    """TLS towards the store, for a `rediss://` URL. Each file is read at every connect."""
+
+    ca: File | None = None
+    cert: File | None = None
+    key: File | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> "RedisTls":
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together")
+        return self
+
+
+class RedisSentinel(Section):
+    """Who knows which server is the primary."""
+
+    hosts: Several[Listen]
+    service: Annotated[str, _shape(r"[A-Za-z0-9._-]{1,128}", "a name such as mymaster")]
+
+
 class Redis(Section):
     """The store."""
 
     url: StoreUrl = "redis://127.0.0.1:6379/0"
     username: Line = ""
     password_file: File | None = None
+    tls: RedisTls | None = None
+    sentinel: RedisSentinel | None = None
 
 
 class PepperFile(Section):
