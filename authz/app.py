@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import secrets
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -26,11 +28,15 @@ from authz.rpc.respond import Responder
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import LinkedKeys, StoredKeys
+from authz.storage.registry import Identity, Registration, Sidecars
+from authz.storage.sentinel import Sentinel
+from authz.storage.tls import TlsFiles
 from authz.telemetry import Counters, log_to_stderr
 
 log = logging.getLogger("authz")
 
 DRAIN_SECONDS = 2.0
+MAX_REPLICA_LAG = 2.0  # how long an isolated primary goes on, with min-replicas-max-lag 1
 
 
 def keyring(settings: Settings) -> Keyring:
@@ -48,16 +54,33 @@ def keyring(settings: Settings) -> Keyring:
 
 def endpoint(settings: Settings) -> Endpoint:
     """Where the store is. Raises BadInput."""
-    store = settings.redis
-    return Endpoint.parse(store.url, store.username, store.password_file)
+    store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
+    return Endpoint.parse(
+        store.url,
+        store.username,
+        store.password_file,
+        tls=TlsFiles(tls.ca, tls.cert, tls.key) if tls else None,
+        sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
+    )
 
 
 @asynccontextmanager
 async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
     """The store for administration, as it is: not yet known to be ours."""
+    where = endpoint(settings)
+    client = where.client()
+    try:
+        yield StoredKeys(client, has_replicas=where.has_replicas)
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def directory(settings: Settings) -> AsyncIterator[Sidecars]:
+    """Who the sidecars are."""
     client = endpoint(settings).client()
     try:
-        yield StoredKeys(client)
+        yield Sidecars(client)
     finally:
         await client.aclose()
 
@@ -83,6 +106,7 @@ class Sidecar:
     counters: Counters
     feed: ChangeFeed
     cache: KeyCache
+    registration: Registration
 
     def is_ready(self) -> bool:
         """Should it be asked? In an outage too, while there is something to go on with.
@@ -115,6 +139,19 @@ def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe
         query=query,
     )
     return CheckDoor(extractor, checker, responder, probe)
+
+
+def identity(settings: Settings, address: str, clock: SystemClock) -> Identity:
+    """What this sidecar says of itself in the store."""
+    isolated = MAX_REPLICA_LAG if endpoint(settings).has_replicas else 0.0
+    return Identity(
+        instance=f"{socket.gethostname()}-{secrets.token_hex(3)}",
+        version=__version__,
+        address=address,
+        started_at=clock.wall_ms(),
+        lease_ms=round((settings.cache.trust_lease + isolated) * 1000),
+        grace_ms=round(settings.outage.grace * 1000),
+    )
 
 
 @asynccontextmanager
@@ -154,18 +191,22 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         operations = OperationsServer(settings.ops.listen, __version__)
         stack.push_async_callback(operations.stop)
-        running = Sidecar(server, operations, counters, feed, cache)
+        said = identity(settings, str(server.address), clock)
+        registration = Registration(cache, feed, clock, said, cache.__len__)
+        running = Sidecar(server, operations, counters, feed, cache, registration)
         operations.ask(running.readiness)
         await server.start()
         await operations.start()
         async with asyncio.TaskGroup() as tasks:
             work = [
-                tasks.create_task(feed.run(cache)),
+                tasks.create_task(feed.run(registration, registration.announce)),
                 tasks.create_task(server.show(running.is_ready)),
             ]
             try:
                 yield running
             finally:
+                await server.stop(DRAIN_SECONDS)  # first, so that it is fed while it answers
+                await registration.leave()
                 for task in work:
                     task.cancel()
 
