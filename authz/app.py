@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import uvloop
 
 from authz import __version__
-from authz.clock import SystemClock
+from authz.clock import SystemClock, boot_id
 from authz.config import Settings
 from authz.console.operations import OperationsServer
 from authz.core.errors import BadInput
@@ -27,9 +27,11 @@ from authz.rpc.grpcio import GrpcServer, credentials
 from authz.rpc.respond import Responder
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
+from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.keys import LinkedKeys, StoredKeys
 from authz.storage.registry import Identity, Registration, Sidecars
 from authz.storage.sentinel import Sentinel
+from authz.storage.snapshot import Snapshot
 from authz.storage.tls import TlsFiles
 from authz.telemetry import Counters, log_to_stderr
 
@@ -187,12 +189,21 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         allow_plaintext=check.allow_plaintext,
         socket_mode=check.socket_mode,
     )
+    snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         operations = OperationsServer(settings.ops.listen, __version__)
         stack.push_async_callback(operations.stop)
         said = identity(settings, str(server.address), clock)
-        registration = Registration(cache, feed, clock, said, cache.__len__)
+        predecessor, keeper = "", None
+        if snapshot:
+            keeper = SnapshotKeeper(snapshot, cache, said.instance, clock)
+            if kept := await asyncio.to_thread(restore, snapshot, settings.outage.grace):
+                cache.restore(kept.holdings)
+                predecessor = kept.instance
+        registration = Registration(
+            cache, feed, clock, said, entries=cache.__len__, predecessor=predecessor
+        )
         running = Sidecar(server, operations, counters, feed, cache, registration)
         operations.ask(running.readiness)
         await server.start()
@@ -202,13 +213,18 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
                 tasks.create_task(feed.run(registration, registration.announce)),
                 tasks.create_task(server.show(running.is_ready)),
             ]
+            if keeper:
+                work.append(tasks.create_task(keeper.run()))
             try:
                 yield running
             finally:
                 await server.stop(DRAIN_SECONDS)  # first, so that it is fed while it answers
-                await registration.leave()
+                if not keeper:  # what a snapshot holds may be served by the next process
+                    await registration.leave()
                 for task in work:
                     task.cancel()
+                if keeper:
+                    await keeper.stop()
 
 
 def serve(settings: Settings) -> None:

@@ -208,6 +208,7 @@ class Cache(Section):
     max_entries: int = Field(100_000, ge=100, le=10_000_000)
     max_negatives: int = Field(10_000, ge=100, le=1_000_000)
     trust_lease: Annotated[float, _seconds("100ms", "60s")] = 1.0
+    snapshot: File | None = None
 
 
 class Outage(Section):

@@ -49,7 +49,11 @@ class Identity:
 
 
 class Registration:
-    """Says in the store what `feed` has applied to `sink`: a ChangeSink around that sink."""
+    """Says in the store what `feed` has applied to `sink`: a ChangeSink around that sink.
+
+    predecessor: the instance whose records were restored from a snapshot, if any. Its word stands
+    for this process until this one holds nothing of it any more.
+    """
 
     def __init__(
         self,
@@ -57,14 +61,18 @@ class Registration:
         feed: ChangeFeed,
         clock: Clock,
         identity: Identity,
+        *,
         entries: Callable[[], int],
+        predecessor: str = "",
     ) -> None:
         self._sink = sink
         self._feed = feed
         self._clock = clock
         self._identity = asdict(identity)
+        self._instance = identity.instance
         self._name = schema.sidecar(identity.instance)
         self._entries = entries
+        self._predecessor = predecessor
         self._trusted_until = 0.0
         self._is_complete = False  # nothing is held that a flush took out
         self._acknowledged: int | None = None
@@ -87,7 +95,7 @@ class Registration:
         self._acknowledged = None  # the numbers may begin anew
         self._sink.flush(foreign=foreign)
         if foreign and self._feed.link is not None:
-            self._withdraw(self._feed.link, _ignore)
+            self._withdraw(self._feed.link, self._instance, _ignore)
 
     def trust(self, until: float) -> None:
         """See ChangeSink."""
@@ -108,7 +116,7 @@ class Registration:
         if link is not self._known_to:
             self._known_to = link
             link.send(_ignore, "ZREMRANGEBYSCORE", schema.SIDECARS, "-inf", str(now - KEPT_MS))
-        link.send(_ignore, "ZADD", schema.SIDECARS, str(now), self._identity["instance"])
+        link.send(_ignore, "ZADD", schema.SIDECARS, str(now), self._instance)
 
     async def leave(self) -> None:
         """Take back what was said: this sidecar answers nobody any more. Waits a moment at most."""
@@ -116,12 +124,12 @@ class Registration:
         if link is None:
             return
         gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._withdraw(link, gone.set_result)
+        self._withdraw(link, self._instance, gone.set_result)
         await asyncio.wait([gone], timeout=LEAVE_SECONDS)
 
-    def _withdraw(self, link: Link, on_reply: Callable[[Any], None]) -> None:
-        link.send(_ignore, "ZREM", schema.SIDECARS, self._identity["instance"])
-        link.send(on_reply, "DEL", self._name)
+    def _withdraw(self, link: Link, instance: str, on_reply: Callable[[Any], None]) -> None:
+        link.send(_ignore, "ZREM", schema.SIDECARS, instance)
+        link.send(on_reply, "DEL", schema.sidecar(instance))
 
     @property
     def _is_trusted(self) -> bool:
@@ -140,6 +148,9 @@ class Registration:
         self._acknowledged = seq
         self._spoke_at = self._clock.monotonic()
         self._say(link)
+        if self._predecessor:
+            self._withdraw(link, self._predecessor, _ignore)
+            self._predecessor = ""
 
     def _say(self, link: Link) -> None:
         said = Sidecar(

@@ -145,7 +145,7 @@ def own_silence(monkeypatch):
     def silence(running):
         registration = running.registration
         monkeypatch.setattr(registration, "_say", lambda _link: None)
-        return registration._identity["instance"]
+        return registration._instance
 
     return silence
 

@@ -21,7 +21,7 @@ LEASE_MS = round(LEASE * 1000)
 class Registered(Sidecar):
     """A sidecar that says what it does."""
 
-    def __init__(self, endpoint, instance="web-1", grace_ms=0, **settings):
+    def __init__(self, endpoint, instance="web-1", grace_ms=0, predecessor="", **settings):
         super().__init__(endpoint, **settings)
         identity = Identity(
             instance=instance,
@@ -32,7 +32,12 @@ class Registered(Sidecar):
             grace_ms=grace_ms,
         )
         self.registration = Registration(
-            self.cache, self.feed, self.clock, identity, self.cache.__len__
+            self.cache,
+            self.feed,
+            self.clock,
+            identity,
+            entries=self.cache.__len__,
+            predecessor=predecessor,
         )
 
     async def __aenter__(self):
@@ -155,6 +160,18 @@ async def test_a_sidecar_that_leaves_is_gone_at_once(valkey, admin, directory):
 
         assert set(valkey.admin.zrange(schema.SIDECARS, 0, -1)) == {"web-2"}
         assert set(await heard(directory)) == {"web-2"}
+
+
+async def test_a_predecessor_is_remembered_until_nothing_of_it_is_held(valkey, admin, directory):
+    """Who restored its records speaks for it from the first trust on."""
+    async with Registered(valkey.endpoint, "old") as old:
+        await old.trusted()
+    assert set(await heard(directory)) == {"old"}
+
+    async with Registered(valkey.endpoint, "new", predecessor="old") as new:
+        await new.trusted()
+        await eventually(lambda: set(valkey.admin.zrange(schema.SIDECARS, 0, -1)) == {"new"})
+        assert set(await heard(directory)) == {"new"}
 
 
 async def test_leaving_without_a_link_is_quick(valkey):
