@@ -1,19 +1,17 @@
 """`authz dev`: try everything on this machine, or have the demonstration played."""
 
-import json
 import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
 
 import click
 
 from authz.cli.demo import Step, demonstrate
-from authz.cli.devstack import Ports, Stack, as_json, running
+from authz.cli.devstack import Ports, Stack, running
+from authz.cli.invocation import Invocation, common, say
 from authz.cli.processes import Nursery
+from authz.core.errors import BadInput
 
 LOOK_SECONDS = 0.5
 HELD = 0
@@ -27,8 +25,9 @@ class Stop(BaseException):
 @click.command()
 @click.option("--check", is_flag=True, help="Play the demonstration, then exit 0 or 1.")
 @click.option("--ephemeral", is_flag=True, help="Pick free ports, rather than the usual ones.")
-@click.option("--json", "as_lines", is_flag=True, help="Print one line of JSON when ready.")
-def dev(*, check: bool, ephemeral: bool, as_lines: bool) -> None:
+@common
+@click.pass_obj
+def dev(invocation: Invocation, *, check: bool, ephemeral: bool) -> int:
     """Start Valkey, the sidecar, a real Envoy and an echo backend, with a demo key.
 
     Everything listens on loopback, keeps nothing on disk and is gone afterwards. Needs the `demo`
@@ -40,43 +39,37 @@ def dev(*, check: bool, ephemeral: bool, as_lines: bool) -> None:
       authz dev --check --ephemeral   the demonstration, on free ports
       authz dev --json                one line for scripts: addresses, the key, process ids
     """
+    if invocation.config is not None or invocation.redis is not None:
+        raise BadInput(
+            "authz dev", "brings its own settings and store; say what differs in AUTHZ_…"
+        )
     ports = Ports.free() if ephemeral else Ports()
-    with _stoppable(), running(ports) as (stack, nursery):
-        if check:
-            sys.exit(_play(stack, as_lines=as_lines))
-        click.echo(as_json(stack) if as_lines else _welcome(stack, nursery))
-        while True:
-            time.sleep(LOOK_SECONDS)
-            nursery.look_after()
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """End quietly on Ctrl-C and on SIGTERM, with everything cleaned up."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise Stop
-
-    before = signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, _stop)
     try:
-        yield
+        with running(ports) as (stack, nursery):
+            if check:
+                return _play(invocation, stack)
+            invocation.answer(asdict(stack), _welcome(stack, nursery))
+            while True:
+                time.sleep(LOOK_SECONDS)
+                nursery.look_after()
     except (KeyboardInterrupt, Stop):
-        pass
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        return HELD
 
 
-def _play(stack: Stack, *, as_lines: bool) -> int:
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise Stop
+
+
+def _play(invocation: Invocation, stack: Stack) -> int:
     steps = []
     for step in demonstrate(stack):
         steps.append(step)
-        if not as_lines:
-            click.echo(_line(step))
+        if not invocation.as_json:
+            say(_line(step))
     held = all(step.held for step in steps)
-    if as_lines:
-        click.echo(json.dumps({"held": held, "steps": [asdict(step) for step in steps]}))
-    else:
-        click.echo("everything held" if held else "NOT everything held")
+    document = {"held": held, "steps": [asdict(step) for step in steps]}
+    invocation.answer(document, "everything held" if held else "NOT everything held")
     return HELD if held else BROKEN
 
 

@@ -1,7 +1,6 @@
 """Everything on this machine: Valkey, the sidecar, a real Envoy, an echo backend, one demo key."""
 
 import asyncio
-import json
 import socket
 import sys
 import urllib.request
@@ -187,8 +186,3 @@ def _listeners(count: int) -> Iterator[list[int]]:
     finally:
         for listener in held:
             listener.close()
-
-
-def as_json(stack: Stack) -> str:
-    """One line."""
-    return json.dumps(asdict(stack))

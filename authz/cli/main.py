@@ -129,3 +129,7 @@ def _refuse_keys(arguments: Sequence[str]) -> None:
     if any(_KEY.search(argument) for argument in arguments):
         problem = "holds a key; others saw it and the shell keeps it, so rotate it"
         raise BadInput("the command line", f"{problem}. Commands take a kid, its third part")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
