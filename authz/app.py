@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import secrets
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -11,7 +13,7 @@ from functools import partial
 import uvloop
 
 from authz import __version__
-from authz.clock import SystemClock
+from authz.clock import SystemClock, boot_id
 from authz.config import Settings
 from authz.console.operations import OperationsServer
 from authz.core.errors import BadInput
@@ -29,12 +31,18 @@ from authz.rpc.listening import Limits, TlsFiles
 from authz.rpc.respond import Responder
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
+from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.keys import LinkedKeys, StoredKeys
+from authz.storage.registry import Identity, Registration, Sidecars
+from authz.storage.sentinel import Sentinel
+from authz.storage.snapshot import Snapshot
+from authz.storage.tls import TlsFiles as StoreTls
 from authz.telemetry import Counters, log_to_stderr
 
 log = logging.getLogger("authz")
 
 DRAIN_SECONDS = 2.0
+MAX_REPLICA_LAG = 2.0  # how long an isolated primary goes on, with min-replicas-max-lag 1
 
 
 def keyring(settings: Settings) -> Keyring:
@@ -52,16 +60,33 @@ def keyring(settings: Settings) -> Keyring:
 
 def endpoint(settings: Settings) -> Endpoint:
     """Where the store is. Raises BadInput."""
-    store = settings.redis
-    return Endpoint.parse(store.url, store.username, store.password_file)
+    store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
+    return Endpoint.parse(
+        store.url,
+        store.username,
+        store.password_file,
+        tls=StoreTls(tls.ca, tls.cert, tls.key) if tls else None,
+        sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
+    )
 
 
 @asynccontextmanager
 async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
     """The store for administration, as it is: not yet known to be ours."""
+    where = endpoint(settings)
+    client = where.client()
+    try:
+        yield StoredKeys(client, has_replicas=where.has_replicas)
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def directory(settings: Settings) -> AsyncIterator[Sidecars]:
+    """Who the sidecars are."""
     client = endpoint(settings).client()
     try:
-        yield StoredKeys(client)
+        yield Sidecars(client)
     finally:
         await client.aclose()
 
@@ -87,6 +112,7 @@ class Sidecar:
     counters: Counters
     feed: ChangeFeed
     cache: KeyCache
+    registration: Registration
 
     def is_ready(self) -> bool:
         """Should it be asked? In an outage too, while there is something to go on with.
@@ -155,6 +181,19 @@ def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServe
     )
 
 
+def identity(settings: Settings, address: str, clock: SystemClock) -> Identity:
+    """What this sidecar says of itself in the store."""
+    isolated = MAX_REPLICA_LAG if endpoint(settings).has_replicas else 0.0
+    return Identity(
+        instance=f"{socket.gethostname()}-{secrets.token_hex(3)}",
+        version=__version__,
+        address=address,
+        started_at=clock.wall_ms(),
+        lease_ms=round((settings.cache.trust_lease + isolated) * 1000),
+        grace_ms=round(settings.outage.grace * 1000),
+    )
+
+
 @asynccontextmanager
 async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     """Start a sidecar, whether the store is there or not, and stop it on the way out.
@@ -183,24 +222,42 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     )
     checker = Checker(cache, feed, clock, counters)
     server = check_server(settings, check_door(settings, ring, checker, counters), counters)
+    snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         operations = OperationsServer(settings.ops.listen, __version__)
         stack.push_async_callback(operations.stop)
-        running = Sidecar(server, operations, counters, feed, cache)
+        said = identity(settings, str(server.address), clock)
+        predecessor, keeper = "", None
+        if snapshot:
+            keeper = SnapshotKeeper(snapshot, cache, said.instance, clock)
+            if kept := await asyncio.to_thread(restore, snapshot, settings.outage.grace):
+                cache.restore(kept.holdings)
+                predecessor = kept.instance
+        registration = Registration(
+            cache, feed, clock, said, entries=cache.__len__, predecessor=predecessor
+        )
+        running = Sidecar(server, operations, counters, feed, cache, registration)
         operations.ask(running.readiness)
         await server.start()
         await operations.start()
         async with asyncio.TaskGroup() as tasks:
             work = [
-                tasks.create_task(feed.run(cache)),
+                tasks.create_task(feed.run(registration, registration.announce)),
                 tasks.create_task(server.show(running.is_ready)),
             ]
+            if keeper:
+                work.append(tasks.create_task(keeper.run()))
             try:
                 yield running
             finally:
+                await server.stop(DRAIN_SECONDS)  # first, so that it is fed while it answers
+                if not keeper:  # what a snapshot holds may be served by the next process
+                    await registration.leave()
                 for task in work:
                     task.cancel()
+                if keeper:
+                    await keeper.stop()
 
 
 def serve(settings: Settings) -> None:

@@ -35,6 +35,7 @@ from authz.values import (
     PepperVersion,
     Prefix,
     Scopes,
+    ServiceName,
     Several,
     StoreUrl,
     Template,
@@ -88,12 +89,35 @@ class Ops(Section):
     listen: Listen = Address("127.0.0.1", 9192)
 
 
+class RedisTls(Section):
+    """TLS towards the store, for a `rediss://` URL. Each file is read at every connect."""
+
+    ca: File | None = None
+    cert: File | None = None
+    key: File | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> "RedisTls":
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together")
+        return self
+
+
+class RedisSentinel(Section):
+    """Who knows which server is the primary."""
+
+    hosts: Several[Listen]
+    service: ServiceName
+
+
 class Redis(Section):
     """The store."""
 
     url: StoreUrl = "redis://127.0.0.1:6379/0"
     username: Line = ""
     password_file: File | None = None
+    tls: RedisTls | None = None
+    sentinel: RedisSentinel | None = None
 
 
 class PepperFile(Section):
@@ -118,6 +142,7 @@ class Cache(Section):
     max_entries: int = Field(100_000, ge=100, le=10_000_000)
     max_negatives: int = Field(10_000, ge=100, le=1_000_000)
     trust_lease: Annotated[float, seconds("100ms", "60s")] = 1.0
+    snapshot: File | None = None
 
 
 class Outage(Section):

@@ -44,6 +44,12 @@ GARBAGE = {
     "redis.url": ("http://127.0.0.1", "redis://127.0.0.1:6379/0"),
     "redis.username": ("two\nlines", None),
     "redis.password_file": ("", "/etc/authz/pepper-1"),
+    "redis.tls.ca": ("", "/etc/authz/pepper-1"),
+    "redis.tls.cert": ("", "/etc/authz/pepper-1"),
+    "redis.tls.key": ("a\nb", "/etc/authz/pepper-1"),
+    "redis.sentinel.hosts": ("10.0.0.1:26379", None),
+    "redis.sentinel.service": ("a b", "mymaster"),
+    "cache.snapshot": ("", "/etc/authz/pepper-1"),
     "keys.prefix": ("A_", "ak"),
     "keys.peppers": ("authz-pepper-1", None),
     "cache.ttl": ("0", "1s"),
@@ -200,7 +206,7 @@ def test_what_yaml_makes_of_a_line_is_not_taken_for_what_was_meant(
 
 def test_the_address_of_the_store_is_not_shown() -> None:
     """Somebody will put a password into it."""
-    assert "hunter2" not in refusal(environ={"AUTHZ_REDIS__URL": "rediss://:hunter2@host"})
+    assert "hunter2" not in refusal(environ={"AUTHZ_REDIS__URL": "https://:hunter2@host"})
 
 
 def test_a_value_may_be_written_the_way_people_write_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from authz.cli.administration import administer
 from authz.cli.invocation import Invocation, common, remark
 from authz.cli.keyspec import key_spec
 from authz.cli.times import rfc3339
+from authz.cli.waiting import Waited, change_and_wait, waits
 from authz.clock import SystemClock
 from authz.core import fields
 from authz.core.changes import Author, Refused, Unchanged
@@ -137,9 +138,10 @@ def show_(invocation: Invocation, kid: str) -> None:
     "--grace", metavar="DURATION", default="7d", show_default=True, help="0: retire it at once."
 )
 @_note_option
+@waits
 @common
 @click.pass_obj
-def rotate(invocation: Invocation, kid: str, grace: str, note: str) -> None:
+def rotate(invocation: Invocation, kid: str, grace: str, note: str, patience: float | None) -> None:
     """Give a key a new secret; the old one works for a while more.
 
     The kid stays, and the key's life begins anew. At most two secrets work at a time.
@@ -151,11 +153,12 @@ def rotate(invocation: Invocation, kid: str, grace: str, note: str) -> None:
       authz keys rotate 7Hk2mQ9xT4bVzR1c --grace 0 --note "leaked in a log"
     """
     grace_ms = fields.duration_ms("--grace", grace)
-    result = _changed(invocation, note, lambda flow, by: flow.rotate(kid, grace_ms, by))
+    waited = _changed(invocation, note, lambda flow, by: flow.rotate(kid, grace_ms, by), patience)
+    result = cast("Changed", waited.result)
     retires_at = result.record.secrets[-2].retires_at
     old = f"works until {rfc3339(retires_at)}" if grace_ms and retires_at else "works no more"
     what = f"rotated {show.summary(result.record)}; the old secret {old}"
-    _reveal(invocation, cast("Changed", result), what)
+    _reveal(invocation, result, what, waited)
 
 
 @keys.command()
@@ -167,61 +170,71 @@ def rotate(invocation: Invocation, kid: str, grace: str, note: str) -> None:
     show_default=True,
 )
 @_note_option
+@waits
 @common
 @click.pass_obj
-def revoke(invocation: Invocation, kid: str, reason: str, note: str) -> None:
+def revoke(
+    invocation: Invocation, kid: str, reason: str, note: str, patience: float | None
+) -> None:
     """End a key, for good. A revoked key cannot be enabled again.
 
     \b
     Examples:
       authz keys revoke 7Hk2mQ9xT4bVzR1c --reason key_compromise --note "found on a public page"
+      authz keys revoke 7Hk2mQ9xT4bVzR1c --wait
     """
     why = RevocationReason(reason)
-    _tell(invocation, _changed(invocation, note, lambda flow, by: flow.revoke(kid, why, by)))
+    _tell(
+        invocation,
+        _changed(invocation, note, lambda flow, by: flow.revoke(kid, why, by), patience),
+    )
 
 
 @keys.command()
 @_kid_argument
 @_note_option
+@waits
 @common
 @click.pass_obj
-def disable(invocation: Invocation, kid: str, note: str) -> None:
+def disable(invocation: Invocation, kid: str, note: str, patience: float | None) -> None:
     """Stop a key for a while.
 
     \b
     Examples:
       authz keys disable 7Hk2mQ9xT4bVzR1c --note "unpaid"
     """
-    _tell(invocation, _changed(invocation, note, lambda flow, by: flow.disable(kid, by)))
+    _tell(invocation, _changed(invocation, note, lambda flow, by: flow.disable(kid, by), patience))
 
 
 @keys.command()
 @_kid_argument
 @_note_option
+@waits
 @common
 @click.pass_obj
-def enable(invocation: Invocation, kid: str, note: str) -> None:
+def enable(invocation: Invocation, kid: str, note: str, patience: float | None) -> None:
     """Let a disabled key work again.
 
     \b
     Examples:
       authz keys enable 7Hk2mQ9xT4bVzR1c
     """
-    _tell(invocation, _changed(invocation, note, lambda flow, by: flow.enable(kid, by)))
+    _tell(invocation, _changed(invocation, note, lambda flow, by: flow.enable(kid, by), patience))
 
 
-def _changed(invocation: Invocation, note: str, change: _Change) -> Changed | Unchanged:
+def _changed(invocation: Invocation, note: str, change: _Change, patience: float | None) -> Waited:
     """Make a change. A refusal ends the command."""
-    result = administer(
-        invocation, lambda lifecycle: change(lifecycle, lifecycle.author(actor(), note))
+    waited = change_and_wait(
+        invocation, lambda lifecycle: change(lifecycle, lifecycle.author(actor(), note)), patience
     )
-    if isinstance(result, Refused):
-        raise click.ClickException(result.why)
-    return result
+    if isinstance(waited.result, Refused):
+        raise click.ClickException(waited.result.why)
+    return waited
 
 
-def _tell(invocation: Invocation, result: Changed | Unchanged) -> None:
+def _tell(invocation: Invocation, waited: Waited) -> None:
     """Say what state a key is in now."""
+    result = cast("Changed | Unchanged", waited.result)
     record, why = result.record, result.why if isinstance(result, Unchanged) else None
     document = {
         "kid": record.kid,
@@ -229,16 +242,23 @@ def _tell(invocation: Invocation, result: Changed | Unchanged) -> None:
         "changed": why is None,
         "record": show.document(record),
     }
-    invocation.answer(document, why or f"{record.kid} is now {record.status.value}")
+    what = why or f"{record.kid} is now {record.status.value}"
+    invocation.answer(document | waited.document(), f"{what}{waited.text()}")
+    waited.conclude()
 
 
-def _reveal(invocation: Invocation, result: Changed, what: str) -> None:
+def _reveal(
+    invocation: Invocation, result: Changed, what: str, waited: Waited | None = None
+) -> None:
     """Show a new key, the only time that it is shown."""
     if not invocation.as_json:  # first, so that the kid is known even if stdout fails
-        remark(f"{what}\nthe key is shown once and kept nowhere: store it now")
+        confirmed = waited.text() if waited else ""
+        remark(f"{what}{confirmed}\nthe key is shown once and kept nowhere: store it now")
     document = {
         "kid": result.record.kid,
         "key": result.key_text,
         "record": show.document(result.record),
     }
-    invocation.answer(document, result.key_text or "")
+    invocation.answer(document | (waited.document() if waited else {}), result.key_text or "")
+    if waited:
+        waited.conclude()

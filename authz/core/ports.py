@@ -8,6 +8,7 @@ from authz.core.changes import KeyChange
 from authz.core.decision import Reason
 from authz.core.errors import Fault
 from authz.core.records import KeyRecord
+from authz.core.sidecars import Heard
 
 
 class Clock(Protocol):
@@ -82,6 +83,24 @@ class KeyStore(Protocol):
         """
         ...
 
+    async def replicas(self, change: KeyChange, version: int) -> int | None:
+        """How many replicas have a change that was applied; None for a store that has none.
+
+        Raises OutcomeUnknown when the store does not have it any more, or does not say.
+        """
+        ...
+
+
+class SidecarDirectory(Protocol):
+    """Who the sidecars are."""
+
+    async def find(self) -> tuple[int, list[Heard]]:
+        """The number of the last change, and every sidecar that was ever heard and is remembered.
+
+        MUST remember each for longer than it could act on what it knew. Raises Unavailable.
+        """
+        ...
+
 
 class Event(StrEnum):
     """What is counted, decisions apart."""
@@ -95,6 +114,8 @@ class Event(StrEnum):
     CHANGE_APPLIED = "change_applied"
     CHANGE_GAP = "change_gap"
     CHANGE_GARBLED = "change_garbled"
+    LOG_REPLAYED = "log_replayed"
+    LOG_NOT_COVERED = "log_not_covered"
     FLUSH = "flush"
     SEQUENCE_WENT_BACK = "sequence_went_back"
     LINK_CONNECTED = "link_connected"
@@ -114,8 +135,6 @@ class Event(StrEnum):
     H2_IDLE_CLOSED = "h2_idle_closed"
     H2_HANDSHAKE_FAILED = "h2_handshake_failed"
     H2_CONNECTION_REFUSED = "h2_connection_refused"
-    LOG_REPLAYED = "log_replayed"
-    LOG_NOT_COVERED = "log_not_covered"
 
 
 class Probe(Protocol):

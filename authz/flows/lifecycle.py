@@ -20,10 +20,14 @@ CONFIRMATION_PAUSE: Final = 0.2  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The change is in the store. `key_text` is set when a secret was made; show it once."""
+    """The change is in the store. `key_text` is set when a secret was made; show it once.
+
+    replicas: how many have the change, on a store that has some: one is enough for a failover.
+    """
 
     record: KeyRecord
     key_text: str | None = None
+    replicas: int | None = None
 
     def __repr__(self) -> str:
         return f"Changed(kid={self.record.kid!r}, version={self.record.version})"
@@ -54,10 +58,10 @@ class Lifecycle:
         minted = self._keyring.mint(spec.env)
         change = changes.issue(spec, minted, author, self._clock.wall_ms())
         try:
-            record = await self._confirm(change)
+            changed = await self._confirm(change)
         except Conflict:  # it is there: its answer was lost, and somebody has changed it since
-            record = await self.show(minted.kid)
-        return Changed(record, minted.text)
+            changed = Changed(await self.show(minted.kid))
+        return replace(changed, key_text=minted.text)
 
     async def show(self, kid: str) -> KeyRecord:
         """The record. Raises NotFound, Unavailable."""
@@ -74,7 +78,9 @@ class Lifecycle:
             kid, lambda now, at: changes.rotate(now, minted, grace_ms, author, at)
         )
         # Unchanged: an earlier try whose answer was lost did it, with this secret.
-        return result if isinstance(result, Refused) else Changed(result.record, minted.text)
+        if isinstance(result, Unchanged):
+            result = Changed(result.record)
+        return result if isinstance(result, Refused) else replace(result, key_text=minted.text)
 
     async def revoke(self, kid: str, reason: RevocationReason, author: Author) -> Result:
         """End a key. Raises NotFound, Unavailable."""
@@ -94,12 +100,12 @@ class Lifecycle:
             if not isinstance(outcome, KeyChange):
                 return outcome
             try:
-                return Changed(await self._confirm(outcome))
+                return await self._confirm(outcome)
             except Conflict:
                 continue
         raise Unavailable(f"{kid} is being changed by others without a pause; try again")
 
-    async def _confirm(self, change: KeyChange) -> KeyRecord:
+    async def _confirm(self, change: KeyChange) -> Changed:
         unknown: OutcomeUnknown | None = None
         for _ in range(MAX_CONFIRMATIONS):
             if unknown is not None:
@@ -113,5 +119,7 @@ class Lifecycle:
                     raise
         raise unknown or OutcomeUnknown("the store did not confirm the change")
 
-    async def _apply(self, change: KeyChange) -> KeyRecord:
-        return replace(change.record, version=await self._store.apply(change))
+    async def _apply(self, change: KeyChange) -> Changed:
+        version = await self._store.apply(change)
+        replicas = await self._store.replicas(change, version)
+        return Changed(replace(change.record, version=version), replicas=replicas)

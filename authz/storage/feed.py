@@ -131,6 +131,21 @@ class ChangeFeed:
             None if self._heard is None else round(now - self._heard, 3),
         )
 
+    @property
+    def seq(self) -> int | None:
+        """The last change applied."""
+        return self._follower.seq
+
+    @property
+    def reason(self) -> str:
+        """Why there is no trust, as far as that is known; empty while nothing is wrong."""
+        return self._fault
+
+    @property
+    def is_foreign(self) -> bool:
+        """Has the store turned out not to be ours?"""
+        return self._is_foreign
+
     def saw(self, version: int) -> None:
         """A record of this version was read over the link."""
         self._follower.saw(version)

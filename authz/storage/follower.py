@@ -15,6 +15,7 @@ Rules:
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -38,7 +39,8 @@ class Position(NamedTuple):
     mark: str = ""
 
 
-class Flush(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Flush:
     """When, by the wall clock, and why everything cached was last forgotten as a precaution."""
 
     at: int

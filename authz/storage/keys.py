@@ -20,6 +20,7 @@ from authz.storage.link import Link, refusal
 
 log = logging.getLogger("authz.store")
 
+WAIT_MS: Final = 1000
 APPLY_CHANGE: Final = (files("authz.storage") / "lua" / "apply_change.lua").read_text()
 
 
@@ -79,10 +80,14 @@ class LinkedKeys:
 
 
 class StoredKeys:
-    """A KeyStore over redis-py. Nothing is sent twice behind the caller's back."""
+    """A KeyStore over redis-py. Nothing is sent twice behind the caller's back.
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    has_replicas: a change is only safe from a failover when one of them has it.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, *, has_replicas: bool = False) -> None:
         self._client = client
+        self._has_replicas = has_replicas
         self._apply = client.register_script(APPLY_CHANGE)
 
     async def verify(self, fingerprints: Mapping[str, str]) -> None:
@@ -154,6 +159,24 @@ class StoredKeys:
         if outcome == "conflict":
             raise Conflict(f"{record.kid} is at version {version}, not {change.base_version}")
         return int(version)
+
+    async def replicas(self, change: KeyChange, version: int) -> int | None:
+        """See KeyStore. Waits for one of them, at most WAIT_MS."""
+        if not self._has_replicas:
+            return None
+        name = f"{version}-0"
+        pipeline = self._client.pipeline(transaction=False)  # WAIT counts for its own connection
+        pipeline.xrange(schema.LOG, name, name)
+        pipeline.set(schema.HEARTBEAT, change.id)
+        pipeline.wait(1, WAIT_MS)
+        try:
+            found, written, count = await pipeline.execute(raise_on_error=False)
+        except (exceptions.RedisError, OSError) as cause:
+            raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
+        if isinstance(found, list) and change.id not in [e.get("change_id") for _, e in found]:
+            raise OutcomeUnknown("a failover has lost the change")
+        answers = (found, written, count)
+        return 0 if any(isinstance(answer, Exception) for answer in answers) else int(count)
 
     async def _hash(self, name: str) -> dict[str, str]:
         return cast("dict[str, str]", await self._call(self._client.hgetall(name)))

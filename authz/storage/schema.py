@@ -9,6 +9,8 @@
     authz:{p}:audit                 stream  seq-0 -> who did what, when and why; never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
+    authz:{p}:sidecars              zset    instance by the time of its last word
+    authz:{p}:sidecar:<instance>    string  what that sidecar says of itself, with a lease
 
 All that one change touches shares the hash tag {p}, so it lies in one Cluster slot.
 Times are milliseconds since the epoch; an absent value is the empty string. A field that is missing
@@ -40,6 +42,7 @@ LOG: Final = f"{_TAG}:log"
 CHANGES: Final = f"{_TAG}:changes"
 AUDIT: Final = f"{_TAG}:audit"
 KEYS: Final = f"{_TAG}:keys"
+SIDECARS: Final = f"{_TAG}:sidecars"
 HEARTBEAT: Final = f"{_TAG}:heartbeat"
 
 META_SCHEMA: Final = "schema"
@@ -58,6 +61,11 @@ def key(kid: str) -> str:
 def client(client_id: str) -> str:
     """The index of one client's keys."""
     return f"{_TAG}:client:{client_id}"
+
+
+def sidecar(instance: str) -> str:
+    """What one sidecar says of itself."""
+    return f"{_TAG}:sidecar:{instance}"
 
 
 def encode(record: KeyRecord) -> dict[str, str]:
