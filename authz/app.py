@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass
 
 import uvloop
@@ -17,15 +17,20 @@ from authz.core.errors import BadInput
 from authz.core.keys import Keyring, Pepper
 from authz.core.ports import Probe
 from authz.flows.check import Checker
+from authz.flows.directory import Directory
 from authz.flows.keycache import KeyCache
 from authz.flows.lifecycle import Lifecycle
+from authz.flows.verify import Verifier
 from authz.rpc.check import CheckDoor
 from authz.rpc.extract import Extractor
 from authz.rpc.grpcio import GrpcServer, credentials
 from authz.rpc.respond import Responder
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
+from authz.storage.inspection import Finding, Store, inspect
 from authz.storage.keys import LinkedKeys, StoredKeys
+from authz.storage.listing import StoredIndex, StoredTrail
+from authz.storage.meta import KnownPeppers
 from authz.telemetry import Counters, log_to_stderr
 
 log = logging.getLogger("authz")
@@ -64,7 +69,7 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
 
 @asynccontextmanager
 async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
-    """What the commands that look at keys or change them work with.
+    """What the commands that look at a key or change it work with.
 
     Raises BadInput for unusable settings, Unavailable when the store is not there or not ours.
     """
@@ -72,6 +77,38 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     async with store(settings) as keys:
         await keys.verify(ring.fingerprints)
         yield Lifecycle(keys, ring, SystemClock())
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the commands that look through keys work with."""
+
+    lifecycle: Lifecycle
+    directory: Directory
+    verifier: Verifier
+
+
+@asynccontextmanager
+async def desk(settings: Settings) -> AsyncIterator[Desk]:
+    """All of administration. Raises as `administration` does."""
+    clock, ring = SystemClock(), keyring(settings)
+    async with aclosing(endpoint(settings).client()) as client:
+        keys = StoredKeys(client)
+        await keys.verify(ring.fingerprints)
+        peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
+        yield Desk(
+            Lifecycle(keys, ring, clock),
+            Directory(StoredIndex(client), StoredTrail(client)),
+            Verifier(keys, ring, peppers, clock),
+        )
+
+
+@asynccontextmanager
+async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]]:
+    """What there is to say about the store. Raises BadInput, Unavailable."""
+    fingerprints, deadline = keyring(settings).fingerprints, settings.check.deadline
+    async with aclosing(endpoint(settings).client()) as client:
+        yield inspect(Store(client, fingerprints, deadline, SystemClock().wall_ms))
 
 
 @dataclass(slots=True)

@@ -22,6 +22,17 @@ def settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
     return load(None if file is None else Path(file), flags)
 
 
+def consult(invocation: Invocation, work: Callable[[app.Desk], Awaitable[_T]]) -> _T:
+    """Do `work` that looks through the store's keys. Raises as `administer` does."""
+    found = settings(invocation)
+
+    async def run() -> _T:
+        async with app.desk(found) as desk:
+            return await work(desk)
+
+    return asyncio.run(run())
+
+
 def administer(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]]) -> _T:
     """Do `work` on the store's keys. Raises BadInput, Unavailable and what `work` raises."""
     found = settings(invocation)

@@ -1,33 +1,36 @@
-"""`authz keys`: issue, look at, rotate and end keys."""
+"""`authz keys`: issue, look at, change and end keys."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import click
 
 from authz.cli import show
 from authz.cli.actor import actor
 from authz.cli.administration import administer
-from authz.cli.invocation import Invocation, common, remark
-from authz.cli.times import moment_ms, rfc3339
+from authz.cli.invocation import Invocation, common
+from authz.cli.keyfile import key_file, out_option
+from authz.cli.listing import history, list_
+from authz.cli.options import kid_argument, metadata, note_option, optional_id, scopes
+from authz.cli.outcome import changed, reveal, tell
+from authz.cli.revoke import revoke
+from authz.cli.times import NEVER, moment_ms, rfc3339
+from authz.cli.update import update
+from authz.cli.verify import verify
 from authz.clock import SystemClock
 from authz.core import fields
-from authz.core.changes import Author, KeySpec, Refused, Unchanged
+from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 from authz.core.keys import ENVIRONMENTS
-from authz.core.records import RevocationReason
-from authz.flows.lifecycle import Changed, Lifecycle, Result
+from authz.flows.lifecycle import Changed, Lifecycle
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_Change = Callable[[Lifecycle, Author], Awaitable[Result]]
-
-NEVER: Final = "never"
 
 
 @click.group(no_args_is_help=False)
 @common
 def keys() -> None:
-    """Issue, look at, rotate and end keys.
+    """Issue, look at, change and end keys.
 
     A key is named by its kid, the third part of its text. Each change is written to the audit
     trail with who made it: $AUTHZ_ACTOR, else user@host.
@@ -39,23 +42,13 @@ def keys() -> None:
     """
 
 
-def _kid(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    return fields.kid("KID", value)
-
-
-def _note(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    return fields.line("--note", value)
+for _command in (list_, history, update, verify, revoke):
+    keys.add_command(_command)
 
 
 def _not_yet(_context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
     if value:
         raise BadInput(parameter.opts[0], "not yet enforced by this version")
-
-
-_kid_argument = click.argument("kid", callback=_kid)
-_note_option = click.option(
-    "--note", metavar="TEXT", default="", callback=_note, help="Why, for the audit trail."
-)
 
 
 def _not_yet_enforced(*names: str) -> Callable[[_Command], _Command]:
@@ -88,10 +81,11 @@ def _not_yet_enforced(*names: str) -> Callable[[_Command], _Command]:
 @click.option("--not-before", metavar="TIME", help="RFC 3339, or a duration from now.")
 @click.option("--metadata", metavar="NAME=VALUE", multiple=True, help="A remark of yours. Repeat.")
 @_not_yet_enforced("--plan", "--limit", "--outage-grace")
-@_note_option
+@out_option
+@note_option
 @common
 @click.pass_obj
-def issue(invocation: Invocation, /, note: str, **asked: Any) -> None:
+def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -> None:
     """Make a key and show it, once.
 
     The key goes to stdout, what else there is to say to stderr. The store keeps a digest only.
@@ -101,6 +95,7 @@ def issue(invocation: Invocation, /, note: str, **asked: Any) -> None:
       authz keys issue --client acme-web
       authz keys issue --client acme-web --scope models:generate --scope models:list
       authz keys issue --client batch --env test --expires-in 7d --cidr 10.0.0.0/8
+      authz keys issue --client acme-web --out acme-web.key
       authz keys issue --client acme-web --json | jq -r .key
     """
     spec = _spec(**asked)
@@ -108,12 +103,13 @@ def issue(invocation: Invocation, /, note: str, **asked: Any) -> None:
     async def work(lifecycle: Lifecycle) -> Changed:
         return await lifecycle.issue(spec, lifecycle.author(actor(), note))
 
-    result = administer(invocation, work)
-    _reveal(invocation, result, f"issued {show.summary(result.record)}")
+    with key_file(out) as file:
+        result = administer(invocation, work)
+        reveal(invocation, result, f"issued {show.summary(result.record)}", file)
 
 
 @keys.command("show")
-@_kid_argument
+@kid_argument
 @common
 @click.pass_obj
 def show_(invocation: Invocation, kid: str) -> None:
@@ -129,14 +125,15 @@ def show_(invocation: Invocation, kid: str) -> None:
 
 
 @keys.command()
-@_kid_argument
+@kid_argument
 @click.option(
     "--grace", metavar="DURATION", default="7d", show_default=True, help="0: retire it at once."
 )
-@_note_option
+@out_option
+@note_option
 @common
 @click.pass_obj
-def rotate(invocation: Invocation, kid: str, grace: str, note: str) -> None:
+def rotate(invocation: Invocation, kid: str, grace: str, out: str | None, note: str) -> None:
     """Give a key a new secret; the old one works for a while more.
 
     The kid stays, and the key's expiry moves on by its original life. At most two secrets work.
@@ -144,42 +141,21 @@ def rotate(invocation: Invocation, kid: str, grace: str, note: str) -> None:
     \b
     Examples:
       authz keys rotate 7Hk2mQ9xT4bVzR1c
-      authz keys rotate 7Hk2mQ9xT4bVzR1c --grace 24h
+      authz keys rotate 7Hk2mQ9xT4bVzR1c --grace 24h --out acme-web.key
       authz keys rotate 7Hk2mQ9xT4bVzR1c --grace 0 --note "leaked in a log"
     """
     grace_ms = fields.duration_ms("--grace", grace)
-    result = _changed(invocation, note, lambda flow, by: flow.rotate(kid, grace_ms, by))
-    retires_at = result.record.secrets[-2].retires_at
-    old = f"works until {rfc3339(retires_at)}" if grace_ms and retires_at else "works no more"
-    what = f"rotated {show.summary(result.record)}; the old secret {old}"
-    _reveal(invocation, cast("Changed", result), what)
+    with key_file(out) as file:
+        result = changed(invocation, note, lambda flow, by: flow.rotate(kid, grace_ms, by))
+        retires_at = result.record.secrets[-2].retires_at
+        old = f"works until {rfc3339(retires_at)}" if grace_ms and retires_at else "works no more"
+        what = f"rotated {show.summary(result.record)}; the old secret {old}"
+        reveal(invocation, cast("Changed", result), what, file)
 
 
 @keys.command()
-@_kid_argument
-@click.option(
-    "--reason",
-    type=click.Choice([reason.value for reason in RevocationReason]),
-    default=RevocationReason.UNSPECIFIED.value,
-    show_default=True,
-)
-@_note_option
-@common
-@click.pass_obj
-def revoke(invocation: Invocation, kid: str, reason: str, note: str) -> None:
-    """End a key, for good. A revoked key cannot be enabled again.
-
-    \b
-    Examples:
-      authz keys revoke 7Hk2mQ9xT4bVzR1c --reason key_compromise --note "found on a public page"
-    """
-    why = RevocationReason(reason)
-    _tell(invocation, _changed(invocation, note, lambda flow, by: flow.revoke(kid, why, by)))
-
-
-@keys.command()
-@_kid_argument
-@_note_option
+@kid_argument
+@note_option
 @common
 @click.pass_obj
 def disable(invocation: Invocation, kid: str, note: str) -> None:
@@ -189,12 +165,12 @@ def disable(invocation: Invocation, kid: str, note: str) -> None:
     Examples:
       authz keys disable 7Hk2mQ9xT4bVzR1c --note "unpaid"
     """
-    _tell(invocation, _changed(invocation, note, lambda flow, by: flow.disable(kid, by)))
+    tell(invocation, changed(invocation, note, lambda flow, by: flow.disable(kid, by)))
 
 
 @keys.command()
-@_kid_argument
-@_note_option
+@kid_argument
+@note_option
 @common
 @click.pass_obj
 def enable(invocation: Invocation, kid: str, note: str) -> None:
@@ -204,80 +180,30 @@ def enable(invocation: Invocation, kid: str, note: str) -> None:
     Examples:
       authz keys enable 7Hk2mQ9xT4bVzR1c
     """
-    _tell(invocation, _changed(invocation, note, lambda flow, by: flow.enable(kid, by)))
-
-
-def _changed(invocation: Invocation, note: str, change: _Change) -> Changed | Unchanged:
-    """Make a change. A refusal ends the command."""
-    result = administer(
-        invocation, lambda lifecycle: change(lifecycle, lifecycle.author(actor(), note))
-    )
-    if isinstance(result, Refused):
-        raise click.ClickException(result.why)
-    return result
-
-
-def _tell(invocation: Invocation, result: Changed | Unchanged) -> None:
-    """Say what state a key is in now."""
-    record, why = result.record, result.why if isinstance(result, Unchanged) else None
-    document = {
-        "kid": record.kid,
-        "status": record.status.value,
-        "changed": why is None,
-        "record": show.document(record),
-    }
-    invocation.answer(document, why or f"{record.kid} is now {record.status.value}")
-
-
-def _reveal(invocation: Invocation, result: Changed, what: str) -> None:
-    """Show a new key, the only time that it is shown."""
-    if not invocation.as_json:  # first, so that the kid is known even if stdout fails
-        remark(f"{what}\nthe key is shown once and kept nowhere: store it now")
-    document = {
-        "kid": result.record.kid,
-        "key": result.key_text,
-        "record": show.document(result.record),
-    }
-    invocation.answer(document, result.key_text or "")
+    tell(invocation, changed(invocation, note, lambda flow, by: flow.enable(kid, by)))
 
 
 def _spec(client: str, env: str, name: str, **asked: Any) -> KeySpec:
     """Read what was asked for. Raises BadInput, which names the option."""
-    starts, life = asked["not_before"], asked["expires_in"]
+    starts = asked["not_before"]
     return KeySpec(
         client_id=fields.identifier("--client", client),
         env=env,
         name=fields.line("--name", name),
-        project_id=_optional_id("--project", asked["project"]),
-        tenant_id=_optional_id("--tenant", asked["tenant"]),
-        scopes=_scopes(asked["scopes"]),
+        project_id=optional_id("--project", asked["project"]),
+        tenant_id=optional_id("--tenant", asked["tenant"]),
+        scopes=scopes("--scope", asked["scopes"]),
         not_before=starts and moment_ms("--not-before", starts, SystemClock().wall_ms()),
-        life_ms=None if life == NEVER else fields.duration_ms("--expires-in", life),
+        life_ms=_life_ms(asked["expires_in"]),
         allowed_cidrs=fields.networks("--cidr", asked["cidrs"]),
         allowed_hosts=fields.hosts("--host", asked["hosts"]),
         allowed_origins=fields.origins("--origin", asked["origins"]),
-        metadata=_metadata(asked["metadata"]),
+        metadata=metadata("--metadata", asked["metadata"]),
     )
 
 
-def _optional_id(field: str, text: str | None) -> str:
-    return "" if text is None else fields.identifier(field, text)
-
-
-def _scopes(given: tuple[str, ...]) -> frozenset[str]:
-    for text in given:
-        if " " in text or "," in text:
-            raise BadInput("--scope", f"{fields.shown(text)}: one scope each, --scope a --scope b")
-    return fields.scopes("--scope", given)
-
-
-def _metadata(given: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise BadInput("--metadata", f"{fields.shown(text)} is not name=value")
-        if name in found:
-            raise BadInput("--metadata", f"{fields.shown(name)} is given twice")
-        found[name] = value
-    return fields.metadata("--metadata", found)
+def _life_ms(text: str) -> int | None:
+    life = None if text == NEVER else fields.duration_ms("--expires-in", text)
+    if life == 0:
+        raise BadInput("--expires-in", "0 is no life; `never` is one without an end")
+    return life

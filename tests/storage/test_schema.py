@@ -301,15 +301,18 @@ def test_random_notices(text):
 
 
 def test_audit_event():
-    """An audit event is written as text, its detail as JSON, beside the id of its change."""
+    """An event is written as text, its detail as JSON, with the change's id and base, and read."""
     event = AuditEvent(Action.REVOKE, "ops@example", "leaked", NOW, {"reason": "superseded"})
-    assert schema.encode_event(event, "c1") == {
+    written = schema.encode_event(event, "c1", 7)
+    assert schema.decode_event(written) == (7, event)
+    assert written == {
         "change_id": "c1",
         "action": "revoke",
         "actor": "ops@example",
         "note": "leaked",
         "at": str(NOW),
         "detail": '{"reason": "superseded"}',
+        "base": "7",
     }
 
 
