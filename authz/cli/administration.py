@@ -42,3 +42,14 @@ def administer(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]
             return await work(lifecycle)
 
     return asyncio.run(run())
+
+
+def heed_interrupt() -> None:
+    """End long work here if Ctrl-C was pressed.
+
+    redis-py looks at a connection within a timeout of 0 before it uses it, and takes a cancellation
+    that comes meanwhile for that timeout's own. The task remembers it.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -8,7 +8,7 @@ import click
 
 from authz import app
 from authz.cli.actor import actor
-from authz.cli.administration import consult, settings
+from authz.cli.administration import consult, heed_interrupt, settings
 from authz.cli.invocation import Invocation, common, remark
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import changed, tell
@@ -113,6 +113,7 @@ def _revoke_all(
         with _progress(count) as bar:
             async for _ in steps:
                 bar.update(1)
+                heed_interrupt()
 
     try:
         consult(invocation, work)

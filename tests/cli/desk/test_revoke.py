@@ -1,10 +1,13 @@
 """`authz keys revoke`: by the key itself, and all keys of a client."""
 
+import asyncio
 import json
+import re
 
 import pytest
 
 from authz.storage import schema
+from tests.bench.listing import CLIENTS, fill
 from tests.cli.desk.running import CTRL_C, on_a_terminal, refusal
 
 KID = "7Hk2mQ9xT4bVzR1c"
@@ -81,6 +84,29 @@ def test_revoke_asks_on_a_terminal(desk, typed, code, status):
     assert "revoke 1 keys of client acme-web, for good?" in done.out
     assert "Traceback" not in done.out
     assert (done.code, desk.status(kid)) == (code, status)
+
+
+def test_ctrl_c_while_many_keys_are_revoked(desk):
+    """What was revoked stays so, it is said how many, and a second run goes on."""
+    count = 4000
+    asyncio.run(filled(desk.valkey, count))
+    command = ("keys", "revoke", "--client", CLIENTS[0], "--yes")
+    done = on_a_terminal(*command, typed=CTRL_C, after="revoking")
+    assert done.code == 130
+    assert "Traceback" not in done.out
+    stopped = re.search(r"stopped: (\d+) of (\d+) revoked; run it again", done.out)
+    assert int(stopped[2]) == count // 2
+    again = desk.run(*command, "--json").document
+    assert len(again["revoked"]) + again["already_revoked"] == count // 2
+    assert 0 <= again["already_revoked"] - int(stopped[1]) <= 1  # one may have been on its way
+
+
+async def filled(valkey, count):
+    """A store with many keys."""
+    client = valkey.endpoint.client()
+    await fill(client, count)
+    await client.aclose()
+    valkey.admin.set(schema.SEQ, count)
 
 
 def test_a_key_typed_on_a_terminal_is_not_shown(desk):
