@@ -34,7 +34,7 @@ class StoredIndex:
         for _ in range(MAX_ATTEMPTS):
             rank = await answered(self._client.zrank(name, after))
             if rank is None:
-                raise BadInput("--cursor", f"{after} is not in this list; begin without a cursor")
+                raise BadInput("cursor", f"{after} is not in this list; begin without one")
             found = await answered(self._client.zrange(name, rank, rank + count))
             if found and found[0] == after:  # else the ranks have moved between the two
                 return cast("list[str]", found[1:])

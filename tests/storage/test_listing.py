@@ -91,9 +91,9 @@ async def test_what_cannot_be_read(admin, directory, valkey):
 async def test_a_cursor_that_is_in_no_list(admin, client):
     """The cursor is named, and what to do."""
     (kid,) = await issue(admin, 1)
-    with pytest.raises(BadInput, match=r"--cursor: 0{16} is not in this list"):
+    with pytest.raises(BadInput, match=r"cursor: 0{16} is not in this list"):
         await StoredIndex(client).kids(None, "0" * 16, 5)
-    with pytest.raises(BadInput, match="--cursor"):
+    with pytest.raises(BadInput, match="cursor"):
         await StoredIndex(client).kids("somebody-else", kid, 5)
 
 
