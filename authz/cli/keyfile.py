@@ -14,10 +14,9 @@ import click
 
 from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import shown
-from authz.core.keys import MAX_LENGTH
 
 FIELD: Final = "--out"
-ROOM: Final = b" " * MAX_LENGTH
+ROOM: Final = b" " * 512  # more than any key and its end of line
 
 
 class KeyFile:
