@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass
 
@@ -16,6 +16,7 @@ from authz.console.operations import OperationsServer
 from authz.core.errors import BadInput
 from authz.core.keys import Keyring, Pepper
 from authz.core.ports import Probe
+from authz.core.request import Request
 from authz.flows.check import Checker
 from authz.flows.directory import Directory
 from authz.flows.keycache import KeyCache
@@ -81,11 +82,12 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the commands that look through keys work with."""
+    """What the commands that look through keys work with. `read`: a CheckRequest, as a Check."""
 
     lifecycle: Lifecycle
     directory: Directory
     verifier: Verifier
+    read: Callable[[bytes], Request]
 
 
 @asynccontextmanager
@@ -99,7 +101,8 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
         yield Desk(
             Lifecycle(keys, ring, clock),
             Directory(StoredIndex(client), StoredTrail(client)),
-            Verifier(keys, ring, peppers, clock),
+            Verifier(keys, peppers, clock),
+            extractor(settings, ring).read,
         )
 
 
@@ -127,23 +130,27 @@ class Sidecar:
         return store.trusted, {"store": asdict(store), "cache": {"entries": len(self.cache)}}
 
 
-def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe) -> CheckDoor:
-    """Bytes to bytes: how a CheckRequest is read, decided and answered."""
-    carriers, query = settings.extract.headers, settings.extract.query
+def extractor(settings: Settings, ring: Keyring) -> Extractor:
+    """How a CheckRequest is read."""
     source = settings.extract.client_address
-    extractor = Extractor(
+    return Extractor(
         ring,
-        carriers=carriers,
-        query=query,
+        carriers=settings.extract.headers,
+        query=settings.extract.query,
         address_header="" if source == "peer" else source,
         env=settings.check.env,
     )
+
+
+def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe) -> CheckDoor:
+    """Bytes to bytes: how a CheckRequest is read, decided and answered."""
+    carriers, query = settings.extract.headers, settings.extract.query
     responder = Responder(
         header_prefix=settings.identity.header_prefix,
         removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
         query=query,
     )
-    return CheckDoor(extractor, checker, responder, probe)
+    return CheckDoor(extractor(settings, ring), checker, responder, probe)
 
 
 @asynccontextmanager

@@ -14,17 +14,19 @@ from authz.cli.invocation import Invocation, common
 from authz.cli.options import scopes
 from authz.cli.pasted import pasted_key
 from authz.cli.times import rfc3339
-from authz.config import Settings
+from authz.config import Extract
 from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys import ENVIRONMENTS
 from authz.core.records import KeyRecord
-from authz.core.request import Request, Route
+from authz.core.request import Request
 from authz.flows.verify import CHECKS, Verdict
+from authz.rpc.asking import check_request
 from authz.rpc.respond import TABLE
 
 ALLOWED, DENIED = 0, 1
+NOWHERE: Final = "not-given.invalid"  # RFC 2606; a request is always for some host
 
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 _AUTHORITY: Final = re.compile(r"[!-+\--~]{1,260}", re.ASCII)  # printable, without a comma
@@ -96,27 +98,39 @@ def verify(invocation: Invocation, /, scope: tuple[str, ...], env: str | None, *
       authz keys verify --host api.example.com --path /v1/models --ip 203.0.113.7 < key.txt
       authz keys verify --scope models:generate --env live --json < key.txt | jq -r .reason
     """
-    route = _route(settings(invocation), scopes("--scope", scope), env)
-    request = _request(route, **asked)
+    found = settings(invocation)
+    extensions = {"scopes": " ".join(sorted(scopes("--scope", scope))), "env": env or ""}
     text = pasted_key("the key")
+    raw = check_request(
+        method=asked["method"],
+        host=asked["host"] or NOWHERE,
+        path=asked["path"],
+        peer=asked["ip"],
+        headers=_headers(found.extract, text, asked["ip"], asked["origin"]),
+        extensions={name: fact for name, fact in extensions.items() if fact},
+    )
 
-    async def work(desk: Desk) -> Verdict:
-        return await desk.verifier.verify(text, request)
+    async def work(desk: Desk) -> tuple[Request, Verdict]:
+        request = desk.read(raw)
+        return request, await desk.verifier.verify(request)
 
-    verdict = consult(invocation, work)
+    request, verdict = consult(invocation, work)
     rows = [_row(check, verdict, request) for check in CHECKS]
     invocation.answer(_document(verdict, rows), _text(verdict, rows))
     return DENIED if isinstance(verdict.decision, Deny) else ALLOWED
 
 
-def _route(found: Settings, required: frozenset[str], env: str | None) -> Route:
-    """What the route asks of a key: what the options say that Envoy says, else the settings."""
-    return Route(scopes=required, env=env or found.check.env)
-
-
-def _request(route: Route, *, method: str, host: str, path: str, ip: str, origin: str) -> Request:
-    headers = {"origin": origin}
-    return Request(None, "", route, method, host, path, ip, headers.get)
+def _headers(extract: Extract, text: str, ip: str, origin: str) -> dict[str, str]:
+    """The headers of a request that carries the key where these settings look for it."""
+    carriers = extract.headers
+    carrier = next((name for name in carriers if name.endswith(":")), carriers[0])
+    header, _, scheme = carrier.partition(":")
+    headers = {header: f"{scheme} {text}" if scheme else text}
+    if origin:
+        headers["origin"] = origin
+    if ip and extract.client_address != "peer":
+        headers[extract.client_address] = ip
+    return headers
 
 
 Row = dict[str, str | None]  # check, result, reason, why
@@ -159,16 +173,20 @@ def _text(verdict: Verdict, rows: list[Row]) -> str:
         reason = verdict.decision.reason
         public = TABLE[reason]
         lines.append(f"deny: {reason.value}; the caller is told {public.status} {public.code}")
-    elif verdict.record is not None:
+    elif verdict.record is None:
+        lines.append("allow: anonymous; what was given is not taken for a key")
+    else:
         lines.append(f"allow: {verdict.record.kid} of client {verdict.record.client_id}")
     return "\n".join(line.rstrip() for line in lines)
 
 
 # Why there is no record to look at.
 _WHY: Final[dict[str, dict[Reason, str]]] = {
+    "request": {Reason.BAD_REQUEST: "makes no sense"},
     "shape": {
         Reason.MALFORMED: "not a key of this installation: prefix_env_kid_body",
         Reason.AMBIGUOUS_CREDENTIAL: "holds a comma, as if two keys were joined",
+        Reason.MISSING_CREDENTIAL: "not taken for a key: another's credential",
     },
     "checksum": {Reason.MALFORMED: "mistyped or cut off"},
     "tag": {
@@ -196,6 +214,7 @@ def _scopes(record: KeyRecord, request: Request) -> str:
 
 # What each check of a record looked at.
 _FACTS: Final[dict[str, Callable[[KeyRecord, Request], str]]] = {
+    "request": lambda _, request: f"{request.method} {fields.shown(request.path)}",
     "shape": lambda record, _: f"kid {record.kid}",
     "checksum": lambda *_: "whole",
     "tag": lambda *_: "made here",
@@ -208,7 +227,9 @@ _FACTS: Final[dict[str, Callable[[KeyRecord, Request], str]]] = {
     "address": lambda record, request: _among(
         request.client_address, "--ip", [str(network) for network in record.allowed_cidrs]
     ),
-    "host": lambda record, request: _among(request.host, "--host", list(record.allowed_hosts)),
+    "host": lambda record, request: _among(
+        request.host.removeprefix(NOWHERE), "--host", list(record.allowed_hosts)
+    ),
     "origin": lambda record, request: _among(
         request.header("origin", ""), "--origin", list(record.allowed_origins)
     ),

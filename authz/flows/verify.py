@@ -1,4 +1,4 @@
-"""Verifier: what a Check would decide on a key, and what each of its checks says."""
+"""Verifier: what a Check would decide on a request with a key, and what each of its checks says."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,13 +6,14 @@ from typing import Final
 from authz.core import policy
 from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.errors import Unreadable
-from authz.core.keys import Keyring
 from authz.core.ports import Clock, KeyStore, PepperProof
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 
 # In the order of a Check. What stands before the policy's own needs no record.
-CHECKS: Final = ("shape", "checksum", "tag", "known", *policy.NAMES)
+CHECKS: Final = ("request", "shape", "checksum", "tag", "known", *policy.NAMES)
+
+_OF_THE_KEY: Final = {Reason.MALFORMED, Reason.AMBIGUOUS_CREDENTIAL, Reason.MISSING_CREDENTIAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,43 +33,42 @@ class Verdict:
 class Verifier:
     """Decides as a Checker does, on the store's own word, and explains it."""
 
-    def __init__(
-        self, store: KeyStore, keyring: Keyring, peppers: PepperProof, clock: Clock
-    ) -> None:
+    def __init__(self, store: KeyStore, peppers: PepperProof, clock: Clock) -> None:
         self._store = store
-        self._keyring = keyring
         self._peppers = peppers
         self._clock = clock
 
-    async def verify(self, text: str, request: Request) -> Verdict:
-        """Judge the key `text` in `request`. Raises Unavailable when the store cannot be asked."""
-        said: dict[str, Reason | None] = {}
-        presented = self._keyring.parse(text)
+    async def verify(self, request: Request) -> Verdict:
+        """Judge a request as it was read. Raises Unavailable when the store cannot be asked."""
+        presented = request.credential
+        if presented is None and request.route.optional:
+            return Verdict(Allow(None), {"request": None, "shape": None})
         if presented is None:
-            reason = Reason.AMBIGUOUS_CREDENTIAL if "," in text else Reason.MALFORMED
-            return _refused(said, "shape", reason)
-        said["shape"] = None
+            return _refused("shape", Reason.MISSING_CREDENTIAL)
+        if isinstance(presented, Deny):
+            reason = presented.reason
+            return _refused("shape" if reason in _OF_THE_KEY else "request", reason)
         if not presented.is_whole():
-            return _refused(said, "checksum", Reason.MALFORMED)
-        said["checksum"] = None
+            return _refused("checksum", Reason.MALFORMED)
         if not presented.is_genuine():
             proven = self._peppers.refutes(presented.pepper_version)
-            return _refused(said, "tag", Reason.FORGED if proven else Reason.UNAVAILABLE)
-        said["tag"] = None
+            return _refused("tag", Reason.FORGED if proven else Reason.UNAVAILABLE)
         try:
             record = await self._store.find(presented.kid)
         except Unreadable as cause:
-            return _refused(said, "known", Reason.UNAVAILABLE, str(cause))
+            return _refused("known", Reason.UNAVAILABLE, str(cause))
         if record is None:
-            return _refused(said, "known", Reason.UNKNOWN_KEY)
-        said["known"] = None
+            return _refused("known", Reason.UNKNOWN_KEY)
         now = self._clock.wall_ms()
-        said |= policy.examine(record, presented, request, now)
+        said = _passed("known") | dict(policy.examine(record, presented, request, now))
         refusal = policy.judge(record, presented, request, now)
         return Verdict(refusal or Allow(record), said, record)
 
 
-def _refused(
-    said: dict[str, Reason | None], check: str, reason: Reason, fault: str = ""
-) -> Verdict:
-    return Verdict(Deny(reason), {**said, check: reason}, fault=fault)
+def _passed(last: str) -> dict[str, Reason | None]:
+    """All checks up to `last` have nothing against it."""
+    return dict.fromkeys(CHECKS[: CHECKS.index(last) + 1])
+
+
+def _refused(check: str, reason: Reason, fault: str = "") -> Verdict:
+    return Verdict(Deny(reason), _passed(check) | {check: reason}, fault=fault)

@@ -12,14 +12,14 @@ from authz.core.decision import Allow, Deny, Reason
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.keys import checksum
 from authz.core.records import KeyRecord, Secret, Status
-from authz.core.request import Route
 from authz.flows.check import Checker
 from authz.flows.verify import CHECKS, Verdict, Verifier
+from authz.rpc.asking import check_request
+from authz.rpc.extract import Extractor
 from authz.storage.meta import KnownPeppers
-from tests.fakes import DAY, KID, NOW, FakeClock, make_keyring, make_record, make_request
+from tests.fakes import DAY, KID, NOW, FakeClock, make_keyring, make_record
 from tests.rpc.door import Door
-from tests.rpc.messages import check_request
-from tests.rpc.reading import RING
+from tests.rpc.reading import CARRIERS, RING
 
 TEXTS = [RING.mint("live", KID).text for _ in range(3)]
 DIGESTS = [RING.parse(text).digest() for text in TEXTS]
@@ -100,6 +100,7 @@ KEYS = st.one_of(
             f"{TEXTS[0]},{TEXTS[1]}",
             "a,b",
             "garbage",
+            "",
         ]
     ),
 )
@@ -114,41 +115,39 @@ class Asked:
     origin: str
     scopes: frozenset[str]
     env: str | None
+    auth: str = ""
 
-    @property
-    def message(self):
-        """What Envoy sends, without a key."""
-        facts = {"scopes": " ".join(sorted(self.scopes)), "env": self.env or ""}
-        return {
-            "host": self.host,
-            "peer": self.peer,
-            "extensions": {name: fact for name, fact in facts.items() if fact},
-        }
-
-    @property
-    def request(self):
-        """What the verifier is given."""
-        return make_request(
+    def message(self, text: str) -> bytes:
+        """What Envoy sends of the request with this key."""
+        facts = {"scopes": " ".join(sorted(self.scopes)), "env": self.env or "", "auth": self.auth}
+        return check_request(
+            method="GET",
             host=self.host,
-            client_address=self.peer,
-            headers={"origin": self.origin},
-            route=Route(scopes=self.scopes, env=self.env),
+            path="/v1/models",
+            peer=self.peer,
+            headers={"x-api-key": text, "origin": self.origin},
+            extensions={name: fact for name, fact in facts.items() if fact},
         )
 
 
 ASKED = st.builds(
     Asked,
-    host=st.sampled_from(["api.example.com", "API.example.com:443", "evil.org"]),
+    host=st.sampled_from(["api.example.com"] * 3 + ["API.example.com:443", "evil.org", "a,b", ""]),
     peer=st.sampled_from(["203.0.113.7", "::ffff:203.0.113.7", "198.51.100.1", "", "x"]),
     origin=st.sampled_from(["", "null", "https://a.com", "https://x.a.com"]),
     scopes=st.frozensets(st.sampled_from(["a", "a:b", "b"]), max_size=2),
     env=st.one_of(st.none(), st.sampled_from(["live", "test"])),
+    auth=st.sampled_from(["", "", "", "optional", "nonsense"]),
 )
 
 
-async def verified(found, text, request) -> Verdict:
+PLAIN = Asked("api.example.com", "203.0.113.7", "", frozenset(), None)
+
+
+async def verified(found, text: str, asked: Asked) -> Verdict:
     """What the verifier says."""
-    return await Verifier(MemoryStore(found), RING, PEPPERS, FakeClock()).verify(text, request)
+    request = Extractor(RING, carriers=CARRIERS).read(asked.message(text))
+    return await Verifier(MemoryStore(found), PEPPERS, FakeClock()).verify(request)
 
 
 async def checked(found, text: str, asked: Asked) -> list[str]:
@@ -158,8 +157,7 @@ async def checked(found, text: str, asked: Asked) -> list[str]:
     door.compose()
     if found is not None:
         door.source.records[KID] = found
-    headers = [("x-api-key", text), ("origin", asked.origin)]
-    message = check_request(headers, **asked.message)
+    message = asked.message(text)
     return [(await door.answer(message)).dynamic_metadata["reason"] for _ in range(2)]
 
 
@@ -177,7 +175,7 @@ def word(verdict: Verdict) -> str:
 )
 def test_they_never_disagree(found, text, asked):
     """For any record, key and request, on a miss and on a hit."""
-    verdict = asyncio.run(verified(found, text, asked.request))
+    verdict = asyncio.run(verified(found, text, asked))
     event(word(verdict))
     assert asyncio.run(checked(found, text, asked)) == [word(verdict)] * 2
 
@@ -185,7 +183,7 @@ def test_they_never_disagree(found, text, asked):
 @given(found=RECORDS, text=KEYS, asked=ASKED)
 def test_the_first_refusal_is_the_answer(found, text, asked):
     """Checks are told in their order, up to where there is nothing more to look at."""
-    verdict = asyncio.run(verified(found, text, asked.request))
+    verdict = asyncio.run(verified(found, text, asked))
 
     assert list(verdict.said) == list(CHECKS[: len(verdict.said)])
     refusals = [reason for reason in verdict.said.values() if reason]
@@ -202,7 +200,7 @@ async def test_all_that_is_in_the_way_is_told():
         expires_at=NOW,
         allowed_hosts=("other.org",),
     )
-    verdict = await verified(record, TEXTS[0], make_request())
+    verdict = await verified(record, TEXTS[0], PLAIN)
     assert verdict.decision == Deny(Reason.DISABLED, record)
     assert {check: reason for check, reason in verdict.said.items() if reason} == {
         "status": Reason.DISABLED,
@@ -214,7 +212,7 @@ async def test_all_that_is_in_the_way_is_told():
 async def test_who_has_not_proven_the_secret_is_denied_as_nobody():
     """A wrong secret is decided without the record, though the operator is shown it."""
     record = make_record(secrets=(Secret("1", DIGESTS[1], "1", NOW),))
-    verdict = await verified(record, TEXTS[0], make_request())
+    verdict = await verified(record, TEXTS[0], PLAIN)
     assert verdict.decision == Deny(Reason.WRONG_SECRET)
     assert verdict.record == record
 
@@ -222,13 +220,13 @@ async def test_who_has_not_proven_the_secret_is_denied_as_nobody():
 async def test_a_good_key_is_allowed():
     """Every check was reached, none refuses."""
     record = make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),))
-    verdict = await verified(record, TEXTS[0], make_request())
+    verdict = await verified(record, TEXTS[0], PLAIN)
     assert verdict == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
 
 
 async def test_a_record_that_cannot_be_read_says_why():
     """The caller is told `unavailable`; the operator, what is wrong."""
-    verdict = await verified(Unreadable("record X: garbled"), TEXTS[0], make_request())
+    verdict = await verified(Unreadable("record X: garbled"), TEXTS[0], PLAIN)
     assert verdict.decision == Deny(Reason.UNAVAILABLE)
     assert (verdict.fault, verdict.said["known"]) == ("record X: garbled", Reason.UNAVAILABLE)
 
@@ -236,12 +234,12 @@ async def test_a_record_that_cannot_be_read_says_why():
 async def test_a_store_that_is_gone_is_a_fault():
     """What cannot be known is not decided."""
     with pytest.raises(Unavailable, match="down"):
-        await verified(Unavailable("down"), TEXTS[0], make_request())
+        await verified(Unavailable("down"), TEXTS[0], PLAIN)
 
 
 async def test_judge_and_examine_go_by_the_same_list():
     """What `examine` tells of a record is told by the policy that decides."""
     record = replace(make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),)), env="test")
-    verdict = await verified(record, TEXTS[0], make_request(route=Route(env="live")))
+    verdict = await verified(record, TEXTS[0], replace(PLAIN, env="live"))
     assert verdict.said["environment"] is Reason.WRONG_ENVIRONMENT
     assert verdict.decision == Deny(Reason.WRONG_ENVIRONMENT, record)
