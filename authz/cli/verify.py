@@ -142,8 +142,10 @@ def _row(check: str, verdict: Verdict, request: Request) -> Row:
     reason = verdict.said[check]
     if verdict.record is not None:
         why = _FACTS[check](verdict.record, request)
+    elif reason is None:
+        why = ""
     else:
-        why = verdict.fault or (_WHY.get(check, {}).get(reason, "") if reason else "")
+        why = verdict.fault or _WHY.get(check, {}).get(reason) or TABLE[reason].detail
     return {
         "check": check,
         "result": "deny" if reason else "ok",
@@ -180,9 +182,8 @@ def _text(verdict: Verdict, rows: list[Row]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-# Why there is no record to look at.
+# Why there is no record to look at, where the operator may know more than the caller.
 _WHY: Final[dict[str, dict[Reason, str]]] = {
-    "request": {Reason.BAD_REQUEST: "makes no sense"},
     "shape": {
         Reason.MALFORMED: "not a key of this installation: prefix_env_kid_body",
         Reason.AMBIGUOUS_CREDENTIAL: "holds a comma, as if two keys were joined",
