@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from authz.core import fields
@@ -164,7 +164,9 @@ async def checked(found, text: str, asked: Asked) -> list[str]:
 def word(verdict: Verdict) -> str:
     """A verdict in the word of the access log."""
     decision = verdict.decision
-    return decision.reason.value if isinstance(decision, Deny) else "ok"
+    if isinstance(decision, Deny):
+        return decision.reason.value
+    return "ok" if decision.key else "anonymous"
 
 
 @settings(max_examples=500)
@@ -173,6 +175,9 @@ def word(verdict: Verdict) -> str:
     text=KEYS,
     asked=ASKED,
 )
+@example(found=None, text="", asked=replace(PLAIN, auth="optional"))
+@example(found=None, text="", asked=PLAIN)
+@example(found=None, text=TEXTS[0], asked=replace(PLAIN, auth="nonsense"))
 def test_they_never_disagree(found, text, asked):
     """For any record, key and request, on a miss and on a hit."""
     verdict = asyncio.run(verified(found, text, asked))
