@@ -5,8 +5,8 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -19,10 +19,13 @@ from authz.console.operations import OperationsServer
 from authz.core.errors import BadInput
 from authz.core.keys import Keyring, Pepper
 from authz.core.ports import Probe
+from authz.core.request import Request
 from authz.core.routes import Facts, RouteTable, Rule
 from authz.flows.check import Checker
+from authz.flows.directory import Directory
 from authz.flows.keycache import KeyCache
 from authz.flows.lifecycle import Lifecycle
+from authz.flows.verify import Verifier
 from authz.rpc.check import CheckDoor
 from authz.rpc.extract import Extractor
 from authz.rpc.grpcio import GrpcServer
@@ -31,8 +34,11 @@ from authz.rpc.listening import Limits, TlsFiles
 from authz.rpc.respond import Responder
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
+from authz.storage.inspection import Finding, Store, inspect
 from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.keys import LinkedKeys, StoredKeys
+from authz.storage.listing import StoredIndex, StoredTrail
+from authz.storage.meta import KnownPeppers
 from authz.storage.registry import Identity, Registration, Sidecars
 from authz.storage.sentinel import Sentinel
 from authz.storage.snapshot import Snapshot
@@ -93,7 +99,7 @@ async def directory(settings: Settings) -> AsyncIterator[Sidecars]:
 
 @asynccontextmanager
 async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
-    """What the commands that look at keys or change them work with.
+    """What the commands that look at a key or change it work with.
 
     Raises BadInput for unusable settings, Unavailable when the store is not there or not ours.
     """
@@ -101,6 +107,40 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     async with store(settings) as keys:
         await keys.verify(ring.fingerprints)
         yield Lifecycle(keys, ring, SystemClock())
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the commands that look through keys work with. `read`: a CheckRequest, as a Check."""
+
+    lifecycle: Lifecycle
+    directory: Directory
+    verifier: Verifier
+    read: Callable[[bytes], Request]
+
+
+@asynccontextmanager
+async def desk(settings: Settings) -> AsyncIterator[Desk]:
+    """All of administration. Raises as `administration` does."""
+    clock, ring = SystemClock(), keyring(settings)
+    async with aclosing(endpoint(settings).client()) as client:
+        keys = StoredKeys(client)
+        await keys.verify(ring.fingerprints)
+        peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
+        yield Desk(
+            Lifecycle(keys, ring, clock),
+            Directory(StoredIndex(client), StoredTrail(client)),
+            Verifier(keys, peppers, clock),
+            extractor(settings, ring).read,
+        )
+
+
+@asynccontextmanager
+async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]]:
+    """What there is to say about the store. Raises BadInput, Unavailable."""
+    fingerprints, deadline = keyring(settings).fingerprints, settings.check.deadline
+    async with aclosing(endpoint(settings).client()) as client:
+        yield inspect(Store(client, fingerprints, deadline, SystemClock().wall_ms))
 
 
 @dataclass(slots=True)
@@ -142,24 +182,28 @@ def route_table(settings: Settings) -> RouteTable | None:
     return RouteTable(rules, deny_unmatched=deny_unmatched)
 
 
-def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe) -> CheckDoor:
-    """Bytes to bytes: how a CheckRequest is read, decided and answered."""
-    carriers, query = settings.extract.headers, settings.extract.query
+def extractor(settings: Settings, ring: Keyring) -> Extractor:
+    """How a CheckRequest is read."""
     source = settings.extract.client_address
-    extractor = Extractor(
+    return Extractor(
         ring,
-        carriers=carriers,
-        query=query,
+        carriers=settings.extract.headers,
+        query=settings.extract.query,
         address_header="" if source == "peer" else source,
         env=settings.check.env,
         rules=route_table(settings),
     )
+
+
+def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe) -> CheckDoor:
+    """Bytes to bytes: how a CheckRequest is read, decided and answered."""
+    carriers, query = settings.extract.headers, settings.extract.query
     responder = Responder(
         header_prefix=settings.identity.header_prefix,
         removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
         query=query,
     )
-    return CheckDoor(extractor, checker, responder, probe)
+    return CheckDoor(extractor(settings, ring), checker, responder, probe)
 
 
 def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServer | GrpcServer:

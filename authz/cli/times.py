@@ -7,6 +7,8 @@ from typing import Final
 from authz.core import fields
 from authz.core.errors import BadInput
 
+NEVER: Final = "never"  # where a time, or a life, may be without end
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII

@@ -6,7 +6,9 @@ KeyChange   do this          Unchanged   it is so already          Refused   it 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TypedDict
 
+from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.fields import Network
 from authz.core.keys import Minted
@@ -25,6 +27,7 @@ class Action(StrEnum):
     """What was done, in the audit trail."""
 
     ISSUE = "issue"
+    UPDATE = "update"
     ROTATE = "rotate"
     REVOKE = "revoke"
     DISABLE = "disable"
@@ -42,23 +45,36 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One line of the audit trail."""
+    """One line of the audit trail. `detail` holds what JSON can hold."""
 
     action: Action
     actor: str
     note: str
     at: int
-    detail: Mapping[str, str | int | None]
+    detail: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An event as the trail keeps it: which version it made, and of which (0: the key was new)."""
+
+    version: int
+    base_version: int
+    event: AuditEvent
 
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """The record as it shall be, if it is still at `base_version` (0: there is none yet)."""
+    """The record as it shall be, if it is still at `base_version` (0: there is none yet).
+
+    `former_client_id`: whose key it was until now, when the change gives it to another client.
+    """
 
     id: str
     base_version: int
     record: KeyRecord
     event: AuditEvent
+    former_client_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +114,23 @@ class KeySpec:
     outage_grace: int | None = None  # milliseconds; None: as long as each sidecar is set to
 
 
+class Updates(TypedDict, total=False):
+    """New values of a key's fields, through `core.fields`. A field that is not named stays."""
+
+    client_id: str
+    project_id: str
+    tenant_id: str
+    name: str
+    scopes: frozenset[str]
+    not_before: int | None
+    expires_at: int | None
+    allowed_cidrs: tuple[Network, ...]
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    metadata: Mapping[str, str]
+    outage_grace: int | None
+
+
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
     """A new key. Raises BadInput when it would expire before it begins."""
     expires_at = None if spec.life_ms is None else now + spec.life_ms
@@ -126,6 +159,44 @@ def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
     return _change(
         record, 0, Action.ISSUE, author, now, client_id=spec.client_id, expires_at=expires_at
     )
+
+
+def update(
+    record: KeyRecord,
+    wanted: Updates,
+    author: Author,
+    now: int,
+    *,
+    add_scopes: frozenset[str] = frozenset(),
+    remove_scopes: frozenset[str] = frozenset(),
+) -> Outcome:
+    """Other values in some fields; the event says which, with what was and what is.
+
+    Raises BadInput when the key would be over before it begins, or gets too many scopes.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; issue a new key")
+    updated = replace(record, **wanted)
+    if add_scopes or remove_scopes:
+        scopes = fields.scopes("scopes", (updated.scopes | add_scopes) - remove_scopes)
+        updated = replace(updated, scopes=scopes)
+    before, after = _plain(record), _plain(updated)
+    altered = {
+        name: {"old": before[name], "new": value}
+        for name, value in after.items()
+        if value != before[name]
+    }
+    if not altered:
+        return Unchanged(record, f"{record.kid} is so already")
+    begins, ends = updated.not_before, updated.expires_at
+    if altered.keys() & {"not_before", "expires_at"} and ends and ends <= max(now, begins or now):
+        raise BadInput(
+            "expires-at", "the key would be over before it begins; disable or revoke it instead"
+        )
+    change = _change(updated, record.version, Action.UPDATE, author, now, **altered)
+    if updated.client_id != record.client_id:
+        return replace(change, former_client_id=record.client_id)
+    return change
 
 
 def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now: int) -> Outcome:
@@ -206,7 +277,25 @@ def _change(
     action: Action,
     author: Author,
     now: int,
-    **detail: str | int | None,
+    **detail: object,
 ) -> KeyChange:
     event = AuditEvent(action, author.actor, author.note, now, detail)
     return KeyChange(author.change_id, base_version, record, event)
+
+
+def _plain(record: KeyRecord) -> dict[str, object]:
+    """What an update may alter, in terms of JSON."""
+    return {
+        "client_id": record.client_id,
+        "project_id": record.project_id,
+        "tenant_id": record.tenant_id,
+        "name": record.name,
+        "scopes": sorted(record.scopes),
+        "not_before": record.not_before,
+        "expires_at": record.expires_at,
+        "allowed_cidrs": [str(network) for network in record.allowed_cidrs],
+        "allowed_hosts": list(record.allowed_hosts),
+        "allowed_origins": list(record.allowed_origins),
+        "metadata": dict(record.metadata),
+        "outage_grace": record.outage_grace,
+    }

@@ -7,7 +7,7 @@ key learns nothing about it.
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -33,6 +33,14 @@ def judge(record: KeyRecord, presented: Presented, request: Request, now: int) -
         if refusal is not None:
             return Deny(refusal, record)
     return None
+
+
+def examine(
+    record: KeyRecord, presented: Presented, request: Request, now: int
+) -> Iterator[tuple[str, Reason | None]]:
+    """What each check says, by its name. `judge` goes by the first that refuses."""
+    verdicts = (check(record, request, now) for check in CHECKS)
+    yield from zip(NAMES, (secret(record, presented, now), *verdicts), strict=True)
 
 
 def secret(record: KeyRecord, presented: Presented, now: int) -> Reason | None:
@@ -128,6 +136,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     origin,
     scope,
 )
+NAMES: Final = ("secret", *(check.__name__ for check in CHECKS))
 
 
 @lru_cache(8192)

@@ -1,12 +1,12 @@
 """The seams: what flows need from a shell. Each has at most three methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from authz.core.changes import KeyChange
+from authz.core.changes import AuditEntry, KeyChange
 from authz.core.decision import Reason
-from authz.core.errors import Fault
+from authz.core.errors import Fault, Unreadable
 from authz.core.records import KeyRecord
 from authz.core.sidecars import Heard
 
@@ -98,6 +98,34 @@ class SidecarDirectory(Protocol):
         """The number of the last change, and every sidecar that was ever heard and is remembered.
 
         MUST remember each for longer than it could act on what it knew. Raises Unavailable.
+        """
+        ...
+
+
+class KeyIndex(Protocol):
+    """What keys there are, oldest first. Reads here are current and may be slow."""
+
+    async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
+        """At most `count` kids behind the kid `after`, or from the first when that is empty.
+
+        Of one client, or of all. MUST cost the same wherever `after` stands. After an early end of
+        a change a client's kids may be too many, and too few until the change was sent again.
+        Raises BadInput when `after` is not among them, Unavailable.
+        """
+        ...
+
+    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
+        """The record of each, or what is wrong with it, or None. Raises Unavailable."""
+        ...
+
+
+class AuditTrail(Protocol):
+    """Who did what, when and why."""
+
+    async def entry(self, kid: str, version: int) -> AuditEntry | None:
+        """What made this version of a key. Raises Unavailable.
+
+        MUST NOT look at more than a bounded part of the trail.
         """
         ...
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core import changes
-from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
+from authz.core.changes import (
+    Author,
+    KeyChange,
+    KeySpec,
+    Outcome,
+    Refused,
+    Unchanged,
+    Updates,
+)
 from authz.core.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys import Keyring
 from authz.core.ports import Clock, KeyStore
@@ -37,7 +45,7 @@ Result = Changed | Unchanged | Refused
 
 
 class Lifecycle:
-    """Issue, show, rotate, revoke, disable, enable.
+    """Issue, show, update, rotate, revoke, disable, enable.
 
     Every change is made on the record as it is now: if somebody else was faster, it is made again
     on fresh state. When an answer is lost the same change is sent again, which is safe, until the
@@ -69,6 +77,24 @@ class Lifecycle:
         if record is None:
             raise NotFound(f"no key has the kid {kid}")
         return record
+
+    async def update(
+        self,
+        kid: str,
+        wanted: Updates,
+        author: Author,
+        *,
+        add_scopes: frozenset[str] = frozenset(),
+        remove_scopes: frozenset[str] = frozenset(),
+    ) -> Result:
+        """Give some fields other values. Raises BadInput, NotFound, Unavailable."""
+
+        def plan(record: KeyRecord, now: int) -> Outcome:
+            return changes.update(
+                record, wanted, author, now, add_scopes=add_scopes, remove_scopes=remove_scopes
+            )
+
+        return await self._change(kid, plan)
 
     async def rotate(self, kid: str, grace_ms: int, author: Author) -> Changed | Refused:
         """Give a key a second secret. Raises NotFound, Unavailable."""

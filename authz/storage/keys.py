@@ -138,6 +138,7 @@ class StoredKeys:
                     schema.AUDIT,
                     schema.KEYS,
                     schema.client(record.client_id),
+                    *([schema.client(change.former_client_id)] if change.former_client_id else []),
                 ],
                 args=[
                     change.id,
@@ -149,7 +150,7 @@ class StoredKeys:
                     record.created_at,
                     len(fields),
                     *fields,
-                    *_flat(schema.encode_event(change.event, change.id)),
+                    *_flat(schema.encode_event(change.event, change.id, change.base_version)),
                 ],
             )
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:

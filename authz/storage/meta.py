@@ -1,6 +1,7 @@
 """authz:meta: what says that a store is ours, and which peppers its keys were made with."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from authz.core.errors import Foreign, Unavailable
@@ -45,6 +46,19 @@ def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
             f"keys.peppers has only {', '.join(sorted(ours))}"
         )
     return theirs
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPeppers:
+    """A PepperProof from fingerprints by version that were just read: the store's, and ours."""
+
+    theirs: Mapping[str, str]
+    ours: Mapping[str, str]
+
+    def refutes(self, pepper_version: str) -> bool:
+        """See PepperProof."""
+        theirs = self.theirs.get(pepper_version)
+        return theirs is None or theirs == self.ours.get(pepper_version)
 
 
 def entries(fingerprints: Mapping[str, str]) -> dict[str, str]:

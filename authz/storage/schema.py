@@ -6,7 +6,8 @@
     authz:{p}:log                   stream  seq-0 -> kid, status, at: the recent changes
     authz:{p}:changes               channel "seq kid status at change_id"
     authz:{p}:heartbeat             string  written by sidecars behind Sentinel: may it be?
-    authz:{p}:audit                 stream  seq-0 -> who did what, when and why; never trimmed here
+    authz:{p}:audit                 stream  seq-0 -> who did what, when and why, to which version
+                                            (`base`); never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
     authz:{p}:sidecars              zset    instance by the time of its last word
@@ -23,7 +24,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
 from authz.core import fields
-from authz.core.changes import AuditEvent
+from authz.core.changes import Action, AuditEvent
 from authz.core.errors import BadInput, Unreadable
 from authz.core.keys import BASE62, KID_PATTERN
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
@@ -105,8 +106,8 @@ def decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
         raise Unreadable(f"record {kid}: {cause}") from None
 
 
-def encode_event(event: AuditEvent, change_id: str) -> dict[str, str]:
-    """An audit event as stream fields."""
+def encode_event(event: AuditEvent, change_id: str, base_version: int) -> dict[str, str]:
+    """An audit event as stream fields. `base` leads to the entry of the change before it."""
     return {
         "change_id": change_id,
         "action": event.action.value,
@@ -114,7 +115,25 @@ def encode_event(event: AuditEvent, change_id: str) -> dict[str, str]:
         "note": event.note,
         "at": str(event.at),
         "detail": json.dumps(dict(event.detail)),
+        "base": str(base_version),
     }
+
+
+def decode_event(found: Mapping[str, str]) -> tuple[int, AuditEvent]:
+    """Stream fields -> (base version, event). Raises Unreadable."""
+    try:
+        event = AuditEvent(
+            action=_member(Action, "action", found["action"]),
+            actor=found["actor"],
+            note=found["note"],
+            at=number("at", found["at"]),
+            detail=dict(json.loads(found["detail"])),
+        )
+        return number("base", found["base"]), event
+    except KeyError as missing:
+        raise Unreadable(f"the field {missing} is missing") from None
+    except (ValueError, TypeError, RecursionError) as cause:
+        raise Unreadable(str(cause)) from None
 
 
 class Notice(NamedTuple):

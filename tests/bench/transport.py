@@ -54,7 +54,7 @@ GRPC = (
     (":path", f"/{CHECK_SERVICE}/Check"),
     (":authority", "check"),
     ("te", "trailers"),
-    ("grpc-timeout", "200m"),
+    ("grpc-timeout", "10S"),
     ("content-type", "application/grpc"),
     ("x-envoy-internal", "true"),
     ("x-forwarded-for", "10.0.0.5"),

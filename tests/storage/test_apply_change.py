@@ -51,6 +51,7 @@ async def test_what_is_written(valkey, admin):
             "note": "a note",
             "at": str(NOW),
             "detail": json.dumps({"client_id": CLIENT, "expires_at": None}),
+            "base": "0",
         },
     )
     assert (second[0], second[1]["action"]) == ("2-0", "revoke")

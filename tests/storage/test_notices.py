@@ -60,13 +60,14 @@ def test_random_notices(text):
 def test_audit_event():
     """An audit event is written as text, its detail as JSON, beside the id of its change."""
     event = AuditEvent(Action.REVOKE, "ops@example", "leaked", NOW, {"reason": "superseded"})
-    assert schema.encode_event(event, "c1") == {
+    assert schema.encode_event(event, "c1", 7) == {
         "change_id": "c1",
         "action": "revoke",
         "actor": "ops@example",
         "note": "leaked",
         "at": str(NOW),
         "detail": '{"reason": "superseded"}',
+        "base": "7",
     }
 
 

@@ -74,23 +74,18 @@ RULES: Final[Mapping[State, Mapping[Kind, Verdict]]] = {
 class Call:
     """A stream from its HEADERS to its answer."""
 
-    __slots__ = (
-        *("id", "head", "deadline", "state"),
-        *("received", "body", "message"),
-        *("answer", "sent", "credit"),
-    )
+    state = State.OPEN
+    received = 0  # bytes of the request's body
+    body: bytearray | None = None  # of a request that came in part
+    message = b""  # once the request is complete
+    answer: Answer | None = None  # that waits for the client's windows
+    sent = 0  # bytes of its body
+    credit = 0  # what the client's WINDOW_UPDATEs gave, less what was sent
 
     def __init__(self, stream_id: int, head: Head, deadline: float) -> None:
         self.id = stream_id
         self.head = head
         self.deadline = deadline
-        self.state = State.OPEN
-        self.received = 0  # bytes of the request's body
-        self.body: bytearray | None = None  # of a request that came in part
-        self.message = b""  # once the request is complete
-        self.answer: Answer | None = None  # that waits for the client's windows
-        self.sent = 0  # bytes of its body
-        self.credit = 0  # what the client's WINDOW_UPDATEs gave, less what was sent
 
 
 class Streams:

@@ -5,16 +5,17 @@
 --   seq      without the rest: sidecars see a number they have not applied and reload
 --   log      without the rest: they reload a record that has not changed
 --   record   without the rest: seq differs, so within a heartbeat every sidecar reloads it
---   indexes, audit: nobody decides by them
+--   indexes, audit: nobody decides by them; a key that moves is in both lists before it leaves one
 --   publish  last: what it announces is all there
 -- Sending the same change again finishes what an early end left out.
 --
 -- KEYS  1 record  2 seq  3 log  4 audit  5 all keys  6 keys of this client
+--       7 keys of the client that it leaves, only where it does
 -- ARGV  1 change id  2 base version (0: no record)  3 channel  4 log length  5 kid  6 status
 --       7 created_at  8 number of record fields, then those, then the audit fields
 -- Returns {"applied"|"repeated", version} or {"conflict", version}.
 
-local record_key, seq_key, log_key, audit_key, all_key, client_key = unpack(KEYS)
+local record_key, seq_key, log_key, audit_key, all_key, client_key, former_key = unpack(KEYS)
 local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 local fields = {unpack(ARGV, 9, 8 + count)}
@@ -55,11 +56,11 @@ local function audit_id(seq)
   return last < seq and text .. '-0' or string.format('%.0f-*', last)
 end
 
-local kinds = {'hash', 'string', 'stream', 'stream', 'zset', 'zset'}
-for i, kind in ipairs(kinds) do
-  local found = redis.call('TYPE', KEYS[i])['ok']
-  if found ~= 'none' and found ~= kind then
-    return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found .. ', not a ' .. kind)
+local kinds = {'hash', 'string', 'stream', 'stream', 'zset', 'zset', 'zset'}
+for i, name in ipairs(KEYS) do
+  local found = redis.call('TYPE', name)['ok']
+  if found ~= 'none' and found ~= kinds[i] then
+    return redis.error_reply('WRONGTYPE ' .. name .. ' is a ' .. found .. ', not a ' .. kinds[i])
   end
 end
 
@@ -91,6 +92,9 @@ else
 end
 writes[#writes + 1] = {'ZADD', all_key, created_at, kid}
 writes[#writes + 1] = {'ZADD', client_key, created_at, kid}
+if former_key then
+  writes[#writes + 1] = {'ZREM', former_key, kid}
+end
 local place = audit_id(seq)
 if place then
   writes[#writes + 1] = {'XADD', audit_key, place, 'kid', kid, unpack(audit)}

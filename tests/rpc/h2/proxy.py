@@ -59,7 +59,10 @@ def _await(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def configuration(port: int, check: Address, tls: dict[str, Any] | None, tracer: bool) -> dict:
     """A listener with ext_authz and one route that answers 200."""
-    route = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}}
+    route = {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
+    }
     manager: dict[str, Any] = {
         "@type": TYPES
         + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",

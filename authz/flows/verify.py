@@ -1,0 +1,74 @@
+"""Verifier: what a Check would decide on a request with a key, and what each of its checks says."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from authz.core import policy
+from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.errors import Unreadable
+from authz.core.ports import Clock, KeyStore, PepperProof
+from authz.core.records import KeyRecord
+from authz.core.request import Request
+
+# In the order of a Check. What stands before the policy's own needs no record.
+CHECKS: Final = ("request", "shape", "checksum", "tag", "known", *policy.NAMES)
+
+_OF_THE_KEY: Final = {Reason.MALFORMED, Reason.AMBIGUOUS_CREDENTIAL, Reason.MISSING_CREDENTIAL}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What would be decided. `said`: each check that was reached, with its refusal or None.
+
+    All checks of the policy are reached once the record is known, though the first refusal wins.
+    `record` is for the operator: a Deny before the secret is proven holds none.
+    """
+
+    decision: Decision
+    said: dict[str, Reason | None]
+    record: KeyRecord | None = None
+    fault: str = ""
+
+
+class Verifier:
+    """Decides as a Checker does, on the store's own word, and explains it."""
+
+    def __init__(self, store: KeyStore, peppers: PepperProof, clock: Clock) -> None:
+        self._store = store
+        self._peppers = peppers
+        self._clock = clock
+
+    async def verify(self, request: Request) -> Verdict:
+        """Judge a request as it was read. Raises Unavailable when the store cannot be asked."""
+        presented = request.credential
+        if presented is None and request.route.optional:
+            return Verdict(Allow(None), {"request": None, "shape": None})
+        if presented is None:
+            return _refused("shape", Reason.MISSING_CREDENTIAL)
+        if isinstance(presented, Deny):
+            reason = presented.reason
+            return _refused("shape" if reason in _OF_THE_KEY else "request", reason)
+        if not presented.is_whole():
+            return _refused("checksum", Reason.MALFORMED)
+        if not presented.is_genuine():
+            proven = self._peppers.refutes(presented.pepper_version)
+            return _refused("tag", Reason.FORGED if proven else Reason.UNAVAILABLE)
+        try:
+            record = await self._store.find(presented.kid)
+        except Unreadable as cause:
+            return _refused("known", Reason.UNAVAILABLE, str(cause))
+        if record is None:
+            return _refused("known", Reason.UNKNOWN_KEY)
+        now = self._clock.wall_ms()
+        said = _passed("known") | dict(policy.examine(record, presented, request, now))
+        refusal = policy.judge(record, presented, request, now)
+        return Verdict(refusal or Allow(record), said, record)
+
+
+def _passed(last: str) -> dict[str, Reason | None]:
+    """All checks up to `last` have nothing against it."""
+    return dict.fromkeys(CHECKS[: CHECKS.index(last) + 1])
+
+
+def _refused(check: str, reason: Reason, fault: str = "") -> Verdict:
+    return Verdict(Deny(reason), _passed(check) | {check: reason}, fault=fault)
