@@ -192,6 +192,10 @@ class _Login(CredentialProvider):
         """User and password."""
         return self._endpoint.login() or ("default", "")
 
+    async def get_credentials_async(self) -> tuple[str, str]:
+        """The same."""
+        return self.get_credentials()
+
 
 def _database(start: str, text: str) -> int:
     match = re.fullmatch(rf"({start}(\d{{1,5}}))?", text, re.ASCII)
