@@ -106,6 +106,11 @@ class KeyCache:
         return self._monotonic() < self._trusted_until
 
     @property
+    def held_until(self) -> float:
+        """The last moment at which trust held over what is held: now, while it does."""
+        return min(self._held_until, self._monotonic())
+
+    @property
     def grace_left(self) -> float:
         """Seconds for which keys without a grace of their own go on; 0 when nothing is held."""
         held = self._entries or self._outage
@@ -188,8 +193,7 @@ class KeyCache:
     def holdings(self) -> Holdings:
         """All that `recall` could give, copied at once, and the kids seen revoked."""
         entries = [*self._outage.values(), *self._entries.values()]
-        held_until = min(self._held_until, self._monotonic())
-        return Holdings([record for record, _ in entries], list(self._revoked), held_until)
+        return Holdings([record for record, _ in entries], list(self._revoked), self.held_until)
 
     def restore(self, held: Holdings) -> None:
         """Hold what an earlier process held, for an outage. Before the feed runs, at most once."""
