@@ -16,7 +16,7 @@ from authz.core import fields
 from authz.core.changes import Author, KeySpec, Refused, Unchanged
 from authz.core.errors import BadInput
 from authz.core.keys import ENVIRONMENTS
-from authz.core.records import RevocationReason
+from authz.core.records import RevocationReason, Status
 from authz.flows.lifecycle import Changed, Lifecycle, Result
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -244,7 +244,8 @@ def _tell(invocation: Invocation, waited: Waited) -> None:
         "record": show.document(record),
     }
     what = why or f"{record.kid} is now {record.status.value}"
-    invocation.answer(document | waited.document(), f"{what}{waited.text()}")
+    verb = "deny" if record.status is Status.ACTIVE else "allow"
+    invocation.answer(document | waited.document(), f"{what}{waited.text(verb)}")
     waited.conclude()
 
 

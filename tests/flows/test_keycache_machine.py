@@ -10,7 +10,8 @@ import pytest
 from hypothesis import settings
 
 from authz.flows.keycache import KeyCache
-from tests.flows.link_machine import LinkMachine, RevivedError, StaleError, make, verdict_on
+from tests.flows.link_machine import LinkMachine
+from tests.flows.verdicts import RevivedError, StaleError, make, verdict_on
 
 
 class KeyCacheMachine(LinkMachine):
