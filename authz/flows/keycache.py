@@ -40,7 +40,7 @@ from authz.core.ports import Clock, Event, KeySource, Loaded, Probe
 from authz.core.records import KeyRecord, Status, as_revoked
 
 MAX_REVOKED: Final = 100_000
-MAX_ATTEMPTS: Final = 3
+MAX_ATTEMPTS: Final = 10  # a key may be changed while it is read; the deadline ends it, too
 TTL_JITTER: Final = 0.1
 
 _ABSENT: Final = object()

@@ -115,6 +115,7 @@ class Faults:
             if burst:
                 async with self._world.outage():  # for everybody: it is much at once
                     await self.burst()
+                    await asyncio.sleep(1.5)
             await asyncio.sleep(seconds)
             for victim in victims:
                 victim.spoil(open_to_all)
