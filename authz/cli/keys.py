@@ -243,7 +243,8 @@ def _tell(invocation: Invocation, waited: Waited) -> None:
         "changed": why is None,
         "record": show.document(record),
     }
-    what = why or f"{record.kid} is now {record.status.value}"
+    document |= _replicas(result)
+    what = (why or f"{record.kid} is now {record.status.value}") + _spread(result)
     verb = "deny" if record.status is Status.ACTIVE else "allow"
     invocation.answer(document | waited.document(), f"{what}{waited.text(verb)}")
     waited.conclude()
@@ -254,16 +255,33 @@ def _reveal(
 ) -> None:
     """Show a new key, the only time that it is shown."""
     if not invocation.as_json:  # first, so that the kid is known even if stdout fails
-        confirmed = waited.text() if waited else ""
+        confirmed = _spread(result) + (waited.text() if waited else "")
         remark(f"{what}{confirmed}\nthe key is shown once and kept nowhere: store it now")
     document = {
         "kid": result.record.kid,
         "key": result.key_text,
         "record": show.document(result.record),
+        **_replicas(result),
     }
     invocation.answer(document | (waited.document() if waited else {}), result.key_text or "")
     if waited:
         waited.conclude()
+
+
+def _replicas(result: Changed | Unchanged) -> dict[str, Any]:
+    """To be added to the JSON answer, where the store has replicas."""
+    if isinstance(result, Unchanged) or result.replicas is None:
+        return {}
+    return {"replicas": result.replicas}
+
+
+def _spread(result: Changed | Unchanged) -> str:
+    """The same in words."""
+    if isinstance(result, Unchanged) or result.replicas is None:
+        return ""
+    if not result.replicas:
+        return "; no replica has that yet, so a failover could lose it"
+    return f"; {result.replicas} replica{'s have' if result.replicas > 1 else ' has'} that"
 
 
 def _spec(client: str, env: str, name: str, **asked: Any) -> KeySpec:
