@@ -53,9 +53,11 @@ class Gate:
 
     async def __aexit__(self, *_exc: object) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # whoever was accepted just now has a task then
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.wait_closed()
 
     def set(self, rule: Rule) -> None:
@@ -67,6 +69,7 @@ class Gate:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             connection = _Connection(self)
@@ -82,7 +85,6 @@ class Gate:
                 await asyncio.gather(*pumps, return_exceptions=True)
                 back.transport.abort()
         writer.transport.abort()
-        self._tasks.discard(task)
 
     async def verdict(self, name: str, direction: int) -> Verdict:
         """What happens to bytes that are here now; waits while they are held up."""

@@ -1,7 +1,7 @@
 """How a change to a key is made by a command, and what of it is told."""
 
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Any, cast
 
 import click
 
@@ -11,6 +11,7 @@ from authz.cli.invocation import Invocation, remark
 from authz.cli.keyfile import KeyFile
 from authz.cli.waiting import Waited, change_and_wait
 from authz.core.changes import Author, Refused, Unchanged
+from authz.core.records import Status
 from authz.flows.lifecycle import Changed, Lifecycle, Result
 
 Change = Callable[[Lifecycle, Author], Awaitable[Result]]
@@ -36,8 +37,10 @@ def tell(invocation: Invocation, waited: Waited, what: str = "") -> None:
         "changed": why is None,
         "record": show.document(record),
     }
-    text = why or what or f"{record.kid} is now {record.status.value}"
-    invocation.answer(document | waited.document(), f"{text}{waited.text()}")
+    text = (why or what or f"{record.kid} is now {record.status.value}") + _spread(result)
+    verb = "deny" if record.status is Status.ACTIVE else "allow"
+    document |= _replicas(result) | waited.document()
+    invocation.answer(document, f"{text}{waited.text(verb)}")
     waited.conclude()
 
 
@@ -51,8 +54,8 @@ def reveal(
     """Show a new key, the only time that it is shown; or write it to the file, and show the kid."""
     waited = waited or Waited(result, None)
     kid, text = result.record.kid, result.key_text or ""
-    rest = {"record": show.document(result.record), **waited.document()}
-    what += waited.text()
+    rest = {"record": show.document(result.record), **_replicas(result), **waited.document()}
+    what += _spread(result) + waited.text()
     if file is not None:
         file.write(kid, text)
         if not invocation.as_json:
@@ -63,3 +66,19 @@ def reveal(
             remark(f"{what}\nthe key is shown once and kept nowhere: store it now")
         invocation.answer({"kid": kid, "key": text, **rest}, text)
     waited.conclude()
+
+
+def _replicas(result: Changed | Unchanged) -> dict[str, Any]:
+    """To be added to the JSON answer, where the store has replicas."""
+    if isinstance(result, Unchanged) or result.replicas is None:
+        return {}
+    return {"replicas": result.replicas}
+
+
+def _spread(result: Changed | Unchanged) -> str:
+    """The same in words."""
+    if isinstance(result, Unchanged) or result.replicas is None:
+        return ""
+    if not result.replicas:
+        return "; no replica has that yet, so a failover could lose it"
+    return f"; {result.replicas} replica{'s have' if result.replicas > 1 else ' has'} that"

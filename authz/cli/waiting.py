@@ -58,8 +58,8 @@ class Waited:
             }
         }
 
-    def text(self) -> str:
-        """To be added to the answer in words."""
+    def text(self, verb: str = "allow") -> str:
+        """To be added to the answer in words. verb: what a sidecar without the change may do."""
         found = self.confirmation
         if not self.is_waited_for:
             return ""
@@ -70,8 +70,9 @@ class Waited:
         count = f"; {found.confirmed} of {found.sidecars} sidecars confirmed"
         lines = [f"{count} in {found.elapsed_ms} ms"]
         for entry in found.outstanding:
-            verb = "could" if entry.is_over else "may"
-            lines.append(f"{entry.instance} {verb} allow until {rfc3339(entry.may_allow_until)}")
+            may = "could" if entry.is_over else "may"
+            until = rfc3339(entry.may_allow_until)
+            lines.append(f"{entry.instance} {may} {verb} until {until}")
         return "\n".join(lines)
 
     def conclude(self) -> None:

@@ -40,7 +40,7 @@ from authz.core.ports import Clock, Event, KeySource, Loaded, Probe
 from authz.core.records import KeyRecord, Status, as_revoked
 
 MAX_REVOKED: Final = 100_000
-MAX_ATTEMPTS: Final = 3
+MAX_ATTEMPTS: Final = 10  # a key may be changed while it is read; the deadline ends it, too
 TTL_JITTER: Final = 0.1
 
 _ABSENT: Final = object()
@@ -104,6 +104,11 @@ class KeyCache:
     def is_trusted(self) -> bool:
         """Is what is held current? While it is not, `find` is in vain."""
         return self._monotonic() < self._trusted_until
+
+    @property
+    def held_until(self) -> float:
+        """The last moment at which trust held over what is held: now, while it does."""
+        return min(self._held_until, self._monotonic())
 
     @property
     def grace_left(self) -> float:
@@ -188,8 +193,7 @@ class KeyCache:
     def holdings(self) -> Holdings:
         """All that `recall` could give, copied at once, and the kids seen revoked."""
         entries = [*self._outage.values(), *self._entries.values()]
-        held_until = min(self._held_until, self._monotonic())
-        return Holdings([record for record, _ in entries], list(self._revoked), held_until)
+        return Holdings([record for record, _ in entries], list(self._revoked), self.held_until)
 
     def restore(self, held: Holdings) -> None:
         """Hold what an earlier process held, for an outage. Before the feed runs, at most once."""

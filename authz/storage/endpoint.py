@@ -9,7 +9,9 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
+from redis.asyncio import Connection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.maint_notifications import MaintNotificationsConfig
@@ -17,7 +19,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from authz.core.errors import BadInput, Unavailable
 from authz.storage.link import Link
 from authz.storage.sentinel import Sentinel
-from authz.storage.tls import TlsFiles
+from authz.storage.tls import TlsFiles, secured
 
 FIELD: Final = "redis.url"
 GOOD_URL: Final = "such as redis://127.0.0.1:6379/0 or unix:///run/valkey.sock?db=0"
@@ -110,7 +112,7 @@ class Endpoint:
             return (await loop.create_unix_connection(protocol, self.socket_path))[1]
         host, port = self.host, self.port
         if self.sentinel:
-            host, port = await self.sentinel.primary(self._security())
+            host, port = await self.sentinel.primary(self._dial)
         security = self.tls.context() if self.tls else None
         return (await loop.create_connection(protocol, host, port, ssl=security))[1]
 
@@ -132,39 +134,36 @@ class Endpoint:
 
     def client(self, timeout: float = 5.0) -> redis.asyncio.Redis:
         """A redis-py client for administration: nothing is ever sent twice, no call hangs."""
-        options: dict[str, Any] = {
-            "db": self.db,
-            "credential_provider": _Login(self) if self.login() else None,
+        login = {"db": self.db, "credential_provider": _Login(self) if self.login() else None}
+        if self.sentinel:
+            options = self._options(SentinelManagedConnection, timeout)
+            return self.sentinel.client(self._dial, options | login)
+        if self.socket_path:
+            options = self._options(UnixDomainSocketConnection, timeout)
+            return _client(path=self.socket_path, **options, **login)
+        options = self._options(Connection, timeout)
+        return _client(host=self.host, port=self.port, **options, **login)
+
+    def _dial(self, host: str, port: int, timeout: float) -> redis.asyncio.Redis:
+        """A client of a Sentinel."""
+        return _client(host=host, port=port, **self._options(Connection, timeout))
+
+    def _options(self, kind: type[Any], timeout: float) -> dict[str, Any]:
+        if self.tls:
+            self.tls.context()  # says at once what is wrong with the files
+            kind = secured(kind, self.tls)
+        return {
+            "connection_class": kind,
             "protocol": 3,
             "decode_responses": True,
             "encoding_errors": "surrogateescape",  # a garbled record is unreadable, not a crash
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
-            "client_name": "authz-cli",
-            **self._security(),
-        }
-        if self.sentinel:
-            return self.sentinel.client(self._security(), options)
-        if self.socket_path:
-            return redis.asyncio.Redis(unix_socket_path=self.socket_path, **options)
-        return redis.asyncio.Redis(host=self.host, port=self.port, **options)
-
-    def _security(self) -> dict[str, Any]:
-        """What every redis-py connection is made with."""
-        plain = {
             "retry": Retry(NoBackoff(), 0),
             # With these on, redis-py also uses a connection that the store has closed meanwhile.
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
             "driver_info": None,
-        }
-        if self.tls is None:
-            return plain
-        self.tls.context()  # says what is wrong with the files, which redis-py does not
-        return plain | {
-            "ssl": True,
-            "ssl_ca_certs": self.tls.ca and str(self.tls.ca),
-            "ssl_certfile": self.tls.cert and str(self.tls.cert),
-            "ssl_keyfile": self.tls.key and str(self.tls.key),
+            "client_name": "authz-cli",
         }
 
     def login(self) -> tuple[str, str] | None:
@@ -182,6 +181,10 @@ class Endpoint:
             raise Unavailable(f"redis.password_file: {problem}: {self.password_file}") from None
 
 
+def _client(**options: Any) -> redis.asyncio.Redis:
+    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))
+
+
 class _Login(CredentialProvider):
     """Asked by redis-py at every connect."""
 
@@ -191,6 +194,10 @@ class _Login(CredentialProvider):
     def get_credentials(self) -> tuple[str, str]:
         """User and password."""
         return self._endpoint.login() or ("default", "")
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        """The same."""
+        return self.get_credentials()
 
 
 def _database(start: str, text: str) -> int:

@@ -21,6 +21,7 @@ import asyncio
 import logging
 import os
 import random
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -304,6 +305,8 @@ class ChangeFeed:
     def _explain(self, cause: Exception) -> str:
         if isinstance(cause, TimeoutError):
             return f"it did not answer within {self._lease:g} s"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS: {getattr(cause, 'verify_message', '') or cause.reason or cause}"
         if isinstance(cause, OSError):
             if cause.errno and cause.errno > 0:  # a resolver's are below
                 return os.strerror(cause.errno)

@@ -28,6 +28,11 @@ class Holder(Protocol):
         """Is what it holds current?"""
         ...
 
+    @property
+    def held_until(self) -> float:
+        """Until when it was, or now; minus infinity if it never was."""
+        ...
+
     def holdings(self) -> Holdings:
         """All that it holds."""
         ...
@@ -43,18 +48,21 @@ class SnapshotKeeper:
         self._monotonic = clock.monotonic
         self._abandon = threading.Event()
         self._writing: asyncio.Future[bool] | None = None
+        self._kept = float(
+            "-inf"
+        )  # the moment up to which the newest file holds, if it was written
         self._trouble = ""
 
     async def run(self) -> None:
         """Write when it is time to, until cancelled."""
-        due, was_trusted = self._monotonic() + EVERY, False
+        due = self._monotonic() + EVERY
         while True:
             await asyncio.sleep(LOOK)
-            is_trusted, now = self._holder.is_trusted, self._monotonic()
-            if (was_trusted and not is_trusted) or (is_trusted and now >= due):
+            now, is_trusted = self._monotonic(), self._holder.is_trusted
+            is_lost = not is_trusted and self._holder.held_until > self._kept
+            if is_lost or (is_trusted and now >= due):
                 due = now + EVERY
                 await self._write(self._abandon)
-            was_trusted = is_trusted
 
     async def stop(self) -> None:
         """Write what is held now. After `run` was cancelled."""
@@ -65,6 +73,7 @@ class SnapshotKeeper:
 
     async def _write(self, abandon: threading.Event | None) -> None:
         held = self._holder.holdings()
+        self._kept = held.held_until
         if not isfinite(held.held_until):
             return
         work = asyncio.to_thread(self._snapshot.write, held, self._instance, abandon)

@@ -5,7 +5,7 @@ So they are asked in another order every time, and what they name has to prove i
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from authz.core.errors import Unavailable
 
 ASK_SECONDS: Final = 0.25  # one Sentinel; there are others
 
+Dial = Callable[[str, int, float], redis.asyncio.Redis]  # host, port, time-out
+
 
 @dataclass(frozen=True, slots=True)
 class Sentinel:
@@ -29,9 +31,9 @@ class Sentinel:
     def __str__(self) -> str:
         return f"{self.service} behind Sentinel {', '.join(map(str, self.hosts))}"
 
-    async def primary(self, options: Mapping[str, Any]) -> tuple[str, int]:
-        """Where the primary is, they say. `options`: of redis-py. Raises Unavailable."""
-        monitors = self._monitors(options)
+    async def primary(self, dial: Dial) -> tuple[str, int]:
+        """Where the primary is, they say. Raises Unavailable."""
+        monitors = self._monitors(dial)
         try:
             host, port = await monitors.discover_master(self.service)
         except (exceptions.RedisError, OSError) as cause:
@@ -41,19 +43,19 @@ class Sentinel:
                 await asked.aclose()
         return str(host), int(port)
 
-    def client(self, asking: Mapping[str, Any], options: Mapping[str, Any]) -> redis.asyncio.Redis:
+    def client(self, dial: Dial, options: Mapping[str, Any]) -> redis.asyncio.Redis:
         """A client that asks for the primary at every connect."""
-        monitors = self._monitors(asking, **options)
-        client: _Client = monitors.master_for(self.service, redis_class=_Client)
+        monitors = self._monitors(dial)
+        client: _Client = monitors.master_for(self.service, redis_class=_Client, **options)
         client.monitors = monitors
         return client
 
-    def _monitors(self, asking: Mapping[str, Any], **options: Any) -> Any:
-        hosts = [(asked.host, asked.port) for asked in self.hosts]
-        random.shuffle(hosts)
-        bounded = {"socket_timeout": ASK_SECONDS, "socket_connect_timeout": ASK_SECONDS}
+    def _monitors(self, dial: Dial) -> Any:
         untyped: Any = Monitors
-        return untyped(hosts, sentinel_kwargs={**asking, **bounded}, **options)
+        monitors = untyped([])
+        hosts = random.sample(self.hosts, len(self.hosts))
+        monitors.sentinels = [dial(asked.host, asked.port, ASK_SECONDS) for asked in hosts]
+        return monitors
 
 
 class _Client(redis.asyncio.Redis):

@@ -1,8 +1,12 @@
 """TLS towards the store: files that may be replaced while we run."""
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Connection
 
 from authz.core.errors import Unavailable
 
@@ -36,6 +40,20 @@ class TlsFiles:
             except OSError as cause:
                 raise _unusable("redis.tls.cert and key", self.cert, cause) from None
         return context
+
+
+def secured(kind: type[Connection], files: TlsFiles) -> type[Connection]:
+    """A kind of connection of redis-py's that reads the files anew.
+
+    Its own TLS reads them once for each connection object, which it uses again, and trusts the
+    system's authorities besides the one that is named.
+    """
+
+    class Secured(kind):  # type: ignore[valid-type, misc]
+        def _connection_arguments(self) -> Mapping[str, Any]:
+            return {**super()._connection_arguments(), "ssl": files.context()}
+
+    return Secured
 
 
 def _unusable(setting: str, file: Path | None, cause: OSError) -> Unavailable:

@@ -15,23 +15,15 @@ import asyncio
 import math
 from collections import deque
 
-import pytest
-from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from authz.core.errors import Unavailable
 from authz.core.records import Status
-from tests.fakes import FakeClock, RecordingProbe, make_record
+from tests.fakes import FakeClock, make_record
+from tests.flows.verdicts import LEASE, RevivedError, StaleError
 
 KIDS = ["A" * 16, "B" * 16]
-LEASE = 1.0
 TTL = 20.0
 NEGATIVE_TTL = 5.0
 DEADLINE = 3.0
@@ -47,51 +39,6 @@ async def a_few_turns():
     """Enough of them for a waiter to wake, find nothing and ask again."""
     for _ in range(4):
         await asyncio.sleep(0)
-
-
-class StaleError(AssertionError):
-    """Something was served that had not been true for longer than it may be."""
-
-
-class RevivedError(AssertionError):
-    """A key that this cache saw revoked was served as if it were not."""
-
-
-def make(kind, source, clock, **others):
-    """A cache of `kind`."""
-    return kind(
-        source,
-        clock,
-        RecordingProbe(),
-        ttl=TTL,
-        negative_ttl=NEGATIVE_TTL,
-        max_entries=2,
-        max_negatives=2,
-        deadline=DEADLINE,
-        **others,
-    )
-
-
-def verdict_on(machine):
-    """The kind of error by which the judge finds the mistake in this machine's cache."""
-
-    class Unsettled(machine):
-        def settle(self):  # the judge alone has to see it
-            pass
-
-    with pytest.raises(AssertionError) as caught:
-        run_state_machine_as_test(
-            Unsettled,
-            settings=settings(
-                max_examples=1000,
-                stateful_step_count=30,
-                derandomize=True,
-                database=None,
-                phases=[Phase.generate],
-                report_multiple_bugs=False,
-            ),
-        )
-    return caught.type
 
 
 class LinkMachine(RuleBasedStateMachine):

@@ -10,17 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from authz.core.records import Status
-from tests.flows.link_machine import LEASE, LinkMachine, kids
+from tests.flows.link_machine import KIDS, LinkMachine, kids
+from tests.flows.verdicts import LEASE, ForeignError, GivenUpError
 
 GRACE = 3.0  # of the sidecar
-
-
-class GivenUpError(AssertionError):
-    """A key that was known was not gone on with, though its grace was not over."""
-
-
-class ForeignError(AssertionError):
-    """A key was gone on with after the store had turned out to be another's."""
 
 
 def grace_of(record):
@@ -71,6 +64,14 @@ class OutageMachine(LinkMachine):
         for kid in self.aside:
             self.known.pop(kid, None)
         self.aside = set()
+        self.holds_nothing_older_than(until - LEASE)
+
+    def holds_nothing_older_than(self, sent):
+        """With trust, a change that was made before that heartbeat can be confirmed."""
+        for kid in KIDS:
+            record = self.cache.recall(kid)
+            if record is not None and record.status is not Status.REVOKED:
+                self.judge(kid, record, self.clock.monotonic() - sent + 0.001)
 
     # what happens
 

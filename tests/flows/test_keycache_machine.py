@@ -21,9 +21,8 @@ from tests.flows.link_machine import (
     STATUSES,
     TTL,
     LinkMachine,
-    RevivedError,
-    StaleError,
 )
+from tests.flows.verdicts import RevivedError, StaleError
 
 SCHEDULES = 1000
 

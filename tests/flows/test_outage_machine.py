@@ -7,8 +7,15 @@ import pytest
 from hypothesis import settings
 
 from authz.flows.keycache import KeyCache
-from tests.flows.link_machine import RevivedError, StaleError, make, verdict_on
-from tests.flows.outage_machine import GRACE, ForeignError, GivenUpError, OutageMachine
+from tests.flows.outage_machine import GRACE, OutageMachine
+from tests.flows.verdicts import (
+    ForeignError,
+    GivenUpError,
+    RevivedError,
+    StaleError,
+    make,
+    verdict_on,
+)
 
 
 class OutageKeyCacheMachine(OutageMachine):

@@ -284,6 +284,11 @@ class Cache:
         self.is_trusted = True
         self.held = Holdings([RECORD], [], clock.monotonic())
 
+    @property
+    def held_until(self):
+        """See Holder."""
+        return self.held.held_until
+
     def holdings(self):
         """See Holder."""
         return self.held
@@ -320,10 +325,23 @@ async def test_it_is_written_every_so_often_and_when_trust_is_lost(rig, keeping,
         rig.path.unlink()
 
         cache.is_trusted = False
+        cache.held = replace(cache.held, held_until=rig.clock.monotonic())
         await eventually(rig.path.exists)
         rig.path.unlink()
 
     assert rig.path.exists()
+
+
+async def test_trust_that_was_short_is_kept_too(rig, keeping):
+    """Even if it came and went between two looks."""
+    cache = Cache(rig.clock)
+    cache.is_trusted = False
+
+    async with keeping(cache):
+        await eventually(rig.path.exists)
+        rig.path.unlink()
+        cache.held = replace(cache.held, held_until=rig.clock.monotonic())
+        await eventually(rig.path.exists)
 
 
 async def test_who_was_never_trusted_writes_nothing(rig, keeping):

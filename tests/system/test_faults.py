@@ -1,4 +1,4 @@
-"""What a client sees when a part is gone."""
+"""What a client sees when a part is gone, and keys do not go on without the store."""
 
 import json
 import os
@@ -12,11 +12,19 @@ from contextlib import closing
 from typing import Any
 from urllib.error import HTTPError
 
+import pytest
+
 from authz.cli.demo import Answer, Client
 from authz.core.records import RevocationReason
 from tests.system.conftest import Installation
 
 PATIENCE = 10.0
+
+
+@pytest.fixture(autouse=True)
+def without_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key goes on in an outage."""
+    monkeypatch.setenv("AUTHZ_OUTAGE__GRACE", "0")
 
 
 def until(found: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:

@@ -33,12 +33,8 @@ class Status(NamedTuple):
     message: str
 
 
-class Answer(NamedTuple):
-    """A response: two header blocks with a body between. What is empty is not sent."""
-
-    head: bytes
-    body: bytes = b""
-    trailers: bytes = b""
+Answer = tuple[bytes, bytes, bytes]
+"""A response: a header block, a body, and a block of trailers. What is empty is not sent."""
 
 
 def literal(name: bytes, value: bytes) -> bytes:
@@ -60,13 +56,13 @@ _TEXT_HEAD: Final = (
     + literal(b"content-length", str(len(_TEXT)).encode())
 )
 
-NOT_GRPC: Final = Answer(_TEXT_HEAD, _TEXT)
-NOT_GRPC_WITHOUT_BODY: Final = Answer(_TEXT_HEAD)  # to HEAD
+NOT_GRPC: Final[Answer] = (_TEXT_HEAD, _TEXT, b"")
+NOT_GRPC_WITHOUT_BODY: Final[Answer] = (_TEXT_HEAD, b"", b"")  # to HEAD
 
 
 def message_answer(message: bytes) -> Answer:
     """A message, and that all is well."""
-    return Answer(_GRPC_HEAD, MESSAGE_PREFIX.pack(0, len(message)) + message, _GRPC_OK)
+    return _GRPC_HEAD, MESSAGE_PREFIX.pack(0, len(message)) + message, _GRPC_OK
 
 
 def status_answer(status: Status) -> Answer:
@@ -76,7 +72,7 @@ def status_answer(status: Status) -> Answer:
     head += literal(b"grpc-message", percent_encoded(message))
     if status is COMPRESSED:
         head += literal(b"grpc-accept-encoding", b"identity")
-    return Answer(head)
+    return head, b"", b""
 
 
 _UNRESERVED: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")

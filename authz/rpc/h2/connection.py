@@ -89,9 +89,9 @@ class Connection:
         self._patience.now = now
         take = self._conversation.take
         try:
-            for frame in self._reader.read(data):
+            for kind, flags, stream_id, payload in self._reader.read(data):
                 try:
-                    take(*frame)
+                    take(kind, flags, stream_id, payload)
                 except StreamFault as fault:
                     self._requests.reset(fault)
         except ConnectionFault as fault:

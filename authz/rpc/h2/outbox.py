@@ -22,6 +22,7 @@ from authz.rpc.h2.streams import Call
 # needs an answer from it.
 EMPTY_TABLE: Final = b"\x20"
 LAST_HEADERS: Final = END_HEADERS | END_STREAM
+DATA, HEADERS = int(Kind.DATA), int(Kind.HEADERS)
 
 
 class Outbox:
@@ -53,11 +54,11 @@ class Outbox:
             self._table_told = True
             head = EMPTY_TABLE + head
         if not body:
-            self._frames.append(frame(Kind.HEADERS, LAST_HEADERS, call.id, head))
+            self._frames.append(frame(HEADERS, LAST_HEADERS, call.id, head))
             return True
-        self._frames.append(frame(Kind.HEADERS, END_HEADERS, call.id, head))
+        self._frames.append(frame(HEADERS, END_HEADERS, call.id, head))
         size = len(body)
-        if size > self._room(call):
+        if size > self._window or size > self._initial + call.credit or size > self._max_frame:
             call.answer = answer
             self._waiting[call.id] = call
             return self._go_on(call)
@@ -116,12 +117,12 @@ class Outbox:
                 del self._waiting[call.id]
                 self._end(call.id, part, trailers)
                 return True
-            self._frames.append(frame(Kind.DATA, 0, call.id, part))
+            self._frames.append(frame(DATA, 0, call.id, part))
         return False
 
     def _end(self, stream_id: int, body: bytes, trailers: bytes) -> None:
         if trailers:
-            self._frames.append(frame(Kind.DATA, 0, stream_id, body))
-            self._frames.append(frame(Kind.HEADERS, LAST_HEADERS, stream_id, trailers))
+            self._frames.append(frame(DATA, 0, stream_id, body))
+            self._frames.append(frame(HEADERS, LAST_HEADERS, stream_id, trailers))
         else:
-            self._frames.append(frame(Kind.DATA, END_STREAM, stream_id, body))
+            self._frames.append(frame(DATA, END_STREAM, stream_id, body))

@@ -18,7 +18,7 @@ from authz.rpc.h2.answers import FAILED, Status
 from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.head import Route
 from authz.rpc.h2.limits import Hold
-from authz.rpc.h2.streams import Call, State
+from authz.rpc.h2.streams import ANSWERING, Call
 from authz.rpc.listening import Limits
 
 log = logging.getLogger("authz.h2")
@@ -94,7 +94,7 @@ class H2Protocol(asyncio.Protocol):
         if self._closing:
             return
         for call in self._connection.receive(data, self._loop.time()):
-            if call.state is State.ANSWERING:
+            if call.state is ANSWERING:
                 self._ask(call)
             else:
                 self._give_up(call)
@@ -176,7 +176,7 @@ class H2Protocol(asyncio.Protocol):
             self._flush()
 
     def _failed(self, call: Call) -> None:
-        if call.state is State.ANSWERING:
+        if call.state is ANSWERING:
             self._service.probe.count(Event.DECISION_FAULT)
             self._connection.refuse(call, FAILED)
 

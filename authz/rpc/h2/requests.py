@@ -31,7 +31,7 @@ from authz.rpc.h2.head import Head, Malformed, Route, check_trailers, read_head
 from authz.rpc.h2.inbox import Inbox
 from authz.rpc.h2.limits import Hold, Patience
 from authz.rpc.h2.outbox import Outbox
-from authz.rpc.h2.streams import Call, State, Streams
+from authz.rpc.h2.streams import ANSWERING, CLOSED, OPEN, Call, State, Streams
 from authz.rpc.listening import Limits
 
 TOO_LARGE: Final = Head(None, status_answer(HEADERS_TOO_LARGE))
@@ -91,7 +91,7 @@ class Requests:
         """A DATA frame."""
         self.inbox.received(len(payload))
         call = self._calls.get(stream_id)
-        if call is None or call.state is not State.OPEN:
+        if call is None or call.state is not OPEN:
             if not self.streams.admit(Kind.DATA, stream_id) and flags & END_STREAM:
                 self.streams.ended_by_client(stream_id)
             return
@@ -125,7 +125,7 @@ class Requests:
 
     def finish(self, call: Call, answer: Answer) -> None:
         """Answer a call whose request is complete. Does nothing when it is over."""
-        unanswered = call.state is State.ANSWERING and call.answer is None
+        unanswered = call.state is ANSWERING and call.answer is None
         if unanswered and self._outbox.answer(call, answer):
             self._close(call)
 
@@ -150,9 +150,9 @@ class Requests:
         """The call is over, without an answer or with one that is not of its making."""
         self._outbox.forget(call)
         self.inbox.forget(call)
-        if call.state is State.ANSWERING:
+        if call.state is ANSWERING:
             self.changed.append(call)
-        call.state = State.CLOSED
+        call.state = CLOSED
         del self._calls[call.id]
 
     def cancel_all(self) -> None:
@@ -168,7 +168,7 @@ class Requests:
                 self.due = min(self.due, call.deadline)
                 continue
             self.count(Event.H2_CALL_EXPIRED)
-            if call.state is State.OPEN:
+            if call.state is OPEN:
                 self._refuse_early(call, EXPIRED)
             elif call.answer is None:
                 self._outbox.answer(call, status_answer(EXPIRED))
@@ -186,7 +186,7 @@ class Requests:
             self._complete(call, b"")
 
     def _complete(self, call: Call, body: bytes) -> None:
-        call.state = State.ANSWERING
+        call.state = ANSWERING
         head = call.head
         if head.content_length is not None and head.content_length != call.received:
             raise StreamFault(call.id, Code.PROTOCOL_ERROR)
@@ -239,6 +239,6 @@ class Requests:
         return data
 
     def _close(self, call: Call) -> None:
-        call.state = State.CLOSED
+        call.state = CLOSED
         self._patience.answered += 1
         del self._calls[call.id]

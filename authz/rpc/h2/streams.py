@@ -27,6 +27,10 @@ class State(IntEnum):
     CLOSED = 4
 
 
+# For code that every call passes: to reach a member through its class costs 65 ns each time.
+OPEN, ANSWERING, CLOSED = State.OPEN, State.ANSWERING, State.CLOSED
+
+
 class Verdict(Enum):
     """What becomes of a frame."""
 
@@ -74,7 +78,7 @@ RULES: Final[Mapping[State, Mapping[Kind, Verdict]]] = {
 class Call:
     """A stream from its HEADERS to its answer."""
 
-    state = State.OPEN
+    state = OPEN
     received = 0  # bytes of the request's body
     body: bytearray | None = None  # of a request that came in part
     message = b""  # once the request is complete
