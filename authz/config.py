@@ -145,6 +145,7 @@ class Check(Section):
     tls: Tls | None = None
     allow_plaintext: bool = False
     env: Literal["live", "test"] | None = None
+    recycle_at_mib: int = Field(0, ge=0)
 
 
 class Ops(Section):
