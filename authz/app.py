@@ -26,6 +26,7 @@ from authz.flows.directory import Directory
 from authz.flows.keycache import KeyCache
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.verify import Verifier
+from authz.recycling import outgrown
 from authz.rpc.check import CheckDoor
 from authz.rpc.extract import Extractor
 from authz.rpc.grpcio import GrpcServer
@@ -321,5 +322,21 @@ async def _serve(settings: Settings) -> None:
             running.operations.address,
             endpoint(settings),
         )
-        await stop.wait()
-        log.info("stopping")
+        log.info("stopping%s", await _reason_to_stop(stop, settings.check.recycle_at_mib))
+
+
+async def _reason_to_stop(told: asyncio.Event, recycle_at_mib: int) -> str:
+    """Wait until told to, or until there is a reason that is worth a word."""
+    reason = ""
+
+    async def watch() -> None:
+        nonlocal reason
+        found = await outgrown(recycle_at_mib)
+        reason = f": {found} MiB are more than check.recycle_at_mib"
+        told.set()
+
+    watching = asyncio.create_task(watch()) if recycle_at_mib else None
+    await told.wait()
+    if watching:
+        watching.cancel()
+    return reason

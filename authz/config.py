@@ -81,6 +81,7 @@ class Check(Section):
     max_message_bytes: int = Field(1_048_576, ge=65_536, le=67_108_864)
     idle_timeout: Annotated[float, seconds("1s", "1d")] = 600.0
     env: Literal["live", "test"] | None = None
+    recycle_at_mib: int = Field(0, ge=0)
 
 
 class Ops(Section):

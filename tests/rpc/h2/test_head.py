@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.rpc.h2.answers import NOT_GRPC, NOT_GRPC_WITHOUT_BODY, Answer
+from authz.rpc.h2.answers import NOT_GRPC, NOT_GRPC_WITHOUT_BODY
 from authz.rpc.h2.blocks import PER_REQUEST
 from authz.rpc.h2.head import (
     CONNECTION_SPECIFIC,
@@ -118,8 +118,8 @@ def test_another_path_is_unimplemented(path):
 
 def grpc_status(head: Head) -> str:
     """The code in the block of a refusal, which ends with status and message."""
-    assert isinstance(head.refusal, Answer)
-    _, _, rest = head.refusal.head.partition(b"grpc-status")
+    assert head.refusal is not None
+    _, _, rest = head.refusal[0].partition(b"grpc-status")
     return rest[1 : 1 + rest[0]].decode()
 
 
