@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from authz import app, config, recycling
+from authz import config, recycling, sidecar
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ def serving(monkeypatch):
     """`serve` without a sidecar: what is logged, and whether it ended."""
 
     @asynccontextmanager
-    async def sidecar(_settings):
+    async def nothing(_settings):
         yield SimpleNamespace(
             server=SimpleNamespace(address="x"), operations=SimpleNamespace(address="y")
         )
 
-    monkeypatch.setattr(app, "sidecar", sidecar)
+    monkeypatch.setattr(sidecar, "sidecar", nothing)
 
 
 async def test_a_grown_sidecar_stops_in_an_orderly_way(serving, monkeypatch, caplog):
@@ -70,19 +70,19 @@ async def test_a_grown_sidecar_stops_in_an_orderly_way(serving, monkeypatch, cap
     async def outgrown(limit):
         return limit + 7
 
-    monkeypatch.setattr(app, "outgrown", outgrown)
+    monkeypatch.setattr(sidecar, "outgrown", outgrown)
     caplog.set_level("INFO")
 
-    await asyncio.wait_for(app._serve(settings(512)), 10)
+    await asyncio.wait_for(sidecar._serve(settings(512)), 10)
 
     assert "stopping: 519 MiB are more than check.recycle_at_mib" in caplog.messages
 
 
 async def test_without_the_setting_nothing_looks(serving, monkeypatch, caplog):
     """The default: it ends when it is told to."""
-    monkeypatch.setattr(app, "outgrown", None)
+    monkeypatch.setattr(sidecar, "outgrown", None)
     caplog.set_level("INFO")
-    running = asyncio.create_task(app._serve(settings(0)))
+    running = asyncio.create_task(sidecar._serve(settings(0)))
     while not any(line.startswith("serving") for line in caplog.messages):
         await asyncio.sleep(0)
 

@@ -2,7 +2,7 @@
 
 import click
 
-from authz import app
+from authz import sidecar
 from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, common
 
@@ -29,4 +29,4 @@ def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
         for section, address in (("check", listen), ("ops", ops))
         if address is not None
     }
-    app.serve(settings(invocation, **flags))
+    sidecar.serve(settings(invocation, **flags))

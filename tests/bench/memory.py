@@ -16,7 +16,7 @@ from typing import Any
 import redis
 import uvloop
 
-from authz import app, config
+from authz import app, config, sidecar
 from authz.core.keys import BASE62
 from authz.storage import schema
 from tests.bench.check_hot import machine
@@ -74,7 +74,7 @@ async def measure(url: str, directory: Path, count: int) -> dict[str, Any]:
     )
     async with app.store(settings) as store:
         await store.initialise(app.keyring(settings).fingerprints)
-    async with app.sidecar(settings) as running:
+    async with sidecar.sidecar(settings) as running:
         await eventually(lambda: running.feed.health().trusted)
         gc.collect()
         before = resident_mb()

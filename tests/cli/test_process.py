@@ -179,7 +179,7 @@ def test_serve_takes_its_addresses_from_flags(
 ) -> None:
     """--listen and --ops win over everything else."""
     served = []
-    monkeypatch.setattr("authz.app.serve", served.append)
+    monkeypatch.setattr("authz.sidecar.serve", served.append)
     monkeypatch.setenv("AUTHZ_CHECK__LISTEN", "127.0.0.1:7")
     monkeypatch.setenv("AUTHZ_OPS__LISTEN", "127.0.0.1:8")
     assert run("serve").code == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from authz import app, config
+from authz import app, config, sidecar
 from authz.cli.main import main
 from authz.core.errors import Unavailable
 from tests.real import Valkey, eventually
@@ -50,9 +50,10 @@ class Terminal:
         """So many, trusted."""
         settings = config.load(self.file)
         async with AsyncExitStack() as stack:
-            running = [await stack.enter_async_context(app.sidecar(settings)) for _ in range(count)]
-            for sidecar in running:
-                await eventually(lambda sidecar=sidecar: sidecar.feed.health().trusted)
+            started = [sidecar.sidecar(settings) for _ in range(count)]
+            running = [await stack.enter_async_context(each) for each in started]
+            for one in running:
+                await eventually(lambda one=one: one.feed.health().trusted)
             yield running
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import resource
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -84,7 +85,7 @@ class FastServer:
             limits=limits,
             hold=Hold(HELD_MESSAGES * limits.message_bytes),
             probe=probe,
-            most_connections=resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES,
+            most_connections=_most_connections(),
         )
 
     async def start(self) -> None:
@@ -146,3 +147,9 @@ class FastServer:
             Path(self.address.path).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
+
+
+def _most_connections() -> int:
+    """As many as there may be open files, but for some."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if files == resource.RLIM_INFINITY else max(files - SPARE_FILES, files // 2)

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 import uvloop
 
-from authz import app, config
+from authz import config, sidecar
 
 SECTIONS = ("generic", "http2", "hpack")
 INSTALL = "go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1"
@@ -52,10 +52,10 @@ async def run(program: str, directory: Path) -> tuple[int, dict[tuple[str, str],
         },
         environ={},
     )
-    async with app.sidecar(settings) as sidecar:
+    async with sidecar.sidecar(settings) as running:
         process = await asyncio.create_subprocess_exec(
             *(program, *SECTIONS, "--junit-report", str(report)),
-            *("-h", "127.0.0.1", "-p", str(sidecar.server.address.port)),
+            *("-h", "127.0.0.1", "-p", str(running.server.address.port)),
         )
         await process.wait()
     cases = list(ET.parse(report).iter("testcase"))  # noqa: S314  our own file

@@ -306,6 +306,21 @@ def test_what_touches_the_table_has_no_spans(block):
     assert (value_spans(block) is None) == touches
 
 
+@pytest.mark.parametrize("block", [b"\xbe", b"\x0f\x2f\x01x", b"\x40\x01x\x01y", b"\x20\x82"])
+def test_what_stands_in_the_table_has_no_span(block):
+    """References to an entry and to the name of one, an insert, a change of size."""
+    assert value_spans(b"\x82" + block) is None
+
+
+@pytest.mark.parametrize("cut", [b"\x7f", b"\x7f\x80\x01", b"\x7f\x01", b"\x02a", b""])
+def test_a_hole_that_ends_early_is_no_hole(cut):
+    """hpack refuses such a block, and so do we."""
+    both, name = Both(), b"\0" + string(b"tracestate", huffman=False)
+    both.decode(TO_ZERO)
+    both.decode(name + b"\x01a")
+    assert both.decode(name + cut) is None
+
+
 def touches_table(block: bytes) -> bool:
     """Does a block that hpack accepts refer to the dynamic table, or change it?"""
     at = 0

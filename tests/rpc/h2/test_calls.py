@@ -119,7 +119,7 @@ def in_parts(request: HeadersFrame, size: int = 1) -> bytes:
     block, stream_id = request.data, request.stream_id
     rest = range(size, len(block), size)
     frames: list[Frame] = [
-        HeadersFrame(stream_id, block[:size]),
+        HeadersFrame(stream_id, block[:size], flags=set(request.flags) - {"END_HEADERS"}),
         *(ContinuationFrame(stream_id, block[at : at + size]) for at in rest),
     ]
     frames[-1].flags.add("END_HEADERS")
@@ -159,6 +159,24 @@ def test_trailers_of_a_request_end_it():
     client = Client.greeted()
     client.send(client.request(1), DataFrame(1, framed(b"hello")))
     client.send(client.request(1, [("x", "y")], "END_HEADERS", "END_STREAM"))
+    assert client.answered(1) == b"hello"
+
+
+@pytest.mark.parametrize("size", [1990, 4000])
+def test_trailers_over_the_limit_are_no_more_than_trailers(size):
+    """Too long once decoded, or too long to be decoded at all: nobody reads them."""
+    client = Client.greeted(Limits(header_bytes=2000))
+    client.send(client.request(1), DataFrame(1, framed(b"hello")))
+    client.send(in_parts(client.request(1, [("x", "a" * size)], "END_STREAM"), 500))
+    assert client.answered(1) == b"hello"
+
+
+def test_padding_of_a_head_is_taken_off():
+    """As that of a body."""
+    client = Client.greeted()
+    padded = client.request(1, GRPC, "END_HEADERS", "PADDED")
+    padded.pad_length = 9
+    client.send(padded, DataFrame(1, framed(b"hello"), flags=["END_STREAM"]))
     assert client.answered(1) == b"hello"
 
 

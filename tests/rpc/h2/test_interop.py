@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import trustme
+from hyperframe.frame import DataFrame, GoAwayFrame
 
 from authz.core.address import Address
 from authz.core.ports import Event
@@ -127,7 +128,7 @@ async def test_a_proxy_that_traces_costs_no_decoding(stack, monkeypatch):
 
 
 async def test_a_client_that_does_not_agree_on_h2_is_closed(stack, certificates):
-    """TLS alone is not enough: it would speak something else."""
+    """TLS alone is not enough: it would speak something else. One that does reads its goodbye."""
     files = TlsFiles(certificates.server.cert, certificates.server.key)
     server, door, _ = await started(stack, tls=files)
     context = ssl.create_default_context()
@@ -139,7 +140,9 @@ async def test_a_client_that_does_not_agree_on_h2_is_closed(stack, certificates)
     context.set_alpn_protocols(["h2"])
     async with wired(server.address, context) as wire:
         assert wire.tls.selected_alpn_protocol() == "h2"
-        await wire.frame()
+        wire.greet()
+        wire.send(DataFrame(99, b"an error"))
+        assert isinstance((await wire.rest())[-1], GoAwayFrame)
 
 
 async def run(*command: str) -> tuple[int, str]:

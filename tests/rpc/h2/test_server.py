@@ -92,6 +92,14 @@ async def test_a_fault_of_ours_is_an_internal_error():
         assert await answer_to(wire, 5) == framed(b"hello")
 
 
+async def test_a_garbled_question_about_health_is_an_error():
+    """As over grpcio it is no answer."""
+    async with serving() as server, wired(server.address) as wire:
+        wire.greet()
+        wire.send(wire.call(1, b"\xff", grpc_fields(path="/grpc.health.v1.Health/Check")))
+        assert INTERNAL in (await wire.until(HeadersFrame, 1)).data
+
+
 async def test_what_waits_holds_nobody_up():
     """A hit behind a miss is answered first."""
     async with serving() as server, wired(server.address) as wire:
