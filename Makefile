@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: help demo test check fmt bench chaos soak clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(READY) ## Watch a real Envoy allow, deny and forget a key (about a minute with set-up)
 	@$(BIN)/authz dev --check --ephemeral
