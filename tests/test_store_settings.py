@@ -34,6 +34,7 @@ def test_tls(tmp_path):
     [
         ("{sentinel: {hosts: [], service: main}}", r"redis\.sentinel\.hosts.*at least one"),
         ("{sentinel: {hosts: [nowhere], service: main}}", r"redis\.sentinel\.hosts.*host:port"),
+        ("{sentinel: {hosts: ['unix:s'], service: main}}", r"redis\.sentinel\.hosts.*26379"),
         ("{sentinel: {hosts: ['a:1'], service: 'a b'}}", r"redis\.sentinel\.service.*mymaster"),
         ("{sentinel: {hosts: ['a:1']}}", r"redis\.sentinel\.service"),
         ("{tls: {cert: c.pem}}", "go together"),

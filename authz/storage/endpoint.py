@@ -90,6 +90,8 @@ class Endpoint:
             raise BadInput("redis.tls", "is for a rediss:// URL; redis.url has none")
         if sentinel is not None and parts.scheme == "unix":
             raise BadInput("redis.sentinel", "names an address; redis.url has to be one, too")
+        if sentinel is not None and not all(asked.port for asked in sentinel.hosts):
+            raise BadInput("redis.sentinel.hosts", "host:port each, such as 10.0.0.1:26379")
         return cls(*where, db, username, password_file, tls, sentinel)
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ Answers are hints only. A Sentinel that is cut off names the old primary, any ma
 So they are asked in another order every time, and what they name has to prove itself: see feed.py.
 """
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from redis.asyncio.sentinel import Sentinel as Monitors
 
 from authz.core.address import Address
 from authz.core.errors import Unavailable
+from authz.storage.link import refusal
 
 ASK_SECONDS: Final = 0.25  # one Sentinel; there are others
 
@@ -33,11 +35,23 @@ class Sentinel:
 
     async def primary(self, dial: Dial) -> tuple[str, int]:
         """Where the primary is, they say. Raises Unavailable."""
+        # In a task of its own: redis-py swallows a cancellation now and then (measured), and who
+        # waits here could not be stopped.
+        asking = asyncio.create_task(self._ask(dial))
+        asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            await asyncio.wait([asking])
+        finally:
+            asking.cancel()
+        return asking.result()
+
+    async def _ask(self, dial: Dial) -> tuple[str, int]:
         monitors = self._monitors(dial)
         try:
             host, port = await monitors.discover_master(self.service)
         except (exceptions.RedisError, OSError) as cause:
-            raise Unavailable(f"no Sentinel names a primary: {str(cause)[:300]}") from None
+            why = refusal(cause).partition(" : ")[0]  # behind that it shows its clients, whole
+            raise Unavailable(f"no Sentinel names a primary: {why}") from None
         finally:
             for asked in monitors.sentinels:
                 await asked.aclose()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import LinkedKeys
+from authz.storage.registry import Identity, Registration
 from tests.chaos.history import Outcome, now
 from tests.fakes import RecordingProbe, make_keyring, make_request
 from tests.real import RealClock
@@ -59,12 +61,22 @@ class Leased:
             deadline=DEADLINE,
             grace=grace,
         )
-        self.probe = probe
         self._checker = Checker(self.cache, self.feed, clock, probe)
+        identity = Identity(
+            instance=f"chaos-{os.getpid()}",
+            version="chaos",
+            address="",
+            started_at=clock.wall_ms(),
+            lease_ms=round(lease * 1000),
+            grace_ms=round(grace * 1000),
+        )
+        self._registration = Registration(
+            self.cache, self.feed, clock, identity, entries=self.cache.__len__
+        )
 
     async def run(self) -> None:
         """See Subject."""
-        await self.feed.run(self.cache)
+        await self.feed.run(self._registration, self._registration.announce)
 
     async def answer(self, presented: Presented) -> Outcome:
         """See Subject."""

@@ -5,7 +5,8 @@
 2. A sidecar that has once called a key revoked never lets it through again.
 3. A good key is not refused; that it is unavailable is right only while the store is out of reach,
    or a moment after: `settle` seconds, for the link to be given up and made anew.
-4. A sidecar never answers with a fault of its own.
+4. A key that every sidecar has acknowledged the end of is let through by none, from then on.
+5. A sidecar never answers with a fault of its own.
 """
 
 from collections import Counter
@@ -77,6 +78,8 @@ def check(
                 verdict.blame("unavailable", key, answer)
         else:
             _check_claim(verdict, key, answer, bounds)
+        if outcome in ALLOWS and answer.sent > key.acknowledged:
+            verdict.blame("acknowledged", key, answer)
         if outcome is Outcome.REVOKED:
             called_revoked.setdefault(answer.key, answer.answered)
         elif outcome in ALLOWS and answer.sent > called_revoked.get(answer.key, float("inf")):

@@ -73,6 +73,7 @@ class Key:
     text: str = field(repr=False)
     grace: float  # seconds
     changes: list[Change] = field(default_factory=list)
+    acknowledged: float = float("inf")  # since when every sidecar is known to know its end
 
     def record(self, asked: float, confirmed: float | None, *states: State) -> None:
         """Something was done. Several states: nobody knows which of them it is since."""

@@ -29,12 +29,14 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     confirmed: int = 0
     unknown: int = 0
+    acknowledged: int = 0
 
     def add(self, world: World) -> None:
         """Judge an episode."""
         self.faults.update(world.faults)
         self.confirmed += world.confirmed
         self.unknown += world.unknown
+        self.acknowledged += world.acknowledged
         bounds = Bounds(LEASE, world.isolation)
         for sidecar in world.sidecars:
             answers = read_answers(sidecar.answers)
@@ -64,7 +66,11 @@ class Report:
     def document(self) -> dict:
         """As plain values."""
         return {
-            "changes": {"confirmed": self.confirmed, "unknown": self.unknown},
+            "changes": {
+                "confirmed": self.confirmed,
+                "unknown": self.unknown,
+                "acknowledged by every sidecar": self.acknowledged,
+            },
             "faults": dict(self.faults),
             "subjects": {kind: _summary(found) for kind, found in self.verdicts.items()},
             "violations": self.violations,
@@ -148,15 +154,13 @@ async def behind_sentinel(
 
 async def _conclude(report: Report, world: World, changing: asyncio.Task[None]) -> None:
     await asyncio.sleep(CALM)
-    if changing.done():
-        changing.result()
-    changing.cancel()
-    await asyncio.gather(changing, return_exceptions=True)
+    world.is_over = True  # not a cancellation: redis-py swallows one now and then
+    await changing
     await world.stop_sidecars()
     report.add(world)
 
 
 async def _change(world: World) -> None:
-    while True:
+    while not world.is_over:
         await world.change()
         await asyncio.sleep(world.dice.uniform(0, 2 * CHANGE_PAUSE))

@@ -85,6 +85,14 @@ def test_resurrected():
     assert judged(restored, (25, Outcome.REVOKED), (40, Outcome.ALLOW)) == {"resurrected"}
 
 
+def test_acknowledged():
+    """Once every sidecar has acknowledged the end of a key, no bound excuses an allow."""
+    key = a_key((20, 21, State.REVOKED))
+    key.acknowledged = 21.2
+    assert judged(key, (21.1, Outcome.ALLOW)) == set()
+    assert judged(key, (21.3, Outcome.ALLOW)) == {"acknowledged"}
+
+
 def test_isolation_is_added():
     """What an isolated primary takes to close is added to the bound."""
     bounds = Bounds(lease=1.0, isolation=2.0)

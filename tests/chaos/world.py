@@ -16,9 +16,11 @@ from typing import Self
 from authz.core.changes import KeySpec
 from authz.core.errors import Fault
 from authz.core.records import RevocationReason, Status
-from authz.flows.lifecycle import Changed, Lifecycle
+from authz.flows.acknowledge import acknowledged
+from authz.flows.lifecycle import Changed, Lifecycle, Result
 from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
+from authz.storage.registry import Sidecars
 from tests.chaos.history import Key, State, now
 from tests.fakes import make_keyring
 from tests.gate import Gate, Rule
@@ -26,6 +28,8 @@ from tests.real import RealClock
 
 LEASE = 1.0
 GRACE = 2.0  # of keys that have none of their own
+WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
+PATIENCE = 2.0  # seconds
 REASON = RevocationReason.UNSPECIFIED
 STATES = {
     Status.ACTIVE: State.ACTIVE,
@@ -73,6 +77,8 @@ class World(contextlib.AsyncExitStack):
         self.faults: list[str] = []
         self.confirmed = 0
         self.unknown = 0
+        self.acknowledged = 0
+        self.is_over = False
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -82,6 +88,8 @@ class World(contextlib.AsyncExitStack):
         self.push_async_callback(client.aclose)
         self.store = StoredKeys(client, has_replicas=self.endpoint.has_replicas)
         await self.store.initialise(make_keyring().fingerprints)
+        self._directory = Sidecars(client)
+        self._waiting: set[asyncio.Task[None]] = set()
         self.lifecycle = Lifecycle(self.store, make_keyring(), RealClock())
         return self
 
@@ -179,16 +187,12 @@ class World(contextlib.AsyncExitStack):
         spec = KeySpec(
             client_id="chaos", env="live", life_ms=None, outage_grace=None if grace else 0
         )
-        issued: list[Changed] = []
-
-        async def work() -> Changed:
-            issued.append(await self.lifecycle.issue(spec, self.lifecycle.author("chaos")))
-            return issued[0]
-
-        asked, confirmed = await self._timed(work)
-        if not issued:
+        asked, confirmed, issued = await self._timed(
+            lambda: self.lifecycle.issue(spec, self.lifecycle.author("chaos"))
+        )
+        if issued is None:
             return None
-        key = Key(issued[0].record.kid, issued[0].key_text, grace)
+        key = Key(issued.record.kid, issued.key_text, grace)
         key.record(asked, confirmed, State.ACTIVE)
         self.keys.append(key)
         self.everybody({"add": key.text})
@@ -205,18 +209,34 @@ class World(contextlib.AsyncExitStack):
             State.DISABLED: lambda: self.lifecycle.disable(key.kid, by),
             State.ACTIVE: lambda: self.lifecycle.enable(key.kid, by),
         }[state]
-        asked, confirmed = await self._timed(work)
+        asked, confirmed, changed = await self._timed(work)
         key.record(asked, confirmed, state)
+        if state is State.REVOKED and confirmed and changed and self.dice.random() < WAITED_FOR:
+            task = asyncio.create_task(self._wait_for_sidecars(key, changed))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
 
-    async def _timed(self, work: Callable[[], Awaitable[object]]) -> tuple[float, float | None]:
+    async def _wait_for_sidecars(self, key: Key, changed: Changed) -> None:
+        everybody = sum(sidecar.kind == "leased" for sidecar in self.sidecars)
+        with contextlib.suppress(Fault):
+            found = await acknowledged(self._directory, changed.record, PATIENCE, RealClock())
+            if found.is_complete and found.confirmed == found.sidecars == everybody:
+                key.acknowledged = now()
+                self.acknowledged += 1
+
+    async def _timed(
+        self, work: Callable[[], Awaitable[Result]]
+    ) -> tuple[float, float | None, Changed | None]:
+        """When it was asked for, when it was certainly made, and what it was."""
         async with self.at_rest:
             asked = now()
             try:
                 result = await work()
             except Fault:
                 self.unknown += 1
-                return asked, None
+                return asked, None, None
+        changed = result if isinstance(result, Changed) else None
         # Without a replica that has it, a failover may lose it.
-        kept = isinstance(result, Changed) and result.replicas != 0
+        kept = changed is not None and changed.replicas != 0
         self.confirmed += kept
-        return asked, now() if kept else None
+        return asked, now() if kept else None, changed

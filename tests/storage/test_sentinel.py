@@ -191,6 +191,21 @@ async def test_one_sentinel_that_hangs(store):
             await sidecar.trusted()
 
 
+async def test_stop_while_a_sentinel_is_asked(own_valkey):
+    """Whoever asks can be stopped at any moment; what redis-py makes of that is its own affair."""
+    async with Gate(own_valkey.port) as gate:
+        sentinel = Sentinel((Address("127.0.0.1", gate.port),), SERVICE)
+        endpoint = Endpoint.parse("redis://unused", sentinel=sentinel)
+        for attempt in range(200):
+            gate.set(lambda _name, lose=attempt % 2: (LOSE, PASS) if lose else (PASS, PASS))
+            asking = asyncio.create_task(sentinel.primary(endpoint._dial))
+            for _ in range(attempt % 25):
+                await asyncio.sleep(0)
+            stopped = asking.cancel()
+            await asyncio.wait([asking])
+            assert asking.cancelled() or not stopped
+
+
 async def test_half_open_towards_the_store(own_valkey, own_admin):
     """A link on which only what we say is lost is given up within a lease, too."""
     record = await own_admin.issue()
