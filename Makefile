@@ -27,9 +27,11 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path and the time a revocation takes
+bench: $(READY) ## Measure the hot path, the time a revocation takes, lists and memory
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.revocation
+	@$(BIN)/python -m tests.bench.listing
+	@$(BIN)/python -m tests.bench.memory
 
 chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
