@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench chaos soak clean
+.PHONY: conformance help demo test check fmt bench chaos soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ chaos: $(READY) ## Break everything for a minute, under load, and judge every an
 
 soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS)
 	@$(BIN)/python -m tests.soak --calls $(or $(CALLS),1000000)
+
+conformance: $(READY) ## h2spec against the fast transport; says how to get h2spec
+	@$(BIN)/python -m tests.rpc.h2.conformance
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

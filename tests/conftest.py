@@ -1,11 +1,16 @@
 """Fixtures for every suite."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from tests.real import Valkey
+
+# A shell starts background jobs with Ctrl-C ignored, and so would be all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("authz", deadline=None)  # a noisy machine is not a failure
 settings.load_profile("authz")

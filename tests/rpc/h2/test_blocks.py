@@ -193,6 +193,22 @@ def test_what_a_proxy_repeats_is_decoded_once(name):
     assert both.asked == 3
 
 
+def test_as_long_as_there_is_a_table_every_block_is_decoded():
+    """Whether it uses the table or not; and what was seen then is not remembered later."""
+    both, block = Both(), literal(b"x", b"y")
+    for number in range(1, 4):
+        both.decode(block)
+        assert both.asked == number
+    both.decode(TO_ZERO)
+    both.decode(block)
+    assert both.asked == 5
+    both.decode(block)
+    assert both.asked == 5
+    both.decode(b"\x3f\xe1\x1f")  # the table is back
+    both.decode(block)
+    assert both.asked == 7
+
+
 def test_a_hole_may_be_long():
     """Up to 254 bytes of trace state do not make a block unknown."""
     both = Both()

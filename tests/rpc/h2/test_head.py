@@ -41,7 +41,7 @@ def test_a_call_finds_its_route():
         grpc_fields(method=""),
         grpc_fields(path=""),
         grpc_fields(scheme=""),
-        [*GRPC, (":path", "/late")],
+        [*grpc_fields(authority=""), (":authority", "late")],
         [(":path", PATH), *GRPC],
         [(":status", "200"), *GRPC],
         [(":unknown", "x"), *GRPC],

@@ -133,7 +133,7 @@ async def test_a_client_reads_why_it_is_ended():
     """Also while it goes on sending: the GOAWAY arrives, and then the end, not a reset."""
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
-        wire.send(DataFrame(99, b"an error"), *[PingFrame(0, b"unheard!")] * 5000)
+        wire.send(DataFrame(99, b"an error"), PingFrame(0, b"unheard!").serialize() * 200_000)
         frames = await wire.rest()
         assert isinstance(frames[-1], GoAwayFrame)
         assert frames[-1].error_code == Code.PROTOCOL_ERROR
