@@ -18,6 +18,8 @@ from authz.core.keys import Keyring, Pepper
 from authz.core.ports import Probe
 from authz.core.routes import Facts, RouteTable, Rule
 from authz.flows.check import Checker
+from authz.flows.imported import ImportedKeys
+from authz.flows.importing import Importer
 from authz.flows.keycache import KeyCache
 from authz.flows.lifecycle import Lifecycle
 from authz.rpc.check import CheckDoor
@@ -26,6 +28,7 @@ from authz.rpc.grpcio import GrpcServer, credentials
 from authz.rpc.respond import Responder
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
+from authz.storage.imports import LinkedAliases, StoredImports
 from authz.storage.keys import LinkedKeys, StoredKeys
 from authz.telemetry import Counters, log_to_stderr
 
@@ -73,6 +76,18 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     async with store(settings) as keys:
         await keys.verify(ring.fingerprints)
         yield Lifecycle(keys, ring, SystemClock())
+
+
+@asynccontextmanager
+async def imports(settings: Settings, actor: str, note: str) -> AsyncIterator[Importer]:
+    """What imports keys. Raises what `administration` does."""
+    ring = keyring(settings)
+    client = endpoint(settings).client()
+    try:
+        await StoredKeys(client).verify(ring.fingerprints)
+        yield Importer(StoredImports(client), SystemClock(), actor, note)
+    finally:
+        await client.aclose()
 
 
 @dataclass(slots=True)
@@ -150,8 +165,19 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_negatives=remember.max_negatives,
         deadline=check.deadline,
     )
+    imported = ImportedKeys(
+        LinkedAliases(feed),
+        cache,
+        clock,
+        counters,
+        rate=settings.keys.import_lookups,
+        negative_ttl=remember.negative_ttl,
+        max_entries=remember.max_entries,
+        max_negatives=remember.max_negatives,
+        deadline=check.deadline,
+    )
     server = GrpcServer(
-        check_door(settings, ring, Checker(cache, feed, clock, counters), counters),
+        check_door(settings, ring, Checker(cache, feed, clock, counters, imported), counters),
         check.listen,
         tls=credentials(tls.cert, tls.key, tls.client_ca) if tls else None,
         allow_plaintext=check.allow_plaintext,
@@ -167,7 +193,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         await operations.start()
         async with asyncio.TaskGroup() as tasks:
             work = [
-                tasks.create_task(feed.run(cache)),
+                tasks.create_task(feed.run(imported)),
                 tasks.create_task(server.show(lambda: feed.health().trusted)),
             ]
             try:

@@ -5,11 +5,12 @@ from typing import Final
 
 from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.errors import Unavailable
-from authz.core.keys import Presented
+from authz.core.keys import Imported, Presented
 from authz.core.policy import judge
 from authz.core.ports import Clock, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.flows.imported import Found, ImportedKeys
 from authz.flows.keycache import KeyCache
 
 ANONYMOUS: Final = Allow(None)
@@ -21,19 +22,32 @@ UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
 
 
 class Checker:
-    """Decides requests. A refusal is returned; only a bug raises."""
+    """Decides requests. A refusal is returned; only a bug raises.
 
-    def __init__(self, cache: KeyCache, peppers: PepperProof, clock: Clock, probe: Probe) -> None:
+    imported: where keys of somebody else's make are found; without it there are none.
+    """
+
+    def __init__(
+        self,
+        cache: KeyCache,
+        peppers: PepperProof,
+        clock: Clock,
+        probe: Probe,
+        imported: ImportedKeys | None = None,
+    ) -> None:
         self._peek = cache.peek
         self._find = cache.find
         self._peppers = peppers
         self._wall_ms = clock.wall_ms
         self._decided = probe.decided
+        self._imported = imported
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
         """The decision, or an awaitable of it when the store must be asked."""
         presented = request.credential
         if not isinstance(presented, Presented):
+            if isinstance(presented, Imported):
+                return self._check_imported(presented, request)
             return self._conclude(presented or self._without_key(request))
         record = self._peek(presented.kid)
         if record is not None:
@@ -74,6 +88,34 @@ class Checker:
         if record is None:
             return self._conclude(UNKNOWN)
         return self._conclude(self._with_record(record, presented, request))
+
+    def _check_imported(
+        self, imported: Imported, request: Request
+    ) -> Decision | Awaitable[Decision]:
+        """A text that is not ours costs no I/O unless the store has keys like it."""
+        keys = self._imported
+        exist = keys is not None and keys.exist()
+        if keys is None or not exist:
+            return self._conclude(UNAVAILABLE if exist is None else MALFORMED)
+        found = keys.peek(imported)
+        if found is None:
+            return self._look_up_imported(keys, imported, request)
+        return self._conclude(self._with_alias(found, request))
+
+    async def _look_up_imported(
+        self, keys: ImportedKeys, imported: Imported, request: Request
+    ) -> Decision:
+        try:
+            found = await keys.find(imported)
+        except Unavailable:
+            return self._conclude(UNAVAILABLE)
+        if found is None:
+            return self._conclude(UNKNOWN)
+        return self._conclude(self._with_alias(found, request))
+
+    def _with_alias(self, found: Found, request: Request) -> Decision:
+        alias, record = found
+        return judge(record, alias, request, self._wall_ms()) or Allow(record)
 
     def _conclude(self, decision: Decision) -> Decision:
         self._decided(decision.reason if isinstance(decision, Deny) else None)

@@ -86,6 +86,7 @@ class ChangeFeed:
         self._lease = lease
         self._ours = fingerprints
         self._theirs: Mapping[str, str] | None = None
+        self._imports: bool | None = None
         self._link: Link | None = None
         self._unanswered = 0
         self._trusted_until = 0.0
@@ -112,6 +113,12 @@ class ChangeFeed:
         if theirs is None:  # the store may have got it since it was last heard
             return self._clock.monotonic() < self._trusted_until
         return theirs == self._ours.get(pepper_version)
+
+    def has_imports(self) -> bool | None:
+        """See AliasSource."""
+        if self._imports or self._clock.monotonic() < self._trusted_until:
+            return self._imports
+        return None  # there may be some since the store was last heard
 
     async def run(self, sink: ChangeSink) -> None:
         """Feed `sink` until cancelled: connect, beat, and when that ends do it again."""
@@ -174,8 +181,9 @@ class ChangeFeed:
     def _on_meta(self, beat: _Heartbeat, reply: Any) -> None:
         try:
             found = _expect(dict, reply)
-            self._theirs = None
+            self._theirs = self._imports = None
             self._theirs = meta.verify(found, self._ours)
+            self._imports = meta.has_imports(found)
         except Unavailable as cause:
             beat.blame(cause)
 
@@ -207,10 +215,13 @@ class ChangeFeed:
         if push[:1] != ["message"]:
             return
         try:
-            seq, kid, revoked = schema.decode_notice(_expect(str, push[-1]))
+            notice = _expect(str, push[-1])
+            seq, kid, revoked = schema.decode_notice(notice)
         except (Unavailable, ValueError):
             self._probe.count(Event.CHANGE_GARBLED)
             return
+        if schema.tells_of_import(notice):
+            self._imports = True
         sink.forget(kid, revoked=revoked)
         self._probe.count(Event.CHANGE_APPLIED)
         if not self._in_step or self._applied is None or seq <= self._applied:

@@ -46,6 +46,11 @@ def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
     return theirs
 
 
+def has_imports(meta: Mapping[str, str]) -> bool:
+    """May keys have been imported?"""
+    return schema.META_IMPORTS in meta
+
+
 def entries(fingerprints: Mapping[str, str]) -> dict[str, str]:
     """The hash that `authz init` writes."""
     peppers = {f"{schema.META_PEPPER}{version}": text for version, text in fingerprints.items()}

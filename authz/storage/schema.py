@@ -1,10 +1,12 @@
 """Every name and every format in the store. Nothing else in this package spells one out.
 
-    authz:meta                      hash    schema, pepper:<version> -> fingerprint
+    authz:meta                      hash    schema, pepper:<version> -> fingerprint,
+                                            imports: 1 once keys may have been imported
     authz:{p}:key:<kid>             hash    one key, the fields below, all always present
+    authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at: the recent changes
-    authz:{p}:changes               channel "seq kid status"
+    authz:{p}:changes               channel "seq kid status", then "imported" for a new import
     authz:{p}:audit                 stream  seq-0 -> who did what, when and why; never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
@@ -42,6 +44,7 @@ KEYS: Final = f"{_TAG}:keys"
 
 META_SCHEMA: Final = "schema"
 META_PEPPER: Final = "pepper:"
+META_IMPORTS: Final = "imports"
 CHANGE_ID: Final = "change_id"  # in a key's hash: the change that wrote it
 
 # Enforced by a later schema only. A record that uses one must not be read as if it did not.
@@ -51,6 +54,11 @@ NOT_YET_ENFORCED: Final = ("plan", "limits", "outage_grace")
 def key(kid: str) -> str:
     """The hash of one key."""
     return f"{_TAG}:key:{kid}"
+
+
+def alias(digest: bytes) -> str:
+    """Where the kid of an imported key is."""
+    return f"{_TAG}:alias:{digest.hex()}"
 
 
 def client(client_id: str) -> str:
@@ -115,6 +123,11 @@ def decode_notice(text: str) -> tuple[int, str, bool]:
     if not KID_PATTERN.fullmatch(kid):
         raise ValueError(f"{fields.shown(kid)} is not a kid")
     return number("seq", seq), kid, status == Status.REVOKED
+
+
+def tells_of_import(notice: str) -> bool:
+    """Is it the notice of a key's import?"""
+    return notice.split(" ")[3:4] == ["imported"]
 
 
 def number(name: str, text: str) -> int:

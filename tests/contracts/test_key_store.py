@@ -11,16 +11,18 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from authz.core import changes
 from authz.core.changes import Action, AuditEvent, Author, KeyChange, KeySpec
-from authz.core.errors import Conflict
+from authz.core.errors import AliasTaken, Conflict
 from authz.core.records import RevocationReason, Status
 from authz.flows.lifecycle import Lifecycle
 from authz.storage import schema
+from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from tests.fakes import DAY, KID, NOW, FakeClock, MemoryKeyStore, make_keyring, make_record
 from tests.storage.strategies import RECORDS
 
 OTHER_KID = "0" * 16
 KEYRING = make_keyring()
+DIGESTS = [b"a" * 32, b"b" * 32, b"c" * 32]
 _ids = itertools.count()
 
 
@@ -44,6 +46,12 @@ def issued(kid=KID):
     """A change that makes a key."""
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
     return changes.issue(spec, KEYRING.mint("live", kid), author(), NOW)
+
+
+def imported(kid=KID, digests=DIGESTS):
+    """A change that imports a key."""
+    spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
+    return changes.import_key(spec, kid, [("1", digest) for digest in digests], author(), NOW)
 
 
 def author():
@@ -148,6 +156,35 @@ async def test_the_same_at_the_same_moment(store):
     assert await store.apply(issued(OTHER_KID)) == 2
 
 
+async def test_import(store):
+    """A key that is imported is found by its kid, and taken for whoever imports it again."""
+    change = imported()
+    assert await store.apply(change) == 1
+    assert await store.find(KID) == replace(change.record, version=1)
+    assert await store.apply(change) == 1
+    with pytest.raises(AliasTaken) as taken:
+        await store.apply(imported(OTHER_KID))
+    assert taken.value.kid == KID
+    assert await store.find(OTHER_KID) is None
+
+
+async def test_import_under_another_newest_pepper(store):
+    """Any of the digests that leads to another kid is enough to refuse; only the first leads."""
+    await store.apply(imported(KID, DIGESTS[1:]))
+    with pytest.raises(AliasTaken):
+        await store.apply(imported(OTHER_KID, DIGESTS))
+    assert await store.apply(imported(OTHER_KID, DIGESTS[2:])) == 2
+
+
+async def test_the_same_key_at_the_same_moment(store):
+    """Of two imports of one key at the same moment, exactly one is made."""
+    made = [imported(KID), imported(OTHER_KID)]
+    outcomes = await asyncio.gather(*map(store.apply, made), return_exceptions=True)
+    (taken,) = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert isinstance(taken, AliasTaken)
+    assert [await store.find(kid) is None for kid in (KID, OTHER_KID)].count(True) == 1
+
+
 async def test_lifecycle_makes_both(store):
     """Two people who change one key at the same moment both get what they asked for."""
     lifecycle = Lifecycle(store, KEYRING, FakeClock())
@@ -198,7 +235,7 @@ class Comparison(RuleBasedStateMachine):
         for store in (self.twin, self.real):
             try:
                 outcomes.append(self.runner.run(store.apply(change)))
-            except Conflict as conflict:
+            except (Conflict, AliasTaken) as conflict:
                 outcomes.append(str(conflict))
         assert outcomes[0] == outcomes[1]
         self.made.append(change)
@@ -223,6 +260,16 @@ class Comparison(RuleBasedStateMachine):
     @rule(kid=kids)
     def issue(self, kid):
         self.apply(issued(kid))
+
+    @rule(kid=kids, digests=st.lists(st.sampled_from(DIGESTS), min_size=1, max_size=3))
+    def import_key(self, kid, digests):
+        self.apply(imported(kid, digests))
+        wanted = [[digest] for digest in DIGESTS]
+        found = [
+            self.runner.run(store.resolve_all(wanted))
+            for store in (self.twin, StoredImports(self.client))
+        ]
+        assert found[0] == found[1]
 
     @rule(kid=kids, record=RECORDS, behind=st.integers(0, 2))
     def write(self, kid, record, behind):

@@ -6,15 +6,18 @@
 --   log      without the rest: they reload a record that has not changed
 --   record   without the rest: seq differs, so within a heartbeat every sidecar reloads it
 --   indexes, audit: nobody decides by them
+--   alias    of an imported key: only now can it be found, and all else is there
 --   publish  last: what it announces is all there
 -- Sending the same change again finishes what an early end left out.
 --
 -- KEYS  1 record  2 seq  3 log  4 audit  5 all keys  6 keys of this client
+--       7.. of an imported key: what may be its alias, newest first; the first is written
 -- ARGV  1 change id  2 base version (0: no record)  3 channel  4 log length  5 kid  6 status
 --       7 created_at  8 number of record fields, then those, then the audit fields
--- Returns {"applied"|"repeated", version} or {"conflict", version}.
+-- Returns {"applied"|"repeated", version}, {"conflict", version}, or {"taken", kid} when the key was
+-- imported before as that kid.
 
-local record_key, seq_key, log_key, audit_key, all_key, client_key = unpack(KEYS)
+local record_key, seq_key, log_key, audit_key, all_key, client_key, alias_key = unpack(KEYS)
 local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 local fields = {unpack(ARGV, 9, 8 + count)}
@@ -56,10 +59,17 @@ local function audit_id(seq)
 end
 
 local kinds = {'hash', 'string', 'stream', 'stream', 'zset', 'zset'}
-for i, kind in ipairs(kinds) do
-  local found = redis.call('TYPE', KEYS[i])['ok']
+for i, name in ipairs(KEYS) do
+  local kind, found = kinds[i] or 'string', redis.call('TYPE', name)['ok']
   if found ~= 'none' and found ~= kind then
-    return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found .. ', not a ' .. kind)
+    return redis.error_reply('WRONGTYPE ' .. name .. ' is a ' .. found .. ', not a ' .. kind)
+  end
+end
+
+for i = 7, #KEYS do
+  local owner = redis.call('GET', KEYS[i])
+  if owner and owner ~= kid then
+    return {'taken', owner}
   end
 end
 
@@ -92,6 +102,10 @@ if place then
   writes[#writes + 1] = {'XADD', audit_key, place, 'kid', kid, unpack(audit)}
 end
 local notice = string.format('%.0f %s %s', seq, kid, status)
+if alias_key then
+  notice = notice .. ' imported'
+  writes[#writes + 1] = {'SET', alias_key, kid}
+end
 writes[#writes + 1] = {'PUBLISH', channel, notice}
 
 for _, write in ipairs(writes) do
