@@ -8,6 +8,7 @@ import click
 from authz.cli import show
 from authz.cli.actor import actor
 from authz.cli.administration import administer
+from authz.cli.importing import import_
 from authz.cli.invocation import Invocation, common, remark
 from authz.cli.keyspec import key_spec
 from authz.cli.times import rfc3339
@@ -36,6 +37,9 @@ def keys() -> None:
       authz keys issue --client acme-web
       authz keys revoke 7Hk2mQ9xT4bVzR1c --reason key_compromise
     """
+
+
+keys.add_command(import_)
 
 
 def _kid(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
