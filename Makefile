@@ -27,9 +27,10 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path and the time a revocation takes
+bench: $(READY) ## Measure the hot path, and what a revocation and an import take
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.revocation
+	@$(BIN)/python -m tests.bench.import_keys
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -66,6 +66,8 @@ class Extractor:
         self._parse_imported = keyring.parse_imported
         self._claims = keyring.claims
         self._carriers = tuple(_carrier(text) for text in carriers)
+        bare = {name for name, scheme in self._carriers if scheme is None}
+        self._with_scheme = {name for name, _ in self._carriers} - bare
         self._query = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
         self._address_header = address_header
         self._env = env
@@ -115,7 +117,7 @@ class Extractor:
         self, header: Header, path: str
     ) -> tuple[Presented | Imported | Deny | None, str]:
         """The credential, and the header that holds it."""
-        found, carrier, within = "", "", None
+        found, carrier = "", ""
         for name, scheme in self._carriers:
             value = header(name, "")
             if value and scheme:
@@ -124,7 +126,7 @@ class Extractor:
                 continue
             if found:
                 return AMBIGUOUS, ""
-            found, carrier, within = value, name, scheme
+            found, carrier = value, name
         if self._query is not None:
             values = self._query.findall(path.partition("?")[2])
             if len(values) + bool(found) > 1:
@@ -135,14 +137,14 @@ class Extractor:
         presented = self._parse(found)
         if presented is not None:
             return presented, carrier
-        foreign = self._foreign(found, carrier, within)
+        foreign = self._foreign(found, carrier)
         return foreign, carrier if isinstance(foreign, Imported) else ""
 
-    def _foreign(self, found: str, carrier: str, scheme: re.Pattern[str] | None) -> Imported | Deny:
+    def _foreign(self, found: str, carrier: str) -> Imported | Deny:
         """What a text is that is not one of our keys."""
         if "," in found:
             return AMBIGUOUS
-        if scheme is not None:
+        if carrier in self._with_scheme:
             return MALFORMED
         # In a query some characters of a key are written as %2B and the like.
         return self._parse_imported(found if carrier else unquote(found)) or MALFORMED

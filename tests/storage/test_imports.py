@@ -26,6 +26,7 @@ from tests.storage.changing import (
     permitted,
 )
 from tests.storage.sidecar import Sidecar
+from tests.storage.test_feed_refusals import restrict
 
 NEWEST, OLDER = b"n" * 32, b"o" * 32
 ALIAS = schema.alias(NEWEST)
@@ -208,6 +209,35 @@ async def test_sidecar_is_told_of_the_first_import(valkey, admin, imports):
         await imports.apply_all([imported()])
         await eventually(sidecar.feed.has_imports)
         assert known(await sidecar.alias([NEWEST, OLDER])) == (KID, NEWEST)
+
+
+async def test_permissions_of_a_sidecar(valkey, admin, imports):
+    """MGET is all that imported keys add to what a sidecar may do; it still writes nothing."""
+    await imports.allow_imports()
+    await imports.apply_all([imported()])
+    async with Sidecar(restrict(valkey, also=["mget"])) as sidecar:
+        await sidecar.trusted()
+        assert known(await sidecar.alias([NEWEST, OLDER])) == (KID, NEWEST)
+        assert await sidecar.alias([OLDER]) is None
+    assert valkey.admin.acl_log() == []
+
+
+async def test_sidecar_that_may_not_look_up(valkey, admin):
+    """A sidecar without that permission says that it does not know."""
+    async with Sidecar(restrict(valkey)) as sidecar:
+        await sidecar.trusted()
+        with pytest.raises(Unavailable, match="mget"):
+            await sidecar.alias([NEWEST])
+
+
+async def test_permissions_of_an_import(valkey, admin):
+    """An import takes what a change takes, and MGET for a rehearsal."""
+    async with permitted(valkey, "+mget") as store:
+        imports = StoredImports(store._client)
+        await imports.allow_imports()
+        assert await imports.apply_all([imported()]) == [1]
+        assert await imports.resolve_all([[NEWEST, OLDER]]) == [KID]
+    assert valkey.admin.acl_log() == []
 
 
 async def test_sidecar_that_starts_later(valkey, admin, imports):
