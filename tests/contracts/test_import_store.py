@@ -1,5 +1,6 @@
 """The ImportStore port: one suite for the twin in memory and for the store on a real server."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -70,3 +71,35 @@ async def test_first_that_leads_somewhere(store):
     imports, _ = store
     await imports.apply_all([imported(KIDS[0], [DIGESTS[0]]), imported(KIDS[1], [DIGESTS[1]])])
     assert await imports.resolve_all([DIGESTS[1:], DIGESTS]) == [KIDS[1], KIDS[0]]
+
+
+async def test_import(store):
+    """A key that is imported is found by its kid, and taken for whoever imports it again."""
+    _, keys = store
+    change = imported(KIDS[0])
+    assert await keys.apply(change) == 1
+    assert await keys.find(KIDS[0]) == replace(change.record, version=1)
+    assert await keys.apply(change) == 1
+    with pytest.raises(AliasTaken) as taken:
+        await keys.apply(imported(KIDS[1]))
+    assert taken.value.kid == KIDS[0]
+    assert await keys.find(KIDS[1]) is None
+
+
+async def test_import_under_another_newest_pepper(store):
+    """Any of the digests that leads to another kid is enough to refuse; only the first leads."""
+    _, keys = store
+    await keys.apply(imported(KIDS[0], DIGESTS[1:]))
+    with pytest.raises(AliasTaken):
+        await keys.apply(imported(KIDS[1], DIGESTS))
+    assert await keys.apply(imported(KIDS[1], DIGESTS[2:])) == 2
+
+
+async def test_the_same_key_at_the_same_moment(store):
+    """Of two imports of one key at the same moment, exactly one is made."""
+    _, keys = store
+    made = [imported(KIDS[0]), imported(KIDS[1])]
+    outcomes = await asyncio.gather(*map(keys.apply, made), return_exceptions=True)
+    (taken,) = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert isinstance(taken, AliasTaken)
+    assert [await keys.find(kid) is None for kid in (KIDS[0], KIDS[1])].count(True) == 1

@@ -156,35 +156,6 @@ async def test_the_same_at_the_same_moment(store):
     assert await store.apply(issued(OTHER_KID)) == 2
 
 
-async def test_import(store):
-    """A key that is imported is found by its kid, and taken for whoever imports it again."""
-    change = imported()
-    assert await store.apply(change) == 1
-    assert await store.find(KID) == replace(change.record, version=1)
-    assert await store.apply(change) == 1
-    with pytest.raises(AliasTaken) as taken:
-        await store.apply(imported(OTHER_KID))
-    assert taken.value.kid == KID
-    assert await store.find(OTHER_KID) is None
-
-
-async def test_import_under_another_newest_pepper(store):
-    """Any of the digests that leads to another kid is enough to refuse; only the first leads."""
-    await store.apply(imported(KID, DIGESTS[1:]))
-    with pytest.raises(AliasTaken):
-        await store.apply(imported(OTHER_KID, DIGESTS))
-    assert await store.apply(imported(OTHER_KID, DIGESTS[2:])) == 2
-
-
-async def test_the_same_key_at_the_same_moment(store):
-    """Of two imports of one key at the same moment, exactly one is made."""
-    made = [imported(KID), imported(OTHER_KID)]
-    outcomes = await asyncio.gather(*map(store.apply, made), return_exceptions=True)
-    (taken,) = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    assert isinstance(taken, AliasTaken)
-    assert [await store.find(kid) is None for kid in (KID, OTHER_KID)].count(True) == 1
-
-
 async def test_lifecycle_makes_both(store):
     """Two people who change one key at the same moment both get what they asked for."""
     lifecycle = Lifecycle(store, KEYRING, FakeClock())
