@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench clean
+.PHONY: help demo test check fmt bench chaos soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,6 +31,12 @@ bench: $(READY) ## Measure the hot path, and what a revocation and an import tak
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.revocation
 	@$(BIN)/python -m tests.bench.import_keys
+
+chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS)
+	@$(BIN)/python -m tests.soak --calls $(or $(CALLS),1000000)
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

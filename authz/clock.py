@@ -1,8 +1,17 @@
 """The clock of the operating system."""
 
 import time
+from pathlib import Path
 
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_id() -> str:
+    """What tells this boot of the machine from another; empty where that is not known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 class SystemClock:

@@ -35,13 +35,14 @@ from authz.values import (
     PepperVersion,
     Prefix,
     Scopes,
+    ServiceName,
     Several,
     StoreUrl,
     Template,
     seconds,
 )
 
-NOT_YET_ENFORCED: Final = ("limits", "outage", "plans", "telemetry")
+NOT_YET_ENFORCED: Final = ("limits", "plans", "telemetry")
 
 
 class Section(BaseModel):
@@ -70,12 +71,17 @@ class Check(Section):
     """The listener that the proxy asks."""
 
     listen: Listen = Address("127.0.0.1", 9191)
-    transport: Literal["grpcio"] = "grpcio"
+    transport: Literal["fast", "grpcio"] = "grpcio"
     deadline: Annotated[float, seconds("1ms", "10s")] = 0.05
     socket_mode: Mode = 0o660
     tls: Tls | None = None
     allow_plaintext: bool = False
+    max_streams: int = Field(1024, ge=1, le=100_000)
+    max_header_bytes: int = Field(16_384, ge=4_096, le=1_048_576)
+    max_message_bytes: int = Field(1_048_576, ge=65_536, le=67_108_864)
+    idle_timeout: Annotated[float, seconds("1s", "1d")] = 600.0
     env: Literal["live", "test"] | None = None
+    recycle_at_mib: int = Field(0, ge=0)
 
 
 class Ops(Section):
@@ -84,12 +90,35 @@ class Ops(Section):
     listen: Listen = Address("127.0.0.1", 9192)
 
 
+class RedisTls(Section):
+    """TLS towards the store, for a `rediss://` URL. Each file is read at every connect."""
+
+    ca: File | None = None
+    cert: File | None = None
+    key: File | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> "RedisTls":
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together")
+        return self
+
+
+class RedisSentinel(Section):
+    """Who knows which server is the primary."""
+
+    hosts: Several[Listen]
+    service: ServiceName
+
+
 class Redis(Section):
     """The store."""
 
     url: StoreUrl = "redis://127.0.0.1:6379/0"
     username: Line = ""
     password_file: File | None = None
+    tls: RedisTls | None = None
+    sentinel: RedisSentinel | None = None
 
 
 class PepperFile(Section):
@@ -115,6 +144,13 @@ class Cache(Section):
     max_entries: int = Field(100_000, ge=100, le=10_000_000)
     max_negatives: int = Field(10_000, ge=100, le=1_000_000)
     trust_lease: Annotated[float, seconds("100ms", "60s")] = 1.0
+    snapshot: File | None = None
+
+
+class Outage(Section):
+    """How long keys go on while the store is out of reach, when they say nothing of their own."""
+
+    grace: Annotated[float, seconds("0", "1d")] = 30.0
 
 
 class Identity(Section):
@@ -156,6 +192,7 @@ class Settings(Section):
     redis: Redis = Redis()
     keys: Keys = Keys()
     cache: Cache = Cache()
+    outage: Outage = Outage()
     identity: Identity = Identity()
     extract: Extract = Extract()
     log: Log = Log()
@@ -180,14 +217,14 @@ def load(
     return _anchored(settings, layers)
 
 
-# What pydantic says in terms of Python, in terms of settings: by the first word of its error type.
+# What pydantic says in terms of Python, in terms of settings: by its error type or the first word.
 _MESSAGES: Final = {
     "bool": "true or false",
     "int": "a whole number, such as 100000",
     "missing": "is needed here",
     "model": "a section: names and values",
     "string": "text, one line",
-    "too": "a list of at least one",
+    "too_short": "a list of at least one",
     "tuple": 'a list; in the environment as JSON, such as ["x-api-key"]',
 }
 
@@ -201,6 +238,7 @@ def _explained(cause: ValidationError, layers: list[Source]) -> BadInput:
         if location[0] in NOT_YET_ENFORCED:
             problem = "not yet enforced by this version"
     problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
+    problem = _MESSAGES.get(first["type"], problem)
     name = ".".join(map(str, location))
     name = name if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII) else fields.shown(name)
     return BadInput(name, f"{problem} ({sources.origin(layers, location).name(location)})")

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from operator import eq
 from pathlib import Path
 from typing import Any, Final
@@ -88,8 +89,10 @@ def environment(environ: Mapping[str, str]) -> Source:
         tree = merged(value, tree)
 
     def source_of(location: Location) -> str:
-        fitting = (n for n, steps in given.items() if all(map(eq, steps, location)))
-        return f"from {max(fitting, key=len)}"
+        def shared(name: str) -> int:
+            return sum(takewhile(bool, map(eq, given[name], location)))
+
+        return f"from {max(given, key=lambda name: (shared(name), len(name)))}"
 
     return Source(tree, Path.cwd(), source_of)
 

@@ -75,8 +75,10 @@ def _carrier(text: str) -> str:
 
 
 def _store_url(text: str) -> str:
-    if not re.fullmatch("(redis|unix)://[!-~]+", text):  # not shown: it may hold a password
-        raise BadInput("", "not a redis:// or unix:// URL, such as redis://127.0.0.1:6379/0")
+    if not re.fullmatch("(rediss?|unix)://[!-~]+", text):  # not shown: it may hold a password
+        raise BadInput(
+            "", "not a redis://, rediss:// or unix:// URL, such as redis://127.0.0.1:6379/0"
+        )
     return text
 
 
@@ -119,4 +121,5 @@ HostPattern = Annotated[str, _read_by(lambda text: fields.hosts("", [text])[0])]
 Method = Annotated[str, _shape("[A-Z][A-Z-]{0,31}", "a method in upper case, such as POST")]
 Scopes = Annotated[str, _read_by(_scopes)]
 Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(_distinct)]
+ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as mymaster")]
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

@@ -132,6 +132,9 @@ class MemoryKeyStore:
             raise OutcomeUnknown("the store did not confirm the change")
         return outcomes
 
+    async def replicas(self, change: KeyChange, version: int) -> int | None:
+        """See KeyStore. It has none."""
+
     def apply_now(self, change: KeyChange) -> int:
         """What the store does in one atomic step."""
         kid = change.record.kid

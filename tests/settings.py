@@ -8,6 +8,12 @@ import pytest
 from authz.config import Section, Settings, load
 from authz.core.errors import BadInput
 
+NEIGHBOURS: dict[str, dict[str, Any]] = {
+    "check.tls": {"cert": "c.pem", "key": "k.pem"},
+    "redis.tls": {"cert": "c.pem", "key": "k.pem"},
+    "redis.sentinel": {"hosts": ["10.0.0.1:26379"], "service": "mymaster"},
+}
+
 
 def settings_names(section: type[Section] = Settings, prefix: str = "") -> list[str]:
     """Dotted names of what can be set: `check.listen`, `check.tls.cert`, `keys.peppers`."""
@@ -38,7 +44,8 @@ def tree_of(name: str, value: Any) -> dict[str, Any]:
 
 def beside(name: str) -> dict[str, Any]:
     """What else has to be set for `name` to make sense."""
-    return tree_of("check.tls", {"cert": "c.pem", "key": "k.pem"}) if ".tls." in name else {}
+    section = name.rpartition(".")[0]
+    return tree_of(section, NEIGHBOURS[section]) if section in NEIGHBOURS else {}
 
 
 def variable_of(name: str) -> str:

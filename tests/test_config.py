@@ -35,11 +35,22 @@ GARBAGE = {
     "check.tls.key": ("a\nb", "/etc/authz/pepper-1"),
     "check.tls.client_ca": ("~nobody-has-this-name/ca", "/etc/authz/pepper-1"),
     "check.allow_plaintext": ("perhaps", "true"),
+    "check.max_streams": ("many", "100000"),
+    "check.max_header_bytes": ("16k", "100000"),
+    "check.max_message_bytes": ("1.5", "100000"),
+    "check.idle_timeout": ("2d", "1d"),
+    "check.recycle_at_mib": ("much", "100000"),
     "check.env": ("production", "live"),
     "ops.listen": ("unix:", "unix:/run/authz.sock"),
     "redis.url": ("http://127.0.0.1", "redis://127.0.0.1:6379/0"),
     "redis.username": ("two\nlines", None),
     "redis.password_file": ("", "/etc/authz/pepper-1"),
+    "redis.tls.ca": ("", "/etc/authz/pepper-1"),
+    "redis.tls.cert": ("", "/etc/authz/pepper-1"),
+    "redis.tls.key": ("a\nb", "/etc/authz/pepper-1"),
+    "redis.sentinel.hosts": ("10.0.0.1:26379", None),
+    "redis.sentinel.service": ("a b", "mymaster"),
+    "cache.snapshot": ("", "/etc/authz/pepper-1"),
     "keys.prefix": ("A_", "ak"),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
@@ -52,6 +63,7 @@ GARBAGE = {
     "extract.headers": ("x-api-key", '["x-api-key"]'),
     "extract.query": ("a&b", "api_key"),
     "extract.client_address": ("x-forwarded-for", "x-envoy-external-address"),
+    "outage.grace": ("soon", "30s"),
     "log.level": ("loud", "INFO"),
     "routes": ("/v1/models", None),
     "routes_default": ("allow", "authenticate"),
@@ -172,6 +184,7 @@ def test_any_text_is_either_taken_or_refused_in_one_line(name: str, text: str) -
         ("extract: {headers: [x-api-key, X-API-Key]}", "two of them are the same"),
         ("extract: {headers: [authorization: Bearer]}", "put it in quotes"),
         ("keys: {peppers: []}", "a list of at least one"),
+        ("routes: [" + "{path: /a}, " * 1001 + "]", "at most 1000 items"),
         ("keys: {peppers: [{file: a}, {file: b}]}", "two of them are the same"),
         ("keys: {peppers: [{version: '12', file: a}]}", "keys.peppers.0.version: '12'"),
         ("keys: {peppers: [{version: 1}]}", "keys.peppers.0.file: is needed here"),
@@ -195,7 +208,7 @@ def test_what_yaml_makes_of_a_line_is_not_taken_for_what_was_meant(
 
 def test_the_address_of_the_store_is_not_shown() -> None:
     """Somebody will put a password into it."""
-    assert "hunter2" not in refusal(environ={"AUTHZ_REDIS__URL": "rediss://:hunter2@host"})
+    assert "hunter2" not in refusal(environ={"AUTHZ_REDIS__URL": "https://:hunter2@host"})
 
 
 def test_a_value_may_be_written_the_way_people_write_it(tmp_path: Path) -> None:

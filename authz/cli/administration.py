@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 from authz import app
 from authz.cli.invocation import Invocation
 from authz.config import Settings, load
+from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.flows.lifecycle import Lifecycle
 
 _T = TypeVar("_T")
@@ -22,6 +23,17 @@ def settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
     return load(None if file is None else Path(file), flags)
 
 
+def consult(invocation: Invocation, work: Callable[[app.Desk], Awaitable[_T]]) -> _T:
+    """Do `work` that looks through the store's keys. Raises as `administer` does."""
+    found = settings(invocation)
+
+    async def run() -> _T:
+        async with app.desk(found) as desk:
+            return await work(desk)
+
+    return asyncio.run(_heeding(run()))
+
+
 def administer(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]]) -> _T:
     """Do `work` on the store's keys. Raises BadInput, Unavailable and what `work` raises."""
     found = settings(invocation)
@@ -30,4 +42,25 @@ def administer(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]
         async with app.administration(found) as lifecycle:
             return await work(lifecycle)
 
-    return asyncio.run(run())
+    return asyncio.run(_heeding(run()))
+
+
+async def _heeding(work: Coroutine[None, None, _T]) -> _T:
+    try:
+        return await work
+    except OutcomeUnknown:  # to be told in any case
+        raise
+    except Unavailable:
+        heed_interrupt()  # else Ctrl-C would be told as a store that does not answer
+        raise
+
+
+def heed_interrupt() -> None:
+    """End long work here if Ctrl-C was pressed.
+
+    redis-py opens and looks at connections within timeouts, and takes a cancellation that comes at
+    their end for their own. The task remembers it.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -111,8 +111,8 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
     Callers keep their keys; the store gets digests only. Each line is one object with `key` and
     `client`, and what else `issue` has options for: project, tenant, name, env, scope, host,
     origin, cidr (each of these four a list), expires_in (90d unless it says so), not_before,
-    metadata (an object). A key is 16 to 256 of A-Z a-z 0-9 _ . ~ + / = - and works in x-api-key,
-    not after `Authorization: Bearer`.
+    outage_grace, metadata (an object). A key is 16 to 256 of A-Z a-z 0-9 _ . ~ + / = - and works
+    in x-api-key, not after `Authorization: Bearer`.
 
     What is in the store already is left as it is, so an import that was stopped can be run again.
     Lines that cannot be imported are refused one by one; then the exit code is 1.
@@ -128,7 +128,7 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
     with contextlib.ExitStack() as files, asyncio.Runner() as runner:
         report = Report(dry_run, files.enter_context(_rejects(rejects)) if rejects else None)
         connection = contextlib.AsyncExitStack()
-        importing = app.imports(found, actor(), note)
+        importing = app.importing(found, actor(), note)
         importer = runner.run(connection.enter_async_context(importing))
         try:
             code = _run(source, runner, importer, app.keyring(found), report)

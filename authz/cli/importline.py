@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 MAX_LINE: Final = 65_536  # bytes
 DEFAULT_LIFE: Final = "90d"
 LINE: Final = "the line"
-NOT_YET_ENFORCED: Final = ("plan", "limit", "outage_grace")
+NOT_YET_ENFORCED: Final = ("plan", "limit")
 
 # Each field, and what it has to be.
 FIELDS: Final = {
@@ -36,6 +36,7 @@ FIELDS: Final = {
     "cidr": "address blocks, such as 10.0.0.0/8",
     "expires_in": "a duration, such as 90d, or never",
     "not_before": "a time, such as 2026-12-01T00:00:00Z, or a duration from now, such as 7d",
+    "outage_grace": "a duration from 0 to 1d, such as 30s",
     "metadata": "an object: names of A-Z a-z 0-9 . _ -, and one line of text for each",
 }
 
@@ -101,6 +102,7 @@ def _spec(client: str, given: dict[str, Any], now: int) -> KeySpec:
         allowed_hosts=_several(given, "host", fields.hosts),
         allowed_origins=_several(given, "origin", fields.origins),
         metadata=_metadata(given),
+        outage_grace=_one(given, "outage_grace", fields.outage_grace_ms, None),
     )
 
 

@@ -1,14 +1,13 @@
 """What is asked of a new key, read from the options of a command."""
 
-from typing import Any, Final
+from typing import Any
 
-from authz.cli.times import moment_ms
+from authz.cli.options import metadata, optional_id, scopes
+from authz.cli.times import NEVER, moment_ms
 from authz.clock import SystemClock
 from authz.core import fields
 from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
-
-NEVER: Final = "never"
 
 
 def key_spec(client: str, env: str, name: str, **asked: Any) -> KeySpec:
@@ -17,20 +16,17 @@ def key_spec(client: str, env: str, name: str, **asked: Any) -> KeySpec:
         client_id=fields.identifier("--client", client),
         env=env,
         name=fields.line("--name", name),
-        project_id=_optional_id("--project", asked["project"]),
-        tenant_id=_optional_id("--tenant", asked["tenant"]),
-        scopes=_scopes(asked["scopes"]),
+        project_id=optional_id("--project", asked["project"]),
+        tenant_id=optional_id("--tenant", asked["tenant"]),
+        scopes=scopes("--scope", asked["scopes"]),
         not_before=_not_before(asked["not_before"]),
         life_ms=life_ms("--expires-in", asked["expires_in"]),
         allowed_cidrs=fields.networks("--cidr", asked["cidrs"]),
         allowed_hosts=fields.hosts("--host", asked["hosts"]),
         allowed_origins=fields.origins("--origin", asked["origins"]),
-        metadata=_metadata(asked["metadata"]),
+        metadata=metadata("--metadata", asked["metadata"]),
+        outage_grace=_outage_grace(asked["outage_grace"]),
     )
-
-
-def _optional_id(field: str, text: str | None) -> str:
-    return "" if text is None else fields.identifier(field, text)
 
 
 def _not_before(text: str | None) -> int | None:
@@ -45,20 +41,5 @@ def life_ms(field: str, text: str) -> int | None:
     return life
 
 
-def _scopes(given: tuple[str, ...]) -> frozenset[str]:
-    for text in given:
-        if " " in text or "," in text:
-            raise BadInput("--scope", f"{fields.shown(text)}: one scope each, --scope a --scope b")
-    return fields.scopes("--scope", given)
-
-
-def _metadata(given: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise BadInput("--metadata", f"{fields.shown(text)} is not name=value")
-        if name in found:
-            raise BadInput("--metadata", f"{fields.shown(name)} is given twice")
-        found[name] = value
-    return fields.metadata("--metadata", found)
+def _outage_grace(text: str | None) -> int | None:
+    return None if text is None else fields.outage_grace_ms("--outage-grace", text)

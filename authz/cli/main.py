@@ -21,7 +21,7 @@ from authz.core.errors import BadInput, Fault, NotFound, OutcomeUnknown
 REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 MAX_MESSAGE: Final = 400
 
-COMMANDS: Final = ("init", "serve", "keys", "dev")
+COMMANDS: Final = ("init", "serve", "keys", "sidecars", "doctor", "dev", "completion")
 
 # Arguments are seen by every process of the machine and kept by the shell.
 _KEY: Final = re.compile(

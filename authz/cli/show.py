@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from authz.cli.times import optional, rfc3339
+from authz.cli.times import duration, optional, rfc3339
 from authz.core.records import KeyRecord, Secret, Status
 
 
@@ -27,6 +27,7 @@ def document(record: KeyRecord) -> dict[str, Any]:
         "allowed_hosts": list(record.allowed_hosts),
         "allowed_origins": list(record.allowed_origins),
         "metadata": dict(record.metadata),
+        "outage_grace": None if record.outage_grace is None else duration(record.outage_grace),
         "revoked_at": optional(record.revoked_at),
         "revocation_reason": reason.value if reason else None,
     }
@@ -35,7 +36,7 @@ def document(record: KeyRecord) -> dict[str, Any]:
 def table(record: KeyRecord, now: int) -> str:
     """The record for a person: what is not set is left out."""
     rows = document(record)
-    rows["status"] = _standing(record, now)
+    rows["status"] = standing(record, now)
     rows["secrets"] = [_secret_line(entry, now) for entry in record.secrets]
     rows["metadata"] = [f"{name}={value}" for name, value in record.metadata.items()]
     lines = []
@@ -52,7 +53,7 @@ def summary(record: KeyRecord) -> str:
     return f"{record.kid}, client {record.client_id}, {record.env}, {until}"
 
 
-def _standing(record: KeyRecord, now: int) -> str:
+def standing(record: KeyRecord, now: int) -> str:
     """The status, and what else decides whether the key works at `now`."""
     if record.status is Status.ACTIVE and record.expires_at and now >= record.expires_at:
         return "active, but expired"

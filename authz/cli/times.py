@@ -7,6 +7,8 @@ from typing import Final
 from authz.core import fields
 from authz.core.errors import BadInput
 
+NEVER: Final = "never"  # where a time, or a life, may be without end
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII
@@ -22,6 +24,14 @@ def rfc3339(milliseconds: int) -> str:
 def optional(milliseconds: int | None) -> str | None:
     """The same for a time that may not be set."""
     return None if milliseconds is None else rfc3339(milliseconds)
+
+
+def duration(milliseconds: int) -> str:
+    """In the largest unit that says it exactly: `90s`, `1500ms`, `0`."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0"
 
 
 def moment_ms(field: str, text: str, now: int) -> int:

@@ -2,9 +2,12 @@
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Final
 
 from authz.core.errors import BadInput
 from authz.core.fields import shown
+
+MAX_PORT_DIGITS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,14 @@ class Address:
             return cls("", 0, path)
         host, colon, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not (colon and host and port.isascii() and port.isdecimal() and int(port) < 1 << 16):
+        if not (
+            colon
+            and host
+            and port.isascii()
+            and port.isdecimal()
+            and len(port) <= MAX_PORT_DIGITS
+            and int(port) < 1 << 16
+        ):
             raise BadInput(
                 field, f"{shown(text)} is not host:port or unix:PATH, such as 127.0.0.1:9191"
             )

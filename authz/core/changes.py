@@ -6,7 +6,9 @@ KeyChange   do this          Unchanged   it is so already          Refused   it 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TypedDict
 
+from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.fields import Network
 from authz.core.keys import Minted
@@ -26,6 +28,7 @@ class Action(StrEnum):
 
     ISSUE = "issue"
     IMPORT = "import"
+    UPDATE = "update"
     ROTATE = "rotate"
     REVOKE = "revoke"
     DISABLE = "disable"
@@ -43,13 +46,22 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One line of the audit trail."""
+    """One line of the audit trail. `detail` holds what JSON can hold."""
 
     action: Action
     actor: str
     note: str
     at: int
-    detail: Mapping[str, str | int | None]
+    detail: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An event as the trail keeps it: which version it made, and of which (0: the key was new)."""
+
+    version: int
+    base_version: int
+    event: AuditEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,7 @@ class KeyChange:
 
     `aliases`: digests that an imported key may be known by, newest first. The first becomes its
     alias; if any of them is another key's alias, nothing is changed.
+    `former_client_id`: whose key it was until now, when the change gives it to another client.
     """
 
     id: str
@@ -65,6 +78,7 @@ class KeyChange:
     record: KeyRecord
     event: AuditEvent
     aliases: tuple[bytes, ...] = field(default=(), repr=False)
+    former_client_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +115,24 @@ class KeySpec:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    outage_grace: int | None = None  # milliseconds; None: as long as each sidecar is set to
+
+
+class Updates(TypedDict, total=False):
+    """New values of a key's fields, through `core.fields`. A field that is not named stays."""
+
+    client_id: str
+    project_id: str
+    tenant_id: str
+    name: str
+    scopes: frozenset[str]
+    not_before: int | None
+    expires_at: int | None
+    allowed_cidrs: tuple[Network, ...]
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    metadata: Mapping[str, str]
+    outage_grace: int | None
 
 
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
@@ -144,8 +176,47 @@ def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Auth
         allowed_hosts=spec.allowed_hosts,
         allowed_origins=spec.allowed_origins,
         metadata=spec.metadata,
+        outage_grace=spec.outage_grace,
     )
     return _change(record, 0, action, author, now, client_id=spec.client_id, expires_at=expires_at)
+
+
+def update(
+    record: KeyRecord,
+    wanted: Updates,
+    author: Author,
+    now: int,
+    *,
+    add_scopes: frozenset[str] = frozenset(),
+    remove_scopes: frozenset[str] = frozenset(),
+) -> Outcome:
+    """Other values in some fields; the event says which, with what was and what is.
+
+    Raises BadInput when the key would be over before it begins, or gets too many scopes.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; issue a new key")
+    updated = replace(record, **wanted)
+    if add_scopes or remove_scopes:
+        scopes = fields.scopes("scopes", (updated.scopes | add_scopes) - remove_scopes)
+        updated = replace(updated, scopes=scopes)
+    before, after = _plain(record), _plain(updated)
+    altered = {
+        name: {"old": before[name], "new": value}
+        for name, value in after.items()
+        if value != before[name]
+    }
+    if not altered:
+        return Unchanged(record, f"{record.kid} is so already")
+    begins, ends = updated.not_before, updated.expires_at
+    if altered.keys() & {"not_before", "expires_at"} and ends and ends <= max(now, begins or now):
+        raise BadInput(
+            "expires-at", "the key would be over before it begins; disable or revoke it instead"
+        )
+    change = _change(updated, record.version, Action.UPDATE, author, now, **altered)
+    if updated.client_id != record.client_id:
+        return replace(change, former_client_id=record.client_id)
+    return change
 
 
 def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now: int) -> Outcome:
@@ -226,7 +297,25 @@ def _change(
     action: Action,
     author: Author,
     now: int,
-    **detail: str | int | None,
+    **detail: object,
 ) -> KeyChange:
     event = AuditEvent(action, author.actor, author.note, now, detail)
     return KeyChange(author.change_id, base_version, record, event)
+
+
+def _plain(record: KeyRecord) -> dict[str, object]:
+    """What an update may alter, in terms of JSON."""
+    return {
+        "client_id": record.client_id,
+        "project_id": record.project_id,
+        "tenant_id": record.tenant_id,
+        "name": record.name,
+        "scopes": sorted(record.scopes),
+        "not_before": record.not_before,
+        "expires_at": record.expires_at,
+        "allowed_cidrs": [str(network) for network in record.allowed_cidrs],
+        "allowed_hosts": list(record.allowed_hosts),
+        "allowed_origins": list(record.allowed_origins),
+        "metadata": dict(record.metadata),
+        "outage_grace": record.outage_grace,
+    }

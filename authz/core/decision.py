@@ -1,7 +1,12 @@
-"""Decision = Allow | Deny. A refusal is a value."""
+"""Decision = Allow | Deny. A refusal is a value.
+
+A decision made in an outage of the store, on what was known before it, is a StaleAllow or a
+StaleDeny. They are classes of their own so that a decision on a cache hit pays nothing for them.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from authz.core.records import KeyRecord
 
@@ -37,6 +42,8 @@ class Allow:
 
     key: KeyRecord | None
 
+    stale: ClassVar[bool] = False
+
 
 @dataclass(frozen=True, slots=True)
 class Deny:
@@ -44,6 +51,24 @@ class Deny:
 
     reason: Reason
     key: KeyRecord | None = None
+
+    stale: ClassVar[bool] = False
+
+
+class StaleAllow(Allow):
+    """Let it through, though the store cannot be asked whether that still holds."""
+
+    __slots__ = ()
+
+    stale: ClassVar[bool] = True
+
+
+class StaleDeny(Deny):
+    """Refuse, though the store cannot be asked whether that still holds."""
+
+    __slots__ = ()
+
+    stale: ClassVar[bool] = True
 
 
 Decision = Allow | Deny

@@ -13,6 +13,10 @@ class Unreadable(Unavailable):
     """A record is there and cannot be understood: garbled, or written by a newer version."""
 
 
+class Foreign(Unavailable):
+    """The store answers and is not ours: made with other peppers, or of another schema."""
+
+
 class OutcomeUnknown(Unavailable):
     """A change was sent and its answer was lost. Applying the same change again is safe."""
 

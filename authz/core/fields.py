@@ -38,6 +38,7 @@ _METADATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|min|h|d)", re.ASCII)
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 MAX_DURATION_MS: Final = 100 * 365 * 86_400_000
+MAX_OUTAGE_GRACE_MS: Final = 86_400_000
 
 
 def shown(text: str) -> str:
@@ -129,6 +130,14 @@ def duration_ms(field: str, text: str) -> int:
     return amount
 
 
+def outage_grace_ms(field: str, text: str) -> int:
+    """How long a key goes on in an outage of the store: `0` to `1d`, in milliseconds."""
+    amount = duration_ms(field, text)
+    if amount > MAX_OUTAGE_GRACE_MS:
+        raise BadInput(field, f"{shown(text)}: a duration from 0 to 1d")
+    return amount
+
+
 def split_host(authority: str) -> str:
     """The host of an authority, lower case, without its port and a final dot."""
     host, colon, port = authority.rpartition(":")
@@ -162,7 +171,7 @@ def _network(field: str, text: str) -> Network:
             field, f"{shown(text)} is not an address block, such as 10.0.0.0/8 or 2001:db8::/32"
         )
     mapped = getattr(network.network_address, "ipv4_mapped", None)
-    if mapped is not None and network.prefixlen >= 96:  # noqa: PLR2004  ::ffff:0:0/96
+    if mapped is not None:
         return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
 

@@ -74,6 +74,7 @@ class Pepper:
     fingerprint: str
     tag_key: bytes = field(repr=False)
     digest_key: bytes = field(repr=False)
+    snapshot_key: bytes = field(repr=False)
     _inner: Any = field(init=False, repr=False, compare=False)
     _outer: Any = field(init=False, repr=False, compare=False)
 
@@ -108,6 +109,7 @@ class Pepper:
             fingerprint=hkdf_sha256(secret, b"authz pepper fingerprint", 16).hex(),
             tag_key=hkdf_sha256(secret, b"authz key tag"),
             digest_key=hkdf_sha256(secret, b"authz key digest"),
+            snapshot_key=hkdf_sha256(secret, b"authz cache snapshot"),
         )
 
 
@@ -224,6 +226,11 @@ class Keyring:
     def newest_version(self) -> str:
         """The version of the pepper that mints."""
         return self._newest.version
+
+    @property
+    def snapshot_keys(self) -> list[bytes]:
+        """What a snapshot of the cache may be signed with; the newest, the last, signs."""
+        return [pepper.snapshot_key for pepper in self._peppers.values()]
 
     def claims(self, text: str) -> bool:
         """Does `text` look like one of ours, well-formed or not?"""

@@ -7,7 +7,7 @@ key learns nothing about it.
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -41,6 +41,14 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
         if refusal is not None:
             return Deny(refusal, record)
     return None
+
+
+def examine(
+    record: KeyRecord, presented: Proof, request: Request, now: int
+) -> Iterator[tuple[str, Reason | None]]:
+    """What each check says, by its name. `judge` goes by the first that refuses."""
+    verdicts = (check(record, request, now) for check in CHECKS)
+    yield from zip(NAMES, (secret(record, presented, now), *verdicts), strict=True)
 
 
 def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
@@ -136,6 +144,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     origin,
     scope,
 )
+NAMES: Final = ("secret", *(check.__name__ for check in CHECKS))
 
 
 @lru_cache(8192)

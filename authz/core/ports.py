@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from authz.core.changes import KeyChange
+from authz.core.changes import AuditEntry, KeyChange
 from authz.core.decision import Reason
-from authz.core.errors import Fault
+from authz.core.errors import Fault, Unreadable
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
+from authz.core.sidecars import Heard
 
 
 class Clock(Protocol):
@@ -66,8 +67,12 @@ class ChangeSink(Protocol):
         """The key was changed. `revoked`: remember that forever, whatever the store says later."""
         ...
 
-    def flush(self) -> None:
-        """Changes may have been missed: forget everything but what was seen revoked."""
+    def flush(self, *, foreign: bool = False) -> None:
+        """Changes may have been missed: nothing that is held is current any more.
+
+        It may still be gone on with in an outage, until trust is back; `foreign`: not even that,
+        for the store is not the one it came from. What was seen revoked is never forgotten.
+        """
         ...
 
     def trust(self, until: float) -> None:
@@ -99,6 +104,13 @@ class KeyStore(Protocol):
         """
         ...
 
+    async def replicas(self, change: KeyChange, version: int) -> int | None:
+        """How many replicas have a change that was applied; None for a store that has none.
+
+        Raises OutcomeUnknown when the store does not have it any more, or does not say.
+        """
+        ...
+
 
 class ImportStore(Protocol):
     """Where keys of somebody else's make go, many at a time."""
@@ -119,6 +131,45 @@ class ImportStore(Protocol):
         ...
 
 
+class SidecarDirectory(Protocol):
+    """Who the sidecars are."""
+
+    async def find(self) -> tuple[int, list[Heard]]:
+        """The number of the last change, and every sidecar that was ever heard and is remembered.
+
+        MUST remember each for longer than it could act on what it knew. Raises Unavailable.
+        """
+        ...
+
+
+class KeyIndex(Protocol):
+    """What keys there are, oldest first. Reads here are current and may be slow."""
+
+    async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
+        """At most `count` kids behind the kid `after`, or from the first when that is empty.
+
+        Of one client, or of all. MUST cost the same wherever `after` stands. After an early end of
+        a change a client's kids may be too many, and too few until the change was sent again.
+        Raises BadInput when `after` is not among them, Unavailable.
+        """
+        ...
+
+    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
+        """The record of each, or what is wrong with it, or None. Raises Unavailable."""
+        ...
+
+
+class AuditTrail(Protocol):
+    """Who did what, when and why."""
+
+    async def entry(self, kid: str, version: int) -> AuditEntry | None:
+        """What made this version of a key. Raises Unavailable.
+
+        MUST NOT look at more than a bounded part of the trail.
+        """
+        ...
+
+
 class Event(StrEnum):
     """What is counted, decisions apart."""
 
@@ -128,11 +179,14 @@ class Event(StrEnum):
     ALIAS_NEGATIVE_HIT = "alias_negative_hit"
     ALIAS_MISS = "alias_miss"
     ALIAS_LOOKUP_LIMITED = "alias_lookup_limited"
+    STALE_ALLOWED = "stale_allowed"
     LOOKUP_TIMEOUT = "lookup_timeout"
     RECORD_UNREADABLE = "record_unreadable"
     CHANGE_APPLIED = "change_applied"
     CHANGE_GAP = "change_gap"
     CHANGE_GARBLED = "change_garbled"
+    LOG_REPLAYED = "log_replayed"
+    LOG_NOT_COVERED = "log_not_covered"
     FLUSH = "flush"
     SEQUENCE_WENT_BACK = "sequence_went_back"
     LINK_CONNECTED = "link_connected"

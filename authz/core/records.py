@@ -83,6 +83,7 @@ class KeyRecord:
     metadata: Mapping[str, str] = field(default_factory=dict)
     revoked_at: int | None = None
     revocation_reason: RevocationReason | None = None
+    outage_grace: int | None = None  # milliseconds; None: as long as the sidecar is set to
 
     @property
     def newest_secret(self) -> Secret:

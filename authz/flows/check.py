@@ -1,13 +1,16 @@
-"""Checker: one request in, one decision out. On a cache hit nothing here waits."""
+"""Checker: one request in, one decision out. On a cache hit nothing here waits.
+
+Nor in an outage of the store: the state of the link decides, no request waits to find out.
+"""
 
 from collections.abc import Awaitable
 from typing import Final
 
-from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow, StaleDeny
 from authz.core.errors import Unavailable
 from authz.core.keys import Imported, Presented
 from authz.core.policy import judge
-from authz.core.ports import Clock, PepperProof, Probe
+from authz.core.ports import Clock, Event, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.imported import Found, ImportedKeys
@@ -35,10 +38,12 @@ class Checker:
         probe: Probe,
         imported: ImportedKeys | None = None,
     ) -> None:
+        self._cache = cache
         self._peek = cache.peek
         self._find = cache.find
         self._peppers = peppers
         self._wall_ms = clock.wall_ms
+        self._probe = probe
         self._decided = probe.decided
         self._imported = imported
 
@@ -52,6 +57,10 @@ class Checker:
         record = self._peek(presented.kid)
         if record is not None:
             return self._conclude(self._with_record(record, presented, request))
+        if not self._cache.is_trusted:
+            going_on = self._go_on(presented, request)
+            if going_on is not None:
+                return self._conclude(going_on)
         refusal = self._refuse_unproven(presented)
         if refusal is not None:
             return self._conclude(refusal)
@@ -67,6 +76,19 @@ class Checker:
         if refusal.reason is Reason.WRONG_SECRET:
             return self._refuse_unproven(presented) or refusal
         return refusal
+
+    def _go_on(self, presented: Presented, request: Request) -> Decision | None:
+        """The decision on what was known before the outage; None when that is not enough."""
+        record = self._cache.recall(presented.kid)
+        if record is None:
+            return None
+        return self._as_stale(self._with_record(record, presented, request), record)
+
+    def _as_stale(self, decision: Decision, record: KeyRecord) -> Decision:
+        if isinstance(decision, Deny):
+            return StaleDeny(decision.reason, decision.key)
+        self._probe.count(Event.STALE_ALLOWED)
+        return StaleAllow(record)
 
     def _refuse_unproven(self, presented: Presented) -> Deny | None:
         """Refuse what cannot be one of our keys, without I/O.
@@ -84,7 +106,7 @@ class Checker:
         try:
             record = await self._find(presented.kid)
         except Unavailable:
-            return self._conclude(UNAVAILABLE)
+            return self._conclude(self._go_on(presented, request) or UNAVAILABLE)
         if record is None:
             return self._conclude(UNKNOWN)
         return self._conclude(self._with_record(record, presented, request))
@@ -95,12 +117,18 @@ class Checker:
         """A text that is not ours costs no I/O unless the store has keys like it."""
         keys = self._imported
         exist = keys is not None and keys.exist()
-        if keys is None or not exist:
-            return self._conclude(UNAVAILABLE if exist is None else MALFORMED)
+        if keys is None or exist is False:
+            return self._conclude(MALFORMED)
         found = keys.peek(imported)
-        if found is None:
-            return self._look_up_imported(keys, imported, request)
-        return self._conclude(self._with_alias(found, request))
+        if found is not None:
+            return self._conclude(self._with_alias(found, request))
+        if not self._cache.is_trusted:
+            going_on = self._go_on_imported(keys, imported, request)
+            if going_on is not None:
+                return self._conclude(going_on)
+        if exist is None:
+            return self._conclude(UNAVAILABLE)
+        return self._look_up_imported(keys, imported, request)
 
     async def _look_up_imported(
         self, keys: ImportedKeys, imported: Imported, request: Request
@@ -108,10 +136,18 @@ class Checker:
         try:
             found = await keys.find(imported)
         except Unavailable:
-            return self._conclude(UNAVAILABLE)
+            going_on = self._go_on_imported(keys, imported, request)
+            return self._conclude(going_on or UNAVAILABLE)
         if found is None:
             return self._conclude(UNKNOWN)
         return self._conclude(self._with_alias(found, request))
+
+    def _go_on_imported(
+        self, keys: ImportedKeys, imported: Imported, request: Request
+    ) -> Decision | None:
+        """See `_go_on`."""
+        found = keys.recall(imported)
+        return self._as_stale(self._with_alias(found, request), found[1]) if found else None
 
     def _with_alias(self, found: Found, request: Request) -> Decision:
         alias, record = found

@@ -2,7 +2,8 @@
 
 Rules:
 1. Which kid a digest leads to never changes once it was made: an alias is kept through changes and
-   flushes, and dropped only when its record is gone, as in a store that was set up anew.
+   flushes, and dropped only when its record is gone, as in a store that was set up anew, or when
+   the store turns out to be another's. So what is known here is gone on with in an outage, too.
 2. That there is no alias is known briefly, and not beyond any change: it may be an import.
 3. Anybody can send text that looks like one. So lookups are bounded in rate, and beyond that the
    answer is Unavailable: never "no such key" for what was not looked up.
@@ -69,6 +70,12 @@ class ImportedKeys:
         record = alias and self._cache.peek(alias.kid)
         return (alias, record) if alias and record else None
 
+    def recall(self, imported: Imported) -> Found | None:
+        """The record to go on with while the store is out of reach; see KeyCache."""
+        alias = self._alias(digest for _, digest in imported.digests())
+        record = alias and self._cache.recall(alias.kid)
+        return (alias, record) if alias and record else None
+
     async def find(self, imported: Imported) -> Found | None:
         """The key's record, or None when there is no such key. Raises Unavailable."""
         digests = [digest for _, digest in imported.digests()]
@@ -94,10 +101,12 @@ class ImportedKeys:
         self._absent.clear()
         self._cache.forget(kid, revoked=revoked)
 
-    def flush(self) -> None:
+    def flush(self, *, foreign: bool = False) -> None:
         """See ChangeSink."""
         self._absent.clear()
-        self._cache.flush()
+        if foreign:
+            self._kids.clear()
+        self._cache.flush(foreign=foreign)
 
     def trust(self, until: float) -> None:
         """See ChangeSink."""

@@ -1,7 +1,7 @@
 """KeyCache: a key reader over a key source, and the sink of the change feed.
 
 Rules:
-1. A record is served only while `now < trusted_until`, read at answer time.
+1. A record is served as current only while `now < trusted_until`, read at answer time.
 2. The cache is the only hand-over: a waiter serves what the cache holds when it wakes, never what
    its load carried. So a change that arrived between the load and the waiter is never missed.
 3. At most one load per kid; a cancelled waiter cancels nobody else.
@@ -9,12 +9,28 @@ Rules:
 5. Bounded, and negatives bounded apart: garbage cannot push out good keys.
 6. No secret text inside. So a fault is raised anew for each waiter: one that is kept and raised
    again collects the frames of all of them, and those hold the keys that were presented.
+
+In an outage, while the link to the store is not trusted, `recall` gives what is held:
+
+7. While `now < held_until + grace`: the last moment at which trust held, and the key's own grace or
+   the sidecar's. As trust proves every change that was made a lease before, nothing is served
+   later than lease + grace after a change. The TTL does not end an entry, its `expires_at` does.
+8. Losing trust moves `held_until` back to that moment, and only new trust moves it on: a link that
+   comes and goes without being trusted prolongs nothing.
+9. What a flush takes out is held for an outage until trust is back, and no longer: with trust it
+   can be read anew, and what is held then is as new as the change that trust was proven for.
+10. A store that was emptied is an outage like any other. One that turns out to be another's is
+   not: nothing that is held is served any more.
+11. A record that was changed, or read as absent or unreadable, is not held. One that was revoked is
+   recalled as revoked, for as long as it is held: that is final, so it has no age.
 """
 
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from cachetools import TTLCache
@@ -24,17 +40,27 @@ from authz.core.ports import Clock, Event, KeySource, Loaded, Probe
 from authz.core.records import KeyRecord, Status, as_revoked
 
 MAX_REVOKED: Final = 100_000
-MAX_ATTEMPTS: Final = 3
+MAX_ATTEMPTS: Final = 10  # a key may be changed while it is read; the deadline ends it, too
 TTL_JITTER: Final = 0.1
 
 _ABSENT: Final = object()
+_NEVER: Final = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a cache holds, to be kept over a restart. `held_until`: by the monotonic clock."""
+
+    records: list[KeyRecord]
+    revoked: list[str]
+    held_until: float
 
 
 class KeyCache:
     """Records by kid. `peek` never waits; `find` waits for the source, at most `deadline` seconds.
 
-    ttl, negative_ttl, deadline: seconds. max_entries bounds records, max_negatives what is known
-    to be absent or unreadable.
+    ttl, negative_ttl, deadline, grace: seconds; grace is for keys that have none of their own.
+    max_entries bounds records, max_negatives what is known to be absent or unreadable.
     """
 
     def __init__(
@@ -48,6 +74,7 @@ class KeyCache:
         max_entries: int,
         max_negatives: int,
         deadline: float,
+        grace: float = 0.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._source = source
@@ -58,9 +85,12 @@ class KeyCache:
         self._negative_ttl = negative_ttl
         self._max_entries = max_entries
         self._deadline = deadline
+        self._grace = grace
         self._jitter = jitter
         self._trusted_until = 0.0
+        self._held_until = _NEVER
         self._entries: dict[str, tuple[KeyRecord, float]] = {}
+        self._outage: dict[str, tuple[KeyRecord, float]] = {}  # what flushes took out; rule 9
         self._negatives: TTLCache[str, Unreadable | None] = TTLCache(
             max_negatives, negative_ttl, self._monotonic
         )
@@ -69,6 +99,22 @@ class KeyCache:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Is what is held current? While it is not, `find` is in vain."""
+        return self._monotonic() < self._trusted_until
+
+    @property
+    def held_until(self) -> float:
+        """The last moment at which trust held over what is held: now, while it does."""
+        return min(self._held_until, self._monotonic())
+
+    @property
+    def grace_left(self) -> float:
+        """Seconds for which keys without a grace of their own go on; 0 when nothing is held."""
+        held = self._entries or self._outage
+        return max(0.0, self._held_until + self._grace - self._monotonic()) if held else 0.0
 
     def peek(self, kid: str) -> KeyRecord | None:
         """The record if it can be served now, without waiting for anything."""
@@ -79,6 +125,15 @@ class KeyCache:
         if now < entry[1] and now < self._trusted_until:
             return entry[0]
         return None
+
+    def recall(self, kid: str) -> KeyRecord | None:
+        """The record to go on with while the store is out of reach, as far as its grace goes."""
+        record, _ = self._entries.get(kid) or self._outage.get(kid) or (None, 0.0)
+        if record is None or record.status is Status.REVOKED:
+            return record
+        own = record.outage_grace
+        grace = self._grace if own is None else own / 1000
+        return record if self._monotonic() < self._held_until + grace else None
 
     async def find(self, kid: str) -> KeyRecord | None:
         """The record, or None when there is no such key. Raises Unavailable."""
@@ -105,20 +160,50 @@ class KeyCache:
 
     def forget(self, kid: str, *, revoked: bool) -> None:
         """See ChangeSink."""
-        self._entries.pop(kid, None)
+        held = self._drop(kid)
         self._negatives.pop(kid, None)
         if revoked:
             self._remember_revoked(kid)
+            if held is not None:
+                self._entries[kid] = (as_revoked(held), _NEVER)  # for `recall`; `peek` reads anew
 
-    def flush(self) -> None:
+    def flush(self, *, foreign: bool = False) -> None:
         """See ChangeSink."""
-        self._entries.clear()
+        if foreign:
+            self._entries, self._outage = {}, {}
+        else:
+            self._outage.update(self._entries)
+            self._entries = {}
+            self._shrink_outage()
         self._negatives.clear()
         self._probe.count(Event.FLUSH)
 
     def trust(self, until: float) -> None:
         """See ChangeSink."""
-        self._trusted_until = until
+        now = self._monotonic()
+        if now < until:
+            self._trusted_until = self._held_until = until
+            self._outage.clear()
+        else:
+            self._trusted_until = 0.0
+            self._held_until = min(self._held_until, now)
+
+    # over a restart
+
+    def holdings(self) -> Holdings:
+        """All that `recall` could give, copied at once, and the kids seen revoked."""
+        entries = [*self._outage.values(), *self._entries.values()]
+        return Holdings([record for record, _ in entries], list(self._revoked), self.held_until)
+
+    def restore(self, held: Holdings) -> None:
+        """Hold what an earlier process held, for an outage. Before the feed runs, at most once."""
+        for kid in held.revoked:
+            self._remember_revoked(kid)
+        self._held_until = held.held_until
+        for record in held.records:
+            known = as_revoked(record) if record.kid in self._revoked else record
+            self._outage[record.kid] = (known, _NEVER)
+        self._shrink_outage()
 
     # loads
 
@@ -139,12 +224,12 @@ class KeyCache:
             raise Unavailable(str(fault))
 
     def _deliver(self, kid: str, load: asyncio.Future[Fault | None], loaded: Loaded) -> None:
-        if self._loads.get(kid) is load:
-            del self._loads[kid]
+        del self._loads[kid]
         fault = None
         if isinstance(loaded, KeyRecord):
             self._keep(loaded)
         elif loaded is None or isinstance(loaded, Unreadable):
+            self._drop(kid)
             self._negatives[kid] = loaded
         else:
             fault = loaded
@@ -159,11 +244,23 @@ class KeyCache:
         if record.expires_at is not None:
             left = (record.expires_at - self._clock.wall_ms()) / 1000
             life = min(life, max(left, self._negative_ttl))
-        self._entries.pop(record.kid, None)
+        self._drop(record.kid)
         if len(self._entries) >= self._max_entries:
             del self._entries[next(iter(self._entries))]
             self._probe.count(Event.CACHE_EVICTION)
         self._entries[record.kid] = (record, self._monotonic() + life)
+
+    def _drop(self, kid: str) -> KeyRecord | None:
+        """Hold this record no more, neither as current nor for an outage."""
+        entry = self._entries.pop(kid, None)
+        aside = self._outage.pop(kid, None)
+        record, _ = entry or aside or (None, 0.0)
+        return record
+
+    def _shrink_outage(self) -> None:
+        excess = len(self._outage) - self._max_entries
+        if excess > 0:
+            self._outage = dict(islice(self._outage.items(), excess, None))
 
     def _remember_revoked(self, kid: str) -> None:
         self._revoked.pop(kid, None)

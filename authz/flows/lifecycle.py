@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core import changes
-from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
+from authz.core.changes import (
+    Author,
+    KeyChange,
+    KeySpec,
+    Outcome,
+    Refused,
+    Unchanged,
+    Updates,
+)
 from authz.core.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys import Keyring
 from authz.core.ports import Clock, KeyStore
@@ -20,10 +28,14 @@ CONFIRMATION_PAUSE: Final = 0.2  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The change is in the store. `key_text` is set when a secret was made; show it once."""
+    """The change is in the store. `key_text` is set when a secret was made; show it once.
+
+    replicas: how many have the change, on a store that has some: one is enough for a failover.
+    """
 
     record: KeyRecord
     key_text: str | None = None
+    replicas: int | None = None
 
     def __repr__(self) -> str:
         return f"Changed(kid={self.record.kid!r}, version={self.record.version})"
@@ -33,7 +45,7 @@ Result = Changed | Unchanged | Refused
 
 
 class Lifecycle:
-    """Issue, show, rotate, revoke, disable, enable.
+    """Issue, show, update, rotate, revoke, disable, enable.
 
     Every change is made on the record as it is now: if somebody else was faster, it is made again
     on fresh state. When an answer is lost the same change is sent again, which is safe, until the
@@ -54,10 +66,10 @@ class Lifecycle:
         minted = self._keyring.mint(spec.env)
         change = changes.issue(spec, minted, author, self._clock.wall_ms())
         try:
-            record = await self._confirm(change)
+            changed = await self._confirm(change)
         except Conflict:  # it is there: its answer was lost, and somebody has changed it since
-            record = await self.show(minted.kid)
-        return Changed(record, minted.text)
+            changed = Changed(await self.show(minted.kid))
+        return replace(changed, key_text=minted.text)
 
     async def show(self, kid: str) -> KeyRecord:
         """The record. Raises NotFound, Unavailable."""
@@ -66,7 +78,25 @@ class Lifecycle:
             raise NotFound(f"no key has the kid {kid}")
         return record
 
-    async def rotate(self, kid: str, grace_ms: int, author: Author) -> Result:
+    async def update(
+        self,
+        kid: str,
+        wanted: Updates,
+        author: Author,
+        *,
+        add_scopes: frozenset[str] = frozenset(),
+        remove_scopes: frozenset[str] = frozenset(),
+    ) -> Result:
+        """Give some fields other values. Raises BadInput, NotFound, Unavailable."""
+
+        def plan(record: KeyRecord, now: int) -> Outcome:
+            return changes.update(
+                record, wanted, author, now, add_scopes=add_scopes, remove_scopes=remove_scopes
+            )
+
+        return await self._change(kid, plan)
+
+    async def rotate(self, kid: str, grace_ms: int, author: Author) -> Changed | Refused:
         """Give a key a second secret. Raises NotFound, Unavailable."""
         record = await self.show(kid)
         minted = self._keyring.mint(record.env, kid)
@@ -74,7 +104,9 @@ class Lifecycle:
             kid, lambda now, at: changes.rotate(now, minted, grace_ms, author, at)
         )
         # Unchanged: an earlier try whose answer was lost did it, with this secret.
-        return result if isinstance(result, Refused) else Changed(result.record, minted.text)
+        if isinstance(result, Unchanged):
+            result = Changed(result.record)
+        return result if isinstance(result, Refused) else replace(result, key_text=minted.text)
 
     async def revoke(self, kid: str, reason: RevocationReason, author: Author) -> Result:
         """End a key. Raises NotFound, Unavailable."""
@@ -94,12 +126,12 @@ class Lifecycle:
             if not isinstance(outcome, KeyChange):
                 return outcome
             try:
-                return Changed(await self._confirm(outcome))
+                return await self._confirm(outcome)
             except Conflict:
                 continue
         raise Unavailable(f"{kid} is being changed by others without a pause; try again")
 
-    async def _confirm(self, change: KeyChange) -> KeyRecord:
+    async def _confirm(self, change: KeyChange) -> Changed:
         unknown: OutcomeUnknown | None = None
         for _ in range(MAX_CONFIRMATIONS):
             if unknown is not None:
@@ -113,5 +145,7 @@ class Lifecycle:
                     raise
         raise unknown or OutcomeUnknown("the store did not confirm the change")
 
-    async def _apply(self, change: KeyChange) -> KeyRecord:
-        return replace(change.record, version=await self._store.apply(change))
+    async def _apply(self, change: KeyChange) -> Changed:
+        version = await self._store.apply(change)
+        replicas = await self._store.replicas(change, version)
+        return Changed(replace(change.record, version=version), replicas=replicas)

@@ -1,30 +1,30 @@
 """The grpcio transport: Check, health and reflection on one listener."""
 
 import asyncio
-import os
 import socket
-import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
 import grpc
 import grpc.aio
-from envoy.service.auth.v3 import external_auth_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from authz.core.address import Address
 from authz.core.errors import BadInput
 from authz.rpc.check import CheckDoor
+from authz.rpc.listening import (
+    CHECK_SERVICE,
+    LISTEN,
+    Limits,
+    TlsFiles,
+    mode_of_socket,
+    refuse_plaintext,
+    server_tls,
+)
 from authz.rpc.socketlock import SocketLock
 
-_SERVICES: Final = external_auth_pb2.DESCRIPTOR.services_by_name
-CHECK_SERVICE: Final[str] = _SERVICES["Authorization"].full_name
-MAX_MESSAGE_BYTES: Final = 1024 * 1024
 HEALTH_INTERVAL: Final = 0.1  # seconds between looks at readiness
-LISTEN: Final = "check.listen"
 
 OPTIONS: Final = (
     # Two processes on one port share connections unevenly, and nobody notices the second one.
@@ -33,31 +33,25 @@ OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
 
 
-def credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.ServerCredentials:
-    """TLS for the listener; with `client_ca` only clients it signed are served. Raises BadInput."""
-    try:
-        chain, private = cert.read_bytes(), key.read_bytes()
-        ca = client_ca.read_bytes() if client_ca else None
-        _verify(cert, key, client_ca)
-    except ssl.SSLError:
-        named = f"{cert} and {key}" + (f", or {client_ca}," if client_ca else "")
-        problem = f"{named} are not a certificate and its unencrypted key in PEM"
-        raise BadInput("check.tls", problem) from None
-    except OSError as cause:
-        raise BadInput("check.tls", f"{cause.filename}: {cause.strerror}") from None
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_concurrent_streams", limits.streams),
+        ("grpc.max_metadata_size", limits.header_bytes),
+        ("grpc.absolute_max_metadata_size", limits.header_bytes),
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_connection_idle_ms", round(limits.idle_seconds * 1000)),
+    ]
+
+
+def credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """TLS as gRPC takes it. Raises BadInput, where gRPC says that the address cannot be used."""
+    server_tls(files)
+    chain, private = files.cert.read_bytes(), files.key.read_bytes()
+    ca = files.client_ca.read_bytes() if files.client_ca else None
     return grpc.ssl_server_credentials([(private, chain)], ca, require_client_auth=ca is not None)
-
-
-def _verify(cert: Path, key: Path, client_ca: Path | None) -> None:
-    """Raises SSLError. gRPC would say no more than that the address cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key, password="")
-    if client_ca:
-        context.load_verify_locations(client_ca)
 
 
 class GrpcServer:
@@ -72,27 +66,24 @@ class GrpcServer:
         door: CheckDoor,
         address: Address,
         *,
-        tls: grpc.ServerCredentials | None = None,
+        limits: Limits = Limits(),  # noqa: B008  it is frozen
+        tls: TlsFiles | None = None,
         allow_plaintext: bool = False,
         socket_mode: int = 0o660,
     ) -> None:
-        if not (tls or allow_plaintext or address.is_local):
-            raise BadInput(
-                LISTEN,
-                f"{address} would take keys in the clear from other machines; "
-                "set check.tls, or check.allow_plaintext: true behind a mesh that encrypts",
-            )
+        refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
+        self._credentials = credentials(tls) if tls else None
         self.address = address
         self._lock = SocketLock(LISTEN, address.path) if address.path else None
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=OPTIONS)
+        self._server = grpc.aio.server(options=[*OPTIONS, *_options(limits)])
         self._server.add_generic_rpc_handlers((_handlers(door),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (CHECK_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         try:
-            with _socket_mode(address.path, socket_mode):
-                port = self._bind(tls)
+            with mode_of_socket(address.path, socket_mode):
+                port = self._bind()
         except (RuntimeError, OSError):
             self._release()
             raise BadInput(LISTEN, f"{address}: {_trouble(address)}; name another") from None
@@ -124,11 +115,11 @@ class GrpcServer:
         for name in ("", CHECK_SERVICE):
             await self._health.set(name, now)
 
-    def _bind(self, tls: grpc.ServerCredentials | None) -> int:
+    def _bind(self) -> int:
         name = str(self.address)
-        if tls is None:
+        if self._credentials is None:
             return self._server.add_insecure_port(name)
-        return self._server.add_secure_port(name, tls)
+        return self._server.add_secure_port(name, self._credentials)
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -162,17 +153,3 @@ def _trouble(address: Address) -> str:
         except OSError as cause:
             return cause.strerror or str(cause)
     return "it cannot be used"
-
-
-@contextmanager
-def _socket_mode(path: str, mode: int) -> Iterator[None]:
-    """Bind a Unix socket so that it never has wider permissions than it shall have."""
-    if not path:
-        yield
-        return
-    before = os.umask(0o177)
-    try:
-        yield
-    finally:
-        os.umask(before)
-    Path(path).chmod(mode)

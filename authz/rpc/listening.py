@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,25 @@ TLS: Final = "check.tls"
 NO_SUCH_FAMILY: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may use up."""
+
+    streams: int = 1024  # calls at a time on one connection; Envoy opens another beyond that
+    header_bytes: int = 16 * 1024  # of one header list, as SETTINGS_MAX_HEADER_LIST_SIZE counts
+    message_bytes: int = 1024 * 1024  # of one request
+    idle_seconds: float = 600.0  # a connection without a call
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files. With `client_ca` only clients it signed are served."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
 def refuse_plaintext(address: Address, *, encrypted: bool, allowed: bool) -> None:
     """Raises BadInput where other machines could connect in the clear.
 
@@ -34,14 +54,17 @@ def refuse_plaintext(address: Address, *, encrypted: bool, allowed: bool) -> Non
         )
 
 
-def server_tls(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
-    """TLS for the listener; with `client_ca` only clients it signed are served. Raises BadInput."""
+def server_tls(files: TlsFiles) -> ssl.SSLContext:
+    """Raises BadInput."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2, those that HTTP/2 allows
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["h2"])
+    cert, key, client_ca = files.cert, files.key, files.client_ca
     try:
+        for file in filter(None, (cert, key, client_ca)):
+            file.read_bytes()  # its error names the file, and OpenSSL's does not
         context.load_cert_chain(cert, key, password="")
         if client_ca:
             context.load_verify_locations(client_ca)
@@ -51,10 +74,7 @@ def server_tls(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
         problem = f"{named} are not a certificate and its unencrypted key in PEM"
         raise BadInput(TLS, problem) from None
     except OSError as cause:
-        missing = next(
-            (file for file in (cert, key, client_ca) if file and not file.exists()), cert
-        )
-        raise BadInput(TLS, f"{missing}: {cause.strerror}") from None
+        raise BadInput(TLS, f"{cause.filename}: {cause.strerror}") from None
     return context
 
 
@@ -87,10 +107,11 @@ def _bind_path(path: str, mode: int) -> socket.socket:
 def _bind_host(address: Address) -> list[socket.socket]:
     port, listeners = address.port, []
     failure = OSError("no address")
-    for family, kind, _, _, where in socket.getaddrinfo(
+    for family, kind, protocol, _, where in socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     ):
-        listener = socket.socket(family, kind)
+        # The protocol by name, or asyncio leaves Nagle's algorithm on: 40 ms for what comes in two.
+        listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -114,6 +135,9 @@ def _bind_host(address: Address) -> list[socket.socket]:
 @contextmanager
 def mode_of_socket(path: str, mode: int) -> Iterator[None]:
     """Bind a Unix socket so that it never has wider permissions than it shall have."""
+    if not path:
+        yield
+        return
     before = os.umask(0o177)
     try:
         yield

@@ -3,7 +3,8 @@
 Rules:
 1. Only `status.code` decides, and an empty CheckResponse is an ALLOW. Every answer is built with
    its code set on purpose; what cannot be decided is an error answer, never an allow.
-2. Every allow sets or removes every identity header, so that a client's own copy never survives.
+2. Every allow sets or removes every identity header, and the one that says it is stale, so that a
+   client's own copy never survives.
 3. An answer is a base that repeats, serialised once, and a suffix that varies. Protobuf messages
    that follow each other merge, so a suffix never holds field 1 (a second status with code 0 turns
    a denial into an allow), uses the base's arm of the oneof, and repeats no metadata key.
@@ -21,7 +22,7 @@ from typing import Final, TypeVar
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
-from authz.core.decision import Decision, Deny, Reason
+from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.rpc.wire import field
@@ -37,9 +38,9 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 _GRPC: Final = re.compile(r"application/grpc(\+|\Z)", re.ASCII)
 _DENIED, _METADATA, _ERROR, _BODY = 2, 4, 5, 3  # field numbers of CheckResponse and its arms
 
-# What the base of a denial depends on, its record apart: whether the caller speaks gRPC, the
-# scopes that were missing, and the kid.
-Refusal = tuple[Reason, bool, frozenset[str], str]
+# What the base of a denial depends on, its record apart: whether it is stale, whether the caller
+# speaks gRPC, the scopes that were missing, and the kid.
+Refusal = tuple[Reason, bool, bool, frozenset[str], str]
 _DenyBase = tuple[bytes, bytes, bytes]  # without its body; the body before and after the request id
 
 
@@ -156,6 +157,7 @@ class Responder:
         # Each base with the record it was made from. Not with its version: a store that was
         # restored gives a version out again.
         self._allows: dict[tuple[str, str], tuple[KeyRecord | None, bytes]] = {}
+        self._stale_allows: dict[tuple[str, str], tuple[KeyRecord | None, bytes]] = {}
         self._denials: dict[Refusal, tuple[KeyRecord | None, _DenyBase]] = {}
 
     def write(self, decision: Decision, request: Request) -> bytes:
@@ -164,17 +166,19 @@ class Responder:
             return self._deny(decision, request)
         key, carrier = decision.key, request.carrier
         name = (key.kid if key else "", carrier)
-        kept = self._allows.get(name)
+        bases = self._allows if type(decision) is Allow else self._stale_allows
+        kept = bases.get(name)
         if kept is None or kept[0] is not key:
-            base = self._allow_base(key, carrier) + self._charge_head
-            kept = _keep(self._allows, name, (key, base))
+            base = self._allow_base(decision, carrier) + self._charge_head
+            kept = _keep(bases, name, (key, base))
         return kept[1] + b"%012x" % next(self._charges)
 
-    def _allow_base(self, key: KeyRecord | None, carrier: str) -> bytes:
+    def _allow_base(self, decision: Allow, carrier: str) -> bytes:
+        key = decision.key
         answer = CheckResponse()
         answer.status.code = 0
         ok = answer.ok_response
-        identity = _identity(key)
+        identity = _identity(key) | {"stale": "true" if decision.stale else ""}
         for name, value in identity.items():
             if value:
                 ok.headers.append(_header(self._header_prefix + name, value))
@@ -183,17 +187,17 @@ class Responder:
         ok.headers_to_remove.extend(dict.fromkeys([*unset, *self._removed, *held]))
         if self._query:
             ok.query_parameters_to_remove.append(self._query)
-        answer.dynamic_metadata.update(_metadata("ok" if key else "anonymous", key))
+        answer.dynamic_metadata.update(_metadata("ok" if key else "anonymous", key, decision.stale))
         return bytes(answer.SerializeToString())
 
     def _deny(self, decision: Deny, request: Request) -> bytes:
         reason, key = decision.reason, decision.key
         is_grpc = _GRPC.match(request.header("content-type", "")) is not None
         scopes = request.route.scopes if reason is Reason.INSUFFICIENT_SCOPE else frozenset()
-        name = (reason, is_grpc, scopes, key.kid if key else "")
+        name = (reason, decision.stale, is_grpc, scopes, key.kid if key else "")
         kept = self._denials.get(name)
         if kept is None or kept[0] is not key:
-            made = _deny_base(reason, key, scopes, is_grpc)
+            made = _deny_base(decision, scopes, is_grpc)
             kept = _keep(self._denials, name, (key, made))
         base, before, after = kept[1]
         count = b"%012x" % next(self._charges)
@@ -205,9 +209,8 @@ class Responder:
         return base + field(arm, field(_BODY, body)) + self._charge_head + count
 
 
-def _deny_base(
-    reason: Reason, key: KeyRecord | None, scopes: frozenset[str], is_grpc: bool
-) -> _DenyBase:
+def _deny_base(decision: Deny, scopes: frozenset[str], is_grpc: bool) -> _DenyBase:
+    reason = decision.reason
     row = TABLE[reason]
     detail = row.detail
     if scopes:
@@ -223,7 +226,7 @@ def _deny_base(
         arm.headers.append(_header("www-authenticate", challenge))
     if reason is Reason.UNAVAILABLE:
         arm.headers.append(_header("retry-after", str(RETRY_AFTER_SECONDS)))
-    answer.dynamic_metadata.update(_metadata(reason.value, key))
+    answer.dynamic_metadata.update(_metadata(reason.value, decision.key, decision.stale))
     if is_grpc:
         return answer.SerializeToString(), detail.encode(), b""
     problem = {
@@ -264,8 +267,8 @@ def _identity(key: KeyRecord | None) -> dict[str, str]:
     }
 
 
-def _metadata(reason: str, key: KeyRecord | None) -> dict[str, str]:
-    found = {"reason": reason}
+def _metadata(reason: str, key: KeyRecord | None, stale: bool) -> dict[str, str | bool]:
+    found: dict[str, str | bool] = {"reason": reason, "stale": stale}
     if key:
         found |= {
             "key_id": key.kid,

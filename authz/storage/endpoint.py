@@ -9,12 +9,17 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
+from redis.asyncio import Connection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
 from redis.maint_notifications import MaintNotificationsConfig
 
 from authz.core.errors import BadInput, Unavailable
 from authz.storage.link import Link
+from authz.storage.sentinel import Sentinel
+from authz.storage.tls import TlsFiles, secured
 
 FIELD: Final = "redis.url"
 GOOD_URL: Final = "such as redis://127.0.0.1:6379/0 or unix:///run/valkey.sock?db=0"
@@ -28,7 +33,10 @@ _HOST: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The address of one Redis or Valkey server. `str` shows it without credentials."""
+    """Where a Redis or Valkey server is: an address, or Sentinels who know it.
+
+    `str` shows it without credentials.
+    """
 
     host: str
     port: int
@@ -36,13 +44,24 @@ class Endpoint:
     db: int
     username: str
     password_file: Path | None
+    tls: TlsFiles | None = None
+    sentinel: Sentinel | None = None
 
     @classmethod
-    def parse(cls, url: str, username: str = "", password_file: Path | None = None) -> "Endpoint":
-        """Read a `redis://` or `unix://` URL. Raises BadInput.
+    def parse(
+        cls,
+        url: str,
+        username: str = "",
+        password_file: Path | None = None,
+        *,
+        tls: TlsFiles | None = None,
+        sentinel: Sentinel | None = None,
+    ) -> "Endpoint":
+        """Read a `redis://`, `rediss://` (TLS) or `unix://` URL. Raises BadInput.
 
         Passwords do not belong in a URL: it is shown in logs and process lists. They come from
-        `password_file`, read again at every connect.
+        `password_file`, read again at every connect. With `sentinel` the URL says how to connect
+        and which database, its host is not used.
         """
         try:
             parts = urlsplit(url)
@@ -58,34 +77,51 @@ class Endpoint:
         if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
             db = _database("db=", parts.query)
             where = ("", 0, unquote(parts.path))
-        elif parts.scheme == "redis" and _HOST.fullmatch(parts.hostname or "") and port:
+        elif parts.scheme in {"redis", "rediss"} and _HOST.fullmatch(parts.hostname or "") and port:
             db = _database("/", parts.path.rstrip("/"))
             where = (parts.hostname or "", port, "")
         else:
             raise BadInput(FIELD, f"not a redis:// or unix:// URL, {GOOD_URL}")
-        if parts.fragment or (parts.query and parts.scheme == "redis"):
+        if parts.fragment or (parts.query and parts.scheme != "unix"):
             raise BadInput(FIELD, f"has something behind the database, {GOOD_URL}")
-        return cls(*where, db, username, password_file)
+        if parts.scheme == "rediss":
+            tls = tls or TlsFiles()
+        elif tls is not None:
+            raise BadInput("redis.tls", "is for a rediss:// URL; redis.url has none")
+        if sentinel is not None and parts.scheme == "unix":
+            raise BadInput("redis.sentinel", "names an address; redis.url has to be one, too")
+        return cls(*where, db, username, password_file, tls, sentinel)
 
     def __str__(self) -> str:
         if self.socket_path:
             return f"unix://{self.socket_path}?db={self.db}"
+        if self.sentinel:
+            return str(self.sentinel)
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"redis://{host}:{self.port}/{self.db}"
+        return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.db}"
+
+    @property
+    def has_replicas(self) -> bool:
+        """Must the primary prove that a replica follows it?"""
+        return self.sentinel is not None
 
     async def open(self, protocol: Callable[[], Link]) -> Link:
-        """Connect. Raises OSError."""
+        """Connect. Raises OSError, Unavailable."""
         loop = asyncio.get_running_loop()
         if self.socket_path:
             return (await loop.create_unix_connection(protocol, self.socket_path))[1]
-        return (await loop.create_connection(protocol, self.host, self.port))[1]
+        host, port = self.host, self.port
+        if self.sentinel:
+            host, port = await self.sentinel.primary(self._dial)
+        security = self.tls.context() if self.tls else None
+        return (await loop.create_connection(protocol, host, port, ssl=security))[1]
 
     async def greet(self, link: Link, name: str) -> dict[str, Any]:
         """Switch to RESP3, authenticate, choose the database; returns what HELLO answered."""
-        password = self._password()
-        login = ("AUTH", self.username or "default", password) if password or self.username else ()
+        login = self.login()
+        authentication = ("AUTH", *login) if login else ()
         try:
-            hello = await link.call("HELLO", "3", *login, "SETNAME", name)
+            hello = await link.call("HELLO", "3", *authentication, "SETNAME", name)
         except Unavailable as cause:
             if "unknown command" in str(cause) or "NOPROTO" in str(cause):
                 raise Unavailable(NO_RESP3) from None
@@ -98,27 +134,42 @@ class Endpoint:
 
     def client(self, timeout: float = 5.0) -> redis.asyncio.Redis:
         """A redis-py client for administration: nothing is ever sent twice, no call hangs."""
-        where: dict[str, Any] = (
-            {"unix_socket_path": self.socket_path}
-            if self.socket_path
-            else {"host": self.host, "port": self.port}
-        )
-        return redis.asyncio.Redis(
-            **where,
-            db=self.db,
-            username=self.username or None,
-            password=self._password() or None,
-            protocol=3,
-            decode_responses=True,
-            encoding_errors="surrogateescape",  # a garbled record is unreadable, not a crash
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
+        login = {"db": self.db, "credential_provider": _Login(self) if self.login() else None}
+        if self.sentinel:
+            options = self._options(SentinelManagedConnection, timeout)
+            return self.sentinel.client(self._dial, options | login)
+        if self.socket_path:
+            options = self._options(UnixDomainSocketConnection, timeout)
+            return _client(path=self.socket_path, **options, **login)
+        options = self._options(Connection, timeout)
+        return _client(host=self.host, port=self.port, **options, **login)
+
+    def _dial(self, host: str, port: int, timeout: float) -> redis.asyncio.Redis:
+        """A client of a Sentinel."""
+        return _client(host=host, port=port, **self._options(Connection, timeout))
+
+    def _options(self, kind: type[Any], timeout: float) -> dict[str, Any]:
+        if self.tls:
+            self.tls.context()  # says at once what is wrong with the files
+            kind = secured(kind, self.tls)
+        return {
+            "connection_class": kind,
+            "protocol": 3,
+            "decode_responses": True,
+            "encoding_errors": "surrogateescape",  # a garbled record is unreadable, not a crash
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "retry": Retry(NoBackoff(), 0),
             # With these on, redis-py also uses a connection that the store has closed meanwhile.
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-            driver_info=None,
-            client_name="authz-cli",
-        )
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+            "driver_info": None,
+            "client_name": "authz-cli",
+        }
+
+    def login(self) -> tuple[str, str] | None:
+        """User and password as they are now; None: nobody has to log in. Raises Unavailable."""
+        password = self._password()
+        return (self.username or "default", password) if password or self.username else None
 
     def _password(self) -> str:
         if self.password_file is None:
@@ -128,6 +179,25 @@ class Endpoint:
         except (OSError, ValueError) as cause:
             problem = cause.strerror if isinstance(cause, OSError) else "not a text file"
             raise Unavailable(f"redis.password_file: {problem}: {self.password_file}") from None
+
+
+def _client(**options: Any) -> redis.asyncio.Redis:
+    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))
+
+
+class _Login(CredentialProvider):
+    """Asked by redis-py at every connect."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def get_credentials(self) -> tuple[str, str]:
+        """User and password."""
+        return self._endpoint.login() or ("default", "")
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        """The same."""
+        return self.get_credentials()
 
 
 def _database(start: str, text: str) -> int:

@@ -4,28 +4,38 @@ Rules:
 1. Only the PONG for a PING sent at `t` extends trust, to `t + lease`. The store answers in order,
    so every change it took before that PING has been applied here.
 2. Not before the sequence number that came with that heartbeat was compared with the last one
-   applied. They differ: changes were missed, flush.
+   applied. They differ: changes were missed, and are read from the log or make a flush (see
+   follower.py). No trust is extended by a heartbeat that found us behind.
 3. A link that closes, or leaves a lease full of heartbeats unanswered, ends trust at once. Then
    reconnect, for ever.
-4. Every new link begins with a flush. Never link to a replica: each heartbeat asks.
+4. Never link to a replica: each heartbeat asks. Behind Sentinel each also writes, so that a primary
+   that lost its replicas and does not know that there is a new one loses our trust.
 5. The store must say that it is ours (authz:meta): another schema, another pepper or no meta at
-   all means no trust, so an emptied store turns no good key into an unknown one.
+   all means no trust, so an emptied store turns no good key into an unknown one. The first two
+   also end what was held for an outage: this is another store.
+6. Before each PING `run` calls `announce`: what is written there is in the store before it answers
+   with trust.
 """
 
 import asyncio
 import logging
 import os
 import random
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from authz.core.errors import Unavailable
+import hiredis
+
+from authz.core.errors import Foreign, Unavailable
 from authz.core.ports import ChangeSink, Clock, Event, Probe
 from authz.storage import meta, schema
 from authz.storage.endpoint import Endpoint
+from authz.storage.follower import Flush, Follower
+from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.link import Link, refusal
 
 _T = TypeVar("_T")
@@ -41,11 +51,18 @@ PRIMARY: Final = "master"  # in the store's words
 
 @dataclass(frozen=True, slots=True)
 class FeedHealth:
-    """Whether what is cached may be served now, and if not, why. `seq`: the last change applied."""
+    """Whether what is cached may be served now, and if not, why.
+
+    seq: the last change applied. trust_age: seconds since the heartbeat that trust was last granted
+    for was sent. flush: the last time that changes were missed for good. lag: how late changes are.
+    """
 
     trusted: bool
     reason: str
     seq: int | None
+    flush: Flush | None = None
+    lag: LagSummary | None = None
+    trust_age: float | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -54,6 +71,7 @@ class _Heartbeat:
 
     sent: float
     fault: str = ""
+    in_step: bool = False
 
     @property
     def nonce(self) -> str:
@@ -90,9 +108,11 @@ class ChangeFeed:
         self._link: Link | None = None
         self._unanswered = 0
         self._trusted_until = 0.0
-        self._applied: int | None = None
-        self._in_step = False  # `_applied` was compared on this link
+        self._heard: float | None = None  # when the heartbeat of the last trust was sent
+        self._follower = Follower(clock, probe)
         self._fault = "connecting"
+        self._is_foreign = False
+        self._announce: Callable[[Link], None] = lambda _link: None
 
     @property
     def link(self) -> Link | None:
@@ -101,9 +121,41 @@ class ChangeFeed:
 
     def health(self) -> FeedHealth:
         """What readiness reports."""
-        trusted = self._clock.monotonic() < self._trusted_until
-        reason = "" if trusted else self._fault or "waiting for a heartbeat"
-        return FeedHealth(trusted, reason, self._applied)
+        now, follower = self._clock.monotonic(), self._follower
+        trusted = now < self._trusted_until
+        behind = "reading missed changes from the log" if follower.is_reading else ""
+        return FeedHealth(
+            trusted,
+            "" if trusted else self._fault or behind or "waiting for a heartbeat",
+            follower.seq,
+            follower.last_flush,
+            follower.lag.summary(),
+            None if self._heard is None else round(now - self._heard, 3),
+        )
+
+    @property
+    def seq(self) -> int | None:
+        """The last change applied."""
+        return self._follower.seq
+
+    @property
+    def reason(self) -> str:
+        """Why there is no trust, as far as that is known; empty while nothing is wrong."""
+        return self._fault
+
+    @property
+    def is_foreign(self) -> bool:
+        """Has the store turned out not to be ours?"""
+        return self._is_foreign
+
+    def saw(self, version: int) -> None:
+        """A record of this version was read over the link."""
+        self._follower.saw(version)
+
+    @property
+    def lag(self) -> LagHistogram:
+        """How late changes were applied, for telemetry."""
+        return self._follower.lag
 
     def refutes(self, pepper_version: str) -> bool:
         """See PepperProof."""
@@ -120,8 +172,11 @@ class ChangeFeed:
             return self._imports
         return None  # there may be some since the store was last heard
 
-    async def run(self, sink: ChangeSink) -> None:
+    async def run(
+        self, sink: ChangeSink, announce: Callable[[Link], None] = lambda _link: None
+    ) -> None:
         """Feed `sink` until cancelled: connect, beat, and when that ends do it again."""
+        self._announce = announce
         backoff = BACKOFF_MIN
         while True:
             began = self._clock.monotonic()
@@ -139,16 +194,15 @@ class ChangeFeed:
 
     async def _connect(self, sink: ChangeSink, ended: asyncio.Event) -> Link:
         self._unanswered = 0
-        self._in_step = False
         async with asyncio.timeout(self._lease):
             self._link = link = await self._endpoint.open(
-                lambda: Link(partial(self._on_push, sink), partial(self._on_lost, sink, ended))
+                lambda: Link(self._on_push, partial(self._on_lost, sink, ended))
             )
             hello = await self._endpoint.greet(link, CONNECTION_NAME)
             if hello.get("role") != PRIMARY:
                 raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
             await link.call("SUBSCRIBE", schema.CHANGES)
-        sink.flush()
+        self._follower.follow(link, sink, partial(self._send_heartbeat, link, sink))
         self._probe.count(Event.LINK_CONNECTED)
         return link
 
@@ -157,15 +211,21 @@ class ChangeFeed:
             if self._unanswered >= HEARTBEATS_PER_LEASE:
                 raise Unavailable(f"it has not answered for {self._lease:g} s")
             self._unanswered += 1
-            beat = _Heartbeat(self._clock.monotonic())
-            link.send(partial(self._on_role, link, beat), "ROLE")
-            link.send(partial(self._on_meta, beat), "HGETALL", schema.META)
-            link.send(partial(self._on_seq, sink, beat), "GET", schema.SEQ)
-            link.send(partial(self._on_pong, sink, beat), "PING", beat.nonce)
+            self._send_heartbeat(link, sink)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._lease / HEARTBEATS_PER_LEASE):
                     await ended.wait()
         raise Unavailable(link.fault)
+
+    def _send_heartbeat(self, link: Link, sink: ChangeSink) -> None:
+        beat = _Heartbeat(self._clock.monotonic())
+        self._announce(link)
+        link.send(partial(self._on_role, link, beat), "ROLE")
+        if self._endpoint.has_replicas:
+            link.send(partial(self._on_written, link), "SET", schema.HEARTBEAT, beat.nonce)
+        link.send(partial(self._on_meta, sink, beat), "HGETALL", schema.META)
+        link.send(partial(self._on_seq, beat), "GET", schema.SEQ)
+        link.send(partial(self._on_pong, sink, beat), "PING", beat.nonce)
 
     # what arrives, in the store's order; each of these is called by the parser
 
@@ -178,28 +238,30 @@ class ChangeFeed:
         if role != [PRIMARY]:  # it was one when the link was made
             link.abort(f"it became {' '.join(map(str, role)) or 'something else'}")
 
-    def _on_meta(self, beat: _Heartbeat, reply: Any) -> None:
+    def _on_meta(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
         try:
             found = _expect(dict, reply)
             self._theirs = self._imports = None
             self._theirs = meta.verify(found, self._ours)
             self._imports = meta.has_imports(found)
+            self._is_foreign = False
         except Unavailable as cause:
+            if isinstance(cause, Foreign) and not self._is_foreign:
+                self._is_foreign = True
+                sink.flush(foreign=True)
             beat.blame(cause)
 
-    def _on_seq(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
+    def _on_written(self, link: Link, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):  # ask Sentinel again
+            link.abort(f"it takes no writes: {refusal(reply)}")
+
+    def _on_seq(self, beat: _Heartbeat, reply: Any) -> None:
         try:
             seq = schema.number(schema.SEQ, _expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
             beat.blame(cause)
-            return
-        if self._applied is not None and seq < self._applied:
-            self._probe.count(Event.SEQUENCE_WENT_BACK)
-            log.error("the store went back from change %d to %d", self._applied, seq)
-        if self._in_step and seq != self._applied:
-            self._missed(sink)
-        self._applied = seq
-        self._in_step = True
+        else:
+            beat.in_step = self._follower.compare(seq)
 
     def _on_pong(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
         if isinstance(reply, Unavailable):  # said by the link: the store was not heard
@@ -208,27 +270,19 @@ class ChangeFeed:
             self._unanswered = 0
         else:
             beat.blame(Unavailable(f"unexpected answer to PING: {str(reply)[:100]}"))
-        self._report(beat.fault)
-        self._trust(sink, 0.0 if beat.fault else beat.sent + self._lease)
+        if beat.fault:
+            self._report(beat.fault)
+            self._trust(sink, 0.0)
+        elif beat.in_step:
+            self._report("")
+            self._heard = beat.sent
+            self._trust(sink, beat.sent + self._lease)
 
-    def _on_push(self, sink: ChangeSink, push: list[Any]) -> None:
-        if push[:1] != ["message"]:
-            return
-        try:
-            notice = _expect(str, push[-1])
-            seq, kid, revoked = schema.decode_notice(notice)
-        except (Unavailable, ValueError):
-            self._probe.count(Event.CHANGE_GARBLED)
-            return
-        if schema.tells_of_import(notice):
-            self._imports = True
-        sink.forget(kid, revoked=revoked)
-        self._probe.count(Event.CHANGE_APPLIED)
-        if not self._in_step or self._applied is None or seq <= self._applied:
-            return  # before the first heartbeat, or repeated
-        if seq != self._applied + 1:
-            self._missed(sink)
-        self._applied = seq
+    def _on_push(self, push: list[Any]) -> None:
+        if push[:1] == ["message"]:
+            if isinstance(push[-1], str) and schema.tells_of_import(push[-1]):
+                self._imports = True
+            self._follower.notice(push[-1])
 
     def _on_lost(self, sink: ChangeSink, ended: asyncio.Event) -> None:
         self._probe.count(Event.LINK_LOST)
@@ -236,10 +290,6 @@ class ChangeFeed:
         ended.set()
 
     # state
-
-    def _missed(self, sink: ChangeSink) -> None:
-        self._probe.count(Event.CHANGE_GAP)
-        sink.flush()
 
     def _trust(self, sink: ChangeSink, until: float) -> None:
         self._trusted_until = until
@@ -265,6 +315,8 @@ class ChangeFeed:
     def _explain(self, cause: Exception) -> str:
         if isinstance(cause, TimeoutError):
             return f"it did not answer within {self._lease:g} s"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS: {getattr(cause, 'verify_message', '') or cause.reason or cause}"
         if isinstance(cause, OSError):
             if cause.errno and cause.errno > 0:  # a resolver's are below
                 return os.strerror(cause.errno)

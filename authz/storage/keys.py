@@ -27,6 +27,7 @@ from authz.storage.link import Link, refusal
 
 log = logging.getLogger("authz.store")
 
+WAIT_MS: Final = 1000
 APPLY_CHANGE: Final = (files("authz.storage") / "lua" / "apply_change.lua").read_text()
 
 
@@ -76,18 +77,24 @@ class LinkedKeys:
         if not isinstance(reply, dict):
             return Unavailable(f"the store answered {str(reply)[:100]}")
         try:
-            return schema.decode(kid, reply)
+            record = schema.decode(kid, reply)
         except Unreadable as cause:
             self._probe.count(Event.RECORD_UNREADABLE)
             log.error("%s", cause)  # noqa: TRY400  the cause is the message
             return cause
+        self._feed.saw(record.version)
+        return record
 
 
 class StoredKeys:
-    """A KeyStore over redis-py. Nothing is sent twice behind the caller's back."""
+    """A KeyStore over redis-py. Nothing is sent twice behind the caller's back.
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    has_replicas: a change is only safe from a failover when one of them has it.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, *, has_replicas: bool = False) -> None:
         self._client = client
+        self._has_replicas = has_replicas
         self._apply = client.register_script(APPLY_CHANGE)
 
     async def verify(self, fingerprints: Mapping[str, str]) -> None:
@@ -119,6 +126,10 @@ class StoredKeys:
         """The store's pepper fingerprints by version; empty for a store without authz:meta."""
         return meta.peppers_of(await self._hash(schema.META))
 
+    async def has_imports(self) -> bool:
+        """May keys have been imported into the store?"""
+        return meta.has_imports(await self._hash(schema.META))
+
     async def find(self, kid: str) -> KeyRecord | None:
         """See KeyStore."""
         found = await self._hash(schema.key(kid))
@@ -139,6 +150,24 @@ class StoredKeys:
             raise outcome
         return outcome
 
+    async def replicas(self, change: KeyChange, version: int) -> int | None:
+        """See KeyStore. Waits for one of them, at most WAIT_MS."""
+        if not self._has_replicas:
+            return None
+        name = f"{version}-0"
+        pipeline = self._client.pipeline(transaction=False)  # WAIT counts for its own connection
+        pipeline.xrange(schema.LOG, name, name)
+        pipeline.set(schema.HEARTBEAT, change.id)
+        pipeline.wait(1, WAIT_MS)
+        try:
+            found, written, count = await pipeline.execute(raise_on_error=False)
+        except (exceptions.RedisError, OSError) as cause:
+            raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
+        if isinstance(found, list) and change.id not in [e.get("change_id") for _, e in found]:
+            raise OutcomeUnknown("a failover has lost the change")
+        answers = (found, written, count)
+        return 0 if any(isinstance(answer, Exception) for answer in answers) else int(count)
+
     async def _hash(self, name: str) -> dict[str, str]:
         return cast("dict[str, str]", await self._call(self._client.hgetall(name)))
 
@@ -146,7 +175,8 @@ class StoredKeys:
         try:
             return await answer
         except (exceptions.RedisError, OSError) as cause:
-            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+            problem = f"the store cannot be used: {refusal(cause)}".removesuffix(".")
+            raise Unavailable(f"{problem}; check redis.url and that the store runs") from None
 
 
 def script_input(change: KeyChange) -> tuple[list[str], list[str | int]]:
@@ -161,6 +191,7 @@ def script_input(change: KeyChange) -> tuple[list[str], list[str | int]]:
         schema.KEYS,
         schema.client(record.client_id),
         *map(schema.alias, change.aliases),
+        *([schema.client(change.former_client_id)] if change.former_client_id else []),
     ]
     return keys, [
         change.id,
@@ -170,9 +201,10 @@ def script_input(change: KeyChange) -> tuple[list[str], list[str | int]]:
         record.kid,
         record.status.value,
         record.created_at,
+        len(change.aliases),
         len(fields),
         *fields,
-        *_flat(schema.encode_event(change.event, change.id)),
+        *_flat(schema.encode_event(change.event, change.id, change.base_version)),
     ]
 
 

@@ -1,9 +1,10 @@
 """authz:meta: what says that a store is ours, and which peppers its keys were made with."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from authz.core.errors import Unavailable
+from authz.core.errors import Foreign, Unavailable
 from authz.storage import schema
 
 NOT_INITIALISED: Final = (
@@ -22,24 +23,25 @@ def peppers_of(meta: Mapping[str, str]) -> dict[str, str]:
 def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
     """Is this store ours to read? Returns its pepper fingerprints by version.
 
-    Raises Unavailable when it is empty, of another schema, or made with other peppers.
+    Raises Unavailable when it is empty, Foreign when it is of another schema or made with other
+    peppers.
     """
     if not meta:
         raise Unavailable(NOT_INITIALISED)
     if meta.get(schema.META_SCHEMA) != str(schema.SCHEMA):
         found = meta.get(schema.META_SCHEMA, "")[:20]
-        raise Unavailable(
+        raise Foreign(
             f"the store has schema {found!r}, this version reads {schema.SCHEMA}; upgrade the older"
         )
     theirs = peppers_of(meta)
     for version, fingerprint in ours.items():
         if theirs.get(version, fingerprint) != fingerprint:
-            raise Unavailable(
+            raise Foreign(
                 f"pepper {version} is not the one that made the store's keys; "
                 "point keys.peppers at the right file"
             )
     if not theirs.keys() & ours.keys():
-        raise Unavailable(
+        raise Foreign(
             f"the store's keys were made with pepper {', '.join(sorted(theirs)) or '(none)'}, "
             f"keys.peppers has only {', '.join(sorted(ours))}"
         )
@@ -49,6 +51,19 @@ def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
 def has_imports(meta: Mapping[str, str]) -> bool:
     """May keys have been imported?"""
     return schema.META_IMPORTS in meta
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPeppers:
+    """A PepperProof from fingerprints by version that were just read: the store's, and ours."""
+
+    theirs: Mapping[str, str]
+    ours: Mapping[str, str]
+
+    def refutes(self, pepper_version: str) -> bool:
+        """See PepperProof."""
+        theirs = self.theirs.get(pepper_version)
+        return theirs is None or theirs == self.ours.get(pepper_version)
 
 
 def entries(fingerprints: Mapping[str, str]) -> dict[str, str]:

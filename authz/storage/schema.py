@@ -6,10 +6,15 @@
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at: the recent changes
-    authz:{p}:changes               channel "seq kid status", then "imported" for a new import
-    authz:{p}:audit                 stream  seq-0 -> who did what, when and why; never trimmed here
+    authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
+                                            import
+    authz:{p}:heartbeat             string  written by sidecars behind Sentinel: may it be?
+    authz:{p}:audit                 stream  seq-0 -> who did what, when and why, to which version
+                                            (`base`); never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
+    authz:{p}:sidecars              zset    instance by the time of its last word
+    authz:{p}:sidecar:<instance>    string  what that sidecar says of itself, with a lease
 
 All that one change touches shares the hash tag {p}, so it lies in one Cluster slot.
 Times are milliseconds since the epoch; an absent value is the empty string. A field that is missing
@@ -19,10 +24,10 @@ or garbled makes the record Unreadable: a restriction that was lost must not bec
 import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from authz.core import fields
-from authz.core.changes import AuditEvent
+from authz.core.changes import Action, AuditEvent
 from authz.core.errors import BadInput, Unreadable
 from authz.core.keys import BASE62, KID_PATTERN
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
@@ -41,6 +46,8 @@ LOG: Final = f"{_TAG}:log"
 CHANGES: Final = f"{_TAG}:changes"
 AUDIT: Final = f"{_TAG}:audit"
 KEYS: Final = f"{_TAG}:keys"
+SIDECARS: Final = f"{_TAG}:sidecars"
+HEARTBEAT: Final = f"{_TAG}:heartbeat"
 
 META_SCHEMA: Final = "schema"
 META_PEPPER: Final = "pepper:"
@@ -48,7 +55,7 @@ META_IMPORTS: Final = "imports"
 CHANGE_ID: Final = "change_id"  # in a key's hash: the change that wrote it
 
 # Enforced by a later schema only. A record that uses one must not be read as if it did not.
-NOT_YET_ENFORCED: Final = ("plan", "limits", "outage_grace")
+NOT_YET_ENFORCED: Final = ("plan", "limits")
 
 
 def key(kid: str) -> str:
@@ -64,6 +71,11 @@ def alias(digest: bytes) -> str:
 def client(client_id: str) -> str:
     """The index of one client's keys."""
     return f"{_TAG}:client:{client_id}"
+
+
+def sidecar(instance: str) -> str:
+    """What one sidecar says of itself."""
+    return f"{_TAG}:sidecar:{instance}"
 
 
 def encode(record: KeyRecord) -> dict[str, str]:
@@ -88,6 +100,7 @@ def encode(record: KeyRecord) -> dict[str, str]:
         "metadata": json.dumps(dict(record.metadata)),
         "revoked_at": _text(record.revoked_at),
         "revocation_reason": record.revocation_reason.value if record.revocation_reason else "",
+        "outage_grace": _text(record.outage_grace),
         **dict.fromkeys(NOT_YET_ENFORCED, ""),
     }
 
@@ -102,8 +115,8 @@ def decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
         raise Unreadable(f"record {kid}: {cause}") from None
 
 
-def encode_event(event: AuditEvent, change_id: str) -> dict[str, str]:
-    """An audit event as stream fields."""
+def encode_event(event: AuditEvent, change_id: str, base_version: int) -> dict[str, str]:
+    """An audit event as stream fields. `base` leads to the entry of the change before it."""
     return {
         "change_id": change_id,
         "action": event.action.value,
@@ -111,23 +124,73 @@ def encode_event(event: AuditEvent, change_id: str) -> dict[str, str]:
         "note": event.note,
         "at": str(event.at),
         "detail": json.dumps(dict(event.detail)),
+        "base": str(base_version),
     }
 
 
-def decode_notice(text: str) -> tuple[int, str, bool]:
-    """`seq kid status` -> (seq, kid, revoked). Words after these are for later versions.
+def decode_event(found: Mapping[str, str]) -> tuple[int, AuditEvent]:
+    """Stream fields -> (base version, event). Raises Unreadable."""
+    try:
+        event = AuditEvent(
+            action=_member(Action, "action", found["action"]),
+            actor=found["actor"],
+            note=found["note"],
+            at=number("at", found["at"]),
+            detail=dict(json.loads(found["detail"])),
+        )
+        return number("base", found["base"]), event
+    except KeyError as missing:
+        raise Unreadable(f"the field {missing} is missing") from None
+    except (ValueError, TypeError, RecursionError) as cause:
+        raise Unreadable(str(cause)) from None
+
+
+class Notice(NamedTuple):
+    """One change, as the channel and the log tell of it.
+
+    at: the store's wall clock in milliseconds, if it says so. mark: tells this change from any
+    other of the same number; "" when the notice has none.
+    """
+
+    seq: int
+    kid: str
+    revoked: bool
+    at: int | None = None
+    mark: str = ""
+
+
+def decode_notice(text: str) -> Notice:
+    """`seq kid status at change_id`. Words after these are for later versions, the last two newer.
 
     Raises ValueError when it is something else.
     """
-    seq, kid, status, *_ = text.split(" ")
-    if not KID_PATTERN.fullmatch(kid):
-        raise ValueError(f"{fields.shown(kid)} is not a kid")
-    return number("seq", seq), kid, status == Status.REVOKED
+    seq, kid, status, *more = text.split(" ")
+    change = Notice(number("seq", seq), _kid(kid), status == Status.REVOKED)
+    if len(more) < 2 or not (more[0].isascii() and more[0].isdecimal()):  # noqa: PLR2004  a pair
+        return change
+    return change._replace(at=number("at", more[0]), mark=f"{more[0]} {more[1]}")
+
+
+def decode_entry(entry_id: str, found: Mapping[str, str]) -> Notice:
+    """An entry of the log. Raises ValueError, KeyError."""
+    seq, dash, part = entry_id.partition("-")
+    if dash + part != "-0":
+        raise ValueError(f"{fields.shown(entry_id)} is not the id of a change")
+    at = number("at", found["at"])
+    revoked = _member(Status, "status", found["status"]) is Status.REVOKED
+    mark = f"{at} {found['change_id']}"
+    return Notice(number("seq", seq), _kid(found["kid"]), revoked, at, mark)
+
+
+def _kid(text: str) -> str:
+    if not KID_PATTERN.fullmatch(text):
+        raise ValueError(f"{fields.shown(text)} is not a kid")
+    return text
 
 
 def tells_of_import(notice: str) -> bool:
     """Is it the notice of a key's import?"""
-    return notice.split(" ")[3:4] == ["imported"]
+    return notice.split(" ")[3:][-1:] == ["imported"]
 
 
 def number(name: str, text: str) -> int:
@@ -169,6 +232,7 @@ def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
         revocation_reason=_member(RevocationReason, "revocation_reason", reason)
         if reason
         else None,
+        outage_grace=_grace(found["outage_grace"]),
     )
 
 
@@ -232,6 +296,13 @@ def _optional_id(name: str, text: str) -> str:
 
 def _time(name: str, text: str) -> int | None:
     return number(name, text) if text else None
+
+
+def _grace(text: str) -> int | None:
+    amount = _time("outage_grace", text)
+    if amount is not None and amount > fields.MAX_OUTAGE_GRACE_MS:
+        raise ValueError("outage_grace: longer than a day")
+    return amount
 
 
 def _member(words: type[_Word], name: str, text: str) -> _Word:

@@ -122,7 +122,7 @@ WRONG = [
     ("--note", "a" * 257, "one printable line of at most 256 characters"),
     ("--plan", "gold", "not yet enforced by this version"),
     ("--limit", "10/s", "not yet enforced by this version"),
-    ("--outage-grace", "0", "not yet enforced by this version"),
+    ("--outage-grace", "soon", "is not a duration, such as"),
 ]
 
 

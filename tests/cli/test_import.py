@@ -35,6 +35,7 @@ def test_keys_are_imported(importing, valkey: Valkey) -> None:
         "cidr": ["10.0.0.0/8"],
         "expires_in": "never",
         "not_before": "2026-12-01T00:00:00Z",
+        "outage_grace": "30s",
         "metadata": {"was": "17", "a=b": "c"},
     }
     refused = importing([json.dumps(asked)])
@@ -56,6 +57,7 @@ def test_keys_are_imported(importing, valkey: Valkey) -> None:
         "allowed_cidrs": ["10.0.0.0/8"],
         "expires_at": None,
         "not_before": "2026-12-01T00:00:00.000Z",
+        "outage_grace": "30s",
         "metadata": {"was": "17"},
     }.items():
         assert record[name] == value, name

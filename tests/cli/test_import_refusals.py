@@ -46,6 +46,8 @@ REFUSED = {
     "an end before the beginning": (line(not_before="91d").encode(), "expires_in"),
     "metadata in a list": (line(metadata=["a=b"]).encode(), "metadata"),
     "metadata that is no text": (line(metadata={"a": 1}).encode(), "metadata"),
+    "a grace of two days": (line(outage_grace="2d").encode(), "outage_grace"),
+    "a grace that is a number": (line(outage_grace=30).encode(), "outage_grace"),
     "a limit": (line(limit="10/s").encode(), "limit"),
     "a plan": (line(plan="gold").encode(), "plan"),
 }

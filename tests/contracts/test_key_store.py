@@ -247,7 +247,8 @@ class Comparison(RuleBasedStateMachine):
         """Any record, on the version there is or on one before it."""
         found = self.find(kid)
         base = max(0, (found.version if found else 0) - behind)
-        self.apply(change_to(replace(record, kid=kid), base))
+        # No end: a rotation counts from it, and this one may lie before the secret was made.
+        self.apply(change_to(replace(record, kid=kid, expires_at=None), base))
 
     @rule(kid=kids, action=st.sampled_from(["revoke", "rotate", "disable", "enable"]))
     def change(self, kid, action):

@@ -277,6 +277,7 @@ def test_every_change_says_who_what_when_and_why():
     made = {
         Action.ISSUE: changes.issue(spec, KEYRING.mint("live"), AUTHOR, NOW),
         Action.IMPORT: changes.import_key(spec, KID, [("1", b"d" * 32)], AUTHOR, NOW),
+        Action.UPDATE: changes.update(record, {"name": "shop"}, AUTHOR, NOW),
         Action.ROTATE: changes.rotate(record, KEYRING.mint("live"), 5, AUTHOR, NOW),
         Action.REVOKE: changes.revoke(record, RevocationReason.SUPERSEDED, AUTHOR, NOW),
         Action.DISABLE: changes.disable(record, AUTHOR, NOW),

@@ -67,8 +67,15 @@ def test_what_is_shown_is_short_ascii_on_one_line(text):
     shown = fields.shown(text)
 
     assert len(shown) <= 42
+    assert "..." in shown or shown == ascii(text)
     assert shown.isascii()
     assert shown.isprintable()
+
+
+def test_what_fits_is_shown_whole():
+    """42 characters with the quotes."""
+    assert fields.shown("x" * 40) == repr("x" * 40)
+    assert fields.shown("x" * 41) == f"'{'x' * 37}...'"
 
 
 # ids
@@ -155,7 +162,8 @@ def test_metadata():
 
 
 @pytest.mark.parametrize(
-    "scope", ["a", "*", "models:generate", "models:*", "a:b:*", "read/write@x", "a.b-c_d+e", "1"]
+    "scope",
+    ["a", "*", "models:generate", "models:*", "a:b:*", "read/write@x", "a.b-c_d+e", "1", "x" * 256],
 )
 def test_scopes(scope):
     """A name, names joined by colons, either open-ended, or everything."""
@@ -191,7 +199,9 @@ def test_scopes_are_bounded_together():
     """All scopes of a key fit one header; the same one twice counts once."""
     assert fields.scopes("scopes", ["a"] * 1000) == {"a"}
     assert len(fields.scopes("scopes", map(str, range(100)))) == 100
-    for bad in (map(str, range(101)), [f"{i}{'x' * 250}" for i in range(17)]):
+    full = [f"{i:02}{'x' * 253}" for i in range(16)]  # 255 and a blank each, 4096 in all
+    assert len(fields.scopes("scopes", full)) == 16
+    for bad in (map(str, range(101)), [*full[1:], full[0] + "x"]):
         with pytest.raises(BadInput, match="at most"):
             fields.scopes("scopes", bad)
 

@@ -21,12 +21,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from authz.core.errors import Unavailable
 from authz.core.records import Status
 from tests.fakes import FakeClock, make_record
+from tests.flows.verdicts import LEASE, RevivedError, StaleError
 
 KIDS = ["A" * 16, "B" * 16]
-LEASE = 1.0
 TTL = 20.0
 NEGATIVE_TTL = 5.0
 DEADLINE = 3.0
+OWN_GRACE = {KIDS[0]: None, KIDS[1]: 0}  # of each key: as the sidecar is set, and none
 
 PAUSES = [0.1, 0.4, LEASE, 2.5]
 STATUSES = [Status.ACTIVE, Status.ACTIVE, Status.ACTIVE, Status.DISABLED, Status.REVOKED]
@@ -38,14 +39,6 @@ async def a_few_turns():
     """Enough of them for a waiter to wake, find nothing and ask again."""
     for _ in range(4):
         await asyncio.sleep(0)
-
-
-class StaleError(AssertionError):
-    """Something was served that had not been true for longer than the lease."""
-
-
-class RevivedError(AssertionError):
-    """A key that this cache saw revoked was served as if it were not."""
 
 
 class LinkMachine(RuleBasedStateMachine):
@@ -86,7 +79,10 @@ class LinkMachine(RuleBasedStateMachine):
         if current is not None and current.status is Status.REVOKED:
             return
         self.states += 1
-        self.write(kid, make_record(kid=kid, status=status, version=self.states))
+        grace = OWN_GRACE[kid]
+        self.write(
+            kid, make_record(kid=kid, status=status, version=self.states, outage_grace=grace)
+        )
         if self.up:
             self.said.append(("notice", kid, status is Status.REVOKED))
 
@@ -133,13 +129,13 @@ class LinkMachine(RuleBasedStateMachine):
                 case ("record", kid, deliver, record):
                     if record is not None and record.status is Status.REVOKED:
                         self.seen_revoked.add(kid)
-                    deliver(record)
+                    self.deliver(kid, deliver, record)
                 case ("notice", kid, revoked):
                     if revoked:
                         self.seen_revoked.add(kid)
-                    self.cache.forget(kid, revoked=revoked)
+                    self.forget(kid, revoked=revoked)
                 case ("pong", sent):
-                    self.cache.trust(sent + LEASE)
+                    self.trust(sent + LEASE)
 
     @precondition(lambda self: self.commands or self.said)
     @rule()
@@ -169,7 +165,7 @@ class LinkMachine(RuleBasedStateMachine):
         for kind, *rest in lost:
             if kind in ("load", "record"):
                 rest[1](Unavailable("the link was lost"))
-        self.cache.trust(0.0)
+        self.trust(0.0)
 
     @initialize()
     def begin(self):
@@ -185,9 +181,51 @@ class LinkMachine(RuleBasedStateMachine):
     def connect(self):
         """A new link begins with a flush and a heartbeat."""
         self.up = True
-        self.cache.flush()
+        self.flush()
         self.beat()
         self.catch_up()
+
+    # what seldom comes about by chance
+
+    @precondition(lambda self: self.up)
+    @rule(kid=kids, status=st.sampled_from(Status))
+    def race(self, kid, status):
+        """A key is read, changed behind that, and both arrive together."""
+        self.ask(kid)
+        self.serve(len(self.commands))
+        self.change(kid, status)
+        self.catch_up()
+
+    @precondition(lambda self: self.up)
+    @rule(kid=kids)
+    def lose_a_revocation(self, kid):
+        """A key is revoked while nobody listens, read as revoked, and then the store loses that."""
+        self.drop()
+        self.change(kid, Status.REVOKED)
+        self.connect()
+        self.ask(kid)
+        self.quiesce()
+        self.fail_over(kid)
+        self.connect()
+        self.ask(kid)
+
+    # what the cache is told
+
+    def deliver(self, _kid, deliver, record):
+        """A load is answered."""
+        deliver(record)
+
+    def forget(self, kid, *, revoked):
+        """See ChangeSink."""
+        self.cache.forget(kid, revoked=revoked)
+
+    def flush(self):
+        """See ChangeSink."""
+        self.cache.flush()
+
+    def trust(self, until):
+        """See ChangeSink."""
+        self.cache.trust(until)
 
     # the requests
 
@@ -206,8 +244,12 @@ class LinkMachine(RuleBasedStateMachine):
         try:
             record = await self.cache.find(kid)
         except Unavailable:
-            return
-        self.judge(kid, record)
+            self.not_found(kid)
+        else:
+            self.judge(kid, record)
+
+    def not_found(self, kid):
+        """The cache had nothing to serve."""
 
     @rule()
     def wake(self):
@@ -226,13 +268,13 @@ class LinkMachine(RuleBasedStateMachine):
 
     # the judge
 
-    def judge(self, kid, served):
-        """What is served was true at some moment of the last lease; revoked is for ever."""
+    def judge(self, kid, served, bound=LEASE):
+        """What is served was true at some moment of the last `bound`; revoked is for ever."""
         if served is not None and served.status is Status.REVOKED:
             self.seen_revoked.add(kid)
         elif served is not None and kid in self.seen_revoked:
             raise RevivedError(f"{kid} version {served.version}")
-        oldest = self.clock.monotonic() - LEASE
+        oldest = self.clock.monotonic() - bound
         history = self.history[kid]
         ends = [since for since, _ in history[1:]] + [math.inf]
         recent = {

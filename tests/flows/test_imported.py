@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from authz.core.decision import Allow, Deny, Reason
+from authz.core.decision import Allow, Deny, Reason, StaleAllow, StaleDeny
 from authz.core.errors import Unavailable
 from authz.core.keys import Alias
 from authz.core.ports import Event
@@ -21,12 +21,14 @@ FOREIGN = "sk-0123456789abcdef"
 NEWEST, OLDER = (digest for _, digest in RING.parse_imported(FOREIGN).digests())
 RECORD = make_record(secrets=(Secret("1", NEWEST, "2", NOW),))
 
+GRACE = 30.0
+
 
 class Rig(CacheRig):
     """A checker over a cache and aliases, with one imported key that both sources know."""
 
-    def __init__(self, **settings):
-        super().__init__()
+    def __init__(self, *, grace=0.0, **settings):
+        super().__init__(grace=grace)
         self.aliases = MemoryAliasSource()
         self.aliases.kids[NEWEST] = KID
         self.source.records[KID] = RECORD
@@ -178,6 +180,72 @@ async def test_no_trust(rig):
     for text in (FOREIGN, "another-key-0123456789"):
         assert await rig.decide(text) == Deny(Reason.UNAVAILABLE)
     assert rig.aliases.lookups.total() == 1
+
+
+@pytest.mark.parametrize("known", [True, None])
+async def test_known_key_goes_on_in_an_outage(known):
+    """For its grace, without I/O, whether or not imports are remembered; unknown texts do not."""
+    rig = Rig(grace=GRACE)
+    await rig.decide()
+    rig.keys.trust(0)
+    rig.keys.flush()
+    rig.aliases.known = known
+    rig.clock.advance(GRACE - 0.001)
+    decision = rig.begin()
+    assert (type(decision), decision.key) == (StaleAllow, RECORD)
+    assert await rig.decide("another-key-0123456789") == Deny(Reason.UNAVAILABLE)
+
+    rig.clock.advance(0.002)
+    assert await rig.decide() == Deny(Reason.UNAVAILABLE)
+    assert rig.aliases.lookups.total() == 1
+    assert rig.probe.events[Event.STALE_ALLOWED] == 1
+
+
+async def test_own_grace():
+    """A key that must not go on does not, whatever the sidecar is set to."""
+    rig = Rig(grace=GRACE)
+    rig.source.records[KID] = replace(RECORD, outage_grace=0)
+    await rig.decide()
+    rig.keys.trust(0)
+    assert await rig.decide() == Deny(Reason.UNAVAILABLE)
+
+
+async def test_revoked_key_stays_denied_in_an_outage():
+    """However long the outage."""
+    rig = Rig(grace=GRACE)
+    await rig.decide()
+    rig.keys.forget(KID, revoked=True)
+    rig.keys.trust(0)
+    rig.clock.advance(1000 * GRACE)
+    decision = await rig.decide()
+    assert (type(decision), decision.reason) == (StaleDeny, Reason.REVOKED)
+
+
+async def test_store_of_another():
+    """What was known of a store that turns out not to be ours is not gone on with."""
+    rig = Rig(grace=GRACE)
+    await rig.decide()
+    rig.keys.flush(foreign=True)
+    rig.keys.trust(0)
+    assert await rig.decide() == Deny(Reason.UNAVAILABLE)
+
+    rig.keys.trust(FOREVER)
+    assert await rig.decide() == Allow(RECORD)
+    assert rig.aliases.lookups[NEWEST] == 2
+
+
+async def test_store_that_fails_in_a_lookup_is_an_outage():
+    """Trust that ends while the record is read anew is gone on without."""
+    rig = Rig(grace=GRACE)
+    await rig.decide()
+    rig.clock.advance(61)
+    waiting = rig.begin()
+    while KID not in rig.source.pending:
+        await asyncio.sleep(0)
+    rig.keys.trust(0)
+    rig.source.answer(KID, Unavailable("link lost"))
+    decision = await waiting
+    assert (type(decision), decision.key) == (StaleAllow, RECORD)
 
 
 async def test_trust_that_ends_while_waiting(rig):

@@ -96,6 +96,24 @@ async def test_a_process_that_slept_does_not_serve_what_came_meanwhile():
 
     with pytest.raises(Unavailable, match="in time"):
         await task
+    assert rig.probe.events[Event.LOOKUP_TIMEOUT] == 1
+
+
+async def test_the_deadline_is_for_all_loads_together(rig, monkeypatch):
+    """A waiter that has to load again waits for what is left of its time."""
+    timeout, waits = asyncio.timeout, []
+    monkeypatch.setattr(asyncio, "timeout", lambda left: waits.append(left) or timeout(left))
+    [task] = await rig.ask()
+
+    rig.clock.advance(10.0)
+    rig.source.answer(KID, RECORD)
+    rig.cache.forget(KID, revoked=False)
+    while KID not in rig.source.pending:
+        await asyncio.sleep(0)
+    rig.source.answer(KID, RECORD)
+
+    assert await task is RECORD
+    assert waits == [30.0, 20.0]
 
 
 # trust

@@ -21,9 +21,8 @@ from tests.flows.link_machine import (
     STATUSES,
     TTL,
     LinkMachine,
-    RevivedError,
-    StaleError,
 )
+from tests.flows.verdicts import RevivedError, StaleError
 
 SCHEDULES = 1000
 
@@ -80,7 +79,7 @@ class NaiveCache:
         """Invalidation."""
         self.records.pop(kid, None)
 
-    def flush(self):
+    def flush(self, *, foreign=False):
         """Invalidation of everything."""
         self.records.clear()
 
@@ -137,16 +136,16 @@ class MissesNotices(KeyCache):
 class KeepsThroughFlush(KeyCache):
     """Takes a reconnect for harmless."""
 
-    def flush(self):
+    def flush(self, *, foreign=False):
         """Nothing."""
 
 
 class ForgetsRevocations(KeyCache):
     """Believes whatever the store says after a failover."""
 
-    def flush(self):
+    def flush(self, *, foreign=False):
         """Everything, what was revoked too."""
-        super().flush()
+        super().flush(foreign=foreign)
         self._revoked.clear()
 
 

@@ -81,6 +81,19 @@ async def test_what_nobody_confirms_is_unknown(rig, issued, failures):
     assert len(rig.store.applied) == 1 + lifecycle.MAX_CONFIRMATIONS
 
 
+@pytest.mark.parametrize(("lost", "pauses"), [(0, 0), (1, 1), (2, 2), (3, 2)])
+async def test_it_pauses_between_tries(rig, issued, monkeypatch, lost, pauses):
+    """A pause before each further try, none before the first or after the last."""
+    sleep, paused = asyncio.sleep, []
+    monkeypatch.setattr(lifecycle, "CONFIRMATION_PAUSE", 0.2)
+    monkeypatch.setattr(asyncio, "sleep", lambda s: paused.append(s) or sleep(0))
+    rig.store.failures = deque([Failure.APPLIED] * lost)
+
+    await asyncio.gather(rig.revoke(issued.record.kid), return_exceptions=True)
+
+    assert [seconds for seconds in paused if seconds] == [0.2] * pauses
+
+
 async def test_a_store_that_comes_back_confirms(rig, issued):
     """Unreachable between two tries is not the end."""
     rig.store.failures = deque([Failure.APPLIED, Failure.NOT_SENT])

@@ -8,7 +8,7 @@ from authz.core.request import Request
 from authz.rpc.respond import Responder
 from tests.fakes import make_request
 
-IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan")
+IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan", "stale")
 
 
 def responder(**settings) -> Responder:

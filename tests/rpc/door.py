@@ -25,7 +25,7 @@ class OurPeppers:
 class Door:
     """A CheckDoor and what it stands on. The store answers when `source` is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = 0.0) -> None:
         self.clock, self.source, self.probe = FakeClock(), MemoryKeySource(), RecordingProbe()
         self.cache = KeyCache(
             self.source,
@@ -36,6 +36,7 @@ class Door:
             max_entries=100,
             max_negatives=100,
             deadline=5,
+            grace=grace,
         )
         self.cache.trust(float("inf"))
         self.extractor = Extractor(RING, carriers=CARRIERS)

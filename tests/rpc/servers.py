@@ -10,15 +10,28 @@ from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 
 from authz.core.address import Address
 from authz.rpc.grpcio import GrpcServer
+from authz.rpc.h2.server import FastServer
+from tests.fakes import RecordingProbe
 
+TRANSPORTS = ("fast", "grpcio")
 LOOPBACK = Address("127.0.0.1", 0)
 SECONDS = 10.0  # no call takes that long
 
 
+def make_server(transport: str, door, address: Address, **settings) -> FastServer | GrpcServer:
+    """A server of one kind, not started."""
+    if transport == "grpcio":
+        return GrpcServer(door, address, **settings)
+    settings.setdefault("probe", RecordingProbe())
+    return FastServer(door, address, **settings)
+
+
 @asynccontextmanager
-async def serving(door, address: Address = LOOPBACK, **settings) -> AsyncIterator[GrpcServer]:
+async def serving(
+    transport: str, door, address: Address = LOOPBACK, **settings
+) -> AsyncIterator[FastServer | GrpcServer]:
     """A server that answers through `door`, stopped at the end."""
-    server = GrpcServer(door, address, **settings)
+    server = make_server(transport, door, address, **settings)
     try:
         await server.start()
         yield server

@@ -1,22 +1,14 @@
-"""The grpcio transport: what a client of any kind sees."""
+"""What the grpcio transport offers beyond Checks: a watch on health, and reflection."""
 
 import asyncio
 
-import grpc
-import grpc.aio
 import pytest
-import uvloop
-from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
-from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from authz.core.address import Address
-from authz.rpc.grpcio import CHECK_SERVICE, MAX_MESSAGE_BYTES
-from tests.real import eventually
+from authz.rpc.listening import CHECK_SERVICE
 from tests.rpc.door import Door
-from tests.rpc.messages import check_request
-from tests.rpc.servers import SECONDS, ask, channel, serving
+from tests.rpc.servers import SECONDS, channel, serving
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -28,89 +20,16 @@ def door() -> Door:
     return Door()
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def address(request, tmp_path) -> Address:
-    """Where to listen."""
-    if request.param == "tcp":
-        return Address("127.0.0.1", 0)
-    return Address("", 0, str(tmp_path / "check.sock"))
-
-
-async def test_a_check_is_answered(door, address):
-    """Allow and deny, over TCP and over a Unix socket."""
-    record, key = door.issue()
-    await door.answer(check_request([("x-api-key", key)]))
-    async with serving(door, address) as server:
-        allowed = await ask(server.address, check_request([("x-api-key", key)]))
-        denied = await ask(server.address, check_request())
-    assert allowed.dynamic_metadata["key_id"] == record.kid
-    assert (allowed.status.code, denied.denied_response.status.code) == (0, 401)
-
-
-async def test_a_blocking_client_is_answered_too(door, address):
-    """Nothing in the protocol depends on the client's library being asynchronous."""
-
-    def call() -> CheckResponse:
-        with grpc.insecure_channel(str(server.address)) as connection:
-            return AuthorizationStub(connection).Check(check_request(), timeout=SECONDS)
-
-    async with serving(door, address) as server:
-        answer = await asyncio.to_thread(call)
-    assert answer.denied_response.status.code == 401
-
-
-def test_it_turns_on_the_loop_of_the_sidecar(door, address):
-    """uvloop answers the same."""
-
-    async def main() -> int:
-        async with serving(door, address) as server:
-            return (await ask(server.address, check_request())).denied_response.status.code
-
-    assert uvloop.run(main()) == 401
-
-
-async def test_many_calls_on_one_connection_get_each_their_own_answer(door):
-    """Hits and misses mixed: an answer belongs to its request."""
-    issued = [door.issue(kid=f"{number:016}") for number in range(20)]
-    async with serving(door) as server, channel(server.address) as connection:
-        check = AuthorizationStub(connection).Check
-        for _ in range(2):
-            calls = [
-                check(check_request([("x-api-key", key)]), timeout=SECONDS) for _, key in issued
-            ]
-            answers = asyncio.gather(*calls)
-            while not answers.done():
-                door.source.answer_all()
-                await asyncio.sleep(0)
-            told = [answer.dynamic_metadata["key_id"] for answer in await answers]
-            assert told == [record.kid for record, _ in issued]
-
-
-async def test_garbage_is_answered_not_refused(door):
-    """A client's bytes never become a gRPC error, which the proxy may be told to let through."""
-    async with serving(door) as server, channel(server.address) as connection:
-        call = connection.unary_unary(f"/{CHECK_SERVICE}/Check")
-        for raw in (b"", b"\xff\xff", b"\x0a\xff"):
-            answer = CheckResponse.FromString(await call(raw, timeout=SECONDS))
-            assert answer.denied_response.status.code == 400
-
-
-async def test_health_follows_readiness(door):
+async def test_health_can_be_watched(door):
     """NOT_SERVING until the sidecar is ready, and again when it is not, or stops."""
     ready = False
-    async with serving(door) as server, channel(server.address) as connection:
+    async with serving("grpcio", door) as server, channel(server.address) as connection:
         stub = health_pb2_grpc.HealthStub(connection)
         watched = stub.Watch(health_pb2.HealthCheckRequest(service=CHECK_SERVICE), timeout=SECONDS)
         showing = asyncio.create_task(server.show(lambda: ready))
         assert (await watched.read()).status == NOT_SERVING
         for ready in (True, False, True):
             assert (await watched.read()).status == (SERVING if ready else NOT_SERVING)
-        for name in ("", CHECK_SERVICE):
-            asked = health_pb2.HealthCheckRequest(service=name)
-            assert (await stub.Check(asked, timeout=SECONDS)).status == SERVING
-        with pytest.raises(grpc.aio.AioRpcError) as unknown:
-            await stub.Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=SECONDS)
-        assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
         stopping = asyncio.create_task(server.stop(SECONDS))
         assert (await watched.read()).status == NOT_SERVING
         watched.cancel()
@@ -120,7 +39,7 @@ async def test_health_follows_readiness(door):
 
 async def test_reflection_names_the_services(door):
     """For grpcurl and its like."""
-    async with serving(door) as server, channel(server.address) as connection:
+    async with serving("grpcio", door) as server, channel(server.address) as connection:
         stub = reflection_pb2_grpc.ServerReflectionStub(connection)
         asked = reflection_pb2.ServerReflectionRequest(list_services="*")
         call = stub.ServerReflectionInfo(iter([asked]), timeout=SECONDS)
@@ -130,108 +49,3 @@ async def test_reflection_names_the_services(door):
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
-
-
-@pytest.mark.parametrize("method", [f"/{CHECK_SERVICE}/Nope", "/other.Service/Check", "/"])
-async def test_what_is_not_offered_is_unimplemented(door, method):
-    """Only Check is here."""
-    async with serving(door) as server, channel(server.address) as connection:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await connection.unary_unary(method)(b"", timeout=SECONDS)
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-async def test_a_message_over_the_limit_is_refused_and_the_connection_goes_on(door):
-    """A megabyte is far more than a proxy sends without a body."""
-    over = CheckRequest()
-    over.attributes.request.http.body = "x" * MAX_MESSAGE_BYTES
-    async with serving(door) as server, channel(server.address) as connection:
-        check = AuthorizationStub(connection).Check
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await check(over, timeout=SECONDS)
-        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        most = check_request()
-        most.attributes.request.http.body = "x" * (MAX_MESSAGE_BYTES - 1000)
-        assert (await check(most, timeout=SECONDS)).denied_response.status.code == 401
-
-
-class WaitingDoor:
-    """A door whose answers wait to be released, and that sees its calls cancelled."""
-
-    def __init__(self) -> None:
-        self.waiting = self.cancelled = 0
-        self.released = asyncio.Event()
-
-    async def check(self, _raw: bytes, _traceparent: bytes | None = None) -> bytes:
-        """Answers an empty message, some time."""
-        self.waiting += 1
-        try:
-            await self.released.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        return b""
-
-
-async def test_a_client_that_gives_up_cancels_its_call():
-    """By a cancel and by a deadline: nothing is left running."""
-    door = WaitingDoor()
-    async with serving(door) as server, channel(server.address) as connection:
-        check = AuthorizationStub(connection).Check
-        given_up = check(check_request())
-        await eventually(lambda: door.waiting == 1)
-        given_up.cancel()
-        await eventually(lambda: door.cancelled == 1)
-        with pytest.raises(grpc.aio.AioRpcError) as late:
-            await check(check_request(), timeout=0.05)
-        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await eventually(lambda: door.cancelled == door.waiting)
-
-
-async def test_a_client_that_gives_up_does_not_end_the_lookup(door):
-    """The record arrives all the same, and the next request has it."""
-    record, key = door.issue()
-    message = check_request([("x-api-key", key)])
-    async with serving(door) as server, channel(server.address) as connection:
-        given_up = AuthorizationStub(connection).Check(message)
-        await eventually(lambda: door.source.pending == [record.kid])
-        given_up.cancel()
-        door.source.answer_all()
-        assert (await ask(server.address, message)).status.code == 0
-    assert door.source.loads[record.kid] == 1
-
-
-async def test_stopping_lets_a_running_call_end():
-    """New calls are refused while a running one gets its answer."""
-    door = WaitingDoor()
-    async with serving(door) as server, channel(server.address) as connection:
-        check = AuthorizationStub(connection).Check
-        running = check(check_request(), timeout=SECONDS)
-        await eventually(lambda: door.waiting == 1)
-        stopping = asyncio.create_task(server.stop(SECONDS))
-        await eventually(lambda: _is_refused(server.address))
-        assert not running.done()
-        assert not stopping.done()
-        door.released.set()
-        assert await running == CheckResponse()
-        await stopping
-
-
-async def test_stopping_does_not_wait_for_ever():
-    """When the grace is over a running call is ended."""
-    door = WaitingDoor()
-    async with serving(door) as server, channel(server.address) as connection:
-        running = AuthorizationStub(connection).Check(check_request(), timeout=SECONDS)
-        await eventually(lambda: door.waiting == 1)
-        await server.stop(0.05)
-        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
-            await running
-
-
-async def _is_refused(address: Address) -> bool:
-    try:
-        async with channel(address) as connection:
-            await AuthorizationStub(connection).Check(check_request(), timeout=0.05)
-    except grpc.aio.AioRpcError as refused:
-        return refused.code() is grpc.StatusCode.UNAVAILABLE
-    return False

@@ -1,4 +1,4 @@
-"""Where the grpcio transport listens, and how: ports, Unix sockets, pings, silence on stderr."""
+"""Where the Check port listens, and how: ports, Unix sockets, pings, silence on stderr."""
 
 import asyncio
 import contextlib
@@ -10,17 +10,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from authz.core.address import Address
 from authz.core.errors import BadInput
-from authz.rpc.grpcio import GrpcServer
+from authz.rpc.listening import refuse_plaintext
 from tests.rpc.door import Door
 from tests.rpc.messages import check_request
-from tests.rpc.servers import ask, serving
+from tests.rpc.servers import TRANSPORTS, ask, make_server, serving
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request) -> str:
+    """Which server listens."""
+    return request.param
 
 
 @pytest.fixture
@@ -55,32 +60,34 @@ async def is_answered(address: Address) -> bool:
         ("127.0.0.1.example.com:9191", True),
     ],
 )
-async def test_keys_are_taken_in_the_clear_from_this_machine_alone(
-    door, monkeypatch, listen, is_open_to_others
-):
+def test_keys_are_taken_in_the_clear_from_this_machine_alone(listen, is_open_to_others):
     """Any other address needs TLS, or the operator's word that a mesh encrypts."""
-    monkeypatch.setattr(GrpcServer, "_bind", lambda _self, _tls: 9191)  # opens no port to others
     address = Address.parse("check.listen", listen)
     if is_open_to_others:
         with pytest.raises(BadInput, match=r"^check\.listen: .*in the clear.*allow_plaintext"):
-            GrpcServer(door, address)
+            refuse_plaintext(address, encrypted=False, allowed=False)
     else:
-        assert GrpcServer(door, address).address == address
-    tls = grpc.ssl_server_credentials([(b"", b"")])
-    assert GrpcServer(door, address, tls=tls).address == address
-    assert GrpcServer(door, address, allow_plaintext=True).address == address
+        refuse_plaintext(address, encrypted=False, allowed=False)
+    refuse_plaintext(address, encrypted=True, allowed=False)
+    refuse_plaintext(address, encrypted=False, allowed=True)
 
 
-async def test_a_port_that_is_taken_is_said_to_be(door):
+async def test_a_server_asks_for_encryption_before_it_listens(transport, door):
+    """Nothing is open to others, not even for a moment."""
+    with pytest.raises(BadInput, match="in the clear"):
+        make_server(transport, door, Address("0.0.0.0", 0))
+
+
+async def test_a_port_that_is_taken_is_said_to_be(transport, door):
     """By another server of this kind or by anybody; the first goes on."""
-    async with serving(door) as first:
+    async with serving(transport, door) as first:
         with pytest.raises(BadInput, match=r"^check\.listen: 127.0.0.1:\d+: Address already in"):
-            GrpcServer(door, first.address)
+            make_server(transport, door, first.address)
         assert await is_answered(first.address)
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Address(*other.getsockname())
         with pytest.raises(BadInput, match="Address already in use"):
-            GrpcServer(door, taken)
+            make_server(transport, door, taken)
 
 
 @pytest.mark.parametrize(
@@ -92,32 +99,32 @@ async def test_a_port_that_is_taken_is_said_to_be(door):
         (Address("", 0, f"/tmp/{'x' * 103}"), "at most 107 bytes"),
     ],
 )
-async def test_an_address_that_cannot_be_used_is_explained(door, address, problem):
+async def test_an_address_that_cannot_be_used_is_explained(transport, door, address, problem):
     """One line that says what the operating system said."""
     with pytest.raises(BadInput, match=problem):
-        GrpcServer(door, address, allow_plaintext=True)
+        make_server(transport, door, address, allow_plaintext=True)
 
 
-async def test_one_socket_path_has_one_server(door, path):
+async def test_one_socket_path_has_one_server(transport, door, path):
     """A second one is refused, the first goes on, and the path is free once the first stops."""
-    async with serving(door, path):
+    async with serving(transport, door, path):
         with pytest.raises(BadInput, match="served by a live process"):
-            GrpcServer(door, path)
+            make_server(transport, door, path)
         assert await is_answered(path)
     assert not Path(path.path).exists()
-    async with serving(door, path):
+    async with serving(transport, door, path):
         assert await is_answered(path)
 
 
-async def test_a_server_that_never_started_gives_its_path_back(door, path):
+async def test_a_server_that_never_started_gives_its_path_back(transport, door, path):
     """As when another part of the sidecar fails at start."""
-    await GrpcServer(door, path).stop(0)
-    async with serving(door, path):
+    await make_server(transport, door, path).stop(0)
+    async with serving(transport, door, path):
         assert await is_answered(path)
 
 
 @contextlib.contextmanager
-def another_process(path: Address) -> Iterator[subprocess.Popen]:
+def another_process(transport: str, path: Address) -> Iterator[subprocess.Popen]:
     """Another process that serves a path until its stdin ends. It is killed at the end."""
     script = """
 import asyncio, sys
@@ -126,14 +133,14 @@ from tests.rpc.door import Door
 from tests.rpc.servers import serving
 
 async def main():
-    async with serving(Door(), Address("", 0, sys.argv[1])):
+    async with serving(sys.argv[1], Door(), Address("", 0, sys.argv[2])):
         print("serving", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 asyncio.run(main())
 """
     with subprocess.Popen(
-        [sys.executable, "-c", script, path.path],
+        [sys.executable, "-c", script, transport, path.path],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -145,45 +152,45 @@ asyncio.run(main())
             process.kill()
 
 
-async def test_a_path_is_kept_against_other_processes_and_survives_a_kill(door, path):
+async def test_a_path_is_kept_against_other_processes_and_survives_a_kill(transport, door, path):
     """A live process keeps its path; the socket that a killed one leaves is in nobody's way."""
-    with another_process(path) as other:
+    with another_process(transport, path) as other:
         with pytest.raises(BadInput, match="served by a live process"):
-            GrpcServer(door, path)
+            make_server(transport, door, path)
         assert await is_answered(path)
         other.kill()
         other.wait()
         assert Path(path.path).is_socket()
-        async with serving(door, path):
+        async with serving(transport, door, path):
             assert await is_answered(path)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
-async def test_a_socket_has_the_mode_it_shall_have(door, path, mode):
+async def test_a_socket_has_the_mode_it_shall_have(transport, door, path, mode):
     """Whatever the umask: the proxy runs as another user."""
     before = os.umask(0o077)
     try:
-        async with serving(door, path, socket_mode=mode):
+        async with serving(transport, door, path, socket_mode=mode):
             assert stat.S_IMODE(os.stat(path.path).st_mode) == mode
             assert os.umask(0o077) == 0o077
     finally:
         os.umask(before)
 
 
-async def test_a_file_in_the_place_of_a_socket_is_left_alone(door, path):
+async def test_a_file_in_the_place_of_a_socket_is_left_alone(transport, door, path):
     """A mistyped path destroys nothing."""
     Path(path.path).write_text("precious")
     with pytest.raises(BadInput, match="is not a socket"):
-        GrpcServer(door, path)
+        make_server(transport, door, path)
     assert Path(path.path).read_text() == "precious"
 
 
 PING, GOAWAY = 6, 7
 
 
-async def test_frequent_pings_are_answered(door):
+async def test_frequent_pings_are_answered(transport, door):
     """A proxy's keepalive on an idle connection never ends in GOAWAY."""
-    async with serving(door) as server:
+    async with serving(transport, door) as server:
         reader, writer = await asyncio.open_connection(server.address.host, server.address.port)
         settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
@@ -203,22 +210,22 @@ async def _next_frame(reader: asyncio.StreamReader, *awaited: int) -> int:
             return head[3]
 
 
-def test_nothing_is_written_to_stderr():
+def test_nothing_is_written_to_stderr(transport):
     """gRPC's core has its own log: it is silent in ordinary use and when a port is taken."""
     script = """
-import asyncio
-from authz.rpc.grpcio import GrpcServer
-import grpc.aio
+import asyncio, sys
 from authz.core.errors import BadInput
+import authz.rpc  # before grpc, as in the sidecar
+import grpc.aio
 from tests.rpc.door import Door
 from tests.rpc.messages import check_request
-from tests.rpc.servers import ask, serving
+from tests.rpc.servers import ask, make_server, serving
 
 async def main():
-    door = Door()
-    async with serving(door) as server:
+    door, transport = Door(), sys.argv[1]
+    async with serving(transport, door) as server:
         try:
-            GrpcServer(door, server.address)
+            make_server(transport, door, server.address)
         except BadInput:
             print("taken")
         await ask(server.address, check_request())
@@ -232,7 +239,7 @@ asyncio.run(main())
 """
     environ = {name: text for name, text in os.environ.items() if not name.startswith("GRPC_")}
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", script],
+        [sys.executable, "-X", "dev", "-c", script, transport],
         cwd=ROOT,
         env=environ,
         capture_output=True,

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow, StaleDeny
 from authz.core.records import KeyRecord
 from authz.core.request import Request, Route
 from authz.rpc.respond import TABLE
@@ -29,7 +29,7 @@ def texts(answer: CheckResponse) -> Iterator[str]:
     else:
         yield part.body
     for name, value in answer.dynamic_metadata.items():
-        yield from (name, value)
+        yield from (name, str(value))
 
 
 def top_level_fields(raw: bytes) -> list[int]:
@@ -58,7 +58,7 @@ def whole(decision: Decision, request: Request, charge_id: str, query: str = "")
     if isinstance(decision, Allow):
         answer.status.code = 0
         ok = answer.ok_response
-        values = _identity(key)
+        values = _identity(key) | ({"stale": "true"} if isinstance(decision, StaleAllow) else {})
         for name in IDENTITY:
             if values.get(name):
                 _set(ok, f"x-auth-{name}", values[name])
@@ -77,6 +77,7 @@ def whole(decision: Decision, request: Request, charge_id: str, query: str = "")
         facts |= {"key_id": key.kid, "client_id": key.client_id}
         facts |= {"project_id": key.project_id} if key.project_id else {}
         facts |= {"tenant_id": key.tenant_id} if key.tenant_id else {}
+    facts |= {"stale": True} if isinstance(decision, StaleAllow | StaleDeny) else {}
     answer.dynamic_metadata.update(facts | {"charge_id": charge_id})
     return answer
 
@@ -166,7 +167,9 @@ _requests = st.builds(
 )
 _decisions = st.one_of(
     st.builds(Allow, st.none() | _records),
+    st.builds(StaleAllow, _records),
     st.builds(Deny, st.sampled_from(Reason), st.none() | _records),
+    st.builds(StaleDeny, st.sampled_from(Reason), st.none() | _records),
 )
 
 

@@ -1,4 +1,4 @@
-"""TLS on the grpcio transport."""
+"""TLS on the Check port."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,10 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from authz.core.errors import BadInput
-from authz.rpc.grpcio import credentials
+from authz.rpc.listening import TlsFiles, server_tls
 from tests.rpc.door import Door
 from tests.rpc.messages import check_request
-from tests.rpc.servers import ask, serving
+from tests.rpc.servers import TRANSPORTS, ask, serving
 
 
 @dataclass
@@ -43,6 +43,12 @@ def files(tmp_path_factory) -> Files:
     return found
 
 
+@pytest.fixture(params=TRANSPORTS)
+def transport(request) -> str:
+    """Which server listens."""
+    return request.param
+
+
 def client(files: Files, signed_by: trustme.CA | None = None) -> grpc.ChannelCredentials:
     """A client that trusts the authority, with a certificate of its own or without."""
     root = files.authority.cert_pem.bytes()
@@ -59,9 +65,9 @@ async def status(address, credentials=None) -> int:
     return (await ask(address, check_request(), credentials)).denied_response.status.code
 
 
-async def test_checks_are_answered_over_tls(files):
+async def test_checks_are_answered_over_tls(transport, files):
     """A client that trusts our certificate is served; one in the clear or with doubts is not."""
-    async with serving(Door(), tls=credentials(files.cert, files.key, None)) as server:
+    async with serving(transport, Door(), tls=TlsFiles(files.cert, files.key)) as server:
         assert await status(server.address, client(files)) == 401
         doubting = grpc.ssl_channel_credentials(files.stranger.cert_pem.bytes())
         for refused in (None, doubting):
@@ -69,10 +75,10 @@ async def test_checks_are_answered_over_tls(files):
                 await status(server.address, refused)
 
 
-async def test_with_a_client_ca_only_its_clients_are_served(files):
+async def test_with_a_client_ca_only_its_clients_are_served(transport, files):
     """No certificate, or a stranger's, is no answer."""
-    tls = credentials(files.cert, files.key, files.client_ca)
-    async with serving(Door(), tls=tls) as server:
+    tls = TlsFiles(files.cert, files.key, files.client_ca)
+    async with serving(transport, Door(), tls=tls) as server:
         assert await status(server.address, client(files, files.authority)) == 401
         for refused in (client(files), client(files, files.stranger)):
             with pytest.raises(grpc.aio.AioRpcError):
@@ -88,7 +94,7 @@ def test_a_file_that_is_missing_is_named(files, tmp_path):
         (files.cert, files.key, missing),
     ):
         with pytest.raises(BadInput, match=r"^check\.tls: .*none\.pem: No such file"):
-            credentials(*given)
+            server_tls(TlsFiles(*given))
 
 
 def test_files_that_do_not_belong_together_are_refused(files, tmp_path):
@@ -111,4 +117,4 @@ def test_files_that_do_not_belong_together_are_refused(files, tmp_path):
         (files.cert, files.key, garbage),
     ):
         with pytest.raises(BadInput, match=r"^check\.tls: .*are not a certificate and its"):
-            credentials(*given)
+            server_tls(TlsFiles(*given))

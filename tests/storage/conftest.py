@@ -10,7 +10,7 @@ from tests.real import Valkey
 from tests.storage.sidecar import Admin, administration
 
 ON_BOTH_LOOPS = (
-    *("test_link", "test_link_faults", "test_lookups", "test_order"),
+    *("test_link", "test_link_faults", "test_lookups", "test_order", "test_replay"),
     *("test_feed", "test_feed_faults", "test_feed_refusals"),
 )
 

@@ -144,7 +144,7 @@ async def administration(endpoint: Endpoint, keyring=None) -> AsyncIterator[Admi
     keyring = keyring or make_keyring()
     client = endpoint.client()
     try:
-        store = StoredKeys(client)
+        store = StoredKeys(client, has_replicas=endpoint.has_replicas)
         await store.initialise(keyring.fingerprints)
         yield Admin(store, Lifecycle(store, keyring, RealClock()))
     finally:

@@ -83,6 +83,7 @@ RECORDS = st.builds(
     metadata=METADATA,
     revoked_at=MAYBE_TIMES,
     revocation_reason=st.none() | st.sampled_from(RevocationReason),
+    outage_grace=st.none() | st.integers(0, fields.MAX_OUTAGE_GRACE_MS),
 )
 
 # Whatever bytes a store may hold.

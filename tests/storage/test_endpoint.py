@@ -3,9 +3,12 @@
 import pytest
 import redis
 
+from authz.core.address import Address
 from authz.core.errors import BadInput, Unavailable
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link
+from authz.storage.sentinel import Sentinel
+from authz.storage.tls import TlsFiles
 from tests.storage.scripted import scripted_store
 
 FOREVER = 3600.0
@@ -45,6 +48,7 @@ async def whoami(endpoint):
         ("redis://store.example.com:7000/3", "redis://store.example.com:7000/3"),
         ("redis://[::1]:7000/0", "redis://[::1]:7000/0"),
         ("REDIS://LOCALHOST:7000/0", "redis://localhost:7000/0"),
+        ("rediss://store.example.com:7000/3", "rediss://store.example.com:7000/3"),
         ("unix:///run/valkey.sock", "unix:///run/valkey.sock?db=0"),
         ("unix:/run/valkey.sock?db=2", "unix:///run/valkey.sock?db=2"),
         ("unix:///run/a%20b.sock", "unix:///run/a b.sock?db=0"),
@@ -62,7 +66,7 @@ def test_accepted(url, shown):
         "127.0.0.1:6379",
         "localhost",
         "http://127.0.0.1:6379",
-        "rediss://127.0.0.1:6379",
+        "rediss://",
         "redis:",
         "redis://",
         "redis:///0",
@@ -111,6 +115,23 @@ def test_no_password_in_the_address(url):
     with pytest.raises(BadInput, match="password_file") as refusal:
         Endpoint.parse(url)
     assert "hunter2" not in str(refusal.value)
+
+
+def test_tls_is_for_rediss():
+    """Certificates for an address that does not use them are refused."""
+    with pytest.raises(BadInput, match=r"redis\.tls.*rediss://"):
+        Endpoint.parse("redis://127.0.0.1", tls=TlsFiles())
+
+
+def test_sentinel():
+    """Behind Sentinel, the Sentinels and the service are the address; a Unix socket cannot be."""
+    hosts = (Address("10.0.0.1", 26379), Address("10.0.0.2", 26379))
+    sentinel = Sentinel(hosts, "mymaster")
+    found = Endpoint.parse("redis://unused/3", sentinel=sentinel)
+    assert str(found) == "mymaster behind Sentinel 10.0.0.1:26379, 10.0.0.2:26379"
+    assert (found.db, found.has_replicas) == (3, True)
+    with pytest.raises(BadInput, match=r"redis\.sentinel"):
+        Endpoint.parse("unix:///run/valkey.sock", sentinel=sentinel)
 
 
 async def test_unix_socket_and_database(valkey):

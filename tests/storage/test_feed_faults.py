@@ -9,10 +9,11 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.ports import Event
 from authz.core.records import Status
-from authz.storage import schema
+from authz.storage import meta, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import HEARTBEATS_PER_LEASE
-from tests.real import eventually, free_port
+from tests.fakes import make_keyring
+from tests.real import RealClock, eventually, free_port
 from tests.storage.scripted import HELLO, scripted_store
 from tests.storage.sidecar import LEASE, Sidecar, administration
 
@@ -251,6 +252,42 @@ async def test_link_out_of_step():
         first = sidecar.feed.link
         assert not sidecar.is_trusted
         await eventually(lambda: sidecar.feed.link not in {None, first})
+
+
+async def test_late_answer_is_as_old_as_its_question():
+    """Trust is counted from the sending of the PING, however late its PONG comes."""
+    lease, clock, asked = 0.8, RealClock(), []
+    ours = meta.entries(make_keyring().fingerprints)
+    replies = {
+        "HELLO": HELLO,
+        "SUBSCRIBE": b">3\r\n+subscribe\r\n+changes\r\n:1\r\n",
+        "ROLE": b"*1\r\n+master\r\n",
+        "HGETALL": f"%{len(ours)}\r\n".encode()
+        + "".join(f"+{name}\r\n+{text}\r\n" for name, text in ours.items()).encode(),
+        "GET": b"_\r\n",
+    }
+
+    async def script(peer):
+        held = b""
+        while len(asked) < 2:
+            name, *arguments = await peer.command()
+            if name == "PING":
+                asked.append((clock.monotonic(), f"+{arguments[0]}\r\n".encode()))
+            elif not asked and name in {"HELLO", "SUBSCRIBE"}:
+                await peer.say(replies[name])
+            elif not asked:
+                held += replies[name]
+        await peer.say(held + asked[0][1])  # when the second is there: a quarter of a lease late
+        await peer.commands(1000)
+
+    async with scripted_store(script) as endpoint, Sidecar(endpoint, lease=lease) as sidecar:
+        await sidecar.trusted()
+        trusted, now = 0.0, clock.monotonic()
+        while sidecar.is_trusted:
+            trusted = now
+            await asyncio.sleep(0)
+            now = clock.monotonic()
+    assert trusted < asked[0][0] + lease
 
 
 async def test_refused_by_every_attempt(caplog):

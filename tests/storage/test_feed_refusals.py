@@ -10,7 +10,7 @@ from tests.real import Valkey, eventually
 from tests.storage.sidecar import Sidecar, administration
 
 # What the feed and the lookups need of a store, and no more.
-PERMISSIONS = ["hello", "select", "subscribe", "ping", "role", "get", "hgetall", "exists"]
+PERMISSIONS = ["hello", "select", "subscribe", "ping", "role", "get", "hgetall", "exists", "xrange"]
 
 
 async def test_emptied_store(valkey, admin):

@@ -46,7 +46,7 @@ class NaiveCache:
         self.notices.abort()
 
     def on_push(self, push):
-        _, kid, _ = schema.decode_notice(push[2])
+        _, kid, *_ = schema.decode_notice(push[2])
         self.records.pop(kid, None)
 
     async def find(self, kid):

@@ -43,15 +43,23 @@ class Installation:
         return Client(self.stack.envoy)
 
 
+@pytest.fixture(scope="session", params=["fast", "grpcio"])
+def transport(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Which transport answers Checks: everything here holds for each."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AUTHZ_CHECK__TRANSPORT", request.param)
+        yield request.param
+
+
 @pytest.fixture(scope="session")
-def installation() -> Iterator[Installation]:
+def installation(transport: str) -> Iterator[Installation]:
     """One installation for all tests that leave it as they found it."""
     with running(Ports.free()) as (stack, _):
         yield Installation(stack)
 
 
 @pytest.fixture
-def own_installation() -> Iterator[Installation]:
+def own_installation(transport: str) -> Iterator[Installation]:
     """An installation of the test's own, to abuse."""
     with running(Ports.free()) as (stack, _):
         yield Installation(stack)

@@ -1,4 +1,4 @@
-"""What a client sees when a part is gone."""
+"""What a client sees when a part is gone, and keys do not go on without the store."""
 
 import json
 import os
@@ -9,14 +9,28 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 from urllib.error import HTTPError
 
+import pytest
+
+from authz import app
 from authz.cli.demo import Answer, Client
+from authz.clock import SystemClock
 from authz.core.records import RevocationReason
+from authz.core.sidecars import Confirmation
+from authz.flows.acknowledge import acknowledged
+from authz.flows.lifecycle import Lifecycle
 from tests.system.conftest import Installation
 
 PATIENCE = 10.0
+
+
+@pytest.fixture(autouse=True)
+def without_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key goes on in an outage."""
+    monkeypatch.setenv("AUTHZ_OUTAGE__GRACE", "0")
 
 
 def until(found: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
@@ -106,18 +120,22 @@ def test_a_restarted_sidecar_serves_again(own_installation: Installation) -> Non
 
 
 def test_revoked_while_the_store_is_away_for_a_moment(own_installation: Installation) -> None:
-    """A revocation just before the store hangs has already arrived."""
+    """A revocation that was confirmed just before the store hangs stays."""
     issued = own_installation.issue()
     with closing(own_installation.client()) as client:
         assert ask(client, issued.key_text).status == 200
 
-        own_installation.administer(
-            lambda life: life.revoke(
-                issued.record.kid, RevocationReason.KEY_COMPROMISE, life.author("tests")
-            )
-        )
+        found = own_installation.administer(partial(revoke, own_installation, issued.record.kid))
         os.kill(own_installation.stack.pids["store"], signal.SIGSTOP)
         seen = {ask(client, issued.key_text).status for _ in range(50)}
         os.kill(own_installation.stack.pids["store"], signal.SIGCONT)
 
+    assert (found.confirmed, found.sidecars) == (1, 1)
     assert 200 not in seen
+
+
+async def revoke(installation: Installation, kid: str, life: Lifecycle) -> Confirmation:
+    """End a key, and wait until the sidecar has heard."""
+    changed = await life.revoke(kid, RevocationReason.KEY_COMPROMISE, life.author("tests"))
+    async with app.directory(installation.settings) as directory:
+        return await acknowledged(directory, changed.record, PATIENCE, SystemClock())

@@ -5,23 +5,27 @@
 --   seq      without the rest: sidecars see a number they have not applied and reload
 --   log      without the rest: they reload a record that has not changed
 --   record   without the rest: seq differs, so within a heartbeat every sidecar reloads it
---   indexes, audit: nobody decides by them
+--   indexes, audit: nobody decides by them; a key that moves is in both lists before it leaves one
 --   alias    of an imported key: only now can it be found, and all else is there
 --   publish  last: what it announces is all there
 -- Sending the same change again finishes what an early end left out.
 --
 -- KEYS  1 record  2 seq  3 log  4 audit  5 all keys  6 keys of this client
 --       7.. of an imported key: what may be its alias, newest first; the first is written
+--       then keys of the client that it leaves, only where it does
 -- ARGV  1 change id  2 base version (0: no record)  3 channel  4 log length  5 kid  6 status
---       7 created_at  8 number of record fields, then those, then the audit fields
+--       7 created_at  8 number of aliases in KEYS  9 number of record fields, then those, then the
+--       audit fields
 -- Returns {"applied"|"repeated", version}, {"conflict", version}, or {"taken", kid} when the key was
 -- imported before as that kid.
 
-local record_key, seq_key, log_key, audit_key, all_key, client_key, alias_key = unpack(KEYS)
+local record_key, seq_key, log_key, audit_key, all_key, client_key = unpack(KEYS, 1, 6)
 local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
-local fields = {unpack(ARGV, 9, 8 + count)}
-local audit = {unpack(ARGV, 9 + count)}
+local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[9])
+local fields = {unpack(ARGV, 10, 9 + count)}
+local audit = {unpack(ARGV, 10 + count)}
+local last_alias = 6 + tonumber(ARGV[8])
+local alias_key, former_key = last_alias > 6 and KEYS[7] or nil, KEYS[last_alias + 1]
 
 local SEARCHED = 1000 -- audit entries after a change among which a late one of its own may be
 
@@ -60,13 +64,14 @@ end
 
 local kinds = {'hash', 'string', 'stream', 'stream', 'zset', 'zset'}
 for i, name in ipairs(KEYS) do
-  local kind, found = kinds[i] or 'string', redis.call('TYPE', name)['ok']
+  local kind = kinds[i] or (i <= last_alias and 'string' or 'zset')
+  local found = redis.call('TYPE', name)['ok']
   if found ~= 'none' and found ~= kind then
     return redis.error_reply('WRONGTYPE ' .. name .. ' is a ' .. found .. ', not a ' .. kind)
   end
 end
 
-for i = 7, #KEYS do
+for i = 7, last_alias do
   local owner = redis.call('GET', KEYS[i])
   if owner and owner ~= kid then
     return {'taken', owner}
@@ -80,14 +85,18 @@ if not repeated and version ~= base then
   return {'conflict', version}
 end
 
-local writes, seq = {}, version
-if not repeated then
+local writes, seq, at = {}, version, nil
+if repeated then
+  local id = string.format('%.0f-0', seq)
+  local entry = redis.call('XRANGE', log_key, id, id)[1]
+  at = entry and entry[2][6]
+else
   -- A sequence that was lost or restored from an older copy goes on after whatever is newest.
   local stored = whole(seq_key, redis.call('GET', seq_key) or '0')
   seq = math.max(stored, version, last_id(log_key), last_id(audit_key)) + 1
   local text = string.format('%.0f', seq)
   local now = redis.call('TIME')
-  local at = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+  at = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
   writes = {
     {'SET', seq_key, text},
     {'XADD', log_key, 'MAXLEN', '~', log_length, text .. '-0',
@@ -97,11 +106,17 @@ if not repeated then
 end
 writes[#writes + 1] = {'ZADD', all_key, created_at, kid}
 writes[#writes + 1] = {'ZADD', client_key, created_at, kid}
+if former_key then
+  writes[#writes + 1] = {'ZREM', former_key, kid}
+end
 local place = audit_id(seq)
 if place then
   writes[#writes + 1] = {'XADD', audit_key, place, 'kid', kid, unpack(audit)}
 end
 local notice = string.format('%.0f %s %s', seq, kid, status)
+if at then
+  notice = notice .. ' ' .. at .. ' ' .. change_id
+end
 if alias_key then
   notice = notice .. ' imported'
   writes[#writes + 1] = {'SET', alias_key, kid}

@@ -1,0 +1,175 @@
+"""`authz keys list` and `authz keys history`."""
+
+import json
+import re
+from typing import Any, Final
+
+import click
+
+from authz.app import Desk
+from authz.cli import show
+from authz.cli.administration import consult
+from authz.cli.invocation import Invocation, common, remark
+from authz.cli.options import kid_argument
+from authz.cli.times import NEVER, rfc3339
+from authz.clock import SystemClock
+from authz.core import fields
+from authz.core.changes import AuditEntry
+from authz.core.errors import BadInput
+from authz.core.records import Status
+from authz.flows.directory import Entry, History, Page
+
+_LIMIT: Final = re.compile(r"[1-9]\d{0,2}|1000", re.ASCII)
+_TIMES: Final = ("expires_at", "not_before", "retires_at")
+_COLUMNS: Final = ("KID", "STATUS", "ENV", "CLIENT", "EXPIRES", "NAME")
+
+
+def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    if not _LIMIT.fullmatch(value):
+        raise BadInput("--limit", f"{fields.shown(value)}: a number from 1 to 1000, such as 100")
+    return int(value)
+
+
+def _client(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else fields.identifier("--client", value)
+
+
+def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+    return "" if value is None else fields.kid("--cursor", value)
+
+
+@click.command("list")
+@click.option("--client", metavar="ID", callback=_client, help="Only the keys of this client.")
+@click.option("--status", type=click.Choice([status.value for status in Status]))
+@click.option(
+    "--limit",
+    metavar="N",
+    default="100",
+    callback=_limit,
+    show_default=True,
+    help="Keys on one page, at most 1000.",
+)
+@click.option("--cursor", metavar="KID", callback=_cursor, help="Go on behind this key.")
+@common
+@click.pass_obj
+def list_(
+    invocation: Invocation, client: str | None, status: str | None, limit: int, cursor: str
+) -> None:
+    """List keys, oldest first, one page at a time.
+
+    The cursor of the next page is the kid of the last key on this one. With --status a page may
+    hold fewer keys than --limit and still have a next.
+
+    \b
+    Examples:
+      authz keys list
+      authz keys list --client acme-web --status active
+      authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c
+      authz keys list --json | jq -r '.keys[].kid, .next'
+    """
+    wanted = Status(status) if status else None
+
+    async def work(desk: Desk) -> Page:
+        return await desk.directory.page(limit, cursor, client_id=client, status=wanted)
+
+    page = consult(invocation, work)
+    document = {"keys": [_document(entry) for entry in page.entries], "next": page.next}
+    invocation.answer(document, _table(page.entries))
+    if page.next and not invocation.as_json:
+        remark(f"there may be more: go on with --cursor {page.next}")
+
+
+@click.command()
+@kid_argument
+@common
+@click.pass_obj
+def history(invocation: Invocation, kid: str) -> None:
+    """Say who changed a key, what, when and why, newest first.
+
+    \b
+    Examples:
+      authz keys history 7Hk2mQ9xT4bVzR1c
+      authz keys history 7Hk2mQ9xT4bVzR1c --json | jq '.changes[] | select(.action=="update")'
+    """
+
+    async def work(desk: Desk) -> History:
+        return await desk.directory.history(await desk.lifecycle.show(kid))
+
+    found = consult(invocation, work)
+    document = {
+        "kid": kid,
+        "changes": [_change(entry) for entry in found.entries],
+        "lost": found.lost,
+    }
+    invocation.answer(document, "\n".join(map(_line, found.entries)))
+    if found.lost is not None and not invocation.as_json:
+        remark(f"the audit trail holds no entry of version {found.lost}: nothing older is known")
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    if entry.record is None:
+        return {"kid": entry.kid, "unreadable": entry.why}
+    return show.document(entry.record)
+
+
+def _table(entries: tuple[Entry, ...]) -> str:
+    if not entries:
+        return "no keys"
+    now = SystemClock().wall_ms()
+    rows = [_COLUMNS, *(_row(entry, now) for entry in entries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _row(entry: Entry, now: int) -> tuple[str, ...]:
+    record = entry.record
+    if record is None:
+        return (fields.shown(entry.kid).strip("'"), "unreadable", "", "", "", entry.why)
+    ends = rfc3339(record.expires_at) if record.expires_at else NEVER
+    return (
+        record.kid,
+        show.standing(record, now),
+        record.env,
+        record.client_id,
+        ends,
+        record.name,
+    )
+
+
+def _change(entry: AuditEntry) -> dict[str, Any]:
+    event = entry.event
+    return {
+        "version": entry.version,
+        "base": entry.base_version,
+        "at": rfc3339(event.at),
+        "action": event.action.value,
+        "actor": event.actor,
+        "note": event.note,
+        "detail": {name: _readable(name, value) for name, value in event.detail.items()},
+    }
+
+
+def _line(entry: AuditEntry) -> str:
+    change = _change(entry)
+    parts = [f"{change['at']}  {change['action']:<7}  by {change['actor']}"]
+    parts += [f"{name} {_said(value)}" for name, value in change["detail"].items()]
+    if change["note"]:
+        parts.append(f"note {change['note']}")
+    return "; ".join(parts)
+
+
+def _readable(name: str, value: Any) -> Any:
+    """A time as people read it, also where it was altered."""
+    if isinstance(value, dict) and value.keys() == {"old", "new"}:
+        return {which: _readable(name, part) for which, part in value.items()}
+    return rfc3339(value) if name in _TIMES and isinstance(value, int) else value
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict) and value.keys() == {"old", "new"}:
+        return f"{_said(value['old'])} -> {_said(value['new'])}"
+    if isinstance(value, str) and value:
+        return value
+    if not value and value != 0:
+        return "(none)"
+    return " ".join(map(str, value)) if isinstance(value, list) else json.dumps(value)

@@ -1,0 +1,50 @@
+"""Arguments and options that several commands take, and how their values are read.
+
+What is wrong with a value is told in one line that names the option and shows a good value.
+"""
+
+import click
+
+from authz.core import fields
+from authz.core.errors import BadInput
+
+
+def _kid(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else fields.kid("KID", value)
+
+
+def _note(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    return fields.line("--note", value)
+
+
+kid_argument = click.argument("kid", callback=_kid)
+optional_kid_argument = click.argument("kid", callback=_kid, required=False)
+note_option = click.option(
+    "--note", metavar="TEXT", default="", callback=_note, help="Why, for the audit trail."
+)
+
+
+def optional_id(field: str, text: str | None) -> str:
+    """An id, or empty when the option was not given."""
+    return "" if text is None else fields.identifier(field, text)
+
+
+def scopes(field: str, given: tuple[str, ...]) -> frozenset[str]:
+    """Scopes, one an option."""
+    for text in given:
+        if " " in text or "," in text:
+            raise BadInput(field, f"{fields.shown(text)}: one scope each, {field} a {field} b")
+    return fields.scopes(field, given)
+
+
+def metadata(field: str, given: tuple[str, ...]) -> dict[str, str]:
+    """`name=value` pairs."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(field, f"{fields.shown(text)} is not name=value, such as team=web")
+        if name in found:
+            raise BadInput(field, f"{fields.shown(name)} is given twice")
+        found[name] = value
+    return fields.metadata(field, found)

@@ -1,0 +1,84 @@
+"""How a change to a key is made by a command, and what of it is told."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import click
+
+from authz.cli import show
+from authz.cli.actor import actor
+from authz.cli.invocation import Invocation, remark
+from authz.cli.keyfile import KeyFile
+from authz.cli.waiting import Waited, change_and_wait
+from authz.core.changes import Author, Refused, Unchanged
+from authz.core.records import Status
+from authz.flows.lifecycle import Changed, Lifecycle, Result
+
+Change = Callable[[Lifecycle, Author], Awaitable[Result]]
+
+
+def changed(invocation: Invocation, note: str, change: Change, patience: float | None) -> Waited:
+    """Make a change, and wait for the sidecars if asked to. A refusal ends the command."""
+    waited = change_and_wait(
+        invocation, lambda lifecycle: change(lifecycle, lifecycle.author(actor(), note)), patience
+    )
+    if isinstance(waited.result, Refused):
+        raise click.ClickException(waited.result.why)
+    return waited
+
+
+def tell(invocation: Invocation, waited: Waited, what: str = "") -> None:
+    """Say what was done to a key, or what state it is in now."""
+    result = cast("Changed | Unchanged", waited.result)
+    record, why = result.record, result.why if isinstance(result, Unchanged) else None
+    document = {
+        "kid": record.kid,
+        "status": record.status.value,
+        "changed": why is None,
+        "record": show.document(record),
+    }
+    text = (why or what or f"{record.kid} is now {record.status.value}") + _spread(result)
+    verb = "deny" if record.status is Status.ACTIVE else "allow"
+    document |= _replicas(result) | waited.document()
+    invocation.answer(document, f"{text}{waited.text(verb)}")
+    waited.conclude()
+
+
+def reveal(
+    invocation: Invocation,
+    result: Changed,
+    what: str,
+    file: KeyFile | None,
+    waited: Waited | None = None,
+) -> None:
+    """Show a new key, the only time that it is shown; or write it to the file, and show the kid."""
+    waited = waited or Waited(result, None)
+    kid, text = result.record.kid, result.key_text or ""
+    rest = {"record": show.document(result.record), **_replicas(result), **waited.document()}
+    what += _spread(result) + waited.text()
+    if file is not None:
+        file.write(kid, text)
+        if not invocation.as_json:
+            remark(f"{what}\nthe key is in {file.path} and nowhere else")
+        invocation.answer({"kid": kid, "key": None, "file": str(file.path), **rest}, kid)
+    else:
+        if not invocation.as_json:  # first, so that the kid is known even if stdout fails
+            remark(f"{what}\nthe key is shown once and kept nowhere: store it now")
+        invocation.answer({"kid": kid, "key": text, **rest}, text)
+    waited.conclude()
+
+
+def _replicas(result: Changed | Unchanged) -> dict[str, Any]:
+    """To be added to the JSON answer, where the store has replicas."""
+    if isinstance(result, Unchanged) or result.replicas is None:
+        return {}
+    return {"replicas": result.replicas}
+
+
+def _spread(result: Changed | Unchanged) -> str:
+    """The same in words."""
+    if isinstance(result, Unchanged) or result.replicas is None:
+        return ""
+    if not result.replicas:
+        return "; no replica has that yet, so a failover could lose it"
+    return f"; {result.replicas} replica{'s have' if result.replicas > 1 else ' has'} that"

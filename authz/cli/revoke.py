@@ -1,0 +1,152 @@
+"""`authz keys revoke`: one key by its kid or its text, or all keys of a client."""
+
+import sys
+from contextlib import AbstractContextManager
+from typing import Any
+
+import click
+
+from authz import app
+from authz.cli.actor import actor
+from authz.cli.administration import consult, heed_interrupt, settings
+from authz.cli.invocation import Invocation, common, remark
+from authz.cli.options import note_option, optional_kid_argument
+from authz.cli.outcome import changed, tell
+from authz.cli.pasted import pasted_key
+from authz.cli.waiting import waits
+from authz.core import fields
+from authz.core.errors import BadInput
+from authz.core.keys import Keyring
+from authz.core.records import RevocationReason
+from authz.flows.withdrawal import Withdrawal
+
+DONE, FAILED = 0, 1
+
+
+@click.command()
+@optional_kid_argument
+@click.option("--key-stdin", is_flag=True, help="The key itself, on stdin, rather than its kid.")
+@click.option("--client", metavar="ID", help="All keys of this client.")
+@click.option("--yes", is_flag=True, help="Do not ask, with --client.")
+@click.option(
+    "--reason",
+    type=click.Choice([reason.value for reason in RevocationReason]),
+    default=RevocationReason.UNSPECIFIED.value,
+    show_default=True,
+)
+@note_option
+@waits
+@common
+@click.pass_obj
+def revoke(
+    invocation: Invocation,
+    kid: str | None,
+    *,
+    client: str | None,
+    reason: str,
+    note: str,
+    patience: float | None,
+    key_stdin: bool,
+    yes: bool,
+) -> int:
+    """End a key, for good. A revoked key cannot be enabled again.
+
+    --client asks first, goes on when a key cannot be revoked, and then exits with 1.
+
+    \b
+    Examples:
+      authz keys revoke 7Hk2mQ9xT4bVzR1c --reason key_compromise --note "found on a public page"
+      authz keys revoke 7Hk2mQ9xT4bVzR1c --wait
+      authz keys revoke --key-stdin --reason key_compromise < leaked.txt
+      authz keys revoke --client acme-web --reason cessation_of_operation
+      authz keys revoke --client acme-web --yes --json | jq .failed
+    """
+    if (kid is not None) + key_stdin + (client is not None) != 1:
+        raise click.UsageError("give one of KID, --key-stdin and --client")
+    if client is not None and patience is not None:
+        raise BadInput("--wait", "is for one key; `authz sidecars` shows what each has applied")
+    if yes and client is None:
+        raise BadInput("--yes", "is for --client; one key is revoked without a question")
+    why = RevocationReason(reason)
+    if client is not None:
+        client = fields.identifier("--client", client)
+        return _revoke_all(invocation, client, why, note, is_agreed=yes)
+    if key_stdin:
+        kid = _genuine_kid(app.keyring(settings(invocation)), pasted_key("the key to revoke"))
+    found = kid or ""
+    end = changed(invocation, note, lambda flow, by: flow.revoke(found, why, by), patience)
+    tell(invocation, end)
+    return DONE
+
+
+def _genuine_kid(ring: Keyring, text: str) -> str:
+    """The kid of a key that was made here. Of any other nobody can tell whose it is."""
+    presented = ring.parse(text)
+    if presented is None:
+        raise click.ClickException("stdin: not a key of this installation: prefix_env_kid_body")
+    kid = presented.kid
+    if presented.pepper_version not in ring.fingerprints:
+        why = f"was made with pepper {presented.pepper_version}, which keys.peppers does not hold"
+    elif not presented.is_whole():
+        why = "is mistyped or cut off: its checksum is wrong"
+    elif not presented.is_genuine():
+        why = "was not made here: its tag is wrong"
+    else:
+        return kid
+    raise click.ClickException(
+        f"stdin: the key {why}, so nothing is revoked; it names {kid}: "
+        f"if that is the one you mean, `authz keys revoke {kid}`"
+    )
+
+
+def _revoke_all(
+    invocation: Invocation, client: str, reason: RevocationReason, note: str, *, is_agreed: bool
+) -> int:
+    """Revoke all keys of a client, after a question, and report."""
+    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    if not is_agreed and not can_ask:
+        raise BadInput("--yes", "is needed where nobody can be asked, as in a script")
+    done = Withdrawal(client)
+    consult(invocation, lambda desk: done.plan(desk.directory))
+    count = len(done.planned)
+    question = f"revoke {count} keys of client {client}, for good?"
+    if count and not is_agreed and not click.confirm(question, err=True):
+        raise click.ClickException("nothing was revoked")
+
+    async def work(desk: app.Desk) -> None:
+        steps = done.carry_out(
+            desk.directory, desk.lifecycle, reason, lambda: desk.lifecycle.author(actor(), note)
+        )
+        with _progress(count) as bar:
+            async for _ in steps:
+                bar.update(1)
+                heed_interrupt()
+
+    try:
+        consult(invocation, work)
+    except BaseException:  # Ctrl-C, or the store is gone
+        remark(f"stopped: {len(done.revoked)} of {len(done.planned)} revoked; run it again")
+        raise
+    return _report(invocation, done)
+
+
+def _progress(count: int) -> AbstractContextManager[Any]:
+    """A bar on a terminal, nothing elsewhere."""
+    hidden = not sys.stderr.isatty()
+    return click.progressbar(length=count, label="revoking", file=sys.stderr, hidden=hidden)
+
+
+def _report(invocation: Invocation, done: Withdrawal) -> int:
+    document: dict[str, Any] = {
+        "client": done.client_id,
+        "revoked": done.revoked,
+        "already_revoked": done.already,
+        "failed": [{"kid": kid, "error": why} for kid, why in done.failed.items()],
+    }
+    counts = f"{len(done.revoked)} revoked, {done.already} already revoked"
+    text = f"client {done.client_id}: {counts}, {len(done.failed)} failed"
+    invocation.answer(document, text)
+    if not invocation.as_json:
+        for kid, why in done.failed.items():
+            remark(f"not revoked: {kid}: {why}")
+    return FAILED if done.failed else DONE

@@ -1,0 +1,95 @@
+"""`authz sidecars`: who runs, and how far each is behind."""
+
+import asyncio
+from typing import Any
+
+import click
+
+from authz import app
+from authz.cli.administration import settings
+from authz.cli.invocation import Invocation, common
+from authz.cli.times import rfc3339
+from authz.core.sidecars import Heard
+
+HEADINGS = ("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED", "TRUST")
+
+
+@click.command()
+@common
+@click.pass_obj
+def sidecars(invocation: Invocation) -> None:
+    """List the sidecars that answer from this store's keys.
+
+    APPLIED is the last change that a sidecar has confirmed, LAG by how many it is behind. One that
+    was not heard for its lease has lost the store or ended; it is listed until it could not go on
+    with the keys it knew any more.
+
+    \b
+    Examples:
+      authz sidecars
+      authz sidecars --json | jq '[.sidecars[] | select(.lag > 0)]'
+    """
+    found = settings(invocation)
+
+    async def run() -> tuple[int, list[Heard]]:
+        async with app.directory(found) as directory:
+            return await directory.find()
+
+    seq, heard = asyncio.run(run())
+    alive = [each for each in heard if each.silent_ms < each.reach_ms()]
+    document = {"seq": seq, "sidecars": [_document(each, seq) for each in alive]}
+    invocation.answer(document, _table([_row(each, seq) for each in alive]))
+
+
+def _document(heard: Heard, seq: int) -> dict[str, Any]:
+    said = heard.sidecar
+    return {
+        "instance": said.instance,
+        "version": said.version,
+        "address": said.address,
+        "started_at": rfc3339(said.started_at),
+        "applied": said.applied,
+        "lag": _lag(heard, seq),
+        "trusted": heard.is_trusted,
+        "reason": _reason(heard),
+        "silent_ms": heard.silent_ms,
+        "cached": said.entries,
+        "lease_ms": said.lease_ms,
+        "outage_grace_ms": said.grace_ms,
+    }
+
+
+def _row(heard: Heard, seq: int) -> tuple[str, ...]:
+    said, lag = heard.sidecar, _lag(heard, seq)
+    return (
+        said.instance,
+        said.version,
+        said.address,
+        "-" if said.applied is None else str(said.applied),
+        "-" if lag is None else str(lag),
+        str(said.entries),
+        rfc3339(said.started_at),
+        "yes" if heard.is_trusted else f"no: {_reason(heard)}",
+    )
+
+
+def _lag(heard: Heard, seq: int) -> int | None:
+    applied = heard.sidecar.applied
+    return None if applied is None else max(0, seq - applied)
+
+
+def _reason(heard: Heard) -> str:
+    if heard.silent_ms >= heard.sidecar.lease_ms:
+        return f"not heard for {heard.silent_ms / 1000:.1f} s"
+    return heard.sidecar.reason
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    if not rows:
+        return "no sidecar is running"
+    lines = [HEADINGS, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,135 @@
+"""`authz keys update`."""
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import click
+
+from authz.cli.invocation import Invocation, common
+from authz.cli.options import kid_argument, metadata, note_option, scopes
+from authz.cli.outcome import changed, tell
+from authz.cli.times import NEVER, moment_ms
+from authz.cli.waiting import waits
+from authz.clock import SystemClock
+from authz.core import fields
+from authz.core.changes import Updates
+from authz.core.errors import BadInput
+
+_Reader = Callable[[str, Any], object]
+
+
+def _moment(field: str, text: str) -> int:
+    return moment_ms(field, text, SystemClock().wall_ms())
+
+
+# Each option, the field that it gives a value, and how that is read.
+READ: Final[dict[str, tuple[str, _Reader]]] = {
+    "client": ("client_id", fields.identifier),
+    "project": ("project_id", fields.identifier),
+    "tenant": ("tenant_id", fields.identifier),
+    "name": ("name", fields.line),
+    "scope": ("scopes", scopes),
+    "host": ("allowed_hosts", fields.hosts),
+    "origin": ("allowed_origins", fields.origins),
+    "cidr": ("allowed_cidrs", fields.networks),
+    "metadata": ("metadata", metadata),
+    "not-before": ("not_before", _moment),
+    "outage-grace": ("outage_grace", fields.outage_grace_ms),
+}
+# What --clear may name, and what its field becomes by it.
+EMPTY: Final[dict[str, object]] = {
+    "project": "",
+    "tenant": "",
+    "name": "",
+    "scope": frozenset(),
+    "host": (),
+    "origin": (),
+    "cidr": (),
+    "metadata": {},
+    "not-before": None,
+    "outage-grace": None,
+}
+
+
+@click.command()
+@kid_argument
+@click.option("--client", metavar="ID", help="Give the key to another client.")
+@click.option("--project", metavar="ID", help="The client's project.")
+@click.option("--tenant", metavar="ID", help="The client's tenant.")
+@click.option("--name", metavar="TEXT", help="What you call the key.")
+@click.option("--scope", metavar="SCOPE", multiple=True, help="All it may do. Repeat.")
+@click.option("--add-scope", metavar="SCOPE", multiple=True, help="What else it may do. Repeat.")
+@click.option("--remove-scope", metavar="SCOPE", multiple=True, help="What it may no more. Repeat.")
+@click.option("--host", metavar="HOST", multiple=True, help="Only to this host. Repeat.")
+@click.option("--origin", metavar="ORIGIN", multiple=True, help="Only from this origin. Repeat.")
+@click.option("--cidr", metavar="CIDR", multiple=True, help="Only from these addresses. Repeat.")
+@click.option("--expires-in", metavar="DURATION", help="From now, or `never`.")
+@click.option("--expires-at", metavar="TIME", help="RFC 3339, or `never`.")
+@click.option("--not-before", metavar="TIME", help="RFC 3339, or a duration from now.")
+@click.option("--metadata", metavar="NAME=VALUE", multiple=True, help="All remarks. Repeat.")
+@click.option(
+    "--clear",
+    type=click.Choice(list(EMPTY)),
+    multiple=True,
+    help="Take this off the key. Repeat.",
+)
+@click.option("--outage-grace", metavar="DURATION", help="While the store is down; 0: not.")
+@note_option
+@waits
+@common
+@click.pass_obj
+def update(
+    invocation: Invocation, /, kid: str, note: str, patience: float | None, **asked: Any
+) -> None:
+    """Change what a key is for, what it may do, and when.
+
+    What is not named stays. An option that can be repeated replaces all that the key had, except
+    --add-scope and --remove-scope. A key without hosts, origins or address blocks works with any.
+
+    \b
+    Examples:
+      authz keys update 7Hk2mQ9xT4bVzR1c --name "the shop" --metadata team=web
+      authz keys update 7Hk2mQ9xT4bVzR1c --add-scope models:list --remove-scope models:generate
+      authz keys update 7Hk2mQ9xT4bVzR1c --cidr 10.0.0.0/8 --cidr 192.0.2.0/24
+      authz keys update 7Hk2mQ9xT4bVzR1c --clear cidr --expires-in 30d
+      authz keys update 7Hk2mQ9xT4bVzR1c --client acme-batch --note "the team moved"
+    """
+    wanted = _wanted(**asked)
+    more, less = (scopes(f"--{name}-scope", asked[f"{name}_scope"]) for name in ("add", "remove"))
+    if "scopes" in wanted and (more or less):
+        raise BadInput("--scope", "replaces all scopes; give either it or --add-scope and the like")
+    if more & less:
+        raise BadInput("--add-scope", f"{fields.shown(min(more & less))} is to be removed as well")
+    if not (wanted or more or less):
+        raise BadInput("authz keys update", "nothing to change; give an option, such as --name web")
+    result = changed(
+        invocation,
+        note,
+        lambda flow, by: flow.update(kid, wanted, by, add_scopes=more, remove_scopes=less),
+        patience,
+    )
+    tell(invocation, result, f"updated {kid}")
+
+
+def _wanted(**asked: Any) -> Updates:
+    """Read what was asked for. Raises BadInput, which names the option."""
+    found: dict[str, Any] = {READ[name][0]: EMPTY[name] for name in asked["clear"]}
+    for option, (name, read) in READ.items():
+        value = asked[option.replace("-", "_")]
+        if value is None or value == ():
+            continue
+        if name in found:
+            raise BadInput("--clear", f"{option} is given a value as well")
+        found[name] = read(f"--{option}", value)
+    return cast("Updates", found) | _end(asked["expires_in"], asked["expires_at"])
+
+
+def _end(life: str | None, end: str | None) -> Updates:
+    if life is not None and end is not None:
+        raise BadInput("--expires-at", "give either it or --expires-in")
+    if NEVER in {life, end}:
+        return {"expires_at": None}
+    if life is not None:
+        ms = fields.duration_ms("--expires-in", life)
+        return {"expires_at": SystemClock().wall_ms() + ms}
+    return {} if end is None else {"expires_at": _moment("--expires-at", end)}

@@ -1,0 +1,138 @@
+"""`--wait`: come back when every sidecar has the change, and say which has not."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar, cast
+
+import click
+
+from authz import app
+from authz.cli.administration import settings
+from authz.cli.invocation import Invocation, remark
+from authz.cli.times import rfc3339
+from authz.clock import SystemClock
+from authz.core import fields
+from authz.core.changes import Refused
+from authz.core.errors import Unavailable
+from authz.core.sidecars import Confirmation
+from authz.flows.acknowledge import acknowledged
+from authz.flows.lifecycle import Lifecycle, Result
+
+INCOMPLETE: Final = 1
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Waited:
+    """What came of a change: the store's answer, and the sidecars' when that was waited for."""
+
+    def __init__(self, result: Result, patience: float | None) -> None:
+        self.result = result
+        self.is_waited_for = patience is not None
+        self.confirmation: Confirmation | None = None
+        self.trouble = ""
+
+    def document(self) -> dict[str, Any]:
+        """To be added to the JSON answer."""
+        if not self.is_waited_for:
+            return {}
+        found = self.confirmation
+        if found is None:
+            return {"confirmation": None}
+        outstanding = [
+            {
+                "instance": entry.instance,
+                "may_allow_until": rfc3339(entry.may_allow_until),
+                "over": entry.is_over,
+            }
+            for entry in found.outstanding
+        ]
+        return {
+            "confirmation": {
+                "complete": found.is_complete,
+                "sidecars": found.sidecars,
+                "confirmed": found.confirmed,
+                "elapsed_ms": found.elapsed_ms,
+                "outstanding": outstanding,
+            }
+        }
+
+    def text(self, verb: str = "allow") -> str:
+        """To be added to the answer in words. verb: what a sidecar without the change may do."""
+        found = self.confirmation
+        if not self.is_waited_for:
+            return ""
+        if found is None:
+            return "; which sidecars have it is not known"
+        if not found.sidecars:
+            return "; no sidecar is running"
+        count = f"; {found.confirmed} of {found.sidecars} sidecars confirmed"
+        lines = [f"{count} in {found.elapsed_ms} ms"]
+        for entry in found.outstanding:
+            may = "could" if entry.is_over else "may"
+            until = rfc3339(entry.may_allow_until)
+            lines.append(f"{entry.instance} {may} {verb} until {until}")
+        return "\n".join(lines)
+
+    def conclude(self) -> None:
+        """End the command with exit 1 when a sidecar may still act on what was before."""
+        if self.trouble:
+            remark(f"authz: {self.trouble}")
+        if self.is_waited_for and not (self.confirmation and self.confirmation.is_complete):
+            raise click.exceptions.Exit(INCOMPLETE)
+
+
+def waits(command: _Command) -> _Command:
+    """Give a command `--wait` and `--timeout`; it gets `patience`, in seconds or None."""
+
+    @functools.wraps(command)
+    def with_patience(*arguments: Any, wait: bool, timeout: str, **options: Any) -> Any:
+        patience = fields.duration_ms("--timeout", timeout) / 1000
+        return command(*arguments, patience=patience if wait else None, **options)
+
+    options = (
+        click.option("--wait", is_flag=True, help="Until every sidecar has applied the change."),
+        click.option(
+            "--timeout",
+            metavar="DURATION",
+            default="5s",
+            show_default=True,
+            help="How long to wait; exit 1 if a sidecar may still go by what was before.",
+        ),
+    )
+    decorated: Any = with_patience
+    for option in reversed(options):
+        decorated = option(decorated)
+    return cast("_Command", decorated)
+
+
+def change_and_wait(
+    invocation: Invocation,
+    change: Callable[[Lifecycle], Awaitable[Result]],
+    patience: float | None,
+) -> Waited:
+    """Make a change and wait for the sidecars. Raises what `change` raises, and nothing after it.
+
+    What comes after the change must not hide it: a new key is shown once.
+    """
+    found = settings(invocation)
+
+    async def run() -> Waited:
+        async with app.administration(found) as lifecycle:
+            if patience is None:
+                return Waited(await change(lifecycle), None)
+            async with app.directory(found) as directory:
+                await directory.find()  # connects; the time counts from the change
+                waited = Waited(await change(lifecycle), patience)
+                if isinstance(waited.result, Refused):
+                    return waited
+                try:
+                    waited.confirmation = await acknowledged(
+                        directory, waited.result.record, patience, SystemClock()
+                    )
+                except Unavailable as cause:
+                    waited.trouble = str(cause)
+                return waited
+
+    return asyncio.run(run())

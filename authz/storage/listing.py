@@ -1,0 +1,91 @@
+"""What keys there are, and who changed them: the indexes and the audit trail, as people read them.
+
+Every read costs what it returns. Nothing here walks the whole store (KEYS, SCAN).
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Final, cast
+
+import redis.asyncio
+from redis import exceptions
+
+from authz.core.changes import AuditEntry
+from authz.core.errors import BadInput, Unavailable, Unreadable
+from authz.core.records import KeyRecord
+from authz.storage import schema
+from authz.storage.link import refusal
+
+MAX_ATTEMPTS: Final = 10
+# After a change that ended early its audit entry comes late, behind those of other keys.
+SEARCHED: Final = 1000
+
+
+class StoredIndex:
+    """A KeyIndex on the sorted sets that each change keeps."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+
+    async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
+        """See KeyIndex. By rank: a range by score would have to skip all keys of one moment."""
+        name = schema.KEYS if client_id is None else schema.client(client_id)
+        if not after:
+            return cast("list[str]", await answered(self._client.zrange(name, 0, count - 1)))
+        for _ in range(MAX_ATTEMPTS):
+            rank = await answered(self._client.zrank(name, after))
+            if rank is None:
+                raise BadInput("cursor", f"{after} is not in this list; begin without one")
+            found = await answered(self._client.zrange(name, rank, rank + count))
+            if found and found[0] == after:  # else the ranks have moved between the two
+                return cast("list[str]", found[1:])
+        raise Unavailable("the list changes without a pause; try again")
+
+    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
+        """See KeyIndex. One round trip for all."""
+        if not kids:
+            return []
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for kid in kids:
+                pipeline.hgetall(schema.key(kid))
+            replies = await answered(pipeline.execute(raise_on_error=False))
+        return [_record(kid, reply) for kid, reply in zip(kids, replies, strict=True)]
+
+
+class StoredTrail:
+    """An AuditTrail on the audit stream, whose ids are the versions that the changes made."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+
+    async def entry(self, kid: str, version: int) -> AuditEntry | None:
+        """See AuditTrail. One XRANGE of one id, unless the entry was late."""
+        first = f"{version}-0"
+        found = await answered(self._client.xrange(schema.AUDIT, first, first))
+        if not found:
+            found = await answered(self._client.xrange(schema.AUDIT, first, "+", count=SEARCHED))
+        entries = (_entry(kid, version, said) for _, said in found if said.get("kid") == kid)
+        return next((entry for entry in entries if entry.base_version < version), None)
+
+
+async def answered(answer: Awaitable[Any]) -> Any:
+    """The store's reply. Raises Unavailable."""
+    try:
+        return await answer
+    except (exceptions.RedisError, OSError) as cause:
+        raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+
+
+def _record(kid: str, reply: Any) -> KeyRecord | Unreadable | None:
+    if isinstance(reply, exceptions.RedisError):
+        return Unreadable(f"record {kid}: {refusal(reply)}")
+    try:
+        return schema.decode(kid, reply) if reply else None
+    except Unreadable as cause:
+        return cause
+
+
+def _entry(kid: str, version: int, found: Mapping[str, str]) -> AuditEntry:
+    try:
+        return AuditEntry(version, *schema.decode_event(found))
+    except Unreadable as cause:
+        raise Unreadable(f"audit entry of {kid} at version {version}: {cause}") from None

@@ -1,0 +1,70 @@
+"""Sentinel: who the primary is, asked anew at every connect.
+
+Answers are hints only. A Sentinel that is cut off names the old primary, any may name a dead one.
+So they are asked in another order every time, and what they name has to prove itself: see feed.py.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis.asyncio
+from redis import exceptions
+from redis.asyncio.sentinel import Sentinel as Monitors
+
+from authz.core.address import Address
+from authz.core.errors import Unavailable
+
+ASK_SECONDS: Final = 0.25  # one Sentinel; there are others
+
+Dial = Callable[[str, int, float], redis.asyncio.Redis]  # host, port, time-out
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel:
+    """The Sentinels' addresses, and the name that they know the store by."""
+
+    hosts: tuple[Address, ...]
+    service: str
+
+    def __str__(self) -> str:
+        return f"{self.service} behind Sentinel {', '.join(map(str, self.hosts))}"
+
+    async def primary(self, dial: Dial) -> tuple[str, int]:
+        """Where the primary is, they say. Raises Unavailable."""
+        monitors = self._monitors(dial)
+        try:
+            host, port = await monitors.discover_master(self.service)
+        except (exceptions.RedisError, OSError) as cause:
+            raise Unavailable(f"no Sentinel names a primary: {str(cause)[:300]}") from None
+        finally:
+            for asked in monitors.sentinels:
+                await asked.aclose()
+        return str(host), int(port)
+
+    def client(self, dial: Dial, options: Mapping[str, Any]) -> redis.asyncio.Redis:
+        """A client that asks for the primary at every connect."""
+        monitors = self._monitors(dial)
+        client: _Client = monitors.master_for(self.service, redis_class=_Client, **options)
+        client.monitors = monitors
+        return client
+
+    def _monitors(self, dial: Dial) -> Any:
+        untyped: Any = Monitors
+        monitors = untyped([])
+        hosts = random.sample(self.hosts, len(self.hosts))
+        monitors.sentinels = [dial(asked.host, asked.port, ASK_SECONDS) for asked in hosts]
+        return monitors
+
+
+class _Client(redis.asyncio.Redis):
+    """Closes the connections to the Sentinels, too."""
+
+    monitors: Any
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """See Redis."""
+        await super().aclose(close_connection_pool)
+        for asked in self.monitors.sentinels:
+            await asked.aclose()

@@ -1,0 +1,213 @@
+"""Snapshot: what the cache holds, in a file, so that a sidecar that is restarted in an outage of
+the store still serves the keys it knew, for what is left of their grace.
+
+Rules:
+1. Digests only: what a record holds in the store. Readable by its owner alone.
+2. Signed with a key of our pepper, and nothing of the file is looked at before that was verified.
+3. A file is whole or not there: written beside, synced, renamed.
+4. The age is counted from the last moment of trust, by the wall clock, and by the clock of this
+   boot as well when it is still the same; the longer of both is believed. From the future: refused.
+5. What was seen revoked has no age. It is taken from a file that is too old, too.
+6. A sidecar that was never trusted and restored nothing writes nothing over what is there.
+7. The event loop goes on: the work is done by a thread, in slices that leave it the interpreter.
+
+    line 1      what it is, when and by whom, the names of the fields
+    lines       one record each, its fields as in the store; the last of them: the revoked kids
+    last line   HMAC-SHA-256 of all before it, in hex
+"""
+
+import hmac
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil
+from pathlib import Path
+from typing import Any, Final
+
+from authz.core.errors import Fault
+from authz.core.keys import Keyring
+from authz.core.ports import Clock
+from authz.core.records import KeyRecord
+from authz.flows.keycache import Holdings
+from authz.storage import schema
+
+FORMAT: Final = "authz cache snapshot 1"
+SLICE: Final = 32  # records: under a millisecond
+PAUSE: Final = 0.004  # seconds between two slices
+MAX_BYTES: Final = 1 << 30
+
+
+class SnapshotRefused(Fault):
+    """The file cannot be used; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a file says. held_until: by the clock of that boot; held_until_ms: by the wall clock."""
+
+    instance: str
+    boot: str
+    held_until: float
+    held_until_ms: int
+    records: list[KeyRecord]
+    revoked: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What an earlier process left. `trouble`: why there are no records, if there are none."""
+
+    holdings: Holdings
+    instance: str
+    trouble: str = ""
+
+
+class Snapshot:
+    """One file. `boot`: what tells this boot of the machine from another, or empty.
+
+    `write` and `read` block: call them in a thread.
+    """
+
+    def __init__(self, path: Path, keyring: Keyring, clock: Clock, boot: str) -> None:
+        self._path = path
+        self._keyring = keyring
+        self._clock = clock
+        self._boot = boot
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def write(self, held: Holdings, instance: str, abandon: threading.Event | None = None) -> bool:
+        """Replace the file. Raises OSError. Slowly, and not at all once `abandon` is set, if given.
+
+        Says whether it was written.
+        """
+        age = self._clock.monotonic() - held.held_until
+        header = {
+            "format": FORMAT,
+            "schema": schema.SCHEMA,
+            "instance": instance,
+            "boot": self._boot,
+            "held_until": held.held_until,
+            "held_until_ms": self._clock.wall_ms() - ceil(age * 1000),
+            "fields": [*schema.encode(held.records[0]), "version"] if held.records else [],
+        }
+        aside = self._path.with_name(f"{self._path.name}.new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(aside, flags, 0o600), "wb") as file:
+                os.fchmod(file.fileno(), 0o600)
+                signature = hmac.new(self._keyring.snapshot_keys[-1], digestmod="sha256")
+                for part in _parts(header, held):
+                    signature.update(part)
+                    file.write(part)
+                    if abandon is not None and abandon.wait(PAUSE):
+                        return False
+                file.write(f"{signature.hexdigest()}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(self._path)
+            _sync_directory(self._path.parent)
+        finally:
+            with suppress(OSError):
+                aside.unlink()  # what is left when it did not end well
+        return True
+
+    def read(self, grace: float) -> Kept | None:
+        """What the file holds and may still be gone on with; None when there is no file.
+
+        grace: seconds, of keys that have none of their own. Raises SnapshotRefused.
+        """
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as cause:
+            raise SnapshotRefused(f"it cannot be read: {cause.strerror}") from None
+        found = self._understood(self._verified(content))
+        now = self._clock.monotonic()
+        age, trouble = self._age(found, now)
+        usable = [] if trouble else [r for r in found.records if age < _grace(r, grace)]
+        if found.records and not usable:
+            trouble = trouble or "it is older than the grace of its keys"
+        return Kept(Holdings(usable, found.revoked, now - age), found.instance, trouble)
+
+    def _verified(self, content: bytes) -> bytes:
+        """All but the signature."""
+        body, newline, last = content.removesuffix(b"\n").rpartition(b"\n")
+        body += newline
+        if not content.endswith(b"\n") or len(last) != 64 or len(content) > MAX_BYTES:  # noqa: PLR2004
+            raise SnapshotRefused("it is truncated")
+        for key in self._keyring.snapshot_keys:
+            if hmac.compare_digest(hmac.digest(key, body, "sha256").hex().encode(), last):
+                return body
+        raise SnapshotRefused("it was tampered with, or written with another pepper")
+
+    def _understood(self, body: bytes) -> _Content:
+        """Its parts. Who signed is one of us, but may be of another version."""
+        first, *middle, last = body.splitlines()
+        try:
+            header = json.loads(first)
+            if header["format"] != FORMAT or header["schema"] != schema.SCHEMA:
+                raise SnapshotRefused("it is of another version")
+            names = header["fields"]
+            records = [_record(dict(zip(names, json.loads(line), strict=True))) for line in middle]
+            return _Content(
+                str(header["instance"]),
+                str(header["boot"]),
+                float(header["held_until"]),
+                int(header["held_until_ms"]),
+                records,
+                last.decode().split(),
+            )
+        except (ValueError, KeyError, TypeError, Fault) as cause:
+            raise SnapshotRefused(f"it cannot be understood: {cause}") from None
+
+    def _age(self, found: _Content, now: float) -> tuple[float, str]:
+        """Seconds since the last moment of trust, and what is wrong with that."""
+        ages = [(self._clock.wall_ms() - found.held_until_ms) / 1000]
+        if self._boot and found.boot == self._boot:
+            ages.append(now - found.held_until)
+        if min(ages) < 0:
+            return 0.0, "it is from the future: the clock was set back"
+        return max(ages), ""
+
+
+def _parts(header: dict[str, Any], held: Holdings) -> Iterator[bytes]:
+    yield _line(header)
+    records = iter(held.records)
+    while part := list(islice(records, SLICE)):
+        yield b"".join(map(_record_line, part))
+    revoked = iter(held.revoked)
+    while kids := list(islice(revoked, 100 * SLICE)):
+        yield f"{' '.join(kids)} ".encode()
+    yield b"\n"
+
+
+def _record_line(record: KeyRecord) -> bytes:
+    return _line([*schema.encode(record).values(), str(record.version)])
+
+
+def _line(content: Any) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
+def _record(fields: dict[str, str]) -> KeyRecord:
+    return schema.decode(fields["kid"], fields)
+
+
+def _grace(record: KeyRecord, default: float) -> float:
+    return default if record.outage_grace is None else record.outage_grace / 1000
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

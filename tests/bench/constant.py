@@ -1,0 +1,40 @@
+"""A Check port that gives one answer to everything: what is left is the transport.
+
+python -m tests.bench.constant fast|grpcio ANSWER-FILE
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import uvloop
+
+from authz.core.address import Address
+from authz.telemetry import Counters
+from tests.rpc.servers import make_server
+
+
+class Door:
+    """See CheckDoor."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def check(self, _raw: bytes, _traceparent: bytes | None = None) -> bytes:
+        """See CheckDoor."""
+        return self._answer
+
+
+async def main() -> None:
+    """Prints the address, and serves until it is ended."""
+    transport, file = sys.argv[1:]
+    settings = {"probe": Counters()} if transport == "fast" else {}
+    door = Door(Path(file).read_bytes())
+    server = make_server(transport, door, Address("127.0.0.1", 0), **settings)
+    await server.start()
+    print(server.address, flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

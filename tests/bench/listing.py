@@ -1,0 +1,95 @@
+"""What a page of `keys list` costs with many keys, wherever it stands.
+
+    python -m tests.bench.listing [KEYS]
+
+Makes the keys in a Valkey of its own, half of them one client's, and asks for the first, middle
+and last page, of all keys and of that client's, and behind a filter that nothing fits.
+"""
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import redis.asyncio
+
+from authz.core.records import KeyRecord, Status
+from authz.flows.directory import Directory
+from authz.storage import schema
+from authz.storage.listing import StoredIndex, StoredTrail
+from tests.fakes import NOW, make_record
+from tests.real import Valkey
+
+KEYS = 100_000
+LIMIT = 100
+ROUNDS = 51
+BATCH = 1000
+CLIENTS = ("acme-web", "acme-batch")
+
+
+def record(number: int) -> KeyRecord:
+    """One of many keys; ten of each millisecond."""
+    return make_record(
+        kid=f"{number:016}",
+        version=number + 1,
+        client_id=CLIENTS[number % 2],
+        created_at=NOW + number // 10,
+    )
+
+
+async def fill(client: redis.asyncio.Redis, count: int) -> None:
+    """Write records and indexes as changes leave them."""
+    for start in range(0, count, BATCH):
+        async with client.pipeline(transaction=False) as pipeline:
+            for number in range(start, min(start + BATCH, count)):
+                made = record(number)
+                fields = {"version": str(made.version), **schema.encode(made)}
+                pipeline.hset(schema.key(made.kid), mapping=fields)
+                pipeline.zadd(schema.KEYS, {made.kid: made.created_at})
+                pipeline.zadd(schema.client(made.client_id), {made.kid: made.created_at})
+            await pipeline.execute()
+
+
+async def milliseconds(work: Callable[[], Awaitable[object]], rounds: int) -> float:
+    """The median time of `work`."""
+    taken = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        await work()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken) * 1000
+
+
+async def measure(client: redis.asyncio.Redis, count: int) -> None:
+    """Print a line for each list."""
+    directory = Directory(StoredIndex(client), StoredTrail(client))
+    print(f"{count} keys, pages of {LIMIT}, median of {ROUNDS}, in ms")
+    print(f"{'':<12}  {'first':>7}  {'middle':>7}  {'last':>7}")
+    for client_id in (None, CLIENTS[0]):
+        name = schema.KEYS if client_id is None else schema.client(client_id)
+        size = await client.zcard(name)
+        cells = []
+        for rank in (0, size // 2, size - LIMIT):
+            cursor = (await client.zrange(name, rank - 1, rank - 1))[0] if rank else ""
+            work = partial(directory.page, LIMIT, cursor, client_id=client_id)
+            assert len((await work()).entries) == LIMIT
+            cells.append(await milliseconds(work, ROUNDS))
+        columns = "  ".join(f"{cell:7.2f}" for cell in cells)
+        print(f"{'all keys' if client_id is None else '--client':<12}  {columns}")
+    filtered = await milliseconds(lambda: directory.page(LIMIT, status=Status.REVOKED), 3)
+    print(f"--status revoked, of which there is none: {filtered:.0f} ms, then a cursor")
+
+
+async def main(count: int) -> None:
+    """Fill a store and measure."""
+    with Valkey() as valkey:
+        client = valkey.endpoint.client(timeout=60)
+        await fill(client, count)
+        await measure(client, count)
+        await client.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else KEYS))

@@ -1,0 +1,118 @@
+"""What a sidecar with 100,000 cached keys takes: `python -m tests.bench.memory`.
+
+A whole sidecar (listeners, link, cache) looks up every key of a real store. Then its resident
+memory is read, and a full garbage collection timed: for that long the event loop stands still.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+import uvloop
+
+from authz import app, config
+from authz.core.keys import BASE62
+from authz.storage import schema
+from tests.bench.check_hot import machine
+from tests.fakes import make_record
+from tests.real import Valkey, eventually
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+BATCH = 1000
+
+
+def kid_of(number: int) -> str:
+    """A kid for each number."""
+    digits = f"{number:016d}"
+    return digits[:-1] + BASE62[int(digits[-1]) + 20]
+
+
+def fill(client: redis.Redis, count: int) -> None:
+    """Write `count` keys of ten thousand clients, as changes would."""
+    for start in range(0, count, BATCH):
+        batch = client.pipeline(transaction=False)
+        for number in range(start, min(start + BATCH, count)):
+            record = make_record(
+                kid=kid_of(number),
+                client_id=f"client-{number % 10_000}",
+                project_id=f"project-{number % 100}",
+                scopes=frozenset({"models:generate", "models:list"}),
+                created_at=1_790_000_000_000 + number,
+                expires_at=1_797_776_000_000 + number,
+            )
+            batch.hset(
+                schema.key(record.kid), mapping=schema.encode(record) | {"version": number + 1}
+            )
+        batch.execute()
+
+
+def resident_mb() -> float:
+    """Resident memory of this process, in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6
+
+
+async def measure(url: str, directory: Path, count: int) -> dict[str, Any]:
+    """Start a sidecar, let it look up all keys, and look at what it takes."""
+    pepper = directory / "pepper"
+    pepper.write_bytes(b"1" * 32)
+    settings = config.load(
+        None,
+        {
+            "check": {"listen": "127.0.0.1:0", "deadline": "10s"},
+            "ops": {"listen": "127.0.0.1:0"},
+            "redis": {"url": url},
+            "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
+            "cache": {"ttl": "1h", "max_entries": count},
+        },
+        {},
+    )
+    async with app.store(settings) as store:
+        await store.initialise(app.keyring(settings).fingerprints)
+    async with app.sidecar(settings) as running:
+        await eventually(lambda: running.feed.health().trusted)
+        gc.collect()
+        before = resident_mb()
+        for start in range(0, count, BATCH):
+            kids = [kid_of(number) for number in range(start, min(start + BATCH, count))]
+            await asyncio.gather(*map(running.cache.find, kids))
+        gc.collect()
+        after, began = resident_mb(), time.perf_counter()
+        gc.collect()
+        return {
+            "keys": len(running.cache),
+            "idle_mb": round(before, 1),
+            "resident_mb": round(after, 1),
+            "bytes_a_key": round((after - before) * 1e6 / count),
+            "full_collection_ms": round((time.perf_counter() - began) * 1000, 1),
+            "machine": machine(),
+        }
+
+
+def main() -> None:
+    """Print it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--keys", type=int, default=100_000)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    with Valkey() as valkey:
+        fill(valkey.admin, given.keys)
+        found = uvloop.run(measure(valkey.url, valkey.directory, given.keys))
+    if given.json:
+        print(json.dumps(found))
+        return
+    print(
+        f"{found['keys']} cached keys: {found['resident_mb']} MB resident (idle {found['idle_mb']})"
+    )
+    print(f"a key: {found['bytes_a_key']} bytes")
+    print(f"a full garbage collection: {found['full_collection_ms']} ms")
+    print(found["machine"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Faults at random, under load, and a judge. Exit code 0: nothing wrong, and every mutant caught.
+
+    python -m tests.chaos [--seconds 60] [--seed N] [--sidecars 3] [--json]
+
+Episodes with one store and all its faults alternate with episodes of a failover behind Sentinel.
+The same seed makes the same faults in the same order, and what they fall upon is the machine's.
+"""
+
+import argparse
+import json
+import logging
+import random
+import sys
+import time
+
+import uvloop
+
+from tests.chaos.run import Report, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--sidecars", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
+    print(f"seed {seed}", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    report = uvloop.run(run(seed, given.seconds, given.sidecars))
+    document = {"seed": seed, "seconds": round(time.monotonic() - began)} | report.document()
+    print(json.dumps(document) if given.json else as_text(document, report), flush=True)
+    sys.exit(0 if report.passed else 1)
+
+
+def as_text(document: dict, report: Report) -> str:
+    """For a person."""
+    lines = [f"seed {document['seed']}, {document['seconds']} s"]
+    lines.append(f"changes {document['changes']}, faults {document['faults']}")
+    for kind, found in document["subjects"].items():
+        lines.append(f"{kind}: {found}")
+    lines += report.violations
+    lines.append("passed" if report.passed else "FAILED")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

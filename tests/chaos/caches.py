@@ -1,0 +1,169 @@
+"""What stands under test: the sidecar's data path, and two mutants that look right and are not."""
+
+import asyncio
+import contextlib
+import random
+from typing import Protocol
+
+import redis.asyncio
+
+from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.errors import Unavailable
+from authz.core.keys import Presented
+from authz.core.records import KeyRecord, Status
+from authz.flows.check import Checker
+from authz.flows.keycache import KeyCache
+from authz.storage import schema
+from authz.storage.endpoint import Endpoint
+from authz.storage.feed import ChangeFeed
+from authz.storage.keys import LinkedKeys
+from tests.chaos.history import Outcome, now
+from tests.fakes import RecordingProbe, make_keyring, make_request
+from tests.real import RealClock
+
+TTL = 60.0
+DEADLINE = 0.5  # of a lookup: the machine is busy with many processes
+OUTCOMES = {
+    Reason.REVOKED: Outcome.REVOKED,
+    Reason.DISABLED: Outcome.DISABLED,
+    Reason.UNKNOWN_KEY: Outcome.UNKNOWN,
+    Reason.UNAVAILABLE: Outcome.UNAVAILABLE,
+}
+
+
+class Subject(Protocol):
+    """Something that decides."""
+
+    async def run(self) -> None:
+        """Follow the store, until cancelled."""
+
+    async def answer(self, presented: Presented) -> Outcome:
+        """Decide."""
+
+
+class Leased:
+    """The real thing."""
+
+    def __init__(self, endpoint: Endpoint, lease: float, grace: float) -> None:
+        clock, probe = RealClock(), RecordingProbe()
+        fingerprints = make_keyring().fingerprints
+        self.feed = ChangeFeed(endpoint, clock, probe, lease=lease, fingerprints=fingerprints)
+        self.cache = KeyCache(
+            LinkedKeys(self.feed, probe),
+            clock,
+            probe,
+            ttl=TTL,
+            negative_ttl=5,
+            max_entries=100_000,
+            max_negatives=1000,
+            deadline=DEADLINE,
+            grace=grace,
+        )
+        self.probe = probe
+        self._checker = Checker(self.cache, self.feed, clock, probe)
+
+    async def run(self) -> None:
+        """See Subject."""
+        await self.feed.run(self.cache)
+
+    async def answer(self, presented: Presented) -> Outcome:
+        """See Subject."""
+        decision = self._checker.check(make_request(credential=presented))
+        return _outcome(decision if isinstance(decision, Allow | Deny) else await decision)
+
+
+def _outcome(decision: Decision) -> Outcome:
+    if isinstance(decision, Allow):
+        return Outcome.STALE_ALLOW if decision.stale else Outcome.ALLOW
+    return OUTCOMES.get(decision.reason, Outcome.OTHER)
+
+
+class _Dict:
+    """Records and when they are too old, and a client of its own to read them."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.entries: dict[str, tuple[KeyRecord | None, float]] = {}
+        self.client = endpoint.client(timeout=0.3)
+
+    async def look_up(self, kid: str) -> Outcome:
+        entry = self.entries.get(kid)
+        if entry is None or entry[1] < now():
+            try:
+                found = await self.client.hgetall(schema.key(kid))
+                record = schema.decode(kid, found) if found else None
+            except (redis.RedisError, OSError, Unavailable):
+                return Outcome.UNAVAILABLE
+            await asyncio.sleep(random.choice((0, 0, 0.001)))  # whoever waits wakes later
+            entry = (record, now() + TTL)
+            self.entries[kid] = entry
+        if entry[0] is None:
+            return Outcome.UNKNOWN
+        return {
+            Status.ACTIVE: Outcome.ALLOW,
+            Status.DISABLED: Outcome.DISABLED,
+            Status.REVOKED: Outcome.REVOKED,
+        }[entry[0].status]
+
+
+class GetThenSet:
+    """A mutant: fed and trusted as it should be, but a record is read first and kept later."""
+
+    def __init__(self, endpoint: Endpoint, lease: float, _grace: float) -> None:
+        self._dict = _Dict(endpoint)
+        self._trusted_until = 0.0
+        fingerprints = make_keyring().fingerprints
+        self._feed = ChangeFeed(
+            endpoint, RealClock(), RecordingProbe(), lease=lease, fingerprints=fingerprints
+        )
+
+    async def run(self) -> None:
+        """See Subject."""
+        await self._feed.run(self)
+
+    async def answer(self, presented: Presented) -> Outcome:
+        """See Subject."""
+        if now() >= self._trusted_until:
+            return Outcome.UNAVAILABLE
+        return await self._dict.look_up(presented.kid)
+
+    def forget(self, kid: str, *, revoked: bool) -> None:
+        """See ChangeSink."""
+        self._dict.entries.pop(kid, None)
+
+    def flush(self, *, foreign: bool = False) -> None:
+        """See ChangeSink."""
+        self._dict.entries.clear()
+
+    def trust(self, until: float) -> None:
+        """See ChangeSink."""
+        self._trusted_until = until
+
+
+class PubSub:
+    """A mutant: redis-py's PubSub and a TTL, as one finds it everywhere."""
+
+    def __init__(self, endpoint: Endpoint, _lease: float, _grace: float) -> None:
+        self._dict = _Dict(endpoint)
+        self._subscriber = redis.asyncio.Redis(
+            host=endpoint.host, port=endpoint.port, decode_responses=True, health_check_interval=1
+        )
+
+    async def run(self) -> None:
+        """See Subject."""
+        subscription = self._subscriber.pubsub()
+        while True:
+            with contextlib.suppress(redis.RedisError, OSError):
+                await subscription.subscribe(schema.CHANGES)
+                while True:
+                    message = await subscription.get_message(timeout=0.2)
+                    if message is not None and message["type"] == "message":
+                        self._dict.entries.pop(message["data"].split(" ")[1], None)
+            await asyncio.sleep(0.1)
+
+    async def answer(self, presented: Presented) -> Outcome:
+        """See Subject."""
+        return await self._dict.look_up(presented.kid)
+
+
+SUBJECTS = {"leased": Leased, "get-then-set": GetThenSet, "pub-sub": PubSub}
+MUTANTS = ("get-then-set", "pub-sub")

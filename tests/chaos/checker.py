@@ -1,0 +1,113 @@
+"""The judge: does a history keep the promises? It knows nothing of how a sidecar works.
+
+1. A request that was sent later than `bound` after a change was confirmed is answered by it. The
+   bound is the lease, the key's grace, and what an isolated primary takes to close.
+2. A sidecar that has once called a key revoked never lets it through again.
+3. A good key is not refused; that it is unavailable is right only while the store is out of reach,
+   or a moment after: `settle` seconds, for the link to be given up and made anew.
+4. A sidecar never answers with a fault of its own.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos.history import Answer, Key, Outcome, State
+
+ALLOWS = {Outcome.ALLOW, Outcome.STALE_ALLOW}
+CLAIMS = {
+    Outcome.ALLOW: State.ACTIVE,
+    Outcome.STALE_ALLOW: State.ACTIVE,
+    Outcome.REVOKED: State.REVOKED,
+    Outcome.DISABLED: State.DISABLED,
+    Outcome.UNKNOWN: State.ABSENT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is promised, in seconds."""
+
+    lease: float
+    isolation: float = 0.0
+    settle: float = 2.0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found out about one sidecar. `violations`: the first of each kind, in words."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    # Seconds after the change that ended the key was confirmed, by the key's grace.
+    latest_allow: dict[float, float] = field(default_factory=dict)
+
+    def blame(self, kind: str, key: Key, answer: Answer) -> None:
+        """A promise was broken."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= 3:
+            past = [
+                f"{'/'.join(sorted(change.states))} {change.asked - answer.sent:+.3f}.."
+                + ("?" if change.confirmed is None else f"{change.confirmed - answer.sent:+.3f}")
+                for change in key.changes
+            ]
+            self.violations.append(
+                f"{kind}: {key.kid} (grace {key.grace:g}) was answered {answer.outcome} after "
+                f"{answer.answered - answer.sent:.3f} s; seen from the request: {'; '.join(past)}"
+            )
+
+
+def check(
+    keys: Sequence[Key],
+    answers: Iterable[Answer],
+    outages: Sequence[tuple[float, float]],
+    bounds: Bounds,
+) -> Verdict:
+    """Judge one sidecar. `outages`: when the store was, or may have been, out of its reach."""
+    verdict = Verdict()
+    called_revoked: dict[int, float] = {}
+    for answer in answers:
+        key, outcome = keys[answer.key], answer.outcome
+        verdict.outcomes[outcome] += 1
+        if outcome is Outcome.OTHER:
+            verdict.blame("fault", key, answer)
+        elif outcome is Outcome.UNAVAILABLE:
+            if not _disturbed(answer, outages, bounds.settle):
+                verdict.blame("unavailable", key, answer)
+        else:
+            _check_claim(verdict, key, answer, bounds)
+        if outcome is Outcome.REVOKED:
+            called_revoked.setdefault(answer.key, answer.answered)
+        elif outcome in ALLOWS and answer.sent > called_revoked.get(answer.key, float("inf")):
+            verdict.blame("resurrected", key, answer)
+    return verdict
+
+
+def _check_claim(verdict: Verdict, key: Key, answer: Answer, bounds: Bounds) -> None:
+    bound = bounds.lease + bounds.isolation + key.grace
+    claim = CLAIMS[answer.outcome]
+    if claim is State.REVOKED and any(
+        claim in change.states and change.asked <= answer.answered for change in key.changes
+    ):
+        return  # final, whatever became of the store
+    if answer.outcome in ALLOWS:
+        late = _since_end(key, answer)
+        if late is not None:
+            latest = max(late, verdict.latest_allow.get(key.grace, 0.0))
+            verdict.latest_allow[key.grace] = latest
+    if claim not in key.possible(answer.sent - bound, answer.answered):
+        kind = "stale allow" if answer.outcome in ALLOWS else "false denial"
+        verdict.blame(kind, key, answer)
+
+
+def _since_end(key: Key, answer: Answer) -> float | None:
+    """How long before the request the key was certainly ended, if it was."""
+    if State.ACTIVE in key.possible(answer.sent, answer.answered):
+        return None
+    ended = [c.confirmed for c in key.changes if c.confirmed and c.confirmed <= answer.sent]
+    return answer.sent - max(ended) if ended else None
+
+
+def _disturbed(answer: Answer, outages: Sequence[tuple[float, float]], settle: float) -> bool:
+    return any(begin <= answer.answered and end >= answer.sent - settle for begin, end in outages)

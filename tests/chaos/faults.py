@@ -1,0 +1,199 @@
+"""What goes wrong, one thing at a time. Each fault ends what it began."""
+
+import asyncio
+import random
+import shutil
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import redis
+
+from authz.storage import schema
+from authz.storage.feed import CONNECTION_NAME
+from tests.chaos.history import State, now
+from tests.chaos.world import SidecarProcess, World
+from tests.failover import Replicated
+from tests.gate import HOLD, LOSE, PASS, closed_to_all_but, open_to_all
+from tests.real import Valkey
+
+BURST = 40_000
+DUMMY = "0" * 16
+# A bulk update, told as apply_change.lua tells of it.
+BULK = """
+for _ = 1, ARGV[2] do
+  local seq = string.format('%.0f', tonumber(redis.call('GET', KEYS[1]) or '0') + 1)
+  redis.call('SET', KEYS[1], seq)
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', '100000', seq .. '-0',
+    'kid', ARGV[1], 'status', 'active', 'at', '1750000000000', 'change_id', 'c' .. seq)
+  redis.call('PUBLISH', ARGV[3], seq .. ' ' .. ARGV[1] .. ' active 1750000000000 c' .. seq)
+end
+"""
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """A copy of the store, and what every key may have been then."""
+
+    states: list[set[State]] = field(default_factory=list)
+
+
+class Faults:
+    """The faults of a single store. `pick` one and await it."""
+
+    def __init__(self, world: World, valkey: Valkey, dice: random.Random) -> None:
+        self._world = world
+        self._valkey = valkey
+        self._dice = dice
+        self._checkpoint: Checkpoint | None = None
+        self.kinds: dict[str, Callable[[], Awaitable[None]]] = {
+            "clients killed": self.kill_clients,
+            "store stopped": self.stop_store,
+            "sidecar stopped": self.stop_sidecar,
+            "half-open from the store": self.half_open_from_store,
+            "half-open to the store": self.half_open_to_store,
+            "slow subscriber": self.slow_subscriber,
+            "store came back empty": self.restart_empty,
+            "store went back": self.restart_older,
+            "loop loaded": self.load_loop,
+        }
+        self._bag: list[str] = []
+
+    def pick(self) -> str:
+        """The name of the next fault: all of them come, in a random order."""
+        if not self._bag:
+            self._bag = list(self.kinds)
+            self._dice.shuffle(self._bag)
+        return self._bag.pop()
+
+    def _victim(self) -> list[SidecarProcess]:
+        """One of the sidecars under test, and all the mutants with it."""
+        good = [sidecar for sidecar in self._world.sidecars if sidecar.kind == "leased"]
+        bad = [sidecar for sidecar in self._world.sidecars if sidecar.kind != "leased"]
+        return [self._dice.choice(good), *bad]
+
+    async def kill_clients(self) -> None:
+        """Every connection is closed by the store."""
+        async with self._world.outage():
+            self._valkey.admin.client_kill_filter(_type="pubsub", skipme=True)
+            await asyncio.sleep(0.05)
+
+    async def stop_store(self) -> None:
+        """The store hangs."""
+        async with self._world.outage():
+            self._valkey.pause()
+            await asyncio.sleep(self._dice.uniform(0.2, 2.0))
+            self._valkey.resume()
+
+    async def stop_sidecar(self) -> None:
+        """A sidecar stands still while the world goes on."""
+        victims = self._victim()
+        async with self._world.outage(*victims):
+            for victim in victims:
+                victim.signal(signal.SIGSTOP)
+            await asyncio.sleep(self._dice.uniform(0.3, 2.5))
+            for victim in victims:
+                victim.signal(signal.SIGCONT)
+
+    async def half_open_from_store(self) -> None:
+        """What the store says to a sidecar is lost."""
+        await self._spoil((PASS, LOSE), self._dice.uniform(1.0, 2.5))
+
+    async def half_open_to_store(self) -> None:
+        """What a sidecar says to the store is lost."""
+        await self._spoil((LOSE, PASS), self._dice.uniform(1.0, 2.5))
+
+    async def slow_subscriber(self) -> None:
+        """A sidecar's link is held up while much is changed: the store gives up on it."""
+        await self._spoil((PASS, HOLD), self._dice.uniform(0.5, 1.5), burst=True)
+
+    async def _spoil(self, verdicts: tuple, seconds: float, *, burst: bool = False) -> None:
+        victims = self._victim()
+        async with self._world.outage(*victims):
+            for victim in victims:
+                victim.spoil(lambda _name: verdicts)
+            if burst:
+                async with self._world.outage():  # for everybody: it is much at once
+                    await self.burst()
+                    await asyncio.sleep(1.5)
+            await asyncio.sleep(seconds)
+            for victim in victims:
+                victim.spoil(open_to_all)
+
+    async def burst(self) -> None:
+        """Many changes at once."""
+        names = (schema.SEQ, schema.LOG)
+        arguments = (DUMMY, BURST, schema.CHANGES)
+        await asyncio.to_thread(self._valkey.admin.eval, BULK, len(names), *names, *arguments)
+
+    async def load_loop(self) -> None:
+        """The loop of a sidecar is busy with something else."""
+        victims = self._victim()
+        busy = self._dice.uniform(0.2, 1.5)
+        async with self._world.outage(*victims):
+            for victim in victims:
+                victim.tell({"busy": busy})
+            await asyncio.sleep(busy)
+
+    # restarts
+
+    async def checkpoint(self) -> None:
+        """Remember the store as it is."""
+        async with self._world.at_rest:
+            self._valkey.admin.save()
+            shutil.copy(self._valkey.directory / "dump.rdb", self._valkey.directory / "older")
+            moment = now()
+            keys = self._world.keys
+            self._checkpoint = Checkpoint([key.possible(moment, moment) for key in keys])
+
+    async def restart_older(self) -> None:
+        """The store dies and comes back as it once was."""
+        async with self._world.outage():
+            killed = now()
+            self._valkey.kill()
+            await asyncio.sleep(self._dice.uniform(0.0, 0.5))
+            await self._restore(killed)
+
+    async def restart_empty(self) -> None:
+        """The store dies and comes back with nothing; later its data is found again."""
+        async with self._world.outage():
+            killed = now()
+            await asyncio.to_thread(self._valkey.restart)
+            await asyncio.sleep(self._dice.uniform(0.3, 1.5))
+            self._valkey.kill()
+            await self._restore(killed)
+
+    async def _restore(self, killed: float) -> None:
+        async with self._world.at_rest:
+            shutil.copy(self._valkey.directory / "older", self._valkey.directory / "dump.rdb")
+            await asyncio.to_thread(self._valkey.start)
+            self._valkey.admin.config_set("client-output-buffer-limit", "pubsub 256kb 0 0")
+            restored = now()
+            states = self._checkpoint.states
+            for number, key in enumerate(self._world.keys):
+                known = states[number] if number < len(states) else {State.ABSENT}
+                key.record(killed, restored, *known)
+
+
+async def fail_over(world: World, store: Replicated, *, isolated: bool) -> None:
+    """The primary is cut off from all but the sidecars, or dies; a replica takes over; it heals."""
+    async with world.outage():
+        if isolated:
+            world.faults.append("primary isolated")
+            store.gate.set(closed_to_all_but(CONNECTION_NAME))
+        else:
+            world.faults.append("primary killed")
+            await asyncio.to_thread(store.primary.kill)
+        await store.failed_over()
+        await asyncio.sleep(3)
+        store.gate.set(open_to_all)
+        await asyncio.to_thread(store.primary.start)
+        await asyncio.sleep(3)
+
+
+def disconnections(valkey: Valkey) -> int:
+    """How many subscribers the store gave up on."""
+    try:
+        return valkey.admin.info("stats")["client_output_buffer_limit_disconnections"]
+    except redis.RedisError:
+        return 0

@@ -1,0 +1,162 @@
+"""A run: episodes one after another, and what the judge says of them."""
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.chaos.caches import MUTANTS
+from tests.chaos.checker import Bounds, Verdict, check
+from tests.chaos.faults import Faults, disconnections, fail_over
+from tests.chaos.history import Outcome, now, read_answers
+from tests.chaos.world import LEASE, World
+from tests.failover import SERVICE, Replicated
+from tests.gate import Gate
+from tests.real import Valkey
+
+ISOLATION = 2.0  # what a primary takes to close, with min-replicas-max-lag 1
+EPISODE = 40.0  # seconds with one store
+FAILOVER = 16.0  # about as long as the other kind takes
+CALM = 2.5  # seconds at the end of an episode, so that everything can be answered once more
+CHANGE_PAUSE = 0.03
+
+
+@dataclass(slots=True)
+class Report:
+    """All that was found."""
+
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
+    faults: Counter[str] = field(default_factory=Counter)
+    confirmed: int = 0
+    unknown: int = 0
+
+    def add(self, world: World) -> None:
+        """Judge an episode."""
+        self.faults.update(world.faults)
+        self.confirmed += world.confirmed
+        self.unknown += world.unknown
+        bounds = Bounds(LEASE, world.isolation)
+        for sidecar in world.sidecars:
+            answers = read_answers(sidecar.answers)
+            verdict = check(world.keys, answers, sidecar.outages, bounds)
+            self.verdicts.setdefault(sidecar.kind, []).append(verdict)
+
+    @property
+    def violations(self) -> list[str]:
+        """What the sidecars under test did wrong."""
+        return [text for verdict in self.verdicts["leased"] for text in verdict.violations]
+
+    @property
+    def caught(self) -> dict[str, bool]:
+        """Was each mutant seen to let a dead key through?"""
+        return {
+            kind: any(verdict.counts["stale allow"] for verdict in found)
+            for kind, found in self.verdicts.items()
+            if kind in MUTANTS
+        }
+
+    @property
+    def passed(self) -> bool:
+        """Nothing wrong with the real one, and something with each of the others."""
+        answered = all(verdict.outcomes[Outcome.ALLOW] for verdict in self.verdicts["leased"])
+        return answered and not self.violations and all(self.caught.values())
+
+    def document(self) -> dict:
+        """As plain values."""
+        return {
+            "changes": {"confirmed": self.confirmed, "unknown": self.unknown},
+            "faults": dict(self.faults),
+            "subjects": {kind: _summary(found) for kind, found in self.verdicts.items()},
+            "violations": self.violations,
+            "passed": self.passed,
+        }
+
+
+def _summary(verdicts: list[Verdict]) -> dict:
+    outcomes, counts, latest = Counter(), Counter(), {}
+    for verdict in verdicts:
+        outcomes.update(verdict.outcomes)
+        counts.update(verdict.counts)
+        for grace, late in verdict.latest_allow.items():
+            latest[grace] = max(late, latest.get(grace, 0.0))
+    return {
+        "answers": sum(outcomes.values()),
+        "outcomes": {outcome.value: count for outcome, count in outcomes.items()},
+        "violations": dict(counts),
+        "latest_allow_ms": {f"grace {g:g} s": round(1000 * s) for g, s in latest.items()},
+    }
+
+
+async def run(seed: int, seconds: float, sidecars: int) -> Report:
+    """Episodes until the time is up; a failover behind Sentinel is a third of a long run."""
+    report = Report()
+    dice = random.Random(seed)
+    end = now() + seconds
+    isolated = dice.random() < 0.5
+    while (left := end - now()) > FAILOVER or not report.verdicts:
+        with_failover = left > 2 * FAILOVER
+        length = min(EPISODE, left - FAILOVER) if with_failover else left
+        await single_store(report, random.Random(dice.random()), length, sidecars)
+        if with_failover:
+            await behind_sentinel(report, random.Random(dice.random()), sidecars, isolated=isolated)
+            isolated = not isolated
+    return report
+
+
+async def single_store(report: Report, dice: random.Random, seconds: float, sidecars: int) -> None:
+    """One store, a gate before it for every sidecar, the mutants among them, and every fault."""
+    limit = ("--client-output-buffer-limit", "pubsub 256kb 0 0")
+    with Valkey(*limit) as valkey:
+        async with World(valkey.endpoint, random.Random(dice.random())) as world:
+            for kind in ["leased"] * sidecars + list(MUTANTS):
+                gate = await world.enter_async_context(Gate(valkey.port))
+                where = {"url": f"redis://127.0.0.1:{gate.port}/0"}
+                await world.start_sidecar(kind, where, gate)
+            await world.sidecars_ready()
+            faults = Faults(world, valkey, dice)
+            changing = asyncio.create_task(_change(world))
+            end = now() + seconds - CALM
+            await asyncio.sleep(1)
+            dropped = 0
+            while now() < end:
+                name = faults.pick()
+                world.faults.append(name)
+                await faults.checkpoint()
+                await asyncio.sleep(dice.uniform(0.1, 1.0))
+                before = disconnections(valkey)
+                await faults.kinds[name]()
+                dropped += max(0, disconnections(valkey) - before)
+                await asyncio.sleep(dice.uniform(0.3, 1.0))
+            report.faults["subscribers dropped by the store"] += dropped
+            await _conclude(report, world, changing)
+
+
+async def behind_sentinel(
+    report: Report, dice: random.Random, sidecars: int, *, isolated: bool
+) -> None:
+    """A failover under load. The mutants are left out: they know no Sentinel."""
+    async with Replicated() as store, World(store.endpoint, dice, isolation=ISOLATION) as world:
+        where = {"sentinel": store.sentinel_port, "service": SERVICE}
+        for _ in range(sidecars):
+            await world.start_sidecar("leased", where)
+        await world.sidecars_ready()
+        changing = asyncio.create_task(_change(world))
+        await asyncio.sleep(dice.uniform(1, 2))
+        await fail_over(world, store, isolated=isolated)
+        await _conclude(report, world, changing)
+
+
+async def _conclude(report: Report, world: World, changing: asyncio.Task[None]) -> None:
+    await asyncio.sleep(CALM)
+    if changing.done():
+        changing.result()
+    changing.cancel()
+    await asyncio.gather(changing, return_exceptions=True)
+    await world.stop_sidecars()
+    report.add(world)
+
+
+async def _change(world: World) -> None:
+    while True:
+        await world.change()
+        await asyncio.sleep(world.dice.uniform(0, 2 * CHANGE_PAUSE))

@@ -1,0 +1,110 @@
+"""One sidecar process: decides under load, writes every answer down, does what stdin says.
+
+python -m tests.chaos.sidecar '{"kind": "leased", "url": "redis://...", ...}'
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+
+from authz.core.address import Address
+from authz.core.keys import Presented
+from authz.storage.endpoint import Endpoint
+from authz.storage.sentinel import Sentinel
+from tests.chaos.caches import SUBJECTS, Subject
+from tests.chaos.history import Answers, now
+from tests.fakes import make_keyring
+
+RECENT = 300  # keys that are asked for
+HOT = 0.4  # share of the requests for the newest of them
+WORKERS = 3
+PAUSE = 0.004  # seconds between two requests of a worker
+
+
+class Load:
+    """Asks a subject, at random."""
+
+    def __init__(self, subject: Subject, answers: Answers) -> None:
+        self._subject = subject
+        self._answers = answers
+        self._keyring = make_keyring()
+        self._keys: list[Presented] = []
+        self._hot = 0
+
+    def add(self, text: str) -> None:
+        """There is another key."""
+        self._keys.append(self._keyring.parse(text))
+        self._hot = len(self._keys) - 1
+
+    def heat(self, key: int) -> None:
+        """This is the one that is asked for most."""
+        self._hot = key
+
+    async def work(self) -> None:
+        """Ask, until cancelled."""
+        while True:
+            if self._keys:
+                key = self._choose()
+                sent = now()
+                outcome = await self._subject.answer(self._keys[key])
+                self._answers.add(key, sent, outcome, now())
+            await asyncio.sleep(random.uniform(0.5, 1.5) * PAUSE)
+
+    def _choose(self) -> int:
+        if random.random() < HOT:
+            return self._hot
+        return random.randrange(max(0, len(self._keys) - RECENT), len(self._keys))
+
+
+def endpoint(given: dict) -> Endpoint:
+    """Where the store is."""
+    if "sentinel" not in given:
+        return Endpoint.parse(given["url"])
+    hosts = (Address("127.0.0.1", given["sentinel"]),)
+    return Endpoint.parse("redis://unused", sentinel=Sentinel(hosts, given["service"]))
+
+
+async def main(given: dict) -> None:
+    """Until stdin ends."""
+    subject = SUBJECTS[given["kind"]](endpoint(given), given["lease"], given["grace"])
+    answers = Answers(Path(given["answers"]))
+    load = Load(subject, answers)
+    tasks = [asyncio.create_task(subject.run())]
+    tasks += [asyncio.create_task(load.work()) for _ in range(WORKERS)]
+    print("ready", flush=True)
+    commands = asyncio.create_task(_obey(load))
+    await asyncio.wait([*tasks, commands], return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in tasks if task.done()]
+    for task in tasks:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks, return_exceptions=True)
+    answers.close()
+    for task in failed:
+        task.result()
+
+
+async def _obey(load: Load) -> None:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        match json.loads(line):
+            case {"add": text}:
+                load.add(text)
+            case {"hot": key}:
+                load.heat(key)
+            case {"busy": seconds}:
+                time.sleep(seconds)  # the loop is busy with something else
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    uvloop.run(main(json.loads(sys.argv[1])))

@@ -1,0 +1,222 @@
+"""The world of one episode: a store, its administration, sidecar processes, their history."""
+
+import asyncio
+import contextlib
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from authz.core.changes import KeySpec
+from authz.core.errors import Fault
+from authz.core.records import RevocationReason, Status
+from authz.flows.lifecycle import Changed, Lifecycle
+from authz.storage.endpoint import Endpoint
+from authz.storage.keys import StoredKeys
+from tests.chaos.history import Key, State, now
+from tests.fakes import make_keyring
+from tests.gate import Gate, Rule
+from tests.real import RealClock
+
+LEASE = 1.0
+GRACE = 2.0  # of keys that have none of their own
+REASON = RevocationReason.UNSPECIFIED
+STATES = {
+    Status.ACTIVE: State.ACTIVE,
+    Status.DISABLED: State.DISABLED,
+    Status.REVOKED: State.REVOKED,
+}
+
+
+@dataclass(slots=True)
+class SidecarProcess:
+    """One sidecar. `outages`: when the store was out of its reach, or it stood still."""
+
+    kind: str
+    name: str
+    process: asyncio.subprocess.Process
+    answers: Path
+    log: Path
+    outages: list[tuple[float, float]]
+    gate: Gate | None = None
+
+    def tell(self, command: dict) -> None:
+        """Have it do something."""
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def spoil(self, rule: Rule) -> None:
+        """Something happens to what passes between it and the store."""
+        self.gate.set(rule)
+
+
+class World(contextlib.AsyncExitStack):
+    """Keys, changes, sidecars. `endpoint` is the administrator's way to the store."""
+
+    def __init__(self, endpoint: Endpoint, dice: random.Random, *, isolation: float = 0.0) -> None:
+        super().__init__()
+        self.endpoint = endpoint
+        self.isolation = isolation
+        self.dice = dice
+        self.keys: list[Key] = []
+        self.sidecars: list[SidecarProcess] = []
+        self.at_rest = asyncio.Lock()  # held: no change is under way
+        self.faults: list[str] = []
+        self.confirmed = 0
+        self.unknown = 0
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self.directory = Path(tempfile.mkdtemp(prefix="authz-chaos-"))
+        self.callback(shutil.rmtree, self.directory)
+        client = self.endpoint.client(timeout=1.0)
+        self.push_async_callback(client.aclose)
+        self.store = StoredKeys(client, has_replicas=self.endpoint.has_replicas)
+        await self.store.initialise(make_keyring().fingerprints)
+        self.lifecycle = Lifecycle(self.store, make_keyring(), RealClock())
+        return self
+
+    # sidecars
+
+    async def start_sidecar(self, kind: str, where: dict, gate: Gate | None = None) -> None:
+        """One more process."""
+        name = f"{kind}-{len(self.sidecars)}"
+        answers, log = self.directory / f"{name}.answers", self.directory / f"{name}.log"
+        given = {"kind": kind, "lease": LEASE, "grace": GRACE, "answers": str(answers)} | where
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.chaos.sidecar",
+                json.dumps(given),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=output,
+            )
+        self.sidecars.append(SidecarProcess(kind, name, process, answers, log, [], gate))
+
+    async def sidecars_ready(self) -> None:
+        """Wait until all of them work."""
+        for sidecar in self.sidecars:
+            if await sidecar.process.stdout.readline() != b"ready\n":
+                raise AssertionError(f"{sidecar.name} did not start:\n{sidecar.log.read_text()}")
+            sidecar.outages.append((0.0, now()))
+        self.callback(self._kill_sidecars)
+
+    async def stop_sidecars(self) -> None:
+        """End them all, and see that none has ended by itself."""
+        for sidecar in self.sidecars:
+            if sidecar.process.returncode is not None:
+                raise AssertionError(f"{sidecar.name} ended:\n{sidecar.log.read_text()[-2000:]}")
+            sidecar.process.stdin.close()
+        for sidecar in self.sidecars:
+            if await asyncio.wait_for(sidecar.process.wait(), 20):
+                raise AssertionError(f"{sidecar.name} failed:\n{sidecar.log.read_text()[-2000:]}")
+
+    def _kill_sidecars(self) -> None:
+        """Whatever still runs ends."""
+        for sidecar in self.sidecars:
+            with contextlib.suppress(ProcessLookupError):
+                sidecar.process.kill()
+
+    def everybody(self, command: dict) -> None:
+        """Have every sidecar do something."""
+        for sidecar in self.sidecars:
+            sidecar.tell(command)
+
+    @contextlib.asynccontextmanager
+    async def outage(self, *sidecars: SidecarProcess) -> AsyncIterator[None]:
+        """The store is out of reach for these; for all when none is named."""
+        began = now()
+        try:
+            yield
+        finally:
+            for sidecar in sidecars or self.sidecars:
+                sidecar.outages.append((began, now()))
+
+    # changes
+
+    async def change(self) -> None:
+        """Change something, at random."""
+        live = [number for number in self._recent() if self.keys[number].state is State.ACTIVE]
+        what = self.dice.random()
+        if what < 0.35 or not live:
+            await self.issue()
+        elif what < 0.6:
+            await self.alter(self.dice.choice(live), State.REVOKED)
+        elif what < 0.8:
+            number = self.dice.choice(live)
+            await self.alter(number, State.DISABLED)
+            await asyncio.sleep(self.dice.uniform(0, 0.01))
+            await self.alter(number, State.ACTIVE)
+        else:
+            await self._flap()
+
+    async def _flap(self) -> None:
+        """Several changes to a key that everybody is just asking for."""
+        number = await self.issue()
+        if number is None:
+            return
+        await asyncio.sleep(self.dice.uniform(0, 0.03))
+        for state in (State.DISABLED, State.ACTIVE, State.DISABLED, State.ACTIVE, State.REVOKED):
+            await self.alter(number, state)
+
+    def _recent(self) -> range:
+        return range(max(0, len(self.keys) - 200), len(self.keys))
+
+    async def issue(self) -> int | None:
+        """A new key, and everybody asks for it."""
+        grace = self.dice.choice((0.0, GRACE))
+        spec = KeySpec(
+            client_id="chaos", env="live", life_ms=None, outage_grace=None if grace else 0
+        )
+        issued: list[Changed] = []
+
+        async def work() -> Changed:
+            issued.append(await self.lifecycle.issue(spec, self.lifecycle.author("chaos")))
+            return issued[0]
+
+        asked, confirmed = await self._timed(work)
+        if not issued:
+            return None
+        key = Key(issued[0].record.kid, issued[0].key_text, grace)
+        key.record(asked, confirmed, State.ACTIVE)
+        self.keys.append(key)
+        self.everybody({"add": key.text})
+        return len(self.keys) - 1
+
+    async def alter(self, number: int, state: State) -> None:
+        """Give a key another state, unless nobody knows its present one."""
+        key, by = self.keys[number], self.lifecycle.author("chaos")
+        if key.state in {None, State.REVOKED, State.ABSENT, state}:
+            return
+        self.everybody({"hot": number})
+        work = {
+            State.REVOKED: lambda: self.lifecycle.revoke(key.kid, REASON, by),
+            State.DISABLED: lambda: self.lifecycle.disable(key.kid, by),
+            State.ACTIVE: lambda: self.lifecycle.enable(key.kid, by),
+        }[state]
+        asked, confirmed = await self._timed(work)
+        key.record(asked, confirmed, state)
+
+    async def _timed(self, work: Callable[[], Awaitable[object]]) -> tuple[float, float | None]:
+        async with self.at_rest:
+            asked = now()
+            try:
+                result = await work()
+            except Fault:
+                self.unknown += 1
+                return asked, None
+        # Without a replica that has it, a failover may lose it.
+        kept = isinstance(result, Changed) and result.replicas != 0
+        self.confirmed += kept
+        return asked, now() if kept else None

@@ -1,0 +1,71 @@
+"""Garbage in any option: one line that names it and shows a good value."""
+
+import pytest
+
+from tests.cli.desk.running import refusal
+
+KID = "7Hk2mQ9xT4bVzR1c"
+
+
+BAD = [
+    (("list", "--limit", "0"), "--limit: '0': a number from 1 to 1000"),
+    (("list", "--limit", "ten"), "--limit"),
+    (("list", "--limit", "1001"), "--limit"),
+    (("list", "--cursor", "x"), "--cursor: not a kid: 16 letters and digits, such as"),
+    (("list", "--client", "a b"), "--client"),
+    (("list", "--status", "dead"), "'--status': 'dead' is not one of 'active'"),
+    (("history", "x"), "KID: not a kid"),
+    (("update", KID), "nothing to change; give an option, such as --name"),
+    (("update", KID, "--client", ""), "--client"),
+    (("update", KID, "--project", "a,b"), "--project"),
+    (("update", KID, "--tenant", "a\n"), "--tenant"),
+    (("update", KID, "--name", "a\x1b[1m"), "--name"),
+    (("update", KID, "--scope", "a b"), "--scope: 'a b': one scope each"),
+    (("update", KID, "--add-scope", "a,b"), "--add-scope: 'a,b': one scope each"),
+    (("update", KID, "--remove-scope", "!"), "--remove-scope: '!' is not a scope, such as"),
+    (("update", KID, "--scope", "a", "--add-scope", "b"), "--scope: replaces all scopes"),
+    (("update", KID, "--add-scope", "a", "--remove-scope", "a"), "--add-scope: 'a' is to be"),
+    (("update", KID, "--host", "https://a"), "--host: 'https://a' is not a host, such as"),
+    (("update", KID, "--origin", "a/b"), "--origin: 'a/b' is not an origin, such as"),
+    (("update", KID, "--cidr", "10.0.0.1/8"), "--cidr: '10.0.0.1/8' is not an address block"),
+    (("update", KID, "--expires-in", "soon"), "--expires-in: 'soon' is not a duration, such as"),
+    (("update", KID, "--expires-in", "2030-01-01T00:00:00Z"), "--expires-in"),
+    (("update", KID, "--expires-at", "soon"), "--expires-at: 'soon' is not a time, such as"),
+    (("update", KID, "--expires-at", "never", "--expires-in", "1d"), "--expires-at: give either"),
+    (("update", KID, "--not-before", "never"), "--not-before: 'never' is not a time, such as"),
+    (("update", KID, "--metadata", "a"), "--metadata: 'a' is not name=value, such as team=web"),
+    (("update", KID, "--metadata", "a=1", "--metadata", "a=2"), "--metadata: 'a' is given twice"),
+    (("update", KID, "--clear", "client"), "'--clear': 'client' is not one of 'project'"),
+    (("update", KID, "--clear", "host", "--host", "a.com"), "--clear: host is given a value"),
+    (("update", KID, "--note", "a\nb"), "--note"),
+    (("verify", "--ip", "localhost"), "--ip: 'localhost' is not an address, such as 203.0.113.7"),
+    (("verify", "--ip", "10.0.0.0/8"), "--ip"),
+    (("verify", "--path", "v1"), "--path: 'v1': not a path, such as /v1/models"),
+    (("verify", "--path", "/a b"), "--path"),
+    (("verify", "--method", "get"), "--method: 'get': not a method, such as POST"),
+    (("verify", "--host", "a,b"), "--host: 'a,b': not a host, such as api.example.com"),
+    (("verify", "--origin", "a\x00"), "--origin"),
+    (("verify", "--scope", "a b"), "--scope"),
+    (("verify", "--env", "prod"), "'--env': 'prod' is not one of 'live', 'test'"),
+    (("revoke", "--client", "a b", "--yes"), "--client"),
+    (("revoke", KID, "--reason", "because"), "'--reason'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=lambda value: str(value)[:40])
+def test_bad_input_is_named(desk, arguments, said):
+    """One line that names the option and shows a good value; the exit code is 2."""
+    assert said in refusal(desk.run("keys", *arguments, stdin="x"))
+
+
+OPTIONS = sorted({arguments[:-1] for arguments, _ in BAD if arguments[-2].startswith("--")})
+
+
+@pytest.mark.parametrize("garbage", ["x" * 1_000_000, "\x1b[31m\x00", "\udcff", "a\u202eb"],
+                         ids=["long", "control", "not UTF-8", "right to left"])  # fmt: skip
+@pytest.mark.parametrize("arguments", OPTIONS, ids=" ".join)
+def test_garbage_is_refused(desk, arguments, garbage):
+    """Whatever stands there, one short printable line comes back."""
+    line = refusal(desk.run("keys", *arguments, garbage, stdin="x"))
+    assert len(line) < 500
+    assert line[:-1].isprintable()

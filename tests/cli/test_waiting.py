@@ -1,0 +1,226 @@
+"""`--wait` and `authz sidecars`, against running sidecars and a real store."""
+
+import asyncio
+import contextlib
+import io
+import json
+import re
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from authz import app, config
+from authz.cli.main import main
+from authz.core.errors import Unavailable
+from tests.real import Valkey, eventually
+
+KID = re.compile(r"[0-9A-Za-z]{16}")
+
+
+class Terminal:
+    """Runs commands against one store, and sidecars beside them."""
+
+    def __init__(self, directory: Path, store: str) -> None:
+        self.file = directory / "authz.yaml"
+        self.file.write_text(
+            f"redis: {{ url: '{store}' }}\n"
+            f"keys: {{ peppers: [ {{ file: {directory}/pepper }} ] }}\n"
+            "cache: { trust_lease: 300ms }\noutage: { grace: 0 }\n"
+            "check: { listen: '127.0.0.1:0' }\nops: { listen: '127.0.0.1:0' }\n"
+        )
+
+    async def run(self, *arguments: str) -> tuple[int, str, str]:
+        """The exit code and what was written."""
+        return await asyncio.to_thread(self._run, *arguments)
+
+    def _run(self, *arguments: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(["--config", str(self.file), *arguments])
+        return code, out.getvalue(), err.getvalue()
+
+    async def issue(self, *arguments: str) -> str:
+        """The kid of a new key."""
+        _, out, _ = await self.run("keys", "issue", "--client", "acme", "--json", *arguments)
+        return json.loads(out)["kid"]
+
+    @contextlib.asynccontextmanager
+    async def sidecars(self, count: int):
+        """So many, trusted."""
+        settings = config.load(self.file)
+        async with AsyncExitStack() as stack:
+            running = [await stack.enter_async_context(app.sidecar(settings)) for _ in range(count)]
+            for sidecar in running:
+                await eventually(lambda sidecar=sidecar: sidecar.feed.health().trusted)
+            yield running
+
+
+@pytest.fixture
+async def terminal(tmp_path, valkey: Valkey):
+    """Commands and sidecars on the shared store."""
+    found = Terminal(tmp_path, valkey.url)
+    await found.run("init")
+    return found
+
+
+async def test_a_revocation_waits_for_every_sidecar(terminal):
+    """And says how many and how long."""
+    kid = await terminal.issue()
+    async with terminal.sidecars(3):
+        code, out, err = await terminal.run("keys", "revoke", kid, "--wait")
+
+    assert re.fullmatch(rf"{kid} is now revoked; 3 of 3 sidecars confirmed in \d+ ms\n", out), out
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["revoke", "disable", "enable", "rotate"])
+async def test_every_change_of_a_key_can_be_waited_for(terminal, command):
+    """The JSON document carries it; the document is the same without."""
+    kid = await terminal.issue()
+    if command == "enable":
+        await terminal.run("keys", "disable", kid)
+    async with terminal.sidecars(1):
+        code, out, _ = await terminal.run("keys", command, kid, "--wait", "--json")
+
+    found = json.loads(out)
+    elapsed = found["confirmation"].pop("elapsed_ms")
+    assert found["confirmation"] == {
+        "complete": True,
+        "sidecars": 1,
+        "confirmed": 1,
+        "outstanding": [],
+    }
+    assert (code, elapsed >= 0) == (0, True)
+
+
+async def test_without_wait_nothing_is_said_of_sidecars(terminal):
+    """Nobody waits who did not ask to."""
+    kid = await terminal.issue()
+    async with terminal.sidecars(1):
+        _, out, _ = await terminal.run("keys", "disable", kid, "--json")
+
+    assert "confirmation" not in json.loads(out)
+
+
+async def test_with_no_sidecar_there_is_nothing_to_wait_for(terminal):
+    """That is said, and is no failure."""
+    kid = await terminal.issue()
+
+    code, out, _ = await terminal.run("keys", "revoke", kid, "--wait")
+
+    assert (code, out) == (0, f"{kid} is now revoked; no sidecar is running\n")
+
+
+async def test_a_sidecar_that_does_not_hear_is_named(terminal, own_silence):
+    """With the time until which it may allow the key, and exit 1 when that is after the timeout."""
+    kid = await terminal.issue("--outage-grace", "1h")
+    async with terminal.sidecars(2) as (deaf, _):
+        instance = own_silence(deaf)
+        code, out, _ = await terminal.run("keys", "revoke", kid, "--wait", "--timeout", "100ms")
+
+    first, second = out.splitlines()
+    assert re.fullmatch(rf"{kid} is now revoked; 1 of 2 sidecars confirmed in \d+ ms", first)
+    assert re.fullmatch(rf"{instance} may allow until \d{{4}}-[0-9T:.-]+Z", second)
+    assert code == 1
+
+
+async def test_a_sidecar_whose_time_is_over_holds_nobody_up(terminal, own_silence):
+    """A key without a grace cannot be allowed a lease later, confirmed or not."""
+    kid = await terminal.issue("--outage-grace", "0")
+    async with terminal.sidecars(1) as [deaf]:
+        own_silence(deaf)
+        code, out, _ = await terminal.run("keys", "revoke", kid, "--wait", "--json")
+
+    found = json.loads(out)["confirmation"]
+    assert (found["complete"], found["confirmed"], found["sidecars"]) == (True, 0, 1)
+    assert found["outstanding"][0]["over"] is True
+    assert code == 0
+
+
+@pytest.fixture
+def own_silence(monkeypatch):
+    """Makes a sidecar apply nothing and say nothing more; gives its instance."""
+
+    def silence(running):
+        registration = running.registration
+        monkeypatch.setattr(registration, "_say", lambda _link: None)
+        return registration._instance
+
+    return silence
+
+
+async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal, monkeypatch):
+    """What comes after the change must not hide it."""
+    kid = await terminal.issue()
+
+    class Fails:
+        looks = 0
+
+        async def find(self):
+            Fails.looks += 1
+            if Fails.looks > 1:
+                raise Unavailable("the store is gone")
+            return 0, []
+
+    @contextlib.asynccontextmanager
+    async def failing(_settings):
+        yield Fails()
+
+    monkeypatch.setattr(app, "directory", failing)
+    code, out, err = await terminal.run("keys", "rotate", kid, "--wait")
+
+    assert re.fullmatch(rf"ak_live_{kid}_\w+\n", out)
+    assert "which sidecars have it is not known" in err
+    assert "the store is gone" in err
+    assert code == 1
+
+
+async def test_sidecars_are_listed(terminal):
+    """One line each, and the same as JSON."""
+    kid = await terminal.issue()
+    async with terminal.sidecars(2) as running:
+        await eventually(lambda: all(r.registration._acknowledged == 1 for r in running))
+        code, out, _ = await terminal.run("sidecars")
+        _, as_json, _ = await terminal.run("sidecars", "--json")
+        ports = {str(sidecar.server.address) for sidecar in running}
+
+    found = json.loads(as_json)
+    assert (code, found["seq"], KID.fullmatch(kid) is not None) == (0, 1, True)
+    assert {each["address"] for each in found["sidecars"]} == ports
+    for each in found["sidecars"]:
+        assert (each["applied"], each["lag"], each["trusted"], each["reason"]) == (1, 0, True, "")
+        assert (each["lease_ms"], each["outage_grace_ms"], each["cached"]) == (300, 0, 0)
+    heading, *lines = out.splitlines()
+    assert heading.split() == [
+        *("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED", "TRUST")
+    ]
+    assert len(lines) == 2
+    assert all(line.endswith("  yes") for line in lines)
+
+
+async def test_a_sidecar_that_stops_is_not_listed_any_more(terminal):
+    """At once, when it stops in an orderly way."""
+    async with terminal.sidecars(1):
+        pass
+
+    _, out, _ = await terminal.run("sidecars")
+
+    assert out == "no sidecar is running\n"
+
+
+async def test_a_dead_sidecar_is_listed_as_lost_and_then_no_more(terminal, own_silence, valkey):
+    """Until it could not go on with the keys it knew any more."""
+    settings = terminal.file.read_text()
+    terminal.file.write_text(settings.replace("grace: 0", "grace: 1s"))
+    async with terminal.sidecars(1) as [deaf]:
+        instance = own_silence(deaf)
+        seen = await eventually(lambda: find(terminal, "no: not heard for "))
+        assert instance in seen
+        await eventually(lambda: find(terminal, "no sidecar is running"))
+
+
+async def find(terminal, wanted):
+    """The list, once it says this."""
+    _, out, _ = await terminal.run("sidecars")
+    return out if wanted in out else ""

@@ -1,0 +1,151 @@
+"""An update gives fields other values, and its event names what was and what is."""
+
+from dataclasses import fields as fields_of
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core import changes
+from authz.core.changes import Action, Author, KeyChange, Refused, Unchanged, Updates
+from authz.core.errors import BadInput
+from authz.core.fields import MAX_ENTRIES, networks
+from authz.core.records import KeyRecord, Status
+from tests.fakes import DAY, NOW, make_record
+
+AUTHOR = Author("change-1", "alice", "because")
+OLD = make_record(
+    version=7,
+    client_id="acme-web",
+    name="the shop",
+    scopes=frozenset({"a:b", "c:d"}),
+    allowed_cidrs=networks("", ["10.0.0.0/8"]),
+    metadata={"team": "web"},
+    expires_at=NOW + 90 * DAY,
+)
+# A value for each field that can be updated, other than OLD's.
+OTHER: Updates = {
+    "client_id": "acme-batch",
+    "project_id": "shop",
+    "tenant_id": "eu-1",
+    "name": "another",
+    "scopes": frozenset({"e:f"}),
+    "not_before": NOW + DAY,
+    "expires_at": NOW + 2 * DAY,
+    "allowed_cidrs": networks("", ["192.0.2.0/24", "2001:db8::/32"]),
+    "allowed_hosts": ("api.example.com",),
+    "allowed_origins": ("https://app.example.com",),
+    "metadata": {"ticket": "7"},
+    "outage_grace": 0,
+}
+
+
+def update(wanted: Updates, record: KeyRecord = OLD, **scopes):
+    """What comes of an update."""
+    return changes.update(record, wanted, AUTHOR, NOW, **scopes)
+
+
+def test_every_field_of_the_table_has_a_case_here():
+    """The table of what can be updated and the cases below are the same."""
+    assert Updates.__annotations__.keys() == OTHER.keys()
+
+
+@given(names=st.sets(st.sampled_from(sorted(OTHER)), min_size=1))
+def test_only_what_is_named_changes(names):
+    """Any choice of fields becomes what was asked; all others stay; the event names just these."""
+    wanted = {name: OTHER[name] for name in names}
+
+    change = update(wanted)
+
+    assert isinstance(change, KeyChange)
+    assert change.record == replace(OLD, **wanted)
+    assert (change.id, change.base_version) == ("change-1", 7)
+    event = change.event
+    assert (event.action, event.actor, event.note, event.at) == (
+        Action.UPDATE,
+        "alice",
+        "because",
+        NOW,
+    )
+    assert event.detail.keys() == names
+    assert change.former_client_id == ("acme-web" if "client_id" in names else None)
+
+
+def test_the_event_holds_what_was_and_what_is():
+    """Old and new values, in terms of JSON."""
+    wanted = {name: OTHER[name] for name in ("client_id", "scopes", "allowed_cidrs", "expires_at")}
+    assert update(wanted).event.detail == {
+        "client_id": {"old": "acme-web", "new": "acme-batch"},
+        "scopes": {"old": ["a:b", "c:d"], "new": ["e:f"]},
+        "allowed_cidrs": {"old": ["10.0.0.0/8"], "new": ["192.0.2.0/24", "2001:db8::/32"]},
+        "expires_at": {"old": NOW + 90 * DAY, "new": NOW + 2 * DAY},
+    }
+
+
+@pytest.mark.parametrize("name", sorted(OTHER))
+def test_the_same_value_is_no_change(name):
+    """An update to what is so already says that, and changes nothing."""
+    record = replace(OLD, **{name: OTHER[name]})
+    outcome = update({name: OTHER[name]}, record)
+    assert isinstance(outcome, Unchanged)
+    assert outcome.record == record
+
+
+def test_scopes_are_added_and_removed():
+    """What is added is added, what is removed goes, the rest stays."""
+    change = update({}, add_scopes=frozenset({"e:f"}), remove_scopes=frozenset({"a:b", "x:y"}))
+    assert change.record.scopes == {"c:d", "e:f"}
+    assert change.event.detail == {"scopes": {"old": ["a:b", "c:d"], "new": ["c:d", "e:f"]}}
+
+
+def test_too_many_scopes_by_adding():
+    """Adding does not get around the bound on scopes."""
+    full = replace(OLD, scopes=frozenset(f"s:{number}" for number in range(MAX_ENTRIES)))
+    with pytest.raises(BadInput, match="scopes"):
+        update({}, full, add_scopes=frozenset({"one:more"}))
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_revoked_key_is_not_updated(status):
+    """Revoked is final; a disabled key may be put right."""
+    outcome = update({"name": "x"}, replace(OLD, status=status))
+    assert isinstance(outcome, Refused) is (status is Status.REVOKED)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"expires_at": NOW},
+        {"expires_at": NOW - 1},
+        {"not_before": NOW + 90 * DAY},
+        {"not_before": NOW + 2 * DAY, "expires_at": NOW + DAY},
+    ],
+)
+def test_a_key_does_not_end_before_it_begins(wanted):
+    """An end in the past, or not behind the beginning, is bad input."""
+    with pytest.raises(BadInput, match="expires-at"):
+        update(wanted)
+
+
+def test_an_expired_key_can_be_named_and_renewed():
+    """That a key has expired stops no other update, nor a new end."""
+    expired = replace(OLD, expires_at=NOW - DAY)
+    assert update({"name": "x"}, expired).record.expires_at == NOW - DAY
+    assert update({"expires_at": NOW + DAY}, expired).record.expires_at == NOW + DAY
+    assert update({"expires_at": None}, expired).record.expires_at is None
+
+
+def test_what_cannot_be_updated():
+    """Identity, state and secrets of a key have no place in an update."""
+    untouched = {field.name for field in fields_of(KeyRecord)} - Updates.__annotations__.keys()
+    assert untouched == {
+        "kid",
+        "version",
+        "status",
+        "env",
+        "created_at",
+        "secrets",
+        "revoked_at",
+        "revocation_reason",
+    }

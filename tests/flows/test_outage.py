@@ -1,0 +1,213 @@
+"""KeyCache in an outage of the store: what it holds, for how long, and what ends that."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from authz.core.errors import Unreadable
+from authz.core.records import Status
+from authz.flows.keycache import Holdings
+from tests.fakes import KID, make_record
+from tests.flows.rigs import RECORD, CacheRig, numbered
+
+GRACE = 30.0
+
+
+@pytest.fixture
+def rig():
+    """A trusted cache with a grace."""
+    return CacheRig(grace=GRACE)
+
+
+async def test_without_a_loss_of_trust_nothing_is_recalled_past_it(rig):
+    """Trust that lapses counts from its end, trust that is dropped from the drop."""
+    await rig.hold(RECORD)
+    rig.cache.trust(rig.clock.monotonic() + 1)
+    rig.clock.advance(0.5)
+    lapses_at = 0.5 + GRACE
+    rig.clock.advance(lapses_at - 0.001)
+    assert rig.cache.recall(KID) is RECORD
+    rig.clock.advance(0.002)
+    assert rig.cache.recall(KID) is None
+
+    rig.cache.trust(rig.clock.monotonic() + 1)
+    rig.cache.trust(0.0)
+    rig.clock.advance(GRACE - 0.001)
+    assert rig.cache.recall(KID) is RECORD
+    rig.clock.advance(0.002)
+    assert rig.cache.recall(KID) is None
+
+
+async def test_a_link_that_flaps_prolongs_nothing(rig):
+    """Links that end before they are trusted, and heartbeats that come too late, move nothing."""
+    await rig.hold(RECORD)
+    rig.cache.trust(0.0)
+
+    for _ in range(29):
+        rig.clock.advance(1)
+        rig.cache.flush()
+        rig.cache.trust(rig.clock.monotonic())
+        rig.cache.trust(0.0)
+        assert rig.cache.recall(KID) is RECORD
+    rig.clock.advance(1)
+
+    assert rig.cache.recall(KID) is None
+
+
+async def test_what_a_flush_took_out_ends_when_trust_is_back(rig):
+    """Then it can be read anew; the next outage does not find it."""
+    await rig.hold(RECORD, numbered(1))
+    rig.cache.trust(0.0)
+    rig.cache.flush()
+    assert rig.cache.recall(KID) is RECORD
+
+    rig.cache.trust(rig.clock.monotonic() + 1)
+    await rig.hold(RECORD)
+    rig.cache.trust(0.0)
+
+    assert rig.cache.recall(KID) is RECORD
+    assert rig.cache.recall(numbered(1).kid) is None
+
+
+async def test_what_is_held_aside_is_bounded():
+    """Flush after flush holds no more than the cache may, and the newest of that."""
+    rig = CacheRig(grace=GRACE, max_entries=3)
+    for i in range(0, 8, 2):
+        await rig.hold(numbered(i), numbered(i + 1))
+        rig.cache.flush()
+
+    held = [i for i in range(8) if rig.cache.recall(numbered(i).kid)]
+
+    assert held == [5, 6, 7]
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+async def test_a_store_that_is_not_ours_ends_it_at_once(rig, flushed):
+    """Also for what an earlier flush took out; what was seen revoked is remembered on."""
+    await rig.hold(RECORD)
+    rig.cache.forget(numbered(1).kid, revoked=True)
+    if flushed:
+        rig.cache.flush()
+    rig.cache.trust(0.0)
+
+    rig.cache.flush(foreign=True)
+
+    assert rig.cache.recall(KID) is None
+    assert rig.cache.grace_left == 0
+    assert rig.cache.holdings().revoked == [numbered(1).kid]
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+async def test_a_changed_record_is_not_held(rig, flushed):
+    """What it is now is not known, so it is unavailable rather than what it was."""
+    await rig.hold(RECORD)
+    if flushed:
+        rig.cache.flush()
+
+    rig.cache.forget(KID, revoked=False)
+    rig.cache.trust(0.0)
+
+    assert rig.cache.recall(KID) is None
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+async def test_a_revoked_record_is_held_as_revoked(rig, flushed):
+    """However long the outage; and `peek` reads it anew once there is trust."""
+    await rig.hold(RECORD)
+    if flushed:
+        rig.cache.flush()
+
+    rig.cache.forget(KID, revoked=True)
+    assert rig.cache.peek(KID) is None
+    rig.cache.trust(0.0)
+    rig.clock.advance(1000 * GRACE)
+
+    assert rig.cache.recall(KID) == replace(RECORD, status=Status.REVOKED)
+
+
+@pytest.mark.parametrize("loaded", [None, Unreadable("garbled")])
+async def test_what_the_store_denies_is_not_held(rig, loaded):
+    """A record that was read as absent or unreadable since is not gone on with."""
+    await rig.hold(RECORD)
+    rig.clock.advance(61)
+    [task] = await rig.ask()
+    rig.source.answer(KID, loaded)
+    await asyncio.wait([task])
+    task.exception()
+    rig.cache.trust(0.0)
+
+    assert rig.cache.recall(KID) is None
+
+
+async def test_the_wall_clock_moves_no_bound(rig):
+    """Trust, TTL and grace are counted by the clock that nobody sets."""
+    await rig.hold(RECORD)
+    rig.cache.trust(rig.clock.monotonic() + 1)
+    for jump in (-400 * 86_400_000, 800 * 86_400_000):
+        rig.clock.jump_wall(jump)
+        assert rig.cache.is_trusted
+        assert rig.cache.peek(KID) is RECORD
+
+    rig.cache.trust(0.0)
+    rig.clock.jump_wall(-800 * 86_400_000)
+    assert not rig.cache.is_trusted
+    assert rig.cache.grace_left == GRACE
+    rig.clock.advance(GRACE - 0.001)
+    assert rig.cache.recall(KID) is RECORD
+    rig.clock.jump_wall(-1)
+    rig.clock.advance(0.002)
+    assert rig.cache.recall(KID) is None
+
+
+# over a restart
+
+
+async def test_another_process_goes_on_with_the_holdings(rig):
+    """For what is left of the grace, and no longer; revoked kids stay revoked."""
+    await rig.hold(RECORD, numbered(1), numbered(2))
+    rig.cache.forget(numbered(1).kid, revoked=True)
+    rig.cache.flush()
+    rig.cache.trust(0.0)
+    rig.clock.advance(10)
+    held = rig.cache.holdings()
+
+    other = CacheRig(grace=GRACE)
+    other.cache.trust(0.0)
+    other.cache.restore(replace(held, held_until=other.clock.monotonic() - 10))
+
+    assert other.cache.recall(KID) == RECORD
+    assert other.cache.recall(numbered(1).kid).status is Status.REVOKED
+    assert other.cache.grace_left == GRACE - 10
+    other.clock.advance(GRACE - 10)
+    assert other.cache.recall(KID) is None
+    assert other.cache.recall(numbered(1).kid).status is Status.REVOKED
+
+
+async def test_restored_records_are_never_current(rig):
+    """With trust they are given up, and read anew."""
+    rig.cache.trust(0.0)
+    rig.cache.restore(Holdings([RECORD], [], rig.clock.monotonic()))
+    assert rig.cache.peek(KID) is None
+    assert rig.cache.recall(KID) is RECORD
+
+    rig.cache.trust(rig.clock.monotonic() + 1)
+
+    assert rig.cache.peek(KID) is None
+    assert rig.cache.recall(KID) is None
+
+
+async def test_a_kid_that_was_seen_revoked_is_restored_as_revoked(rig):
+    """Whatever the record beside it says."""
+    rig.cache.trust(0.0)
+    rig.cache.restore(Holdings([RECORD, make_record(kid="B" * 16)], [KID], rig.clock.monotonic()))
+
+    assert rig.cache.recall(KID).status is Status.REVOKED
+    assert rig.cache.recall("B" * 16).status is Status.ACTIVE
+
+
+async def test_an_empty_cache_has_no_grace_left(rig):
+    """Who holds nothing has nothing to go on with."""
+    assert rig.cache.grace_left == 0
+    rig.cache.trust(0.0)
+    assert rig.cache.grace_left == 0

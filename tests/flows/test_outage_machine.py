@@ -1,0 +1,118 @@
+"""In an outage keys go on for their grace and no longer, in any order of events.
+
+The same machine drives caches that each have one known mistake, and must find every one.
+"""
+
+import pytest
+from hypothesis import settings
+
+from authz.flows.keycache import KeyCache
+from tests.flows.outage_machine import GRACE, OutageMachine
+from tests.flows.verdicts import (
+    ForeignError,
+    GivenUpError,
+    RevivedError,
+    StaleError,
+    make,
+    verdict_on,
+)
+
+
+class OutageKeyCacheMachine(OutageMachine):
+    """The real cache."""
+
+    def make_cache(self, source, clock):
+        """See LinkMachine."""
+        return make(KeyCache, source, clock, grace=GRACE)
+
+
+OutageKeyCacheMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=50)
+TestOutageKeyCacheMachine = OutageKeyCacheMachine.TestCase
+
+
+class MovesGraceWithEveryDrop(KeyCache):
+    """Counts the grace from the last drop, whether there was trust before it or not."""
+
+    def trust(self, until):
+        """As the real one, but for a link that was never trusted."""
+        super().trust(until)
+        self._held_until = max(self._held_until, self._monotonic())
+
+
+class KeepsAside(KeyCache):
+    """Goes on in the next outage with what the one before left."""
+
+    def trust(self, until):
+        """As the real one, but nothing is given up."""
+        aside = dict(self._outage)
+        super().trust(until)
+        self._outage = aside
+
+
+class HasOneGrace(KeyCache):
+    """Does not ask what the key says of it."""
+
+    def recall(self, kid):
+        """For the sidecar's grace."""
+        record = super().recall(kid)
+        held, _ = self._entries.get(kid) or self._outage.get(kid) or (None, 0.0)
+        return held if self._monotonic() < self._held_until + self._grace else record
+
+
+class KeepsChangedAside(KeyCache):
+    """Forgets a changed key only where it looks first."""
+
+    def forget(self, kid, *, revoked):
+        """As the real one, but what a flush took out stays."""
+        aside = self._outage.get(kid)
+        super().forget(kid, revoked=revoked)
+        if aside is not None:
+            self._outage[kid] = aside
+            self._entries.pop(kid, None)
+
+
+class GoesOnWithTheForeign(KeyCache):
+    """Takes another's store for an outage."""
+
+    def flush(self, *, foreign=False):
+        """As if the store were ours."""
+        super().flush()
+
+
+class GivesUpAtReconnect(KeyCache):
+    """Forgets everything as soon as a new link is there, trusted or not."""
+
+    def flush(self, *, foreign=False):
+        """For good."""
+        super().flush(foreign=True)
+
+
+class EndsWithTheTtl(KeyCache):
+    """Holds nothing longer than its TTL, outage or not."""
+
+    def recall(self, kid):
+        """What could still be peeked at."""
+        _, deadline = self._entries.get(kid) or (None, 0.0)
+        return super().recall(kid) if self._monotonic() < deadline else None
+
+
+@pytest.mark.parametrize(
+    ("mutant", "verdict"),
+    [
+        (MovesGraceWithEveryDrop, {StaleError}),
+        (KeepsAside, {StaleError, RevivedError}),
+        (HasOneGrace, {StaleError}),
+        (KeepsChangedAside, {StaleError, RevivedError}),
+        (GoesOnWithTheForeign, {ForeignError}),
+        (GivesUpAtReconnect, {GivenUpError}),
+        (EndsWithTheTtl, {GivenUpError}),
+    ],
+)
+def test_the_judge_sees_every_mistake(mutant, verdict):
+    """A cache with one mistake is caught by what it goes on with, or gives up, in a few runs."""
+
+    class MutantMachine(OutageMachine):
+        def make_cache(self, source, clock):
+            return make(mutant, source, clock, grace=GRACE)
+
+    assert verdict_on(MutantMachine) in verdict

@@ -1,0 +1,272 @@
+"""`Verifier` and a real Check never disagree."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import event, example, given, settings
+from hypothesis import strategies as st
+
+from authz.core import fields
+from authz.core.decision import Allow, Deny, Reason
+from authz.core.errors import Unavailable, Unreadable
+from authz.core.keys import checksum
+from authz.core.records import KeyRecord, Secret, Status
+from authz.flows.check import Checker
+from authz.flows.verify import CHECKS, Verdict, Verifier
+from authz.rpc.asking import check_request
+from authz.rpc.extract import Extractor
+from authz.storage.meta import KnownPeppers
+from tests.fakes import DAY, KID, NOW, FakeClock, make_keyring, make_record
+from tests.rpc.door import Door
+from tests.rpc.reading import CARRIERS, RING
+
+TEXTS = [RING.mint("live", KID).text for _ in range(3)]
+DIGESTS = [RING.parse(text).digest() for text in TEXTS]
+FOREIGN = make_keyring("ak", "2").mint("live", KID).text  # a pepper that we do not have
+OUTSIDER = make_keyring("ak", "3").mint("live", KID).text  # nor does the store
+PEPPERS = KnownPeppers(make_keyring("ak", "1", "2").fingerprints, RING.fingerprints)
+
+
+@dataclass
+class MemoryStore:
+    """A KeyStore with what it answers for the one kid."""
+
+    found: KeyRecord | Unreadable | Unavailable | None
+
+    async def find(self, kid: str) -> KeyRecord | None:
+        """See KeyStore."""
+        found = self.found if kid == KID else None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def forged(text: str) -> str:
+    """The key with another secret and a checksum that fits."""
+    body = text[:40] + ("x" if text[40] != "x" else "y") + text[41:-6]
+    return body + checksum(body)
+
+
+def seldom(values):
+    """None most of the time, so that later checks are reached."""
+    return st.one_of(st.none(), st.none(), st.none(), values)
+
+
+def few(values):
+    """Nothing most of the time, for the same reason."""
+    return st.one_of(st.just(()), st.just(()), st.lists(st.sampled_from(values), max_size=2))
+
+
+TIMES = st.sampled_from([NOW - 31 * DAY, NOW - 1, NOW, NOW + 1])
+RECORDS = st.builds(
+    make_record,
+    status=st.sampled_from([Status.ACTIVE] * 3 + [Status.DISABLED, Status.REVOKED]),
+    env=st.sampled_from(["live", "test"]),
+    secrets=st.lists(
+        st.builds(
+            Secret,
+            id=st.just("1"),
+            digest=st.sampled_from([*[DIGESTS[0]] * 8, *DIGESTS[1:], b""]),
+            pepper=st.just("1"),
+            created_at=st.just(0),
+            retires_at=seldom(TIMES),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+    not_before=seldom(TIMES),
+    expires_at=seldom(TIMES),
+    allowed_cidrs=few(["203.0.113.0/24", "::ffff:203.0.113.0/120", "10.0.0.0/8"]).map(
+        lambda given: fields.networks("", given)
+    ),
+    allowed_hosts=few(["api.example.com", "*.example.com", "other.org"]).map(tuple),
+    allowed_origins=few(["https://a.com", "https://*.a.com"]).map(tuple),
+    scopes=few(["a", "a:*", "b", "*"]).map(frozenset),
+)
+KEYS = st.one_of(
+    *[st.just(TEXTS[0])] * 4,
+    st.sampled_from(
+        [
+            TEXTS[1],
+            RING.mint("live").text,
+            FOREIGN,
+            OUTSIDER,
+            forged(TEXTS[0]),
+            TEXTS[0][:-1] + "!",
+            TEXTS[0][:-1] + ("0" if TEXTS[0][-1] != "0" else "1"),
+            TEXTS[0][:-1],
+            TEXTS[0].upper(),
+            f"{TEXTS[0]},{TEXTS[1]}",
+            "a,b",
+            "garbage",
+            "",
+        ]
+    ),
+)
+
+
+@dataclass
+class Asked:
+    """One request, as both ways are told of it."""
+
+    host: str
+    peer: str
+    origin: str
+    scopes: frozenset[str]
+    env: str | None
+    auth: str = ""
+
+    def message(self, text: str) -> bytes:
+        """What Envoy sends of the request with this key."""
+        facts = {"scopes": " ".join(sorted(self.scopes)), "env": self.env or "", "auth": self.auth}
+        return check_request(
+            method="GET",
+            host=self.host,
+            path="/v1/models",
+            peer=self.peer,
+            headers={"x-api-key": text, "origin": self.origin},
+            extensions={name: fact for name, fact in facts.items() if fact},
+        )
+
+
+ASKED = st.builds(
+    Asked,
+    host=st.sampled_from(["api.example.com"] * 3 + ["API.example.com:443", "evil.org", "a,b", ""]),
+    peer=st.sampled_from(["203.0.113.7", "::ffff:203.0.113.7", "198.51.100.1", "", "x"]),
+    origin=st.sampled_from(["", "null", "https://a.com", "https://x.a.com"]),
+    scopes=st.frozensets(st.sampled_from(["a", "a:b", "b"]), max_size=2),
+    env=st.one_of(st.none(), st.sampled_from(["live", "test"])),
+    auth=st.sampled_from(["", "", "", "optional", "nonsense"]),
+)
+
+
+PLAIN = Asked("api.example.com", "203.0.113.7", "", frozenset(), None)
+
+
+async def verified(found, text: str, asked: Asked) -> Verdict:
+    """What the verifier says."""
+    request = Extractor(RING, carriers=CARRIERS).read(asked.message(text))
+    return await Verifier(MemoryStore(found), PEPPERS, FakeClock()).verify(request)
+
+
+async def checked(found, text: str, asked: Asked) -> list[str]:
+    """What a Check says: on a miss, and then on a hit."""
+    door = Door()
+    door.checker = Checker(door.cache, PEPPERS, door.clock, door.probe)
+    door.compose()
+    if found is not None:
+        door.source.records[KID] = found
+    message = asked.message(text)
+    return [(await door.answer(message)).dynamic_metadata["reason"] for _ in range(2)]
+
+
+def word(verdict: Verdict) -> str:
+    """A verdict in the word of the access log."""
+    decision = verdict.decision
+    if isinstance(decision, Deny):
+        return decision.reason.value
+    return "ok" if decision.key else "anonymous"
+
+
+@settings(max_examples=500)
+@given(
+    found=st.one_of(*[RECORDS] * 8, st.none(), st.just(Unreadable("garbled"))),
+    text=KEYS,
+    asked=ASKED,
+)
+@example(found=None, text="", asked=replace(PLAIN, auth="optional"))
+@example(found=None, text="", asked=PLAIN)
+@example(found=None, text=TEXTS[0], asked=replace(PLAIN, auth="nonsense"))
+def test_they_never_disagree(found, text, asked):
+    """For any record, key and request, on a miss and on a hit."""
+    verdict = asyncio.run(verified(found, text, asked))
+    event(word(verdict))
+    assert asyncio.run(checked(found, text, asked)) == [word(verdict)] * 2
+
+
+@given(found=RECORDS, text=KEYS, asked=ASKED)
+def test_the_first_refusal_is_the_answer(found, text, asked):
+    """Checks are told in their order, up to where there is nothing more to look at."""
+    verdict = asyncio.run(verified(found, text, asked))
+
+    assert list(verdict.said) == list(CHECKS[: len(verdict.said)])
+    refusals = [reason for reason in verdict.said.values() if reason]
+    decision = verdict.decision
+    assert (decision.reason if isinstance(decision, Deny) else None) == next(iter(refusals), None)
+    assert (verdict.record is not None) is (len(verdict.said) == len(CHECKS))
+
+
+async def test_all_that_is_in_the_way_is_told():
+    """Behind the first refusal the others are told, too."""
+    record = make_record(
+        secrets=(Secret("1", DIGESTS[0], "1", NOW),),
+        status=Status.DISABLED,
+        expires_at=NOW,
+        allowed_hosts=("other.org",),
+    )
+    verdict = await verified(record, TEXTS[0], PLAIN)
+    assert verdict.decision == Deny(Reason.DISABLED, record)
+    assert {check: reason for check, reason in verdict.said.items() if reason} == {
+        "status": Reason.DISABLED,
+        "expiry": Reason.EXPIRED,
+        "host": Reason.HOST_NOT_ALLOWED,
+    }
+
+
+async def test_who_has_not_proven_the_secret_is_denied_as_nobody():
+    """A wrong secret is decided without the record, though the operator is shown it."""
+    record = make_record(secrets=(Secret("1", DIGESTS[1], "1", NOW),))
+    verdict = await verified(record, TEXTS[0], PLAIN)
+    assert verdict.decision == Deny(Reason.WRONG_SECRET)
+    assert verdict.record == record
+
+
+async def test_a_good_key_is_allowed():
+    """Every check was reached, none refuses."""
+    record = make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),))
+    verdict = await verified(record, TEXTS[0], PLAIN)
+    assert verdict == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
+
+
+async def test_an_imported_key_is_judged_by_its_alias():
+    """Under the digest of any pepper; a text that was not imported is unknown."""
+    ring = make_keyring("ak", "1", "2")
+    text = "sk-0123456789abcdef"
+    _, older = (digest for _, digest in ring.parse_imported(text).digests())
+    record = make_record(secrets=(Secret("1", older, "1", NOW),))
+
+    class Imports:
+        """An ImportStore that holds one alias."""
+
+        async def resolve_all(self, digests):
+            """See ImportStore."""
+            return [KID if older in known else None for known in digests]
+
+    async def told(key):
+        request = Extractor(ring, carriers=CARRIERS).read(PLAIN.message(key))
+        return await Verifier(MemoryStore(record), PEPPERS, FakeClock(), Imports()).verify(request)
+
+    assert await told(text) == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
+    assert (await told(text + "x")).said["known"] is Reason.UNKNOWN_KEY
+
+
+async def test_a_record_that_cannot_be_read_says_why():
+    """The caller is told `unavailable`; the operator, what is wrong."""
+    verdict = await verified(Unreadable("record X: garbled"), TEXTS[0], PLAIN)
+    assert verdict.decision == Deny(Reason.UNAVAILABLE)
+    assert (verdict.fault, verdict.said["known"]) == ("record X: garbled", Reason.UNAVAILABLE)
+
+
+async def test_a_store_that_is_gone_is_a_fault():
+    """What cannot be known is not decided."""
+    with pytest.raises(Unavailable, match="down"):
+        await verified(Unavailable("down"), TEXTS[0], PLAIN)
+
+
+async def test_judge_and_examine_go_by_the_same_list():
+    """What `examine` tells of a record is told by the policy that decides."""
+    record = replace(make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),)), env="test")
+    verdict = await verified(record, TEXTS[0], replace(PLAIN, env="live"))
+    assert verdict.said["environment"] is Reason.WRONG_ENVIRONMENT
+    assert verdict.decision == Deny(Reason.WRONG_ENVIRONMENT, record)

@@ -1,0 +1,132 @@
+"""Floods: what asks for nothing and does not end is ended, what a busy proxy sends is not."""
+
+from collections.abc import Callable
+
+import pytest
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    Frame,
+    HeadersFrame,
+    PingFrame,
+    PriorityFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+from authz.core.ports import Event
+from authz.rpc.h2.frames import PREFACE, Code
+from authz.rpc.listening import Limits
+from tests.rpc.h2.client import Client, farewell, framed, grpc_fields
+
+CANCEL = Code.CANCEL
+Parts = list[bytes | Frame]
+
+# What is sent again and again, and the counter that tells of it.
+FLOODS: dict[str, tuple[Callable[[Client, int], Parts], Event]] = {
+    "rapid reset": (
+        lambda client, id_: [client.call(id_), RstStreamFrame(id_, CANCEL)],
+        Event.H2_RESET_FLOOD,
+    ),
+    "rapid reset of requests that are not complete": (
+        lambda client, id_: [client.request(id_), RstStreamFrame(id_, CANCEL)],
+        Event.H2_RESET_FLOOD,
+    ),
+    "frames that make us reset": (
+        lambda client, id_: [client.request(id_), WindowUpdateFrame(id_, 2**31 - 1)],
+        Event.H2_RESET_FLOOD,
+    ),
+    "malformed requests": (
+        lambda client, id_: [client.call(id_, fields=grpc_fields(("te", "gzip")))],
+        Event.H2_RESET_FLOOD,
+    ),
+    "SETTINGS": (lambda _client, _id: [SettingsFrame(0)], Event.H2_CONTROL_FLOOD),
+    "SETTINGS with many entries": (
+        lambda _client, _id: [SettingsFrame(0, settings={100 + n: n for n in range(100)})],
+        Event.H2_CONTROL_FLOOD,
+    ),
+    "SETTINGS ACK": (
+        lambda _client, _id: [SettingsFrame(0, flags=["ACK"])],
+        Event.H2_CONTROL_FLOOD,
+    ),
+    "PING": (lambda _client, _id: [PingFrame(0, b"flooding")], Event.H2_CONTROL_FLOOD),
+    "PRIORITY": (lambda _client, id_: [PriorityFrame(id_)], Event.H2_CONTROL_FLOOD),
+    "WINDOW_UPDATE": (lambda _client, _id: [WindowUpdateFrame(0, 1)], Event.H2_CONTROL_FLOOD),
+    "RST_STREAM of one that has ended": (
+        lambda client, id_: [client.call(1) if id_ == 1 else RstStreamFrame(1, CANCEL)],
+        Event.H2_CONTROL_FLOOD,
+    ),
+    "empty DATA": (
+        lambda client, id_: [client.request(1) if id_ == 1 else DataFrame(1, b"")],
+        Event.H2_EMPTY_FLOOD,
+    ),
+    "padding alone": (
+        lambda client, id_: [
+            client.request(1) if id_ == 1 else DataFrame(1, b"", flags=["PADDED"], pad_length=9)
+        ],
+        Event.H2_EMPTY_FLOOD,
+    ),
+    "empty CONTINUATION": (
+        lambda _client, id_: [HeadersFrame(1, b"") if id_ == 1 else ContinuationFrame(1, b"")],
+        Event.H2_EMPTY_FLOOD,
+    ),
+    "CONTINUATION": (
+        lambda _client, id_: [
+            HeadersFrame(1, b"") if id_ == 1 else ContinuationFrame(1, b"\0" * 99)
+        ],
+        Event.H2_HEADER_FLOOD,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_ends_its_connection(name):
+    """ENHANCE_YOUR_CALM, a count of its own, and nothing is left of the client."""
+    make, event = FLOODS[name]
+    client = Client.greeted(echo=False)
+    for stream_id in range(1, 10_001, 2):
+        code = farewell(client.send(*make(client, stream_id)))
+        if code is not None:
+            break
+    assert code is Code.ENHANCE_YOUR_CALM
+    assert client.probe.events[event] == 1
+    assert client.probe.events[Event.H2_CONNECTION_ERROR] == 1
+
+
+@pytest.mark.parametrize(("table", "most"), [(True, 1000), (False, 16_000)])
+def test_a_header_block_without_an_end_is_ended(table, most):
+    """It is dropped unread when no other block depends on it, but that has a bound too."""
+    limits = Limits(header_bytes=1000)
+    client = Client(limits) if table else Client.greeted(limits)
+    if table:
+        client.send(PREFACE, SettingsFrame(0))
+    client.send(client.call(1), HeadersFrame(3, b"\0" * 100))
+    part = ContinuationFrame(3, b"\0" * 100)
+    assert client.send(*[part] * (most // 100 - 1)) == []
+    assert farewell(client.send(part)) is Code.ENHANCE_YOUR_CALM
+    assert client.probe.events[Event.H2_HEADER_FLOOD] == 1
+
+
+def test_a_busy_proxy_is_no_flood():
+    """Calls of which every second is given up, with a WINDOW_UPDATE and a PING to each."""
+    client = Client.greeted()
+    for stream_id in range(1, 8001, 4):
+        answer = client.send(
+            client.call(stream_id),
+            client.request(stream_id + 2),
+            DataFrame(stream_id + 2, framed(b"x")[:3]),
+            RstStreamFrame(stream_id + 2, CANCEL),
+            WindowUpdateFrame(0, 100),
+            PingFrame(0, b"bandwith"),
+        )
+        assert farewell(answer) is None
+
+
+def test_a_slow_trickle_is_no_flood():
+    """A keepalive every second, for hours."""
+    client = Client.greeted(Limits(idle_seconds=1e6))
+    for _ in range(20_000):
+        client.now += 1
+        (answer,) = client.send(PingFrame(0, b"keepaliv"))
+        assert "ACK" in answer.flags

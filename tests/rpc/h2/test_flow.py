@@ -1,0 +1,156 @@
+"""The client's windows: never more than they allow, and everything once they do."""
+
+import pytest
+from hyperframe.frame import DataFrame, Frame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from authz.rpc.h2.frames import Code
+from tests.rpc.h2.client import Client, farewell, framed, grpc_fields, only, resets
+
+WINDOW, MAX_FRAME = SettingsFrame.INITIAL_WINDOW_SIZE, SettingsFrame.MAX_FRAME_SIZE
+DEADLINE_EXCEEDED = "4"
+
+
+class Windows(RuleBasedStateMachine):
+    """A client that changes its windows as it likes, against a model of them."""
+
+    @initialize(initial=st.integers(0, 50))
+    def begin(self, initial: int) -> None:
+        """Say hello with small windows."""
+        self.client = Client()
+        self.initial, self.connection = initial, 65_535
+        self.credit: dict[int, int] = {}
+        self.messages: dict[int, bytes] = {}
+        self._account(self.client.greet(INITIAL_WINDOW_SIZE=initial))
+
+    @rule(size=st.integers(0, 40))
+    def call(self, size: int) -> None:
+        """Ask for as many bytes."""
+        stream_id = 2 * len(self.messages) + 1
+        self.messages[stream_id] = bytes([stream_id % 256]) * size
+        self.credit[stream_id] = 0
+        self._account(self.client.send(self.client.call(stream_id, self.messages[stream_id])))
+
+    @rule()
+    def use_up(self) -> None:
+        """An answer as large as the connection's window, on a stream that takes it."""
+        stream_id = 2 * len(self.messages) + 1
+        self.messages[stream_id] = b"x" * 70_000
+        self.credit[stream_id] = 80_000
+        body = framed(self.messages[stream_id])
+        frames: list[Frame] = [
+            DataFrame(stream_id, body[at : at + 16_000]) for at in range(0, len(body), 16_000)
+        ]
+        frames[-1].flags.add("END_STREAM")
+        widened = WindowUpdateFrame(stream_id, 80_000)
+        self._account(self.client.send(self.client.request(stream_id), widened, *frames))
+
+    @rule(increment=st.integers(1, 30), number=st.integers(0, 5))
+    def widen_a_stream(self, increment: int, number: int) -> None:
+        """WINDOW_UPDATE of a stream, which may have ended."""
+        if number < len(self.messages):
+            stream_id = list(self.messages)[number]
+            self.credit[stream_id] += increment
+            self._account(self.client.send(WindowUpdateFrame(stream_id, increment)))
+
+    @rule(increment=st.integers(1, 40_000))
+    def widen_the_connection(self, increment: int) -> None:
+        """WINDOW_UPDATE of the connection."""
+        self.connection += increment
+        self._account(self.client.send(WindowUpdateFrame(0, increment)))
+
+    @rule(initial=st.integers(0, 60))
+    def change_the_initial_window(self, initial: int) -> None:
+        """SETTINGS, which may make windows negative."""
+        self.initial = initial
+        self._account(self.client.send(SettingsFrame(0, settings={WINDOW: initial})))
+
+    def _account(self, frames: list[Frame]) -> None:
+        for frame in only(frames, DataFrame):
+            self.connection -= len(frame.data)
+            self.credit[frame.stream_id] -= len(frame.data)
+            if frame.data:
+                assert self.connection >= 0
+                assert self.initial + self.credit[frame.stream_id] >= 0
+
+    @invariant()
+    def all_that_may_be_sent_is_sent(self) -> None:
+        """A call waits only for a window, and what came is a beginning of what it asked for."""
+        if not hasattr(self, "client"):
+            return
+        assert self.client.connection.fault is None
+        for stream_id, message in self.messages.items():
+            body, whole = self.client.bodies.get(stream_id, b""), framed(message)
+            assert whole.startswith(body)
+            complete = self.client.answered(stream_id) is not None
+            assert complete == (body == whole)
+            assert complete or min(self.connection, self.initial + self.credit[stream_id]) <= 0
+
+
+Windows.TestCase.settings = settings(max_examples=60, stateful_step_count=20)
+TestWindows = Windows.TestCase
+
+
+def test_an_answer_larger_than_a_frame_comes_in_several():
+    """Of the size that the client allows."""
+    for most in (16_384, 20_000):
+        client = Client()
+        client.greet(INITIAL_WINDOW_SIZE=60_000, MAX_FRAME_SIZE=most)
+        body = framed(b"x" * 50_000)
+        parts = [DataFrame(1, body[at : at + 16_000]) for at in range(0, len(body), 16_000)]
+        parts[-1].flags.add("END_STREAM")
+        sizes = [
+            len(frame.data) for frame in only(client.send(client.request(1), *parts), DataFrame)
+        ]
+        assert client.answered(1) == b"x" * 50_000
+        assert sizes == [most] * (len(body) // most) + [len(body) % most]
+
+
+def test_plain_text_waits_for_windows_too():
+    """A body without trailers ends with its last byte."""
+    client = Client()
+    client.greet(INITIAL_WINDOW_SIZE=1)
+    client.send(client.call(1, fields=grpc_fields(method="GET")))
+    (last,) = only(client.send(WindowUpdateFrame(1, 100)), DataFrame)
+    assert "END_STREAM" in last.flags
+    assert len(client.bodies[1]) == int(dict(client.headers[1][0])["content-length"])
+
+
+def test_a_window_that_grows_too_large_is_an_error():
+    """By SETTINGS it is the connection's, by WINDOW_UPDATE the stream's."""
+    client = Client.greeted(echo=False)
+    client.send(client.call(1), WindowUpdateFrame(1, 2**31 - 1 - 65_535))
+    assert farewell(client.send(SettingsFrame(0, settings={WINDOW: 65_536}))) is (
+        Code.FLOW_CONTROL_ERROR
+    )
+    client = Client.greeted(echo=False)
+    client.send(client.call(1))
+    assert resets(client.send(WindowUpdateFrame(1, 2**31 - 65_535))) == [
+        (1, Code.FLOW_CONTROL_ERROR)
+    ]
+
+
+def test_who_does_not_take_its_answer_loses_it():
+    """The deadline of a call counts for its answer too."""
+    client = Client()
+    client.greet(INITIAL_WINDOW_SIZE=3)
+    client.send(client.call(1, fields=grpc_fields(("grpc-timeout", "1S"))))
+    assert resets(client.wait(1)) == [(1, Code.CANCEL)]
+    assert client.send(WindowUpdateFrame(1, 100)) == []
+
+
+@pytest.mark.parametrize("ending", ["the client gives up", "the call expires"])
+def test_an_answer_that_waits_goes_with_its_call(ending):
+    """Nothing of it is sent afterwards, and the other one that waits is."""
+    client = Client()
+    client.greet(INITIAL_WINDOW_SIZE=0)
+    client.send(client.call(1, fields=grpc_fields(("grpc-timeout", "1S"))), client.call(3))
+    if ending == "the client gives up":
+        client.send(RstStreamFrame(1, Code.CANCEL))
+    else:
+        client.wait(1)
+    client.send(SettingsFrame(0, settings={WINDOW: 100}))
+    assert 1 not in client.bodies
+    assert client.answered(3) == b"hello"

@@ -1,0 +1,184 @@
+"""Real clients over real sockets: a proxy, and tools that somebody tries the port with.
+
+Clients of grpcio are those of the tests of both transports.
+"""
+
+import asyncio
+import shutil
+import ssl
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+import trustme
+
+from authz.core.address import Address
+from authz.core.ports import Event
+from authz.rpc.h2.blocks import HeaderBlocks
+from authz.rpc.h2.server import FastServer
+from authz.rpc.listening import CHECK_SERVICE, TlsFiles
+from tests.rpc.door import Door
+from tests.rpc.h2.proxy import proxy
+from tests.rpc.h2.wire import wired
+from tests.rpc.messages import check_request
+
+CURL, H2LOAD = shutil.which("curl"), shutil.which("h2load")
+
+
+@dataclass
+class Certificates:
+    """An authority, a server's certificate and a client's, as files and in memory."""
+
+    ca: trustme.CA
+    server: TlsFiles
+    client_cert: str
+    client_key: str
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory) -> Certificates:
+    """For 127.0.0.1, signed by an authority that signs clients too."""
+    directory, ca = tmp_path_factory.mktemp("tls"), trustme.CA()
+    paths = {name: directory / f"{name}.pem" for name in ("ca", "cert", "key", "client", "own")}
+    server, client = ca.issue_cert("127.0.0.1"), ca.issue_cert("proxy.example")
+    ca.cert_pem.write_to_path(paths["ca"])
+    server.private_key_pem.write_to_path(paths["key"])
+    server.cert_chain_pems[0].write_to_path(paths["cert"])
+    client.private_key_pem.write_to_path(paths["own"])
+    client.cert_chain_pems[0].write_to_path(paths["client"])
+    files = TlsFiles(paths["cert"], paths["key"], paths["ca"])
+    return Certificates(ca, files, str(paths["client"]), str(paths["own"]))
+
+
+@pytest.fixture
+async def stack():
+    """What is closed at the end."""
+    async with AsyncExitStack() as found:
+        yield found
+
+
+async def started(stack, address=Address("127.0.0.1", 0), **settings):  # noqa: B008  it is frozen
+    """A door with one key in its cache, behind the fast transport."""
+    door = Door()
+    _, key = door.issue()
+    await door.answer(check_request([("x-api-key", key)]))
+    server = FastServer(door, address, probe=door.probe, **settings)
+    await server.start()
+    stack.push_async_callback(server.stop, 0)
+    return server, door, key
+
+
+async def get(url: str, key: str = "") -> int:
+    """The status of a request."""
+
+    def ask() -> int:
+        try:
+            with urlopen(
+                Request(url, headers={"x-api-key": key} if key else {}), timeout=10
+            ) as got:
+                return got.status
+        except HTTPError as refused:
+            with refused:
+                return refused.code
+
+    return await asyncio.to_thread(ask)
+
+
+@pytest.mark.parametrize("over", ["tcp", "unix", "tls"])
+async def test_a_proxy_is_answered(stack, certificates, over, tmp_path):
+    """Envoy over h2c, over a Unix socket, and over TLS where both sides show a certificate."""
+    address, tls, settings = Address("127.0.0.1", 0), None, {}
+    if over == "unix":
+        address = Address("", 0, str(tmp_path / "check.sock"))
+    if over == "tls":
+        settings = {"tls": certificates.server}
+        chain = {"filename": certificates.client_cert}, {"filename": certificates.client_key}
+        tls = {
+            "alpn_protocols": ["h2"],
+            "tls_certificates": [{"certificate_chain": chain[0], "private_key": chain[1]}],
+            "validation_context": {
+                "trusted_ca": {"filename": str(certificates.server.client_ca)},
+                "match_typed_subject_alt_names": [
+                    {"san_type": "IP_ADDRESS", "matcher": {"exact": "127.0.0.1"}}
+                ],
+            },
+        }
+    server, door, key = await started(stack, address, **settings)
+    url = await asyncio.to_thread(stack.enter_context, proxy(server.address, tls=tls))
+    statuses = [await get(url, key) for _ in range(5)]
+    assert (statuses, await get(url), await get(url, key + "x")) == ([200] * 5, 401, 401)
+    assert not [event for event in door.probe.events if event.name.startswith("H2_")]
+
+
+async def test_a_proxy_that_traces_costs_no_decoding(stack, monkeypatch):
+    """The traceparent differs in every call, and from the fourth on hpack is not asked."""
+    decoded, fields = [], HeaderBlocks.fields
+    monkeypatch.setattr(
+        HeaderBlocks, "fields", lambda self, block: decoded.append(block) or fields(self, block)
+    )
+    server, _, key = await started(stack)
+    url = await asyncio.to_thread(stack.enter_context, proxy(server.address, tracer=True))
+    assert {await get(url, key) for _ in range(20)} == {200}
+    assert len(decoded) == 3
+    assert len(set(decoded)) == 3
+
+
+async def test_a_client_that_does_not_agree_on_h2_is_closed(stack, certificates):
+    """TLS alone is not enough: it would speak something else."""
+    files = TlsFiles(certificates.server.cert, certificates.server.key)
+    server, door, _ = await started(stack, tls=files)
+    context = ssl.create_default_context()
+    certificates.ca.configure_trust(context)
+    async with wired(server.address, context) as wire:
+        with pytest.raises((EOFError, ConnectionError)):
+            await wire.frame()
+    assert door.probe.events[Event.H2_HANDSHAKE_FAILED] == 1
+    context.set_alpn_protocols(["h2"])
+    async with wired(server.address, context) as wire:
+        assert wire.tls.selected_alpn_protocol() == "h2"
+        await wire.frame()
+
+
+async def run(*command: str) -> tuple[int, str]:
+    """The exit status of a program, and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    printed, _ = await process.communicate()
+    return process.returncode, printed.decode()
+
+
+if CURL:
+
+    async def test_curl_gets_a_clean_answer(stack):
+        """Whatever it asks: a status, a text that helps, exit 0."""
+        server, _, _ = await started(stack)
+        for options in ([], ["--data", "x=1"], ["--head"], ["--upload-file", __file__]):
+            status, printed = await run(
+                *(CURL, "--silent", "--show-error", "--http2-prior-knowledge", "--max-time", "10"),
+                *("--write-out", "%{http_version} %{http_code}", *options),
+                f"http://{server.address}/",
+            )
+            assert (status, printed[-5:]) == (0, "2 415"), printed
+            assert ("This port answers gRPC" in printed) == ("--head" not in options)
+
+
+if H2LOAD:
+
+    async def test_h2load_sees_no_error(stack, tmp_path):
+        """Many calls at a time on several connections."""
+        server, _, key = await started(stack)
+        body: Path = tmp_path / "request"
+        message = check_request([("x-api-key", key)]).SerializeToString()
+        body.write_bytes(b"\0" + len(message).to_bytes(4) + message)
+        status, printed = await run(
+            *(H2LOAD, "-n", "4000", "-c", "4", "-m", "50", "-d", str(body)),
+            *("-H", "content-type: application/grpc", "-H", "te: trailers"),
+            f"http://{server.address}/{CHECK_SERVICE}/Check",
+        )
+        assert status == 0
+        assert "4000 succeeded, 0 failed, 0 errored, 0 timeout" in printed
+        assert "4000 2xx" in printed

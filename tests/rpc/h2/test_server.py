@@ -1,0 +1,301 @@
+"""The shell: sockets, tasks and time around the connection."""
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame
+
+from authz.core.address import Address
+from authz.core.ports import Event
+from authz.rpc.h2 import connection, protocol
+from authz.rpc.h2.frames import Code
+from authz.rpc.h2.limits import Hold
+from authz.rpc.h2.protocol import Complaints, H2Protocol, Service
+from authz.rpc.h2.server import FastServer
+from authz.rpc.listening import Limits
+from tests.fakes import RecordingProbe
+from tests.real import eventually
+from tests.rpc.h2.client import PATH, Client, framed, frames_of, grpc_fields, only
+from tests.rpc.h2.wire import wired
+
+LOOPBACK = Address("127.0.0.1", 0)
+LARGE = 3000
+INTERNAL = b"grpc-status\x0213"
+
+
+class Door:
+    """Answers what it is asked: at once, never, wrongly, or with much."""
+
+    def __init__(self) -> None:
+        self.waiting, self.released = 0, asyncio.Event()
+
+    def check(self, message: bytes, _traceparent: bytes | None = None) -> Any:
+        """See CheckDoor."""
+        if message == b"wait":
+            return self._later(message)
+        if message == b"fail later":
+            return self._fail()
+        if message == b"fail":
+            raise ValueError("the key was ak_live_secret")
+        return message * LARGE if message == b"x" else message
+
+    async def _later(self, message: bytes) -> bytes:
+        self.waiting += 1
+        try:
+            await self.released.wait()
+        finally:
+            self.waiting -= 1
+        return message
+
+    async def _fail(self) -> bytes:
+        await asyncio.sleep(0)
+        raise ValueError("the key was ak_live_secret")
+
+
+@asynccontextmanager
+async def serving(address: Address = LOOPBACK, **settings):
+    """A server and its door."""
+    door, probe = Door(), RecordingProbe()
+    server = FastServer(door, address, probe=probe, **settings)
+    await server.start()
+    server.door, server.probe = door, probe
+    try:
+        yield server
+    finally:
+        await server.stop(0)
+
+
+async def answer_to(wire, stream_id: int, message: bytes = b"hello") -> bytes:
+    """The body of the answer to one call."""
+    wire.send(wire.call(stream_id, message))
+    return (await wire.until(DataFrame, stream_id)).data
+
+
+async def status_of(wire, stream_id: int, message: bytes) -> bytes:
+    """The header block of an answer without a body."""
+    wire.send(wire.call(stream_id, message))
+    return (await wire.until(HeadersFrame, stream_id)).data
+
+
+async def test_a_fault_of_ours_is_an_internal_error():
+    """At once or later; the client learns nothing, it is counted, and the connection goes on."""
+    async with serving() as server, wired(server.address) as wire:
+        wire.greet()
+        for stream_id, message in ((1, b"fail"), (3, b"fail later")):
+            block = await status_of(wire, stream_id, message)
+            assert INTERNAL in block
+            assert b"ak_live" not in block
+        assert server.probe.events == {Event.DECISION_FAULT: 2}
+        assert await answer_to(wire, 5) == framed(b"hello")
+
+
+async def test_what_waits_holds_nobody_up():
+    """A hit behind a miss is answered first."""
+    async with serving() as server, wired(server.address) as wire:
+        wire.greet()
+        wire.send(wire.call(1, b"wait"), wire.call(3, b"hit"))
+        assert (await wire.until(DataFrame, 3)).data == framed(b"hit")
+        server.door.released.set()
+        assert (await wire.until(DataFrame, 1)).data == framed(b"wait")
+
+
+@pytest.mark.parametrize("ending", ["reset", "deadline", "cut", "goaway", "eof"])
+async def test_a_call_that_is_over_stops_working(ending):
+    """However it ends: nothing is left running."""
+    async with serving() as server, wired(server.address) as wire:
+        wire.greet()
+        timeout = "30m" if ending == "deadline" else "10S"
+        wire.send(wire.call(1, b"wait", grpc_fields(("grpc-timeout", timeout))))
+        await eventually(lambda: server.door.waiting == 1)
+        if ending == "reset":
+            wire.send(RstStreamFrame(1, Code.CANCEL))
+        if ending == "cut":
+            wire.cut()
+        if ending == "goaway":
+            wire.send(DataFrame(99, b"an error"))
+        if ending == "eof":
+            wire.half_close()
+        await eventually(lambda: server.door.waiting == 0)
+
+
+async def test_a_client_reads_why_it_is_ended():
+    """Also while it goes on sending: the GOAWAY arrives, and then the end, not a reset."""
+    async with serving() as server, wired(server.address) as wire:
+        wire.greet()
+        wire.send(DataFrame(99, b"an error"), *[PingFrame(0, b"unheard!")] * 5000)
+        frames = await wire.rest()
+        assert isinstance(frames[-1], GoAwayFrame)
+        assert frames[-1].error_code == Code.PROTOCOL_ERROR
+        assert frames[-1].additional_data == b"DATA on a stream never opened"
+
+
+async def test_one_client_harms_no_other(caplog):
+    """A connection error is one connection's, and the log quotes nothing that came."""
+    async with serving() as server, wired(server.address) as good, wired(server.address) as bad:
+        for wire in (good, bad):
+            wire.greet()
+        good.send(good.call(1, b"wait"))
+        bad.send(HeadersFrame(1, b"\x40\x09x-api-key\x0eak_live_secret\xff", flags=["END_HEADERS"]))
+        assert isinstance((await bad.rest())[-1], GoAwayFrame)
+        server.door.released.set()
+        assert (await good.until(DataFrame, 1)).data == framed(b"wait")
+        assert await answer_to(good, 3) == framed(b"hello")
+    (line,) = caplog.messages
+    assert line.startswith("closed the connection of ('127.0.0.1', ")
+    assert line.endswith("): COMPRESSION_ERROR: a header block is garbled")
+
+
+async def test_who_does_not_read_is_asked_no_more_and_then_ended(monkeypatch):
+    """What is kept for it is bounded, others are served, and its time is up some time."""
+    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.2)
+    many = Limits(streams=10_000)
+    async with (
+        serving(limits=many) as server,
+        wired(server.address) as slow,
+        wired(server.address) as other,
+    ):
+        for wire in (slow, other):
+            wire.greet()
+        widen = b"\0\0\4\x08\0\0\0\0\0\x7f\0\0\0"
+        calls = 8000
+        slow.send(widen, *(slow.call(2 * number + 1, b"x") for number in range(calls)))
+        stream_id = 1
+        while not server.probe.events[Event.H2_SLOW_READER]:
+            assert await answer_to(other, stream_id) == framed(b"hello")
+            stream_id += 2
+            kept = (each.transport.get_write_buffer_size() for each in server._service.open)
+            assert max(kept) < calls * LARGE / 2  # of what it asked for in one read
+        await eventually(lambda: len(server._service.open) == 1)
+
+
+async def test_who_reads_late_gets_everything():
+    """Reading goes on where it was stopped."""
+    many = Limits(streams=10_000)
+    async with serving(limits=many) as server, wired(server.address) as wire:
+        wire.greet()
+        calls = 8000
+        wire.send(b"\0\0\4\x08\0\0\0\0\0\x7f\0\0\0")
+        for number in range(calls):
+            wire.send(wire.call(2 * number + 1, b"x"))
+        (paused,) = server._service.open
+        await eventually(lambda: paused.stall is not None)
+        ends = 0
+        while ends < calls:
+            frame = await wire.frame()
+            ends += "END_STREAM" in frame.flags
+        assert server.probe.events == {}
+
+
+async def test_an_idle_connection_is_closed():
+    """With a GOAWAY in two steps."""
+    async with serving(limits=Limits(idle_seconds=0.05)) as server, wired(server.address) as wire:
+        wire.greet()
+        ping = await wire.until(PingFrame)
+        wire.send(PingFrame(0, ping.opaque_data, flags=["ACK"]))
+        (goodbye,) = await wire.rest()
+        assert (goodbye.error_code, goodbye.last_stream_id) == (Code.NO_ERROR, 0)
+        assert server.probe.events == {Event.H2_IDLE_CLOSED: 1}
+
+
+async def test_who_says_nothing_is_ended(monkeypatch):
+    """A connection without a greeting."""
+    monkeypatch.setattr(connection, "HANDSHAKE_SECONDS", 0.05)
+    async with serving() as server, wired(server.address) as wire:
+        goodbye = await wire.until(GoAwayFrame)
+        assert goodbye.error_code == Code.SETTINGS_TIMEOUT
+        assert server.probe.events[Event.H2_HANDSHAKE_FAILED] == 1
+
+
+async def test_descriptors_are_kept_for_others():
+    """Connections beyond a bound are closed at once and counted; those there are go on."""
+    async with serving() as server, wired(server.address) as first:
+        server._service.most_connections = 1
+        first.greet()
+        assert await answer_to(first, 1) == framed(b"hello")
+        async with wired(server.address) as second:
+            with pytest.raises((EOFError, ConnectionError)):
+                await second.frame()
+        assert server.probe.events == {Event.H2_CONNECTION_REFUSED: 1}
+        assert await answer_to(first, 3) == framed(b"hello")
+
+
+async def test_stopping_says_goodbye_and_waits_for_answers():
+    """Two GOAWAYs, the answer to what was asked, and the end."""
+    async with serving() as server, wired(server.address) as wire:
+        wire.greet()
+        wire.send(wire.call(1, b"wait"))
+        await eventually(lambda: server.door.waiting == 1)
+        stopping = asyncio.create_task(server.stop(10))
+        assert (await wire.until(GoAwayFrame)).last_stream_id == 2**31 - 1
+        ping = await wire.until(PingFrame)
+        wire.send(wire.call(3, b"just in time"), PingFrame(0, ping.opaque_data, flags=["ACK"]))
+        assert (await wire.until(GoAwayFrame)).last_stream_id == 3
+        assert (await wire.until(DataFrame, 3)).data == framed(b"just in time")
+        server.door.released.set()
+        assert (await wire.until(DataFrame, 1)).data == framed(b"wait")
+        await wire.rest()
+        wire.cut()
+        await stopping
+
+
+async def test_stopping_ends_an_idle_connection_without_waiting_for_its_grace():
+    """As soon as the client has heard of it."""
+    async with serving() as server, wired(server.address) as wire:
+        wire.greet()
+        stopping = asyncio.create_task(server.stop(60))
+        ping = await wire.until(PingFrame)
+        wire.send(PingFrame(0, ping.opaque_data, flags=["ACK"]))
+        await wire.rest()
+        wire.cut()
+        async with asyncio.timeout(10):
+            await stopping
+
+
+class Transport(asyncio.Transport):
+    """Remembers what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """See asyncio.Transport."""
+        self.written.append(data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """See asyncio.Transport."""
+
+
+async def test_hits_are_answered_in_the_read_that_brought_them():
+    """All of them in one write, and no task is made."""
+    service = Service(
+        {PATH.encode(): lambda message: message}, Limits(), Hold(0), RecordingProbe(), 10
+    )
+    shell, transport, script = H2Protocol(service), Transport(), Client()
+    shell.connection_made(transport)
+    script.encoder.header_table_size = 0
+    shell.data_received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    transport.written.clear()
+    tasks = asyncio.all_tasks()
+    shell.data_received(b"".join(script.call(2 * number + 1) for number in range(50)))
+    (written,) = transport.written
+    assert len(only(frames_of(written), DataFrame)) == 50
+    assert asyncio.all_tasks() == tasks
+    shell.connection_lost(None)
+
+
+def test_complaints_are_at_most_one_line_a_second(caplog):
+    """With the number of those that were left out."""
+    now = 100.0
+    complain = Complaints(lambda: now)
+    with caplog.at_level(logging.WARNING):
+        for now in (100.0, 100.1, 100.9, 101.0, 101.5, 103.0):
+            complain("", f"at {now}")
+    assert caplog.messages == [
+        "closed the connection of a client: at 100.0",
+        "closed the connection of a client: at 101.0; 2 lines like this were left out",
+        "closed the connection of a client: at 103.0; 1 lines like this were left out",
+    ]

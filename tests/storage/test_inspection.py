@@ -1,0 +1,257 @@
+"""Is a store fit for keys? Against real ones, and against what others would say."""
+
+import pytest
+
+from authz.core.errors import Unavailable
+from authz.storage import inspection, schema
+from authz.storage.inspection import CHANGING, SERVING, Level, Store, inspect
+from tests.fakes import make_keyring
+from tests.real import RealClock, Valkey
+from tests.storage.test_moved_key import moved
+
+DEADLINE = 0.05
+
+
+def a_store(client, **overrides) -> Store:
+    """What is asked, with our peppers and the right time."""
+    about = {"fingerprints": make_keyring().fingerprints, "deadline": DEADLINE}
+    return Store(client, **about | {"wall_ms": RealClock().wall_ms} | overrides)
+
+
+async def report(endpoint, **overrides) -> dict[str, inspection.Finding]:
+    """Every finding, by what was looked at."""
+    client = endpoint.client()
+    found = [finding async for finding in inspect(a_store(client, **overrides))]
+    await client.aclose()
+    return {finding.check: finding for finding in found}
+
+
+class Saying:
+    """A client of a store that says this of itself."""
+
+    def __init__(self, **sections):
+        self.sections = sections
+
+    async def info(self, section):
+        """INFO."""
+        return self.sections[section]
+
+    async def config_get(self, _name):
+        """CONFIG GET."""
+        return {"save": self.sections.get("save", "")}
+
+
+async def said(question, level, *words, **sections):
+    """The finding on a store that says this; its level and its words are as expected."""
+    finding = await question(a_store(Saying(**sections)))
+    assert finding.level is level
+    assert all(word in f"{finding.found}; {finding.advice}" for word in words)
+    assert (finding.advice == "") is (level is Level.OK)
+    assert finding.check == question.__name__
+
+
+async def test_a_store_to_try(valkey, admin):
+    """A real Valkey without disk and replica: nothing fails, and just these are warned of."""
+    await admin.issue()
+    found = await report(valkey.endpoint)
+    assert {check for check, f in found.items() if f.level is not Level.OK} == {
+        "persistence",
+        "replication",
+    }
+    assert "1 keys" in found["records"].found
+    assert "valkey" in found["version"].found
+
+
+async def test_a_store_that_is_gone(own_valkey):
+    """One finding that says so."""
+    own_valkey.kill()
+    found = await report(own_valkey.endpoint)
+    assert found.keys() == {"store"}
+    assert found["store"].level is Level.FAIL
+
+
+async def test_a_store_that_was_never_initialised(valkey):
+    """It fails, and says what to do."""
+    identity = (await report(valkey.endpoint))["identity"]
+    assert (identity.level, identity.advice) == (Level.FAIL, "run `authz init`")
+
+
+async def test_a_store_of_other_peppers(valkey, admin):
+    """A pepper of the same version that differs fails; one that is not here is warned of."""
+    other = make_keyring("ak", "2").fingerprints["2"]
+    found = await report(valkey.endpoint, fingerprints={"1": other})
+    assert found["identity"].level is Level.FAIL
+    valkey.admin.hset(schema.META, "pepper:2", other)
+    found = await report(valkey.endpoint)
+    assert found["identity"].level is Level.WARN
+    assert "pepper 2" in found["identity"].found
+
+
+async def test_records_that_cannot_be_read(valkey, admin):
+    """They are counted, and the first says why."""
+    kids = [(await admin.issue()).kid for _ in range(3)]
+    valkey.admin.hset(schema.key(kids[1]), "scopes", "  ")
+    finding = (await report(valkey.endpoint))["records"]
+    assert finding.level is Level.FAIL
+    assert finding.found.startswith(f"1 of 3 looked at cannot be read: record {kids[1]}: ")
+
+
+async def test_only_a_sample_of_the_records_is_read(valkey, admin, monkeypatch):
+    """However many keys there are."""
+    for _ in range(5):
+        await admin.issue()
+    monkeypatch.setattr(inspection, "SAMPLE", 2)
+    assert (await report(valkey.endpoint))["records"].found == (
+        "5 keys; 2 looked at, all can be read"
+    )
+
+
+@pytest.mark.parametrize(
+    ("apart", "level"), [(0, Level.OK), (-3_000, Level.WARN), (60_000, Level.FAIL)]
+)
+async def test_clock(valkey, admin, apart, level):
+    """A store whose time is not ours."""
+    found = await report(valkey.endpoint, wall_ms=lambda: RealClock().wall_ms() + apart)
+    assert found["clock"].level is level
+
+
+@pytest.mark.parametrize(("deadline", "level"), [(10, Level.OK), (1e-9, Level.FAIL)])
+async def test_latency(valkey, admin, deadline, level):
+    """A store that is farther away than a lookup may take."""
+    assert (await report(valkey.endpoint, deadline=deadline))["latency"].level is level
+
+
+async def test_eviction(own_valkey, own_admin):
+    """A store that may evict fails once it has a limit, and is warned of before."""
+    own_valkey.admin.config_set("maxmemory-policy", "allkeys-lru")
+    assert (await report(own_valkey.endpoint))["eviction"].level is Level.WARN
+    own_valkey.admin.config_set("maxmemory", 1 << 30)
+    assert (await report(own_valkey.endpoint))["eviction"].level is Level.FAIL
+    own_valkey.admin.config_set("maxmemory-policy", "noeviction")
+    assert (await report(own_valkey.endpoint))["eviction"].level is Level.OK
+
+
+async def test_memory(own_valkey, own_admin):
+    """A store that is almost full."""
+    own_valkey.admin.config_set("maxmemory", own_valkey.admin.info()["used_memory"] + 10_000)
+    memory = (await report(own_valkey.endpoint))["memory"]
+    assert memory.level is Level.FAIL
+    assert "takes no change" in memory.advice
+
+
+async def test_persistence(own_valkey, own_admin):
+    """An append-only file is what it should be."""
+    own_valkey.admin.config_set("appendonly", "yes")
+    assert (await report(own_valkey.endpoint))["persistence"].level is Level.OK
+    own_valkey.admin.config_set("appendonly", "no")
+    own_valkey.admin.config_set("save", "60 1")
+    persistence = (await report(own_valkey.endpoint))["persistence"]
+    assert persistence.level is Level.WARN
+    assert "snapshots only (60 1)" in persistence.found
+
+
+async def test_a_replica(own_valkey, valkey):
+    """Keys are not administered, nor served, from a replica."""
+    own_valkey.admin.replicaof("127.0.0.1", valkey.port)
+    replication = (await report(own_valkey.endpoint))["replication"]
+    assert (replication.level, replication.advice) == (
+        Level.FAIL,
+        "point redis.url at the primary",
+    )
+
+
+async def test_what_other_stores_say():
+    """States that are awkward to bring a real store into."""
+    questions = inspection
+    await said(questions.version, Level.FAIL, "6.2.1", "needed", server={"redis_version": "6.2.1"})
+    await said(questions.version, Level.OK, "redis 7.2.4", server={"redis_version": "7.2.4"})
+    full = {"maxmemory": 100 << 20, "used_memory": 85 << 20}
+    await said(questions.memory, Level.WARN, "85 MiB of 100 MiB", memory=full)
+    await said(questions.memory, Level.WARN, "unknown limit", memory={"used_memory": 1 << 20})
+    broken = {"aof_enabled": 1, "aof_last_write_status": "err"}
+    await said(questions.persistence, Level.FAIL, "disk", persistence=broken)
+    unsaved = {"aof_enabled": 0, "rdb_last_bgsave_status": "err"}
+    await said(questions.persistence, Level.FAIL, "snapshot failed", persistence=unsaved)
+    alone = {"role": "master", "connected_slaves": 2}
+    await said(questions.replication, Level.WARN, "min-replicas", replication=alone)
+    lagging = alone | {"min_slaves_good_slaves": 0}
+    await said(questions.replication, Level.FAIL, "no replica keeps up", replication=lagging)
+    good = alone | {"min_slaves_good_slaves": 2}
+    await said(questions.replication, Level.OK, "2 keep up", replication=good)
+
+
+# permissions
+
+
+def user(valkey: Valkey, *rules: str):
+    """The address for a user with these rules."""
+    valkey.admin.execute_command("ACL", "SETUSER", "app", "reset", "on", ">pw", *rules)
+    return valkey.login("app", "pw")
+
+
+EVERYTHING = ["~authz:*", "&authz:*", "+@all"]
+
+
+@pytest.mark.parametrize("command", sorted({words[0] for words in SERVING} - {"HELLO", "PING"}))
+async def test_a_command_that_a_sidecar_needs(valkey, admin, command):
+    """Without it the sidecar would not serve: that fails."""
+    found = await report(user(valkey, *EVERYTHING, f"-{command}"))
+    assert found["serving"].level is Level.FAIL or command == "HGETALL"
+    if command == "HGETALL":  # nothing can be looked at without it
+        assert found["identity"].level is Level.WARN
+    else:
+        assert f"may not {command}" in found["serving"].found
+
+
+@pytest.mark.parametrize(
+    "command", sorted({words[0] for words in CHANGING} - {words[0] for words in SERVING})
+)
+async def test_a_command_that_a_change_needs(valkey, admin, command):
+    """Without it keys cannot be changed: a warning, for a sidecar's user need not."""
+    found = await report(user(valkey, *EVERYTHING, f"-{command}"))
+    assert found["changing"].level is Level.WARN
+    assert f"may not {command}" in found["changing"].found
+    assert found["serving"].level is Level.OK
+
+
+async def test_keys_and_channels(valkey, admin):
+    """Permission is a matter of names, too."""
+    found = await report(user(valkey, "+@all", "~authz:*", "resetchannels"))
+    assert "SUBSCRIBE" in found["serving"].found
+    found = await report(user(valkey, "+@all", "&*", "%R~authz:*"))
+    assert (found["serving"].level, found["changing"].level) == (Level.OK, Level.WARN)
+
+
+async def test_a_store_that_says_little(valkey, admin):
+    """What a managed store does not answer is a warning, not a failure."""
+    rules = [
+        "+client",
+        "+ping",
+        "+hello",
+        "+hgetall",
+        "+time",
+        "+zcard",
+        "+zrandmember",
+        "+acl|whoami",
+    ]
+    found = await report(user(valkey, "~authz:*", "&*", "-@all", *rules))
+    unknown = {"version", "eviction", "memory", "persistence", "replication", "serving", "changing"}
+    assert {check for check, f in found.items() if f.level is not Level.OK} == unknown
+    assert {found[check].level for check in unknown} == {Level.WARN}
+
+
+async def test_what_is_asked_for_is_enough(valkey, admin):
+    """A user with just the commands of the two lists can make every change, also a move."""
+    nested = {"SCRIPT", "XINFO"}
+    words = [words[:2] if words[0] in nested else words[:1] for words in (*SERVING, *CHANGING)]
+    rules = ["+client", *(f"+{'|'.join(command)}" for command in words)]
+    client = user(valkey, "~authz:*", "&authz:*", "-@all", *rules).client()
+    record = await admin.issue()
+    store = type(admin.store)(client)
+    try:
+        await store.apply(moved(record))
+    except Unavailable as cause:
+        pytest.fail(str(cause))
+    finally:
+        await client.aclose()
+    assert valkey.admin.acl_log() == []

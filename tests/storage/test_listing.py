@@ -1,0 +1,230 @@
+"""What keys there are and who changed them, read from a real store."""
+
+import pytest
+
+from authz.core.errors import BadInput, Unavailable, Unreadable
+from authz.core.records import Status
+from authz.flows.directory import Directory
+from authz.storage import schema
+from authz.storage.listing import StoredIndex, StoredTrail
+from tests.storage.sidecar import Admin
+
+
+@pytest.fixture
+async def client(valkey):
+    """A client of the store."""
+    made = valkey.endpoint.client()
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def directory(client):
+    """Lists and histories of the store."""
+    return Directory(StoredIndex(client), StoredTrail(client))
+
+
+async def issue(admin: Admin, count: int, client_id: str = "acme-web") -> list[str]:
+    """New keys; those of one moment stand in the order of their kids."""
+    made = [await admin.issue(client_id=client_id) for _ in range(count)]
+    return [r.kid for r in sorted(made, key=lambda record: (record.created_at, record.kid))]
+
+
+async def listed(directory, limit, **filters):
+    """The kids of all pages."""
+    kids, cursor = [], ""
+    while True:
+        page = await directory.page(limit, cursor, **filters)
+        kids += [entry.kid for entry in page.entries]
+        if page.next is None:
+            return kids
+        cursor = page.next
+
+
+async def test_pages(admin, directory):
+    """All keys, or one client's, oldest first, on pages of any size."""
+    ours, theirs = await issue(admin, 7), await issue(admin, 3, "acme-batch")
+    for limit in (1, 3, 10, 1000):
+        assert await listed(directory, limit) == ours + theirs
+        assert await listed(directory, limit, client_id="acme-web") == ours
+        assert await listed(directory, limit, client_id="acme-batch") == theirs
+    assert await listed(directory, 10, client_id="nobody") == []
+
+
+async def test_many_keys_of_one_moment(admin, directory, valkey):
+    """Keys of one millisecond are listed once each, whatever the page."""
+    kids = await issue(admin, 9)
+    for kid in kids:
+        valkey.admin.zadd(schema.KEYS, {kid: 5})
+    assert await listed(directory, 2) == sorted(kids)
+
+
+async def test_records_and_states(admin, directory):
+    """A page holds the records as they are now."""
+    kids = await issue(admin, 3)
+    await admin.disable(kids[0])
+    await admin.revoke(kids[2])
+    page = await directory.page(10)
+    assert [entry.record.status for entry in page.entries] == [
+        Status.DISABLED,
+        Status.ACTIVE,
+        Status.REVOKED,
+    ]
+    assert await listed(directory, 10, status=Status.REVOKED) == [kids[2]]
+
+
+async def test_what_cannot_be_read(admin, directory, valkey):
+    """A garbled record, one of another type and one that is gone hide none of the others."""
+    kids = await issue(admin, 5)
+    valkey.admin.hset(schema.key(kids[1]), "allowed_cidrs", "nonsense")
+    valkey.admin.delete(schema.key(kids[2]), schema.key(kids[3]))
+    valkey.admin.set(schema.key(kids[3]), "text")
+
+    entries = (await directory.page(10)).entries
+    assert [entry.kid for entry in entries] == kids
+    assert [entry.record is None for entry in entries] == [False, True, True, True, False]
+    assert "nonsense" in entries[1].why
+    assert "not there" in entries[2].why
+    assert "WRONGTYPE" in entries[3].why
+
+
+async def test_a_cursor_that_is_in_no_list(admin, client):
+    """The cursor is named, and what to do."""
+    (kid,) = await issue(admin, 1)
+    with pytest.raises(BadInput, match=r"cursor: 0{16} is not in this list"):
+        await StoredIndex(client).kids(None, "0" * 16, 5)
+    with pytest.raises(BadInput, match="cursor"):
+        await StoredIndex(client).kids("somebody-else", kid, 5)
+
+
+async def test_a_list_that_moves_between_two_commands(admin, client, valkey):
+    """A cursor whose place changes between looking it up and reading on is looked up anew."""
+    kids = await issue(admin, 6)
+    index = StoredIndex(client)
+    looked_up = client.zrank
+    intruders = iter(["a" * 16, "b" * 16])
+
+    async def zrank(name, member):
+        rank = await looked_up(name, member)
+        for intruder in intruders:
+            valkey.admin.zadd(schema.KEYS, {intruder: 0})
+            break
+        return rank
+
+    client.zrank = zrank
+    assert list(await index.kids(None, kids[1], 2)) == kids[2:4]
+
+
+async def test_only_ranges_are_read(admin, directory, valkey):
+    """No command that walks the store: the server's own count of commands says so."""
+    await issue(admin, 5)
+    valkey.admin.config_resetstat()
+    await listed(directory, 2)
+    await listed(directory, 2, client_id="acme-web", status=Status.ACTIVE)
+    used = {name.removeprefix("cmdstat_") for name in valkey.admin.info("commandstats")}
+    used = {name for name in used if "|" not in name} - {"hello", "select", "ping", "info"}
+    assert used == {"zrank", "zrange", "hgetall"}
+
+
+# history
+
+
+async def test_history(admin, directory):
+    """Each change with who, what, when and why, newest first, through changes of other keys."""
+    record = await admin.issue()
+    author = admin.lifecycle.author
+    await admin.issue()
+    await admin.lifecycle.update(record.kid, {"name": "shop"}, author("bob", "a better name"))
+    await admin.issue()
+    await admin.disable(record.kid)
+    revoked = await admin.revoke(record.kid)
+
+    history = await directory.history(await admin.lifecycle.show(record.kid))
+
+    assert history.lost is None
+    assert [entry.event.action.value for entry in history.entries] == [
+        "revoke",
+        "disable",
+        "update",
+        "issue",
+    ]
+    assert [entry.version for entry in history.entries] == [revoked.version, 5, 3, 1]
+    assert [entry.base_version for entry in history.entries] == [5, 3, 1, 0]
+    update = history.entries[2].event
+    assert (update.actor, update.note) == ("bob", "a better name")
+    assert update.detail == {"name": {"old": "", "new": "shop"}}
+
+
+async def test_history_costs_its_own_changes(admin, directory, valkey):
+    """One XRANGE of one entry for each change of the key, however long the trail is."""
+    record = await admin.issue()
+    for _ in range(50):
+        await admin.issue()
+    await admin.disable(record.kid)
+    found = await admin.lifecycle.show(record.kid)
+    valkey.admin.config_resetstat()
+    await directory.history(found)
+    stats = valkey.admin.info("commandstats")
+    assert stats["cmdstat_xrange"]["calls"] == 2
+
+
+async def test_an_entry_that_came_late(admin, directory, valkey):
+    """The entry of a change that had ended early stands behind later ones, and is found."""
+    record = await admin.issue()
+    await admin.issue()
+    (_, entry), *_ = valkey.admin.xrange(schema.AUDIT, "1-0", "1-0")
+    valkey.admin.xdel(schema.AUDIT, "1-0")
+    valkey.admin.xadd(schema.AUDIT, entry, id="2-1")
+    await admin.disable(record.kid)
+
+    history = await directory.history(await admin.lifecycle.show(record.kid))
+    assert [(e.version, e.base_version) for e in history.entries] == [(3, 1), (1, 0)]
+    assert history.lost is None
+
+
+async def test_a_trail_that_was_trimmed(admin, directory, valkey):
+    """What is known is shown, and from where on nothing is; another key's entry is not taken."""
+    record = await admin.issue()
+    await admin.disable(record.kid)
+    await admin.revoke(record.kid)
+    valkey.admin.xdel(schema.AUDIT, "1-0")
+    history = await directory.history(await admin.lifecycle.show(record.kid))
+    assert [entry.version for entry in history.entries] == [3, 2]
+    assert history.lost == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"base": "7"},
+        {"base": "x"},
+        {"action": "vanish"},
+        {"at": ""},
+        {"detail": "7"},
+        {"detail": "{"},
+    ],
+)
+async def test_an_entry_that_is_garbled(admin, directory, valkey, damage):
+    """It is named, rather than taken for something else; and it never leads in a circle."""
+    record = await admin.issue()
+    ((_, entry),) = valkey.admin.xrange(schema.AUDIT)
+    valkey.admin.delete(schema.AUDIT)
+    valkey.admin.xadd(schema.AUDIT, entry | damage, id="1-0")
+    if damage == {"base": "7"}:
+        assert (await directory.history(record)).lost == 1
+        return
+    with pytest.raises(Unreadable, match=f"audit entry of {record.kid} at version 1"):
+        await directory.history(record)
+
+
+async def test_a_store_that_is_gone(own_valkey, own_admin):
+    """Neither a list nor a history hangs or pretends."""
+    record = await own_admin.issue()
+    client = own_valkey.endpoint.client()
+    directory = Directory(StoredIndex(client), StoredTrail(client))
+    own_valkey.kill()
+    with pytest.raises(Unavailable):
+        await directory.page(10)
+    with pytest.raises(Unavailable):
+        await directory.history(record)
+    await client.aclose()

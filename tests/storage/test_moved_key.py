@@ -1,0 +1,115 @@
+"""A key that is given to another client moves from one list to the other, whatever fails."""
+
+import pytest
+
+from authz.core import changes
+from authz.core.changes import Author
+from authz.core.errors import Unavailable
+from authz.flows.directory import Directory
+from authz.storage import schema
+from authz.storage.keys import APPLY_CHANGE, StoredKeys
+from authz.storage.listing import StoredIndex, StoredTrail
+from tests.fakes import NOW
+
+# What a change that moves a key writes, in order.
+WRITES = ["SET", "XADD log", "HSET", "ZADD all", "ZADD client", "ZREM", "XADD audit", "PUBLISH"]
+# Before the script: the n-th command that writes fails.
+FAILING = """
+local real, left = redis, {nth}
+local writes = {{SET = true, XADD = true, HSET = true, ZADD = true, ZREM = true, PUBLISH = true}}
+local redis = setmetatable({{}}, {{__index = real}})
+redis.call = function(name, ...)
+  if writes[name] then
+    left = left - 1
+    if left == 0 then error('injected into ' .. name) end
+  end
+  return real.call(name, ...)
+end
+"""
+
+
+def moved(record, to="acme-batch", change_id="c-move"):
+    """The change that gives a key to another client."""
+    return changes.update(record, {"client_id": to}, Author(change_id, "ops"), NOW + 1)
+
+
+def members(valkey, client_id):
+    """The kids on a client's list."""
+    return valkey.admin.zrange(schema.client(client_id), 0, -1)
+
+
+async def shown(client, client_id):
+    """The kids that a list shows of a client."""
+    found = Directory(StoredIndex(client), StoredTrail(client))
+    return [entry.kid for entry in (await found.page(10, client_id=client_id)).entries]
+
+
+async def test_it_moves(valkey, admin):
+    """It is on the new client's list, where its age puts it, and no more on the old one's."""
+    record, other = await admin.issue(), await admin.issue()
+    assert await admin.store.apply(moved(record)) == 3
+
+    assert members(valkey, "acme-web") == [other.kid]
+    assert members(valkey, "acme-batch") == [record.kid]
+    assert valkey.admin.zscore(schema.client("acme-batch"), record.kid) == record.created_at
+    assert set(valkey.admin.zrange(schema.KEYS, 0, -1)) == {record.kid, other.kid}
+    assert (await admin.store.find(record.kid)).client_id == "acme-batch"
+
+
+async def test_there_and_back(valkey, admin):
+    """Moving is no one-way street, and repeating the first move late is refused."""
+    record = await admin.issue()
+    first = moved(record)
+    await admin.store.apply(first)
+    await admin.store.apply(first)
+    there = await admin.store.find(record.kid)
+    await admin.store.apply(moved(there, "acme-web", "c-back"))
+    assert members(valkey, "acme-web") == [record.kid]
+    assert members(valkey, "acme-batch") == []
+
+
+async def test_list_of_the_wrong_type(valkey, admin):
+    """A list that is something else is named, and nothing is written."""
+    record = await admin.issue()
+    valkey.admin.delete(schema.client("acme-web"))
+    valkey.admin.set(schema.client("acme-web"), "text")
+    with pytest.raises(Unavailable, match="WRONGTYPE"):
+        await admin.store.apply(moved(record))
+    assert await admin.store.find(record.kid) == record
+
+
+async def test_permission_to_leave(valkey, admin):
+    """Without the permission to take it off the old list nothing is written."""
+    record = await admin.issue()
+    valkey.admin.execute_command(
+        "ACL", "SETUSER", "ops", "reset", "on", ">pw", "~authz:*", "&*", "+@all", "-zrem"
+    )
+    client = valkey.login("ops", "pw").client()
+    with pytest.raises(Unavailable, match=r"(?i)zrem"):
+        await StoredKeys(client).apply(moved(record))
+    await client.aclose()
+    assert await admin.store.find(record.kid) == record
+
+
+@pytest.mark.parametrize("nth", range(1, len(WRITES) + 1), ids=WRITES)
+async def test_a_move_that_fails_half_way(valkey, admin, nth):
+    """Wherever it ends early no list shows a key of somebody else's; sent again, it is finished."""
+    record = await admin.issue()
+    change = moved(record)
+    client = valkey.endpoint.client()
+    broken = StoredKeys(client)
+    broken._apply = client.register_script(FAILING.format(nth=nth) + APPLY_CHANGE)
+
+    with pytest.raises(Unavailable, match="injected"):
+        await broken.apply(change)
+    owner = (await admin.store.find(record.kid)).client_id
+    other = ({"acme-web", "acme-batch"} - {owner}).pop()
+    assert await shown(client, other) == []
+    on_its_list = owner == "acme-web" or nth > WRITES.index("ZADD client") + 1
+    assert await shown(client, owner) == ([record.kid] if on_its_list else [])
+
+    version = await admin.store.apply(change)
+    assert await shown(client, "acme-batch") == members(valkey, "acme-batch") == [record.kid]
+    assert members(valkey, "acme-web") == []
+    assert (await admin.store.find(record.kid)).version == version
+    await client.aclose()

@@ -1,0 +1,321 @@
+"""Registration and Sidecars against a real store: who is there, and what each has applied."""
+
+import asyncio
+import json
+import logging
+
+import pytest
+
+from authz.core.errors import Unavailable
+from authz.core.ports import Event
+from authz.flows.acknowledge import acknowledged
+from authz.storage import registry, schema
+from authz.storage.registry import Identity, Registration, Sidecars
+from tests.fakes import make_keyring
+from tests.real import RealClock, eventually
+from tests.storage.sidecar import LEASE, Sidecar
+
+LEASE_MS = round(LEASE * 1000)
+
+
+class Registered(Sidecar):
+    """A sidecar that says what it does."""
+
+    def __init__(self, endpoint, instance="web-1", grace_ms=0, predecessor="", **settings):
+        super().__init__(endpoint, **settings)
+        identity = Identity(
+            instance=instance,
+            version="0.1.0",
+            address="127.0.0.1:9191",
+            started_at=1,
+            lease_ms=LEASE_MS,
+            grace_ms=grace_ms,
+        )
+        self.registration = Registration(
+            self.cache,
+            self.feed,
+            self.clock,
+            identity,
+            entries=self.cache.__len__,
+            predecessor=predecessor,
+        )
+
+    async def __aenter__(self):
+        """The feed runs around the registration."""
+        self.run = asyncio.create_task(self.feed.run(self.registration, self.registration.announce))
+        return self
+
+
+@pytest.fixture
+async def directory(valkey):
+    """Who the sidecars of the shared server are."""
+    client = valkey.endpoint.client()
+    yield Sidecars(client)
+    await client.aclose()
+
+
+async def heard(directory):
+    """Every sidecar that is remembered, by its instance."""
+    _, found = await directory.find()
+    return {each.sidecar.instance: each for each in found}
+
+
+async def heartbeats(valkey, count):
+    """Wait for so many."""
+
+    def answered():
+        return int(valkey.admin.info("commandstats").get("cmdstat_role", {"calls": 0})["calls"])
+
+    wanted = answered() + count
+    await eventually(lambda: answered() >= wanted)
+
+
+async def test_a_sidecar_says_who_it_is(valkey, admin, directory):
+    """And which change it has applied, how much it keeps, and that it is trusted."""
+    record = await admin.issue()
+    async with Registered(valkey.endpoint, grace_ms=5000) as sidecar:
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+
+        async def settled():
+            found = (await heard(directory)).get("web-1")
+            return found if found and found.is_trusted and found.sidecar.entries else None
+
+        found = await eventually(settled)
+
+    assert found.sidecar.applied == record.version
+    assert (found.sidecar.lease_ms, found.sidecar.grace_ms) == (LEASE_MS, 5000)
+    assert found.sidecar.reason == ""
+    assert found.silent_ms < 1000
+    assert (await directory.find())[0] == record.version
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_change_is_acknowledged_by_all(valkey, admin, directory, count):
+    """Whoever waits for it learns that no sidecar holds anything older."""
+    record = await admin.issue()
+    sidecars = [Registered(valkey.endpoint, f"web-{i}") for i in range(count)]
+    for sidecar in sidecars:
+        await sidecar.__aenter__()
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+    try:
+        revoked = await admin.revoke(record.kid)
+        found = await acknowledged(directory, revoked, 10, RealClock())
+        held = [sidecar.cache.peek(record.kid) for sidecar in sidecars]
+    finally:
+        for sidecar in sidecars:
+            await sidecar.__aexit__()
+
+    assert (found.confirmed, found.sidecars, found.is_complete) == (count, count, True)
+    assert held == [None] * count
+
+
+async def test_a_sidecar_that_does_not_hear_is_outstanding_until_its_time_is_over(
+    valkey, admin, directory
+):
+    """A half-open link: it has not confirmed, and after its lease it need not."""
+    record = await admin.issue()
+    async with Registered(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await eventually(lambda: sidecar.registration._acknowledged == record.version)
+        sidecar.cut()
+        revoked = await admin.revoke(record.kid)
+
+        at_once = await acknowledged(directory, revoked, 0, RealClock())
+        later = await acknowledged(directory, revoked, 10, RealClock())
+
+        assert (at_once.confirmed, at_once.is_complete) == (0, False)
+        assert at_once.outstanding[0].instance == "web-1"
+        assert later.is_complete
+
+
+async def test_a_burst_is_a_few_writes(valkey, admin, directory):
+    """The first change is acknowledged at once, those after it together."""
+    record = await admin.issue()
+    async with Registered(valkey.endpoint, lease=60) as sidecar:
+        await sidecar.trusted()
+        await eventually(lambda: sidecar.registration._acknowledged == record.version)
+        before = int(valkey.admin.info("commandstats")["cmdstat_set"]["calls"])
+        began = RealClock().monotonic()
+        changes = 200
+        for _ in range(changes // 2):
+            await admin.lifecycle.disable(record.kid, admin.lifecycle.author("test"))
+            await admin.lifecycle.enable(record.kid, admin.lifecycle.author("test"))
+        last = record.version + changes
+        await eventually(lambda: sidecar.registration._acknowledged == last)
+        took = RealClock().monotonic() - began
+        # each change sets the sequence number with SET, too
+        written = int(valkey.admin.info("commandstats")["cmdstat_set"]["calls"]) - before - changes
+
+    assert 1 <= written <= took / registry.PAUSE + 2
+
+
+async def test_a_sidecar_that_leaves_is_gone_at_once(valkey, admin, directory):
+    """From the list, too; another one stays."""
+    async with Registered(valkey.endpoint) as leaver, Registered(valkey.endpoint, "web-2") as other:
+        for sidecar in (leaver, other):
+            await sidecar.trusted()
+        await leaver.registration.leave()
+
+        assert set(valkey.admin.zrange(schema.SIDECARS, 0, -1)) == {"web-2"}
+        assert set(await heard(directory)) == {"web-2"}
+
+
+async def test_a_predecessor_is_remembered_until_nothing_of_it_is_held(valkey, admin, directory):
+    """Who restored its records speaks for it from the first trust on."""
+    async with Registered(valkey.endpoint, "old") as old:
+        await old.trusted()
+    assert set(await heard(directory)) == {"old"}
+
+    async with Registered(valkey.endpoint, "new", predecessor="old") as new:
+        await new.trusted()
+        await eventually(lambda: set(valkey.admin.zrange(schema.SIDECARS, 0, -1)) == {"new"})
+        assert set(await heard(directory)) == {"new"}
+
+
+async def test_leaving_without_a_link_is_quick(valkey):
+    """There is nobody to tell."""
+    sidecar = Registered(valkey.endpoint)
+
+    await sidecar.registration.leave()
+
+
+async def test_a_killed_sidecar_is_remembered_as_silent(valkey, admin, directory):
+    """For longer than any grace, and by the store's clock."""
+    async with Registered(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+    name = schema.sidecar("web-1")
+    left = valkey.admin.pttl(name)
+    valkey.admin.pexpire(name, left - 5000)
+
+    found = (await heard(directory))["web-1"]
+
+    assert 5000 <= found.silent_ms < 10_000
+    assert not found.is_trusted
+    assert left <= registry.KEPT_MS
+
+
+async def test_nothing_is_acknowledged_between_a_flush_and_trust(valkey, admin, directory):
+    """What the flush took out is older than the number that goes with it."""
+    record = await admin.issue()
+    async with Registered(valkey.endpoint, lease=60) as sidecar:
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+        registration = sidecar.registration
+        await eventually(lambda: registration._acknowledged == record.version)
+
+        registration.flush()
+        registration.forget("A" * 16, revoked=False)
+        assert registration._due is None
+        assert registration._acknowledged is None
+
+        registration.trust(sidecar.clock.monotonic() + 60)
+        await eventually(lambda: registration._acknowledged == record.version)
+
+
+async def test_without_trust_nothing_is_acknowledged(valkey, admin, directory):
+    """A change that is heard on a new link before its first heartbeat waits for that."""
+    record = await admin.issue()
+    async with Registered(valkey.endpoint, lease=60) as sidecar:
+        await sidecar.trusted()
+        registration = sidecar.registration
+        await eventually(lambda: registration._acknowledged == record.version)
+        registration.trust(0.0)
+        disabled = await admin.disable(record.kid)
+        await sidecar.caught_up(disabled.version)
+
+        assert registration._acknowledged == record.version
+        registration.trust(sidecar.clock.monotonic() + 60)
+        await eventually(lambda: registration._acknowledged == disabled.version)
+
+
+async def test_a_store_that_is_not_ours_is_told_nothing(valkey, admin, directory):
+    """What slipped out before that was known is taken back."""
+    async with Registered(valkey.endpoint, keyring=make_keyring("ak", "2")) as sidecar:
+        await eventually(lambda: sidecar.feed.is_foreign)
+        await eventually(lambda: not valkey.admin.exists(schema.sidecar("web-1")))
+        flushes = sidecar.probe.events[Event.FLUSH]
+        await heartbeats(valkey, 3)
+
+        assert await heard(directory) == {}
+        assert sidecar.probe.events[Event.FLUSH] == flushes
+
+
+async def test_a_store_that_turns_foreign_ends_what_is_held(valkey, admin):
+    """Other peppers in authz:meta: another's store, not an outage."""
+    record = await admin.issue(outage_grace=60_000)
+    async with Registered(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+        assert sidecar.cache.recall(record.kid) is not None
+
+        valkey.admin.hset(schema.META, "pepper:1", "f" * 32)
+        await sidecar.untrusted()
+
+        assert sidecar.cache.recall(record.kid) is None
+
+
+async def test_an_emptied_store_does_not_end_what_is_held(valkey, admin):
+    """No authz:meta is an outage."""
+    record = await admin.issue(outage_grace=60_000)
+    async with Registered(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+
+        valkey.admin.flushall()
+        await sidecar.untrusted()
+
+        assert sidecar.cache.recall(record.kid) == record
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "{", "[]", "null", json.dumps({"instance": "x"}), json.dumps({"instance": "\x1b[2J"})],
+)
+async def test_what_is_not_understood_is_no_sidecar(valkey, admin, directory, said):
+    """A later version's word, or garbage."""
+    valkey.admin.zadd(schema.SIDECARS, {"web-9": 1})
+    valkey.admin.set(schema.sidecar("web-9"), said, px=1000)
+
+    assert await heard(directory) == {}
+
+
+async def test_a_store_that_refuses_the_word_is_reported_once(own_valkey, own_admin, caplog):
+    """The sidecar works; only those who wait for it do not see it."""
+    own_valkey.admin.acl_setuser(
+        "quiet",
+        enabled=True,
+        passwords=["+s"],
+        keys=["*"],
+        channels=["*"],
+        commands=["+@all", "-set"],
+    )
+    record = await own_admin.issue()
+    with caplog.at_level(logging.WARNING):
+        async with Registered(own_valkey.login("quiet", "s")) as sidecar:
+            await sidecar.trusted()
+            assert await sidecar.find(record.kid) == record
+            await heartbeats(own_valkey, 3)
+
+    lines = [line for line in caplog.messages if "does not let this sidecar register" in line]
+    assert len(lines) == 1
+    assert "NOPERM" in lines[0]
+
+
+async def test_who_asks_a_store_that_is_down_is_told(own_valkey):
+    """As of any other fault of the store."""
+    client = own_valkey.endpoint.client()
+    own_valkey.kill()
+
+    with pytest.raises(Unavailable):
+        await Sidecars(client).find()
+    await client.aclose()
+
+
+async def test_what_has_not_been_heard_for_ever_leaves_the_list(valkey, admin):
+    """The next sidecar to connect cleans up."""
+    valkey.admin.zadd(schema.SIDECARS, {"long-gone": 1})
+    async with Registered(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await eventually(lambda: valkey.admin.zrange(schema.SIDECARS, 0, -1) == ["web-1"])

@@ -1,0 +1,267 @@
+"""What was missed is read from the log: nothing is flushed that need not be, nothing is missed."""
+
+import asyncio
+import time
+
+import pytest
+
+from authz.core.ports import Event
+from authz.core.records import Status
+from authz.storage import schema
+from authz.storage.follower import PAGE
+from tests.fakes import KID
+from tests.real import eventually
+from tests.storage.sidecar import LEASE, Sidecar
+
+# As apply_change.lua tells of a change, `ARGV[2]` times: a bulk update. `silent` ones tell nobody.
+CHANGES = """
+for _ = 1, ARGV[2] do
+  local seq = string.format('%.0f', tonumber(redis.call('GET', KEYS[1]) or '0') + 1)
+  redis.call('SET', KEYS[1], seq)
+  redis.call('XADD', KEYS[2], seq .. '-0',
+    'kid', ARGV[1], 'status', ARGV[3], 'at', '1750000000000', 'change_id', 'c' .. seq)
+  redis.call('HSET', KEYS[3], 'status', ARGV[3], 'version', seq)
+  if ARGV[5] == '' then
+    local words = {seq, ARGV[1], ARGV[3], '1750000000000', 'c' .. seq}
+    redis.call('PUBLISH', ARGV[4], table.concat(words, ' '))
+  end
+end
+"""
+
+
+def change(valkey, kid, *, times=1, status="active", silent=False):
+    """Changes to one key, from a connection of their own that needs no loop."""
+    names = (schema.SEQ, schema.LOG, schema.key(kid))
+    arguments = (kid, times, status, schema.CHANGES, "silent" if silent else "")
+    valkey.admin.eval(CHANGES, len(names), *names, *arguments)
+
+
+async def drop_link(valkey, sidecar):
+    """End the link and wait for the next one to be trusted."""
+    link = sidecar.feed.link
+    valkey.admin.client_kill_filter(_type="pubsub")
+    await eventually(lambda: sidecar.feed.link not in {None, link})
+    await sidecar.trusted()
+
+
+async def knowing(sidecar, *records):
+    """Wait until the sidecar is trusted and has these records."""
+    await sidecar.trusted()
+    await eventually(lambda: sidecar.feed._follower._position.mark)
+    for record in records:
+        await sidecar.find(record.kid)
+
+
+async def test_reconnect(valkey, admin):
+    """After a reconnect the changes missed are applied, and nothing else is forgotten."""
+    record, other = await admin.issue(), await admin.issue()
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await knowing(sidecar, record, other)
+        link = sidecar.feed.link
+        valkey.admin.client_kill_filter(_type="pubsub")
+        change(valkey, record.kid, status="revoked")
+        await eventually(lambda: sidecar.feed.link not in {None, link})
+        await sidecar.trusted()
+
+        assert sidecar.cache.peek(record.kid) is None
+        assert (await sidecar.find(record.kid)).status is Status.REVOKED
+        assert sidecar.cache.peek(other.kid) == other
+        assert sidecar.feed.health().seq == 3
+        assert sidecar.probe.events[Event.LOG_REPLAYED] == 1
+        assert sidecar.probe.events[Event.FLUSH] == 1
+
+
+async def test_reconnect_when_nothing_changed(valkey, admin):
+    """A reconnect without a change in between forgets nothing, also of a store without changes."""
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await drop_link(valkey, sidecar)
+        record = await admin.issue()
+        await knowing(sidecar, record)
+        await drop_link(valkey, sidecar)
+        await drop_link(valkey, sidecar)
+
+        assert sidecar.cache.peek(record.kid) == record
+        assert sidecar.probe.events[Event.FLUSH] == 1
+
+
+@pytest.mark.parametrize("times", [PAGE - 1, PAGE, PAGE + 1, 3 * PAGE + 7])
+async def test_pages(valkey, admin, times):
+    """The log is read in pages, to the end, wherever that lies."""
+    record, other = await admin.issue(), await admin.issue()
+    async with Sidecar(valkey.endpoint, lease=60) as sidecar:
+        await knowing(sidecar, other)
+        change(valkey, record.kid, times=times, silent=True)
+        await drop_link(valkey, sidecar)
+
+        assert sidecar.feed.health().seq == 2 + times
+        assert sidecar.feed.lag.summary().count == times
+        assert sidecar.cache.peek(other.kid) == other
+
+
+@pytest.mark.parametrize("told", [0, 1])
+async def test_lost_notices(valkey, admin, told):
+    """Notices lost while connected are made up for once a heartbeat or another notice tells."""
+    record, other = await admin.issue(), await admin.issue()
+    async with Sidecar(valkey.endpoint, lease=60 if told else 0.4) as sidecar:
+        await knowing(sidecar, record, other)
+        link = sidecar.feed.link
+        change(valkey, record.kid, times=5, status="revoked", silent=True)
+        change(valkey, KID, times=told)
+        await sidecar.caught_up(2 + 5 + told)
+        await sidecar.trusted()
+
+        assert sidecar.cache.peek(record.kid) is None
+        assert sidecar.cache.peek(other.kid) == other
+        assert sidecar.probe.events[Event.CHANGE_GAP] == 1
+        assert sidecar.probe.events[Event.FLUSH] == 1
+        assert sidecar.feed.link is link
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda log: log.xtrim(schema.LOG, maxlen=1, approximate=False),
+        lambda log: log.delete(schema.LOG),
+        lambda log: log.xdel(schema.LOG, "1-0"),
+        lambda log: log.xdel(schema.LOG, "3-0"),
+        lambda log: log.xdel(schema.LOG, "5-0"),
+        lambda log: log.set(schema.LOG, "text"),
+    ],
+    ids=["trimmed", "deleted", "start is gone", "hole", "end is gone", "another type"],
+)
+async def test_log_that_does_not_cover_it(valkey, admin, caplog, damage):
+    """A log that has not all that was missed: everything is forgotten, and that is an alarm."""
+    record = await admin.issue()
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await knowing(sidecar, record)
+        change(valkey, KID, times=4, silent=True)
+        damage(valkey.admin)
+        await sidecar.caught_up(5)
+        await sidecar.trusted()
+
+        assert sidecar.cache.peek(record.kid) is None
+        assert sidecar.probe.events[Event.LOG_NOT_COVERED] == 1
+        assert sidecar.probe.events[Event.FLUSH] == 2
+        assert "log" in sidecar.feed.health().flush.why
+        assert [entry.levelname for entry in caplog.records].count("ERROR") == 1
+
+
+async def test_other_history(own_valkey, own_admin):
+    """A store that went back and on again, past where we were, has not what we applied: flush."""
+    record = await own_admin.issue()
+    own_valkey.admin.save()
+    async with Sidecar(own_valkey.endpoint) as sidecar:
+        await own_admin.issue()
+        await knowing(sidecar, record)
+        own_valkey.kill()
+        await sidecar.untrusted()
+        sidecar.run.cancel()
+        own_valkey.start()
+        own_valkey.admin.hset(schema.key(record.kid), "status", "revoked")
+        for _ in range(3):
+            await own_admin.issue()
+
+        sidecar.run = asyncio.create_task(sidecar.feed.run(sidecar.cache))
+        await sidecar.trusted()
+        assert sidecar.cache.peek(record.kid) is None
+        assert "another than the one applied" in sidecar.feed.health().flush.why
+        assert sidecar.feed.health().seq == 4
+
+
+async def test_garbage_in_the_log(valkey, admin, caplog):
+    """What is no change is ignored, counted and spoken of; the changes around it are applied."""
+    record, other = await admin.issue(), await admin.issue()
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await knowing(sidecar, record, other)
+        for entry_id in ("2-1", "2-2", "2-77"):
+            valkey.admin.xadd(schema.LOG, {"what": "garbage"}, id=entry_id)
+        change(valkey, record.kid, status="revoked", silent=True)
+        await sidecar.caught_up(3)
+
+        assert sidecar.cache.peek(record.kid) is None
+        assert sidecar.cache.peek(other.kid) == other
+        assert sidecar.probe.events[Event.CHANGE_GARBLED] == 3
+    assert [entry.levelname for entry in caplog.records].count("WARNING") == 1
+
+
+async def test_garbage_in_place_of_a_change(valkey, admin):
+    """A change that cannot be understood is one that was missed: everything is forgotten."""
+    record = await admin.issue()
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await knowing(sidecar, record)
+        valkey.admin.xadd(schema.LOG, {"what": "garbage"}, id="2-0")
+        valkey.admin.set(schema.SEQ, "2")
+        await sidecar.caught_up(2)
+
+        assert sidecar.probe.events[Event.CHANGE_GARBLED] >= 1
+        assert sidecar.probe.events[Event.LOG_NOT_COVERED] == 1
+        assert sidecar.cache.peek(record.kid) is None
+
+
+async def test_not_trusted_before_it_has_caught_up(valkey, admin):
+    """A heartbeat that is answered while the log is being read grants no trust."""
+    record = await admin.issue()
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await knowing(sidecar, record)
+        seen = []
+        trust = sidecar.cache.trust
+
+        def watch(until):
+            if until:
+                seen.append((sidecar.feed.health().seq, sidecar.feed._follower.is_reading))
+            trust(until)
+
+        sidecar.cache.trust = watch
+        valkey.admin.client_kill_filter(_type="pubsub")
+        change(valkey, record.kid, times=5 * PAGE, silent=True)
+        await sidecar.caught_up(1 + 5 * PAGE)
+        await sidecar.trusted()
+    after = [entry for entry in seen if entry[0] > 1]
+    assert after
+    assert set(after) == {(1 + 5 * PAGE, False)}
+
+
+@pytest.mark.parametrize("limit", ["0 0 0", "1mb 0 0"], ids=["link stays", "subscriber dropped"])
+async def test_burst_while_paused(own_valkey, own_admin, limit):
+    """50,000 changes while the process stands still are all applied, none by a flush."""
+    record, other = await own_admin.issue(), await own_admin.issue()
+    own_valkey.admin.config_set("client-output-buffer-limit", f"pubsub {limit}")
+    async with Sidecar(own_valkey.endpoint, lease=1) as sidecar:
+        await knowing(sidecar, record, other)
+        link = sidecar.feed.link
+        change(own_valkey, KID, times=49_999)
+        change(own_valkey, record.kid, status="revoked")
+        time.sleep(LEASE)  # the process stands still
+
+        await sidecar.caught_up(50_002)
+        await sidecar.trusted()
+        assert sidecar.cache.peek(record.kid) is None
+        assert sidecar.cache.peek(other.kid) == other
+        assert sidecar.probe.events[Event.FLUSH] == 1
+        assert (sidecar.feed.link is link) == (limit == "0 0 0")
+
+
+async def test_lag(valkey, admin):
+    """How late a change is applied is measured from the store's clock, a skew included."""
+    async with Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await admin.issue()
+        await sidecar.caught_up(1)
+        assert sidecar.feed.health().lag.count == 1
+
+        sidecar.clock.wall_ms = lambda: time.time_ns() // 1_000_000 + 3000
+        await admin.issue()
+        await sidecar.caught_up(2)
+        assert sidecar.feed.health().lag.max_ms >= 3000
+
+
+async def test_trust_age(valkey, admin):
+    """Health says how long ago the heartbeat was sent that trust rests on."""
+    async with Sidecar(valkey.endpoint) as sidecar:
+        assert sidecar.feed.health().trust_age is None
+        await sidecar.trusted()
+        assert 0 <= sidecar.feed.health().trust_age < 0.4
+
+        sidecar.run.cancel()
+        await eventually(lambda: sidecar.feed.health().trust_age >= 0.4)

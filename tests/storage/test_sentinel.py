@@ -1,0 +1,206 @@
+"""A store behind Sentinel: who is asked, who is believed, and until when."""
+
+import asyncio
+from functools import partial
+
+import pytest
+import redis
+
+from authz.core import changes
+from authz.core.address import Address
+from authz.core.changes import Author, KeySpec
+from authz.core.errors import OutcomeUnknown, Unavailable
+from authz.core.ports import Event
+from authz.core.records import Status
+from authz.storage import schema
+from authz.storage.endpoint import Endpoint
+from authz.storage.feed import CONNECTION_NAME
+from authz.storage.keys import StoredKeys
+from authz.storage.sentinel import Sentinel
+from tests.failover import SERVICE, Replicated
+from tests.fakes import NOW
+from tests.gate import LOSE, PASS, Gate, closed_to_all_but
+from tests.real import eventually, free_port
+from tests.storage.scripted import scripted_store
+from tests.storage.sidecar import LEASE, Sidecar, administration
+
+SPEC = KeySpec(client_id="acme-web", env="live", life_ms=None)
+
+
+@pytest.fixture
+async def store():
+    """A primary, two replicas, a Sentinel."""
+    async with Replicated() as found:
+        yield found
+
+
+def refuses_writes(valkey):
+    """Does the server take no writes, because no replica follows it?"""
+    try:
+        valkey.admin.set("probe", "1")
+    except redis.ResponseError as refusal:
+        return "NOREPLICAS" in str(refusal)
+    return False
+
+
+async def revoked(admin, kid):
+    """Try to end a key; a failover closes connections for a while yet."""
+    try:
+        return (await admin.revoke(kid)).status is Status.REVOKED
+    except Unavailable:
+        return False
+
+
+async def test_killed_primary(store):
+    """A replica takes over: it is found by itself, and the log bridges the gap without a flush."""
+    async with administration(store.endpoint) as admin, Sidecar(store.endpoint) as sidecar:
+        record, other = await admin.issue(), await admin.issue()
+        await sidecar.trusted()
+        await eventually(lambda: sidecar.feed._follower._position.mark)
+        await sidecar.find(record.kid)
+        await sidecar.find(other.kid)
+        store.primary.kill()
+        heir = await store.failed_over()
+        await eventually(partial(revoked, admin, record.kid))
+        await sidecar.caught_up(3)
+        await sidecar.trusted()
+
+        assert heir.admin.get(schema.SEQ) == "3"
+        assert (await sidecar.find(record.kid)).status is Status.REVOKED
+        assert sidecar.cache.peek(other.kid) == other
+        assert sidecar.probe.events[Event.FLUSH] == 1
+
+
+async def test_isolated_primary(store):
+    """A primary that was cut off from its replicas, but not from us, is not trusted for long.
+
+    It goes on saying that it is the primary and answering heartbeats. What ends trust is that it
+    takes no writes any more.
+    """
+    async with administration(store.endpoint) as admin, Sidecar(store.endpoint) as sidecar:
+        record = await admin.issue()
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+        store.gate.set(closed_to_all_but(CONNECTION_NAME))
+        await eventually(lambda: refuses_writes(store.primary))
+        refused = sidecar.clock.monotonic()
+        assert store.primary.admin.role()[0] == "master"
+
+        await store.failed_over()
+        async with administration(store.endpoint) as heirs:
+            await eventually(partial(revoked, heirs, record.kid))
+        served = sidecar.clock.monotonic() if sidecar.cache.peek(record.kid) else refused
+        assert served < refused + LEASE
+        await sidecar.caught_up(2)
+        await sidecar.trusted()
+        assert (await sidecar.find(record.kid)).status is Status.REVOKED
+
+
+async def test_primary_without_replicas(store):
+    """A primary whose replicas are gone is not trusted, the reason says so; it heals by itself."""
+    async with administration(store.endpoint) as admin, Sidecar(store.endpoint) as sidecar:
+        record = await admin.issue()
+        await sidecar.trusted()
+        for replica in store.replicas:
+            replica.pause()
+        await eventually(lambda: "takes no writes: NOREPLICAS" in sidecar.reason)
+        assert not sidecar.is_trusted
+        with pytest.raises(Unavailable, match="NOREPLICAS"):
+            await admin.revoke(record.kid)
+
+        for replica in store.replicas:
+            replica.resume()
+        await sidecar.trusted()
+        assert (await sidecar.find(record.kid)).status is Status.ACTIVE
+
+
+async def test_replicas_that_have_a_change(store, own_valkey):
+    """Whoever changes a key is told how many replicas have that; without Sentinel, nothing."""
+    async with administration(store.endpoint) as admin:
+        issued = await admin.lifecycle.issue(SPEC, admin.lifecycle.author("test"))
+        assert issued.replicas in {1, 2}
+        assert issued.key_text
+    async with administration(own_valkey.endpoint) as admin:
+        issued = await admin.lifecycle.issue(SPEC, admin.lifecycle.author("test"))
+        assert issued.replicas is None
+
+
+async def test_change_that_no_replica_has(store):
+    """A change that no replica confirms in time is made, and told with 0 replicas."""
+    async with administration(store.endpoint) as admin:
+        record = await admin.issue()
+        for replica in store.replicas:
+            replica.pause()
+        revoked = await admin.lifecycle.disable(record.kid, admin.lifecycle.author("test"))
+        assert revoked.replicas == 0
+        assert revoked.record.status is Status.DISABLED
+
+
+async def test_change_that_a_failover_lost(valkey, admin):
+    """A change that the store does not have any more is not confirmed."""
+    change = changes.disable(await admin.issue(), Author("c-disable", "test"), NOW)
+    async with valkey.endpoint.client() as client:
+        store = StoredKeys(client, has_replicas=True)
+        version = await store.apply(change)
+        assert await store.replicas(change, version) == 0
+        valkey.admin.xdel(schema.LOG, f"{version}-0")
+        with pytest.raises(OutcomeUnknown, match="failover"):
+            await store.replicas(change, version)
+
+
+async def test_sentinel_that_names_a_dead_host(store):
+    """While the Sentinel names a host that is not there, it is asked again, and heals with it."""
+    dead = free_port()
+    store.monitor.execute_command("SENTINEL", "REMOVE", SERVICE)
+    store.monitor.execute_command("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", str(dead), "1")
+    async with Sidecar(store.endpoint) as sidecar:
+        await eventually(lambda: sidecar.reason and "connecting" not in sidecar.reason)
+        await asyncio.sleep(LEASE)
+        assert not sidecar.is_trusted
+        assert SERVICE in sidecar.reason
+
+        store.monitor.execute_command("SENTINEL", "REMOVE", SERVICE)
+        store.monitor.execute_command(
+            "SENTINEL", "MONITOR", SERVICE, "127.0.0.1", str(store.gate.port), "1"
+        )
+        async with administration(store.endpoint):
+            await sidecar.trusted()
+
+
+async def test_sentinel_that_does_not_know_the_service(own_valkey):
+    """What is no Sentinel, and one that knows no such service, are the reason; both are refused."""
+    hosts = (Address("127.0.0.1", own_valkey.port), Address("127.0.0.1", free_port()))
+    endpoint = Endpoint.parse("redis://unused", sentinel=Sentinel(hosts, "other"))
+    async with Sidecar(endpoint) as sidecar:
+        await eventually(lambda: "no Sentinel names a primary" in sidecar.reason)
+    with pytest.raises(Unavailable):
+        async with administration(endpoint):
+            pass
+
+
+async def test_one_sentinel_that_hangs(store):
+    """A Sentinel that hangs costs a moment only, the next one is asked."""
+
+    async def silence(peer):
+        await peer.commands(1000)
+
+    async with scripted_store(silence) as hung:
+        hosts = (Address("127.0.0.1", hung.port), Address("127.0.0.1", store.sentinel_port))
+        endpoint = Endpoint.parse("redis://unused", sentinel=Sentinel(hosts, SERVICE))
+        async with administration(endpoint), Sidecar(endpoint, lease=1) as sidecar:
+            await sidecar.trusted()
+
+
+async def test_half_open_towards_the_store(own_valkey, own_admin):
+    """A link on which only what we say is lost is given up within a lease, too."""
+    record = await own_admin.issue()
+    async with Gate(own_valkey.port) as gate:
+        endpoint = Endpoint.parse(f"redis://127.0.0.1:{gate.port}")
+        async with Sidecar(endpoint) as sidecar:
+            await sidecar.trusted()
+            await sidecar.find(record.kid)
+            gate.set(lambda _name: (LOSE, PASS))
+            await eventually(lambda: "not answer" in sidecar.reason)
+            assert sidecar.cache.peek(record.kid) is None
+            gate.set(lambda _name: (PASS, PASS))
+            await sidecar.trusted()

@@ -1,0 +1,405 @@
+"""Snapshot: what is kept over a restart, and every reason for which it is not used."""
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import os
+import stat
+import threading
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core.records import Status
+from authz.flows.keycache import Holdings
+from authz.storage import keeper as timing
+from authz.storage import snapshot as module
+from authz.storage.keeper import SnapshotKeeper, restore
+from authz.storage.snapshot import Snapshot, SnapshotRefused
+from tests.fakes import KID, FakeClock, issue_record, make_keyring, make_record
+from tests.real import RealClock, eventually
+from tests.storage.strategies import RECORDS
+
+GRACE = 30.0
+RECORD = make_record()
+
+
+class Rig:
+    """A file, and the clock of who writes and reads it."""
+
+    def __init__(self, directory):
+        self.path = directory / "snapshot"
+        self.clock = FakeClock()
+
+    def open(self, *versions, boot="one", clock=None):
+        """As a process of this boot with these peppers would."""
+        return Snapshot(self.path, make_keyring("ak", *versions), clock or self.clock, boot)
+
+    def write(self, *records, revoked=(), age=0.0, **how):
+        """Write as a process that lost trust so long ago."""
+        held = Holdings(list(records), list(revoked), self.clock.monotonic() - age)
+        assert self.open(**how).write(held, "web-1")
+
+    def refusal(self, *versions, **how):
+        """Why it is not used."""
+        with pytest.raises(SnapshotRefused) as caught:
+            self.open(*versions, **how).read(GRACE)
+        return str(caught.value)
+
+
+@pytest.fixture
+def rig(tmp_path):
+    """An empty directory."""
+    return Rig(tmp_path)
+
+
+@given(records=st.lists(RECORDS, max_size=3, unique_by=lambda r: r.kid))
+def test_what_is_written_is_read(records, tmp_path_factory):
+    """Every record, whatever is in it."""
+    rig = Rig(tmp_path_factory.mktemp("snapshot"))
+    lasting = [replace(record, outage_grace=None) for record in records]
+    rig.write(*lasting, revoked=[KID])
+
+    kept = rig.open().read(GRACE)
+
+    assert kept.holdings == Holdings(lasting, [KID], rig.clock.monotonic())
+    assert (kept.instance, kept.trouble) == ("web-1", "")
+
+
+def test_the_file_is_its_owners_alone_and_holds_no_key(rig):
+    """Mode 0600 whatever the umask is, no key text in it, and nothing left beside it."""
+    record, text = issue_record(make_keyring())
+    before = os.umask(0)
+    try:
+        rig.write(record)
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(rig.path.stat().st_mode) == 0o600
+    assert text.encode() not in rig.path.read_bytes()
+    assert text.rsplit("_", 1)[1].encode() not in rig.path.read_bytes()
+    assert os.listdir(rig.path.parent) == ["snapshot"]
+
+
+def test_without_a_file_there_is_nothing(rig):
+    """The first start."""
+    assert rig.open().read(GRACE) is None
+
+
+# refused
+
+
+@pytest.mark.parametrize("at", [0, 0.1, 0.5, 0.9, 0.99, 1])
+def test_a_byte_that_was_changed_is_noticed(rig, at):
+    """Anywhere, in the signature too."""
+    rig.write(RECORD, revoked=[KID])
+    content = bytearray(rig.path.read_bytes())
+    position = min(int(len(content) * at), len(content) - 2)
+    content[position] ^= 1
+    rig.path.write_bytes(content)
+
+    assert "tampered with" in rig.refusal() or "truncated" in rig.refusal()
+
+
+def test_every_truncation_is_noticed(rig):
+    """Down to nothing at all."""
+    rig.write(RECORD)
+    content = rig.path.read_bytes()
+
+    for length in range(len(content)):
+        rig.path.write_bytes(content[:length])
+        assert "truncated" in rig.refusal() or "tampered with" in rig.refusal()
+
+
+def test_another_pepper_did_not_write_it(rig):
+    """Its keys would not be proven anyway."""
+    rig.write(RECORD)
+
+    assert "another pepper" in rig.refusal("2")
+
+
+def test_an_older_pepper_of_ours_may_have_written_it(rig):
+    """Peppers are rolled."""
+    rig.write(RECORD)
+
+    assert rig.open("1", "2").read(GRACE).holdings.records == [RECORD]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2},
+        {"format": "something else"},
+        {"fields": ["kid"]},
+        {"fields": 7},
+        {"held_until_ms": "x"},
+        {"held_until": None},
+    ],
+)
+def test_a_file_of_another_version_is_refused(rig, change):
+    """Even though it is signed by one of us."""
+    rig.write(RECORD)
+    header, *rest = rig.path.read_bytes().splitlines(keepends=True)[:-1]
+    body = json.dumps(json.loads(header) | change).encode() + b"\n" + b"".join(rest)
+    signature = hmac.digest(make_keyring().snapshot_keys[-1], body, "sha256").hex()
+    rig.path.write_bytes(body + signature.encode() + b"\n")
+
+    assert "version" in rig.refusal() or "understood" in rig.refusal()
+
+
+def test_what_is_no_file_is_refused(rig):
+    """With the system's reason."""
+    rig.path.mkdir()
+
+    assert "Is a directory" in rig.refusal()
+
+
+# age
+
+
+def test_it_is_good_for_what_is_left_of_the_grace(rig):
+    """Counted from the last moment of trust."""
+    rig.write(RECORD, age=10)
+    rig.clock.advance(15)
+
+    kept = rig.open().read(GRACE)
+
+    assert rig.clock.monotonic() - kept.holdings.held_until == pytest.approx(25, abs=0.002)
+    rig.clock.advance(5)
+    assert rig.open().read(GRACE).holdings.records == []
+
+
+@pytest.mark.parametrize("boot", ["one", "two", ""])
+def test_an_old_file_gives_no_records_but_what_was_revoked(rig, boot):
+    """A revocation has no age."""
+    rig.write(RECORD, revoked=["B" * 16])
+    rig.clock.advance(GRACE)
+
+    kept = rig.open(boot=boot).read(GRACE)
+
+    assert (kept.holdings.records, kept.holdings.revoked) == ([], ["B" * 16])
+    assert "older than the grace" in kept.trouble
+
+
+def test_each_key_has_its_own_grace(rig):
+    """None for a critical one, more than the sidecar's for another."""
+    never = make_record(kid="A" * 16, outage_grace=0)
+    longer = make_record(kid="B" * 16, outage_grace=60_000)
+    rig.write(RECORD, never, longer)
+    assert rig.open().read(GRACE).holdings.records == [RECORD, longer]
+
+    rig.clock.advance(40)
+
+    assert rig.open().read(GRACE).holdings.records == [longer]
+
+
+@pytest.mark.parametrize("boot", ["one", "two", ""])
+def test_a_file_from_the_future_is_not_used(rig, boot):
+    """Whoever set the clock back does not get more than the grace."""
+    rig.write(RECORD, revoked=[KID])
+    rig.clock.jump_wall(-1)
+
+    kept = rig.open(boot=boot).read(GRACE)
+
+    assert (kept.holdings.records, kept.holdings.revoked) == ([], [KID])
+    assert "from the future" in kept.trouble
+
+
+def test_a_clock_set_back_prolongs_nothing_within_one_boot(rig):
+    """The clock of the boot tells how long it really was."""
+    rig.write(RECORD)
+    rig.clock.advance(25)
+    rig.clock.jump_wall(-20_000)
+
+    held = rig.open().read(GRACE).holdings
+
+    assert rig.clock.monotonic() - held.held_until == 25
+
+
+def test_a_clock_set_forward_ends_it_sooner(rig):
+    """The longer age is believed."""
+    rig.write(RECORD)
+    rig.clock.jump_wall(31_000)
+
+    assert rig.open().read(GRACE).holdings.records == []
+
+
+def test_after_a_reboot_the_wall_clock_counts(rig):
+    """The other clock began anew."""
+    rig.write(RECORD)
+    later = FakeClock(rig.clock.wall_ms() + 12_000, monotonic=5.0)
+
+    held = rig.open(boot="two", clock=later).read(GRACE).holdings
+
+    assert later.monotonic() - held.held_until == 12
+
+
+def test_written_again_without_trust_it_is_not_good_for_longer(rig):
+    """A sidecar that restarts all the time in an outage gives no key more than its grace."""
+    rig.write(RECORD)
+    for restart in range(29):
+        rig.clock.advance(1)
+        kept = rig.open(boot=str(restart)).read(GRACE)
+        assert kept.holdings.records == [RECORD]
+        assert rig.open(boot=str(restart)).write(kept.holdings, "web-1")
+    rig.clock.advance(1)
+
+    assert rig.open(boot="last").read(GRACE).holdings.records == []
+
+
+# writing
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(rig, monkeypatch):
+    """Half of a file is never where a whole one was."""
+    rig.write(RECORD)
+    monkeypatch.setattr(module, "_record_line", lambda _record: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        rig.write(make_record(status=Status.DISABLED))
+
+    assert rig.open().read(GRACE).holdings.records == [RECORD]
+    assert os.listdir(rig.path.parent) == ["snapshot"]
+
+
+def test_writing_can_be_abandoned(rig):
+    """A process that stops does not finish the slow way what it will write anew."""
+    abandon = threading.Event()
+    abandon.set()
+
+    written = rig.open().write(Holdings([RECORD], [], rig.clock.monotonic()), "web-1", abandon)
+
+    assert not written
+    assert os.listdir(rig.path.parent) == []
+
+
+class Cache:
+    """What a keeper sees of one."""
+
+    def __init__(self, clock):
+        self.is_trusted = True
+        self.held = Holdings([RECORD], [], clock.monotonic())
+
+    @property
+    def held_until(self):
+        """See Holder."""
+        return self.held.held_until
+
+    def holdings(self):
+        """See Holder."""
+        return self.held
+
+
+@pytest.fixture
+def keeping(rig, monkeypatch):
+    """Keepers that look often, on a clock that really runs."""
+    monkeypatch.setattr(timing, "LOOK", 0.002)
+    rig.clock = RealClock()
+
+    @contextlib.asynccontextmanager
+    async def keep(cache):
+        keeper = SnapshotKeeper(rig.open(), cache, "web-1", rig.clock)
+        task = asyncio.create_task(keeper.run())
+        yield keeper
+        task.cancel()
+        await asyncio.wait([task])
+        await keeper.stop()
+
+    return keep
+
+
+async def test_it_is_written_every_so_often_and_when_trust_is_lost(rig, keeping, monkeypatch):
+    """And once more at the end."""
+    monkeypatch.setattr(timing, "EVERY", 0.02)
+    cache = Cache(rig.clock)
+    async with keeping(cache):
+        for _ in range(2):
+            await eventually(rig.path.exists)
+            rig.path.unlink()
+        monkeypatch.setattr(timing, "EVERY", 3600)
+        await eventually(rig.path.exists)
+        rig.path.unlink()
+
+        cache.is_trusted = False
+        cache.held = replace(cache.held, held_until=rig.clock.monotonic())
+        await eventually(rig.path.exists)
+        rig.path.unlink()
+
+    assert rig.path.exists()
+
+
+async def test_trust_that_was_short_is_kept_too(rig, keeping):
+    """Even if it came and went between two looks."""
+    cache = Cache(rig.clock)
+    cache.is_trusted = False
+
+    async with keeping(cache):
+        await eventually(rig.path.exists)
+        rig.path.unlink()
+        cache.held = replace(cache.held, held_until=rig.clock.monotonic())
+        await eventually(rig.path.exists)
+
+
+async def test_who_was_never_trusted_writes_nothing(rig, keeping):
+    """What is there may be of use to one who has the right pepper."""
+    rig.path.write_text("of another")
+    cache = Cache(rig.clock)
+    cache.is_trusted = False
+    cache.held = Holdings([], [], float("-inf"))
+
+    async with keeping(cache):
+        pass
+
+    assert rig.path.read_text() == "of another"
+
+
+async def test_a_full_disk_is_reported_once_and_stops_nothing(rig, keeping, monkeypatch, caplog):
+    """The sidecar serves on; when there is room again, the file is written."""
+    monkeypatch.setattr(timing, "EVERY", 0.005)
+    attempts = []
+    replace_file = module._sync_directory
+
+    def full(path):
+        attempts.append(path)
+        if len(attempts) < 4:
+            raise OSError(28, "No space left on device")
+        replace_file(path)
+
+    monkeypatch.setattr(module, "_sync_directory", full)
+    with caplog.at_level(logging.WARNING):
+        async with keeping(Cache(rig.clock)):
+            await eventually(lambda: len(attempts) > 5)
+
+    assert [line for line in caplog.messages if "No space left" in line] == [
+        f"cache.snapshot: {rig.path} is not written: No space left on device"
+    ]
+
+
+# restoring
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda rig: None, "1 records and 0 revoked kids held"),
+        (lambda rig: rig.path.unlink(), "there is no"),
+        (lambda rig: rig.path.write_bytes(b"x"), "is not used: it is truncated"),
+        (lambda rig: rig.clock.advance(31), "only 0 revoked kids are used"),
+        (lambda rig: rig.clock.jump_wall(-1), "from the future"),
+    ],
+)
+def test_what_came_of_it_is_said_in_one_line(rig, caplog, spoil, said):
+    """And the start goes on."""
+    rig.write(RECORD)
+    spoil(rig)
+
+    with caplog.at_level(logging.INFO):
+        restore(rig.open(), GRACE)
+
+    [line] = caplog.messages
+    assert line.startswith("cache.snapshot: ")
+    assert said in line

@@ -1,0 +1,271 @@
+"""deploy/redis/users.acl: each user can do what it is for, and nothing else."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from authz.core.errors import Unavailable
+from authz.core.records import RevocationReason, Status
+from authz.storage import schema
+from authz.storage.imports import StoredImports
+from authz.storage.link import Link
+from authz.storage.registry import Identity, Registration, Sidecars
+from tests.fakes import KID
+from tests.real import Valkey, eventually
+from tests.storage.changing import imported
+from tests.storage.sidecar import Admin, Sidecar, administration
+
+USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
+SIDECAR, ADMIN, CONSOLE = "authz-sidecar", "authz-admin", "authz-console"
+REVOKE = ("HSET", schema.key(KID), "status", "active")
+
+FORBIDDEN = {
+    SIDECAR: [
+        REVOKE,
+        ("DEL", schema.key(KID)),
+        ("DEL", schema.SIDECARS),
+        ("SET", schema.SEQ, "1"),
+        ("SET", schema.META, "1"),
+        ("SET", "other", "1"),
+        ("HGETALL", "other"),
+        ("HGETALL", schema.AUDIT),
+        ("XRANGE", schema.AUDIT, "-", "+"),
+        ("GET", schema.sidecar("another")),
+        ("XADD", schema.LOG, "*", "a", "b"),
+        ("ZADD", schema.KEYS, "1", KID),
+        ("PUBLISH", schema.CHANGES, f"1 {KID} active"),
+        ("SUBSCRIBE", "other"),
+        ("PSUBSCRIBE", "*"),
+        ("EVAL", "return 1", "0"),
+        ("SCRIPT", "LOAD", "return 1"),
+    ],
+    ADMIN: [
+        ("DEL", schema.key(KID)),
+        ("DEL", schema.AUDIT),
+        ("XTRIM", schema.AUDIT, "MAXLEN", "0"),
+        ("XDEL", schema.AUDIT, "1-0"),
+        ("SET", schema.sidecar("one"), "{}"),
+        ("ZADD", schema.SIDECARS, "1", "one"),
+        ("HSET", "other", "a", "b"),
+        ("HGETALL", "other"),
+        ("PUBLISH", "other", "text"),
+        ("EVAL", "return 1", "0"),
+    ],
+    CONSOLE: [
+        REVOKE,
+        ("SET", schema.SEQ, "1"),
+        ("HGETALL", "other"),
+        ("DEL", schema.key(KID)),
+        ("ZADD", schema.KEYS, "1", KID),
+        ("PUBLISH", schema.CHANGES, f"1 {KID} active"),
+        ("SUBSCRIBE", schema.CHANGES),
+        ("EVALSHA", "0" * 40, "0"),
+        ("WAIT", "1", "1"),
+    ],
+}
+FORBIDDEN_TO_ALL = [
+    ("FLUSHALL",),
+    ("FLUSHDB",),
+    ("KEYS", "*"),
+    ("SCAN", "0"),
+    ("CONFIG", "GET", "*"),
+    ("CONFIG", "SET", "dir", "/tmp"),
+    ("ACL", "LIST"),
+    ("ACL", "SETUSER", "x", "on"),
+    ("CLIENT", "LIST"),
+    ("CLIENT", "KILL", "TYPE", "normal"),
+    ("MONITOR",),
+    ("REPLICAOF", "NO", "ONE"),
+    ("SHUTDOWN",),
+    ("SAVE",),
+    ("MIGRATE", "h", "1", "k", "0", "1"),
+    ("RESTORE", "k", "0", "x"),
+    ("DUMP", schema.key(KID)),
+    ("FUNCTION", "LOAD", "x"),
+    ("SORT", schema.KEYS),
+]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A server with these users, each with its own name for a password."""
+    lines = [f"{line} >{line.split()[1]}" for line in USERS.read_text().splitlines()]
+    file = tmp_path_factory.mktemp("acl") / "users.acl"
+    file.write_text("\n".join(lines) + "\n")
+    with Valkey("--aclfile", str(file)) as valkey:
+        yield valkey
+
+
+@pytest.fixture
+def guarded_valkey(guarded):
+    """The same, emptied."""
+    guarded.admin.flushall()
+    guarded.admin.execute_command("ACL", "LOG", "RESET")
+    return guarded
+
+
+@contextlib.asynccontextmanager
+async def administrator(valkey):
+    """Administration as the user for that."""
+    endpoint = valkey.login(ADMIN, ADMIN)
+    async with administration(endpoint) as admin:
+        yield replace(admin, store=admin.store)
+
+
+@contextlib.asynccontextmanager
+async def linked(valkey, user):
+    """A link as one of the users."""
+    endpoint = valkey.login(user, user)
+    link = await endpoint.open(lambda: Link(lambda _push: None, lambda: None))
+    try:
+        await endpoint.greet(link, "test")
+        yield link
+    finally:
+        link.abort()
+        await asyncio.sleep(0)
+
+
+def test_nobody_is_let_in_before_a_password_is_set():
+    """As it is shipped, the file lets nobody log in."""
+    lines = USERS.read_text().splitlines()
+    assert [line.split()[:2] for line in lines] == [["user", n] for n in (SIDECAR, ADMIN, CONSOLE)]
+    assert not any(word.startswith((">", "#", "nopass")) for word in USERS.read_text().split())
+
+
+async def test_what_they_are_for(guarded_valkey):
+    """Sidecar and admin do all that they do, as these users, and are refused nothing."""
+    valkey = guarded_valkey
+    async with administrator(valkey) as admin, Sidecar(valkey.login(SIDECAR, SIDECAR)) as sidecar:
+        record, other = await admin.issue(), await admin.issue()
+        await sidecar.trusted()
+        assert await sidecar.find(record.kid) == record
+        assert await sidecar.find(KID) is None
+        await change_everything(admin, record.kid, other.kid)
+        await eventually(lambda: sidecar.feed.health().seq == 6)
+        assert (await sidecar.find(record.kid)).status is Status.REVOKED
+
+        valkey.admin.client_kill_filter(_type="pubsub")
+        await admin.issue()
+        await sidecar.caught_up(7)
+        await sidecar.trusted()
+    assert valkey.admin.acl_log() == []
+
+
+async def change_everything(admin: Admin, revoked: str, rotated: str) -> None:
+    """Every kind of change."""
+    flow, by = admin.lifecycle, admin.lifecycle.author
+    await flow.disable(revoked, by("test"))
+    await flow.enable(revoked, by("test"))
+    await flow.rotate(rotated, 0, by("test"))
+    await flow.revoke(revoked, RevocationReason.SUPERSEDED, by("test"))
+
+
+async def test_behind_sentinel(guarded_valkey):
+    """What sidecar and admin do besides where there are replicas is permitted, too."""
+    valkey = guarded_valkey
+    async with administrator(valkey) as admin:
+        store = type(admin.store)(admin.store._client, has_replicas=True)
+        admin.lifecycle._store = store
+        record = await admin.issue()
+        assert record.version == 1
+    async with linked(valkey, SIDECAR) as link:
+        assert await link.call("SET", schema.HEARTBEAT, "1") == "OK"
+    assert valkey.admin.acl_log() == []
+
+
+async def test_imports(guarded_valkey):
+    """The admin imports a key, and the sidecar finds it by its digest."""
+    valkey = guarded_valkey
+    digest = b"n" * 32
+    async with administrator(valkey), valkey.login(ADMIN, ADMIN).client() as client:
+        imports = StoredImports(client)
+        await imports.allow_imports()
+        assert await imports.apply_all([imported(digests=[digest])]) == [1]
+        assert await imports.resolve_all([[digest]]) == [KID]
+        async with Sidecar(valkey.login(SIDECAR, SIDECAR)) as sidecar:
+            await sidecar.trusted()
+            assert (await sidecar.alias([digest])).kid == KID
+            assert await sidecar.alias([b"o" * 32]) is None
+    assert valkey.admin.acl_log() == []
+
+
+async def test_registry(guarded_valkey):
+    """A sidecar registers, acknowledges and leaves; admin and console see it."""
+    valkey = guarded_valkey
+    identity = Identity(
+        instance="one", version="1", address="x", started_at=1, lease_ms=400, grace_ms=0
+    )
+    async with administrator(valkey) as admin:
+        sidecar = Sidecar(valkey.login(SIDECAR, SIDECAR))
+        registration = Registration(
+            sidecar.cache, sidecar.feed, sidecar.clock, identity, entries=lambda: 0
+        )
+        run = asyncio.create_task(sidecar.feed.run(registration, registration.announce))
+        await sidecar.trusted()
+        await admin.issue()
+        for user in (ADMIN, CONSOLE):
+            async with valkey.login(user, user).client() as client:
+                sidecars = Sidecars(client)
+
+                async def applied(sidecars=sidecars):
+                    return [heard.sidecar.applied for heard in (await sidecars.find())[1]] == [1]
+
+                await eventually(applied)
+        await registration.leave()
+        assert valkey.admin.zcard(schema.SIDECARS) == 0
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+    assert valkey.admin.acl_log() == []
+
+
+async def test_console_reads(guarded_valkey):
+    """The console reads keys, indexes and the audit trail."""
+    valkey = guarded_valkey
+    async with administrator(valkey) as admin:
+        record = await admin.issue()
+    async with linked(valkey, CONSOLE) as link:
+        found = await link.call("HGETALL", schema.key(record.kid))
+        assert schema.decode(record.kid, found) == record
+        assert await link.call("ZRANGE", schema.KEYS, "0", "-1") == [record.kid]
+        assert await link.call("ZREVRANGE", schema.client("acme-web"), "0", "-1") == [record.kid]
+        assert len(await link.call("XREVRANGE", schema.AUDIT, "+", "-")) == 1
+        assert await link.call("GET", schema.SEQ) == "1"
+    assert valkey.admin.acl_log() == []
+
+
+@pytest.mark.parametrize("user", FORBIDDEN)
+async def test_what_they_must_not_do(guarded_valkey, user):
+    """Everything else is refused, and nothing of it was done."""
+    async with linked(guarded_valkey, user) as link:
+        for command in FORBIDDEN[user] + FORBIDDEN_TO_ALL:
+            with pytest.raises(Unavailable, match="NOPERM"):
+                await link.call(*command)
+    assert guarded_valkey.admin.dbsize() == 0
+
+
+@pytest.mark.parametrize("user", [SIDECAR, CONSOLE])
+async def test_only_the_administrator_changes_keys(guarded_valkey, user):
+    """A change by another user is refused before anything is written."""
+    async with administrator(guarded_valkey) as admin:
+        record = await admin.issue()
+        before = guarded_valkey.admin.dump(schema.key(record.kid))
+        async with guarded_valkey.login(user, user).client() as client:
+            other = type(admin.store)(client)
+            admin.lifecycle._store = other
+            with pytest.raises(Unavailable):
+                await admin.revoke(record.kid)
+    assert guarded_valkey.admin.get(schema.SEQ) == "1"
+    assert guarded_valkey.admin.dump(schema.key(record.kid)) == before
+
+
+async def test_a_script_reaches_nothing_else(guarded_valkey):
+    """The administrator's scripts are bound by the same permissions, whatever keys they name."""
+    async with linked(guarded_valkey, ADMIN) as link:
+        digest = await link.call("SCRIPT", "LOAD", "return redis.call('SET', KEYS[1], 'x')")
+        for name in ("other", schema.SIDECARS, schema.sidecar("one")):
+            with pytest.raises(Unavailable, match="NOPERM"):
+                await link.call("EVALSHA", digest, "1", name)
+        assert await link.call("EVALSHA", digest, "1", schema.HEARTBEAT) == "OK"
