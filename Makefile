@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: conformance help demo test check fmt bench chaos soak clean
+.PHONY: conformance fuzz help demo test check fmt bench chaos soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,11 +27,13 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path, the time a revocation takes, lists and memory
+bench: $(READY) ## Measure the hot path, both transports, the time a revocation takes, lists and memory
 	@$(BIN)/python -m tests.bench.check_hot
+	@$(BIN)/python -m tests.bench.transport
 	@$(BIN)/python -m tests.bench.revocation
 	@$(BIN)/python -m tests.bench.listing
 	@$(BIN)/python -m tests.bench.memory
+	@$(BIN)/python -m tests.bench.import_keys
 
 chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
@@ -42,8 +44,13 @@ soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory 
 conformance: $(READY) ## h2spec against the fast transport; says how to get h2spec
 	@$(BIN)/python -m tests.rpc.h2.conformance
 
+fuzz: $(READY) ## Throw made-up clients at the fast transport's connection for a minute (SECONDS)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint deploy/constraints.txt --editable '.[fuzz]'
+	@$(BIN)/python -m tests.rpc.h2.fuzz .fuzz -max_total_time=$(or $(SECONDS),60)
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -13,9 +13,11 @@ from authz.core.errors import BadInput
 from authz.core.keys import Keyring, Pepper
 from authz.core.request import Request
 from authz.flows.directory import Directory
+from authz.flows.importing import Importer
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.verify import Verifier
 from authz.storage.endpoint import Endpoint
+from authz.storage.imports import StoredImports
 from authz.storage.inspection import Finding, Store, inspect
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
@@ -83,6 +85,18 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
         yield Lifecycle(keys, ring, SystemClock())
 
 
+@asynccontextmanager
+async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[Importer]:
+    """What imports keys. Raises what `administration` does."""
+    ring = keyring(settings)
+    client = endpoint(settings).client()
+    try:
+        await StoredKeys(client).verify(ring.fingerprints)
+        yield Importer(StoredImports(client), SystemClock(), actor, note)
+    finally:
+        await client.aclose()
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What the commands that look through keys work with. `read`: a CheckRequest, as a Check."""
@@ -103,10 +117,11 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
         keys = StoredKeys(client)
         await keys.verify(ring.fingerprints)
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
+        imports = StoredImports(client) if await keys.has_imports() else None
         yield Desk(
             Lifecycle(keys, ring, clock),
             Directory(StoredIndex(client), StoredTrail(client)),
-            Verifier(keys, peppers, clock),
+            Verifier(keys, peppers, clock, imports),
             extractor(settings, ring).read,
         )
 

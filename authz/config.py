@@ -133,6 +133,7 @@ class Keys(Section):
 
     prefix: Prefix = "ak"
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
+    import_lookups: int = Field(200, ge=1, le=1_000_000)
 
 
 class Cache(Section):

@@ -20,6 +20,7 @@ from authz.console.operations import OperationsServer
 from authz.core.keys import Keyring
 from authz.core.ports import Probe
 from authz.flows.check import Checker
+from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.reading import extractor
 from authz.recycling import outgrown
@@ -29,6 +30,7 @@ from authz.rpc.h2.server import FastServer
 from authz.rpc.listening import Limits, TlsFiles
 from authz.rpc.respond import Responder
 from authz.storage.feed import ChangeFeed
+from authz.storage.imports import LinkedAliases
 from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
@@ -135,7 +137,18 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         deadline=settings.check.deadline,
         grace=settings.outage.grace,
     )
-    checker = Checker(cache, feed, clock, counters)
+    imported = ImportedKeys(
+        LinkedAliases(feed),
+        cache,
+        clock,
+        counters,
+        rate=settings.keys.import_lookups,
+        negative_ttl=remember.negative_ttl,
+        max_entries=remember.max_entries,
+        max_negatives=remember.max_negatives,
+        deadline=settings.check.deadline,
+    )
+    checker = Checker(cache, feed, clock, counters, imported)
     server = check_server(settings, check_door(settings, ring, checker, counters), counters)
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
@@ -150,7 +163,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
                 cache.restore(kept.holdings)
                 predecessor = kept.instance
         registration = Registration(
-            cache, feed, clock, said, entries=cache.__len__, predecessor=predecessor
+            imported, feed, clock, said, entries=cache.__len__, predecessor=predecessor
         )
         running = Sidecar(server, operations, counters, feed, cache, registration)
         operations.ask(running.readiness)

@@ -6,14 +6,14 @@ MemoryKeyStore passes the same suite as the store on Redis does.
 import asyncio
 import enum
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from authz.core.changes import AuditEvent, KeyChange
 from authz.core.decision import Reason
-from authz.core.errors import Conflict, OutcomeUnknown, Unavailable
-from authz.core.keys import Keyring, Pepper
-from authz.core.ports import Event, Loaded
+from authz.core.errors import AliasTaken, Conflict, Fault, OutcomeUnknown, Unavailable
+from authz.core.keys import Alias, Keyring, Pepper
+from authz.core.ports import Event, Loaded, LoadedAlias
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.request import Request, Route
 
@@ -65,14 +65,16 @@ class LogEntry:
 
 
 class MemoryKeyStore:
-    """A KeyStore in memory.
+    """A KeyStore and an ImportStore in memory.
 
-    failures: what the next calls of `apply` do, one each, None for no failure. down: neither
-    `find` nor `apply` reaches the store.
+    failures: what the next calls of `apply` and `apply_all` do, one each, None for no failure.
+    down: nothing reaches the store.
     """
 
     def __init__(self) -> None:
         self.records: dict[str, KeyRecord] = {}
+        self.aliases: dict[bytes, str] = {}  # digest -> kid
+        self.has_imports = False
         self.audit: list[tuple[int, str, AuditEvent]] = []  # sequence number, kid, event
         self.log: list[LogEntry] = []
         self.seq = 0
@@ -90,17 +92,45 @@ class MemoryKeyStore:
 
     async def apply(self, change: KeyChange) -> int:
         """See KeyStore."""
+        (outcome,) = await self.apply_all([change])
+        if isinstance(outcome, Fault):
+            raise outcome
+        return outcome
+
+    async def allow_imports(self) -> None:
+        """See ImportStore."""
         await asyncio.sleep(0)
-        self.applied.append(change)
+        if self.down:
+            raise Unavailable("the store cannot be used: it is down")
+        self.has_imports = True
+
+    async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
+        """See ImportStore."""
+        await asyncio.sleep(0)
+        if self.down:
+            raise Unavailable("the store cannot be used: it is down")
+        return [
+            next((self.aliases[d] for d in known if d in self.aliases), None) for known in digests
+        ]
+
+    async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
+        """See ImportStore."""
+        await asyncio.sleep(0)
+        self.applied.extend(changes)
         failure = self.failures.popleft() if self.failures else None
         if self.down or failure is Failure.NOT_SENT:
             raise Unavailable("the store cannot be used: it is down")
         if failure is Failure.NOT_APPLIED:
             raise OutcomeUnknown("the store did not confirm the change")
-        version = self.apply_now(change)
+        outcomes: list[int | Fault] = []
+        for change in changes:
+            try:
+                outcomes.append(self.apply_now(change))
+            except (Conflict, AliasTaken) as fault:
+                outcomes.append(fault)
         if failure is Failure.APPLIED:
             raise OutcomeUnknown("the store did not confirm the change")
-        return version
+        return outcomes
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
         """See KeyStore. It has none."""
@@ -108,6 +138,9 @@ class MemoryKeyStore:
     def apply_now(self, change: KeyChange) -> int:
         """What the store does in one atomic step."""
         kid = change.record.kid
+        for digest in change.aliases:
+            if self.aliases.get(digest, kid) != kid:
+                raise AliasTaken(self.aliases[digest])
         current = self.records.get(kid)
         version = current.version if current else 0
         if current is not None and self._change_ids[kid] == change.id:
@@ -117,6 +150,8 @@ class MemoryKeyStore:
         self.seq += 1
         self.records[kid] = replace(change.record, version=self.seq)
         self._change_ids[kid] = change.id
+        for digest in change.aliases[:1]:
+            self.aliases[digest] = kid
         self.log.append(LogEntry(self.seq, kid, change.record.status is Status.REVOKED))
         self.audit.append((self.seq, kid, change.event))
         return self.seq
@@ -150,6 +185,35 @@ class MemoryKeySource:
         """Answer every load from `records`, in order."""
         for kid in self.pending:
             self.answer(kid, self.records.get(kid))
+
+
+class MemoryAliasSource:
+    """An AliasSource that answers when it is told to. `lookups` counts them by newest digest."""
+
+    def __init__(self) -> None:
+        self.kids: dict[bytes, str] = {}
+        self.known: bool | None = True  # what it says of whether there are imports
+        self.lookups: Counter[bytes] = Counter()
+        self.pending: list[tuple[Sequence[bytes], Callable[[LoadedAlias], None]]] = []
+
+    def has_imports(self) -> bool | None:
+        """See AliasSource."""
+        return self.known
+
+    def resolve(self, digests: Sequence[bytes], deliver: Callable[[LoadedAlias], None]) -> None:
+        """See AliasSource."""
+        self.lookups[digests[0]] += 1
+        self.pending.append((digests, deliver))
+
+    def answer(self, loaded: LoadedAlias) -> None:
+        """Answer the oldest lookup."""
+        self.pending.pop(0)[1](loaded)
+
+    def answer_all(self) -> None:
+        """Answer every lookup from `kids`, in order."""
+        while self.pending:
+            known = [digest for digest in self.pending[0][0] if digest in self.kids]
+            self.answer(Alias(self.kids[known[0]], known[0]) if known else None)
 
 
 class RecordingProbe:

@@ -8,6 +8,7 @@ import click
 from authz.cli import show
 from authz.cli.actor import actor
 from authz.cli.administration import administer
+from authz.cli.importing import import_
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.keyspec import key_spec
@@ -43,7 +44,7 @@ def keys() -> None:
     """
 
 
-for _command in (list_, history, update, verify, revoke):
+for _command in (list_, history, update, verify, revoke, import_):
     keys.add_command(_command)
 
 

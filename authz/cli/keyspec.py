@@ -20,7 +20,7 @@ def key_spec(client: str, env: str, name: str, **asked: Any) -> KeySpec:
         tenant_id=optional_id("--tenant", asked["tenant"]),
         scopes=scopes("--scope", asked["scopes"]),
         not_before=_not_before(asked["not_before"]),
-        life_ms=_life_ms(asked["expires_in"]),
+        life_ms=life_ms("--expires-in", asked["expires_in"]),
         allowed_cidrs=fields.networks("--cidr", asked["cidrs"]),
         allowed_hosts=fields.hosts("--host", asked["hosts"]),
         allowed_origins=fields.origins("--origin", asked["origins"]),
@@ -33,10 +33,11 @@ def _not_before(text: str | None) -> int | None:
     return None if text is None else moment_ms("--not-before", text, SystemClock().wall_ms())
 
 
-def _life_ms(text: str) -> int | None:
-    life = None if text == NEVER else fields.duration_ms("--expires-in", text)
+def life_ms(field: str, text: str) -> int | None:
+    """How long a key lives: a duration, or None for `never`. Raises BadInput."""
+    life = None if text == NEVER else fields.duration_ms(field, text)
     if life == 0:
-        raise BadInput("--expires-in", "0 is no life; `never` is one without an end")
+        raise BadInput(field, "0 is no life; `never` is one without an end")
     return life
 
 

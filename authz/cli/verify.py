@@ -194,7 +194,7 @@ _WHY: Final[dict[str, dict[Reason, str]]] = {
         Reason.FORGED: "not made with a pepper of this store",
         Reason.UNAVAILABLE: "made with a pepper that keys.peppers does not hold",
     },
-    "known": {Reason.UNKNOWN_KEY: "no key has this kid"},
+    "known": {Reason.UNKNOWN_KEY: "no key has this kid, or was imported with this text"},
 }
 
 

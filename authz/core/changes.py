@@ -3,7 +3,7 @@
 KeyChange   do this          Unchanged   it is so already          Refused   it may not be done
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypedDict
@@ -27,6 +27,7 @@ class Action(StrEnum):
     """What was done, in the audit trail."""
 
     ISSUE = "issue"
+    IMPORT = "import"
     UPDATE = "update"
     ROTATE = "rotate"
     REVOKE = "revoke"
@@ -67,6 +68,8 @@ class AuditEntry:
 class KeyChange:
     """The record as it shall be, if it is still at `base_version` (0: there is none yet).
 
+    `aliases`: digests that an imported key may be known by, newest first. The first becomes its
+    alias; if any of them is another key's alias, nothing is changed.
     `former_client_id`: whose key it was until now, when the change gives it to another client.
     """
 
@@ -74,6 +77,7 @@ class KeyChange:
     base_version: int
     record: KeyRecord
     event: AuditEvent
+    aliases: tuple[bytes, ...] = field(default=(), repr=False)
     former_client_id: str | None = None
 
 
@@ -133,11 +137,29 @@ class Updates(TypedDict, total=False):
 
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
     """A new key. Raises BadInput when it would expire before it begins."""
+    return _begin(Action.ISSUE, spec, minted.kid, _entry("1", minted, now), author)
+
+
+def import_key(
+    spec: KeySpec, kid: str, digests: Sequence[tuple[str, bytes]], author: Author, now: int
+) -> KeyChange:
+    """A key that exists elsewhere, by its digests: pepper version and digest, newest first.
+
+    Raises BadInput when it would expire before it begins.
+    """
+    version, digest = digests[0]
+    secret = Secret("1", digest, version, now)
+    change = _begin(Action.IMPORT, spec, kid, secret, author)
+    return replace(change, aliases=tuple(known for _, known in digests))
+
+
+def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Author) -> KeyChange:
+    now = secret.created_at
     expires_at = None if spec.life_ms is None else now + spec.life_ms
     if expires_at is not None and expires_at <= max(now, spec.not_before or now):
         raise BadInput("expires-in", "the key would expire before it begins")
     record = KeyRecord(
-        kid=minted.kid,
+        kid=kid,
         version=0,
         status=Status.ACTIVE,
         env=spec.env,
@@ -146,7 +168,7 @@ def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
         project_id=spec.project_id,
         tenant_id=spec.tenant_id,
         scopes=spec.scopes,
-        secrets=(_entry("1", minted, now),),
+        secrets=(secret,),
         created_at=now,
         not_before=spec.not_before,
         expires_at=expires_at,
@@ -156,9 +178,7 @@ def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
         metadata=spec.metadata,
         outage_grace=spec.outage_grace,
     )
-    return _change(
-        record, 0, Action.ISSUE, author, now, client_id=spec.client_id, expires_at=expires_at
-    )
+    return _change(record, 0, action, author, now, client_id=spec.client_id, expires_at=expires_at)
 
 
 def update(

@@ -25,6 +25,14 @@ class Conflict(Fault):
     """The record was changed by somebody else since it was read."""
 
 
+class AliasTaken(Fault):
+    """The key was imported before: one of its digests leads to another kid."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__(f"the key was imported before, as {kid}")
+        self.kid = kid
+
+
 class NotFound(Fault):
     """No record has this kid."""
 

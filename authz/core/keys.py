@@ -10,13 +10,15 @@ Rules:
 4. Every comparison with something secret takes the same time whatever it compares.
 5. The checksum needs no secret (scanners use it), the tag needs the pepper (a forged key costs no
    I/O); the digest alone proves a key against its record.
+6. A key of somebody else's make, an imported one, is any text that cannot be taken for ours. It
+   says nothing of itself: its digest, under each of our peppers, is what it is found by.
 """
 
 import hmac
 import re
 import secrets
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
@@ -34,6 +36,7 @@ MIN_PEPPER_BYTES: Final = 32
 
 PREFIX_PATTERN: Final = re.compile(r"[a-z][a-z0-9]{1,11}", re.ASCII)
 KID_PATTERN: Final = re.compile(rf"[0-9A-Za-z]{{{KID_LENGTH}}}", re.ASCII)
+IMPORTED_PATTERN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{16,256}", re.ASCII)
 
 
 def base62(number: int, width: int) -> str:
@@ -45,6 +48,11 @@ def base62(number: int, width: int) -> str:
     if number:
         raise ValueError("the number does not fit the width")
     return "".join(reversed(digits))
+
+
+def new_kid() -> str:
+    """A kid that no key has: 95 bits from the CSPRNG."""
+    return "".join(secrets.choice(BASE62) for _ in range(KID_LENGTH))
 
 
 def checksum(text: str) -> str:
@@ -142,6 +150,41 @@ class Presented:
         return hmac.compare_digest(_tag(self._pepper, self._text[:tagged]).encode(), given)
 
 
+class Imported:
+    """A key of somebody else's make, as a caller presented it. Nothing is known of it."""
+
+    __slots__ = ("_peppers", "_text")
+
+    def __init__(self, text: bytes, peppers: Sequence[Pepper]) -> None:
+        self._text = text
+        self._peppers = peppers
+
+    def __repr__(self) -> str:
+        return "Imported()"
+
+    def digests(self) -> Iterator[tuple[str, bytes]]:
+        """Pepper version and digest, newest first. A record holds one of these."""
+        for pepper in self._peppers:
+            yield pepper.version, pepper.digest(self._text)
+
+
+class Alias:
+    """An imported key that was found: whose record it opens, if the digest proves it."""
+
+    __slots__ = ("_digest", "kid")
+
+    def __init__(self, kid: str, digest: bytes) -> None:
+        self.kid = kid
+        self._digest = digest
+
+    def __repr__(self) -> str:
+        return f"Alias(kid={self.kid!r})"
+
+    def digest(self) -> bytes:
+        """The digest that it was found by."""
+        return self._digest
+
+
 @dataclass(frozen=True, slots=True)
 class Minted:
     """A new key. `text` is the only copy there will ever be."""
@@ -165,7 +208,9 @@ class Keyring:
         if len(self._peppers) != len(peppers):
             raise BadInput("keys.peppers", "two peppers have the same version")
         self._newest = peppers[-1]
+        self._newest_first = tuple(reversed(peppers))
         self._start = f"{prefix}_"
+        self._reserved = tuple(f"{prefix}_{env}_" for env in ENVIRONMENTS)
         self._shape = re.compile(
             rf"{prefix}_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
             rf"[0-9A-Za-z]{{{SECRET_LENGTH + TAG_LENGTH + CHECKSUM_LENGTH}}}",
@@ -199,9 +244,15 @@ class Keyring:
         env, kid, version = match.groups()
         return Presented(text.encode(), env, kid, version, self._peppers.get(version))
 
+    def parse_imported(self, text: str) -> Imported | None:
+        """Read text that is not ours; None when it is, or when no imported key can look so."""
+        if text.startswith(self._reserved) or IMPORTED_PATTERN.fullmatch(text) is None:
+            return None
+        return Imported(text.encode(), self._newest_first)
+
     def mint(self, env: str, kid: str | None = None) -> Minted:
         """A new secret for `kid`, or for a new kid (16 characters from the CSPRNG)."""
-        kid = kid or "".join(secrets.choice(BASE62) for _ in range(KID_LENGTH))
+        kid = kid or new_kid()
         secret = base62(int.from_bytes(secrets.token_bytes(32)), SECRET_LENGTH)
         text = f"{self._start}{env}_{kid}_{self._newest.version}{secret}"
         text += _tag(self._newest, text.encode())

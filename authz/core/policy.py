@@ -9,11 +9,11 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from authz.core.decision import Deny, Reason
 from authz.core.fields import folded, split_host
-from authz.core.keys import Presented, matches
+from authz.core.keys import matches
 from authz.core.records import KeyRecord, Status
 from authz.core.request import Request
 
@@ -23,7 +23,15 @@ MAX_ADDRESS: Final = 64  # of its text; a longer one is none, and shall not be r
 _LABELS = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 
 
-def judge(record: KeyRecord, presented: Presented, request: Request, now: int) -> Deny | None:
+class Proof(Protocol):
+    """What a caller presented: one of our keys, or an imported one that was found."""
+
+    def digest(self) -> bytes:
+        """The digest that a record would hold for it."""
+        ...
+
+
+def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> Deny | None:
     """Judge a request that presents a key against that key's record. `now` in milliseconds."""
     refusal = secret(record, presented, now)
     if refusal is not None:
@@ -36,14 +44,14 @@ def judge(record: KeyRecord, presented: Presented, request: Request, now: int) -
 
 
 def examine(
-    record: KeyRecord, presented: Presented, request: Request, now: int
+    record: KeyRecord, presented: Proof, request: Request, now: int
 ) -> Iterator[tuple[str, Reason | None]]:
     """What each check says, by its name. `judge` goes by the first that refuses."""
     verdicts = (check(record, request, now) for check in CHECKS)
     yield from zip(NAMES, (secret(record, presented, now), *verdicts), strict=True)
 
 
-def secret(record: KeyRecord, presented: Presented, now: int) -> Reason | None:
+def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
     """Every digest is compared, whichever matches, so that time tells nothing."""
     digest = presented.digest()
     found = None

@@ -7,6 +7,7 @@ from typing import Protocol
 from authz.core.changes import AuditEntry, KeyChange
 from authz.core.decision import Reason
 from authz.core.errors import Fault, Unreadable
+from authz.core.keys import Alias
 from authz.core.records import KeyRecord
 from authz.core.sidecars import Heard
 
@@ -40,8 +41,27 @@ class KeySource(Protocol):
         ...
 
 
+LoadedAlias = Alias | Fault | None
+
+
+class AliasSource(Protocol):
+    """Where an imported key's kid comes from."""
+
+    def has_imports(self) -> bool | None:
+        """Were keys ever imported? None while that is not known."""
+        ...
+
+    def resolve(self, digests: Sequence[bytes], deliver: Callable[[LoadedAlias], None]) -> None:
+        """Ask for the alias of the first of `digests` that has one, and return at once.
+
+        MUST call `deliver` as KeySource does: once, never inside this call, in the store's order,
+        and with None only when a store that is ours has none of them.
+        """
+        ...
+
+
 class ChangeSink(Protocol):
-    """Who is told about changes: the cache."""
+    """Who is told about changes: the caches."""
 
     def forget(self, kid: str, *, revoked: bool) -> None:
         """The key was changed. `revoked`: remember that forever, whatever the store says later."""
@@ -78,8 +98,9 @@ class KeyStore(Protocol):
     async def apply(self, change: KeyChange) -> int:
         """Apply atomically and return the version it got. Applying a change twice is a no-op.
 
-        Raises Conflict when the record is not at `change.base_version`, OutcomeUnknown when the
-        answer was lost, Unavailable when nothing was sent.
+        Raises Conflict when the record is not at `change.base_version`, AliasTaken when one of its
+        aliases is another key's, OutcomeUnknown when the answer was lost, Unavailable when nothing
+        was sent.
         """
         ...
 
@@ -87,6 +108,25 @@ class KeyStore(Protocol):
         """How many replicas have a change that was applied; None for a store that has none.
 
         Raises OutcomeUnknown when the store does not have it any more, or does not say.
+        """
+        ...
+
+
+class ImportStore(Protocol):
+    """Where keys of somebody else's make go, many at a time."""
+
+    async def allow_imports(self) -> None:
+        """Tell the sidecars that imported keys are to be looked up. Raises Unavailable."""
+        ...
+
+    async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
+        """For each key's digests the kid that they lead to, or None. Raises Unavailable."""
+        ...
+
+    async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
+        """Apply each as KeyStore does, in order; what `apply` would raise stands in its place.
+
+        Raises OutcomeUnknown when answers were lost, Unavailable when nothing was sent.
         """
         ...
 
@@ -136,6 +176,9 @@ class Event(StrEnum):
     CACHE_NEGATIVE_HIT = "cache_negative_hit"
     CACHE_MISS = "cache_miss"
     CACHE_EVICTION = "cache_eviction"
+    ALIAS_NEGATIVE_HIT = "alias_negative_hit"
+    ALIAS_MISS = "alias_miss"
+    ALIAS_LOOKUP_LIMITED = "alias_lookup_limited"
     STALE_ALLOWED = "stale_allowed"
     LOOKUP_TIMEOUT = "lookup_timeout"
     RECORD_UNREADABLE = "record_unreadable"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from authz.core.decision import Deny
-from authz.core.keys import Presented
+from authz.core.keys import Imported, Presented
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Request:
     lower-case name, or the second argument: what it gives is the client's word.
     """
 
-    credential: Presented | Deny | None
+    credential: Presented | Imported | Deny | None
     carrier: str
     route: Route
     method: str

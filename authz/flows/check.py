@@ -8,11 +8,12 @@ from typing import Final
 
 from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow, StaleDeny
 from authz.core.errors import Unavailable
-from authz.core.keys import Presented
+from authz.core.keys import Imported, Presented
 from authz.core.policy import judge
 from authz.core.ports import Clock, Event, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.flows.imported import Found, ImportedKeys
 from authz.flows.keycache import KeyCache
 
 ANONYMOUS: Final = Allow(None)
@@ -24,9 +25,19 @@ UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
 
 
 class Checker:
-    """Decides requests. A refusal is returned; only a bug raises."""
+    """Decides requests. A refusal is returned; only a bug raises.
 
-    def __init__(self, cache: KeyCache, peppers: PepperProof, clock: Clock, probe: Probe) -> None:
+    imported: where keys of somebody else's make are found; without it there are none.
+    """
+
+    def __init__(
+        self,
+        cache: KeyCache,
+        peppers: PepperProof,
+        clock: Clock,
+        probe: Probe,
+        imported: ImportedKeys | None = None,
+    ) -> None:
         self._cache = cache
         self._peek = cache.peek
         self._find = cache.find
@@ -34,11 +45,14 @@ class Checker:
         self._wall_ms = clock.wall_ms
         self._probe = probe
         self._decided = probe.decided
+        self._imported = imported
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
         """The decision, or an awaitable of it when the store must be asked."""
         presented = request.credential
         if not isinstance(presented, Presented):
+            if isinstance(presented, Imported):
+                return self._check_imported(presented, request)
             return self._conclude(presented or self._without_key(request))
         record = self._peek(presented.kid)
         if record is not None:
@@ -68,7 +82,9 @@ class Checker:
         record = self._cache.recall(presented.kid)
         if record is None:
             return None
-        decision = self._with_record(record, presented, request)
+        return self._as_stale(self._with_record(record, presented, request), record)
+
+    def _as_stale(self, decision: Decision, record: KeyRecord) -> Decision:
         if isinstance(decision, Deny):
             return StaleDeny(decision.reason, decision.key)
         self._probe.count(Event.STALE_ALLOWED)
@@ -94,6 +110,48 @@ class Checker:
         if record is None:
             return self._conclude(UNKNOWN)
         return self._conclude(self._with_record(record, presented, request))
+
+    def _check_imported(
+        self, imported: Imported, request: Request
+    ) -> Decision | Awaitable[Decision]:
+        """A text that is not ours costs no I/O unless the store has keys like it."""
+        keys = self._imported
+        exist = keys is not None and keys.exist()
+        if keys is None or exist is False:
+            return self._conclude(MALFORMED)
+        found = keys.peek(imported)
+        if found is not None:
+            return self._conclude(self._with_alias(found, request))
+        if not self._cache.is_trusted:
+            going_on = self._go_on_imported(keys, imported, request)
+            if going_on is not None:
+                return self._conclude(going_on)
+        if exist is None:
+            return self._conclude(UNAVAILABLE)
+        return self._look_up_imported(keys, imported, request)
+
+    async def _look_up_imported(
+        self, keys: ImportedKeys, imported: Imported, request: Request
+    ) -> Decision:
+        try:
+            found = await keys.find(imported)
+        except Unavailable:
+            going_on = self._go_on_imported(keys, imported, request)
+            return self._conclude(going_on or UNAVAILABLE)
+        if found is None:
+            return self._conclude(UNKNOWN)
+        return self._conclude(self._with_alias(found, request))
+
+    def _go_on_imported(
+        self, keys: ImportedKeys, imported: Imported, request: Request
+    ) -> Decision | None:
+        """See `_go_on`."""
+        found = keys.recall(imported)
+        return self._as_stale(self._with_alias(found, request), found[1]) if found else None
+
+    def _with_alias(self, found: Found, request: Request) -> Decision:
+        alias, record = found
+        return judge(record, alias, request, self._wall_ms()) or Allow(record)
 
     def _conclude(self, decision: Decision) -> Decision:
         self._decided(decision.reason if isinstance(decision, Deny) else None)

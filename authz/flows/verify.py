@@ -6,7 +6,8 @@ from typing import Final
 from authz.core import policy
 from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.errors import Unreadable
-from authz.core.ports import Clock, KeyStore, PepperProof
+from authz.core.keys import Alias, Imported, Presented
+from authz.core.ports import Clock, ImportStore, KeyStore, PepperProof
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 
@@ -31,12 +32,22 @@ class Verdict:
 
 
 class Verifier:
-    """Decides as a Checker does, on the store's own word, and explains it."""
+    """Decides as a Checker does, on the store's own word, and explains it.
 
-    def __init__(self, store: KeyStore, peppers: PepperProof, clock: Clock) -> None:
+    imports: where imported keys are found; None when the store says that there are none.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        peppers: PepperProof,
+        clock: Clock,
+        imports: ImportStore | None = None,
+    ) -> None:
         self._store = store
         self._peppers = peppers
         self._clock = clock
+        self._imports = imports
 
     async def verify(self, request: Request) -> Verdict:
         """Judge a request as it was read. Raises Unavailable when the store cannot be asked."""
@@ -48,11 +59,24 @@ class Verifier:
         if isinstance(presented, Deny):
             reason = presented.reason
             return _refused("shape" if reason in _OF_THE_KEY else "request", reason)
+        if isinstance(presented, Imported):
+            return await self._verify_imported(presented, request)
         if not presented.is_whole():
             return _refused("checksum", Reason.MALFORMED)
         if not presented.is_genuine():
             proven = self._peppers.refutes(presented.pepper_version)
             return _refused("tag", Reason.FORGED if proven else Reason.UNAVAILABLE)
+        return await self._judge(presented, request)
+
+    async def _verify_imported(self, imported: Imported, request: Request) -> Verdict:
+        if self._imports is None:
+            return _refused("shape", Reason.MALFORMED)
+        alias = await _resolve(self._imports, imported)
+        if alias is None:
+            return _refused("known", Reason.UNKNOWN_KEY)
+        return await self._judge(alias, request)
+
+    async def _judge(self, presented: Presented | Alias, request: Request) -> Verdict:
         try:
             record = await self._store.find(presented.kid)
         except Unreadable as cause:
@@ -63,6 +87,13 @@ class Verifier:
         said = _passed("known") | dict(policy.examine(record, presented, request, now))
         refusal = policy.judge(record, presented, request, now)
         return Verdict(refusal or Allow(record), said, record)
+
+
+async def _resolve(imports: ImportStore, imported: Imported) -> Alias | None:
+    digests = [digest for _, digest in imported.digests()]
+    kids = await imports.resolve_all([[digest] for digest in digests])
+    found = zip(kids, digests, strict=True)
+    return next((Alias(kid, digest) for kid, digest in found if kid is not None), None)
 
 
 def _passed(last: str) -> dict[str, Reason | None]:

@@ -2,7 +2,8 @@
 
 Rules:
 1. One credential. Two carriers with a key, a duplicate or a comma-joined header: AMBIGUOUS.
-2. An Authorization with none of our keys is somebody else's: neither a credential nor removed.
+2. An Authorization with none of our keys is somebody else's: neither a credential nor removed. So
+   an imported key, which says nothing of itself, is read only from carriers without a scheme.
 3. Never a URL parser: the path is split at the first `?`, the query at `&` and `=`.
 4. What a route asks comes from context_extensions and our own rules, which no client can write.
 5. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
@@ -14,6 +15,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
+from urllib.parse import unquote
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from google.protobuf.message import DecodeError
@@ -21,7 +23,7 @@ from google.protobuf.message import DecodeError
 from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
-from authz.core.keys import Keyring, Presented
+from authz.core.keys import Imported, Keyring, Presented
 from authz.core.request import Request, Route
 from authz.core.routes import NO_FACTS, Facts, RouteTable
 
@@ -61,8 +63,11 @@ class Extractor:
         rules: RouteTable | None = None,
     ) -> None:
         self._parse = keyring.parse
+        self._parse_imported = keyring.parse_imported
         self._claims = keyring.claims
         self._carriers = tuple(_carrier(text) for text in carriers)
+        bare = {name for name, scheme in self._carriers if scheme is None}
+        self._with_scheme = {name for name, _ in self._carriers} - bare
         self._query = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
         self._address_header = address_header
         self._env = env
@@ -108,7 +113,9 @@ class Extractor:
             header,
         )
 
-    def _credential(self, header: Header, path: str) -> tuple[Presented | Deny | None, str]:
+    def _credential(
+        self, header: Header, path: str
+    ) -> tuple[Presented | Imported | Deny | None, str]:
         """The credential, and the header that holds it."""
         found, carrier = "", ""
         for name, scheme in self._carriers:
@@ -130,7 +137,17 @@ class Extractor:
         presented = self._parse(found)
         if presented is not None:
             return presented, carrier
-        return (AMBIGUOUS if "," in found else MALFORMED), ""
+        foreign = self._foreign(found, carrier)
+        return foreign, carrier if isinstance(foreign, Imported) else ""
+
+    def _foreign(self, found: str, carrier: str) -> Imported | Deny:
+        """What a text is that is not one of our keys."""
+        if "," in found:
+            return AMBIGUOUS
+        if carrier in self._with_scheme:
+            return MALFORMED
+        # In a query some characters of a key are written as %2B and the like.
+        return self._parse_imported(found if carrier else unquote(found)) or MALFORMED
 
     def _after_scheme(self, value: str, scheme: re.Pattern[str]) -> str:
         """What claims to be our key after the scheme, or empty; a joined header with one whole."""

@@ -104,6 +104,7 @@ class ChangeFeed:
         self._lease = lease
         self._ours = fingerprints
         self._theirs: Mapping[str, str] | None = None
+        self._imports: bool | None = None
         self._link: Link | None = None
         self._unanswered = 0
         self._trusted_until = 0.0
@@ -164,6 +165,12 @@ class ChangeFeed:
         if theirs is None:  # the store may have got it since it was last heard
             return self._clock.monotonic() < self._trusted_until
         return theirs == self._ours.get(pepper_version)
+
+    def has_imports(self) -> bool | None:
+        """See AliasSource."""
+        if self._imports or self._clock.monotonic() < self._trusted_until:
+            return self._imports
+        return None  # there may be some since the store was last heard
 
     async def run(
         self, sink: ChangeSink, announce: Callable[[Link], None] = lambda _link: None
@@ -234,8 +241,9 @@ class ChangeFeed:
     def _on_meta(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
         try:
             found = _expect(dict, reply)
-            self._theirs = None
+            self._theirs = self._imports = None
             self._theirs = meta.verify(found, self._ours)
+            self._imports = meta.has_imports(found)
             self._is_foreign = False
         except Unavailable as cause:
             if isinstance(cause, Foreign) and not self._is_foreign:
@@ -272,6 +280,8 @@ class ChangeFeed:
 
     def _on_push(self, push: list[Any]) -> None:
         if push[:1] == ["message"]:
+            if isinstance(push[-1], str) and schema.tells_of_import(push[-1]):
+                self._imports = True
             self._follower.notice(push[-1])
 
     def _on_lost(self, sink: ChangeSink, ended: asyncio.Event) -> None:

@@ -11,7 +11,14 @@ import redis.asyncio
 from redis import exceptions
 
 from authz.core.changes import KeyChange
-from authz.core.errors import Conflict, Fault, OutcomeUnknown, Unavailable, Unreadable
+from authz.core.errors import (
+    AliasTaken,
+    Conflict,
+    Fault,
+    OutcomeUnknown,
+    Unavailable,
+    Unreadable,
+)
 from authz.core.ports import Event, Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
@@ -119,6 +126,10 @@ class StoredKeys:
         """The store's pepper fingerprints by version; empty for a store without authz:meta."""
         return meta.peppers_of(await self._hash(schema.META))
 
+    async def has_imports(self) -> bool:
+        """May keys have been imported into the store?"""
+        return meta.has_imports(await self._hash(schema.META))
+
     async def find(self, kid: str) -> KeyRecord | None:
         """See KeyStore."""
         found = await self._hash(schema.key(kid))
@@ -127,39 +138,17 @@ class StoredKeys:
     async def apply(self, change: KeyChange) -> int:
         """See KeyStore."""
         await self._call(self._client.ping())  # what fails from here on may have been done
-        record = change.record
-        fields = _flat(schema.encode(record))
+        keys, args = script_input(change)
         try:
-            outcome, version = await self._apply(
-                keys=[
-                    schema.key(record.kid),
-                    schema.SEQ,
-                    schema.LOG,
-                    schema.AUDIT,
-                    schema.KEYS,
-                    schema.client(record.client_id),
-                    *([schema.client(change.former_client_id)] if change.former_client_id else []),
-                ],
-                args=[
-                    change.id,
-                    change.base_version,
-                    schema.CHANGES,
-                    schema.LOG_LENGTH,
-                    record.kid,
-                    record.status.value,
-                    record.created_at,
-                    len(fields),
-                    *fields,
-                    *_flat(schema.encode_event(change.event, change.id, change.base_version)),
-                ],
-            )
+            reply = await self._apply(keys=keys, args=args)
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
         except exceptions.RedisError as cause:
             raise Unavailable(f"the store refused the change: {refusal(cause)}") from None
-        if outcome == "conflict":
-            raise Conflict(f"{record.kid} is at version {version}, not {change.base_version}")
-        return int(version)
+        outcome = script_outcome(change, reply)
+        if isinstance(outcome, Fault):
+            raise outcome
+        return outcome
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
         """See KeyStore. Waits for one of them, at most WAIT_MS."""
@@ -188,6 +177,43 @@ class StoredKeys:
         except (exceptions.RedisError, OSError) as cause:
             problem = f"the store cannot be used: {refusal(cause)}".removesuffix(".")
             raise Unavailable(f"{problem}; check redis.url and that the store runs") from None
+
+
+def script_input(change: KeyChange) -> tuple[list[str], list[str | int]]:
+    """KEYS and ARGV of APPLY_CHANGE."""
+    record = change.record
+    fields = _flat(schema.encode(record))
+    keys = [
+        schema.key(record.kid),
+        schema.SEQ,
+        schema.LOG,
+        schema.AUDIT,
+        schema.KEYS,
+        schema.client(record.client_id),
+        *map(schema.alias, change.aliases),
+        *([schema.client(change.former_client_id)] if change.former_client_id else []),
+    ]
+    return keys, [
+        change.id,
+        change.base_version,
+        schema.CHANGES,
+        schema.LOG_LENGTH,
+        record.kid,
+        record.status.value,
+        record.created_at,
+        len(change.aliases),
+        len(fields),
+        *fields,
+        *_flat(schema.encode_event(change.event, change.id, change.base_version)),
+    ]
+
+
+def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
+    """What the answer of APPLY_CHANGE means: the version, or why there is none."""
+    outcome, detail = reply
+    if outcome == "conflict":
+        return Conflict(f"{change.record.kid} is at version {detail}, not {change.base_version}")
+    return AliasTaken(detail) if outcome == "taken" else int(detail)
 
 
 def _flat(fields: Mapping[str, str]) -> list[str]:

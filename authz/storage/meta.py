@@ -48,6 +48,11 @@ def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
     return theirs
 
 
+def has_imports(meta: Mapping[str, str]) -> bool:
+    """May keys have been imported?"""
+    return schema.META_IMPORTS in meta
+
+
 @dataclass(frozen=True, slots=True)
 class KnownPeppers:
     """A PepperProof from fingerprints by version that were just read: the store's, and ours."""

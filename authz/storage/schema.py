@@ -1,10 +1,13 @@
 """Every name and every format in the store. Nothing else in this package spells one out.
 
-    authz:meta                      hash    schema, pepper:<version> -> fingerprint
+    authz:meta                      hash    schema, pepper:<version> -> fingerprint,
+                                            imports: 1 once keys may have been imported
     authz:{p}:key:<kid>             hash    one key, the fields below, all always present
+    authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at: the recent changes
-    authz:{p}:changes               channel "seq kid status at change_id"
+    authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
+                                            import
     authz:{p}:heartbeat             string  written by sidecars behind Sentinel: may it be?
     authz:{p}:audit                 stream  seq-0 -> who did what, when and why, to which version
                                             (`base`); never trimmed here
@@ -48,6 +51,7 @@ HEARTBEAT: Final = f"{_TAG}:heartbeat"
 
 META_SCHEMA: Final = "schema"
 META_PEPPER: Final = "pepper:"
+META_IMPORTS: Final = "imports"
 CHANGE_ID: Final = "change_id"  # in a key's hash: the change that wrote it
 
 # Enforced by a later schema only. A record that uses one must not be read as if it did not.
@@ -57,6 +61,11 @@ NOT_YET_ENFORCED: Final = ("plan", "limits")
 def key(kid: str) -> str:
     """The hash of one key."""
     return f"{_TAG}:key:{kid}"
+
+
+def alias(digest: bytes) -> str:
+    """Where the kid of an imported key is."""
+    return f"{_TAG}:alias:{digest.hex()}"
 
 
 def client(client_id: str) -> str:
@@ -177,6 +186,11 @@ def _kid(text: str) -> str:
     if not KID_PATTERN.fullmatch(text):
         raise ValueError(f"{fields.shown(text)} is not a kid")
     return text
+
+
+def tells_of_import(notice: str) -> bool:
+    """Is it the notice of a key's import?"""
+    return notice.split(" ")[3:][-1:] == ["imported"]
 
 
 def number(name: str, text: str) -> int:

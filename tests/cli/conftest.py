@@ -1,11 +1,14 @@
 """Where commands run: an empty directory, and no settings but the store's address."""
 
+import io
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import NO_STORE, environment, run
+from tests.cli.terminal import NO_STORE, Outcome, environment, run
 from tests.real import Valkey
 
 
@@ -35,3 +38,15 @@ def store(empty_store: Path) -> Path:
     """The directory that commands run in, with a real store and a pepper."""
     assert run("init").code == 0
     return empty_store
+
+
+@pytest.fixture
+def importing(store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Run an import of lines or bytes in this process."""
+
+    def act(given: list[str] | bytes, *options: str) -> Outcome:
+        raw = given if isinstance(given, bytes) else "".join(f"{one}\n" for one in given).encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        return run("keys", "import", *options)
+
+    return act

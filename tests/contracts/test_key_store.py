@@ -11,16 +11,18 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from authz.core import changes
 from authz.core.changes import Action, AuditEvent, Author, KeyChange, KeySpec
-from authz.core.errors import Conflict
+from authz.core.errors import AliasTaken, Conflict
 from authz.core.records import RevocationReason, Status
 from authz.flows.lifecycle import Lifecycle
 from authz.storage import schema
+from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from tests.fakes import DAY, KID, NOW, FakeClock, MemoryKeyStore, make_keyring, make_record
 from tests.storage.strategies import RECORDS
 
 OTHER_KID = "0" * 16
 KEYRING = make_keyring()
+DIGESTS = [b"a" * 32, b"b" * 32, b"c" * 32]
 _ids = itertools.count()
 
 
@@ -44,6 +46,12 @@ def issued(kid=KID):
     """A change that makes a key."""
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
     return changes.issue(spec, KEYRING.mint("live", kid), author(), NOW)
+
+
+def imported(kid=KID, digests=DIGESTS):
+    """A change that imports a key."""
+    spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
+    return changes.import_key(spec, kid, [("1", digest) for digest in digests], author(), NOW)
 
 
 def author():
@@ -198,7 +206,7 @@ class Comparison(RuleBasedStateMachine):
         for store in (self.twin, self.real):
             try:
                 outcomes.append(self.runner.run(store.apply(change)))
-            except Conflict as conflict:
+            except (Conflict, AliasTaken) as conflict:
                 outcomes.append(str(conflict))
         assert outcomes[0] == outcomes[1]
         self.made.append(change)
@@ -223,6 +231,16 @@ class Comparison(RuleBasedStateMachine):
     @rule(kid=kids)
     def issue(self, kid):
         self.apply(issued(kid))
+
+    @rule(kid=kids, digests=st.lists(st.sampled_from(DIGESTS), min_size=1, max_size=3))
+    def import_key(self, kid, digests):
+        self.apply(imported(kid, digests))
+        wanted = [[digest] for digest in DIGESTS]
+        found = [
+            self.runner.run(store.resolve_all(wanted))
+            for store in (self.twin, StoredImports(self.client))
+        ]
+        assert found[0] == found[1]
 
     @rule(kid=kids, record=RECORDS, behind=st.integers(0, 2))
     def write(self, kid, record, behind):

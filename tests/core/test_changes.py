@@ -15,7 +15,7 @@ from authz.core.records import (
     RevocationReason,
     Status,
 )
-from tests.fakes import DAY, NOW, issue_record, make_keyring, make_record
+from tests.fakes import DAY, KID, NOW, issue_record, make_keyring, make_record
 
 KEYRING = make_keyring()
 AUTHOR = Author("change-1", "alice", "because")
@@ -276,6 +276,7 @@ def test_every_change_says_who_what_when_and_why():
     record = make_record(expires_at=NOW + DAY)
     made = {
         Action.ISSUE: changes.issue(spec, KEYRING.mint("live"), AUTHOR, NOW),
+        Action.IMPORT: changes.import_key(spec, KID, [("1", b"d" * 32)], AUTHOR, NOW),
         Action.UPDATE: changes.update(record, {"name": "shop"}, AUTHOR, NOW),
         Action.ROTATE: changes.rotate(record, KEYRING.mint("live"), 5, AUTHOR, NOW),
         Action.REVOKE: changes.revoke(record, RevocationReason.SUPERSEDED, AUTHOR, NOW),

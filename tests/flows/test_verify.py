@@ -229,6 +229,28 @@ async def test_a_good_key_is_allowed():
     assert verdict == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
 
 
+async def test_an_imported_key_is_judged_by_its_alias():
+    """Under the digest of any pepper; a text that was not imported is unknown."""
+    ring = make_keyring("ak", "1", "2")
+    text = "sk-0123456789abcdef"
+    _, older = (digest for _, digest in ring.parse_imported(text).digests())
+    record = make_record(secrets=(Secret("1", older, "1", NOW),))
+
+    class Imports:
+        """An ImportStore that holds one alias."""
+
+        async def resolve_all(self, digests):
+            """See ImportStore."""
+            return [KID if older in known else None for known in digests]
+
+    async def told(key):
+        request = Extractor(ring, carriers=CARRIERS).read(PLAIN.message(key))
+        return await Verifier(MemoryStore(record), PEPPERS, FakeClock(), Imports()).verify(request)
+
+    assert await told(text) == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
+    assert (await told(text + "x")).said["known"] is Reason.UNKNOWN_KEY
+
+
 async def test_a_record_that_cannot_be_read_says_why():
     """The caller is told `unavailable`; the operator, what is wrong."""
     verdict = await verified(Unreadable("record X: garbled"), TEXTS[0], PLAIN)

@@ -3,6 +3,7 @@
 import pytest
 
 from authz.core.decision import Deny, Reason
+from authz.core.keys import Imported
 from authz.core.request import Request
 from authz.rpc.extract import Extractor
 from tests.fakes import KID, make_keyring
@@ -27,8 +28,10 @@ def read(headers=(), *, settings=None, **message) -> Request:
 
 
 def credential(request: Request) -> str | Reason | None:
-    """The kid of a key, the reason of a refusal, or None."""
+    """The kid of a key, "imported", the reason of a refusal, or None."""
     found = request.credential
+    if isinstance(found, Imported):
+        return "imported"
     if isinstance(found, Deny):
         return found.reason
     return found and found.kid

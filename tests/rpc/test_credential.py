@@ -12,6 +12,8 @@ from tests.rpc.messages import check_request
 from tests.rpc.reading import FORMS, JWT, KEY, OTHER, credential, extractor, read
 
 NONE, AMBIGUOUS, MALFORMED = None, Reason.AMBIGUOUS_CREDENTIAL, Reason.MALFORMED
+IMPORTED = "imported"
+FOREIGN = "sk-9f8e7d6c/5b4a+3210=="
 X, A = "x-api-key", "authorization"
 CREDENTIALS = {
     "no header": ([], NONE, ""),
@@ -46,7 +48,20 @@ CREDENTIALS = {
     "our prefix and garbage after Bearer": ([(A, "Bearer ak_live_x")], MALFORMED, ""),
     "two words after Bearer": ([(A, f"Bearer {KEY} {KEY}")], MALFORMED, ""),
     "garbage": ([(X, "nonsense")], MALFORMED, ""),
-    "a JWT in our header": ([(X, JWT)], MALFORMED, ""),
+    "a JWT in our header": ([(X, JWT)], IMPORTED, X),
+    "a key of another make": ([(X, FOREIGN)], IMPORTED, X),
+    "a key of another make after Bearer": ([(A, f"Bearer {FOREIGN}")], NONE, ""),
+    "a key of another make, without the scheme": ([(A, FOREIGN)], NONE, ""),
+    "a key of another make beside a JWT": ([(X, FOREIGN), (A, f"Bearer {JWT}")], IMPORTED, X),
+    "keys of both makes": ([(X, FOREIGN), (A, f"Bearer {KEY}")], AMBIGUOUS, ""),
+    "our prefix and no environment": ([(X, "ak_prod_0123456789abcdef")], IMPORTED, X),
+    "the same after Bearer": ([(A, "Bearer ak_prod_0123456789abcdef")], MALFORMED, ""),
+    "our prefix and environment": ([(X, "ak_live_0123456789abcdef")], MALFORMED, ""),
+    "15 characters": ([(X, "a" * 15)], MALFORMED, ""),
+    "256 characters": ([(X, "a" * 256)], IMPORTED, X),
+    "257 characters": ([(X, "a" * 257)], MALFORMED, ""),
+    "an escape in a header": ([(X, "0123456789abcdef%3D")], MALFORMED, ""),
+    "two keys of another make": ([(X, FOREIGN), (X, FOREIGN)], AMBIGUOUS, ""),
     "a key cut short": ([(X, KEY[:-1])], MALFORMED, ""),
     "a key and one character more": ([(X, KEY + "a")], MALFORMED, ""),
     "a key with a blank inside": ([(X, KEY[:30] + " " + KEY[31:])], MALFORMED, ""),
@@ -127,6 +142,11 @@ QUERIES = {
     "a second question mark": (f"/v1?a?api_key={KEY}", NONE),
     "a question mark in the value": (f"/v1?api_key={KEY}?b", MALFORMED),
     "garbage": ("/v1?api_key=nonsense", MALFORMED),
+    "a key of another make": (f"/v1?api_key={FOREIGN}", IMPORTED),
+    "the same with escapes": ("/v1?api_key=sk-9f8e7d6c%2F5b4a%2b3210%3D%3d", IMPORTED),
+    "an escape that is no text": ("/v1?api_key=0123456789abcdef%FF", MALFORMED),
+    "an escaped comma": ("/v1?api_key=0123456789abcdef%2C0123456789abcdef", MALFORMED),
+    "one of ours with an escape": (f"/v1?api_key=%61{KEY[1:]}", MALFORMED),
     "a path that looks like a host": (f"//evil/?api_key={KEY}", KID),
     "50,000 empty parameters": ("/v1?" + "&" * 50_000, NONE),
 }

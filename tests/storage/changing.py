@@ -39,6 +39,13 @@ def issued(change_id="c-issue", kid=KID):
     return changes.issue(spec, minted, Author(change_id, "ops", "a note"), NOW)
 
 
+def imported(change_id="c-import", kid=KID, digests=(b"n" * 32, b"o" * 32)):
+    """A change that imports a key, known by `digests`, newest first."""
+    spec = KeySpec(client_id=CLIENT, env="live", life_ms=None)
+    known = [("1", digest) for digest in digests]
+    return changes.import_key(spec, kid, known, Author(change_id, "ops", "a note"), NOW)
+
+
 async def revoked(store, change_id="c-revoke", kid=KID):
     """A change that ends a key."""
     record = await store.find(kid)

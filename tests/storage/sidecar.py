@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Self
 
 from authz.core.changes import KeySpec
+from authz.core.keys import Alias
+from authz.core.ports import LoadedAlias
 from authz.core.records import KeyRecord, RevocationReason
 from authz.flows.keycache import KeyCache
 from authz.flows.lifecycle import Lifecycle
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
+from authz.storage.imports import LinkedAliases
 from authz.storage.keys import LinkedKeys, StoredKeys
 from tests.fakes import RecordingProbe, make_keyring
 from tests.real import RealClock, eventually
@@ -49,6 +52,7 @@ class Sidecar:
             max_negatives=1000,
             deadline=2,
         )
+        self.aliases = LinkedAliases(self.feed)
         self.find = self.cache.find
 
     async def __aenter__(self) -> Self:
@@ -59,6 +63,16 @@ class Sidecar:
         self.run.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.run
+
+    async def alias(self, digests: list[bytes]) -> Alias | None:
+        """Look up an alias. Raises what is delivered instead."""
+        delivered: list[LoadedAlias] = []
+        self.aliases.resolve(digests, delivered.append)
+        await eventually(lambda: delivered)
+        [found] = delivered
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     @property
     def is_trusted(self) -> bool:

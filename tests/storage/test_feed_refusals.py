@@ -85,9 +85,9 @@ async def test_refutes_no_more_when_the_store_was_replaced(valkey, admin):
 # permissions
 
 
-def restrict(valkey, *, without="", channel=True):
-    """Make the user `sidecar`, with all the permissions it needs but one."""
-    allowed = [f"+{name}" for name in PERMISSIONS if name != without]
+def restrict(valkey, *, without="", also=(), channel=True):
+    """Make the user `sidecar`, with all the permissions it needs but one, or with some more."""
+    allowed = [f"+{name}" for name in [*PERMISSIONS, *also] if name != without]
     channels = [f"&{schema.CHANGES}"] if channel else []
     rules = ["reset", "on", ">secret", "%R~authz:*", *channels, "-@all", *allowed]
     valkey.admin.execute_command("ACL", "SETUSER", "sidecar", *rules)

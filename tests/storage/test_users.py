@@ -10,10 +10,12 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.records import RevocationReason, Status
 from authz.storage import schema
+from authz.storage.imports import StoredImports
 from authz.storage.link import Link
 from authz.storage.registry import Identity, Registration, Sidecars
 from tests.fakes import KID
 from tests.real import Valkey, eventually
+from tests.storage.changing import imported
 from tests.storage.sidecar import Admin, Sidecar, administration
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
@@ -171,6 +173,22 @@ async def test_behind_sentinel(guarded_valkey):
         assert record.version == 1
     async with linked(valkey, SIDECAR) as link:
         assert await link.call("SET", schema.HEARTBEAT, "1") == "OK"
+    assert valkey.admin.acl_log() == []
+
+
+async def test_imports(guarded_valkey):
+    """The admin imports a key, and the sidecar finds it by its digest."""
+    valkey = guarded_valkey
+    digest = b"n" * 32
+    async with administrator(valkey), valkey.login(ADMIN, ADMIN).client() as client:
+        imports = StoredImports(client)
+        await imports.allow_imports()
+        assert await imports.apply_all([imported(digests=[digest])]) == [1]
+        assert await imports.resolve_all([[digest]]) == [KID]
+        async with Sidecar(valkey.login(SIDECAR, SIDECAR)) as sidecar:
+            await sidecar.trusted()
+            assert (await sidecar.alias([digest])).kid == KID
+            assert await sidecar.alias([b"o" * 32]) is None
     assert valkey.admin.acl_log() == []
 
 

@@ -6,20 +6,26 @@
 --   log      without the rest: they reload a record that has not changed
 --   record   without the rest: seq differs, so within a heartbeat every sidecar reloads it
 --   indexes, audit: nobody decides by them; a key that moves is in both lists before it leaves one
+--   alias    of an imported key: only now can it be found, and all else is there
 --   publish  last: what it announces is all there
 -- Sending the same change again finishes what an early end left out.
 --
 -- KEYS  1 record  2 seq  3 log  4 audit  5 all keys  6 keys of this client
---       7 keys of the client that it leaves, only where it does
+--       7.. of an imported key: what may be its alias, newest first; the first is written
+--       then keys of the client that it leaves, only where it does
 -- ARGV  1 change id  2 base version (0: no record)  3 channel  4 log length  5 kid  6 status
---       7 created_at  8 number of record fields, then those, then the audit fields
--- Returns {"applied"|"repeated", version} or {"conflict", version}.
+--       7 created_at  8 number of aliases in KEYS  9 number of record fields, then those, then the
+--       audit fields
+-- Returns {"applied"|"repeated", version}, {"conflict", version}, or {"taken", kid} when the key was
+-- imported before as that kid.
 
-local record_key, seq_key, log_key, audit_key, all_key, client_key, former_key = unpack(KEYS)
+local record_key, seq_key, log_key, audit_key, all_key, client_key = unpack(KEYS, 1, 6)
 local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
-local fields = {unpack(ARGV, 9, 8 + count)}
-local audit = {unpack(ARGV, 9 + count)}
+local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[9])
+local fields = {unpack(ARGV, 10, 9 + count)}
+local audit = {unpack(ARGV, 10 + count)}
+local last_alias = 6 + tonumber(ARGV[8])
+local alias_key, former_key = last_alias > 6 and KEYS[7] or nil, KEYS[last_alias + 1]
 
 local SEARCHED = 1000 -- audit entries after a change among which a late one of its own may be
 
@@ -56,11 +62,19 @@ local function audit_id(seq)
   return last < seq and text .. '-0' or string.format('%.0f-*', last)
 end
 
-local kinds = {'hash', 'string', 'stream', 'stream', 'zset', 'zset', 'zset'}
+local kinds = {'hash', 'string', 'stream', 'stream', 'zset', 'zset'}
 for i, name in ipairs(KEYS) do
+  local kind = kinds[i] or (i <= last_alias and 'string' or 'zset')
   local found = redis.call('TYPE', name)['ok']
-  if found ~= 'none' and found ~= kinds[i] then
-    return redis.error_reply('WRONGTYPE ' .. name .. ' is a ' .. found .. ', not a ' .. kinds[i])
+  if found ~= 'none' and found ~= kind then
+    return redis.error_reply('WRONGTYPE ' .. name .. ' is a ' .. found .. ', not a ' .. kind)
+  end
+end
+
+for i = 7, last_alias do
+  local owner = redis.call('GET', KEYS[i])
+  if owner and owner ~= kid then
+    return {'taken', owner}
   end
 end
 
@@ -102,6 +116,10 @@ end
 local notice = string.format('%.0f %s %s', seq, kid, status)
 if at then
   notice = notice .. ' ' .. at .. ' ' .. change_id
+end
+if alias_key then
+  notice = notice .. ' imported'
+  writes[#writes + 1] = {'SET', alias_key, kid}
 end
 writes[#writes + 1] = {'PUBLISH', channel, notice}
 

@@ -1,0 +1,151 @@
+"""One line of an import: a JSON object with a key and what is asked of it.
+
+No message shows a value of the line: who mixed two fields up would find the key in a log.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Final, TypeVar
+
+from authz.cli.keyspec import life_ms
+from authz.cli.times import moment_ms
+from authz.core import fields
+from authz.core.changes import KeySpec
+from authz.core.errors import BadInput
+from authz.core.keys import Imported, Keyring
+from authz.flows.importing import Wanted
+
+_T = TypeVar("_T")
+
+MAX_LINE: Final = 65_536  # bytes
+DEFAULT_LIFE: Final = "90d"
+LINE: Final = "the line"
+NOT_YET_ENFORCED: Final = ("plan", "limit")
+
+# Each field, and what it has to be.
+FIELDS: Final = {
+    "key": "16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, and not begin like one of our own keys",
+    "client": "1 to 128 of A-Z a-z 0-9 . _ : @ -",
+    "project": "1 to 128 of A-Z a-z 0-9 . _ : @ -",
+    "tenant": "1 to 128 of A-Z a-z 0-9 . _ : @ -",
+    "name": "one printable line of at most 256 characters",
+    "env": "live or test",
+    "scope": "scopes, such as models:generate",
+    "host": "hosts, such as api.example.com or *.example.com",
+    "origin": "origins, such as https://app.example.com",
+    "cidr": "address blocks, such as 10.0.0.0/8",
+    "expires_in": "a duration, such as 90d, or never",
+    "not_before": "a time, such as 2026-12-01T00:00:00Z, or a duration from now, such as 7d",
+    "outage_grace": "a duration from 0 to 1d, such as 30s",
+    "metadata": "an object: names of A-Z a-z 0-9 . _ -, and one line of text for each",
+}
+
+
+def lines(source: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
+    """Number, size and content of each line; None for one that is too long to be held."""
+    number = 0
+    while raw := source.readline(MAX_LINE + 1):
+        number, size = number + 1, len(raw)
+        too_long = size > MAX_LINE
+        while too_long and not raw.endswith(b"\n") and (raw := source.readline(MAX_LINE)):
+            size += len(raw)
+        yield number, size, None if too_long else raw
+
+
+def parse(raw: bytes | None, keyring: Keyring, now: int) -> Wanted:
+    """Read a line. Raises BadInput, which names the field and shows no value."""
+    if raw is None:
+        raise BadInput(LINE, f"is longer than {MAX_LINE} bytes")
+    given = _object(raw)
+    for name in given:
+        if name in NOT_YET_ENFORCED:
+            raise BadInput(name, "not yet enforced by this version")
+        if name not in FIELDS:
+            raise BadInput(LINE, f"has an unknown field; there are {', '.join(FIELDS)}")
+    key = _one(given, "key", lambda _, text: _foreign(text, keyring), None)
+    client = _one(given, "client", fields.identifier, None)
+    if key is None or client is None:
+        raise BadInput("client" if key else "key", "is needed")
+    if raw.count(given["key"].encode()) > 1:
+        raise BadInput("key", "stands in another field too, where it would be kept and shown")
+    return Wanted(key, _spec(client, given, now))
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        given = json.loads(raw.decode(), object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise BadInput(LINE, 'is not one JSON object, such as {"key": "...", "client": "acme"}')
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _spec(client: str, given: dict[str, Any], now: int) -> KeySpec:
+    return KeySpec(
+        client_id=client,
+        env=_one(given, "env", fields.environment, "live"),
+        name=_one(given, "name", fields.line, ""),
+        project_id=_one(given, "project", fields.identifier, ""),
+        tenant_id=_one(given, "tenant", fields.identifier, ""),
+        scopes=_several(given, "scope", fields.scopes),
+        not_before=_one(given, "not_before", lambda name, text: moment_ms(name, text, now), None),
+        life_ms=_one(given, "expires_in", life_ms, life_ms("expires_in", DEFAULT_LIFE)),
+        allowed_cidrs=_several(given, "cidr", fields.networks),
+        allowed_hosts=_several(given, "host", fields.hosts),
+        allowed_origins=_several(given, "origin", fields.origins),
+        metadata=_metadata(given),
+        outage_grace=_one(given, "outage_grace", fields.outage_grace_ms, None),
+    )
+
+
+def _foreign(text: str, keyring: Keyring) -> Imported:
+    found = keyring.parse_imported(text)
+    if found is None:
+        raise BadInput("key", "")
+    return found
+
+
+def _one(given: dict[str, Any], name: str, parse: Callable[[str, str], _T], default: _T) -> _T:
+    """A field that holds one text."""
+    value = given.get(name)
+    if value is None:
+        return default
+    try:
+        return parse(name, _text(value))
+    except (BadInput, TypeError):
+        raise _wrong(name) from None
+
+
+def _several(given: dict[str, Any], name: str, parse: Callable[[str, list[str]], _T]) -> _T:
+    """A field that holds a list of texts, or one of them."""
+    value = given.get(name, [])
+    try:
+        return parse(name, [_text(item) for item in (value if type(value) is list else [value])])
+    except (BadInput, TypeError):
+        raise _wrong(name) from None
+
+
+def _metadata(given: dict[str, Any]) -> dict[str, str]:
+    value = given.get("metadata", {})
+    try:
+        return fields.metadata("", {name: _text(text) for name, text in value.items()})
+    except (BadInput, TypeError, AttributeError):
+        raise _wrong("metadata") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _wrong(name: str) -> BadInput:
+    return BadInput(name, f"has to be {FIELDS[name]}")

@@ -1,0 +1,20 @@
+"""TokenBucket: at most so many a second, and after a rest a second's worth at once."""
+
+
+class TokenBucket:
+    """`rate` tokens a second, at most a second's worth kept. The time is an argument."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._most = self._tokens = max(rate, 1.0)
+        self._at: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Take one token, if there is a whole one. `now` in seconds; it does not go back."""
+        if self._at is not None:
+            self._tokens = min(self._most, self._tokens + max(0.0, now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

@@ -1,0 +1,113 @@
+"""What a call costs in the fast transport's connection: `python -m tests.bench.connection_hot`.
+
+Without sockets and without a decision; processor time, so that a busy machine matters little.
+"""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+
+from authz.rpc.h2.answers import message_answer, unframed
+from authz.rpc.h2.blocks import HeaderBlocks
+from authz.rpc.h2.connection import Connection
+from authz.rpc.h2.frames import (
+    ACK,
+    DEFAULT_WINDOW,
+    MAX_WINDOW,
+    PREFACE,
+    Kind,
+    frame,
+    settings_frame,
+    window_update_frame,
+)
+from authz.rpc.h2.head import read_head
+from authz.rpc.h2.limits import Hold
+from authz.rpc.h2.reader import FrameReader
+from authz.rpc.listening import Limits
+from authz.telemetry import Counters
+from tests.bench.check_hot import machine
+from tests.bench.load import TO_ZERO, Requests
+from tests.bench.transport import GRPC
+
+BATCH = 16  # calls in one read
+MESSAGE, ANSWER = b"x" * 1000, b"y" * 600
+BODY = b"\0" + len(MESSAGE).to_bytes(4) + MESSAGE
+PATH = dict(GRPC)[":path"].encode()
+GREETING = PREFACE + settings_frame({}) + frame(Kind.SETTINGS, ACK, 0)
+REPEATS, SECONDS = 15, 0.05
+
+
+def cost(step: Callable[[], object], calls: int = 1) -> float:
+    """Microseconds of processor time a call: the median of some repeats."""
+    found = []
+    for _ in range(REPEATS):
+        began, done = time.process_time(), 0
+        while (passed := time.process_time() - began) < SECONDS:
+            step()
+            done += calls
+        found.append(passed / done * 1e6)
+    return statistics.median(found)
+
+
+def whole(*, traced: bool) -> Callable[[], None]:
+    """A read that brings a batch of calls, and the write that answers them."""
+    made = Requests(GRPC, BODY, traced=traced).encoded(itertools.count(1, 2))
+    connection = Connection({PATH: bytes}, Limits(), Hold(0), Counters(), 0.0)
+    connection.receive(GREETING, 0.0)
+    connection.receive(window_update_frame(0, MAX_WINDOW - DEFAULT_WINDOW), 0.0)
+
+    def step() -> None:
+        for call in connection.receive(b"".join(itertools.islice(made, BATCH)), 0.0):
+            connection.answer(call, ANSWER)
+        connection.take()
+
+    return step
+
+
+def sending(*, traced: bool) -> Callable[[], object]:
+    """What it costs to make such a read, which is not the connection's."""
+    made = Requests(GRPC, BODY, traced=traced).encoded(itertools.count(1, 2))
+    return lambda: b"".join(itertools.islice(made, BATCH))
+
+
+def blocks() -> dict[str, Callable[[], object]]:
+    """A header block in each way that it can be read."""
+
+    def fresh() -> HeaderBlocks:
+        found = HeaderBlocks(lambda fields: read_head({PATH: bytes}, fields), 16_384)
+        found.decode(TO_ZERO + block)
+        return found
+
+    block = Requests(GRPC).blocks[0]
+    traces = itertools.cycle(Requests(GRPC, traced=True).blocks)
+    known, pattern, unknown = fresh(), fresh(), fresh()
+    known.decode(block)
+    pattern.decode(next(traces))
+    return {
+        "header block, seen before": lambda: known.decode(block),
+        "header block, another trace": lambda: pattern.decode(next(traces)),
+        "header block, by hpack": lambda: unknown.fields(block),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    reader = FrameReader()
+    list(reader.read(GREETING))
+    read = sending(traced=False)()
+    rows = {"frames": cost(lambda: list(reader.read(read)), BATCH)}
+    rows |= {name: cost(step) for name, step in blocks().items()}
+    rows["message out of its frame"] = cost(lambda: unframed(BODY, 1 << 20))
+    rows["answer"] = cost(lambda: message_answer(ANSWER))
+    for name, traced in (("whole", False), ("whole, another trace each time", True)):
+        both, ours = cost(whole(traced=traced), BATCH), cost(sending(traced=traced), BATCH)
+        rows[name] = both - ours
+    print("microseconds a call")
+    for name, value in rows.items():
+        print(f"  {name:32} {value:6.2f}")
+    print(f"\n{machine()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Lines that `authz keys import` refuses: each by its number and field, none by its values."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.cli.importing import FOREIGN, line, stored
+from tests.fakes import make_keyring
+from tests.real import Valkey
+
+REFUSED = {
+    "no JSON": (b"nonsense", "the line"),
+    "no object": (b"[1]", "the line"),
+    "two objects": (b'{"key":"a"} {"key":"b"}', "the line"),
+    "a name twice": (b'{"key": "%s", "key": "a"}' % FOREIGN.encode(), "the line"),
+    "binary": (bytes(range(256)).replace(b"\n", b""), "the line"),
+    "NULs": (b"\0" * 100, "the line"),
+    "deep": (b"[" * 60_000, "the line"),
+    "a number without end": (b'{"key": ' + b"9" * 10_000 + b"}", "the line"),
+    "10 MB": (b'{"key": "' + b"a" * 10_000_000 + b'"}', "the line"),
+    "a field too many": (line(colour="red").encode(), "the line"),
+    "no key": (b'{"client": "a"}', "key"),
+    "no client": (line(client=None).encode(), "client"),
+    "a key of null": (line(key=None).encode(), "key"),
+    "a key that is no text": (line(key=17).encode(), "key"),
+    "a short key": (line(key="a" * 15).encode(), "key"),
+    "a long key": (line(key="a" * 257).encode(), "key"),
+    "a key with a comma": (line(key=f"{FOREIGN},").encode(), "key"),
+    "a key with a line feed": (line(key=f"{FOREIGN}\n").encode(), "key"),
+    "a native key": (line(key=make_keyring().mint("live").text).encode(), "key"),
+    "our start": (line(key="ak_test_0123456789").encode(), "key"),
+    "the key as its name, too": (line(name="foreign-key-00000000").encode(), "key"),
+    "a client with a blank": (line(client="a b").encode(), "client"),
+    "a project that is no text": (line(project=["a"]).encode(), "project"),
+    "an environment": (line(env="prod").encode(), "env"),
+    "scopes in one text": (line(scope="a b").encode(), "scope"),
+    "a scope that is no text": (line(scope=["a", 1]).encode(), "scope"),
+    "a host with a port": (line(host=["a:1"]).encode(), "host"),
+    "an origin": (line(origin={"a": 1}).encode(), "origin"),
+    "a block with host bits": (line(cidr=["10.0.0.1/8"]).encode(), "cidr"),
+    "no life": (line(expires_in="0").encode(), "expires_in"),
+    "a life without a unit": (line(expires_in="90").encode(), "expires_in"),
+    "a day": (line(not_before="tomorrow").encode(), "not_before"),
+    "an end before the beginning": (line(not_before="91d").encode(), "expires_in"),
+    "metadata in a list": (line(metadata=["a=b"]).encode(), "metadata"),
+    "metadata that is no text": (line(metadata={"a": 1}).encode(), "metadata"),
+    "a grace of two days": (line(outage_grace="2d").encode(), "outage_grace"),
+    "a grace that is a number": (line(outage_grace=30).encode(), "outage_grace"),
+    "a limit": (line(limit="10/s").encode(), "limit"),
+    "a plan": (line(plan="gold").encode(), "plan"),
+}
+
+
+@pytest.mark.parametrize(("raw", "field"), REFUSED.values(), ids=REFUSED)
+def test_a_line_that_cannot_be_imported(importing, valkey: Valkey, raw, field) -> None:
+    """It is refused by its number and field, without a value of it; the others are imported."""
+    given = b"\n".join([line(1).encode(), b"", raw, line(2).encode()])
+    outcome = importing(given, "--rejects", "rejects.jsonl")
+    assert (outcome.code, outcome.out) == (1, "imported 2, already there 0, refused 1\n")
+    [told] = outcome.err.splitlines()
+    assert told.startswith(f"line 3: {field}: ")
+    assert len(told) < 300
+    [reject] = map(json.loads, Path("rejects.jsonl").read_text().splitlines())
+    assert (reject["line"], reject["field"]) == (3, field)
+    for shown in (told, json.dumps(reject)):
+        assert "foreign" not in shown
+        assert FOREIGN not in shown
+    assert stored(valkey) == 2
+
+
+def test_fields_that_were_mixed_up(importing) -> None:
+    """A key that stands where something else belongs is not shown."""
+    secret = "sk/0123456789+abcdef="
+    for name in ("client", "project", "env", "scope", "host", "cidr", "expires_in", "not_before"):
+        outcome = importing([line(**{name: secret})], "--rejects", "rejects.jsonl")
+        assert outcome.code == 1
+        assert "0123456789" not in outcome.err + outcome.out + Path("rejects.jsonl").read_text()
+    assert "0123456789" not in importing([json.dumps({"client": "a", secret: "key"})]).err
+
+
+def test_the_same_key_twice(importing, valkey: Valkey) -> None:
+    """A second line with a key is refused and names the first: it may ask for something else."""
+    outcome = importing([line(1), line(2), line(1, client="other"), line(1)])
+    assert outcome.code == 1
+    assert outcome.err.splitlines() == [
+        "line 3: key: is the same as in line 1",
+        "line 4: key: is the same as in line 1",
+    ]
+    assert stored(valkey) == 2
+
+
+def test_many_refusals(importing) -> None:
+    """The first twenty are shown and the rest counted; the file has them all, for its owner."""
+    Path("rejects.jsonl").write_text("what was here before\n")
+    outcome = importing([line(client="a b")] * 30, "--rejects", "rejects.jsonl")
+    told = outcome.err.splitlines()
+    assert told[0].startswith("line 1: client: has to be 1 to 128 of")
+    assert told[20] == "and 10 more; --rejects FILE has them all"
+    assert len(told) == 21
+    rejects = [json.loads(one) for one in Path("rejects.jsonl").read_text().splitlines()]
+    assert [reject["line"] for reject in rejects] == list(range(1, 31))
+    importing(["nonsense"], "--rejects", "new.jsonl")
+    assert stat.S_IMODE(Path("new.jsonl").stat().st_mode) == 0o600

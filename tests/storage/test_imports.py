@@ -1,0 +1,223 @@
+"""Imports on a real server: the alias in the same step as the record, and many at a time."""
+
+from dataclasses import replace
+
+import pytest
+
+from authz.core import changes
+from authz.core.changes import Author
+from authz.core.errors import AliasTaken, Conflict, OutcomeUnknown, Unavailable
+from authz.core.records import Status
+from authz.storage import schema
+from authz.storage.imports import StoredImports
+from authz.storage.keys import APPLY_CHANGE, StoredKeys
+from tests.fakes import KID, NOW
+from tests.real import eventually
+from tests.storage.changing import (
+    CLIENT,
+    FAILING,
+    OTHER_KID,
+    WRITES,
+    audited,
+    everything,
+    imported,
+    permitted,
+)
+from tests.storage.sidecar import Sidecar
+
+NEWEST, OLDER = b"n" * 32, b"o" * 32
+ALIAS = schema.alias(NEWEST)
+IMPORT_WRITES = [*WRITES[:-1], "SET alias", "PUBLISH"]
+
+
+def known(alias):
+    """What an alias says."""
+    return alias.kid, alias.digest()
+
+
+@pytest.fixture
+async def imports(valkey, admin):
+    """An ImportStore on an initialised server."""
+    async with valkey.endpoint.client() as client:
+        yield StoredImports(client)
+
+
+# what the script writes
+
+
+async def test_what_is_written(valkey, admin):
+    """The newest digest leads to the kid, in the same step as all that an issue writes."""
+    change = imported()
+    assert await admin.store.apply(change) == 1
+    assert await admin.store.find(KID) == replace(change.record, version=1)
+    assert valkey.admin.get(ALIAS) == KID
+    assert valkey.admin.exists(schema.alias(OLDER)) == 0
+    assert valkey.admin.zscore(schema.KEYS, KID) == NOW
+    assert valkey.admin.zscore(schema.client(CLIENT), KID) == NOW
+    [(entry_id, entry)] = valkey.admin.xrange(schema.AUDIT)
+    assert (entry_id, entry["action"]) == ("1-0", "import")
+    assert NEWEST.hex() not in str([*valkey.admin.xrange(schema.LOG), entry])
+
+
+@pytest.mark.parametrize("taken", [NEWEST, OLDER])
+async def test_taken(valkey, admin, taken):
+    """A digest that leads to another kid refuses the import; nothing is written."""
+    await admin.store.apply(imported("c-first", OTHER_KID, [taken]))
+    before = everything(valkey)
+    with pytest.raises(AliasTaken, match=OTHER_KID):
+        await admin.store.apply(imported())
+    assert everything(valkey) == before
+
+
+async def test_the_same_import_again(valkey, admin):
+    """The same change again writes nothing new; an alias that is its own is not in its way."""
+    await admin.store.apply(imported())
+    before = everything(valkey)
+    assert await admin.store.apply(imported()) == 1
+    assert everything(valkey) == before
+
+
+async def test_conflict_leaves_the_alias(valkey, admin):
+    """A change of a record that has moved on writes no alias either."""
+    await admin.store.apply(imported())
+    valkey.admin.delete(ALIAS)
+    with pytest.raises(Conflict):
+        await admin.store.apply(imported("c-other"))
+    assert valkey.admin.exists(ALIAS) == 0
+
+
+async def test_alias_of_a_wrong_type(valkey, admin):
+    """An alias that is no text stops the import before anything is written."""
+    valkey.admin.rpush(ALIAS, "text")
+    before = everything(valkey)
+    with pytest.raises(Unavailable, match="WRONGTYPE"):
+        await admin.store.apply(imported())
+    assert everything(valkey) == before
+
+
+async def test_no_permission_for_the_alias(valkey, admin):
+    """Who may not write the alias writes nothing."""
+    change = imported()
+    before = everything(valkey)
+    others = ["~authz:{0}:[!a]*", "~authz:{0}:audit", "~authz:meta", "%R~authz:{0}:alias:*"]
+    async with permitted(valkey, "resetkeys", *others) as store:
+        with pytest.raises(Unavailable, match=r"(?i)may not|permission|access"):
+            await store.apply(change)
+    assert everything(valkey) == before
+
+
+@pytest.mark.parametrize("nth", range(1, len(IMPORT_WRITES) + 1), ids=IMPORT_WRITES)
+async def test_import_that_fails_half_way(valkey, admin, imports, nth):
+    """Wherever an import ends early: no sidecar finds half of it, and the next run completes it.
+
+    As long as the alias is not there the key can be imported anew; when it is, all else is there.
+    """
+    await imports.allow_imports()
+    change = imported()
+    async with valkey.endpoint.client() as client, Sidecar(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        broken = StoredKeys(client)
+        broken._apply = client.register_script(FAILING.format(nth=nth) + APPLY_CHANGE)
+        with pytest.raises(Unavailable, match="injected"):
+            await broken.apply(change)
+        [kid] = await imports.resolve_all([[NEWEST, OLDER]])
+        if kid is not None:
+            assert await admin.store.find(KID) == replace(change.record, version=1)
+            assert valkey.admin.zscore(schema.KEYS, KID) == NOW
+            assert audited(valkey, change.id) == ["1-0"]
+
+        [outcome] = await imports.apply_all([imported("c-again", OTHER_KID)])
+        if kid is not None:
+            assert isinstance(outcome, AliasTaken)
+            assert outcome.kid == KID
+        alias = await sidecar.alias([NEWEST, OLDER])
+        assert alias.kid == (kid or OTHER_KID)
+        await eventually(lambda: sidecar.is_trusted)
+        assert (await sidecar.find(alias.kid)).newest_secret.digest == NEWEST
+
+
+async def test_many_at_once(valkey, admin, imports):
+    """A batch is applied in order, each change on its own: what is refused stops no other."""
+    await admin.store.apply(imported("c-first", OTHER_KID, [b"7" * 32]))
+    batch = [
+        imported(f"c{number}", f"kid{number:013}", [str(number).encode() * 32])
+        for number in range(10)
+    ]
+    outcomes = await imports.apply_all(batch)
+    assert outcomes[:7] == [2, 3, 4, 5, 6, 7, 8]
+    assert isinstance(outcomes[7], AliasTaken)
+    assert outcomes[8:] == [9, 10]
+    found = await imports.resolve_all([change.aliases for change in batch])
+    assert found == [
+        *[c.record.kid for c in batch[:7]],
+        OTHER_KID,
+        *[c.record.kid for c in batch[8:]],
+    ]
+    assert await imports.apply_all(batch[:2]) == [2, 3]
+
+
+async def test_store_that_forgets_its_scripts(valkey, imports, monkeypatch):
+    """A store that loses its scripts in the middle is given them again; nothing is made twice."""
+    load = imports._load_script
+
+    async def load_and_lose():
+        await load()
+        valkey.admin.script_flush()
+        monkeypatch.setattr(imports, "_load_script", load)
+
+    monkeypatch.setattr(imports, "_load_script", load_and_lose)
+    assert await imports.apply_all([imported(), imported("c2", OTHER_KID, [b"x" * 32])]) == [1, 2]
+    assert await imports.resolve_all([[NEWEST], [b"x" * 32]]) == [KID, OTHER_KID]
+
+
+async def test_lost_connection(own_valkey, own_admin):
+    """Answers that are lost are told as unknown; a store that is not there as unavailable."""
+    async with own_valkey.endpoint.client(timeout=0.3) as client:
+        imports = StoredImports(client)
+        load = imports._load_script
+
+        async def load_and_die():
+            await load()
+            own_valkey.kill()
+
+        imports._load_script = load_and_die
+        with pytest.raises(OutcomeUnknown):
+            await imports.apply_all([imported()])
+        imports._load_script = load
+        for call in (
+            imports.apply_all([imported()]),
+            imports.resolve_all([[NEWEST]]),
+            imports.allow_imports(),
+        ):
+            with pytest.raises(Unavailable, match="cannot be used") as caught:
+                await call
+            assert not isinstance(caught.value, OutcomeUnknown)
+
+
+async def test_permissions_of_an_import(valkey, admin):
+    """An import takes what a change takes, and MGET for a rehearsal."""
+    async with permitted(valkey, "+mget") as store:
+        imports = StoredImports(store._client)
+        await imports.allow_imports()
+        assert await imports.apply_all([imported()]) == [1]
+        assert await imports.resolve_all([[NEWEST, OLDER]]) == [KID]
+    assert valkey.admin.acl_log() == []
+
+
+async def test_revoked_import_is_not_imported_again(valkey, admin, imports):
+    """A key that was revoked stays so, however often its file is imported."""
+    await imports.apply_all([imported()])
+    await admin.revoke(KID)
+    [outcome] = await imports.apply_all([imported("c-again", OTHER_KID)])
+    assert isinstance(outcome, AliasTaken)
+    assert (await admin.store.find(KID)).status is Status.REVOKED
+
+
+async def test_later_changes_leave_the_alias(valkey, admin, imports):
+    """Only an import writes an alias; it stays as long as the key does."""
+    await imports.apply_all([imported()])
+    record = await admin.store.find(KID)
+    disabled = changes.disable(record, Author("c-off", "ops"), NOW)
+    assert disabled.aliases == ()
+    assert await admin.store.apply(disabled) == 2
+    assert valkey.admin.get(ALIAS) == KID

@@ -1,0 +1,75 @@
+"""Keys of another make, through the real Envoy: imported by the command, used, rotated, revoked."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from contextlib import closing
+from typing import Any
+
+from authz.cli.demo import Client
+from authz.core.changes import Author
+from authz.core.records import RevocationReason
+from tests.real import PATIENCE, eventually
+from tests.system.conftest import Installation
+
+FOREIGN = "sk-0123456789/abcdef+=="
+
+
+def run_import(installation: Installation, *lines: dict[str, Any]) -> dict[str, Any]:
+    """`authz keys import` with the settings of the installation."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "authz.cli.main"),
+            *("--config", installation.stack.config, "keys", "import", "--json"),
+        ],
+        input="".join(json.dumps(line) + "\n" for line in lines).encode(),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def kid_of(client: Client, text: str) -> str:
+    """Which key the backend was told."""
+    return client.get(x_api_key=text).arrived["x-auth-key-id"]
+
+
+def code_of(client: Client, text: str) -> str:
+    """Why the key is refused, or empty."""
+    return client.get(x_api_key=text).body.get("code", "")
+
+
+def test_the_life_of_an_imported_key(own_installation: Installation) -> None:
+    """Garbage before its import, a key after it; rotated it has two secrets, revoked none."""
+    with closing(own_installation.client()) as client:
+        asyncio.run(eventually(lambda: code_of(client, FOREIGN) == "invalid_api_key"))
+
+        report = run_import(
+            own_installation, {"key": FOREIGN, "client": "acme", "scope": ["demo:read"]}
+        )
+        assert report == {"imported": 1, "already_there": 0, "refused": 0, "dry_run": False}
+        asyncio.run(eventually(lambda: client.get(x_api_key=FOREIGN).status == 200))
+        arrived = client.get(x_api_key=FOREIGN).arrived
+        assert arrived["x-auth-client-id"] == "acme"
+        assert arrived["x-auth-scopes"] == "demo:read"
+        assert "x-api-key" not in arrived
+        kid = arrived["x-auth-key-id"]
+
+        for other in (FOREIGN[:-1], FOREIGN + "=", "sk-garbage-that-nobody-has"):
+            asyncio.run(eventually(lambda other=other: code_of(client, other) == "invalid_api_key"))
+        assert client.get(authorization=f"Bearer {FOREIGN}").body["code"] == "missing_api_key"
+
+        assert run_import(own_installation, {"key": FOREIGN, "client": "x"})["already_there"] == 1
+
+        author = Author("c-rotate", "tests")
+        rotated = own_installation.administer(lambda life: life.rotate(kid, 3_600_000, author))
+        for text in (FOREIGN, rotated.key_text):
+            assert kid_of(client, text) == kid
+
+        end = Author("c-revoke", "tests")
+        reason = RevocationReason.SUPERSEDED
+        own_installation.administer(lambda life: life.revoke(kid, reason, end))
+        for text in (FOREIGN, rotated.key_text):
+            asyncio.run(eventually(lambda text=text: code_of(client, text) == "api_key_revoked"))
