@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from authz.clock import SystemClock
 from authz.config import Settings
 from authz.core.errors import BadInput
+from authz.core.finding import Finding
 from authz.core.keys import Keyring, Pepper
 from authz.core.request import Request
 from authz.flows.directory import Directory
@@ -18,7 +19,7 @@ from authz.flows.lifecycle import Lifecycle
 from authz.flows.verify import Verifier
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
-from authz.storage.inspection import Finding, Store, inspect
+from authz.storage.inspection import Store, inspect
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta import KnownPeppers
