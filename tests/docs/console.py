@@ -119,6 +119,6 @@ def _read(master: int, deadline: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """What is left on the screen: without colours, and of a line that was redrawn the last state."""
+    """What is left on the screen: no colours, and the last state of a line that was redrawn."""
     lines = ESCAPE.sub("", text).replace("\r\n", "\n").strip("\n").split("\n")
     return "\n".join(line.rpartition("\r")[2].rstrip() for line in lines)
