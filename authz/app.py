@@ -12,6 +12,7 @@ from authz.config import Settings
 from authz.core.errors import BadInput
 from authz.core.finding import Finding
 from authz.core.keys import Keyring, Pepper
+from authz.core.ports import ImportStore
 from authz.core.request import Request
 from authz.flows.directory import Directory
 from authz.flows.importing import Importer
@@ -100,12 +101,16 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the commands that look through keys work with. `read`: a CheckRequest, as a Check."""
+    """What the commands that look through keys work with.
+
+    read: a CheckRequest, as a Check. imports: None when the store says that there are none.
+    """
 
     lifecycle: Lifecycle
     directory: Directory
     verifier: Verifier
     read: Callable[[bytes], Request]
+    imports: ImportStore | None
 
 
 @asynccontextmanager
@@ -124,6 +129,7 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
             Directory(StoredIndex(client), StoredTrail(client)),
             Verifier(keys, peppers, clock, imports),
             extractor(settings, ring).read,
+            imports,
         )
 
 
