@@ -3,8 +3,9 @@
 import pytest
 
 from authz.core.errors import Unavailable
+from authz.core.finding import Level
 from authz.storage import inspection, schema
-from authz.storage.inspection import Level, Store, inspect
+from authz.storage.inspection import Store, inspect
 from authz.storage.permissions import BEATING, CHANGING, REGISTERING, SERVING
 from tests.fakes import KID, make_keyring
 from tests.real import RealClock, Valkey, eventually
