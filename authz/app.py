@@ -76,10 +76,10 @@ async def directory(settings: Settings) -> AsyncIterator[Sidecars]:
 
 
 @asynccontextmanager
-async def trail(settings: Settings) -> AsyncIterator[StoredTrail]:
-    """What was done to keys."""
+async def waiting(settings: Settings) -> AsyncIterator[tuple[Sidecars, StoredTrail]]:
+    """What it takes to wait until they have a change, over one connection."""
     async with aclosing(endpoint(settings).client()) as client:
-        yield StoredTrail(client)
+        yield Sidecars(client), StoredTrail(client)
 
 
 @asynccontextmanager

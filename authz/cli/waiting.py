@@ -122,7 +122,7 @@ def change_and_wait(
         async with app.administration(found) as lifecycle:
             if patience is None:
                 return Waited(await change(lifecycle), None)
-            async with app.directory(found) as directory, app.trail(found) as trail:
+            async with app.waiting(found) as (directory, trail):
                 await directory.find()  # connects; the time counts from the change
                 waited = Waited(await change(lifecycle), patience)
                 if isinstance(waited.result, Refused):

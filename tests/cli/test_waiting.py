@@ -184,9 +184,9 @@ async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal,
 
     @contextlib.asynccontextmanager
     async def failing(_settings):
-        yield Fails()
+        yield Fails(), None
 
-    monkeypatch.setattr(app, "directory", failing)
+    monkeypatch.setattr(app, "waiting", failing)
     code, out, err = await terminal.run("keys", "rotate", kid, "--wait")
 
     assert re.fullmatch(rf"ak_live_{kid}_\w+\n", out)
