@@ -7,6 +7,7 @@ import pytest
 
 from authz.core.errors import Unreadable
 from authz.core.records import Status
+from authz.flows import keycache, shelf
 from tests.fakes import KID, make_holdings, make_record
 from tests.flows.rigs import RECORD, CacheRig, numbered
 
@@ -160,6 +161,23 @@ async def test_the_wall_clock_moves_no_bound(rig):
 
 
 # over a restart
+
+
+async def test_what_is_done_with_all_records_unpacks_none(monkeypatch):
+    """A flush, the holdings and their restoration leave the event loop to the requests."""
+    rig, other = CacheRig(grace=GRACE, max_in_use=1), CacheRig(grace=GRACE)
+    await rig.hold(*map(numbered, range(3)))
+    unpacked = []
+    for module in (keycache, shelf):
+        monkeypatch.setattr(module, "unpack", unpacked.append)
+
+    rig.cache.flush()
+    held = rig.cache.holdings()
+    other.cache.restore(held)
+
+    assert list(held.packed) == [numbered(i).kid for i in range(3)]
+    assert other.cache.holdings().packed == held.packed
+    assert unpacked == []
 
 
 async def test_another_process_goes_on_with_the_holdings(rig):
