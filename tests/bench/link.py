@@ -192,7 +192,8 @@ def main() -> None:
         return
     for name, each in found["figures"].items():
         ratio = each["the link"] / each["redis-py"]
-        values = ", ".join(f"{kind} {value:,.4g}" for kind, value in each.items())
+        digits = 1 if max(each.values()) < 1000 else 0
+        values = ", ".join(f"{kind} {value:,.{digits}f}" for kind, value in each.items())
         print(f"{name}: the link / redis-py {ratio:.2f}\n    {values}")
     print(f"\n{found['machine']}")
 
