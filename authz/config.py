@@ -26,6 +26,7 @@ from authz.values import (
     File,
     HeaderName,
     HostPattern,
+    HttpUrl,
     Level,
     Line,
     Listen,
@@ -42,7 +43,7 @@ from authz.values import (
     seconds,
 )
 
-NOT_YET_ENFORCED: Final = ("limits", "plans", "telemetry")
+NOT_YET_ENFORCED: Final = ("limits", "plans")
 
 
 class Section(BaseModel):
@@ -184,6 +185,36 @@ class Log(Section):
     level: Level = "INFO"
 
 
+class Otlp(Section):
+    """Where telemetry is sent: a receiver of OTLP over HTTP, with protobuf."""
+
+    endpoint: HttpUrl
+    interval: Annotated[float, seconds("1s", "1h")] = 15.0
+
+
+class Tracing(Section):
+    """Spans of Checks. Needs a receiver."""
+
+    enabled: bool = False
+    sample_ratio: float = Field(0.01, ge=0, le=1)
+    max_per_second: int = Field(100, ge=1, le=100_000)
+
+
+class Telemetry(Section):
+    """What the sidecar says about itself."""
+
+    metrics: bool = True
+    denials_per_second: int = Field(1, ge=1, le=100_000)
+    otlp: Otlp | None = None
+    tracing: Tracing = Tracing()
+
+    @model_validator(mode="after")
+    def _receiver(self) -> "Telemetry":
+        if self.tracing.enabled and self.otlp is None:
+            raise ValueError("tracing needs otlp.endpoint: where spans are sent")
+        return self
+
+
 class Settings(Section):
     """All settings. Read with `load`."""
 
@@ -196,6 +227,7 @@ class Settings(Section):
     identity: Identity = Identity()
     extract: Extract = Extract()
     log: Log = Log()
+    telemetry: Telemetry = Telemetry()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"
 

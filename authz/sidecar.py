@@ -18,10 +18,11 @@ from authz.clock import SystemClock, boot_id
 from authz.config import Settings
 from authz.console.operations import OperationsServer
 from authz.core.keys import Keyring
-from authz.core.ports import Probe
+from authz.core.ports import Probe, Witness
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
+from authz.instruments import Parts, Telemetry
 from authz.reading import extractor
 from authz.recycling import outgrown
 from authz.rpc.check import CheckDoor
@@ -35,7 +36,8 @@ from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
 from authz.storage.snapshot import Snapshot
-from authz.telemetry import Counters, log_to_stderr
+from authz.telemetry import log_to_stderr
+from authz.telemetry.counters import Counters, TimedKeys
 
 log = logging.getLogger("authz")
 
@@ -68,7 +70,9 @@ class Sidecar:
         return self.is_ready(), {"store": asdict(store), "cache": cache}
 
 
-def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe) -> CheckDoor:
+def check_door(
+    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, witness: Witness
+) -> CheckDoor:
     """Bytes to bytes: how a CheckRequest is read, decided and answered."""
     carriers, query = settings.extract.headers, settings.extract.query
     responder = Responder(
@@ -76,7 +80,7 @@ def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe
         removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
         query=query,
     )
-    return CheckDoor(extractor(settings, ring), checker, responder, probe)
+    return CheckDoor(extractor(settings, ring), checker, responder, probe, witness)
 
 
 def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServer | GrpcServer:
@@ -117,7 +121,9 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
 
     Raises BadInput for settings that cannot be used, such as a port that is taken.
     """
-    clock, counters, ring = SystemClock(), Counters(), keyring(settings)
+    clock, ring = SystemClock(), keyring(settings)
+    telemetry = Telemetry(settings, clock)
+    counters = telemetry.counters
     remember = settings.cache
     feed = ChangeFeed(
         endpoint(settings),
@@ -127,7 +133,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         fingerprints=ring.fingerprints,
     )
     cache = KeyCache(
-        LinkedKeys(feed, counters),
+        TimedKeys(LinkedKeys(feed, counters), clock, counters),
         clock,
         counters,
         ttl=remember.ttl,
@@ -149,9 +155,11 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         deadline=settings.check.deadline,
     )
     checker = Checker(cache, feed, clock, counters, imported)
-    server = check_server(settings, check_door(settings, ring, checker, counters), counters)
+    door = check_door(settings, ring, checker, counters, telemetry.observer)
+    server = check_server(settings, door, counters)
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, telemetry.stop)
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         operations = OperationsServer(settings.ops.listen, __version__)
         stack.push_async_callback(operations.stop)
@@ -167,12 +175,16 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         )
         running = Sidecar(server, operations, counters, feed, cache, registration)
         operations.ask(running.readiness)
+        metrics = telemetry.export(said.instance, Parts(cache, checker, feed, running.is_ready))
+        if metrics:
+            operations.publish(metrics.page)
         await server.start()
         await operations.start()
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(feed.run(registration, registration.announce)),
                 tasks.create_task(server.show(running.is_ready)),
+                tasks.create_task(telemetry.denials.run()),
             ]
             if keeper:
                 work.append(tasks.create_task(keeper.run()))

@@ -5,10 +5,11 @@ from enum import StrEnum
 from typing import Protocol
 
 from authz.core.changes import AuditEntry, KeyChange
-from authz.core.decision import Reason
+from authz.core.decision import Decision, Deny, Reason
 from authz.core.errors import Fault, Unreadable
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
+from authz.core.request import Request
 from authz.core.sidecars import Heard
 
 
@@ -217,4 +218,27 @@ class Probe(Protocol):
 
     def count(self, event: Event) -> None:
         """Something happened once."""
+        ...
+
+
+Watch = Callable[[Decision, Request], None]
+"""Is told how a Check that is watched was decided, just before its answer goes out."""
+
+
+class Witness(Protocol):
+    """Watches some Checks whole, and hears of all that are refused. MUST NOT wait.
+
+    traceparent: of the call that carries the Check (W3C Trace Context), not of the request.
+    """
+
+    def begin(self, raw: bytes, traceparent: bytes | None) -> tuple[int, Watch | None]:
+        """A Check begins: who watches it, and how many after it nobody needs to ask about."""
+        ...
+
+    def wait(self, watch: Watch | None, traceparent: bytes | None) -> Watch:
+        """The Check has to wait for the store: who watches it from here on, each of them."""
+        ...
+
+    def refused(self, decision: Deny, request: Request, traceparent: bytes | None) -> None:
+        """A Check that nobody watches was refused."""
         ...

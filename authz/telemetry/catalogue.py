@@ -43,7 +43,7 @@ _PARTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """One metric. `bounds`: the upper bounds of a histogram's steps, in its unit.
 
