@@ -85,9 +85,16 @@ class Check(Section):
 
 
 class Ops(Section):
-    """The operations listener: health and readiness over HTTP."""
+    """Health and readiness: over HTTP, and over gRPC for who cannot reach the Check listener."""
 
     listen: Listen = Address("127.0.0.1", 9192)
+    health_listen: Listen | None = None
+
+
+class Shutdown(Section):
+    """How a sidecar ends after SIGTERM."""
+
+    delay: Annotated[float, seconds("0", "10m")] = 5.0
 
 
 class RedisTls(Section):
@@ -189,6 +196,7 @@ class Settings(Section):
 
     check: Check = Check()
     ops: Ops = Ops()
+    shutdown: Shutdown = Shutdown()
     redis: Redis = Redis()
     keys: Keys = Keys()
     cache: Cache = Cache()

@@ -42,6 +42,8 @@ GARBAGE = {
     "check.recycle_at_mib": ("much", "100000"),
     "check.env": ("production", "live"),
     "ops.listen": ("unix:", "unix:/run/authz.sock"),
+    "ops.health_listen": ("0.0.0.0", "127.0.0.1:9191"),
+    "shutdown.delay": ("5", "30s"),
     "redis.url": ("http://127.0.0.1", "redis://127.0.0.1:6379/0"),
     "redis.username": ("two\nlines", None),
     "redis.password_file": ("", "/etc/authz/pepper-1"),
