@@ -86,9 +86,16 @@ class Check(Section):
 
 
 class Ops(Section):
-    """The operations listener: health and readiness over HTTP."""
+    """Health and readiness: over HTTP, and over gRPC for who cannot reach the Check listener."""
 
     listen: Listen = Address("127.0.0.1", 9192)
+    health_listen: Listen | None = None
+
+
+class Shutdown(Section):
+    """How a sidecar ends after SIGTERM."""
+
+    delay: Annotated[float, seconds("0", "10m")] = 5.0
 
 
 class RedisTls(Section):
@@ -208,18 +215,13 @@ class Telemetry(Section):
     otlp: Otlp | None = None
     tracing: Tracing = Tracing()
 
-    @model_validator(mode="after")
-    def _receiver(self) -> "Telemetry":
-        if self.tracing.enabled and self.otlp is None:
-            raise ValueError("tracing needs otlp.endpoint: where spans are sent")
-        return self
-
 
 class Settings(Section):
     """All settings. Read with `load`."""
 
     check: Check = Check()
     ops: Ops = Ops()
+    shutdown: Shutdown = Shutdown()
     redis: Redis = Redis()
     keys: Keys = Keys()
     cache: Cache = Cache()
@@ -252,6 +254,7 @@ def load(
 # What pydantic says in terms of Python, in terms of settings: by its error type or the first word.
 _MESSAGES: Final = {
     "bool": "true or false",
+    "float": "a number, such as 0.5",
     "int": "a whole number, such as 100000",
     "missing": "is needed here",
     "model": "a section: names and values",

@@ -1,11 +1,15 @@
-"""Telemetry, put together: what is read from which part of the sidecar, and where it is exported."""
+"""Telemetry, put together: what is read from which part of the sidecar, and who gets it."""
 
+import asyncio
 import resource
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from authz import __version__
 from authz.config import Settings
+from authz.core.errors import BadInput
 from authz.core.ports import Clock
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
@@ -16,8 +20,11 @@ from authz.telemetry.catalogue import COUNTED, METRICS, Labels, Metric
 from authz.telemetry.counters import Counters, Steps
 from authz.telemetry.denials import Denials
 from authz.telemetry.logs import bounded
-from authz.telemetry.metrics import Metrics, Push, Read, Readings
+from authz.telemetry.metrics import Metrics, Page, Push, Read, Readings
 from authz.telemetry.observer import Observer
+
+if TYPE_CHECKING:
+    from authz.telemetry.traces import Traces
 
 Values = Iterable[tuple[Labels, float | Steps]]
 
@@ -33,45 +40,58 @@ class Parts:
 
 
 class Telemetry:
-    """Telemetry as the settings want it. Counts from the start, exports once it knows the parts."""
+    """Telemetry as the settings want it. Counts from the start, exports once it knows the parts.
+
+    Raises BadInput when there is nowhere to send what is to be sent.
+    """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._wanted = settings.telemetry
+        if self._wanted.tracing.enabled and self._wanted.otlp is None:
+            problem = "needs telemetry.otlp.endpoint: where spans are sent"
+            raise BadInput("telemetry.tracing.enabled", problem)
         self._clock = clock
         self.counters = Counters()
         self.denials = Denials(self._wanted.denials_per_second, clock.monotonic)
         self.observer = Observer(self.counters, self.denials, timed=self._wanted.metrics)
-        self._metrics: Metrics | None = None
 
-    def export(self, instance: str, parts: Parts) -> Metrics | None:
-        """Begin to export. The metrics, if they are wanted."""
-        wanted, otlp = self._wanted, self._wanted.otlp
+    @asynccontextmanager
+    async def exporting(self, instance: str, parts: Parts) -> AsyncIterator[Page | None]:
+        """Export until the end. Gives the page of metrics, if they are wanted."""
         about = {
             "service.name": "authz",
             "service.version": __version__,
             "service.instance.id": instance,
         }
-        if wanted.metrics:
-            push = Push(otlp.endpoint, otlp.interval) if otlp else None
-            read = readings(self.counters, self.denials, parts, self._clock)
-            self._metrics = Metrics(read, about, push)
-        if wanted.tracing.enabled and otlp:
-            from authz.telemetry.traces import Traces, exporter  # noqa: PLC0415  for those who trace
+        telling = asyncio.create_task(self.denials.run())
+        metrics = self._metrics(parts, about) if self._wanted.metrics else None
+        self.observer.traces = self._traces(about)
+        try:
+            yield metrics.page if metrics else None
+        finally:
+            telling.cancel()
+            for exporting in (metrics, self.observer.traces):
+                if exporting is not None:
+                    await asyncio.to_thread(exporting.stop)  # a moment, and no more than that
 
-            self.observer.traces = Traces(
-                exporter(otlp.endpoint),
-                self._clock.monotonic,
-                about,
-                ratio=wanted.tracing.sample_ratio,
-                rate=wanted.tracing.max_per_second,
-            )
-        return self._metrics
+    def _metrics(self, parts: Parts, about: Mapping[str, str]) -> Metrics:
+        otlp = self._wanted.otlp
+        push = Push(otlp.endpoint, otlp.interval) if otlp else None
+        return Metrics(readings(self.counters, self.denials, parts, self._clock), about, push)
 
-    def stop(self) -> None:
-        """Export a last time. May take a moment, and no more than that."""
-        for exporting in (self._metrics, self.observer.traces):
-            if exporting is not None:
-                exporting.stop()
+    def _traces(self, about: Mapping[str, str]) -> "Traces | None":
+        wanted, otlp = self._wanted.tracing, self._wanted.otlp
+        if otlp is None or not wanted.enabled:
+            return None
+        from authz.telemetry.traces import Traces, exporter  # noqa: PLC0415  for those who trace
+
+        return Traces(
+            exporter(otlp.endpoint),
+            self._clock.monotonic,
+            about,
+            ratio=wanted.sample_ratio,
+            rate=wanted.max_per_second,
+        )
 
 
 def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -> Readings:

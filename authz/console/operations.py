@@ -69,8 +69,8 @@ class OperationsServer:
         """Name who knows whether this process should be asked, and its components with reasons."""
         self._readiness = readiness
 
-    def publish(self, metrics: Page) -> None:
-        """Name who writes the page of metrics."""
+    def publish(self, metrics: Page | None) -> None:
+        """Name who writes the page of metrics, if anybody does."""
         self._metrics = metrics
 
     async def start(self) -> None:

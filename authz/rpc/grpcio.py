@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from authz.core.address import Address
 from authz.core.errors import BadInput
 from authz.rpc.check import CheckDoor
+from authz.rpc.health import BY_READINESS, LIVENESS
 from authz.rpc.listening import (
     CHECK_SERVICE,
     LISTEN,
@@ -91,6 +92,7 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Begin to answer; not serving until `show` says so."""
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self._set_serving(serving=False)
         await self._server.start()
 
@@ -112,7 +114,7 @@ class GrpcServer:
     async def _set_serving(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse
         now = status.SERVING if serving else status.NOT_SERVING
-        for name in ("", CHECK_SERVICE):
+        for name in BY_READINESS:
             await self._health.set(name, now)
 
     def _bind(self) -> int:

@@ -84,10 +84,9 @@ class JsonLines(logging.Formatter):
 class Text(logging.Formatter):
     """A line for people."""
 
-    converter = time.gmtime
-
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s%(said)s")
+        self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""

@@ -38,6 +38,8 @@ EXPORT_SECONDS: Final = 5.0  # for one export
 STOP_SECONDS: Final = 1.0  # for the last one
 
 Read = Callable[[], Iterable[tuple[Labels, float | Steps]]]
+Page = Callable[[str], tuple[bytes, str]]
+"""A page and its content type, by what the client accepts."""
 Readings = Mapping[Metric, Read]
 """How each metric is read: the value of every series that has one now, Steps of a histogram."""
 

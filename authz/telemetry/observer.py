@@ -73,7 +73,7 @@ class Observer:
 class _Watched:
     """A Watch of one Check. times: for how many it stands if it is answered at once."""
 
-    __slots__ = ("_began", "_began_ns", "_observer", "_times", "_traceparent", "_traced", "waited")
+    __slots__ = ("_began", "_began_ns", "_observer", "_times", "_traced", "_traceparent", "waited")
 
     def __init__(
         self, observer: Observer, traceparent: bytes | None, times: int = 0, traced: bool = False
@@ -114,7 +114,7 @@ def _parent(request: Request, traceparent: bytes | None) -> Parent | None:
 def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attributes":
     """What a span says of a Check. Nothing that is not known to be harmless."""
     labels = refused(decision.reason) if isinstance(decision, Deny) else ALLOWED
-    found: "Attributes" = {
+    found: Attributes = {
         "authz.outcome": labels["outcome"],
         "authz.reason": labels["reason"],
         "authz.cache": "miss" if waited else "hit",
