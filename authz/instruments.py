@@ -65,12 +65,14 @@ class Telemetry:
         }
         telling = asyncio.create_task(self.denials.run())
         metrics = self._metrics(parts, about) if self._wanted.metrics else None
-        self.observer.traces = self._traces(about)
+        traces = self._traces(about)
+        if traces:
+            self.observer.trace(traces)
         try:
             yield metrics.page if metrics else None
         finally:
             telling.cancel()
-            for exporting in (metrics, self.observer.traces):
+            for exporting in (metrics, traces):
                 if exporting is not None:
                     await asyncio.to_thread(exporting.stop)  # a moment, and no more than that
 

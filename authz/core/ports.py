@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from authz.core.changes import AuditEntry, KeyChange
-from authz.core.decision import Decision, Deny, Reason
+from authz.core.decision import Decision, Reason
 from authz.core.errors import Fault, Unreadable
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
@@ -221,24 +221,24 @@ class Probe(Protocol):
         ...
 
 
-Watch = Callable[[Decision, Request], None]
-"""Is told how a Check that is watched was decided, just before its answer goes out."""
-
-
 class Witness(Protocol):
-    """Watches some Checks whole, and hears of all that are refused. MUST NOT wait.
+    """Sees some Checks, and all that are refused or waited for the store. MUST NOT wait."""
 
-    traceparent: of the call that carries the Check (W3C Trace Context), not of the request.
-    """
+    stride: int
+    """After one that was watched from its beginning, so many are not."""
 
-    def begin(self, raw: bytes, traceparent: bytes | None) -> tuple[int, Watch | None]:
-        """A Check begins: who watches it, and how many after it nobody needs to ask about."""
-        ...
+    def saw(
+        self,
+        decision: Decision,
+        request: Request,
+        traceparent: bytes | None,
+        seconds: float | None,
+        *,
+        waited: bool = False,
+    ) -> None:
+        """A Check is decided; its answer goes out next.
 
-    def wait(self, watch: Watch | None, traceparent: bytes | None) -> Watch:
-        """The Check has to wait for the store: who watches it from here on, each of them."""
-        ...
-
-    def refused(self, decision: Deny, request: Request, traceparent: bytes | None) -> None:
-        """A Check that nobody watches was refused."""
+        seconds: what it took, None when it was not watched. waited: for the store. traceparent: of
+        the call that carries it (W3C Trace Context), not of the request.
+        """
         ...

@@ -4,10 +4,11 @@ import logging
 import sys
 import traceback
 from collections.abc import Awaitable
+from time import perf_counter
 from typing import Final
 
 from authz.core.decision import Allow, Decision, Deny, Reason
-from authz.core.ports import Event, Probe, Watch, Witness
+from authz.core.ports import Event, Probe, Witness
 from authz.core.request import Request
 from authz.flows.check import Checker
 from authz.rpc.extract import Extractor, refused
@@ -21,15 +22,17 @@ UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
 class Nobody:
     """A Witness that looks away."""
 
-    def begin(self, _raw: bytes, _traceparent: bytes | None) -> tuple[int, Watch | None]:
-        """See Witness."""
-        return sys.maxsize, None
+    stride = sys.maxsize
 
-    def wait(self, _watch: Watch | None, _traceparent: bytes | None) -> Watch:
-        """See Witness."""
-        return lambda _decision, _request: None
-
-    def refused(self, decision: Deny, request: Request, traceparent: bytes | None) -> None:
+    def saw(
+        self,
+        decision: Decision,
+        request: Request,
+        traceparent: bytes | None,
+        seconds: float | None,
+        *,
+        waited: bool = False,
+    ) -> None:
         """See Witness."""
 
 
@@ -49,43 +52,46 @@ class CheckDoor:
         self._write = responder.write
         self._probe = probe
         self._witness = witness
-        self._unwatched = 0  # how many Checks the witness need not be asked about
+        self._saw = witness.saw
+        self._unwatched = 0  # how many Checks to come are not watched
         self._faults = 0
         self._last_resort = responder.write(UNAVAILABLE, refused(UNAVAILABLE))
 
     def check(self, raw: bytes, traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:
         """The serialised CheckResponse: at once on a cache hit, an awaitable when I/O is needed."""
-        watch = None
         try:
             if self._unwatched:
                 self._unwatched -= 1
+                began = None
             else:
-                self._unwatched, watch = self._witness.begin(raw, traceparent)
+                self._unwatched = self._witness.stride
+                began = perf_counter()
             request = self._read(raw)
             decision = self._decide(request)
-            if watch is None and decision.__class__ is Allow:
-                return self._write(decision, request)
             if isinstance(decision, (Allow, Deny)):
-                return self._answer(decision, request, watch, traceparent)
-            watch = self._witness.wait(watch, traceparent)
+                answer = self._write(decision, request)
+                if began is not None:
+                    self._saw(decision, request, traceparent, perf_counter() - began)
+                elif isinstance(decision, Deny):
+                    self._saw(decision, request, traceparent, None)
+                return answer
         except Exception as cause:  # noqa: BLE001  whatever it is, no allow
             return self._fault(cause)
-        return self._later(decision, request, watch)
+        return self._later(decision, request, traceparent, began or perf_counter())
 
-    async def _later(self, decision: Awaitable[Decision], request: Request, watch: Watch) -> bytes:
+    async def _later(
+        self,
+        decision: Awaitable[Decision],
+        request: Request,
+        traceparent: bytes | None,
+        began: float,
+    ) -> bytes:
         try:
-            return self._answer(await decision, request, watch, None)
+            found = await decision
+            answer = self._write(found, request)
+            self._saw(found, request, traceparent, perf_counter() - began, waited=True)
         except Exception as cause:  # noqa: BLE001  as above; a cancelled call is not one of these
             return self._fault(cause)
-
-    def _answer(
-        self, decision: Decision, request: Request, watch: Watch | None, traceparent: bytes | None
-    ) -> bytes:
-        answer = self._write(decision, request)
-        if watch is not None:
-            watch(decision, request)
-        elif isinstance(decision, Deny):
-            self._witness.refused(decision, request, traceparent)
         return answer
 
     def _fault(self, cause: Exception) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 
 from authz.core.bucket import TokenBucket
 from authz.core.decision import Deny, Reason
-from authz.telemetry.tracecontext import Parent
+from authz.telemetry.tracecontext import Context
 
 log = logging.getLogger("authz.denied")
 
@@ -32,7 +32,7 @@ class Denials:
         self._left_out[decision.reason] += 1
         return False
 
-    def tell(self, decision: Deny, kid: str, trace: Parent | None) -> None:
+    def tell(self, decision: Deny, kid: str, trace: Context | None) -> None:
         """Write the line of one. Nothing in it is a client's word but for a kid's 16 characters."""
         log.info(
             "denied: %s",

@@ -6,18 +6,16 @@ a client whose requests go round in a circle does not show the same one again an
 """
 
 import sys
-import time
 from typing import TYPE_CHECKING, Final
 
 from authz.core.decision import Decision, Deny
 from authz.core.keys import Presented
-from authz.core.ports import Watch
 from authz.core.request import Request
 from authz.telemetry import tracecontext
 from authz.telemetry.catalogue import ALLOWED, refused
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
-from authz.telemetry.tracecontext import Parent
+from authz.telemetry.tracecontext import HEADER, SAMPLED_DIGITS
 
 if TYPE_CHECKING:  # the SDK of traces, which most sidecars do without
     from authz.telemetry.traces import Attributes, Traces
@@ -26,89 +24,49 @@ EVERY: Final = 17
 
 
 class Observer:
-    """A Witness. timed: does anybody want the durations? `traces`: None while there are none."""
+    """A Witness. timed: does anybody want the durations?"""
 
     def __init__(self, counters: Counters, denials: Denials, *, timed: bool = True) -> None:
-        self.counters = counters
+        self._hit_seconds = counters.hit_seconds
+        self._miss_seconds = counters.miss_seconds
         self._denials = denials
-        self._timed = timed
-        self.traces: Traces | None = None
-        self._untimed = 0  # how many Checks to come are not timed, while each is asked about
+        self._untimed = 0  # how many that are watched are not timed, from here on and each time
+        self._gap = 0
+        self._traces: Traces | None = None
+        self.stride = EVERY - 1 if timed else sys.maxsize
 
-    def begin(self, raw: bytes, traceparent: bytes | None) -> tuple[int, Watch | None]:
-        """See Witness."""
-        traces = self.traces
-        if traces is None:
-            if not self._timed:
-                return sys.maxsize, None
-            return EVERY - 1, _Watched(self, traceparent, EVERY)
-        times = 0
-        if self._untimed:
-            self._untimed -= 1
-        else:
-            self._untimed, times = EVERY - 1, EVERY
-        traced = traces.wants(raw, traceparent)
-        return 0, _Watched(self, traceparent, times, traced) if times or traced else None
+    def trace(self, traces: "Traces") -> None:
+        """From here on offer each Check to `traces`."""
+        self._traces = traces
+        self.stride, self._gap = 0, EVERY - 1
 
-    def wait(self, watch: Watch | None, traceparent: bytes | None) -> Watch:
-        """See Witness."""
-        watched = watch if isinstance(watch, _Watched) else _Watched(self, traceparent)
-        watched.waited = True
-        return watched
-
-    def refused(
+    def saw(
         self,
-        decision: Deny,
+        decision: Decision,
         request: Request,
         traceparent: bytes | None,
-        span: tuple[str, str] | None = None,
+        seconds: float | None,
+        *,
+        waited: bool = False,
     ) -> None:
-        """See Witness. span: of this very Check, if it has one."""
-        if not self._denials.has_room(decision):
-            return
-        trace = Parent(*span, True) if span else _parent(request, traceparent)
-        self._denials.tell(decision, kid(decision, request), trace)
-
-
-class _Watched:
-    """A Watch of one Check. times: for how many it stands if it is answered at once."""
-
-    __slots__ = ("_began", "_began_ns", "_observer", "_times", "_traced", "_traceparent", "waited")
-
-    def __init__(
-        self, observer: Observer, traceparent: bytes | None, times: int = 0, traced: bool = False
-    ) -> None:
-        self._observer = observer
-        self._traceparent = traceparent
-        self._times = times
-        self._traced = traced
-        self._began_ns = time.time_ns() if traced else 0
-        self.waited = False
-        self._began = time.perf_counter()
-
-    def __call__(self, decision: Decision, request: Request) -> None:
-        """See Watch."""
-        took = time.perf_counter() - self._began
-        observer, span = self._observer, None
-        if self.waited:
-            observer.counters.miss_seconds.add(took)
-        elif self._times:
-            observer.counters.hit_seconds.add(took, self._times)
-        if self._traced and observer.traces is not None:
-            span = observer.traces.span(
-                _parent(request, self._traceparent),
-                self._began_ns,
-                self._began_ns + round(took * 1e9),
-                attributes(decision, request, waited=self.waited),
-            )
-        if isinstance(decision, Deny):
-            observer.refused(decision, request, self._traceparent, span)
-
-
-def _parent(request: Request, traceparent: bytes | None) -> Parent | None:
-    """Where the Check stands in a trace: by the call that carries it, else by the request."""
-    said = traceparent or request.header(tracecontext.HEADER, "").encode(errors="replace")
-    return tracecontext.parse(said)
+        """See Witness."""
+        span = None
+        if seconds is not None:
+            if self._traces is not None:
+                text = traceparent.decode("latin-1") if traceparent else request.header(HEADER, "")
+                if (not text or text[-1] in SAMPLED_DIGITS) and self._traces.wants(text):
+                    told = attributes(decision, request, waited=waited)
+                    span = self._traces.span(tracecontext.parse(text), seconds, told)
+            if waited:
+                self._miss_seconds.add(seconds)
+            elif self._untimed:
+                self._untimed -= 1
+            else:
+                self._untimed = self._gap
+                self._hit_seconds.add(seconds, EVERY)
+        if isinstance(decision, Deny) and self._denials.has_room(decision):
+            text = traceparent.decode("latin-1") if traceparent else request.header(HEADER, "")
+            self._denials.tell(decision, kid(decision, request), span or tracecontext.parse(text))
 
 
 def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attributes":
@@ -119,10 +77,12 @@ def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attrib
         "authz.reason": labels["reason"],
         "authz.cache": "miss" if waited else "hit",
         "authz.stale": decision.stale,
-        "authz.key.id": kid(decision, request),
-        "authz.client.id": decision.key.client_id if decision.key else "",
     }
-    return {name: value for name, value in found.items() if value != ""}
+    if of_key := kid(decision, request):
+        found["authz.key.id"] = of_key
+    if decision.key is not None:
+        found["authz.client.id"] = decision.key.client_id
+    return found
 
 
 def kid(decision: Decision, request: Request) -> str:
