@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,7 @@ class Serving:
         for section, values in more.items():
             wanted[section] = wanted.get(section, {}) | dict(values)
         self.file.write_text(yaml.safe_dump(wanted))
+        self.transport = wanted["check"].get("transport", "grpcio")
         self.ops = f"http://{wanted['ops']['listen']}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -62,6 +64,13 @@ class Serving:
         command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.file), "serve"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stderr=output)
+
+    def wait_until_ready(self) -> None:
+        """Return when /readyz says that it may be asked."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.is_ready():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.01)
 
     def tell(self, number: signal.Signals) -> None:
         """Send it a signal."""
