@@ -65,6 +65,12 @@ class Serving:
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stderr=output)
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def wait_until_ready(self) -> None:
         """Return when /readyz says that it may be asked."""
         deadline = time.monotonic() + PATIENCE
