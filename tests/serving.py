@@ -46,7 +46,6 @@ class Serving:
         for section, values in more.items():
             wanted[section] = wanted.get(section, {}) | dict(values)
         self.file.write_text(yaml.safe_dump(wanted))
-        self.transport = wanted["check"].get("transport", "grpcio")
         self.ops = f"http://{wanted['ops']['listen']}"
         self._process: subprocess.Popen[bytes] | None = None
 

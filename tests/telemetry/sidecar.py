@@ -28,7 +28,6 @@ class Telling:
 
     def __init__(self, process: Serving, kid: str, key: str) -> None:
         self.process, self.kid, self.key = process, kid, key
-        self.transport = process.transport
         self._channel = grpc.insecure_channel(process.check)
         self._check = self._channel.unary_unary(f"/{CHECK_SERVICE}/Check")
 

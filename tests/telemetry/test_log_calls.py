@@ -38,13 +38,14 @@ class Call:
 
 
 def names(part: ast.AST) -> Iterator[str]:
-    """Every variable and attribute that an expression reads."""
+    """Every variable and attribute that an expression reads, but for the name of a module."""
+    modules = {
+        id(node.func.value)
+        for node in ast.walk(part)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "fields.shown"
+    }
     for node in ast.walk(part):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "fields.shown":
-            node.func = ast.Name(
-                "shown"
-            )  # a module's name, and a function that makes text harmless
-        if isinstance(node, ast.Name):
+        if isinstance(node, ast.Name) and id(node) not in modules:
             yield node.id
         elif isinstance(node, ast.Attribute):
             yield node.attr
