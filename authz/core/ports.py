@@ -5,10 +5,11 @@ from enum import StrEnum
 from typing import Protocol
 
 from authz.core.changes import AuditEntry, KeyChange
-from authz.core.decision import Reason
+from authz.core.decision import Decision, Reason
 from authz.core.errors import Fault, Unreadable
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
+from authz.core.request import Request
 from authz.core.sidecars import Heard
 
 
@@ -217,4 +218,27 @@ class Probe(Protocol):
 
     def count(self, event: Event) -> None:
         """Something happened once."""
+        ...
+
+
+class Witness(Protocol):
+    """Sees some Checks, and all that are refused or waited for the store. MUST NOT wait."""
+
+    stride: int
+    """After one that was watched from its beginning, so many are not."""
+
+    def saw(
+        self,
+        decision: Decision,
+        request: Request,
+        traceparent: bytes | None,
+        seconds: float | None,
+        *,
+        waited: bool = False,
+    ) -> None:
+        """A Check is decided; its answer goes out next.
+
+        seconds: what it took, None when it was not watched. waited: for the store. traceparent: of
+        the call that carries it (W3C Trace Context), not of the request.
+        """
         ...

@@ -16,8 +16,10 @@ from authz.core.errors import BadInput
 from authz.core.ports import Probe
 from authz.rpc.check import CheckDoor
 from authz.rpc.h2.answers import GrpcCode, Status
+from authz.rpc.h2.head import Route
 from authz.rpc.h2.limits import Hold
 from authz.rpc.h2.protocol import H2Protocol, Service
+from authz.rpc.health import BY_READINESS, LIVENESS
 from authz.rpc.listening import (
     CHECK_SERVICE,
     LISTEN,
@@ -47,15 +49,16 @@ SERVING, NOT_SERVING = (
 
 
 class FastServer:
-    """A listener that answers Checks through `door`.
+    """A listener that answers Checks through `door`, or without one only grpc.health.v1.
 
     Refuses to listen in the clear where other machines can connect: the port takes raw keys and
-    answers anyone who asks. Raises BadInput for that, and for an address that cannot be used.
+    answers anyone who asks. Raises BadInput, which names `setting`, for that and for an address
+    that cannot be used.
     """
 
     def __init__(
         self,
-        door: CheckDoor,
+        door: CheckDoor | None,
         address: Address,
         *,
         probe: Probe,
@@ -63,13 +66,14 @@ class FastServer:
         tls: TlsFiles | None = None,
         allow_plaintext: bool = False,
         socket_mode: int = 0o660,
+        setting: str = LISTEN,
     ) -> None:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
         self._tls = server_tls(tls) if tls else None
         self._ready: Callable[[], bool] = lambda: False
-        self._lock = SocketLock(LISTEN, address.path) if address.path else None
+        self._lock = SocketLock(setting, address.path) if address.path else None
         try:
-            self._sockets = bind(address, socket_mode)
+            self._sockets = bind(address, socket_mode, setting)
         except BadInput:
             if self._lock is not None:
                 self._lock.release()
@@ -77,11 +81,11 @@ class FastServer:
         port = 0 if address.path else self._sockets[0].getsockname()[1]
         self.address = address if address.path else Address(address.host, port)
         self._servers: list[asyncio.Server] = []
+        routes: dict[bytes, Route] = {f"/{HEALTH_SERVICE}/Check".encode(): self._health}
+        if door is not None:
+            routes[f"/{CHECK_SERVICE}/Check".encode()] = door.check
         self._service = Service(
-            routes={
-                f"/{CHECK_SERVICE}/Check".encode(): door.check,
-                f"/{HEALTH_SERVICE}/Check".encode(): self._health,
-            },
+            routes=routes,
             limits=limits,
             hold=Hold(HELD_MESSAGES * limits.message_bytes),
             probe=probe,
@@ -138,7 +142,9 @@ class FastServer:
             asked = health_pb2.HealthCheckRequest.FromString(raw)
         except DecodeError:
             return UNREADABLE
-        if asked.service not in ("", CHECK_SERVICE):
+        if asked.service == LIVENESS:
+            return SERVING
+        if asked.service not in BY_READINESS:
             return UNKNOWN_SERVICE
         return SERVING if self._ready() and not self._service.stopping else NOT_SERVING
 
