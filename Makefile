@@ -31,6 +31,7 @@ bench: $(READY) ## Measure the hot path, both transports, the time a revocation 
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.transport
 	@$(BIN)/python -m tests.bench.revocation
+	@$(BIN)/python -m tests.bench.rolling
 	@$(BIN)/python -m tests.bench.listing
 	@$(BIN)/python -m tests.bench.memory
 	@$(BIN)/python -m tests.bench.import_keys

@@ -107,6 +107,7 @@ async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None
             for task in working:
                 assert not task.done()
                 task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
     assert missing == WAITING
 
 
