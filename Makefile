@@ -27,7 +27,7 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path, both transports, the time a revocation takes, lists and memory
+bench: $(READY) ## Measure the hot path, both transports, the time a revocation takes, lists, memory, telemetry
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.transport
 	@$(BIN)/python -m tests.bench.revocation
@@ -35,6 +35,8 @@ bench: $(READY) ## Measure the hot path, both transports, the time a revocation 
 	@$(BIN)/python -m tests.bench.listing
 	@$(BIN)/python -m tests.bench.memory
 	@$(BIN)/python -m tests.bench.import_keys
+	@$(BIN)/python -m tests.bench.telemetry
+	@$(BIN)/python -m tests.bench.flood
 
 chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))

@@ -87,7 +87,8 @@ def check_door(
 def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServer | GrpcServer:
     """The listener that the proxy asks, with the chosen transport. Raises BadInput."""
     check, tls = settings.check, settings.check.tls
-    serve = GrpcServer if check.transport == "grpcio" else partial(FastServer, probe=probe)
+    fast = partial(FastServer, probe=probe, traced=settings.telemetry.tracing.enabled)
+    serve = GrpcServer if check.transport == "grpcio" else fast
     return serve(
         door,
         check.listen,
@@ -251,7 +252,7 @@ async def _serve(settings: Settings) -> None:
         watching = asyncio.create_task(_watch(settings.check.recycle_at_mib, ending))
         running.readiness.leaving = f"stopping: {await ending.told()}"
         watching.cancel()
-        log.info(running.readiness.leaving)
+        log.info("%s", running.readiness.leaving)
         await ending.pause(pause)
         await running.drain(ending)
 

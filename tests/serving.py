@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,6 +63,19 @@ class Serving:
         command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.file), "serve"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stderr=output)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def wait_until_ready(self) -> None:
+        """Return when /readyz says that it may be asked."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.is_ready():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.01)
 
     def tell(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -192,6 +192,17 @@ class Event(StrEnum):
     SEQUENCE_WENT_BACK = "sequence_went_back"
     LINK_CONNECTED = "link_connected"
     LINK_LOST = "link_lost"
+    LIMIT_ALLOWED_BY_STORE = "limit_allowed_by_store"
+    LIMIT_ALLOWED_ON_LEASE = "limit_allowed_on_lease"
+    LIMIT_ALLOWED_IN_OUTAGE = "limit_allowed_in_outage"
+    LIMIT_DENIED_BY_STORE = "limit_denied_by_store"
+    LIMIT_DENIED_LOCALLY = "limit_denied_locally"
+    LIMIT_DENIED_IN_OUTAGE = "limit_denied_in_outage"
+    LIMIT_SHADOW_DENIED = "limit_shadow_denied"
+    LIMIT_STORE_CALL = "limit_store_call"
+    LIMIT_GARBLED = "limit_garbled"
+    LEASE_TAKEN = "lease_taken"
+    LEASE_STRANDED = "lease_stranded"
     DECISION_FAULT = "decision_fault"
     H2_CONNECTION_ERROR = "h2_connection_error"
     H2_STREAM_ERROR = "h2_stream_error"
@@ -216,8 +227,8 @@ class Probe(Protocol):
         """A request was refused for `reason`, or allowed (None)."""
         ...
 
-    def count(self, event: Event) -> None:
-        """Something happened once."""
+    def count(self, event: Event, times: int = 1) -> None:
+        """Something happened, once or several times."""
         ...
 
 

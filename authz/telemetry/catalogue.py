@@ -13,83 +13,12 @@ Code that counts, code that exports, rules and dashboards all read this. It need
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from itertools import product
 from typing import Final
 
 from authz import __version__
 from authz.core.decision import Reason
 from authz.core.ports import Event
-
-Labels = Mapping[str, str]
-
-
-class Kind(StrEnum):
-    """What kind of number it is."""
-
-    COUNTER = "counter"  # only grows
-    UP_DOWN = "up_down"  # a count that can shrink; adds up over sidecars
-    GAUGE = "gauge"  # does not add up
-    HISTOGRAM = "histogram"
-
-
-_SUFFIXES: Final = {"s": "_seconds", "By": "_bytes"}
-_PARTS: Final = {
-    Kind.COUNTER: ("_total",),
-    Kind.UP_DOWN: ("",),
-    Kind.GAUGE: ("",),
-    Kind.HISTOGRAM: ("_bucket", "_sum", "_count"),
-}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Metric:
-    """One metric. `bounds`: the upper bounds of a histogram's steps, in its unit.
-
-    series: the labels of each series that it has; a single one without labels when not given.
-    """
-
-    name: str
-    kind: Kind
-    unit: str
-    description: str
-    series: tuple[Labels, ...] = ({},)
-    bounds: tuple[float, ...] = ()
-
-    @property
-    def labels(self) -> dict[str, tuple[str, ...]]:
-        """Each label and all that it may say, in order."""
-        values: dict[str, dict[str, None]] = {}
-        for one in self.series:
-            for label, value in one.items():
-                values.setdefault(label, {})[value] = None
-        return {label: tuple(found) for label, found in values.items()}
-
-    @property
-    def prometheus(self) -> str:
-        """What Prometheus calls it, but for what it adds to name a part of it; see `samples`."""
-        return self.name.replace(".", "_") + _SUFFIXES.get(self.unit, "")
-
-    @property
-    def samples(self) -> tuple[str, ...]:
-        """Prometheus' names of its samples: what a query has to say."""
-        return tuple(self.prometheus + part for part in _PARTS[self.kind])
-
-    @property
-    def prometheus_labels(self) -> dict[str, tuple[str, ...]]:
-        """Prometheus' names of its labels, and what they may say; of buckets also `le`."""
-        found = {label.replace(".", "_"): values for label, values in self.labels.items()}
-        if self.kind is Kind.HISTOGRAM:
-            found["le"] = (*(str(bound) for bound in self.bounds), "+Inf")
-        return found
-
-
-def each(**labels: tuple[str, ...]) -> tuple[Labels, ...]:
-    """A series for each combination. An underscore in a name is a dot."""
-    names = [name.replace("_", ".") for name in labels]
-    return tuple(dict(zip(names, values, strict=True)) for values in product(*labels.values()))
-
+from authz.telemetry.metric import Kind, Labels, Metric, each
 
 # Checks
 
@@ -289,19 +218,35 @@ LIMIT_DECISIONS: Final = Metric(
     "authz.limits.decisions",
     Kind.COUNTER,
     "{decision}",
-    "Checks of keys that have limits. shadow_denied: allowed, as the limit is not enforced. "
-    "source: who decided; denied_locally: by what the store had said before; outage: without it.",
-    each(
-        decision=("allowed", "denied", "shadow_denied"),
-        source=("store", "lease", "denied_locally", "outage"),
+    "Checks of keys that have limits. source: who decided; denied_locally: by what the store had "
+    "said before; outage: without it. shadow_denied: would be denied if the limit were enforced; "
+    "it is counted as allowed, too.",
+    (
+        *each(decision=("allowed",), source=("store", "lease", "outage")),
+        *each(decision=("denied",), source=("store", "denied_locally", "outage")),
+        *each(decision=("shadow_denied",), source=("store",)),
     ),
+)
+LIMIT_STORE_CALLS: Final = Metric(
+    "authz.limits.store_calls", Kind.COUNTER, "{call}", "Times that the store was asked to spend."
 )
 LIMIT_LEASES: Final = Metric(
     "authz.limits.leases",
     Kind.COUNTER,
     "{lease}",
-    "Parts of a limit debited in advance. lapsed: its time was over before it was spent.",
-    each(result=("granted", "refused", "lapsed")),
+    "Parts of a limit that were debited in advance.",
+)
+LIMIT_STRANDED: Final = Metric(
+    "authz.limits.stranded",
+    Kind.COUNTER,
+    "{request}",
+    "Requests that were debited in advance and did not come, and could not be given back.",
+)
+LIMIT_GARBLED: Final = Metric(
+    "authz.limits.garbled",
+    Kind.COUNTER,
+    "{answer}",
+    "Counters of limits in the store that could not be understood.",
 )
 
 # The transport
@@ -366,6 +311,20 @@ COUNTED: Final[Mapping[Event, tuple[Metric, Labels]]] = {
     Event.SEQUENCE_WENT_BACK: (SEQUENCE_RESETS, {}),
     Event.LINK_CONNECTED: (LINK_CONNECTS, {}),
     Event.LINK_LOST: (LINK_LOSSES, {}),
+    Event.LIMIT_ALLOWED_BY_STORE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "store"}),
+    Event.LIMIT_ALLOWED_ON_LEASE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "lease"}),
+    Event.LIMIT_ALLOWED_IN_OUTAGE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "outage"}),
+    Event.LIMIT_DENIED_BY_STORE: (LIMIT_DECISIONS, {"decision": "denied", "source": "store"}),
+    Event.LIMIT_DENIED_LOCALLY: (
+        LIMIT_DECISIONS,
+        {"decision": "denied", "source": "denied_locally"},
+    ),
+    Event.LIMIT_DENIED_IN_OUTAGE: (LIMIT_DECISIONS, {"decision": "denied", "source": "outage"}),
+    Event.LIMIT_SHADOW_DENIED: (LIMIT_DECISIONS, {"decision": "shadow_denied", "source": "store"}),
+    Event.LIMIT_STORE_CALL: (LIMIT_STORE_CALLS, {}),
+    Event.LIMIT_GARBLED: (LIMIT_GARBLED, {}),
+    Event.LEASE_TAKEN: (LIMIT_LEASES, {}),
+    Event.LEASE_STRANDED: (LIMIT_STRANDED, {}),
     Event.DECISION_FAULT: (CHECK_FAULTS, {}),
 } | {
     event: (TRANSPORT_EVENTS, {"event": event.removeprefix(_H2)})

@@ -48,9 +48,9 @@ class Counters:
         else:
             self.denied[reason] += 1
 
-    def count(self, event: Event) -> None:
+    def count(self, event: Event, times: int = 1) -> None:
         """See Probe."""
-        self.events[event] += 1
+        self.events[event] += times
 
 
 class TimedKeys:

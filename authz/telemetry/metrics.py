@@ -30,8 +30,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from authz import __version__
-from authz.telemetry.catalogue import METRICS, Kind, Labels, Metric
+from authz.telemetry.catalogue import METRICS
 from authz.telemetry.counters import Steps
+from authz.telemetry.metric import Kind, Labels, Metric
 
 SCOPE: Final = "authz"
 EXPORT_SECONDS: Final = 5.0  # for one export

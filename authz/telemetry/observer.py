@@ -15,7 +15,7 @@ from authz.telemetry import tracecontext
 from authz.telemetry.catalogue import ALLOWED, refused
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
-from authz.telemetry.tracecontext import HEADER, SAMPLED_DIGITS
+from authz.telemetry.tracecontext import HEADER, NOT_SAMPLED
 
 if TYPE_CHECKING:  # the SDK of traces, which most sidecars do without
     from authz.telemetry.traces import Attributes, Traces
@@ -54,7 +54,7 @@ class Observer:
         if seconds is not None:
             if self._traces is not None:
                 text = traceparent.decode("latin-1") if traceparent else request.header(HEADER, "")
-                if (not text or text[-1] in SAMPLED_DIGITS) and self._traces.wants(text):
+                if text[-3:] != NOT_SAMPLED and self._traces.wants(text):
                     told = attributes(decision, request, waited=waited)
                     span = self._traces.span(tracecontext.parse(text), seconds, told)
             if waited:

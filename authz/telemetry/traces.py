@@ -68,9 +68,9 @@ class Traces:
 
     def wants(self, traceparent: str) -> bool:
         """Is a Check to be traced whose caller is, or says nothing of it?"""
-        if tracecontext.parse(traceparent) is None and random.random() >= self._ratio:  # noqa: S311
-            return False
-        return self._bucket.take(self._monotonic())
+        parent = tracecontext.parse(traceparent)
+        drawn = random.random() < self._ratio if parent is None else parent.sampled  # noqa: S311
+        return drawn and self._bucket.take(self._monotonic())
 
     def span(self, parent: Context | None, seconds: float, attributes: Attributes) -> Context:
         """Hand over the span of a Check that took so long until now.

@@ -45,7 +45,7 @@ class Silent:
     def decided(self, _reason: Reason | None) -> None:
         """See Probe."""
 
-    def count(self, _event: Event) -> None:
+    def count(self, event: Event, times: int = 1) -> None:
         """See Probe."""
 
 

@@ -68,6 +68,7 @@ class FastServer:
         allow_plaintext: bool = False,
         socket_mode: int = 0o660,
         setting: str = LISTEN,
+        traced: bool = False,
     ) -> None:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
         self._tls = server_tls(tls) if tls else None
@@ -87,6 +88,7 @@ class FastServer:
             routes[f"/{CHECK_SERVICE}/Check".encode()] = door.check
         self._service = Service(
             routes=routes,
+            traced=traced,
             limits=limits,
             hold=Hold(HELD_MESSAGES * limits.message_bytes),
             probe=probe,
@@ -138,7 +140,7 @@ class FastServer:
             self._service.changed.clear()
             await self._service.changed.wait()
 
-    def _health(self, raw: bytes) -> bytes | Status:
+    def _health(self, raw: bytes, _traceparent: bytes | None = None) -> bytes | Status:
         try:
             asked = health_pb2.HealthCheckRequest.FromString(raw)
         except DecodeError:
