@@ -86,8 +86,7 @@ def check_door(
 def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServer | GrpcServer:
     """The listener that the proxy asks, with the chosen transport. Raises BadInput."""
     check, tls = settings.check, settings.check.tls
-    fast = partial(FastServer, probe=probe, traced=settings.telemetry.tracing.enabled)
-    serve = GrpcServer if check.transport == "grpcio" else fast
+    serve = GrpcServer if check.transport == "grpcio" else partial(FastServer, probe=probe)
     return serve(
         door,
         check.listen,
@@ -100,6 +99,7 @@ def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServe
         tls=TlsFiles(tls.cert, tls.key, tls.client_ca) if tls else None,
         allow_plaintext=check.allow_plaintext,
         socket_mode=check.socket_mode,
+        traced=settings.telemetry.tracing.enabled,
     )
 
 
