@@ -27,7 +27,7 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, memory, telemetry
+bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, memory, telemetry
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.transport
 	@$(BIN)/python -m tests.bench.h2load

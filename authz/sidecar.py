@@ -87,8 +87,7 @@ def check_door(
 def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServer | GrpcServer:
     """The listener that the proxy asks, with the chosen transport. Raises BadInput."""
     check, tls = settings.check, settings.check.tls
-    fast = partial(FastServer, probe=probe, traced=settings.telemetry.tracing.enabled)
-    serve = GrpcServer if check.transport == "grpcio" else fast
+    serve = GrpcServer if check.transport == "grpcio" else partial(FastServer, probe=probe)
     return serve(
         door,
         check.listen,
@@ -101,6 +100,7 @@ def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServe
         tls=TlsFiles(tls.cert, tls.key, tls.client_ca) if tls else None,
         allow_plaintext=check.allow_plaintext,
         socket_mode=check.socket_mode,
+        traced=settings.telemetry.tracing.enabled,
     )
 
 
@@ -148,12 +148,12 @@ def identity(settings: Settings, address: str, clock: SystemClock) -> Identity:
     )
 
 
-async def restored(snapshot: Snapshot, grace: float, cache: ImportedKeys) -> str:
-    """Let the cache hold what an earlier process held; its name, or empty when there is nothing."""
+async def restored(snapshot: Snapshot, grace: float, keys: ImportedKeys) -> str:
+    """Hold what an earlier process held; its name, or empty when there is nothing."""
     kept = await asyncio.to_thread(restore, snapshot, grace)
     if not kept:
         return ""
-    cache.restore(kept.holdings)
+    keys.restore(kept.holdings)
     return kept.instance
 
 

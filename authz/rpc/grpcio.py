@@ -60,6 +60,7 @@ class GrpcServer:
 
     Refuses to listen in the clear where other machines can connect: the port takes raw keys and
     answers anyone who asks. Raises BadInput for that, and for an address that cannot be used.
+    traced: does anybody want to know a call's place in a trace?
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class GrpcServer:
         tls: TlsFiles | None = None,
         allow_plaintext: bool = False,
         socket_mode: int = 0o660,
+        traced: bool = False,
     ) -> None:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
         self._credentials = credentials(tls) if tls else None
@@ -78,7 +80,7 @@ class GrpcServer:
         self._lock = SocketLock(LISTEN, address.path) if address.path else None
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=[*OPTIONS, *_options(limits)])
-        self._server.add_generic_rpc_handlers((_handlers(door),))
+        self._server.add_generic_rpc_handlers((_handlers(door, traced=traced),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (CHECK_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -129,11 +131,11 @@ class GrpcServer:
             self._lock = None
 
 
-def _handlers(door: CheckDoor) -> grpc.GenericRpcHandler:
+def _handlers(door: CheckDoor, *, traced: bool) -> grpc.GenericRpcHandler:
     check = door.check
 
     async def answer(raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        made = check(raw, _traceparent(context))
+        made = check(raw, _traceparent(context) if traced else None)
         return made if isinstance(made, bytes) else await made
 
     # No serialisers: the door takes bytes and gives bytes.

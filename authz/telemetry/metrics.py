@@ -111,9 +111,11 @@ def _with_histograms(readings: Readings, since: int, collected: MetricsData) -> 
         if metric.kind is Kind.HISTOGRAM
     ]
     (ours,) = collected.resource_metrics
-    (scope,) = ours.scope_metrics
-    scope = replace(scope, metrics=[*scope.metrics, *histograms])
-    return MetricsData([replace(ours, scope_metrics=[scope])])
+    scopes = [
+        replace(of, metrics=[*of.metrics, *histograms]) if of.scope.name == SCOPE else of
+        for of in ours.scope_metrics
+    ]
+    return MetricsData([replace(ours, scope_metrics=scopes)])
 
 
 def _histogram(metric: Metric, read: Read, since: int, now: int) -> Collected:
