@@ -15,6 +15,7 @@ import uvloop
 from authz import __version__
 from authz.app import endpoint, keyring
 from authz.clock import SystemClock, boot_id
+from authz.collector import settle
 from authz.config import Settings
 from authz.console.operations import OperationsServer
 from authz.core.keys import Keyring
@@ -199,6 +200,7 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with sidecar(settings) as running:
+        settle()
         log.info(
             "serving Check on %s, operations on %s, store %s",
             running.server.address,
