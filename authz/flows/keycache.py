@@ -27,7 +27,7 @@ In an outage, while the link to the store is not trusted, `recall` gives what is
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -49,11 +49,15 @@ _NEVER: Final = float("-inf")
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a cache holds, to be kept over a restart. `held_until`: by the monotonic clock."""
+    """What a cache holds, to be kept over a restart. `held_until`: by the monotonic clock.
+
+    aliases: digests of imported keys, and the kids that they lead to.
+    """
 
     records: list[KeyRecord]
     revoked: list[str]
     held_until: float
+    aliases: Sequence[tuple[bytes, str]] = ()
 
 
 class KeyCache:

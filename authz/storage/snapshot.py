@@ -12,7 +12,8 @@ Rules:
 7. The event loop goes on: the work is done by a thread, in slices that leave it the interpreter.
 
     line 1      what it is, when and by whom, the names of the fields
-    lines       one record each, its fields as in the store; the last of them: the revoked kids
+    lines       one record each, its fields as in the store; then one with the aliases of imported
+                keys, as digest:kid (not in a file of the former version); then the revoked kids
     last line   HMAC-SHA-256 of all before it, in hex
 """
 
@@ -20,7 +21,7 @@ import hmac
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -35,7 +36,8 @@ from authz.core.records import KeyRecord
 from authz.flows.keycache import Holdings
 from authz.storage import schema
 
-FORMAT: Final = "authz cache snapshot 1"
+FORMAT: Final = "authz cache snapshot 2"
+WITHOUT_ALIASES: Final = "authz cache snapshot 1"  # who upgrades in an outage goes on with that
 SLICE: Final = 32  # records: under a millisecond
 PAUSE: Final = 0.004  # seconds between two slices
 MAX_BYTES: Final = 1 << 30
@@ -54,6 +56,7 @@ class _Content:
     held_until: float
     held_until_ms: int
     records: list[KeyRecord]
+    aliases: list[tuple[bytes, str]]
     revoked: list[str]
 
 
@@ -135,7 +138,10 @@ class Snapshot:
         usable = [] if trouble else [r for r in found.records if age < _grace(r, grace)]
         if found.records and not usable:
             trouble = trouble or "it is older than the grace of its keys"
-        return Kept(Holdings(usable, found.revoked, now - age), found.instance, trouble)
+        kids = {record.kid for record in usable}
+        aliases = [(digest, kid) for digest, kid in found.aliases if kid in kids]
+        held = Holdings(usable, found.revoked, now - age, aliases)
+        return Kept(held, found.instance, trouble)
 
     def _verified(self, content: bytes) -> bytes:
         """All but the signature."""
@@ -153,8 +159,10 @@ class Snapshot:
         first, *middle, last = body.splitlines()
         try:
             header = json.loads(first)
-            if header["format"] != FORMAT or header["schema"] != schema.SCHEMA:
+            form = header["format"]
+            if form not in {FORMAT, WITHOUT_ALIASES} or header["schema"] != schema.SCHEMA:
                 raise SnapshotRefused("it is of another version")
+            aliases = b"" if form == WITHOUT_ALIASES else middle.pop()
             names = header["fields"]
             records = [_record(dict(zip(names, json.loads(line), strict=True))) for line in middle]
             return _Content(
@@ -163,9 +171,10 @@ class Snapshot:
                 float(header["held_until"]),
                 int(header["held_until_ms"]),
                 records,
+                [_alias(word) for word in aliases.decode().split()],
                 last.decode().split(),
             )
-        except (ValueError, KeyError, TypeError, Fault) as cause:
+        except (ValueError, LookupError, TypeError, Fault) as cause:
             raise SnapshotRefused(f"it cannot be understood: {cause}") from None
 
     def _age(self, found: _Content, now: float) -> tuple[float, str]:
@@ -183,9 +192,15 @@ def _parts(header: dict[str, Any], held: Holdings) -> Iterator[bytes]:
     records = iter(held.records)
     while part := list(islice(records, SLICE)):
         yield b"".join(map(_record_line, part))
-    revoked = iter(held.revoked)
-    while kids := list(islice(revoked, 100 * SLICE)):
-        yield f"{' '.join(kids)} ".encode()
+    yield from _words(f"{digest.hex()}:{kid}" for digest, kid in held.aliases)
+    yield from _words(held.revoked)
+
+
+def _words(words: Iterable[str]) -> Iterator[bytes]:
+    """One line, in slices."""
+    left = iter(words)
+    while part := list(islice(left, 100 * SLICE)):
+        yield f"{' '.join(part)} ".encode()
     yield b"\n"
 
 
@@ -199,6 +214,11 @@ def _line(content: Any) -> bytes:
 
 def _record(fields: dict[str, str]) -> KeyRecord:
     return schema.decode(fields["kid"], fields)
+
+
+def _alias(word: str) -> tuple[bytes, str]:
+    digest, kid = word.split(":")
+    return bytes.fromhex(digest), kid
 
 
 def _grace(record: KeyRecord, default: float) -> float:

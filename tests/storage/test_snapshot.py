@@ -66,7 +66,7 @@ def test_what_is_written_is_read(records, tmp_path_factory):
 
     kept = rig.open().read(GRACE)
 
-    assert kept.holdings == Holdings(lasting, [KID], rig.clock.monotonic())
+    assert kept.holdings == Holdings(lasting, [KID], rig.clock.monotonic(), [])
     assert (kept.instance, kept.trouble) == ("web-1", "")
 
 
@@ -90,7 +90,48 @@ def test_without_a_file_there_is_nothing(rig):
     assert rig.open().read(GRACE) is None
 
 
+def test_aliases_are_kept_with_their_records(rig):
+    """Of imported keys; one that leads to no record that is used is of no use."""
+    old = make_record(kid="A" * 16, outage_grace=0)
+    aliases = [(b"a" * 32, old.kid), (b"n" * 32, KID), (b"o" * 32, KID)]
+    held = Holdings([old, RECORD], [], rig.clock.monotonic(), aliases)
+    assert rig.open().write(held, "web-1")
+
+    kept = rig.open().read(GRACE).holdings
+
+    assert kept == Holdings([RECORD], [], rig.clock.monotonic(), aliases[1:])
+
+
+def resigned(rig, lines):
+    """These lines, with the signature of one of us."""
+    body = b"".join(lines)
+    signature = hmac.digest(make_keyring().snapshot_keys[-1], body, "sha256").hex()
+    rig.path.write_bytes(body + signature.encode() + b"\n")
+
+
+def test_a_file_of_the_former_version_is_read(rig):
+    """Whoever is upgraded in an outage goes on with what it knew; imported keys were not in it."""
+    rig.write(RECORD, revoked=["B" * 16])
+    header, record, aliases, revoked, _ = rig.path.read_bytes().splitlines(keepends=True)
+    assert aliases == b"\n"
+    resigned(rig, [header.replace(b"snapshot 2", b"snapshot 1"), record, revoked])
+
+    kept = rig.open().read(GRACE)
+
+    assert kept.holdings == Holdings([RECORD], ["B" * 16], rig.clock.monotonic(), [])
+
+
 # refused
+
+
+@pytest.mark.parametrize("garbled", [b"x:y\n", b"00\n", b"00:x:y\n", None])
+def test_aliases_that_make_no_sense_are_refused(rig, garbled):
+    """Even though they are signed by one of us."""
+    rig.write()
+    header, _, revoked, _ = rig.path.read_bytes().splitlines(keepends=True)
+    resigned(rig, [header, revoked] if garbled is None else [header, garbled, revoked])
+
+    assert "understood" in rig.refusal()
 
 
 @pytest.mark.parametrize("at", [0, 0.1, 0.5, 0.9, 0.99, 1])
@@ -144,9 +185,7 @@ def test_a_file_of_another_version_is_refused(rig, change):
     """Even though it is signed by one of us."""
     rig.write(RECORD)
     header, *rest = rig.path.read_bytes().splitlines(keepends=True)[:-1]
-    body = json.dumps(json.loads(header) | change).encode() + b"\n" + b"".join(rest)
-    signature = hmac.digest(make_keyring().snapshot_keys[-1], body, "sha256").hex()
-    rig.path.write_bytes(body + signature.encode() + b"\n")
+    resigned(rig, [json.dumps(json.loads(header) | change).encode() + b"\n", *rest])
 
     assert "version" in rig.refusal() or "understood" in rig.refusal()
 
