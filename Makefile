@@ -27,10 +27,13 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path, both transports, the time a revocation takes, lists and memory
+bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, memory
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.connection_hot
 	@$(BIN)/python -m tests.bench.transport
+	@$(BIN)/python -m tests.bench.h2load
+	@$(BIN)/python -m tests.bench.through_envoy
+	@$(BIN)/python -m tests.bench.link
 	@$(BIN)/python -m tests.bench.revocation
 	@$(BIN)/python -m tests.bench.propagation
 	@$(BIN)/python -m tests.bench.listing
