@@ -9,8 +9,8 @@ import gc
 from typing import Final
 
 # Objects that a collection of the youngest waits for, and how many of one generation's collections
-# a collection of the next waits for. With Python's own 700, 10, 10 a start and a cache that fills up
-# with 100,000 keys are walked again and again, for 44 ms at a time; with these for 3 ms at a time
+# a collection of the next waits for. With Python's own 700, 10, 10 everything is walked again and
+# again while a cache fills up with 100,000 keys, for 44 ms at a time; with these for 3 ms at a time
 # (python -m tests.bench.collector).
 THRESHOLDS: Final = (5_000, 5, 100)
 
