@@ -27,7 +27,7 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, memory
+bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, memory, telemetry
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.connection_hot
 	@$(BIN)/python -m tests.bench.transport
@@ -36,10 +36,13 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.link
 	@$(BIN)/python -m tests.bench.revocation
 	@$(BIN)/python -m tests.bench.propagation
+	@$(BIN)/python -m tests.bench.rolling
 	@$(BIN)/python -m tests.bench.listing
 	@$(BIN)/python -m tests.bench.memory
 	@$(BIN)/python -m tests.bench.collector
 	@$(BIN)/python -m tests.bench.import_keys
+	@$(BIN)/python -m tests.bench.telemetry
+	@$(BIN)/python -m tests.bench.flood
 
 outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)
 	@$(BIN)/python -m tests.bench.burst

@@ -26,6 +26,7 @@ from authz.values import (
     File,
     HeaderName,
     HostPattern,
+    HttpUrl,
     Level,
     Line,
     Listen,
@@ -42,7 +43,7 @@ from authz.values import (
     seconds,
 )
 
-NOT_YET_ENFORCED: Final = ("limits", "plans", "telemetry")
+NOT_YET_ENFORCED: Final = ("limits", "plans")
 
 
 class Section(BaseModel):
@@ -85,9 +86,16 @@ class Check(Section):
 
 
 class Ops(Section):
-    """The operations listener: health and readiness over HTTP."""
+    """Health and readiness: over HTTP, and over gRPC for who cannot reach the Check listener."""
 
     listen: Listen = Address("127.0.0.1", 9192)
+    health_listen: Listen | None = None
+
+
+class Shutdown(Section):
+    """How a sidecar ends after SIGTERM."""
+
+    delay: Annotated[float, seconds("0", "10m")] = 5.0
 
 
 class RedisTls(Section):
@@ -184,11 +192,36 @@ class Log(Section):
     level: Level = "INFO"
 
 
+class Otlp(Section):
+    """Where telemetry is sent: a receiver of OTLP over HTTP, with protobuf."""
+
+    endpoint: HttpUrl
+    interval: Annotated[float, seconds("1s", "1h")] = 15.0
+
+
+class Tracing(Section):
+    """Spans of Checks. Needs a receiver."""
+
+    enabled: bool = False
+    sample_ratio: float = Field(0.01, ge=0, le=1)
+    max_per_second: int = Field(100, ge=1, le=100_000)
+
+
+class Telemetry(Section):
+    """What the sidecar says about itself."""
+
+    metrics: bool = True
+    denials_per_second: int = Field(1, ge=1, le=100_000)
+    otlp: Otlp | None = None
+    tracing: Tracing = Tracing()
+
+
 class Settings(Section):
     """All settings. Read with `load`."""
 
     check: Check = Check()
     ops: Ops = Ops()
+    shutdown: Shutdown = Shutdown()
     redis: Redis = Redis()
     keys: Keys = Keys()
     cache: Cache = Cache()
@@ -196,6 +229,7 @@ class Settings(Section):
     identity: Identity = Identity()
     extract: Extract = Extract()
     log: Log = Log()
+    telemetry: Telemetry = Telemetry()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"
 
@@ -220,6 +254,7 @@ def load(
 # What pydantic says in terms of Python, in terms of settings: by its error type or the first word.
 _MESSAGES: Final = {
     "bool": "true or false",
+    "float": "a number, such as 0.5",
     "int": "a whole number, such as 100000",
     "missing": "is needed here",
     "model": "a section: names and values",

@@ -122,4 +122,11 @@ Method = Annotated[str, _shape("[A-Z][A-Z-]{0,31}", "a method in upper case, suc
 Scopes = Annotated[str, _read_by(_scopes)]
 Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(_distinct)]
 ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as mymaster")]
+HttpUrl = Annotated[
+    str,
+    _shape(
+        r"https?://[A-Za-z0-9._:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?",
+        "an http:// or https:// URL, such as http://127.0.0.1:4318",
+    ),
+]
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

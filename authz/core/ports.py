@@ -5,10 +5,11 @@ from enum import StrEnum
 from typing import Protocol
 
 from authz.core.changes import AuditEntry, KeyChange
-from authz.core.decision import Reason
+from authz.core.decision import Decision, Reason
 from authz.core.errors import Fault, Unreadable
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
+from authz.core.request import Request
 from authz.core.sidecars import Heard
 
 
@@ -191,6 +192,17 @@ class Event(StrEnum):
     SEQUENCE_WENT_BACK = "sequence_went_back"
     LINK_CONNECTED = "link_connected"
     LINK_LOST = "link_lost"
+    LIMIT_ALLOWED_BY_STORE = "limit_allowed_by_store"
+    LIMIT_ALLOWED_ON_LEASE = "limit_allowed_on_lease"
+    LIMIT_ALLOWED_IN_OUTAGE = "limit_allowed_in_outage"
+    LIMIT_DENIED_BY_STORE = "limit_denied_by_store"
+    LIMIT_DENIED_LOCALLY = "limit_denied_locally"
+    LIMIT_DENIED_IN_OUTAGE = "limit_denied_in_outage"
+    LIMIT_SHADOW_DENIED = "limit_shadow_denied"
+    LIMIT_STORE_CALL = "limit_store_call"
+    LIMIT_GARBLED = "limit_garbled"
+    LEASE_TAKEN = "lease_taken"
+    LEASE_STRANDED = "lease_stranded"
     DECISION_FAULT = "decision_fault"
     H2_CONNECTION_ERROR = "h2_connection_error"
     H2_STREAM_ERROR = "h2_stream_error"
@@ -215,6 +227,29 @@ class Probe(Protocol):
         """A request was refused for `reason`, or allowed (None)."""
         ...
 
-    def count(self, event: Event) -> None:
-        """Something happened once."""
+    def count(self, event: Event, times: int = 1) -> None:
+        """Something happened, once or several times."""
+        ...
+
+
+class Witness(Protocol):
+    """Sees some Checks, and all that are refused or waited for the store. MUST NOT wait."""
+
+    stride: int
+    """After one that was watched from its beginning, so many are not."""
+
+    def saw(
+        self,
+        decision: Decision,
+        request: Request,
+        traceparent: bytes | None,
+        seconds: float | None,
+        *,
+        waited: bool = False,
+    ) -> None:
+        """A Check is decided; its answer goes out next.
+
+        seconds: what it took, None when it was not watched. waited: for the store. traceparent: of
+        the call that carries it (W3C Trace Context), not of the request.
+        """
         ...

@@ -46,6 +46,7 @@ class Checker:
         self._probe = probe
         self._decided = probe.decided
         self._imported = imported
+        self.hits = 0  # checks that found their record in the cache; only grows
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
         """The decision, or an awaitable of it when the store must be asked."""
@@ -56,6 +57,7 @@ class Checker:
             return self._conclude(presented or self._without_key(request))
         record = self._peek(presented.kid)
         if record is not None:
+            self.hits += 1
             return self._conclude(self._with_record(record, presented, request))
         if not self._cache.is_trusted:
             going_on = self._go_on(presented, request)
@@ -121,6 +123,7 @@ class Checker:
             return self._conclude(MALFORMED)
         found = keys.peek(imported)
         if found is not None:
+            self.hits += 1
             return self._conclude(self._with_alias(found, request))
         if not self._cache.is_trusted:
             going_on = self._go_on_imported(keys, imported, request)

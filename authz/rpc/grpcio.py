@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from authz.core.address import Address
 from authz.core.errors import BadInput
 from authz.rpc.check import CheckDoor
+from authz.rpc.health import BY_READINESS, LIVENESS
 from authz.rpc.listening import (
     CHECK_SERVICE,
     LISTEN,
@@ -91,6 +92,7 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Begin to answer; not serving until `show` says so."""
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self._set_serving(serving=False)
         await self._server.start()
 
@@ -112,7 +114,7 @@ class GrpcServer:
     async def _set_serving(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse
         now = status.SERVING if serving else status.NOT_SERVING
-        for name in ("", CHECK_SERVICE):
+        for name in BY_READINESS:
             await self._health.set(name, now)
 
     def _bind(self) -> int:
@@ -126,13 +128,19 @@ def _handlers(door: CheckDoor) -> grpc.GenericRpcHandler:
     check = door.check
 
     async def answer(raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        made = check(raw)
+        made = check(raw, _traceparent(context))
         return made if isinstance(made, bytes) else await made
 
     # No serialisers: the door takes bytes and gives bytes.
     return grpc.method_handlers_generic_handler(
         CHECK_SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(answer)}
     )
+
+
+def _traceparent(context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes | None:
+    """The call's own place in a trace, or None. One that stands there twice is none."""
+    found = [value for name, value in context.invocation_metadata() or () if name == "traceparent"]
+    return found[0].encode() if len(found) == 1 and isinstance(found[0], str) else None
 
 
 def _trouble(address: Address) -> str:

@@ -20,8 +20,11 @@ from authz.rpc.h2.answers import (
 )
 
 Field = tuple[bytes, bytes]
-Route = Callable[[bytes], bytes | Status | Awaitable[bytes]]
-"""Answers a request message: at once, or later when it returns an awaitable."""
+Route = Callable[..., bytes | Status | Awaitable[bytes]]
+"""Answers a request message: at once, or later when it returns an awaitable.
+
+Where calls are traced it also gets the call's traceparent, or None.
+"""
 
 PSEUDO: Final = {b":method", b":scheme", b":path", b":authority"}
 CONNECTION_SPECIFIC: Final = {

@@ -86,7 +86,10 @@ class Requests:
         if len(self._calls) >= self._limits.streams:
             self.count(Event.H2_STREAM_REFUSED)
             raise StreamFault(stream_id, Code.REFUSED_STREAM)
-        self._open(Call(stream_id, head, self._patience.now + head.timeout), flags)
+        call = Call(stream_id, head, self._patience.now + head.timeout)
+        if block is not None:
+            call.block = block
+        self._open(call, flags)
 
     def data(self, flags: int, stream_id: int, payload: bytes) -> None:
         """A DATA frame."""
