@@ -35,6 +35,7 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.link
 	@$(BIN)/python -m tests.bench.revocation
 	@$(BIN)/python -m tests.bench.propagation
+	@$(BIN)/python -m tests.bench.rolling
 	@$(BIN)/python -m tests.bench.listing
 	@$(BIN)/python -m tests.bench.memory
 	@$(BIN)/python -m tests.bench.import_keys

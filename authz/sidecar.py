@@ -44,6 +44,7 @@ from authz.telemetry.counters import Counters, TimedKeys
 log = logging.getLogger("authz")
 
 DRAIN_SECONDS = 2.0
+PROBE_LIMITS = Limits(streams=8, message_bytes=4096, idle_seconds=10.0)  # a probe asks and goes
 MAX_REPLICA_LAG = 2.0  # how long an isolated primary goes on, with min-replicas-max-lag 1
 
 
@@ -117,8 +118,14 @@ async def probed(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(operations.stop)
         if where is not None:
-            name = "ops.health_listen"
-            health = FastServer(None, where, probe=probe, allow_plaintext=True, setting=name)
+            health = FastServer(
+                None,
+                where,
+                probe=probe,
+                limits=PROBE_LIMITS,
+                allow_plaintext=True,
+                setting="ops.health_listen",
+            )
             stack.push_async_callback(health.stop, 0)
             await health.start()
             stack.callback(asyncio.create_task(health.show(ready)).cancel)

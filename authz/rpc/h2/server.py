@@ -34,6 +34,7 @@ from authz.rpc.socketlock import SocketLock
 BACKLOG: Final = 1024
 HANDSHAKE_SECONDS: Final = 5.0  # of TLS
 SPARE_FILES: Final = 128  # descriptors that are kept for the store and the other listeners
+MOST_PROBES: Final = 64  # connections where there is only health to ask for
 HELD_MESSAGES: Final = 64  # of the largest size may be unfinished, over all connections
 
 HEALTH_SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -91,7 +92,7 @@ class FastServer:
             limits=limits,
             hold=Hold(HELD_MESSAGES * limits.message_bytes),
             probe=probe,
-            most_connections=_most_connections(),
+            most_connections=_most_connections() if door is not None else MOST_PROBES,
         )
 
     async def start(self) -> None:
