@@ -12,6 +12,7 @@ from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.fields import Network
 from authz.core.keys import Minted
+from authz.core.limits import Limit, OnOutage
 from authz.core.records import (
     MAX_LINEAGE,
     MAX_LIVE_SECRETS,
@@ -108,6 +109,9 @@ class KeySpec:
     name: str = ""
     project_id: str = ""
     tenant_id: str = ""
+    plan: str = ""
+    limits: tuple[Limit, ...] = ()
+    on_outage: OnOutage | None = None  # of the limits; None: as each sidecar is set to
     scopes: frozenset[str] = frozenset()
     not_before: int | None = None
     life_ms: int | None  # None: it does not expire
@@ -124,6 +128,9 @@ class Updates(TypedDict, total=False):
     client_id: str
     project_id: str
     tenant_id: str
+    plan: str
+    limits: tuple[Limit, ...]
+    on_outage: OnOutage | None
     name: str
     scopes: frozenset[str]
     not_before: int | None
@@ -167,6 +174,9 @@ def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Auth
         client_id=spec.client_id,
         project_id=spec.project_id,
         tenant_id=spec.tenant_id,
+        plan=spec.plan,
+        limits=spec.limits,
+        on_outage=spec.on_outage,
         scopes=spec.scopes,
         secrets=(secret,),
         created_at=now,
@@ -309,6 +319,9 @@ def _plain(record: KeyRecord) -> dict[str, object]:
         "client_id": record.client_id,
         "project_id": record.project_id,
         "tenant_id": record.tenant_id,
+        "plan": record.plan,
+        "limits": list(map(str, record.limits)),
+        "on_outage": record.on_outage,
         "name": record.name,
         "scopes": sorted(record.scopes),
         "not_before": record.not_before,

@@ -128,6 +128,12 @@ TABLE: Final[dict[Reason, Row]] = {
     Reason.INSUFFICIENT_SCOPE: Row(
         403, 7, "insufficient_scope", "Insufficient scope", "This API key lacks a required scope."
     ),
+    Reason.RATE_LIMITED: Row(
+        429, 8, "rate_limited", "Too many requests", "A rate limit of this API key is used up."
+    ),
+    Reason.QUOTA_EXCEEDED: Row(
+        429, 8, "quota_exceeded", "Quota exceeded", "A quota of this API key is used up."
+    ),
     Reason.UNAVAILABLE: Row(
         503,
         14,
