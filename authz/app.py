@@ -12,6 +12,7 @@ from authz.config import Settings
 from authz.core.errors import BadInput
 from authz.core.keys import Keyring, Pepper
 from authz.core.request import Request
+from authz.core.terms import Agreements
 from authz.flows.directory import Directory
 from authz.flows.importing import Importer
 from authz.flows.lifecycle import Lifecycle
@@ -50,6 +51,12 @@ def endpoint(settings: Settings) -> Endpoint:
         tls=StoreTls(tls.ca, tls.cert, tls.key) if tls else None,
         sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
     )
+
+
+def agreements(settings: Settings) -> Agreements:
+    """What the settings say about limits."""
+    pools = settings.pools
+    return Agreements(settings.plans, pools.projects, pools.tenants, settings.limits.on_outage)
 
 
 @asynccontextmanager

@@ -19,20 +19,26 @@ from authz import sources
 from authz.core import fields
 from authz.core.address import Address
 from authz.core.errors import BadInput
+from authz.core.limits import OnOutage
 from authz.core.routes import MAX_RULES
 from authz.sources import Location, Source
 from authz.values import (
     Carrier,
+    Cost,
     File,
     HeaderName,
     HostPattern,
+    Id,
     Level,
+    LimitSet,
     Line,
     Listen,
     Method,
     Mode,
+    OutageWord,
     Parameter,
     PepperVersion,
+    PoolId,
     Prefix,
     Scopes,
     ServiceName,
@@ -42,7 +48,7 @@ from authz.values import (
     seconds,
 )
 
-NOT_YET_ENFORCED: Final = ("limits", "plans", "telemetry")
+NOT_YET_ENFORCED: Final = ("telemetry",)
 
 
 class Section(BaseModel):
@@ -176,6 +182,21 @@ class RouteRule(Section):
     scopes: Scopes | None = None
     auth: Literal["required", "optional"] | None = None
     env: Literal["live", "test"] | None = None
+    cost: Cost | None = None
+
+
+class Pools(Section):
+    """Limits that all keys of a project, or of a tenant, share; `*`: of each that is not named."""
+
+    projects: dict[PoolId, LimitSet] = {}
+    tenants: dict[PoolId, LimitSet] = {}
+
+
+class Limiting(Section):
+    """How limits are kept, and told."""
+
+    on_outage: OutageWord = OnOutage.LOCAL
+    legacy_headers: bool = False
 
 
 class Log(Section):
@@ -195,6 +216,9 @@ class Settings(Section):
     outage: Outage = Outage()
     identity: Identity = Identity()
     extract: Extract = Extract()
+    plans: dict[Id, LimitSet] = {}
+    pools: Pools = Pools()
+    limits: Limiting = Limiting()
     log: Log = Log()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"
@@ -220,6 +244,7 @@ def load(
 # What pydantic says in terms of Python, in terms of settings: by its error type or the first word.
 _MESSAGES: Final = {
     "bool": "true or false",
+    "dict": "names, each with its value; in the environment as JSON",
     "int": "a whole number, such as 100000",
     "missing": "is needed here",
     "model": "a section: names and values",
@@ -239,8 +264,8 @@ def _explained(cause: ValidationError, layers: list[Source]) -> BadInput:
             problem = "not yet enforced by this version"
     problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
     problem = _MESSAGES.get(first["type"], problem)
-    name = ".".join(map(str, location))
-    name = name if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII) else fields.shown(name)
+    name = ".".join(map(str, location)).removesuffix(".[key]")
+    name = name if re.fullmatch(r"[\w.*:@-]{1,80}", name, re.ASCII) else fields.shown(name)
     return BadInput(name, f"{problem} ({sources.origin(layers, location).name(location)})")
 
 
