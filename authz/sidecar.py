@@ -13,7 +13,7 @@ from functools import partial
 import uvloop
 
 from authz import __version__
-from authz.app import endpoint, keyring
+from authz.app import agreements, endpoint, keyring
 from authz.clock import SystemClock, boot_id
 from authz.config import Settings
 from authz.console.operations import OperationsServer
@@ -22,6 +22,7 @@ from authz.core.ports import Probe
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
+from authz.flows.limiter import Limiter
 from authz.reading import extractor
 from authz.recycling import outgrown
 from authz.rpc.check import CheckDoor
@@ -35,6 +36,7 @@ from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
 from authz.storage.snapshot import Snapshot
+from authz.storage.spending import SpendLink
 from authz.telemetry import Counters, log_to_stderr
 
 log = logging.getLogger("authz")
@@ -148,7 +150,11 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_negatives=remember.max_negatives,
         deadline=settings.check.deadline,
     )
-    checker = Checker(cache, feed, clock, counters, imported)
+    spending = SpendLink(endpoint(settings), clock, deadline=settings.check.deadline)
+    limiter = Limiter(
+        spending, agreements(settings), clock, counters, max_keys=remember.max_entries
+    )
+    checker = Checker(cache, feed, clock, counters, imported, limiter=limiter)
     server = check_server(settings, check_door(settings, ring, checker, counters), counters)
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
@@ -173,6 +179,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
             work = [
                 tasks.create_task(feed.run(registration, registration.announce)),
                 tasks.create_task(server.show(running.is_ready)),
+                tasks.create_task(spending.run()),
             ]
             if keeper:
                 work.append(tasks.create_task(keeper.run()))

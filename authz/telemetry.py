@@ -26,9 +26,9 @@ class Counters:
         else:
             self.denied[reason] += 1
 
-    def count(self, event: Event) -> None:
+    def count(self, event: Event, times: int = 1) -> None:
         """See Probe."""
-        self.events[event] += 1
+        self.events[event] += times
 
     def snapshot(self) -> dict[str, int]:
         """Every count that is not zero, by name."""

@@ -227,9 +227,9 @@ class RecordingProbe:
         """See Probe."""
         self.decisions.append(reason)
 
-    def count(self, event: Event) -> None:
+    def count(self, event: Event, times: int = 1) -> None:
         """See Probe."""
-        self.events[event] += 1
+        self.events[event] += times
 
 
 def make_pepper(version: str = "1", secret: bytes | None = None) -> Pepper:

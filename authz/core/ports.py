@@ -5,8 +5,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from authz.core.changes import AuditEntry, KeyChange
+from authz.core.charge import Charge, Receipt
 from authz.core.decision import Reason
-from authz.core.errors import Fault, Unreadable
+from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
 from authz.core.sidecars import Heard
@@ -170,6 +171,35 @@ class AuditTrail(Protocol):
         ...
 
 
+class SpendStore(Protocol):
+    """Where the use of limits is counted for all sidecars together."""
+
+    @property
+    def is_open(self) -> bool:
+        """Can it be asked?"""
+        ...
+
+    def spend(
+        self,
+        charge: Charge,
+        wanted: int,
+        back: int,
+        granted_at: int,
+        deliver: Callable[[Receipt | Unavailable], None],
+    ) -> None:
+        """Take what `wanted` requests cost, or as many of them as there is room for.
+
+        0 only looks. back: requests of an earlier grant that did not come, and the `now` of its
+        receipt; below 0: requests that passed without being counted. Both are settled first, also
+        when nothing is granted.
+
+        MUST call `deliver` exactly once, never inside this call, within a bounded time, with the
+        receipt, OutcomeUnknown when it may have been done, or another Unavailable when it was not.
+        MUST NOT do it twice. Unreadable: the counters of this account are garbled.
+        """
+        ...
+
+
 class Event(StrEnum):
     """What is counted, decisions apart."""
 
@@ -191,6 +221,17 @@ class Event(StrEnum):
     SEQUENCE_WENT_BACK = "sequence_went_back"
     LINK_CONNECTED = "link_connected"
     LINK_LOST = "link_lost"
+    LIMIT_ALLOWED_BY_STORE = "limit_allowed_by_store"
+    LIMIT_ALLOWED_ON_LEASE = "limit_allowed_on_lease"
+    LIMIT_ALLOWED_IN_OUTAGE = "limit_allowed_in_outage"
+    LIMIT_DENIED_BY_STORE = "limit_denied_by_store"
+    LIMIT_DENIED_LOCALLY = "limit_denied_locally"
+    LIMIT_DENIED_IN_OUTAGE = "limit_denied_in_outage"
+    LIMIT_SHADOW_DENIED = "limit_shadow_denied"
+    LIMIT_STORE_CALL = "limit_store_call"
+    LIMIT_GARBLED = "limit_garbled"
+    LEASE_TAKEN = "lease_taken"
+    LEASE_STRANDED = "lease_stranded"
     DECISION_FAULT = "decision_fault"
     H2_CONNECTION_ERROR = "h2_connection_error"
     H2_STREAM_ERROR = "h2_stream_error"
@@ -215,6 +256,6 @@ class Probe(Protocol):
         """A request was refused for `reason`, or allowed (None)."""
         ...
 
-    def count(self, event: Event) -> None:
-        """Something happened once."""
+    def count(self, event: Event, times: int = 1) -> None:
+        """Something happened, once or several times."""
         ...

@@ -4,6 +4,8 @@
                                             imports: 1 once keys may have been imported
     authz:{p}:key:<kid>             hash    one key, the fields below, all always present
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
+    authz:{p}:limit:<kid>           hash    what the key used of its limits; see lua/spend.lua. Of a
+                                            project or tenant: limit:project:<id>, limit:tenant:<id>
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at: the recent changes
     authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
@@ -60,6 +62,11 @@ CHANGE_ID: Final = "change_id"  # in a key's hash: the change that wrote it
 def key(kid: str) -> str:
     """The hash of one key."""
     return f"{_TAG}:key:{kid}"
+
+
+def limit(account: str) -> str:
+    """What an account used of its limits: of a kid, `project:<id>`, or `tenant:<id>`."""
+    return f"{_TAG}:limit:{account}"
 
 
 def alias(digest: bytes) -> str:
