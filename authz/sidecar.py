@@ -77,6 +77,7 @@ def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe
         header_prefix=settings.identity.header_prefix,
         removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
         query=query,
+        legacy_headers=settings.limits.legacy_headers,
     )
     return CheckDoor(extractor(settings, ring), checker, responder, probe)
 

@@ -23,7 +23,7 @@ from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.verify import CHECKS, Verdict
 from authz.rpc.asking import check_request
-from authz.rpc.respond import TABLE
+from authz.rpc.table import TABLE
 
 ALLOWED, DENIED = 0, 1
 NOWHERE: Final = "not-given.invalid"  # RFC 2606; a request is always for some host
