@@ -122,11 +122,11 @@ class Limiter:
             tab.lease = tab.left
 
     def _refuse(self, tab: Tab, now: float) -> Spent:
-        if tab.charge is None or tab.receipt is None:
+        if tab.charge is None or tab.refusal is None:
             raise ValueError("nobody was refused")
         tab.refusals += 1
         self._count(Event.LIMIT_DENIED_LOCALLY)
-        return settle(tab.charge, tab.receipt, int((now - tab.refused_at) * 1e6))
+        return settle(tab.charge, tab.refusal, int((now - tab.refused_at) * 1e6))
 
     # what is asked
 
@@ -184,7 +184,7 @@ class Limiter:
 
     def _on_refusal(self, asked: Question, receipt: Receipt) -> None:
         tab, now = asked.tab, self._monotonic()
-        tab.receipt = receipt
+        tab.receipt = tab.refusal = receipt
         tab.refused_at, tab.refused_until = now, now + patience(asked.charge, receipt)
         asked.waiters.extend(tab.waiting)
         tab.waiting.clear()

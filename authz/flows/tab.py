@@ -18,9 +18,10 @@ class Tab:
 
     lease: requests that may pass without asking, as granted; left: of them; until: when it ends,
     by the monotonic clock; granted_at: in the store's time; spent: what requests on it are told.
-    receipt: the store's last answer. refused_at, refused_until: by the monotonic clock, of that
-    answer. refusals: since the last question, which was asked at asked_at. waiting: for the answer
-    to the next one. debt: requests that passed in an outage and were not counted.
+    receipt: the store's last answer. refusal: the last that was one, with refused_at and
+    refused_until, by the monotonic clock. refusals: since the last question, which was asked at
+    asked_at. waiting: for the answer to the next one. debt: requests that passed in an outage and
+    were not counted.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Tab:
         "left",
         "receipt",
         "record",
+        "refusal",
         "refusals",
         "refused_at",
         "refused_until",
@@ -55,6 +57,7 @@ class Tab:
         self.asking = False
         self.waiting: deque[Waiter] = deque()
         self.receipt: Receipt | None = None
+        self.refusal: Receipt | None = None  # a grant that was under way may come after it
         self.refused_at = self.refused_until = _NEVER
         self.refusals = 0
         self.debt = 0

@@ -203,8 +203,8 @@ def main() -> None:
             f"every request at the store: {strict['checker']:.0f}/s, a bare client "
             f"{strict['bare']:.0f}/s: {strict['ratio']:.0%} (at least {BOUNDS['strict']:.0%})\n"
             f"10000/s under full load: {load['passed']:.0f}/s pass, {load['commands']:.1f} "
-            f"commands for 100 requests (at most {BOUNDS['commands']:g}), {100 * load['each']:.1f} for "
-            f"100 that pass\n{machine()}"
+            f"commands for 100 requests (at most {BOUNDS['commands']:g}), "
+            f"{100 * load['each']:.1f} for 100 that pass\n{machine()}"
         )
     raise SystemExit(0 if good else 1)
 

@@ -4,7 +4,7 @@ import asyncio
 
 from authz.core.charge import Kind
 
-LATER = 0.005  # seconds
+LATER = 0.02  # seconds
 
 FIXED_WINDOWS = """
 local time = redis.call('TIME')

@@ -40,7 +40,9 @@ FORBIDDEN = {
         ("SUBSCRIBE", "other"),
         ("PSUBSCRIBE", "*"),
         ("EVAL", "return 1", "0"),
-        ("SCRIPT", "LOAD", "return 1"),
+        ("EVALSHA", "0" * 40, "1", schema.key(KID)),
+        ("HSET", schema.limit(KID).replace("limit", "key"), "a", "b"),
+        ("DEL", schema.limit(KID)),
     ],
     ADMIN: [
         ("DEL", schema.key(KID)),
