@@ -18,7 +18,7 @@ from authz.clock import SystemClock, boot_id
 from authz.config import Settings
 from authz.console.operations import OperationsServer
 from authz.core.keys import Keyring
-from authz.core.ports import Probe
+from authz.core.ports import Clock, Probe
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
@@ -114,6 +114,13 @@ def identity(settings: Settings, address: str, clock: SystemClock) -> Identity:
     )
 
 
+def spender(settings: Settings, clock: Clock, probe: Probe) -> tuple[SpendLink, Limiter]:
+    """What takes from limits, and its own link to the store."""
+    link = SpendLink(endpoint(settings), clock, deadline=settings.check.deadline)
+    most = settings.cache.max_entries
+    return link, Limiter(link, agreements(settings), clock, probe, max_keys=most)
+
+
 @asynccontextmanager
 async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     """Start a sidecar, whether the store is there or not, and stop it on the way out.
@@ -151,10 +158,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_negatives=remember.max_negatives,
         deadline=settings.check.deadline,
     )
-    spending = SpendLink(endpoint(settings), clock, deadline=settings.check.deadline)
-    limiter = Limiter(
-        spending, agreements(settings), clock, counters, max_keys=remember.max_entries
-    )
+    spending, limiter = spender(settings, clock, counters)
     checker = Checker(cache, feed, clock, counters, imported, limiter=limiter)
     server = check_server(settings, check_door(settings, ring, checker, counters), counters)
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())

@@ -64,7 +64,8 @@ def client_headers(key: str) -> list[tuple[str, str]]:
 class Hot:
     """The door as the sidecar composes it, its cache filled with one key."""
 
-    def __init__(self) -> None:
+    def __init__(self, **fields: Any) -> None:
+        """fields: of the key's record, besides those below."""
         clock, self.probe, ring = SystemClock(), Counters(), make_keyring()
         now = clock.wall_ms()
         self.record, key = issue_record(
@@ -78,6 +79,7 @@ class Hot:
                 ipaddress.ip_network("10.0.0.0/8"),
                 ipaddress.ip_network("203.0.113.0/24"),
             ),
+            **fields,
         )
         self.clock = clock
         self.cache = asyncio.run(_filled(self.record, clock, self.probe))
