@@ -16,7 +16,9 @@ from authz.core.terms import Agreements
 from authz.flows.directory import Directory
 from authz.flows.importing import Importer
 from authz.flows.lifecycle import Lifecycle
+from authz.flows.standing import Standings
 from authz.flows.verify import Verifier
+from authz.storage.counters import StoredCounters
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection import Finding, Store, inspect
@@ -86,10 +88,11 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
 
     Raises BadInput for unusable settings, Unavailable when the store is not there or not ours.
     """
-    ring = keyring(settings)
-    async with store(settings) as keys:
+    ring, where = keyring(settings), endpoint(settings)
+    async with aclosing(where.client()) as client:
+        keys = StoredKeys(client, has_replicas=where.has_replicas)
         await keys.verify(ring.fingerprints)
-        yield Lifecycle(keys, ring, SystemClock())
+        yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
 
 
 @asynccontextmanager
@@ -112,6 +115,7 @@ class Desk:
     directory: Directory
     verifier: Verifier
     read: Callable[[bytes], Request]
+    standings: Standings
 
 
 @asynccontextmanager
@@ -125,11 +129,14 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
         await keys.verify(ring.fingerprints)
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None
+        counters = StoredCounters(client)
+        standings = Standings(counters, agreements(settings), clock)
         yield Desk(
-            Lifecycle(keys, ring, clock),
+            Lifecycle(keys, ring, clock, counters),
             Directory(StoredIndex(client), StoredTrail(client)),
-            Verifier(keys, peppers, clock, imports),
+            Verifier(keys, peppers, clock, standings, imports),
             extractor(settings, ring).read,
+            standings,
         )
 
 

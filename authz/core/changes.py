@@ -34,6 +34,7 @@ class Action(StrEnum):
     REVOKE = "revoke"
     DISABLE = "disable"
     ENABLE = "enable"
+    RESET_LIMITS = "reset_limits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +281,16 @@ def disable(record: KeyRecord, author: Author, now: int) -> Outcome:
 def enable(record: KeyRecord, author: Author, now: int) -> Outcome:
     """Let a disabled key work again."""
     return _turn(record, Status.ACTIVE, Action.ENABLE, author, now)
+
+
+def reset_limits(record: KeyRecord, author: Author, now: int) -> Outcome:
+    """The record stays; that it has a newer version ends what sidecars know of its use.
+
+    What was counted is forgotten where it is: see LimitCounters.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; issue a new key")
+    return _change(record, record.version, Action.RESET_LIMITS, author, now)
 
 
 def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: int) -> Outcome:

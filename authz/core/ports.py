@@ -200,6 +200,21 @@ class SpendStore(Protocol):
         ...
 
 
+class LimitCounters(Protocol):
+    """What was used of limits, for administration. Reads here are current and may be slow."""
+
+    async def look(self, charge: Charge) -> Receipt:
+        """What would become of a request, without taking anything.
+
+        Raises Unreadable when the counters are garbled, Unavailable.
+        """
+        ...
+
+    async def reset(self, kid: str) -> None:
+        """Forget what a key used, not what its project and tenant did. Raises Unavailable."""
+        ...
+
+
 class Event(StrEnum):
     """What is counted, decisions apart."""
 

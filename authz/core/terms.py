@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from authz.core.errors import Unavailable
+from authz.core.errors import UnknownPlan
 from authz.core.limits import Limit, OnOutage
 from authz.core.records import KeyRecord
 
@@ -106,21 +106,25 @@ class Agreements:
     on_outage: OnOutage = OnOutage.LOCAL
 
     def of(self, record: KeyRecord) -> Terms | None:
-        """What this key is held to; None: to nothing. Raises Unavailable for an unknown plan."""
+        """What this key is held to; None: to nothing. Raises UnknownPlan."""
         accounts = (
             Account(Owner.KEY, record.kid, self._own(record)),
             Account(Owner.PROJECT, record.project_id, _pool(self.projects, record.project_id)),
             Account(Owner.TENANT, record.tenant_id, _pool(self.tenants, record.tenant_id)),
         )
         held = tuple(account for account in accounts if account.limits)
-        return Terms(held, record.on_outage or self.on_outage) if held else None
+        return Terms(held, self.on_outage_of(record)) if held else None
+
+    def on_outage_of(self, record: KeyRecord) -> OnOutage:
+        """What becomes of the key's limits while they cannot be counted."""
+        return record.on_outage or self.on_outage
 
     def _own(self, record: KeyRecord) -> Limits:
         if not record.plan:
             return record.limits
         plan = self.plans.get(record.plan)
         if plan is None:
-            raise Unavailable(f"key {record.kid}: the settings have no plan {record.plan}")
+            raise UnknownPlan(f"key {record.kid}: the settings have no plan {record.plan}")
         return tuple({limit.name: limit for limit in (*plan, *record.limits)}.values())
 
 
