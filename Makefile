@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: conformance fuzz help demo test check fmt bench chaos soak clean
+.PHONY: conformance fuzz help demo test check fmt bench chaos limits soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,9 +34,13 @@ bench: $(READY) ## Measure the hot path, both transports, the time a revocation 
 	@$(BIN)/python -m tests.bench.listing
 	@$(BIN)/python -m tests.bench.memory
 	@$(BIN)/python -m tests.bench.import_keys
+	@$(BIN)/python -m tests.bench.limits
 
 chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+limits: $(READY) ## Eight processes spend from the same limits, killed and paused; never over (SECONDS)
+	@$(BIN)/python -m tests.spending --seconds $(or $(SECONDS),30)
 
 soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS)
 	@$(BIN)/python -m tests.soak --calls $(or $(CALLS),1000000)
