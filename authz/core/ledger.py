@@ -130,6 +130,10 @@ class Ledger:
         left = tuple(max(0, count.room(counter)) for counter, count in rows)
         return Receipt(granted, now, left, tuple(waits))
 
+    def clear(self) -> None:
+        """Know nothing any more."""
+        self._counts.clear()
+
     def forget(self, charge: Charge) -> None:
         """Know nothing of these counters: the store knows better."""
         for name in _names(charge):

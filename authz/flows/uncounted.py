@@ -30,11 +30,13 @@ class Uncounted:
         self._count = probe.count
         self._ledger = Ledger()
         self._indebted: dict[Tab, None] = {}
+        self._was_closed = False
 
     def go_on(self, tab: Tab, terms: Terms) -> Spent:
         """What becomes of one request. Raises Unavailable where `on_outage` is `deny`."""
         now = self._wall_ms()
         charge = tab.charge_at(now)
+        self._was_closed = self._was_closed or not self._store.is_open
         match terms.on_outage:
             case OnOutage.DENY:
                 raise Unavailable("limits cannot be counted")
@@ -65,7 +67,10 @@ class Uncounted:
 
     def heard(self, charge: Charge) -> None:
         """The store has answered for these counters: it knows better, and can be told."""
-        if len(self._ledger):
+        if self._was_closed:
+            self._was_closed = False
+            self._ledger.clear()
+        elif len(self._ledger):  # others are garbled
             self._ledger.forget(charge)
         for tab in list(islice(self._indebted, AT_ONCE)):
             del self._indebted[tab]

@@ -159,17 +159,19 @@ class SpendLink:
     # deadlines
 
     def _look_later(self, link: Link, older: int, newer: int) -> None:
-        """older, newer: how many requests had been sent at the last look and the one before."""
-        self._watch = asyncio.get_running_loop().call_later(
-            self._deadline / LOOKS, self._look, link, older, newer
-        )
+        """older, newer: how many requests had been sent at the look before the last, and then."""
+        loop, pause = asyncio.get_running_loop(), self._deadline / LOOKS
+        due = loop.time() + pause
+        self._watch = loop.call_at(due, self._look, link, older, newer, due + pause)
 
-    def _look(self, link: Link, older: int, newer: int) -> None:
+    def _look(self, link: Link, older: int, newer: int, late: float) -> None:
         self._watch = None
         if self._link is None or self._answered >= self._sent:
             return
         if link is not self._link:
             self._look_later(self._link, 0, 0)
+        elif asyncio.get_running_loop().time() > late:  # we stood still; what came may be unread
+            self._look_later(link, older, newer)
         elif self._answered < older:
             link.abort(f"it has not answered for {self._deadline:g} s")
         else:
