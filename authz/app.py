@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from authz.clock import SystemClock
 from authz.config import Settings
 from authz.core.errors import BadInput
+from authz.core.finding import Finding
 from authz.core.keys import Keyring, Pepper
+from authz.core.ports import ImportStore
 from authz.core.request import Request
 from authz.core.terms import Agreements
 from authz.flows.directory import Directory
@@ -21,7 +23,7 @@ from authz.flows.verify import Verifier
 from authz.storage.counters import StoredCounters
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
-from authz.storage.inspection import Finding, Store, inspect
+from authz.storage.inspection import Store, inspect
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta import KnownPeppers
@@ -109,13 +111,17 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the commands that look through keys work with. `read`: a CheckRequest, as a Check."""
+    """What the commands that look through keys work with.
+
+    read: a CheckRequest, as a Check. imports: None when the store says that there are none.
+    """
 
     lifecycle: Lifecycle
     directory: Directory
     verifier: Verifier
     read: Callable[[bytes], Request]
     standings: Standings
+    imports: ImportStore | None
 
 
 @asynccontextmanager
@@ -137,6 +143,7 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
             Verifier(keys, peppers, clock, standings, imports),
             extractor(settings, ring).read,
             standings,
+            imports,
         )
 
 

@@ -92,7 +92,7 @@ def _welcome(stack: Stack, nursery: Nursery) -> str:
 
 For the other commands, in another terminal:
 
-  export AUTHZ_CONFIG={stack.config}
+  export AUTHZ_CONFIG={stack.config} ENVOY={stack.envoy} OPS={stack.ops}
   authz keys revoke {stack.kid}
 
 Logs are in {nursery.directory}. Ctrl-C ends it all and leaves nothing behind."""

@@ -2,28 +2,39 @@
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from authz import app
 from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, common
+from authz.config import Settings
 from authz.core.errors import BadInput, Unavailable
-from authz.storage.inspection import Finding, Level
+from authz.core.finding import Finding, Level
+from authz.proxy import document, rules
+from authz.proxy.chains import Expected
 
 HEALTHY, SICK = 0, 1
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 @click.command()
+@click.option(
+    "--envoy",
+    metavar="FILE",
+    help="Look at this Envoy configuration (bootstrap or /config_dump), and not at the store.",
+)
+@click.option("--store", is_flag=True, help="Look at the store; without --envoy it always is.")
 @common
 @click.pass_obj
-def doctor(invocation: Invocation) -> int:
+def doctor(invocation: Invocation, envoy: str | None, store: bool) -> int:
     """Check settings, peppers, store, permissions, clock and link, and say what to do.
+
+    With --envoy: does that configuration ask authz for every request, and as the settings need it?
 
     Changes nothing. Exit code 0 when nothing fails, 1 when something does; a warning is no failure.
 
@@ -31,36 +42,56 @@ def doctor(invocation: Invocation) -> int:
     Examples:
       authz doctor
       authz doctor --config /etc/authz/authz.yaml
+      authz doctor --envoy envoy.yaml
+      curl -s localhost:9901/config_dump | authz doctor --envoy /dev/stdin --store
       authz doctor --json | jq '.findings[] | select(.level != "ok")'
     """
-    found = asyncio.run(_all(invocation))
+    documents = None if envoy is None else document.read(Path(envoy))
+    found = asyncio.run(_all(invocation, documents, store or envoy is None))
     is_healthy = all(finding.level is not Level.FAIL for finding in found)
-    document = {"ok": is_healthy, "findings": [asdict(finding) for finding in found]}
-    invocation.answer(document, "\n".join(map(_line, found)))
+    report = {"ok": is_healthy, "findings": [asdict(finding) for finding in found]}
+    invocation.answer(report, "\n".join(map(_line, found)))
     return HEALTHY if is_healthy else SICK
 
 
 def _line(finding: Finding) -> str:
     advice = f"; {finding.advice}" if finding.advice else ""
-    return f"{finding.level.value:<4}  {finding.check:<11}  {finding.found}{advice}"
+    line = f"{finding.level.value:<4}  {finding.check:<11}  {finding.found}{advice}"
+    return "".join(char if char.isprintable() else "?" for char in line)
 
 
-async def _all(invocation: Invocation) -> list[Finding]:
-    return [finding async for finding in _findings(invocation)]
-
-
-async def _findings(invocation: Invocation) -> AsyncIterator[Finding]:
+async def _all(
+    invocation: Invocation, documents: Sequence[Any] | None, store: bool
+) -> list[Finding]:
     """What is wrong with the settings ends it: nothing else can be looked at then."""
     try:
-        found = settings(invocation)
-        yield Finding(Level.OK, "settings", str(app.endpoint(found)))
+        given = settings(invocation)
     except BadInput as cause:
-        yield Finding(Level.FAIL, "settings", str(cause), "see `authz serve --help`")
-        return
-    for pepper in found.keys.peppers:
-        yield _pepper(pepper.version, pepper.file)
+        return [Finding(Level.FAIL, "settings", str(cause), "see `authz serve --help`")]
+    found = [Finding(Level.OK, "settings", str(app.endpoint(given)))]
+    if documents is not None:
+        found += rules.examine(documents, _expected(given))
+    if store:
+        found += [_pepper(pepper.version, pepper.file) for pepper in given.keys.peppers]
+        found += [finding async for finding in _store(given)]
+    return found
+
+
+def _expected(given: Settings) -> Expected:
+    """What these settings ask of the proxy."""
+    extract = given.extract
+    return Expected(
+        header_prefix=given.identity.header_prefix,
+        carriers=[carrier.partition(":")[0] for carrier in extract.headers],
+        query=extract.query,
+        client_address=extract.client_address,
+        deadline=given.check.deadline,
+    )
+
+
+async def _store(given: Settings) -> AsyncIterator[Finding]:
     try:
-        async with app.inspection(found) as findings:
+        async with app.inspection(given) as findings:
             async for finding in findings:
                 yield finding
     except (BadInput, Unavailable) as cause:  # no pepper to compare with, no password

@@ -183,6 +183,8 @@ def _feed(
                 batch = []
         if batch:
             runner.run(_put(importer, batch, report))
+        bar.update_min_steps = 1  # show the rest, too
+        bar.update(0)
 
 
 async def _put(importer: Importer, batch: list[tuple[int, Wanted]], report: Report) -> None:
@@ -222,7 +224,7 @@ def _rejects(path: str) -> TextIO:
 
 
 def _progress(source: BinaryIO) -> Any:
-    """A bar on stderr, if that is a terminal: by bytes, where the size is known."""
+    """On stderr, if that is a terminal: a bar where the size is known, else how many bytes."""
     watched = sys.stderr is not None and sys.stderr.isatty()
     size = None
     with contextlib.suppress(OSError, io.UnsupportedOperation):
@@ -233,6 +235,8 @@ def _progress(source: BinaryIO) -> Any:
         None if size else wandering,
         length=size,
         label="importing",
+        show_pos=not size,
+        bar_template="%(label)s  [%(bar)s]  %(info)s" if size else "%(label)s  %(info)s bytes",
         file=sys.stderr,
         hidden=not watched,
         update_min_steps=importline.MAX_LINE,

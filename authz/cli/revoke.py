@@ -2,7 +2,7 @@
 
 import sys
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -16,11 +16,13 @@ from authz.cli.pasted import pasted_key
 from authz.cli.waiting import waits
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.keys import Keyring
+from authz.core.keys import Imported, Keyring, Presented
 from authz.core.records import RevocationReason
+from authz.flows.verify import resolve
 from authz.flows.withdrawal import Withdrawal
 
 DONE, FAILED = 0, 1
+NOT_OURS: Final = "not a key of this installation"
 
 
 @click.command()
@@ -72,18 +74,37 @@ def revoke(
         client = fields.identifier("--client", client)
         return _revoke_all(invocation, client, why, note, is_agreed=yes)
     if key_stdin:
-        kid = _genuine_kid(app.keyring(settings(invocation)), pasted_key("the key to revoke"))
+        kid = _kid_of(invocation, pasted_key("the key to revoke"))
     found = kid or ""
     end = changed(invocation, note, lambda flow, by: flow.revoke(found, why, by), patience)
     tell(invocation, end)
     return DONE
 
 
-def _genuine_kid(ring: Keyring, text: str) -> str:
+def _kid_of(invocation: Invocation, text: str) -> str:
+    """The kid of a key that was made or imported here."""
+    ring = app.keyring(settings(invocation))
+    if presented := ring.parse(text):
+        return _genuine_kid(presented, ring)
+    if imported := ring.parse_imported(text):
+        return consult(invocation, lambda desk: _imported_kid(desk, imported))
+    raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
+
+
+async def _imported_kid(desk: app.Desk, imported: Imported) -> str:
+    if desk.imports is None:
+        raise click.ClickException(f"stdin: {NOT_OURS}, and none were imported here")
+    alias = await resolve(desk.imports, imported)
+    if alias is None:
+        raise click.ClickException(
+            "stdin: no key was imported with this text, so nothing is revoked; "
+            "`authz keys list --client ID` shows a client's keys"
+        )
+    return alias.kid
+
+
+def _genuine_kid(presented: Presented, ring: Keyring) -> str:
     """The kid of a key that was made here. Of any other nobody can tell whose it is."""
-    presented = ring.parse(text)
-    if presented is None:
-        raise click.ClickException("stdin: not a key of this installation: prefix_env_kid_body")
     kid = presented.kid
     if presented.pepper_version not in ring.fingerprints:
         why = f"was made with pepper {presented.pepper_version}, which keys.peppers does not hold"

@@ -76,7 +76,7 @@ class Verifier:
     async def _verify_imported(self, imported: Imported, request: Request) -> Verdict:
         if self._imports is None:
             return _refused("shape", Reason.MALFORMED)
-        alias = await _resolve(self._imports, imported)
+        alias = await resolve(self._imports, imported)
         if alias is None:
             return _refused("known", Reason.UNKNOWN_KEY)
         return await self._judge(alias, request)
@@ -112,7 +112,8 @@ class Verifier:
         return settle(record, standing.spent()), "", standing
 
 
-async def _resolve(imports: ImportStore, imported: Imported) -> Alias | None:
+async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:
+    """The kid that an imported key leads to, under whichever pepper. Raises Unavailable."""
     digests = [digest for _, digest in imported.digests()]
     kids = await imports.resolve_all([[digest] for digest in digests])
     found = zip(kids, digests, strict=True)

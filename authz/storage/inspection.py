@@ -6,13 +6,13 @@ A question that the store does not answer (a managed one forbids much) is a warn
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from statistics import median
 from typing import Any, Final, cast
 
 import redis.asyncio
 
 from authz.core.errors import Unavailable, Unreadable
+from authz.core.finding import Finding, Level
 from authz.storage import meta, schema
 from authz.storage.listing import StoredIndex, answered
 
@@ -22,24 +22,6 @@ CLOCK_WARNING_MS, CLOCK_FAILURE_MS = 1_000, 10_000
 SAMPLE: Final = 200
 PINGS: Final = 21
 _KID: Final = "0" * 16
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of a report: what was looked at, what was found, what to do about it."""
-
-    level: Level
-    check: str
-    found: str
-    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,7 @@ def test_a_bar_on_a_terminal_only(store: Path) -> None:
     assert (done.returncode, done.stdout) == (0, b"imported 10, already there 0, refused 0\n")
     assert "importing" in seen
     assert "100%" in seen
+    assert "100%" in seen
 
 
 def test_an_imported_key_has_no_native_look_alike(importing) -> None:

@@ -85,6 +85,7 @@ def texts() -> Iterator[Path]:
     for file in sorted(ROOT.rglob("*")):
         inside = file.relative_to(ROOT).parts
         hidden = any(part.startswith(".") for part in inside[:-1]) or "__pycache__" in inside
+        hidden = hidden or file.name == ".git"  # what a worktree has
         if file.is_file() and not hidden and file.suffix not in {".pyc", ".png", ".so"}:
             yield file
 

@@ -3,8 +3,9 @@
 import pytest
 
 from authz.core.errors import Unavailable
+from authz.core.finding import Level
 from authz.storage import inspection, schema
-from authz.storage.inspection import CHANGING, SERVING, Level, Store, inspect
+from authz.storage.inspection import CHANGING, SERVING, Store, inspect
 from tests.fakes import make_keyring
 from tests.real import RealClock, Valkey
 from tests.storage.test_moved_key import moved

@@ -34,6 +34,30 @@ def test_revoke_by_a_key_that_is_not_genuine(desk):
     assert desk.status(kid) == "active"
 
 
+def test_revoke_by_an_imported_key(desk):
+    """A key of another make leads to its kid by what was imported, also after a rotation."""
+    text = "sk-0123456789abcdef"
+    desk.run("keys", "import", stdin=json.dumps({"key": text, "client": "acme-web"}))
+    (record,) = desk.run("keys", "list", "--json").document["keys"]
+    kid = record["kid"]
+    desk.run("keys", "rotate", kid, "--grace", "0")
+    done = desk.run("keys", "revoke", "--key-stdin", stdin=f"{text}\n")
+    assert (done.code, done.out, done.err) == (0, f"{kid} is now revoked\n", "")
+    again = desk.run("keys", "revoke", "--key-stdin", stdin=text)
+    assert (again.code, again.out) == (0, f"{kid} is already revoked\n")
+
+
+def test_revoke_by_a_key_that_was_not_imported(desk):
+    """It is said that nobody here knows it, whether there are imports or not; never the text."""
+    stranger = "ghp_0123456789abcdef"
+    line = refusal(desk.run("keys", "revoke", "--key-stdin", stdin=stranger), code=1)
+    assert "stdin: not a key of this installation, and none were imported here" in line
+    desk.run("keys", "import", stdin='{"key": "sk-0123456789abcdef", "client": "acme-web"}')
+    other = refusal(desk.run("keys", "revoke", "--key-stdin", stdin=stranger), code=1)
+    assert "stdin: no key was imported with this text" in other
+    assert stranger not in line + other
+
+
 def test_revoke_all_keys_of_a_client(desk):
     """With --yes, and with a report; other clients keep theirs."""
     kids = {desk.issue()[0] for _ in range(3)}

@@ -1,0 +1,1 @@
+"""What an Envoy configuration does with our filter: read, never run."""

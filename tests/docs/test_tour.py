@@ -1,0 +1,140 @@
+"""What README.md tells to type is typed, and what it shows is what comes."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.console import Step, agree, run, steps
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+STEPS = steps(README)
+SECONDS = 50.0
+
+START = ".venv/bin/authz dev"  # on the usual ports in the README, on free ones here
+INSTEAD = {"make demo": ".venv/bin/authz dev --check --ephemeral"}  # its recipe, after installing
+NOT_RUN = {"make test": "it is what runs this"}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands are typed: a directory with a `.venv`."""
+    made = tmp_path_factory.mktemp("tour")
+    (made / ".venv").symlink_to(sys.prefix)
+    return made
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    """What a new shell of a user has."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
+    return kept | {"AUTHZ_ACTOR": "you@laptop", "TERM": "xterm"}
+
+
+@pytest.fixture(scope="module")
+def welcome(directory: Path, environment: dict[str, str]) -> Iterator[str]:
+    """What `authz dev` prints once everything runs."""
+    with subprocess.Popen(
+        [*START.split(), "--ephemeral"],
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as dev:
+        lines = []
+        for line in dev.stdout:
+            lines.append(line)
+            if "Ctrl-C" in line:
+                break
+        try:
+            yield "".join(lines).strip("\n")
+        finally:
+            dev.terminate()
+
+
+@pytest.fixture(scope="module")
+def printed(directory: Path, environment: dict[str, str], welcome: str) -> dict[int, str]:
+    """What each step printed, by its number. One shell, all of them in their order."""
+    (paste,) = re.findall(r"^ *(export .*)$", welcome, re.MULTILINE)
+    numbers, commands = [], []
+    for number, step in enumerate(STEPS):
+        if step.command not in NOT_RUN:
+            numbers.append(number)
+            started = step.command == START
+            commands.append(paste if started else INSTEAD.get(step.command, step.command))
+    outputs = run(commands, directory, environment, SECONDS)
+    found = dict(zip(numbers, outputs, strict=False))
+    return found | {STEPS.index(Step(START, shown)): welcome for shown in _shown_of(START)}
+
+
+def _shown_of(command: str) -> list[str]:
+    return [step.shown for step in STEPS if step.command == command]
+
+
+@pytest.fixture(scope="module")
+def kids() -> dict[str, str]:
+    """The kid that each kid of the README stands for."""
+    return {}
+
+
+RUN = [number for number, step in enumerate(STEPS) if step.command not in NOT_RUN]
+
+
+@pytest.mark.parametrize("number", RUN, ids=lambda number: f"{number} {STEPS[number].command[:50]}")
+def test_the_readme_shows_what_a_command_prints(
+    number: int, printed: dict[int, str], kids: dict[str, str]
+) -> None:
+    """Pasted into a shell, on a terminal, after `authz dev`."""
+    step = STEPS[number]
+    assert number in printed, f"{step.command}: it was not reached, or did not end"
+    told = f"$ {step.command}\n--- README.md\n{step.shown}\n--- printed\n{printed[number]}"
+    assert agree(step.shown, printed[number], kids), told
+
+
+def test_the_tour_is_one() -> None:
+    """There is something to run, it begins with `authz dev`, and what is not run is there."""
+    typed = [step.command for step in STEPS]
+    assert typed.count(START) == 1
+    assert {*NOT_RUN, *INSTEAD} <= set(typed)
+    assert len(RUN) > 15
+
+
+def test_every_block_has_a_language() -> None:
+    """What is to be typed is in a console block, where it is found."""
+    assert set(re.findall(r"^```(\w*)\n(?=.)", README, re.MULTILINE)) - {""} == {"console", "yaml"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "came", "same"),
+    [
+        ("revoked", "revoked", True),
+        ("revoked", "active", False),
+        ("in 4 ms", "in 0.12 ms", True),
+        ("in 4 ms", "in time", False),
+        ("3 of 3", "1 of 1", False),
+        ("at 127.0.0.1:80.", "at 127.0.0.1:4711.", True),
+        ("since 2026-11-22T00:33:28Z", "since 2031-01-01T00:00:00.123Z", True),
+        ("a\n…\nd", "a\nb\nc\nd", True),
+        ("a\n…\nd", "a\nb\nc", False),
+        ("7Hk2mQ9xT4bVzR1c is 7Hk2mQ9xT4bVzR1c", "0000000000000000 is 0000000000000000", True),
+        ("7Hk2mQ9xT4bVzR1c is 7Hk2mQ9xT4bVzR1c", "0000000000000000 is 0000000000000001", False),
+        ("a.c", "abc", False),
+        ("", "anything", False),
+    ],
+)
+def test_the_comparison_sees_differences(shown: str, came: str, same: bool) -> None:
+    """Only what has to differ from run to run may differ."""
+    assert agree(shown, came, {}) is same
+
+
+def test_a_kid_stays_the_same_in_later_steps() -> None:
+    """What was issued is what is revoked."""
+    kids = {}
+    assert agree("issued 7Hk2mQ9xT4bVzR1c", "issued 0000000000000000", kids)
+    assert agree("revoked 7Hk2mQ9xT4bVzR1c", "revoked 0000000000000000", kids)
+    assert not agree("revoked 7Hk2mQ9xT4bVzR1c", "revoked 0000000000000001", kids)

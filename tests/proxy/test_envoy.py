@@ -1,0 +1,57 @@
+"""The same rules, against a real Envoy."""
+
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from authz.cli import binaries
+from authz.cli.processes import Nursery
+from authz.core.finding import Level
+from authz.proxy.document import read
+from authz.proxy.rules import examine
+from tests.proxy.faults import FAULTS, Config, Fault
+from tests.proxy.test_rules import DEFAULTS
+from tests.real import free_port
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_envoy_takes_what_is_found_here(fault: Fault, tmp_path: Path):
+    """Each fault is one that Envoy itself does not refuse, so nobody else would have found it."""
+    file = tmp_path / "envoy.yaml"
+    file.write_text(yaml.safe_dump(fault.config()))
+    validate = [binaries.envoy(), "--mode", "validate", "--config-path", file]
+    done = subprocess.run(validate, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-1000:]
+
+
+def test_what_envoy_says_of_itself_is_told_the_same(tmp_path: Path):
+    """/config_dump of a running Envoy, in which all is typed and in place, is read as its file."""
+    config, admin = Config(), free_port()
+    config.whole["admin"]["address"]["socket_address"]["port_value"] = admin
+    listener = config.whole["static_resources"]["listeners"][0]
+    listener["address"]["socket_address"].update(address="127.0.0.1", port_value=free_port())
+    config.filter["failure_mode_allow"] = True
+    config.cluster.pop("health_checks")
+    file, dump = tmp_path / "envoy.yaml", tmp_path / "dump.json"
+    file.write_text(yaml.safe_dump(config.whole))
+
+    def is_ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/config_dump") as answer:
+                dump.write_bytes(answer.read())
+        except OSError:
+            return False
+        return True
+
+    with Nursery() as nursery:
+        command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
+        nursery.spawn("envoy", [*command, "--concurrency", "1"])
+        nursery.wait("envoy", is_ready)
+    found = list(examine(read(dump), DEFAULTS))
+    assert {(f.level, f.check) for f in found if f.level is not Level.OK} == {
+        (Level.FAIL, "failures"),
+        (Level.WARN, "cluster"),
+    }

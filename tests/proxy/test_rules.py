@@ -1,0 +1,162 @@
+"""What an Envoy configuration is told: every fault by its name, and nothing that is right."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core.errors import BadInput
+from authz.core.finding import Level
+from authz.proxy.chains import Expected
+from authz.proxy.document import read
+from authz.proxy.rules import QUESTIONS, examine
+from tests.proxy.faults import FAULTS, ORIGINAL, Config, Fault
+
+DEFAULTS = Expected("x-auth-", ["x-api-key", "authorization"], "", "peer", 0.05)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def told(document, expected=DEFAULTS):
+    """What is not in order."""
+    return [found for found in examine([document], expected) if found.level is not Level.OK]
+
+
+def test_nothing_is_wrong_with_the_original():
+    """The file that users copy has no finding, and every question was asked."""
+    found = list(examine(read(ORIGINAL), DEFAULTS))
+    assert [finding.check for finding in found] == list(QUESTIONS)
+    assert {finding.level for finding in found} == {Level.OK}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_is_found(fault: Fault):
+    """It is found by the question it belongs to, with what to do, and by no other question."""
+    found = told(fault.config())
+    assert {finding.check for finding in found} == {fault.check}
+    assert any(f.level == fault.level and fault.text in f.found and f.advice for f in found)
+
+
+def test_every_question_has_a_fault():
+    """No question is there that has not found anything yet."""
+    assert {fault.check for fault in FAULTS} == set(QUESTIONS)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_another_spelling_is_the_same(fault: Fault, tmp_path: Path):
+    """A configuration in camelCase JSON, as /config_dump may have it, is told the same."""
+
+    def camel(part):
+        if isinstance(part, list):
+            return [camel(item) for item in part]
+        if isinstance(part, dict):
+            return {
+                name if "." in name else re.sub("_(.)", lambda m: m[1].upper(), name): camel(value)
+                for name, value in part.items()
+            }
+        return part
+
+    file = tmp_path / "dump.json"
+    file.write_text(json.dumps(camel(fault.config())))
+    assert told(*read(file)) == told(fault.config())
+
+
+@pytest.mark.parametrize(
+    ("expected", "check", "text"),
+    [
+        (replace(DEFAULTS, header_prefix="x-caller-"), "identity", "only x-auth-"),
+        (replace(DEFAULTS, carriers=["x-key"]), "carriers", "not shown x-key"),
+        (replace(DEFAULTS, carriers=["x-key"]), "mutations", "may not change x-key"),
+        (replace(DEFAULTS, deadline=0.5), "timeouts", "not later than check.deadline (0.5s)"),
+    ],
+)
+def test_it_goes_by_the_settings(expected, check, text):
+    """What is right for one sidecar is wrong for another."""
+    assert any(f.check == check and text in f.found for f in told(Config().whole, expected))
+
+
+def test_client_addresses():
+    """The address header counts only where no client can write it, and authz is shown it."""
+    expected = replace(DEFAULTS, client_address="x-envoy-external-address")
+    config = Config()
+    assert told(config.whole, expected) == []
+    config.manager["use_remote_address"] = False
+    config.hide("x-envoy-external-address")
+    assert [finding.check for finding in told(config.whole, expected)] == ["carriers", "identity"]
+
+
+def test_a_query_that_holds_keys_is_not_logged():
+    """%REQ(:PATH)% has the query, and the query has keys when extract.query says so."""
+    config = Config()
+    log = config.manager["access_log"][0]["typed_config"]["log_format"]["json_format"]
+    log["path"] = "%REQ(:PATH)%"
+    assert told(config.whole) == []
+    with_keys = told(config.whole, replace(DEFAULTS, query="api_key"))
+    assert [finding.check for finding in with_keys] == ["secrecy"]
+
+
+def test_a_route_that_switches_the_filter_on_again_is_checked():
+    """The nearest word counts: a route's, then its host's, then that of all routes."""
+    config = Config()
+    name = config.entry["name"]
+    host = config.manager["route_config"]["virtual_hosts"][0]
+    on = {**config.routes[1]["typed_per_filter_config"][name]}
+    host["typed_per_filter_config"] = {name: {"@type": on["@type"], "disabled": True}}
+    config.routes[-1]["typed_per_filter_config"] = {name: on}
+    assert told(config.whole) == []
+    del config.routes[-1]["typed_per_filter_config"]
+    assert ["api prefix /" in finding.found for finding in told(config.whole)] == [True]
+
+
+def test_no_filter_at_all():
+    """A file without the filter is a failure, not a clean bill."""
+    assert [finding.level for finding in examine([{"static_resources": {}}], DEFAULTS)] == ["fail"]
+
+
+@given(st.data())
+def test_whatever_stands_there_is_told_and_never_raises(data: st.DataObject):
+    """Any value in place of any part of a configuration leads to findings, not to a traceback."""
+    config = Config()
+    part = data.draw(
+        st.sampled_from([config.manager, config.entry, config.filter, config.cluster, config.http2])
+    )
+    part[data.draw(st.sampled_from(sorted(part)))] = data.draw(JSON)
+    assert list(examine([config.whole], DEFAULTS))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00\xff\xfe", b"- [", b"text", b"[1, 2]", b"a: &a [*a]\n!!python/object:os.system {}"],
+)
+def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes):
+    """It is refused with one line."""
+    file = tmp_path / "given.yaml"
+    file.write_bytes(content)
+    with pytest.raises(BadInput, match="such as envoy"):
+        read(file)
+
+
+def test_aliases_do_not_multiply(tmp_path: Path):
+    """Aliases of aliases of a YAML file, a billion in all, end in a refusal and not in a hang."""
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)]
+    file = tmp_path / "bomb.yaml"
+    file.write_text("\n".join(lines))
+    with pytest.raises(BadInput, match="--envoy"):
+        read(file)
+
+
+def test_two_documents(tmp_path: Path):
+    """A file may hold several, as the manifests of a mesh do."""
+    file = tmp_path / "two.yaml"
+    file.write_text(yaml.safe_dump_all([{"kind": "ConfigMap"}, Config().whole]))
+    assert told(read(file)) == []
