@@ -13,7 +13,9 @@ import redis.asyncio
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.finding import Finding, Level
+from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.counters import StoredCounters
 from authz.storage.listing import StoredIndex, answered
 
 OLDEST_MAJOR: Final = 7
@@ -184,6 +186,21 @@ async def records(store: Store) -> Finding:
     return _ok("records", f"{total} keys; {len(kids)} looked at, all can be read")
 
 
+async def limits(store: Store) -> Finding:
+    """Can limits be counted? A sample of the keys, with their projects and tenants."""
+    kids = await answered(store.client.zrandmember(schema.KEYS, SAMPLE)) or []
+    found = await StoredIndex(store.client).read(kids)
+    records = [one for one in found if isinstance(one, KeyRecord)]
+    pools = {f"project:{one.project_id}" for one in records if one.project_id}
+    pools |= {f"tenant:{one.tenant_id}" for one in records if one.tenant_id}
+    accounts = [*kids, *sorted(pools)]
+    bad = await StoredCounters(store.client).garbled(accounts)
+    if bad:
+        what = f"{len(bad)} of {len(accounts)} accounts looked at cannot be read: {bad[0]}"
+        return _fail("limits", what, "authz keys reset-limits KID, or DEL what is not a key's")
+    return _ok("limits", f"{len(accounts)} accounts looked at, all can be counted in")
+
+
 QUESTIONS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     version,
     identity,
@@ -196,6 +213,7 @@ QUESTIONS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     serving,
     changing,
     records,
+    limits,
 )
 
 # Commands as a sidecar and a change send them.
@@ -208,6 +226,12 @@ SERVING: Final = (
     ("HGETALL", schema.key(_KID)),
     ("EXISTS", schema.META),
     ("XRANGE", schema.LOG, "-", "+"),
+    ("SCRIPT", "LOAD", ""),
+    ("TIME",),
+    ("EVALSHA", "0" * 40, "1", schema.limit(_KID)),
+    ("HMGET", schema.limit(_KID), "any"),
+    ("HSET", schema.limit(_KID), "any", "1"),
+    ("PEXPIRE", schema.limit(_KID), "1"),
 )
 CHANGING: Final = (
     ("EVALSHA", "0" * 40, "1", schema.key(_KID)),

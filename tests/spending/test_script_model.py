@@ -34,7 +34,6 @@ class Spending(RuleBasedStateMachine):
         self.store, self.model = TimedStore(self.client), Reference()
         self.terms, self.now = plan, BEGIN
         self.grants = []
-        self.looked = None
 
     def spend(self, cost, wanted, back=0, booked=0):
         wanted_now = charge(self.terms, cost, self.now // 1000)
@@ -57,24 +56,13 @@ class Spending(RuleBasedStateMachine):
 
     def retry(self, cost, refused):
         """A microsecond before the wait is over it is refused still, and then it is not."""
-        longest = max(
-            wait
-            for wait, counter in zip(refused.waits, self.charge_of(cost).counters, strict=True)
-            if counter.enforced
-        )
-        start = self.now
-        self.now = start + longest - 1
-        assert self.spend(cost, 0).granted == 0
-        if (
-            self.now < self.charge_of(cost, start).ends * 1000 - 1
-            if self.charge_of(cost, start).ends
-            else True
-        ):
-            self.now = start + longest
-            assert self.spend(cost, 1).granted == 1
-
-    def charge_of(self, cost, now=None):
-        return charge(self.terms, cost, (self.now if now is None else now) // 1000)
+        counters = charge(self.terms, cost, self.now // 1000).counters
+        rows = zip(counters, refused.waits, strict=True)
+        longest = max(wait for counter, wait in rows if counter.enforced)
+        self.now += longest - 1
+        assert self.spend(cost, 1).granted == 0
+        self.now += 1
+        assert self.spend(cost, 1).granted == 1
 
     @rule(data=st.data())
     def give_back(self, data):

@@ -1,13 +1,17 @@
 """Is a store fit for keys? Against real ones, and against what others would say."""
 
 import pytest
+import redis
 
+from authz.core.charge import charge
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
 from authz.storage import inspection, schema
 from authz.storage.inspection import CHANGING, SERVING, Store, inspect
+from authz.storage.spending import SPEND, encoded
 from tests.fakes import make_keyring
 from tests.real import RealClock, Valkey
+from tests.spending.plans import make_terms
 from tests.storage.test_moved_key import moved
 
 DEADLINE = 0.05
@@ -95,6 +99,29 @@ async def test_records_that_cannot_be_read(valkey, admin):
     finding = (await report(valkey.endpoint))["records"]
     assert finding.level is Level.FAIL
     assert finding.found.startswith(f"1 of 3 looked at cannot be read: record {kids[1]}: ")
+
+
+async def test_limits_that_cannot_be_counted(valkey, admin):
+    """A garbled counter, an account that is no hash: each is found, the rest is not in doubt."""
+    kids = [(await admin.issue()).kid for _ in range(4)]
+    now, raw = RealClock().wall_ms(), redis.Redis(port=valkey.port)
+    for kid in kids[:2]:
+        terms = make_terms("10/s", "20/min,burst=3", "30/month", kid=kid)
+        keys, words = encoded(charge(terms, 1, now))
+        valkey.admin.eval(SPEND, *keys, 1, 0, 0, *words)
+    assert (await report(valkey.endpoint))["limits"].level is Level.OK
+
+    for field, value in (("second s unit", "rubbish"), ("second s unit older", "rubbish!")):
+        before = raw.dump(schema.limit(kids[0]))
+        valkey.admin.hset(schema.limit(kids[0]), field, value)
+        found = (await report(valkey.endpoint))["limits"]
+        assert found.level is Level.FAIL
+        assert found.found == f"1 of 4 accounts looked at cannot be read: {kids[0]}"
+        raw.restore(schema.limit(kids[0]), 0, before, replace=True)
+
+    raw.close()
+    valkey.admin.set(schema.limit(kids[3]), "text")
+    assert kids[3] in (await report(valkey.endpoint))["limits"].found
 
 
 async def test_only_a_sample_of_the_records_is_read(valkey, admin, monkeypatch):

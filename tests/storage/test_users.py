@@ -7,19 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from authz.core.charge import charge
 from authz.core.errors import Unavailable
 from authz.core.records import RevocationReason, Status
 from authz.storage import schema
-from authz.storage.counters import StoredCounters
 from authz.storage.imports import StoredImports
 from authz.storage.link import Link
 from authz.storage.registry import Identity, Registration, Sidecars
 from tests.fakes import KID
-from tests.real import RealClock, Valkey, eventually
+from tests.real import Valkey, eventually
 from tests.storage.changing import imported
 from tests.storage.sidecar import Admin, Sidecar, administration
-from tests.storage.test_spending import TERMS, ask, spending
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 SIDECAR, ADMIN, CONSOLE = "authz-sidecar", "authz-admin", "authz-console"
@@ -166,22 +163,6 @@ async def change_everything(admin: Admin, revoked: str, rotated: str) -> None:
     await flow.enable(revoked, by("test"))
     await flow.rotate(rotated, 0, by("test"))
     await flow.revoke(revoked, RevocationReason.SUPERSEDED, by("test"))
-
-
-async def test_limits(guarded_valkey):
-    """The sidecar takes from limits; the admin looks at what was used, and resets it."""
-    valkey = guarded_valkey
-    async with spending(valkey.login(SIDECAR, SIDECAR)) as link:
-        assert (await ask(link)).granted == 1
-        valkey.admin.script_flush()
-        assert (await ask(link)).granted == 1
-    async with valkey.login(ADMIN, ADMIN).client() as client:
-        counters = StoredCounters(client)
-        taken = charge(TERMS, 1, RealClock().wall_ms())
-        assert (await counters.look(taken)).left == (998,)
-        await counters.reset("k" * 16)
-        assert (await counters.look(taken)).left == (1000,)
-    assert valkey.admin.acl_log() == []
 
 
 async def test_behind_sentinel(guarded_valkey):
