@@ -149,6 +149,7 @@ class SpendLink:
             self._on_refusal(link, deliver, refusal(reply))
 
     def _on_refusal(self, link: Link, deliver: Deliver, problem: str) -> None:
+        problem = problem.partition(" script: ")[0]  # and where in it
         if problem.startswith(("GARBLED ", "WRONGTYPE ")):
             self._report_garbled(problem)
             deliver(Unreadable(problem))

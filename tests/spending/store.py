@@ -13,10 +13,11 @@ def timed_script():
 
 
 class TimedStore:
-    """Runs the script at the time it is told."""
+    """Runs the script at the time it is told. What it writes does not expire by the real time."""
 
-    def __init__(self, client):
+    def __init__(self, client, *, persistent=True):
         self.client = client
+        self.persistent = persistent
         self.sha = client.script_load(timed_script())
 
     def set_clock(self, now):
@@ -28,4 +29,6 @@ class TimedStore:
         self.set_clock(now)
         keys, words = encoded(charge)
         reply = self.client.evalsha(self.sha, *keys, wanted, back, booked, *words)
+        for name in keys[1:] if self.persistent else ():
+            self.client.persist(name)
         return Receipt(reply[0], reply[1], tuple(reply[2::2]), tuple(reply[3::2]))

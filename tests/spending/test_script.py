@@ -1,5 +1,6 @@
 """spend.lua where the reference model does not go: garbled fields, clocks that go back, expiry."""
 
+import re
 import struct
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_garbled_field_is_an_error_and_stays_as_it_is(store, valkey, dump, fie
     valkey.admin.hset(HASH, field, value)
     before = dump()
 
-    with pytest.raises(redis.ResponseError, match=f"^GARBLED {HASH} {field}"):
+    with pytest.raises(redis.ResponseError, match=re.escape(f"GARBLED {HASH} {field}")):
         spend(store, terms, now=NOW + SECOND)
     assert dump() == before
 
@@ -137,8 +138,9 @@ def test_an_account_that_is_no_hash_is_an_error(store, valkey):
         spend(store, make_terms("10/s"))
 
 
-def test_a_hash_ends_with_the_longest_of_its_limits(store, valkey):
+def test_a_hash_ends_with_the_longest_of_its_limits(valkey):
     """It lives as long as something of it counts; who does not know all limits shortens nothing."""
+    store = TimedStore(valkey.admin, persistent=False)
     spend(store, make_terms("10/s", "100/d"))
     day = valkey.admin.pttl(HASH)
     assert day == pytest.approx(86_400_000 * 1.01, rel=0.01)

@@ -71,6 +71,7 @@ local function number(c, low)
   return c.newest - (c.newest - low) % 65536
 end
 
+local turned_back = false  -- to be written also when the request is refused, or it begins anew
 local window = {}
 
 function window.load(c)
@@ -92,7 +93,7 @@ function window.load(c)
       local low, count = unpack_bytes(OLDER, entry)
       return pack(OLDER, (low - gone) % 65536, count)
     end)
-    c.newest, c.moved = bucket + 1, true
+    c.newest, c.moved, turned_back = bucket + 1, true, true
   end
   if bucket > c.newest then
     window.advance(c, bucket)
@@ -217,10 +218,10 @@ function smooth.load(c)
   c.unit, c.level = c.a * 1000, 0
   if c.stored then
     local _, at, level = read(c, SMOOTH, 3, 16)
-    c.level = max(0, level - max(0, now - at) * c.limit)
-    if not (c.level < math.huge) then
+    if not (level >= 0 and level < math.huge) then
       garbled(c)
     end
+    c.level = max(0, level - max(0, now - at) * c.limit)
   end
   c.moved = true
 end
@@ -305,7 +306,7 @@ for _, c in ipairs(counters) do
   answer[#answer + 1] = wait
 end
 
-if granted > 0 or back ~= 0 then
+if granted > 0 or back ~= 0 or (turned_back and wanted > 0) then
   for i, account in ipairs(accounts) do
     local writes, moved, life = {}, false, 0
     for _, c in ipairs(account) do
