@@ -169,9 +169,9 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         said = identity(settings, str(server.address), clock)
         predecessor, keeper = "", None
         if snapshot:
-            keeper = SnapshotKeeper(snapshot, cache, said.instance, clock)
+            keeper = SnapshotKeeper(snapshot, imported, said.instance, clock)
             if kept := await asyncio.to_thread(restore, snapshot, settings.outage.grace):
-                cache.restore(kept.holdings)
+                imported.restore(kept.holdings)
                 predecessor = kept.instance
         registration = Registration(
             imported, feed, clock, said, entries=cache.__len__, predecessor=predecessor

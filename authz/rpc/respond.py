@@ -25,11 +25,12 @@ from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit, Reaso
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.core.terms import Terms
+from authz.flows.shelf import MAX_IN_USE
 from authz.rpc.ratelimit import Telling, violated_names
 from authz.rpc.table import TABLE, Row
 from authz.rpc.wire import field, header
 
-MAX_BASES: Final = 16_384
+MAX_BASES: Final = MAX_IN_USE  # unpacked once more, a record is another object
 REALM: Final = "authz"
 RETRY_AFTER_SECONDS: Final = 1
 

@@ -1,5 +1,7 @@
 """What was used of limits, on a real store: read without taking, and reset."""
 
+import re
+
 import pytest
 
 from authz.core.charge import charge
@@ -48,14 +50,14 @@ async def test_a_look_takes_nothing(valkey, client):
     assert not valkey.admin.exists(schema.limit(KID))
 
     assert spend(valkey, 4) == 4
-    before = valkey.admin.hgetall(schema.limit(KID))
+    before = valkey.admin.dump(schema.limit(KID))
     for _ in range(3):
         receipt = await counters.look(asked)
 
         assert receipt.granted == 0
         assert (receipt.left[0], receipt.left[1], receipt.left[3:]) == (6, 46, (5, 96))
         assert abs(receipt.now / 1000 - now(valkey)) < 60_000
-    assert valkey.admin.hgetall(schema.limit(KID)) == before
+    assert valkey.admin.dump(schema.limit(KID)) == before
 
 
 async def test_a_full_limit_says_when_there_is_room(valkey, client):
@@ -83,7 +85,7 @@ async def test_garbled_counters(valkey, client, value):
     """They are told from a store that cannot be asked, and which they are."""
     spend(valkey, 1)
     valkey.admin.hset(schema.limit(KID), "hour h unit", value)
-    with pytest.raises(Unreadable, match=f"GARBLED {schema.limit(KID)} hour h unit"):
+    with pytest.raises(Unreadable, match=re.escape(f"GARBLED {schema.limit(KID)} hour h unit")):
         await StoredCounters(client).look(charge(TERMS, 1, now(valkey)))
 
 
