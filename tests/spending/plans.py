@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from authz.core.charge import LEASABLE
 from authz.core.limits import OnOutage, parse
 from authz.core.terms import Account, Owner, Terms
 
@@ -15,7 +16,8 @@ def limits(draw):
     for index in range(draw(st.integers(1, 4))):
         amount = draw(AMOUNTS)
         per = draw(st.sampled_from(("s", "min", "h", "d", "calendar-day", "month", "month@15")))
-        text = f"n{index}={amount}/{per}"
+        size = "large" if amount >= LEASABLE else "small"  # of the large one bucket more is kept
+        text = f"{size}{index}={amount}/{per}"
         if per in {"s", "min", "h", "d"}:
             if draw(st.integers(0, 3)) == 0:
                 text += f",burst={draw(st.integers(1, amount))}"

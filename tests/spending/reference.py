@@ -43,7 +43,7 @@ class Counted:
         self.bookings = bookings
 
     def wait(self, now):
-        """How long until there is room for one request: tried at every moment it could be at."""
+        """How long until there is room for one request: tried whenever something leaves."""
         if self.counter.charge > self.counter.most:
             return -1
         return next(at - now for at in self.moments(now) if self.room(at) >= self.counter.charge)
@@ -61,8 +61,9 @@ class Window(Counted):
         return self.counter.limit - sum(n for at, n in self.bookings if at // self.width >= oldest)
 
     def moments(self, now):
-        first = now // self.width + 1
-        return [k * self.width for k in range(first, first + self.counter.b + 1)]
+        kept = self.counter.b + 1
+        left = {(at // self.width + kept) * self.width for at, _ in self.bookings}
+        return sorted(at for at in left if at > now)
 
     def give_back(self, units, booked, now):
         bucket = booked // self.width

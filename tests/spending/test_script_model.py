@@ -94,5 +94,5 @@ def machine(valkey):
 def test_the_script_does_what_the_model_says(machine):
     """Random plans, costs, times, returns and debts: the same grant, rest and wait."""
     case = machine.TestCase()
-    case.settings = settings(max_examples=40, stateful_step_count=200, deadline=None)
+    case.settings = settings(max_examples=20, stateful_step_count=200, deadline=None)
     case.runTest()

@@ -279,7 +279,7 @@ async def test_keys_and_channels(valkey, admin):
     """Permission is a matter of names, too."""
     found = await report(user(valkey, "+@all", "~authz:*", "resetchannels"))
     assert "SUBSCRIBE" in found["serving"].found
-    found = await report(user(valkey, "+@all", "&*", "%R~authz:*"))
+    found = await report(user(valkey, "+@all", "&*", "%R~authz:*", "~authz:{0}:limit:*"))
     assert (found["serving"].level, found["changing"].level) == (Level.OK, Level.WARN)
 
 
