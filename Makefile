@@ -27,15 +27,23 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path, both transports, the time a revocation takes, lists and memory
+bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, memory, telemetry
 	@$(BIN)/python -m tests.bench.check_hot
+	@$(BIN)/python -m tests.bench.connection_hot
 	@$(BIN)/python -m tests.bench.transport
+	@$(BIN)/python -m tests.bench.h2load
+	@$(BIN)/python -m tests.bench.through_envoy
+	@$(BIN)/python -m tests.bench.link
 	@$(BIN)/python -m tests.bench.revocation
 	@$(BIN)/python -m tests.bench.propagation
+	@$(BIN)/python -m tests.bench.rolling
 	@$(BIN)/python -m tests.bench.listing
 	@$(BIN)/python -m tests.bench.memory
+	@$(BIN)/python -m tests.bench.collector
 	@$(BIN)/python -m tests.bench.import_keys
 	@$(BIN)/python -m tests.bench.limits
+	@$(BIN)/python -m tests.bench.telemetry
+	@$(BIN)/python -m tests.bench.flood
 
 outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)
 	@$(BIN)/python -m tests.bench.burst
@@ -47,8 +55,8 @@ chaos: $(READY) ## Break everything for a minute, under load, and judge every an
 limits: $(READY) ## Eight processes spend from the same limits, killed and paused; never over (SECONDS)
 	@$(BIN)/python -m tests.spending --seconds $(or $(SECONDS),30)
 
-soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS)
-	@$(BIN)/python -m tests.soak --calls $(or $(CALLS),1000000)
+soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS, TRANSPORT)
+	@$(BIN)/python -m tests.soak --transport $(or $(TRANSPORT),fast) --calls $(or $(CALLS),1000000)
 
 conformance: $(READY) ## h2spec against the fast transport; says how to get h2spec
 	@$(BIN)/python -m tests.rpc.h2.conformance

@@ -28,6 +28,7 @@ from authz.values import (
     File,
     HeaderName,
     HostPattern,
+    HttpUrl,
     Id,
     Level,
     LimitSet,
@@ -47,8 +48,6 @@ from authz.values import (
     Template,
     seconds,
 )
-
-NOT_YET_ENFORCED: Final = ("telemetry",)
 
 
 class Section(BaseModel):
@@ -77,7 +76,7 @@ class Check(Section):
     """The listener that the proxy asks."""
 
     listen: Listen = Address("127.0.0.1", 9191)
-    transport: Literal["fast", "grpcio"] = "grpcio"
+    transport: Literal["fast", "grpcio"] = "fast"
     deadline: Annotated[float, seconds("1ms", "10s")] = 0.05
     socket_mode: Mode = 0o660
     tls: Tls | None = None
@@ -91,9 +90,16 @@ class Check(Section):
 
 
 class Ops(Section):
-    """The operations listener: health and readiness over HTTP."""
+    """Health and readiness: over HTTP, and over gRPC for who cannot reach the Check listener."""
 
     listen: Listen = Address("127.0.0.1", 9192)
+    health_listen: Listen | None = None
+
+
+class Shutdown(Section):
+    """How a sidecar ends after SIGTERM."""
+
+    delay: Annotated[float, seconds("0", "10m")] = 5.0
 
 
 class RedisTls(Section):
@@ -205,11 +211,36 @@ class Log(Section):
     level: Level = "INFO"
 
 
+class Otlp(Section):
+    """Where telemetry is sent: a receiver of OTLP over HTTP, with protobuf."""
+
+    endpoint: HttpUrl
+    interval: Annotated[float, seconds("1s", "1h")] = 15.0
+
+
+class Tracing(Section):
+    """Spans of Checks. Needs a receiver."""
+
+    enabled: bool = False
+    sample_ratio: float = Field(0.01, ge=0, le=1)
+    max_per_second: int = Field(100, ge=1, le=100_000)
+
+
+class Telemetry(Section):
+    """What the sidecar says about itself."""
+
+    metrics: bool = True
+    denials_per_second: int = Field(1, ge=1, le=100_000)
+    otlp: Otlp | None = None
+    tracing: Tracing = Tracing()
+
+
 class Settings(Section):
     """All settings. Read with `load`."""
 
     check: Check = Check()
     ops: Ops = Ops()
+    shutdown: Shutdown = Shutdown()
     redis: Redis = Redis()
     keys: Keys = Keys()
     cache: Cache = Cache()
@@ -220,6 +251,7 @@ class Settings(Section):
     pools: Pools = Pools()
     limits: Limiting = Limiting()
     log: Log = Log()
+    telemetry: Telemetry = Telemetry()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"
 
@@ -245,6 +277,7 @@ def load(
 _MESSAGES: Final = {
     "bool": "true or false",
     "dict": "names, each with its value; in the environment as JSON",
+    "float": "a number, such as 0.5",
     "int": "a whole number, such as 100000",
     "missing": "is needed here",
     "model": "a section: names and values",
@@ -260,8 +293,6 @@ def _explained(cause: ValidationError, layers: list[Source]) -> BadInput:
     problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
     if first["type"] == "extra_forbidden":
         problem = f"no such setting; there are {', '.join(_section(location).model_fields)}"
-        if location[0] in NOT_YET_ENFORCED:
-            problem = "not yet enforced by this version"
     problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
     problem = _MESSAGES.get(first["type"], problem)
     name = ".".join(map(str, location)).removesuffix(".[key]")

@@ -17,13 +17,18 @@ SPREAD: Final = 0.1  # so that not all sidecars end at once
 _STATM: Final = Path("/proc/self/statm")
 
 
-def resident_mib() -> int:
+def resident_bytes() -> int:
     """How much memory this process holds; 0 where the system does not say."""
     try:
         pages = int(_STATM.read_text(encoding="ascii").split()[1])
     except OSError:
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_mib() -> int:
+    """The same in MiB."""
+    return resident_bytes() >> 20
 
 
 async def outgrown(limit_mib: int) -> int:

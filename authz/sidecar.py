@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import secrets
-import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 import uvloop
@@ -15,14 +14,19 @@ import uvloop
 from authz import __version__
 from authz.app import agreements, endpoint, keyring
 from authz.clock import SystemClock, boot_id
+from authz.collector import settle
 from authz.config import Settings
-from authz.console.operations import OperationsServer
+from authz.console.operations import OperationsServer, Page
+from authz.core.address import Address
 from authz.core.keys import Keyring
-from authz.core.ports import Clock, Probe
+from authz.core.ports import Clock, Probe, Witness
+from authz.ending import Ending
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limiter import Limiter
+from authz.instruments import Parts, Telemetry
+from authz.readiness import Readiness
 from authz.reading import extractor
 from authz.recycling import outgrown
 from authz.rpc.check import CheckDoor
@@ -37,11 +41,13 @@ from authz.storage.keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
 from authz.storage.snapshot import Snapshot
 from authz.storage.spending import SpendLink
-from authz.telemetry import Counters, log_to_stderr
+from authz.telemetry import log_to_stderr
+from authz.telemetry.counters import Counters, TimedKeys
 
 log = logging.getLogger("authz")
 
 DRAIN_SECONDS = 2.0
+PROBE_LIMITS = Limits(streams=8, message_bytes=4096, idle_seconds=10.0)  # a probe asks and goes
 MAX_REPLICA_LAG = 2.0  # how long an isolated primary goes on, with min-replicas-max-lag 1
 
 
@@ -50,27 +56,27 @@ class Sidecar:
     """A running sidecar."""
 
     server: FastServer | GrpcServer
-    operations: OperationsServer
+    operations: Address
     counters: Counters
     feed: ChangeFeed
     cache: KeyCache
     registration: Registration
+    readiness: Readiness
 
-    def is_ready(self) -> bool:
-        """Should it be asked? In an outage too, while there is something to go on with.
-
-        Else the outage of the store would take every backend behind it out of service.
-        """
-        return self.feed.health().trusted or self.cache.grace_left > 0
-
-    def readiness(self) -> tuple[bool, dict[str, object]]:
-        """Whether it should be asked, and its components with the reasons."""
-        store, grace = self.feed.health(), self.cache.grace_left
-        cache = {"entries": len(self.cache), "outage_grace_left": round(grace, 3)}
-        return self.is_ready(), {"store": asdict(store), "cache": cache}
+    async def drain(self, ending: Ending) -> None:
+        """Take no new Checks, let those that run end, and none of that when told again."""
+        stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
+        hurried = asyncio.create_task(ending.hurried())
+        await asyncio.wait([stopping, hurried], return_when=asyncio.FIRST_COMPLETED)
+        if hurried.done():
+            await self.server.stop(0)
+        hurried.cancel()
+        await stopping
 
 
-def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe) -> CheckDoor:
+def check_door(
+    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, witness: Witness
+) -> CheckDoor:
     """Bytes to bytes: how a CheckRequest is read, decided and answered."""
     carriers, query = settings.extract.headers, settings.extract.query
     responder = Responder(
@@ -79,7 +85,7 @@ def check_door(settings: Settings, ring: Keyring, checker: Checker, probe: Probe
         query=query,
         legacy_headers=settings.limits.legacy_headers,
     )
-    return CheckDoor(extractor(settings, ring), checker, responder, probe)
+    return CheckDoor(extractor(settings, ring), checker, responder, probe, witness)
 
 
 def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServer | GrpcServer:
@@ -98,7 +104,39 @@ def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServe
         tls=TlsFiles(tls.cert, tls.key, tls.client_ca) if tls else None,
         allow_plaintext=check.allow_plaintext,
         socket_mode=check.socket_mode,
+        traced=settings.telemetry.tracing.enabled,
     )
+
+
+@asynccontextmanager
+async def probed(
+    settings: Settings, ready: Readiness, probe: Probe, metrics: Page | None
+) -> AsyncIterator[Address]:
+    """Say how this process is: over HTTP, whose address it gives, and over gRPC where that is set.
+
+    A kubelet asks the address of the pod, which is not where Check listens: so grpc.health.v1 can
+    have a listener of its own, in the clear, for it takes no keys. Raises BadInput.
+    """
+    operations = OperationsServer(settings.ops.listen, __version__)
+    where = settings.ops.health_listen
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(operations.stop)
+        if where is not None:
+            health = FastServer(
+                None,
+                where,
+                probe=probe,
+                limits=PROBE_LIMITS,
+                allow_plaintext=True,
+                setting="ops.health_listen",
+            )
+            stack.push_async_callback(health.stop, 0)
+            await health.start()
+            stack.callback(asyncio.create_task(health.show(ready)).cancel)
+        operations.ask(ready.report)
+        operations.publish(metrics)
+        await operations.start()
+        yield operations.address
 
 
 def identity(settings: Settings, address: str, clock: SystemClock) -> Identity:
@@ -121,13 +159,24 @@ def spender(settings: Settings, clock: Clock, probe: Probe) -> tuple[SpendLink, 
     return link, Limiter(link, agreements(settings), clock, probe, max_keys=most)
 
 
+async def restored(snapshot: Snapshot, grace: float, keys: ImportedKeys) -> str:
+    """Hold what an earlier process held; its name, or empty when there is nothing."""
+    kept = await asyncio.to_thread(restore, snapshot, grace)
+    if not kept:
+        return ""
+    keys.restore(kept.holdings)
+    return kept.instance
+
+
 @asynccontextmanager
 async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     """Start a sidecar, whether the store is there or not, and stop it on the way out.
 
     Raises BadInput for settings that cannot be used, such as a port that is taken.
     """
-    clock, counters, ring = SystemClock(), Counters(), keyring(settings)
+    clock, ring = SystemClock(), keyring(settings)
+    telemetry = Telemetry(settings, clock)
+    counters = telemetry.counters
     remember = settings.cache
     feed = ChangeFeed(
         endpoint(settings),
@@ -137,7 +186,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         fingerprints=ring.fingerprints,
     )
     cache = KeyCache(
-        LinkedKeys(feed, counters),
+        TimedKeys(LinkedKeys(feed, counters), clock, counters),
         clock,
         counters,
         ttl=remember.ttl,
@@ -160,30 +209,27 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     )
     spending, limiter = spender(settings, clock, counters)
     checker = Checker(cache, feed, clock, counters, imported, limiter=limiter)
-    server = check_server(settings, check_door(settings, ring, checker, counters), counters)
+    door = check_door(settings, ring, checker, counters, telemetry.observer)
+    server = check_server(settings, door, counters)
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
-        operations = OperationsServer(settings.ops.listen, __version__)
-        stack.push_async_callback(operations.stop)
         said = identity(settings, str(server.address), clock)
-        predecessor, keeper = "", None
-        if snapshot:
-            keeper = SnapshotKeeper(snapshot, imported, said.instance, clock)
-            if kept := await asyncio.to_thread(restore, snapshot, settings.outage.grace):
-                imported.restore(kept.holdings)
-                predecessor = kept.instance
+        keeper = snapshot and SnapshotKeeper(snapshot, imported, said.instance, clock)
+        predecessor = await restored(snapshot, settings.outage.grace, imported) if snapshot else ""
         registration = Registration(
             imported, feed, clock, said, entries=cache.__len__, predecessor=predecessor
         )
-        running = Sidecar(server, operations, counters, feed, cache, registration)
-        operations.ask(running.readiness)
+        readiness = Readiness(feed, cache)
+        parts = Parts(cache, checker, feed, readiness)
+        metrics = await stack.enter_async_context(telemetry.exporting(said.instance, parts))
         await server.start()
-        await operations.start()
+        operations = await stack.enter_async_context(probed(settings, readiness, counters, metrics))
+        running = Sidecar(server, operations, counters, feed, cache, registration, readiness)
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(feed.run(registration, registration.announce)),
-                tasks.create_task(server.show(running.is_ready)),
+                tasks.create_task(server.show(readiness)),
                 tasks.create_task(spending.run()),
             ]
             if keeper:
@@ -201,37 +247,32 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
 
 
 def serve(settings: Settings) -> None:
-    """Run a sidecar until SIGTERM or SIGINT. Raises BadInput when it cannot start."""
+    """Run a sidecar until it is told to end. Raises BadInput when it cannot start."""
     log_to_stderr(settings.log.level)
     uvloop.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ending, pause = Ending(), settings.shutdown.delay
+    ending.listen()
     async with sidecar(settings) as running:
+        settle()
         log.info(
             "serving Check on %s, operations on %s, store %s",
             running.server.address,
-            running.operations.address,
+            running.operations,
             endpoint(settings),
         )
-        log.info("stopping%s", await _reason_to_stop(stop, settings.check.recycle_at_mib))
-
-
-async def _reason_to_stop(told: asyncio.Event, recycle_at_mib: int) -> str:
-    """Wait until told to, or until there is a reason that is worth a word."""
-    reason = ""
-
-    async def watch() -> None:
-        nonlocal reason
-        found = await outgrown(recycle_at_mib)
-        reason = f": {found} MiB are more than check.recycle_at_mib"
-        told.set()
-
-    watching = asyncio.create_task(watch()) if recycle_at_mib else None
-    await told.wait()
-    if watching:
+        watching = asyncio.create_task(_watch(settings.check.recycle_at_mib, ending))
+        running.readiness.leaving = f"stopping: {await ending.told()}"
         watching.cancel()
-    return reason
+        log.info("%s", running.readiness.leaving)
+        await ending.pause(pause)
+        await running.drain(ending)
+
+
+async def _watch(recycle_at_mib: int, ending: Ending) -> None:
+    """End this process when it has grown too much."""
+    if recycle_at_mib:
+        found = await outgrown(recycle_at_mib)
+        ending.tell(f"{found} MiB are more than check.recycle_at_mib")

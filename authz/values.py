@@ -138,4 +138,11 @@ PoolId = Annotated[str, _read_by(lambda text: text if text == ANY else fields.id
 LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
 OutageWord = Annotated[OnOutage, _read_by(lambda text: limits.on_outage("", text))]
 Cost = Annotated[int, _read_by(lambda text: limits.cost("", text))]
+HttpUrl = Annotated[
+    str,
+    _shape(
+        r"https?://[A-Za-z0-9._:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?",
+        "an http:// or https:// URL, such as http://127.0.0.1:4318",
+    ),
+]
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

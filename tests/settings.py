@@ -10,6 +10,7 @@ from authz.core.errors import BadInput
 
 NEIGHBOURS: dict[str, dict[str, Any]] = {
     "check.tls": {"cert": "c.pem", "key": "k.pem"},
+    "telemetry.otlp": {"endpoint": "http://127.0.0.1:4318"},
     "redis.tls": {"cert": "c.pem", "key": "k.pem"},
     "redis.sentinel": {"hosts": ["10.0.0.1:26379"], "service": "mymaster"},
 }

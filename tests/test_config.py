@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz import sources
-from authz.config import NOT_YET_ENFORCED, load
+from authz.config import load
 from authz.core.address import Address
 from authz.core.errors import BadInput
 from tests.settings import (
@@ -42,6 +42,8 @@ GARBAGE = {
     "check.recycle_at_mib": ("much", "100000"),
     "check.env": ("production", "live"),
     "ops.listen": ("unix:", "unix:/run/authz.sock"),
+    "ops.health_listen": ("0.0.0.0", "127.0.0.1:9191"),
+    "shutdown.delay": ("5", "30s"),
     "redis.url": ("http://127.0.0.1", "redis://127.0.0.1:6379/0"),
     "redis.username": ("two\nlines", None),
     "redis.password_file": ("", "/etc/authz/pepper-1"),
@@ -70,6 +72,13 @@ GARBAGE = {
     "pools.tenants": ("10/s", None),
     "limits.on_outage": ("open", "allow"),
     "limits.legacy_headers": ("perhaps", "true"),
+    "telemetry.metrics": ("perhaps", "true"),
+    "telemetry.denials_per_second": ("0", None),
+    "telemetry.otlp.endpoint": ("127.0.0.1:4317", "http://127.0.0.1:4318"),
+    "telemetry.otlp.interval": ("500ms", "1s"),
+    "telemetry.tracing.enabled": ("perhaps", "true"),
+    "telemetry.tracing.sample_ratio": ("a half", "0.5"),
+    "telemetry.tracing.max_per_second": ("many", "100000"),
     "routes": ("/v1/models", None),
     "routes_default": ("allow", "authenticate"),
 }
@@ -123,16 +132,6 @@ def test_an_unknown_name_is_refused_at_every_level(tmp_path: Path, name: str) ->
         assert "no such setting; there are " in line
         assert line.startswith(name if name != "chekc.listen" else "chekc")
         assert line.endswith(where)
-
-
-@pytest.mark.parametrize("name", NOT_YET_ENFORCED)
-def test_a_setting_whose_time_has_not_come_is_refused(tmp_path: Path, name: str) -> None:
-    """What this version would not enforce is refused, never accepted and ignored."""
-    assert f"{name}: not yet enforced by this version (in " in refusal(
-        written(tmp_path, f"{name}: {{a: 1}}")
-    )
-    variable = f"AUTHZ_{name.upper()}__A"
-    assert f"not yet enforced by this version (from {variable})" in refusal(environ={variable: "1"})
 
 
 def test_every_setting_is_tried_with_garbage() -> None:

@@ -55,10 +55,16 @@ def test_a_system_that_does_not_say_never_recycles(monkeypatch, tmp_path):
 def serving(monkeypatch):
     """`serve` without a sidecar: what is logged, and whether it ended."""
 
+    async def drained(_ending):
+        pass
+
     @asynccontextmanager
     async def nothing(_settings):
         yield SimpleNamespace(
-            server=SimpleNamespace(address="x"), operations=SimpleNamespace(address="y")
+            server=SimpleNamespace(address="x"),
+            operations="y",
+            readiness=SimpleNamespace(leaving=""),
+            drain=drained,
         )
 
     monkeypatch.setattr(sidecar, "sidecar", nothing)
@@ -89,9 +95,10 @@ async def test_without_the_setting_nothing_looks(serving, monkeypatch, caplog):
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(running, 10)
 
-    assert "stopping" in caplog.messages
+    assert "stopping: SIGTERM" in caplog.messages
 
 
 def settings(limit):
     """The defaults, and this."""
-    return config.load(flags={"check": {"recycle_at_mib": limit}}, environ={})
+    flags = {"check": {"recycle_at_mib": limit}, "shutdown": {"delay": "0"}}
+    return config.load(flags=flags, environ={})

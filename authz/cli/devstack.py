@@ -135,6 +135,7 @@ def _write_settings(directory: Path, ports: Ports) -> Path:
     settings = {
         "check": {"listen": f"127.0.0.1:{ports.check}"},
         "ops": {"listen": f"127.0.0.1:{ports.ops}"},
+        "shutdown": {"delay": "0"},  # there is no other sidecar to turn to
         "redis": {"url": f"redis://127.0.0.1:{ports.redis}/0"},
         "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
     }

@@ -1,4 +1,4 @@
-"""The operations listener: `/healthz` (the process turns) and `/readyz` (it may be asked).
+"""The operations listener: `/healthz` (the process turns), `/readyz` (it may be asked), `/metrics`.
 
 Liveness never depends on the store: restarting a sidecar does not bring a store back, and loses
 what it remembers.
@@ -14,13 +14,15 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from authz.core.address import Address
 from authz.core.errors import BadInput
 
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
+Page = Callable[[str], tuple[bytes, str]]
+"""A page and its content type, by what the client accepts."""
 
 
 class OperationsServer:
@@ -28,6 +30,7 @@ class OperationsServer:
 
     def __init__(self, address: Address, version: str) -> None:
         self._readiness: Readiness = lambda: (False, {})
+        self._metrics: Page | None = None
 
         async def healthz(_request: Request) -> JSONResponse:
             return JSONResponse({"status": "ok", "version": version})
@@ -38,7 +41,14 @@ class OperationsServer:
             body = {"status": status, "version": version, "components": dict(components)}
             return JSONResponse(body, 200 if ready else 503)
 
-        app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
+        async def metrics(request: Request) -> Response:
+            if self._metrics is None:
+                return Response("telemetry.metrics is off\n", 404, media_type="text/plain")
+            page, content_type = self._metrics(request.headers.get("accept", ""))
+            return Response(page, headers={"content-type": content_type})
+
+        routes = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
+        app = Starlette(routes=[Route(path, answer) for path, answer in routes.items()])
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -58,6 +68,10 @@ class OperationsServer:
     def ask(self, readiness: Readiness) -> None:
         """Name who knows whether this process should be asked, and its components with reasons."""
         self._readiness = readiness
+
+    def publish(self, metrics: Page | None) -> None:
+        """Name who writes the page of metrics, if anybody does."""
+        self._metrics = metrics
 
     async def start(self) -> None:
         """Begin to answer."""

@@ -165,7 +165,10 @@ def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Auth
     now = secret.created_at
     expires_at = None if spec.life_ms is None else now + spec.life_ms
     if expires_at is not None and expires_at <= max(now, spec.not_before or now):
-        raise BadInput("expires-in", "the key would expire before it begins")
+        raise BadInput(
+            "expires-in",
+            "the key would expire before it begins; give it a longer life, such as 90d",
+        )
     record = KeyRecord(
         kid=kid,
         version=0,

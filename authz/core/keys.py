@@ -36,6 +36,12 @@ MIN_PEPPER_BYTES: Final = 32
 
 PREFIX_PATTERN: Final = re.compile(r"[a-z][a-z0-9]{1,11}", re.ASCII)
 KID_PATTERN: Final = re.compile(rf"[0-9A-Za-z]{{{KID_LENGTH}}}", re.ASCII)
+# A key of any prefix, whole or not, up to its kid; and what is secret of it.
+_KEY_IN_TEXT: Final = re.compile(
+    rf"({PREFIX_PATTERN.pattern}_(?:{'|'.join(ENVIRONMENTS)})_[0-9A-Za-z]{{{KID_LENGTH}}}_)"
+    r"[0-9A-Za-z]+",
+    re.ASCII,
+)
 IMPORTED_PATTERN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{16,256}", re.ASCII)
 
 
@@ -261,6 +267,11 @@ class Keyring:
         if presented is None:
             raise BadInput("env", f"one of {', '.join(ENVIRONMENTS)}")
         return Minted(kid, env, self._newest.version, text, presented.digest())
+
+
+def without_secrets(text: str) -> str:
+    """`text` with the secret part of every key of our make taken out; its kid stays."""
+    return _KEY_IN_TEXT.sub(r"\1...", text)
 
 
 def matches(presented_digest: bytes, stored_digest: bytes) -> bool:

@@ -6,10 +6,11 @@ from typing import Protocol
 
 from authz.core.changes import AuditEntry, KeyChange
 from authz.core.charge import Charge, Receipt
-from authz.core.decision import Reason
+from authz.core.decision import Decision, Reason
 from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
+from authz.core.request import Request
 from authz.core.sidecars import Heard
 
 
@@ -273,4 +274,27 @@ class Probe(Protocol):
 
     def count(self, event: Event, times: int = 1) -> None:
         """Something happened, once or several times."""
+        ...
+
+
+class Witness(Protocol):
+    """Sees some Checks, and all that are refused or waited for the store. MUST NOT wait."""
+
+    stride: int
+    """After one that was watched from its beginning, so many are not."""
+
+    def saw(
+        self,
+        decision: Decision,
+        request: Request,
+        traceparent: bytes | None,
+        began: float | None,
+        *,
+        waited: bool = False,
+    ) -> None:
+        """A Check is decided; its answer goes out next.
+
+        began: when, by `time.perf_counter`, None when it was not watched. waited: for the store.
+        traceparent: of the call that carries it (W3C Trace Context), not of the request.
+        """
         ...

@@ -52,6 +52,7 @@ class Checker:
         self._decided = probe.decided
         self._imported = imported
         self._spend = limiter.spend if limiter else _take_nothing
+        self.hits = 0  # checks that found their record in the cache; only grows
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
         """The decision, or an awaitable of it when the store must be asked."""
@@ -62,6 +63,7 @@ class Checker:
             return self._conclude(presented or self._without_key(request))
         record = self._peek(presented.kid)
         if record is not None:
+            self.hits += 1
             return self._charge(self._with_record(record, presented, request), request)
         if not self._cache.is_trusted:
             going_on = self._go_on(presented, request)
@@ -129,6 +131,7 @@ class Checker:
             return self._conclude(MALFORMED)
         found = keys.peek(imported)
         if found is not None:
+            self.hits += 1
             return self._charge(self._with_alias(found, request), request)
         if not self._cache.is_trusted:
             going_on = self._go_on_imported(keys, imported, request)

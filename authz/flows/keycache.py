@@ -110,6 +110,11 @@ class KeyCache:
         return len(self._entries)
 
     @property
+    def negatives(self) -> int:
+        """How many kids are known to be absent or unreadable."""
+        return len(self._negatives)
+
+    @property
     def is_trusted(self) -> bool:
         """Is what is held current? While it is not, `find` is in vain."""
         return self._monotonic() < self._trusted_until

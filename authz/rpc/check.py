@@ -1,12 +1,14 @@
 """The door of a Check: bytes in, bytes out, whichever transport carries them."""
 
 import logging
+import sys
 import traceback
 from collections.abc import Awaitable
+from time import perf_counter
 from typing import Final
 
 from authz.core.decision import Allow, Decision, Deny, Reason
-from authz.core.ports import Event, Probe
+from authz.core.ports import Event, Probe, Witness
 from authz.core.request import Request
 from authz.flows.check import Checker
 from authz.rpc.extract import Extractor, refused
@@ -17,35 +19,78 @@ log = logging.getLogger("authz.check")
 UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
 
 
+class Nobody:
+    """A Witness that looks away."""
+
+    stride = sys.maxsize
+
+    def saw(
+        self,
+        decision: Decision,
+        request: Request,
+        traceparent: bytes | None,
+        began: float | None,
+        *,
+        waited: bool = False,
+    ) -> None:
+        """See Witness."""
+
+
 class CheckDoor:
     """Answers CheckRequests. Whatever comes in, the answer is a decision; a bug is UNAVAILABLE."""
 
     def __init__(
-        self, extractor: Extractor, checker: Checker, responder: Responder, probe: Probe
+        self,
+        extractor: Extractor,
+        checker: Checker,
+        responder: Responder,
+        probe: Probe,
+        witness: Witness = Nobody(),  # noqa: B008  it has no state
     ) -> None:
         self._read = extractor.read
         self._decide = checker.check
         self._write = responder.write
         self._probe = probe
+        self._witness = witness
+        self._saw = witness.saw
+        self._unwatched = 0  # how many Checks to come are not watched
         self._faults = 0
         self._last_resort = responder.write(UNAVAILABLE, refused(UNAVAILABLE))
 
     def check(self, raw: bytes, traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:
         """The serialised CheckResponse: at once on a cache hit, an awaitable when I/O is needed."""
         try:
+            if self._unwatched:
+                self._unwatched -= 1
+                began = None
+            else:
+                self._unwatched = self._witness.stride
+                began = perf_counter()
             request = self._read(raw)
             decision = self._decide(request)
             if isinstance(decision, (Allow, Deny)):
-                return self._write(decision, request)
+                answer = self._write(decision, request)
+                if began is not None or isinstance(decision, Deny):
+                    self._saw(decision, request, traceparent, began)
+                return answer
         except Exception as cause:  # noqa: BLE001  whatever it is, no allow
             return self._fault(cause)
-        return self._later(decision, request)
+        return self._later(decision, request, traceparent, began or perf_counter())
 
-    async def _later(self, decision: Awaitable[Decision], request: Request) -> bytes:
+    async def _later(
+        self,
+        decision: Awaitable[Decision],
+        request: Request,
+        traceparent: bytes | None,
+        began: float,
+    ) -> bytes:
         try:
-            return self._write(await decision, request)
+            found = await decision
+            answer = self._write(found, request)
+            self._saw(found, request, traceparent, began, waited=True)
         except Exception as cause:  # noqa: BLE001  as above; a cancelled call is not one of these
             return self._fault(cause)
+        return answer
 
     def _fault(self, cause: Exception) -> bytes:
         """Our own failure."""

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from authz.core.address import Address
 from authz.core.errors import BadInput
 from authz.rpc.check import CheckDoor
+from authz.rpc.health import BY_READINESS, LIVENESS
 from authz.rpc.listening import (
     CHECK_SERVICE,
     LISTEN,
@@ -59,6 +60,7 @@ class GrpcServer:
 
     Refuses to listen in the clear where other machines can connect: the port takes raw keys and
     answers anyone who asks. Raises BadInput for that, and for an address that cannot be used.
+    traced: does anybody want to know a call's place in a trace?
     """
 
     def __init__(
@@ -70,14 +72,15 @@ class GrpcServer:
         tls: TlsFiles | None = None,
         allow_plaintext: bool = False,
         socket_mode: int = 0o660,
+        traced: bool = False,
     ) -> None:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
         self._credentials = credentials(tls) if tls else None
         self.address = address
-        self._lock = SocketLock(LISTEN, address.path) if address.path else None
+        self._lock = SocketLock(LISTEN, address.path)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=[*OPTIONS, *_options(limits)])
-        self._server.add_generic_rpc_handlers((_handlers(door),))
+        self._server.add_generic_rpc_handlers((_handlers(door, traced=traced),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (CHECK_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -85,12 +88,13 @@ class GrpcServer:
             with mode_of_socket(address.path, socket_mode):
                 port = self._bind()
         except (RuntimeError, OSError):
-            self._release()
+            self._lock.release()
             raise BadInput(LISTEN, f"{address}: {_trouble(address)}; name another") from None
         self.address = address if address.path else Address(address.host, port)
 
     async def start(self) -> None:
         """Begin to answer; not serving until `show` says so."""
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self._set_serving(serving=False)
         await self._server.start()
 
@@ -107,12 +111,12 @@ class GrpcServer:
         """Take no new calls, give the running ones `grace` seconds, then close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
-        self._release()
+        self._lock.release()
 
     async def _set_serving(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse
         now = status.SERVING if serving else status.NOT_SERVING
-        for name in ("", CHECK_SERVICE):
+        for name in BY_READINESS:
             await self._health.set(name, now)
 
     def _bind(self) -> int:
@@ -121,23 +125,24 @@ class GrpcServer:
             return self._server.add_insecure_port(name)
         return self._server.add_secure_port(name, self._credentials)
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
 
-
-def _handlers(door: CheckDoor) -> grpc.GenericRpcHandler:
+def _handlers(door: CheckDoor, *, traced: bool) -> grpc.GenericRpcHandler:
     check = door.check
 
     async def answer(raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        made = check(raw)
+        made = check(raw, _traceparent(context) if traced else None)
         return made if isinstance(made, bytes) else await made
 
     # No serialisers: the door takes bytes and gives bytes.
     return grpc.method_handlers_generic_handler(
         CHECK_SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(answer)}
     )
+
+
+def _traceparent(context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes | None:
+    """The call's own place in a trace, or None. One that stands there twice is none."""
+    found = [value for name, value in context.invocation_metadata() or () if name == "traceparent"]
+    return found[0].encode() if len(found) == 1 and isinstance(found[0], str) else None
 
 
 def _trouble(address: Address) -> str:

@@ -78,17 +78,17 @@ def server_tls(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def bind(address: Address, socket_mode: int) -> list[socket.socket]:
-    """Sockets bound to every address that the name has. Raises BadInput."""
+def bind(address: Address, socket_mode: int, setting: str = LISTEN) -> list[socket.socket]:
+    """Sockets bound to every address that the name has. Raises BadInput, which names `setting`."""
     try:
         if address.path:
             return [_bind_path(address.path, socket_mode)]
         return _bind_host(address)
     except UnicodeError:
-        raise BadInput(LISTEN, f"{address}: not a host name; name another") from None
+        raise BadInput(setting, f"{address}: not a host name; name another") from None
     except OSError as cause:
         problem = cause.strerror or str(cause)
-        raise BadInput(LISTEN, f"{address}: {problem}; name another") from None
+        raise BadInput(setting, f"{address}: {problem}; name another") from None
 
 
 def _bind_path(path: str, mode: int) -> socket.socket:

@@ -21,10 +21,11 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 
 from authz.clock import SystemClock
 from authz.core.policy import judge
+from authz.core.ports import Probe, Witness
 from authz.core.records import KeyRecord
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
-from authz.rpc.check import CheckDoor
+from authz.rpc.check import CheckDoor, Nobody
 from authz.rpc.extract import Extractor
 from authz.rpc.respond import Responder
 from authz.telemetry import Counters
@@ -32,7 +33,7 @@ from tests.fakes import MemoryKeySource, issue_record, make_keyring
 from tests.rpc.door import OurPeppers
 from tests.rpc.messages import PEER, check_request
 
-LIMITS = {"map": 10.0, "raw": 15.0}
+LIMITS = {"map": 8.0, "raw": 15.0}
 
 
 def client_headers(key: str) -> list[tuple[str, str]]:
@@ -64,11 +65,13 @@ def client_headers(key: str) -> list[tuple[str, str]]:
 class Hot:
     """The door as the sidecar composes it, its cache filled with one key."""
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(
+        self, probe: Probe | None = None, witness: Witness | None = None, **fields: Any
+    ) -> None:
         """fields: of the key's record, besides those below."""
-        clock, self.probe, ring = SystemClock(), Counters(), make_keyring()
+        clock, self.probe, ring = SystemClock(), probe or Counters(), make_keyring()
         now = clock.wall_ms()
-        self.record, key = issue_record(
+        self.record, self.key = issue_record(
             ring,
             created_at=now,
             expires_at=now + 90 * 86_400_000,
@@ -86,10 +89,12 @@ class Hot:
         self.extractor = Extractor(ring, carriers=("x-api-key:", "authorization:bearer"))
         self.checker = Checker(self.cache, OurPeppers(), clock, self.probe)
         self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
-        self.door = CheckDoor(self.extractor, self.checker, self.responder, self.probe)
+        self.door = CheckDoor(
+            self.extractor, self.checker, self.responder, self.probe, witness or Nobody()
+        )
         self.requests = {
             form: check_request(
-                client_headers(key),
+                client_headers(self.key),
                 raw_headers=form == "raw",
                 method="POST",
                 path="/v1/models/gemini-pro:generateContent?alt=json",
@@ -116,7 +121,7 @@ class Hot:
         }
 
 
-async def _filled(record: KeyRecord, clock: SystemClock, probe: Counters) -> KeyCache:
+async def _filled(record: KeyRecord, clock: SystemClock, probe: Probe) -> KeyCache:
     source = MemoryKeySource()
     source.records[record.kid] = record
     cache = KeyCache(

@@ -9,10 +9,13 @@ import pytest
 from authz.core.decision import Reason
 from authz.rpc.respond import TABLE
 from tests.cli.commands import misunderstood
+from tests.deploy.rules import ALERTS, OBJECTIVES
 from tests.settings import settings_names
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+OBJECTIVES_PAGE = (ROOT / "deploy" / "prometheus" / "README.md").read_text()
+RUN_BOOK = ROOT / "deploy" / "README.md"
 MAP = (ROOT / "authz" / "README.md").read_text()
 
 FENCED = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -120,3 +123,31 @@ def test_every_command_in_the_documents_can_be_typed(document: str) -> None:
     text = (ROOT / document).read_text()
     wrong = [(line, misunderstood(line)) for line in commands_in(text)]
     assert not [f"{line}: {word}" for line, word in wrong if word]
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_every_alert_says_where_its_run_book_is(alert: str) -> None:
+    """A heading of deploy/README.md, named in the table of deploy/prometheus/README.md, too."""
+    rule = ALERTS[alert]
+    book, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    severity = rule["labels"]["severity"]
+    assert book == "deploy/README.md"
+    assert f"| `{alert}` | {severity} | `{anchor}` |" in OBJECTIVES_PAGE
+    assert not RUN_BOOK.exists() or anchor in anchors(RUN_BOOK.read_text())
+
+
+def test_no_alert_is_only_in_the_table() -> None:
+    """One that is gone is gone there, too."""
+    assert set(re.findall(r"^\| `(Authz\w+)`", OBJECTIVES_PAGE, re.MULTILINE)) == set(ALERTS)
+
+
+@pytest.mark.parametrize("sli", OBJECTIVES)
+def test_every_objective_is_in_the_documents(sli: str) -> None:
+    """With its figure."""
+    assert re.search(rf"^\| `{sli}` \|.*\| {OBJECTIVES[sli]:g} \|$", OBJECTIVES_PAGE, re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """What a link to a heading ends with."""
+    titles = re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}

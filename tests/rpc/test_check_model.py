@@ -41,6 +41,8 @@ def may_pass(raw: bytes, records: dict[str, KeyRecord]) -> bool:
         return False
     if "," in http.host or facts.get("cost", "") not in ("", "0", "5"):
         return False
+    if set(facts) - {"auth", "env", "scopes", "cost"}:
+        return False
     if auth not in ("", "optional", "required") or env not in ("", "live", "test"):
         return False
     if not all(re.fullmatch(r"[\w./@+:*-]+", scope, re.ASCII) for scope in wanted.split()):
@@ -96,6 +98,7 @@ _facts = st.fixed_dictionaries(
         "env": st.sampled_from(["live", "test", "prod"]),
         "scopes": st.sampled_from(["a", "a b", "c", "a c", "!"]),
         "cost": st.sampled_from(["", "0", "5", "five"]),
+        "scope": st.sampled_from(["", "c"]),
     },
 )
 

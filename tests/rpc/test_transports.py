@@ -101,7 +101,7 @@ async def test_garbage_is_answered_not_refused(transport, door):
 
 
 async def test_health_follows_readiness(transport, door):
-    """NOT_SERVING until the sidecar is ready, and again when it is not, or stops."""
+    """NOT_SERVING until the sidecar is ready, and again when it is not. Liveness never is that."""
     ready = False
 
     async def status(name: str) -> int:
@@ -110,11 +110,13 @@ async def test_health_follows_readiness(transport, door):
     async with serving(transport, door) as server, channel(server.address) as connection:
         stub = health_pb2_grpc.HealthStub(connection)
         assert await status("") == NOT_SERVING
+        assert await status("liveness") == SERVING
         showing = asyncio.create_task(server.show(lambda: ready))
         for ready in (True, False, True):
             wanted = SERVING if ready else NOT_SERVING
-            for name in ("", CHECK_SERVICE):
+            for name in ("", CHECK_SERVICE, "readiness"):
                 await eventually(lambda: _is(status(name), wanted))  # noqa: B023  awaited here
+            assert await status("liveness") == SERVING
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
             await status("nobody")
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND

@@ -14,6 +14,7 @@ from math import inf
 from typing import Final, cast
 
 from authz.core.ports import Event, Probe
+from authz.rpc.h2 import traceparent
 from authz.rpc.h2.answers import FAILED, Status
 from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.head import Route
@@ -60,6 +61,7 @@ class Service:
     open: "set[H2Protocol]" = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # one has closed
     stopping: bool = False
+    traced: bool = False  # does anybody want to know a call's place in a trace?
 
 
 class H2Protocol(asyncio.Protocol):
@@ -151,7 +153,10 @@ class H2Protocol(asyncio.Protocol):
     def _ask(self, call: Call) -> None:
         route = cast("Route", call.head.route)
         try:
-            made = route(call.message)
+            if self._service.traced:
+                made = route(call.message, traceparent.find(call.block))
+            else:
+                made = route(call.message)
         except Exception:  # noqa: BLE001  whatever it is, it is no allow
             self._failed(call)
             return

@@ -5,7 +5,6 @@ import contextlib
 import resource
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -16,8 +15,10 @@ from authz.core.errors import BadInput
 from authz.core.ports import Probe
 from authz.rpc.check import CheckDoor
 from authz.rpc.h2.answers import GrpcCode, Status
+from authz.rpc.h2.head import Route
 from authz.rpc.h2.limits import Hold
 from authz.rpc.h2.protocol import H2Protocol, Service
+from authz.rpc.health import BY_READINESS, LIVENESS
 from authz.rpc.listening import (
     CHECK_SERVICE,
     LISTEN,
@@ -32,6 +33,7 @@ from authz.rpc.socketlock import SocketLock
 BACKLOG: Final = 1024
 HANDSHAKE_SECONDS: Final = 5.0  # of TLS
 SPARE_FILES: Final = 128  # descriptors that are kept for the store and the other listeners
+MOST_PROBES: Final = 64  # connections where there is only health to ask for
 HELD_MESSAGES: Final = 64  # of the largest size may be unfinished, over all connections
 
 HEALTH_SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -47,15 +49,16 @@ SERVING, NOT_SERVING = (
 
 
 class FastServer:
-    """A listener that answers Checks through `door`.
+    """A listener that answers Checks through `door`, or without one only grpc.health.v1.
 
     Refuses to listen in the clear where other machines can connect: the port takes raw keys and
-    answers anyone who asks. Raises BadInput for that, and for an address that cannot be used.
+    answers anyone who asks. Raises BadInput, which names `setting`, for that and for an address
+    that cannot be used.
     """
 
     def __init__(
         self,
-        door: CheckDoor,
+        door: CheckDoor | None,
         address: Address,
         *,
         probe: Probe,
@@ -63,29 +66,31 @@ class FastServer:
         tls: TlsFiles | None = None,
         allow_plaintext: bool = False,
         socket_mode: int = 0o660,
+        setting: str = LISTEN,
+        traced: bool = False,
     ) -> None:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
         self._tls = server_tls(tls) if tls else None
         self._ready: Callable[[], bool] = lambda: False
-        self._lock = SocketLock(LISTEN, address.path) if address.path else None
+        self._lock = SocketLock(setting, address.path)
         try:
-            self._sockets = bind(address, socket_mode)
+            self._sockets = bind(address, socket_mode, setting)
         except BadInput:
-            if self._lock is not None:
-                self._lock.release()
+            self._lock.release()
             raise
         port = 0 if address.path else self._sockets[0].getsockname()[1]
         self.address = address if address.path else Address(address.host, port)
         self._servers: list[asyncio.Server] = []
+        routes: dict[bytes, Route] = {f"/{HEALTH_SERVICE}/Check".encode(): self._health}
+        if door is not None:
+            routes[f"/{CHECK_SERVICE}/Check".encode()] = door.check
         self._service = Service(
-            routes={
-                f"/{CHECK_SERVICE}/Check".encode(): door.check,
-                f"/{HEALTH_SERVICE}/Check".encode(): self._health,
-            },
+            routes=routes,
+            traced=traced,
             limits=limits,
             hold=Hold(HELD_MESSAGES * limits.message_bytes),
             probe=probe,
-            most_connections=_most_connections(),
+            most_connections=_most_connections() if door is not None else MOST_PROBES,
         )
 
     async def start(self) -> None:
@@ -126,27 +131,23 @@ class FastServer:
         for connection in list(service.open):
             connection.abort()
         await self._all_closed()
-        self._release()
+        self._lock.release()
 
     async def _all_closed(self) -> None:
         while self._service.open:
             self._service.changed.clear()
             await self._service.changed.wait()
 
-    def _health(self, raw: bytes) -> bytes | Status:
+    def _health(self, raw: bytes, _traceparent: bytes | None = None) -> bytes | Status:
         try:
             asked = health_pb2.HealthCheckRequest.FromString(raw)
         except DecodeError:
             return UNREADABLE
-        if asked.service not in ("", CHECK_SERVICE):
+        if asked.service == LIVENESS:
+            return SERVING
+        if asked.service not in BY_READINESS:
             return UNKNOWN_SERVICE
         return SERVING if self._ready() and not self._service.stopping else NOT_SERVING
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            Path(self.address.path).unlink(missing_ok=True)
-            self._lock.release()
-            self._lock = None
 
 
 def _most_connections() -> int:

@@ -79,6 +79,7 @@ class Call:
     """A stream from its HEADERS to its answer."""
 
     state = OPEN
+    block = b""  # of its headers, as it came
     received = 0  # bytes of the request's body
     body: bytearray | None = None  # of a request that came in part
     message = b""  # once the request is complete

@@ -1,0 +1,67 @@
+"""Log lines about refusals: some of them whole, of the rest how many there were."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from authz.core.bucket import TokenBucket
+from authz.core.decision import Deny, Reason
+from authz.telemetry.tracecontext import Context
+
+log = logging.getLogger("authz.denied")
+
+SUMMARY_SECONDS: Final = 10.0
+
+
+class Denials:
+    """Writes at most `rate` lines a second, and one each SUMMARY_SECONDS of what was left out."""
+
+    def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
+        self._bucket = TokenBucket(rate)
+        self._monotonic = monotonic
+        self._left_out: Counter[Reason] = Counter()
+        self.left_out = 0  # in all; only grows
+
+    def has_room(self, decision: Deny) -> bool:
+        """May this one have a line? What has none is counted."""
+        if self._bucket.take(self._monotonic()):
+            return True
+        self.left_out += 1
+        self._left_out[decision.reason] += 1
+        return False
+
+    def tell(self, decision: Deny, kid: str, trace: Context | None) -> None:
+        """Write the line of one. Nothing in it is a client's word but for a kid's 16 characters."""
+        log.info(
+            "denied: %s",
+            decision.reason.value,
+            extra={
+                "reason": decision.reason.value,
+                "kid": kid,
+                "client_id": decision.key.client_id if decision.key else "",
+                "trace_id": trace.trace_id if trace else "",
+                "span_id": trace.span_id if trace else "",
+            },
+        )
+
+    async def run(self) -> None:
+        """Summarise from time to time, until cancelled, and then once more."""
+        try:
+            while True:
+                await asyncio.sleep(SUMMARY_SECONDS)
+                self.summarise()
+        finally:
+            self.summarise()
+
+    def summarise(self) -> None:
+        """Say what was left out, if anything was."""
+        left_out, self._left_out = self._left_out, Counter()
+        if left_out:
+            counts = ", ".join(f"{reason.value} {n}" for reason, n in left_out.most_common())
+            log.info(
+                "denied, without a line of their own: %s",
+                counts,
+                extra={"left_out": left_out.total()},
+            )

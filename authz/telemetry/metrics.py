@@ -1,0 +1,168 @@
+"""Metrics, read from plain numbers when somebody wants to know: at /metrics and over OTLP.
+
+Counters and gauges are the SDK's observable instruments. It has none for histograms that are
+counted elsewhere, so those are put beside what it has collected, as the values it would have made.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, cast
+
+from opentelemetry.exporter.otlp.json.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Histogram,
+    HistogramDataPoint,
+    MetricExportResult,
+    MetricReader,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.metrics.export import Metric as Collected
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from authz import __version__
+from authz.telemetry.catalogue import METRICS
+from authz.telemetry.counters import Steps
+from authz.telemetry.metric import Kind, Labels, Metric
+
+SCOPE: Final = "authz"
+EXPORT_SECONDS: Final = 5.0  # for one export
+STOP_SECONDS: Final = 1.0  # for the last one
+
+Read = Callable[[], Iterable[tuple[Labels, float | Steps]]]
+Page = Callable[[str], tuple[bytes, str]]
+"""A page and its content type, by what the client accepts."""
+Readings = Mapping[Metric, Read]
+"""How each metric is read: the value of every series that has one now, Steps of a histogram."""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Where metrics are sent over OTLP and HTTP, and how often."""
+
+    endpoint: str
+    interval: float  # seconds
+
+
+class Metrics:
+    """Exports `readings`. `about`: what tells this process from others (resource attributes).
+
+    push: where to send them over OTLP, besides what `page` shows. Everything that takes time is
+    done in threads of its own: a receiver that hangs or refuses holds nobody up.
+    """
+
+    def __init__(
+        self, readings: Readings, about: Mapping[str, str], push: Push | None = None
+    ) -> None:
+        if missing := [metric.name for metric in METRICS if metric not in readings]:
+            raise ValueError(f"nothing reads {', '.join(missing)}")
+        histograms = partial(_with_histograms, readings, time.time_ns())
+        self._registry = CollectorRegistry()
+        readers: list[MetricReader] = [_Scrape(histograms, self._registry)]
+        if push:
+            exporter = _Export(histograms, push)
+            readers.append(PeriodicExportingMetricReader(exporter, push.interval * 1000))
+        self._provider = MeterProvider(readers, Resource(about), shutdown_on_exit=False)
+        meter = self._provider.get_meter(SCOPE, __version__)
+        for metric, read in readings.items():
+            if metric.kind is not Kind.HISTOGRAM:
+                _instrument(meter, metric, read)
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """All metrics as a Prometheus wants to read them, and the content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def stop(self) -> None:
+        """Send what there is a last time, within STOP_SECONDS whatever the receiver does."""
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(STOP_SECONDS)
+
+
+def _instrument(meter: Meter, metric: Metric, read: Read) -> None:
+    make = {
+        Kind.COUNTER: meter.create_observable_counter,
+        Kind.UP_DOWN: meter.create_observable_up_down_counter,
+        Kind.GAUGE: meter.create_observable_gauge,
+    }[metric.kind]
+    make(metric.name, [partial(_observe, read)], metric.unit, metric.description)
+
+
+def _observe(read: Read, _options: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(cast("float", value), labels) for labels, value in read()]
+
+
+def _with_histograms(readings: Readings, since: int, collected: MetricsData) -> MetricsData:
+    """What the SDK has collected, and our histograms in the same scope."""
+    now = time.time_ns()
+    histograms = [
+        _histogram(metric, read, since, now)
+        for metric, read in readings.items()
+        if metric.kind is Kind.HISTOGRAM
+    ]
+    (ours,) = collected.resource_metrics
+    scopes = [
+        replace(of, metrics=[*of.metrics, *histograms]) if of.scope.name == SCOPE else of
+        for of in ours.scope_metrics
+    ]
+    return MetricsData([replace(ours, scope_metrics=scopes)])
+
+
+def _histogram(metric: Metric, read: Read, since: int, now: int) -> Collected:
+    points = []
+    for labels, value in read():
+        steps = cast("Steps", value)
+        counts = list(steps.counts)  # at once: a total that does not fit its steps is none
+        points.append(
+            HistogramDataPoint(
+                attributes=labels,
+                start_time_unix_nano=since,
+                time_unix_nano=now,
+                count=sum(counts),
+                sum=steps.sum,
+                bucket_counts=counts,
+                explicit_bounds=steps.bounds,
+                min=0.0,
+                max=0.0,
+            )
+        )
+    data = Histogram(points, AggregationTemporality.CUMULATIVE)
+    return Collected(metric.name, metric.description, metric.unit, data)
+
+
+class _Scrape(PrometheusMetricReader):
+    """The official exporter, with histograms."""
+
+    def __init__(
+        self, complete: Callable[[MetricsData], MetricsData], registry: CollectorRegistry
+    ) -> None:
+        super().__init__(scope_info_enabled=False, registry=registry)
+        self._complete = complete
+
+    def _receive_metrics(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **more: Any
+    ) -> None:
+        super()._receive_metrics(self._complete(metrics_data), timeout_millis, **more)
+
+
+class _Export(OTLPMetricExporter):
+    """The official exporter, with histograms."""
+
+    def __init__(self, complete: Callable[[MetricsData], MetricsData], push: Push) -> None:
+        super().__init__(f"{push.endpoint}/v1/metrics", timeout=EXPORT_SECONDS)
+        self._complete = complete
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **more: Any
+    ) -> MetricExportResult:
+        return super().export(self._complete(metrics_data), timeout_millis, **more)

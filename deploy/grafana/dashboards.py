@@ -1,0 +1,382 @@
+"""The three dashboards as a table. To write the files that Grafana imports:
+
+python deploy/grafana/dashboards.py
+
+A query names metrics as Prometheus does. `$job` is chosen at the top of a dashboard.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+COLUMNS = 24
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "timeseries": {"legend": {"displayMode": "list", "placement": "bottom"}},
+    "stat": {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "none"},
+    "bargauge": {"reduceOptions": {"calcs": ["lastNotNull"]}, "orientation": "horizontal"},
+    "heatmap": {"calculate": False, "yAxis": {"unit": "s"}, "color": {"mode": "scheme"}},
+    "table": {},
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: its queries by legend. `width` is in columns of 24."""
+
+    title: str
+    unit: str
+    queries: dict[str, str]
+    kind: str = "timeseries"
+    width: int = 8
+    about: str = ""
+
+
+def rate(metric: str, *matchers: str, by: str = "") -> str:
+    """Events a second, over the sidecars of the job."""
+    return f"sum by ({by}) (rate({metric}{where(*matchers)}[$__rate_interval]))"
+
+
+def share(part: str, whole: str) -> str:
+    """Of two rates; nothing when nothing happened."""
+    return f"{part} / {whole}"
+
+
+def quantile(q: float, metric: str, *matchers: str) -> str:
+    """Of a histogram."""
+    return f"histogram_quantile({q}, {rate(f'{metric}_bucket', *matchers, by='le')})"
+
+
+def where(*matchers: str) -> str:
+    """A selector's matchers."""
+    return "{" + ", ".join(('job=~"$job"', *matchers)) + "}"
+
+
+def left(sli: str) -> str:
+    """How much of an error budget of 30 days is left; below 0 when it is overspent."""
+    bad, all_ = (
+        f"avg_over_time(authz:sli_{kind}:rate5m{where(sli)}[30d])" for kind in ("errors", "events")
+    )
+    return f"1 - ({bad} / {all_}) / on (sli) group_left () (1 - authz:objective:ratio)"
+
+
+CHECKS, FAILED = "authz_checks_total", "authz_authentication_failures_total"
+DECIDED, REFUSED = 'outcome!="unavailable"', 'outcome!="allowed"'
+DURATION, LOOKUP, LAG = (
+    "authz_check_duration_seconds",
+    "authz_key_lookup_duration_seconds",
+    "authz_change_lag_seconds",
+)
+LIMITS, FIRING = "authz_limits_decisions_total", 'ALERTS{alertname=~"Authz.+", alertstate="firing"}'
+GOOD_SHARE = "1 - authz:sli_error:ratio" + where('window="1h"')
+
+DECIDED_SHARE = Panel(
+    "Checks that were decided",
+    "percentunit",
+    {"decided": share(rate(CHECKS, DECIDED), rate(CHECKS))},
+    about="The others were answered 503: the store was out of reach and the key not known.",
+)
+SUCCESS = Panel(
+    "Callers that authenticate",
+    "percentunit",
+    {"authenticated": f"1 - {share(rate(FAILED), rate(CHECKS))}"},
+)
+
+EXECUTIVE = (
+    Panel("Checks a second", "cps", {"": rate(CHECKS)}, "stat", 3),
+    Panel("Decided", "percentunit", DECIDED_SHARE.queries, "stat", 3),
+    Panel("Authenticated", "percentunit", SUCCESS.queries, "stat", 3),
+    Panel(
+        "95 % of checks take less than",
+        "s",
+        {"": f"max(authz:check_duration_seconds:p95{where()})"},
+        "stat",
+        4,
+    ),
+    Panel(
+        "99 % of cache hits, less than",
+        "s",
+        {"": f"max(authz:hit_duration_seconds:p99{where()})"},
+        "stat",
+        4,
+    ),
+    Panel(
+        "99 % of changes arrive within",
+        "s",
+        {"": f"max(authz:change_lag_seconds:p99{where()})"},
+        "stat",
+        4,
+        "Revocations, rotations and all else. Empty while nothing changes.",
+    ),
+    Panel("Sidecars that serve", "none", {"": f"sum(authz_ready{where()})"}, "stat", 3),
+    Panel(
+        "Error budgets left, of 30 days",
+        "percentunit",
+        {"{{sli}}": left('sli!=""')},
+        "bargauge",
+        12,
+        "1 is all of it; below 0 the objective is missed.",
+    ),
+    Panel("Objectives, over the last hour", "percentunit", {"{{sli}}": GOOD_SHARE}, width=12),
+    Panel("Checks by outcome", "cps", {"{{outcome}}": rate(CHECKS, by="outcome")}, width=12),
+    Panel(
+        "Over their limits",
+        "percentunit",
+        {"denied": share(rate(LIMITS, 'decision="denied"'), rate(LIMITS))},
+        width=12,
+        about="Of the checks of limited keys.",
+    ),
+)
+
+ON_CALL = (
+    Panel("Firing", "none", {"": FIRING}, "table", 24),
+    Panel("Success rate", "percentunit", DECIDED_SHARE.queries | SUCCESS.queries),
+    Panel(
+        "How fast budgets are spent",
+        "none",
+        {"{{sli}} {{window}}": "authz:sli_burn:factor" + where('window=~"5m|1h|6h"')},
+        about="1 lasts for 30 days. A page comes at 14.4 over 1 h or 6 over 6 h.",
+    ),
+    Panel(
+        "Sidecars",
+        "none",
+        {
+            "ready": f"sum(authz_ready{where()})",
+            "trusted": f"sum(authz_trust_held{where()})",
+            "linked": f"sum(authz_link_up{where()})",
+            "all": f"count(authz_build_info{where()})",
+        },
+    ),
+    Panel(
+        "Latency",
+        "s",
+        {"{{le}}": f"sum by (le) (increase({DURATION}_bucket{where()}[$__rate_interval]))"},
+        "heatmap",
+        12,
+    ),
+    Panel(
+        "Top failing reasons",
+        "cps",
+        {"{{reason}}": f"topk(8, {rate(CHECKS, REFUSED, by='reason')} > 0)"},
+        width=12,
+    ),
+    Panel(
+        "Changes applied, revocations among them",
+        "cps",
+        {"{{instance}}": rate("authz_change_applied_total", by="instance")},
+    ),
+    Panel(
+        "How late changes are applied",
+        "s",
+        {"p50": quantile(0.5, f"{LAG}"), "p99": quantile(0.99, f"{LAG}")},
+        about="By the clocks of the store and of the sidecar.",
+    ),
+    Panel(
+        "Since the last proof that the cache is current",
+        "s",
+        {"{{instance}}": f"max by (instance) (authz_trust_age_seconds{where()})"},
+        about="A revocation is late by that much at most, and by the grace in an outage.",
+    ),
+    Panel(
+        "In an outage",
+        "cps",
+        {
+            "allowed by what was known": rate("authz_cache_stale_answers_total"),
+            "unavailable": rate(CHECKS, 'outcome="unavailable"'),
+        },
+    ),
+    Panel(
+        "Grace left",
+        "s",
+        {"{{instance}}": f"min by (instance) (authz_outage_grace_remaining_seconds{where()})"},
+    ),
+    Panel("Failed authentications", "cps", {"{{reason}}": rate(FAILED, by="reason")}),
+)
+
+DEBUG = (
+    Panel(
+        "Hit ratio of the cache",
+        "percentunit",
+        {
+            "{{result}}": rate("authz_cache_lookups_total", by="result")
+            + " / on () group_left () "
+            + rate("authz_cache_lookups_total")
+        },
+    ),
+    Panel("Held", "none", {"{{kind}}": f"sum by (kind) (authz_cache_entries{where()})"}),
+    Panel(
+        "Pushed out, and forgotten",
+        "cps",
+        {
+            "evictions": rate("authz_cache_evictions_total"),
+            "flushes": rate("authz_cache_flushes_total"),
+        },
+    ),
+    Panel(
+        "Lookups",
+        "cps",
+        {"{{result}}": rate(f"{LOOKUP}_count", by="result")}
+        | {"{{reason}}": rate("authz_key_lookup_failures_total", by="reason")},
+    ),
+    Panel(
+        "Time of a lookup",
+        "s",
+        {"p50": quantile(0.5, LOOKUP), "p99": quantile(0.99, LOOKUP)},
+    ),
+    Panel("Imported keys", "cps", {"{{result}}": rate("authz_alias_lookups_total", by="result")}),
+    Panel(
+        "Time of a check",
+        "s",
+        {
+            "hit p50": quantile(0.5, DURATION, 'cache="hit"'),
+            "hit p99": quantile(0.99, DURATION, 'cache="hit"'),
+            "miss p50": quantile(0.5, DURATION, 'cache="miss"'),
+            "miss p99": quantile(0.99, DURATION, 'cache="miss"'),
+        },
+    ),
+    Panel(
+        "The link",
+        "cps",
+        {
+            "connects": rate("authz_link_connects_total"),
+            "losses": rate("authz_link_losses_total"),
+        },
+    ),
+    Panel(
+        "Changes that did not come by themselves",
+        "cps",
+        {
+            "replays {{result}}": rate("authz_change_replays_total", by="result"),
+            "gaps": rate("authz_change_gaps_total"),
+            "garbled": rate("authz_change_garbled_total"),
+            "resets": rate("authz_change_sequence_resets_total"),
+        },
+    ),
+    Panel(
+        "The last change applied",
+        "none",
+        {"{{instance}}": f"max by (instance) (authz_change_sequence{where()})"},
+        about="Lines that part show a sidecar that is behind.",
+    ),
+    Panel(
+        "Limits",
+        "cps",
+        {"{{decision}} {{source}}": rate(LIMITS, by="decision, source")},
+    ),
+    Panel("Leases", "cps", {"{{result}}": rate("authz_limits_leases_total", by="result")}),
+    Panel(
+        "What the transport refused",
+        "cps",
+        {"{{event}}": rate("authz_transport_events_total", by="event")},
+    ),
+    Panel(
+        "Faults, and lines that were not logged",
+        "cps",
+        {
+            "faults": rate("authz_check_faults_total"),
+            "lines": rate("authz_log_suppressed_total"),
+        },
+    ),
+    Panel(
+        "Processor",
+        "percentunit",
+        {
+            "{{instance}} {{cpu_mode}}": rate(
+                "process_cpu_time_seconds_total", by="instance, cpu_mode"
+            )
+        },
+        about="One process uses one core.",
+    ),
+    Panel(
+        "Memory",
+        "bytes",
+        {"{{instance}}": f"sum by (instance) (process_memory_usage_bytes{where()})"},
+    ),
+    Panel(
+        "Since the start",
+        "s",
+        {"{{instance}}": f"min by (instance) (process_uptime_seconds{where()})"},
+    ),
+    Panel(
+        "What runs",
+        "none",
+        {"{{version}} on {{python}}": f"count by (version, python) (authz_build_info{where()})"},
+    ),
+)
+
+DASHBOARDS = {"executive": EXECUTIVE, "on-call": ON_CALL, "debug": DEBUG}
+
+
+def dashboard(name: str, panels: tuple[Panel, ...]) -> dict[str, Any]:
+    """As Grafana imports it."""
+    return {
+        "uid": f"authz-{name}",
+        "title": f"authz: {name.replace('-', ' ')}",
+        "tags": ["authz"],
+        "schemaVersion": 39,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "links": [{"type": "dashboards", "tags": ["authz"], "title": "authz", "asDropdown": True}],
+        "templating": {"list": [_SOURCE_VARIABLE, _JOB_VARIABLE]},
+        "panels": _placed(panels),
+    }
+
+
+_SOURCE_VARIABLE = {"name": "datasource", "type": "datasource", "query": "prometheus"}
+_JOB_VARIABLE = {
+    "name": "job",
+    "type": "query",
+    "datasource": SOURCE,
+    "query": {"query": "label_values(authz_build_info, job)", "refId": "job"},
+    "refresh": 2,
+    "multi": True,
+    "includeAll": True,
+    "allValue": ".+",
+    "current": {"text": "All", "value": "$__all"},
+}
+
+
+def _placed(panels: tuple[Panel, ...]) -> list[dict[str, Any]]:
+    """Side by side while there is room. A row is as high as its first panel."""
+    made, x, y, height = [], 0, 0, 0
+    for number, panel in enumerate(panels, 1):
+        if x + panel.width > COLUMNS:
+            x, y, height = 0, y + height, 0
+        height = height or (4 if panel.kind == "stat" else 8)
+        place = {"x": x, "y": y, "w": panel.width, "h": height}
+        made.append({"id": number, "gridPos": place} | _shown(panel))
+        x += panel.width
+    return made
+
+
+def _shown(panel: Panel) -> dict[str, Any]:
+    form = panel.kind if panel.kind in {"heatmap", "table"} else "time_series"
+    targets = [
+        {"refId": ref, "expr": expr, "legendFormat": legend, "format": form}
+        | ({"instant": True} if panel.kind in {"stat", "table", "bargauge"} else {})
+        for ref, (legend, expr) in zip(ascii_uppercase, panel.queries.items(), strict=False)
+    ]
+    return {
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.about,
+        "datasource": SOURCE,
+        "fieldConfig": {"defaults": {"unit": panel.unit}, "overrides": []},
+        "options": OPTIONS[panel.kind],
+        "targets": targets,
+    }
+
+
+def files() -> dict[str, str]:
+    """The text of each file, by its name."""
+    return {
+        f"{name}.json": json.dumps(dashboard(name, panels), indent=2) + "\n"
+        for name, panels in DASHBOARDS.items()
+    }
+
+
+if __name__ == "__main__":
+    for file_name, text in files().items():
+        Path(__file__).with_name(file_name).write_text(text)

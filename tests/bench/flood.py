@@ -1,0 +1,192 @@
+"""What a flood of garbage keys does to everybody else: `python -m tests.bench.flood`.
+
+A real sidecar on a core of its own, with the fast transport and the settings that it has by itself.
+The garbage is forged: each key another, of the right shape, with a checksum that holds. Latencies
+are those of the good keys, a tenth of what saturates, sent at random times; the median of rounds.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from authz.core.address import Address
+from tests.bench import load
+from tests.bench.check_hot import client_headers, machine
+from tests.bench.transport import GRPC, LOAD_CORE, SERVER_CORE
+from tests.fakes import make_keyring
+from tests.real import Valkey
+from tests.rpc.messages import check_request
+from tests.serving import Serving, prepared
+
+LIMITS = {"half": 3.0, "full": 1.0, "lines": 99, "growth_mib": 8.0}
+GOOD, HALF = 0.1, 0.5  # shares of what saturates
+CONNECTIONS, AT_A_TIME = 2, 16
+KEYS = 5000  # forged ones; each stands for a kid that was never seen, for none is remembered
+
+
+class Garbage(load.Requests):
+    """One forged key after the other. All have one length, and so have the requests."""
+
+    def __init__(self) -> None:
+        bodies = [body_of(make_keyring("ak", "9").mint("live").text) for _ in range(KEYS)]
+        super().__init__(GRPC, bodies[0])
+        assert {len(body) for body in bodies} == {len(self.body)}
+        self._bodies = itertools.cycle(bodies)
+
+    def encoded(self, ids: Iterator[int]) -> Iterator[bytes]:
+        """See Requests."""
+        for made in super().encoded(ids):
+            yield made[: -len(self.body)] + next(self._bodies)
+
+
+def body_of(key: str) -> bytes:
+    """A gRPC message with a Check of this key."""
+    raw = check_request(client_headers(key), method="POST", path="/v1").SerializeToString()
+    return b"\0" + len(raw).to_bytes(4) + raw
+
+
+class Flooded:
+    """A sidecar, and who asks it."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
+        store = stack.enter_context(Valkey())
+        more = {"check": {"transport": "fast"}, "cache": {"ttl": "1h"}}
+        self._serving = Serving(directory, store, more)
+        (issued,) = asyncio.run(prepared(self._serving.file))
+        stack.enter_context(self._serving)
+        self._serving.wait_until_ready()
+        self._pid = self._serving.pid
+        os.sched_setaffinity(self._pid, SERVER_CORE)
+        os.sched_setaffinity(0, LOAD_CORE)
+        self._address = Address.parse("", self._serving.check)
+        self._good = load.Requests(GRPC, body_of(issued.key_text))
+        self._garbage = Garbage()
+
+    def saturation(self, seconds: float) -> float:
+        """Good Checks a second, as many as it can answer."""
+        found = uvloop.run(self._saturate(self._good, seconds))
+        return found.answered / seconds
+
+    def p99(
+        self, rate: float, seconds: float, beside: float | None = None, *, garbage: bool = True
+    ) -> float:
+        """Of good Checks in seconds, beside others at so many a second, or at full speed (inf)."""
+        requests = self._garbage if garbage else self._good
+
+        async def run() -> load.Tally:
+            paced = asyncio.create_task(self._pace(self._good, rate, seconds))
+            if beside is not None:
+                others = (
+                    self._saturate(requests, seconds / 1.2)
+                    if beside == inf
+                    else self._pace(requests, beside, seconds)
+                )
+                await others
+            return await paced
+
+        found = uvloop.run(run())
+        assert not found.failed
+        return found.quantile(0.99)
+
+    def _pace(self, requests: load.Requests, rate: float, seconds: float) -> Any:
+        return load.pace(
+            self._address, requests, connections=CONNECTIONS, rate=rate, seconds=seconds
+        )
+
+    def _saturate(self, requests: load.Requests, seconds: float) -> Any:
+        return load.saturate(
+            self._address,
+            requests,
+            connections=CONNECTIONS,
+            at_a_time=AT_A_TIME,
+            seconds=seconds,
+        )
+
+    def flood(self, seconds: float) -> dict[str, float]:
+        """Garbage at full speed: log lines, and what memory did from a sixth of the time on."""
+        uvloop.run(self._saturate(self._garbage, seconds / 1.2 / 6))
+        before, lines = self._mib(), self._lines()
+        found = uvloop.run(self._saturate(self._garbage, seconds / 1.2))
+        return {
+            "checks": found.answered,
+            "lines": self._lines() - lines,
+            "mib": round(self._mib(), 1),
+            "growth_mib": round(self._mib() - before, 1),
+        }
+
+    def _lines(self) -> int:
+        return len(self._serving.log.read_text().splitlines())
+
+    def _mib(self) -> float:
+        pages = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def run(seconds: float, flood_seconds: float, rounds: int) -> dict[str, Any]:
+    """Measure, each latency for so long in each round."""
+    with ExitStack() as stack:
+        server = Flooded(stack)
+        most = server.saturation(min(seconds, 5))
+        good = most * GOOD
+        cases: dict[str, Callable[[], float]] = {
+            "alone": lambda: server.p99(good, seconds),
+            "half": lambda: server.p99(good, seconds, most * HALF - good),
+            "full": lambda: server.p99(good, seconds, inf),
+            "full of good keys": lambda: server.p99(good, seconds, inf, garbage=False),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in cases}
+        for _ in range(rounds):
+            for name, measure in cases.items():
+                taken[name].append(measure())
+        flood = server.flood(flood_seconds)
+    p99 = {name: statistics.median(values) * 1000 for name, values in taken.items()}
+    return {
+        "saturation": round(most),
+        "p99_ms": {name: round(value, 2) for name, value in p99.items()},
+        "rounds_ms": {name: [round(v * 1000, 2) for v in taken[name]] for name in taken},
+        "half": round(p99["half"] / p99["alone"], 2),
+        "full": round(p99["full"] / p99["full of good keys"], 2),
+        **flood,
+    }
+
+
+def main() -> None:
+    """Measure, and say whether the figures are within their limits."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("--seconds", type=float, default=4, help="for each latency")
+    parser.add_argument("--rounds", type=int, default=7, help="of them; the median counts")
+    parser.add_argument("--flood", type=float, default=60, help="seconds of the flood")
+    given = parser.parse_args()
+    found = run(given.seconds, given.flood, given.rounds)
+    good = all(found[name] <= limit for name, limit in LIMITS.items())
+    if given.json:
+        print(json.dumps(found | {"limits": LIMITS, "within_limits": good, "machine": machine()}))
+    else:
+        p99 = ", ".join(f"{name} {value} ms" for name, value in found["p99_ms"].items())
+        print(f"good keys saturate it at {found['saturation']} a second; p99 at a tenth: {p99}")
+        print(f"half of saturation, flooded: {found['half']} times alone (limit {LIMITS['half']})")
+        print(f"full speed: {found['full']} times good keys as fast (limit {LIMITS['full']})")
+        print(
+            f"{found['checks']} garbage keys in {given.flood:g} s: {found['lines']} log lines "
+            f"(limit {LIMITS['lines']}), {found['mib']} MiB, {found['growth_mib']} MiB more than "
+            f"after a sixth of that (limit {LIMITS['growth_mib']})"
+        )
+        print(f"\n{machine()}")
+    raise SystemExit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Two sidecars behind a real Envoy are restarted in turn under load: does a request fail?
+
+    python -m tests.bench.rolling [--rate 1000] [--rounds 2] [--transport fast] [--json]
+
+Envoy runs from envoy.yaml as it is shipped, with two endpoints, and answers what was allowed by
+itself. As in a rollout, a sidecar is told to end, ends, and is started anew; when it says that it
+is ready the other one is next. A failed request is one without an answer, or with any but 200.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvloop
+import yaml
+
+from authz.cli import binaries
+from authz.cli.devstack import Ports, envoy_config
+from authz.cli.processes import Nursery
+from authz.core.address import Address
+from tests.bench.client import Client
+from tests.real import Valkey, eventually
+from tests.serving import Serving, prepared
+
+CONNECTIONS = 20
+KEYS = 20
+RESTART_SECONDS = 60.0
+
+
+@dataclass
+class Tally:
+    """What the load has seen."""
+
+    answers: Counter[str] = field(default_factory=Counter)  # statuses, and names of exceptions
+    took: list[float] = field(default_factory=list)  # seconds, each request
+    lasted: float = 0.0  # seconds
+    is_over: bool = (
+        False  # the load ends itself: a cancel may be lost in a wait that ends just then
+    )
+
+    @property
+    def failed(self) -> Counter[str]:
+        """All that was no 200."""
+        return Counter({answer: n for answer, n in self.answers.items() if answer != "200"})
+
+
+@dataclass
+class Pair:
+    """Two sidecars, an Envoy that asks both, and keys that both know."""
+
+    sidecars: list[Serving]
+    envoy: Address
+    keys: list[str]
+
+    async def roll(self, rounds: int) -> None:
+        """Restart one after the other, so many times."""
+        for _, sidecar in itertools.product(range(rounds), self.sidecars):
+            sidecar.tell(signal.SIGTERM)
+            await eventually(sidecar.has_ended, RESTART_SECONDS)
+            if sidecar.wait() != 0:
+                raise AssertionError(f"it ended badly:\n{sidecar.log.read_text()[-2000:]}")
+            sidecar.start()
+            await eventually(lambda one=sidecar: asyncio.to_thread(one.is_ready), RESTART_SECONDS)
+
+    async def load(self, rate: float, tally: Tally) -> None:
+        """So many requests a second over kept connections, until it is over."""
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(CONNECTIONS):
+                tasks.create_task(self._ask(number, CONNECTIONS / rate, tally))
+
+    async def _ask(self, number: int, pause: float, tally: Tally) -> None:
+        client = await Client.connect(self.envoy.host, self.envoy.port)
+        due = time.perf_counter() + pause * number / CONNECTIONS
+        for key in itertools.cycle(self.keys):
+            if tally.is_over:
+                break
+            due += pause
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            try:
+                async with asyncio.timeout(10):
+                    answer = str(await client.get("/", key))
+            except (OSError, EOFError, TimeoutError) as cause:
+                answer = type(cause).__name__
+                client = await Client.connect(self.envoy.host, self.envoy.port)
+            tally.answers[answer] += 1
+            tally.took.append(time.perf_counter() - due)
+        await client.close()
+
+
+@asynccontextmanager
+async def pair(transport: str, **shutdown: str) -> AsyncIterator[Pair]:
+    """Both ready, and Envoy knows. `shutdown`: settings, where not the default."""
+    with ExitStack() as opened:
+        directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
+        valkey = opened.enter_context(Valkey())
+        more = {"check": {"transport": transport}, "shutdown": shutdown or {"delay": None}}
+        sidecars = [Serving(directory, valkey, more) for _ in range(2)]
+        keys = [issued.key_text for issued in await prepared(sidecars[0].file, KEYS)]
+        for sidecar in sidecars:
+            opened.enter_context(sidecar)
+            await eventually(sidecar.is_ready)
+        ports = Ports.free()
+        nursery = opened.enter_context(Nursery())
+        file = nursery.directory / "envoy.yaml"
+        file.write_text(yaml.safe_dump(_configured(ports, sidecars)))
+        command = [binaries.envoy(), "-c", file, "--disable-hot-restart", "--log-level", "warning"]
+        nursery.spawn("envoy", [*command, "--concurrency", "2"])
+        found = Pair(sidecars, Address("127.0.0.1", ports.envoy), keys)
+        await eventually(lambda: _answers(found))
+        yield found
+
+
+def _configured(ports: Ports, sidecars: list[Serving]) -> dict[str, Any]:
+    """envoy.yaml with an endpoint for each, where what is allowed is answered at once."""
+    wanted = yaml.safe_load(envoy_config(ports, Address("127.0.0.1", 0)))
+    resources = wanted["static_resources"]
+    authz = next(cluster for cluster in resources["clusters"] if cluster["name"] == "authz")
+    (locality,) = authz["load_assignment"]["endpoints"]
+    locality["lb_endpoints"] = [
+        {"endpoint": {"address": {"socket_address": {"address": at.host, "port_value": at.port}}}}
+        for at in (Address.parse("", sidecar.check) for sidecar in sidecars)
+    ]
+    manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    everything = manager["route_config"]["virtual_hosts"][0]["routes"][-1]
+    del everything["route"]
+    everything["direct_response"] = {"status": 200}
+    return wanted
+
+
+async def _answers(pair: Pair) -> bool:
+    with contextlib.suppress(OSError):
+        client = await Client.connect(pair.envoy.host, pair.envoy.port)
+        found = await client.get("/", pair.keys[0])
+        await client.close()
+        return found == 200
+    return False
+
+
+async def measured(rate: float, rounds: int, transport: str, **shutdown: str) -> Tally:
+    """What the load sees while both are restarted, so many times."""
+    tally = Tally()
+    async with pair(transport, **shutdown) as running:
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(running.load(rate, tally))
+            await running.roll(rounds)
+            tally.lasted = time.perf_counter() - began
+            tally.is_over = True
+    return tally
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rate", type=float, default=1000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--transport", choices=["fast", "grpcio"], default="fast")
+    parser.add_argument("--delay", default="5s", help="shutdown.delay")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    tally = uvloop.run(measured(given.rate, given.rounds, given.transport, delay=given.delay))
+    ordered = sorted(tally.took)
+    found = {
+        "transport": given.transport,
+        "restarts": 2 * given.rounds,
+        "requests": len(ordered),
+        "requests_per_second": round(len(ordered) / tally.lasted),
+        "failed": dict(tally.failed),
+        "p50_ms": round(ordered[len(ordered) // 2] * 1000, 2),
+        "p99_ms": round(ordered[len(ordered) * 99 // 100] * 1000, 2),
+        "max_ms": round(ordered[-1] * 1000, 1),
+    }
+    if given.json:
+        print(json.dumps(found))
+        return
+    for name, value in found.items():
+        print(f"{name.replace('_', ' ')}: {value}")
+
+
+if __name__ == "__main__":
+    main()

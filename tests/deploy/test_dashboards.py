@@ -1,0 +1,77 @@
+"""What dashboards and rules ask for is what a sidecar exports."""
+
+import json
+import runpy
+
+import pytest
+
+from tests.deploy.queries import DASHBOARDS, known, panel_queries, wrong
+from tests.deploy.rules import ROOT, RULES
+
+TABLE = ROOT / "deploy" / "grafana" / "dashboards.py"
+
+
+def test_the_files_are_what_the_table_makes() -> None:
+    """Who changes the table writes the files anew: `python deploy/grafana/dashboards.py`."""
+    made = runpy.run_path(str(TABLE))["files"]()
+    assert {file.name for file in DASHBOARDS} == set(made)
+    assert [file.name for file in DASHBOARDS if file.read_text() != made[file.name]] == []
+
+
+@pytest.mark.parametrize(("where", "query", "legend"), panel_queries())
+def test_a_panel_asks_for_what_there_is(where: str, query: str, legend: str) -> None:
+    """Each metric, each label and each value, and what its lines are called by."""
+    assert wrong(query, legend) == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert", rule.get("record")))
+def test_a_rule_asks_for_what_there_is(rule: dict) -> None:
+    """What it records and what it alerts on."""
+    assert wrong(rule["expr"]) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("authz_check_total", "no metric authz_check_total"),
+        ('authz_checks_total{result="x"}', "authz_checks_total has no label result"),
+        ('authz_checks_total{outcome="alowed"}', "outcome of authz_checks_total is never alowed"),
+        ('rate(authz_checks_total{reason=~"a|revoked"}[5m])', "reason of"),
+        ('authz_check_duration_seconds_bucket{le="1"}', "le of"),
+        ("sum by (kid) (authz_checks_total)", "no label kid"),
+        ("authz_ready / on (pod) authz_trust_held", "no label pod"),
+        ('authz:sli_burn:fast{window="1h"}', "authz:sli_burn:fast has no label window"),
+        ('authz:sli_burn:slow{sli="latancy"}', "sli of"),
+    ],
+)
+def test_what_nobody_exports_is_found(query: str, fault: str) -> None:
+    """Misspelt metrics, labels and values, wherever they stand."""
+    assert [found for found in wrong(query) if found.startswith(fault)] != []
+
+
+def test_a_legend_names_labels() -> None:
+    """Of the query's metrics."""
+    assert wrong("authz_ready", "{{instance}}") == []
+    assert wrong("authz_ready", "{{outcome}}") == ["no label outcome"]
+
+
+def test_every_metric_is_looked_at_somewhere() -> None:
+    """By a panel or a rule; what nobody looks at need not be exported."""
+    texts = " ".join([query for _, query, _ in panel_queries()] + [rule["expr"] for rule in RULES])
+    assert [name for name in known() if name not in texts and not name.endswith("_sum")] == []
+
+
+@pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
+def test_panels_have_a_place_of_their_own(file) -> None:
+    """Within the width of a dashboard, none on another, each with a title and a source."""
+    panels = json.loads(file.read_text())["panels"]
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert at["x"] + at["w"] <= 24
+        assert not cells & taken
+        taken |= cells
+        assert panel["title"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+    assert len({panel["id"] for panel in panels}) == len(panels)

@@ -1,0 +1,126 @@
+"""Every query of the dashboards and of the rules gives numbers, of a sidecar that works."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import grpc.aio
+import promql_parser
+from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
+
+from authz import app, config
+from authz.storage import schema
+from tests.deploy.prometheus import Prometheus
+from tests.deploy.queries import inner_parts, panel_queries, parsed, parts
+from tests.deploy.rules import RECORDS, RULES
+from tests.real import Valkey, eventually
+from tests.rpc.messages import check_request
+from tests.serving import Serving, prepared
+
+SECONDS = 60.0  # until all have numbers; a few are enough
+FILTERS = {">", "<", ">=", "<=", "==", "!=", "and", "or", "unless"}
+
+# Shares of the checks of limited keys: there are none as long as keys cannot have limits.
+WAITING = {"executive: Over their limits"}
+
+
+def filters(node: Any) -> bool:
+    """Is there nothing in its result unless something is wrong?"""
+    return any(
+        isinstance(part, promql_parser.BinaryExpr) and operator(part) in FILTERS
+        for part in parts(node)
+    )
+
+
+def operator(node: Any) -> str:
+    """What stands between two sides."""
+    return str(node.op)
+
+
+def sides(node: Any) -> Iterator[str]:
+    """The queries in a rule that have a result also when all is well: what it compares."""
+    if isinstance(node, promql_parser.NumberLiteral):
+        return
+    if filters(node):
+        for one in inner_parts(node):
+            yield from sides(one)
+    elif not (isinstance(node, promql_parser.VectorSelector) and node.name in COMPARISONS):
+        yield str(node)
+
+
+COMPARISONS = {rule["record"] for rule in RECORDS if filters(parsed(rule["expr"]))}
+
+
+def queries() -> dict[str, str]:
+    """All there are, by where they stand."""
+    found = {}
+    for where, query, _ in panel_queries():
+        found[where if where not in found else f"{where}: {query}"] = str(parsed(query))
+    for rule in RULES:
+        name = rule.get("alert", rule.get("record"))
+        for number, query in enumerate(sides(parsed(rule["expr"]))):
+            found[f"{name} {rule.get('labels')} {number}"] = query
+    return found
+
+
+async def busy(sidecar: Serving, keys: list[str], *, rounds: int = 10**9) -> None:
+    """Hits, misses and refusals, one after the other."""
+    good = [check_request([("x-api-key", key)]) for key in keys]
+    bad = [check_request(), check_request([("x-api-key", "nonsense-of-some-length")])]
+    async with grpc.aio.insecure_channel(sidecar.check) as channel:
+        check = AuthorizationStub(channel).Check
+        for number, one in zip(range(rounds), itertools.cycle(good), strict=False):
+            await check(one, timeout=10)
+            await check(bad[number % len(bad)], timeout=10)
+            await asyncio.sleep(0.005)
+
+
+async def changing(sidecar: Serving, kid: str) -> None:
+    """A key is disabled and enabled again and again."""
+    async with app.administration(config.load(sidecar.file, environ={})) as lifecycle:
+        author = lifecycle.author("tests")
+        for change in itertools.cycle((lifecycle.disable, lifecycle.enable)):
+            await change(kid, author)
+            await asyncio.sleep(0.1)
+
+
+async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None:
+    """But for those in WAITING, and these do not."""
+    more = {"check": {"transport": "fast"}, "telemetry": {"metrics": True}}
+    with Serving(tmp_path, own_valkey, more) as sidecar:
+        issued = await prepared(sidecar.file, 60)
+        *keys, changed, damaged = issued
+        await eventually(sidecar.is_ready)
+        target = sidecar.ops.removeprefix("http://")
+        with Prometheus(tmp_path, [target]) as prometheus:
+            await eventually(prometheus.is_ready, SECONDS)
+            await eventually(lambda: prometheus.values("authz_ready"), SECONDS)
+            working = [
+                asyncio.create_task(busy(sidecar, [one.key_text for one in keys])),
+                asyncio.create_task(changing(sidecar, changed.record.kid)),
+            ]
+            own_valkey.admin.hdel(schema.key(damaged.record.kid), "status")
+            await busy(sidecar, [damaged.key_text], rounds=1)
+            missing = await without_numbers(prometheus)
+            for task in working:
+                assert not task.done()
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+    assert missing == WAITING
+
+
+async def without_numbers(prometheus: Prometheus) -> set[str]:
+    """Where the queries stand that have none after a while; as soon as only WAITING are left."""
+    pending = queries()
+
+    async def is_over() -> bool:
+        for where, query in list(pending.items()):
+            if await asyncio.to_thread(prometheus.values, query):
+                del pending[where]
+        return set(pending) <= WAITING
+
+    with contextlib.suppress(AssertionError):  # the caller says what is missing
+        await eventually(is_over, SECONDS)
+    return set(pending)

@@ -1,0 +1,207 @@
+"""When alerts fire, and when they do not: Prometheus' own evaluation of made-up series."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy.rules import ALERTS, FILE, OBJECTIVES, program
+
+H = 60  # minutes
+DAY = 24 * H
+Legs = list[tuple[int, float]]  # for so many minutes, so much more (or just so much) each minute
+
+ALLOWED = 'authz_checks_total{outcome="allowed"}'
+UNAVAILABLE = 'authz_checks_total{outcome="unavailable"}'
+CHECKS = 'authz_check_duration_seconds_count{cache="miss"}'
+WITHIN_50_MS = 'authz_check_duration_seconds_bucket{cache="miss", le="0.05"}'
+HITS = 'authz_check_duration_seconds_count{cache="hit"}'
+HITS_WITHIN_50_MS = 'authz_check_duration_seconds_bucket{cache="hit", le="0.05"}'
+HITS_WITHIN_1_MS = 'authz_check_duration_seconds_bucket{cache="hit", le="0.001"}'
+CHANGES, WITHIN_1_S = (
+    "authz_change_lag_seconds_count{}",
+    'authz_change_lag_seconds_bucket{le="1.0"}',
+)
+TRUST, TRUST_AGE = "authz_trust_held{}", "authz_trust_age_seconds{}"
+RESETS = "authz_change_sequence_resets_total{}"
+MISSING = 'authz_authentication_failures_total{reason="missing_credential"}'
+FORGED = 'authz_authentication_failures_total{reason="forged"}'
+WITHIN = 'authz_limits_decisions_total{decision="allowed", source="store"}'
+OVER = 'authz_limits_decisions_total{decision="denied", source="store"}'
+WITHOUT_STORE = 'authz_limits_decisions_total{decision="allowed", source="outage"}'
+UP, READY = "up{}", "authz_ready{}"
+UNREADABLE = 'authz_key_lookup_failures_total{reason="unreadable"}'
+FAULTS = "authz_check_faults_total{}"
+GAUGES = {TRUST, TRUST_AGE, UP, READY}
+
+EACH_MINUTE: dict[float, tuple[str, ...]] = {
+    1000: (ALLOWED, HITS, HITS_WITHIN_50_MS, WITHIN),
+    995: (HITS_WITHIN_1_MS,),
+    100: (CHECKS,),
+    96: (WITHIN_50_MS,),  # the objective allows for 5 in 100
+    1: (CHANGES, WITHIN_1_S, TRUST, UP, READY),
+    0.2: (TRUST_AGE,),
+    0: (UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS),
+}
+
+
+def well(minutes: int) -> dict[str, Legs]:
+    """Everything, as good as the objectives ask for, for so long."""
+    return {name: [(minutes, each)] for each, names in EACH_MINUTE.items() for name in names}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What happens while all else is well, and the minutes at which the alert fires or does not."""
+
+    happens: dict[str, Legs]
+    fires: tuple[int, ...]
+    quiet: tuple[int, ...]
+
+
+def after(minutes: int, *legs: tuple[int, float], before: float = 0) -> Legs:
+    """`before` for so long, then `legs`, then `before` again."""
+    return [(minutes, before), *legs, (2 * H, before)]
+
+
+CASES = {
+    # 2 % are 20 times too many; in 45 minutes of an hour that makes 14.4 times.
+    "AuthzChecksUnavailable": Case(
+        {UNAVAILABLE: after(6 * H, (H, 20)), ALLOWED: after(6 * H, (H, 980), before=1000)},
+        fires=(7 * H - 5, 7 * H),
+        quiet=(6 * H, 6 * H + 10, 7 * H + 30),
+    ),
+    # 0.4 % are 4 times too many: nobody is woken, and the ticket comes with the day.
+    "AuthzChecksUnavailableSlowly": Case(
+        {UNAVAILABLE: after(2 * H, (12 * H, 4)), ALLOWED: after(2 * H, (12 * H, 996), before=1000)},
+        fires=(14 * H,),
+        quiet=(2 * H, 2 * H + 20),
+    ),
+    "AuthzChecksSlow": Case(
+        {HITS_WITHIN_1_MS: after(6 * H, (H, 700), before=995)},
+        fires=(7 * H,),
+        quiet=(6 * H, 6 * H + 5),
+    ),
+    "AuthzChecksSlowSlowly": Case(
+        {HITS_WITHIN_50_MS: after(2 * H, (12 * H, 850), before=1000)},
+        fires=(14 * H,),
+        quiet=(2 * H, 2 * H + 20),
+    ),
+    "AuthzTrustLost": Case(
+        {TRUST: after(6 * H, (3, 0), before=1)},
+        fires=(6 * H + 4,),
+        quiet=(6 * H - 1, 6 * H + 40),
+    ),
+    "AuthzRevocationsLate": Case(
+        {TRUST_AGE: after(H, (1, 29), (1, 31), before=0.2)}, fires=(H + 1,), quiet=(H - 1, H, H + 2)
+    ),
+    "AuthzChangesSlow": Case(
+        {WITHIN_1_S: after(6 * H, (H, 0.5), before=1)}, fires=(7 * H,), quiet=(6 * H,)
+    ),
+    "AuthzStoreWentBack": Case(
+        {RESETS: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
+    ),
+    "AuthzAuthenticationFailing": Case(
+        {MISSING: after(6 * H, (H, 300))}, fires=(7 * H,), quiet=(6 * H, 6 * H + 5)
+    ),
+    # 100 a second, for longer than a moment; missing keys are no attempts.
+    "AuthzKeysGuessed": Case(
+        {FORGED: after(H, (20, 6600)), MISSING: after(H - 20, (20, 90_000))},
+        fires=(H + 15,),
+        quiet=(H - 1, H + 5),
+    ),
+    "AuthzQuotaBreaches": Case(
+        {OVER: after(6 * H, (H, 4000))}, fires=(7 * H,), quiet=(6 * H, 6 * H + 5)
+    ),
+    "AuthzLimitsWithoutStore": Case(
+        {WITHOUT_STORE: after(H, (20, 5))}, fires=(H + 10,), quiet=(H - 1, H + 3)
+    ),
+    "AuthzSidecarDown": Case({UP: after(H, (5, 0), before=1)}, fires=(H + 3,), quiet=(H, H + 6)),
+    "AuthzSidecarNotReady": Case(
+        {READY: after(H, (5, 0), before=1)}, fires=(H + 4,), quiet=(H, H + 1, H + 6)
+    ),
+    "AuthzRecordsUnreadable": Case(
+        {UNREADABLE: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
+    ),
+    "AuthzCheckFaults": Case(
+        {FAULTS: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
+    ),
+}
+
+
+def written(series: dict[str, Legs]) -> list[dict[str, str]]:
+    """As promtool reads it: one sample a minute, from one sidecar."""
+    made = []
+    for name, legs in series.items():
+        total, parts = 0.0, []
+        for minutes, amount in legs:
+            if name in GAUGES:
+                parts.append(f"{amount}x{minutes - 1}")
+            else:
+                parts.append(f"{total}+{amount}x{minutes - 1}")
+                total += amount * minutes
+        labelled = name.replace("{", '{job="authz", instance="a:9192", ')
+        made.append({"series": labelled.replace(", }", "}"), "values": " ".join(parts)})
+    return made
+
+
+def checked(directory: Path, series: dict[str, Legs], expected: dict[int, dict[str, int]]) -> str:
+    """What promtool finds wrong. expected: the number of firing alerts, by minute and name."""
+    counts = [
+        {
+            "expr": f'count(ALERTS{{alertname=~"{name}", alertstate="firing"}}) or vector(0)',
+            "eval_time": f"{minute}m",
+            "exp_samples": [{"labels": "{}", "value": number}],
+        }
+        for minute, found in expected.items()
+        for name, number in found.items()
+    ]
+    file = directory / "test.yaml"
+    test = {"interval": "1m", "input_series": written(series), "promql_expr_test": counts}
+    whole = {"rule_files": [str(FILE)], "evaluation_interval": "1m", "tests": [test]}
+    file.write_text(yaml.safe_dump(whole))
+    command = [program("promtool"), "test", "rules", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_the_rules_are_rules() -> None:
+    """promtool reads them, and no two record the same series."""
+    command = [program("promtool"), "check", "rules", "--lint=all", "--lint-fatal", str(FILE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nothing_fires_while_all_is_well(tmp_path: Path) -> None:
+    """For a day, with as many slow checks as the objectives allow."""
+    quiet = {minute: {"Authz.*": 0} for minute in (5, H, 6 * H, DAY - 1)}
+    assert checked(tmp_path, well(DAY), quiet) == ""
+
+
+@pytest.mark.parametrize("alert", CASES)
+def test_an_alert_fires_when_it_should_and_only_then(alert: str, tmp_path: Path) -> None:
+    """And the page is not the ticket."""
+    case = CASES[alert]
+    wanted = {minute: {alert: 1} for minute in case.fires}
+    wanted |= {minute: {alert: 0} for minute in case.quiet}
+    last = max(wanted) + 1
+    assert checked(tmp_path, well(last) | case.happens, wanted) == ""
+
+
+def test_every_alert_has_a_case() -> None:
+    """One that was never seen to fire cannot be relied on."""
+    assert set(CASES) == set(ALERTS)
+
+
+@pytest.mark.parametrize("sli", ["decided", "authentication", "quota"])
+def test_a_slow_burn_wakes_nobody(sli: str, tmp_path: Path) -> None:
+    """Four times too fast for half a day is a ticket and no page."""
+    bad = {"decided": UNAVAILABLE, "authentication": MISSING, "quota": OVER}[sli]
+    good = {"decided": ALLOWED, "authentication": ALLOWED, "quota": WITHIN}[sli]
+    budget = round(4 * (1 - OBJECTIVES[sli]) * 1000)
+    events = 1000 if bad is MISSING else 1000 - budget
+    series = well(12 * H) | {bad: [(12 * H, budget)], good: [(12 * H, events)]}
+    pages = "|".join(name for name, rule in ALERTS.items() if rule["labels"]["severity"] == "page")
+    assert checked(tmp_path, series, {12 * H - 1: {pages: 0, "Authz.*": 1}}) == ""

@@ -1,0 +1,39 @@
+"""A listener that only says how the process is, where anybody may come from."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from hyperframe.frame import DataFrame, HeadersFrame
+
+from authz.core.address import Address
+from authz.core.ports import Event
+from authz.rpc.h2.server import MOST_PROBES, SERVING, FastServer
+from tests.fakes import RecordingProbe
+from tests.real import eventually
+from tests.rpc.h2.client import framed, grpc_fields
+from tests.rpc.h2.wire import wired
+
+HEALTH = grpc_fields(path="/grpc.health.v1.Health/Check")
+UNIMPLEMENTED = b"grpc-status\x0212"
+
+
+async def test_it_takes_few_connections_and_no_checks():
+    """So that whoever fills it up takes no open file away from the listener that is asked."""
+    probe = RecordingProbe()
+    server = FastServer(None, Address("0.0.0.0", 0), probe=probe, allow_plaintext=True)
+    await server.start()
+    showing = asyncio.create_task(server.show(lambda: True))
+    try:
+        at = Address("127.0.0.1", server.address.port)
+        async with AsyncExitStack() as opened:
+            wires = [await opened.enter_async_context(wired(at)) for _ in range(MOST_PROBES)]
+            wires[0].greet()
+            wires[0].send(wires[0].call(1, b"", HEALTH))
+            assert (await wires[0].until(DataFrame, 1)).data == framed(SERVING)
+            wires[0].send(wires[0].call(3, b""))
+            assert UNIMPLEMENTED in (await wires[0].until(HeadersFrame, 3)).data
+            await opened.enter_async_context(wired(at))
+            await eventually(lambda: probe.events[Event.H2_CONNECTION_REFUSED] == 1)
+    finally:
+        showing.cancel()
+        await server.stop(0)

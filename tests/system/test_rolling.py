@@ -1,0 +1,33 @@
+"""Two sidecars behind a real Envoy, restarted one after the other under load."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from authz.config import Settings
+from authz.sidecar import DRAIN_SECONDS
+from tests.bench.rolling import measured
+from tests.rpc.servers import TRANSPORTS
+
+ROOT = Path(__file__).parents[2]
+KUBELET_SECONDS = 30  # terminationGracePeriodSeconds, where a pod does not say
+RATE = 100  # requests a second; `python -m tests.bench.rolling` asks with 1,000
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_rollout_fails_no_request(transport: str) -> None:
+    """With envoy.yaml and `shutdown.delay` as they are shipped."""
+    tally = await measured(RATE, rounds=1, transport=transport)
+
+    assert tally.failed == {}
+    assert tally.answers["200"] > RATE
+
+
+def test_the_delay_is_longer_than_envoy_takes_to_notice() -> None:
+    """By the health checks of envoy.yaml; and a kubelet waits until it has drained."""
+    clusters = yaml.safe_load((ROOT / "envoy.yaml").read_text())["static_resources"]["clusters"]
+    (health,) = next(one for one in clusters if one["name"] == "authz")["health_checks"]
+    noticed = float(health["interval"].removesuffix("s")) * health["unhealthy_threshold"]
+
+    assert noticed < Settings().shutdown.delay < KUBELET_SECONDS - DRAIN_SECONDS

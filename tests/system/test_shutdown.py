@@ -1,0 +1,155 @@
+"""How a sidecar process ends, and what it says of itself meanwhile."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from authz.core.address import Address
+from authz.rpc.listening import CHECK_SERVICE
+from tests.real import Valkey, eventually, free_port
+from tests.rpc.messages import check_request
+from tests.rpc.servers import TRANSPORTS, ask, channel
+from tests.serving import Serving, prepared
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+LONG = "10m"  # no test takes that long
+
+Serve = Callable[..., Serving]
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    """Which transport answers Checks."""
+    return request.param
+
+
+@pytest.fixture
+async def serve(tmp_path: Path, valkey: Valkey, transport: str) -> AsyncIterator[Serve]:
+    """Starts a sidecar that is ready, with this delay."""
+    with ExitStack() as opened:
+
+        async def start(delay: str, **ops: str) -> Serving:
+            more = {"check": {"transport": transport}, "shutdown": {"delay": delay}, "ops": ops}
+            sidecar = Serving(tmp_path, valkey, more)
+            sidecar.key = (await prepared(sidecar.file))[0].key_text
+            opened.enter_context(sidecar)
+            await eventually(sidecar.is_ready)
+            return sidecar
+
+        yield start
+
+
+async def said(target: str) -> dict[str, int]:
+    """What grpc.health.v1 says, by service."""
+    async with channel(Address.parse("", target)) as connection:
+        check = health_pb2_grpc.HealthStub(connection).Check
+        names = ("", CHECK_SERVICE, "readiness", "liveness")
+        return {
+            name: (await check(health_pb2.HealthCheckRequest(service=name), timeout=5)).status
+            for name in names
+        }
+
+
+def ready_and_alive(target: str) -> Callable[[], Any]:
+    """Both, over gRPC."""
+
+    async def look() -> bool:
+        return set((await said(target)).values()) == {SERVING}
+
+    return look
+
+
+async def answer_code(sidecar: Serving) -> int:
+    """The gRPC code of the answer to one Check."""
+    message = check_request([("x-api-key", sidecar.key)])
+    return (await ask(Address.parse("", sidecar.check), message)).status.code
+
+
+async def test_after_sigterm_it_is_not_ready_and_serves_on_until_the_delay_is_over(
+    serve: Serve,
+) -> None:
+    """So that whoever asks it has turned to another when it drains. It lives all that time."""
+    sidecar = await serve("3s")
+    await eventually(ready_and_alive(sidecar.check))
+
+    sidecar.tell(signal.SIGTERM)
+    await eventually(lambda: not sidecar.is_ready())
+    status, document = sidecar.look()
+    healthy, _ = sidecar.look("/healthz")
+    told = await eventually(lambda: leaving(sidecar))
+    answered = await answer_code(sidecar)
+
+    assert (status, document["status"], healthy) == (503, "not_ready", 200)
+    assert document["components"]["process"] == {"ready": False, "reason": "stopping: SIGTERM"}
+    assert document["components"]["store"]["ready"]
+    assert told == {"": 2, CHECK_SERVICE: 2, "readiness": 2, "liveness": 1}
+    assert answered == 0
+    assert sidecar.wait() == 0
+
+
+async def leaving(sidecar: Serving) -> dict[str, int]:
+    """What grpc.health.v1 says once it is not ready, else nothing."""
+    found = await said(sidecar.check)
+    return found if found[CHECK_SERVICE] == NOT_SERVING else {}
+
+
+async def test_a_second_sigterm_ends_it_at_once(serve: Serve) -> None:
+    """Whatever the delay; in good order, with status 0."""
+    sidecar = await serve(LONG)
+    sidecar.tell(signal.SIGTERM)
+    await eventually(lambda: not sidecar.is_ready())
+    assert not sidecar.has_ended()
+
+    sidecar.tell(signal.SIGTERM)
+
+    assert await asyncio.to_thread(sidecar.wait) == 0
+    assert "Traceback" not in sidecar.log.read_text()
+
+
+async def test_ctrl_c_waits_for_no_proxy(serve: Serve) -> None:
+    """Somebody sits before it."""
+    sidecar = await serve(LONG)
+
+    sidecar.tell(signal.SIGINT)
+
+    assert await asyncio.to_thread(sidecar.wait) == 0
+
+
+async def test_health_can_have_a_listener_of_its_own(serve: Serve) -> None:
+    """It says what the Check listener says, answers no Check, and says so to the end."""
+    where = f"127.0.0.1:{free_port()}"
+    sidecar = await serve(LONG, health_listen=where)
+    await eventually(ready_and_alive(where))
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await ask(Address.parse("", where), check_request())
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+    sidecar.tell(signal.SIGTERM)
+    await eventually(lambda: not sidecar.is_ready())
+    assert await said(where) == {"": 2, CHECK_SERVICE: 2, "readiness": 2, "liveness": 1}
+
+
+async def test_a_health_listener_beyond_loopback_needs_no_tls(serve: Serve) -> None:
+    """A kubelet comes from outside the pod, and there is no key to be seen."""
+    port = free_port()
+    await serve("0", health_listen=f"0.0.0.0:{port}")
+
+    await eventually(ready_and_alive(f"127.0.0.1:{port}"))
+
+
+async def test_a_health_address_that_is_taken_is_named(tmp_path: Path, own_valkey: Valkey) -> None:
+    """One line, and exit code 2."""
+    more = {"ops": {"health_listen": f"127.0.0.1:{own_valkey.port}"}}
+    with Serving(tmp_path, own_valkey, more) as sidecar:
+        assert await asyncio.to_thread(sidecar.wait) == 2
+    last = sidecar.log.read_text().splitlines()[-1]
+    assert last.startswith(f"authz: ops.health_listen: 127.0.0.1:{own_valkey.port}: ")

@@ -1,0 +1,69 @@
+"""Keys in every place that a client can write to: none comes out where telemetry is read."""
+
+import base64
+from urllib.parse import quote
+
+import pytest
+
+from tests.fakes import make_keyring
+from tests.real import eventually
+from tests.rpc.messages import check_request
+from tests.telemetry.receiver import Receiver
+from tests.telemetry.sidecar import Telling
+
+FOREIGN = "sk-proj-T3BlbkFJ0123456789abcdefGHIJ"  # as keys of another make look
+
+
+def canaries(sidecar: Telling) -> dict[str, str]:
+    """Keys of each kind: ours and good, forged, of another kid, cut off, of another make."""
+    return {
+        "good": sidecar.key,
+        "forged": make_keyring().mint("live").text,
+        "wrong": sidecar.key[:-1] + ("0" if sidecar.key[-1] != "0" else "1"),
+        "cut": sidecar.key[:60],
+        "of a test": make_keyring().mint("test").text,
+        "foreign": FOREIGN,
+    }
+
+
+def secret_of(key: str) -> str:
+    """What must not be seen of it: all behind the kid."""
+    return key if key == FOREIGN else key.split("_", 3)[3]
+
+
+def hostile(key: str) -> list[bytes]:
+    """Requests with a key in each place that a client can write to."""
+    places = ["x-api-key", "authorization", "cookie", "user-agent", "x-request-id", "content-type"]
+    places += ["origin", "referer", "traceparent", "tracestate", "x-forwarded-for", ":authority"]
+    made = [check_request([(place, value)]) for place in places for value in (key, f"Bearer {key}")]
+    made += [check_request([(key.lower(), key)]), check_request([("x-api-key", key)] * 2)]
+    made += [
+        check_request([("x-api-key", key)], raw_headers=True),
+        check_request([("x-api-key", key)], path=f"/v1?api_key={key}&x={quote(key)}"),
+        check_request([("x-api-key", f"{key},{key}")]),
+        check_request(host=key),
+        check_request(path=f"/{key}/../{key}"),
+        check_request(method=key),
+        check_request(peer=key),
+    ]
+    good = [message.SerializeToString() for message in made]
+    return [*good, key.encode(), good[0][:-3], base64.b64encode(good[0])]
+
+
+@pytest.mark.parametrize("kind", ["good", "forged", "wrong", "cut", "of a test", "foreign"])
+async def test_a_key_comes_out_nowhere(sidecar: Telling, receiver: Receiver, kind: str) -> None:
+    """Not in a log line at the most talkative level, nor on a page, nor in a span."""
+    key = canaries(sidecar)[kind]
+    for number, raw in enumerate(hostile(key)):
+        sidecar.ask(raw, f"00-{number + 1:032x}-{1:016x}-01")
+    await eventually(
+        lambda: any(int(span["traceId"], 16) == number + 1 for span in receiver.spans())
+    )
+
+    sent = b"".join(body for _, body in receiver.received).decode("latin-1")
+    said = [sidecar.log(), sidecar.page(), str(sidecar.process.look()), sent]
+    secret = secret_of(key)
+    for text in said:
+        for part in (secret, secret.lower(), secret[:24], quote(secret)):
+            assert part not in text
+    assert "denied" in sidecar.log()

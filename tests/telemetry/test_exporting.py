@@ -1,0 +1,160 @@
+"""What a real sidecar exports: every series of the catalogue, and no other whatever it is sent."""
+
+import random
+import string
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+
+from authz.clock import SystemClock
+from authz.config import load
+from authz.core.errors import BadInput
+from authz.instruments import Telemetry
+from authz.telemetry.catalogue import CHECK_DURATION, CHECKS, METRICS, Kind
+from tests.real import Valkey, eventually
+from tests.rpc.messages import check_request
+from tests.telemetry.receiver import Receiver, attributes
+from tests.telemetry.sidecar import Telling, catalogued, telling
+
+HOSTILE = 10_000
+
+
+def test_the_page_has_every_series_of_the_catalogue_and_no_other(sidecar: Telling) -> None:
+    """From the start, also where nothing was counted yet."""
+    assert set(sidecar.samples()) == catalogued()
+
+
+def test_checks_are_counted_by_outcome_and_reason(sidecar: Telling) -> None:
+    """An allow and two kinds of refusal; who cannot say who it is also failed to authenticate."""
+    before = sidecar.samples()
+    sidecar.allow()
+    sidecar.ask(check_request())
+    sidecar.ask(check_request([("x-api-key", "ak_live_nonsense")]))
+    after = sidecar.samples()
+
+    grown = {name: value - before[name] for name, value in after.items() if value != before[name]}
+    missing, malformed = ("reason", "missing_credential"), ("reason", "malformed")
+    denied = ("outcome", "denied")
+    checks, failures = "authz_checks_total", "authz_authentication_failures_total"
+    assert grown[checks, (("outcome", "allowed"), ("reason", "none"))] == 1
+    assert grown[checks, (denied, missing)] == grown[checks, (denied, malformed)] == 1
+    assert grown[failures, (missing,)] == grown[failures, (malformed,)] == 1
+    assert len([name for name, _ in grown if name in {checks, failures}]) == 5
+
+
+def test_hits_misses_and_durations_add_up(sidecar: Telling) -> None:
+    """The first Check of a key asks the store, the others do not; a timed one counts for many."""
+    sidecar.allow()
+    before = sidecar.samples()
+    for _ in range(340):
+        sidecar.allow()
+    after = sidecar.samples()
+
+    def grown(name: str, **labels: str) -> float:
+        series = (name, tuple(sorted(labels.items())))
+        return after[series] - before[series]
+
+    assert grown("authz_cache_lookups_total", result="hit") == 340
+    assert grown("authz_cache_lookups_total", result="miss") == 0
+    assert after["authz_cache_lookups_total", (("result", "miss"),)] >= 1
+    assert after["authz_check_duration_seconds_count", (("cache", "miss"),)] >= 1
+    assert after["authz_key_lookup_duration_seconds_count", (("result", "found"),)] >= 1
+    assert grown("authz_check_duration_seconds_count", cache="hit") == 340
+    assert 0 < grown("authz_check_duration_seconds_sum", cache="hit") < 340 * 0.01
+
+
+def test_the_state_of_the_store_s_link_is_shown(sidecar: Telling) -> None:
+    """Trusted and ready, with the number of the change that issued the key."""
+    assert sidecar.value("authz_trust_held") == sidecar.value("authz_link_up") == 1
+    assert sidecar.value("authz_ready") == 1
+    assert sidecar.value("authz_link_connects_total") == 1
+    assert sidecar.value("authz_change_sequence") == 1
+    assert 0 <= sidecar.value("authz_trust_age_seconds") < 1
+    assert sidecar.value("process_memory_usage_bytes") > 10_000_000
+    assert sidecar.value("process_cpu_time_seconds_total", cpu_mode="user") > 0
+
+
+async def test_the_same_goes_over_otlp(sidecar: Telling, receiver: Receiver) -> None:
+    """Every metric with all its series, histograms with their steps."""
+    sidecar.allow()
+    received = await eventually(
+        lambda: len(receiver.metrics()) == len(METRICS) and receiver.metrics()
+    )
+
+    for metric in METRICS:
+        data = received[metric.name]
+        assert data["unit"] == metric.unit
+        (points,) = (form["dataPoints"] for form in data.values() if isinstance(form, dict))
+        said = [attributes(point) for point in points]
+        assert sorted(map(str, said)) == sorted(str(dict(labels)) for labels in metric.series)
+        if metric.kind is Kind.HISTOGRAM:
+            assert all(tuple(point["explicitBounds"]) == metric.bounds for point in points)
+            assert all(sum(map(int, p["bucketCounts"])) == int(p.get("count", 0)) for p in points)
+    assert received[CHECKS.name]["sum"]["isMonotonic"]
+    timed = received[CHECK_DURATION.name]["histogram"]["dataPoints"]
+    assert sum(int(point.get("count", 0)) for point in timed) > 0
+
+
+def hostile(made: random.Random, sidecar: Telling) -> bytes:
+    """A request of which every part is a client's invention."""
+
+    def text(length: int = 40) -> str:
+        return "".join(made.choices(string.ascii_letters + string.digits, k=length))
+
+    kid = text(16)
+    credentials = [
+        text(made.randrange(1, 300)),
+        f"ak_live_{kid}_1{text(60)}",
+        f"ak_test_{kid}_1{text(60)}",
+        sidecar.key[:-1] + made.choice("abc"),
+        sidecar.key,
+        f"{kid},{text()}",
+    ]
+    headers = [
+        ("x-api-key", made.choice(credentials)),
+        (text().lower(), text()),
+        ("user-agent", text()),
+        ("x-request-id", text()),
+        ("origin", f"https://{text()}.example"),
+        ("content-type", text()),
+        ("traceparent", f"00-{made.getrandbits(128):032x}-{made.getrandbits(64):016x}-00"),
+    ]
+    return check_request(
+        made.sample(headers, made.randrange(len(headers))),
+        method=text(6),
+        host=text(),
+        path=f"/{text()}?{text()}={text()}",
+        peer=made.choice(["203.0.113.7", text(), ""]),
+        extensions={"scopes": text()} if made.random() < 0.2 else None,
+    ).SerializeToString()
+
+
+def test_ten_thousand_hostile_values_make_no_series(sidecar: Telling) -> None:
+    """Nor does a key, a kid or anything else that a client wrote stand in one."""
+    made = random.Random(7)
+    before = set(sidecar.samples())
+    for _ in range(HOSTILE):
+        sidecar.ask(hostile(made, sidecar))
+    assert set(sidecar.samples()) == before
+    page = sidecar.page()
+    assert sidecar.kid not in page
+    assert sidecar.key[-60:] not in page
+    assert sidecar.value("authz_checks_total", outcome="denied", reason="malformed") > 100
+
+
+def test_with_metrics_off_there_are_none(tmp_path: Path, own_valkey: Valkey) -> None:
+    """Checks are answered as ever."""
+    with telling(tmp_path, own_valkey, {"telemetry": {"metrics": False}}) as sidecar:
+        sidecar.allow()
+        with pytest.raises(HTTPError) as refused:
+            sidecar.page()
+        assert refused.value.code == 404
+        refused.value.close()
+
+
+def test_tracing_without_a_receiver_is_refused() -> None:
+    """It would be tracing into nowhere."""
+    settings = load(None, {"telemetry": {"tracing": {"enabled": True}}}, {})
+    with pytest.raises(BadInput, match=r"telemetry\.tracing\.enabled: needs telemetry\.otlp"):
+        Telemetry(settings, SystemClock())

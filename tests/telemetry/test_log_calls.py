@@ -1,0 +1,123 @@
+"""Every call of a logger in the program, read: none is given what may hold a key."""
+
+import ast
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "authz"
+METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+# What the sources call things that a client wrote, or that hold key text.
+UNSAFE = {
+    *("raw", "request", "credential", "presented", "minted", "key_text", "header", "headers"),
+    *("path", "host", "query", "carrier", "traceparent", "message", "call", "fields", "block"),
+    *("data", "text", "what", "reply", "entry", "digest", "secret"),
+}
+
+
+class Call:
+    """A call of a logger."""
+
+    def __init__(self, file: Path, node: ast.Call) -> None:
+        self.node = node
+        self.place = f"{file.name}:{node.lineno}"
+
+    def trouble(self) -> str:
+        """What is wrong with it, or nothing."""
+        node = self.node
+        template, *rest = node.args or [None]
+        if not isinstance(template, ast.Constant) or not isinstance(template.value, str):
+            return "its template is not a constant: what is put together before is not bounded"
+        for part in (*rest, *(keyword.value for keyword in node.keywords)):
+            for name in names(part):
+                if name in UNSAFE:
+                    return f"it is given `{name}`"
+        return ""
+
+
+def names(part: ast.AST) -> Iterator[str]:
+    """Every variable and attribute that an expression reads, but for the name of a module."""
+    modules = {
+        id(node.func.value)
+        for node in ast.walk(part)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "fields.shown"
+    }
+    for node in ast.walk(part):
+        if isinstance(node, ast.Name) and id(node) not in modules:
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+
+
+def is_logger(node: ast.AST) -> bool:
+    """Is it `log`, `logging`, or `getLogger(...)`?"""
+    if isinstance(node, ast.Call):
+        node = node.func
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return name in {"log", "_log", "logger", "_logger", "logging", "getLogger"}
+
+
+def calls(source: str, file: Path = Path("made_up.py")) -> list[Call]:
+    """The calls of loggers in a source."""
+    return [
+        Call(file, node)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in METHODS
+        and is_logger(node.func.value)
+    ]
+
+
+CALLS = [call for file in sorted(PACKAGE.rglob("*.py")) for call in calls(file.read_text(), file)]
+
+
+def test_the_calls_are_found() -> None:
+    """In several files, and as many as the sources show."""
+    shown = sum(
+        line.strip().startswith(("log.", "logger.", "logging.warn", "logging.err"))
+        for file in PACKAGE.rglob("*.py")
+        for line in file.read_text().splitlines()
+    )
+    assert len(CALLS) >= 10
+    assert shown == len(CALLS)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.place)
+def test_no_call_is_given_what_a_client_wrote(call: Call) -> None:
+    """A constant template, and values that are ours."""
+    assert call.trouble() == ""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "log.info(f'{request}')",
+        "log.info('%s', request)",
+        "log.info('%s', shown(request.header('x', '')))",
+        "log.warning('a' + path)",
+        "logging.getLogger('x').error('%s', [part for part in self.raw])",
+        "log.error('%s', cause, extra={'kid': presented.digest()})",
+        "log.exception(message)",
+    ],
+)
+def test_a_call_that_is_given_too_much_is_noticed(source: str) -> None:
+    """What this file looks for, it finds."""
+    (call,) = calls(source)
+    assert call.trouble()
+
+
+def test_nothing_is_printed_past_the_log() -> None:
+    """Neither print nor a write to stderr, outside the commands, whose output is their purpose."""
+    found = [
+        f"{file.relative_to(PACKAGE)}:{node.lineno}"
+        for file in sorted(PACKAGE.rglob("*.py"))
+        if file.relative_to(PACKAGE).parts[0] != "cli"
+        for node in ast.walk(ast.parse(file.read_text()))
+        if (isinstance(node, ast.Name) and node.id == "print")
+        or (isinstance(node, ast.Attribute) and node.attr in {"stdout", "print_exc"})
+    ]
+    assert not found
+    assert logging.getLogger("authz").propagate

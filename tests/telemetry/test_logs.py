@@ -1,0 +1,147 @@
+"""How a log line looks, how many there may be, and what never stands in one."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from authz.core.decision import Deny, Reason
+from authz.telemetry import logs
+from authz.telemetry.denials import Denials
+from authz.telemetry.logs import Bounded, JsonLines, Text
+from authz.telemetry.tracecontext import Context
+from tests.fakes import FakeClock, make_keyring, make_record
+
+log = logging.getLogger("authz.tests")
+
+
+class Terminal(io.StringIO):
+    """A stderr that may be a terminal."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self.isatty = lambda: is_terminal
+
+
+@pytest.fixture(params=[False, True], ids=["json", "text"])
+def stderr(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    """Where log lines are written, as they are in the sidecar."""
+    monkeypatch.setattr(logs, "bounded", Bounded(5))
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    found = Terminal(is_terminal=request.param)
+    monkeypatch.setattr(sys, "stderr", found)
+    logs.log_to_stderr("INFO")
+    yield found
+    root.handlers[:], root.level = before
+
+
+def fail(problem: str) -> None:
+    """Something goes wrong."""
+    raise ValueError(problem)
+
+
+def test_a_line_says_what_it_is_about(stderr: Terminal) -> None:
+    """The fields that it was given, and none that it was not."""
+    log.info("denied: %s", "expired", extra={"reason": "expired", "kid": "k" * 16, "trace_id": ""})
+
+    line = stderr.getvalue()
+    if stderr.isatty():
+        assert line.endswith(
+            f"INFO    authz.tests: denied: expired reason=expired kid={'k' * 16}\n"
+        )
+    else:
+        said = json.loads(line)
+        assert said.pop("time").endswith("+00:00")
+        assert said == {
+            "level": "info",
+            "logger": "authz.tests",
+            "message": "denied: expired",
+            "reason": "expired",
+            "kid": "k" * 16,
+        }
+
+
+def test_a_failure_has_its_traceback(stderr: Terminal) -> None:
+    """In one line where machines read."""
+    try:
+        fail("no")
+    except ValueError:
+        log.exception("it failed")
+    assert "ValueError: no" in stderr.getvalue()
+    assert stderr.isatty() or len(stderr.getvalue().splitlines()) == 1
+
+
+def test_a_key_that_a_library_quotes_is_taken_out(stderr: Terminal) -> None:
+    """Whole or cut off, in the message, its arguments or an exception; the kid stays."""
+    minted = make_keyring("acme").mint("live")
+    secret = minted.text.rpartition("_")[2]
+    try:
+        fail(f"cannot parse {minted.text[:-9]}")
+    except ValueError:
+        log.exception("GET /?api_key=%s failed", minted.text)
+    assert minted.kid in stderr.getvalue()
+    assert secret[:8] not in stderr.getvalue()
+
+
+def test_one_place_cannot_flood_the_log(stderr: Terminal) -> None:
+    """Beyond the rate its lines are left out; other places write on."""
+    for number in range(1000):
+        log.info("noise %d", number)
+    log.info("a word of sense")
+    lines = stderr.getvalue().splitlines()
+    assert len(lines) == 6
+    assert "a word of sense" in lines[-1]
+    assert logs.bounded.left_out == 995
+
+
+def test_the_next_line_says_how_many_were_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the one after it no more."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    bounded = Bounded(5)
+    record = logging.LogRecord("authz", logging.INFO, "a.py", 1, "noise", None, None)
+    assert [bounded.filter(record) for _ in range(8)] == [True] * 5 + [False] * 3
+    now += 0.5
+    said = [
+        json.loads(JsonLines().format(record)).get("left_out")
+        for _ in range(2)
+        if bounded.filter(record)
+    ]
+    assert said[0] == 3
+    assert Text().format(record).endswith("noise left_out=3")
+
+
+def test_refusals_have_a_line_each_up_to_the_rate(caplog: pytest.LogCaptureFixture) -> None:
+    """And then one line with how many of each kind were left out."""
+    caplog.set_level(logging.INFO)
+    clock = FakeClock()
+    denials = Denials(2, clock.monotonic)
+    forged, expired = Deny(Reason.FORGED), Deny(Reason.EXPIRED, make_record())
+    told = 0
+    for decision in [forged] * 100 + [expired] * 50:
+        if denials.has_room(decision):
+            told += 1
+            denials.tell(decision, "k" * 16, Context("a" * 32, "b" * 16))
+    assert told == 2
+    assert denials.left_out == 148
+    denials.summarise()
+    denials.summarise()
+    clock.advance(1)
+    assert denials.has_room(expired)
+    denials.tell(expired, "k" * 16, None)
+
+    assert caplog.messages == [
+        "denied: forged",
+        "denied: forged",
+        "denied, without a line of their own: forged 98, expired 50",
+        "denied: expired",
+    ]
+    first, _, summary, last = caplog.records
+    assert (first.reason, first.kid, first.client_id) == ("forged", "k" * 16, "")
+    assert (first.trace_id, first.span_id) == ("a" * 32, "b" * 16)
+    assert summary.left_out == 148
+    assert (last.client_id, last.trace_id) == ("acme-web", "")

@@ -1,0 +1,70 @@
+"""Observer: what is timed, for how much it stands, and what is said of a refusal."""
+
+import sys
+
+from authz.rpc.check import CheckDoor
+from authz.telemetry.counters import Counters, Steps
+from authz.telemetry.denials import Denials
+from authz.telemetry.observer import EVERY, Observer
+from tests.fakes import FakeClock
+from tests.rpc.door import Door
+from tests.rpc.messages import check_request
+
+
+class Watched(Door):
+    """A door that an Observer watches."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        super().__init__()
+
+    def compose(self) -> None:
+        """See Door."""
+        self.denials = Denials(1000, self.clock.monotonic)
+        self.observer = Observer(self.counters, self.denials)
+        self.real = CheckDoor(
+            self.extractor, self.checker, self.responder, self.probe, self.observer
+        )
+        self.check = self.real.check
+
+
+async def test_one_in_so_many_is_timed_and_counts_for_all_of_them() -> None:
+    """So the histogram has as many as were answered at once, give or take one turn."""
+    door = Watched()
+    _, key = door.issue()
+    message = check_request([("x-api-key", key)])
+    await door.answer(message)
+    for _ in range(10 * EVERY):
+        await door.answer(message)
+
+    steps = door.counters.hit_seconds
+    assert sum(steps.counts) == 10 * EVERY
+    assert len([count for count in steps.counts if count % EVERY]) == 0
+    assert steps.sum > 0
+
+
+async def test_each_that_waits_for_the_store_is_timed() -> None:
+    """They are few, and what they take is what is looked for."""
+    door = Watched()
+    for _ in range(20):
+        _, key = door.issue(kid=None)
+        await door.answer(check_request([("x-api-key", key)]))
+
+    assert sum(door.counters.miss_seconds.counts) == 20
+    assert sum(door.counters.hit_seconds.counts) == 0
+
+
+def test_without_a_reader_nothing_is_timed() -> None:
+    """Only refusals are seen."""
+    observer = Observer(Counters(), Denials(1, FakeClock().monotonic), timed=False)
+    assert observer.stride == sys.maxsize
+
+
+def test_a_value_on_a_bound_is_within_it() -> None:
+    """As Prometheus says: less or equal."""
+    steps = Steps((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 2.0, 2.5):
+        steps.add(value)
+    steps.add(3.0, 10)
+    assert steps.counts == [2, 2, 11]
+    assert steps.sum == 37.5
