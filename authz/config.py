@@ -212,7 +212,7 @@ class Log(Section):
 
 
 class Otlp(Section):
-    """Where telemetry is sent: a receiver of OTLP over HTTP, with protobuf."""
+    """Where telemetry is sent: a receiver of OTLP over HTTP, as JSON."""
 
     endpoint: HttpUrl
     interval: Annotated[float, seconds("1s", "1h")] = 15.0
