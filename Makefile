@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: conformance fuzz help demo test check fmt bench chaos soak clean
+.PHONY: conformance fuzz help demo test check fmt bench outage chaos soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,16 +27,24 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path, both transports, the time a revocation takes, lists, memory, telemetry
+bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, memory, telemetry
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.transport
+	@$(BIN)/python -m tests.bench.h2load
+	@$(BIN)/python -m tests.bench.through_envoy
+	@$(BIN)/python -m tests.bench.link
 	@$(BIN)/python -m tests.bench.revocation
 	@$(BIN)/python -m tests.bench.rolling
+	@$(BIN)/python -m tests.bench.propagation
 	@$(BIN)/python -m tests.bench.listing
 	@$(BIN)/python -m tests.bench.memory
 	@$(BIN)/python -m tests.bench.import_keys
 	@$(BIN)/python -m tests.bench.telemetry
 	@$(BIN)/python -m tests.bench.flood
+
+outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)
+	@$(BIN)/python -m tests.bench.burst
+	@$(BIN)/python -m tests.bench.outage
 
 chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))

@@ -76,6 +76,13 @@ async def directory(settings: Settings) -> AsyncIterator[Sidecars]:
 
 
 @asynccontextmanager
+async def waiting(settings: Settings) -> AsyncIterator[tuple[Sidecars, StoredTrail]]:
+    """What it takes to wait until they have a change, over one connection."""
+    async with aclosing(endpoint(settings).client()) as client:
+        yield Sidecars(client), StoredTrail(client)
+
+
+@asynccontextmanager
 async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     """What the commands that look at a key or change it work with.
 
@@ -136,6 +143,7 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
 @asynccontextmanager
 async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]]:
     """What there is to say about the store. Raises BadInput, Unavailable."""
-    fingerprints, deadline = keyring(settings).fingerprints, settings.check.deadline
-    async with aclosing(endpoint(settings).client()) as client:
-        yield inspect(Store(client, fingerprints, deadline, SystemClock().wall_ms))
+    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
+    deadline, has_replicas = settings.check.deadline, where.has_replicas
+    async with aclosing(where.client()) as client:
+        yield inspect(Store(client, ring.fingerprints, deadline, clock.wall_ms, has_replicas))

@@ -148,7 +148,7 @@ def identity(settings: Settings, address: str, clock: SystemClock) -> Identity:
     )
 
 
-async def restored(snapshot: Snapshot, grace: float, cache: KeyCache) -> str:
+async def restored(snapshot: Snapshot, grace: float, cache: ImportedKeys) -> str:
     """Let the cache hold what an earlier process held; its name, or empty when there is nothing."""
     kept = await asyncio.to_thread(restore, snapshot, grace)
     if not kept:
@@ -203,8 +203,8 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         said = identity(settings, str(server.address), clock)
-        keeper = snapshot and SnapshotKeeper(snapshot, cache, said.instance, clock)
-        predecessor = await restored(snapshot, settings.outage.grace, cache) if snapshot else ""
+        keeper = snapshot and SnapshotKeeper(snapshot, imported, said.instance, clock)
+        predecessor = await restored(snapshot, settings.outage.grace, imported) if snapshot else ""
         registration = Registration(
             imported, feed, clock, said, entries=cache.__len__, predecessor=predecessor
         )

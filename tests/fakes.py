@@ -16,6 +16,8 @@ from authz.core.keys import Alias, Keyring, Pepper
 from authz.core.ports import Event, Loaded, LoadedAlias
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.request import Request, Route
+from authz.flows.keycache import Holdings
+from authz.flows.shelf import pack
 
 NOW = 1_750_000_000_000  # milliseconds; where FakeClock begins
 DAY = 86_400_000
@@ -256,6 +258,17 @@ def make_record(**overrides) -> KeyRecord:
         }
         | overrides
     )
+
+
+def make_holdings(
+    *records: KeyRecord,
+    revoked: Sequence[str] = (),
+    held_until: float,
+    aliases: Sequence[tuple[bytes, str]] = (),
+) -> Holdings:
+    """What a cache with these records holds."""
+    packed = {record.kid: pack(record) for record in records}
+    return Holdings(packed, list(revoked), held_until, aliases)
 
 
 def issue_record(keyring: Keyring, **overrides) -> tuple[KeyRecord, str]:

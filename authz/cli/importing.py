@@ -12,6 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
 import click
@@ -98,7 +99,9 @@ def _note(_context: click.Context, _parameter: click.Parameter, value: str) -> s
 
 
 @click.command("import")
-@click.option("--rejects", metavar="FILE", help="Write what was refused here, as JSON Lines.")
+@click.option(
+    "--rejects", metavar="FILE", help="Write what was refused to this new file, as JSON Lines."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option(
     "--note", metavar="TEXT", default="", callback=_note, help="Why, for the audit trail."
@@ -205,14 +208,24 @@ def _stdin() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def _rejects(path: str) -> TextIO:
-    """The file for what was refused. Only its owner may read it: it tells of somebody's keys."""
+@contextlib.contextmanager
+def _rejects(path: str) -> Iterator[TextIO]:
+    """A new file for what was refused, gone again when nothing was.
+
+    Only its owner may read it: it tells of somebody's keys.
+    """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        problem = "is there already, and is never overwritten"
+        raise BadInput("--rejects", f"{fields.shown(path)} {problem}") from None
     except (OSError, ValueError) as cause:
-        problem = cause.strerror if isinstance(cause, OSError) else "not a file name"
-        raise BadInput("--rejects", f"{problem}: {fields.shown(path)}") from None
-    return open(handle, "w", encoding="ascii", buffering=1)  # noqa: PTH123  a descriptor
+        why = cause.strerror if isinstance(cause, OSError) else "not a file name"
+        raise BadInput("--rejects", f"{why}: {fields.shown(path)}") from None
+    with open(handle, "w", encoding="ascii", buffering=1) as file:  # noqa: PTH123  a descriptor
+        yield file
+        if not file.tell():
+            Path(path).unlink()
 
 
 def _progress(source: BinaryIO) -> Any:

@@ -151,7 +151,8 @@ def rotate(
 ) -> None:
     """Give a key a new secret; the old one works for a while more.
 
-    The kid stays, and the key's life begins anew. At most two secrets work at a time.
+    The kid stays, and the key's life begins anew. At most two secrets work at a time. The secret of
+    a key that has expired works no more, whatever the grace.
 
     \b
     Examples:
@@ -165,8 +166,9 @@ def rotate(
             invocation, note, lambda flow, by: flow.rotate(kid, grace_ms, by), patience
         )
         result = cast("Changed", waited.result)
-        retires_at = result.record.secrets[-2].retires_at
-        old = f"works until {rfc3339(retires_at)}" if grace_ms and retires_at else "works no more"
+        new, before = result.record.newest_secret, result.record.secrets[-2]
+        works = before.is_live(new.created_at) and before.retires_at
+        old = f"works until {rfc3339(works)}" if works else "works no more"
         what = f"rotated {show.summary(result.record)}; the old secret {old}"
         reveal(invocation, result, what, file, waited)
 

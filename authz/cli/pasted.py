@@ -20,7 +20,8 @@ def pasted_key(prompt: str) -> str:
     else:
         try:
             text = sys.stdin.read(MAX_LINE + 1)
-        except (UnicodeDecodeError, OSError):
+            text.encode()  # some locales read any byte, into what is no text
+        except (UnicodeError, OSError):
             raise BadInput(FIELD, f"is not text; {GOOD}") from None
     text = text.strip(" \t\r\n")
     if not text:

@@ -35,7 +35,7 @@ _PATH: Final = re.compile(r"/[!-~]{0,8191}", re.ASCII)
 
 def _shaped(pattern: re.Pattern[str], good: str) -> Callable[..., str]:
     def read(_context: click.Context, parameter: click.Parameter, value: str) -> str:
-        if value and not pattern.fullmatch(value):
+        if value != parameter.default and not pattern.fullmatch(value):
             raise BadInput(parameter.opts[0], f"{fields.shown(value)}: {good}")
         return value
 

@@ -122,14 +122,14 @@ def change_and_wait(
         async with app.administration(found) as lifecycle:
             if patience is None:
                 return Waited(await change(lifecycle), None)
-            async with app.directory(found) as directory:
+            async with app.waiting(found) as (directory, trail):
                 await directory.find()  # connects; the time counts from the change
                 waited = Waited(await change(lifecycle), patience)
                 if isinstance(waited.result, Refused):
                     return waited
                 try:
                     waited.confirmation = await acknowledged(
-                        directory, waited.result.record, patience, SystemClock()
+                        directory, trail, waited.result.record, patience, SystemClock()
                     )
                 except Unavailable as cause:
                     waited.trouble = str(cause)

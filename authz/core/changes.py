@@ -157,7 +157,10 @@ def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Auth
     now = secret.created_at
     expires_at = None if spec.life_ms is None else now + spec.life_ms
     if expires_at is not None and expires_at <= max(now, spec.not_before or now):
-        raise BadInput("expires-in", "the key would expire before it begins")
+        raise BadInput(
+            "expires-in",
+            "the key would expire before it begins; give it a longer life, such as 90d",
+        )
     record = KeyRecord(
         kid=kid,
         version=0,
@@ -224,11 +227,14 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
 
     The new secret lives as long as the one before it was meant to. A holder who was promised an
     overlap keeps it: while two secrets are live, only a grace of 0 (retire both now) is taken.
+    Of a key that has expired no secret is live, so there is no overlap.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
     if any(entry.digest == minted.digest for entry in record.secrets):
         return Unchanged(record, f"{record.kid} was given this secret already")
+    if record.expires_at is not None and record.expires_at <= now:
+        grace_ms = 0
     live = [entry for entry in record.secrets if entry.is_live(now)]
     if grace_ms and len(live) >= MAX_LIVE_SECRETS:
         return Refused(

@@ -187,6 +187,8 @@ def _host(field: str, text: str) -> str:
 
 def _origin(field: str, text: str) -> str:
     origin = folded(text)
+    if origin == "null":  # of pages without an origin, and of whoever writes it
+        raise BadInput(field, "'null' stands for no origin; such as https://app.example.com")
     if "://" not in origin:
         origin = f"https://{origin}"
     match = _ORIGIN.fullmatch(origin) if len(origin) <= MAX_ORIGIN else None

@@ -1,6 +1,6 @@
 """What a sidecar says of itself, and what follows from it for a change."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +29,14 @@ class Sidecar:
     trusted: bool
     reason: str
     entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class FormerGrace:
+    """The outage grace that a key had until the change of this number; None: none of its own."""
+
+    until: int
+    grace_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +95,25 @@ class Confirmation:
 
 
 def confirmation(
-    heard: Iterable[Heard], seq: int, grace_ms: int | None, elapsed_ms: int, now: int
+    heard: Iterable[Heard],
+    seq: int,
+    grace_ms: int | None,
+    elapsed_ms: int,
+    now: int,
+    *,
+    former: Sequence[FormerGrace] = (),
 ) -> Confirmation:
     """Where change `seq` of a key stands. `now`: milliseconds by the wall clock.
 
-    Whoever was silent for so long before the change that it could not have acted on the key any
-    more does not matter to it.
+    A sidecar goes by the grace of the record that it holds, so the longest counts of all that the
+    key had since the last change which it has applied. Whoever was silent for so long before the
+    change that it could not have acted on the key any more does not matter to it.
     """
     confirmed, outstanding = 0, []
     for each in heard:
-        reach = each.reach_ms(grace_ms)
+        applied = each.sidecar.applied or 0
+        known = [grace_ms, *(one.grace_ms for one in former if applied < one.until)]
+        reach = max(map(each.reach_ms, known))
         if each.silent_ms - elapsed_ms >= reach:
             continue
         if each.has_applied(seq, elapsed_ms):

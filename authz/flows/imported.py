@@ -14,6 +14,7 @@ Rules:
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -22,7 +23,7 @@ from authz.core.errors import Fault, Unavailable
 from authz.core.keys import Alias, Imported
 from authz.core.ports import AliasSource, Clock, Event, LoadedAlias, Probe
 from authz.core.records import KeyRecord
-from authz.flows.keycache import KeyCache
+from authz.flows.keycache import Holdings, KeyCache
 
 MAX_ATTEMPTS: Final = 3
 
@@ -112,6 +113,27 @@ class ImportedKeys:
         """See ChangeSink."""
         self._trusted_until = until
         self._cache.trust(until)
+
+    # over a restart
+
+    @property
+    def is_trusted(self) -> bool:
+        """See KeyCache."""
+        return self._cache.is_trusted
+
+    @property
+    def held_until(self) -> float:
+        """See KeyCache."""
+        return self._cache.held_until
+
+    def holdings(self) -> Holdings:
+        """See KeyCache. With the aliases."""
+        return replace(self._cache.holdings(), aliases=list(self._kids.items()))
+
+    def restore(self, held: Holdings) -> None:
+        """See KeyCache. With the aliases."""
+        self._cache.restore(held)
+        self._kids.update(held.aliases[-self._max_entries :])
 
     # lookups
 

@@ -27,10 +27,9 @@ In an outage, while the link to the store is not trusted, `recall` gives what is
 
 import asyncio
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Final
 
 from cachetools import TTLCache
@@ -38,29 +37,38 @@ from cachetools import TTLCache
 from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.ports import Clock, Event, KeySource, Loaded, Probe
 from authz.core.records import KeyRecord, Status, as_revoked
+from authz.flows.shelf import MAX_IN_USE, NEVER, Shelf, unpack
 
 MAX_REVOKED: Final = 100_000
 MAX_ATTEMPTS: Final = 10  # a key may be changed while it is read; the deadline ends it, too
 TTL_JITTER: Final = 0.1
 
 _ABSENT: Final = object()
-_NEVER: Final = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a cache holds, to be kept over a restart. `held_until`: by the monotonic clock."""
+    """What a cache holds, to be kept over a restart. `held_until`: by the monotonic clock.
 
-    records: list[KeyRecord]
+    aliases: digests of imported keys, and the kids that they lead to.
+    """
+
+    packed: Mapping[str, bytes] = field(repr=False)  # records by kid
     revoked: list[str]
     held_until: float
+    aliases: Sequence[tuple[bytes, str]] = ()
+
+    def records(self) -> Iterator[KeyRecord]:
+        """Unpacked one by one, as they are asked for."""
+        return (unpack(packed)[0] for packed in self.packed.values())
 
 
 class KeyCache:
     """Records by kid. `peek` never waits; `find` waits for the source, at most `deadline` seconds.
 
     ttl, negative_ttl, deadline, grace: seconds; grace is for keys that have none of their own.
-    max_entries bounds records, max_negatives what is known to be absent or unreadable.
+    max_entries bounds records, max_in_use those that are at hand without unpacking, max_negatives
+    what is known to be absent or unreadable.
     """
 
     def __init__(
@@ -75,6 +83,7 @@ class KeyCache:
         max_negatives: int,
         deadline: float,
         grace: float = 0.0,
+        max_in_use: int = MAX_IN_USE,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._source = source
@@ -83,14 +92,14 @@ class KeyCache:
         self._probe = probe
         self._ttl = ttl
         self._negative_ttl = negative_ttl
-        self._max_entries = max_entries
         self._deadline = deadline
         self._grace = grace
         self._jitter = jitter
         self._trusted_until = 0.0
-        self._held_until = _NEVER
-        self._entries: dict[str, tuple[KeyRecord, float]] = {}
-        self._outage: dict[str, tuple[KeyRecord, float]] = {}  # what flushes took out; rule 9
+        self._held_until = NEVER
+        self._entries = Shelf(max_entries, max_in_use)
+        self._at_hand = self._entries.at_hand
+        self._outage = Shelf(max_entries, max_in_use)  # what flushes took out; rule 9
         self._negatives: TTLCache[str, Unreadable | None] = TTLCache(
             max_negatives, negative_ttl, self._monotonic
         )
@@ -123,7 +132,7 @@ class KeyCache:
 
     def peek(self, kid: str) -> KeyRecord | None:
         """The record if it can be served now, without waiting for anything."""
-        entry = self._entries.get(kid)
+        entry = self._at_hand(kid) or self._entries.fetch(kid)
         if entry is None:
             return None
         now = self._monotonic()
@@ -133,7 +142,7 @@ class KeyCache:
 
     def recall(self, kid: str) -> KeyRecord | None:
         """The record to go on with while the store is out of reach, as far as its grace goes."""
-        record, _ = self._entries.get(kid) or self._outage.get(kid) or (None, 0.0)
+        record = self._held(kid)
         if record is None or record.status is Status.REVOKED:
             return record
         own = record.outage_grace
@@ -165,21 +174,21 @@ class KeyCache:
 
     def forget(self, kid: str, *, revoked: bool) -> None:
         """See ChangeSink."""
-        held = self._drop(kid)
+        held = self._held(kid) if revoked else None
+        self._drop(kid)
         self._negatives.pop(kid, None)
         if revoked:
             self._remember_revoked(kid)
-            if held is not None:
-                self._entries[kid] = (as_revoked(held), _NEVER)  # for `recall`; `peek` reads anew
+            if held is not None:  # for `recall`; `peek` reads anew
+                self._put(as_revoked(held), NEVER)
 
     def flush(self, *, foreign: bool = False) -> None:
         """See ChangeSink."""
         if foreign:
-            self._entries, self._outage = {}, {}
+            self._outage.clear()
         else:
-            self._outage.update(self._entries)
-            self._entries = {}
-            self._shrink_outage()
+            self._outage.update(self._entries.packed)
+        self._entries.clear()
         self._negatives.clear()
         self._probe.count(Event.FLUSH)
 
@@ -197,18 +206,17 @@ class KeyCache:
 
     def holdings(self) -> Holdings:
         """All that `recall` could give, copied at once, and the kids seen revoked."""
-        entries = [*self._outage.values(), *self._entries.values()]
-        return Holdings([record for record, _ in entries], list(self._revoked), self.held_until)
+        packed = {**self._outage.packed, **self._entries.packed}
+        return Holdings(packed, list(self._revoked), self.held_until)
 
     def restore(self, held: Holdings) -> None:
         """Hold what an earlier process held, for an outage. Before the feed runs, at most once."""
+        self._held_until = held.held_until
+        self._outage.update(held.packed)
         for kid in held.revoked:
             self._remember_revoked(kid)
-        self._held_until = held.held_until
-        for record in held.records:
-            known = as_revoked(record) if record.kid in self._revoked else record
-            self._outage[record.kid] = (known, _NEVER)
-        self._shrink_outage()
+            if (record := self._held(kid)) is not None:
+                self._outage.put(as_revoked(record), NEVER)
 
     # loads
 
@@ -250,22 +258,21 @@ class KeyCache:
             left = (record.expires_at - self._clock.wall_ms()) / 1000
             life = min(life, max(left, self._negative_ttl))
         self._drop(record.kid)
-        if len(self._entries) >= self._max_entries:
-            del self._entries[next(iter(self._entries))]
-            self._probe.count(Event.CACHE_EVICTION)
-        self._entries[record.kid] = (record, self._monotonic() + life)
+        self._put(record, self._monotonic() + life)
 
-    def _drop(self, kid: str) -> KeyRecord | None:
-        """Hold this record no more, neither as current nor for an outage."""
-        entry = self._entries.pop(kid, None)
-        aside = self._outage.pop(kid, None)
-        record, _ = entry or aside or (None, 0.0)
+    def _put(self, record: KeyRecord, deadline: float) -> None:
+        if self._entries.put(record, deadline):
+            self._probe.count(Event.CACHE_EVICTION)
+
+    def _held(self, kid: str) -> KeyRecord | None:
+        """The record, current or held for an outage."""
+        record, _ = self._entries.fetch(kid) or self._outage.fetch(kid) or (None, NEVER)
         return record
 
-    def _shrink_outage(self) -> None:
-        excess = len(self._outage) - self._max_entries
-        if excess > 0:
-            self._outage = dict(islice(self._outage.items(), excess, None))
+    def _drop(self, kid: str) -> None:
+        """Hold this record no more, neither as current nor for an outage."""
+        self._entries.pop(kid)
+        self._outage.pop(kid)
 
     def _remember_revoked(self, kid: str) -> None:
         self._revoked.pop(kid, None)

@@ -5,7 +5,8 @@ Rules:
 2. An Authorization with none of our keys is somebody else's: neither a credential nor removed. So
    an imported key, which says nothing of itself, is read only from carriers without a scheme.
 3. Never a URL parser: the path is split at the first `?`, the query at `&` and `=`.
-4. What a route asks comes from context_extensions and our own rules, which no client can write.
+4. What a route asks comes from context_extensions and our own rules, which no client can write. A
+   name there that is not ours is a mistake, such as `scope`, and may have been a restriction.
 5. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
 6. A client may write 60 KiB into one header: what is done with a value is linear in its length.
 """
@@ -33,6 +34,7 @@ Header = Callable[[str, str], str]
 
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
 MAX_ROUTES: Final = 1024
+FACTS: Final = frozenset({"scopes", "auth", "env", "cost"})  # what context_extensions may say
 
 _UNKNOWN: Final = Route()  # told apart by identity
 
@@ -74,6 +76,7 @@ class Extractor:
         self._rules = rules
         self._default_route = Route(env=env)
         self._routes: dict[tuple[str | Facts, ...], Route | None] = {}
+        self._strange: set[frozenset[str]] = set()
 
     def read(self, raw: bytes) -> Request:
         """The request, whatever `raw` is: one that makes no sense carries its refusal."""
@@ -160,6 +163,9 @@ class Extractor:
         """What the route asks for, or why it cannot be told."""
         fact = extensions.get
         said = (fact("scopes", ""), fact("auth", ""), fact("env", ""), fact("cost", ""))
+        if len(extensions) > len(said) - said.count("") and not FACTS.issuperset(extensions):
+            self._warn_of(frozenset(extensions) - FACTS)
+            return BAD_REQUEST
         rule = NO_FACTS if self._rules is None else self._rules.require(method, host, path)
         if rule is Reason.ROUTE_NOT_ALLOWED and any(said):
             rule = NO_FACTS
@@ -181,6 +187,18 @@ class Extractor:
             self._routes.clear()
         self._routes[*said, rule] = route
         return route
+
+    def _warn_of(self, strange: frozenset[str]) -> None:
+        """Name them to the operator, once."""
+        if strange in self._strange:
+            return
+        if len(self._strange) >= MAX_ROUTES:
+            self._strange.clear()
+        self._strange.add(strange)
+        names, known = " ".join(map(fields.shown, sorted(strange))), " ".join(sorted(FACTS))
+        log.warning(
+            "a route is refused, its context_extensions say %s; there are %s", names[:200], known
+        )
 
     def _understand(self, scopes: str, auth: str, env: str, cost: str, rule: Facts) -> Route:
         if cost:

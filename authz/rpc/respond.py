@@ -25,9 +25,10 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.flows.shelf import MAX_IN_USE
 from authz.rpc.wire import field
 
-MAX_BASES: Final = 16_384
+MAX_BASES: Final = MAX_IN_USE  # unpacked once more, a record is another object
 REALM: Final = "authz"
 RETRY_AFTER_SECONDS: Final = 1
 

@@ -15,23 +15,27 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.core.finding import Finding, Level
 from authz.storage import meta, schema
 from authz.storage.listing import StoredIndex, answered
+from authz.storage.permissions import BEATING, CHANGING, REGISTERING, SERVING
 
 OLDEST_MAJOR: Final = 7
 MEMORY_WARNING, MEMORY_FAILURE = 0.8, 0.95
 CLOCK_WARNING_MS, CLOCK_FAILURE_MS = 1_000, 10_000
 SAMPLE: Final = 200
 PINGS: Final = 21
-_KID: Final = "0" * 16
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What the questions are asked of. `deadline`: how long a lookup may take, in seconds."""
+    """What the questions are asked of.
+
+    deadline: how long a lookup may take, in seconds. has_replicas: is it behind Sentinel?
+    """
 
     client: redis.asyncio.Redis
     fingerprints: Mapping[str, str]
     deadline: float
     wall_ms: Callable[[], int]
+    has_replicas: bool = False
 
 
 async def inspect(store: Store) -> AsyncIterator[Finding]:
@@ -163,8 +167,14 @@ async def latency(store: Store) -> Finding:
 
 
 async def serving(store: Store) -> Finding:
-    """May this user do what a sidecar does?"""
-    return await _permitted(store, "serving", SERVING, Level.FAIL)
+    """May this user do what a sidecar cannot do without?"""
+    needed = (*SERVING, *BEATING) if store.has_replicas else SERVING
+    return await _permitted(store, "serving", needed, Level.FAIL)
+
+
+async def registering(store: Store) -> Finding:
+    """May this user say what it has applied? Without that nobody can wait for it (`--wait`)."""
+    return await _permitted(store, "registering", REGISTERING, Level.WARN)
 
 
 async def changing(store: Store) -> Finding:
@@ -194,39 +204,9 @@ QUESTIONS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     clock,
     latency,
     serving,
+    registering,
     changing,
     records,
-)
-
-# Commands as a sidecar and a change send them.
-SERVING: Final = (
-    ("HELLO", "3"),
-    ("PING",),
-    ("SUBSCRIBE", schema.CHANGES),
-    ("GET", schema.SEQ),
-    ("HGETALL", schema.META),
-    ("HGETALL", schema.key(_KID)),
-    ("EXISTS", schema.META),
-    ("XRANGE", schema.LOG, "-", "+"),
-)
-CHANGING: Final = (
-    ("EVALSHA", "0" * 40, "1", schema.key(_KID)),
-    ("SCRIPT", "LOAD", ""),
-    ("TIME",),
-    ("TYPE", schema.SEQ),
-    ("GET", schema.SEQ),
-    ("SET", schema.SEQ, "1"),
-    ("HMGET", schema.key(_KID), "version"),
-    ("HSET", schema.key(_KID), "version", "1"),
-    ("EXISTS", schema.LOG),
-    ("XINFO", "STREAM", schema.LOG),
-    ("XADD", schema.LOG, "*", "kid", _KID),
-    ("XADD", schema.AUDIT, "*", "kid", _KID),
-    ("XRANGE", schema.AUDIT, "-", "+"),
-    ("ZADD", schema.KEYS, "1", _KID),
-    ("ZADD", schema.client("any"), "1", _KID),
-    ("ZREM", schema.client("any"), _KID),
-    ("PUBLISH", schema.CHANGES, ""),
 )
 
 

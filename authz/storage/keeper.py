@@ -98,7 +98,7 @@ def restore(snapshot: Snapshot, grace: float) -> Kept | None:
     if kept is None:
         log.info("cache.snapshot: there is no %s yet", snapshot)
         return None
-    records, revoked = len(kept.holdings.records), len(kept.holdings.revoked)
+    records, revoked = len(kept.holdings.packed), len(kept.holdings.revoked)
     if kept.trouble:
         log.warning(
             "cache.snapshot: of %s only %d revoked kids are used: %s",

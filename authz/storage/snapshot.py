@@ -10,9 +10,11 @@ Rules:
 5. What was seen revoked has no age. It is taken from a file that is too old, too.
 6. A sidecar that was never trusted and restored nothing writes nothing over what is there.
 7. The event loop goes on: the work is done by a thread, in slices that leave it the interpreter.
+   What a cache keeps packed is unpacked there, one slice after the other, and never all of it.
 
     line 1      what it is, when and by whom, the names of the fields
-    lines       one record each, its fields as in the store; the last of them: the revoked kids
+    lines       one record each, its fields as in the store; then one with the aliases of imported
+                keys, as digest:kid (not in a file of the former version); then the revoked kids
     last line   HMAC-SHA-256 of all before it, in hex
 """
 
@@ -20,7 +22,7 @@ import hmac
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -33,9 +35,11 @@ from authz.core.keys import Keyring
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.flows.keycache import Holdings
+from authz.flows.shelf import pack
 from authz.storage import schema
 
-FORMAT: Final = "authz cache snapshot 1"
+FORMAT: Final = "authz cache snapshot 2"
+WITHOUT_ALIASES: Final = "authz cache snapshot 1"  # who upgrades in an outage goes on with that
 SLICE: Final = 32  # records: under a millisecond
 PAUSE: Final = 0.004  # seconds between two slices
 MAX_BYTES: Final = 1 << 30
@@ -53,7 +57,8 @@ class _Content:
     boot: str
     held_until: float
     held_until_ms: int
-    records: list[KeyRecord]
+    by_grace: dict[int | None, dict[str, bytes]]  # packed records by kid, by their own grace
+    aliases: list[tuple[bytes, str]]
     revoked: list[str]
 
 
@@ -87,6 +92,7 @@ class Snapshot:
         Says whether it was written.
         """
         age = self._clock.monotonic() - held.held_until
+        first = next(held.records(), None)
         header = {
             "format": FORMAT,
             "schema": schema.SCHEMA,
@@ -94,7 +100,7 @@ class Snapshot:
             "boot": self._boot,
             "held_until": held.held_until,
             "held_until_ms": self._clock.wall_ms() - ceil(age * 1000),
-            "fields": [*schema.encode(held.records[0]), "version"] if held.records else [],
+            "fields": [*schema.encode(first), "version"] if first else [],
         }
         aside = self._path.with_name(f"{self._path.name}.new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -132,10 +138,15 @@ class Snapshot:
         found = self._understood(self._verified(content))
         now = self._clock.monotonic()
         age, trouble = self._age(found, now)
-        usable = [] if trouble else [r for r in found.records if age < _grace(r, grace)]
-        if found.records and not usable:
+        usable: dict[str, bytes] = {}
+        for own, packed in found.by_grace.items():
+            if not trouble and age < (grace if own is None else own / 1000):
+                usable |= packed
+        if found.by_grace and not usable:
             trouble = trouble or "it is older than the grace of its keys"
-        return Kept(Holdings(usable, found.revoked, now - age), found.instance, trouble)
+        aliases = [(digest, kid) for digest, kid in found.aliases if kid in usable]
+        held = Holdings(usable, found.revoked, now - age, aliases)
+        return Kept(held, found.instance, trouble)
 
     def _verified(self, content: bytes) -> bytes:
         """All but the signature."""
@@ -153,19 +164,24 @@ class Snapshot:
         first, *middle, last = body.splitlines()
         try:
             header = json.loads(first)
-            if header["format"] != FORMAT or header["schema"] != schema.SCHEMA:
+            form = header["format"]
+            if form not in {FORMAT, WITHOUT_ALIASES} or header["schema"] != schema.SCHEMA:
                 raise SnapshotRefused("it is of another version")
-            names = header["fields"]
-            records = [_record(dict(zip(names, json.loads(line), strict=True))) for line in middle]
+            aliases = b"" if form == WITHOUT_ALIASES else middle.pop()
+            by_grace: dict[int | None, dict[str, bytes]] = {}
+            for line in middle:
+                record = _record(dict(zip(header["fields"], json.loads(line), strict=True)))
+                by_grace.setdefault(record.outage_grace, {})[record.kid] = pack(record)
             return _Content(
                 str(header["instance"]),
                 str(header["boot"]),
                 float(header["held_until"]),
                 int(header["held_until_ms"]),
-                records,
+                by_grace,
+                [_alias(word) for word in aliases.decode().split()],
                 last.decode().split(),
             )
-        except (ValueError, KeyError, TypeError, Fault) as cause:
+        except (ValueError, LookupError, TypeError, Fault) as cause:
             raise SnapshotRefused(f"it cannot be understood: {cause}") from None
 
     def _age(self, found: _Content, now: float) -> tuple[float, str]:
@@ -180,12 +196,18 @@ class Snapshot:
 
 def _parts(header: dict[str, Any], held: Holdings) -> Iterator[bytes]:
     yield _line(header)
-    records = iter(held.records)
+    records = held.records()
     while part := list(islice(records, SLICE)):
         yield b"".join(map(_record_line, part))
-    revoked = iter(held.revoked)
-    while kids := list(islice(revoked, 100 * SLICE)):
-        yield f"{' '.join(kids)} ".encode()
+    yield from _words(f"{digest.hex()}:{kid}" for digest, kid in held.aliases)
+    yield from _words(held.revoked)
+
+
+def _words(words: Iterable[str]) -> Iterator[bytes]:
+    """One line, in slices."""
+    left = iter(words)
+    while part := list(islice(left, 100 * SLICE)):
+        yield f"{' '.join(part)} ".encode()
     yield b"\n"
 
 
@@ -201,8 +223,9 @@ def _record(fields: dict[str, str]) -> KeyRecord:
     return schema.decode(fields["kid"], fields)
 
 
-def _grace(record: KeyRecord, default: float) -> float:
-    return default if record.outage_grace is None else record.outage_grace / 1000
+def _alias(word: str) -> tuple[bytes, str]:
+    digest, kid = word.split(":")
+    return bytes.fromhex(digest), kid
 
 
 def _sync_directory(path: Path) -> None:

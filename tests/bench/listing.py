@@ -19,6 +19,7 @@ from authz.core.records import KeyRecord, Status
 from authz.flows.directory import Directory
 from authz.storage import schema
 from authz.storage.listing import StoredIndex, StoredTrail
+from tests.bench.check_hot import machine
 from tests.fakes import NOW, make_record
 from tests.real import Valkey
 
@@ -80,6 +81,7 @@ async def measure(client: redis.asyncio.Redis, count: int) -> None:
         print(f"{'all keys' if client_id is None else '--client':<12}  {columns}")
     filtered = await milliseconds(lambda: directory.page(LIMIT, status=Status.REVOKED), 3)
     print(f"--status revoked, of which there is none: {filtered:.0f} ms, then a cursor")
+    print(machine())
 
 
 async def main(count: int) -> None:

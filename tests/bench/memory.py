@@ -1,7 +1,8 @@
 """What a sidecar with 100,000 cached keys takes: `python -m tests.bench.memory`.
 
 A whole sidecar (listeners, link, cache) looks up every key of a real store. Then its resident
-memory is read, and a full garbage collection timed: for that long the event loop stands still.
+memory is read, and all is timed for which the event loop stands still: a full garbage collection,
+a flush, the copy that a snapshot is written from; and a hit on a record that has to be unpacked.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import gc
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import uvloop
 
 from authz import app, config, sidecar
 from authz.core.keys import BASE62
+from authz.flows.keycache import KeyCache
 from authz.storage import schema
 from tests.bench.check_hot import machine
 from tests.fakes import make_record
@@ -57,6 +60,24 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6
 
 
+def milliseconds(step: Callable[[], object]) -> float:
+    """How long one call takes."""
+    began = time.perf_counter()
+    step()
+    return round((time.perf_counter() - began) * 1000, 1)
+
+
+def hit(cache: KeyCache, count: int) -> float:
+    """Microseconds a hit, of the `count` keys that were used longest ago."""
+    kids = [kid_of(number) for number in range(count)]
+    began = time.perf_counter()
+    found = [cache.peek(kid) for kid in kids]
+    taken = (time.perf_counter() - began) / count * 1e6
+    if None in found:
+        raise SystemExit("a key that was looked up is not held")
+    return round(taken, 1)
+
+
 async def measure(url: str, directory: Path, count: int) -> dict[str, Any]:
     """Start a sidecar, let it look up all keys, and look at what it takes."""
     pepper = directory / "pepper"
@@ -77,19 +98,22 @@ async def measure(url: str, directory: Path, count: int) -> dict[str, Any]:
     async with sidecar.sidecar(settings) as running:
         await eventually(lambda: running.feed.health().trusted)
         gc.collect()
-        before = resident_mb()
+        before, idle = resident_mb(), milliseconds(gc.collect)
         for start in range(0, count, BATCH):
             kids = [kid_of(number) for number in range(start, min(start + BATCH, count))]
             await asyncio.gather(*map(running.cache.find, kids))
         gc.collect()
-        after, began = resident_mb(), time.perf_counter()
-        gc.collect()
+        after = resident_mb()
         return {
             "keys": len(running.cache),
             "idle_mb": round(before, 1),
             "resident_mb": round(after, 1),
             "bytes_a_key": round((after - before) * 1e6 / count),
-            "full_collection_ms": round((time.perf_counter() - began) * 1000, 1),
+            "idle_collection_ms": idle,
+            "full_collection_ms": milliseconds(gc.collect),
+            "hit_us": hit(running.cache, min(count, BATCH)),
+            "copy_ms": milliseconds(running.cache.holdings),
+            "flush_ms": milliseconds(running.cache.flush),
             "machine": machine(),
         }
 
@@ -110,7 +134,12 @@ def main() -> None:
         f"{found['keys']} cached keys: {found['resident_mb']} MB resident (idle {found['idle_mb']})"
     )
     print(f"a key: {found['bytes_a_key']} bytes")
-    print(f"a full garbage collection: {found['full_collection_ms']} ms")
+    print(
+        f"a full garbage collection: {found['full_collection_ms']} ms "
+        f"(idle {found['idle_collection_ms']})"
+    )
+    print(f"a hit on one that is packed: {found['hit_us']} µs")
+    print(f"the copy for a snapshot: {found['copy_ms']} ms; a flush: {found['flush_ms']} ms")
     print(found["machine"])
 
 

@@ -4,8 +4,9 @@
 
 A real sidecar process is asked over gRPC at a steady rate, for keys that it knows and keys that it
 does not. Its memory, its open files and its processor time are read from /proc: in the outage
-without load, in the outage with it, and after. Then the store comes back with its data, and what
-counts is how soon a key that nobody had cached is allowed again, and how often each is loaded.
+without load, in the outage with it, and after. Then the store comes back with its data under the
+same load, and what counts is how soon a key that it did not know is allowed, and how often each of
+those is loaded.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +42,7 @@ class Process:
     """What the system says of a process."""
 
     def __init__(self, pid: int) -> None:
+        self.pid = pid
         self._proc = Path(f"/proc/{pid}")
 
     def look(self) -> dict[str, float]:
@@ -81,8 +84,8 @@ class Load:
 
 
 @contextmanager
-def sidecar(settings: Path):
-    """A sidecar process."""
+def running(settings: Path) -> Iterator[Process]:
+    """A sidecar process, which shall not end by itself."""
     command = [sys.executable, "-m", "authz.cli.main", "--config", str(settings), "serve"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
@@ -97,10 +100,10 @@ def sidecar(settings: Path):
 async def measure(seconds: float, rate: float) -> dict:
     """Everything, in order."""
     with Valkey() as valkey, tempfile.TemporaryDirectory() as directory:
-        file, target = _settings(Path(directory), valkey)
+        file, target, _ = settings_file(Path(directory), valkey)
         keys = await _prepare(file)
         known, fresh = keys[:KEYS], keys[KEYS:]
-        with sidecar(file) as process:
+        with running(file) as process:
             async with grpc.aio.insecure_channel(target) as channel:
                 check = channel.unary_unary(f"/{CHECK_SERVICE}/Check")
                 await asyncio.wait_for(channel.channel_ready(), 20)
@@ -114,7 +117,7 @@ async def measure(seconds: float, rate: float) -> dict:
                 idle = process.look()
                 answers = await Load(check, keys).run(rate, seconds)
                 after = process.look()
-                recovery, loads = await _come_back(valkey, Load(check, fresh))
+                recovery, loads = await _come_back(valkey, Load(check, fresh), rate)
     return {
         "down_seconds": seconds + IDLE_SECONDS,
         "requests_per_second": rate,
@@ -136,38 +139,50 @@ async def _allowed(load: Load) -> bool:
     return await load.ask(0) == 0
 
 
-async def _come_back(valkey: Valkey, fresh: Load) -> tuple[float, float]:
-    """Seconds until an allow, and loads for each of the keys that all are asked for at once."""
+async def _come_back(valkey: Valkey, fresh: Load, rate: float) -> tuple[float, float]:
+    """Seconds until an allow, and loads for each of the keys that it did not know.
+
+    The requests go on while the store returns, and when it has, all keys are asked for at once.
+    """
+    meanwhile = asyncio.create_task(fresh.run(rate, 3))
     await asyncio.to_thread(valkey.restart, empty=False)
     returned = time.monotonic()
     await eventually(lambda: _allowed(fresh))
     recovery = time.monotonic() - returned
     await asyncio.gather(*(fresh.ask(number) for number in range(20 * KEYS)))
+    await meanwhile
     calls = valkey.admin.info("commandstats")
     # A heartbeat reads one hash and the number of the last change; a load reads one hash.
     loads = calls["cmdstat_hgetall"]["calls"] - calls["cmdstat_get"]["calls"]
     return round(recovery, 3), round(loads / KEYS, 2)
 
 
-def _settings(directory: Path, valkey: Valkey) -> tuple[Path, str]:
-    target = f"127.0.0.1:{free_port()}"
+def settings_file(directory: Path, valkey: Valkey) -> tuple[Path, str, str]:
+    """A sidecar's settings, where it is asked for checks, and where for its health."""
+    target, operations = (f"127.0.0.1:{free_port()}" for _ in range(2))
     pepper, file = directory / "pepper", directory / "authz.yaml"
     pepper.write_text("p" * 64)
     wanted = {
         "check": {"listen": target},
-        "ops": {"listen": f"127.0.0.1:{free_port()}"},
+        "ops": {"listen": operations},
         "redis": {"url": valkey.url},
         "keys": {"peppers": [{"file": str(pepper)}]},
         "log": {"level": "ERROR"},
     }
     file.write_text(yaml.safe_dump(wanted))
-    return file, target
+    return file, target, operations
 
 
-async def _prepare(file: Path) -> list[str]:
+async def initialise(file: Path) -> None:
+    """As `authz init` does."""
     settings = config.load(file)
     async with app.store(settings) as store:
         await store.initialise(app.keyring(settings).fingerprints)
+
+
+async def _prepare(file: Path) -> list[str]:
+    await initialise(file)
+    settings = config.load(file)
     spec = KeySpec(client_id="bench", env="live", life_ms=None)
     async with app.administration(settings) as lifecycle:
         made = [await lifecycle.issue(spec, lifecycle.author("bench")) for _ in range(2 * KEYS)]

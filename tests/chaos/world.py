@@ -20,6 +20,7 @@ from authz.flows.acknowledge import acknowledged
 from authz.flows.lifecycle import Changed, Lifecycle, Result
 from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
+from authz.storage.listing import StoredTrail
 from authz.storage.registry import Sidecars
 from tests.chaos.history import Key, State, now
 from tests.fakes import make_keyring
@@ -30,6 +31,7 @@ LEASE = 1.0
 GRACE = 2.0  # of keys that have none of their own
 WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
 PATIENCE = 2.0  # seconds
+STOPS_WITHIN = 20.0  # seconds
 REASON = RevocationReason.UNSPECIFIED
 STATES = {
     Status.ACTIVE: State.ACTIVE,
@@ -88,7 +90,7 @@ class World(contextlib.AsyncExitStack):
         self.push_async_callback(client.aclose)
         self.store = StoredKeys(client, has_replicas=self.endpoint.has_replicas)
         await self.store.initialise(make_keyring().fingerprints)
-        self._directory = Sidecars(client)
+        self._directory, self._trail = Sidecars(client), StoredTrail(client)
         self._waiting: set[asyncio.Task[None]] = set()
         self.lifecycle = Lifecycle(self.store, make_keyring(), RealClock())
         return self
@@ -127,7 +129,11 @@ class World(contextlib.AsyncExitStack):
                 raise AssertionError(f"{sidecar.name} ended:\n{sidecar.log.read_text()[-2000:]}")
             sidecar.process.stdin.close()
         for sidecar in self.sidecars:
-            if await asyncio.wait_for(sidecar.process.wait(), 20):
+            try:
+                code = await asyncio.wait_for(sidecar.process.wait(), STOPS_WITHIN)
+            except TimeoutError:
+                raise AssertionError(f"{sidecar.name} does not stop") from None
+            if code:
                 raise AssertionError(f"{sidecar.name} failed:\n{sidecar.log.read_text()[-2000:]}")
 
     def _kill_sidecars(self) -> None:
@@ -219,7 +225,9 @@ class World(contextlib.AsyncExitStack):
     async def _wait_for_sidecars(self, key: Key, changed: Changed) -> None:
         everybody = sum(sidecar.kind == "leased" for sidecar in self.sidecars)
         with contextlib.suppress(Fault):
-            found = await acknowledged(self._directory, changed.record, PATIENCE, RealClock())
+            found = await acknowledged(
+                self._directory, self._trail, changed.record, PATIENCE, RealClock()
+            )
             if found.is_complete and found.confirmed == found.sidecars == everybody:
                 key.acknowledged = now()
                 self.acknowledged += 1

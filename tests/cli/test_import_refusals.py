@@ -77,6 +77,7 @@ def test_fields_that_were_mixed_up(importing) -> None:
         outcome = importing([line(**{name: secret})], "--rejects", "rejects.jsonl")
         assert outcome.code == 1
         assert "0123456789" not in outcome.err + outcome.out + Path("rejects.jsonl").read_text()
+        Path("rejects.jsonl").unlink()
     assert "0123456789" not in importing([json.dumps({"client": "a", secret: "key"})]).err
 
 
@@ -93,7 +94,6 @@ def test_the_same_key_twice(importing, valkey: Valkey) -> None:
 
 def test_many_refusals(importing) -> None:
     """The first twenty are shown and the rest counted; the file has them all, for its owner."""
-    Path("rejects.jsonl").write_text("what was here before\n")
     outcome = importing([line(client="a b")] * 30, "--rejects", "rejects.jsonl")
     told = outcome.err.splitlines()
     assert told[0].startswith("line 1: client: has to be 1 to 128 of")
@@ -101,5 +101,25 @@ def test_many_refusals(importing) -> None:
     assert len(told) == 21
     rejects = [json.loads(one) for one in Path("rejects.jsonl").read_text().splitlines()]
     assert [reject["line"] for reject in rejects] == list(range(1, 31))
-    importing(["nonsense"], "--rejects", "new.jsonl")
-    assert stat.S_IMODE(Path("new.jsonl").stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path("rejects.jsonl").stat().st_mode) == 0o600
+
+
+def test_rejects_overwrite_nothing(importing, valkey: Valkey) -> None:
+    """Neither a file, such as the one with the keys, nor what a link leads to."""
+    Path("keys.jsonl").write_text(line())
+    Path("link.jsonl").symlink_to("elsewhere.jsonl")
+    for name in ("keys.jsonl", "link.jsonl"):
+        outcome = importing([line()], "--rejects", name)
+        assert outcome.code == 2
+        assert outcome.error == (
+            f"authz: --rejects: '{name}' is there already, and is never overwritten"
+        )
+    assert Path("keys.jsonl").read_text() == line()
+    assert not Path("elsewhere.jsonl").exists()
+    assert stored(valkey) == 0
+
+
+def test_rejects_leave_no_empty_file(importing) -> None:
+    """When nothing was refused there is nothing to look at."""
+    assert importing([line()], "--rejects", "rejects.jsonl").code == 0
+    assert not Path("rejects.jsonl").exists()

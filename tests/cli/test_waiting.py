@@ -139,6 +139,24 @@ async def test_a_sidecar_whose_time_is_over_holds_nobody_up(terminal, own_silenc
     assert code == 0
 
 
+async def test_a_shorter_grace_is_waited_for_by_the_longer_one(terminal, own_silence):
+    """Who has not heard of it goes on by the grace it knew, whatever is asked of the key next."""
+    kid = await terminal.issue("--outage-grace", "1h")
+    shorter = ("keys", "update", kid, "--outage-grace", "0")
+    waiting = ("--wait", "--timeout", "500ms", "--json")
+    async with terminal.sidecars(1) as [deaf]:
+        await eventually(lambda: deaf.registration._acknowledged == 1)
+        own_silence(deaf)
+        ends = [
+            await terminal.run(*command, *waiting)
+            for command in (shorter, shorter, ("keys", "revoke", kid))
+        ]
+
+    for code, out, _ in ends:
+        found = json.loads(out)["confirmation"]
+        assert (found["complete"], found["outstanding"][0]["over"], code) == (False, False, 1)
+
+
 @pytest.fixture
 def own_silence(monkeypatch):
     """Makes a sidecar apply nothing and say nothing more; gives its instance."""
@@ -166,9 +184,9 @@ async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal,
 
     @contextlib.asynccontextmanager
     async def failing(_settings):
-        yield Fails()
+        yield Fails(), None
 
-    monkeypatch.setattr(app, "directory", failing)
+    monkeypatch.setattr(app, "waiting", failing)
     code, out, err = await terminal.run("keys", "rotate", kid, "--wait")
 
     assert re.fullmatch(rf"ak_live_{kid}_\w+\n", out)

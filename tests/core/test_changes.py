@@ -202,6 +202,25 @@ def test_a_rotation_never_prolongs_a_secret():
     assert after.secrets[0].retires_at == NOW + 5
 
 
+@pytest.mark.parametrize("grace_ms", [0, GRACE])
+def test_an_expired_key_gets_no_overlap(grace_ms):
+    """Its secrets were dead: a rotation gives it a new one and revives none, whatever the grace."""
+    during = rotated(make_record(expires_at=NOW + DAY))
+    ended = replace(during, expires_at=NOW + DAY)
+
+    after = rotated(ended, grace_ms=grace_ms, now=NOW + DAY)
+
+    assert live(after, NOW + DAY) == ["3"]
+    assert [entry.retires_at for entry in after.secrets] == [NOW + DAY, NOW + DAY, None]
+
+
+def test_a_key_that_has_not_quite_expired_gets_its_overlap():
+    """What works is promised to go on for as long as the operator says."""
+    after = rotated(make_record(expires_at=NOW + 1))
+
+    assert live(after, NOW + GRACE - 1) == ["1", "2"]
+
+
 def test_the_lineage_is_bounded():
     """At most five entries, the newest, numbered on."""
     record = make_record()

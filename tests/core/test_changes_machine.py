@@ -73,6 +73,8 @@ class KeyMachine(RuleBasedStateMachine):
 
         outcome = changes.rotate(self.record, minted, grace_ms, self.author(), self.now)
 
+        if self.record.expires_at is not None and self.now >= self.record.expires_at:
+            grace_ms = 0  # what was dead is not revived
         if self.revoked or (overlap and grace_ms):
             assert isinstance(outcome, Refused)
             return

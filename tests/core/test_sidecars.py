@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.sidecars import SPOKE_BEFORE_MS, Heard, Sidecar, confirmation
+from authz.core.sidecars import SPOKE_BEFORE_MS, FormerGrace, Heard, Sidecar, confirmation
 from tests.fakes import NOW
 
 LEASE, GRACE = 1000, 30_000
@@ -50,6 +50,27 @@ def test_who_has_not_may_act_on_what_was_before_for_lease_and_grace(grace, silen
 
     assert [(o.may_allow_until, o.is_over) for o in found.outstanding] == [(NOW + left, False)]
     assert not found.is_complete
+
+
+@pytest.mark.parametrize(
+    ("applied", "left"),
+    [
+        (6, LEASE),
+        (5, LEASE + GRACE),
+        (4, LEASE + GRACE),
+        (3, LEASE + 60_000),
+        (None, LEASE + 60_000),
+    ],
+)
+def test_who_knows_an_earlier_grace_goes_by_that(applied, left):
+    """The longest that the key had since the last change that the sidecar has applied."""
+    former = [FormerGrace(6, None), FormerGrace(4, 60_000), FormerGrace(2, 90_000)]
+    if applied is None:
+        former.pop()
+
+    found = confirmation([make_heard(applied=applied)], 7, 0, 0, NOW, former=former)
+
+    assert [o.may_allow_until - NOW for o in found.outstanding] == [left]
 
 
 def test_a_time_that_is_over_completes_it():

@@ -234,6 +234,21 @@ async def test_store_of_another():
     assert rig.aliases.lookups[NEWEST] == 2
 
 
+async def test_restarted_in_an_outage():
+    """What one process held, the next goes on with: aliases, too, as many as it may keep."""
+    rig, other = Rig(grace=GRACE), Rig(grace=GRACE, max_entries=1)
+    await rig.decide()
+    rig.keys._kids = {b"o" * 32: "0" * 16} | rig.keys._kids
+    rig.keys.trust(0)
+
+    other.keys.trust(0)
+    other.keys.restore(rig.keys.holdings())
+
+    decision = await other.decide()
+    assert (type(decision), decision.key) == (StaleAllow, RECORD)
+    assert list(other.keys._kids) == [NEWEST]
+
+
 async def test_store_that_fails_in_a_lookup_is_an_outage():
     """Trust that ends while the record is read anew is gone on without."""
     rig = Rig(grace=GRACE)

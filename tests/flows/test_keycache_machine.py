@@ -36,6 +36,7 @@ def make(kind, source, clock):
         ttl=TTL,
         negative_ttl=NEGATIVE_TTL,
         max_entries=2,
+        max_in_use=1,
         max_negatives=2,
         deadline=DEADLINE,
     )
@@ -107,7 +108,7 @@ class PeeksWithoutTrust(KeyCache):
 
     def peek(self, kid):
         """A record that has not outlived its TTL."""
-        record, deadline = self._entries.get(kid, (None, 0.0))
+        record, deadline = self._entries.fetch(kid) or (None, 0.0)
         return record if self._monotonic() < deadline else None
 
 

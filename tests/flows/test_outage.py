@@ -7,8 +7,8 @@ import pytest
 
 from authz.core.errors import Unreadable
 from authz.core.records import Status
-from authz.flows.keycache import Holdings
-from tests.fakes import KID, make_record
+from authz.flows import keycache, shelf
+from tests.fakes import KID, make_holdings, make_record
 from tests.flows.rigs import RECORD, CacheRig, numbered
 
 GRACE = 30.0
@@ -27,14 +27,14 @@ async def test_without_a_loss_of_trust_nothing_is_recalled_past_it(rig):
     rig.clock.advance(0.5)
     lapses_at = 0.5 + GRACE
     rig.clock.advance(lapses_at - 0.001)
-    assert rig.cache.recall(KID) is RECORD
+    assert rig.cache.recall(KID) == RECORD
     rig.clock.advance(0.002)
     assert rig.cache.recall(KID) is None
 
     rig.cache.trust(rig.clock.monotonic() + 1)
     rig.cache.trust(0.0)
     rig.clock.advance(GRACE - 0.001)
-    assert rig.cache.recall(KID) is RECORD
+    assert rig.cache.recall(KID) == RECORD
     rig.clock.advance(0.002)
     assert rig.cache.recall(KID) is None
 
@@ -49,7 +49,7 @@ async def test_a_link_that_flaps_prolongs_nothing(rig):
         rig.cache.flush()
         rig.cache.trust(rig.clock.monotonic())
         rig.cache.trust(0.0)
-        assert rig.cache.recall(KID) is RECORD
+        assert rig.cache.recall(KID) == RECORD
     rig.clock.advance(1)
 
     assert rig.cache.recall(KID) is None
@@ -60,13 +60,13 @@ async def test_what_a_flush_took_out_ends_when_trust_is_back(rig):
     await rig.hold(RECORD, numbered(1))
     rig.cache.trust(0.0)
     rig.cache.flush()
-    assert rig.cache.recall(KID) is RECORD
+    assert rig.cache.recall(KID) == RECORD
 
     rig.cache.trust(rig.clock.monotonic() + 1)
     await rig.hold(RECORD)
     rig.cache.trust(0.0)
 
-    assert rig.cache.recall(KID) is RECORD
+    assert rig.cache.recall(KID) == RECORD
     assert rig.cache.recall(numbered(1).kid) is None
 
 
@@ -154,13 +154,30 @@ async def test_the_wall_clock_moves_no_bound(rig):
     assert not rig.cache.is_trusted
     assert rig.cache.grace_left == GRACE
     rig.clock.advance(GRACE - 0.001)
-    assert rig.cache.recall(KID) is RECORD
+    assert rig.cache.recall(KID) == RECORD
     rig.clock.jump_wall(-1)
     rig.clock.advance(0.002)
     assert rig.cache.recall(KID) is None
 
 
 # over a restart
+
+
+async def test_what_is_done_with_all_records_unpacks_none(monkeypatch):
+    """A flush, the holdings and their restoration leave the event loop to the requests."""
+    rig, other = CacheRig(grace=GRACE, max_in_use=1), CacheRig(grace=GRACE)
+    await rig.hold(*map(numbered, range(3)))
+    unpacked = []
+    for module in (keycache, shelf):
+        monkeypatch.setattr(module, "unpack", unpacked.append)
+
+    rig.cache.flush()
+    held = rig.cache.holdings()
+    other.cache.restore(held)
+
+    assert list(held.packed) == [numbered(i).kid for i in range(3)]
+    assert other.cache.holdings().packed == held.packed
+    assert unpacked == []
 
 
 async def test_another_process_goes_on_with_the_holdings(rig):
@@ -187,9 +204,9 @@ async def test_another_process_goes_on_with_the_holdings(rig):
 async def test_restored_records_are_never_current(rig):
     """With trust they are given up, and read anew."""
     rig.cache.trust(0.0)
-    rig.cache.restore(Holdings([RECORD], [], rig.clock.monotonic()))
+    rig.cache.restore(make_holdings(RECORD, held_until=rig.clock.monotonic()))
     assert rig.cache.peek(KID) is None
-    assert rig.cache.recall(KID) is RECORD
+    assert rig.cache.recall(KID) == RECORD
 
     rig.cache.trust(rig.clock.monotonic() + 1)
 
@@ -200,7 +217,8 @@ async def test_restored_records_are_never_current(rig):
 async def test_a_kid_that_was_seen_revoked_is_restored_as_revoked(rig):
     """Whatever the record beside it says."""
     rig.cache.trust(0.0)
-    rig.cache.restore(Holdings([RECORD, make_record(kid="B" * 16)], [KID], rig.clock.monotonic()))
+    other = make_record(kid="B" * 16)
+    rig.cache.restore(make_holdings(RECORD, other, revoked=[KID], held_until=rig.clock.monotonic()))
 
     assert rig.cache.recall(KID).status is Status.REVOKED
     assert rig.cache.recall("B" * 16).status is Status.ACTIVE

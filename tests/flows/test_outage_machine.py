@@ -44,9 +44,9 @@ class KeepsAside(KeyCache):
 
     def trust(self, until):
         """As the real one, but nothing is given up."""
-        aside = dict(self._outage)
+        aside = dict(self._outage.packed)
         super().trust(until)
-        self._outage = aside
+        self._outage.update(aside)
 
 
 class HasOneGrace(KeyCache):
@@ -55,8 +55,7 @@ class HasOneGrace(KeyCache):
     def recall(self, kid):
         """For the sidecar's grace."""
         record = super().recall(kid)
-        held, _ = self._entries.get(kid) or self._outage.get(kid) or (None, 0.0)
-        return held if self._monotonic() < self._held_until + self._grace else record
+        return self._held(kid) if self._monotonic() < self._held_until + self._grace else record
 
 
 class KeepsChangedAside(KeyCache):
@@ -64,11 +63,11 @@ class KeepsChangedAside(KeyCache):
 
     def forget(self, kid, *, revoked):
         """As the real one, but what a flush took out stays."""
-        aside = self._outage.get(kid)
+        aside = self._outage.fetch(kid)
         super().forget(kid, revoked=revoked)
         if aside is not None:
-            self._outage[kid] = aside
-            self._entries.pop(kid, None)
+            self._outage.put(*aside)
+            self._entries.pop(kid)
 
 
 class GoesOnWithTheForeign(KeyCache):
@@ -92,7 +91,7 @@ class EndsWithTheTtl(KeyCache):
 
     def recall(self, kid):
         """What could still be peeked at."""
-        _, deadline = self._entries.get(kid) or (None, 0.0)
+        _, deadline = self._entries.fetch(kid) or (None, 0.0)
         return super().recall(kid) if self._monotonic() < deadline else None
 
 

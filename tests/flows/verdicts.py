@@ -37,6 +37,7 @@ def make(kind, source, clock, **others):
         ttl=TTL,
         negative_ttl=NEGATIVE_TTL,
         max_entries=2,
+        max_in_use=1,
         max_negatives=2,
         deadline=DEADLINE,
         **others,

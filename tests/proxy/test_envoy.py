@@ -17,13 +17,18 @@ from tests.proxy.test_rules import DEFAULTS
 from tests.real import free_port
 
 
+def validate(file: Path) -> subprocess.CompletedProcess[str]:
+    """What the real Envoy says of a configuration, without running it."""
+    command = [binaries.envoy(), "--mode", "validate", "--config-path", file]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_envoy_takes_what_is_found_here(fault: Fault, tmp_path: Path):
     """Each fault is one that Envoy itself does not refuse, so nobody else would have found it."""
     file = tmp_path / "envoy.yaml"
     file.write_text(yaml.safe_dump(fault.config()))
-    validate = [binaries.envoy(), "--mode", "validate", "--config-path", file]
-    done = subprocess.run(validate, check=False, capture_output=True, text=True, timeout=60)
+    done = validate(file)
     assert done.returncode == 0, done.stderr[-1000:]
 
 

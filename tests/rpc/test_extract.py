@@ -33,11 +33,11 @@ BAD = Reason.BAD_REQUEST
             {"auth": "optional", "env": "live", "scopes": "a"},
             Route(scopes=frozenset({"a"}), optional=True, env="live"),
         ),
-        ({"virtual_host": "somebody else's fact"}, Route()),
+        ({"scopes": "", "auth": "", "env": "", "cost": ""}, Route()),
     ],
 )
 def test_a_route_says_what_it_asks_for(extensions, route):
-    """scopes, auth and env of context_extensions; what is not ours is ignored."""
+    """scopes, auth and env of context_extensions; an empty one says nothing."""
     assert read(extensions=extensions).route == route
 
 
@@ -59,10 +59,15 @@ def test_the_environment_of_the_settings_is_for_routes_that_name_none():
         {"scopes": "a" * 300},
         {"cost": "5"},
         {"cost": "5", "scopes": "models:generate"},
+        {"scope": "models:generate"},
+        {"scope": ""},
+        {"Scopes": "models:generate", "auth": "required"},
+        {"scopes": "models:generate", "x" * 5000: "", "\n": "y"},
+        {"virtual_host": "somebody else's fact"},
     ],
 )
 def test_a_route_that_makes_no_sense_is_refused_and_the_operator_told(extensions, caplog):
-    """A wrong fact, or one not enforced yet, is a bad request, logged once."""
+    """A wrong fact, one not enforced yet or unknown, is a bad request, logged once."""
     reader = extractor()
     # The same facts without a cost make sense, and are known by now.
     reader.read(check_request(extensions={"scopes": "models:generate"}).SerializeToString())
@@ -70,6 +75,8 @@ def test_a_route_that_makes_no_sense_is_refused_and_the_operator_told(extensions
     with caplog.at_level(logging.WARNING):
         assert [credential(reader.read(raw)) for _ in range(3)] == [BAD] * 3
     assert len(caplog.records) == 1
+    assert len(caplog.messages[0]) < 400
+    assert caplog.messages[0].isprintable()
     assert KEY not in caplog.text
 
 
@@ -80,6 +87,9 @@ def test_the_routes_that_are_remembered_are_bounded():
         raw = check_request(extensions={"scopes": f"s{number}"}).SerializeToString()
         assert reader.read(raw).route.scopes == {f"s{number}"}
     assert len(reader._routes) <= MAX_ROUTES
+    for number in range(MAX_ROUTES + 10):
+        reader.read(check_request(extensions={f"f{number}": ""}).SerializeToString())
+    assert len(reader._strange) <= MAX_ROUTES
 
 
 @FORMS

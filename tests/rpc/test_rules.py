@@ -68,7 +68,7 @@ def test_the_proxy_wins_fact_by_fact(said, facts, default_env):
     [
         ("/known", {}, Route()),
         ("/unknown", {}, Reason.ROUTE_NOT_ALLOWED),
-        ("/unknown", {"route": "default"}, Reason.ROUTE_NOT_ALLOWED),
+        ("/unknown", {"route": "default"}, Reason.BAD_REQUEST),
         ("/unknown", {"auth": "required"}, Route()),
         ("/unknown", {"scopes": "a:b"}, Route(frozenset({"a:b"}))),
         ("/known/../unknown", {}, Reason.AMBIGUOUS_PATH),

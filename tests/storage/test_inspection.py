@@ -5,10 +5,12 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
 from authz.storage import inspection, schema
-from authz.storage.inspection import CHANGING, SERVING, Store, inspect
-from tests.fakes import make_keyring
-from tests.real import RealClock, Valkey
+from authz.storage.inspection import Store, inspect
+from authz.storage.permissions import BEATING, CHANGING, REGISTERING, SERVING
+from tests.fakes import KID, make_keyring
+from tests.real import RealClock, Valkey, eventually
 from tests.storage.test_moved_key import moved
+from tests.storage.test_registry import Registered
 
 DEADLINE = 0.05
 
@@ -204,6 +206,28 @@ async def test_a_command_that_a_sidecar_needs(valkey, admin, command):
         assert f"may not {command}" in found["serving"].found
 
 
+async def test_the_heartbeat_behind_sentinel_writes(valkey, admin):
+    """Who may not do that is never trusted there, and fails; elsewhere it does not matter."""
+    reader = user(valkey, "%R~authz:*", "&authz:*", "+@all")
+    assert (await report(reader))["serving"].level is Level.OK
+    serving = (await report(reader, has_replicas=True))["serving"]
+    assert (serving.level, serving.found) == (
+        Level.FAIL,
+        f"user app may not SET {schema.HEARTBEAT}",
+    )
+    writer = user(valkey, "%R~authz:*", f"~{schema.HEARTBEAT}", "&authz:*", "+@all")
+    assert (await report(writer, has_replicas=True))["serving"].level is Level.OK
+
+
+@pytest.mark.parametrize("command", sorted({words[0] for words in REGISTERING}))
+async def test_a_command_that_registering_needs(valkey, admin, command):
+    """Without it the sidecar serves, and nobody sees what it has applied: a warning."""
+    found = await report(user(valkey, *EVERYTHING, f"-{command}"))
+    assert found["registering"].level is Level.WARN
+    assert f"may not {command}" in found["registering"].found
+    assert found["serving"].level is Level.OK
+
+
 @pytest.mark.parametrize(
     "command", sorted({words[0] for words in CHANGING} - {words[0] for words in SERVING})
 )
@@ -236,7 +260,8 @@ async def test_a_store_that_says_little(valkey, admin):
         "+acl|whoami",
     ]
     found = await report(user(valkey, "~authz:*", "&*", "-@all", *rules))
-    unknown = {"version", "eviction", "memory", "persistence", "replication", "serving", "changing"}
+    unknown = {"version", "eviction", "memory", "persistence", "replication"}
+    unknown |= {"serving", "registering", "changing"}
     assert {check for check, f in found.items() if f.level is not Level.OK} == unknown
     assert {found[check].level for check in unknown} == {Level.WARN}
 
@@ -255,4 +280,22 @@ async def test_what_is_asked_for_is_enough(valkey, admin):
         pytest.fail(str(cause))
     finally:
         await client.aclose()
+    assert valkey.admin.acl_log() == []
+
+
+async def test_what_a_sidecar_is_asked_for_is_enough(valkey, admin):
+    """A user with just those commands looks up keys and aliases, registers, writes heartbeats."""
+    record = await admin.issue()
+    words = {words[0] for words in (*SERVING, *BEATING, *REGISTERING)}
+    rules = ["+client", *(f"+{command}" for command in sorted(words))]
+    endpoint = user(valkey, "~authz:*", "&authz:*", "-@all", *rules)
+    async with Registered(endpoint) as sidecar:
+        await sidecar.trusted()
+        assert await sidecar.find(record.kid) == record
+        assert await sidecar.find(KID) is None
+        assert await sidecar.alias([b"n" * 32]) is None
+        link = sidecar.feed.link
+        assert await link.call("SET", schema.HEARTBEAT, "1") == "OK"
+        await eventually(lambda: sidecar.registration._acknowledged == record.version)
+        await sidecar.registration.leave()
     assert valkey.admin.acl_log() == []

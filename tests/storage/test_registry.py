@@ -10,6 +10,7 @@ from authz.core.errors import Unavailable
 from authz.core.ports import Event
 from authz.flows.acknowledge import acknowledged
 from authz.storage import registry, schema
+from authz.storage.listing import StoredTrail
 from authz.storage.registry import Identity, Registration, Sidecars
 from tests.fakes import make_keyring
 from tests.real import RealClock, eventually
@@ -54,6 +55,14 @@ async def directory(valkey):
     await client.aclose()
 
 
+@pytest.fixture
+async def trail(valkey):
+    """What was done to keys on the shared server."""
+    client = valkey.endpoint.client()
+    yield StoredTrail(client)
+    await client.aclose()
+
+
 async def heard(directory):
     """Every sidecar that is remembered, by its instance."""
     _, found = await directory.find()
@@ -91,7 +100,7 @@ async def test_a_sidecar_says_who_it_is(valkey, admin, directory):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_a_change_is_acknowledged_by_all(valkey, admin, directory, count):
+async def test_a_change_is_acknowledged_by_all(valkey, admin, directory, trail, count):
     """Whoever waits for it learns that no sidecar holds anything older."""
     record = await admin.issue()
     sidecars = [Registered(valkey.endpoint, f"web-{i}") for i in range(count)]
@@ -101,7 +110,7 @@ async def test_a_change_is_acknowledged_by_all(valkey, admin, directory, count):
         await sidecar.find(record.kid)
     try:
         revoked = await admin.revoke(record.kid)
-        found = await acknowledged(directory, revoked, 10, RealClock())
+        found = await acknowledged(directory, trail, revoked, 10, RealClock())
         held = [sidecar.cache.peek(record.kid) for sidecar in sidecars]
     finally:
         for sidecar in sidecars:
@@ -112,7 +121,7 @@ async def test_a_change_is_acknowledged_by_all(valkey, admin, directory, count):
 
 
 async def test_a_sidecar_that_does_not_hear_is_outstanding_until_its_time_is_over(
-    valkey, admin, directory
+    valkey, admin, directory, trail
 ):
     """A half-open link: it has not confirmed, and after its lease it need not."""
     record = await admin.issue()
@@ -122,8 +131,8 @@ async def test_a_sidecar_that_does_not_hear_is_outstanding_until_its_time_is_ove
         sidecar.cut()
         revoked = await admin.revoke(record.kid)
 
-        at_once = await acknowledged(directory, revoked, 0, RealClock())
-        later = await acknowledged(directory, revoked, 10, RealClock())
+        at_once = await acknowledged(directory, trail, revoked, 0, RealClock())
+        later = await acknowledged(directory, trail, revoked, 10, RealClock())
 
         assert (at_once.confirmed, at_once.is_complete) == (0, False)
         assert at_once.outstanding[0].instance == "web-1"

@@ -15,12 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.records import Status
-from authz.flows.keycache import Holdings
 from authz.storage import keeper as timing
 from authz.storage import snapshot as module
 from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.snapshot import Snapshot, SnapshotRefused
-from tests.fakes import KID, FakeClock, issue_record, make_keyring, make_record
+from tests.fakes import KID, FakeClock, issue_record, make_holdings, make_keyring, make_record
 from tests.real import RealClock, eventually
 from tests.storage.strategies import RECORDS
 
@@ -41,7 +40,7 @@ class Rig:
 
     def write(self, *records, revoked=(), age=0.0, **how):
         """Write as a process that lost trust so long ago."""
-        held = Holdings(list(records), list(revoked), self.clock.monotonic() - age)
+        held = make_holdings(*records, revoked=revoked, held_until=self.clock.monotonic() - age)
         assert self.open(**how).write(held, "web-1")
 
     def refusal(self, *versions, **how):
@@ -66,7 +65,9 @@ def test_what_is_written_is_read(records, tmp_path_factory):
 
     kept = rig.open().read(GRACE)
 
-    assert kept.holdings == Holdings(lasting, [KID], rig.clock.monotonic())
+    assert list(kept.holdings.records()) == lasting
+    assert (kept.holdings.revoked, kept.holdings.held_until) == ([KID], rig.clock.monotonic())
+    assert kept.holdings.aliases == []
     assert (kept.instance, kept.trouble) == ("web-1", "")
 
 
@@ -90,7 +91,48 @@ def test_without_a_file_there_is_nothing(rig):
     assert rig.open().read(GRACE) is None
 
 
+def test_aliases_are_kept_with_their_records(rig):
+    """Of imported keys; one that leads to no record that is used is of no use."""
+    old = make_record(kid="A" * 16, outage_grace=0)
+    aliases = [(b"a" * 32, old.kid), (b"n" * 32, KID), (b"o" * 32, KID)]
+    held = make_holdings(old, RECORD, held_until=rig.clock.monotonic(), aliases=aliases)
+    assert rig.open().write(held, "web-1")
+
+    kept = rig.open().read(GRACE).holdings
+
+    assert (list(kept.records()), kept.aliases) == ([RECORD], aliases[1:])
+
+
+def resigned(rig, lines):
+    """These lines, with the signature of one of us."""
+    body = b"".join(lines)
+    signature = hmac.digest(make_keyring().snapshot_keys[-1], body, "sha256").hex()
+    rig.path.write_bytes(body + signature.encode() + b"\n")
+
+
+def test_a_file_of_the_former_version_is_read(rig):
+    """Whoever is upgraded in an outage goes on with what it knew; imported keys were not in it."""
+    rig.write(RECORD, revoked=["B" * 16])
+    header, record, aliases, revoked, _ = rig.path.read_bytes().splitlines(keepends=True)
+    assert aliases == b"\n"
+    resigned(rig, [header.replace(b"snapshot 2", b"snapshot 1"), record, revoked])
+
+    kept = rig.open().read(GRACE).holdings
+
+    assert (list(kept.records()), kept.revoked, kept.aliases) == ([RECORD], ["B" * 16], [])
+
+
 # refused
+
+
+@pytest.mark.parametrize("garbled", [b"x:y\n", b"00\n", b"00:x:y\n", None])
+def test_aliases_that_make_no_sense_are_refused(rig, garbled):
+    """Even though they are signed by one of us."""
+    rig.write()
+    header, _, revoked, _ = rig.path.read_bytes().splitlines(keepends=True)
+    resigned(rig, [header, revoked] if garbled is None else [header, garbled, revoked])
+
+    assert "understood" in rig.refusal()
 
 
 @pytest.mark.parametrize("at", [0, 0.1, 0.5, 0.9, 0.99, 1])
@@ -126,7 +168,7 @@ def test_an_older_pepper_of_ours_may_have_written_it(rig):
     """Peppers are rolled."""
     rig.write(RECORD)
 
-    assert rig.open("1", "2").read(GRACE).holdings.records == [RECORD]
+    assert list(rig.open("1", "2").read(GRACE).holdings.records()) == [RECORD]
 
 
 @pytest.mark.parametrize(
@@ -144,9 +186,7 @@ def test_a_file_of_another_version_is_refused(rig, change):
     """Even though it is signed by one of us."""
     rig.write(RECORD)
     header, *rest = rig.path.read_bytes().splitlines(keepends=True)[:-1]
-    body = json.dumps(json.loads(header) | change).encode() + b"\n" + b"".join(rest)
-    signature = hmac.digest(make_keyring().snapshot_keys[-1], body, "sha256").hex()
-    rig.path.write_bytes(body + signature.encode() + b"\n")
+    resigned(rig, [json.dumps(json.loads(header) | change).encode() + b"\n", *rest])
 
     assert "version" in rig.refusal() or "understood" in rig.refusal()
 
@@ -170,7 +210,7 @@ def test_it_is_good_for_what_is_left_of_the_grace(rig):
 
     assert rig.clock.monotonic() - kept.holdings.held_until == pytest.approx(25, abs=0.002)
     rig.clock.advance(5)
-    assert rig.open().read(GRACE).holdings.records == []
+    assert list(rig.open().read(GRACE).holdings.records()) == []
 
 
 @pytest.mark.parametrize("boot", ["one", "two", ""])
@@ -181,7 +221,7 @@ def test_an_old_file_gives_no_records_but_what_was_revoked(rig, boot):
 
     kept = rig.open(boot=boot).read(GRACE)
 
-    assert (kept.holdings.records, kept.holdings.revoked) == ([], ["B" * 16])
+    assert (list(kept.holdings.records()), kept.holdings.revoked) == ([], ["B" * 16])
     assert "older than the grace" in kept.trouble
 
 
@@ -190,11 +230,11 @@ def test_each_key_has_its_own_grace(rig):
     never = make_record(kid="A" * 16, outage_grace=0)
     longer = make_record(kid="B" * 16, outage_grace=60_000)
     rig.write(RECORD, never, longer)
-    assert rig.open().read(GRACE).holdings.records == [RECORD, longer]
+    assert list(rig.open().read(GRACE).holdings.records()) == [RECORD, longer]
 
     rig.clock.advance(40)
 
-    assert rig.open().read(GRACE).holdings.records == [longer]
+    assert list(rig.open().read(GRACE).holdings.records()) == [longer]
 
 
 @pytest.mark.parametrize("boot", ["one", "two", ""])
@@ -205,7 +245,7 @@ def test_a_file_from_the_future_is_not_used(rig, boot):
 
     kept = rig.open(boot=boot).read(GRACE)
 
-    assert (kept.holdings.records, kept.holdings.revoked) == ([], [KID])
+    assert (list(kept.holdings.records()), kept.holdings.revoked) == ([], [KID])
     assert "from the future" in kept.trouble
 
 
@@ -225,7 +265,7 @@ def test_a_clock_set_forward_ends_it_sooner(rig):
     rig.write(RECORD)
     rig.clock.jump_wall(31_000)
 
-    assert rig.open().read(GRACE).holdings.records == []
+    assert list(rig.open().read(GRACE).holdings.records()) == []
 
 
 def test_after_a_reboot_the_wall_clock_counts(rig):
@@ -244,11 +284,11 @@ def test_written_again_without_trust_it_is_not_good_for_longer(rig):
     for restart in range(29):
         rig.clock.advance(1)
         kept = rig.open(boot=str(restart)).read(GRACE)
-        assert kept.holdings.records == [RECORD]
+        assert list(kept.holdings.records()) == [RECORD]
         assert rig.open(boot=str(restart)).write(kept.holdings, "web-1")
     rig.clock.advance(1)
 
-    assert rig.open(boot="last").read(GRACE).holdings.records == []
+    assert list(rig.open(boot="last").read(GRACE).holdings.records()) == []
 
 
 # writing
@@ -262,7 +302,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(rig, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         rig.write(make_record(status=Status.DISABLED))
 
-    assert rig.open().read(GRACE).holdings.records == [RECORD]
+    assert list(rig.open().read(GRACE).holdings.records()) == [RECORD]
     assert os.listdir(rig.path.parent) == ["snapshot"]
 
 
@@ -271,7 +311,9 @@ def test_writing_can_be_abandoned(rig):
     abandon = threading.Event()
     abandon.set()
 
-    written = rig.open().write(Holdings([RECORD], [], rig.clock.monotonic()), "web-1", abandon)
+    written = rig.open().write(
+        make_holdings(RECORD, held_until=rig.clock.monotonic()), "web-1", abandon
+    )
 
     assert not written
     assert os.listdir(rig.path.parent) == []
@@ -282,7 +324,7 @@ class Cache:
 
     def __init__(self, clock):
         self.is_trusted = True
-        self.held = Holdings([RECORD], [], clock.monotonic())
+        self.held = make_holdings(RECORD, held_until=clock.monotonic())
 
     @property
     def held_until(self):
@@ -349,7 +391,7 @@ async def test_who_was_never_trusted_writes_nothing(rig, keeping):
     rig.path.write_text("of another")
     cache = Cache(rig.clock)
     cache.is_trusted = False
-    cache.held = Holdings([], [], float("-inf"))
+    cache.held = make_holdings(held_until=float("-inf"))
 
     async with keeping(cache):
         pass

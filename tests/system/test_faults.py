@@ -137,5 +137,5 @@ def test_revoked_while_the_store_is_away_for_a_moment(own_installation: Installa
 async def revoke(installation: Installation, kid: str, life: Lifecycle) -> Confirmation:
     """End a key, and wait until the sidecar has heard."""
     changed = await life.revoke(kid, RevocationReason.KEY_COMPROMISE, life.author("tests"))
-    async with app.directory(installation.settings) as directory:
-        return await acknowledged(directory, changed.record, PATIENCE, SystemClock())
+    async with app.waiting(installation.settings) as (directory, trail):
+        return await acknowledged(directory, trail, changed.record, PATIENCE, SystemClock())

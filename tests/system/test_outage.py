@@ -15,6 +15,7 @@ from authz.cli.devstack import Ports, running
 from authz.core.records import RevocationReason
 from tests.system.conftest import Installation
 from tests.system.test_faults import PATIENCE, ask, readiness, until
+from tests.system.test_imported_keys import FOREIGN, run_import
 
 Install = Callable[..., Installation]
 
@@ -143,13 +144,17 @@ def another_sidecar(installation: Installation) -> Iterator[None]:
 def test_a_sidecar_restarted_in_an_outage_serves_the_keys_it_knew(
     install: Install, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """However it ended; what it did not know, and what is critical, stays unavailable."""
+    """However it ended, imported ones too; what it did not know, and what is critical, stays
+    unavailable.
+    """
     installation = install(OUTAGE__GRACE="5m", CACHE__SNAPSHOT=str(tmp_path / "snapshot"))
     key = installation.stack.key
     critical = installation.issue(outage_grace=0).key_text
     unknown = installation.issue().key_text
+    run_import(installation, {"key": FOREIGN, "client": "acme"})
     with closing(installation.client()) as client:
         assert {ask(client, text).status for text in (key, critical)} == {200}
+        until(lambda: ask(client, FOREIGN), lambda seen: seen.status == 200)
         lose_the_store(installation)
         until((tmp_path / "snapshot").exists, bool)
         ended = installation.stack.pids["sidecar"]
@@ -158,9 +163,11 @@ def test_a_sidecar_restarted_in_an_outage_serves_the_keys_it_knew(
 
         with another_sidecar(installation):
             answer = until(lambda: ask(client, key), lambda seen: seen.status == 200)
+            imported = ask(client, FOREIGN)
             others = [str(ask(client, text)) for text in (critical, unknown)]
 
     assert (answer.status, is_stale(answer)) == (200, True)
+    assert (imported.status, is_stale(imported)) == (200, True)
     assert others == ["503 unavailable", "503 unavailable"]
 
 

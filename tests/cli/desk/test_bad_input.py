@@ -1,8 +1,11 @@
 """Garbage in any option: one line that names it and shows a good value."""
 
+import os
+import subprocess
+
 import pytest
 
-from tests.cli.desk.running import refusal
+from tests.cli.desk.running import AUTHZ, Done, refusal
 
 KID = "7Hk2mQ9xT4bVzR1c"
 
@@ -27,6 +30,7 @@ BAD = [
     (("update", KID, "--add-scope", "a", "--remove-scope", "a"), "--add-scope: 'a' is to be"),
     (("update", KID, "--host", "https://a"), "--host: 'https://a' is not a host, such as"),
     (("update", KID, "--origin", "a/b"), "--origin: 'a/b' is not an origin, such as"),
+    (("update", KID, "--origin", "NULL"), "--origin: 'null' stands for no origin; such as https:"),
     (("update", KID, "--cidr", "10.0.0.1/8"), "--cidr: '10.0.0.1/8' is not an address block"),
     (("update", KID, "--expires-in", "soon"), "--expires-in: 'soon' is not a duration, such as"),
     (("update", KID, "--expires-in", "2030-01-01T00:00:00Z"), "--expires-in"),
@@ -42,6 +46,8 @@ BAD = [
     (("verify", "--ip", "10.0.0.0/8"), "--ip"),
     (("verify", "--path", "v1"), "--path: 'v1': not a path, such as /v1/models"),
     (("verify", "--path", "/a b"), "--path"),
+    (("verify", "--path", ""), "--path: '': not a path, such as /v1/models"),
+    (("verify", "--method", ""), "--method: '': not a method, such as POST"),
     (("verify", "--method", "get"), "--method: 'get': not a method, such as POST"),
     (("verify", "--host", "a,b"), "--host: 'a,b': not a host, such as api.example.com"),
     (("verify", "--origin", "a\x00"), "--origin"),
@@ -69,3 +75,20 @@ def test_garbage_is_refused(desk, arguments, garbage):
     line = refusal(desk.run("keys", *arguments, garbage, stdin="x"))
     assert len(line) < 500
     assert line[:-1].isprintable()
+
+
+@pytest.mark.parametrize("reading", ["strict", "surrogateescape"])
+@pytest.mark.parametrize("command", [("verify",), ("revoke", "--key-stdin")], ids=" ".join)
+def test_bytes_that_are_no_text(desk, command, reading):
+    """Whether the locale reads them as they are or not at all."""
+    environment = os.environ | {"PYTHONIOENCODING": f"utf-8:{reading}"}
+    done = subprocess.run(
+        [*AUTHZ, "keys", *command],
+        input=b"\xff\xfe" * 20,
+        capture_output=True,
+        env=environment,
+        timeout=30,
+        check=False,
+    )
+    line = refusal(Done(done.returncode, done.stdout.decode(), done.stderr.decode()))
+    assert line.startswith("authz: stdin: is not text; give one key on one line")

@@ -1,0 +1,55 @@
+"""The commands that sidecars and administration send, each as an example of its kind.
+
+Who is asked whether a user may do something asks for these; deploy/redis/users.acl grants them.
+
+SERVING      what a sidecar cannot do without
+BEATING      what it sends besides behind Sentinel
+REGISTERING  how it says what it has applied
+CHANGING     what a change to a key does
+"""
+
+from typing import Final
+
+from authz.storage import schema
+
+_KID: Final = "0" * 16
+
+SERVING: Final = (
+    ("HELLO", "3"),
+    ("PING",),
+    ("ROLE",),
+    ("SUBSCRIBE", schema.CHANGES),
+    ("GET", schema.SEQ),
+    ("HGETALL", schema.META),
+    ("HGETALL", schema.key(_KID)),
+    ("MGET", schema.alias(b"")),
+    ("EXISTS", schema.META),
+    ("XRANGE", schema.LOG, "-", "+"),
+)
+BEATING: Final = (("SET", schema.HEARTBEAT, "0"),)
+REGISTERING: Final = (
+    ("SET", schema.sidecar("any"), ""),
+    ("DEL", schema.sidecar("any")),
+    ("ZADD", schema.SIDECARS, "1", "any"),
+    ("ZREM", schema.SIDECARS, "any"),
+    ("ZREMRANGEBYSCORE", schema.SIDECARS, "-inf", "0"),
+)
+CHANGING: Final = (
+    ("EVALSHA", "0" * 40, "1", schema.key(_KID)),
+    ("SCRIPT", "LOAD", ""),
+    ("TIME",),
+    ("TYPE", schema.SEQ),
+    ("GET", schema.SEQ),
+    ("SET", schema.SEQ, "1"),
+    ("HMGET", schema.key(_KID), "version"),
+    ("HSET", schema.key(_KID), "version", "1"),
+    ("EXISTS", schema.LOG),
+    ("XINFO", "STREAM", schema.LOG),
+    ("XADD", schema.LOG, "*", "kid", _KID),
+    ("XADD", schema.AUDIT, "*", "kid", _KID),
+    ("XRANGE", schema.AUDIT, "-", "+"),
+    ("ZADD", schema.KEYS, "1", _KID),
+    ("ZADD", schema.client("any"), "1", _KID),
+    ("ZREM", schema.client("any"), _KID),
+    ("PUBLISH", schema.CHANGES, ""),
+)

@@ -1,0 +1,254 @@
+"""The manifests: valid, locked down, and of one mind with the settings and envoy.yaml."""
+
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from authz import config
+from authz.core.finding import Level
+from authz.proxy.document import read
+from authz.proxy.rules import examine
+from tests.deploy.manifests import (
+    K8S,
+    OLDEST,
+    OVERLAYS,
+    built,
+    containers,
+    needs_kubectl,
+    of_kind,
+    one,
+    pods,
+    settings,
+)
+from tests.proxy.faults import ORIGINAL
+from tests.proxy.test_envoy import validate
+from tests.proxy.test_rules import DEFAULTS
+
+NEWEST = kubernetes_validate.latest_version()
+# Whose kinds Kubernetes has no schema for.
+OTHERS = ("istio.io", "gateway.envoyproxy.io")
+
+pytestmark = needs_kubectl
+overlays = pytest.mark.parametrize("overlay", OVERLAYS)
+
+
+def seconds(text: str) -> float:
+    """A duration of one unit, such as 20s."""
+    return float(text.removesuffix("s"))
+
+
+@overlays
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_every_object_is_valid(overlay: str, version: str):
+    """Each fits the schema of Kubernetes, strictly, in the oldest and the newest version."""
+    own = [o for o in built(overlay) if not o["apiVersion"].split("/")[0].endswith(OTHERS)]
+    assert len(own) >= 4
+    for found in own:
+        kubernetes_validate.validate(found, version, strict=True)
+
+
+@overlays
+def test_every_pod_is_restricted(overlay: str):
+    """Nobody is root, nothing is written, no right is kept: the `restricted` standard and more."""
+    for pod in pods(overlay).values():
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in containers(pod):
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert "latest" not in container["image"]
+
+
+@overlays
+def test_every_settings_file_is_one(overlay: str, tmp_path: Path):
+    """They are read as `authz` reads them, and name a user that deploy/redis/users.acl has."""
+    users = (K8S.parent / "redis" / "users.acl").read_text()
+    for name in ("authz.yaml", "toolbox.yaml"):
+        (tmp_path / name).write_text(settings(overlay, name))
+        found = config.load(tmp_path / name, environ={})
+        assert f"user {found.redis.username} " in users
+
+
+@pytest.mark.parametrize("overlay", ["standalone", "istio"])
+def test_the_sidecar_fits_its_settings(overlay: str, tmp_path: Path):
+    """Probes ask where it listens, volumes hold what it opens, and no secret is one too many."""
+    (tmp_path / "authz.yaml").write_text(settings(overlay, "authz.yaml"))
+    found = config.load(tmp_path / "authz.yaml", environ={})
+    pod = pods(overlay)["gateway"]
+    (sidecar,) = pod["initContainers"]
+    assert sidecar["restartPolicy"] == "Always"
+    probes = [sidecar[f"{kind}Probe"]["grpc"] for kind in ("startup", "readiness", "liveness")]
+    assert {probe["port"] for probe in probes} == {found.ops.health_listen.port}
+    assert [probe["service"] for probe in probes] == ["readiness", "readiness", "liveness"]
+    mounted = {mount["mountPath"] for mount in sidecar["volumeMounts"]}
+    opened = [Path(found.check.listen.path), found.redis.password_file, found.cache.snapshot]
+    opened += [pepper.file for pepper in found.keys.peppers]
+    assert {str(file.parent) for file in opened} <= mounted
+    (proxy,) = pod["containers"]
+    shared = {mount["name"]: mount["mountPath"] for mount in proxy["volumeMounts"]}
+    assert shared["run"] == str(Path(found.check.listen.path).parent)
+    (store,) = (volume for volume in pod["volumes"] if volume["name"] == "store")
+    assert [item["key"] for item in store["secret"]["items"]] == ["sidecar"]
+    assert "store" not in shared
+    assert "pepper" not in shared
+
+
+def test_a_pod_is_given_the_time_that_its_end_takes():
+    """Envoy stays for its preStop and drain, and then authz for its delay and drain."""
+    pod = pods("standalone")["gateway"]
+    (envoy,) = pod["containers"]
+    drain = envoy["args"][envoy["args"].index("--drain-time-s") + 1]
+    ours = config.Settings().shutdown.delay
+    wait = envoy["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > wait + float(drain) + ours + 2
+
+
+def test_envoy_is_the_envoy_of_envoy_yaml(tmp_path: Path):
+    """Only the addresses differ, the real Envoy takes it, and the doctor finds nothing."""
+    file = tmp_path / "envoy.yaml"
+    file.write_text(one("standalone", "ConfigMap", "gateway-envoy")["data"]["envoy.yaml"])
+
+    def without_addresses(path: Path) -> dict:
+        found = yaml.safe_load(path.read_text())
+        for cluster in found["static_resources"]["clusters"]:
+            cluster["load_assignment"] = cluster["type"] = None
+        return found
+
+    assert without_addresses(file) == without_addresses(ORIGINAL)
+    assert "unix" not in file.read_text()
+    assert "path: /run/authz/check.sock" in file.read_text()
+    assert validate(file).returncode == 0
+    assert all(found.level is Level.OK for found in examine(read(file), DEFAULTS))
+
+
+def test_envoy_gateway_has_the_same_sidecar():
+    """An EnvoyProxy cannot share the container with the Deployment, so a test does."""
+    patched = one("gateway", "EnvoyProxy", "authz")["spec"]["provider"]["kubernetes"]
+    pod = patched["envoyDeployment"]["patch"]["value"]["spec"]["template"]["spec"]
+    own = pods("standalone")["gateway"]
+    assert pod["initContainers"] == own["initContainers"]
+    assert pod["securityContext"]["fsGroup"] == own["securityContext"]["fsGroup"]
+    assert pod["volumes"] == [volume for volume in own["volumes"] if volume["name"] != "envoy"]
+
+
+def manager_of(document: dict) -> dict:
+    """The HTTP connection manager of an Envoy configuration."""
+    listener = document["static_resources"]["listeners"][0]
+    return listener["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+def merged(base, patch):
+    """What a MERGE of protobuf messages makes of both."""
+    if not isinstance(base, dict) or not isinstance(patch, dict):
+        return base + patch if isinstance(base, list) and isinstance(patch, list) else patch
+    return base | {name: merged(base.get(name), value) for name, value in patch.items()}
+
+
+def istio_makes() -> dict:
+    """What Istio makes of the provider in mesh.yaml, as far as it concerns us."""
+    mesh = yaml.safe_load((K8S / "overlays/istio/mesh.yaml").read_text())["meshConfig"]
+    (provider,) = mesh["extensionProviders"]
+    asked = provider["envoyExtAuthzGrpc"]
+    document = yaml.safe_load(ORIGINAL.read_text())
+    manager = manager_of(document)
+    for name in (
+        "early_header_mutation_extensions",
+        "path_with_escaped_slashes_action",
+        "strip_any_host_port",
+        "common_http_protocol_options",
+    ):
+        del manager[name]
+    name = f"outbound|{asked['port']}||{asked['service']}"
+    manager["http_filters"][0]["typed_config"] = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        "transport_api_version": "V3",
+        "grpc_service": {"envoy_grpc": {"cluster_name": name}, "timeout": asked["timeout"]},
+        "failure_mode_allow": asked["failOpen"],
+        "status_on_error": {"code": int(asked["statusOnError"])},
+    }
+    cluster = document["static_resources"]["clusters"][0]
+    for part in ("health_checks", "typed_extension_protocol_options", "outlier_detection"):
+        del cluster[part]
+    cluster["name"] = cluster["load_assignment"]["cluster_name"] = name
+    return document
+
+
+def test_istio_is_made_to_ask_as_envoy_yaml_does(tmp_path: Path):
+    """What the EnvoyFilter adds to Istio's own is valid, and leaves the doctor nothing to say."""
+    document = istio_makes()
+    before = {f.check for f in examine([document], DEFAULTS) if f.level is Level.FAIL}
+    assert before == {"service", "mutations", "identity"}
+    targets = {
+        "NETWORK_FILTER": (manager_of(document), None),
+        "HTTP_FILTER": (manager_of(document)["http_filters"][0], "typed_config"),
+        "CLUSTER": (document["static_resources"]["clusters"][0], None),
+    }
+    for patch in one("istio", "EnvoyFilter", "authz")["spec"]["configPatches"]:
+        assert patch["patch"]["operation"] == "MERGE"
+        value = patch["patch"]["value"]
+        target, _ = targets[patch["applyTo"]]
+        value = value["typed_config"] if patch["applyTo"] == "NETWORK_FILTER" else value
+        target |= merged(target, value)
+    file = tmp_path / "envoy.yaml"
+    file.write_text(yaml.safe_dump(document))
+    done = validate(file)
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert [f for f in examine(read(file), DEFAULTS) if f.level is not Level.OK] == []
+
+
+def test_envoy_gateway_is_patched_with_what_envoy_yaml_has():
+    """Each value of the EnvoyPatchPolicy is that of envoy.yaml, at the same name."""
+    manager = manager_of(yaml.safe_load(ORIGINAL.read_text()))
+    ours = manager | manager["http_filters"][0]["typed_config"]
+    patches = one("gateway", "EnvoyPatchPolicy", "authz")["spec"]["jsonPatches"]
+    assert {p["operation"]["path"] for p in patches} == {
+        "/early_header_mutation_extensions",
+        "/validate_mutations",
+        "/decoder_header_mutation_rules",
+    }
+    for patch in patches:
+        assert patch["operation"]["value"] == ours[patch["operation"]["path"][1:]]
+
+
+@pytest.mark.parametrize("overlay", ["istio", "gateway"])
+def test_the_same_headers_are_shown(overlay: str):
+    """Whichever API it is said in, authz sees what envoy.yaml lets it see."""
+    ours = manager_of(yaml.safe_load(ORIGINAL.read_text()))["http_filters"][0]["typed_config"]
+    wanted = [pattern["exact"] for pattern in ours["allowed_headers"]["patterns"]]
+    if overlay == "gateway":
+        shown = one("gateway", "SecurityPolicy", "authz")["spec"]["extAuth"]["headersToExtAuth"]
+    else:
+        (patch, *_) = one("istio", "EnvoyFilter", "authz")["spec"]["configPatches"]
+        allowed = patch["patch"]["value"]["typed_config"]["allowed_headers"]
+        shown = [pattern["exact"] for pattern in allowed["patterns"]]
+    assert shown == wanted
+
+
+def test_nothing_fails_open():
+    """In no overlay does an error let anybody in, and each says how long it waits."""
+    extauth = one("gateway", "SecurityPolicy", "authz")["spec"]["extAuth"]
+    assert (extauth["failOpen"], extauth["statusOnError"], extauth["timeout"]) == (
+        False,
+        503,
+        "500ms",
+    )
+    policy = one("istio", "AuthorizationPolicy", "authz")["spec"]
+    assert policy["action"] == "CUSTOM"
+    (rule,) = policy["rules"]
+    (to,) = rule["to"]
+    assert to == {"operation": {"notPaths": ["/healthz"]}}
+
+
+def test_the_store_keeps_what_it_is_told():
+    """Valkey writes to disk, evicts nothing, and lets in only who is in its list of users."""
+    (valkey,) = pods("standalone")["valkey"]["containers"]
+    arguments = " ".join(valkey["args"])
+    assert "--appendonly yes" in arguments
+    assert "--maxmemory-policy noeviction" in arguments
+    assert "--aclfile" in arguments
+    assert list(of_kind("standalone", "NetworkPolicy"))
