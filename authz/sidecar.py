@@ -14,6 +14,7 @@ import uvloop
 from authz import __version__
 from authz.app import endpoint, keyring
 from authz.clock import SystemClock, boot_id
+from authz.collector import settle
 from authz.config import Settings
 from authz.console.operations import OperationsServer, Page
 from authz.core.address import Address
@@ -87,8 +88,7 @@ def check_door(
 def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServer | GrpcServer:
     """The listener that the proxy asks, with the chosen transport. Raises BadInput."""
     check, tls = settings.check, settings.check.tls
-    fast = partial(FastServer, probe=probe, traced=settings.telemetry.tracing.enabled)
-    serve = GrpcServer if check.transport == "grpcio" else fast
+    serve = GrpcServer if check.transport == "grpcio" else partial(FastServer, probe=probe)
     return serve(
         door,
         check.listen,
@@ -101,6 +101,7 @@ def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServe
         tls=TlsFiles(tls.cert, tls.key, tls.client_ca) if tls else None,
         allow_plaintext=check.allow_plaintext,
         socket_mode=check.socket_mode,
+        traced=settings.telemetry.tracing.enabled,
     )
 
 
@@ -148,12 +149,12 @@ def identity(settings: Settings, address: str, clock: SystemClock) -> Identity:
     )
 
 
-async def restored(snapshot: Snapshot, grace: float, cache: ImportedKeys) -> str:
-    """Let the cache hold what an earlier process held; its name, or empty when there is nothing."""
+async def restored(snapshot: Snapshot, grace: float, keys: ImportedKeys) -> str:
+    """Hold what an earlier process held; its name, or empty when there is nothing."""
     kept = await asyncio.to_thread(restore, snapshot, grace)
     if not kept:
         return ""
-    cache.restore(kept.holdings)
+    keys.restore(kept.holdings)
     return kept.instance
 
 
@@ -243,6 +244,7 @@ async def _serve(settings: Settings) -> None:
     ending, pause = Ending(), settings.shutdown.delay
     ending.listen()
     async with sidecar(settings) as running:
+        settle()
         log.info(
             "serving Check on %s, operations on %s, store %s",
             running.server.address,

@@ -60,6 +60,7 @@ class GrpcServer:
 
     Refuses to listen in the clear where other machines can connect: the port takes raw keys and
     answers anyone who asks. Raises BadInput for that, and for an address that cannot be used.
+    traced: does anybody want to know a call's place in a trace?
     """
 
     def __init__(
@@ -71,14 +72,15 @@ class GrpcServer:
         tls: TlsFiles | None = None,
         allow_plaintext: bool = False,
         socket_mode: int = 0o660,
+        traced: bool = False,
     ) -> None:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
         self._credentials = credentials(tls) if tls else None
         self.address = address
-        self._lock = SocketLock(LISTEN, address.path) if address.path else None
+        self._lock = SocketLock(LISTEN, address.path)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=[*OPTIONS, *_options(limits)])
-        self._server.add_generic_rpc_handlers((_handlers(door),))
+        self._server.add_generic_rpc_handlers((_handlers(door, traced=traced),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (CHECK_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -86,7 +88,7 @@ class GrpcServer:
             with mode_of_socket(address.path, socket_mode):
                 port = self._bind()
         except (RuntimeError, OSError):
-            self._release()
+            self._lock.release()
             raise BadInput(LISTEN, f"{address}: {_trouble(address)}; name another") from None
         self.address = address if address.path else Address(address.host, port)
 
@@ -109,7 +111,7 @@ class GrpcServer:
         """Take no new calls, give the running ones `grace` seconds, then close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
-        self._release()
+        self._lock.release()
 
     async def _set_serving(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse
@@ -123,17 +125,12 @@ class GrpcServer:
             return self._server.add_insecure_port(name)
         return self._server.add_secure_port(name, self._credentials)
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
 
-
-def _handlers(door: CheckDoor) -> grpc.GenericRpcHandler:
+def _handlers(door: CheckDoor, *, traced: bool) -> grpc.GenericRpcHandler:
     check = door.check
 
     async def answer(raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        made = check(raw, _traceparent(context))
+        made = check(raw, _traceparent(context) if traced else None)
         return made if isinstance(made, bytes) else await made
 
     # No serialisers: the door takes bytes and gives bytes.

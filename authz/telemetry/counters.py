@@ -66,7 +66,9 @@ class TimedKeys:
         began = self._monotonic()
 
         def timed(loaded: Loaded) -> None:
-            result = "failed" if isinstance(loaded, Fault) else "found" if loaded else "absent"
+            result = (
+                "absent" if loaded is None else "failed" if isinstance(loaded, Fault) else "found"
+            )
             self._seconds[result].add(self._monotonic() - began)
             deliver(loaded)
 

@@ -207,3 +207,12 @@ async def test_it_says_nothing_in_ordinary_use(address, caplog):
             await fetch(server.address, "/healthz")
             await fetch(server.address, "/nowhere")
     assert [record for record in caplog.records if record.name != "asyncio"] == []
+
+
+async def test_the_page_of_metrics_is_who_writes_it_s(address):
+    """By what the client accepts; where nobody writes it, it is not there."""
+    async with serving(address) as server:
+        status, body = await fetch(server.address, "/metrics")
+        assert (status, body) == (404, "telemetry.metrics is off\n")
+        server.publish(lambda accept: (f"accepts {accept!r}\n".encode(), "text/plain"))
+        assert await fetch(server.address, "/metrics") == (200, "accepts ''\n")

@@ -2,12 +2,20 @@
 
 import random
 import string
+from pathlib import Path
+from urllib.error import HTTPError
 
+import pytest
+
+from authz.clock import SystemClock
+from authz.config import load
+from authz.core.errors import BadInput
+from authz.instruments import Telemetry
 from authz.telemetry.catalogue import CHECK_DURATION, CHECKS, METRICS, Kind
-from tests.real import eventually
+from tests.real import Valkey, eventually
 from tests.rpc.messages import check_request
-from tests.telemetry.receiver import Receiver
-from tests.telemetry.sidecar import Telling, catalogued
+from tests.telemetry.receiver import Receiver, attributes
+from tests.telemetry.sidecar import Telling, catalogued, telling
 
 HOSTILE = 10_000
 
@@ -76,15 +84,16 @@ async def test_the_same_goes_over_otlp(sidecar: Telling, receiver: Receiver) -> 
 
     for metric in METRICS:
         data = received[metric.name]
-        assert data.unit == metric.unit
-        points = getattr(data, data.WhichOneof("data")).data_points
-        said = [{a.key: a.value.string_value for a in point.attributes} for point in points]
+        assert data["unit"] == metric.unit
+        (points,) = (form["dataPoints"] for form in data.values() if isinstance(form, dict))
+        said = [attributes(point) for point in points]
         assert sorted(map(str, said)) == sorted(str(dict(labels)) for labels in metric.series)
         if metric.kind is Kind.HISTOGRAM:
-            assert all(tuple(point.explicit_bounds) == metric.bounds for point in points)
-            assert all(sum(point.bucket_counts) == point.count for point in points)
-    assert received[CHECKS.name].sum.is_monotonic
-    assert sum(p.count for p in received[CHECK_DURATION.name].histogram.data_points) > 0
+            assert all(tuple(point["explicitBounds"]) == metric.bounds for point in points)
+            assert all(sum(map(int, p["bucketCounts"])) == int(p.get("count", 0)) for p in points)
+    assert received[CHECKS.name]["sum"]["isMonotonic"]
+    timed = received[CHECK_DURATION.name]["histogram"]["dataPoints"]
+    assert sum(int(point.get("count", 0)) for point in timed) > 0
 
 
 def hostile(made: random.Random, sidecar: Telling) -> bytes:
@@ -132,3 +141,20 @@ def test_ten_thousand_hostile_values_make_no_series(sidecar: Telling) -> None:
     assert sidecar.kid not in page
     assert sidecar.key[-60:] not in page
     assert sidecar.value("authz_checks_total", outcome="denied", reason="malformed") > 100
+
+
+def test_with_metrics_off_there_are_none(tmp_path: Path, own_valkey: Valkey) -> None:
+    """Checks are answered as ever."""
+    with telling(tmp_path, own_valkey, {"telemetry": {"metrics": False}}) as sidecar:
+        sidecar.allow()
+        with pytest.raises(HTTPError) as refused:
+            sidecar.page()
+        assert refused.value.code == 404
+        refused.value.close()
+
+
+def test_tracing_without_a_receiver_is_refused() -> None:
+    """It would be tracing into nowhere."""
+    settings = load(None, {"telemetry": {"tracing": {"enabled": True}}}, {})
+    with pytest.raises(BadInput, match=r"telemetry\.tracing\.enabled: needs telemetry\.otlp"):
+        Telemetry(settings, SystemClock())

@@ -1,0 +1,23 @@
+"""What is counted and timed without anybody looking."""
+
+from authz.core.errors import Unavailable, Unreadable
+from authz.telemetry.counters import Counters, TimedKeys
+from tests.fakes import KID, FakeClock, MemoryKeySource, make_record
+
+
+def test_a_lookup_is_timed_until_its_answer_and_told_by_its_result() -> None:
+    """Found, absent or failed; the answer goes on as it came."""
+    clock, source, counters = FakeClock(), MemoryKeySource(), Counters()
+    keys = TimedKeys(source, clock, counters)
+    answers = [make_record(), None, Unavailable("away"), Unreadable("garbled")]
+    delivered = []
+    for answer in answers:
+        keys.load(KID, delivered.append)
+        clock.advance(0.004)
+        source.answer(KID, answer)
+
+    assert delivered == answers
+    steps = counters.lookup_seconds
+    counted = {result: sum(steps[result].counts) for result in steps}
+    assert counted == {"found": 1, "absent": 1, "failed": 2}
+    assert abs(steps["failed"].sum - 0.008) < 1e-6
