@@ -29,6 +29,7 @@ fmt: $(READY) ## Format the code and mend what the linter can
 
 bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, memory, telemetry
 	@$(BIN)/python -m tests.bench.check_hot
+	@$(BIN)/python -m tests.bench.connection_hot
 	@$(BIN)/python -m tests.bench.transport
 	@$(BIN)/python -m tests.bench.h2load
 	@$(BIN)/python -m tests.bench.through_envoy
@@ -38,6 +39,7 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.rolling
 	@$(BIN)/python -m tests.bench.listing
 	@$(BIN)/python -m tests.bench.memory
+	@$(BIN)/python -m tests.bench.collector
 	@$(BIN)/python -m tests.bench.import_keys
 	@$(BIN)/python -m tests.bench.telemetry
 	@$(BIN)/python -m tests.bench.flood
@@ -49,8 +51,8 @@ outage: $(READY) ## A bulk update while a sidecar stands still, a minute without
 chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
-soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS)
-	@$(BIN)/python -m tests.soak --calls $(or $(CALLS),1000000)
+soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS, TRANSPORT)
+	@$(BIN)/python -m tests.soak --transport $(or $(TRANSPORT),fast) --calls $(or $(CALLS),1000000)
 
 conformance: $(READY) ## h2spec against the fast transport; says how to get h2spec
 	@$(BIN)/python -m tests.rpc.h2.conformance

@@ -72,7 +72,7 @@ class Check(Section):
     """The listener that the proxy asks."""
 
     listen: Listen = Address("127.0.0.1", 9191)
-    transport: Literal["fast", "grpcio"] = "grpcio"
+    transport: Literal["fast", "grpcio"] = "fast"
     deadline: Annotated[float, seconds("1ms", "10s")] = 0.05
     socket_mode: Mode = 0o660
     tls: Tls | None = None

@@ -14,6 +14,7 @@ import uvloop
 from authz import __version__
 from authz.app import endpoint, keyring
 from authz.clock import SystemClock, boot_id
+from authz.collector import settle
 from authz.config import Settings
 from authz.console.operations import OperationsServer, Page
 from authz.core.address import Address
@@ -243,6 +244,7 @@ async def _serve(settings: Settings) -> None:
     ending, pause = Ending(), settings.shutdown.delay
     ending.listen()
     async with sidecar(settings) as running:
+        settle()
         log.info(
             "serving Check on %s, operations on %s, store %s",
             running.server.address,

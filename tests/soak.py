@@ -1,6 +1,6 @@
 """A million Checks, one in a hundred cancelled by the client: what does the sidecar's memory do?
 
-    python -m tests.soak [--calls 1000000] [--json]
+    python -m tests.soak [--transport fast|grpcio] [--calls 1000000] [--json]
 
 Envoy cancels a Check when its own timeout fires, so the cancelled ones are cancelled while the
 sidecar waits for the store: they carry keys that it does not know, and the store pauses meanwhile.
@@ -27,7 +27,7 @@ import yaml
 from authz import app, config
 from authz.core.changes import KeySpec
 from authz.core.keys import Keyring
-from authz.rpc.grpcio import CHECK_SERVICE
+from authz.rpc.listening import CHECK_SERVICE
 from tests.real import Valkey, free_port
 from tests.rpc.messages import check_request
 
@@ -150,13 +150,13 @@ async def soak(file: Path, pid: int, store: Valkey, key: str, calls: int) -> dic
     }
 
 
-def run(calls: int) -> dict[str, Any]:
+def run(transport: str, calls: int) -> dict[str, Any]:
     """One store, one sidecar, so many calls."""
     with tempfile.TemporaryDirectory() as directory, Valkey() as store:
         pepper, file = Path(directory) / "pepper", Path(directory) / "authz.yaml"
         pepper.write_text("p" * 64)
         settings = {
-            "check": {"listen": f"127.0.0.1:{free_port()}"},
+            "check": {"listen": f"127.0.0.1:{free_port()}", "transport": transport},
             "ops": {"listen": f"127.0.0.1:{free_port()}"},
             "redis": {"url": store.url},
             "keys": {"peppers": [{"file": str(pepper)}]},
@@ -170,10 +170,11 @@ def run(calls: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, and say whether it is within the limit."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--transport", choices=("fast", "grpcio"), default="fast")
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     given = parser.parse_args()
-    found = run(given.calls)
+    found = run(given.transport, given.calls)
     if given.json:
         print(json.dumps(found))
     else:

@@ -243,13 +243,13 @@ class Witness(Protocol):
         decision: Decision,
         request: Request,
         traceparent: bytes | None,
-        seconds: float | None,
+        began: float | None,
         *,
         waited: bool = False,
     ) -> None:
         """A Check is decided; its answer goes out next.
 
-        seconds: what it took, None when it was not watched. waited: for the store. traceparent: of
-        the call that carries it (W3C Trace Context), not of the request.
+        began: when, by `time.perf_counter`, None when it was not watched. waited: for the store.
+        traceparent: of the call that carries it (W3C Trace Context), not of the request.
         """
         ...

@@ -29,7 +29,7 @@ class Nobody:
         decision: Decision,
         request: Request,
         traceparent: bytes | None,
-        seconds: float | None,
+        began: float | None,
         *,
         waited: bool = False,
     ) -> None:
@@ -70,10 +70,8 @@ class CheckDoor:
             decision = self._decide(request)
             if isinstance(decision, (Allow, Deny)):
                 answer = self._write(decision, request)
-                if began is not None:
-                    self._saw(decision, request, traceparent, perf_counter() - began)
-                elif isinstance(decision, Deny):
-                    self._saw(decision, request, traceparent, None)
+                if began is not None or isinstance(decision, Deny):
+                    self._saw(decision, request, traceparent, began)
                 return answer
         except Exception as cause:  # noqa: BLE001  whatever it is, no allow
             return self._fault(cause)
@@ -89,7 +87,7 @@ class CheckDoor:
         try:
             found = await decision
             answer = self._write(found, request)
-            self._saw(found, request, traceparent, perf_counter() - began, waited=True)
+            self._saw(found, request, traceparent, began, waited=True)
         except Exception as cause:  # noqa: BLE001  as above; a cancelled call is not one of these
             return self._fault(cause)
         return answer

@@ -77,7 +77,7 @@ class GrpcServer:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
         self._credentials = credentials(tls) if tls else None
         self.address = address
-        self._lock = SocketLock(LISTEN, address.path) if address.path else None
+        self._lock = SocketLock(LISTEN, address.path)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=[*OPTIONS, *_options(limits)])
         self._server.add_generic_rpc_handlers((_handlers(door, traced=traced),))
@@ -88,7 +88,7 @@ class GrpcServer:
             with mode_of_socket(address.path, socket_mode):
                 port = self._bind()
         except (RuntimeError, OSError):
-            self._release()
+            self._lock.release()
             raise BadInput(LISTEN, f"{address}: {_trouble(address)}; name another") from None
         self.address = address if address.path else Address(address.host, port)
 
@@ -111,7 +111,7 @@ class GrpcServer:
         """Take no new calls, give the running ones `grace` seconds, then close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
-        self._release()
+        self._lock.release()
 
     async def _set_serving(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse
@@ -124,11 +124,6 @@ class GrpcServer:
         if self._credentials is None:
             return self._server.add_insecure_port(name)
         return self._server.add_secure_port(name, self._credentials)
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
 
 
 def _handlers(door: CheckDoor, *, traced: bool) -> grpc.GenericRpcHandler:

@@ -6,6 +6,7 @@ a client whose requests go round in a circle does not show the same one again an
 """
 
 import sys
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from authz.core.decision import Decision, Deny
@@ -45,25 +46,25 @@ class Observer:
         decision: Decision,
         request: Request,
         traceparent: bytes | None,
-        seconds: float | None,
+        began: float | None,
         *,
         waited: bool = False,
     ) -> None:
         """See Witness."""
         span = None
-        if seconds is not None:
+        if began is not None:
             if self._traces is not None:
                 text = traceparent.decode("latin-1") if traceparent else request.header(HEADER, "")
                 if text[-3:] != NOT_SAMPLED and self._traces.wants(text):
                     told = attributes(decision, request, waited=waited)
-                    span = self._traces.span(tracecontext.parse(text), seconds, told)
+                    span = self._traces.span(tracecontext.parse(text), perf_counter() - began, told)
             if waited:
-                self._miss_seconds.add(seconds)
+                self._miss_seconds.add(perf_counter() - began)
             elif self._untimed:
                 self._untimed -= 1
             else:
                 self._untimed = self._gap
-                self._hit_seconds.add(seconds, EVERY)
+                self._hit_seconds.add(perf_counter() - began, EVERY)
         if isinstance(decision, Deny) and self._denials.has_room(decision):
             text = traceparent.decode("latin-1") if traceparent else request.header(HEADER, "")
             self._denials.tell(decision, kid(decision, request), span or tracecontext.parse(text))

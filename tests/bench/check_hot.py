@@ -33,7 +33,7 @@ from tests.fakes import MemoryKeySource, issue_record, make_keyring
 from tests.rpc.door import OurPeppers
 from tests.rpc.messages import PEER, check_request
 
-LIMITS = {"map": 10.0, "raw": 15.0}
+LIMITS = {"map": 8.0, "raw": 15.0}
 
 
 def client_headers(key: str) -> list[tuple[str, str]]:

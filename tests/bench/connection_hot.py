@@ -28,7 +28,7 @@ from authz.rpc.listening import Limits
 from authz.telemetry import Counters
 from tests.bench.check_hot import machine
 from tests.bench.load import TO_ZERO, Requests
-from tests.bench.transport import GRPC
+from tests.bench.measured import GRPC
 
 BATCH = 16  # calls in one read
 MESSAGE, ANSWER = b"x" * 1000, b"y" * 600

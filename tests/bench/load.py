@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         self._on_end = on_end
         self._rest = b""
         self._window, self._due, self._read = DEFAULT_WINDOW, 0, 0
-        self.ready = asyncio.get_running_loop().create_future()
+        self.ready = False  # has the server said what it takes?
         self.failed = ""
         self.without_body = 0  # answers: a gRPC status, or an HTTP error of the proxy's
 
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
         count = self._due
         if self._size:
             count = min(count, self._window // self._size)
-        if count > 0 and self.ready.done():
+        if count > 0 and self.ready:
             self._due -= count
             self._window -= count * self._size
             self.transport.write(b"".join(itertools.islice(self._made, count)))
@@ -162,8 +162,7 @@ class Connection(asyncio.Protocol):
     def _control(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if kind == Kind.SETTINGS and not flags & ACK:
             self.transport.write(frame(Kind.SETTINGS, ACK, 0))
-            if not self.ready.done():
-                self.ready.set_result(None)
+            self.ready = True
         elif kind == Kind.WINDOW_UPDATE and stream_id == 0:
             self._window += UINT32.unpack(payload)[0]
         elif kind == Kind.PING and not flags & ACK:
@@ -174,8 +173,6 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, cause: Exception | None) -> None:
         """See asyncio.Protocol."""
         self.failed = self.failed or f"connection lost {cause or ''}"
-        if not self.ready.done():
-            self.ready.set_result(None)
 
 
 async def connect(
@@ -192,8 +189,9 @@ async def connect(
                 lambda: Connection(requests, on_end), address.host, address.port
             )
         )
-        await made[1].ready
         found.append(made[1])
+    while not all(connection.ready or connection.failed for connection in found):
+        await asyncio.sleep(0)
     return found
 
 
@@ -213,57 +211,15 @@ async def saturate(
 ) -> Tally:
     """As many as the server can answer, `at_a_time` on each connection. Warms up for a fifth."""
     tally, began = Tally(), time.perf_counter() + seconds / 5
-    timed = connections * at_a_time == 1
-    sent_at = 0.0
 
     def on_end(connection: Connection, _stream_id: int) -> None:
-        nonlocal sent_at
-        now = time.perf_counter()
-        if now >= began:
-            tally.answered += 1
-            if timed:
-                tally.latencies.append(now - sent_at)
-        sent_at = now
+        tally.answered += time.perf_counter() >= began
         connection.send()
 
     opened = await connect(address, requests, connections, on_end)
-    sent_at = time.perf_counter()
     for connection in opened:
         connection.send(at_a_time)
     await asyncio.sleep(seconds * 1.2)
-    close(opened)
-    return tally
-
-
-async def pace(
-    address: Address, requests: Requests, *, connections: int, rate: float, seconds: float
-) -> Tally:
-    """So many a second, at random times, whether the server keeps up or not."""
-    tally, sent = Tally(), {}
-
-    def on_end(connection: Connection, stream_id: int) -> None:
-        tally.answered += 1
-        tally.latencies.append(time.perf_counter() - sent.pop((connection, stream_id)))
-
-    opened = await connect(address, requests, connections, on_end)
-    turns = itertools.cycle(opened)
-    ids = dict.fromkeys(opened, 1)
-    made = random.Random(1)
-    due = time.perf_counter()
-    end = due + seconds
-    while due < end:
-        now = time.perf_counter()
-        while due <= now:
-            connection = next(turns)
-            sent[connection, ids[connection]] = due  # when it should have gone
-            ids[connection] += 2
-            connection.send()
-            due += made.expovariate(rate)
-        await asyncio.sleep(0)
-    deadline = time.perf_counter() + 10
-    while sent and time.perf_counter() < deadline:
-        await asyncio.sleep(0.001)
-    tally.failed = len(sent)
     close(opened)
     return tally
 

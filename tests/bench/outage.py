@@ -29,7 +29,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from authz import app, config
 from authz.core.changes import KeySpec
-from authz.rpc.grpcio import CHECK_SERVICE
+from authz.rpc.listening import CHECK_SERVICE
 from tests.real import Valkey, eventually, free_port
 from tests.rpc.messages import check_request
 

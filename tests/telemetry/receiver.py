@@ -1,17 +1,20 @@
 """Receivers of OTLP over HTTP, good and bad. Run as a program: a good one."""
 
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+Said = dict[str, Any]  # a message in the JSON form of OTLP
+
+
+def attributes(said: Said) -> dict[str, str | bool]:
+    """The attributes of a span or a data point."""
+    pairs = ((each["key"], each["value"]) for each in said.get("attributes", ()))
+    return {key: value for key, form in pairs for value in form.values()}
 
 
 class Receiver(ThreadingHTTPServer):
@@ -24,27 +27,20 @@ class Receiver(ThreadingHTTPServer):
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
         self.received: list[tuple[str, bytes]] = []
 
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[Said]:
         """Every span that came."""
-        sent = [body for path, body in self.received if path == "/v1/traces"]
-        return [
-            span
-            for body in sent
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
+        return list(self._all("/v1/traces", "resourceSpans", "scopeSpans", "spans"))
 
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, Said]:
         """Every metric that came, as it was last."""
-        sent = [body for path, body in self.received if path == "/v1/metrics"]
-        return {
-            metric.name: metric
-            for body in sent
-            for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        }
+        found = self._all("/v1/metrics", "resourceMetrics", "scopeMetrics", "metrics")
+        return {metric["name"]: metric for metric in found}
+
+    def _all(self, path: str, *levels: str) -> list[Said]:
+        found = [json.loads(body) for sent_to, body in self.received if sent_to == path]
+        for level in levels:
+            found = [each for message in found for each in message[level]]
+        return found
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -55,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.received.append((self.path, body))
         self.send_response(200)
-        self.send_header("content-type", "application/x-protobuf")
+        self.send_header("content-type", "application/json")
         self.send_header("content-length", "0")
         self.end_headers()
 

@@ -32,6 +32,8 @@ from authz.rpc.h2.requests import Requests
 DRAIN_PING: Final = b"draining"
 DISCARDED: Final = 16  # times the limit a header block may be, unread
 
+CALLS_A_FRAME: Final = 16  # as much work to look at as a frame is
+
 PRIORITY_BYTES: Final = 5
 PING_BYTES: Final = 8
 GOAWAY_BYTES: Final = 8
@@ -163,7 +165,9 @@ class Conversation:
         if name == Setting.INITIAL_WINDOW_SIZE:
             if value > MAX_WINDOW:
                 raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
-            self._outbox.set_initial_window(value, self._requests.streams.calls.values())
+            calls = self._requests.streams.calls.values()
+            self._spend(Event.H2_CONTROL_FLOOD, len(calls) // CALLS_A_FRAME)  # it looks at them all
+            self._outbox.set_initial_window(value, calls)
         if name == Setting.MAX_FRAME_SIZE:
             if not LEAST_MAX_FRAME <= value <= MOST_MAX_FRAME:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")

@@ -30,7 +30,7 @@ PSEUDO: Final = {b":method", b":scheme", b":path", b":authority"}
 CONNECTION_SPECIFIC: Final = {
     *(b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 }
-ONCE: Final = {b"content-type", b"content-length", b"grpc-timeout"}
+ONCE: Final = {b"host", b"content-type", b"content-length", b"grpc-timeout"}
 NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 UNFIT_VALUE: Final = re.compile(rb"[\0\r\n]|\A[ \t]|[ \t]\Z")
 GRPC_TYPE: Final = re.compile(rb"application/grpc(?:[+;].*)?")
@@ -61,6 +61,8 @@ def read_head(routes: Mapping[bytes, Route], fields: Iterable[Field]) -> Head:
     pseudo, regular = _sorted(fields)
     method = pseudo.get(b":method")
     if method is None or (method != b"CONNECT" and not _has_target(pseudo)):
+        raise Malformed
+    if b"host" in regular and not _agree(regular[b"host"], pseudo.get(b":authority")):
         raise Malformed
     length = _content_length(regular.get(b"content-length"))
     if method != b"POST" or not GRPC_TYPE.fullmatch(regular.get(b"content-type", b"")):
@@ -108,6 +110,10 @@ def _check_regular(name: bytes, value: bytes, *, repeated: bool) -> None:
 
 def _has_target(pseudo: Mapping[bytes, bytes]) -> bool:
     return b":scheme" in pseudo and pseudo.get(b":path", b"") != b""
+
+
+def _agree(host: bytes, authority: bytes | None) -> bool:
+    return authority is None or host.lower() == authority.lower()
 
 
 def _content_length(text: bytes | None) -> int | None:

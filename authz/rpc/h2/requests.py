@@ -80,6 +80,7 @@ class Requests:
         if head is TOO_LARGE:
             self.count(Event.H2_HEADERS_TOO_LARGE)
         if self.last_id is not None:  # it comes after our GOAWAY, which tells the client
+            self._patience.spend(Event.H2_CONTROL_FLOOD)
             self.streams.drop(stream_id)
             return
         if len(self._calls) >= self._limits.streams:
@@ -95,8 +96,11 @@ class Requests:
         self.inbox.received(len(payload))
         call = self._calls.get(stream_id)
         if call is None or call.state is not OPEN:
-            if not self.streams.admit(Kind.DATA, stream_id) and flags & END_STREAM:
+            self.streams.admit(Kind.DATA, stream_id)  # whatever is in order comes too late
+            if flags & END_STREAM:
                 self.streams.ended_by_client(stream_id)
+            elif not payload:
+                self._patience.spend(Event.H2_EMPTY_FLOOD)
             return
         if flags & PADDED:
             payload = self._unpadded(flags, call, payload)
@@ -210,6 +214,7 @@ class Requests:
         except TooLong:
             fields = []
         if not self.streams.admit(Kind.HEADERS, stream_id):
+            self._patience.spend(Event.H2_CONTROL_FLOOD)
             if flags & END_STREAM:
                 self.streams.ended_by_client(stream_id)
             return

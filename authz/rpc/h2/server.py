@@ -5,7 +5,6 @@ import contextlib
 import resource
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -73,12 +72,11 @@ class FastServer:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
         self._tls = server_tls(tls) if tls else None
         self._ready: Callable[[], bool] = lambda: False
-        self._lock = SocketLock(setting, address.path) if address.path else None
+        self._lock = SocketLock(setting, address.path)
         try:
             self._sockets = bind(address, socket_mode, setting)
         except BadInput:
-            if self._lock is not None:
-                self._lock.release()
+            self._lock.release()
             raise
         port = 0 if address.path else self._sockets[0].getsockname()[1]
         self.address = address if address.path else Address(address.host, port)
@@ -133,7 +131,7 @@ class FastServer:
         for connection in list(service.open):
             connection.abort()
         await self._all_closed()
-        self._release()
+        self._lock.release()
 
     async def _all_closed(self) -> None:
         while self._service.open:
@@ -150,12 +148,6 @@ class FastServer:
         if asked.service not in BY_READINESS:
             return UNKNOWN_SERVICE
         return SERVING if self._ready() and not self._service.stopping else NOT_SERVING
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            Path(self.address.path).unlink(missing_ok=True)
-            self._lock.release()
-            self._lock = None
 
 
 def _most_connections() -> int:

@@ -1,5 +1,6 @@
 """Floods: what asks for nothing and does not end is ended, what a busy proxy sends is not."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -22,6 +23,7 @@ from tests.rpc.h2.client import Client, farewell, framed, grpc_fields
 
 CANCEL = Code.CANCEL
 Parts = list[bytes | Frame]
+COMPRESSED = DataFrame(1, framed(b"x", compressed=1))  # refused before it is complete
 
 # What is sent again and again, and the counter that tells of it.
 FLOODS: dict[str, tuple[Callable[[Client, int], Parts], Event]] = {
@@ -67,6 +69,14 @@ FLOODS: dict[str, tuple[Callable[[Client, int], Parts], Event]] = {
         ],
         Event.H2_EMPTY_FLOOD,
     ),
+    "empty DATA of a request that was refused": (
+        lambda client, id_: [client.request(1), COMPRESSED] if id_ == 1 else [DataFrame(1, b"")],
+        Event.H2_EMPTY_FLOOD,
+    ),
+    "trailers of a request that was refused": (
+        lambda client, id_: [client.request(1), COMPRESSED if id_ == 1 else b""],
+        Event.H2_CONTROL_FLOOD,
+    ),
     "empty CONTINUATION": (
         lambda _client, id_: [HeadersFrame(1, b"") if id_ == 1 else ContinuationFrame(1, b"")],
         Event.H2_EMPTY_FLOOD,
@@ -106,6 +116,61 @@ def test_a_header_block_without_an_end_is_ended(table, most):
     assert client.send(*[part] * (most // 100 - 1)) == []
     assert farewell(client.send(part)) is Code.ENHANCE_YOUR_CALM
     assert client.probe.events[Event.H2_HEADER_FLOOD] == 1
+
+
+def test_requests_that_come_after_the_goaway_are_bounded():
+    """They are dropped unanswered, so who goes on has not understood."""
+    client = Client.greeted(echo=False)
+    client.send(client.call(1))
+    client.connection.drain(client.now)
+    client.wait(2)
+    code = None
+    for stream_id in range(3, 10_001, 2):
+        if code is None:
+            code = farewell(client.send(client.call(stream_id)))
+    assert code is Code.ENHANCE_YOUR_CALM
+    assert client.probe.events[Event.H2_CONTROL_FLOOD] == 1
+
+
+def many_waiting(count: int) -> Client:
+    """A client whose stream windows hold up so many answers."""
+    client = Client()
+    client.greet(INITIAL_WINDOW_SIZE=1)
+    client.send(*(client.call(2 * number + 1) for number in range(count)))
+    return client
+
+
+@pytest.mark.parametrize("frame", [WindowUpdateFrame(1, 1), WindowUpdateFrame(0, 1)])
+def test_a_window_update_is_as_little_work_with_many_answers_that_wait(frame):
+    """Thirteen bytes have us look at one answer, not at a thousand."""
+
+    def work(client: Client) -> int:
+        calls = 0
+
+        def count(_frame: object, event: str, _arg: object) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        data = frame.serialize()
+        sys.setprofile(count)
+        client.connection.receive(data, client.now)
+        sys.setprofile(None)
+        return calls
+
+    assert work(many_waiting(1000)) == work(many_waiting(1))
+
+
+def test_windows_of_many_streams_are_not_changed_again_and_again():
+    """A SETTINGS has us look at every call, and is paid for accordingly."""
+    client = many_waiting(1000)
+    sent, code = 0, None
+    while code is None:
+        size = 2 + sent % 2
+        wanted = SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: size})
+        code = farewell(client.send(wanted))
+        sent += 1
+    assert code is Code.ENHANCE_YOUR_CALM
+    assert 10 < sent < 100
 
 
 def test_a_busy_proxy_is_no_flood():

@@ -57,6 +57,7 @@ def test_a_call_finds_its_route():
         grpc_fields(("x", " a")),
         grpc_fields(("x", "a\t")),
         grpc_fields(("te", "gzip")),
+        grpc_fields(("host", "another")),
         grpc_fields(("connection", "close")),
         grpc_fields(("transfer-encoding", "chunked")),
         grpc_fields(("content-length", "-1")),
@@ -71,6 +72,12 @@ def test_fields_that_are_no_request_are_malformed(fields):
     """A stream error of its own, as RFC 9113 has it."""
     with pytest.raises(Malformed):
         read(fields)
+
+
+@pytest.mark.parametrize("fields", [grpc_fields(), grpc_fields(authority="")])
+def test_a_host_is_fine_that_says_no_other_than_the_authority(fields):
+    """RFC 9113 asks for no more than that the two agree."""
+    assert read([*fields, ("host", "AUTHZ")]).route is check
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "get", "CONNECT"])

@@ -1,0 +1,111 @@
+"""What the garbage collector costs while a cache fills up: `python -m tests.bench.collector`.
+
+For each setting a process of its own looks up every key once. Processor time, so that a busy
+machine matters little: the longest pause is for how long the event loop stood still.
+"""
+
+import argparse
+import asyncio
+import gc
+import multiprocessing
+import time
+from collections.abc import Callable
+
+from authz.clock import SystemClock
+from authz.collector import THRESHOLDS
+from authz.core.ports import Loaded
+from authz.flows.keycache import KeyCache
+from authz.rpc.h2 import server
+from authz.telemetry import Counters
+from tests.bench.check_hot import machine
+from tests.bench.memory import kid_of
+from tests.fakes import make_record
+
+PYTHONS_OWN = (700, 10, 10)
+SETTINGS = {
+    "Python's own": (False, PYTHONS_OWN),
+    "frozen": (True, PYTHONS_OWN),
+    "frozen, seldom": (True, THRESHOLDS),
+}
+BATCH = 100
+
+
+class Source:
+    """See KeySource. Makes each record when it is asked for."""
+
+    def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
+        """See KeySource."""
+        record = make_record(
+            kid=kid, client_id=f"client-{kid[:12]}", scopes=frozenset({"models:list"})
+        )
+        asyncio.get_running_loop().call_soon(deliver, record)
+
+
+class Pauses:
+    """What the collector took, in seconds."""
+
+    def __init__(self) -> None:
+        self.all: list[float] = []
+        self.full = 0
+        self._began = 0.0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        """See gc.callbacks."""
+        if phase == "start":
+            self._began = time.process_time()
+        else:
+            self.all.append(time.process_time() - self._began)
+            self.full += info["generation"] == 2
+
+
+async def fill(count: int) -> None:
+    """Look up so many keys."""
+    clock, probe = SystemClock(), Counters()
+    cache = KeyCache(
+        Source(),
+        clock,
+        probe,
+        ttl=3600,
+        negative_ttl=5,
+        max_entries=count,
+        max_negatives=10,
+        deadline=60,
+    )
+    cache.trust(float("inf"))
+    for start in range(0, count, BATCH):
+        await asyncio.gather(*(cache.find(kid_of(n)) for n in range(start, start + BATCH)))
+
+
+def measure(name: str, count: int) -> None:
+    """Prints a line. In a process of its own: what was collected before would count."""
+    assert server  # what a sidecar has loaded is there to be walked or not
+    freeze, thresholds = SETTINGS[name]
+    gc.collect()
+    if freeze:
+        gc.freeze()
+    gc.set_threshold(*thresholds)
+    pauses = Pauses()
+    gc.callbacks.append(pauses)
+    asyncio.run(fill(count))
+    spent, longest = sum(pauses.all) * 1000, max(pauses.all) * 1000
+    print(
+        f"{name:16} {thresholds!s:16} {spent:7.0f} ms in {len(pauses.all):5} collections, "
+        f"{pauses.full:3} of them full; the longest {longest:6.1f} ms"
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--keys", type=int, default=100_000)
+    given = parser.parse_args()
+    spawn = multiprocessing.get_context("spawn")
+    for name in SETTINGS:
+        child = spawn.Process(target=measure, args=(name, given.keys))
+        child.start()
+        child.join()
+    print(machine())
+
+
+if __name__ == "__main__":
+    main()

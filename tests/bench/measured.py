@@ -1,0 +1,188 @@
+"""The processes that the transports are measured with, all of them on one core.
+
+Real sidecars with a real store and one key in their caches, and constant-answer servers beside
+them. This process, which makes the load, has the other core.
+"""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import yaml
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
+
+from authz import app, config
+from authz.core.address import Address
+from authz.core.changes import KeySpec
+from authz.rpc.listening import CHECK_SERVICE
+from tests.bench import load
+from tests.bench.check_hot import client_headers
+from tests.real import Valkey, eventually, free_port
+from tests.rpc.messages import check_request
+from tests.rpc.servers import channel
+
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = {CORES[-1]}, {CORES[0]}
+PEER = "127.0.0.1"
+
+GRPC = (
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", f"/{CHECK_SERVICE}/Check"),
+    (":authority", "check"),
+    ("te", "trailers"),
+    ("grpc-timeout", "10S"),
+    ("content-type", "application/grpc"),
+    ("x-envoy-internal", "true"),
+    ("x-forwarded-for", "10.0.0.5"),
+    ("x-envoy-expected-rq-timeout-ms", "200"),
+)
+HTTP = (
+    (":method", "GET"),
+    (":scheme", "http"),
+    (":path", "/v1/models"),
+    (":authority", "api.example.com"),
+    ("user-agent", "bench"),
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process that answers Checks."""
+
+    address: Address
+    pid: int
+
+    @property
+    def rss(self) -> int:
+        """Resident memory, in bytes."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Bench:
+    """The servers that are compared, and what is asked of them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        os.sched_setaffinity(0, LOAD_CORE)
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
+        store = stack.enter_context(Valkey())
+        file = _settings(directory, store)
+        self.key = asyncio.run(_issue(config.load(file)))
+        self.sidecars = {
+            transport: stack.enter_context(_sidecar(file, transport))
+            for transport in ("fast", "grpcio")
+        }
+        message = check_request(
+            client_headers(self.key),
+            method="POST",
+            path="/v1/models/gemini-pro:generateContent?alt=json",
+            peer=PEER,
+            extensions={"scopes": "models:generate"},
+        )
+        answer = asyncio.run(_answer(self.sidecars["fast"].address, message))
+        constant = directory / "answer"
+        constant.write_bytes(answer)
+        self.constants = {
+            transport: stack.enter_context(_constant(constant, transport))
+            for transport in ("fast", "grpcio")
+        }
+        raw = message.SerializeToString()
+        body = b"\0" + len(raw).to_bytes(4) + raw
+        self.plain, self.traced = (load.Requests(GRPC, body, traced=t) for t in (False, True))
+        self.proxied = load.Requests((*HTTP, ("x-api-key", self.key)))
+
+    def all(self) -> dict[str, Server]:
+        """Each server by its name."""
+        constants = {f"constant {name}": server for name, server in self.constants.items()}
+        return self.sidecars | constants
+
+
+def _settings(directory: Path, store: Valkey) -> Path:
+    pepper = directory / "pepper-1"
+    pepper.write_text(token_hex(32))
+    file = directory / "authz.yaml"
+    settings = {
+        "redis": {"url": store.url},
+        "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
+        "cache": {"ttl": "1h"},
+    }
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+async def _issue(settings: config.Settings) -> str:
+    async with app.store(settings) as keys:
+        await keys.initialise(app.keyring(settings).fingerprints)
+    spec = KeySpec(
+        client_id="bench",
+        env="live",
+        life_ms=86_400_000,
+        scopes=frozenset({"models:generate", "models:read"}),
+        allowed_cidrs=("10.0.0.0/8", "127.0.0.0/8"),
+    )
+    async with app.administration(settings) as lifecycle:
+        return (await lifecycle.issue(spec, lifecycle.author("bench"))).key_text
+
+
+async def _answer(address: Address, message: CheckRequest) -> bytes:
+    async with channel(address) as connection:
+        answer: CheckResponse = await AuthorizationStub(connection).Check(message, timeout=10)
+    if not answer.HasField("ok_response"):
+        raise SystemExit(f"what is to be measured is no allow: {answer}")
+    return answer.SerializeToString()
+
+
+@contextmanager
+def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process on the servers' core, ended at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-m", *command],
+        preexec_fn=lambda: os.sched_setaffinity(0, SERVER_CORE),  # noqa: PLW1509  no threads yet
+        text=True,
+        **options,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _sidecar(file: Path, transport: str) -> Iterator[Server]:
+    check, ops = free_port(), free_port()
+    environment = os.environ | {
+        "AUTHZ_CHECK__TRANSPORT": transport,
+        "AUTHZ_CHECK__LISTEN": f"127.0.0.1:{check}",
+        "AUTHZ_OPS__LISTEN": f"127.0.0.1:{ops}",
+        "AUTHZ_LOG__LEVEL": "WARNING",
+    }
+    command = ["authz.cli.main", "--config", str(file), "serve"]
+    with _process(command, env=environment) as process:
+        asyncio.run(eventually(lambda: _is_ready(f"http://127.0.0.1:{ops}/readyz")))
+        yield Server(Address("127.0.0.1", check), process.pid)
+
+
+def _is_ready(url: str) -> bool:
+    with contextlib.suppress(URLError, OSError), urlopen(url, timeout=1) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+@contextmanager
+def _constant(answer: Path, transport: str) -> Iterator[Server]:
+    command = ["tests.bench.constant", transport, str(answer)]
+    with _process(command, stdout=subprocess.PIPE) as process:
+        yield Server(Address.parse("", process.stdout.readline().strip()), process.pid)
