@@ -23,7 +23,7 @@ import uvloop
 from authz.core.address import Address
 from tests.bench import load
 from tests.bench.check_hot import client_headers, machine
-from tests.bench.transport import GRPC, LOAD_CORE, SERVER_CORE
+from tests.bench.measured import GRPC, LOAD_CORE, SERVER_CORE
 from tests.fakes import make_keyring
 from tests.real import Valkey
 from tests.rpc.messages import check_request
