@@ -76,7 +76,4 @@ $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint deploy/constraints.txt --editable '.[demo,test]'
-	@# xds-protos brings an old copy of the same modules, and what is installed last is what is there.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall \
-	  --constraint deploy/constraints.txt opentelemetry-proto
 	@touch $@
