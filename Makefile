@@ -41,9 +41,9 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.memory
 	@$(BIN)/python -m tests.bench.collector
 	@$(BIN)/python -m tests.bench.import_keys
-	@$(BIN)/python -m tests.bench.limits
 	@$(BIN)/python -m tests.bench.telemetry
 	@$(BIN)/python -m tests.bench.flood
+	@$(BIN)/python -m tests.bench.limits
 
 outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)
 	@$(BIN)/python -m tests.bench.burst

@@ -212,7 +212,7 @@ class Log(Section):
 
 
 class Otlp(Section):
-    """Where telemetry is sent: a receiver of OTLP over HTTP, with protobuf."""
+    """Where telemetry is sent: a receiver of OTLP over HTTP, as JSON."""
 
     endpoint: HttpUrl
     interval: Annotated[float, seconds("1s", "1h")] = 15.0
@@ -276,8 +276,8 @@ def load(
 # What pydantic says in terms of Python, in terms of settings: by its error type or the first word.
 _MESSAGES: Final = {
     "bool": "true or false",
-    "dict": "names, each with its value; in the environment as JSON",
     "float": "a number, such as 0.5",
+    "dict": "names, each with its value; in the environment as JSON",
     "int": "a whole number, such as 100000",
     "missing": "is needed here",
     "model": "a section: names and values",

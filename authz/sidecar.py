@@ -152,13 +152,6 @@ def identity(settings: Settings, address: str, clock: SystemClock) -> Identity:
     )
 
 
-def spender(settings: Settings, clock: Clock, probe: Probe) -> tuple[SpendLink, Limiter]:
-    """What takes from limits, and its own link to the store."""
-    link = SpendLink(endpoint(settings), clock, deadline=settings.check.deadline)
-    most = settings.cache.max_entries
-    return link, Limiter(link, agreements(settings), clock, probe, max_keys=most)
-
-
 async def restored(snapshot: Snapshot, grace: float, keys: ImportedKeys) -> str:
     """Hold what an earlier process held; its name, or empty when there is nothing."""
     kept = await asyncio.to_thread(restore, snapshot, grace)
@@ -166,6 +159,13 @@ async def restored(snapshot: Snapshot, grace: float, keys: ImportedKeys) -> str:
         return ""
     keys.restore(kept.holdings)
     return kept.instance
+
+
+def spender(settings: Settings, clock: Clock, probe: Probe) -> tuple[SpendLink, Limiter]:
+    """What takes from limits, and its own link to the store."""
+    link = SpendLink(endpoint(settings), clock, deadline=settings.check.deadline)
+    most = settings.cache.max_entries
+    return link, Limiter(link, agreements(settings), clock, probe, max_keys=most)
 
 
 @asynccontextmanager

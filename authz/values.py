@@ -133,11 +133,6 @@ Method = Annotated[str, _shape("[A-Z][A-Z-]{0,31}", "a method in upper case, suc
 Scopes = Annotated[str, _read_by(_scopes)]
 Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(_distinct)]
 ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as mymaster")]
-Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
-PoolId = Annotated[str, _read_by(lambda text: text if text == ANY else fields.identifier("", text))]
-LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
-OutageWord = Annotated[OnOutage, _read_by(lambda text: limits.on_outage("", text))]
-Cost = Annotated[int, _read_by(lambda text: limits.cost("", text))]
 HttpUrl = Annotated[
     str,
     _shape(
@@ -145,4 +140,9 @@ HttpUrl = Annotated[
         "an http:// or https:// URL, such as http://127.0.0.1:4318",
     ),
 ]
+Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
+PoolId = Annotated[str, _read_by(lambda text: text if text == ANY else fields.identifier("", text))]
+LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
+OutageWord = Annotated[OnOutage, _read_by(lambda text: limits.on_outage("", text))]
+Cost = Annotated[int, _read_by(lambda text: limits.cost("", text))]
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

@@ -51,8 +51,8 @@ class Checker:
         self._probe = probe
         self._decided = probe.decided
         self._imported = imported
-        self._spend = limiter.spend if limiter else _take_nothing
         self.hits = 0  # checks that found their record in the cache; only grows
+        self._spend = limiter.spend if limiter else _take_nothing
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
         """The decision, or an awaitable of it when the store must be asked."""

@@ -39,9 +39,9 @@ def may_pass(raw: bytes, records: dict[str, KeyRecord]) -> bool:
     auth, env, wanted = facts.get("auth", ""), facts.get("env", ""), facts.get("scopes", "")
     if not (http.method and http.host and (http.path or http.method == "CONNECT")):
         return False
-    if "," in http.host or facts.get("cost", "") not in ("", "0", "5"):
+    if "," in http.host or set(facts) - {"auth", "env", "scopes", "cost"}:
         return False
-    if set(facts) - {"auth", "env", "scopes", "cost"}:
+    if facts.get("cost", "") not in ("", "0", "5"):
         return False
     if auth not in ("", "optional", "required") or env not in ("", "live", "test"):
         return False
