@@ -1,6 +1,6 @@
 """An echo backend: answers any request with 200 and the headers that arrived, as JSON.
 
-python -m authz.cli.echo PORT
+python -m authz.cli.echo PORT [ADDRESS]     ADDRESS: 127.0.0.1 unless it is given
 """
 
 import json
@@ -33,4 +33,5 @@ class Echo(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Echo).serve_forever()
+    port, address = int(sys.argv[1]), (sys.argv[2:] or ["127.0.0.1"])[0]
+    ThreadingHTTPServer((address, port), Echo).serve_forever()

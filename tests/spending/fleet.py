@@ -1,6 +1,7 @@
 """A fleet of processes that spend from the same limits, killed and paused while they do."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,4 +127,5 @@ class Fleet:
             outcome.used[name] = used(found, rates[0])
         if seconds * LARGE.limit > 1.3 * MINUTE.limit:
             outcome.used["60000/min"] = outcome.admitted[0] / MINUTE.limit
+        shutil.rmtree(self.directory)
         return outcome
