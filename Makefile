@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: conformance fuzz help demo test check fmt bench outage chaos soak clean
+.PHONY: conformance fuzz help demo test check fmt bench outage chaos limits soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,7 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.import_keys
 	@$(BIN)/python -m tests.bench.telemetry
 	@$(BIN)/python -m tests.bench.flood
+	@$(BIN)/python -m tests.bench.limits
 
 outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)
 	@$(BIN)/python -m tests.bench.burst
@@ -50,6 +51,9 @@ outage: $(READY) ## A bulk update while a sidecar stands still, a minute without
 
 chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+limits: $(READY) ## Eight processes spend from the same limits, killed and paused; never over (SECONDS)
+	@$(BIN)/python -m tests.spending --seconds $(or $(SECONDS),30)
 
 soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS, TRANSPORT)
 	@$(BIN)/python -m tests.soak --transport $(or $(TRANSPORT),fast) --calls $(or $(CALLS),1000000)
@@ -72,4 +76,7 @@ $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint deploy/constraints.txt --editable '.[demo,test]'
+	@# xds-protos brings an old copy of the same modules, and what is installed last is what is there.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall \
+	  --constraint deploy/constraints.txt opentelemetry-proto
 	@touch $@

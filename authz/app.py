@@ -14,10 +14,13 @@ from authz.core.finding import Finding
 from authz.core.keys import Keyring, Pepper
 from authz.core.ports import ImportStore
 from authz.core.request import Request
+from authz.core.terms import Agreements
 from authz.flows.directory import Directory
 from authz.flows.importing import Importer
 from authz.flows.lifecycle import Lifecycle
+from authz.flows.standing import Standings
 from authz.flows.verify import Verifier
+from authz.storage.counters import StoredCounters
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection import Store, inspect
@@ -54,6 +57,12 @@ def endpoint(settings: Settings) -> Endpoint:
     )
 
 
+def agreements(settings: Settings) -> Agreements:
+    """What the settings say about limits."""
+    pools = settings.pools
+    return Agreements(settings.plans, pools.projects, pools.tenants, settings.limits.on_outage)
+
+
 @asynccontextmanager
 async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
     """The store for administration, as it is: not yet known to be ours."""
@@ -88,10 +97,11 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
 
     Raises BadInput for unusable settings, Unavailable when the store is not there or not ours.
     """
-    ring = keyring(settings)
-    async with store(settings) as keys:
+    ring, where = keyring(settings), endpoint(settings)
+    async with aclosing(where.client()) as client:
+        keys = StoredKeys(client, has_replicas=where.has_replicas)
         await keys.verify(ring.fingerprints)
-        yield Lifecycle(keys, ring, SystemClock())
+        yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
 
 
 @asynccontextmanager
@@ -117,6 +127,7 @@ class Desk:
     directory: Directory
     verifier: Verifier
     read: Callable[[bytes], Request]
+    standings: Standings
     imports: ImportStore | None
 
 
@@ -131,11 +142,14 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
         await keys.verify(ring.fingerprints)
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None
+        counters = StoredCounters(client)
+        standings = Standings(counters, agreements(settings), clock)
         yield Desk(
-            Lifecycle(keys, ring, clock),
+            Lifecycle(keys, ring, clock, counters),
             Directory(StoredIndex(client), StoredTrail(client)),
-            Verifier(keys, peppers, clock, imports),
+            Verifier(keys, peppers, clock, standings, imports),
             extractor(settings, ring).read,
+            standings,
             imports,
         )
 

@@ -19,21 +19,27 @@ from authz import sources
 from authz.core import fields
 from authz.core.address import Address
 from authz.core.errors import BadInput
+from authz.core.limits import OnOutage
 from authz.core.routes import MAX_RULES
 from authz.sources import Location, Source
 from authz.values import (
     Carrier,
+    Cost,
     File,
     HeaderName,
     HostPattern,
     HttpUrl,
+    Id,
     Level,
+    LimitSet,
     Line,
     Listen,
     Method,
     Mode,
+    OutageWord,
     Parameter,
     PepperVersion,
+    PoolId,
     Prefix,
     Scopes,
     ServiceName,
@@ -42,8 +48,6 @@ from authz.values import (
     Template,
     seconds,
 )
-
-NOT_YET_ENFORCED: Final = ("limits", "plans")
 
 
 class Section(BaseModel):
@@ -184,6 +188,21 @@ class RouteRule(Section):
     scopes: Scopes | None = None
     auth: Literal["required", "optional"] | None = None
     env: Literal["live", "test"] | None = None
+    cost: Cost | None = None
+
+
+class Pools(Section):
+    """Limits that all keys of a project, or of a tenant, share; `*`: of each that is not named."""
+
+    projects: dict[PoolId, LimitSet] = {}
+    tenants: dict[PoolId, LimitSet] = {}
+
+
+class Limiting(Section):
+    """How limits are kept, and told."""
+
+    on_outage: OutageWord = OnOutage.LOCAL
+    legacy_headers: bool = False
 
 
 class Log(Section):
@@ -228,6 +247,9 @@ class Settings(Section):
     outage: Outage = Outage()
     identity: Identity = Identity()
     extract: Extract = Extract()
+    plans: dict[Id, LimitSet] = {}
+    pools: Pools = Pools()
+    limits: Limiting = Limiting()
     log: Log = Log()
     telemetry: Telemetry = Telemetry()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
@@ -255,6 +277,7 @@ def load(
 _MESSAGES: Final = {
     "bool": "true or false",
     "float": "a number, such as 0.5",
+    "dict": "names, each with its value; in the environment as JSON",
     "int": "a whole number, such as 100000",
     "missing": "is needed here",
     "model": "a section: names and values",
@@ -270,12 +293,10 @@ def _explained(cause: ValidationError, layers: list[Source]) -> BadInput:
     problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
     if first["type"] == "extra_forbidden":
         problem = f"no such setting; there are {', '.join(_section(location).model_fields)}"
-        if location[0] in NOT_YET_ENFORCED:
-            problem = "not yet enforced by this version"
     problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
     problem = _MESSAGES.get(first["type"], problem)
-    name = ".".join(map(str, location))
-    name = name if re.fullmatch(r"[\w.]{1,80}", name, re.ASCII) else fields.shown(name)
+    name = ".".join(map(str, location)).removesuffix(".[key]")
+    name = name if re.fullmatch(r"[\w.*:@-]{1,80}", name, re.ASCII) else fields.shown(name)
     return BadInput(name, f"{problem} ({sources.origin(layers, location).name(location)})")
 
 

@@ -12,18 +12,19 @@ from functools import partial
 import uvloop
 
 from authz import __version__
-from authz.app import endpoint, keyring
+from authz.app import agreements, endpoint, keyring
 from authz.clock import SystemClock, boot_id
 from authz.collector import settle
 from authz.config import Settings
 from authz.console.operations import OperationsServer, Page
 from authz.core.address import Address
 from authz.core.keys import Keyring
-from authz.core.ports import Probe, Witness
+from authz.core.ports import Clock, Probe, Witness
 from authz.ending import Ending
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
+from authz.flows.limiter import Limiter
 from authz.instruments import Parts, Telemetry
 from authz.readiness import Readiness
 from authz.reading import extractor
@@ -39,6 +40,7 @@ from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
 from authz.storage.snapshot import Snapshot
+from authz.storage.spending import SpendLink
 from authz.telemetry import log_to_stderr
 from authz.telemetry.counters import Counters, TimedKeys
 
@@ -81,6 +83,7 @@ def check_door(
         header_prefix=settings.identity.header_prefix,
         removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
         query=query,
+        legacy_headers=settings.limits.legacy_headers,
     )
     return CheckDoor(extractor(settings, ring), checker, responder, probe, witness)
 
@@ -158,6 +161,13 @@ async def restored(snapshot: Snapshot, grace: float, keys: ImportedKeys) -> str:
     return kept.instance
 
 
+def spender(settings: Settings, clock: Clock, probe: Probe) -> tuple[SpendLink, Limiter]:
+    """What takes from limits, and its own link to the store."""
+    link = SpendLink(endpoint(settings), clock, deadline=settings.check.deadline)
+    most = settings.cache.max_entries
+    return link, Limiter(link, agreements(settings), clock, probe, max_keys=most)
+
+
 @asynccontextmanager
 async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     """Start a sidecar, whether the store is there or not, and stop it on the way out.
@@ -197,7 +207,8 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_negatives=remember.max_negatives,
         deadline=settings.check.deadline,
     )
-    checker = Checker(cache, feed, clock, counters, imported)
+    spending, limiter = spender(settings, clock, counters)
+    checker = Checker(cache, feed, clock, counters, imported, limiter=limiter)
     door = check_door(settings, ring, checker, counters, telemetry.observer)
     server = check_server(settings, door, counters)
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
@@ -219,6 +230,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
             work = [
                 tasks.create_task(feed.run(registration, registration.announce)),
                 tasks.create_task(server.show(readiness)),
+                tasks.create_task(spending.run()),
             ]
             if keeper:
                 work.append(tasks.create_task(keeper.run()))

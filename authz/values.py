@@ -11,11 +11,13 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from authz.core import fields
+from authz.core import fields, limits
 from authz.core.address import Address
 from authz.core.errors import BadInput
 from authz.core.keys import PREFIX_PATTERN
+from authz.core.limits import Limit, OnOutage
 from authz.core.routes import NO_FACTS, Rule
+from authz.core.terms import ANY
 
 MAX_PATH: Final = 4096
 
@@ -99,6 +101,15 @@ def _scopes(text: str) -> str:
     return text
 
 
+def _limits(value: object) -> object:
+    if not (isinstance(value, list) and all(isinstance(text, str) for text in value)):
+        raise ValueError("a list of limits, such as [10/s, 1000000/month@15]")
+    try:
+        return limits.parse_all("", value)
+    except BadInput as cause:
+        raise ValueError(cause.problem) from None
+
+
 def _mode(value: object) -> int:
     # YAML reads 0660 as the number 432, so a number is not what the person wrote.
     if not (isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value)):
@@ -129,4 +140,9 @@ HttpUrl = Annotated[
         "an http:// or https:// URL, such as http://127.0.0.1:4318",
     ),
 ]
+Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
+PoolId = Annotated[str, _read_by(lambda text: text if text == ANY else fields.identifier("", text))]
+LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
+OutageWord = Annotated[OnOutage, _read_by(lambda text: limits.on_outage("", text))]
+Cost = Annotated[int, _read_by(lambda text: limits.cost("", text))]
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz import sources
-from authz.config import NOT_YET_ENFORCED, load
+from authz.config import load
 from authz.core.address import Address
 from authz.core.errors import BadInput
 from tests.settings import (
@@ -74,6 +74,11 @@ GARBAGE = {
     "telemetry.tracing.enabled": ("perhaps", "true"),
     "telemetry.tracing.sample_ratio": ("a half", "0.5"),
     "telemetry.tracing.max_per_second": ("many", "100000"),
+    "plans": ("10/s", None),
+    "pools.projects": ("[1]", None),
+    "pools.tenants": ("10/s", None),
+    "limits.on_outage": ("open", "allow"),
+    "limits.legacy_headers": ("perhaps", "true"),
     "routes": ("/v1/models", None),
     "routes_default": ("allow", "authenticate"),
 }
@@ -127,16 +132,6 @@ def test_an_unknown_name_is_refused_at_every_level(tmp_path: Path, name: str) ->
         assert "no such setting; there are " in line
         assert line.startswith(name if name != "chekc.listen" else "chekc")
         assert line.endswith(where)
-
-
-@pytest.mark.parametrize("name", NOT_YET_ENFORCED)
-def test_a_setting_whose_time_has_not_come_is_refused(tmp_path: Path, name: str) -> None:
-    """What this version would not enforce is refused, never accepted and ignored."""
-    assert f"{name}: not yet enforced by this version (in " in refusal(
-        written(tmp_path, f"{name}: {{a: 1}}")
-    )
-    variable = f"AUTHZ_{name.upper()}__A"
-    assert f"not yet enforced by this version (from {variable})" in refusal(environ={variable: "1"})
 
 
 def test_every_setting_is_tried_with_garbage() -> None:
@@ -260,7 +255,8 @@ def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
         ({"path": "/a", "host": "a b"}, "routes.0.host: 'a b' is not a host, such as"),
         ({"path": "/a", "scopes": "a,b"}, "routes.0.scopes: 'a,b' is not a scope, such as"),
         ({"path": "/a", "auth": "maybe"}, "routes.0.auth: has to be 'required' or 'optional'"),
-        ({"path": "/a", "cost": "5"}, "routes.0.cost: no such setting; there are path, host"),
+        ({"path": "/a", "cost": "-5"}, "routes.0.cost: '-5': a cost is a whole number from 0 to"),
+        ({"path": "/a", "colour": 5}, "routes.0.colour: no such setting; there are path, host"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Path, rule: dict, refused: str) -> None:
@@ -268,6 +264,44 @@ def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Path, rule: dict, refus
     said = refusal(written(tmp_path, yaml.safe_dump({"routes": [rule]})))
 
     assert said.startswith(refused)
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({"plans": {"a": "10/s"}}, "plans.a: a list of limits, such as [10/s, 1000000/month@15]"),
+        ({"plans": {"a": None}}, "plans.a: a list of limits"),
+        ({"plans": {"a": [10]}}, "plans.a: a list of limits"),
+        ({"plans": {"a": ["ten/s"]}}, "plans.a: 'ten/s' is not a limit, such as 10/s"),
+        ({"plans": {"a": ["10/s", "20/s"]}}, "plans.a: two limits are called second"),
+        ({"plans": {"a b": ["10/s"]}}, "'plans.a b': 'a b': 1 to 128 of A-Z a-z"),
+        ({"pools": {"tenants": {"*": ["0/s"]}}}, "pools.tenants.*: '0/s': a limit is a whole"),
+        ({"pools": {"projects": {"**": ["1/s"]}}}, "pools.projects.**: '**': 1 to 128 of"),
+        ({"pools": {"clients": {}}}, "pools.clients: no such setting; there are projects, tenants"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(tmp_path: Path, given: dict, refused: str) -> None:
+    """A plan or a pool is read when the settings are, and a refusal says which it is."""
+    said = refusal(written(tmp_path, yaml.safe_dump(given)))
+
+    assert said.startswith(refused)
+
+
+def test_plans_and_pools(tmp_path: Path) -> None:
+    """Sets of limits by name; another source adds a name, or takes the place of one."""
+    file = written(
+        tmp_path,
+        """
+        plans: {standard: [10/s, 300/min], free: []}
+        pools: {projects: {search: [1000/min]}, tenants: {"*": [5/calendar-day]}}
+        """,
+    )
+    settings = load(file, {}, {"AUTHZ_PLANS": '{"free": ["1/min"], "gold": ["99/s"]}'})
+
+    texts = {name: list(map(str, limits)) for name, limits in settings.plans.items()}
+    assert texts == {"standard": ["10/s", "300/min"], "free": ["1/min"], "gold": ["99/s"]}
+    assert list(map(str, settings.pools.projects["search"])) == ["1000/min"]
+    assert list(map(str, settings.pools.tenants["*"])) == ["5/calendar-day"]
 
 
 def test_a_relative_path_is_relative_to_where_it_was_written(

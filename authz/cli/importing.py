@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
@@ -23,10 +23,12 @@ from authz.cli.actor import actor
 from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, common, remark
 from authz.clock import SystemClock
+from authz.config import Settings
 from authz.core import fields
 from authz.core.errors import BadInput, Fault
-from authz.core.keys import Keyring
 from authz.flows.importing import Importer, Outcome, Wanted
+
+Reader = Callable[[bytes | None], Wanted]
 
 BATCH: Final = 100
 MAX_SHOWN: Final = 20
@@ -113,9 +115,9 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
 
     Callers keep their keys; the store gets digests only. Each line is one object with `key` and
     `client`, and what else `issue` has options for: project, tenant, name, env, scope, host,
-    origin, cidr (each of these four a list), expires_in (90d unless it says so), not_before,
-    outage_grace, metadata (an object). A key is 16 to 256 of A-Z a-z 0-9 _ . ~ + / = - and works
-    in x-api-key, not after `Authorization: Bearer`.
+    origin, cidr, limit (each of these five a list), plan, on_outage, expires_in (90d unless it
+    says so), not_before, outage_grace, metadata (an object). A key is 16 to 256 of
+    A-Z a-z 0-9 _ . ~ + / = - and works in x-api-key, not after `Authorization: Bearer`.
 
     What is in the store already is left as it is, so an import that was stopped can be run again.
     Lines that cannot be imported are refused one by one; then the exit code is 1.
@@ -134,7 +136,7 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
         importing = app.importing(found, actor(), note)
         importer = runner.run(connection.enter_async_context(importing))
         try:
-            code = _run(source, runner, importer, app.keyring(found), report)
+            code = _run(source, runner, importer, _reader(found), report)
         finally:
             report.tell()
             runner.run(connection.aclose())
@@ -142,12 +144,18 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
     raise click.exceptions.Exit(code)
 
 
+def _reader(found: Settings) -> Reader:
+    """How a line is read by these settings."""
+    keyring, clock = app.keyring(found), SystemClock()
+    return lambda raw: importline.parse(raw, keyring, found.plans, clock.wall_ms())
+
+
 def _run(
-    source: BinaryIO, runner: asyncio.Runner, importer: Importer, keyring: Keyring, report: Report
+    source: BinaryIO, runner: asyncio.Runner, importer: Importer, read: Reader, report: Report
 ) -> int:
     """Import all there is. Returns the exit code."""
     try:
-        _feed(source, runner, importer, keyring, report)
+        _feed(source, runner, importer, read, report)
     except KeyboardInterrupt:
         remark("interrupted; run it again to go on")
         return INTERRUPTED
@@ -159,7 +167,7 @@ def _run(
 
 
 def _feed(
-    source: BinaryIO, runner: asyncio.Runner, importer: Importer, keyring: Keyring, report: Report
+    source: BinaryIO, runner: asyncio.Runner, importer: Importer, read: Reader, report: Report
 ) -> None:
     """Read all lines and import them, a batch at a time."""
     batch: list[tuple[int, Wanted]] = []
@@ -167,7 +175,7 @@ def _feed(
         for number, size, raw in _lines(source):
             try:
                 if raw is None or raw.strip():
-                    wanted = importline.parse(raw, keyring, SystemClock().wall_ms())
+                    wanted = read(raw)
                     report.once(number, wanted)
                     batch.append((number, wanted))
             except BadInput as cause:

@@ -4,12 +4,13 @@ No message shows a value of the line: who mixed two fields up would find the key
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, BinaryIO, Final, TypeVar
 
 from authz.cli.keyspec import life_ms
+from authz.cli.options import plan
 from authz.cli.times import moment_ms
-from authz.core import fields
+from authz.core import fields, limits
 from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 from authz.core.keys import Imported, Keyring
@@ -20,7 +21,6 @@ _T = TypeVar("_T")
 MAX_LINE: Final = 65_536  # bytes
 DEFAULT_LIFE: Final = "90d"
 LINE: Final = "the line"
-NOT_YET_ENFORCED: Final = ("plan", "limit")
 
 # Each field, and what it has to be.
 FIELDS: Final = {
@@ -28,6 +28,9 @@ FIELDS: Final = {
     "client": "1 to 128 of A-Z a-z 0-9 . _ : @ -",
     "project": "1 to 128 of A-Z a-z 0-9 . _ : @ -",
     "tenant": "1 to 128 of A-Z a-z 0-9 . _ : @ -",
+    "plan": "a plan of the settings",
+    "limit": "limits, such as 10/s or 1000000/month@15",
+    "on_outage": "local, allow or deny",
     "name": "one printable line of at most 256 characters",
     "env": "live or test",
     "scope": "scopes, such as models:generate",
@@ -52,14 +55,12 @@ def lines(source: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
         yield number, size, None if too_long else raw
 
 
-def parse(raw: bytes | None, keyring: Keyring, now: int) -> Wanted:
-    """Read a line. Raises BadInput, which names the field and shows no value."""
+def parse(raw: bytes | None, keyring: Keyring, plans: Collection[str], now: int) -> Wanted:
+    """Read a line. plans: the known. Raises BadInput, which names the field and shows no value."""
     if raw is None:
         raise BadInput(LINE, f"is longer than {MAX_LINE} bytes")
     given = _object(raw)
     for name in given:
-        if name in NOT_YET_ENFORCED:
-            raise BadInput(name, "not yet enforced by this version")
         if name not in FIELDS:
             raise BadInput(LINE, f"has an unknown field; there are {', '.join(FIELDS)}")
     key = _one(given, "key", lambda _, text: _foreign(text, keyring), None)
@@ -68,7 +69,7 @@ def parse(raw: bytes | None, keyring: Keyring, now: int) -> Wanted:
         raise BadInput("client" if key else "key", "is needed")
     if raw.count(given["key"].encode()) > 1:
         raise BadInput("key", "stands in another field too, where it would be kept and shown")
-    return Wanted(key, _spec(client, given, now))
+    return Wanted(key, _spec(client, given, plans, now))
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -88,13 +89,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _spec(client: str, given: dict[str, Any], now: int) -> KeySpec:
+def _spec(client: str, given: dict[str, Any], plans: Collection[str], now: int) -> KeySpec:
     return KeySpec(
         client_id=client,
         env=_one(given, "env", fields.environment, "live"),
         name=_one(given, "name", fields.line, ""),
         project_id=_one(given, "project", fields.identifier, ""),
         tenant_id=_one(given, "tenant", fields.identifier, ""),
+        plan=_one(given, "plan", lambda name, text: plan(name, text, plans), ""),
+        limits=_several(given, "limit", limits.parse_all),
+        on_outage=_one(given, "on_outage", limits.on_outage, None),
         scopes=_several(given, "scope", fields.scopes),
         not_before=_one(given, "not_before", lambda name, text: moment_ms(name, text, now), None),
         life_ms=_one(given, "expires_in", life_ms, life_ms("expires_in", DEFAULT_LIFE)),

@@ -1,19 +1,19 @@
 """`authz keys`: issue, look at, change and end keys."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import click
 
 from authz.cli import show
 from authz.cli.actor import actor
-from authz.cli.administration import administer
+from authz.cli.administration import administer, settings
 from authz.cli.importing import import_
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.keyspec import key_spec
+from authz.cli.limits import limits, reset_limits
 from authz.cli.listing import history, list_
-from authz.cli.options import kid_argument, note_option
+from authz.cli.options import kid_argument, limit_option, note_option, on_outage_option
 from authz.cli.outcome import changed, reveal, tell
 from authz.cli.revoke import revoke
 from authz.cli.times import rfc3339
@@ -22,11 +22,8 @@ from authz.cli.verify import verify
 from authz.cli.waiting import waits
 from authz.clock import SystemClock
 from authz.core import fields
-from authz.core.errors import BadInput
 from authz.core.keys import ENVIRONMENTS
 from authz.flows.lifecycle import Changed, Lifecycle
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @click.group(no_args_is_help=False)
@@ -44,27 +41,8 @@ def keys() -> None:
     """
 
 
-for _command in (list_, history, update, verify, revoke, import_):
+for _command in (list_, history, update, verify, revoke, import_, limits, reset_limits):
     keys.add_command(_command)
-
-
-def _not_yet(_context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
-    if value:
-        raise BadInput(parameter.opts[0], "not yet enforced by this version")
-
-
-def _not_yet_enforced(*names: str) -> Callable[[_Command], _Command]:
-    """Options that would restrict a key if this version enforced them: refused, never ignored."""
-
-    def decorate(command: _Command) -> _Command:
-        for name in names:
-            option = click.option(
-                name, multiple=True, hidden=True, expose_value=False, callback=_not_yet
-            )
-            command = option(command)
-        return command
-
-    return decorate
 
 
 @keys.command()
@@ -85,7 +63,9 @@ def _not_yet_enforced(*names: str) -> Callable[[_Command], _Command]:
 @click.option(
     "--outage-grace", metavar="DURATION", help="How long it works while the store is down; 0: not."
 )
-@_not_yet_enforced("--plan", "--limit")
+@click.option("--plan", metavar="NAME", help="Limits by the name of a plan of the settings.")
+@limit_option
+@on_outage_option
 @out_option
 @note_option
 @common
@@ -101,10 +81,12 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
       authz keys issue --client acme-web --scope models:generate --scope models:list
       authz keys issue --client batch --env test --expires-in 7d --cidr 10.0.0.0/8
       authz keys issue --client payments --outage-grace 0
+      authz keys issue --client acme-web --limit 10/s --limit 1000000/month@15
       authz keys issue --client acme-web --out acme-web.key
       authz keys issue --client acme-web --json | jq -r .key
     """
-    spec = key_spec(**asked)
+    plans = settings(invocation).plans if asked["plan"] is not None else {}
+    spec = key_spec(plans=plans, **asked)
 
     async def work(lifecycle: Lifecycle) -> Changed:
         return await lifecycle.issue(spec, lifecycle.author(actor(), note))

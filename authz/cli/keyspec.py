@@ -1,23 +1,27 @@
 """What is asked of a new key, read from the options of a command."""
 
+from collections.abc import Collection
 from typing import Any
 
-from authz.cli.options import metadata, optional_id, scopes
+from authz.cli.options import metadata, optional_id, plan, scopes
 from authz.cli.times import NEVER, moment_ms
 from authz.clock import SystemClock
-from authz.core import fields
+from authz.core import fields, limits
 from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 
 
-def key_spec(client: str, env: str, name: str, **asked: Any) -> KeySpec:
-    """Read what was asked for. Raises BadInput, which names the option."""
+def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: Any) -> KeySpec:
+    """Read what was asked for. plans: those there are. Raises BadInput, which names the option."""
     return KeySpec(
         client_id=fields.identifier("--client", client),
         env=env,
         name=fields.line("--name", name),
         project_id=optional_id("--project", asked["project"]),
         tenant_id=optional_id("--tenant", asked["tenant"]),
+        plan=plan("--plan", asked["plan"], plans) if asked["plan"] is not None else "",
+        limits=limits.parse_all("--limit", asked["limit"]),
+        on_outage=asked["on_outage"] and limits.OnOutage(asked["on_outage"]),
         scopes=scopes("--scope", asked["scopes"]),
         not_before=_not_before(asked["not_before"]),
         life_ms=life_ms("--expires-in", asked["expires_in"]),

@@ -3,10 +3,13 @@
 What is wrong with a value is told in one line that names the option and shows a good value.
 """
 
+from collections.abc import Iterable
+
 import click
 
 from authz.core import fields
 from authz.core.errors import BadInput
+from authz.core.limits import OnOutage
 
 
 def _kid(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -22,6 +25,28 @@ optional_kid_argument = click.argument("kid", callback=_kid, required=False)
 note_option = click.option(
     "--note", metavar="TEXT", default="", callback=_note, help="Why, for the audit trail."
 )
+
+
+limit_option = click.option(
+    "--limit",
+    metavar="LIMIT",
+    multiple=True,
+    help="How much: 10/s, 300/min, 1000000/month@15. Repeat.",
+)
+on_outage_option = click.option(
+    "--on-outage",
+    type=click.Choice([word.value for word in OnOutage]),
+    help="Its limits while the store is down.",
+)
+
+
+def plan(field: str, text: str, known: Iterable[str]) -> str:
+    """The name of a plan of the settings."""
+    name = fields.identifier(field, text)
+    if name not in known:
+        there = f"there are {', '.join(sorted(known))}" if known else "they have none"
+        raise BadInput(field, f"{fields.shown(text)} is no plan of the settings; {there}")
+    return name
 
 
 def optional_id(field: str, text: str | None) -> str:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from authz.cli.times import duration, optional, rfc3339
+from authz.core.limits import Limit
+from authz.core.periods import Calendar
 from authz.core.records import KeyRecord, Secret, Status
 
 
@@ -18,6 +20,9 @@ def document(record: KeyRecord) -> dict[str, Any]:
         "client_id": record.client_id,
         "project_id": record.project_id,
         "tenant_id": record.tenant_id,
+        "plan": record.plan,
+        "limits": list(map(limit_document, record.limits)),
+        "on_outage": record.on_outage,
         "scopes": sorted(record.scopes),
         "secrets": [_secret(entry) for entry in record.secrets],
         "created_at": rfc3339(record.created_at),
@@ -33,10 +38,24 @@ def document(record: KeyRecord) -> dict[str, Any]:
     }
 
 
+def limit_document(limit: Limit) -> dict[str, Any]:
+    """One limit, each of its parts by name."""
+    return {
+        "name": limit.name,
+        "limit": limit.limit,
+        "per": str(limit.per),
+        "zone": limit.per.zone if isinstance(limit.per, Calendar) else None,
+        "burst": limit.burst,
+        "cost_of": limit.cost_of.value,
+        "enforce": limit.enforce,
+    }
+
+
 def table(record: KeyRecord, now: int) -> str:
     """The record for a person: what is not set is left out."""
     rows = document(record)
     rows["status"] = standing(record, now)
+    rows["limits"] = list(map(str, record.limits))
     rows["secrets"] = [_secret_line(entry, now) for entry in record.secrets]
     rows["metadata"] = [f"{name}={value}" for name, value in record.metadata.items()]
     lines = []

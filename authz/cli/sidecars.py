@@ -7,6 +7,7 @@ import click
 
 from authz import app
 from authz.cli.administration import settings
+from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.times import rfc3339
 from authz.core.sidecars import Heard
@@ -87,9 +88,4 @@ def _reason(heard: Heard) -> str:
 def _table(rows: list[tuple[str, ...]]) -> str:
     if not rows:
         return "no sidecar is running"
-    lines = [HEADINGS, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return columns([HEADINGS, *rows])

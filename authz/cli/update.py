@@ -5,13 +5,22 @@ from typing import Any, Final, cast
 
 import click
 
+from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, common
-from authz.cli.options import kid_argument, metadata, note_option, scopes
+from authz.cli.options import (
+    kid_argument,
+    limit_option,
+    metadata,
+    note_option,
+    on_outage_option,
+    plan,
+    scopes,
+)
 from authz.cli.outcome import changed, tell
 from authz.cli.times import NEVER, moment_ms
 from authz.cli.waiting import waits
 from authz.clock import SystemClock
-from authz.core import fields
+from authz.core import fields, limits
 from authz.core.changes import Updates
 from authz.core.errors import BadInput
 
@@ -27,6 +36,9 @@ READ: Final[dict[str, tuple[str, _Reader]]] = {
     "client": ("client_id", fields.identifier),
     "project": ("project_id", fields.identifier),
     "tenant": ("tenant_id", fields.identifier),
+    "plan": ("plan", fields.identifier),
+    "limit": ("limits", limits.parse_all),
+    "on-outage": ("on_outage", limits.on_outage),
     "name": ("name", fields.line),
     "scope": ("scopes", scopes),
     "host": ("allowed_hosts", fields.hosts),
@@ -40,6 +52,9 @@ READ: Final[dict[str, tuple[str, _Reader]]] = {
 EMPTY: Final[dict[str, object]] = {
     "project": "",
     "tenant": "",
+    "plan": "",
+    "limit": (),
+    "on-outage": None,
     "name": "",
     "scope": frozenset(),
     "host": (),
@@ -74,6 +89,9 @@ EMPTY: Final[dict[str, object]] = {
     help="Take this off the key. Repeat.",
 )
 @click.option("--outage-grace", metavar="DURATION", help="While the store is down; 0: not.")
+@click.option("--plan", metavar="NAME", help="Limits by the name of a plan of the settings.")
+@limit_option
+@on_outage_option
 @note_option
 @waits
 @common
@@ -92,9 +110,12 @@ def update(
       authz keys update 7Hk2mQ9xT4bVzR1c --add-scope models:list --remove-scope models:generate
       authz keys update 7Hk2mQ9xT4bVzR1c --cidr 10.0.0.0/8 --cidr 192.0.2.0/24
       authz keys update 7Hk2mQ9xT4bVzR1c --clear cidr --expires-in 30d
+      authz keys update 7Hk2mQ9xT4bVzR1c --plan standard --limit 20/s
       authz keys update 7Hk2mQ9xT4bVzR1c --client acme-batch --note "the team moved"
     """
     wanted = _wanted(**asked)
+    if wanted.get("plan"):
+        plan("--plan", wanted["plan"], settings(invocation).plans)
     more, less = (scopes(f"--{name}-scope", asked[f"{name}_scope"]) for name in ("add", "remove"))
     if "scopes" in wanted and (more or less):
         raise BadInput("--scope", "replaces all scopes; give either it or --add-scope and the like")

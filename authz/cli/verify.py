@@ -23,7 +23,7 @@ from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.verify import CHECKS, Verdict
 from authz.rpc.asking import check_request
-from authz.rpc.respond import TABLE
+from authz.rpc.table import TABLE
 
 ALLOWED, DENIED = 0, 1
 NOWHERE: Final = "not-given.invalid"  # RFC 2606; a request is always for some host
@@ -141,7 +141,7 @@ def _row(check: str, verdict: Verdict, request: Request) -> Row:
         return {"check": check, "result": "skipped", "reason": None, "why": ""}
     reason = verdict.said[check]
     if verdict.record is not None:
-        why = _FACTS[check](verdict.record, request)
+        why = _FACTS[check](verdict.record, request) if check in _FACTS else _limits(verdict)
     elif reason is None:
         why = ""
     else:
@@ -211,6 +211,15 @@ def _among(given: str, option: str, allowed: list[str]) -> str:
 def _scopes(record: KeyRecord, request: Request) -> str:
     required, held = (" ".join(sorted(s)) or "none" for s in (request.route.scopes, record.scopes))
     return f"required {required}; held {held}"
+
+
+def _limits(verdict: Verdict) -> str:
+    """How limits stand; nothing was taken from them."""
+    if verdict.standing is None:
+        return verdict.fault or "none, or nothing to take from them"
+    terms, used = verdict.standing.charge.terms, verdict.standing.used()
+    rows = zip(terms.names, used, terms.limits, strict=True)
+    return ", ".join(f"{name} {units} of {limit.limit}" for name, units, limit in rows)
 
 
 # What each check of a record looked at.

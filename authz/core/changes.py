@@ -12,6 +12,7 @@ from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.fields import Network
 from authz.core.keys import Minted
+from authz.core.limits import Limit, OnOutage
 from authz.core.records import (
     MAX_LINEAGE,
     MAX_LIVE_SECRETS,
@@ -33,6 +34,7 @@ class Action(StrEnum):
     REVOKE = "revoke"
     DISABLE = "disable"
     ENABLE = "enable"
+    RESET_LIMITS = "reset_limits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,9 @@ class KeySpec:
     name: str = ""
     project_id: str = ""
     tenant_id: str = ""
+    plan: str = ""
+    limits: tuple[Limit, ...] = ()
+    on_outage: OnOutage | None = None  # of the limits; None: as each sidecar is set to
     scopes: frozenset[str] = frozenset()
     not_before: int | None = None
     life_ms: int | None  # None: it does not expire
@@ -124,6 +129,9 @@ class Updates(TypedDict, total=False):
     client_id: str
     project_id: str
     tenant_id: str
+    plan: str
+    limits: tuple[Limit, ...]
+    on_outage: OnOutage | None
     name: str
     scopes: frozenset[str]
     not_before: int | None
@@ -170,6 +178,9 @@ def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Auth
         client_id=spec.client_id,
         project_id=spec.project_id,
         tenant_id=spec.tenant_id,
+        plan=spec.plan,
+        limits=spec.limits,
+        on_outage=spec.on_outage,
         scopes=spec.scopes,
         secrets=(secret,),
         created_at=now,
@@ -278,6 +289,16 @@ def enable(record: KeyRecord, author: Author, now: int) -> Outcome:
     return _turn(record, Status.ACTIVE, Action.ENABLE, author, now)
 
 
+def reset_limits(record: KeyRecord, author: Author, now: int) -> Outcome:
+    """The record stays; that it has a newer version ends what sidecars know of its use.
+
+    What was counted is forgotten where it is: see LimitCounters.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; issue a new key")
+    return _change(record, record.version, Action.RESET_LIMITS, author, now)
+
+
 def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: int) -> Outcome:
     if record.status is to:
         return Unchanged(record, f"{record.kid} is already {to.value}")
@@ -315,6 +336,9 @@ def _plain(record: KeyRecord) -> dict[str, object]:
         "client_id": record.client_id,
         "project_id": record.project_id,
         "tenant_id": record.tenant_id,
+        "plan": record.plan,
+        "limits": list(map(str, record.limits)),
+        "on_outage": record.on_outage,
         "name": record.name,
         "scopes": sorted(record.scopes),
         "not_before": record.not_before,

@@ -1,7 +1,8 @@
 """Decision = Allow | Deny. A refusal is a value.
 
 A decision made in an outage of the store, on what was known before it, is a StaleAllow or a
-StaleDeny. They are classes of their own so that a decision on a cache hit pays nothing for them.
+StaleDeny. A request that took from limits is a Charged, one that they refused is OverLimit. They
+are classes of their own so that a decision on a cache hit pays nothing for them.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from authz.core.records import KeyRecord
+from authz.core.terms import Spent
 
 
 class Reason(StrEnum):
@@ -33,6 +35,8 @@ class Reason(StrEnum):
     HOST_NOT_ALLOWED = "host_not_allowed"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     INSUFFICIENT_SCOPE = "insufficient_scope"
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXCEEDED = "quota_exceeded"
     UNAVAILABLE = "unavailable"
 
 
@@ -71,4 +75,44 @@ class StaleDeny(Deny):
     stale: ClassVar[bool] = True
 
 
+@dataclass(frozen=True, slots=True)
+class Charged(Allow):
+    """Let it through: there was room for it in every limit."""
+
+    key: KeyRecord
+    spent: Spent
+
+
+class StaleCharged(Charged):
+    """As StaleAllow."""
+
+    __slots__ = ()
+
+    stale: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class OverLimit(Deny):
+    """Refuse: RATE_LIMITED or QUOTA_EXCEEDED."""
+
+    key: KeyRecord
+    spent: Spent
+
+
+class StaleOverLimit(OverLimit):
+    """As StaleDeny."""
+
+    __slots__ = ()
+
+    stale: ClassVar[bool] = True
+
+
 Decision = Allow | Deny
+
+
+def settle(key: KeyRecord, spent: Spent, *, stale: bool = False) -> Decision:
+    """The decision on a request that was otherwise allowed, by what became of it in the limits."""
+    if spent.allowed:
+        return (StaleCharged if stale else Charged)(key, spent)
+    reason = Reason.QUOTA_EXCEEDED if spent.exceeds_quota else Reason.RATE_LIMITED
+    return (StaleOverLimit if stale else OverLimit)(reason, key, spent)

@@ -13,6 +13,10 @@ class Unreadable(Unavailable):
     """A record is there and cannot be understood: garbled, or written by a newer version."""
 
 
+class UnknownPlan(Unavailable):
+    """A key is of a plan that the settings do not have, so what it may use is not known."""
+
+
 class Foreign(Unavailable):
     """The store answers and is not ours: made with other peppers, or of another schema."""
 

@@ -5,8 +5,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from authz.core.changes import AuditEntry, KeyChange
+from authz.core.charge import Charge, Receipt
 from authz.core.decision import Decision, Reason
-from authz.core.errors import Fault, Unreadable
+from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
 from authz.core.request import Request
@@ -168,6 +169,50 @@ class AuditTrail(Protocol):
 
         MUST NOT look at more than a bounded part of the trail.
         """
+        ...
+
+
+class SpendStore(Protocol):
+    """Where the use of limits is counted for all sidecars together."""
+
+    @property
+    def is_open(self) -> bool:
+        """Can it be asked?"""
+        ...
+
+    def spend(
+        self,
+        charge: Charge,
+        wanted: int,
+        back: int,
+        granted_at: int,
+        deliver: Callable[[Receipt | Unavailable], None],
+    ) -> None:
+        """Take what `wanted` requests cost, or as many of them as there is room for.
+
+        0 only looks. back: requests of an earlier grant that did not come, and the `now` of its
+        receipt; below 0: requests that passed without being counted. Both are settled first, also
+        when nothing is granted.
+
+        MUST call `deliver` exactly once, never inside this call, within a bounded time, with the
+        receipt, OutcomeUnknown when it may have been done, or another Unavailable when it was not.
+        MUST NOT do it twice. Unreadable: the counters of this account are garbled.
+        """
+        ...
+
+
+class LimitCounters(Protocol):
+    """What was used of limits, for administration. Reads here are current and may be slow."""
+
+    async def look(self, charge: Charge) -> Receipt:
+        """What would become of a request, without taking anything.
+
+        Raises Unreadable when the counters are garbled, Unavailable.
+        """
+        ...
+
+    async def reset(self, kid: str) -> None:
+        """Forget what a key used, not what its project and tenant did. Raises Unavailable."""
         ...
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from authz.core.fields import Network
+from authz.core.limits import Limit, OnOutage
 
 MAX_LIVE_SECRETS: Final = 2
 MAX_LINEAGE: Final = 5
@@ -74,6 +75,9 @@ class KeyRecord:
     name: str = ""
     project_id: str = ""
     tenant_id: str = ""
+    plan: str = ""  # of the settings; with none the key has its own limits only
+    limits: tuple[Limit, ...] = ()
+    on_outage: OnOutage | None = None  # of the limits; None: as the sidecar is set to
     scopes: frozenset[str] = frozenset()
     not_before: int | None = None
     expires_at: int | None = None

@@ -14,6 +14,7 @@ class Route:
     scopes: frozenset[str] = frozenset()
     optional: bool = False  # no credential is an anonymous allow; a bad one is still denied
     env: str | None = None  # the environment a key must be of; None: either
+    cost: int = 1  # what a request takes from limits; 0: nothing
 
 
 @dataclass(slots=True, eq=False)

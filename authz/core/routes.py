@@ -44,6 +44,7 @@ class Facts:
     scopes: frozenset[str] | None = None
     optional: bool | None = None
     env: str | None = None
+    cost: int | None = None
 
 
 NO_FACTS: Final = Facts()

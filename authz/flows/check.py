@@ -6,15 +6,17 @@ Nor in an outage of the store: the state of the link decides, no request waits t
 from collections.abc import Awaitable
 from typing import Final
 
-from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow, StaleDeny
+from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow, StaleDeny, settle
 from authz.core.errors import Unavailable
 from authz.core.keys import Imported, Presented
 from authz.core.policy import judge
 from authz.core.ports import Clock, Event, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.core.terms import Spent
 from authz.flows.imported import Found, ImportedKeys
 from authz.flows.keycache import KeyCache
+from authz.flows.limiter import Limiter
 
 ANONYMOUS: Final = Allow(None)
 MISSING: Final = Deny(Reason.MISSING_CREDENTIAL)
@@ -27,7 +29,8 @@ UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
 class Checker:
     """Decides requests. A refusal is returned; only a bug raises.
 
-    imported: where keys of somebody else's make are found; without it there are none.
+    imported: where keys of somebody else's make are found; without it there are none. limiter:
+    what takes from the limits of keys; without it no key has any.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class Checker:
         clock: Clock,
         probe: Probe,
         imported: ImportedKeys | None = None,
+        *,
+        limiter: Limiter | None = None,
     ) -> None:
         self._cache = cache
         self._peek = cache.peek
@@ -47,6 +52,7 @@ class Checker:
         self._decided = probe.decided
         self._imported = imported
         self.hits = 0  # checks that found their record in the cache; only grows
+        self._spend = limiter.spend if limiter else _take_nothing
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
         """The decision, or an awaitable of it when the store must be asked."""
@@ -58,11 +64,11 @@ class Checker:
         record = self._peek(presented.kid)
         if record is not None:
             self.hits += 1
-            return self._conclude(self._with_record(record, presented, request))
+            return self._charge(self._with_record(record, presented, request), request)
         if not self._cache.is_trusted:
             going_on = self._go_on(presented, request)
             if going_on is not None:
-                return self._conclude(going_on)
+                return self._charge(going_on, request)
         refusal = self._refuse_unproven(presented)
         if refusal is not None:
             return self._conclude(refusal)
@@ -108,10 +114,12 @@ class Checker:
         try:
             record = await self._find(presented.kid)
         except Unavailable:
-            return self._conclude(self._go_on(presented, request) or UNAVAILABLE)
-        if record is None:
-            return self._conclude(UNKNOWN)
-        return self._conclude(self._with_record(record, presented, request))
+            decision = self._go_on(presented, request) or UNAVAILABLE
+        else:
+            decision = UNKNOWN
+            if record is not None:
+                decision = self._with_record(record, presented, request)
+        return await self._charged(decision, request)
 
     def _check_imported(
         self, imported: Imported, request: Request
@@ -124,11 +132,11 @@ class Checker:
         found = keys.peek(imported)
         if found is not None:
             self.hits += 1
-            return self._conclude(self._with_alias(found, request))
+            return self._charge(self._with_alias(found, request), request)
         if not self._cache.is_trusted:
             going_on = self._go_on_imported(keys, imported, request)
             if going_on is not None:
-                return self._conclude(going_on)
+                return self._charge(going_on, request)
         if exist is None:
             return self._conclude(UNAVAILABLE)
         return self._look_up_imported(keys, imported, request)
@@ -139,11 +147,10 @@ class Checker:
         try:
             found = await keys.find(imported)
         except Unavailable:
-            going_on = self._go_on_imported(keys, imported, request)
-            return self._conclude(going_on or UNAVAILABLE)
-        if found is None:
-            return self._conclude(UNKNOWN)
-        return self._conclude(self._with_alias(found, request))
+            decision = self._go_on_imported(keys, imported, request) or UNAVAILABLE
+        else:
+            decision = UNKNOWN if found is None else self._with_alias(found, request)
+        return await self._charged(decision, request)
 
     def _go_on_imported(
         self, keys: ImportedKeys, imported: Imported, request: Request
@@ -156,6 +163,37 @@ class Checker:
         alias, record = found
         return judge(record, alias, request, self._wall_ms()) or Allow(record)
 
+    def _charge(self, decision: Decision, request: Request) -> Decision | Awaitable[Decision]:
+        """Who is let through takes from its limits, unless there are none."""
+        if isinstance(decision, Deny) or decision.key is None:
+            return self._conclude(decision)
+        try:
+            spent = self._spend(decision.key, request.route.cost)
+        except Unavailable:
+            return self._conclude(UNAVAILABLE)
+        if spent is None:
+            return self._conclude(decision)
+        if isinstance(spent, Spent):
+            return self._conclude(settle(decision.key, spent, stale=decision.stale))
+        return self._wait_for(spent, decision.key, stale=decision.stale)
+
+    async def _charged(self, decision: Decision, request: Request) -> Decision:
+        charged = self._charge(decision, request)
+        return charged if isinstance(charged, (Allow, Deny)) else await charged
+
+    async def _wait_for(
+        self, spending: Awaitable[Spent], key: KeyRecord, *, stale: bool
+    ) -> Decision:
+        try:
+            spent = await spending
+        except Unavailable:
+            return self._conclude(UNAVAILABLE)
+        return self._conclude(settle(key, spent, stale=stale))
+
     def _conclude(self, decision: Decision) -> Decision:
         self._decided(decision.reason if isinstance(decision, Deny) else None)
         return decision
+
+
+def _take_nothing(_key: KeyRecord, _cost: int) -> None:
+    """No key has limits."""

@@ -18,8 +18,8 @@ from authz.core.changes import (
 )
 from authz.core.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys import Keyring
-from authz.core.ports import Clock, KeyStore
-from authz.core.records import KeyRecord, RevocationReason
+from authz.core.ports import Clock, KeyStore, LimitCounters
+from authz.core.records import KeyRecord, RevocationReason, Status
 
 MAX_CONFLICTS: Final = 16
 MAX_CONFIRMATIONS: Final = 3
@@ -45,15 +45,23 @@ Result = Changed | Unchanged | Refused
 
 
 class Lifecycle:
-    """Issue, show, update, rotate, revoke, disable, enable.
+    """Issue, show, update, rotate, revoke, disable, enable, reset limits.
 
     Every change is made on the record as it is now: if somebody else was faster, it is made again
     on fresh state. When an answer is lost the same change is sent again, which is safe, until the
-    store has confirmed it or the tries are used up (OutcomeUnknown).
+    store has confirmed it or the tries are used up (OutcomeUnknown). counters: of limits; without
+    them there is nothing to reset.
     """
 
-    def __init__(self, store: KeyStore, keyring: Keyring, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        keyring: Keyring,
+        clock: Clock,
+        counters: LimitCounters | None = None,
+    ) -> None:
         self._store = store
+        self._counters = counters
         self._keyring = keyring
         self._clock = clock
 
@@ -119,6 +127,16 @@ class Lifecycle:
     async def enable(self, kid: str, author: Author) -> Result:
         """Let a disabled key work again. Raises NotFound, Unavailable."""
         return await self._change(kid, lambda now, at: changes.enable(now, author, at))
+
+    async def reset_limits(self, kid: str, author: Author) -> Result:
+        """Forget what a key used of its limits. Raises NotFound, Unavailable.
+
+        First where it is counted, then at the sidecars: one that refuses by what it was told looks
+        again when it hears of the change. A lease from before may still be spent by then.
+        """
+        if self._counters and (await self.show(kid)).status is not Status.REVOKED:
+            await self._counters.reset(kid)
+        return await self._change(kid, lambda now, at: changes.reset_limits(now, author, at))
 
     async def _change(self, kid: str, plan: Callable[[KeyRecord, int], Outcome]) -> Result:
         for _ in range(MAX_CONFLICTS):

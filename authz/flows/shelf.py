@@ -16,10 +16,12 @@ import marshal
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import lru_cache
 from itertools import starmap
 from operator import attrgetter
 from typing import Any, Final
 
+from authz.core.limits import Limit, OnOutage, parse_all
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 
 MAX_IN_USE: Final = 8_192
@@ -40,6 +42,8 @@ def pack(record: KeyRecord, deadline: float = NEVER) -> bytes:
     plain["secrets"] = tuple(map(_secret_values, record.secrets))
     plain["allowed_cidrs"] = tuple(map(str, record.allowed_cidrs))
     plain["metadata"] = dict(record.metadata)
+    plain["limits"] = tuple(map(str, record.limits))
+    plain["on_outage"] = record.on_outage and record.on_outage.value
     return marshal.dumps((deadline, *plain.values()))
 
 
@@ -52,7 +56,15 @@ def unpack(packed: bytes) -> Entry:
     plain["revocation_reason"] = reason and RevocationReason(reason)
     plain["secrets"] = tuple(starmap(Secret, plain["secrets"]))
     plain["allowed_cidrs"] = tuple(map(ipaddress.ip_network, plain["allowed_cidrs"]))
+    plain["limits"] = _limits(plain["limits"])
+    plain["on_outage"] = plain["on_outage"] and OnOutage(plain["on_outage"])
     return KeyRecord(**plain), deadline
+
+
+@lru_cache(4096)
+def _limits(texts: tuple[str, ...]) -> tuple[Limit, ...]:
+    """Many keys have the same."""
+    return parse_all("limits", texts)
 
 
 class Shelf:

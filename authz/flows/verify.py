@@ -4,15 +4,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core import policy
-from authz.core.decision import Allow, Decision, Deny, Reason
-from authz.core.errors import Unreadable
+from authz.core.decision import Allow, Decision, Deny, Reason, settle
+from authz.core.errors import UnknownPlan, Unreadable
 from authz.core.keys import Alias, Imported, Presented
+from authz.core.limits import OnOutage
 from authz.core.ports import Clock, ImportStore, KeyStore, PepperProof
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.flows.standing import Standing, Standings
 
 # In the order of a Check. What stands before the policy's own needs no record.
-CHECKS: Final = ("request", "shape", "checksum", "tag", "known", *policy.NAMES)
+CHECKS: Final = ("request", "shape", "checksum", "tag", "known", *policy.NAMES, "limits")
 
 _OF_THE_KEY: Final = {Reason.MALFORMED, Reason.AMBIGUOUS_CREDENTIAL, Reason.MISSING_CREDENTIAL}
 
@@ -29,10 +31,11 @@ class Verdict:
     said: dict[str, Reason | None]
     record: KeyRecord | None = None
     fault: str = ""
+    standing: Standing | None = None
 
 
 class Verifier:
-    """Decides as a Checker does, on the store's own word, and explains it.
+    """Decides as a Checker does, on the store's own word, and explains it. Takes from no limit.
 
     imports: where imported keys are found; None when the store says that there are none.
     """
@@ -42,12 +45,14 @@ class Verifier:
         store: KeyStore,
         peppers: PepperProof,
         clock: Clock,
+        standings: Standings,
         imports: ImportStore | None = None,
     ) -> None:
         self._store = store
         self._peppers = peppers
         self._clock = clock
         self._imports = imports
+        self._standings = standings
 
     async def verify(self, request: Request) -> Verdict:
         """Judge a request as it was read. Raises Unavailable when the store cannot be asked."""
@@ -86,7 +91,25 @@ class Verifier:
         now = self._clock.wall_ms()
         said = _passed("known") | dict(policy.examine(record, presented, request, now))
         refusal = policy.judge(record, presented, request, now)
-        return Verdict(refusal or Allow(record), said, record)
+        limited, fault, standing = await self._limits(record, request)
+        reason = limited.reason if isinstance(limited, Deny) else None
+        return Verdict(refusal or limited, said | {"limits": reason}, record, fault, standing)
+
+    async def _limits(
+        self, record: KeyRecord, request: Request
+    ) -> tuple[Decision, str, Standing | None]:
+        """What the limits would make of a request that is allowed otherwise."""
+        try:
+            standing = await self._standings.of(record, request.route.cost)
+        except UnknownPlan as cause:
+            return Deny(Reason.UNAVAILABLE, record), str(cause), None
+        except Unreadable as cause:
+            is_denied = self._standings.on_outage_of(record) is OnOutage.DENY
+            found = Deny(Reason.UNAVAILABLE, record) if is_denied else Allow(record)
+            return found, str(cause), None
+        if standing is None:
+            return Allow(record), "", None
+        return settle(record, standing.spent()), "", standing
 
 
 async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:

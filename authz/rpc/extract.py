@@ -21,7 +21,7 @@ from urllib.parse import unquote
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from google.protobuf.message import DecodeError
 
-from authz.core import fields
+from authz.core import fields, limits
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys import Imported, Keyring, Presented
@@ -201,8 +201,6 @@ class Extractor:
         )
 
     def _understand(self, scopes: str, auth: str, env: str, cost: str, rule: Facts) -> Route:
-        if cost:
-            raise BadInput("cost", "not yet enforced by this version")
         if auth not in {"", "required", "optional"}:
             raise BadInput("auth", f"{fields.shown(auth)}: required or optional")
         return Route(
@@ -211,6 +209,7 @@ class Extractor:
             else rule.scopes or frozenset(),
             optional=auth == "optional" if auth else rule.optional or False,
             env=(fields.environment("env", env) if env else rule.env) or self._env,
+            cost=limits.cost("cost", cost) if cost else 1 if rule.cost is None else rule.cost,
         )
 
 

@@ -1,4 +1,4 @@
-"""Decision -> CheckResponse bytes. What a caller sees is made here, from one table.
+"""Decision -> CheckResponse bytes. What a caller sees is made here, from the table of Reasons.
 
 Rules:
 1. Only `status.code` decides, and an empty CheckResponse is an ALLOW. Every answer is built with
@@ -15,18 +15,20 @@ import itertools
 import json
 import re
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeVar
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
-from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit, Reason
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.core.terms import Terms
 from authz.flows.shelf import MAX_IN_USE
-from authz.rpc.wire import field
+from authz.rpc.ratelimit import Telling, violated_names
+from authz.rpc.table import TABLE, Row
+from authz.rpc.wire import field, header
 
 MAX_BASES: Final = MAX_IN_USE  # unpacked once more, a record is another object
 REALM: Final = "authz"
@@ -37,121 +39,35 @@ _V = TypeVar("_V")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 # As Envoy tells it: `application/grpc-web` is not gRPC.
 _GRPC: Final = re.compile(r"application/grpc(\+|\Z)", re.ASCII)
-_DENIED, _METADATA, _ERROR, _BODY = 2, 4, 5, 3  # field numbers of CheckResponse and its arms
+# Field numbers of CheckResponse, and of a denial.
+_DENIED, _METADATA, _ERROR, _HEADERS, _BODY = 2, 4, 5, 2, 3
 
 # What the base of a denial depends on, its record apart: whether it is stale, whether the caller
-# speaks gRPC, the scopes that were missing, and the kid.
-Refusal = tuple[Reason, bool, bool, frozenset[str], str]
+# speaks gRPC, the scopes that were missing or the limits that refused, and the kid.
+Refusal = tuple[Reason, bool, bool, tuple[str, ...], str]
 _DenyBase = tuple[bytes, bytes, bytes]  # without its body; the body before and after the request id
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What a caller is told. grpc_code: a code of google.rpc.Code."""
-
-    status: int
-    grpc_code: int
-    code: str
-    title: str
-    detail: str
-
-
-_INVALID = Row(401, 16, "invalid_api_key", "Invalid API key", "The API key is not valid.")
-
-# Reasons that a caller may learn before it has proven the secret all look the same.
-TABLE: Final[dict[Reason, Row]] = {
-    Reason.BAD_REQUEST: Row(
-        400, 3, "bad_request", "Bad request", "The request could not be understood."
-    ),
-    Reason.AMBIGUOUS_PATH: Row(
-        400, 3, "ambiguous_path", "Ambiguous path", "The path can be read in more than one way."
-    ),
-    Reason.MISSING_CREDENTIAL: Row(
-        401, 16, "missing_api_key", "API key required", "The request carries no API key."
-    ),
-    Reason.AMBIGUOUS_CREDENTIAL: Row(
-        401,
-        16,
-        "ambiguous_api_key",
-        "Ambiguous API key",
-        "The request carries more than one API key; send exactly one.",
-    ),
-    Reason.MALFORMED: _INVALID,
-    Reason.FORGED: _INVALID,
-    Reason.UNKNOWN_KEY: _INVALID,
-    Reason.WRONG_SECRET: _INVALID,
-    Reason.SECRET_RETIRED: Row(
-        401,
-        16,
-        "api_key_rotated",
-        "API key rotated",
-        "This secret was rotated out; use the newer one of the same key.",
-    ),
-    Reason.REVOKED: Row(401, 16, "api_key_revoked", "API key revoked", "This API key was revoked."),
-    Reason.DISABLED: Row(
-        401, 16, "api_key_disabled", "API key disabled", "This API key is disabled."
-    ),
-    Reason.NOT_YET_VALID: Row(
-        401, 16, "api_key_not_yet_valid", "API key not yet valid", "This API key is not valid yet."
-    ),
-    Reason.EXPIRED: Row(401, 16, "api_key_expired", "API key expired", "This API key has expired."),
-    Reason.ROUTE_NOT_ALLOWED: Row(
-        403, 7, "route_not_allowed", "Route not allowed", "No API key opens this route."
-    ),
-    Reason.WRONG_ENVIRONMENT: Row(
-        403,
-        7,
-        "wrong_environment",
-        "Wrong environment",
-        "This API key belongs to another environment.",
-    ),
-    Reason.ADDRESS_NOT_ALLOWED: Row(
-        403,
-        7,
-        "address_not_allowed",
-        "Address not allowed",
-        "This API key may not be used from this address.",
-    ),
-    Reason.HOST_NOT_ALLOWED: Row(
-        403,
-        7,
-        "host_not_allowed",
-        "Host not allowed",
-        "This API key may not be used for this host.",
-    ),
-    Reason.ORIGIN_NOT_ALLOWED: Row(
-        403,
-        7,
-        "origin_not_allowed",
-        "Origin not allowed",
-        "This API key may not be used from this origin.",
-    ),
-    Reason.INSUFFICIENT_SCOPE: Row(
-        403, 7, "insufficient_scope", "Insufficient scope", "This API key lacks a required scope."
-    ),
-    Reason.UNAVAILABLE: Row(
-        503,
-        14,
-        "unavailable",
-        "Authorization unavailable",
-        "Authorization is not possible at the moment; try again.",
-    ),
-}
 
 
 class Responder:
     """Writes answers of one installation.
 
     header_prefix: of the identity headers. removed_headers: those that carry nothing but a key,
-    removed on every allow. query: a parameter that may hold the key, or empty.
+    removed on every allow. query: a parameter that may hold the key, or empty. legacy_headers: tell
+    of limits in X-RateLimit headers, too.
     """
 
     def __init__(
-        self, *, header_prefix: str, removed_headers: Iterable[str], query: str = ""
+        self,
+        *,
+        header_prefix: str,
+        removed_headers: Iterable[str],
+        query: str = "",
+        legacy_headers: bool = False,
     ) -> None:
         self._header_prefix = header_prefix
         self._removed = tuple(removed_headers)
         self._query = query
+        self._legacy_headers = legacy_headers
         self._charge_prefix = secrets.token_hex(8)
         self._charge_head = _charge_head(self._charge_prefix)
         self._charges = itertools.count(1)
@@ -159,22 +75,39 @@ class Responder:
         # restored gives a version out again.
         self._allows: dict[tuple[str, str], tuple[KeyRecord | None, bytes]] = {}
         self._stale_allows: dict[tuple[str, str], tuple[KeyRecord | None, bytes]] = {}
+        self._charged: dict[tuple[str, str, bool], tuple[KeyRecord, Terms, bytes, Telling]] = {}
         self._denials: dict[Refusal, tuple[KeyRecord | None, _DenyBase]] = {}
+        self._over_limits: dict[Refusal, tuple[KeyRecord, Terms, _DenyBase, Telling]] = {}
 
     def write(self, decision: Decision, request: Request) -> bytes:
         """A serialised CheckResponse."""
-        if isinstance(decision, Deny):
+        if type(decision) is Allow:
+            bases = self._allows
+        elif isinstance(decision, Deny):
             return self._deny(decision, request)
+        elif isinstance(decision, Charged):
+            return self._allow_charged(decision, request.carrier)
+        else:
+            bases = self._stale_allows
         key, carrier = decision.key, request.carrier
         name = (key.kid if key else "", carrier)
-        bases = self._allows if type(decision) is Allow else self._stale_allows
         kept = bases.get(name)
         if kept is None or kept[0] is not key:
             base = self._allow_base(decision, carrier) + self._charge_head
             kept = _keep(bases, name, (key, base))
         return kept[1] + b"%012x" % next(self._charges)
 
-    def _allow_base(self, decision: Allow, carrier: str) -> bytes:
+    def _allow_charged(self, decision: Charged, carrier: str) -> bytes:
+        key, spent = decision.key, decision.spent
+        name = (key.kid, carrier, decision.stale)
+        kept = self._charged.get(name)
+        if kept is None or kept[0] is not key or kept[1] is not spent.terms:
+            telling = Telling(spent.terms, legacy=self._legacy_headers)
+            base = self._allow_base(decision, carrier, telling) + self._charge_head
+            kept = _keep(self._charged, name, (key, spent.terms, base, telling))
+        return kept[2] + b"%012x" % next(self._charges) + kept[3].of_allowed(spent)
+
+    def _allow_base(self, decision: Allow, carrier: str, telling: Telling | None = None) -> bytes:
         key = decision.key
         answer = CheckResponse()
         answer.status.code = 0
@@ -188,66 +121,109 @@ class Responder:
         ok.headers_to_remove.extend(dict.fromkeys([*unset, *self._removed, *held]))
         if self._query:
             ok.query_parameters_to_remove.append(self._query)
-        answer.dynamic_metadata.update(_metadata("ok" if key else "anonymous", key, decision.stale))
+        answer.dynamic_metadata.update(_metadata("ok" if key else "anonymous", decision))
+        if telling:
+            ok.response_headers_to_add.extend(_header(*pair) for pair in telling.headers.items())
+            answer.dynamic_metadata.update(telling.metadata)
         return bytes(answer.SerializeToString())
 
     def _deny(self, decision: Deny, request: Request) -> bytes:
-        reason, key = decision.reason, decision.key
         is_grpc = _GRPC.match(request.header("content-type", "")) is not None
-        scopes = request.route.scopes if reason is Reason.INSUFFICIENT_SCOPE else frozenset()
-        name = (reason, decision.stale, is_grpc, scopes, key.kid if key else "")
-        kept = self._denials.get(name)
-        if kept is None or kept[0] is not key:
-            made = _deny_base(decision, scopes, is_grpc)
-            kept = _keep(self._denials, name, (key, made))
-        base, before, after = kept[1]
+        if isinstance(decision, OverLimit):
+            (base, before, after), headers, more = self._over_limit(decision, is_grpc)
+        else:
+            base, before, after = self._deny_base(decision, request.route.scopes, is_grpc)
+            headers = more = b""
         count = b"%012x" % next(self._charges)
         request_id = request.header("x-request-id", "")
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = self._charge_prefix + count.decode()
         body = before if is_grpc else before + request_id.encode() + after
-        arm = _ERROR if reason is Reason.UNAVAILABLE else _DENIED
-        return base + field(arm, field(_BODY, body)) + self._charge_head + count
+        arm = _ERROR if decision.reason is Reason.UNAVAILABLE else _DENIED
+        return base + field(arm, headers + field(_BODY, body)) + more + self._charge_head + count
+
+    def _deny_base(self, decision: Deny, required: frozenset[str], is_grpc: bool) -> _DenyBase:
+        reason, key = decision.reason, decision.key
+        scopes = tuple(sorted(required)) if reason is Reason.INSUFFICIENT_SCOPE else ()
+        name = (reason, decision.stale, is_grpc, scopes, key.kid if key else "")
+        kept = self._denials.get(name)
+        if kept is None or kept[0] is not key:
+            made = _refusal(decision, is_grpc, scopes=scopes)
+            kept = _keep(self._denials, name, (key, made))
+        return kept[1]
+
+    def _over_limit(self, decision: OverLimit, is_grpc: bool) -> tuple[_DenyBase, bytes, bytes]:
+        """Its base, the headers that vary, and the metadata that does."""
+        key, spent = decision.key, decision.spent
+        violated = violated_names(spent)
+        name = (decision.reason, decision.stale, is_grpc, violated, key.kid)
+        kept = self._over_limits.get(name)
+        if kept is None or kept[0] is not key or kept[1] is not spent.terms:
+            telling = Telling(spent.terms, legacy=self._legacy_headers)
+            made = _refusal(decision, is_grpc, violated=violated, telling=telling)
+            kept = _keep(self._over_limits, name, (key, spent.terms, made, telling))
+        headers, metadata = kept[3].of_refused(spent)
+        options = (field(_HEADERS, header(*pair)) for pair in headers.items())
+        return kept[2], b"".join(options), metadata
 
 
-def _deny_base(decision: Deny, scopes: frozenset[str], is_grpc: bool) -> _DenyBase:
+def _refusal(
+    decision: Deny,
+    is_grpc: bool,
+    *,
+    scopes: Sequence[str] = (),
+    violated: Sequence[str] = (),
+    telling: Telling | None = None,
+) -> _DenyBase:
     reason = decision.reason
     row = TABLE[reason]
     detail = row.detail
     if scopes:
-        detail = f"This API key lacks a required scope. Required: {' '.join(sorted(scopes))}."
+        detail = f"This API key lacks a required scope. Required: {' '.join(scopes)}."
+    elif violated:
+        detail = f"{row.detail.removesuffix('.')}: {' '.join(violated)}."
     answer = CheckResponse()
     answer.status.code = row.grpc_code
     arm = answer.error_response if reason is Reason.UNAVAILABLE else answer.denied_response
     arm.status.code = row.status
-    if not is_grpc:
-        arm.headers.append(_header("content-type", "application/problem+json"))
-    challenge = _challenge(reason, row, scopes)
-    if challenge:
-        arm.headers.append(_header("www-authenticate", challenge))
-    if reason is Reason.UNAVAILABLE:
-        arm.headers.append(_header("retry-after", str(RETRY_AFTER_SECONDS)))
-    answer.dynamic_metadata.update(_metadata(reason.value, decision.key, decision.stale))
+    headers = _denial_headers(reason, row, scopes, is_grpc) | (telling.headers if telling else {})
+    arm.headers.extend(_header(*pair) for pair in headers.items())
+    answer.dynamic_metadata.update(_metadata(reason.value, decision))
+    if telling:
+        answer.dynamic_metadata.update(telling.metadata)
     if is_grpc:
         return answer.SerializeToString(), detail.encode(), b""
-    problem = {
+    problem: dict[str, object] = {
         "type": f"urn:authz:problem:{row.code}",
         "title": row.title,
         "status": row.status,
         "detail": detail,
         "code": row.code,
-        "request_id": "",
     }
-    before = json.dumps(problem).removesuffix('"}')
+    if violated:
+        problem["violated-policies"] = list(violated)
+    before = json.dumps(problem | {"request_id": ""}).removesuffix('"}')
     return answer.SerializeToString(), before.encode(), b'"}'
 
 
-def _challenge(reason: Reason, row: Row, scopes: frozenset[str]) -> str:
+def _denial_headers(
+    reason: Reason, row: Row, scopes: Sequence[str], is_grpc: bool
+) -> dict[str, str]:
+    challenge = _challenge(reason, row, scopes)
+    headers = {
+        "content-type": "" if is_grpc else "application/problem+json",
+        "www-authenticate": challenge,
+        "retry-after": str(RETRY_AFTER_SECONDS) if reason is Reason.UNAVAILABLE else "",
+    }
+    return {name: value for name, value in headers.items() if value}
+
+
+def _challenge(reason: Reason, row: Row, scopes: Sequence[str]) -> str:
     """WWW-Authenticate in the form of RFC 6750, section 3."""
     if reason is Reason.MISSING_CREDENTIAL:
         return f'Bearer realm="{REALM}"'
     if reason is Reason.INSUFFICIENT_SCOPE:
-        wanted = " ".join(sorted(scopes))
+        wanted = " ".join(scopes)
         return f'Bearer realm="{REALM}", error="insufficient_scope", scope="{wanted}"'
     if row.status == 401:  # noqa: PLR2004  Unauthorized
         error = "invalid_request" if reason is Reason.AMBIGUOUS_CREDENTIAL else "invalid_token"
@@ -264,18 +240,19 @@ def _identity(key: KeyRecord | None) -> dict[str, str]:
         "tenant-id": key.tenant_id if key else "",
         "scopes": " ".join(sorted(key.scopes)) if key else "",
         "env": key.env if key else "",
-        "plan": "",
+        "plan": key.plan if key else "",
     }
 
 
-def _metadata(reason: str, key: KeyRecord | None, stale: bool) -> dict[str, str | bool]:
-    found: dict[str, str | bool] = {"reason": reason, "stale": stale}
-    if key:
+def _metadata(reason: str, decision: Decision) -> dict[str, str | bool]:
+    found: dict[str, str | bool] = {"reason": reason, "stale": decision.stale}
+    if key := decision.key:
         found |= {
             "key_id": key.kid,
             "client_id": key.client_id,
             "project_id": key.project_id,
             "tenant_id": key.tenant_id,
+            "plan": key.plan,
         }
     return {name: value for name, value in found.items() if value}
 

@@ -14,3 +14,13 @@ def varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+# HeaderValueOption.append, an explicit false, and .append_action: OVERWRITE_IF_EXISTS_OR_ADD. Envoy
+# 1.40 reads the one in some places and the other in others: say it both ways.
+_REPLACES = b"\x12\x00\x18\x02"
+
+
+def header(name: str, value: str) -> bytes:
+    """A HeaderValueOption that takes the place of whatever has this name."""
+    return field(1, field(1, name.encode()) + field(2, value.encode())) + _REPLACES

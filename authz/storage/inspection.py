@@ -13,9 +13,11 @@ import redis.asyncio
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.finding import Finding, Level
+from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.counters import StoredCounters
 from authz.storage.listing import StoredIndex, answered
-from authz.storage.permissions import BEATING, CHANGING, REGISTERING, SERVING
+from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
 
 OLDEST_MAJOR: Final = 7
 MEMORY_WARNING, MEMORY_FAILURE = 0.8, 0.95
@@ -172,6 +174,11 @@ async def serving(store: Store) -> Finding:
     return await _permitted(store, "serving", needed, Level.FAIL)
 
 
+async def counting(store: Store) -> Finding:
+    """May this user take from limits? Without that they hold for each sidecar alone."""
+    return await _permitted(store, "counting", COUNTING, Level.WARN)
+
+
 async def registering(store: Store) -> Finding:
     """May this user say what it has applied? Without that nobody can wait for it (`--wait`)."""
     return await _permitted(store, "registering", REGISTERING, Level.WARN)
@@ -194,6 +201,21 @@ async def records(store: Store) -> Finding:
     return _ok("records", f"{total} keys; {len(kids)} looked at, all can be read")
 
 
+async def limits(store: Store) -> Finding:
+    """Can limits be counted? A sample of the keys, with their projects and tenants."""
+    kids = await answered(store.client.zrandmember(schema.KEYS, SAMPLE)) or []
+    found = await StoredIndex(store.client).read(kids)
+    records = [one for one in found if isinstance(one, KeyRecord)]
+    pools = {f"project:{one.project_id}" for one in records if one.project_id}
+    pools |= {f"tenant:{one.tenant_id}" for one in records if one.tenant_id}
+    accounts = [*kids, *sorted(pools)]
+    bad = await StoredCounters(store.client).garbled(accounts)
+    if bad:
+        what = f"{len(bad)} of {len(accounts)} accounts looked at cannot be read: {bad[0]}"
+        return _fail("limits", what, "authz keys reset-limits KID, or DEL what is not a key's")
+    return _ok("limits", f"{len(accounts)} accounts looked at, all can be counted in")
+
+
 QUESTIONS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     version,
     identity,
@@ -204,9 +226,11 @@ QUESTIONS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     clock,
     latency,
     serving,
+    counting,
     registering,
     changing,
     records,
+    limits,
 )
 
 

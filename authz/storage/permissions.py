@@ -3,6 +3,7 @@
 Who is asked whether a user may do something asks for these; deploy/redis/users.acl grants them.
 
 SERVING      what a sidecar cannot do without
+COUNTING     how it takes from the limits of keys
 BEATING      what it sends besides behind Sentinel
 REGISTERING  how it says what it has applied
 CHANGING     what a change to a key does
@@ -25,6 +26,16 @@ SERVING: Final = (
     ("MGET", schema.alias(b"")),
     ("EXISTS", schema.META),
     ("XRANGE", schema.LOG, "-", "+"),
+)
+COUNTING: Final = (
+    ("SCRIPT", "LOAD", ""),
+    ("TIME",),
+    ("EVALSHA", "0" * 40, "1", schema.limit(_KID)),
+    ("HMGET", schema.limit(_KID), "any"),
+    ("HGET", schema.limit(_KID), "any"),
+    ("HSET", schema.limit(_KID), "any", "1"),
+    ("PEXPIRE", schema.limit(_KID), "1"),
+    ("PTTL", schema.limit(_KID)),
 )
 BEATING: Final = (("SET", schema.HEARTBEAT, "0"),)
 REGISTERING: Final = (

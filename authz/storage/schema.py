@@ -4,6 +4,8 @@
                                             imports: 1 once keys may have been imported
     authz:{p}:key:<kid>             hash    one key, the fields below, all always present
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
+    authz:{p}:limit:<kid>           hash    what the key used of its limits; see lua/spend.lua. Of a
+                                            project or tenant: limit:project:<id>, limit:tenant:<id>
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at: the recent changes
     authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
@@ -26,10 +28,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
-from authz.core import fields
+from authz.core import fields, limits
 from authz.core.changes import Action, AuditEvent
 from authz.core.errors import BadInput, Unreadable
 from authz.core.keys import BASE62, KID_PATTERN
+from authz.core.limits import Limit, OnOutage
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 
 SCHEMA: Final = 1
@@ -52,15 +55,18 @@ HEARTBEAT: Final = f"{_TAG}:heartbeat"
 META_SCHEMA: Final = "schema"
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
+ON_OUTAGE: Final = "on_outage="  # before the last word of a key's limits, when it is no limit
 CHANGE_ID: Final = "change_id"  # in a key's hash: the change that wrote it
-
-# Enforced by a later schema only. A record that uses one must not be read as if it did not.
-NOT_YET_ENFORCED: Final = ("plan", "limits")
 
 
 def key(kid: str) -> str:
     """The hash of one key."""
     return f"{_TAG}:key:{kid}"
+
+
+def limit(account: str) -> str:
+    """What an account used of its limits: of a kid, `project:<id>`, or `tenant:<id>`."""
+    return f"{_TAG}:limit:{account}"
 
 
 def alias(digest: bytes) -> str:
@@ -101,7 +107,8 @@ def encode(record: KeyRecord) -> dict[str, str]:
         "revoked_at": _text(record.revoked_at),
         "revocation_reason": record.revocation_reason.value if record.revocation_reason else "",
         "outage_grace": _text(record.outage_grace),
-        **dict.fromkeys(NOT_YET_ENFORCED, ""),
+        "plan": record.plan,
+        "limits": _limit_words(record),
     }
 
 
@@ -206,10 +213,8 @@ def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
         raise ValueError(f"it has schema {schema}, this version reads {SCHEMA}; upgrade the older")
     if found["kid"] != kid:
         raise ValueError("it belongs to another kid")
-    for name in NOT_YET_ENFORCED:
-        if found[name]:
-            raise ValueError(f"{name} is not yet enforced by this version")
     reason = found["revocation_reason"]
+    own, on_outage = _limits(_words(found["limits"]))
     return KeyRecord(
         kid=kid,
         version=number("version", found["version"]),
@@ -219,6 +224,9 @@ def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
         client_id=fields.identifier("client_id", found["client_id"]),
         project_id=_optional_id("project_id", found["project_id"]),
         tenant_id=_optional_id("tenant_id", found["tenant_id"]),
+        plan=_optional_id("plan", found["plan"]),
+        limits=own,
+        on_outage=on_outage,
         scopes=fields.scopes("scopes", _words(found["scopes"])),
         secrets=_secrets(found["secrets"]),
         created_at=number("created_at", found["created_at"]),
@@ -283,6 +291,22 @@ def _metadata(text: str) -> dict[str, str]:
     if not isinstance(found, dict):
         raise TypeError("metadata: not an object")
     return fields.metadata("metadata", found)
+
+
+def _limit_words(record: KeyRecord) -> str:
+    """The limits, then what an outage means for them. A version without limits takes any word here
+    for a record that it cannot read."""
+    words = list(map(str, record.limits))
+    if record.on_outage:
+        words.append(f"{ON_OUTAGE}{record.on_outage}")
+    return " ".join(words)
+
+
+def _limits(words: list[str]) -> tuple[tuple[Limit, ...], OnOutage | None]:
+    on_outage = None
+    if words and words[-1].startswith(ON_OUTAGE):
+        on_outage = limits.on_outage("limits", words.pop().removeprefix(ON_OUTAGE))
+    return limits.parse_all("limits", words), on_outage
 
 
 def _words(text: str) -> list[str]:

@@ -69,6 +69,7 @@ DURATION, LOOKUP, LAG = (
     "authz_key_lookup_duration_seconds",
     "authz_change_lag_seconds",
 )
+ENFORCED = 'decision!="shadow_denied"'
 LIMITS, FIRING = "authz_limits_decisions_total", 'ALERTS{alertname=~"Authz.+", alertstate="firing"}'
 GOOD_SHARE = "1 - authz:sli_error:ratio" + where('window="1h"')
 
@@ -124,7 +125,7 @@ EXECUTIVE = (
     Panel(
         "Over their limits",
         "percentunit",
-        {"denied": share(rate(LIMITS, 'decision="denied"'), rate(LIMITS))},
+        {"denied": share(rate(LIMITS, 'decision="denied"'), rate(LIMITS, ENFORCED))},
         width=12,
         about="Of the checks of limited keys.",
     ),
@@ -265,7 +266,16 @@ DEBUG = (
         "cps",
         {"{{decision}} {{source}}": rate(LIMITS, by="decision, source")},
     ),
-    Panel("Leases", "cps", {"{{result}}": rate("authz_limits_leases_total", by="result")}),
+    Panel(
+        "Limits and the store",
+        "cps",
+        {
+            "calls": rate("authz_limits_store_calls_total"),
+            "leases": rate("authz_limits_leases_total"),
+            "stranded": rate("authz_limits_stranded_total"),
+            "garbled": rate("authz_limits_garbled_total"),
+        },
+    ),
     Panel(
         "What the transport refused",
         "cps",

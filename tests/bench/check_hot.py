@@ -65,7 +65,10 @@ def client_headers(key: str) -> list[tuple[str, str]]:
 class Hot:
     """The door as the sidecar composes it, its cache filled with one key."""
 
-    def __init__(self, probe: Probe | None = None, witness: Witness | None = None) -> None:
+    def __init__(
+        self, probe: Probe | None = None, witness: Witness | None = None, **fields: Any
+    ) -> None:
+        """fields: of the key's record, besides those below."""
         clock, self.probe, ring = SystemClock(), probe or Counters(), make_keyring()
         now = clock.wall_ms()
         self.record, self.key = issue_record(
@@ -79,6 +82,7 @@ class Hot:
                 ipaddress.ip_network("10.0.0.0/8"),
                 ipaddress.ip_network("203.0.113.0/24"),
             ),
+            **fields,
         )
         self.clock = clock
         self.cache = asyncio.run(_filled(self.record, clock, self.probe))

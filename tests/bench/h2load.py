@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.bench.check_hot import machine
-from tests.bench.transport import GRPC, Bench, Server, medians
+from tests.bench.measured import GRPC, Bench, Server, medians
 
 SATURATED, ALONE = (2, 16), (1, 1)  # connections, calls at a time on each
 PERCENTILES = (50, 99, 99.9)

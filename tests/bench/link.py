@@ -23,7 +23,7 @@ from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link
 from tests.bench.check_hot import machine
-from tests.bench.transport import LOAD_CORE, SERVER_CORE, medians
+from tests.bench.measured import LOAD_CORE, SERVER_CORE, medians
 from tests.fakes import make_record
 from tests.real import Valkey
 

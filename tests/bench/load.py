@@ -224,6 +224,42 @@ async def saturate(
     return tally
 
 
+async def pace(
+    address: Address, requests: Requests, *, connections: int, rate: float, seconds: float
+) -> Tally:
+    """So many a second, at random times, whether the server keeps up or not.
+
+    Beside other load in one loop; alone, `polling.pace` tells smaller times.
+    """
+    tally, sent = Tally(), {}
+
+    def on_end(connection: Connection, stream_id: int) -> None:
+        tally.answered += 1
+        tally.latencies.append(time.perf_counter() - sent.pop((connection, stream_id)))
+
+    opened = await connect(address, requests, connections, on_end)
+    turns = itertools.cycle(opened)
+    ids = dict.fromkeys(opened, 1)
+    made = random.Random(1)
+    due = time.perf_counter()
+    end = due + seconds
+    while due < end:
+        now = time.perf_counter()
+        while due <= now:
+            connection = next(turns)
+            sent[connection, ids[connection]] = due  # when it should have gone
+            ids[connection] += 2
+            connection.send()
+            due += made.expovariate(rate)
+        await asyncio.sleep(0)
+    deadline = time.perf_counter() + 10
+    while sent and time.perf_counter() < deadline:
+        await asyncio.sleep(0.001)
+    tally.failed = len(sent)
+    close(opened)
+    return tally
+
+
 async def crowd(
     address: Address, requests: Requests, *, connections: int, at_a_time: int, rounds: int
 ) -> Tally:

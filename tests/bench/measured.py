@@ -7,6 +7,7 @@ them. This process, which makes the load, has the other core.
 import asyncio
 import contextlib
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,11 @@ class Bench:
         """Each server by its name."""
         constants = {f"constant {name}": server for name, server in self.constants.items()}
         return self.sidecars | constants
+
+
+def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """By name."""
+    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
 
 
 def _settings(directory: Path, store: Valkey) -> Path:

@@ -23,7 +23,7 @@ from authz.core.address import Address
 from tests.bench import load
 from tests.bench.check_hot import machine
 from tests.bench.client import Client
-from tests.bench.transport import Bench, medians
+from tests.bench.measured import Bench, medians
 from tests.real import eventually
 
 OPEN, CHECKED = "/healthz", "/v1/models"  # envoy.yaml exempts the first

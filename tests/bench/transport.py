@@ -9,7 +9,6 @@ servers in turn, several rounds of it, and compares medians.
 
 import argparse
 import json
-import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from math import inf
@@ -21,7 +20,7 @@ import uvloop
 from authz.core.address import Address
 from tests.bench import load, polling
 from tests.bench.check_hot import machine
-from tests.bench.measured import Bench, Server
+from tests.bench.measured import Bench, Server, medians
 from tests.rpc.h2.proxy import proxy
 
 CONNECTIONS, AT_A_TIME = 2, 16  # what saturates
@@ -152,11 +151,6 @@ def crowded(bench: Bench) -> dict[str, float]:
 
     before, tally = server.rss, uvloop.run(ask())
     return {"before": before / 1e6, "after": server.rss / 1e6, "failed": tally.failed}
-
-
-def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """By name."""
-    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
 
 
 LIMITS = {

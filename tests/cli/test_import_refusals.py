@@ -48,8 +48,10 @@ REFUSED = {
     "metadata that is no text": (line(metadata={"a": 1}).encode(), "metadata"),
     "a grace of two days": (line(outage_grace="2d").encode(), "outage_grace"),
     "a grace that is a number": (line(outage_grace=30).encode(), "outage_grace"),
-    "a limit": (line(limit="10/s").encode(), "limit"),
-    "a plan": (line(plan="gold").encode(), "plan"),
+    "a limit": (line(limit="ten/s").encode(), "limit"),
+    "limits of one name": (line(limit=["10/s", "20/s"]).encode(), "limit"),
+    "an unknown plan": (line(plan="gold").encode(), "plan"),
+    "a word for an outage": (line(on_outage="open").encode(), "on_outage"),
 }
 
 

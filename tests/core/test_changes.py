@@ -301,6 +301,7 @@ def test_every_change_says_who_what_when_and_why():
         Action.REVOKE: changes.revoke(record, RevocationReason.SUPERSEDED, AUTHOR, NOW),
         Action.DISABLE: changes.disable(record, AUTHOR, NOW),
         Action.ENABLE: changes.enable(replace(record, status=Status.DISABLED), AUTHOR, NOW),
+        Action.RESET_LIMITS: changes.reset_limits(record, AUTHOR, NOW),
     }
 
     assert set(made) == set(Action)

@@ -11,6 +11,7 @@ from authz.core import changes
 from authz.core.changes import Action, Author, KeyChange, Refused, Unchanged, Updates
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_ENTRIES, networks
+from authz.core.limits import OnOutage, parse_all
 from authz.core.records import KeyRecord, Status
 from tests.fakes import DAY, NOW, make_record
 
@@ -29,6 +30,9 @@ OTHER: Updates = {
     "client_id": "acme-batch",
     "project_id": "shop",
     "tenant_id": "eu-1",
+    "plan": "standard",
+    "limits": parse_all("limits", ["10/s", "1000000/month@15"]),
+    "on_outage": OnOutage.DENY,
     "name": "another",
     "scopes": frozenset({"e:f"}),
     "not_before": NOW + DAY,

@@ -106,7 +106,11 @@ def test_the_tour_is_one() -> None:
 
 def test_every_block_has_a_language() -> None:
     """What is to be typed is in a console block, where it is found."""
-    assert set(re.findall(r"^```(\w*)\n(?=.)", README, re.MULTILINE)) - {""} == {"console", "yaml"}
+    assert set(re.findall(r"^```(\w*)\n(?=.)", README, re.MULTILINE)) - {""} == {
+        "console",
+        "http",
+        "yaml",
+    }
 
 
 @pytest.mark.parametrize(

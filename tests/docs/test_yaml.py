@@ -59,6 +59,8 @@ def test_what_istio_strips_is_what_envoy_yaml_strips() -> None:
 
 
 def test_the_routes_are_settings() -> None:
-    """They load."""
-    (routes,) = [document for document in DOCUMENTS if "routes" in document]
-    assert len(config.load(None, routes, {}).routes) == len(routes["routes"])
+    """They load, with what stands beside them."""
+    documents = [document for document in DOCUMENTS if "routes" in document]
+    assert documents
+    for routes in documents:
+        assert len(config.load(None, routes, {}).routes) == len(routes["routes"])

@@ -11,13 +11,17 @@ from authz.core import fields
 from authz.core.decision import Allow, Deny, Reason
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.keys import checksum
+from authz.core.limits import OnOutage
 from authz.core.records import KeyRecord, Secret, Status
+from authz.core.terms import Agreements
 from authz.flows.check import Checker
+from authz.flows.standing import Standings
 from authz.flows.verify import CHECKS, Verdict, Verifier
 from authz.rpc.asking import check_request
 from authz.rpc.extract import Extractor
 from authz.storage.meta import KnownPeppers
 from tests.fakes import DAY, KID, NOW, FakeClock, make_keyring, make_record
+from tests.limits import MemoryCounters, limits
 from tests.rpc.door import Door
 from tests.rpc.reading import CARRIERS, RING
 
@@ -25,6 +29,9 @@ TEXTS = [RING.mint("live", KID).text for _ in range(3)]
 DIGESTS = [RING.parse(text).digest() for text in TEXTS]
 FOREIGN = make_keyring("ak", "2").mint("live", KID).text  # a pepper that we do not have
 OUTSIDER = make_keyring("ak", "3").mint("live", KID).text  # nor does the store
+# Of these limits all is used, or nothing.
+USED = {"second s unit": 10, "month month unit UTC": 1000}
+AGREED = Agreements(plans={"known": limits("300/min")})
 PEPPERS = KnownPeppers(make_keyring("ak", "1", "2").fingerprints, RING.fingerprints)
 
 
@@ -147,7 +154,9 @@ PLAIN = Asked("api.example.com", "203.0.113.7", "", frozenset(), None)
 async def verified(found, text: str, asked: Asked) -> Verdict:
     """What the verifier says."""
     request = Extractor(RING, carriers=CARRIERS).read(asked.message(text))
-    return await Verifier(MemoryStore(found), PEPPERS, FakeClock()).verify(request)
+    clock = FakeClock()
+    standings = Standings(MemoryCounters(NOW, USED), AGREED, clock)
+    return await Verifier(MemoryStore(found), PEPPERS, clock, standings).verify(request)
 
 
 async def checked(found, text: str, asked: Asked) -> list[str]:
@@ -245,7 +254,10 @@ async def test_an_imported_key_is_judged_by_its_alias():
 
     async def told(key):
         request = Extractor(ring, carriers=CARRIERS).read(PLAIN.message(key))
-        return await Verifier(MemoryStore(record), PEPPERS, FakeClock(), Imports()).verify(request)
+        clock = FakeClock()
+        standings = Standings(MemoryCounters(NOW), AGREED, clock)
+        verifier = Verifier(MemoryStore(record), PEPPERS, clock, standings, Imports())
+        return await verifier.verify(request)
 
     assert await told(text) == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
     assert (await told(text + "x")).said["known"] is Reason.UNKNOWN_KEY
@@ -270,3 +282,47 @@ async def test_judge_and_examine_go_by_the_same_list():
     verdict = await verified(record, TEXTS[0], replace(PLAIN, env="live"))
     assert verdict.said["environment"] is Reason.WRONG_ENVIRONMENT
     assert verdict.decision == Deny(Reason.WRONG_ENVIRONMENT, record)
+
+
+@pytest.mark.parametrize(
+    ("fields_of_record", "cost", "reason"),
+    [
+        ({"limits": limits("20/s")}, "1", None),
+        ({"limits": limits("10/s")}, "1", Reason.RATE_LIMITED),
+        ({"limits": limits("10/s")}, "0", None),
+        ({"limits": limits("10/s,enforce=false")}, "1", None),
+        ({"limits": limits("20/s")}, "11", Reason.RATE_LIMITED),
+        ({"limits": limits("10/s", "1000/month")}, "1", Reason.QUOTA_EXCEEDED),
+        ({"plan": "known"}, "1", None),
+        ({"plan": "unknown"}, "1", Reason.UNAVAILABLE),
+    ],
+)
+async def test_limits_are_looked_at(fields_of_record, cost, reason):
+    """How they stand decides, and a request that costs nothing finds no limit."""
+    record = make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),), **fields_of_record)
+    request = Extractor(RING, carriers=CARRIERS).read(PLAIN.message(TEXTS[0]))
+    request.route = replace(request.route, cost=int(cost))
+    counters = MemoryCounters(NOW, USED)
+    clock = FakeClock()
+    standings = Standings(counters, AGREED, clock)
+    verdict = await Verifier(MemoryStore(record), PEPPERS, clock, standings).verify(request)
+
+    assert verdict.said["limits"] is reason
+    assert isinstance(verdict.decision, Deny) is (reason is not None)
+    assert len(counters.asked) == (cost != "0" and record.plan != "unknown")
+
+
+@pytest.mark.parametrize("on_outage", [None, *OnOutage])
+async def test_limits_that_cannot_be_read(on_outage):
+    """The key goes by its word for an outage, and the operator is told what is wrong."""
+    record = make_record(
+        secrets=(Secret("1", DIGESTS[0], "1", NOW),), limits=limits("10/s"), on_outage=on_outage
+    )
+    request = Extractor(RING, carriers=CARRIERS).read(PLAIN.message(TEXTS[0]))
+    counters = MemoryCounters(NOW, fault=Unreadable("GARBLED x y"))
+    clock = FakeClock()
+    standings = Standings(counters, AGREED, clock)
+    verdict = await Verifier(MemoryStore(record), PEPPERS, clock, standings).verify(request)
+
+    assert verdict.fault == "GARBLED x y"
+    assert isinstance(verdict.decision, Deny) is (on_outage is OnOutage.DENY)

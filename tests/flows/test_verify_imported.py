@@ -9,14 +9,17 @@ from hypothesis import strategies as st
 
 from authz.core.records import Secret
 from authz.core.routes import Facts, RouteTable, Rule
+from authz.core.terms import Agreements
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
+from authz.flows.standing import Standings
 from authz.flows.verify import Verifier
 from authz.rpc.asking import check_request
 from authz.rpc.extract import Extractor
 from authz.storage.meta import KnownPeppers
-from tests.fakes import KID, FakeClock, MemoryAliasSource, make_keyring, make_record
+from tests.fakes import KID, NOW, FakeClock, MemoryAliasSource, make_keyring, make_record
 from tests.flows.test_verify import RECORDS, MemoryStore, word
+from tests.limits import MemoryCounters
 from tests.rpc.door import Door
 
 RING = make_keyring("ak", "1", "2")
@@ -73,7 +76,8 @@ async def verified(record, kids, raw: bytes, table: RouteTable | None, *, exist:
     request = Extractor(RING, carriers=CARRIERS, rules=table).read(raw)
     imports = Imports(kids) if exist else None
     store = MemoryStore(record)
-    return word(await Verifier(store, PEPPERS, FakeClock(), imports).verify(request))
+    standings = Standings(MemoryCounters(NOW), Agreements(), FakeClock())
+    return word(await Verifier(store, PEPPERS, FakeClock(), standings, imports).verify(request))
 
 
 async def checked(record, kids, raw: bytes, table: RouteTable | None, *, exist: bool) -> list[str]:

@@ -39,7 +39,9 @@ def may_pass(raw: bytes, records: dict[str, KeyRecord]) -> bool:
     auth, env, wanted = facts.get("auth", ""), facts.get("env", ""), facts.get("scopes", "")
     if not (http.method and http.host and (http.path or http.method == "CONNECT")):
         return False
-    if "," in http.host or facts.get("cost", "") or set(facts) - {"auth", "env", "scopes", "cost"}:
+    if "," in http.host or set(facts) - {"auth", "env", "scopes", "cost"}:
+        return False
+    if facts.get("cost", "") not in ("", "0", "5"):
         return False
     if auth not in ("", "optional", "required") or env not in ("", "live", "test"):
         return False
@@ -95,7 +97,7 @@ _facts = st.fixed_dictionaries(
         "auth": st.sampled_from(["optional", "required", "", "no"]),
         "env": st.sampled_from(["live", "test", "prod"]),
         "scopes": st.sampled_from(["a", "a b", "c", "a c", "!"]),
-        "cost": st.sampled_from(["", "5"]),
+        "cost": st.sampled_from(["", "0", "5", "five"]),
         "scope": st.sampled_from(["", "c"]),
     },
 )

@@ -57,8 +57,8 @@ def test_the_environment_of_the_settings_is_for_routes_that_name_none():
         {"env": "prod"},
         {"scopes": "models generate!"},
         {"scopes": "a" * 300},
-        {"cost": "5"},
-        {"cost": "5", "scopes": "models:generate"},
+        {"cost": "five"},
+        {"cost": "-1", "scopes": "models:generate"},
         {"scope": "models:generate"},
         {"scope": ""},
         {"Scopes": "models:generate", "auth": "required"},
@@ -67,7 +67,7 @@ def test_the_environment_of_the_settings_is_for_routes_that_name_none():
     ],
 )
 def test_a_route_that_makes_no_sense_is_refused_and_the_operator_told(extensions, caplog):
-    """A wrong fact, one not enforced yet or unknown, is a bad request, logged once."""
+    """A wrong fact, or an unknown one, is a bad request, logged once."""
     reader = extractor()
     # The same facts without a cost make sense, and are known by now.
     reader.read(check_request(extensions={"scopes": "models:generate"}).SerializeToString())

@@ -14,7 +14,9 @@ from tests.rpc.answers import IDENTITY, arm, headers_of, responder, told
 
 BEFORE_PROOF = (Reason.MALFORMED, Reason.FORGED, Reason.UNKNOWN_KEY, Reason.WRONG_SECRET)
 REASONS = pytest.mark.parametrize("reason", Reason)
-FULL = make_record(project_id="search", tenant_id="acme", scopes=frozenset({"b:c", "a"}))
+FULL = make_record(
+    project_id="search", tenant_id="acme", plan="standard", scopes=frozenset({"b:c", "a"})
+)
 
 
 @pytest.mark.parametrize("key", [None, FULL, make_record()], ids=["anonymous", "full", "bare"])
@@ -38,6 +40,7 @@ def test_a_key_is_told_to_the_backend():
         "x-auth-tenant-id": "acme",
         "x-auth-scopes": "a b:c",
         "x-auth-env": "live",
+        "x-auth-plan": "standard",
     }
     facts = dict(answer.dynamic_metadata.items())
     assert facts.pop("charge_id")
@@ -47,6 +50,7 @@ def test_a_key_is_told_to_the_backend():
         "client_id": "acme-web",
         "project_id": "search",
         "tenant_id": "acme",
+        "plan": "standard",
     }
 
 
@@ -94,7 +98,7 @@ def test_every_reason_has_an_answer(reason):
     assert headers["content-type"] == "application/problem+json"
     challenged = row.status == 401 or reason is Reason.INSUFFICIENT_SCOPE
     assert headers.get("www-authenticate", "").startswith("Bearer realm=") is challenged
-    assert ("retry-after" in headers) is (row.status in (429, 503))
+    assert ("retry-after" in headers) is (row.status == 503)
     assert answer.dynamic_metadata["reason"] == reason.value
 
 
@@ -127,6 +131,8 @@ def test_the_public_codes():
         "HOST_NOT_ALLOWED": (403, "host_not_allowed"),
         "ORIGIN_NOT_ALLOWED": (403, "origin_not_allowed"),
         "INSUFFICIENT_SCOPE": (403, "insufficient_scope"),
+        "RATE_LIMITED": (429, "rate_limited"),
+        "QUOTA_EXCEEDED": (429, "quota_exceeded"),
         "UNAVAILABLE": (503, "unavailable"),
     }
 

@@ -77,6 +77,7 @@ def whole(decision: Decision, request: Request, charge_id: str, query: str = "")
         facts |= {"key_id": key.kid, "client_id": key.client_id}
         facts |= {"project_id": key.project_id} if key.project_id else {}
         facts |= {"tenant_id": key.tenant_id} if key.tenant_id else {}
+        facts |= {"plan": key.plan} if key.plan else {}
     facts |= {"stale": True} if isinstance(decision, StaleAllow | StaleDeny) else {}
     answer.dynamic_metadata.update(facts | {"charge_id": charge_id})
     return answer
@@ -92,6 +93,7 @@ def _identity(key: KeyRecord | None) -> dict[str, str]:
         "tenant-id": key.tenant_id,
         "scopes": " ".join(sorted(key.scopes)),
         "env": key.env,
+        "plan": key.plan,
     }
 
 
@@ -148,6 +150,7 @@ _records = st.builds(
     client_id=_ids,
     project_id=st.just("") | _ids,
     tenant_id=st.just("") | _ids,
+    plan=st.just("") | _ids,
     scopes=_scopes,
 )
 _client_text = st.text(max_size=20) | st.sampled_from(

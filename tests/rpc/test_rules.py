@@ -42,6 +42,7 @@ def test_a_rule_gives_what_the_proxy_does_not_say():
             "scopes": st.sampled_from(["a:b", "a:b c"]),
             "auth": st.sampled_from(["required", "optional"]),
             "env": st.sampled_from(["live", "test"]),
+            "cost": st.sampled_from(["0", "7"]),
         },
     ),
     st.builds(
@@ -49,6 +50,7 @@ def test_a_rule_gives_what_the_proxy_does_not_say():
         st.none() | st.just(frozenset({"x:y"})),
         st.none() | st.booleans(),
         st.none() | st.sampled_from(["live", "test"]),
+        st.none() | st.sampled_from([0, 5]),
     ),
     st.none() | st.sampled_from(["live", "test"]),
 )
@@ -58,9 +60,9 @@ def test_the_proxy_wins_fact_by_fact(said, facts, default_env):
 
     scopes = frozenset(said["scopes"].split()) if "scopes" in said else facts.scopes
     optional = said["auth"] == "optional" if "auth" in said else facts.optional
-    assert found == Route(
-        scopes or frozenset(), optional or False, said.get("env") or facts.env or default_env
-    )
+    cost = int(said["cost"]) if "cost" in said else 1 if facts.cost is None else facts.cost
+    env = said.get("env") or facts.env or default_env
+    assert found == Route(scopes or frozenset(), optional or False, env, cost)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from authz.core import fields
 from authz.core.keys import BASE62
+from authz.core.limits import OnOutage
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
+from tests.limits import any_limits
 
 TIMES = st.integers(0, 10**14)
 MAYBE_TIMES = st.none() | TIMES
@@ -74,6 +76,9 @@ RECORDS = st.builds(
     name=LINES,
     project_id=st.just("") | IDS,
     tenant_id=st.just("") | IDS,
+    plan=st.just("") | IDS,
+    limits=any_limits(),
+    on_outage=st.none() | st.sampled_from(OnOutage),
     scopes=_parsed(fields.scopes, SCOPES),
     not_before=MAYBE_TIMES,
     expires_at=MAYBE_TIMES,

@@ -1,14 +1,18 @@
 """Is a store fit for keys? Against real ones, and against what others would say."""
 
 import pytest
+import redis
 
+from authz.core.charge import charge
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
 from authz.storage import inspection, schema
 from authz.storage.inspection import Store, inspect
-from authz.storage.permissions import BEATING, CHANGING, REGISTERING, SERVING
+from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
+from authz.storage.spending import SPEND, encoded
 from tests.fakes import KID, make_keyring
 from tests.real import RealClock, Valkey, eventually
+from tests.spending.plans import make_terms
 from tests.storage.test_moved_key import moved
 from tests.storage.test_registry import Registered
 
@@ -97,6 +101,29 @@ async def test_records_that_cannot_be_read(valkey, admin):
     finding = (await report(valkey.endpoint))["records"]
     assert finding.level is Level.FAIL
     assert finding.found.startswith(f"1 of 3 looked at cannot be read: record {kids[1]}: ")
+
+
+async def test_limits_that_cannot_be_counted(valkey, admin):
+    """A garbled counter, an account that is no hash: each is found, the rest is not in doubt."""
+    kids = [(await admin.issue()).kid for _ in range(4)]
+    now, raw = RealClock().wall_ms(), redis.Redis(port=valkey.port)
+    for kid in kids[:2]:
+        terms = make_terms("10/s", "20/min,burst=3", "30/month", kid=kid)
+        keys, words = encoded(charge(terms, 1, now))
+        valkey.admin.eval(SPEND, *keys, 1, 0, 0, *words)
+    assert (await report(valkey.endpoint))["limits"].level is Level.OK
+
+    for field, value in (("second s unit", "rubbish"), ("second s unit older", "rubbish!")):
+        before = raw.dump(schema.limit(kids[0]))
+        valkey.admin.hset(schema.limit(kids[0]), field, value)
+        found = (await report(valkey.endpoint))["limits"]
+        assert found.level is Level.FAIL
+        assert found.found == f"1 of 4 accounts looked at cannot be read: {kids[0]}"
+        raw.restore(schema.limit(kids[0]), 0, before, replace=True)
+
+    raw.close()
+    valkey.admin.set(schema.limit(kids[3]), "text")
+    assert kids[3] in (await report(valkey.endpoint))["limits"].found
 
 
 async def test_only_a_sample_of_the_records_is_read(valkey, admin, monkeypatch):
@@ -219,6 +246,15 @@ async def test_the_heartbeat_behind_sentinel_writes(valkey, admin):
     assert (await report(writer, has_replicas=True))["serving"].level is Level.OK
 
 
+@pytest.mark.parametrize("command", sorted({words[0] for words in COUNTING}))
+async def test_a_command_that_counting_needs(valkey, admin, command):
+    """Without it the sidecar serves, and holds keys to their limits alone: a warning."""
+    found = await report(user(valkey, *EVERYTHING, f"-{command}"))
+    assert found["counting"].level is Level.WARN
+    assert f"may not {command}" in found["counting"].found
+    assert found["serving"].level is Level.OK
+
+
 @pytest.mark.parametrize("command", sorted({words[0] for words in REGISTERING}))
 async def test_a_command_that_registering_needs(valkey, admin, command):
     """Without it the sidecar serves, and nobody sees what it has applied: a warning."""
@@ -243,7 +279,7 @@ async def test_keys_and_channels(valkey, admin):
     """Permission is a matter of names, too."""
     found = await report(user(valkey, "+@all", "~authz:*", "resetchannels"))
     assert "SUBSCRIBE" in found["serving"].found
-    found = await report(user(valkey, "+@all", "&*", "%R~authz:*"))
+    found = await report(user(valkey, "+@all", "&*", "%R~authz:*", "~authz:{0}:limit:*"))
     assert (found["serving"].level, found["changing"].level) == (Level.OK, Level.WARN)
 
 
@@ -261,7 +297,7 @@ async def test_a_store_that_says_little(valkey, admin):
     ]
     found = await report(user(valkey, "~authz:*", "&*", "-@all", *rules))
     unknown = {"version", "eviction", "memory", "persistence", "replication"}
-    unknown |= {"serving", "registering", "changing"}
+    unknown |= {"serving", "counting", "registering", "changing"}
     assert {check for check, f in found.items() if f.level is not Level.OK} == unknown
     assert {found[check].level for check in unknown} == {Level.WARN}
 
@@ -286,7 +322,7 @@ async def test_what_is_asked_for_is_enough(valkey, admin):
 async def test_what_a_sidecar_is_asked_for_is_enough(valkey, admin):
     """A user with just those commands looks up keys and aliases, registers, writes heartbeats."""
     record = await admin.issue()
-    words = {words[0] for words in (*SERVING, *BEATING, *REGISTERING)}
+    words = {words[0] for words in (*SERVING, *COUNTING, *BEATING, *REGISTERING)}
     rules = ["+client", *(f"+{command}" for command in sorted(words))]
     endpoint = user(valkey, "~authz:*", "&authz:*", "-@all", *rules)
     async with Registered(endpoint) as sidecar:

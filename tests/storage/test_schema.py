@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import Unreadable
+from authz.core.limits import OnOutage, parse_all
 from authz.core.records import RevocationReason, Secret
 from authz.storage import schema
 from tests.fakes import DAY, KID, NOW, make_record
@@ -19,6 +20,9 @@ FULL = make_record(
     name="a name",
     project_id="proj",
     tenant_id="ten",
+    plan="standard",
+    limits=parse_all("limits", ["20/s,burst=5", "1000000/month@15"]),
+    on_outage=OnOutage.DENY,
     scopes=frozenset({"models:*", "files:read"}),
     secrets=(
         Secret("1", b"", "1", NOW, NOW),
@@ -222,11 +226,42 @@ def test_unknown_fields_are_ignored():
     assert schema.decode(KID, {**stored(FULL), "colour": "blue", "": "\udcff"}) == FULL
 
 
-@pytest.mark.parametrize("name", schema.NOT_YET_ENFORCED)
-@pytest.mark.parametrize("text", ["free", "0", " "])
-def test_not_yet_enforced(name, text):
-    """A restriction that this version cannot enforce makes the record unreadable."""
-    assert name in unreadable({**stored(FULL), name: text})
+@pytest.mark.parametrize(
+    ("text", "limits", "on_outage"),
+    [
+        ("", [], None),
+        ("10/s", ["10/s"], None),
+        ("10/s 1000000/month@15", ["10/s", "1000000/month@15"], None),
+        ("on_outage=deny", [], OnOutage.DENY),
+        ("10/s on_outage=allow", ["10/s"], OnOutage.ALLOW),
+    ],
+)
+def test_limits(text, limits, on_outage):
+    """The limits, then the word for an outage if the key has one of its own."""
+    record = schema.decode(KID, {**stored(FULL), "limits": text})
+
+    assert [str(limit) for limit in record.limits] == limits
+    assert record.on_outage is on_outage
+    assert schema.encode(record)["limits"] == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(" ", "0", "ten/s", "10/s  20/h", "10/s,20/h", "10/s 20/s", " 10/s", "10/s "),
+        *("on_outage=", "on_outage=open", "on_outage=deny 10/s", "on_outage=deny on_outage=deny"),
+        " ".join(f"n{index}=10/s" for index in range(9)),
+    ],
+)
+def test_garbled_limits(text):
+    """A limit that cannot be read must not become no limit."""
+    assert "limits" in unreadable({**stored(FULL), "limits": text})
+
+
+@pytest.mark.parametrize("text", [" ", "a b", "gold\n", "x" * 129])
+def test_garbled_plan(text):
+    """Nor may a plan."""
+    assert "plan" in unreadable({**stored(FULL), "plan": text})
 
 
 def test_record_of_another_kid():

@@ -2,20 +2,26 @@
 
 import asyncio
 import contextlib
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from authz.clock import SystemClock
+from authz.core.charge import Receipt, charge
 from authz.core.errors import Unavailable
 from authz.core.records import RevocationReason, Status
 from authz.storage import schema
+from authz.storage.counters import StoredCounters
 from authz.storage.imports import StoredImports
 from authz.storage.link import Link
 from authz.storage.permissions import BEATING, CHANGING, REGISTERING, SERVING
 from authz.storage.registry import Identity, Registration, Sidecars
+from authz.storage.spending import SpendLink
 from tests.fakes import KID
 from tests.real import Valkey, eventually
+from tests.spending.plans import make_terms
 from tests.storage.changing import imported
 from tests.storage.sidecar import Admin, Sidecar, administration
 
@@ -45,7 +51,9 @@ FORBIDDEN = {
         ("SUBSCRIBE", "other"),
         ("PSUBSCRIBE", "*"),
         ("EVAL", "return 1", "0"),
-        ("SCRIPT", "LOAD", "return 1"),
+        ("EVALSHA", "0" * 40, "1", schema.key(KID)),
+        ("HSET", schema.limit(KID).replace("limit", "key"), "a", "b"),
+        ("DEL", schema.limit(KID)),
     ],
     ADMIN: [
         ("DEL", schema.key(KID)),
@@ -54,6 +62,7 @@ FORBIDDEN = {
         ("XDEL", schema.AUDIT, "1-0"),
         ("SET", schema.sidecar("one"), "{}"),
         ("ZADD", schema.SIDECARS, "1", "one"),
+        ("HSET", schema.limit(KID), "a", "b"),
         ("HSET", "other", "a", "b"),
         ("HGETALL", "other"),
         ("PUBLISH", "other", "text"),
@@ -203,6 +212,27 @@ async def test_imports(guarded_valkey):
             await sidecar.trusted()
             assert (await sidecar.alias([digest])).kid == KID
             assert await sidecar.alias([b"o" * 32]) is None
+    assert valkey.admin.acl_log() == []
+
+
+async def test_limits(guarded_valkey):
+    """The sidecar takes from limits; the admin looks at them, and resets those of a key."""
+    valkey = guarded_valkey
+    asked = charge(make_terms("10/h", "99/month"), 1, int(time.time() * 1000))
+    receipts: list[Receipt] = []
+    link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), deadline=5)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: link.is_open)
+    link.spend(asked, 3, 0, 0, receipts.append)
+    await eventually(lambda: receipts)
+    assert receipts[0].granted == 3
+    async with valkey.login(ADMIN, ADMIN).client() as client:
+        counters = StoredCounters(client)
+        assert (await counters.look(asked)).left == (7, 96)
+        await counters.reset("k" * 16)
+        assert (await counters.look(asked)).left == (10, 99)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []
 
 

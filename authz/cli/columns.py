@@ -1,0 +1,12 @@
+"""Lines of cells as a table, for a person."""
+
+from collections.abc import Sequence
+
+
+def columns(lines: Sequence[Sequence[str]]) -> str:
+    """Each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,128 @@
+"""`authz keys limits` and `authz keys reset-limits`."""
+
+from typing import Any, Final
+
+import click
+
+from authz.app import Desk
+from authz.cli import show
+from authz.cli.administration import consult
+from authz.cli.columns import columns
+from authz.cli.invocation import Invocation, common
+from authz.cli.options import kid_argument, note_option
+from authz.cli.outcome import changed, tell
+from authz.cli.times import optional
+from authz.cli.waiting import waits
+from authz.core.limits import Limit
+from authz.core.records import KeyRecord
+from authz.flows.standing import Standing
+
+HEADINGS: Final = ("NAME", "LIMIT", "USED", "REMAINING", "RESETS AT")
+
+
+@click.command()
+@kid_argument
+@common
+@click.pass_obj
+def limits(invocation: Invocation, kid: str) -> None:
+    """Show what a key may use, and what it has used.
+
+    Its own limits, those of its plan, and those that it shares with the keys of its project and of
+    its tenant. What a sidecar has taken in advance (a lease) is used. RESETS AT: when a window
+    that is full has room again; when all that was used now is free again; when a period ends.
+
+    \b
+    Examples:
+      authz keys limits 7Hk2mQ9xT4bVzR1c
+      authz keys limits 7Hk2mQ9xT4bVzR1c --json | jq '.limits[] | {name, remaining}'
+    """
+
+    async def work(desk: Desk) -> tuple[KeyRecord, Standing | None]:
+        record = await desk.lifecycle.show(kid)
+        return record, await desk.standings.of(record)
+
+    record, standing = consult(invocation, work)
+    rows = _rows(standing) if standing else []
+    leases = _leases(standing)
+    document = {"kid": kid, "plan": record.plan, "limits": rows, "leases": leases}
+    invocation.answer(document, _text(kid, standing, rows, leases))
+
+
+@click.command("reset-limits")
+@kid_argument
+@note_option
+@waits
+@common
+@click.pass_obj
+def reset_limits(invocation: Invocation, kid: str, note: str, patience: float | None) -> None:
+    """Forget what a key has used of its limits, those of its plan among them.
+
+    What it used of the limits of its project and its tenant stays.
+
+    \b
+    Examples:
+      authz keys reset-limits 7Hk2mQ9xT4bVzR1c --note "their retry storm was our fault"
+    """
+    result = changed(invocation, note, lambda flow, by: flow.reset_limits(kid, by), patience)
+    tell(invocation, result, f"{kid} has used nothing of its limits")
+
+
+def _rows(standing: Standing) -> list[dict[str, Any]]:
+    """Each limit, as JSON."""
+    spent, terms = standing.spent(), standing.charge.terms
+    owners = [account for account in terms.accounts for _ in account.limits]
+    columns = zip(
+        terms.names,
+        owners,
+        terms.limits,
+        standing.used(),
+        spent.remaining,
+        spent.resets_ms,
+        strict=True,
+    )
+    return [
+        show.limit_document(limit)
+        | {
+            "name": name,
+            "owner": account.owner.value,
+            "owner_id": account.id,
+            "used": used,
+            "remaining": remaining,
+            "resets_at": optional(_resets_at(standing, limit, used, resets)),
+        }
+        for name, account, limit, used, remaining, resets in columns
+    ]
+
+
+def _resets_at(standing: Standing, limit: Limit, used: int, resets_ms: int) -> int | None:
+    """Milliseconds since the epoch; None of a window in which there is nothing."""
+    return standing.now + resets_ms if used or limit.is_quota else None
+
+
+def _leases(standing: Standing | None) -> dict[str, Any]:
+    """How much a sidecar may have taken in advance; for how long."""
+    size = standing.charge.lease if standing else 0
+    life = round(standing.charge.life * 1000) if standing and size else 0
+    return {"requests": size, "life_ms": life}
+
+
+def _text(
+    kid: str, standing: Standing | None, rows: list[dict[str, Any]], leases: dict[str, Any]
+) -> str:
+    if standing is None:
+        return f"{kid} has no limits"
+    texts = map(str, standing.charge.terms.limits)
+    cells = [
+        (row["name"], text, str(row["used"]), str(row["remaining"]), row["resets_at"] or "-")
+        for row, text in zip(rows, texts, strict=True)
+    ]
+    return f"{columns([HEADINGS, *cells])}\n{_leases_text(leases)}"
+
+
+def _leases_text(leases: dict[str, Any]) -> str:
+    if not leases["requests"]:
+        return "every request is counted as it comes"
+    return (
+        f"of what is used, each sidecar may have taken up to {leases['requests']} requests "
+        f"in advance, for {leases['life_ms']} ms"
+    )

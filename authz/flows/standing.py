@@ -1,0 +1,58 @@
+"""Standings: how the limits of a key stand, without taking anything from them."""
+
+from dataclasses import dataclass
+
+from authz.core.charge import Charge, Kind, Receipt, charge, settle
+from authz.core.errors import Unavailable
+from authz.core.ports import Clock, LimitCounters
+from authz.core.records import KeyRecord
+from authz.core.terms import Agreements, Spent
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the counters said of one request, which was not made. now: ms, by the store's clock."""
+
+    charge: Charge
+    receipt: Receipt
+
+    @property
+    def now(self) -> int:
+        """When that was, in milliseconds since the epoch by the clock that counts."""
+        return self.receipt.now // 1000
+
+    def spent(self) -> Spent:
+        """What would become of the request."""
+        return settle(self.charge, self.receipt)
+
+    def used(self) -> list[int]:
+        """Units used of each limit of the terms. What a lease holds is used."""
+        rows = zip(self.charge.counters, self.receipt.left, strict=True)
+        return [row.limit - left for row, left in rows if row.kind is not Kind.SMOOTH]
+
+
+class Standings:
+    """Looks at counters."""
+
+    def __init__(self, counters: LimitCounters, agreements: Agreements, clock: Clock) -> None:
+        self._counters = counters
+        self._agreements = agreements
+        self._clock = clock
+        self.on_outage_of = agreements.on_outage_of
+
+    async def of(self, record: KeyRecord, cost: int = 1) -> Standing | None:
+        """How the limits of a key stand for a request of `cost`; None: nothing is taken.
+
+        Raises UnknownPlan, Unreadable when the counters are garbled, Unavailable.
+        """
+        terms = self._agreements.of(record)
+        if terms is None or not cost:
+            return None
+        now = self._clock.wall_ms()
+        for _ in range(2):  # the second time with the day and month of the store's clock
+            asked = charge(terms, cost, now)
+            receipt = await self._counters.look(asked)
+            if receipt.granted >= 0:
+                return Standing(asked, receipt)
+            now = receipt.now // 1000
+        raise Unavailable("the store's clock is in no period")

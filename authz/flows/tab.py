@@ -1,0 +1,103 @@
+"""Tab: what this process holds of the limits of one key, for requests of one cost."""
+
+import asyncio
+from collections import deque
+from typing import Final, NamedTuple
+
+from authz.core.charge import Charge, Receipt, charge
+from authz.core.records import KeyRecord
+from authz.core.terms import Spent, Terms
+
+_NEVER: Final = float("-inf")
+
+Waiter = asyncio.Future[Spent]
+
+
+class Tab:
+    """terms: None for a key that has no limits.
+
+    lease: requests that may pass without asking, as granted; left: of them; until: when it ends,
+    by the monotonic clock; granted_at: in the store's time; spent: what requests on it are told.
+    receipt: the store's last answer. refusal: the last that was one, with refused_at and
+    refused_until, by the monotonic clock. refusals: since the last question, which was asked at
+    asked_at. waiting: for the answer to the next one. debt: requests that passed in an outage and
+    were not counted.
+    """
+
+    __slots__ = (
+        "asked_at",
+        "asking",
+        "charge",
+        "cost",
+        "debt",
+        "granted_at",
+        "lease",
+        "left",
+        "receipt",
+        "record",
+        "refusal",
+        "refusals",
+        "refused_at",
+        "refused_until",
+        "spent",
+        "terms",
+        "until",
+        "waiting",
+    )
+
+    def __init__(self, record: KeyRecord, terms: Terms | None, cost: int) -> None:
+        self.record = record
+        self.terms = terms
+        self.cost = cost
+        self.charge: Charge | None = None
+        self.spent: Spent | None = None
+        self.lease = self.left = 0
+        self.until = self.asked_at = _NEVER
+        self.granted_at = 0
+        self.asking = False
+        self.waiting: deque[Waiter] = deque()
+        self.receipt: Receipt | None = None
+        self.refusal: Receipt | None = None  # a grant that was under way may come after it
+        self.refused_at = self.refused_until = _NEVER
+        self.refusals = 0
+        self.debt = 0
+
+    def charge_at(self, wall: int) -> Charge:
+        """What a request takes at `wall`, in ms since the epoch: anew for each calendar period."""
+        held = self.charge
+        if held is None or (held.ends is not None and not held.begins <= wall < held.ends):
+            if self.terms is None:
+                raise ValueError("there is nothing to take from")
+            held = self.charge = charge(self.terms, self.cost, wall)
+        return held
+
+    def hand_in(self) -> int:
+        """Give up what is held; what the store is to be told of it: more was given, or owed."""
+        back = self.left - self.debt
+        self.lease = self.left = self.debt = 0
+        return back
+
+
+class Question(NamedTuple):
+    """What was asked of the store, for whom, and when by the monotonic clock.
+
+    back: see SpendStore. again: the periods were wrong the first time.
+    """
+
+    tab: Tab
+    charge: Charge
+    waiters: deque[Waiter]
+    back: int
+    sent: float
+    again: bool = False
+
+
+def answer(waiters: deque[Waiter], spent: Spent, most: int) -> int:
+    """Answer at most `most` who still wait, and take them out. Returns how many."""
+    answered = 0
+    while waiters and answered < most:
+        waiter = waiters.popleft()
+        if not waiter.done():  # else its client has gone
+            waiter.set_result(spent)
+            answered += 1
+    return answered

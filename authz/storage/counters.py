@@ -1,0 +1,76 @@
+"""What was used of limits, for administration: read, reset, and looked through for garbage."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import redis.asyncio
+from redis import exceptions
+
+from authz.core.charge import Charge, Receipt
+from authz.core.errors import Unavailable, Unreadable
+from authz.storage import schema
+from authz.storage.link import refusal
+from authz.storage.spending import SPEND, encoded
+
+LOOK: Final = ("0", "0", "0")  # of the script: no request, nothing given back
+
+# As spend.lua writes them: the first byte of a counter and its length, and of older buckets each.
+COUNTERS: Final = {(1, 19), (2, 13), (3, 16)}
+OLDER: Final = 7
+
+
+class StoredCounters:
+    """LimitCounters by the script of the sidecars, which only looks when asked for nothing."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+
+    async def look(self, charge: Charge) -> Receipt:
+        """See LimitCounters. Read-only for the store, too."""
+        keys, counters = encoded(charge)
+        count, *names = keys
+        sha = await self._call(self._client.script_load(SPEND))
+        look = self._client.evalsha_ro(sha, int(count), *names, *LOOK, *counters)
+        granted, now, *rows = await self._call(look)
+        return Receipt(granted, now, tuple(rows[::2]), tuple(rows[1::2]))
+
+    async def reset(self, kid: str) -> None:
+        """See LimitCounters."""
+        await self._call(self._client.delete(schema.limit(kid)))
+
+    async def garbled(self, accounts: Sequence[str]) -> list[str]:
+        """Which of these accounts no sidecar can count in; see schema.limit. Raises Unavailable."""
+        pipeline = self._client.pipeline(transaction=False)
+        for account in accounts:
+            pipeline.hgetall(schema.limit(account))
+        found = await self._call(pipeline.execute(raise_on_error=False))
+        pairs = zip(accounts, found, strict=True)
+        return [account for account, fields in pairs if not _is_whole(fields)]
+
+    async def _call(self, answer: Any) -> Any:
+        try:
+            return await answer
+        except exceptions.ResponseError as cause:
+            problem = refusal(cause)
+            if problem.startswith(("GARBLED ", "WRONGTYPE ")):
+                raise Unreadable(problem) from None
+            raise Unavailable(f"the store refused: {problem}") from None
+        except (exceptions.RedisError, OSError) as cause:
+            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+
+
+def _is_whole(fields: Any) -> bool:
+    if not isinstance(fields, dict):
+        return False
+    return all(
+        len(value) % OLDER == 0 if name.endswith(" older") else _is_counter(value)
+        for name, value in ((name, _bytes(text)) for name, text in fields.items())
+    )
+
+
+def _is_counter(value: bytes) -> bool:
+    return (value[:1] and value[0], len(value)) in COUNTERS
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,46 @@
+"""Random plans, and what they are charged."""
+
+from hypothesis import strategies as st
+
+from authz.core.charge import LEASABLE
+from authz.core.limits import OnOutage, parse
+from authz.core.terms import Account, Owner, Terms
+
+AMOUNTS = st.integers(1, 40) | st.integers(300, 1500)  # too small for leases, and not
+
+
+@st.composite
+def limits(draw):
+    """The limits of one account: at most four, of all kinds."""
+    found = []
+    for index in range(draw(st.integers(1, 4))):
+        amount = draw(AMOUNTS)
+        per = draw(st.sampled_from(("s", "min", "h", "d", "calendar-day", "month", "month@15")))
+        size = "large" if amount >= LEASABLE else "small"  # of the large one bucket more is kept
+        text = f"{size}{index}={amount}/{per}"
+        if per in {"s", "min", "h", "d"}:
+            if draw(st.integers(0, 3)) == 0:
+                text += f",burst={draw(st.integers(1, amount))}"
+        elif draw(st.booleans()):
+            text += ",zone=Europe/Berlin"
+        if draw(st.integers(0, 2)) == 0:
+            text += ",cost_of=request"
+        if draw(st.integers(0, 3)) == 0:
+            text += ",enforce=false"
+        found.append(parse("limits", text))
+    return tuple(found)
+
+
+@st.composite
+def terms(draw):
+    """What a key is held to: its own limits, and at most two pools."""
+    owners = draw(st.sampled_from(((0,), (0, 1), (0, 2), (0, 1, 2), (1,))))
+    named = [(Owner.KEY, "k" * 16), (Owner.PROJECT, "search"), (Owner.TENANT, "acme")]
+    accounts = tuple(Account(*named[i], draw(limits())) for i in owners)
+    return Terms(accounts, OnOutage.LOCAL)
+
+
+def make_terms(*texts, on_outage=OnOutage.LOCAL, kid="k" * 16):
+    """A key with these limits."""
+    found = tuple(parse("limits", text) for text in texts)
+    return Terms((Account(Owner.KEY, kid, found),), on_outage)

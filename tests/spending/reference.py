@@ -1,0 +1,115 @@
+"""What spending is, said the plain way: every booking is kept, every question counts them all."""
+
+from authz.core.charge import Kind, Receipt
+
+FAR = 10**9
+
+
+class Reference:
+    """The counters of all accounts as lists of (time in us, units)."""
+
+    def __init__(self):
+        self.bookings = {}
+
+    def spend(self, charge, wanted, back, booked, now):
+        """See SpendStore; the receipt is returned."""
+        rows = []
+        for account, counters in charge.accounts:
+            for counter in counters:
+                name = (account.owner, account.id, counter.field)
+                kind = {Kind.WINDOW: Window, Kind.PERIOD: Period, Kind.SMOOTH: Smooth}[counter.kind]
+                rows.append(kind(counter, self.bookings.setdefault(name, [])))
+        for row in rows:
+            if back > 0:
+                row.give_back(back * row.counter.charge, booked, now)
+            elif back < 0:
+                row.bookings.append((now, -back * row.counter.charge))
+        fits = [max(0, row.room(now) // row.counter.charge) for row in rows]
+        enforced = [n for row, n in zip(rows, fits, strict=True) if row.counter.enforced]
+        granted = min([wanted, *enforced])
+        waits = [0 if n else row.wait(now) for row, n in zip(rows, fits, strict=True)]
+        for row, n in zip(rows, fits, strict=True):
+            if taken := min(granted, n):
+                row.bookings.append((now, taken * row.counter.charge))
+        left = tuple(max(0, row.room(now)) for row in rows)
+        return Receipt(granted, now, left, tuple(waits))
+
+
+class Counted:
+    """One counter."""
+
+    def __init__(self, counter, bookings):
+        self.counter = counter
+        self.bookings = bookings
+
+    def wait(self, now):
+        """How long until there is room for one request: tried whenever something leaves."""
+        if self.counter.charge > self.counter.most:
+            return -1
+        return next(at - now for at in self.moments(now) if self.room(at) >= self.counter.charge)
+
+
+class Window(Counted):
+    """What lies in the bucket of now and in those kept before it."""
+
+    @property
+    def width(self):
+        return self.counter.a * 10
+
+    def room(self, now):
+        oldest = now // self.width - self.counter.b
+        return self.counter.limit - sum(n for at, n in self.bookings if at // self.width >= oldest)
+
+    def moments(self, now):
+        kept = self.counter.b + 1
+        left = {(at // self.width + kept) * self.width for at, _ in self.bookings}
+        return sorted(at for at in left if at > now)
+
+    def give_back(self, units, booked, now):
+        bucket = booked // self.width
+        if bucket >= now // self.width - self.counter.b:
+            there = sum(n for at, n in self.bookings if at // self.width == bucket)
+            self.bookings.append((booked, -min(units, there)))
+
+
+class Period(Counted):
+    """What lies in the period."""
+
+    def room(self, _now):
+        first, after = self.counter.a * 1000, self.counter.b * 1000
+        return self.counter.limit - sum(n for at, n in self.bookings if first <= at < after)
+
+    def wait(self, now):
+        return -1 if self.counter.charge > self.counter.limit else self.counter.b * 1000 - now
+
+    def give_back(self, units, booked, now):
+        used = self.counter.limit - self.room(now)
+        if booked >= self.counter.a * 1000:
+            self.bookings.append((booked, -min(units, used)))
+
+
+class Smooth(Counted):
+    """A bucket that holds the burst and leaks at the limit's rate, in units times the window."""
+
+    @property
+    def unit(self):
+        return self.counter.a * 1000
+
+    def level(self, now):
+        level = last = 0
+        for at, units in self.bookings:
+            level = max(0, level - (at - last) * self.counter.limit)
+            level, last = max(0, level + units * self.unit), at
+        return max(0, level - (now - last) * self.counter.limit)
+
+    def room(self, now):
+        return (self.counter.b * self.unit - self.level(now)) // self.unit
+
+    def wait(self, now):
+        if self.counter.charge > self.counter.b:
+            return -1
+        over = self.level(now) + (self.counter.charge - self.counter.b) * self.unit
+        return -(-over // self.counter.limit)
+
+    def give_back(self, units, _booked, now):
+        self.bookings.append((now, -units))

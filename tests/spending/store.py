@@ -1,0 +1,34 @@
+"""The real script on a real Valkey, by a clock of the test's own."""
+
+from authz.core.charge import Receipt
+from authz.storage.spending import SPEND, encoded
+
+CLOCK = "call('TIME')"
+
+
+def timed_script():
+    """The script, reading the time from two keys. Production code has no such switch."""
+    assert SPEND.count(CLOCK) == 1
+    return SPEND.replace(CLOCK, "call('MGET', 'test:seconds', 'test:microseconds')")
+
+
+class TimedStore:
+    """Runs the script at the time it is told. What it writes does not expire by the real time."""
+
+    def __init__(self, client, *, persistent=True):
+        self.client = client
+        self.persistent = persistent
+        self.sha = client.script_load(timed_script())
+
+    def set_clock(self, now):
+        """`now` in microseconds."""
+        self.client.mset({"test:seconds": now // 10**6, "test:microseconds": now % 10**6})
+
+    def spend(self, charge, wanted, back, booked, now):
+        """See SpendStore; the receipt is returned."""
+        self.set_clock(now)
+        keys, words = encoded(charge)
+        reply = self.client.evalsha(self.sha, *keys, wanted, back, booked, *words)
+        for name in keys[1:] if self.persistent else ():
+            self.client.persist(name)
+        return Receipt(reply[0], reply[1], tuple(reply[2::2]), tuple(reply[3::2]))

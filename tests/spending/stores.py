@@ -1,0 +1,69 @@
+"""Stores that count wrong, each in a way that other systems do: the judge has to see it."""
+
+import asyncio
+
+from authz.core.charge import Kind
+
+LATER = 0.02  # seconds
+
+FIXED_WINDOWS = """
+local time = redis.call('TIME')
+local now, wanted, w = time[1] * 1000000 + time[2], tonumber(ARGV[1]), 4
+local answer, names, granted = {}, {}, wanted
+for _, key in ipairs(KEYS) do
+  for _ = 1, tonumber(ARGV[w]) do
+    local kind, limit, a, b = ARGV[w + 1], tonumber(ARGV[w + 4]), ARGV[w + 6], tonumber(ARGV[w + 7])
+    local width = kind == 'period' and (b - a) * 1000 or a * 1000
+    local name = key .. ':' .. ARGV[w + 2] .. ':' .. (now - now % width) / width
+    local used = tonumber(redis.call('GET', name) or '0')
+    names[#names + 1] = {name, limit - used, width - now % width}
+    granted = math.min(granted, math.max(0, limit - used))
+    w = w + 7
+  end
+  w = w + 1
+end
+local answer = {granted, now}
+for _, found in ipairs(names) do
+  if granted > 0 then
+    redis.call('INCRBY', found[1], granted)
+  end
+  answer[#answer + 1] = math.max(0, found[2] - granted)
+  answer[#answer + 1] = found[2] > 0 and 0 or found[3]
+end
+return answer
+"""
+
+
+class LooksThenTakes:
+    """A SpendStore that asks whether there is room, and takes it in a while."""
+
+    def __init__(self, store):
+        self._store = store
+
+    @property
+    def is_open(self):
+        """See SpendStore."""
+        return self._store.is_open
+
+    def spend(self, charge, wanted, back, granted_at, deliver):
+        """See SpendStore."""
+
+        loop = asyncio.get_running_loop()
+
+        def take(seen):
+            if isinstance(seen, Exception) or seen.granted < 0:
+                deliver(seen)
+                return
+            rooms = [
+                left // counter.charge
+                for counter, left in zip(charge.counters, seen.left, strict=True)
+                if counter.kind is not Kind.SMOOTH
+            ]
+            granted = min([wanted, *rooms])
+            if not granted:
+                deliver(seen)
+                return
+            loop.call_later(LATER, self._store.spend, charge, 0, -granted, 0, lambda _taken: None)
+            deliver(seen._replace(granted=granted))
+
+        self._store.spend(charge, 0, back, granted_at, take)

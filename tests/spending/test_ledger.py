@@ -1,0 +1,45 @@
+"""Ledger, the twin in memory: what the reference model says, without a store."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from authz.core.charge import Receipt, charge
+from authz.core.ledger import Ledger
+from tests.spending.plans import make_terms, terms
+from tests.spending.reference import Reference
+from tests.spending.test_script_model import BEGIN, steps
+
+ASKED = st.tuples(steps(), st.sampled_from((1, 1, 2, 5)), st.integers(0, 20))
+
+
+@settings(max_examples=150)
+@given(plan=terms(), asked=st.lists(ASKED, max_size=50))
+def test_it_does_what_the_model_says(plan, asked):
+    """The same grant, rest and wait, for random plans, costs and times."""
+    ledger, model, now = Ledger(), Reference(), BEGIN
+    for step, cost, wanted in asked:
+        now += step
+        taken = charge(plan, cost, now // 1000)
+        assert ledger.spend(taken, wanted, now) == model.spend(taken, wanted, 0, 0, now)
+
+
+def test_it_begins_with_what_the_store_said_last():
+    """And does not listen to it again until it has forgotten."""
+    ledger, taken = Ledger(), charge(make_terms("10/min", "10/calendar-day"), 1, BEGIN // 1000)
+    said = Receipt(1, BEGIN, (4, 2), (0, 0))
+    ledger.open(taken, said)
+    assert ledger.spend(taken, 9, BEGIN).granted == 2
+    ledger.open(taken, said)
+    assert ledger.spend(taken, 9, BEGIN).granted == 0
+
+    ledger.forget(taken)
+    assert len(ledger) == 0
+    assert ledger.spend(taken, 20, BEGIN).granted == 10
+
+
+def test_what_was_said_of_another_period_does_not_count():
+    """Yesterday's use is not today's."""
+    ledger, terms_ = Ledger(), make_terms("10/calendar-day")
+    today = charge(terms_, 1, BEGIN // 1000)
+    ledger.open(today, Receipt(0, BEGIN - 86_400_000_000, (0,), (5,)))
+    assert ledger.spend(today, 20, BEGIN).granted == 10

@@ -1,0 +1,142 @@
+"""SpendLink on a real store: every question is answered once, and never asked twice."""
+
+import asyncio
+import contextlib
+import logging
+
+from authz.core.charge import Receipt, charge
+from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
+from authz.storage import schema
+from authz.storage.spending import SPEND, SpendLink, encoded
+from tests.gate import Gate, Verdict
+from tests.real import RealClock, eventually
+from tests.spending.plans import make_terms
+
+TERMS = make_terms("1000/min")
+HASH = schema.limit("k" * 16)
+
+
+def used(valkey):
+    """What the counter says, by the script itself."""
+    keys, words = encoded(charge(TERMS, 1, RealClock().wall_ms()))
+    return 1000 - valkey.admin.eval(SPEND, *keys, 0, 0, 0, *words)[2]
+
+
+@contextlib.asynccontextmanager
+async def spending(endpoint, deadline=1.0):
+    """A link that is open."""
+    link = SpendLink(endpoint, RealClock(), deadline=deadline)
+    running = asyncio.create_task(link.run())
+    try:
+        await eventually(lambda: link.is_open)
+        yield link
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def ask(link, wanted=1, terms=TERMS, back=0):
+    """One question and what was delivered, exactly once."""
+    delivered = []
+    now = RealClock().wall_ms()
+    link.spend(charge(terms, 1, now), wanted, back, 0, delivered.append)
+    assert not delivered
+    await eventually(lambda: delivered)
+    [answer] = delivered
+    return answer
+
+
+async def test_a_question_is_answered_with_a_receipt(valkey):
+    """Granted, by the store's clock, with what is left."""
+    async with spending(valkey.endpoint) as link:
+        answer = await ask(link, 3)
+    assert isinstance(answer, Receipt)
+    assert answer.granted == 3
+    assert answer.left == (997,)
+    assert abs(answer.now / 1e3 - RealClock().wall_ms()) < 60_000
+
+
+async def test_a_script_that_was_forgotten_is_loaded_and_run_once(valkey):
+    """All questions under way are told so, and each is counted once."""
+    async with spending(valkey.endpoint) as link:
+        valkey.admin.script_flush()
+        answers = await asyncio.gather(*(ask(link) for _ in range(5)))
+    assert sum(answer.granted for answer in answers) == 5
+    assert used(valkey) == 5
+
+
+async def test_nothing_is_asked_of_a_store_that_is_not_there(own_valkey):
+    """It is known at once; when the store is back so is the link."""
+    async with spending(own_valkey.endpoint) as link:
+        own_valkey.kill()
+        await eventually(lambda: not link.is_open)
+        answer = await ask(link)
+        assert isinstance(answer, Unavailable)
+        assert not isinstance(answer, OutcomeUnknown)
+
+        own_valkey.start()
+        await eventually(lambda: link.is_open)
+        assert (await ask(link)).granted == 1
+
+
+async def test_a_store_that_hangs_is_given_up_after_the_deadline(own_valkey):
+    """Whoever waits learns that it may have been counted; the link is made anew."""
+    async with spending(own_valkey.endpoint, deadline=0.05) as link:
+        own_valkey.pause()
+        answer = await ask(link)
+        assert isinstance(answer, OutcomeUnknown)
+        assert not link.is_open
+        own_valkey.resume()
+        await eventually(lambda: link.is_open)
+        await eventually(lambda: used(own_valkey) == 1)
+        assert (await ask(link)).left == (998,)
+
+
+async def test_what_was_lost_on_the_way_is_not_sent_again(own_valkey):
+    """The answer is lost; the store has counted it once, and that is all."""
+    async with Gate(own_valkey.port) as gate:
+        endpoint = type(own_valkey.endpoint).parse(f"redis://127.0.0.1:{gate.port}/0")
+        async with spending(endpoint, deadline=0.05) as link:
+            gate.set(lambda _name: (Verdict.PASS, Verdict.LOSE))
+            assert isinstance(await ask(link), OutcomeUnknown)
+            gate.set(lambda _name: (Verdict.PASS, Verdict.PASS))
+            await eventually(lambda: link.is_open)
+    assert used(own_valkey) == 1
+
+
+async def test_a_garbled_account_is_unreadable_and_said_once(valkey, caplog):
+    """The link stays, for others are counted."""
+    caplog.set_level(logging.INFO)
+    valkey.admin.hset(HASH, "minute min unit", "rubbish")
+    other = make_terms("10/min", kid="o" * 16)
+    async with spending(valkey.endpoint) as link:
+        for _ in range(3):
+            assert isinstance(await ask(link), Unreadable)
+        assert (await ask(link, terms=other)).granted == 1
+        assert link.is_open
+    assert len([line for line in caplog.messages if "cannot be read" in line]) == 1
+    assert HASH in caplog.text
+
+
+async def test_a_store_that_takes_no_writes_is_left(own_valkey):
+    """It became a replica, say: nothing was counted, and the link is made anew."""
+    async with spending(own_valkey.endpoint) as link:
+        own_valkey.admin.config_set("min-replicas-to-write", 1)
+        answer = await ask(link)
+        assert isinstance(answer, Unavailable)
+        assert not isinstance(answer, OutcomeUnknown)
+        own_valkey.admin.config_set("min-replicas-to-write", 0)
+        await eventually(lambda: link.is_open)
+        assert (await ask(link)).left == (999,)
+
+
+async def test_a_replica_is_not_counted_on(own_valkey, caplog):
+    """What it counted would be lost with the next word of its primary."""
+    own_valkey.admin.replicaof("127.0.0.1", "1")
+    link = SpendLink(own_valkey.endpoint, RealClock(), deadline=1)
+    running = asyncio.create_task(link.run())
+    await eventually(lambda: "counted on the primary" in caplog.text)
+    assert not link.is_open
+    assert isinstance(await ask(link), Unavailable)
+    running.cancel()

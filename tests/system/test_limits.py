@@ -1,0 +1,198 @@
+"""What a client sees of limits, through a real Envoy."""
+
+import http.client
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from authz.cli.devstack import Ports, running
+from authz.core.limits import OnOutage
+from authz.core.records import KeyRecord
+from tests.limits import limits
+from tests.rpc.structured import parse
+from tests.system.conftest import Installation
+from tests.system.test_envoy import await_lines
+from tests.system.test_faults import readiness, until
+
+SETTINGS = {
+    "AUTHZ_PLANS": '{"standard": ["60/min", "1000/h"]}',
+    "AUTHZ_POOLS": '{"projects": {"shop": ["6/h"]}}',
+    "AUTHZ_LIMITS__LEGACY_HEADERS": "true",
+    "AUTHZ_ROUTES": '[{"path": "/dear", "cost": 4}, {"path": "/free", "cost": 0}]',
+    "AUTHZ_OUTAGE__GRACE": "60s",
+}
+
+
+@dataclass
+class Seen:
+    """An answer, as a client sees it."""
+
+    status: int
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+    @property
+    def left(self) -> dict[str, int]:
+        """What is left of each limit, by its name."""
+        return {name: item["r"] for name, item in parse(self.headers["ratelimit"]).items()}
+
+
+def get(installation: Installation, key: str | None, path: str = "/") -> Seen:
+    """Ask Envoy on a connection of its own."""
+    place = urlsplit(installation.stack.envoy).netloc
+    with closing(http.client.HTTPConnection(place, timeout=10)) as connection:
+        connection.request("GET", path, headers={"x-api-key": key or ""})
+        answer = connection.getresponse()
+        body = answer.read()
+    headers = {name.lower(): value for name, value in answer.getheaders()}
+    return Seen(answer.status, headers, json.loads(body) if body.startswith(b"{") else {})
+
+
+def update(installation: Installation, record: KeyRecord, **wanted: Any) -> KeyRecord:
+    """Change a key."""
+    return installation.administer(
+        lambda life: life.update(record.kid, wanted, life.author("tests"))
+    ).record
+
+
+@pytest.fixture(scope="module")
+def limited(transport: str) -> Iterator[Installation]:
+    """An installation with a plan, a pool and routes that cost more, and nothing."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in SETTINGS.items():
+            environment.setenv(name, value)
+        with running(Ports.free()) as (stack, _):
+            yield Installation(stack)
+
+
+def test_headers_on_the_way_and_429_at_the_end(limited: Installation) -> None:
+    """What is left goes down to nothing; then 429 with when to come back, and how long it is."""
+    key = limited.issue(limits=limits("3/h")).key_text
+
+    seen = [get(limited, key) for _ in range(5)]
+
+    assert [answer.status for answer in seen] == [200, 200, 200, 429, 429]
+    assert [answer.left["hour"] for answer in seen] == [2, 1, 0, 0, 0]
+    for answer in seen:
+        assert parse(answer.headers["ratelimit-policy"]) == {"hour": {"q": 3, "w": 3600}}
+        assert answer.headers["x-ratelimit-limit"] == "3"
+    refused = seen[-1]
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.body["code"] == "rate_limited"
+    assert refused.body["violated-policies"] == ["hour"]
+    wait = int(refused.headers["retry-after"])
+    assert 3500 < wait <= 3672
+    assert parse(refused.headers["ratelimit"])["hour"]["t"] == wait
+    assert not [name for name in seen[0].body.get("headers", {}) if "ratelimit" in name.lower()]
+
+
+def test_a_request_that_comes_back_when_it_was_told_passes(limited: Installation) -> None:
+    """Retry-After is not too early."""
+    key = limited.issue(limits=limits("1/s")).key_text
+    assert get(limited, key).status == 200
+    refused = get(limited, key)
+    assert refused.status == 429
+
+    time.sleep(int(refused.headers["retry-after"]))
+
+    assert get(limited, key).status == 200
+
+
+def test_a_plan_a_quota_and_a_pool_together(limited: Installation) -> None:
+    """Keys of a project share its pool, and a quota is told apart from a rate."""
+    first = limited.issue(plan="standard", project_id="shop").key_text
+    second = limited.issue(limits=limits("5/month"), project_id="shop").key_text
+
+    assert get(limited, first).left == {"minute": 59, "hour": 999, "project:hour": 5}
+    assert get(limited, second).left == {"month": 4, "project:hour": 4}
+    assert get(limited, second, "/dear").left == {"month": 0, "project:hour": 0}
+    by_quota, by_pool = get(limited, second), get(limited, first)
+    assert (by_quota.status, by_quota.body["code"]) == (429, "quota_exceeded")
+    assert by_quota.body["violated-policies"] == ["month", "project:hour"]
+    assert (by_pool.status, by_pool.body["code"]) == (429, "rate_limited")
+    assert by_pool.body["violated-policies"] == ["project:hour"]
+    assert by_pool.left["minute"] == 59  # what was refused took nothing
+
+
+def test_costs(limited: Installation) -> None:
+    """A route takes what it costs, or nothing, and what would cost more than all never passes."""
+    key = limited.issue(limits=limits("6/h")).key_text
+    cheap = limited.issue(limits=limits("3/h")).key_text
+
+    assert get(limited, key, "/dear").left["hour"] == 2
+    assert get(limited, key, "/free").status == 200
+    assert get(limited, key, "/dear").status == 429
+    assert get(limited, key).left["hour"] == 1
+    never = get(limited, cheap, "/dear")
+    assert never.status == 429
+    assert "retry-after" not in never.headers
+
+
+def test_keys_without_limits_and_nobody_are_told_of_none(limited: Installation) -> None:
+    """No header speaks of limits where there are none."""
+    for key in (limited.stack.key, None):
+        assert not [name for name in get(limited, key).headers if "ratelimit" in name]
+
+
+def test_other_limits_and_a_reset_hold_at_once(limited: Installation) -> None:
+    """A refusal is not remembered against what the operator has changed since."""
+    issued = limited.issue(limits=limits("1/h"))
+    key, record = issued.key_text, issued.record
+
+    def passes() -> bool:
+        return get(limited, key).status == 200
+
+    assert passes()
+    assert not passes()
+    update(limited, record, limits=limits("2/h"))
+    until(passes, bool)
+    until(passes, lambda passed: not passed)
+    limited.administer(lambda life: life.reset_limits(record.kid, life.author("tests")))
+    until(passes, bool)
+
+
+def test_what_is_not_enforced_passes_and_is_in_the_access_log(limited: Installation) -> None:
+    """The operator sees what would have been refused."""
+    issued = limited.issue(limits=limits("try=1/h,enforce=false"))
+    log = Path(limited.stack.config).parent / "envoy.log"
+
+    seen = [get(limited, issued.key_text, f"/shadow-{number}") for number in range(2)]
+
+    assert [answer.status for answer in seen] == [200, 200]
+    assert "ratelimit" not in seen[1].headers
+    entry = json.loads(await_lines(log, "/shadow-1")[-1])
+    assert entry["would_deny"] == "try"
+    assert entry["key_id"] == issued.record.kid
+
+
+def test_in_an_outage_a_key_goes_by_its_word(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held to its limits by the sidecar alone, let through, or unavailable: as the key says."""
+    monkeypatch.setenv("AUTHZ_OUTAGE__GRACE", "60s")
+    with running(Ports.free()) as (stack, _):
+        own = Installation(stack)
+        keys = {
+            word: own.issue(limits=limits("3/h"), on_outage=word).key_text
+            for word in (None, OnOutage.ALLOW, OnOutage.DENY)
+        }
+        assert {get(own, key).status for key in keys.values()} == {200}
+
+        os.kill(stack.pids["store"], signal.SIGKILL)
+        until(lambda: readiness(own)["components"]["store"]["trusted"], lambda is_so: not is_so)
+        seen = {word: [get(own, key).status for _ in range(4)] for word, key in keys.items()}
+
+    assert seen == {
+        None: [200, 200, 429, 429],
+        OnOutage.ALLOW: [200] * 4,
+        OnOutage.DENY: [503] * 4,
+    }

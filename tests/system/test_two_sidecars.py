@@ -1,0 +1,103 @@
+"""Limits through a real Envoy that asks two sidecars in turn."""
+
+import asyncio
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from authz.cli import devstack
+from authz.cli.devstack import Ports, running
+from authz.core.limits import OnOutage, parse_all
+from tests.bench.client import Client
+from tests.real import free_port
+from tests.spending.history import Rate, used, violations
+from tests.system.conftest import Installation
+
+RATE = 1000  # requests a second, of two keys together
+SECONDS = 4.0
+CONNECTIONS = 16
+
+
+@pytest.fixture
+def two_sidecars(transport, monkeypatch):
+    """An installation whose Envoy knows a second sidecar."""
+    check, ops = free_port(), free_port()
+    one = devstack.envoy_config
+
+    def both(ports, address):
+        wanted = yaml.safe_load(one(ports, address))
+        clusters = wanted["static_resources"]["clusters"]
+        [cluster] = [cluster for cluster in clusters if cluster["name"] == "authz"]
+        where = {"socket_address": {"address": "127.0.0.1", "port_value": check}}
+        second = {"endpoint": {"address": where}}
+        cluster["load_assignment"]["endpoints"][0]["lb_endpoints"].append(second)
+        return yaml.safe_dump(wanted)
+
+    monkeypatch.setattr(devstack, "envoy_config", both)
+    monkeypatch.setenv("AUTHZ_CHECK__DEADLINE", "1s")  # the machine may be busy
+    with running(Ports.free()) as (stack, nursery):
+        settings = yaml.safe_load(Path(stack.config).read_text())
+        settings["check"]["listen"] = f"127.0.0.1:{check}"
+        settings["ops"]["listen"] = f"127.0.0.1:{ops}"
+        file = Path(stack.config).with_name("second.yaml")
+        file.write_text(yaml.safe_dump(settings))
+        command = [sys.executable, "-m", "authz.cli.main", "--config", str(file), "serve"]
+        nursery.spawn("second sidecar", command)
+        nursery.wait("second sidecar", lambda: _is_ready(ops))
+        yield Installation(stack)
+
+
+def _is_ready(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+async def load(url, keys, seconds):
+    """Ask for each key in turn at RATE; what was let pass, by key, as intervals in us."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    passed = [[] for _ in keys]
+    statuses = set()
+    began, asked = time.time(), 0
+
+    async def ask():
+        nonlocal asked
+        client = await Client.connect(host, int(port))
+        while (now := time.time() - began) < seconds:
+            if asked >= now * RATE:
+                await asyncio.sleep(0.001)
+                continue
+            which, asked = asked % len(keys), asked + 1
+            early = time.time_ns() // 1000
+            status = await client.get("/", keys[which])
+            statuses.add(status)
+            if status == 200:
+                passed[which].append((early, time.time_ns() // 1000))
+        await client.close()
+
+    await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
+    return passed, statuses, asked
+
+
+def test_two_sidecars_never_let_more_pass_than_the_limit(two_sidecars):
+    """1,000 requests a second for a large limit and a small one: in no window more than either."""
+    rates = [Rate(300, 1), Rate(20, 1)]
+    keys = [
+        two_sidecars.issue(
+            limits=parse_all("limits", (f"{rate.limit}/s",)), on_outage=OnOutage.DENY
+        ).key_text
+        for rate in rates
+    ]
+    passed, statuses, asked = asyncio.run(load(two_sidecars.stack.envoy, keys, SECONDS))
+
+    assert statuses == {200, 429}
+    assert asked > 2 * SECONDS * sum(rate.limit for rate in rates)
+    for found, rate in zip(passed, rates, strict=True):
+        assert violations(found, [rate]) == []
+        assert used(found, rate) > 0.8
