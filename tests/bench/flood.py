@@ -31,7 +31,12 @@ from tests.real import Valkey
 from tests.rpc.messages import check_request
 from tests.serving import Serving, prepared
 
-LIMITS = {"half": 3.0, "full": 1.0, "lines": 99, "growth_mib": 8.0}
+LIMITS = {
+    "half": 3.0,
+    "full": 1.05,  # no worse, and what the measurement scatters by
+    "lines": 99,
+    "growth_mib": 8.0,
+}
 GOOD, HALF = 0.1, 0.5  # shares of what saturates
 CONNECTIONS, AT_A_TIME = 2, 16
 KEYS = 5000  # forged ones; each stands for a kid that was never seen, for none is remembered
@@ -181,17 +186,17 @@ def run(seconds: float, flood_seconds: float, rounds: int) -> dict[str, Any]:
             for name, measure in cases.items():
                 taken[name].append(measure())
         flood = server.flood(flood_seconds)
-    # The lower quartile: what else the machine does only adds.
-    p99 = {
-        name: statistics.quantiles(values, method="inclusive")[0] * 1000
-        for name, values in taken.items()
-    }
+
+    def times(one: str, other: str) -> float:
+        """How the one compares, each round with itself: what else the machine does hits both."""
+        pairs = zip(taken[one], taken[other], strict=True)
+        return round(statistics.median(value / base for value, base in pairs), 2)
+
     return {
         "saturation": round(most),
-        "p99_ms": {name: round(value, 2) for name, value in p99.items()},
-        "rounds_ms": {name: [round(v * 1000, 2) for v in taken[name]] for name in taken},
-        "half": round(p99["half"] / p99["alone"], 2),
-        "full": round(p99["full"] / p99["full of good keys"], 2),
+        "p99_ms": {name: round(statistics.median(taken[name]) * 1000, 2) for name in taken},
+        "half": times("half", "alone"),
+        "full": times("full", "full of good keys"),
         **flood,
     }
 
@@ -201,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--seconds", type=float, default=2, help="for each latency")
-    parser.add_argument("--rounds", type=int, default=12, help="of them; the lower quartile counts")
+    parser.add_argument("--rounds", type=int, default=12, help="of them; medians count")
     parser.add_argument("--flood", type=float, default=60, help="seconds of the flood")
     given = parser.parse_args()
     found = run(given.seconds, given.flood, given.rounds)
