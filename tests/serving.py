@@ -108,11 +108,11 @@ class Serving:
         return self.look()[0] == 200
 
 
-async def prepared(file: Path, keys: int = 1) -> list[Changed]:
-    """Make the store of these settings ours, and issue so many keys."""
+async def prepared(file: Path, keys: int = 1, **wanted: Any) -> list[Changed]:
+    """Make the store of these settings ours, and issue so many keys, which are as `wanted`."""
     settings = config.load(file, environ={})
     async with app.store(settings) as store:
         await store.initialise(app.keyring(settings).fingerprints)
     async with app.administration(settings) as lifecycle:
-        spec = KeySpec(client_id="acme", env="live", life_ms=LIFE_MS)
+        spec = KeySpec(client_id="acme", env="live", life_ms=LIFE_MS, **wanted)
         return [await lifecycle.issue(spec, lifecycle.author("tests")) for _ in range(keys)]

@@ -10,8 +10,10 @@ import asyncio
 import itertools
 import json
 import os
+import random
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from math import inf
@@ -29,7 +31,12 @@ from tests.real import Valkey
 from tests.rpc.messages import check_request
 from tests.serving import Serving, prepared
 
-LIMITS = {"half": 3.0, "full": 1.0, "lines": 99, "growth_mib": 8.0}
+LIMITS = {
+    "half": 3.0,
+    "full": 1.05,  # no worse, and what the measurement scatters by
+    "lines": 99,
+    "growth_mib": 8.0,
+}
 GOOD, HALF = 0.1, 0.5  # shares of what saturates
 CONNECTIONS, AT_A_TIME = 2, 16
 KEYS = 5000  # forged ones; each stands for a kid that was never seen, for none is remembered
@@ -54,6 +61,36 @@ def body_of(key: str) -> bytes:
     """A gRPC message with a Check of this key."""
     raw = check_request(client_headers(key), method="POST", path="/v1").SerializeToString()
     return b"\0" + len(raw).to_bytes(4) + raw
+
+
+async def pace(
+    address: Address, requests: load.Requests, rate: float, seconds: float
+) -> load.Tally:
+    """So many a second, at random times, whether the server keeps up or not."""
+    tally, sent = load.Tally(), {}
+
+    def on_end(connection: load.Connection, stream_id: int) -> None:
+        tally.answered += 1
+        tally.latencies.append(time.perf_counter() - sent.pop((connection, stream_id)))
+
+    opened = await load.connect(address, requests, CONNECTIONS, on_end)
+    turns, ids = itertools.cycle(opened), dict.fromkeys(opened, 1)
+    made, due = random.Random(1), time.perf_counter()
+    end = due + seconds
+    while due < end:
+        now = time.perf_counter()
+        while due <= now:
+            connection = next(turns)
+            sent[connection, ids[connection]] = due  # when it should have gone
+            ids[connection] += 2
+            connection.send()
+            due += made.expovariate(rate)
+        await asyncio.sleep(0)
+    while sent and time.perf_counter() < end + 10:
+        await asyncio.sleep(0.001)
+    tally.failed = len(sent)
+    load.close(opened)
+    return tally
 
 
 class Flooded:
@@ -101,9 +138,7 @@ class Flooded:
         return found.quantile(0.99)
 
     def _pace(self, requests: load.Requests, rate: float, seconds: float) -> Any:
-        return load.pace(
-            self._address, requests, connections=CONNECTIONS, rate=rate, seconds=seconds
-        )
+        return pace(self._address, requests, rate, seconds)
 
     def _saturate(self, requests: load.Requests, seconds: float) -> Any:
         return load.saturate(
@@ -151,14 +186,17 @@ def run(seconds: float, flood_seconds: float, rounds: int) -> dict[str, Any]:
             for name, measure in cases.items():
                 taken[name].append(measure())
         flood = server.flood(flood_seconds)
-    # The lower quartile: what else the machine does only adds.
-    p99 = {name: statistics.quantiles(values)[0] * 1000 for name, values in taken.items()}
+
+    def times(one: str, other: str) -> float:
+        """How the one compares, each round with itself: what else the machine does hits both."""
+        pairs = zip(taken[one], taken[other], strict=True)
+        return round(statistics.median(value / base for value, base in pairs), 2)
+
     return {
         "saturation": round(most),
-        "p99_ms": {name: round(value, 2) for name, value in p99.items()},
-        "rounds_ms": {name: [round(v * 1000, 2) for v in taken[name]] for name in taken},
-        "half": round(p99["half"] / p99["alone"], 2),
-        "full": round(p99["full"] / p99["full of good keys"], 2),
+        "p99_ms": {name: round(statistics.median(taken[name]) * 1000, 2) for name in taken},
+        "half": times("half", "alone"),
+        "full": times("full", "full of good keys"),
         **flood,
     }
 
@@ -168,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--seconds", type=float, default=2, help="for each latency")
-    parser.add_argument("--rounds", type=int, default=12, help="of them; the lower quartile counts")
+    parser.add_argument("--rounds", type=int, default=12, help="of them; medians count")
     parser.add_argument("--flood", type=float, default=60, help="seconds of the flood")
     given = parser.parse_args()
     found = run(given.seconds, given.flood, given.rounds)

@@ -15,15 +15,13 @@ from authz.storage import schema
 from tests.deploy.prometheus import Prometheus
 from tests.deploy.queries import inner_parts, panel_queries, parsed, parts
 from tests.deploy.rules import RECORDS, RULES
+from tests.limits import limits
 from tests.real import Valkey, eventually
 from tests.rpc.messages import check_request
 from tests.serving import Serving, prepared
 
 SECONDS = 60.0  # until all have numbers; a few are enough
 FILTERS = {">", "<", ">=", "<=", "==", "!=", "and", "or", "unless"}
-
-# Shares of the checks of limited keys: there are none as long as keys cannot have limits.
-WAITING = {"executive: Over their limits"}
 
 
 def filters(node: Any) -> bool:
@@ -87,11 +85,12 @@ async def changing(sidecar: Serving, kid: str) -> None:
 
 
 async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None:
-    """But for those in WAITING, and these do not."""
+    """Also those about what happens rarely: here are refusals, changes, limits and faults."""
     more = {"check": {"transport": "fast"}, "telemetry": {"metrics": True}}
     with Serving(tmp_path, own_valkey, more) as sidecar:
         issued = await prepared(sidecar.file, 60)
         *keys, changed, damaged = issued
+        keys += await prepared(sidecar.file, limits=limits("1/h"))
         await eventually(sidecar.is_ready)
         target = sidecar.ops.removeprefix("http://")
         with Prometheus(tmp_path, [target]) as prometheus:
@@ -108,18 +107,18 @@ async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None
                 assert not task.done()
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
-    assert missing == WAITING
+    assert missing == set()
 
 
 async def without_numbers(prometheus: Prometheus) -> set[str]:
-    """Where the queries stand that have none after a while; as soon as only WAITING are left."""
+    """Where the queries stand that have none after a while."""
     pending = queries()
 
     async def is_over() -> bool:
         for where, query in list(pending.items()):
             if await asyncio.to_thread(prometheus.values, query):
                 del pending[where]
-        return set(pending) <= WAITING
+        return not pending
 
     with contextlib.suppress(AssertionError):  # the caller says what is missing
         await eventually(is_over, SECONDS)
