@@ -20,6 +20,7 @@ CHECKED_OUT = ("pyproject.toml", "README.md", "LICENSE", "envoy.yaml", "authz", 
 SHARED = (*(part for part in image.SYSTEM if part not in {"etc", "proc"}), "var/lib/dpkg")
 NAMESPACES = ("--mount", "--pid", "--net", "--fork", "--kill-child", "--propagation=private")
 OWN = ("run", "var/lib/dpkg", "var/lib/redis", "var/log", "root")
+DEBIAN = {"redis-server": "redis-server", "curl": "curl", "ip": "iproute2", "setpriv": "util-linux"}
 FETCHES = ("pip install",)  # what needs the network of this machine
 
 APT_GET = """\

@@ -17,7 +17,7 @@ import yaml
 from authz import config
 from authz.sidecar import DRAIN_SECONDS
 from tests.deploy.image import ROOT
-from tests.deploy.machine import Machine
+from tests.deploy.machine import DEBIAN, Machine
 from tests.deploy.manifests import OVERLAYS, built, needs_kubectl, pods
 from tests.deploy.queries import wrong
 from tests.deploy.rules import ALERTS
@@ -35,8 +35,11 @@ on_a_machine = [
     pytest.mark.skipif(
         os.geteuid() != 0 or not may_mount(), reason="needs root and mount namespaces (unshare)"
     ),
-    pytest.mark.skipif(
-        shutil.which("redis-server") is None, reason="needs Debian's package redis-server"
+    *(
+        pytest.mark.skipif(
+            shutil.which(program) is None, reason=f"needs Debian's package {package}"
+        )
+        for program, package in DEBIAN.items()
     ),
 ]
 
