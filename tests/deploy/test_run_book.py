@@ -16,6 +16,7 @@ import yaml
 
 from authz import config
 from authz.sidecar import DRAIN_SECONDS
+from authz.storage.inspection import QUESTIONS
 from tests.deploy.image import ROOT
 from tests.deploy.machine import DEBIAN, Machine
 from tests.deploy.manifests import OVERLAYS, built, needs_kubectl, pods
@@ -140,13 +141,19 @@ def test_an_alert_has_all_that_is_wanted_at_night(alert):
     )
 
 
-QUERIES = sorted(set(re.findall(r"`((?:\w+\([^`]*)?(?:authz[:_]|process_)[^`]*)`", BOOK)))
+WATCHED = sorted(set(re.findall(r"`((?:\w+\([^`]*)?(?:authz[:_]|process_)[^`]*)`", BOOK)))
 
 
-@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("query", WATCHED)
 def test_what_is_to_be_watched_is_there(query):
     """Each metric and label that the run book names is one that is exported or recorded."""
     assert wrong(query) == []
+
+
+def test_every_check_of_the_doctor_is_told():
+    """In the run book's table."""
+    told = re.findall(r"`(\w+)`", BOOK.partition("## Doctor")[2].partition("\n## ")[0])
+    assert {question.__name__ for question in QUESTIONS} <= set(told)
 
 
 def test_every_link_leads_somewhere():
