@@ -4,8 +4,8 @@ The sidecar is put together in sidecar.py, so that no command pays for its liste
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 
 from authz.clock import SystemClock
 from authz.config import Settings
@@ -159,5 +159,10 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
     """What there is to say about the store. Raises BadInput, Unavailable."""
     ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
     deadline, has_replicas = settings.check.deadline, where.has_replicas
-    async with aclosing(where.client()) as client:
-        yield inspect(Store(client, ring.fingerprints, deadline, clock.wall_ms, has_replicas))
+    async with AsyncExitStack() as stack:
+        client, stranger = await stack.enter_async_context(aclosing(where.client())), None
+        if where.login():
+            nobody = replace(where, username="", password_file=None)
+            stranger = await stack.enter_async_context(aclosing(nobody.client()))
+        about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, stranger)
+        yield inspect(Store(client, *about))

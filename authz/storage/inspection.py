@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any, Final, cast
 
 import redis.asyncio
+from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.finding import Finding, Level
@@ -31,6 +32,7 @@ class Store:
     """What the questions are asked of.
 
     deadline: how long a lookup may take, in seconds. has_replicas: is it behind Sentinel?
+    stranger: a client that does not log in; None when `client` does not either.
     """
 
     client: redis.asyncio.Redis
@@ -38,6 +40,7 @@ class Store:
     deadline: float
     wall_ms: Callable[[], int]
     has_replicas: bool = False
+    stranger: redis.asyncio.Redis | None = None
 
 
 async def inspect(store: Store) -> AsyncIterator[Finding]:
@@ -77,6 +80,20 @@ async def identity(store: Store) -> Finding:
         which = ", ".join(missing)
         return _warn("identity", f"pepper {which} is not here", "add it to keys.peppers")
     return _ok("identity", f"initialised, pepper {', '.join(sorted(theirs))}")
+
+
+async def access(store: Store) -> Finding:
+    """Does it let in who does not log in?"""
+    if store.stranger is None:
+        return _warn("access", "nobody has to log in", "give it users: deploy/redis/users.acl")
+    try:
+        await store.stranger.exists(schema.META)
+    except (exceptions.ResponseError, exceptions.AuthenticationError):
+        return _ok("access", "nobody comes in without a password")
+    except (exceptions.RedisError, OSError) as cause:
+        raise Unavailable(str(cause)) from None
+    what = "anybody who reaches it may come in without a password"
+    return _fail("access", what, "put `user default off` into its list of users")
 
 
 async def eviction(store: Store) -> Finding:
@@ -128,15 +145,17 @@ async def replication(store: Store) -> Finding:
     found = await _info(store, "replication")
     if found.get("role") != "master":
         return _fail("replication", "a replica", "point redis.url at the primary")
-    count = found.get("connected_slaves", 0)
+    count, good = found.get("connected_slaves", 0), found.get("min_slaves_good_slaves")
+    if good == 0:
+        return _fail("replication", "no replica keeps up: changes are refused", "look at them")
     if not count:
         return _warn("replication", "no replica", "run one: a lost disk is all keys lost")
-    if "min_slaves_good_slaves" not in found:
+    if good is None:  # and Sentinel may make another the primary while sidecars trust this one
+        level = Level.FAIL if store.has_replicas else Level.WARN
         advice = "set min-replicas-to-write 1 and min-replicas-max-lag 1"
-        return _warn("replication", f"{count} replicas; a cut-off primary goes on writing", advice)
-    if not found["min_slaves_good_slaves"]:
-        return _fail("replication", "no replica keeps up: changes are refused", "look at them")
-    return _ok("replication", f"{count} replicas, {found['min_slaves_good_slaves']} keep up")
+        what = f"{count} replicas; a cut-off primary goes on writing"
+        return Finding(level, "replication", what, advice)
+    return _ok("replication", f"{count} replicas, {good} keep up")
 
 
 async def clock(store: Store) -> Finding:
@@ -219,6 +238,7 @@ async def limits(store: Store) -> Finding:
 QUESTIONS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     version,
     identity,
+    access,
     eviction,
     memory,
     persistence,

@@ -58,7 +58,7 @@ def build(directory: Path) -> Stage:
             case "FROM":
                 name = said.partition(" AS ")[2] or "image"
                 stage = stages[name] = Stage(directory / name)
-                _base(stage.directory)
+                base(stage.directory)
             case "WORKDIR":
                 stage.workdir = said
                 _inside(stage.directory, said).mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,8 @@ def confined(stage: Stage, command: list[str], *, read_only: bool = True) -> lis
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
 
 
-def _base(root: Path) -> None:
+def base(root: Path) -> None:
+    """An empty system in a directory: what there is but for what a distribution brings."""
     for part in (*SYSTEM, "tmp", "opt", "usr/local/bin", "usr/local/lib"):
         (root / part).mkdir(parents=True, exist_ok=True)
     for name, target in LINKS.items():

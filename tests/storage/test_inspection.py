@@ -62,6 +62,7 @@ async def test_a_store_to_try(valkey, admin):
     await admin.issue()
     found = await report(valkey.endpoint)
     assert {check for check, f in found.items() if f.level is not Level.OK} == {
+        "access",
         "persistence",
         "replication",
     }
@@ -190,6 +191,34 @@ async def test_a_replica(own_valkey, valkey):
     )
 
 
+async def test_access(own_valkey, own_admin):
+    """Users are for nothing while somebody without a name comes in; a harmless one may."""
+    own_valkey.admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all")
+    login = own_valkey.login("app", "pw")
+
+    async def found():
+        stranger = own_valkey.endpoint.client()
+        finding = (await report(login, stranger=stranger))["access"]
+        await stranger.aclose()
+        return finding.level
+
+    assert await found() is Level.FAIL
+    own_valkey.admin.execute_command("ACL", "SETUSER", "default", "-@all", "+ping", "+hello")
+    assert await found() is Level.OK
+    administrator = login.client()
+    await administrator.execute_command("ACL", "SETUSER", "default", "off")
+    await administrator.aclose()
+    assert await found() is Level.OK
+
+
+async def test_a_replica_that_is_required_and_not_there(own_valkey, own_admin):
+    """Then every change is refused: that is no mere warning."""
+    own_valkey.admin.config_set("min-replicas-to-write", 1)
+    replication = (await report(own_valkey.endpoint))["replication"]
+    assert replication.level is Level.FAIL
+    assert "changes are refused" in replication.found
+
+
 async def test_what_other_stores_say():
     """States that are awkward to bring a real store into."""
     questions = inspection
@@ -204,6 +233,8 @@ async def test_what_other_stores_say():
     await said(questions.persistence, Level.FAIL, "snapshot failed", persistence=unsaved)
     alone = {"role": "master", "connected_slaves": 2}
     await said(questions.replication, Level.WARN, "min-replicas", replication=alone)
+    behind_sentinel = a_store(Saying(replication=alone), has_replicas=True)
+    assert (await questions.replication(behind_sentinel)).level is Level.FAIL
     lagging = alone | {"min_slaves_good_slaves": 0}
     await said(questions.replication, Level.FAIL, "no replica keeps up", replication=lagging)
     good = alone | {"min_slaves_good_slaves": 2}
@@ -296,7 +327,7 @@ async def test_a_store_that_says_little(valkey, admin):
         "+acl|whoami",
     ]
     found = await report(user(valkey, "~authz:*", "&*", "-@all", *rules))
-    unknown = {"version", "eviction", "memory", "persistence", "replication"}
+    unknown = {"version", "access", "eviction", "memory", "persistence", "replication"}
     unknown |= {"serving", "counting", "registering", "changing"}
     assert {check for check, f in found.items() if f.level is not Level.OK} == unknown
     assert {found[check].level for check in unknown} == {Level.WARN}
