@@ -23,14 +23,14 @@ class Reference:
             if back > 0:
                 row.give_back(back * row.counter.charge, booked, now)
             elif back < 0:
-                row.bookings.append((now, -back * row.counter.charge))
+                row.book(now, -back * row.counter.charge)
         fits = [max(0, row.room(now) // row.counter.charge) for row in rows]
         enforced = [n for row, n in zip(rows, fits, strict=True) if row.counter.enforced]
         granted = min([wanted, *enforced])
         waits = [0 if n else row.wait(now) for row, n in zip(rows, fits, strict=True)]
         for row, n in zip(rows, fits, strict=True):
-            if taken := min(granted, n):
-                row.bookings.append((now, taken * row.counter.charge))
+            if granted or back:
+                row.book(now, min(granted, n) * row.counter.charge)
         left = tuple(max(0, row.room(now)) for row in rows)
         return Receipt(granted, now, left, tuple(waits))
 
@@ -41,6 +41,11 @@ class Counted:
     def __init__(self, counter, bookings):
         self.counter = counter
         self.bookings = bookings
+
+    def book(self, now, units):
+        """Some passed."""
+        if units:
+            self.bookings.append((now, units))
 
     def wait(self, now):
         """How long until there is room for one request: tried whenever something leaves."""
@@ -89,16 +94,23 @@ class Period(Counted):
 
 
 class Smooth(Counted):
-    """A bucket that holds the burst and leaks at the limit's rate, in units times the window."""
+    """A bucket that holds the burst and leaks at the limit's rate, in units times the window.
+
+    What leaked until something was booked did so at the rate of that moment: a change of the limit
+    rewrites no past.
+    """
 
     @property
     def unit(self):
         return self.counter.a * 1000
 
+    def book(self, now, units):
+        self.bookings.append((now, units, self.counter.limit))
+
     def level(self, now):
         level = last = 0
-        for at, units in self.bookings:
-            level = max(0, level - (at - last) * self.counter.limit)
+        for at, units, rate in self.bookings:
+            level = max(0, level - (at - last) * rate)
             level, last = max(0, level + units * self.unit), at
         return max(0, level - (now - last) * self.counter.limit)
 
@@ -112,4 +124,4 @@ class Smooth(Counted):
         return -(-over // self.counter.limit)
 
     def give_back(self, units, _booked, now):
-        self.bookings.append((now, -units))
+        self.book(now, -units)
