@@ -85,6 +85,7 @@ class Check(Section):
     max_header_bytes: int = Field(16_384, ge=4_096, le=1_048_576)
     max_message_bytes: int = Field(1_048_576, ge=65_536, le=67_108_864)
     idle_timeout: Annotated[float, seconds("1s", "1d")] = 600.0
+    flood_tolerance: float = Field(1.0, ge=0.1, le=100, allow_inf_nan=False)
     env: Literal["live", "test"] | None = None
     recycle_at_mib: int = Field(0, ge=0)
 

@@ -100,6 +100,7 @@ def check_server(settings: Settings, door: CheckDoor, probe: Probe) -> FastServe
             header_bytes=check.max_header_bytes,
             message_bytes=check.max_message_bytes,
             idle_seconds=check.idle_timeout,
+            flood_tolerance=check.flood_tolerance,
         ),
         tls=TlsFiles(tls.cert, tls.key, tls.client_ca) if tls else None,
         allow_plaintext=check.allow_plaintext,

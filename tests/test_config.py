@@ -39,6 +39,7 @@ GARBAGE = {
     "check.max_header_bytes": ("16k", "100000"),
     "check.max_message_bytes": ("1.5", "100000"),
     "check.idle_timeout": ("2d", "1d"),
+    "check.flood_tolerance": ("lots", "0.5"),
     "check.recycle_at_mib": ("much", "100000"),
     "check.env": ("production", "live"),
     "ops.listen": ("unix:", "unix:/run/authz.sock"),

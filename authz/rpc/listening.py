@@ -30,6 +30,7 @@ class Limits:
     header_bytes: int = 16 * 1024  # of one header list, as SETTINGS_MAX_HEADER_LIST_SIZE counts
     message_bytes: int = 1024 * 1024  # of one request
     idle_seconds: float = 600.0  # a connection without a call
+    flood_tolerance: float = 1.0  # times the budgets of the fast transport against floods
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Connection:
         self._count = probe.count
         self._reader = FrameReader()
         self._outbox = Outbox()
-        self._patience = Patience(probe, now)
+        self._patience = Patience(probe, now, limits.flood_tolerance)
         self._requests = Requests(
             routes=routes,
             limits=limits,

@@ -9,9 +9,13 @@ from authz.rpc.h2.frames import Code, ConnectionFault
 class Allowance(NamedTuple):
     """How much of something a connection may do: at once, a second, and for each answered call."""
 
-    burst: int
-    per_second: int
-    per_call: int
+    burst: float
+    per_second: float
+    per_call: float
+
+    def times(self, factor: float) -> "Allowance":
+        """So many times as much."""
+        return Allowance(*(factor * part for part in self))
 
 
 ALLOWANCES: Final = {
@@ -69,13 +73,18 @@ class Hold:
 
 
 class Patience:
-    """What a connection may still do without asking anything. Raises ConnectionFault at the end."""
+    """What a connection may still do without asking anything. Raises ConnectionFault at the end.
+
+    tolerance: times the allowances.
+    """
 
     __slots__ = ("_budgets", "_probe", "answered", "now")
 
-    def __init__(self, probe: Probe, now: float) -> None:
+    def __init__(self, probe: Probe, now: float, tolerance: float = 1.0) -> None:
         self._probe = probe
-        self._budgets = {event: Budget(allowed, now) for event, allowed in ALLOWANCES.items()}
+        self._budgets = {
+            event: Budget(allowed.times(tolerance), now) for event, allowed in ALLOWANCES.items()
+        }
         self.now = now
         self.answered = 0
 

@@ -64,6 +64,16 @@ def test_patience_ends_with_a_count_and_a_calm_word(event):
 
 
 @pytest.mark.parametrize("event", ALLOWANCES)
+def test_tolerance_is_so_many_times_the_patience(event):
+    """Half of it ends after half as much."""
+    patience = Patience(RecordingProbe(), now=0.0, tolerance=0.5)
+    for _ in range(ALLOWANCES[event].burst // 2):
+        patience.spend(event)
+    with pytest.raises(ConnectionFault):
+        patience.spend(event)
+
+
+@pytest.mark.parametrize("event", ALLOWANCES)
 def test_patience_is_endless_with_who_asks_something(event):
     """As much as each call allows, however many calls there are."""
     patience = Patience(RecordingProbe(), now=0.0)
