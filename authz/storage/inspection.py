@@ -25,6 +25,7 @@ MEMORY_WARNING, MEMORY_FAILURE = 0.8, 0.95
 CLOCK_WARNING_MS, CLOCK_FAILURE_MS = 1_000, 10_000
 SAMPLE: Final = 200
 PINGS: Final = 21
+UNGREETED: Final = "HELLO must be called with the client already authenticated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,10 @@ async def access(store: Store) -> Finding:
         return _warn("access", "nobody has to log in", "give it users: deploy/redis/users.acl")
     try:
         await store.stranger.exists(schema.META)
-    except (exceptions.ResponseError, exceptions.AuthenticationError):
-        return _ok("access", "nobody comes in without a password")
     except (exceptions.RedisError, OSError) as cause:
+        refused = isinstance(cause, exceptions.ResponseError | exceptions.AuthenticationError)
+        if refused or UNGREETED in str(cause):  # over a Unix socket as another class
+            return _ok("access", "nobody comes in without a password")
         raise Unavailable(str(cause)) from None
     what = "anybody who reaches it may come in without a password"
     return _fail("access", what, "put `user default off` into its list of users")

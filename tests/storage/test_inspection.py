@@ -7,6 +7,7 @@ from authz.core.charge import charge
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
 from authz.storage import inspection, schema
+from authz.storage.endpoint import Endpoint
 from authz.storage.inspection import Store, inspect
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
 from authz.storage.spending import SPEND, encoded
@@ -209,6 +210,9 @@ async def test_access(own_valkey, own_admin):
     await administrator.execute_command("ACL", "SETUSER", "default", "off")
     await administrator.aclose()
     assert await found() is Level.OK
+    stranger = Endpoint.parse(f"unix://{own_valkey.socket_path}").client()
+    assert (await report(login, stranger=stranger))["access"].level is Level.OK
+    await stranger.aclose()
 
 
 async def test_a_replica_that_is_required_and_not_there(own_valkey, own_admin):
