@@ -15,7 +15,7 @@ from typing import Self
 
 from authz.core.changes import KeySpec
 from authz.core.errors import Fault
-from authz.core.records import RevocationReason, Status
+from authz.core.records import RevocationReason
 from authz.flows.acknowledge import acknowledged
 from authz.flows.lifecycle import Changed, Lifecycle, Result
 from authz.storage.endpoint import Endpoint
@@ -33,11 +33,6 @@ WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
 PATIENCE = 2.0  # seconds
 STOPS_WITHIN = 20.0  # seconds
 REASON = RevocationReason.UNSPECIFIED
-STATES = {
-    Status.ACTIVE: State.ACTIVE,
-    Status.DISABLED: State.DISABLED,
-    Status.REVOKED: State.REVOKED,
-}
 
 
 @dataclass(slots=True)
