@@ -16,9 +16,10 @@ from authz.flows.keycache import KeyCache
 from authz.recycling import resident_bytes
 from authz.storage.feed import ChangeFeed
 from authz.telemetry import catalogue
-from authz.telemetry.catalogue import COUNTED, METRICS
+from authz.telemetry.catalogue import METRICS
 from authz.telemetry.counters import Counters, Steps
 from authz.telemetry.denials import Denials
+from authz.telemetry.events import COUNTED
 from authz.telemetry.logs import bounded
 from authz.telemetry.metric import Labels, Metric
 from authz.telemetry.metrics import Metrics, Page, Push, Read, Readings

@@ -13,7 +13,6 @@ Rules:
 import asyncio
 import hashlib
 import logging
-import random
 from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib.resources import files
@@ -25,7 +24,7 @@ from authz.core.charge import Charge, Receipt
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.ports import Clock
 from authz.core.terms import Account, Owner
-from authz.storage import schema
+from authz.storage import reconnect, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link, LinkLost, refusal
 
@@ -34,8 +33,6 @@ log = logging.getLogger("authz.store")
 SPEND: Final = (files("authz.storage") / "lua" / "spend.lua").read_text()
 CONNECTION_NAME: Final = "authz-sidecar-limits"
 CONNECT_SECONDS: Final = 1.0
-BACKOFF_MIN: Final = 0.010  # seconds
-BACKOFF_MAX: Final = 0.500
 LOOKS: Final = 2  # in a deadline, for answers that are late
 MAX_GARBLED: Final = 1000
 
@@ -81,27 +78,24 @@ class SpendLink:
 
     async def run(self) -> None:
         """Keep a link until cancelled."""
-        backoff = BACKOFF_MIN
-        while True:
-            began = self._clock.monotonic()
-            ended = asyncio.Event()
-            link = None
-            try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    link = await self._connect(ended)
-                self._link = link
-                self._report("")
-                await ended.wait()
-                self._report(link.fault)
-            except (Unavailable, OSError) as cause:
-                self._report(str(cause) or "it did not answer in time")
-            finally:
-                self._link = None
-                if link is not None:
-                    link.abort()
-            lasted = self._clock.monotonic() - began > CONNECT_SECONDS
-            backoff = BACKOFF_MIN if lasted else min(backoff * 2, BACKOFF_MAX)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  jitter
+        await reconnect.keep(self._attempt, self._clock, enough=CONNECT_SECONDS)
+
+    async def _attempt(self) -> None:
+        ended = asyncio.Event()
+        link = None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                link = await self._connect(ended)
+            self._link = link
+            self._report("")
+            await ended.wait()
+            self._report(link.fault)
+        except (Unavailable, OSError) as cause:
+            self._report(str(cause) or "it did not answer in time")
+        finally:
+            self._link = None
+            if link is not None:
+                link.abort()
 
     async def _connect(self, ended: asyncio.Event) -> Link:
         self._sent = self._answered = 0

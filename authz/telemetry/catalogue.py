@@ -12,7 +12,6 @@ Code that counts, code that exports, rules and dashboards all read this. It need
 """
 
 import platform
-from collections.abc import Mapping
 from typing import Final
 
 from authz import __version__
@@ -252,12 +251,14 @@ LIMIT_GARBLED: Final = Metric(
 # The transport
 
 _H2: Final = "h2_"
+# What each of its events is called there.
+TRANSPORT: Final = {event: event.removeprefix(_H2) for event in Event if event.startswith(_H2)}
 TRANSPORT_EVENTS: Final = Metric(
     "authz.transport.events",
     Kind.COUNTER,
     "{event}",
     "What the fast transport refused, gave up or closed. Not one of them is a Check.",
-    each(event=tuple(event.removeprefix(_H2) for event in Event if event.startswith(_H2))),
+    each(event=tuple(TRANSPORT.values())),
 )
 
 # The process
@@ -290,44 +291,3 @@ PROCESS_UPTIME: Final = Metric(
 )
 
 METRICS: Final = tuple(metric for metric in tuple(globals().values()) if isinstance(metric, Metric))
-
-# Where each event is counted.
-COUNTED: Final[Mapping[Event, tuple[Metric, Labels]]] = {
-    Event.CACHE_NEGATIVE_HIT: (CACHE_LOOKUPS, {"result": "negative"}),
-    Event.CACHE_MISS: (CACHE_LOOKUPS, {"result": "miss"}),
-    Event.CACHE_EVICTION: (CACHE_EVICTIONS, {}),
-    Event.ALIAS_NEGATIVE_HIT: (ALIAS_LOOKUPS, {"result": "negative"}),
-    Event.ALIAS_MISS: (ALIAS_LOOKUPS, {"result": "miss"}),
-    Event.ALIAS_LOOKUP_LIMITED: (ALIAS_LOOKUPS, {"result": "limited"}),
-    Event.STALE_ALLOWED: (STALE_ANSWERS, {}),
-    Event.LOOKUP_TIMEOUT: (LOOKUP_FAILURES, {"reason": "timeout"}),
-    Event.RECORD_UNREADABLE: (LOOKUP_FAILURES, {"reason": "unreadable"}),
-    Event.CHANGE_APPLIED: (CHANGES_APPLIED, {}),
-    Event.CHANGE_GAP: (CHANGE_GAPS, {}),
-    Event.CHANGE_GARBLED: (CHANGES_GARBLED, {}),
-    Event.LOG_REPLAYED: (CHANGE_REPLAYS, {"result": "covered"}),
-    Event.LOG_NOT_COVERED: (CHANGE_REPLAYS, {"result": "not_covered"}),
-    Event.FLUSH: (CACHE_FLUSHES, {}),
-    Event.SEQUENCE_WENT_BACK: (SEQUENCE_RESETS, {}),
-    Event.LINK_CONNECTED: (LINK_CONNECTS, {}),
-    Event.LINK_LOST: (LINK_LOSSES, {}),
-    Event.LIMIT_ALLOWED_BY_STORE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "store"}),
-    Event.LIMIT_ALLOWED_ON_LEASE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "lease"}),
-    Event.LIMIT_ALLOWED_IN_OUTAGE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "outage"}),
-    Event.LIMIT_DENIED_BY_STORE: (LIMIT_DECISIONS, {"decision": "denied", "source": "store"}),
-    Event.LIMIT_DENIED_LOCALLY: (
-        LIMIT_DECISIONS,
-        {"decision": "denied", "source": "denied_locally"},
-    ),
-    Event.LIMIT_DENIED_IN_OUTAGE: (LIMIT_DECISIONS, {"decision": "denied", "source": "outage"}),
-    Event.LIMIT_SHADOW_DENIED: (LIMIT_DECISIONS, {"decision": "shadow_denied", "source": "store"}),
-    Event.LIMIT_STORE_CALL: (LIMIT_STORE_CALLS, {}),
-    Event.LIMIT_GARBLED: (LIMIT_GARBLED, {}),
-    Event.LEASE_TAKEN: (LIMIT_LEASES, {}),
-    Event.LEASE_STRANDED: (LIMIT_STRANDED, {}),
-    Event.DECISION_FAULT: (CHECK_FAULTS, {}),
-} | {
-    event: (TRANSPORT_EVENTS, {"event": event.removeprefix(_H2)})
-    for event in Event
-    if event.startswith(_H2)
-}
