@@ -1,6 +1,7 @@
 """Did the machine stand still? Where a claim is about time, a round in which it did says nothing.
 
-What is measured is that a thread which only sleeps was not run. Nothing that is tested can do that.
+What is measured is that a thread which only sleeps was not run, though its process took no
+processor time meanwhile. Nothing that is tested can do that.
 """
 
 import threading
@@ -37,13 +38,13 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        last, is_over = now(), False
+        last, worked, is_over = now(), time.process_time(), False
         while not is_over:
             is_over = self._over.wait(TICK)
-            found = now()
-            if found - last > TICK + BEARABLE:
+            found, work = now(), time.process_time()
+            if found - last - (work - worked) > TICK + BEARABLE:
                 self.stalls.append((last, found))
-            last = found
+            last, worked = found, work
 
 
 def conclusive(play: Callable[[], T], is_right: Callable[[T], bool]) -> T:
