@@ -223,8 +223,8 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         registration = Registration(
             imported, feed, clock, said, entries=cache.__len__, predecessor=predecessor
         )
-        readiness = Readiness(feed, cache)
-        parts = Parts(cache, checker, feed, readiness)
+        readiness = Readiness(feed, cache, spending)
+        parts = Parts(cache, checker, feed, spending, readiness)
         metrics = await stack.enter_async_context(telemetry.exporting(said.instance, parts))
         await server.start()
         operations = await stack.enter_async_context(probed(settings, readiness, counters, metrics))

@@ -20,33 +20,26 @@ Rules:
 
 import asyncio
 import logging
-import os
-import random
-import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import hiredis
 
 from authz.core.errors import Foreign, Unavailable
 from authz.core.ports import ChangeSink, Clock, Event, Probe
-from authz.storage import meta, schema
+from authz.storage import meta, notices, reconnect, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.follower import Flush, Follower
 from authz.storage.lag import LagHistogram, LagSummary
-from authz.storage.link import Link, refusal
+from authz.storage.link import Link, expect, refusal
 from authz.storage.replication import Replication
-
-_T = TypeVar("_T")
 
 log = logging.getLogger("authz.store")
 
 HEARTBEATS_PER_LEASE: Final = 4
-BACKOFF_MIN: Final = 0.010  # seconds
-BACKOFF_MAX: Final = 0.500
 CONNECTION_NAME: Final = "authz-sidecar"
 PRIMARY: Final = "master"  # in the store's words
 ALONE: Final = "no replica acknowledges what it is given"
@@ -105,9 +98,7 @@ class ChangeFeed:
         self._clock = clock
         self._probe = probe
         self._lease = lease
-        self._ours = fingerprints
-        self._theirs: Mapping[str, str] | None = None
-        self._imports: bool | None = None
+        self._meta = meta.Heard(fingerprints)
         self._link: Link | None = None
         self._unanswered = 0
         self._trusted_until = 0.0
@@ -163,38 +154,28 @@ class ChangeFeed:
 
     def refutes(self, pepper_version: str) -> bool:
         """See PepperProof."""
-        if self._theirs is None:
-            return False
-        theirs = self._theirs.get(pepper_version)
-        if theirs is None:  # the store may have got it since it was last heard
-            return self._clock.monotonic() < self._trusted_until
-        return theirs == self._ours.get(pepper_version)
+        return self._meta.refutes(pepper_version, is_current=self._is_trusted())
 
     def has_imports(self) -> bool | None:
         """See AliasSource."""
-        if self._imports or self._clock.monotonic() < self._trusted_until:
-            return self._imports
-        return None  # there may be some since the store was last heard
+        return self._meta.has_imports(is_current=self._is_trusted())
 
     async def run(
         self, sink: ChangeSink, announce: Callable[[Link], None] = lambda _link: None
     ) -> None:
         """Feed `sink` until cancelled: connect, beat, and when that ends do it again."""
         self._announce = announce
-        backoff = BACKOFF_MIN
-        while True:
-            began = self._clock.monotonic()
-            ended = asyncio.Event()
-            try:
-                link = await self._connect(sink, ended)
-                await self._beat(link, sink, ended)
-            except (Unavailable, OSError) as cause:
-                self._report(self._explain(cause))
-            finally:
-                self._drop(sink)
-            lasted = self._clock.monotonic() - began > self._lease
-            backoff = BACKOFF_MIN if lasted else min(backoff * 2, BACKOFF_MAX)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  jitter
+        await reconnect.keep(partial(self._attempt, sink), self._clock, enough=self._lease)
+
+    async def _attempt(self, sink: ChangeSink) -> None:
+        ended = asyncio.Event()
+        try:
+            link = await self._connect(sink, ended)
+            await self._beat(link, sink, ended)
+        except (Unavailable, OSError) as cause:
+            self._report(reconnect.explained(cause, self._lease))
+        finally:
+            self._drop(sink)
 
     async def _connect(self, sink: ChangeSink, ended: asyncio.Event) -> Link:
         self._unanswered = 0
@@ -237,7 +218,7 @@ class ChangeFeed:
 
     def _on_role(self, link: Link, beat: _Heartbeat, reply: Any) -> None:
         try:
-            role = _expect(list, reply)
+            role = expect(list, reply)
             if role[:1] != [PRIMARY]:  # it was one when the link was made
                 link.abort(f"it became {' '.join(map(str, role[:1])) or 'something else'}")
             elif self._replication is not None and not self._replication.look(beat.sent, role):
@@ -249,10 +230,7 @@ class ChangeFeed:
 
     def _on_meta(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
         try:
-            found = _expect(dict, reply)
-            self._theirs = self._imports = None
-            self._theirs = meta.verify(found, self._ours)
-            self._imports = meta.has_imports(found)
+            self._meta.read(expect(dict, reply))
             self._is_foreign = False
         except Unavailable as cause:
             if isinstance(cause, Foreign) and not self._is_foreign:
@@ -266,7 +244,7 @@ class ChangeFeed:
 
     def _on_seq(self, beat: _Heartbeat, reply: Any) -> None:
         try:
-            seq = schema.number(schema.SEQ, _expect(str, "0" if reply is None else reply))
+            seq = schema.number(schema.SEQ, expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
             beat.blame(cause)
         else:
@@ -289,8 +267,8 @@ class ChangeFeed:
 
     def _on_push(self, push: list[Any]) -> None:
         if push[:1] == ["message"]:
-            if isinstance(push[-1], str) and schema.tells_of_import(push[-1]):
-                self._imports = True
+            if isinstance(push[-1], str) and notices.tells_of_import(push[-1]):
+                self._meta.tell_of_import()
             self._follower.notice(push[-1])
 
     def _on_lost(self, sink: ChangeSink, ended: asyncio.Event) -> None:
@@ -299,6 +277,9 @@ class ChangeFeed:
         ended.set()
 
     # state
+
+    def _is_trusted(self) -> bool:
+        return self._clock.monotonic() < self._trusted_until
 
     def _trust(self, sink: ChangeSink, until: float) -> None:
         self._trusted_until = until
@@ -320,22 +301,3 @@ class ChangeFeed:
             log.warning("store not trusted: %s", fault)
         else:
             log.info("store trusted: %s", self._endpoint)
-
-    def _explain(self, cause: Exception) -> str:
-        if isinstance(cause, TimeoutError):
-            return f"it did not answer within {self._lease:g} s"
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS: {getattr(cause, 'verify_message', '') or cause.reason or cause}"
-        if isinstance(cause, OSError):
-            if cause.errno and cause.errno > 0:  # a resolver's are below
-                return os.strerror(cause.errno)
-            return str(cause.strerror or cause)
-        return str(cause)
-
-
-def _expect(kind: type[_T], reply: Any) -> _T:
-    if isinstance(reply, kind):
-        return reply
-    if isinstance(reply, Exception):
-        raise Unavailable(f"the store refused: {refusal(reply)}")
-    raise Unavailable(f"unexpected answer: {str(reply)[:100]}")

@@ -16,7 +16,7 @@ from typing import Self
 
 from authz.core.changes import KeySpec
 from authz.core.errors import Fault
-from authz.core.records import RevocationReason, Status
+from authz.core.records import RevocationReason
 from authz.flows.acknowledge import acknowledged
 from authz.flows.lifecycle import Changed, Lifecycle, Result
 from authz.storage.endpoint import Endpoint
@@ -35,11 +35,6 @@ PATIENCE = 4.0  # seconds
 ROUNDING = 0.002  # of the moment at which waiting is over
 STOPS_WITHIN = 20.0  # seconds
 REASON = RevocationReason.UNSPECIFIED
-STATES = {
-    Status.ACTIVE: State.ACTIVE,
-    Status.DISABLED: State.DISABLED,
-    Status.REVOKED: State.REVOKED,
-}
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from authz.core.changes import Action, AuditEntry, AuditEvent
+from authz.core.audit import Action, AuditEntry, AuditEvent
 from authz.core.errors import Unreadable
 from authz.core.fields import MAX_OUTAGE_GRACE_MS
 from authz.core.sidecars import Heard, Sidecar
