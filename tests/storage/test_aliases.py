@@ -160,7 +160,7 @@ async def test_order_of_lookups_and_changes(valkey, admin, imports):
 
 async def test_not_connected():
     """Without a link a lookup is Unavailable, once, and not inside the call."""
-    sidecar = Sidecar(Endpoint.parse("redis://127.0.0.1:1"))
+    sidecar = Sidecar(Endpoint.parse("redis://127.0.0.1"))
     delivered = []
     LinkedAliases(sidecar.feed).resolve([NEWEST], delivered.append)
     assert delivered == []
