@@ -20,6 +20,7 @@ from authz.storage.sentinel import Sentinel
 from tests.chaos.caches import MUTANTS, SUBJECTS, Subject
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Answers, now
+from tests.chaos.witness import watch
 from tests.fakes import make_keyring
 
 RECENT = 300  # keys that are asked for
@@ -79,7 +80,12 @@ async def main(given: dict) -> None:
     subject = SUBJECTS[given["kind"]](endpoint(given), bounds, given["grace"])
     answers = Answers(Path(given["answers"]))
     load = Load(subject, answers)
-    tasks = [asyncio.create_task(subject.run()), asyncio.create_task(load.work())]
+    stalls: list[tuple[float, float]] = []
+    tasks = [
+        asyncio.create_task(subject.run()),
+        asyncio.create_task(load.work()),
+        asyncio.create_task(watch(lambda begin, end: stalls.append((begin, end)))),
+    ]
     print("ready", flush=True)
     commands = asyncio.create_task(_obey(load))
     await asyncio.wait([*tasks, commands], return_when=asyncio.FIRST_COMPLETED)
@@ -91,6 +97,7 @@ async def main(given: dict) -> None:
             task.cancel()
         await asyncio.wait(left, timeout=again)
     answers.close()
+    Path(given["stalls"]).write_text(json.dumps(stalls))
     for task in failed:
         task.result()
 

@@ -25,6 +25,7 @@ from authz.storage.listing import StoredTrail
 from authz.storage.registry import Sidecars
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Key, State, now
+from tests.chaos.witness import watch
 from tests.fakes import make_keyring
 from tests.gate import Gate, Rule
 from tests.real import RealClock
@@ -45,6 +46,7 @@ class SidecarProcess:
     name: str
     process: asyncio.subprocess.Process
     answers: Path
+    stalls: Path
     log: Path
     outages: list[tuple[float, float]]
     gate: Gate | None = None
@@ -89,6 +91,8 @@ class World(contextlib.AsyncExitStack):
         await self.store.initialise(make_keyring().fingerprints)
         self._directory, self._trail = Sidecars(client), StoredTrail(client)
         self._waiting: set[asyncio.Task[None]] = set()
+        witness = asyncio.create_task(watch(self._note_stall))
+        self.callback(witness.cancel)
         self.lifecycle = Lifecycle(self.store, make_keyring(), RealClock())
         return self
 
@@ -99,7 +103,9 @@ class World(contextlib.AsyncExitStack):
         name = f"{kind}-{len(self.sidecars)}"
         answers, log = self.directory / f"{name}.answers", self.directory / f"{name}.log"
         promised = {"lease": self.bounds.lease, "isolation": self.bounds.isolation, "grace": GRACE}
-        given = {"kind": kind, "answers": str(answers)} | promised | where
+        stalls = self.directory / f"{name}.stalls"
+        files = {"answers": str(answers), "stalls": str(stalls)}
+        given = {"kind": kind} | files | promised | where
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -110,7 +116,7 @@ class World(contextlib.AsyncExitStack):
                 stdout=asyncio.subprocess.PIPE,
                 stderr=output,
             )
-        self.sidecars.append(SidecarProcess(kind, name, process, answers, log, [], gate))
+        self.sidecars.append(SidecarProcess(kind, name, process, answers, stalls, log, [], gate))
 
     async def sidecars_ready(self) -> None:
         """Wait until all of them work."""
@@ -131,8 +137,15 @@ class World(contextlib.AsyncExitStack):
                 code = await asyncio.wait_for(sidecar.process.wait(), STOPS_WITHIN)
             except TimeoutError:
                 raise AssertionError(f"{sidecar.name} does not stop") from None
-            if code:
+            if not code:
+                sidecar.outages += map(tuple, json.loads(sidecar.stalls.read_text()))
+            else:
                 raise AssertionError(f"{sidecar.name} failed:\n{sidecar.log.read_text()[-2000:]}")
+
+    def _note_stall(self, began: float, ended: float) -> None:
+        """All of this machine, perhaps: it counts for everybody."""
+        for sidecar in self.sidecars:
+            sidecar.outages.append((began, ended))
 
     def _kill_sidecars(self) -> None:
         """Whatever still runs ends."""
