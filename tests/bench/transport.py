@@ -9,6 +9,7 @@ servers in turn, several rounds of it, and compares medians.
 
 import argparse
 import json
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from math import inf
@@ -25,6 +26,7 @@ from tests.rpc.h2.proxy import proxy
 
 CONNECTIONS, AT_A_TIME = 2, 16  # what saturates
 PROXY_AT_A_TIME = 64
+BUSY, QUIET_RATE = 1000, 200  # calls at a time of one client, and a second of another
 LOOKS = 8  # at a tail, in each round
 CROWD, CROWD_AT_A_TIME, CROWD_ROUNDS = 1000, 10, 3
 
@@ -146,6 +148,32 @@ def _paced(
     return tally
 
 
+def beside(bench: Bench, seconds: float, rounds: int) -> dict[str, float]:
+    """Microseconds, the 99th percentile of one client, alone and beside one that never rests."""
+    address = bench.sidecars["fast"].address
+
+    def busy() -> None:
+        asked = load.saturate(
+            address, bench.plain, connections=1, at_a_time=BUSY, seconds=seconds * 2
+        )
+        uvloop.run(asked)
+
+    def p99() -> float:
+        asked = polling.pace(
+            address, bench.plain, connections=1, rate=QUIET_RATE, seconds=seconds, spin=False
+        )
+        return asked.quantile(0.99) * 1e6
+
+    looks = []
+    for _ in range(rounds):
+        other = multiprocessing.get_context("fork").Process(target=busy)
+        alone = p99()
+        other.start()
+        looks.append({"alone": alone, "beside": p99()})
+        other.join()
+    return medians(looks)
+
+
 def crowded(bench: Bench) -> dict[str, float]:
     """Megabytes of the sidecar while many connections have calls, and how many went wrong."""
     server = bench.sidecars["fast"]
@@ -172,6 +200,7 @@ LIMITS = {
     "p99 behind a proxy, at half of saturation": ("fast / constant fast", 1.5, "most"),
     "p99 without one": ("fast / constant fast", inf, "most"),
     "p99 without one, each at its own half": ("fast / constant fast at its own half", 1.5, "most"),
+    "p99 of a quiet client": ("beside / alone", inf, "most"),
     "1000 connections": ("megabytes", 150.0, "most"),
 }
 
@@ -196,6 +225,8 @@ def measure(bench: Bench, wanted: list[str], seconds: float, rounds: int) -> dic
         )
         found["p99 without one"] = tail(bench, seconds, rounds)
         found["p99 without one, each at its own half"] = found["p99 without one"]
+    if "quiet" in wanted:
+        found["p99 of a quiet client"] = beside(bench, seconds, rounds)
     if "1000" in wanted:
         found["1000 connections"] = crowded(bench)
     return found
@@ -221,7 +252,7 @@ def _judged(name: str, figures: dict[str, float]) -> dict[str, Any]:
 def main() -> None:
     """Measure, and say whether the figures are within their limits."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    names = ["saturated", "one", "behind", "p99", "1000"]
+    names = ["saturated", "one", "behind", "p99", "quiet", "1000"]
     parser.add_argument("measurements", nargs="*", default=names, metavar="MEASUREMENT")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each server in each round")
