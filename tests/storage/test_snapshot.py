@@ -14,12 +14,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.ports import Event
 from authz.core.records import Status
 from authz.storage import keeper as timing
 from authz.storage import snapshot as module
 from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.snapshot import Snapshot, SnapshotRefused
-from tests.fakes import KID, FakeClock, issue_record, make_holdings, make_keyring, make_record
+from tests.fakes import (
+    KID,
+    FakeClock,
+    RecordingProbe,
+    issue_record,
+    make_holdings,
+    make_keyring,
+    make_record,
+)
 from tests.real import RealClock, eventually
 from tests.storage.strategies import RECORDS
 
@@ -33,6 +42,7 @@ class Rig:
     def __init__(self, directory):
         self.path = directory / "snapshot"
         self.clock = FakeClock()
+        self.probe = RecordingProbe()
 
     def open(self, *versions, boot="one", clock=None):
         """As a process of this boot with these peppers would."""
@@ -344,7 +354,7 @@ def keeping(rig, monkeypatch):
 
     @contextlib.asynccontextmanager
     async def keep(cache):
-        keeper = SnapshotKeeper(rig.open(), cache, "web-1", rig.clock)
+        keeper = SnapshotKeeper(rig.open(), cache, "web-1", rig.clock, rig.probe)
         task = asyncio.create_task(keeper.run())
         yield keeper
         task.cancel()
@@ -416,6 +426,8 @@ async def test_a_full_disk_is_reported_once_and_stops_nothing(rig, keeping, monk
         async with keeping(Cache(rig.clock)):
             await eventually(lambda: len(attempts) > 5)
 
+    assert rig.probe.events[Event.SNAPSHOT_FAILED] == 3
+    assert rig.probe.events[Event.SNAPSHOT_WRITTEN] == len(attempts) - 3
     assert [line for line in caplog.messages if "No space left" in line] == [
         f"cache.snapshot: {rig.path} is not written: No space left on device"
     ]
