@@ -13,8 +13,6 @@ from authz.flows import directory
 from authz.flows.directory import Directory, Entry, History
 from tests.fakes import NOW, make_record
 
-NOBODY = "nobody"
-
 
 @dataclass
 class MemoryIndex:

@@ -22,10 +22,10 @@ from authz.flows.limiter import Limiter
 from authz.storage.endpoint import Endpoint
 from authz.storage.spending import SPEND, SpendLink
 from authz.telemetry import Counters
+from tests.caches import filled
 from tests.fakes import make_request
 from tests.flows.rigs import Vouched
 from tests.real import RealClock, eventually
-from tests.spending.cache import filled
 from tests.spending.fleet import KEYRING, KEYS
 from tests.spending.history import ROW
 from tests.spending.stores import FIXED_WINDOWS, LooksThenTakes

@@ -14,12 +14,12 @@ from authz.core.changes import KeySpec
 from authz.core.keys import Alias
 from authz.core.ports import LoadedAlias
 from authz.core.records import KeyRecord, RevocationReason
-from authz.flows.keycache import KeyCache
 from authz.flows.lifecycle import Lifecycle
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
 from authz.storage.keys import LinkedKeys, StoredKeys
+from tests.caches import make_cache
 from tests.fakes import RecordingProbe, make_keyring
 from tests.real import RealClock, eventually
 
@@ -42,15 +42,8 @@ class Sidecar:
             fingerprints=(keyring or make_keyring()).fingerprints,
         )
         self.source = LinkedKeys(self.feed, self.probe)
-        self.cache = KeyCache(
-            self.source,
-            self.clock,
-            self.probe,
-            ttl=60,
-            negative_ttl=5,
-            max_entries=100_000,
-            max_negatives=1000,
-            deadline=2,
+        self.cache = make_cache(
+            self.source, self.clock, self.probe, max_entries=100_000, deadline=2
         )
         self.aliases = LinkedAliases(self.feed)
         self.find = self.cache.find
