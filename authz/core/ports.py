@@ -249,6 +249,8 @@ class Event(StrEnum):
     LIMIT_GARBLED = "limit_garbled"
     LEASE_TAKEN = "lease_taken"
     LEASE_STRANDED = "lease_stranded"
+    SNAPSHOT_WRITTEN = "snapshot_written"
+    SNAPSHOT_FAILED = "snapshot_failed"
     DECISION_FAULT = "decision_fault"
     H2_CONNECTION_ERROR = "h2_connection_error"
     H2_STREAM_ERROR = "h2_stream_error"

@@ -138,6 +138,14 @@ ALIAS_LOOKUPS: Final = Metric(
     each(result=("negative", "miss", "limited")),
 )
 
+SNAPSHOT_WRITES: Final = Metric(
+    "authz.snapshot.writes",
+    Kind.COUNTER,
+    "{write}",
+    "Times that what the cache holds was written to cache.snapshot, or could not be.",
+    each(result=("written", "failed")),
+)
+
 # Changes, trust, the link
 
 CHANGE_LAG: Final = Metric(
