@@ -9,7 +9,8 @@ Rules:
 3. A link that closes, or leaves a lease full of heartbeats unanswered, ends trust at once. Then
    reconnect, for ever.
 4. Never link to a replica: each heartbeat asks. Behind Sentinel each also writes, so that a primary
-   that lost its replicas and does not know that there is a new one loses our trust.
+   that lost its replicas and does not know that there is a new one loses our trust: it refuses the
+   write, or, where it was not told to, no replica acknowledges it (see replication.py).
 5. The store must say that it is ours (authz:meta): another schema, another pepper or no meta at
    all means no trust, so an emptied store turns no good key into an unknown one. The first two
    also end what was held for an outage: this is another store.
@@ -34,12 +35,14 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.follower import Flush, Follower
 from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.link import Link, expect, refusal
+from authz.storage.replication import Replication
 
 log = logging.getLogger("authz.store")
 
 HEARTBEATS_PER_LEASE: Final = 4
 CONNECTION_NAME: Final = "authz-sidecar"
 PRIMARY: Final = "master"  # in the store's words
+ALONE: Final = "no replica acknowledges what it is given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class ChangeFeed:
         self._trusted_until = 0.0
         self._heard: float | None = None  # when the heartbeat of the last trust was sent
         self._follower = Follower(clock, probe)
+        self._replication = Replication(lease) if endpoint.has_replicas else None
         self._fault = "connecting"
         self._is_foreign = False
         self._announce: Callable[[Link], None] = lambda _link: None
@@ -183,6 +187,8 @@ class ChangeFeed:
             if hello.get("role") != PRIMARY:
                 raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
             await link.call("SUBSCRIBE", schema.CHANGES)
+        if self._replication is not None:
+            self._replication.link(self._clock.monotonic())
         self._follower.follow(link, sink, partial(self._send_heartbeat, link, sink))
         self._probe.count(Event.LINK_CONNECTED)
         return link
@@ -201,9 +207,9 @@ class ChangeFeed:
     def _send_heartbeat(self, link: Link, sink: ChangeSink) -> None:
         beat = _Heartbeat(self._clock.monotonic())
         self._announce(link)
-        link.send(partial(self._on_role, link, beat), "ROLE")
-        if self._endpoint.has_replicas:
+        if self._replication is not None:
             link.send(partial(self._on_written, link), "SET", schema.HEARTBEAT, beat.nonce)
+        link.send(partial(self._on_role, link, beat), "ROLE")
         link.send(partial(self._on_meta, sink, beat), "HGETALL", schema.META)
         link.send(partial(self._on_seq, beat), "GET", schema.SEQ)
         link.send(partial(self._on_pong, sink, beat), "PING", beat.nonce)
@@ -212,12 +218,15 @@ class ChangeFeed:
 
     def _on_role(self, link: Link, beat: _Heartbeat, reply: Any) -> None:
         try:
-            role = expect(list, reply)[:1]
-        except Unavailable as cause:
+            role = expect(list, reply)
+            if role[:1] != [PRIMARY]:  # it was one when the link was made
+                link.abort(f"it became {' '.join(map(str, role[:1])) or 'something else'}")
+            elif self._replication is not None and not self._replication.look(beat.sent, role):
+                beat.blame(Unavailable(ALONE))
+                if self._replication.had_its_time(beat.sent):  # ask Sentinel again
+                    link.abort(ALONE)
+        except (Unavailable, ValueError) as cause:
             beat.blame(cause)
-            return
-        if role != [PRIMARY]:  # it was one when the link was made
-            link.abort(f"it became {' '.join(map(str, role)) or 'something else'}")
 
     def _on_meta(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
         try:

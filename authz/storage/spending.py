@@ -7,7 +7,8 @@ Rules:
    is behind it will not be sooner. The next one is good when the store has answered on it.
 3. An answer is handed over as it is parsed.
 4. A store that refuses to count (it became a replica, it has none, it is full) is left, and asked
-   for anew: behind Sentinel that may lead to another.
+   for anew: behind Sentinel that may lead to another. That it lets us in again is no sign that it
+   counts again.
 """
 
 import asyncio
@@ -55,6 +56,7 @@ class SpendLink:
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._link: Link | None = None
         self._fault = ""
+        self._refusal = ""  # the store answered, and would not count: until there is a receipt
         self._sent = self._answered = 0
         self._watch: asyncio.TimerHandle | None = None
         self._garbled: dict[str, None] = {}
@@ -63,6 +65,11 @@ class SpendLink:
     def is_open(self) -> bool:
         """See SpendStore."""
         return self._link is not None
+
+    @property
+    def reason(self) -> str:
+        """Why the store does not count; empty while it does, as far as that is known."""
+        return self._fault or ("" if self._link is not None else "connecting")
 
     def spend(
         self, charge: Charge, wanted: int, back: int, granted_at: int, deliver: Deliver
@@ -87,7 +94,7 @@ class SpendLink:
             async with asyncio.timeout(CONNECT_SECONDS):
                 link = await self._connect(ended)
             self._link = link
-            self._report("")
+            self._report(self._refusal)
             await ended.wait()
             self._report(link.fault)
         except (Unavailable, OSError) as cause:
@@ -133,6 +140,9 @@ class SpendLink:
     def _on_answer(self, link: Link, deliver: Deliver, reply: Any) -> None:
         self._answered += 1
         if isinstance(reply, list):
+            if self._refusal:
+                self._refusal = ""
+                self._report("")
             granted, now, *rows = reply
             deliver(Receipt(granted, now, tuple(rows[::2]), tuple(rows[1::2])))
         elif isinstance(reply, LinkLost):
@@ -148,8 +158,9 @@ class SpendLink:
             self._report_garbled(problem)
             deliver(Unreadable(problem))
             return
+        self._refusal = f"it does not count limits: {problem}"
         deliver(Unavailable(f"the store refused: {problem}"))
-        link.abort(f"it does not count limits: {problem}")
+        link.abort(self._refusal)
 
     # deadlines
 

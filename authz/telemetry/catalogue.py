@@ -7,6 +7,8 @@ Rules:
 3. Names and units follow OpenTelemetry's conventions for metrics
    (https://opentelemetry.io/docs/specs/semconv/general/naming/): dots between words, plural for
    what is counted one by one, no unit and no `total` in the name. Prometheus' name follows from it.
+   What is 1 or 0 counts sidecars or links: a gauge of unit `1` is a share, and a collector or a
+   Prometheus that takes OTLP would append `_ratio` to its name.
 
 Code that counts, code that exports, rules and dashboards all read this. It needs no SDK.
 """
@@ -182,7 +184,7 @@ SEQUENCE_RESETS: Final = Metric(
 TRUST: Final = Metric(
     "authz.trust.held",
     Kind.GAUGE,
-    "1",
+    "{sidecar}",
     "1 while what is cached is proven to be current, 0 in an outage of the store.",
 )
 TRUST_AGE: Final = Metric(
@@ -197,7 +199,9 @@ GRACE: Final = Metric(
     "s",
     "Seconds for which keys go on if the store stays away; 0 with nothing to go on with.",
 )
-LINK: Final = Metric("authz.link.up", Kind.GAUGE, "1", "1 while the link to the store is open.")
+LINK: Final = Metric(
+    "authz.link.up", Kind.GAUGE, "{link}", "1 while the link to the store is open."
+)
 LINK_CONNECTS: Final = Metric(
     "authz.link.connects",
     Kind.COUNTER,
@@ -208,7 +212,7 @@ LINK_LOSSES: Final = Metric(
     "authz.link.losses", Kind.COUNTER, "{loss}", "Times that the link to the store ended."
 )
 READY: Final = Metric(
-    "authz.ready", Kind.GAUGE, "1", "1 while the sidecar says that it should be asked."
+    "authz.ready", Kind.GAUGE, "{sidecar}", "1 while the sidecar says that it should be asked."
 )
 
 # Limits
@@ -225,6 +229,12 @@ LIMIT_DECISIONS: Final = Metric(
         *each(decision=("denied",), source=("store", "denied_locally", "outage")),
         *each(decision=("shadow_denied",), source=("store",)),
     ),
+)
+LIMIT_LINK: Final = Metric(
+    "authz.limits.link.up",
+    Kind.GAUGE,
+    "{link}",
+    "1 while the store counts limits for this sidecar, over a link of its own.",
 )
 LIMIT_STORE_CALLS: Final = Metric(
     "authz.limits.store_calls", Kind.COUNTER, "{call}", "Times that the store was asked to spend."
@@ -272,7 +282,7 @@ LOG_SUPPRESSED: Final = Metric(
 BUILD: Final = Metric(
     "authz.build.info",
     Kind.GAUGE,
-    "1",
+    "{sidecar}",
     "Always 1. What runs.",
     ({"version": __version__, "python": platform.python_version()},),
 )

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +23,16 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
 from authz.storage.registry import Sidecars
+from tests.chaos.checker import Bounds
 from tests.chaos.history import Key, State, now
 from tests.fakes import make_keyring
 from tests.gate import Gate, Rule
 from tests.real import RealClock
 
-LEASE = 1.0
 GRACE = 2.0  # of keys that have none of their own
 WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
-PATIENCE = 2.0  # seconds
+PATIENCE = 4.0  # seconds
+ROUNDING = 0.002  # of the moment at which waiting is over
 STOPS_WITHIN = 20.0  # seconds
 REASON = RevocationReason.UNSPECIFIED
 
@@ -63,10 +65,10 @@ class SidecarProcess:
 class World(contextlib.AsyncExitStack):
     """Keys, changes, sidecars. `endpoint` is the administrator's way to the store."""
 
-    def __init__(self, endpoint: Endpoint, dice: random.Random, *, isolation: float = 0.0) -> None:
+    def __init__(self, endpoint: Endpoint, dice: random.Random, bounds: Bounds) -> None:
         super().__init__()
         self.endpoint = endpoint
-        self.isolation = isolation
+        self.bounds = bounds
         self.dice = dice
         self.keys: list[Key] = []
         self.sidecars: list[SidecarProcess] = []
@@ -96,7 +98,8 @@ class World(contextlib.AsyncExitStack):
         """One more process."""
         name = f"{kind}-{len(self.sidecars)}"
         answers, log = self.directory / f"{name}.answers", self.directory / f"{name}.log"
-        given = {"kind": kind, "lease": LEASE, "grace": GRACE, "answers": str(answers)} | where
+        promised = {"lease": self.bounds.lease, "isolation": self.bounds.isolation, "grace": GRACE}
+        given = {"kind": kind, "answers": str(answers)} | promised | where
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -226,6 +229,8 @@ class World(contextlib.AsyncExitStack):
             if found.is_complete and found.confirmed == found.sidecars == everybody:
                 key.acknowledged = now()
                 self.acknowledged += 1
+            until = max((each.may_allow_until for each in found.outstanding), default=0)
+            key.over = now() + max(0.0, until / 1000 - time.time()) + ROUNDING
 
     async def _timed(
         self, work: Callable[[], Awaitable[Result]]

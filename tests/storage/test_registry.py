@@ -10,6 +10,7 @@ from authz.core.errors import Unavailable
 from authz.core.ports import Event
 from authz.flows.acknowledge import acknowledged
 from authz.storage import registry, schema
+from authz.storage.link import Link
 from authz.storage.listing import StoredTrail
 from authz.storage.registry import Identity, Registration, Sidecars
 from tests.fakes import make_keyring
@@ -61,6 +62,10 @@ async def trail(valkey):
     client = valkey.endpoint.client()
     yield StoredTrail(client)
     await client.aclose()
+
+
+def _ignore(*_told):
+    pass
 
 
 async def heard(directory):
@@ -239,6 +244,27 @@ async def test_without_trust_nothing_is_acknowledged(valkey, admin, directory):
         await eventually(lambda: registration._acknowledged == disabled.version)
 
 
+async def test_a_new_link_vouches_for_nothing_before_it_is_trusted(valkey, admin, directory):
+    """The store may be another: one that was restored gives the same numbers to other changes."""
+    record = await admin.issue()
+
+    def applied():
+        said = json.loads(valkey.admin.get(schema.sidecar("web-1")))
+        return said["applied"], said["trusted"]
+
+    async with Registered(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        await eventually(lambda: applied() == (record.version, True))
+
+    another = await valkey.endpoint.open(lambda: Link(_ignore, _ignore))
+    await valkey.endpoint.greet(another, "another")
+    sidecar.registration.announce(another)
+    await another.call("PING")  # it has taken what was said
+    another.abort()
+
+    assert applied() == (None, False)
+
+
 async def test_a_store_that_is_not_ours_is_told_nothing(valkey, admin, directory):
     """What slipped out before that was known is taken back."""
     async with Registered(valkey.endpoint, keyring=make_keyring("ak", "2")) as sidecar:
@@ -320,6 +346,14 @@ async def test_who_asks_a_store_that_is_down_is_told(own_valkey):
     with pytest.raises(Unavailable):
         await Sidecars(client).find()
     await client.aclose()
+
+
+async def test_who_asks_a_store_with_a_garbled_sequence_is_told(valkey, admin, directory):
+    """A number that nobody can go on from is no store to ask how far anybody is."""
+    valkey.admin.set(schema.SEQ, "1e3")
+
+    with pytest.raises(Unavailable, match="'1e3' is not a whole number"):
+        await directory.find()
 
 
 async def test_what_has_not_been_heard_for_ever_leaves_the_list(valkey, admin):

@@ -14,7 +14,7 @@ from authz.core.ports import Event
 from authz.core.records import Status
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
-from authz.storage.feed import CONNECTION_NAME
+from authz.storage.feed import ALONE, CONNECTION_NAME
 from authz.storage.keys import StoredKeys
 from authz.storage.sentinel import Sentinel
 from tests.failover import SERVICE, Replicated
@@ -94,6 +94,33 @@ async def test_isolated_primary(store):
         await sidecar.caught_up(2)
         await sidecar.trusted()
         assert (await sidecar.find(record.kid)).status is Status.REVOKED
+
+
+async def test_isolated_primary_that_was_not_told_to_stop(store):
+    """Without min-replicas-to-write it takes writes for ever; that nobody acknowledges them shows.
+
+    It is not trusted by who comes back to it either, until a replica follows it again.
+    """
+    async with administration(store.endpoint) as admin, Sidecar(store.endpoint) as sidecar:
+        record = await admin.issue()
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+        for valkey in (store.primary, *store.replicas):
+            valkey.admin.config_set("min-replicas-to-write", 0)
+        for replica in store.replicas:
+            replica.pause()
+
+        await eventually(lambda: ALONE in sidecar.reason)
+        assert not sidecar.is_trusted
+        assert sidecar.cache.peek(record.kid) is None
+        links = sidecar.probe.events[Event.LINK_CONNECTED]
+        await eventually(lambda: sidecar.probe.events[Event.LINK_CONNECTED] > links)
+        assert not sidecar.is_trusted
+        assert store.primary.admin.set("probe", "1")
+
+        for replica in store.replicas:
+            replica.resume()
+        await sidecar.trusted()
 
 
 async def test_primary_without_replicas(store):

@@ -3,10 +3,12 @@
 import random
 import string
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 import pytest
 
+from authz import __version__
 from authz.clock import SystemClock
 from authz.config import load
 from authz.core.errors import BadInput
@@ -91,9 +93,34 @@ async def test_the_same_goes_over_otlp(sidecar: Telling, receiver: Receiver) -> 
         if metric.kind is Kind.HISTOGRAM:
             assert all(tuple(point["explicitBounds"]) == metric.bounds for point in points)
             assert all(sum(map(int, p["bucketCounts"])) == int(p.get("count", 0)) for p in points)
+            assert not any("min" in point or "max" in point for point in points)  # not known
     assert received[CHECKS.name]["sum"]["isMonotonic"]
     timed = received[CHECK_DURATION.name]["histogram"]["dataPoints"]
     assert sum(int(point.get("count", 0)) for point in timed) > 0
+
+
+async def test_it_says_who_it_is_and_where(
+    tmp_path: Path, own_valkey: Valkey, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a receiver: by the conventions, and what the environment of the process adds."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=gateway-1,service.name=other")
+    telemetry = {
+        "otlp": {"endpoint": receiver.endpoint, "interval": "1s"},
+        "tracing": {"enabled": True, "sample_ratio": 1},
+    }
+    with telling(tmp_path, own_valkey, {"telemetry": telemetry}) as sidecar:
+        sidecar.allow()
+        for kind in ("metrics", "traces"):
+
+            def said(kind: str = kind) -> list[dict[str, Any]]:
+                found = receiver.resources(kind)
+                return [each for each in found if each.get("k8s.pod.name") == "gateway-1"]
+
+            about = (await eventually(said))[0]
+            assert about["service.name"] == "authz"
+            assert about["service.version"] == __version__
+            assert about["service.instance.id"]
+            assert about["telemetry.sdk.language"] == "python"
 
 
 def hostile(made: random.Random, sidecar: Telling) -> bytes:
