@@ -18,7 +18,7 @@ import redis
 from authz.cli import binaries
 from authz.storage.endpoint import Endpoint
 
-PATIENCE = 10.0  # seconds; how long a server may take to start, or anything else to come true
+PATIENCE = 20.0  # seconds; how long a server may take to start, or anything else to come true
 PAUSE = 0.002  # seconds between two looks
 
 
