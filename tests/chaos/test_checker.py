@@ -1,7 +1,5 @@
 """The judge finds every kind of broken promise, and nothing else."""
 
-import asyncio
-import time
 from collections import Counter
 
 import pytest
@@ -9,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chaos.checker import STALE, Bounds, Verdict, check
-from tests.chaos.history import Answer, Answers, Key, Outcome, State, now, read_answers
+from tests.chaos.history import Answer, Answers, Key, Outcome, State, read_answers
 from tests.chaos.run import TRIALS, Report
-from tests.chaos.witness import watch
 
 BOUNDS = Bounds(lease=1.0, settle=2.0)
 
@@ -32,13 +29,6 @@ def judged(key, *answers, outages=(), bounds=BOUNDS):
     """What is found wrong: the kinds. Answers take 10 ms."""
     given = [Answer(0, sent, outcome, sent + 0.01) for sent, outcome in answers]
     return set(check([key], given, outages, bounds).counts)
-
-
-def burn(seconds):
-    """Be busy for so long, by the processor's time."""
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        pass
 
 
 REVOKED = a_key((20.0, 21.0, State.REVOKED))
@@ -160,25 +150,6 @@ def test_a_run_that_tried_nothing_has_not_passed():
     assert not report.violations
     assert report.untried == [*TRIALS, "a good key"]
     assert not report.passed
-
-
-@pytest.mark.parametrize(("work", "noted"), [(time.sleep, True), (burn, False)])
-async def test_only_a_process_that_had_nothing_to_do_stood_still(work, noted):
-    """What the machine did to it is told from what it did itself."""
-    stalls = []
-    watching = asyncio.create_task(watch(lambda *stall: stalls.append(stall)))
-    began = now()
-    for _ in range(20):  # the machine may take the processor away, too
-        await asyncio.sleep(0.06)
-        work(0.3)
-        await asyncio.sleep(0.06)
-        if noted == bool(stalls):
-            break
-        stalls.clear()
-    watching.cancel()
-
-    assert noted == bool(stalls)
-    assert all(began <= begin < end <= now() for begin, end in stalls)
 
 
 def test_latest_return():

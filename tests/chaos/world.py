@@ -25,10 +25,10 @@ from authz.storage.listing import StoredTrail
 from authz.storage.registry import Sidecars
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Key, State, now
-from tests.chaos.witness import watch
 from tests.fakes import make_keyring
 from tests.gate import Gate, Rule
 from tests.real import RealClock
+from tests.stalls import BEARABLE, TICK
 
 GRACE = 2.0  # of keys that have none of their own
 WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
@@ -46,7 +46,7 @@ class SidecarProcess:
     name: str
     process: asyncio.subprocess.Process
     answers: Path
-    stalls: Path
+    stalls: Path  # from when to when it was not run, as JSON
     log: Path
     outages: list[tuple[float, float]]
     gate: Gate | None = None
@@ -91,8 +91,7 @@ class World(contextlib.AsyncExitStack):
         await self.store.initialise(make_keyring().fingerprints)
         self._directory, self._trail = Sidecars(client), StoredTrail(client)
         self._waiting: set[asyncio.Task[None]] = set()
-        witness = asyncio.create_task(watch(self._note_stall))
-        self.callback(witness.cancel)
+        self.callback(asyncio.create_task(self._watch()).cancel)
         self.lifecycle = Lifecycle(self.store, make_keyring(), RealClock())
         return self
 
@@ -101,9 +100,10 @@ class World(contextlib.AsyncExitStack):
     async def start_sidecar(self, kind: str, where: dict, gate: Gate | None = None) -> None:
         """One more process."""
         name = f"{kind}-{len(self.sidecars)}"
-        answers, log = self.directory / f"{name}.answers", self.directory / f"{name}.log"
+        answers, stalls, log = (
+            self.directory / f"{name}.{kind_of}" for kind_of in ("answers", "stalls", "log")
+        )
         promised = {"lease": self.bounds.lease, "isolation": self.bounds.isolation, "grace": GRACE}
-        stalls = self.directory / f"{name}.stalls"
         files = {"answers": str(answers), "stalls": str(stalls)}
         given = {"kind": kind} | files | promised | where
         with log.open("wb") as output:
@@ -137,15 +137,8 @@ class World(contextlib.AsyncExitStack):
                 code = await asyncio.wait_for(sidecar.process.wait(), STOPS_WITHIN)
             except TimeoutError:
                 raise AssertionError(f"{sidecar.name} does not stop") from None
-            if not code:
-                sidecar.outages += map(tuple, json.loads(sidecar.stalls.read_text()))
-            else:
+            if code:
                 raise AssertionError(f"{sidecar.name} failed:\n{sidecar.log.read_text()[-2000:]}")
-
-    def _note_stall(self, began: float, ended: float) -> None:
-        """All of this machine, perhaps: it counts for everybody."""
-        for sidecar in self.sidecars:
-            sidecar.outages.append((began, ended))
 
     def _kill_sidecars(self) -> None:
         """Whatever still runs ends."""
@@ -167,6 +160,19 @@ class World(contextlib.AsyncExitStack):
         finally:
             for sidecar in sidecars or self.sidecars:
                 sidecar.outages.append((began, now()))
+
+    async def _watch(self) -> None:
+        """While this loop stands still the gates do, and nobody reaches the store.
+
+        That is what the machine does, or the faults, and nothing that is judged here.
+        """
+        last = now()
+        while True:
+            await asyncio.sleep(TICK)
+            if now() - last > TICK + BEARABLE:
+                for sidecar in self.sidecars:
+                    sidecar.outages.append((last, now()))
+            last = now()
 
     # changes
 
@@ -243,7 +249,8 @@ class World(contextlib.AsyncExitStack):
                 key.acknowledged = now()
                 self.acknowledged += 1
             until = max((each.may_allow_until for each in found.outstanding), default=0)
-            key.over = now() + max(0.0, until / 1000 - time.time()) + ROUNDING
+            left = max(0.0, until / 1000 - time.time())
+            key.over = now() + left + ROUNDING
 
     async def _timed(
         self, work: Callable[[], Awaitable[Result]]
