@@ -7,6 +7,7 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.keys import Alias
 from authz.storage import schema
+from authz.storage.endpoint import Endpoint
 from authz.storage.imports import LinkedAliases
 from tests.fakes import KID
 from tests.real import eventually
@@ -159,7 +160,7 @@ async def test_order_of_lookups_and_changes(valkey, admin, imports):
 
 async def test_not_connected():
     """Without a link a lookup is Unavailable, once, and not inside the call."""
-    sidecar = Sidecar(None)
+    sidecar = Sidecar(Endpoint.parse("redis://127.0.0.1"))
     delivered = []
     LinkedAliases(sidecar.feed).resolve([NEWEST], delivered.append)
     assert delivered == []

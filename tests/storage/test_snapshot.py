@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import hmac
 import json
 import logging
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.errors import BadInput
 from authz.core.ports import Event
 from authz.core.records import Status
 from authz.storage import keeper as timing
@@ -327,6 +330,33 @@ def test_writing_can_be_abandoned(rig):
 
     assert not written
     assert os.listdir(rig.path.parent) == []
+
+
+def test_a_path_is_one_processs(rig):
+    """Two that write into the same file leave none; when the first has ended, it is the other's."""
+    refusal = r"cache\.snapshot: .*/snapshot is that of a live sidecar"
+    with (
+        rig.open().claimed(),
+        pytest.raises(BadInput, match=refusal),
+        rig.open().claimed(),
+    ):
+        pass
+
+    with rig.open().claimed():
+        rig.write(RECORD)
+
+
+def test_where_nothing_can_be_locked_nothing_is(rig, monkeypatch):
+    """A directory that is not there, or a file system without locks, keep nobody from starting."""
+    with Snapshot(rig.path / "lost" / "snapshot", make_keyring(), rig.clock, "one").claimed():
+        pass
+
+    def refuse(*_given):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with rig.open().claimed(), rig.open().claimed():
+        rig.write(RECORD)
 
 
 class Cache:
