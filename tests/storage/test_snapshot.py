@@ -421,6 +421,22 @@ async def test_a_full_disk_is_reported_once_and_stops_nothing(rig, keeping, monk
     ]
 
 
+async def test_a_file_that_failed_when_trust_was_lost_is_tried_again(
+    rig, keeping, monkeypatch, caplog
+):
+    """An outage may be longer than a disk is full, and the file is for what comes after."""
+    monkeypatch.setattr(timing, "EVERY", 0.02)
+    cache = Cache(rig.clock)
+    cache.is_trusted = False
+    room = rig.path.parent.with_name("room")
+    rig.path.parent.rename(room)
+
+    async with keeping(cache):
+        await eventually(lambda: "No such file" in caplog.text)
+        room.rename(rig.path.parent)
+        await eventually(rig.path.exists)
+
+
 # restoring
 
 
