@@ -5,7 +5,7 @@ import logging
 import secrets
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -216,8 +216,9 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
+        stack.enter_context(snapshot.claimed() if snapshot else nullcontext())
         said = identity(settings, str(server.address), clock)
-        keeper = snapshot and SnapshotKeeper(snapshot, imported, said.instance, clock)
+        keeper = snapshot and SnapshotKeeper(snapshot, imported, said.instance, clock, counters)
         predecessor = await restored(snapshot, settings.outage.grace, imported) if snapshot else ""
         registration = Registration(
             imported, feed, clock, said, entries=cache.__len__, predecessor=predecessor

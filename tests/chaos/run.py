@@ -1,6 +1,7 @@
 """A run: episodes one after another, and what the judge says of them."""
 
 import asyncio
+import json
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ EPISODE = 40.0  # seconds with one store
 FAILOVER = 16.0  # about as long as the other kind takes
 CALM = 2.5  # seconds at the end of an episode, so that everything can be answered once more
 CHANGE_PAUSE = 0.03
+LEAST_FAULTS = 2  # in an episode with one store, however short
 REST = 3.0  # seconds now and then between two faults, in which nothing is excused
 RESTS = 0.3  # share of the pauses that are as long as that
 # What the sidecars of a run must have been put to, for it to say anything.
@@ -44,7 +46,8 @@ class Report:
         self.acknowledged += world.acknowledged
         for sidecar in world.sidecars:
             answers = read_answers(sidecar.answers)
-            verdict = check(world.keys, answers, sidecar.outages, world.bounds)
+            outages = [*sidecar.outages, *json.loads(sidecar.stalls.read_text())]
+            verdict = check(world.keys, answers, outages, world.bounds)
             self.verdicts.setdefault(sidecar.kind, []).append(verdict)
 
     @property
@@ -140,7 +143,7 @@ async def single_store(report: Report, dice: random.Random, seconds: float, side
             end = now() + seconds - CALM
             await asyncio.sleep(1)
             dropped = 0
-            while now() < end:
+            while now() < end or len(world.faults) < LEAST_FAULTS:
                 name = faults.pick()
                 world.faults.append(name)
                 await faults.checkpoint()

@@ -21,6 +21,7 @@ from tests.chaos.caches import MUTANTS, SUBJECTS, Subject
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Answers, now
 from tests.fakes import make_keyring
+from tests.stalls import Watch
 
 RECENT = 300  # keys that are asked for
 HOT = 0.4  # share of the requests for the newest of them
@@ -79,20 +80,29 @@ async def main(given: dict) -> None:
     subject = SUBJECTS[given["kind"]](endpoint(given), bounds, given["grace"])
     answers = Answers(Path(given["answers"]))
     load = Load(subject, answers)
+    with Watch() as watch:
+        failed = await _play(subject, load, again=0.1 if given["kind"] in MUTANTS else None)
+    answers.close()
+    Path(given["stalls"]).write_text(json.dumps(watch.stalls))
+    for task in failed:
+        task.result()
+
+
+async def _play(subject: Subject, load: Load, again: float | None) -> list[asyncio.Task[None]]:
+    """Until stdin ends; what ended before. `again`: after how many seconds to cancel once more.
+
+    In the mutants redis-py swallows a cancellation now and then; ours must do with one.
+    """
     tasks = [asyncio.create_task(subject.run()), asyncio.create_task(load.work())]
     print("ready", flush=True)
     commands = asyncio.create_task(_obey(load))
     await asyncio.wait([*tasks, commands], return_when=asyncio.FIRST_COMPLETED)
     failed = [task for task in tasks if task.done()]
-    # In the mutants redis-py swallows a cancellation now and then; ours must do with one.
-    again = 0.1 if given["kind"] in MUTANTS else None
     while left := [task for task in tasks if not task.done()]:
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=again)
-    answers.close()
-    for task in failed:
-        task.result()
+    return failed
 
 
 async def _obey(load: Load) -> None:

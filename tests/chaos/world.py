@@ -28,6 +28,7 @@ from tests.chaos.history import Key, State, now
 from tests.fakes import make_keyring
 from tests.gate import Gate, Rule
 from tests.real import RealClock
+from tests.stalls import BEARABLE, TICK
 
 GRACE = 2.0  # of keys that have none of their own
 WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
@@ -45,6 +46,7 @@ class SidecarProcess:
     name: str
     process: asyncio.subprocess.Process
     answers: Path
+    stalls: Path  # from when to when it was not run, as JSON
     log: Path
     outages: list[tuple[float, float]]
     gate: Gate | None = None
@@ -89,6 +91,7 @@ class World(contextlib.AsyncExitStack):
         await self.store.initialise(make_keyring().fingerprints)
         self._directory, self._trail = Sidecars(client), StoredTrail(client)
         self._waiting: set[asyncio.Task[None]] = set()
+        self.callback(asyncio.create_task(self._watch()).cancel)
         self.lifecycle = Lifecycle(self.store, make_keyring(), RealClock())
         return self
 
@@ -97,9 +100,12 @@ class World(contextlib.AsyncExitStack):
     async def start_sidecar(self, kind: str, where: dict, gate: Gate | None = None) -> None:
         """One more process."""
         name = f"{kind}-{len(self.sidecars)}"
-        answers, log = self.directory / f"{name}.answers", self.directory / f"{name}.log"
+        answers, stalls, log = (
+            self.directory / f"{name}.{kind_of}" for kind_of in ("answers", "stalls", "log")
+        )
         promised = {"lease": self.bounds.lease, "isolation": self.bounds.isolation, "grace": GRACE}
-        given = {"kind": kind, "answers": str(answers)} | promised | where
+        files = {"answers": str(answers), "stalls": str(stalls)}
+        given = {"kind": kind} | files | promised | where
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -110,7 +116,7 @@ class World(contextlib.AsyncExitStack):
                 stdout=asyncio.subprocess.PIPE,
                 stderr=output,
             )
-        self.sidecars.append(SidecarProcess(kind, name, process, answers, log, [], gate))
+        self.sidecars.append(SidecarProcess(kind, name, process, answers, stalls, log, [], gate))
 
     async def sidecars_ready(self) -> None:
         """Wait until all of them work."""
@@ -154,6 +160,19 @@ class World(contextlib.AsyncExitStack):
         finally:
             for sidecar in sidecars or self.sidecars:
                 sidecar.outages.append((began, now()))
+
+    async def _watch(self) -> None:
+        """While this loop stands still the gates do, and nobody reaches the store.
+
+        That is what the machine does, or the faults, and nothing that is judged here.
+        """
+        last = now()
+        while True:
+            await asyncio.sleep(TICK)
+            if now() - last > TICK + BEARABLE:
+                for sidecar in self.sidecars:
+                    sidecar.outages.append((last, now()))
+            last = now()
 
     # changes
 
@@ -230,7 +249,8 @@ class World(contextlib.AsyncExitStack):
                 key.acknowledged = now()
                 self.acknowledged += 1
             until = max((each.may_allow_until for each in found.outstanding), default=0)
-            key.over = now() + max(0.0, until / 1000 - time.time()) + ROUNDING
+            left = max(0.0, until / 1000 - time.time())
+            key.over = now() + left + ROUNDING
 
     async def _timed(
         self, work: Callable[[], Awaitable[Result]]

@@ -14,7 +14,7 @@ from authz.cli.main import main
 
 NO_STORE = "redis://127.0.0.1:1/0"  # nobody listens on tcpmux
 AUTHZ = (sys.executable, "-m", "authz.cli.main")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,16 @@ class Outcome:
         return line
 
 
-def run(*arguments: str) -> Outcome:
-    """Run a command in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(arguments)
+def run(*arguments: str, stdin: bytes | None = None) -> Outcome:
+    """Run a command in this process. stdin: what it reads there, rather than what we would."""
+    out, err, ours = io.StringIO(), io.StringIO(), sys.stdin
+    if stdin is not None:
+        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(arguments)
+    finally:
+        sys.stdin = ours
     return Outcome(code, out.getvalue(), err.getvalue())
 
 

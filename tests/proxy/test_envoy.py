@@ -12,7 +12,8 @@ from authz.cli.processes import Nursery
 from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.rules import examine
-from tests.proxy.faults import FAULTS, Config, Fault
+from tests.proxy.faults import Config, Fault
+from tests.proxy.subtle import ALL
 from tests.proxy.test_rules import DEFAULTS
 from tests.real import free_port
 
@@ -23,7 +24,7 @@ def validate(file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)
 def test_envoy_takes_what_is_found_here(fault: Fault, tmp_path: Path):
     """Each fault is one that Envoy itself does not refuse, so nobody else would have found it."""
     file = tmp_path / "envoy.yaml"
@@ -44,8 +45,10 @@ def test_what_envoy_says_of_itself_is_told_the_same(tmp_path: Path):
     file.write_text(yaml.safe_dump(config.whole))
 
     def is_ready() -> bool:
+        here = f"http://127.0.0.1:{admin}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/config_dump") as answer:
+            urllib.request.urlopen(f"{here}/ready").close()  # before that not all may be in place
+            with urllib.request.urlopen(f"{here}/config_dump") as answer:
                 dump.write_bytes(answer.read())
         except OSError:
             return False

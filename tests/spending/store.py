@@ -28,7 +28,12 @@ class TimedStore:
         """See SpendStore; the receipt is returned."""
         self.set_clock(now)
         keys, words = encoded(charge)
-        reply = self.client.evalsha(self.sha, *keys, wanted, back, booked, *words)
+        # In one step: a hash that lives for a second may be gone before a command of its own.
+        step = self.client.pipeline(transaction=True)
+        step.evalsha(self.sha, *keys, wanted, back, booked, *words)
         for name in keys[1:] if self.persistent else ():
-            self.client.persist(name)
+            step.persist(name)
+        reply = step.execute(raise_on_error=False)[0]
+        if isinstance(reply, Exception):
+            raise reply
         return Receipt(reply[0], reply[1], tuple(reply[2::2]), tuple(reply[3::2]))

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import os
 import sys
-import time
 from functools import partial
 
 import uvloop
@@ -49,7 +48,6 @@ class Worker:
 
     def __init__(self, arguments):
         self.clock = WatchedClock()
-        self.offset = time.time() - self.clock.monotonic()
         self.probe = Counters()
         script = FIXED_WINDOWS if arguments.store == "fixed" else SPEND
         self.link = SpendLink(
@@ -88,7 +86,7 @@ class Worker:
         before = self.now()
         decision = checker.check(request)
         if isinstance(decision, Charged):
-            self.admit(key, self.at(self.clock.last), self.at(self.clock.last))
+            self.admit(key, microseconds(self.clock.last), microseconds(self.clock.last))
         elif asyncio.iscoroutine(decision):
             asyncio.ensure_future(decision).add_done_callback(partial(self.on_decided, key, before))
 
@@ -105,11 +103,12 @@ class Worker:
             self.rows.clear()
 
     def now(self):
-        return self.at(RealClock.monotonic(self.clock))
+        return microseconds(RealClock.monotonic(self.clock))
 
-    def at(self, monotonic):
-        """In microseconds since the epoch."""
-        return int((monotonic + self.offset) * 1e6)
+
+def microseconds(monotonic):
+    """By the boot clock, which all processes of a machine share."""
+    return int(monotonic * 1e6)
 
 
 def main():

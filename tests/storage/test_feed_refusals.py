@@ -23,7 +23,7 @@ async def test_emptied_store(valkey, admin):
         await sidecar.untrusted()
         assert "authz init" in sidecar.reason
         with pytest.raises(Unavailable):
-            await sidecar.find(record.kid)
+            await sidecar.cache.find(record.kid)
 
 
 def other_keyring():

@@ -23,7 +23,7 @@ def used(valkey):
 
 
 @contextlib.asynccontextmanager
-async def spending(endpoint, deadline=1.0):
+async def spending(endpoint, deadline=30.0):
     """A link that is open."""
     link = SpendLink(endpoint, RealClock(), deadline=deadline)
     running = asyncio.create_task(link.run())
@@ -89,7 +89,8 @@ async def test_a_store_that_hangs_is_given_up_after_the_deadline(own_valkey):
         assert not link.is_open
         own_valkey.resume()
         await eventually(lambda: link.is_open)
-        await eventually(lambda: used(own_valkey) == 1)
+    await eventually(lambda: used(own_valkey) == 1)
+    async with spending(own_valkey.endpoint) as link:
         assert (await ask(link)).left == (998,)
 
 
@@ -102,6 +103,7 @@ async def test_what_was_lost_on_the_way_is_not_sent_again(own_valkey):
             assert isinstance(await ask(link), OutcomeUnknown)
             gate.set(lambda _name: (Verdict.PASS, Verdict.PASS))
             await eventually(lambda: link.is_open)
+        await eventually(lambda: used(own_valkey))
     assert used(own_valkey) == 1
 
 
@@ -154,9 +156,25 @@ async def test_a_store_that_will_not_count_is_said_to_until_it_does(own_valkey, 
 async def test_a_replica_is_not_counted_on(own_valkey, caplog):
     """What it counted would be lost with the next word of its primary."""
     own_valkey.admin.replicaof("127.0.0.1", "1")
-    link = SpendLink(own_valkey.endpoint, RealClock(), deadline=1)
+    link = SpendLink(own_valkey.endpoint, RealClock(), deadline=30)
     running = asyncio.create_task(link.run())
     await eventually(lambda: "counted on the primary" in caplog.text)
     assert not link.is_open
     assert isinstance(await ask(link), Unavailable)
     running.cancel()
+
+
+async def test_a_store_that_is_gone_is_told_in_words(own_valkey, caplog):
+    """As the other link tells it: what is wrong, without the number and the call behind it."""
+    own_valkey.kill()
+    endpoint = own_valkey.endpoint
+    running = asyncio.create_task(SpendLink(endpoint, RealClock(), deadline=1).run())
+    try:
+        await eventually(lambda: "not counted" in caplog.text)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert caplog.messages == [
+        f"limits are not counted in the store: {endpoint}: Connection refused"
+    ]

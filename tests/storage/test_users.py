@@ -220,7 +220,7 @@ async def test_limits(guarded_valkey):
     valkey = guarded_valkey
     asked = charge(make_terms("10/h", "99/month"), 1, int(time.time() * 1000))
     receipts: list[Receipt] = []
-    link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), deadline=5)
+    link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), deadline=30)
     run = asyncio.create_task(link.run())
     await eventually(lambda: link.is_open)
     link.spend(asked, 3, 0, 0, receipts.append)
