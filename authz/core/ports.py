@@ -206,10 +206,7 @@ class LimitCounters(Protocol):
     """What was used of limits, for administration. Reads here are current and may be slow."""
 
     async def look(self, charge: Charge) -> Receipt:
-        """What would become of a request, without taking anything.
-
-        Raises Unreadable when the counters are garbled, Unavailable.
-        """
+        """What would become of a request; nothing is taken. Raises Unreadable, Unavailable."""
         ...
 
     async def reset(self, kid: str) -> None:

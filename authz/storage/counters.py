@@ -1,6 +1,6 @@
 """What was used of limits, for administration: read, reset, and looked through for garbage."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 import redis.asyncio
@@ -9,6 +9,7 @@ from redis import exceptions
 from authz.core.charge import Charge, Receipt
 from authz.core.errors import Unavailable, Unreadable
 from authz.storage import schema
+from authz.storage.answers import answered
 from authz.storage.link import refusal
 from authz.storage.spending import SPEND, encoded
 
@@ -29,34 +30,38 @@ class StoredCounters:
         """See LimitCounters. Read-only for the store, too."""
         keys, counters = encoded(charge)
         count, *names = keys
-        sha = await self._call(self._client.script_load(SPEND))
+        sha = await _asked(self._client.script_load(SPEND))
         look = self._client.evalsha_ro(sha, int(count), *names, *LOOK, *counters)
-        granted, now, *rows = await self._call(look)
+        granted, now, *rows = await _asked(look)
         return Receipt(granted, now, tuple(rows[::2]), tuple(rows[1::2]))
 
     async def reset(self, kid: str) -> None:
         """See LimitCounters."""
-        await self._call(self._client.delete(schema.limit(kid)))
+        await _asked(self._client.delete(schema.limit(kid)))
 
     async def garbled(self, accounts: Sequence[str]) -> list[str]:
         """Which of these accounts no sidecar can count in; see schema.limit. Raises Unavailable."""
         pipeline = self._client.pipeline(transaction=False)
         for account in accounts:
             pipeline.hgetall(schema.limit(account))
-        found = await self._call(pipeline.execute(raise_on_error=False))
+        found = await _asked(pipeline.execute(raise_on_error=False))
         pairs = zip(accounts, found, strict=True)
         return [account for account, fields in pairs if not _is_whole(fields)]
 
-    async def _call(self, answer: Any) -> Any:
-        try:
-            return await answer
-        except exceptions.ResponseError as cause:
-            problem = refusal(cause)
-            if problem.startswith(("GARBLED ", "WRONGTYPE ")):
-                raise Unreadable(problem) from None
-            raise Unavailable(f"the store refused: {problem}") from None
-        except (exceptions.RedisError, OSError) as cause:
-            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+
+async def _asked(answer: Awaitable[Any]) -> Any:
+    """The reply. Raises Unavailable, of counters that cannot be understood Unreadable."""
+    return await answered(_not_refused(answer))
+
+
+async def _not_refused(answer: Awaitable[Any]) -> Any:
+    try:
+        return await answer
+    except exceptions.ResponseError as cause:
+        problem = refusal(cause)
+        if problem.startswith(("GARBLED ", "WRONGTYPE ")):
+            raise Unreadable(problem) from None
+        raise Unavailable(f"the store refused: {problem}") from None
 
 
 def _is_whole(fields: Any) -> bool:
