@@ -140,11 +140,11 @@ async def probed(
         yield operations.address
 
 
-def identity(settings: Settings, address: str, clock: SystemClock) -> Identity:
+def identity(settings: Settings, instance: str, address: str, clock: SystemClock) -> Identity:
     """What this sidecar says of itself in the store."""
     isolated = MAX_REPLICA_LAG if endpoint(settings).has_replicas else 0.0
     return Identity(
-        instance=f"{socket.gethostname()}-{secrets.token_hex(3)}",
+        instance=instance,
         version=__version__,
         address=address,
         started_at=clock.wall_ms(),
@@ -162,9 +162,12 @@ async def restored(snapshot: Snapshot, grace: float, keys: ImportedKeys) -> str:
     return kept.instance
 
 
-def spender(settings: Settings, clock: Clock, probe: Probe) -> tuple[SpendLink, Limiter]:
+def spender(
+    settings: Settings, instance: str, clock: Clock, probe: Probe
+) -> tuple[SpendLink, Limiter]:
     """What takes from limits, and its own link to the store."""
-    link = SpendLink(endpoint(settings), clock, deadline=settings.check.deadline)
+    deadline = settings.check.deadline
+    link = SpendLink(endpoint(settings), clock, instance=instance, deadline=deadline)
     most = settings.cache.max_entries
     return link, Limiter(link, agreements(settings), clock, probe, max_keys=most)
 
@@ -208,14 +211,15 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_negatives=remember.max_negatives,
         deadline=settings.check.deadline,
     )
-    spending, limiter = spender(settings, clock, counters)
+    instance = f"{socket.gethostname()}-{secrets.token_hex(3)}"
+    spending, limiter = spender(settings, instance, clock, counters)
     checker = Checker(cache, feed, clock, counters, imported, limiter=limiter)
     door = check_door(settings, ring, checker, counters, telemetry.observer)
     server = check_server(settings, door, counters)
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
-        said = identity(settings, str(server.address), clock)
+        said = identity(settings, instance, str(server.address), clock)
         keeper = snapshot and SnapshotKeeper(snapshot, imported, said.instance, clock)
         predecessor = await restored(snapshot, settings.outage.grace, imported) if snapshot else ""
         registration = Registration(

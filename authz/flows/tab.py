@@ -81,7 +81,7 @@ class Tab:
 class Question(NamedTuple):
     """What was asked of the store, for whom, and when by the monotonic clock.
 
-    back: see SpendStore. again: the periods were wrong the first time.
+    back: see Ask. again: the periods were wrong the first time.
     """
 
     tab: Tab

@@ -25,10 +25,12 @@ class MemorySpendStore:
     def __init__(self):
         self.is_open = True
         self.asked = []  # (charge, wanted, back, granted_at, deliver)
+        self.leases = []  # of all that was ever asked
 
-    def spend(self, *asked):
+    def spend(self, charge, ask, deliver):
         """See SpendStore."""
-        self.asked.append(asked)
+        self.leases.append(ask.lease)
+        self.asked.append((charge, ask.wanted, ask.back, ask.granted_at, deliver))
 
     def answer(self, granted, *waits, left=None, now=NOW):
         """Answer the oldest question."""
@@ -173,6 +175,7 @@ async def test_demand_makes_leases():
     waiters = rig.lease(12)
 
     assert all(waiter.result().allowed for waiter in waiters)
+    assert rig.store.leases == [0, 0, 11]  # beside those who waited
     told = rig.spend()
     assert told.allowed
     assert rig.spend() is told

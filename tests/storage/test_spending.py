@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import logging
 
-from authz.core.charge import Receipt, charge
+from authz.core.charge import Ask, Receipt, charge
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.storage import schema
-from authz.storage.spending import SPEND, SpendLink, encoded
+from authz.storage.spending import SpendLink
+from authz.storage.spendscript import SPEND, arguments
 from tests.gate import Gate, Verdict
 from tests.real import RealClock, eventually
 from tests.spending.plans import make_terms
@@ -18,14 +19,14 @@ HASH = schema.limit("k" * 16)
 
 def used(valkey):
     """What the counter says, by the script itself."""
-    keys, words = encoded(charge(TERMS, 1, RealClock().wall_ms()))
-    return 1000 - valkey.admin.eval(SPEND, *keys, 0, 0, 0, *words)[2]
+    words = arguments(charge(TERMS, 1, RealClock().wall_ms()), Ask(0))
+    return 1000 - valkey.admin.eval(SPEND, *words)[2]
 
 
 @contextlib.asynccontextmanager
 async def spending(endpoint, deadline=1.0):
     """A link that is open."""
-    link = SpendLink(endpoint, RealClock(), deadline=deadline)
+    link = SpendLink(endpoint, RealClock(), instance="one", deadline=deadline)
     running = asyncio.create_task(link.run())
     try:
         await eventually(lambda: link.is_open)
@@ -40,7 +41,7 @@ async def ask(link, wanted=1, terms=TERMS, back=0):
     """One question and what was delivered, exactly once."""
     delivered = []
     now = RealClock().wall_ms()
-    link.spend(charge(terms, 1, now), wanted, back, 0, delivered.append)
+    link.spend(charge(terms, 1, now), Ask(wanted, back=back), delivered.append)
     assert not delivered
     await eventually(lambda: delivered)
     [answer] = delivered
@@ -134,7 +135,7 @@ async def test_a_store_that_takes_no_writes_is_left(own_valkey):
 async def test_a_replica_is_not_counted_on(own_valkey, caplog):
     """What it counted would be lost with the next word of its primary."""
     own_valkey.admin.replicaof("127.0.0.1", "1")
-    link = SpendLink(own_valkey.endpoint, RealClock(), deadline=1)
+    link = SpendLink(own_valkey.endpoint, RealClock(), instance="one", deadline=1)
     running = asyncio.create_task(link.run())
     await eventually(lambda: "counted on the primary" in caplog.text)
     assert not link.is_open
