@@ -172,6 +172,13 @@ def spender(
     return link, Limiter(link, agreements(settings), clock, probe, max_keys=most)
 
 
+async def give_back(spending: SpendLink, limiter: Limiter) -> None:
+    """What was taken of limits in advance, and is not needed any more."""
+    await spending.settled()  # the last grants
+    limiter.give_back()
+    await spending.settled()
+
+
 @asynccontextmanager
 async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     """Start a sidecar, whether the store is there or not, and stop it on the way out.
@@ -214,8 +221,9 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     instance = f"{socket.gethostname()}-{secrets.token_hex(3)}"
     spending, limiter = spender(settings, instance, clock, counters)
     checker = Checker(cache, feed, clock, counters, imported, limiter=limiter)
-    door = check_door(settings, ring, checker, counters, telemetry.observer)
-    server = check_server(settings, door, counters)
+    server = check_server(
+        settings, check_door(settings, ring, checker, counters, telemetry.observer), counters
+    )
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
@@ -243,6 +251,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
                 yield running
             finally:
                 await server.stop(DRAIN_SECONDS)  # first, so that it is fed while it answers
+                await give_back(spending, limiter)
                 if not keeper:  # what a snapshot holds may be served by the next process
                     await registration.leave()
                 for task in work:

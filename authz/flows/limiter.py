@@ -128,6 +128,15 @@ class Limiter:
         self._count(Event.LIMIT_DENIED_LOCALLY)
         return settle(tab.charge, tab.refusal, int((now - tab.refused_at) * 1e6))
 
+    def give_back(self) -> None:
+        """Hold nothing any more: the store is told what did not come of every lease, and is owed.
+
+        For an orderly stop. Of a window as long as a day, or of a month, it would be missing.
+        """
+        for tab in self._tabs.values():
+            self._evict(tab)
+        self._tabs.clear()
+
     # what is asked
 
     def _wall_ms(self) -> int:
@@ -146,11 +155,10 @@ class Limiter:
 
     def _ask_for_lease(self, tab: Tab, now: float) -> None:
         wanted = tab.charge_at(self._wall_ms())
-        seen = tab.lease - tab.left + tab.refusals + len(tab.waiting)
-        demand = seen * wanted.life / max(now - tab.asked_at, wanted.life)
+        demand = tab.observe(now, wanted.life)
         size = lease_for(wanted, tab.receipt.left, demand) if tab.receipt else 0
         waiters, tab.waiting = tab.waiting, deque()
-        tab.asking, tab.asked_at, tab.refusals = True, now, 0
+        tab.asking = True
         question = Question(tab, wanted, waiters, self._settle(tab), now)
         self._send(question, size)
 

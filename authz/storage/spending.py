@@ -15,6 +15,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -82,6 +83,14 @@ class SpendLink:
             return
         words = arguments(charge, ask, self._holder)
         self._send(link, partial(self._on_reply, link, charge, words, deliver), words)
+
+    async def settled(self) -> None:
+        """Wait until what was asked so far is answered, for two deadlines at most."""
+        link = self._link
+        if link is not None:
+            with suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(2 * self._deadline):
+                    await link.call("PING")  # answers keep their order
 
     async def run(self) -> None:
         """Keep a link until cancelled."""

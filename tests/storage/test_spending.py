@@ -58,6 +58,24 @@ async def test_a_question_is_answered_with_a_receipt(valkey):
     assert abs(answer.now / 1e3 - RealClock().wall_ms()) < 60_000
 
 
+async def test_it_can_be_waited_for_until_all_is_answered(own_valkey):
+    """Whatever was asked is answered then; a store that hangs is not waited for without end."""
+    answers = []
+    async with spending(own_valkey.endpoint, deadline=1.0) as link:
+        asked = charge(TERMS, 1, RealClock().wall_ms())
+        for _ in range(3):
+            link.spend(asked, Ask(1), answers.append)
+        await link.settled()
+        assert [answer.granted for answer in answers] == [1, 1, 1]
+
+        own_valkey.pause()
+        await link.settled()
+        own_valkey.resume()
+        own_valkey.kill()
+        await eventually(lambda: not link.is_open)
+        await link.settled()
+
+
 async def test_a_script_that_was_forgotten_is_loaded_and_run_once(valkey):
     """All questions under way are told so, and each is counted once."""
     async with spending(valkey.endpoint) as link:
