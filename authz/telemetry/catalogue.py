@@ -219,13 +219,18 @@ LIMIT_DECISIONS: Final = Metric(
     Kind.COUNTER,
     "{decision}",
     "Checks of keys that have limits. source: who decided; denied_locally: by what the store had "
-    "said before; outage: without it. shadow_denied: would be denied if the limit were enforced; "
-    "it is counted as allowed, too.",
+    "said before; outage: without it.",
     (
         *each(decision=("allowed",), source=("store", "lease", "outage")),
         *each(decision=("denied",), source=("store", "denied_locally", "outage")),
-        *each(decision=("shadow_denied",), source=("store",)),
     ),
+)
+LIMIT_SHADOW_DENIALS: Final = Metric(
+    "authz.limits.shadow_denials",
+    Kind.COUNTER,
+    "{check}",
+    "Checks that were allowed and would be denied, were all limits enforced. They are among the "
+    "allowed of authz.limits.decisions.",
 )
 LIMIT_STORE_CALLS: Final = Metric(
     "authz.limits.store_calls", Kind.COUNTER, "{call}", "Times that the store was asked to spend."
@@ -320,7 +325,7 @@ COUNTED: Final[Mapping[Event, tuple[Metric, Labels]]] = {
         {"decision": "denied", "source": "denied_locally"},
     ),
     Event.LIMIT_DENIED_IN_OUTAGE: (LIMIT_DECISIONS, {"decision": "denied", "source": "outage"}),
-    Event.LIMIT_SHADOW_DENIED: (LIMIT_DECISIONS, {"decision": "shadow_denied", "source": "store"}),
+    Event.LIMIT_SHADOW_DENIED: (LIMIT_SHADOW_DENIALS, {}),
     Event.LIMIT_STORE_CALL: (LIMIT_STORE_CALLS, {}),
     Event.LIMIT_GARBLED: (LIMIT_GARBLED, {}),
     Event.LEASE_TAKEN: (LIMIT_LEASES, {}),
