@@ -6,22 +6,17 @@ the current directory when a flag or a variable does. A setting without a value 
 """
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from authz import sources
-from authz.core import fields
+from authz import sections, sources
 from authz.core.address import Address
-from authz.core.errors import BadInput
 from authz.core.limits import OnOutage
 from authz.core.routes import MAX_RULES
-from authz.sources import Location, Source
+from authz.sections import Section
 from authz.values import (
     Carrier,
     Cost,
@@ -48,20 +43,6 @@ from authz.values import (
     Template,
     seconds,
 )
-
-
-class Section(BaseModel):
-    """A part of the settings. Unknown names are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        known = cls.model_fields
-        return {name: v for name, v in given.items() if v is not None or name not in known}
 
 
 class Tls(Section):
@@ -266,72 +247,4 @@ def load(
     layers = [sources.command_line(flags or {}), sources.environment(environ)]
     if file:
         layers.append(sources.file(file))
-    tree = reduce(sources.merged, (source.tree for source in layers))
-    try:
-        settings = Settings.model_validate(tree)
-    except ValidationError as cause:
-        raise _explained(cause, layers) from None
-    return _anchored(settings, layers)
-
-
-# What pydantic says in terms of Python, in terms of settings: by its error type or the first word.
-_MESSAGES: Final = {
-    "bool": "true or false",
-    "float": "a number, such as 0.5",
-    "dict": "names, each with its value; in the environment as JSON",
-    "int": "a whole number, such as 100000",
-    "missing": "is needed here",
-    "model": "a section: names and values",
-    "string": "text, one line",
-    "too_short": "a list of at least one",
-    "tuple": 'a list; in the environment as JSON, such as ["x-api-key"]',
-}
-
-
-def _explained(cause: ValidationError, layers: list[Source]) -> BadInput:
-    first = cause.errors(include_url=False, include_context=False)[0]
-    location = first["loc"]
-    problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
-    if first["type"] == "extra_forbidden":
-        problem = f"no such setting; there are {', '.join(_section(location).model_fields)}"
-    problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
-    problem = _MESSAGES.get(first["type"], problem)
-    name = ".".join(map(str, location)).removesuffix(".[key]")
-    name = name if re.fullmatch(r"[\w.*:@-]{1,80}", name, re.ASCII) else fields.shown(name)
-    return BadInput(name, f"{problem} ({sources.origin(layers, location).name(location)})")
-
-
-def _section(location: Location) -> type[Section]:
-    """The section that a setting at `location` would be in."""
-    section: type[Section] = Settings
-    for step in location[:-1]:
-        if isinstance(step, str):
-            kind = section.model_fields[step].annotation
-            section = next(filter(_is_section, (kind, *get_args(kind))))
-    return section
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
-
-
-def _anchored(settings: Settings, layers: list[Source]) -> Settings:
-    """Make relative paths absolute, each from where it was written."""
-
-    def base(at: Location) -> Path:
-        return next((source for source in layers if source.holds(at)), layers[-1]).base
-
-    def anchored(part: Any, at: Location) -> Any:
-        match part:
-            case Path():
-                return base(at) / part
-            case Address() if part.path:
-                return replace(part, path=str(base(at) / part.path))
-            case tuple():
-                return tuple(anchored(item, (*at, index)) for index, item in enumerate(part))
-            case Section():
-                update = {name: anchored(value, (*at, name)) for name, value in part}
-                return part.model_copy(update=update)
-        return part
-
-    return cast("Settings", anchored(settings, ()))
+    return sections.read(Settings, layers)

@@ -15,10 +15,12 @@ from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
 from authz.recycling import resident_bytes
 from authz.storage.feed import ChangeFeed
+from authz.storage.spending import SpendLink
 from authz.telemetry import catalogue
-from authz.telemetry.catalogue import COUNTED, METRICS
+from authz.telemetry.catalogue import METRICS
 from authz.telemetry.counters import Counters, Steps
 from authz.telemetry.denials import Denials
+from authz.telemetry.events import COUNTED
 from authz.telemetry.logs import bounded
 from authz.telemetry.metric import Labels, Metric
 from authz.telemetry.metrics import Metrics, Page, Push, Read, Readings
@@ -37,6 +39,7 @@ class Parts:
     cache: KeyCache
     checker: Checker
     feed: ChangeFeed
+    limits: SpendLink
     is_ready: Callable[[], bool]
 
 
@@ -73,9 +76,8 @@ class Telemetry:
             yield metrics.page if metrics else None
         finally:
             telling.cancel()
-            for exporting in (metrics, traces):
-                if exporting is not None:
-                    await asyncio.to_thread(exporting.stop)  # a moment, and no more than that
+            ending = (asyncio.to_thread(each.stop) for each in (metrics, traces) if each)
+            await asyncio.gather(*ending)  # a moment, and no more than that
 
     def _metrics(self, parts: Parts, about: Mapping[str, str]) -> Metrics:
         otlp = self._wanted.otlp
@@ -184,6 +186,7 @@ def _store(parts: Parts, clock: Clock) -> Readings:
         catalogue.TRUST_AGE: _one(trust_age),
         catalogue.GRACE: _one(lambda: parts.cache.grace_left),
         catalogue.LINK: _one(lambda: int(feed.link is not None and feed.link.is_open)),
+        catalogue.LIMIT_LINK: _one(lambda: int(not parts.limits.reason)),
         catalogue.READY: _one(lambda: int(parts.is_ready())),
     }
 

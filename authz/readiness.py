@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from authz.flows.keycache import KeyCache
 from authz.storage.feed import ChangeFeed
+from authz.storage.spending import SpendLink
 
 
 class Readiness:
@@ -13,9 +14,10 @@ class Readiness:
     would take every backend behind it out of service.
     """
 
-    def __init__(self, feed: ChangeFeed, cache: KeyCache) -> None:
+    def __init__(self, feed: ChangeFeed, cache: KeyCache, limits: SpendLink) -> None:
         self._feed = feed
         self._cache = cache
+        self._limits = limits
         self.leaving = ""  # why, once this process is on its way out
 
     def __call__(self) -> bool:
@@ -29,6 +31,8 @@ class Readiness:
             "process": {"ready": not self.leaving, "reason": self.leaving},
             "store": {"ready": self._is_supplied} | store,
             "cache": {"entries": len(self._cache), "outage_grace_left": round(grace, 3)},
+            # Its link is another, and can be refused alone. What then: limits.on_outage.
+            "limits": {"counted": not self._limits.reason, "reason": self._limits.reason},
         }
 
     @property

@@ -5,7 +5,7 @@ import logging
 import secrets
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,6 +39,7 @@ from authz.storage.imports import LinkedAliases
 from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
+from authz.storage.replication import longest_alone
 from authz.storage.snapshot import Snapshot
 from authz.storage.spending import SpendLink
 from authz.telemetry import log_to_stderr
@@ -48,7 +49,6 @@ log = logging.getLogger("authz")
 
 DRAIN_SECONDS = 2.0
 PROBE_LIMITS = Limits(streams=8, message_bytes=4096, idle_seconds=10.0)  # a probe asks and goes
-MAX_REPLICA_LAG = 2.0  # how long an isolated primary goes on, with min-replicas-max-lag 1
 
 
 @dataclass(slots=True)
@@ -142,13 +142,14 @@ async def probed(
 
 def identity(settings: Settings, instance: str, address: str, clock: SystemClock) -> Identity:
     """What this sidecar says of itself in the store."""
-    isolated = MAX_REPLICA_LAG if endpoint(settings).has_replicas else 0.0
+    lease = settings.cache.trust_lease
+    isolated = longest_alone(lease) if endpoint(settings).has_replicas else 0.0
     return Identity(
         instance=instance,
         version=__version__,
         address=address,
         started_at=clock.wall_ms(),
-        lease_ms=round((settings.cache.trust_lease + isolated) * 1000),
+        lease_ms=round((lease + isolated) * 1000),
         grace_ms=round(settings.outage.grace * 1000),
     )
 
@@ -187,8 +188,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     """
     clock, ring = SystemClock(), keyring(settings)
     telemetry = Telemetry(settings, clock)
-    counters = telemetry.counters
-    remember = settings.cache
+    counters, remember = telemetry.counters, settings.cache
     feed = ChangeFeed(
         endpoint(settings),
         clock,
@@ -218,7 +218,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_negatives=remember.max_negatives,
         deadline=settings.check.deadline,
     )
-    instance = f"{socket.gethostname()}-{secrets.token_hex(3)}"
+    instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     spending, limiter = spender(settings, instance, clock, counters)
     checker = Checker(cache, feed, clock, counters, imported, limiter=limiter)
     server = check_server(
@@ -227,14 +227,15 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
+        stack.enter_context(snapshot.claimed() if snapshot else nullcontext())
         said = identity(settings, instance, str(server.address), clock)
         keeper = snapshot and SnapshotKeeper(snapshot, imported, said.instance, clock)
         predecessor = await restored(snapshot, settings.outage.grace, imported) if snapshot else ""
         registration = Registration(
             imported, feed, clock, said, entries=cache.__len__, predecessor=predecessor
         )
-        readiness = Readiness(feed, cache)
-        parts = Parts(cache, checker, feed, readiness)
+        readiness = Readiness(feed, cache, spending)
+        parts = Parts(cache, checker, feed, spending, readiness)
         metrics = await stack.enter_async_context(telemetry.exporting(said.instance, parts))
         await server.start()
         operations = await stack.enter_async_context(probed(settings, readiness, counters, metrics))

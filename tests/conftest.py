@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.real import Valkey
 
@@ -12,7 +12,8 @@ from tests.real import Valkey
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("authz", deadline=None)  # a noisy machine is not a failure
+# A noisy machine is not a failure: no example has a deadline, and making them may take its time.
+settings.register_profile("authz", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("authz")
 
 

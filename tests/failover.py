@@ -99,7 +99,7 @@ class Replicated(contextlib.AsyncExitStack):
 
     async def failed_over(self) -> Valkey:
         """Wait until a replica has taken over, is followed by the other, and all is quiet."""
-        return await eventually(self._heir, 20)
+        return await eventually(self._heir, 90)  # a Sentinel that stood still does nothing for 30
 
     def _heir(self) -> Valkey | None:
         named = self.monitor.sentinel_master(SERVICE)

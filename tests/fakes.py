@@ -9,7 +9,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from authz.core.changes import AuditEvent, KeyChange
+from authz.core.audit import AuditEvent
+from authz.core.changes import KeyChange
 from authz.core.decision import Reason
 from authz.core.errors import AliasTaken, Conflict, Fault, OutcomeUnknown, Unavailable
 from authz.core.keys import Alias, Keyring, Pepper

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Self
 
+from tests.listener import listening
+
 _NAME = re.compile(rb"SETNAME\r\n\$\d+\r\n([^\r]+)")
 
 
@@ -44,21 +46,14 @@ class Gate:
         self._target = target
         self._rule: Rule = open_to_all
         self._changed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._listening.enter_async_context(listening(self._serve, self.port))
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        self._server.close()
-        await asyncio.sleep(0)  # whoever was accepted just now has a task then
-        while tasks := list(self._tasks):
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._listening.aclose()
 
     def set(self, rule: Rule) -> None:
         """From now on this happens to what passes."""
@@ -67,9 +62,6 @@ class Gate:
         self._changed = asyncio.Event()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             connection = _Connection(self)
@@ -80,11 +72,10 @@ class Gate:
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                back.transport.abort()  # first, for what follows may be cancelled
                 for pump in pumps:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
-                back.transport.abort()
-        writer.transport.abort()
 
     async def verdict(self, name: str, direction: int) -> Verdict:
         """What happens to bytes that are here now; waits while they are held up."""

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import functools
 import inspect
+import itertools
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,15 +21,41 @@ import redis
 from authz.cli import binaries
 from authz.storage.endpoint import Endpoint
 
-PATIENCE = 10.0  # seconds; how long a server may take to start, or anything else to come true
+PATIENCE = 30.0  # seconds; how long a server may take to start, or anything else to come true
 PAUSE = 0.002  # seconds between two looks
+PORTS = range(20_000, 32_000)  # below those that Linux gives to clients and to port 0
+BLOCK = 100  # ports of one process
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A loopback port that nobody listens on, and that nobody else is given soon.
+
+    Between this and the server's bind some time passes, and all of a restart. So no other test
+    process has these ports, the kernel gives them to nobody, and they come round again last.
+    """
+    for port in itertools.islice(_ports(), BLOCK):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+@functools.cache
+def _ports() -> Iterator[int]:
+    """The ports of this process, round and round. A name that only one can bind makes them ours."""
+    for first in random.SystemRandom().sample(PORTS[::BLOCK], len(PORTS) // BLOCK):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0authz-tests-{first}")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)  # until the process ends
+        return itertools.cycle(range(first, first + BLOCK))
+    raise AssertionError("every block of ports is taken")
+
+
+_claims: list[socket.socket] = []
 
 
 async def eventually(

@@ -5,8 +5,9 @@ from typing import Any, get_args
 
 import pytest
 
-from authz.config import Section, Settings, load
+from authz.config import Settings, load
 from authz.core.errors import BadInput
+from authz.sections import Section
 
 NEIGHBOURS: dict[str, dict[str, Any]] = {
     "check.tls": {"cert": "c.pem", "key": "k.pem"},

@@ -7,13 +7,14 @@ import signal
 import pytest
 
 from authz.ending import Ending
+from tests.real import PATIENCE
 
 LONG = 3600.0
 
 
 async def told(ending: Ending) -> str:
     """The reason, which has to be there."""
-    return await asyncio.wait_for(ending.told(), 10)
+    return await asyncio.wait_for(ending.told(), PATIENCE)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -37,7 +38,7 @@ async def test_the_first_word_is_the_reason_the_second_hurries():
 
     ending.tell("SIGTERM")
 
-    await asyncio.wait_for(asyncio.gather(pausing, hurried), 10)
+    await asyncio.wait_for(asyncio.gather(pausing, hurried), PATIENCE)
     assert await told(ending) == "too large"
 
 
@@ -45,11 +46,11 @@ async def test_a_pause_ends_by_itself():
     """Nobody has to hurry."""
     ending = Ending()
     ending.tell("SIGTERM")
-    await asyncio.wait_for(ending.pause(0.001), 10)
+    await asyncio.wait_for(ending.pause(0.001), PATIENCE)
 
 
 async def test_at_a_terminal_there_is_no_pause():
     """Ctrl-C comes from somebody who waits."""
     ending = Ending()
     ending.tell("SIGINT")
-    await asyncio.wait_for(ending.pause(LONG), 10)
+    await asyncio.wait_for(ending.pause(LONG), PATIENCE)

@@ -15,11 +15,12 @@ class Cache(SimpleNamespace):
         return 7
 
 
-def readiness(*, trusted: bool, grace: float, leaving: str = "") -> Readiness:
+def readiness(*, trusted: bool, grace: float, leaving: str = "", uncounted: str = "") -> Readiness:
     """Of parts in this state."""
     fault = "" if trusted else "the store is away"
+    limits = SimpleNamespace(reason=uncounted)
     feed = SimpleNamespace(health=lambda: FeedHealth(trusted, fault, 4))
-    found = Readiness(feed, Cache(grace_left=grace))
+    found = Readiness(feed, Cache(grace_left=grace), limits)
     found.leaving = leaving
     return found
 
@@ -37,6 +38,15 @@ def test_every_part_says_whether_it_stands_in_the_way_and_why(trusted, grace, le
     assert (parts["store"]["trusted"], parts["store"]["seq"]) == (trusted, 4)
     assert parts["store"]["reason"] == ("" if trusted else "the store is away")
     assert parts["cache"] == {"entries": 7, "outage_grace_left": round(grace, 3)}
+    assert parts["limits"] == {"counted": True, "reason": ""}
+
+
+def test_limits_that_are_not_counted_are_said_and_stand_in_nobody_s_way():
+    """What happens to limited keys then is a setting; all others are served as ever."""
+    ready, parts = readiness(trusted=True, grace=1.0, uncounted="NOPERM").report()
+
+    assert ready
+    assert parts["limits"] == {"counted": False, "reason": "NOPERM"}
 
 
 def test_who_only_asks_whether_gets_the_same_answer():

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from authz import config, recycling, sidecar
+from tests.real import PATIENCE
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ async def test_a_grown_sidecar_stops_in_an_orderly_way(serving, monkeypatch, cap
     monkeypatch.setattr(sidecar, "outgrown", outgrown)
     caplog.set_level("INFO")
 
-    await asyncio.wait_for(sidecar._serve(settings(512)), 10)
+    await asyncio.wait_for(sidecar._serve(settings(512)), PATIENCE)
 
     assert "stopping: 519 MiB are more than check.recycle_at_mib" in caplog.messages
 
@@ -93,7 +94,7 @@ async def test_without_the_setting_nothing_looks(serving, monkeypatch, caplog):
         await asyncio.sleep(0)
 
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, PATIENCE)
 
     assert "stopping: SIGTERM" in caplog.messages
 

@@ -28,7 +28,7 @@ async def used(file: Path, kid: str) -> list[int]:
 
 def test_what_did_not_come_is_not_used(tmp_path: Path, own_valkey: Valkey) -> None:
     """Of a month nothing is lost: as much is used as was let pass."""
-    process = Serving(tmp_path, own_valkey)
+    process = Serving(tmp_path, own_valkey, {"check": {"deadline": "10s"}})
     wanted = {"limits": limits("1000000/month")}
     (issued,) = asyncio.run(prepared(process.file, **wanted))
     message = check_request([("x-api-key", issued.key_text)]).SerializeToString()

@@ -14,7 +14,7 @@ from authz.cli.options import kid_argument
 from authz.cli.times import NEVER, rfc3339
 from authz.clock import SystemClock
 from authz.core import fields
-from authz.core.changes import AuditEntry
+from authz.core.audit import AuditEntry
 from authz.core.errors import BadInput
 from authz.core.records import Status
 from authz.flows.directory import Entry, History, Page

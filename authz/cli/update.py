@@ -21,8 +21,8 @@ from authz.cli.times import NEVER, moment_ms
 from authz.cli.waiting import waits
 from authz.clock import SystemClock
 from authz.core import fields, limits
-from authz.core.changes import Updates
 from authz.core.errors import BadInput
+from authz.core.updates import Updates
 
 _Reader = Callable[[str, Any], object]
 

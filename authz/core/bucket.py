@@ -2,7 +2,10 @@
 
 
 class TokenBucket:
-    """`rate` tokens a second, at most a second's worth kept. The time is an argument."""
+    """`rate` tokens a second, at most a second's worth kept. The time is an argument.
+
+    What is borrowed is paid back before there is another: it bends the rate, and does not raise it.
+    """
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -15,6 +18,13 @@ class TokenBucket:
             self._tokens = min(self._most, self._tokens + max(0.0, now - self._at) * self._rate)
         self._at = now
         if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def borrow(self, most: int) -> bool:
+        """Take one although there is none, while no more than `most` are owed with it."""
+        if self._tokens - 1 < -most:
             return False
         self._tokens -= 1
         return True

@@ -5,10 +5,9 @@ KeyChange   do this          Unchanged   it is so already          Refused   it 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import TypedDict
 
 from authz.core import fields
+from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput
 from authz.core.fields import Network
 from authz.core.keys import Minted
@@ -22,19 +21,7 @@ from authz.core.records import (
     Secret,
     Status,
 )
-
-
-class Action(StrEnum):
-    """What was done, in the audit trail."""
-
-    ISSUE = "issue"
-    IMPORT = "import"
-    UPDATE = "update"
-    ROTATE = "rotate"
-    REVOKE = "revoke"
-    DISABLE = "disable"
-    ENABLE = "enable"
-    RESET_LIMITS = "reset_limits"
+from authz.core.updates import Updates, differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +31,6 @@ class Author:
     change_id: str
     actor: str
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
-    """One line of the audit trail. `detail` holds what JSON can hold."""
-
-    action: Action
-    actor: str
-    note: str
-    at: int
-    detail: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """An event as the trail keeps it: which version it made, and of which (0: the key was new)."""
-
-    version: int
-    base_version: int
-    event: AuditEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,26 +88,6 @@ class KeySpec:
     allowed_origins: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     outage_grace: int | None = None  # milliseconds; None: as long as each sidecar is set to
-
-
-class Updates(TypedDict, total=False):
-    """New values of a key's fields, through `core.fields`. A field that is not named stays."""
-
-    client_id: str
-    project_id: str
-    tenant_id: str
-    plan: str
-    limits: tuple[Limit, ...]
-    on_outage: OnOutage | None
-    name: str
-    scopes: frozenset[str]
-    not_before: int | None
-    expires_at: int | None
-    allowed_cidrs: tuple[Network, ...]
-    allowed_hosts: tuple[str, ...]
-    allowed_origins: tuple[str, ...]
-    metadata: Mapping[str, str]
-    outage_grace: int | None
 
 
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
@@ -214,12 +161,7 @@ def update(
     if add_scopes or remove_scopes:
         scopes = fields.scopes("scopes", (updated.scopes | add_scopes) - remove_scopes)
         updated = replace(updated, scopes=scopes)
-    before, after = _plain(record), _plain(updated)
-    altered = {
-        name: {"old": before[name], "new": value}
-        for name, value in after.items()
-        if value != before[name]
-    }
+    altered = differences(record, updated)
     if not altered:
         return Unchanged(record, f"{record.kid} is so already")
     begins, ends = updated.not_before, updated.expires_at
@@ -328,24 +270,3 @@ def _change(
 ) -> KeyChange:
     event = AuditEvent(action, author.actor, author.note, now, detail)
     return KeyChange(author.change_id, base_version, record, event)
-
-
-def _plain(record: KeyRecord) -> dict[str, object]:
-    """What an update may alter, in terms of JSON."""
-    return {
-        "client_id": record.client_id,
-        "project_id": record.project_id,
-        "tenant_id": record.tenant_id,
-        "plan": record.plan,
-        "limits": list(map(str, record.limits)),
-        "on_outage": record.on_outage,
-        "name": record.name,
-        "scopes": sorted(record.scopes),
-        "not_before": record.not_before,
-        "expires_at": record.expires_at,
-        "allowed_cidrs": [str(network) for network in record.allowed_cidrs],
-        "allowed_hosts": list(record.allowed_hosts),
-        "allowed_origins": list(record.allowed_origins),
-        "metadata": dict(record.metadata),
-        "outage_grace": record.outage_grace,
-    }

@@ -229,11 +229,6 @@ class Keyring:
         return {version: pepper.fingerprint for version, pepper in self._peppers.items()}
 
     @property
-    def newest_version(self) -> str:
-        """The version of the pepper that mints."""
-        return self._newest.version
-
-    @property
     def snapshot_keys(self) -> list[bytes]:
         """What a snapshot of the cache may be signed with; the newest, the last, signs."""
         return [pepper.snapshot_key for pepper in self._peppers.values()]

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from authz.core.changes import AuditEntry, KeyChange
+from authz.core.audit import AuditEntry
+from authz.core.changes import KeyChange
 from authz.core.charge import Ask, Charge, Lease, Receipt
 from authz.core.decision import Decision, Reason
 from authz.core.errors import Fault, Unavailable, Unreadable

@@ -13,10 +13,11 @@ SPOKE_BEFORE_MS: Final = 1000
 class Sidecar:
     """One sidecar, as it last said and the store has kept it.
 
-    applied: every change up to this one is applied, and nothing older is held; None before the
-    first. lease_ms: how long after a change it may serve what was true before, if it does not hear
-    of it; grace_ms: how much longer in an outage, for keys without a grace of their own. trusted,
-    reason: whether its link to the store was, and why not. entries: records that it keeps.
+    applied: every change up to this one is applied, and nothing older is held; None before that is
+    known of this store. lease_ms: how long after a change it may serve what was true before, if it
+    does not hear of it; grace_ms: how much longer in an outage, for keys without a grace of their
+    own. trusted, reason: whether its link to the store was, and why not. entries: records that it
+    keeps.
     """
 
     instance: str

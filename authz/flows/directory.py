@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from authz.core.changes import AuditEntry
+from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
 from authz.core.ports import AuditTrail, KeyIndex
 from authz.core.records import KeyRecord, Status

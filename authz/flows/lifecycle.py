@@ -7,19 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core import changes
-from authz.core.changes import (
-    Author,
-    KeyChange,
-    KeySpec,
-    Outcome,
-    Refused,
-    Unchanged,
-    Updates,
-)
+from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
 from authz.core.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys import Keyring
 from authz.core.ports import Clock, KeyStore, LimitCounters
 from authz.core.records import KeyRecord, RevocationReason, Status
+from authz.core.updates import Updates
 
 MAX_CONFLICTS: Final = 16
 MAX_CONFIRMATIONS: Final = 3

@@ -9,7 +9,8 @@ Rules:
 3. A link that closes, or leaves a lease full of heartbeats unanswered, ends trust at once. Then
    reconnect, for ever.
 4. Never link to a replica: each heartbeat asks. Behind Sentinel each also writes, so that a primary
-   that lost its replicas and does not know that there is a new one loses our trust.
+   that lost its replicas and does not know that there is a new one loses our trust: it refuses the
+   write, or, where it was not told to, no replica acknowledges it (see replication.py).
 5. The store must say that it is ours (authz:meta): another schema, another pepper or no meta at
    all means no trust, so an emptied store turns no good key into an unknown one. The first two
    also end what was held for an outage: this is another store.
@@ -19,34 +20,29 @@ Rules:
 
 import asyncio
 import logging
-import os
-import random
-import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import hiredis
 
 from authz.core.errors import Foreign, Unavailable
 from authz.core.ports import ChangeSink, Clock, Event, Probe
-from authz.storage import meta, schema
+from authz.storage import meta, notices, reconnect, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.follower import Flush, Follower
 from authz.storage.lag import LagHistogram, LagSummary
-from authz.storage.link import Link, refusal
-
-_T = TypeVar("_T")
+from authz.storage.link import Link, expect, refusal
+from authz.storage.replication import Replication
 
 log = logging.getLogger("authz.store")
 
 HEARTBEATS_PER_LEASE: Final = 4
-BACKOFF_MIN: Final = 0.010  # seconds
-BACKOFF_MAX: Final = 0.500
 CONNECTION_NAME: Final = "authz-sidecar"
 PRIMARY: Final = "master"  # in the store's words
+ALONE: Final = "no replica acknowledges what it is given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +98,13 @@ class ChangeFeed:
         self._clock = clock
         self._probe = probe
         self._lease = lease
-        self._ours = fingerprints
-        self._theirs: Mapping[str, str] | None = None
-        self._imports: bool | None = None
+        self._meta = meta.Heard(fingerprints)
         self._link: Link | None = None
         self._unanswered = 0
         self._trusted_until = 0.0
         self._heard: float | None = None  # when the heartbeat of the last trust was sent
         self._follower = Follower(clock, probe)
+        self._replication = Replication(lease) if endpoint.has_replicas else None
         self._fault = "connecting"
         self._is_foreign = False
         self._announce: Callable[[Link], None] = lambda _link: None
@@ -159,38 +154,28 @@ class ChangeFeed:
 
     def refutes(self, pepper_version: str) -> bool:
         """See PepperProof."""
-        if self._theirs is None:
-            return False
-        theirs = self._theirs.get(pepper_version)
-        if theirs is None:  # the store may have got it since it was last heard
-            return self._clock.monotonic() < self._trusted_until
-        return theirs == self._ours.get(pepper_version)
+        return self._meta.refutes(pepper_version, is_current=self._is_trusted())
 
     def has_imports(self) -> bool | None:
         """See AliasSource."""
-        if self._imports or self._clock.monotonic() < self._trusted_until:
-            return self._imports
-        return None  # there may be some since the store was last heard
+        return self._meta.has_imports(is_current=self._is_trusted())
 
     async def run(
         self, sink: ChangeSink, announce: Callable[[Link], None] = lambda _link: None
     ) -> None:
         """Feed `sink` until cancelled: connect, beat, and when that ends do it again."""
         self._announce = announce
-        backoff = BACKOFF_MIN
-        while True:
-            began = self._clock.monotonic()
-            ended = asyncio.Event()
-            try:
-                link = await self._connect(sink, ended)
-                await self._beat(link, sink, ended)
-            except (Unavailable, OSError) as cause:
-                self._report(self._explain(cause))
-            finally:
-                self._drop(sink)
-            lasted = self._clock.monotonic() - began > self._lease
-            backoff = BACKOFF_MIN if lasted else min(backoff * 2, BACKOFF_MAX)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  jitter
+        await reconnect.keep(partial(self._attempt, sink), self._clock, enough=self._lease)
+
+    async def _attempt(self, sink: ChangeSink) -> None:
+        ended = asyncio.Event()
+        try:
+            link = await self._connect(sink, ended)
+            await self._beat(link, sink, ended)
+        except (Unavailable, OSError) as cause:
+            self._report(reconnect.explained(cause, self._lease))
+        finally:
+            self._drop(sink)
 
     async def _connect(self, sink: ChangeSink, ended: asyncio.Event) -> Link:
         self._unanswered = 0
@@ -202,6 +187,8 @@ class ChangeFeed:
             if hello.get("role") != PRIMARY:
                 raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
             await link.call("SUBSCRIBE", schema.CHANGES)
+        if self._replication is not None:
+            self._replication.link(self._clock.monotonic())
         self._follower.follow(link, sink, partial(self._send_heartbeat, link, sink))
         self._probe.count(Event.LINK_CONNECTED)
         return link
@@ -220,9 +207,9 @@ class ChangeFeed:
     def _send_heartbeat(self, link: Link, sink: ChangeSink) -> None:
         beat = _Heartbeat(self._clock.monotonic())
         self._announce(link)
-        link.send(partial(self._on_role, link, beat), "ROLE")
-        if self._endpoint.has_replicas:
+        if self._replication is not None:
             link.send(partial(self._on_written, link), "SET", schema.HEARTBEAT, beat.nonce)
+        link.send(partial(self._on_role, link, beat), "ROLE")
         link.send(partial(self._on_meta, sink, beat), "HGETALL", schema.META)
         link.send(partial(self._on_seq, beat), "GET", schema.SEQ)
         link.send(partial(self._on_pong, sink, beat), "PING", beat.nonce)
@@ -231,19 +218,19 @@ class ChangeFeed:
 
     def _on_role(self, link: Link, beat: _Heartbeat, reply: Any) -> None:
         try:
-            role = _expect(list, reply)[:1]
-        except Unavailable as cause:
+            role = expect(list, reply)
+            if role[:1] != [PRIMARY]:  # it was one when the link was made
+                link.abort(f"it became {' '.join(map(str, role[:1])) or 'something else'}")
+            elif self._replication is not None and not self._replication.look(beat.sent, role):
+                beat.blame(Unavailable(ALONE))
+                if self._replication.had_its_time(beat.sent):  # ask Sentinel again
+                    link.abort(ALONE)
+        except (Unavailable, ValueError) as cause:
             beat.blame(cause)
-            return
-        if role != [PRIMARY]:  # it was one when the link was made
-            link.abort(f"it became {' '.join(map(str, role)) or 'something else'}")
 
     def _on_meta(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
         try:
-            found = _expect(dict, reply)
-            self._theirs = self._imports = None
-            self._theirs = meta.verify(found, self._ours)
-            self._imports = meta.has_imports(found)
+            self._meta.read(expect(dict, reply))
             self._is_foreign = False
         except Unavailable as cause:
             if isinstance(cause, Foreign) and not self._is_foreign:
@@ -257,7 +244,7 @@ class ChangeFeed:
 
     def _on_seq(self, beat: _Heartbeat, reply: Any) -> None:
         try:
-            seq = schema.number(schema.SEQ, _expect(str, "0" if reply is None else reply))
+            seq = schema.number(schema.SEQ, expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
             beat.blame(cause)
         else:
@@ -280,8 +267,8 @@ class ChangeFeed:
 
     def _on_push(self, push: list[Any]) -> None:
         if push[:1] == ["message"]:
-            if isinstance(push[-1], str) and schema.tells_of_import(push[-1]):
-                self._imports = True
+            if isinstance(push[-1], str) and notices.tells_of_import(push[-1]):
+                self._meta.tell_of_import()
             self._follower.notice(push[-1])
 
     def _on_lost(self, sink: ChangeSink, ended: asyncio.Event) -> None:
@@ -290,6 +277,9 @@ class ChangeFeed:
         ended.set()
 
     # state
+
+    def _is_trusted(self) -> bool:
+        return self._clock.monotonic() < self._trusted_until
 
     def _trust(self, sink: ChangeSink, until: float) -> None:
         self._trusted_until = until
@@ -311,22 +301,3 @@ class ChangeFeed:
             log.warning("store not trusted: %s", fault)
         else:
             log.info("store trusted: %s", self._endpoint)
-
-    def _explain(self, cause: Exception) -> str:
-        if isinstance(cause, TimeoutError):
-            return f"it did not answer within {self._lease:g} s"
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS: {getattr(cause, 'verify_message', '') or cause.reason or cause}"
-        if isinstance(cause, OSError):
-            if cause.errno and cause.errno > 0:  # a resolver's are below
-                return os.strerror(cause.errno)
-            return str(cause.strerror or cause)
-        return str(cause)
-
-
-def _expect(kind: type[_T], reply: Any) -> _T:
-    if isinstance(reply, kind):
-        return reply
-    if isinstance(reply, Exception):
-        raise Unavailable(f"the store refused: {refusal(reply)}")
-    raise Unavailable(f"unexpected answer: {str(reply)[:100]}")

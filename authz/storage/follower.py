@@ -22,9 +22,10 @@ from typing import Any, Final, NamedTuple
 from authz.core import fields
 from authz.core.errors import Unavailable
 from authz.core.ports import ChangeSink, Clock, Event, Probe
-from authz.storage import schema
+from authz.storage import notices, schema
 from authz.storage.lag import LagHistogram
 from authz.storage.link import Link, refusal
+from authz.storage.notices import Notice
 
 log = logging.getLogger("authz.store")
 
@@ -89,7 +90,7 @@ class Follower:
     def notice(self, text: Any) -> None:
         """A notice came."""
         try:
-            change = schema.decode_notice(text)
+            change = notices.decode_notice(text)
         except (ValueError, AttributeError):
             self._ignore(text)
             return
@@ -189,7 +190,7 @@ class Follower:
                 self._follow_on(change) if self._anchored else self._anchor(change)
         return last
 
-    def _anchor(self, change: schema.Notice) -> None:
+    def _anchor(self, change: Notice) -> None:
         at = self._position or Position(0)
         if change.seq != at.seq:
             raise _NotCoveredError(f"after {at.seq}, the log has nothing before {change.seq}")
@@ -197,7 +198,7 @@ class Follower:
             raise _NotCoveredError(f"the store's change {at.seq} is another than the one applied")
         self._anchored = True
 
-    def _follow_on(self, change: schema.Notice) -> None:
+    def _follow_on(self, change: Notice) -> None:
         at = self._position or Position(0)
         if change.seq != at.seq + 1:
             raise _NotCoveredError(f"after {at.seq}, the log goes on with {change.seq}")
@@ -212,15 +213,15 @@ class Follower:
         if at.seq < target:
             raise _NotCoveredError(f"the store is at change {target}, its log ends with {at.seq}")
 
-    def _decode(self, entry: Any) -> schema.Notice | None:
+    def _decode(self, entry: Any) -> Notice | None:
         try:
             name, found = entry
-            return schema.decode_entry(name, dict(zip(found[::2], found[1::2], strict=True)))
+            return notices.decode_entry(name, dict(zip(found[::2], found[1::2], strict=True)))
         except (ValueError, TypeError, KeyError, AttributeError):
             self._ignore(entry)
             return None
 
-    def _advance(self, change: schema.Notice) -> None:
+    def _advance(self, change: Notice) -> None:
         self._position = Position(change.seq, change.mark)
         if change.at is not None:
             self.lag.add(self._clock.wall_ms() - change.at)

@@ -1,7 +1,7 @@
 """When the snapshot is written, and what came of it at a start.
 
 Every minute while there is trust, when trust is lost, and at the end. In between an outage changes
-nothing that is worth keeping.
+nothing that is worth keeping; but what could not be written is tried again.
 """
 
 import asyncio
@@ -48,9 +48,7 @@ class SnapshotKeeper:
         self._monotonic = clock.monotonic
         self._abandon = threading.Event()
         self._writing: asyncio.Future[bool] | None = None
-        self._kept = float(
-            "-inf"
-        )  # the moment up to which the newest file holds, if it was written
+        self._kept = float("-inf")  # the moment up to which what was last written or tried holds
         self._trouble = ""
 
     async def run(self) -> None:
@@ -60,7 +58,7 @@ class SnapshotKeeper:
             await asyncio.sleep(LOOK)
             now, is_trusted = self._monotonic(), self._holder.is_trusted
             is_lost = not is_trusted and self._holder.held_until > self._kept
-            if is_lost or (is_trusted and now >= due):
+            if is_lost or (now >= due and (is_trusted or self._trouble)):
                 due = now + EVERY
                 await self._write(self._abandon)
 

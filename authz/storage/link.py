@@ -16,7 +16,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import hiredis
 
@@ -25,6 +25,8 @@ from authz.core.errors import Unavailable
 MAX_PENDING: Final = 10_000
 
 _INCOMPLETE: Final = object()
+
+_Kind = TypeVar("_Kind")
 
 OnReply = Callable[[Any], None]
 
@@ -168,3 +170,12 @@ def _resolve(answer: asyncio.Future[Any], reply: Any) -> None:
 def refusal(error: Exception) -> str:
     """An error reply as text. A store that is too old quotes the command, with its password."""
     return str(error).partition(", with args")[0]
+
+
+def expect(kind: type[_Kind], reply: Any) -> _Kind:
+    """A reply of the kind that its command has. Raises Unavailable when it is none."""
+    if isinstance(reply, kind):
+        return reply
+    if isinstance(reply, Exception):
+        raise Unavailable(f"the store refused: {refusal(reply)}")
+    raise Unavailable(f"unexpected answer: {str(reply)[:100]}")

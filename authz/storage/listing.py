@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import redis.asyncio
 from redis import exceptions
 
-from authz.core.changes import AuditEntry
+from authz.core.audit import AuditEntry
 from authz.core.errors import BadInput, Unavailable, Unreadable
 from authz.core.records import KeyRecord
 from authz.storage import schema

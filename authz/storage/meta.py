@@ -53,6 +53,41 @@ def has_imports(meta: Mapping[str, str]) -> bool:
     return schema.META_IMPORTS in meta
 
 
+class Heard:
+    """What authz:meta said when it was last read. `is_current`: nothing can have changed since.
+
+    ours: fingerprints of our peppers, by version.
+    """
+
+    def __init__(self, ours: Mapping[str, str]) -> None:
+        self._ours = ours
+        self._theirs: Mapping[str, str] | None = None
+        self._imports: bool | None = None
+
+    def read(self, meta: Mapping[str, str]) -> None:
+        """It says this now. Raises Unavailable, Foreign; nothing is known of the store then."""
+        self._theirs = self._imports = None
+        self._theirs = verify(meta, self._ours)
+        self._imports = has_imports(meta)
+
+    def tell_of_import(self) -> None:
+        """A key was imported, whatever was read before."""
+        self._imports = True
+
+    def refutes(self, pepper_version: str, *, is_current: bool) -> bool:
+        """See PepperProof."""
+        if self._theirs is None:
+            return False
+        theirs = self._theirs.get(pepper_version)
+        if theirs is None:  # the store may have got it since
+            return is_current
+        return theirs == self._ours.get(pepper_version)
+
+    def has_imports(self, *, is_current: bool) -> bool | None:
+        """See AliasSource."""
+        return self._imports if self._imports or is_current else None
+
+
 @dataclass(frozen=True, slots=True)
 class KnownPeppers:
     """A PepperProof from fingerprints by version that were just read: the store's, and ours."""

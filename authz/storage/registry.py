@@ -5,9 +5,11 @@ Rules:
    was preceded by its word, and silence bounds trust: it is trusted for at most a lease longer.
 2. It acknowledges a change only when it holds nothing that is older: not without trust, and not
    between a flush and the trust after it, when what the flush took out is still held.
-3. The first acknowledgement leaves at once, those after it at most every PAUSE: a burst of changes
+3. On a new link it says nothing of what it has applied before that link is trusted: the store may
+   be another, one that was restored, and give the same numbers to other changes.
+4. The first acknowledgement leaves at once, those after it at most every PAUSE: a burst of changes
    is one write, not thousands.
-4. What it said is kept for longer than any key can go on in an outage. Who was silent for longer
+5. What it said is kept for longer than any key can go on in an outage. Who was silent for longer
    than its lease + grace is no sidecar any more, whatever is kept of it.
 """
 
@@ -77,6 +79,7 @@ class Registration:
         self._is_complete = False  # nothing is held that a flush took out
         self._acknowledged: int | None = None
         self._known_to: Link | None = None
+        self._vouched_for: Link | None = None  # the numbers are those of the store behind it
         self._spoke_at = float("-inf")
         self._due: asyncio.Handle | None = None
         self._refusal = ""
@@ -102,6 +105,8 @@ class Registration:
         self._sink.trust(until)
         self._trusted_until = until
         self._is_complete = self._is_trusted
+        if self._is_complete:
+            self._vouched_for = self._feed.link
         if self._due is None and self._is_complete and self._feed.seq != self._acknowledged:
             self._acknowledge_soon()
 
@@ -155,7 +160,7 @@ class Registration:
     def _say(self, link: Link) -> None:
         said = Sidecar(
             **self._identity,
-            applied=self._acknowledged,
+            applied=self._acknowledged if link is self._vouched_for else None,
             trusted=self._is_trusted,
             reason=self._feed.reason,
             entries=self._entries(),
@@ -189,7 +194,7 @@ class Sidecars:
             seq, *said = await pipeline.execute()
             found = [_heard(*pair) for pair in zip(said[::2], said[1::2], strict=True)]
             return schema.number(schema.SEQ, seq or "0"), sorted(filter(None, found), key=_by_name)
-        except (exceptions.RedisError, OSError) as cause:
+        except (exceptions.RedisError, OSError, ValueError) as cause:  # ValueError: a garbled seq
             raise Unavailable(f"the store cannot be used: {cause}") from None
 
 

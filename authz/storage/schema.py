@@ -1,4 +1,4 @@
-"""Every name and every format in the store. Nothing else in this package spells one out.
+"""Every name in the store, and the form of what is kept there. Nothing else spells one out.
 
     authz:meta                      hash    schema, pepper:<version> -> fingerprint,
                                             imports: 1 once keys may have been imported
@@ -26,12 +26,12 @@ or garbled makes the record Unreadable: a restriction that was lost must not bec
 import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from authz.core import fields, limits
-from authz.core.changes import Action, AuditEvent
+from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput, Unreadable
-from authz.core.keys import BASE62, KID_PATTERN
+from authz.core.keys import BASE62
 from authz.core.limits import Limit, OnOutage
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 
@@ -140,7 +140,7 @@ def decode_event(found: Mapping[str, str]) -> tuple[int, AuditEvent]:
     """Stream fields -> (base version, event). Raises Unreadable."""
     try:
         event = AuditEvent(
-            action=_member(Action, "action", found["action"]),
+            action=member(Action, "action", found["action"]),
             actor=found["actor"],
             note=found["note"],
             at=number("at", found["at"]),
@@ -153,59 +153,19 @@ def decode_event(found: Mapping[str, str]) -> tuple[int, AuditEvent]:
         raise Unreadable(str(cause)) from None
 
 
-class Notice(NamedTuple):
-    """One change, as the channel and the log tell of it.
-
-    at: the store's wall clock in milliseconds, if it says so. mark: tells this change from any
-    other of the same number; "" when the notice has none.
-    """
-
-    seq: int
-    kid: str
-    revoked: bool
-    at: int | None = None
-    mark: str = ""
-
-
-def decode_notice(text: str) -> Notice:
-    """`seq kid status at change_id`. Words after these are for later versions, the last two newer.
-
-    Raises ValueError when it is something else.
-    """
-    seq, kid, status, *more = text.split(" ")
-    change = Notice(number("seq", seq), _kid(kid), status == Status.REVOKED)
-    if len(more) < 2 or not (more[0].isascii() and more[0].isdecimal()):  # noqa: PLR2004  a pair
-        return change
-    return change._replace(at=number("at", more[0]), mark=f"{more[0]} {more[1]}")
-
-
-def decode_entry(entry_id: str, found: Mapping[str, str]) -> Notice:
-    """An entry of the log. Raises ValueError, KeyError."""
-    seq, dash, part = entry_id.partition("-")
-    if dash + part != "-0":
-        raise ValueError(f"{fields.shown(entry_id)} is not the id of a change")
-    at = number("at", found["at"])
-    revoked = _member(Status, "status", found["status"]) is Status.REVOKED
-    mark = f"{at} {found['change_id']}"
-    return Notice(number("seq", seq), _kid(found["kid"]), revoked, at, mark)
-
-
-def _kid(text: str) -> str:
-    if not KID_PATTERN.fullmatch(text):
-        raise ValueError(f"{fields.shown(text)} is not a kid")
-    return text
-
-
-def tells_of_import(notice: str) -> bool:
-    """Is it the notice of a key's import?"""
-    return notice.split(" ")[3:][-1:] == ["imported"]
-
-
 def number(name: str, text: str) -> int:
     """A number as it is written here: ASCII digits, nothing else. Raises ValueError."""
     if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
         raise ValueError(f"{name}: {fields.shown(text)} is not a whole number")
     return int(text)
+
+
+def member(words: type[_Word], name: str, text: str) -> _Word:
+    """One of `words`. Raises ValueError."""
+    try:
+        return words(text)
+    except ValueError:
+        raise ValueError(f"{name}: {fields.shown(text)}: one of {', '.join(words)}") from None
 
 
 def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
@@ -219,7 +179,7 @@ def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
     return KeyRecord(
         kid=kid,
         version=number("version", found["version"]),
-        status=_member(Status, "status", found["status"]),
+        status=member(Status, "status", found["status"]),
         env=fields.environment("env", found["env"]),
         name=fields.line("name", found["name"]),
         client_id=fields.identifier("client_id", found["client_id"]),
@@ -238,9 +198,7 @@ def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
         allowed_origins=fields.origins("allowed_origins", _words(found["allowed_origins"])),
         metadata=_metadata(found["metadata"]),
         revoked_at=_time("revoked_at", found["revoked_at"]),
-        revocation_reason=_member(RevocationReason, "revocation_reason", reason)
-        if reason
-        else None,
+        revocation_reason=member(RevocationReason, "revocation_reason", reason) if reason else None,
         outage_grace=_grace(found["outage_grace"]),
     )
 
@@ -328,13 +286,6 @@ def _grace(text: str) -> int | None:
     if amount is not None and amount > fields.MAX_OUTAGE_GRACE_MS:
         raise ValueError("outage_grace: longer than a day")
     return amount
-
-
-def _member(words: type[_Word], name: str, text: str) -> _Word:
-    try:
-        return words(text)
-    except ValueError:
-        raise ValueError(f"{name}: {fields.shown(text)}: one of {', '.join(words)}") from None
 
 
 def _text(time: int | None) -> str:

@@ -7,13 +7,13 @@ Rules:
    is behind it will not be sooner. The next one is good when the store has answered on it.
 3. An answer is handed over as it is parsed.
 4. A store that refuses to count (it became a replica, it has none, it is full) is left, and asked
-   for anew: behind Sentinel that may lead to another.
+   for anew: behind Sentinel that may lead to another. That it lets us in again is no sign that it
+   counts again.
 """
 
 import asyncio
 import hashlib
 import logging
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -24,6 +24,7 @@ import hiredis
 from authz.core.charge import Ask, Charge, Receipt
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.ports import Clock
+from authz.storage import reconnect
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link, LinkLost, refusal
 from authz.storage.spendscript import SPEND, arguments, holder_name, receipt
@@ -32,8 +33,6 @@ log = logging.getLogger("authz.store")
 
 CONNECTION_NAME: Final = "authz-sidecar-limits"
 CONNECT_SECONDS: Final = 1.0
-BACKOFF_MIN: Final = 0.010  # seconds
-BACKOFF_MAX: Final = 0.500
 LOOKS: Final = 2  # in a deadline, for answers that are late
 MAX_GARBLED: Final = 1000
 
@@ -65,6 +64,7 @@ class SpendLink:
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._link: Link | None = None
         self._fault = ""
+        self._refusal = ""  # the store answered, and would not count: until there is a receipt
         self._sent = self._answered = 0
         self._watch: asyncio.TimerHandle | None = None
         self._garbled: dict[str, None] = {}
@@ -73,6 +73,11 @@ class SpendLink:
     def is_open(self) -> bool:
         """See SpendStore."""
         return self._link is not None
+
+    @property
+    def reason(self) -> str:
+        """Why the store does not count; empty while it does, as far as that is known."""
+        return self._fault or ("" if self._link is not None else "connecting")
 
     def spend(self, charge: Charge, ask: Ask, deliver: Deliver) -> None:
         """See SpendStore."""
@@ -94,27 +99,24 @@ class SpendLink:
 
     async def run(self) -> None:
         """Keep a link until cancelled."""
-        backoff = BACKOFF_MIN
-        while True:
-            began = self._clock.monotonic()
-            ended = asyncio.Event()
-            link = None
-            try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    link = await self._connect(ended)
-                self._link = link
-                self._report("")
-                await ended.wait()
-                self._report(link.fault)
-            except (Unavailable, OSError) as cause:
-                self._report(str(cause) or "it did not answer in time")
-            finally:
-                self._link = None
-                if link is not None:
-                    link.abort()
-            lasted = self._clock.monotonic() - began > CONNECT_SECONDS
-            backoff = BACKOFF_MIN if lasted else min(backoff * 2, BACKOFF_MAX)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  jitter
+        await reconnect.keep(self._attempt, self._clock, enough=CONNECT_SECONDS)
+
+    async def _attempt(self) -> None:
+        ended = asyncio.Event()
+        link = None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                link = await self._connect(ended)
+            self._link = link
+            self._report(self._refusal)
+            await ended.wait()
+            self._report(link.fault)
+        except (Unavailable, OSError) as cause:
+            self._report(str(cause) or "it did not answer in time")
+        finally:
+            self._link = None
+            if link is not None:
+                link.abort()
 
     async def _connect(self, ended: asyncio.Event) -> Link:
         self._sent = self._answered = 0
@@ -149,6 +151,9 @@ class SpendLink:
     def _on_answer(self, link: Link, charge: Charge, deliver: Deliver, reply: Any) -> None:
         self._answered += 1
         if isinstance(reply, list):
+            if self._refusal:
+                self._refusal = ""
+                self._report("")
             deliver(receipt(charge, reply))
         elif isinstance(reply, LinkLost):
             deliver(OutcomeUnknown(str(reply)))
@@ -163,8 +168,9 @@ class SpendLink:
             self._report_garbled(problem)
             deliver(Unreadable(problem))
             return
+        self._refusal = f"it does not count limits: {problem}"
         deliver(Unavailable(f"the store refused: {problem}"))
-        link.abort(f"it does not count limits: {problem}")
+        link.abort(self._refusal)
 
     # deadlines
 

@@ -7,12 +7,13 @@ Rules:
 3. Names and units follow OpenTelemetry's conventions for metrics
    (https://opentelemetry.io/docs/specs/semconv/general/naming/): dots between words, plural for
    what is counted one by one, no unit and no `total` in the name. Prometheus' name follows from it.
+   What is 1 or 0 counts sidecars or links: a gauge of unit `1` is a share, and a collector or a
+   Prometheus that takes OTLP would append `_ratio` to its name.
 
 Code that counts, code that exports, rules and dashboards all read this. It needs no SDK.
 """
 
 import platform
-from collections.abc import Mapping
 from typing import Final
 
 from authz import __version__
@@ -183,7 +184,7 @@ SEQUENCE_RESETS: Final = Metric(
 TRUST: Final = Metric(
     "authz.trust.held",
     Kind.GAUGE,
-    "1",
+    "{sidecar}",
     "1 while what is cached is proven to be current, 0 in an outage of the store.",
 )
 TRUST_AGE: Final = Metric(
@@ -198,7 +199,9 @@ GRACE: Final = Metric(
     "s",
     "Seconds for which keys go on if the store stays away; 0 with nothing to go on with.",
 )
-LINK: Final = Metric("authz.link.up", Kind.GAUGE, "1", "1 while the link to the store is open.")
+LINK: Final = Metric(
+    "authz.link.up", Kind.GAUGE, "{link}", "1 while the link to the store is open."
+)
 LINK_CONNECTS: Final = Metric(
     "authz.link.connects",
     Kind.COUNTER,
@@ -209,7 +212,7 @@ LINK_LOSSES: Final = Metric(
     "authz.link.losses", Kind.COUNTER, "{loss}", "Times that the link to the store ended."
 )
 READY: Final = Metric(
-    "authz.ready", Kind.GAUGE, "1", "1 while the sidecar says that it should be asked."
+    "authz.ready", Kind.GAUGE, "{sidecar}", "1 while the sidecar says that it should be asked."
 )
 
 # Limits
@@ -231,6 +234,12 @@ LIMIT_SHADOW_DENIALS: Final = Metric(
     "{check}",
     "Checks that were allowed and would be denied, were all limits enforced. They are among the "
     "allowed of authz.limits.decisions.",
+)
+LIMIT_LINK: Final = Metric(
+    "authz.limits.link.up",
+    Kind.GAUGE,
+    "{link}",
+    "1 while the store counts limits for this sidecar, over a link of its own.",
 )
 LIMIT_STORE_CALLS: Final = Metric(
     "authz.limits.store_calls", Kind.COUNTER, "{call}", "Times that the store was asked to spend."
@@ -257,12 +266,14 @@ LIMIT_GARBLED: Final = Metric(
 # The transport
 
 _H2: Final = "h2_"
+# What each of its events is called there.
+TRANSPORT: Final = {event: event.removeprefix(_H2) for event in Event if event.startswith(_H2)}
 TRANSPORT_EVENTS: Final = Metric(
     "authz.transport.events",
     Kind.COUNTER,
     "{event}",
     "What the fast transport refused, gave up or closed. Not one of them is a Check.",
-    each(event=tuple(event.removeprefix(_H2) for event in Event if event.startswith(_H2))),
+    each(event=tuple(TRANSPORT.values())),
 )
 
 # The process
@@ -276,7 +287,7 @@ LOG_SUPPRESSED: Final = Metric(
 BUILD: Final = Metric(
     "authz.build.info",
     Kind.GAUGE,
-    "1",
+    "{sidecar}",
     "Always 1. What runs.",
     ({"version": __version__, "python": platform.python_version()},),
 )
@@ -295,44 +306,3 @@ PROCESS_UPTIME: Final = Metric(
 )
 
 METRICS: Final = tuple(metric for metric in tuple(globals().values()) if isinstance(metric, Metric))
-
-# Where each event is counted.
-COUNTED: Final[Mapping[Event, tuple[Metric, Labels]]] = {
-    Event.CACHE_NEGATIVE_HIT: (CACHE_LOOKUPS, {"result": "negative"}),
-    Event.CACHE_MISS: (CACHE_LOOKUPS, {"result": "miss"}),
-    Event.CACHE_EVICTION: (CACHE_EVICTIONS, {}),
-    Event.ALIAS_NEGATIVE_HIT: (ALIAS_LOOKUPS, {"result": "negative"}),
-    Event.ALIAS_MISS: (ALIAS_LOOKUPS, {"result": "miss"}),
-    Event.ALIAS_LOOKUP_LIMITED: (ALIAS_LOOKUPS, {"result": "limited"}),
-    Event.STALE_ALLOWED: (STALE_ANSWERS, {}),
-    Event.LOOKUP_TIMEOUT: (LOOKUP_FAILURES, {"reason": "timeout"}),
-    Event.RECORD_UNREADABLE: (LOOKUP_FAILURES, {"reason": "unreadable"}),
-    Event.CHANGE_APPLIED: (CHANGES_APPLIED, {}),
-    Event.CHANGE_GAP: (CHANGE_GAPS, {}),
-    Event.CHANGE_GARBLED: (CHANGES_GARBLED, {}),
-    Event.LOG_REPLAYED: (CHANGE_REPLAYS, {"result": "covered"}),
-    Event.LOG_NOT_COVERED: (CHANGE_REPLAYS, {"result": "not_covered"}),
-    Event.FLUSH: (CACHE_FLUSHES, {}),
-    Event.SEQUENCE_WENT_BACK: (SEQUENCE_RESETS, {}),
-    Event.LINK_CONNECTED: (LINK_CONNECTS, {}),
-    Event.LINK_LOST: (LINK_LOSSES, {}),
-    Event.LIMIT_ALLOWED_BY_STORE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "store"}),
-    Event.LIMIT_ALLOWED_ON_LEASE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "lease"}),
-    Event.LIMIT_ALLOWED_IN_OUTAGE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "outage"}),
-    Event.LIMIT_DENIED_BY_STORE: (LIMIT_DECISIONS, {"decision": "denied", "source": "store"}),
-    Event.LIMIT_DENIED_LOCALLY: (
-        LIMIT_DECISIONS,
-        {"decision": "denied", "source": "denied_locally"},
-    ),
-    Event.LIMIT_DENIED_IN_OUTAGE: (LIMIT_DECISIONS, {"decision": "denied", "source": "outage"}),
-    Event.LIMIT_SHADOW_DENIED: (LIMIT_SHADOW_DENIALS, {}),
-    Event.LIMIT_STORE_CALL: (LIMIT_STORE_CALLS, {}),
-    Event.LIMIT_GARBLED: (LIMIT_GARBLED, {}),
-    Event.LEASE_TAKEN: (LIMIT_LEASES, {}),
-    Event.LEASE_STRANDED: (LIMIT_STRANDED, {}),
-    Event.DECISION_FAULT: (CHECK_FAULTS, {}),
-} | {
-    event: (TRANSPORT_EVENTS, {"event": event.removeprefix(_H2)})
-    for event in Event
-    if event.startswith(_H2)
-}

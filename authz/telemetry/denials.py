@@ -1,4 +1,8 @@
-"""Log lines about refusals: some of them whole, of the rest how many there were."""
+"""Log lines about refusals: some of them whole, of the rest how many there were.
+
+A flood of one kind hides no other: after each summary the first of each reason has a line at once,
+and what comes after it waits for longer.
+"""
 
 import asyncio
 import logging
@@ -16,26 +20,36 @@ SUMMARY_SECONDS: Final = 10.0
 
 
 class Denials:
-    """Writes at most `rate` lines a second, and one each SUMMARY_SECONDS of what was left out."""
+    """Writes `rate` lines a second, and one each SUMMARY_SECONDS of what was left out.
+
+    In any stretch of time at most `rate` times its length, and one for each reason, and a second's
+    worth after a rest.
+    """
 
     def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
         self._bucket = TokenBucket(rate)
         self._monotonic = monotonic
         self._left_out: Counter[Reason] = Counter()
+        self._told: set[Reason] = set()  # since the last summary
         self.left_out = 0  # in all; only grows
 
     def has_room(self, decision: Deny) -> bool:
         """May this one have a line? What has none is counted."""
-        if self._bucket.take(self._monotonic()):
+        reason = decision.reason
+        if self._bucket.take(self._monotonic()) or (
+            reason not in self._told and self._bucket.borrow(len(Reason))
+        ):
+            self._told.add(reason)
             return True
         self.left_out += 1
-        self._left_out[decision.reason] += 1
+        self._left_out[reason] += 1
         return False
 
     def tell(self, decision: Deny, kid: str, trace: Context | None) -> None:
         """Write the line of one. Nothing in it is a client's word but for a kid's 16 characters."""
         log.info(
-            "denied: %s",
+            "%s: %s",
+            "undecided" if decision.reason is Reason.UNAVAILABLE else "denied",
             decision.reason.value,
             extra={
                 "reason": decision.reason.value,
@@ -58,10 +72,11 @@ class Denials:
     def summarise(self) -> None:
         """Say what was left out, if anything was."""
         left_out, self._left_out = self._left_out, Counter()
+        self._told.clear()
         if left_out:
             counts = ", ".join(f"{reason.value} {n}" for reason, n in left_out.most_common())
             log.info(
-                "denied, without a line of their own: %s",
+                "refused, without a line of their own: %s",
                 counts,
                 extra={"left_out": left_out.total()},
             )

@@ -5,6 +5,8 @@ Rules:
    before the line is written.
 2. Each place in the code that logs has so many lines a second; what is left out is counted, and
    the next line of that place says how many. So whoever can cause lines cannot flood the log.
+   Refusals have a bound of their own, by a setting. The SDK of OpenTelemetry, which has a line for
+   each attempt to reach a receiver that is away, has one a minute.
 """
 
 import json
@@ -20,6 +22,9 @@ from authz.core.keys import without_secrets
 # What a line may say besides its message, in this order; an empty one is left out.
 FIELDS: Final = ("reason", "kid", "client_id", "trace_id", "span_id", "left_out")
 LINES_PER_SECOND: Final = 10.0
+BOUNDED_ELSEWHERE: Final = "authz.denied"
+TALKATIVE: Final = "opentelemetry."
+TALKATIVE_LINES_PER_SECOND: Final = 1 / 60
 
 
 class Bounded(logging.Filter):
@@ -33,10 +38,14 @@ class Bounded(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See logging.Filter."""
+        if record.name == BOUNDED_ELSEWHERE:
+            return True
         where = (record.pathname, record.lineno)
         place = self._places.get(where)
         if place is None:
-            place = self._places[where] = _Place(self._rate)
+            is_talkative = record.name.startswith(TALKATIVE)
+            rate = TALKATIVE_LINES_PER_SECOND if is_talkative else self._rate
+            place = self._places[where] = _Place(rate)
         if not place.bucket.take(time.monotonic()):
             place.left_out += 1
             self.left_out += 1

@@ -38,6 +38,8 @@ SCOPE: Final = "authz"
 EXPORT_SECONDS: Final = 5.0  # for one export
 STOP_SECONDS: Final = 1.0  # for the last one
 
+_UNKNOWN: Final = cast("float", None)  # OTLP leaves it out; 0 would be a false maximum
+
 Read = Callable[[], Iterable[tuple[Labels, float | Steps]]]
 Page = Callable[[str], tuple[bytes, str]]
 """A page and its content type, by what the client accepts."""
@@ -71,7 +73,7 @@ class Metrics:
         if push:
             exporter = _Export(histograms, push)
             readers.append(PeriodicExportingMetricReader(exporter, push.interval * 1000))
-        self._provider = MeterProvider(readers, Resource(about), shutdown_on_exit=False)
+        self._provider = MeterProvider(readers, Resource.create(about), shutdown_on_exit=False)
         meter = self._provider.get_meter(SCOPE, __version__)
         for metric, read in readings.items():
             if metric.kind is not Kind.HISTOGRAM:
@@ -132,8 +134,8 @@ def _histogram(metric: Metric, read: Read, since: int, now: int) -> Collected:
                 sum=steps.sum,
                 bucket_counts=counts,
                 explicit_bounds=steps.bounds,
-                min=0.0,
-                max=0.0,
+                min=_UNKNOWN,
+                max=_UNKNOWN,
             )
         )
     data = Histogram(points, AggregationTemporality.CUMULATIVE)

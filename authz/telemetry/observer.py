@@ -66,8 +66,17 @@ class Observer:
                 self._untimed = self._gap
                 self._hit_seconds.add(perf_counter() - began, EVERY)
         if isinstance(decision, Deny) and self._denials.has_room(decision):
-            text = traceparent.decode("latin-1") if traceparent else request.header(HEADER, "")
-            self._denials.tell(decision, kid(decision, request), span or tracecontext.parse(text))
+            trace = span or tracecontext.parse(_said(traceparent, request))
+            self._denials.tell(decision, kid(decision, request), trace)
+
+
+def _said(traceparent: bytes | None, request: Request) -> str:
+    """What the call says of its trace, else its request; also of a call that is not traced.
+
+    Of such a call `fast` knows no more than that. A proxy that has a trace puts it into both.
+    """
+    called = traceparent.decode("latin-1") if traceparent else ""
+    return request.header(HEADER, "") if called in {"", NOT_SAMPLED} else called
 
 
 def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attributes":

@@ -60,7 +60,7 @@ class Traces:
         self._monotonic = monotonic
         self._ratio = ratio
         self._bucket = TokenBucket(rate)
-        self._resource = Resource(about)
+        self._resource = Resource.create(about)
         self._scope = InstrumentationScope("authz", __version__)
         self._batches = BatchSpanProcessor(
             export, MOST_KEPT, schedule_delay_millis=1000, max_export_batch_size=BATCH

@@ -22,14 +22,13 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from authz.clock import SystemClock
 from authz.core.policy import judge
 from authz.core.ports import Probe, Witness
-from authz.core.records import KeyRecord
 from authz.flows.check import Checker
-from authz.flows.keycache import KeyCache
 from authz.rpc.check import CheckDoor, Nobody
 from authz.rpc.extract import Extractor
 from authz.rpc.respond import Responder
 from authz.telemetry import Counters
-from tests.fakes import MemoryKeySource, issue_record, make_keyring
+from tests.caches import filled
+from tests.fakes import issue_record, make_keyring
 from tests.rpc.door import OurPeppers
 from tests.rpc.messages import PEER, check_request
 
@@ -85,7 +84,7 @@ class Hot:
             **fields,
         )
         self.clock = clock
-        self.cache = asyncio.run(_filled(self.record, clock, self.probe))
+        self.cache = asyncio.run(filled([self.record], clock, self.probe))
         self.extractor = Extractor(ring, carriers=("x-api-key:", "authorization:bearer"))
         self.checker = Checker(self.cache, OurPeppers(), clock, self.probe)
         self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
@@ -119,28 +118,6 @@ class Hot:
             "decide": lambda: self.checker.check(request),
             "write": lambda: self.responder.write(decision, request),
         }
-
-
-async def _filled(record: KeyRecord, clock: SystemClock, probe: Probe) -> KeyCache:
-    source = MemoryKeySource()
-    source.records[record.kid] = record
-    cache = KeyCache(
-        source,
-        clock,
-        probe,
-        ttl=86_400,
-        negative_ttl=5,
-        max_entries=100_000,
-        max_negatives=10_000,
-        deadline=1,
-    )
-    cache.trust(float("inf"))
-    finding = asyncio.create_task(cache.find(record.kid))
-    while not source.pending:
-        await asyncio.sleep(0)
-    source.answer_all()
-    await finding
-    return cache
 
 
 def measure(steps: dict[str, Callable[[], Any]], repeats: int, number: int) -> dict[str, float]:

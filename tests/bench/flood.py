@@ -10,10 +10,8 @@ import asyncio
 import itertools
 import json
 import os
-import random
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from math import inf
@@ -63,36 +61,6 @@ def body_of(key: str) -> bytes:
     return b"\0" + len(raw).to_bytes(4) + raw
 
 
-async def pace(
-    address: Address, requests: load.Requests, rate: float, seconds: float
-) -> load.Tally:
-    """So many a second, at random times, whether the server keeps up or not."""
-    tally, sent = load.Tally(), {}
-
-    def on_end(connection: load.Connection, stream_id: int) -> None:
-        tally.answered += 1
-        tally.latencies.append(time.perf_counter() - sent.pop((connection, stream_id)))
-
-    opened = await load.connect(address, requests, CONNECTIONS, on_end)
-    turns, ids = itertools.cycle(opened), dict.fromkeys(opened, 1)
-    made, due = random.Random(1), time.perf_counter()
-    end = due + seconds
-    while due < end:
-        now = time.perf_counter()
-        while due <= now:
-            connection = next(turns)
-            sent[connection, ids[connection]] = due  # when it should have gone
-            ids[connection] += 2
-            connection.send()
-            due += made.expovariate(rate)
-        await asyncio.sleep(0)
-    while sent and time.perf_counter() < end + 10:
-        await asyncio.sleep(0.001)
-    tally.failed = len(sent)
-    load.close(opened)
-    return tally
-
-
 class Flooded:
     """A sidecar, and who asks it."""
 
@@ -138,7 +106,9 @@ class Flooded:
         return found.quantile(0.99)
 
     def _pace(self, requests: load.Requests, rate: float, seconds: float) -> Any:
-        return pace(self._address, requests, rate, seconds)
+        return load.pace(
+            self._address, requests, connections=CONNECTIONS, rate=rate, seconds=seconds
+        )
 
     def _saturate(self, requests: load.Requests, seconds: float) -> Any:
         return load.saturate(

@@ -26,10 +26,10 @@ from authz.storage.spending import SpendLink
 from authz.storage.spendscript import SPEND, arguments
 from authz.telemetry import Counters
 from tests.bench.check_hot import Hot, machine, measure
+from tests.caches import filled
 from tests.fakes import issue_record, make_keyring, make_request
 from tests.flows.rigs import Vouched
 from tests.real import RealClock, Valkey, eventually
-from tests.spending.cache import filled
 
 AMPLE = (*(f"1000000000/{per}" for per in ("s", "min", "h", "d")), "1000000000000/month")
 CONCURRENCY = 64

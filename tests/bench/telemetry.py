@@ -21,6 +21,7 @@ from authz.core.ports import Event
 from authz.instruments import Parts, readings
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
+from authz.storage.spending import SpendLink
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
 from authz.telemetry.metrics import Metrics, Push
@@ -59,7 +60,8 @@ class Seen(Hot):
         super().__init__(counters, observer)
         where = Endpoint.parse("redis://127.0.0.1:1/0", "", None)
         feed = ChangeFeed(where, self.clock, counters, lease=1, fingerprints={})
-        parts = Parts(self.cache, self.checker, feed, lambda: True)
+        limits = SpendLink(where, self.clock, instance="bench", deadline=1)
+        parts = Parts(self.cache, self.checker, feed, limits, lambda: True)
         read = readings(counters, denials, parts, self.clock)
         self.metrics = Metrics(read, ABOUT, Push(endpoint, INTERVAL))
         self._traces = None

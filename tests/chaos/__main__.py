@@ -42,6 +42,7 @@ def as_text(document: dict, report: Report) -> str:
     for kind, found in document["subjects"].items():
         lines.append(f"{kind}: {found}")
     lines += report.violations
+    lines += [f"never put to the test: {trial}" for trial in report.untried]
     lines.append("passed" if report.passed else "FAILED")
     return "\n".join(lines)
 

@@ -19,6 +19,7 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
+from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome, now
 from tests.fakes import RecordingProbe, make_keyring, make_request
 from tests.real import RealClock
@@ -46,10 +47,12 @@ class Subject(Protocol):
 class Leased:
     """The real thing."""
 
-    def __init__(self, endpoint: Endpoint, lease: float, grace: float) -> None:
+    def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float) -> None:
         clock, probe = RealClock(), RecordingProbe()
         fingerprints = make_keyring().fingerprints
-        self.feed = ChangeFeed(endpoint, clock, probe, lease=lease, fingerprints=fingerprints)
+        self.feed = ChangeFeed(
+            endpoint, clock, probe, lease=bounds.lease, fingerprints=fingerprints
+        )
         self.cache = KeyCache(
             LinkedKeys(self.feed, probe),
             clock,
@@ -67,7 +70,7 @@ class Leased:
             version="chaos",
             address="",
             started_at=clock.wall_ms(),
-            lease_ms=round(lease * 1000),
+            lease_ms=round((bounds.lease + bounds.isolation) * 1000),
             grace_ms=round(grace * 1000),
         )
         self._registration = Registration(
@@ -87,6 +90,8 @@ class Leased:
 def _outcome(decision: Decision) -> Outcome:
     if isinstance(decision, Allow):
         return Outcome.STALE_ALLOW if decision.stale else Outcome.ALLOW
+    if decision.reason is Reason.DISABLED and decision.stale:
+        return Outcome.STALE_DISABLED
     return OUTCOMES.get(decision.reason, Outcome.OTHER)
 
 
@@ -120,12 +125,12 @@ class _Dict:
 class GetThenSet:
     """A mutant: fed and trusted as it should be, but a record is read first and kept later."""
 
-    def __init__(self, endpoint: Endpoint, lease: float, _grace: float) -> None:
+    def __init__(self, endpoint: Endpoint, bounds: Bounds, _grace: float) -> None:
         self._dict = _Dict(endpoint)
         self._trusted_until = 0.0
         fingerprints = make_keyring().fingerprints
         self._feed = ChangeFeed(
-            endpoint, RealClock(), RecordingProbe(), lease=lease, fingerprints=fingerprints
+            endpoint, RealClock(), RecordingProbe(), lease=bounds.lease, fingerprints=fingerprints
         )
 
     async def run(self) -> None:
@@ -154,7 +159,7 @@ class GetThenSet:
 class PubSub:
     """A mutant: redis-py's PubSub and a TTL, as one finds it everywhere."""
 
-    def __init__(self, endpoint: Endpoint, _lease: float, _grace: float) -> None:
+    def __init__(self, endpoint: Endpoint, _bounds: Bounds, _grace: float) -> None:
         self._dict = _Dict(endpoint)
         self._subscriber = redis.asyncio.Redis(
             host=endpoint.host, port=endpoint.port, decode_responses=True, health_check_interval=1
@@ -169,7 +174,8 @@ class PubSub:
                 while True:
                     message = await subscription.get_message(timeout=0.2)
                     if message is not None and message["type"] == "message":
-                        self._dict.entries.pop(message["data"].split(" ")[1], None)
+                        for kid in message["data"].split(" ")[1:2]:
+                            self._dict.entries.pop(kid, None)
             await asyncio.sleep(0.1)
 
     async def answer(self, presented: Presented) -> Outcome:

@@ -1,12 +1,17 @@
 """The judge: does a history keep the promises? It knows nothing of how a sidecar works.
 
 1. A request that was sent later than `bound` after a change was confirmed is answered by it. The
-   bound is the lease, the key's grace, and what an isolated primary takes to close.
+   bound is the lease and what an isolated primary takes to close; for an answer that is marked as
+   stale the key's grace as well.
 2. A sidecar that has once called a key revoked never lets it through again.
-3. A good key is not refused; that it is unavailable is right only while the store is out of reach,
-   or a moment after: `settle` seconds, for the link to be given up and made anew.
-4. A key that every sidecar has acknowledged the end of is let through by none, from then on.
+3. A good key is not refused; that it is unavailable, or its answer stale, is right only while the
+   store is out of reach, or a moment after: `settle` seconds, for the link to be given up and made
+   anew.
+4. A key that every sidecar has acknowledged the end of is let through by none, from then on; nor is
+   one after the moment at which, who waited was told, no sidecar acts on what was before.
 5. A sidecar never answers with a fault of its own.
+
+A promise is only kept by who was put to it: `tried` counts the answers that could have broken one.
 """
 
 from collections import Counter
@@ -15,19 +20,26 @@ from dataclasses import dataclass, field
 
 from tests.chaos.history import Answer, Key, Outcome, State
 
+NEVER = float("inf")
 ALLOWS = {Outcome.ALLOW, Outcome.STALE_ALLOW}
+STALE = {Outcome.STALE_ALLOW, Outcome.STALE_DISABLED}
 CLAIMS = {
     Outcome.ALLOW: State.ACTIVE,
     Outcome.STALE_ALLOW: State.ACTIVE,
     Outcome.REVOKED: State.REVOKED,
     Outcome.DISABLED: State.DISABLED,
+    Outcome.STALE_DISABLED: State.DISABLED,
     Outcome.UNKNOWN: State.ABSENT,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is promised, in seconds."""
+    """What is promised, in seconds.
+
+    settle: an attempt to connect that was lost takes a lease to give up, half a second passes
+    before the next, and then there may be a bulk update to read from the log.
+    """
 
     lease: float
     isolation: float = 0.0
@@ -41,8 +53,11 @@ class Verdict:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
+    tried: Counter[str] = field(default_factory=Counter)
     # Seconds after the change that ended the key was confirmed, by the key's grace.
     latest_allow: dict[float, float] = field(default_factory=dict)
+    # Seconds after the store was within reach, of the last answer that was not current.
+    latest_return: float = 0.0
 
     def blame(self, kind: str, key: Key, answer: Answer) -> None:
         """A promise was broken."""
@@ -73,35 +88,69 @@ def check(
         verdict.outcomes[outcome] += 1
         if outcome is Outcome.OTHER:
             verdict.blame("fault", key, answer)
-        elif outcome is Outcome.UNAVAILABLE:
-            if not _disturbed(answer, outages, bounds.settle):
-                verdict.blame("unavailable", key, answer)
-        else:
+        elif outcome is not Outcome.UNAVAILABLE:
             _check_claim(verdict, key, answer, bounds)
-        if outcome in ALLOWS and answer.sent > key.acknowledged:
-            verdict.blame("acknowledged", key, answer)
+        _check_reach(verdict, key, answer, outages, bounds.settle)
+        _check_acknowledged(verdict, key, answer)
+        since = called_revoked.get(answer.key, NEVER)
         if outcome is Outcome.REVOKED:
-            called_revoked.setdefault(answer.key, answer.answered)
-        elif outcome in ALLOWS and answer.sent > called_revoked.get(answer.key, float("inf")):
-            verdict.blame("resurrected", key, answer)
+            called_revoked[answer.key] = min(since, answer.answered)
+        if answer.sent > since:
+            verdict.tried["seen revoked"] += 1
+            if outcome in ALLOWS:
+                verdict.blame("resurrected", key, answer)
     return verdict
 
 
 def _check_claim(verdict: Verdict, key: Key, answer: Answer, bounds: Bounds) -> None:
-    bound = bounds.lease + bounds.isolation + key.grace
+    grace = key.grace if answer.outcome in STALE else 0.0
+    bound = bounds.lease + bounds.isolation + grace
     claim = CLAIMS[answer.outcome]
-    if claim is State.REVOKED and any(
-        claim in change.states and change.asked <= answer.answered for change in key.changes
-    ):
-        return  # final, whatever became of the store
     if answer.outcome in ALLOWS:
         late = _since_end(key, answer)
         if late is not None:
             latest = max(late, verdict.latest_allow.get(key.grace, 0.0))
             verdict.latest_allow[key.grace] = latest
-    if claim not in key.possible(answer.sent - bound, answer.answered):
+    possible = key.possible(answer.sent - bound, answer.answered)
+    verdict.tried["dead"] += State.ACTIVE not in possible
+    if claim is State.REVOKED and any(
+        claim in change.states and change.asked <= answer.answered for change in key.changes
+    ):
+        return  # final, whatever became of the store
+    if claim not in possible:
         kind = "stale allow" if answer.outcome in ALLOWS else "false denial"
         verdict.blame(kind, key, answer)
+
+
+def _check_reach(
+    verdict: Verdict,
+    key: Key,
+    answer: Answer,
+    outages: Sequence[tuple[float, float]],
+    settle: float,
+) -> None:
+    """What is said without the store is right only without it."""
+    is_current = answer.outcome is not Outcome.UNAVAILABLE and answer.outcome not in STALE
+    ended = max((end for begin, end in outages if begin <= answer.answered), default=-NEVER)
+    since = answer.sent - ended
+    if not is_current:
+        verdict.latest_return = max(verdict.latest_return, since)
+    if since > settle:
+        verdict.tried["within reach"] += 1
+        if not is_current:
+            kind = "unavailable" if answer.outcome is Outcome.UNAVAILABLE else "stale"
+            verdict.blame(kind, key, answer)
+
+
+def _check_acknowledged(verdict: Verdict, key: Key, answer: Answer) -> None:
+    if answer.sent > key.acknowledged:
+        verdict.tried["acknowledged"] += 1
+        if answer.outcome in ALLOWS:
+            verdict.blame("acknowledged", key, answer)
+    elif answer.sent > key.over and State.ACTIVE not in key.possible(answer.sent, answer.answered):
+        verdict.tried["over"] += 1
+        if answer.outcome in ALLOWS:
+            verdict.blame("over", key, answer)
 
 
 def _since_end(key: Key, answer: Answer) -> float | None:
@@ -110,7 +159,3 @@ def _since_end(key: Key, answer: Answer) -> float | None:
         return None
     ended = [c.confirmed for c in key.changes if c.confirmed and c.confirmed <= answer.sent]
     return answer.sent - max(ended) if ended else None
-
-
-def _disturbed(answer: Answer, outages: Sequence[tuple[float, float]], settle: float) -> bool:
-    return any(begin <= answer.answered and end >= answer.sent - settle for begin, end in outages)

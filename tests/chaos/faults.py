@@ -19,6 +19,7 @@ from tests.real import Valkey
 
 BURST = 40_000
 DUMMY = "0" * 16
+NOISE = ("", " ", "x", "1", "0 0 revoked", f"-1 {DUMMY} revoked", f"{'9' * 16} {DUMMY} active", "é")
 # A bulk update, told as apply_change.lua tells of it.
 BULK = """
 for _ = 1, ARGV[2] do
@@ -56,6 +57,10 @@ class Faults:
             "store came back empty": self.restart_empty,
             "store went back": self.restart_older,
             "loop loaded": self.load_loop,
+            "log trimmed": self.trim_log,
+            "noise on the channel": self.make_noise,
+            "sequence garbled": self.garble_sequence,
+            "scripts flushed": self.flush_scripts,
         }
         self._bag: list[str] = []
 
@@ -135,6 +140,43 @@ class Faults:
                 victim.tell({"busy": busy})
             await asyncio.sleep(busy)
 
+    # in the store's data: but for the sequence, nobody may notice anything of it
+
+    async def trim_log(self) -> None:
+        """The log is cut just before or just behind where a sidecar stands that lost its link."""
+        left = self._dice.choice((0, 1, 2))
+        async with self._world.outage():
+            self._valkey.admin.client_kill_filter(_type="pubsub", skipme=True)
+            self._valkey.admin.xtrim(schema.LOG, maxlen=left, approximate=False)
+            await asyncio.sleep(0.05)
+
+    async def make_noise(self) -> None:
+        """Garbage on the channel and in the log; notices once more, and in another order."""
+        admin = self._valkey.admin
+        entries = admin.xrevrange(schema.LOG, count=50)
+        told = [
+            f"{name.partition('-')[0]} {e['kid']} {e['status']} {e['at']} {e['change_id']}"
+            for name, e in entries
+        ]
+        self._dice.shuffle(told)
+        for text in (*told, *NOISE):
+            admin.publish(schema.CHANGES, text)
+        async with self._world.at_rest:  # the next change takes the next number
+            newest = admin.get(schema.SEQ)
+            admin.xadd(schema.LOG, {"kid": "?", "status": "?"}, id=f"{newest}-1")
+
+    async def garble_sequence(self) -> None:
+        """The number is none for a while, or one that no change can go on from."""
+        async with self._world.at_rest, self._world.outage():
+            seq = self._valkey.admin.get(schema.SEQ)
+            self._valkey.admin.set(schema.SEQ, self._dice.choice(("", "-1", "9" * 16, "1e3")))
+            await asyncio.sleep(self._dice.uniform(0.3, 1.5))
+            self._valkey.admin.set(schema.SEQ, seq)
+
+    async def flush_scripts(self) -> None:
+        """The store forgets every script that it was given."""
+        self._valkey.admin.script_flush()
+
     # restarts
 
     async def checkpoint(self) -> None:
@@ -176,10 +218,16 @@ class Faults:
 
 
 async def fail_over(world: World, store: Replicated, *, isolated: bool) -> None:
-    """The primary is cut off from all but the sidecars, or dies; a replica takes over; it heals."""
+    """The primary is cut off from all but the sidecars, or dies; a replica takes over; it heals.
+
+    One that is cut off was told to take no writes then, or it was not.
+    """
     async with world.outage():
         if isolated:
-            world.faults.append("primary isolated")
+            is_guarded = world.dice.random() < 0.5
+            world.faults.append(f"primary isolated{'' if is_guarded else ', unguarded'}")
+            if not is_guarded:
+                store.primary.admin.config_set("min-replicas-to-write", 0)
             store.gate.set(closed_to_all_but(CONNECTION_NAME))
         else:
             world.faults.append("primary killed")

@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     STALE_ALLOW = "stale_allow"
     REVOKED = "revoked"
     DISABLED = "disabled"
+    STALE_DISABLED = "stale_disabled"
     UNKNOWN = "unknown"
     UNAVAILABLE = "unavailable"
     OTHER = "other"
@@ -74,6 +75,7 @@ class Key:
     grace: float  # seconds
     changes: list[Change] = field(default_factory=list)
     acknowledged: float = float("inf")  # since when every sidecar is known to know its end
+    over: float = float("inf")  # since when, it was said, no sidecar may act on what was before
 
     def record(self, asked: float, confirmed: float | None, *states: State) -> None:
         """Something was done. Several states: nobody knows which of them it is since."""

@@ -1,6 +1,7 @@
 """A run: episodes one after another, and what the judge says of them."""
 
 import asyncio
+import json
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,16 +10,22 @@ from tests.chaos.caches import MUTANTS
 from tests.chaos.checker import Bounds, Verdict, check
 from tests.chaos.faults import Faults, disconnections, fail_over
 from tests.chaos.history import Outcome, now, read_answers
-from tests.chaos.world import LEASE, World
+from tests.chaos.world import World
 from tests.failover import SERVICE, Replicated
 from tests.gate import Gate
 from tests.real import Valkey
 
+LEASE = 1.0
 ISOLATION = 2.0  # what a primary takes to close, with min-replicas-max-lag 1
 EPISODE = 40.0  # seconds with one store
 FAILOVER = 16.0  # about as long as the other kind takes
 CALM = 2.5  # seconds at the end of an episode, so that everything can be answered once more
 CHANGE_PAUSE = 0.03
+LEAST_FAULTS = 2  # in an episode with one store, however short
+REST = 3.0  # seconds now and then between two faults, in which nothing is excused
+RESTS = 0.3  # share of the pauses that are as long as that
+# What the sidecars of a run must have been put to, for it to say anything.
+TRIALS = ("dead", "within reach", "seen revoked", "acknowledged")
 
 
 @dataclass(slots=True)
@@ -37,10 +44,10 @@ class Report:
         self.confirmed += world.confirmed
         self.unknown += world.unknown
         self.acknowledged += world.acknowledged
-        bounds = Bounds(LEASE, world.isolation)
         for sidecar in world.sidecars:
             answers = read_answers(sidecar.answers)
-            verdict = check(world.keys, answers, sidecar.outages, bounds)
+            outages = [*sidecar.outages, *json.loads(sidecar.stalls.read_text())]
+            verdict = check(world.keys, answers, outages, world.bounds)
             self.verdicts.setdefault(sidecar.kind, []).append(verdict)
 
     @property
@@ -58,10 +65,18 @@ class Report:
         }
 
     @property
+    def untried(self) -> list[str]:
+        """The promises that this run says nothing of, because nothing could have broken them."""
+        leased = self.verdicts["leased"]
+        never = [trial for trial in TRIALS if not all(found.tried[trial] for found in leased)]
+        if not all(found.outcomes[Outcome.ALLOW] for found in leased):
+            never.append("a good key")
+        return never
+
+    @property
     def passed(self) -> bool:
         """Nothing wrong with the real one, and something with each of the others."""
-        answered = all(verdict.outcomes[Outcome.ALLOW] for verdict in self.verdicts["leased"])
-        return answered and not self.violations and all(self.caught.values())
+        return not self.untried and not self.violations and all(self.caught.values())
 
     def document(self) -> dict:
         """As plain values."""
@@ -74,22 +89,26 @@ class Report:
             "faults": dict(self.faults),
             "subjects": {kind: _summary(found) for kind, found in self.verdicts.items()},
             "violations": self.violations,
+            "untried": self.untried,
             "passed": self.passed,
         }
 
 
 def _summary(verdicts: list[Verdict]) -> dict:
-    outcomes, counts, latest = Counter(), Counter(), {}
+    outcomes, counts, tried, latest = Counter(), Counter(), Counter(), {}
     for verdict in verdicts:
         outcomes.update(verdict.outcomes)
         counts.update(verdict.counts)
+        tried.update(verdict.tried)
         for grace, late in verdict.latest_allow.items():
             latest[grace] = max(late, latest.get(grace, 0.0))
     return {
         "answers": sum(outcomes.values()),
         "outcomes": {outcome.value: count for outcome, count in outcomes.items()},
+        "tried": dict(tried),
         "violations": dict(counts),
         "latest_allow_ms": {f"grace {g:g} s": round(1000 * s) for g, s in latest.items()},
+        "latest_return_ms": round(1000 * max(verdict.latest_return for verdict in verdicts)),
     }
 
 
@@ -113,7 +132,7 @@ async def single_store(report: Report, dice: random.Random, seconds: float, side
     """One store, a gate before it for every sidecar, the mutants among them, and every fault."""
     limit = ("--client-output-buffer-limit", "pubsub 256kb 0 0")
     with Valkey(*limit) as valkey:
-        async with World(valkey.endpoint, random.Random(dice.random())) as world:
+        async with World(valkey.endpoint, random.Random(dice.random()), Bounds(LEASE)) as world:
             for kind in ["leased"] * sidecars + list(MUTANTS):
                 gate = await world.enter_async_context(Gate(valkey.port))
                 where = {"url": f"redis://127.0.0.1:{gate.port}/0"}
@@ -124,7 +143,7 @@ async def single_store(report: Report, dice: random.Random, seconds: float, side
             end = now() + seconds - CALM
             await asyncio.sleep(1)
             dropped = 0
-            while now() < end:
+            while now() < end or len(world.faults) < LEAST_FAULTS:
                 name = faults.pick()
                 world.faults.append(name)
                 await faults.checkpoint()
@@ -132,7 +151,7 @@ async def single_store(report: Report, dice: random.Random, seconds: float, side
                 before = disconnections(valkey)
                 await faults.kinds[name]()
                 dropped += max(0, disconnections(valkey) - before)
-                await asyncio.sleep(dice.uniform(0.3, 1.0))
+                await asyncio.sleep(REST if dice.random() < RESTS else dice.uniform(0.3, 1.0))
             report.faults["subscribers dropped by the store"] += dropped
             await _conclude(report, world, changing)
 
@@ -141,7 +160,8 @@ async def behind_sentinel(
     report: Report, dice: random.Random, sidecars: int, *, isolated: bool
 ) -> None:
     """A failover under load. The mutants are left out: they know no Sentinel."""
-    async with Replicated() as store, World(store.endpoint, dice, isolation=ISOLATION) as world:
+    bounds = Bounds(LEASE, ISOLATION)
+    async with Replicated() as store, World(store.endpoint, dice, bounds) as world:
         where = {"sentinel": store.sentinel_port, "service": SERVICE}
         for _ in range(sidecars):
             await world.start_sidecar("leased", where)

@@ -18,13 +18,14 @@ from authz.core.keys import Presented
 from authz.storage.endpoint import Endpoint
 from authz.storage.sentinel import Sentinel
 from tests.chaos.caches import MUTANTS, SUBJECTS, Subject
+from tests.chaos.checker import Bounds
 from tests.chaos.history import Answers, now
 from tests.fakes import make_keyring
+from tests.stalls import Watch
 
 RECENT = 300  # keys that are asked for
 HOT = 0.4  # share of the requests for the newest of them
-WORKERS = 3
-PAUSE = 0.004  # seconds between two requests of a worker
+PAUSE = 0.0015  # seconds between two requests, whether the first was answered or not
 
 
 class Load:
@@ -47,14 +48,17 @@ class Load:
         self._hot = key
 
     async def work(self) -> None:
-        """Ask, until cancelled."""
-        while True:
-            if self._keys:
-                key = self._choose()
-                sent = now()
-                outcome = await self._subject.answer(self._keys[key])
-                self._answers.add(key, sent, outcome, now())
-            await asyncio.sleep(random.uniform(0.5, 1.5) * PAUSE)
+        """Ask, until cancelled. Who waits for an answer keeps nobody from asking."""
+        async with asyncio.TaskGroup() as asked:
+            while True:
+                if self._keys:
+                    asked.create_task(self._ask(self._choose()))
+                await asyncio.sleep(random.uniform(0.5, 1.5) * PAUSE)
+
+    async def _ask(self, key: int) -> None:
+        sent = now()
+        outcome = await self._subject.answer(self._keys[key])
+        self._answers.add(key, sent, outcome, now())
 
     def _choose(self) -> int:
         if random.random() < HOT:
@@ -72,24 +76,33 @@ def endpoint(given: dict) -> Endpoint:
 
 async def main(given: dict) -> None:
     """Until stdin ends."""
-    subject = SUBJECTS[given["kind"]](endpoint(given), given["lease"], given["grace"])
+    bounds = Bounds(given["lease"], given["isolation"])
+    subject = SUBJECTS[given["kind"]](endpoint(given), bounds, given["grace"])
     answers = Answers(Path(given["answers"]))
     load = Load(subject, answers)
-    tasks = [asyncio.create_task(subject.run())]
-    tasks += [asyncio.create_task(load.work()) for _ in range(WORKERS)]
+    with Watch() as watch:
+        failed = await _play(subject, load, again=0.1 if given["kind"] in MUTANTS else None)
+    answers.close()
+    Path(given["stalls"]).write_text(json.dumps(watch.stalls))
+    for task in failed:
+        task.result()
+
+
+async def _play(subject: Subject, load: Load, again: float | None) -> list[asyncio.Task[None]]:
+    """Until stdin ends; what ended before. `again`: after how many seconds to cancel once more.
+
+    In the mutants redis-py swallows a cancellation now and then; ours must do with one.
+    """
+    tasks = [asyncio.create_task(subject.run()), asyncio.create_task(load.work())]
     print("ready", flush=True)
     commands = asyncio.create_task(_obey(load))
     await asyncio.wait([*tasks, commands], return_when=asyncio.FIRST_COMPLETED)
     failed = [task for task in tasks if task.done()]
-    # In the mutants redis-py swallows a cancellation now and then; ours must do with one.
-    again = 0.1 if given["kind"] in MUTANTS else None
     while left := [task for task in tasks if not task.done()]:
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=again)
-    answers.close()
-    for task in failed:
-        task.result()
+    return failed
 
 
 async def _obey(load: Load) -> None:

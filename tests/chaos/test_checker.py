@@ -1,11 +1,14 @@
 """The judge finds every kind of broken promise, and nothing else."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chaos.checker import Bounds, check
+from tests.chaos.checker import STALE, Bounds, Verdict, check
 from tests.chaos.history import Answer, Answers, Key, Outcome, State, read_answers
+from tests.chaos.run import TRIALS, Report
 
 BOUNDS = Bounds(lease=1.0, settle=2.0)
 
@@ -29,6 +32,7 @@ def judged(key, *answers, outages=(), bounds=BOUNDS):
 
 
 REVOKED = a_key((20.0, 21.0, State.REVOKED))
+WRONG = {"false denial"}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,10 @@ REVOKED = a_key((20.0, 21.0, State.REVOKED))
         (REVOKED, 15.0, Outcome.OTHER, {"fault"}),
         (REVOKED, 15.0, Outcome.UNAVAILABLE, {"unavailable"}),
         (a_key((20.0, 21.0, State.REVOKED), grace=3.0), 24.9, Outcome.STALE_ALLOW, set()),
-        (a_key((20.0, 21.0, State.REVOKED), grace=3.0), 25.1, Outcome.ALLOW, {"stale allow"}),
+        (a_key((20.0, 21.0, State.REVOKED), grace=3.0), 25.1, Outcome.STALE_ALLOW, {"stale allow"}),
+        (a_key((20.0, 21.0, State.REVOKED), grace=3.0), 22.1, Outcome.ALLOW, {"stale allow"}),
+        (a_key((20, 21, DISABLED), (30, 31, ACTIVE), grace=3), 33, Outcome.STALE_DISABLED, set()),
+        (a_key((20, 21, DISABLED), (30, 31, ACTIVE), grace=3), 34, Outcome.DISABLED, WRONG),
         (a_key((20.0, None, State.REVOKED)), 99.0, Outcome.ALLOW, set()),
         (a_key((20.0, None, State.REVOKED)), 99.0, Outcome.REVOKED, set()),
         (a_key((20, 21, DISABLED), (30, 31, ACTIVE)), 29, Outcome.ALLOW, {"stale allow"}),
@@ -64,7 +71,9 @@ REVOKED = a_key((20.0, 21.0, State.REVOKED))
 )  # fmt: skip
 def test_one_answer(key, sent, outcome, wrong):
     """An answer is judged by what the key may have been in the time that counts."""
-    assert judged(key, (sent, outcome)) == wrong
+    outages = [(0.0, 100.0)] if outcome in STALE else []
+
+    assert judged(key, (sent, outcome), outages=outages) == wrong
 
 
 @pytest.mark.parametrize(
@@ -72,10 +81,13 @@ def test_one_answer(key, sent, outcome, wrong):
     [((30.0, 31.0), set()), ((30.0, 48.5), set()), ((30.0, 47.5), {"unavailable"}),
      ((50.5, 60.0), {"unavailable"}), ((50.005, 60.0), set())],
 )  # fmt: skip
-def test_unavailable(outage, wrong):
-    """Unavailable is right in an outage and a moment after."""
+def test_without_the_store(outage, wrong):
+    """Unavailable, and what is marked as stale, are right in an outage and a moment after."""
     sent = 32.0 if outage == (30.0, 31.0) else 50.0
+    stale = {"stale"} if wrong else set()
     assert judged(a_key(), (sent, Outcome.UNAVAILABLE), outages=[outage]) == wrong
+    assert judged(a_key(), (sent, Outcome.STALE_ALLOW), outages=[outage]) == stale
+    assert judged(a_key(), (sent, Outcome.ALLOW), outages=[outage]) == set()
 
 
 def test_resurrected():
@@ -91,6 +103,63 @@ def test_acknowledged():
     key.acknowledged = 21.2
     assert judged(key, (21.1, Outcome.ALLOW)) == set()
     assert judged(key, (21.3, Outcome.ALLOW)) == {"acknowledged"}
+
+
+def test_over():
+    """After the moment that who waited was told, no sidecar lets the key through; a store that went
+    back is another matter."""
+    key = a_key((20, 21, State.REVOKED))
+    key.over = 21.5
+    assert judged(key, (21.4, Outcome.ALLOW)) == set()
+    assert judged(key, (21.6, Outcome.ALLOW)) == {"over"}
+    key.record(25, 26, State.ACTIVE)
+    assert judged(key, (27, Outcome.ALLOW)) == set()
+
+
+def test_what_a_history_puts_to_the_test():
+    """Only what could have broken a promise counts."""
+    key = a_key((20, 21, State.REVOKED))
+    key.acknowledged = 23.0
+    found = check(
+        [key],
+        [
+            Answer(0, 15.0, Outcome.ALLOW, 15.0),
+            Answer(0, 21.5, Outcome.REVOKED, 21.5),
+            Answer(0, 22.5, Outcome.REVOKED, 22.5),
+            Answer(0, 23.5, Outcome.UNAVAILABLE, 23.5),
+            Answer(0, 30.0, Outcome.REVOKED, 30.0),
+        ],
+        [(0.0, 10.0), (23.0, 24.0)],
+        BOUNDS,
+    )
+
+    assert found.counts == {}
+    assert found.tried == {"dead": 2, "within reach": 4, "seen revoked": 3, "acknowledged": 2}
+
+
+def test_a_run_that_tried_nothing_has_not_passed():
+    """Sidecars that answer nobody, or that nobody asks, break no promise. That is no proof."""
+    idle = Verdict()
+    busy = Verdict(Counter({Outcome.ALLOW: 1}), tried=Counter(TRIALS))
+    caught = Verdict(counts=Counter({"stale allow": 1}))
+    report = Report({"leased": [busy], "pub-sub": [caught]})
+    assert report.passed
+
+    report.verdicts["leased"].append(idle)
+
+    assert not report.violations
+    assert report.untried == [*TRIALS, "a good key"]
+    assert not report.passed
+
+
+def test_latest_return():
+    """It is told how long after an outage the last answer was that was not current."""
+    answers = [
+        Answer(0, 30.5, Outcome.UNAVAILABLE, 30.5),
+        Answer(0, 31.25, Outcome.STALE_ALLOW, 31.25),
+        Answer(0, 31.5, Outcome.ALLOW, 31.5),
+    ]
+    assert check([a_key()], answers, [(30.0, 31.0)], BOUNDS).latest_return == 0.25
 
 
 def test_isolation_is_added():

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,29 +16,26 @@ from typing import Self
 
 from authz.core.changes import KeySpec
 from authz.core.errors import Fault
-from authz.core.records import RevocationReason, Status
+from authz.core.records import RevocationReason
 from authz.flows.acknowledge import acknowledged
 from authz.flows.lifecycle import Changed, Lifecycle, Result
 from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
 from authz.storage.registry import Sidecars
+from tests.chaos.checker import Bounds
 from tests.chaos.history import Key, State, now
 from tests.fakes import make_keyring
 from tests.gate import Gate, Rule
 from tests.real import RealClock
+from tests.stalls import BEARABLE, TICK
 
-LEASE = 1.0
 GRACE = 2.0  # of keys that have none of their own
 WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
-PATIENCE = 2.0  # seconds
+PATIENCE = 4.0  # seconds
+ROUNDING = 0.002  # of the moment at which waiting is over
 STOPS_WITHIN = 20.0  # seconds
 REASON = RevocationReason.UNSPECIFIED
-STATES = {
-    Status.ACTIVE: State.ACTIVE,
-    Status.DISABLED: State.DISABLED,
-    Status.REVOKED: State.REVOKED,
-}
 
 
 @dataclass(slots=True)
@@ -48,6 +46,7 @@ class SidecarProcess:
     name: str
     process: asyncio.subprocess.Process
     answers: Path
+    stalls: Path  # from when to when it was not run, as JSON
     log: Path
     outages: list[tuple[float, float]]
     gate: Gate | None = None
@@ -68,10 +67,10 @@ class SidecarProcess:
 class World(contextlib.AsyncExitStack):
     """Keys, changes, sidecars. `endpoint` is the administrator's way to the store."""
 
-    def __init__(self, endpoint: Endpoint, dice: random.Random, *, isolation: float = 0.0) -> None:
+    def __init__(self, endpoint: Endpoint, dice: random.Random, bounds: Bounds) -> None:
         super().__init__()
         self.endpoint = endpoint
-        self.isolation = isolation
+        self.bounds = bounds
         self.dice = dice
         self.keys: list[Key] = []
         self.sidecars: list[SidecarProcess] = []
@@ -92,6 +91,7 @@ class World(contextlib.AsyncExitStack):
         await self.store.initialise(make_keyring().fingerprints)
         self._directory, self._trail = Sidecars(client), StoredTrail(client)
         self._waiting: set[asyncio.Task[None]] = set()
+        self.callback(asyncio.create_task(self._watch()).cancel)
         self.lifecycle = Lifecycle(self.store, make_keyring(), RealClock())
         return self
 
@@ -100,8 +100,12 @@ class World(contextlib.AsyncExitStack):
     async def start_sidecar(self, kind: str, where: dict, gate: Gate | None = None) -> None:
         """One more process."""
         name = f"{kind}-{len(self.sidecars)}"
-        answers, log = self.directory / f"{name}.answers", self.directory / f"{name}.log"
-        given = {"kind": kind, "lease": LEASE, "grace": GRACE, "answers": str(answers)} | where
+        answers, stalls, log = (
+            self.directory / f"{name}.{kind_of}" for kind_of in ("answers", "stalls", "log")
+        )
+        promised = {"lease": self.bounds.lease, "isolation": self.bounds.isolation, "grace": GRACE}
+        files = {"answers": str(answers), "stalls": str(stalls)}
+        given = {"kind": kind} | files | promised | where
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -112,7 +116,7 @@ class World(contextlib.AsyncExitStack):
                 stdout=asyncio.subprocess.PIPE,
                 stderr=output,
             )
-        self.sidecars.append(SidecarProcess(kind, name, process, answers, log, [], gate))
+        self.sidecars.append(SidecarProcess(kind, name, process, answers, stalls, log, [], gate))
 
     async def sidecars_ready(self) -> None:
         """Wait until all of them work."""
@@ -156,6 +160,19 @@ class World(contextlib.AsyncExitStack):
         finally:
             for sidecar in sidecars or self.sidecars:
                 sidecar.outages.append((began, now()))
+
+    async def _watch(self) -> None:
+        """While this loop stands still the gates do, and nobody reaches the store.
+
+        That is what the machine does, or the faults, and nothing that is judged here.
+        """
+        last = now()
+        while True:
+            await asyncio.sleep(TICK)
+            if now() - last > TICK + BEARABLE:
+                for sidecar in self.sidecars:
+                    sidecar.outages.append((last, now()))
+            last = now()
 
     # changes
 
@@ -231,6 +248,9 @@ class World(contextlib.AsyncExitStack):
             if found.is_complete and found.confirmed == found.sidecars == everybody:
                 key.acknowledged = now()
                 self.acknowledged += 1
+            until = max((each.may_allow_until for each in found.outstanding), default=0)
+            left = max(0.0, until / 1000 - time.time())
+            key.over = now() + left + ROUNDING
 
     async def _timed(
         self, work: Callable[[], Awaitable[Result]]

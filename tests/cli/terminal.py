@@ -14,7 +14,7 @@ from authz.cli.main import main
 
 NO_STORE = "redis://127.0.0.1:1/0"  # nobody listens on tcpmux
 AUTHZ = (sys.executable, "-m", "authz.cli.main")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)

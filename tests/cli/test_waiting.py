@@ -13,7 +13,9 @@ import pytest
 from authz import app, config, sidecar
 from authz.cli.main import main
 from authz.core.errors import Unavailable
+from authz.storage import schema
 from tests.real import Valkey, eventually
+from tests.stalls import conclusively
 
 KID = re.compile(r"[0-9A-Za-z]{16}")
 
@@ -23,10 +25,14 @@ class Terminal:
 
     def __init__(self, directory: Path, store: str) -> None:
         self.file = directory / "authz.yaml"
+        self._store = f"redis: {{ url: '{store}' }}\n"
+        self._store += f"keys: {{ peppers: [ {{ file: {directory}/pepper }} ] }}\n"
+        self.set(lease="30s")
+
+    def set(self, lease: str, grace: str = "0") -> None:
+        """Settings of sidecars that are started from now on."""
         self.file.write_text(
-            f"redis: {{ url: '{store}' }}\n"
-            f"keys: {{ peppers: [ {{ file: {directory}/pepper }} ] }}\n"
-            "cache: { trust_lease: 300ms }\noutage: { grace: 0 }\n"
+            f"{self._store}cache: {{ trust_lease: {lease} }}\noutage: {{ grace: {grace} }}\n"
             "check: { listen: '127.0.0.1:0' }\nops: { listen: '127.0.0.1:0' }\n"
         )
 
@@ -115,10 +121,16 @@ async def test_with_no_sidecar_there_is_nothing_to_wait_for(terminal):
 
 async def test_a_sidecar_that_does_not_hear_is_named(terminal, own_silence):
     """With the time until which it may allow the key, and exit 1 when that is after the timeout."""
-    kid = await terminal.issue("--outage-grace", "1h")
     async with terminal.sidecars(2) as (deaf, _):
         instance = own_silence(deaf)
-        code, out, _ = await terminal.run("keys", "revoke", kid, "--wait", "--timeout", "100ms")
+
+        async def play():
+            kid = await terminal.issue("--outage-grace", "1h")
+            wait = ("--wait", "--timeout", "500ms")
+            return kid, *(await terminal.run("keys", "revoke", kid, *wait))
+
+        found = await conclusively(play, lambda played: "1 of 2 sidecars" in played[2])
+        kid, code, out, _ = found
 
     first, second = out.splitlines()
     assert re.fullmatch(rf"{kid} is now revoked; 1 of 2 sidecars confirmed in \d+ ms", first)
@@ -128,6 +140,7 @@ async def test_a_sidecar_that_does_not_hear_is_named(terminal, own_silence):
 
 async def test_a_sidecar_whose_time_is_over_holds_nobody_up(terminal, own_silence):
     """A key without a grace cannot be allowed a lease later, confirmed or not."""
+    terminal.set(lease="300ms")
     kid = await terminal.issue("--outage-grace", "0")
     async with terminal.sidecars(1) as [deaf]:
         own_silence(deaf)
@@ -209,7 +222,7 @@ async def test_sidecars_are_listed(terminal):
     assert {each["address"] for each in found["sidecars"]} == ports
     for each in found["sidecars"]:
         assert (each["applied"], each["lag"], each["trusted"], each["reason"]) == (1, 0, True, "")
-        assert (each["lease_ms"], each["outage_grace_ms"], each["cached"]) == (300, 0, 0)
+        assert (each["lease_ms"], each["outage_grace_ms"], each["cached"]) == (30_000, 0, 0)
     heading, *lines = out.splitlines()
     assert heading.split() == [
         *("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED", "TRUST")
@@ -230,12 +243,13 @@ async def test_a_sidecar_that_stops_is_not_listed_any_more(terminal):
 
 async def test_a_dead_sidecar_is_listed_as_lost_and_then_no_more(terminal, own_silence, valkey):
     """Until it could not go on with the keys it knew any more."""
-    settings = terminal.file.read_text()
-    terminal.file.write_text(settings.replace("grace: 0", "grace: 1s"))
+    terminal.set(lease="300ms", grace="10m")
     async with terminal.sidecars(1) as [deaf]:
         instance = own_silence(deaf)
         seen = await eventually(lambda: find(terminal, "no: not heard for "))
         assert instance in seen
+        name = schema.sidecar(instance)  # how long ago it spoke is seen by how long that is kept
+        valkey.admin.pexpire(name, valkey.admin.pttl(name) - 600_000)
         await eventually(lambda: find(terminal, "no sidecar is running"))
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from authz.core import changes
-from authz.core.changes import Action, AuditEvent, Author, KeyChange, KeySpec
+from authz.core.audit import Action, AuditEvent
+from authz.core.changes import Author, KeyChange, KeySpec
 from authz.core.errors import AliasTaken, Conflict
 from authz.core.records import RevocationReason, Status
 from authz.flows.lifecycle import Lifecycle

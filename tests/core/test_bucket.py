@@ -36,6 +36,14 @@ def test_a_slow_rate_gives_whole_tokens():
     assert [bucket.take(now) for now in (0.0, 1.0, 2.0, 3.0)] == [True, False, True, False]
 
 
+def test_what_is_borrowed_is_paid_back_first():
+    """Two borrowed, which is all that may be: the third second gives the next one."""
+    bucket = TokenBucket(1)
+    assert bucket.take(0.0)
+    assert [bucket.borrow(2) for _ in range(3)] == [True, True, False]
+    assert [bucket.take(now) for now in (1.0, 2.0, 3.0, 3.5)] == [False, False, True, False]
+
+
 def test_time_that_goes_back_gives_nothing():
     """A clock that goes back neither gives tokens nor takes any."""
     bucket = TokenBucket(1)

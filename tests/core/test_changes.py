@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 import pytest
 
 from authz.core import changes
-from authz.core.changes import Action, Author, KeyChange, KeySpec, Refused, Unchanged
+from authz.core.audit import Action
+from authz.core.changes import Author, KeyChange, KeySpec, Refused, Unchanged
 from authz.core.errors import BadInput
 from authz.core.fields import networks
 from authz.core.records import (

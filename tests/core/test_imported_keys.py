@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core import changes
-from authz.core.changes import Action, Author, KeySpec
+from authz.core.audit import Action
+from authz.core.changes import Author, KeySpec
 from authz.core.errors import BadInput
 from authz.core.keys import Alias, Imported
 from authz.core.policy import judge

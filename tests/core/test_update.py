@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core import changes
-from authz.core.changes import Action, Author, KeyChange, Refused, Unchanged, Updates
+from authz.core.audit import Action
+from authz.core.changes import Author, KeyChange, Refused, Unchanged
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_ENTRIES, networks
 from authz.core.limits import OnOutage, parse_all
 from authz.core.records import KeyRecord, Status
+from authz.core.updates import Updates
 from tests.fakes import DAY, NOW, make_record
 
 AUTHOR = Author("change-1", "alice", "because")

@@ -21,8 +21,8 @@ each = pytest.mark.parametrize("name", SERVICES)
 
 
 def content(name: str) -> str:
-    """A file that the compose file itself holds."""
-    return COMPOSE["configs"][name]["content"]
+    """A file that a service is given."""
+    return (DEPLOY / COMPOSE["configs"][name]["file"]).read_text()
 
 
 def test_it_fits_the_compose_specification():
@@ -55,6 +55,21 @@ def test_what_a_service_is_given_is_there(name: str):
             (DEPLOY / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
         )
     assert {given["source"] for given in service.get("configs", ())} <= set(COMPOSE["configs"])
+
+
+def test_configs_are_files():
+    """Compose mounts those; `content` it copies, which a read-only container does not take."""
+    for config_of in COMPOSE["configs"].values():
+        assert set(config_of) == {"file"}
+        assert (DEPLOY / config_of["file"]).is_file()
+
+
+@each
+def test_a_service_is_asked_how_it_is_only_as_what_it_is(name: str):
+    """The health check of our image asks a sidecar; what else runs from it is not one."""
+    service = SERVICES[name]
+    if service["image"].startswith("authz:") and name != "authz":
+        assert service["healthcheck"] == {"disable": True}
 
 
 def test_the_store_and_authz_are_not_to_be_reached():

@@ -27,7 +27,8 @@ FILTERS = {">", "<", ">=", "<=", "==", "!=", "and", "or", "unless"}
 def filters(node: Any) -> bool:
     """Is there nothing in its result unless something is wrong?"""
     return any(
-        isinstance(part, promql_parser.BinaryExpr) and operator(part) in FILTERS
+        (isinstance(part, promql_parser.BinaryExpr) and operator(part) in FILTERS)
+        or (isinstance(part, promql_parser.Call) and part.func.name == "absent")
         for part in parts(node)
     )
 

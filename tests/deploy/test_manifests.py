@@ -25,6 +25,7 @@ from tests.deploy.manifests import (
 from tests.proxy.faults import ORIGINAL
 from tests.proxy.test_envoy import validate
 from tests.proxy.test_rules import DEFAULTS
+from tests.real import Valkey
 
 NEWEST = kubernetes_validate.latest_version()
 # Whose kinds Kubernetes has no schema for.
@@ -65,13 +66,23 @@ def test_every_pod_is_restricted(overlay: str):
 
 
 @overlays
-def test_every_settings_file_is_one(overlay: str, tmp_path: Path):
-    """They are read as `authz` reads them, and name a user that deploy/redis/users.acl has."""
+def test_the_toolbox_differs_from_a_sidecar_in_who_it_is(overlay: str, tmp_path: Path):
+    """It has the sidecars' settings, but is another of the store's users, whose secrets it has."""
     users = (K8S.parent / "redis" / "users.acl").read_text()
-    for name in ("authz.yaml", "toolbox.yaml"):
-        (tmp_path / name).write_text(settings(overlay, name))
-        found = config.load(tmp_path / name, environ={})
+    (tmp_path / "authz.yaml").write_text(settings(overlay, "authz.yaml"))
+    (toolbox,) = pods(overlay)["authz-toolbox"]["containers"]
+    said = {variable["name"]: variable["value"] for variable in toolbox["env"]}
+    sidecar = config.load(tmp_path / "authz.yaml", environ={})
+    admin = config.load(tmp_path / "authz.yaml", environ=said)
+    for found in (sidecar, admin):
         assert f"user {found.redis.username} " in users
+    assert admin.redis.username == "authz-admin"
+    changed = {"redis", "keys"}
+    assert admin.model_dump(exclude=changed) == sidecar.model_dump(exclude=changed)
+    assert (admin.redis.url, admin.keys) == (sidecar.redis.url, sidecar.keys)
+    mounted = {mount["mountPath"] for mount in toolbox["volumeMounts"]}
+    opened = [admin.redis.password_file, *(pepper.file for pepper in admin.keys.peppers)]
+    assert {str(file.parent) for file in opened} <= mounted
 
 
 @pytest.mark.parametrize("overlay", ["standalone", "istio"])
@@ -84,7 +95,7 @@ def test_the_sidecar_fits_its_settings(overlay: str, tmp_path: Path):
     assert sidecar["restartPolicy"] == "Always"
     probes = [sidecar[f"{kind}Probe"]["grpc"] for kind in ("startup", "readiness", "liveness")]
     assert {probe["port"] for probe in probes} == {found.ops.health_listen.port}
-    assert [probe["service"] for probe in probes] == ["readiness", "readiness", "liveness"]
+    assert [probe["service"] for probe in probes] == ["liveness", "readiness", "liveness"]
     mounted = {mount["mountPath"] for mount in sidecar["volumeMounts"]}
     opened = [Path(found.check.listen.path), found.redis.password_file, found.cache.snapshot]
     opened += [pepper.file for pepper in found.keys.peppers]
@@ -96,16 +107,6 @@ def test_the_sidecar_fits_its_settings(overlay: str, tmp_path: Path):
     assert [item["key"] for item in store["secret"]["items"]] == ["sidecar"]
     assert "store" not in shared
     assert "pepper" not in shared
-
-
-def test_a_pod_is_given_the_time_that_its_end_takes():
-    """Envoy stays for its preStop and drain, and then authz for its delay and drain."""
-    pod = pods("standalone")["gateway"]
-    (envoy,) = pod["containers"]
-    drain = envoy["args"][envoy["args"].index("--drain-time-s") + 1]
-    ours = config.Settings().shutdown.delay
-    wait = envoy["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod["terminationGracePeriodSeconds"] > wait + float(drain) + ours + 2
 
 
 def test_envoy_is_the_envoy_of_envoy_yaml(tmp_path: Path):
@@ -154,6 +155,9 @@ def istio_makes() -> dict:
     mesh = yaml.safe_load((K8S / "overlays/istio/mesh.yaml").read_text())["meshConfig"]
     (provider,) = mesh["extensionProviders"]
     asked = provider["envoyExtAuthzGrpc"]
+    namespace, host = asked["service"].split("/")
+    assert namespace == one("istio", "ServiceEntry", "authz")["metadata"]["namespace"]
+    assert [host] == one("istio", "ServiceEntry", "authz")["spec"]["hosts"]
     document = yaml.safe_load(ORIGINAL.read_text())
     manager = manager_of(document)
     for name in (
@@ -163,7 +167,7 @@ def istio_makes() -> dict:
         "common_http_protocol_options",
     ):
         del manager[name]
-    name = f"outbound|{asked['port']}||{asked['service']}"
+    name = f"outbound|{asked['port']}||{host}"
     manager["http_filters"][0]["typed_config"] = {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",
@@ -207,7 +211,6 @@ def test_envoy_gateway_is_patched_with_what_envoy_yaml_has():
     ours = manager | manager["http_filters"][0]["typed_config"]
     patches = one("gateway", "EnvoyPatchPolicy", "authz")["spec"]["jsonPatches"]
     assert {p["operation"]["path"] for p in patches} == {
-        "/early_header_mutation_extensions",
         "/validate_mutations",
         "/decoder_header_mutation_rules",
     }
@@ -244,11 +247,35 @@ def test_nothing_fails_open():
     assert to == {"operation": {"notPaths": ["/healthz"]}}
 
 
-def test_the_store_keeps_what_it_is_told():
-    """Valkey writes to disk, evicts nothing, and lets in only who is in its list of users."""
-    (valkey,) = pods("standalone")["valkey"]["containers"]
-    arguments = " ".join(valkey["args"])
-    assert "--appendonly yes" in arguments
-    assert "--maxmemory-policy noeviction" in arguments
-    assert "--aclfile" in arguments
-    assert list(of_kind("standalone", "NetworkPolicy"))
+def test_the_store_keeps_what_it_is_told(tmp_path: Path):
+    """A real Valkey takes its arguments: all is on disk, nothing evicted, and it is full before the
+    kernel ends it."""
+    (container,) = pods("standalone")["valkey"]["containers"]
+    users = tmp_path / "users.acl"
+    users.write_text("user default on nopass ~* &* +@all\n")
+    arguments = [word.replace("/etc/valkey/users.acl", str(users)) for word in container["args"]]
+    with Valkey(*arguments) as valkey:
+        said = valkey.admin.config_get("*")
+    assert (said["appendonly"], said["save"]) == ("yes", "")
+    assert said["maxmemory-policy"] == "noeviction"
+    assert said["aclfile"] == str(users)
+    limit = container["resources"]["limits"]["memory"]
+    assert limit.endswith("Gi")
+    assert int(said["maxmemory"]) < 0.7 * float(limit.removesuffix("Gi")) * 2**30
+
+
+@overlays
+def test_no_network_policy_goes_by_the_name_of_a_port(overlay: str):
+    """Many networks do not know the named ports of a native sidecar."""
+    numbers = set()
+    for policy in of_kind(overlay, "NetworkPolicy"):
+        rules = [*policy["spec"]["ingress"], *policy["spec"].get("egress", ())]
+        numbers |= {port["port"] for rule in rules for port in rule["ports"]}
+    assert {type(number) for number in numbers} == {int}
+    listening = {
+        port["containerPort"]
+        for pod in pods(overlay).values()
+        for container in containers(pod)
+        for port in container.get("ports", ())
+    }
+    assert numbers - {53, 6379} <= listening

@@ -1,17 +1,20 @@
 """When alerts fire, and when they do not: Prometheus' own evaluation of made-up series."""
 
+import re
 import subprocess
 from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.deploy.rules import ALERTS, FILE, OBJECTIVES, program
+from tests.deploy.rules import ALERTS, FILE, OBJECTIVES, RECORDS, program
 
 H = 60  # minutes
 DAY = 24 * H
-Legs = list[tuple[int, float]]  # for so many minutes, so much more (or just so much) each minute
+# For so many minutes, so much more (or just so much) each minute; NaN: there is no such series.
+Legs = list[tuple[int, float]]
 
 ALLOWED = 'authz_checks_total{outcome="allowed"}'
 UNAVAILABLE = 'authz_checks_total{outcome="unavailable"}'
@@ -32,6 +35,7 @@ WITHIN = 'authz_limits_decisions_total{decision="allowed", source="store"}'
 OVER = 'authz_limits_decisions_total{decision="denied", source="store"}'
 WITHOUT_STORE = 'authz_limits_decisions_total{decision="allowed", source="outage"}'
 UP, READY = "up{}", "authz_ready{}"
+PROCESSOR = 'process_cpu_time_seconds_total{cpu_mode="user"}'
 UNREADABLE = 'authz_key_lookup_failures_total{reason="unreadable"}'
 FAULTS = "authz_check_faults_total{}"
 GAUGES = {TRUST, TRUST_AGE, UP, READY}
@@ -40,6 +44,7 @@ EACH_MINUTE: dict[float, tuple[str, ...]] = {
     1000: (ALLOWED, HITS, HITS_WITHIN_50_MS, WITHIN),
     995: (HITS_WITHIN_1_MS,),
     100: (CHECKS,),
+    20: (PROCESSOR,),
     96: (WITHIN_50_MS,),  # the objective allows for 5 in 100
     1: (CHANGES, WITHIN_1_S, TRUST, UP, READY),
     0.2: (TRUST_AGE,),
@@ -119,6 +124,15 @@ CASES = {
         {WITHOUT_STORE: after(H, (20, 5))}, fires=(H + 10,), quiet=(H - 1, H + 3)
     ),
     "AuthzSidecarDown": Case({UP: after(H, (5, 0), before=1)}, fires=(H + 3,), quiet=(H, H + 6)),
+    "AuthzNoSidecars": Case(
+        {UP: after(H, (20, nan), before=1)}, fires=(H + 12, H + 19), quiet=(H, H + 3, H + 22)
+    ),
+    # 57 of 60 seconds, for longer than a moment.
+    "AuthzProcessorFull": Case(
+        {PROCESSOR: after(H, (30, 57), before=20)},
+        fires=(H + 20,),
+        quiet=(H, H + 10, H + 45),
+    ),
     "AuthzSidecarNotReady": Case(
         {READY: after(H, (5, 0), before=1)}, fires=(H + 4,), quiet=(H, H + 1, H + 6)
     ),
@@ -137,7 +151,9 @@ def written(series: dict[str, Legs]) -> list[dict[str, str]]:
     for name, legs in series.items():
         total, parts = 0.0, []
         for minutes, amount in legs:
-            if name in GAUGES:
+            if isnan(amount):
+                parts.append(f"_x{minutes}")
+            elif name in GAUGES:
                 parts.append(f"{amount}x{minutes - 1}")
             else:
                 parts.append(f"{total}+{amount}x{minutes - 1}")
@@ -205,3 +221,56 @@ def test_a_slow_burn_wakes_nobody(sli: str, tmp_path: Path) -> None:
     series = well(12 * H) | {bad: [(12 * H, budget)], good: [(12 * H, events)]}
     pages = "|".join(name for name, rule in ALERTS.items() if rule["labels"]["severity"] == "page")
     assert checked(tmp_path, series, {12 * H - 1: {pages: 0, "Authz.*": 1}}) == ""
+
+
+SPENT = {"fast": {0.02, 0.05}, "slow": {0.1}}  # of a budget of 30 days, until there is an alert
+LENGTHS = {"m": 1, "h": H, "d": DAY}
+
+
+def minutes(window: str) -> int:
+    """How long it is."""
+    return int(window[:-1]) * LENGTHS[window[-1]]
+
+
+@pytest.mark.parametrize("burn", SPENT)
+def test_the_windows_are_those_of_the_workbook(burn: str) -> None:
+    """A factor over its window costs 2, 5 or 10 % of the budget; the short one is a twelfth."""
+    (rule,) = (rule for rule in RECORDS if rule["record"] == f"authz:sli_burn:{burn}")
+    looks = re.findall(r'window="(\w+)"} > ([\d.]+)', rule["expr"])
+    pairs = list(zip(looks[::2], looks[1::2], strict=True))
+
+    assert len(pairs) == 2
+    for (long, factor), (short, same) in pairs:
+        assert factor == same
+        assert minutes(long) == 12 * minutes(short)
+    assert {round(float(f) * minutes(w) / (30 * DAY), 4) for (w, f), _ in pairs} == SPENT[burn]
+
+
+def test_a_window_is_as_long_as_it_is_called() -> None:
+    """The share of bad events is taken over what the label says, above and below the line."""
+    ratios = {
+        rule["labels"]["window"]: set(re.findall(r"rate5m\[(\w+)\]", rule["expr"]))
+        for rule in RECORDS
+        if rule["record"] == "authz:sli_error:ratio"
+    }
+    assert ratios.pop("5m") == set()  # recorded over five minutes
+    assert ratios == {window: {window} for window in ratios}
+    assert set(ratios) == {"30m", "1h", "2h", "6h", "1d", "3d"}
+
+
+@pytest.mark.parametrize(
+    ("factor", "length", "pages"),
+    [(14, H, False), (15.5, H, True), (5.7, 6 * H, False), (6.3, 6 * H, True)],
+)
+def test_a_page_comes_at_its_factor_and_not_before(
+    factor: float, length: int, pages: bool, tmp_path: Path
+) -> None:
+    """After hours without a failure, so many times too many for as long as the window."""
+    bad = factor * (1 - OBJECTIVES["decided"]) * 1000
+    begin = 6 * H
+    series = {
+        UNAVAILABLE: after(begin, (length, bad)),
+        ALLOWED: [(begin + length + 2 * H, 1000 - bad)],
+    }
+    expected = {begin + length: {"AuthzChecksUnavailable": int(pages)}}
+    assert checked(tmp_path, well(begin + length + 1) | series, expected) == ""

@@ -8,6 +8,7 @@ the backend: a file server on its port.
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 
@@ -87,7 +88,7 @@ class TestFollowed:
 
     def test_new_keys_are_made_with_the_new_pepper(self, machine, printed):
         """And old ones go on."""
-        issue = "export AUTHZ_CONFIG=/etc/authz/admin.yaml; authz keys issue --client new"
+        issue = ". /etc/authz/admin.env; authz keys issue --client new"
         ask = "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:10000/ -H"
         said = machine.run(f'key=$({issue}); echo "$key"; {ask} "x-api-key: $key"')
         assert re.fullmatch(r"ak_live_\w{16}_2\w+\n200", said)
@@ -121,11 +122,21 @@ def test_there_is_time_for_an_end_in_good_order():
     assert unit.one("Restart") == "always"
 
 
-@pytest.mark.parametrize("name", ["authz.yaml", "admin.yaml"])
-def test_the_settings_are_settings(name):
-    """They are read as `authz` reads them, and name a user whom the store has."""
-    found = config.load(SYSTEMD / name, environ={})
-    assert f"user {found.redis.username} " in (ROOT / "deploy/redis/users.acl").read_text()
+def test_an_administrator_differs_from_a_sidecar_in_who_it_is():
+    """It has the sidecars' settings, but is another of the store's users."""
+    text = (SYSTEMD / "admin.env").read_text().replace("/etc/authz/authz.yaml", "authz.yaml")
+    lines = [shlex.split(line) for line in text.splitlines() if line.startswith("export ")]
+    said = dict(pair.split("=", 1) for _, pair in lines)
+    assert said.pop("AUTHZ_CONFIG") == "authz.yaml"
+    sidecar = config.load(SYSTEMD / "authz.yaml", environ={})
+    admin = config.load(SYSTEMD / "authz.yaml", environ=said)
+    users = (ROOT / "deploy/redis/users.acl").read_text()
+    for found in (sidecar, admin):
+        assert f"user {found.redis.username} " in users
+    assert admin.redis.username == "authz-admin"
+    changed = {"redis", "keys"}
+    assert admin.model_dump(exclude=changed) == sidecar.model_dump(exclude=changed)
+    assert admin.redis.url == sidecar.redis.url
 
 
 @pytest.mark.parametrize("alert", ALERTS)

@@ -28,13 +28,14 @@ def row(metric: Metric) -> str:
         + (f": {', '.join(values)}" if len(values) <= FEW and metric is not BUILD else "")
         for label, values in metric.labels.items()
     )
-    unit = f", {metric.unit.strip('{}')}" if metric.unit != "1" else ""
     kind = metric.kind.value.replace("_", "-")
     steps = ""
     if metric.kind is Kind.HISTOGRAM:
         steps = f" From {metric.bounds[0]:g} to {metric.bounds[-1]:g}."
     names = f"`{metric.name}`<br>`{samples}`"
-    return f"| {names} | {kind}{unit} | {labels} | {metric.description}{steps} |"
+    return (
+        f"| {names} | {kind}, {metric.unit.strip('{}')} | {labels} | {metric.description}{steps} |"
+    )
 
 
 def document() -> str:

@@ -20,12 +20,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from authz.core.errors import Unavailable
 from authz.core.records import Status
-from tests.fakes import FakeClock, make_record
+from authz.flows.keycache import KeyCache
+from tests.caches import make_cache
+from tests.fakes import FakeClock, RecordingProbe, make_record
 from tests.flows.verdicts import LEASE, RevivedError, StaleError
 
 KIDS = ["A" * 16, "B" * 16]
-TTL = 20.0
-NEGATIVE_TTL = 5.0
 DEADLINE = 3.0
 OWN_GRACE = {KIDS[0]: None, KIDS[1]: 0}  # of each key: as the sidecar is set, and none
 
@@ -42,17 +42,26 @@ async def a_few_turns():
 
 
 class LinkMachine(RuleBasedStateMachine):
-    """Subclasses say how the cache is made."""
+    """Drives the real cache; subclasses also drive others."""
 
-    def make_cache(self, source, clock):
-        """The cache under test: a key reader and a change sink."""
-        raise NotImplementedError
+    cache_kind = KeyCache
+    cache_settings = {"ttl": 20.0, "negative_ttl": 5.0}
 
     def __init__(self):
         super().__init__()
         self.loop = None
         self.clock = FakeClock()
-        self.cache = self.make_cache(self, self.clock)
+        self.cache = make_cache(
+            self,
+            self.clock,
+            RecordingProbe(),
+            kind=self.cache_kind,
+            max_entries=2,
+            max_in_use=1,
+            max_negatives=2,
+            deadline=DEADLINE,
+            **self.cache_settings,
+        )
         self.tasks = []
         self.states = 0
         # kid -> [(since, record or None)]: all that was ever true, the last is true now

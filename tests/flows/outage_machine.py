@@ -24,6 +24,8 @@ def grace_of(record):
 class OutageMachine(LinkMachine):
     """Keeps its own book of what the cache was told, and so has to go on with."""
 
+    cache_settings = {"ttl": 5.0, "negative_ttl": 2.0, "grace": GRACE}
+
     def __init__(self):
         super().__init__()
         self.known = {}

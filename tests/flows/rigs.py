@@ -8,8 +8,8 @@ from authz.core.decision import Allow
 from authz.core.policy import judge
 from authz.core.records import RevocationReason, Status
 from authz.flows.check import Checker
-from authz.flows.keycache import KeyCache
 from authz.flows.lifecycle import Lifecycle
+from tests.caches import make_cache
 from tests.core.key_reference import checksum
 from tests.fakes import (
     DAY,
@@ -43,15 +43,8 @@ class CacheRig:
         self.source = MemoryKeySource()
         self.clock = FakeClock()
         self.probe = RecordingProbe()
-        defaults = {
-            "ttl": 60.0,
-            "negative_ttl": 5.0,
-            "max_entries": 1000,
-            "max_negatives": 1000,
-            "deadline": 30.0,
-            "jitter": lambda: 0.0,
-        }
-        self.cache = KeyCache(self.source, self.clock, self.probe, **defaults | settings)
+        settings = {"jitter": lambda: 0.0} | settings
+        self.cache = make_cache(self.source, self.clock, self.probe, **settings)
         self.cache.trust(FOREVER)
 
     async def ask(self, kid=KID, waiters=1):
@@ -88,16 +81,7 @@ class CheckRig:
         self.source, self.clock, self.probe = MemoryKeySource(), FakeClock(), RecordingProbe()
         self.source.records[self.record.kid] = self.record
         self.peppers = Vouched("1")
-        self.cache = KeyCache(
-            self.source,
-            self.clock,
-            self.probe,
-            ttl=60,
-            negative_ttl=5,
-            max_entries=100,
-            max_negatives=100,
-            deadline=30,
-        )
+        self.cache = make_cache(self.source, self.clock, self.probe)
         self.cache.trust(1e9)
         self.checker = Checker(self.cache, self.peppers, self.clock, self.probe)
 

@@ -1,8 +1,10 @@
 """Waiting for the sidecars: what a key's history has to do with it."""
 
+from dataclasses import replace
+
 import pytest
 
-from authz.core.changes import Action, AuditEntry, AuditEvent
+from authz.core.audit import Action, AuditEntry, AuditEvent
 from authz.core.errors import Unreadable
 from authz.core.fields import MAX_OUTAGE_GRACE_MS
 from authz.core.sidecars import Heard, Sidecar
@@ -93,6 +95,25 @@ async def test_what_history_does_not_tell_is_the_longest_grace(missing):
 
     assert await reach(7, trail) == [0]
     assert await reach(6, trail) == [MAX_OUTAGE_GRACE_MS]
+
+
+@pytest.mark.parametrize("jump", [0, 3_600_000, -3_600_000])
+async def test_a_wall_clock_that_is_moved_ends_no_waiting(jump):
+    """Nor makes it longer: a sidecar that does not answer is waited for until its lease is over."""
+    clock, directory = FakeClock(), MemoryDirectory(1)
+
+    async def find():
+        clock.advance(0.5)
+        clock.jump_wall(jump)
+        return 9, [directory.heard]
+
+    directory.find = find
+    record = make_record(version=9, outage_grace=0)
+    trail = MemoryTrail()
+    trail.entries[4] = replace(trail.entries[7], base_version=1)
+    found = await acknowledged(directory, trail, record, 10, clock)
+
+    assert (found.is_complete, found.elapsed_ms) == (True, 1000)
 
 
 async def test_history_is_not_read_for_ever(monkeypatch):

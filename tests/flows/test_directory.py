@@ -6,14 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.changes import Action, AuditEntry, AuditEvent
+from authz.core.audit import Action, AuditEntry, AuditEvent
 from authz.core.errors import BadInput, Unreadable
 from authz.core.records import Status
 from authz.flows import directory
 from authz.flows.directory import Directory, Entry, History
 from tests.fakes import NOW, make_record
-
-NOBODY = "nobody"
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from authz.core.changes import Action
+from authz.core.audit import Action
 from authz.core.errors import BadInput, Conflict, OutcomeUnknown, Unavailable
 from authz.core.keys import Alias
 from authz.core.policy import judge

@@ -9,7 +9,7 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.core.ports import Event
 from authz.core.records import Status
 from authz.flows import keycache
-from authz.flows.keycache import KeyCache
+from tests.caches import make_cache
 from tests.fakes import KID, NOW, make_record
 from tests.flows.rigs import FOREVER, RECORD, REVOKED, CacheRig, numbered
 
@@ -54,16 +54,7 @@ async def test_a_record_is_kept_for_the_ttl_less_jitter(jitter, life):
 
 async def test_the_default_jitter_spreads(rig):
     """Records that were read together do not all end together."""
-    cache = KeyCache(
-        rig.source,
-        rig.clock,
-        rig.probe,
-        ttl=60,
-        negative_ttl=5,
-        max_entries=1000,
-        max_negatives=1,
-        deadline=1,
-    )
+    cache = make_cache(rig.source, rig.clock, rig.probe)
     cache.trust(FOREVER)
     tasks = [asyncio.create_task(cache.find(numbered(i).kid)) for i in range(500)]
     await asyncio.sleep(0)

@@ -7,7 +7,7 @@ import pytest
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.ports import Event
 from authz.flows import keycache
-from authz.flows.keycache import KeyCache
+from tests.caches import make_cache
 from tests.fakes import KID, FakeClock, MemoryKeySource, RecordingProbe, make_record
 from tests.flows.rigs import RECORD, CacheRig, numbered
 
@@ -136,16 +136,7 @@ async def test_without_trust_nothing_is_served_and_nothing_asked():
 
 async def test_a_new_cache_trusts_nothing():
     """Trust begins with the first heartbeat."""
-    fresh = KeyCache(
-        MemoryKeySource(),
-        FakeClock(monotonic=0.0),
-        RecordingProbe(),
-        ttl=60,
-        negative_ttl=5,
-        max_entries=1,
-        max_negatives=1,
-        deadline=1,
-    )
+    fresh = make_cache(MemoryKeySource(), FakeClock(monotonic=0.0), RecordingProbe())
 
     with pytest.raises(Unavailable, match="not trusted"):
         await fresh.find(KID)

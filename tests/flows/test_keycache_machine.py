@@ -12,46 +12,14 @@ import pytest
 from hypothesis import settings
 
 from authz.flows.keycache import KeyCache
-from tests.fakes import RecordingProbe
-from tests.flows.link_machine import (
-    DEADLINE,
-    KIDS,
-    NEGATIVE_TTL,
-    PAUSES,
-    STATUSES,
-    TTL,
-    LinkMachine,
-)
+from tests.flows.link_machine import KIDS, PAUSES, STATUSES, LinkMachine
 from tests.flows.verdicts import RevivedError, StaleError
 
 SCHEDULES = 1000
 
 
-def make(kind, source, clock):
-    """A cache of `kind`."""
-    return kind(
-        source,
-        clock,
-        RecordingProbe(),
-        ttl=TTL,
-        negative_ttl=NEGATIVE_TTL,
-        max_entries=2,
-        max_in_use=1,
-        max_negatives=2,
-        deadline=DEADLINE,
-    )
-
-
-class KeyCacheMachine(LinkMachine):
-    """The real cache."""
-
-    def make_cache(self, source, clock):
-        """See LinkMachine."""
-        return make(KeyCache, source, clock)
-
-
-KeyCacheMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=50)
-TestKeyCacheMachine = KeyCacheMachine.TestCase
+LinkMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=50)
+TestKeyCacheMachine = LinkMachine.TestCase
 
 
 class NaiveCache:
@@ -201,7 +169,7 @@ def verdict(machine, seed):
 
 def test_the_cache_keeps_to_the_rules_on_every_schedule():
     """On a thousand schedules the judge has nothing to say of the real cache."""
-    assert [seed for seed in range(SCHEDULES) if verdict(KeyCacheMachine(), seed)] == []
+    assert [seed for seed in range(SCHEDULES) if verdict(LinkMachine(), seed)] == []
 
 
 @pytest.mark.parametrize(("mutant", "verdicts"), MUTANTS)
@@ -209,8 +177,7 @@ def test_the_judge_sees_every_mistake(mutant, verdicts):
     """On the same schedules a cache with one mistake is caught."""
 
     class MutantMachine(LinkMachine):
-        def make_cache(self, source, clock):
-            return make(mutant, source, clock)
+        cache_kind = mutant
 
         def settle(self):
             """What is served along the way has to give it away."""

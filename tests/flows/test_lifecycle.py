@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from authz.core import changes
-from authz.core.changes import Action, KeySpec, Refused, Unchanged
+from authz.core.audit import Action
+from authz.core.changes import KeySpec, Refused, Unchanged
 from authz.core.errors import BadInput, NotFound, Unavailable
 from authz.core.records import RevocationReason, Status
 from authz.flows import lifecycle

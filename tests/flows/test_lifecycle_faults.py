@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core import changes
-from authz.core.changes import Action, Refused, Unchanged
+from authz.core.audit import Action
+from authz.core.changes import Refused, Unchanged
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.core.records import Status
 from authz.flows import lifecycle

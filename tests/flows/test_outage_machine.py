@@ -7,27 +7,17 @@ import pytest
 from hypothesis import settings
 
 from authz.flows.keycache import KeyCache
-from tests.flows.outage_machine import GRACE, OutageMachine
+from tests.flows.outage_machine import OutageMachine
 from tests.flows.verdicts import (
     ForeignError,
     GivenUpError,
     RevivedError,
     StaleError,
-    make,
     verdict_on,
 )
 
-
-class OutageKeyCacheMachine(OutageMachine):
-    """The real cache."""
-
-    def make_cache(self, source, clock):
-        """See LinkMachine."""
-        return make(KeyCache, source, clock, grace=GRACE)
-
-
-OutageKeyCacheMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=50)
-TestOutageKeyCacheMachine = OutageKeyCacheMachine.TestCase
+OutageMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=50)
+TestOutageMachine = OutageMachine.TestCase
 
 
 class MovesGraceWithEveryDrop(KeyCache):
@@ -111,7 +101,6 @@ def test_the_judge_sees_every_mistake(mutant, verdict):
     """A cache with one mistake is caught by what it goes on with, or gives up, in a few runs."""
 
     class MutantMachine(OutageMachine):
-        def make_cache(self, source, clock):
-            return make(mutant, source, clock, grace=GRACE)
+        cache_kind = mutant
 
     assert verdict_on(MutantMachine) in verdict

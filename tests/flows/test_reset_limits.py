@@ -2,7 +2,8 @@
 
 import pytest
 
-from authz.core.changes import Action, Refused
+from authz.core.audit import Action
+from authz.core.changes import Refused
 from authz.core.errors import NotFound, Unavailable
 from authz.flows.lifecycle import Lifecycle
 from tests.fakes import KID, NOW

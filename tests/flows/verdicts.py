@@ -1,15 +1,10 @@
-"""What the judge of a cache finds, and the caches that are judged."""
+"""What the judge of a cache finds."""
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.fakes import RecordingProbe
-
 LEASE = 1.0
-TTL = 5.0
-NEGATIVE_TTL = 2.0
-DEADLINE = 3.0
 
 
 class StaleError(AssertionError):
@@ -26,22 +21,6 @@ class GivenUpError(AssertionError):
 
 class ForeignError(AssertionError):
     """A key was gone on with after the store had turned out to be another's."""
-
-
-def make(kind, source, clock, **others):
-    """A cache of `kind`."""
-    return kind(
-        source,
-        clock,
-        RecordingProbe(),
-        ttl=TTL,
-        negative_ttl=NEGATIVE_TTL,
-        max_entries=2,
-        max_in_use=1,
-        max_negatives=2,
-        deadline=DEADLINE,
-        **others,
-    )
 
 
 def verdict_on(machine):

@@ -44,8 +44,10 @@ def test_what_envoy_says_of_itself_is_told_the_same(tmp_path: Path):
     file.write_text(yaml.safe_dump(config.whole))
 
     def is_ready() -> bool:
+        here = f"http://127.0.0.1:{admin}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/config_dump") as answer:
+            urllib.request.urlopen(f"{here}/ready").close()  # before that not all may be in place
+            with urllib.request.urlopen(f"{here}/config_dump") as answer:
                 dump.write_bytes(answer.read())
         except OSError:
             return False

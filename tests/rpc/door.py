@@ -6,10 +6,10 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 
 from authz.core.records import KeyRecord
 from authz.flows.check import Checker
-from authz.flows.keycache import KeyCache
 from authz.rpc.check import CheckDoor
 from authz.rpc.extract import Extractor
 from authz.rpc.respond import Responder
+from tests.caches import make_cache
 from tests.fakes import FakeClock, MemoryKeySource, RecordingProbe, issue_record
 from tests.rpc.reading import CARRIERS, RING
 
@@ -27,17 +27,7 @@ class Door:
 
     def __init__(self, grace: float = 0.0) -> None:
         self.clock, self.source, self.probe = FakeClock(), MemoryKeySource(), RecordingProbe()
-        self.cache = KeyCache(
-            self.source,
-            self.clock,
-            self.probe,
-            ttl=60,
-            negative_ttl=5,
-            max_entries=100,
-            max_negatives=100,
-            deadline=5,
-            grace=grace,
-        )
+        self.cache = make_cache(self.source, self.clock, self.probe, grace=grace)
         self.cache.trust(float("inf"))
         self.extractor = Extractor(RING, carriers=CARRIERS)
         self.checker = Checker(self.cache, OurPeppers(), self.clock, self.probe)

@@ -69,10 +69,10 @@ class Fleet:
                     assert worker.stdout.readline() == b"ready\n"
                 for worker in self.workers:
                     self.go(worker)
-                began = time.time()
-                while time.time() < began + seconds:
+                began = time.monotonic()
+                while time.monotonic() < began + seconds:
                     time.sleep(chance.uniform(0.2, 0.6))
-                    if faults and time.time() < began + seconds - 1:
+                    if faults and time.monotonic() < began + seconds - 1:
                         self.disturb(chance)
             finally:
                 for worker in self.workers:

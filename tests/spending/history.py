@@ -1,7 +1,7 @@
 """What was let pass, and when: read from many processes, judged against limits.
 
-An admission is an interval in microseconds by the store's clock, which is everybody's clock on one
-machine: the decision was made in it. One made on a lease is a moment; one that the store made lies
+An admission is an interval in microseconds by the boot clock, which all processes of a machine
+share: the decision was made in it. One made on a lease is a moment; one that the store made lies
 between the asking and the answer. So a window is only said to hold what was certainly made in it.
 """
 

@@ -2,8 +2,6 @@
 
 from authz.core.charge import Kind, Receipt
 
-FAR = 10**9
-
 
 class Reference:
     """The counters of all accounts as lists of (time in us, units)."""

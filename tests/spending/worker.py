@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import os
 import sys
-import time
 from functools import partial
 
 import uvloop
@@ -23,10 +22,10 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.spending import SpendLink
 from authz.storage.spendscript import SPEND
 from authz.telemetry import Counters
+from tests.caches import filled
 from tests.fakes import make_request
 from tests.flows.rigs import Vouched
 from tests.real import RealClock, eventually
-from tests.spending.cache import filled
 from tests.spending.fleet import KEYRING, KEYS
 from tests.spending.history import ROW
 from tests.spending.stores import FIXED_WINDOWS, LooksThenTakes
@@ -50,7 +49,6 @@ class Worker:
 
     def __init__(self, arguments):
         self.clock = WatchedClock()
-        self.offset = time.time() - self.clock.monotonic()
         self.probe = Counters()
         script = FIXED_WINDOWS if arguments.store == "fixed" else SPEND
         self.link = SpendLink(
@@ -93,7 +91,7 @@ class Worker:
         before = self.now()
         decision = checker.check(request)
         if isinstance(decision, Charged):
-            self.admit(key, self.at(self.clock.last), self.at(self.clock.last))
+            self.admit(key, microseconds(self.clock.last), microseconds(self.clock.last))
         elif asyncio.iscoroutine(decision):
             asyncio.ensure_future(decision).add_done_callback(partial(self.on_decided, key, before))
 
@@ -110,11 +108,12 @@ class Worker:
             self.rows.clear()
 
     def now(self):
-        return self.at(RealClock.monotonic(self.clock))
+        return microseconds(RealClock.monotonic(self.clock))
 
-    def at(self, monotonic):
-        """In microseconds since the epoch."""
-        return int((monotonic + self.offset) * 1e6)
+
+def microseconds(monotonic):
+    """By the boot clock, which all processes of a machine share."""
+    return int(monotonic * 1e6)
 
 
 def main():

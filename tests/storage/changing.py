@@ -10,6 +10,8 @@ from authz.storage.keys import APPLY_CHANGE, StoredKeys
 from tests.fakes import KID, NOW, make_keyring
 
 OTHER_KID = "0" * 16
+NEWEST, OLDER = b"n" * 32, b"o" * 32  # digests of an imported key
+ALIAS = schema.alias(NEWEST)
 CLIENT = "acme-web"
 KEYS = [schema.key(KID), schema.SEQ, schema.LOG, schema.AUDIT, schema.KEYS, schema.client(CLIENT)]
 WRITES = ["SET", "XADD log", "HSET", "ZADD keys", "ZADD client", "XADD audit", "PUBLISH"]
@@ -20,7 +22,7 @@ BESIDES = ["hello", "client|setname", "ping", "evalsha", "script|load", "hgetall
 # Before the script: the n-th command that writes fails.
 FAILING = """
 local real, left = redis, {nth}
-local writes = {{SET = true, XADD = true, HSET = true, ZADD = true, PUBLISH = true}}
+local writes = {{SET = true, XADD = true, HSET = true, ZADD = true, ZREM = true, PUBLISH = true}}
 local redis = setmetatable({{}}, {{__index = real}})
 redis.call = function(name, ...)
   if writes[name] then
@@ -39,7 +41,7 @@ def issued(change_id="c-issue", kid=KID):
     return changes.issue(spec, minted, Author(change_id, "ops", "a note"), NOW)
 
 
-def imported(change_id="c-import", kid=KID, digests=(b"n" * 32, b"o" * 32)):
+def imported(change_id="c-import", kid=KID, digests=(NEWEST, OLDER)):
     """A change that imports a key, known by `digests`, newest first."""
     spec = KeySpec(client_id=CLIENT, env="live", life_ms=None)
     known = [("1", digest) for digest in digests]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import uvloop
 
+from authz.storage.imports import StoredImports
 from tests.real import Valkey
 from tests.storage.sidecar import Admin, administration
 
@@ -27,6 +28,13 @@ async def admin(valkey: Valkey) -> AsyncIterator[Admin]:
     """Administration of the shared server, initialised."""
     async with administration(valkey.endpoint) as found:
         yield found
+
+
+@pytest.fixture
+async def imports(valkey: Valkey, admin: Admin) -> AsyncIterator[StoredImports]:
+    """An ImportStore on the shared server, initialised."""
+    async with valkey.endpoint.client() as client:
+        yield StoredImports(client)
 
 
 @pytest.fixture

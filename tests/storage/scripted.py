@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import hiredis
 
 from authz.storage.endpoint import Endpoint
+from tests.listener import listening
 
 HELLO = b"%2\r\n+proto\r\n:3\r\n+role\r\n+master\r\n"
 
@@ -45,26 +46,14 @@ Script = Callable[[Peer], Awaitable[None]]
 @contextlib.asynccontextmanager
 async def scripted_store(script: Script) -> AsyncIterator[Endpoint]:
     """A loopback server that plays `script` to each connection and then closes it."""
-    playing: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        playing.add(task)
         try:
             await script(Peer(reader, writer))
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
             pass
         finally:
-            playing.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    try:
-        yield Endpoint.parse(f"redis://{host}:{port}")
-    finally:
-        server.close()
-        for task in playing:
-            task.cancel()
-        await server.wait_closed()
-        await asyncio.gather(*playing)
+    async with listening(serve) as port:
+        yield Endpoint.parse(f"redis://127.0.0.1:{port}")

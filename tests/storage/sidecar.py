@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import Self
 
 from authz.core.changes import KeySpec
+from authz.core.errors import Unavailable
 from authz.core.keys import Alias
 from authz.core.ports import LoadedAlias
 from authz.core.records import KeyRecord, RevocationReason
-from authz.flows.keycache import KeyCache
 from authz.flows.lifecycle import Lifecycle
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
 from authz.storage.keys import LinkedKeys, StoredKeys
+from tests.caches import make_cache
 from tests.fakes import RecordingProbe, make_keyring
 from tests.real import RealClock, eventually
 
@@ -42,18 +43,10 @@ class Sidecar:
             fingerprints=(keyring or make_keyring()).fingerprints,
         )
         self.source = LinkedKeys(self.feed, self.probe)
-        self.cache = KeyCache(
-            self.source,
-            self.clock,
-            self.probe,
-            ttl=60,
-            negative_ttl=5,
-            max_entries=100_000,
-            max_negatives=1000,
-            deadline=2,
+        self.cache = make_cache(
+            self.source, self.clock, self.probe, max_entries=100_000, deadline=2
         )
         self.aliases = LinkedAliases(self.feed)
-        self.find = self.cache.find
 
     async def __aenter__(self) -> Self:
         self.run = asyncio.create_task(self.feed.run(self.cache))
@@ -63,6 +56,23 @@ class Sidecar:
         self.run.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.run
+
+    async def find(self, kid: str) -> KeyRecord | None:
+        """What a lookup finds with trust, whenever that is. Raises what it does with trust.
+
+        `cache.find` is what a request would get now; a machine that stands still ends trust.
+        """
+        while True:
+            await self.trusted()
+            try:
+                return await self.cache.find(kid)
+            except Unavailable:
+                if self.is_trusted:
+                    raise
+
+    async def holds(self, record: KeyRecord) -> None:
+        """See that it has this record; what was forgotten does not come back by itself."""
+        await eventually(lambda: self.cache.peek(record.kid) == record)
 
     async def alias(self, digests: list[bytes]) -> Alias | None:
         """Look up an alias. Raises what is delivered instead."""

@@ -7,33 +7,20 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.keys import Alias
 from authz.storage import schema
-from authz.storage.imports import LinkedAliases, StoredImports
+from authz.storage.endpoint import Endpoint
+from authz.storage.imports import LinkedAliases
 from tests.fakes import KID
 from tests.real import eventually
-from tests.storage.changing import (
-    OTHER_KID,
-    WRITES,
-    imported,
-)
+from tests.storage.changing import ALIAS, NEWEST, OLDER, OTHER_KID, imported
 from tests.storage.sidecar import Sidecar
 from tests.storage.test_feed_refusals import restrict
 
-NEWEST, OLDER = b"n" * 32, b"o" * 32
-ALIAS = schema.alias(NEWEST)
 UNDER_WAY = 50  # lookups at a time: more would only pile up where the machine is busy
-IMPORT_WRITES = [*WRITES[:-1], "SET alias", "PUBLISH"]
 
 
 def known(alias):
     """What an alias says."""
     return alias.kid, alias.digest()
-
-
-@pytest.fixture
-async def imports(valkey, admin):
-    """An ImportStore on an initialised server."""
-    async with valkey.endpoint.client() as client:
-        yield StoredImports(client)
 
 
 async def test_sidecar_is_told_of_the_first_import(valkey, admin, imports):
@@ -173,7 +160,7 @@ async def test_order_of_lookups_and_changes(valkey, admin, imports):
 
 async def test_not_connected():
     """Without a link a lookup is Unavailable, once, and not inside the call."""
-    sidecar = Sidecar(None)
+    sidecar = Sidecar(Endpoint.parse("redis://127.0.0.1"))
     delivered = []
     LinkedAliases(sidecar.feed).resolve([NEWEST], delivered.append)
     assert delivered == []

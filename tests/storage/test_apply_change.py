@@ -8,7 +8,7 @@ import pytest
 
 from authz.core.errors import Conflict
 from authz.core.records import RevocationReason, Status
-from authz.storage import schema
+from authz.storage import notices, schema
 from authz.storage.link import Link
 from tests.fakes import KID, NOW
 from tests.real import eventually
@@ -74,7 +74,7 @@ async def test_notice_comes_after_the_data(valkey, admin):
     await eventually(lambda: len(read) == 2)
     link.abort()
 
-    assert [schema.decode_notice(text)[:3] for text in told] == [(1, KID, False), (2, KID, True)]
+    assert [notices.decode_notice(text)[:3] for text in told] == [(1, KID, False), (2, KID, True)]
     assert read == ["active", "revoked"]
 
 

@@ -11,8 +11,6 @@ from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles
 from tests.storage.scripted import scripted_store
 
-FOREVER = 3600.0
-
 
 async def greeted(endpoint):
     """A link that has said hello."""

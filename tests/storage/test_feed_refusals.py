@@ -4,6 +4,7 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.core.keys import Keyring
+from authz.core.ports import Event
 from authz.storage import schema
 from tests.fakes import KID, make_keyring, make_pepper
 from tests.real import Valkey, eventually
@@ -22,7 +23,7 @@ async def test_emptied_store(valkey, admin):
         await sidecar.untrusted()
         assert "authz init" in sidecar.reason
         with pytest.raises(Unavailable):
-            await sidecar.find(record.kid)
+            await sidecar.cache.find(record.kid)
 
 
 def other_keyring():
@@ -128,6 +129,21 @@ async def test_wrong_password(valkey, admin):
         endpoint.password_file.write_bytes(b"\xff")
         await eventually(lambda: "not a text file" in sidecar.reason)
         endpoint.password_file.write_text("secret")
+        await sidecar.trusted()
+
+
+async def test_rotated_password(valkey, admin):
+    """The link that is there goes on; the next one logs in with what the file says by then."""
+    endpoint = restrict(valkey)
+    async with Sidecar(endpoint, lease=5) as sidecar:
+        await sidecar.trusted()
+        valkey.admin.execute_command("ACL", "SETUSER", "sidecar", "resetpass", ">next")
+        await sidecar.caught_up((await admin.issue()).version)
+        assert sidecar.probe.events[Event.LINK_LOST] == 0
+
+        valkey.admin.client_kill_filter(_type="pubsub")
+        await eventually(lambda: "WRONGPASS" in sidecar.reason)
+        endpoint.password_file.write_text("next\n")
         await sidecar.trusted()
 
 

@@ -10,36 +10,24 @@ from authz.core.errors import AliasTaken, Conflict, OutcomeUnknown, Unavailable
 from authz.core.records import Status
 from authz.storage import schema
 from authz.storage.imports import StoredImports
-from authz.storage.keys import APPLY_CHANGE, StoredKeys
 from tests.fakes import KID, NOW
 from tests.real import eventually
 from tests.storage.changing import (
+    ALIAS,
     CLIENT,
-    FAILING,
+    NEWEST,
+    OLDER,
     OTHER_KID,
     WRITES,
     audited,
     everything,
+    failing,
     imported,
     permitted,
 )
 from tests.storage.sidecar import Sidecar
 
-NEWEST, OLDER = b"n" * 32, b"o" * 32
-ALIAS = schema.alias(NEWEST)
 IMPORT_WRITES = [*WRITES[:-1], "SET alias", "PUBLISH"]
-
-
-def known(alias):
-    """What an alias says."""
-    return alias.kid, alias.digest()
-
-
-@pytest.fixture
-async def imports(valkey, admin):
-    """An ImportStore on an initialised server."""
-    async with valkey.endpoint.client() as client:
-        yield StoredImports(client)
 
 
 # what the script writes
@@ -114,10 +102,8 @@ async def test_import_that_fails_half_way(valkey, admin, imports, nth):
     """
     await imports.allow_imports()
     change = imported()
-    async with valkey.endpoint.client() as client, Sidecar(valkey.endpoint) as sidecar:
+    async with failing(valkey, nth) as broken, Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
-        broken = StoredKeys(client)
-        broken._apply = client.register_script(FAILING.format(nth=nth) + APPLY_CHANGE)
         with pytest.raises(Unavailable, match="injected"):
             await broken.apply(change)
         [kid] = await imports.resolve_all([[NEWEST, OLDER]])

@@ -7,25 +7,13 @@ from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.flows.directory import Directory
 from authz.storage import schema
-from authz.storage.keys import APPLY_CHANGE, StoredKeys
+from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
 from tests.fakes import NOW
+from tests.storage.changing import failing
 
 # What a change that moves a key writes, in order.
 WRITES = ["SET", "XADD log", "HSET", "ZADD all", "ZADD client", "ZREM", "XADD audit", "PUBLISH"]
-# Before the script: the n-th command that writes fails.
-FAILING = """
-local real, left = redis, {nth}
-local writes = {{SET = true, XADD = true, HSET = true, ZADD = true, ZREM = true, PUBLISH = true}}
-local redis = setmetatable({{}}, {{__index = real}})
-redis.call = function(name, ...)
-  if writes[name] then
-    left = left - 1
-    if left == 0 then error('injected into ' .. name) end
-  end
-  return real.call(name, ...)
-end
-"""
 
 
 def moved(record, to="acme-batch", change_id="c-move"):
@@ -96,20 +84,17 @@ async def test_a_move_that_fails_half_way(valkey, admin, nth):
     """Wherever it ends early no list shows a key of somebody else's; sent again, it is finished."""
     record = await admin.issue()
     change = moved(record)
-    client = valkey.endpoint.client()
-    broken = StoredKeys(client)
-    broken._apply = client.register_script(FAILING.format(nth=nth) + APPLY_CHANGE)
+    async with failing(valkey, nth) as broken, valkey.endpoint.client() as client:
+        with pytest.raises(Unavailable, match="injected"):
+            await broken.apply(change)
 
-    with pytest.raises(Unavailable, match="injected"):
-        await broken.apply(change)
-    owner = (await admin.store.find(record.kid)).client_id
-    other = ({"acme-web", "acme-batch"} - {owner}).pop()
-    assert await shown(client, other) == []
-    on_its_list = owner == "acme-web" or nth > WRITES.index("ZADD client") + 1
-    assert await shown(client, owner) == ([record.kid] if on_its_list else [])
+        owner = (await admin.store.find(record.kid)).client_id
+        other = ({"acme-web", "acme-batch"} - {owner}).pop()
+        assert await shown(client, other) == []
+        on_its_list = owner == "acme-web" or nth > WRITES.index("ZADD client") + 1
+        assert await shown(client, owner) == ([record.kid] if on_its_list else [])
 
-    version = await admin.store.apply(change)
-    assert await shown(client, "acme-batch") == members(valkey, "acme-batch") == [record.kid]
-    assert members(valkey, "acme-web") == []
-    assert (await admin.store.find(record.kid)).version == version
-    await client.aclose()
+        version = await admin.store.apply(change)
+        assert await shown(client, "acme-batch") == members(valkey, "acme-batch") == [record.kid]
+        assert members(valkey, "acme-web") == []
+        assert (await admin.store.find(record.kid)).version == version

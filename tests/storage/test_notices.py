@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.changes import Action, AuditEvent
+from authz.core.audit import Action, AuditEvent
 from authz.core.records import Status
-from authz.storage import schema
+from authz.storage import notices, schema
 from tests.fakes import KID, NOW
 from tests.storage.strategies import TEXTS
 
@@ -15,7 +15,7 @@ from tests.storage.strategies import TEXTS
 def test_notice(seq, status, extra):
     """A notice tells seq, kid and whether the key was revoked; further words are ignored."""
     text = " ".join([str(seq), KID, status.value, *extra])
-    assert schema.decode_notice(text)[:3] == (seq, KID, status is Status.REVOKED)
+    assert notices.decode_notice(text)[:3] == (seq, KID, status is Status.REVOKED)
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_notice(seq, status, extra):
 def test_garbled_notice(text):
     """A notice of another shape raises ValueError."""
     with pytest.raises(ValueError, match=r".*"):
-        schema.decode_notice(text)
+        notices.decode_notice(text)
 
 
 @given(TEXTS)
 def test_random_notices(text):
     """Whatever a notice holds, nothing but ValueError is raised."""
     try:
-        seq, kid, *_ = schema.decode_notice(text)
+        seq, kid, *_ = notices.decode_notice(text)
     except ValueError:
         return
     assert text.startswith(f"{seq} {kid} ")

@@ -6,7 +6,7 @@ import random
 
 from authz.core.ports import Event
 from authz.core.records import Status
-from authz.storage import schema
+from authz.storage import notices, schema
 from authz.storage.link import Link
 from tests.fakes import make_record
 from tests.storage.sidecar import Sidecar
@@ -46,7 +46,7 @@ class NaiveCache:
         self.notices.abort()
 
     def on_push(self, push):
-        _, kid, *_ = schema.decode_notice(push[2])
+        _, kid, *_ = notices.decode_notice(push[2])
         self.records.pop(kid, None)
 
     async def find(self, kid):

@@ -25,7 +25,7 @@ async def test_one_load_for_each_key(own_valkey, own_admin):
         loads = []
         load = sidecar.source.load
         sidecar.source.load = lambda kid, deliver: (loads.append(kid), load(kid, deliver))
-        waiting = [sidecar.find(record.kid) for record in records for _ in range(WAITERS)]
+        waiting = [sidecar.cache.find(record.kid) for record in records for _ in range(WAITERS)]
         found = await asyncio.gather(*waiting)
         assert found == [record for record in records for _ in range(WAITERS)]
         assert sorted(loads) == sorted(record.kid for record in records)
@@ -42,7 +42,7 @@ async def test_nothing_piles_up_in_an_outage(own_valkey, own_admin):
         tasks, files = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
         for _ in range(200):
             results = await asyncio.gather(
-                *(sidecar.find(record.kid) for _ in range(5)), return_exceptions=True
+                *(sidecar.cache.find(record.kid) for _ in range(5)), return_exceptions=True
             )
             assert all(isinstance(result, Unavailable) for result in results)
             await asyncio.sleep(LEASE / 100)

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import hmac
 import json
 import logging
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.errors import BadInput
 from authz.core.records import Status
 from authz.storage import keeper as timing
 from authz.storage import snapshot as module
@@ -319,6 +322,33 @@ def test_writing_can_be_abandoned(rig):
     assert os.listdir(rig.path.parent) == []
 
 
+def test_a_path_is_one_processs(rig):
+    """Two that write into the same file leave none; when the first has ended, it is the other's."""
+    refusal = r"cache\.snapshot: .*/snapshot is that of a live sidecar"
+    with (
+        rig.open().claimed(),
+        pytest.raises(BadInput, match=refusal),
+        rig.open().claimed(),
+    ):
+        pass
+
+    with rig.open().claimed():
+        rig.write(RECORD)
+
+
+def test_where_nothing_can_be_locked_nothing_is(rig, monkeypatch):
+    """A directory that is not there, or a file system without locks, keep nobody from starting."""
+    with Snapshot(rig.path / "lost" / "snapshot", make_keyring(), rig.clock, "one").claimed():
+        pass
+
+    def refuse(*_given):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with rig.open().claimed(), rig.open().claimed():
+        rig.write(RECORD)
+
+
 class Cache:
     """What a keeper sees of one."""
 
@@ -419,6 +449,22 @@ async def test_a_full_disk_is_reported_once_and_stops_nothing(rig, keeping, monk
     assert [line for line in caplog.messages if "No space left" in line] == [
         f"cache.snapshot: {rig.path} is not written: No space left on device"
     ]
+
+
+async def test_a_file_that_failed_when_trust_was_lost_is_tried_again(
+    rig, keeping, monkeypatch, caplog
+):
+    """An outage may be longer than a disk is full, and the file is for what comes after."""
+    monkeypatch.setattr(timing, "EVERY", 0.02)
+    cache = Cache(rig.clock)
+    cache.is_trusted = False
+    room = rig.path.parent.with_name("room")
+    rig.path.parent.rename(room)
+
+    async with keeping(cache):
+        await eventually(lambda: "No such file" in caplog.text)
+        room.rename(rig.path.parent)
+        await eventually(rig.path.exists)
 
 
 # restoring

@@ -24,7 +24,7 @@ def used(valkey):
 
 
 @contextlib.asynccontextmanager
-async def spending(endpoint, deadline=1.0):
+async def spending(endpoint, deadline=30.0):
     """A link that is open."""
     link = SpendLink(endpoint, RealClock(), instance="one", deadline=deadline)
     running = asyncio.create_task(link.run())
@@ -108,7 +108,8 @@ async def test_a_store_that_hangs_is_given_up_after_the_deadline(own_valkey):
         assert not link.is_open
         own_valkey.resume()
         await eventually(lambda: link.is_open)
-        await eventually(lambda: used(own_valkey) == 1)
+    await eventually(lambda: used(own_valkey) == 1)
+    async with spending(own_valkey.endpoint) as link:
         assert (await ask(link)).left == (998,)
 
 
@@ -121,6 +122,7 @@ async def test_what_was_lost_on_the_way_is_not_sent_again(own_valkey):
             assert isinstance(await ask(link), OutcomeUnknown)
             gate.set(lambda _name: (Verdict.PASS, Verdict.PASS))
             await eventually(lambda: link.is_open)
+        await eventually(lambda: used(own_valkey))
     assert used(own_valkey) == 1
 
 
@@ -150,10 +152,30 @@ async def test_a_store_that_takes_no_writes_is_left(own_valkey):
         assert (await ask(link)).left == (999,)
 
 
+async def test_a_store_that_will_not_count_is_said_to_until_it_does(own_valkey, caplog):
+    """Once, however often it lets us in meanwhile: a link is no receipt."""
+    caplog.set_level(logging.INFO)
+    async with spending(own_valkey.endpoint) as link:
+        assert link.reason == ""
+        own_valkey.admin.config_set("min-replicas-to-write", 1)
+        for _ in range(3):
+            await eventually(lambda: link.is_open)
+            assert isinstance(await ask(link), Unavailable)
+        await eventually(lambda: link.is_open)
+        assert "NOREPLICAS" in link.reason
+        assert [line for line in caplog.messages if "are counted" in line] == []
+
+        own_valkey.admin.config_set("min-replicas-to-write", 0)
+        assert (await ask(link)).granted == 1
+        assert link.reason == ""
+    said = [line for line in caplog.messages if "counted in the store" in line]
+    assert ["not counted" in line for line in said] == [True, False]
+
+
 async def test_a_replica_is_not_counted_on(own_valkey, caplog):
     """What it counted would be lost with the next word of its primary."""
     own_valkey.admin.replicaof("127.0.0.1", "1")
-    link = SpendLink(own_valkey.endpoint, RealClock(), instance="one", deadline=1)
+    link = SpendLink(own_valkey.endpoint, RealClock(), instance="one", deadline=30)
     running = asyncio.create_task(link.run())
     await eventually(lambda: "counted on the primary" in caplog.text)
     assert not link.is_open

@@ -220,7 +220,7 @@ async def test_limits(guarded_valkey):
     valkey = guarded_valkey
     asked = charge(make_terms("9000/h", "99000/month"), 1, int(time.time() * 1000))
     receipts: list[Receipt] = []
-    link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), instance="one", deadline=5)
+    link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), instance="one", deadline=30)
     run = asyncio.create_task(link.run())
     await eventually(lambda: link.is_open)
     link.spend(asked, Ask(13, lease=10), receipts.append)

@@ -1,20 +1,28 @@
 """A whole installation: real Envoy, real Valkey, a sidecar process, an echo backend."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from authz import app, config
+from authz.cli import devstack
 from authz.cli.demo import Client
-from authz.cli.devstack import Ports, Stack, running
+from authz.cli.devstack import Ports, Stack
+from authz.cli.processes import Nursery
+from authz.core.address import Address
 from authz.core.changes import KeySpec
 from authz.flows.lifecycle import Changed, Lifecycle
+from tests.real import free_port
 
 LIFE_MS = 3_600_000
+# Nothing here is a claim about time but what a test says; a machine may stand still for seconds.
+PATIENT = {"AUTHZ_CHECK__DEADLINE": "3s", "AUTHZ_CACHE__TRUST_LEASE": "4s"}
 
 
 class Installation:
@@ -43,6 +51,33 @@ class Installation:
         return Client(self.stack.envoy)
 
 
+@contextmanager
+def running() -> Iterator[tuple[Stack, Nursery]]:
+    """An installation on free ports whose Envoy and sidecar wait for longer than as shipped."""
+    shipped = devstack.envoy_config
+
+    def patient(ports: Ports, check: Address) -> str:
+        wanted = yaml.safe_load(shipped(ports, check))
+        (chain,) = wanted["static_resources"]["listeners"][0]["filter_chains"]
+        filters = chain["filters"][0]["typed_config"]["http_filters"]
+        (asking,) = (one["typed_config"] for one in filters if one["name"].endswith("ext_authz"))
+        asking["grpc_service"]["timeout"] = "20s"
+        retry = asking["grpc_service"]["retry_policy"]
+        retry["retry_back_off"]["max_interval"] = "10s"
+        for cluster in wanted["static_resources"]["clusters"]:
+            cluster["connect_timeout"] = "10s"
+        return yaml.safe_dump(wanted)
+
+    with ExitStack() as opened:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(devstack, "envoy_config", patient)
+            for name in PATIENT.keys() - os.environ.keys():
+                patch.setenv(name, PATIENT[name])
+            ports = Ports(*(free_port() for _ in range(6)))
+            started = opened.enter_context(devstack.running(ports))
+        yield started
+
+
 @pytest.fixture(scope="session", params=["fast", "grpcio"])
 def transport(request: pytest.FixtureRequest) -> Iterator[str]:
     """Which transport answers Checks: everything here holds for each."""
@@ -54,14 +89,14 @@ def transport(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def installation(transport: str) -> Iterator[Installation]:
     """One installation for all tests that leave it as they found it."""
-    with running(Ports.free()) as (stack, _):
+    with running() as (stack, _):
         yield Installation(stack)
 
 
 @pytest.fixture
 def own_installation(transport: str) -> Iterator[Installation]:
     """An installation of the test's own, to abuse."""
-    with running(Ports.free()) as (stack, _):
+    with running() as (stack, _):
         yield Installation(stack)
 
 

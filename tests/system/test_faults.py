@@ -22,9 +22,9 @@ from authz.core.records import RevocationReason
 from authz.core.sidecars import Confirmation
 from authz.flows.acknowledge import acknowledged
 from authz.flows.lifecycle import Lifecycle
-from tests.system.conftest import Installation
+from tests.system.conftest import PATIENT, Installation
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +109,7 @@ def test_a_restarted_sidecar_serves_again(own_installation: Installation) -> Non
     command = [sys.executable, "-m", "authz.cli.main", "--config", stack.config, "serve"]
     with (
         closing(own_installation.client()) as client,
-        subprocess.Popen(command, stderr=subprocess.PIPE) as sidecar,
+        subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | PATIENT) as sidecar,
     ):
         healed = until(lambda: ask(client, stack.key), lambda seen: seen.status == 200)
         sidecar.terminate()

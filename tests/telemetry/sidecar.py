@@ -21,6 +21,7 @@ from tests.serving import Serving, prepared
 
 Series = set[tuple[str, tuple[tuple[str, str], ...]]]
 TARGET_INFO = "target_info"
+LEASE = "10s"
 
 
 class Telling:
@@ -78,9 +79,17 @@ class Telling:
 def telling(
     directory: Path, valkey: Valkey, more: Mapping[str, Mapping[str, Any]] = {}
 ) -> Iterator[Telling]:
-    """A sidecar that has a key, trusts its store, and is asked over the fast transport."""
-    chosen = {"check": {"transport": "fast"}, "log": {"level": "DEBUG"}}
-    process = Serving(directory, valkey, {**chosen, **more})
+    """A sidecar that has a key, trusts its store, and is asked over the fast transport.
+
+    With more patience than by default: a machine may stand still for seconds.
+    """
+    chosen = {
+        "check": {"transport": "fast", "deadline": "10s"},
+        "cache": {"trust_lease": LEASE},
+        "log": {"level": "DEBUG"},
+    }
+    both = {name: chosen.get(name, {}) | dict(more.get(name, {})) for name in chosen.keys() | more}
+    process = Serving(directory, valkey, both)
     with ThreadPoolExecutor(1) as thread:  # the test may have a loop of its own
         (issued,) = thread.submit(lambda: asyncio.run(prepared(process.file))).result()
     with process:

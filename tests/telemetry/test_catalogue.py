@@ -1,5 +1,7 @@
 """The catalogue of metrics names everything once, and Prometheus calls it what it says."""
 
+import re
+
 import pytest
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
@@ -11,7 +13,8 @@ from authz.core.ports import Event
 from authz.rpc.respond import TABLE
 from authz.storage.lag import BOUNDS_MS
 from authz.telemetry import catalogue
-from authz.telemetry.catalogue import AUTHENTICATION, COUNTED, METRICS, Kind, Metric
+from authz.telemetry.catalogue import AUTHENTICATION, METRICS, Kind, Metric
+from authz.telemetry.events import COUNTED
 
 
 def exported(metric: Metric) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -55,6 +58,12 @@ def test_the_official_exporter_makes_the_names_of_the_catalogue(metric: Metric) 
     for label, values in metric.prometheus_labels.items():
         said = [dict(labels)[label] for _, labels in found if label in dict(labels)]
         assert set(said) == set(values)
+
+
+def test_a_collector_calls_a_metric_the_same() -> None:
+    """It knows these units, drops those in braces, and makes a `_ratio` of a gauge of unit 1."""
+    units = {metric.unit for metric in METRICS}
+    assert {unit for unit in units if not re.fullmatch(r"{[a-z]+}", unit)} == {"s", "By"}
 
 
 def test_metrics_are_named_once() -> None:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from authz.core.decision import Deny, Reason
 from authz.telemetry import logs
@@ -121,27 +123,88 @@ def test_refusals_have_a_line_each_up_to_the_rate(caplog: pytest.LogCaptureFixtu
     clock = FakeClock()
     denials = Denials(2, clock.monotonic)
     forged, expired = Deny(Reason.FORGED), Deny(Reason.EXPIRED, make_record())
-    told = 0
     for decision in [forged] * 100 + [expired] * 50:
         if denials.has_room(decision):
-            told += 1
             denials.tell(decision, "k" * 16, Context("a" * 32, "b" * 16))
-    assert told == 2
-    assert denials.left_out == 148
+    assert denials.left_out == 98 + 49
     denials.summarise()
     denials.summarise()
     clock.advance(1)
-    assert denials.has_room(expired)
-    denials.tell(expired, "k" * 16, None)
+    undecided = Deny(Reason.UNAVAILABLE)
+    assert denials.has_room(undecided)
+    denials.tell(undecided, "k" * 16, None)
 
     assert caplog.messages == [
         "denied: forged",
         "denied: forged",
-        "denied, without a line of their own: forged 98, expired 50",
         "denied: expired",
+        "refused, without a line of their own: forged 98, expired 49",
+        "undecided: unavailable",
     ]
-    first, _, summary, last = caplog.records
+    first, _, other, summary, last = caplog.records
     assert (first.reason, first.kid, first.client_id) == ("forged", "k" * 16, "")
     assert (first.trace_id, first.span_id) == ("a" * 32, "b" * 16)
-    assert summary.left_out == 148
-    assert (last.client_id, last.trace_id) == ("acme-web", "")
+    assert (other.reason, other.client_id) == ("expired", "acme-web")
+    assert summary.left_out == 147
+    assert (last.client_id, last.trace_id) == ("", "")
+
+
+@given(
+    rate=st.integers(1, 5),
+    floods=st.lists(
+        st.tuples(st.floats(0, 3), st.sampled_from(Reason), st.integers(1, 40)), max_size=60
+    ),
+)
+def test_no_mix_of_refusals_makes_more_lines(
+    rate: int, floods: list[tuple[float, Reason, int]]
+) -> None:
+    """The rate, a second's worth after a rest, and one for each reason; every other one counts."""
+    clock, told, came = FakeClock(), 0, 0
+    denials = Denials(rate, clock.monotonic)
+    for number, (pause, reason, times) in enumerate(floods):
+        clock.advance(pause)
+        if number % 4 == 0:
+            denials.summarise()
+        told += sum(denials.has_room(Deny(reason)) for _ in range(times))
+        came += times
+    length = sum(pause for pause, _, _ in floods)
+
+    assert told <= rate * length + rate + len(Reason) + 1e-6
+    assert told + denials.left_out == came
+
+
+def test_the_first_of_a_reason_is_seen_in_a_flood_of_another() -> None:
+    """Also once the flood has taken every line there was, and again after the next summary."""
+    clock = FakeClock()
+    denials = Denials(1, clock.monotonic)
+    for _ in range(3):
+        assert [denials.has_room(Deny(Reason.FORGED)) for _ in range(50)].count(True) <= 1
+        assert denials.has_room(Deny(Reason.REVOKED))
+        assert not denials.has_room(Deny(Reason.REVOKED))
+        clock.advance(10)
+        denials.summarise()
+
+
+def test_refusals_have_the_rate_that_was_set(stderr: Terminal) -> None:
+    """It may be more than other places have."""
+    denials = Denials(100, FakeClock().monotonic)
+    for _ in range(200):
+        if denials.has_room(Deny(Reason.FORGED)):
+            denials.tell(Deny(Reason.FORGED), "", None)
+    assert len(stderr.getvalue().splitlines()) == 100
+
+
+def test_a_receiver_that_is_away_takes_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK has two a second for it, which would hide what else goes wrong."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    bounded, seen = Bounded(), []
+    name = "opentelemetry.exporter.otlp.json.http.trace_exporter"
+    for _ in range(600):
+        record = logging.LogRecord(name, logging.WARNING, "a.py", 1, "failed", None, None)
+        if bounded.filter(record):
+            seen.append(getattr(record, "left_out", 0))
+        now += 0.5
+    assert seen[0] == 0
+    assert len(seen) == 5  # in five minutes
+    assert all(left_out in {119, 120} for left_out in seen[1:])

@@ -1,12 +1,19 @@
 """Observer: what is timed, for how much it stands, and what is said of a refusal."""
 
+import logging
 import sys
+from time import perf_counter
 
+import pytest
+
+from authz.core.decision import Deny, Reason
 from authz.rpc.check import CheckDoor
+from authz.rpc.h2.traceparent import NOT_SAMPLED
 from authz.telemetry.counters import Counters, Steps
 from authz.telemetry.denials import Denials
 from authz.telemetry.observer import EVERY, Observer
-from tests.fakes import FakeClock
+from authz.telemetry.traces import Traces
+from tests.fakes import FakeClock, make_request
 from tests.rpc.door import Door
 from tests.rpc.messages import check_request
 
@@ -52,6 +59,38 @@ async def test_each_that_waits_for_the_store_is_timed() -> None:
 
     assert sum(door.counters.miss_seconds.counts) == 20
     assert sum(door.counters.hit_seconds.counts) == 0
+
+
+def traced_line(caplog: pytest.LogCaptureFixture, called: bytes | None, header: str) -> str:
+    """The trace that the line of a refusal names; what the call and its request say of one."""
+    caplog.set_level(logging.INFO)
+    observer = Observer(Counters(), Denials(1, FakeClock().monotonic))
+    observer.trace(Never())
+    request = make_request(headers={"traceparent": header})
+    observer.saw(Deny(Reason.FORGED), request, called, perf_counter())
+    return caplog.records[-1].trace_id
+
+
+class Never(Traces):
+    """Traces that a call which is not traced does not ask for a span."""
+
+    def __init__(self) -> None:
+        pass
+
+    def wants(self, traceparent: str) -> bool:
+        """See Traces."""
+        raise AssertionError(traceparent)
+
+
+def test_the_line_of_a_refusal_names_the_trace_also_where_nobody_samples(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By the request's own words where the transport has not read those of the call."""
+    ours, other = f"00-{'a' * 32}-{'b' * 16}-00", f"00-{'c' * 32}-{'d' * 16}-00"
+    assert traced_line(caplog, NOT_SAMPLED, other) == "c" * 32
+    assert traced_line(caplog, NOT_SAMPLED, "") == ""
+    assert traced_line(caplog, ours.encode(), other) == "a" * 32
+    assert traced_line(caplog, None, other) == "c" * 32
 
 
 def test_without_a_reader_nothing_is_timed() -> None:

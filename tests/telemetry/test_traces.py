@@ -113,12 +113,14 @@ async def test_a_client_cannot_ask_for_more_spans_than_there_may_be(
             "tracing": {"enabled": True, "max_per_second": 5},
         }
         with telling(tmp_path, own_valkey, {"telemetry": telemetry}) as sidecar:
+            began = time.monotonic()
             for _ in range(200):
                 sidecar.allow(("traceparent", fresh()))
+            took = time.monotonic() - began
             process = sidecar.process
             process.tell(15)
             assert process.wait() == 0
-    assert 5 <= len(receiver.spans()) < 50
+    assert 5 <= len(receiver.spans()) <= 5 * (took + 1)
 
 
 async def test_a_receiver_that_hangs_holds_up_nothing(own_valkey: Valkey, tmp_path) -> None:

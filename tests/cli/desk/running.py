@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import pty
 import re
@@ -10,33 +9,18 @@ import select
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from authz.cli.main import main
+from tests.cli.terminal import Outcome
 from tests.real import PATIENCE, Valkey
 
 POLL = 0.05  # seconds
 SILENCE = 2.0  # seconds
 CTRL_C = "\x03"
 AUTHZ = (sys.executable, "-c", "import sys; from authz.cli.main import main; sys.exit(main())")
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """Stdout, which is one JSON document."""
-        return json.loads(self.out)
 
 
 class Desk:
@@ -53,14 +37,14 @@ class Desk:
         patch.setenv("AUTHZ_ACTOR", "tests")
         assert self.run("init").code == 0
 
-    def run(self, *arguments: str, stdin: str | bytes = "") -> Done:
+    def run(self, *arguments: str, stdin: str | bytes = "") -> Outcome:
         """Run a command in this process, without a terminal."""
         out, err = io.StringIO(), io.StringIO()
         given = stdin.encode() if isinstance(stdin, str) else stdin
         self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(arguments)
-        return Done(code, out.getvalue(), err.getvalue())
+        return Outcome(code, out.getvalue(), err.getvalue())
 
     def issue(self, *arguments: str, client: str = "acme-web") -> tuple[str, str]:
         """A new key: its kid and its text."""
@@ -72,7 +56,7 @@ class Desk:
         return self.run("keys", "show", kid, "--json").document["status"]
 
 
-def on_a_terminal(*arguments: str, typed: str, after: str) -> Done:
+def on_a_terminal(*arguments: str, typed: str, after: str) -> Outcome:
     """Run a command on a terminal, and type once it has printed `after`. stderr is in `out`."""
     pid, terminal = pty.fork()
     if pid == 0:
@@ -95,10 +79,10 @@ def on_a_terminal(*arguments: str, typed: str, after: str) -> Done:
     else:
         os.kill(pid, signal.SIGKILL)
     os.close(terminal)
-    return Done(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen, "")
+    return Outcome(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen, "")
 
 
-def refusal(done: Done, code: int = 2) -> str:
+def refusal(done: Outcome, code: int = 2) -> str:
     """The one line of a command that was refused."""
     assert done.code == code
     assert done.out == ""

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from tests.cli.desk.running import AUTHZ, Done, refusal
+from tests.cli.desk.running import AUTHZ, refusal
+from tests.cli.terminal import Outcome
 
 KID = "7Hk2mQ9xT4bVzR1c"
 
@@ -90,5 +91,5 @@ def test_bytes_that_are_no_text(desk, command, reading):
         timeout=30,
         check=False,
     )
-    line = refusal(Done(done.returncode, done.stdout.decode(), done.stderr.decode()))
+    line = refusal(Outcome(done.returncode, done.stdout.decode(), done.stderr.decode()))
     assert line.startswith("authz: stdin: is not text; give one key on one line")

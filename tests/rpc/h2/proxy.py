@@ -75,7 +75,7 @@ def configuration(port: int, check: Address, tls: dict[str, Any] | None, tracer:
                     "@type": HTTP + ".ext_authz.v3.ExtAuthz",
                     "transport_api_version": "V3",
                     "status_on_error": {"code": "ServiceUnavailable"},
-                    "grpc_service": {"envoy_grpc": {"cluster_name": "check"}, "timeout": "5s"},
+                    "grpc_service": {"envoy_grpc": {"cluster_name": "check"}, "timeout": "30s"},
                 },
             },
             {
@@ -116,7 +116,7 @@ def _cluster(name: str, address: Address, tls: dict[str, Any] | None) -> dict[st
     endpoint = {"endpoint": {"address": _address(address)}}
     cluster: dict[str, Any] = {
         "name": name,
-        "connect_timeout": "1s",
+        "connect_timeout": "10s",
         "typed_extension_protocol_options": H2,
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }

@@ -9,8 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from authz.rpc.h2.frames import Code
 from tests.rpc.h2.client import Client, farewell, framed, grpc_fields, only, resets
 
-WINDOW, MAX_FRAME = SettingsFrame.INITIAL_WINDOW_SIZE, SettingsFrame.MAX_FRAME_SIZE
-DEADLINE_EXCEEDED = "4"
+WINDOW = SettingsFrame.INITIAL_WINDOW_SIZE
 
 
 class Windows(RuleBasedStateMachine):

@@ -78,7 +78,7 @@ async def get(url: str, key: str = "") -> int:
     def ask() -> int:
         try:
             with urlopen(
-                Request(url, headers={"x-api-key": key} if key else {}), timeout=10
+                Request(url, headers={"x-api-key": key} if key else {}), timeout=60
             ) as got:
                 return got.status
         except HTTPError as refused:
@@ -161,7 +161,7 @@ if CURL:
         server, _, _ = await started(stack)
         for options in ([], ["--data", "x=1"], ["--head"], ["--upload-file", __file__]):
             status, printed = await run(
-                *(CURL, "--silent", "--show-error", "--http2-prior-knowledge", "--max-time", "10"),
+                *(CURL, "--silent", "--show-error", "--http2-prior-knowledge", "--max-time", "60"),
                 *("--write-out", "%{http_version} %{http_code}", *options),
                 f"http://{server.address}/",
             )

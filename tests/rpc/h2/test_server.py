@@ -129,8 +129,9 @@ async def test_a_call_that_is_over_stops_working(ending):
         await eventually(lambda: server.door.waiting == 0)
 
 
-async def test_a_client_reads_why_it_is_ended():
+async def test_a_client_reads_why_it_is_ended(monkeypatch):
     """Also while it goes on sending: the GOAWAY arrives, and then the end, not a reset."""
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 60.0)
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
         wire.send(DataFrame(99, b"an error"), PingFrame(0, b"unheard!").serialize() * 200_000)
@@ -188,7 +189,7 @@ async def test_who_reads_late_gets_everything():
         wire.send(b"\0\0\4\x08\0\0\0\0\0\x7f\0\0\0")
         for number in range(calls):
             wire.send(wire.call(2 * number + 1, b"x"))
-        (paused,) = server._service.open
+        (paused,) = await eventually(lambda: server._service.open)
         await eventually(lambda: paused.stall is not None)
         ends = 0
         while ends < calls:
@@ -230,13 +231,14 @@ async def test_descriptors_are_kept_for_others():
         assert await answer_to(first, 3) == framed(b"hello")
 
 
-async def test_stopping_says_goodbye_and_waits_for_answers():
+async def test_stopping_says_goodbye_and_waits_for_answers(monkeypatch):
     """Two GOAWAYs, the answer to what was asked, and the end."""
+    monkeypatch.setattr(connection, "DRAIN_SECONDS", 60.0)
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
         wire.send(wire.call(1, b"wait"))
         await eventually(lambda: server.door.waiting == 1)
-        stopping = asyncio.create_task(server.stop(10))
+        stopping = asyncio.create_task(server.stop(60))
         assert (await wire.until(GoAwayFrame)).last_stream_id == 2**31 - 1
         ping = await wire.until(PingFrame)
         wire.send(wire.call(3, b"just in time"), PingFrame(0, ping.opaque_data, flags=["ACK"]))

@@ -12,7 +12,7 @@ from authz.core.address import Address
 from authz.rpc.h2.frames import PREFACE
 from tests.rpc.h2.client import GRPC, Fields, framed
 
-SECONDS = 10.0  # nothing takes that long
+SECONDS = 30.0  # nothing takes that long
 
 
 class Wire:

@@ -1,0 +1,56 @@
+"""What an update may set, and what it altered, in the words of the audit trail."""
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from authz.core.fields import Network
+from authz.core.limits import Limit, OnOutage
+from authz.core.records import KeyRecord
+
+
+class Updates(TypedDict, total=False):
+    """New values of a key's fields, through `core.fields`. A field that is not named stays."""
+
+    client_id: str
+    project_id: str
+    tenant_id: str
+    plan: str
+    limits: tuple[Limit, ...]
+    on_outage: OnOutage | None
+    name: str
+    scopes: frozenset[str]
+    not_before: int | None
+    expires_at: int | None
+    allowed_cidrs: tuple[Network, ...]
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    metadata: Mapping[str, str]
+    outage_grace: int | None
+
+
+def differences(before: KeyRecord, after: KeyRecord) -> dict[str, object]:
+    """Each field that an update altered: what it was and what it is, in terms of JSON."""
+    old, new = _plain(before), _plain(after)
+    return {
+        name: {"old": old[name], "new": value} for name, value in new.items() if value != old[name]
+    }
+
+
+def _plain(record: KeyRecord) -> dict[str, object]:
+    return {
+        "client_id": record.client_id,
+        "project_id": record.project_id,
+        "tenant_id": record.tenant_id,
+        "plan": record.plan,
+        "limits": list(map(str, record.limits)),
+        "on_outage": record.on_outage,
+        "name": record.name,
+        "scopes": sorted(record.scopes),
+        "not_before": record.not_before,
+        "expires_at": record.expires_at,
+        "allowed_cidrs": [str(network) for network in record.allowed_cidrs],
+        "allowed_hosts": list(record.allowed_hosts),
+        "allowed_origins": list(record.allowed_origins),
+        "metadata": dict(record.metadata),
+        "outage_grace": record.outage_grace,
+    }

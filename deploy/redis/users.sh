@@ -1,0 +1,21 @@
+#!/bin/sh
+# The store's list of users, with the digests of their passwords:
+#
+#   sh deploy/redis/users.sh secrets > secrets/users.acl
+#
+# secrets/sidecar is the password of authz-sidecar, and so on. secrets/sidecar.old, where there is
+# one, is taken as well: until the new one has arrived everywhere.
+set -eu
+digests() {
+  test -s "$1"
+  for file in "$1" "$1.old"; do
+    test ! -e "$file" || printf ' #%s' "$(sha256sum <"$file" | cut -c 1-64)"
+  done
+}
+echo "user default off"
+passwords=$(digests "$1/operator")
+echo "user operator on$passwords ~* &* +@all"
+while read -r word user rules; do
+  passwords=$(digests "$1/${user#authz-}")
+  echo "$word $user$passwords $rules"
+done <"$(dirname "$0")/users.acl"
