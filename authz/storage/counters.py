@@ -6,14 +6,13 @@ from typing import Any, Final
 import redis.asyncio
 from redis import exceptions
 
-from authz.core.charge import Charge, Receipt
+from authz.core.charge import Ask, Charge, Lease, Receipt
 from authz.core.errors import Unavailable, Unreadable
+from authz.core.terms import Account
 from authz.storage import schema
 from authz.storage.answers import answered
 from authz.storage.link import refusal
-from authz.storage.spending import SPEND, encoded
-
-LOOK: Final = ("0", "0", "0")  # of the script: no request, nothing given back
+from authz.storage.spendscript import SPEND, arguments, hash_of, leases, receipt
 
 # As spend.lua writes them: the first byte of a counter and its length, and of older buckets each.
 COUNTERS: Final = {(1, 19), (2, 13), (3, 16)}
@@ -28,12 +27,18 @@ class StoredCounters:
 
     async def look(self, charge: Charge) -> Receipt:
         """See LimitCounters. Read-only for the store, too."""
-        keys, counters = encoded(charge)
-        count, *names = keys
+        count, *words = arguments(charge, Ask(0))
         sha = await _asked(self._client.script_load(SPEND))
-        look = self._client.evalsha_ro(sha, int(count), *names, *LOOK, *counters)
-        granted, now, *rows = await _asked(look)
-        return Receipt(granted, now, tuple(rows[::2]), tuple(rows[1::2]))
+        look = self._client.evalsha_ro(sha, int(count), *words)
+        return receipt(charge, await _asked(look))
+
+    async def leases(self, accounts: Sequence[Account], now: int) -> list[list[Lease]]:
+        """See LimitCounters."""
+        pipeline = self._client.pipeline(transaction=False)
+        for account in accounts:
+            pipeline.hget(hash_of(account), schema.LEASES)
+        found = await _asked(pipeline.execute())
+        return [leases(_bytes(stored or ""), now) for stored in found]
 
     async def reset(self, kid: str) -> None:
         """See LimitCounters."""
@@ -70,6 +75,7 @@ def _is_whole(fields: Any) -> bool:
     return all(
         len(value) % OLDER == 0 if name.endswith(" older") else _is_counter(value)
         for name, value in ((name, _bytes(text)) for name, text in fields.items())
+        if name != schema.LEASES  # nothing is decided by it, and each lease is written anew
     )
 
 

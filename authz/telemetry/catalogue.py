@@ -208,13 +208,18 @@ LIMIT_DECISIONS: Final = Metric(
     Kind.COUNTER,
     "{decision}",
     "Checks of keys that have limits. source: who decided; denied_locally: by what the store had "
-    "said before; outage: without it. shadow_denied: would be denied if the limit were enforced; "
-    "it is counted as allowed, too.",
+    "said before; outage: without it.",
     (
         *each(decision=("allowed",), source=("store", "lease", "outage")),
         *each(decision=("denied",), source=("store", "denied_locally", "outage")),
-        *each(decision=("shadow_denied",), source=("store",)),
     ),
+)
+LIMIT_SHADOW_DENIALS: Final = Metric(
+    "authz.limits.shadow_denials",
+    Kind.COUNTER,
+    "{check}",
+    "Checks that were allowed and would be denied, were all limits enforced. They are among the "
+    "allowed of authz.limits.decisions.",
 )
 LIMIT_LINK: Final = Metric(
     "authz.limits.link.up",
