@@ -86,7 +86,8 @@ class Replicated(contextlib.AsyncExitStack):
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             with contextlib.suppress(redis.RedisError):
-                if self.monitor.sentinel_master(SERVICE)["num-slaves"] == 2:
+                found = self.monitor.sentinel_master(SERVICE)
+                if found["num-slaves"] == 2 and found["flags"] == "master":
                     return
             time.sleep(PAUSE)
         raise AssertionError("the Sentinel did not find the replicas")

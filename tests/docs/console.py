@@ -27,6 +27,7 @@ VARYING: Final = {
     "request": r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     "key": r"ak_(?:live|test)_[0-9A-Za-z_]+",
     "port": r"(?<=127\.0\.0\.1:)\d+",
+    "requests": r"\d+(?= allowed between\))",  # before the sidecar has heard of a change
     "duration": r"\d+(?:\.\d+)?(?= ms)",
     "directory": r"/[\w./-]*authz-dev-\w+",
     "kid": r"(?<![0-9A-Za-z])[0-9A-Za-z]{16}(?![0-9A-Za-z])",

@@ -140,6 +140,8 @@ def test_every_block_has_a_language() -> None:
         ("revoked", "revoked", True),
         ("revoked", "active", False),
         ("in 4 ms", "in 0.12 ms", True),
+        ("(0 allowed between)", "(2 allowed between)", True),
+        ("0 allowed", "2 allowed", False),
         ("in 4 ms", "in time", False),
         ("3 of 3", "1 of 1", False),
         ("at 127.0.0.1:80.", "at 127.0.0.1:4711.", True),
