@@ -5,7 +5,7 @@ import logging
 import secrets
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -140,12 +140,12 @@ async def probed(
         yield operations.address
 
 
-def identity(settings: Settings, address: str, clock: SystemClock) -> Identity:
+def identity(settings: Settings, instance: str, address: str, clock: SystemClock) -> Identity:
     """What this sidecar says of itself in the store."""
     lease = settings.cache.trust_lease
     isolated = longest_alone(lease) if endpoint(settings).has_replicas else 0.0
     return Identity(
-        instance=f"{socket.gethostname()}-{secrets.token_hex(4)}",
+        instance=instance,
         version=__version__,
         address=address,
         started_at=clock.wall_ms(),
@@ -163,11 +163,21 @@ async def restored(snapshot: Snapshot, grace: float, keys: ImportedKeys) -> str:
     return kept.instance
 
 
-def spender(settings: Settings, clock: Clock, probe: Probe) -> tuple[SpendLink, Limiter]:
+def spender(
+    settings: Settings, instance: str, clock: Clock, probe: Probe
+) -> tuple[SpendLink, Limiter]:
     """What takes from limits, and its own link to the store."""
-    link = SpendLink(endpoint(settings), clock, deadline=settings.check.deadline)
+    deadline = settings.check.deadline
+    link = SpendLink(endpoint(settings), clock, instance=instance, deadline=deadline)
     most = settings.cache.max_entries
     return link, Limiter(link, agreements(settings), clock, probe, max_keys=most)
+
+
+async def give_back(spending: SpendLink, limiter: Limiter) -> None:
+    """What was taken of limits in advance, and is not needed any more."""
+    await spending.settled()  # the last grants
+    limiter.give_back()
+    await spending.settled()
 
 
 @asynccontextmanager
@@ -178,8 +188,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     """
     clock, ring = SystemClock(), keyring(settings)
     telemetry = Telemetry(settings, clock)
-    counters = telemetry.counters
-    remember = settings.cache
+    counters, remember = telemetry.counters, settings.cache
     feed = ChangeFeed(
         endpoint(settings),
         clock,
@@ -209,15 +218,18 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_negatives=remember.max_negatives,
         deadline=settings.check.deadline,
     )
-    spending, limiter = spender(settings, clock, counters)
+    instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    spending, limiter = spender(settings, instance, clock, counters)
     checker = Checker(cache, feed, clock, counters, imported, limiter=limiter)
-    door = check_door(settings, ring, checker, counters, telemetry.observer)
-    server = check_server(settings, door, counters)
+    server = check_server(
+        settings, check_door(settings, ring, checker, counters, telemetry.observer), counters
+    )
     snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
-        said = identity(settings, str(server.address), clock)
-        keeper = snapshot and SnapshotKeeper(snapshot, imported, said.instance, clock)
+        stack.enter_context(snapshot.claimed() if snapshot else nullcontext())
+        said = identity(settings, instance, str(server.address), clock)
+        keeper = snapshot and SnapshotKeeper(snapshot, imported, said.instance, clock, counters)
         predecessor = await restored(snapshot, settings.outage.grace, imported) if snapshot else ""
         registration = Registration(
             imported, feed, clock, said, entries=cache.__len__, predecessor=predecessor
@@ -240,6 +252,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
                 yield running
             finally:
                 await server.stop(DRAIN_SECONDS)  # first, so that it is fed while it answers
+                await give_back(spending, limiter)
                 if not keeper:  # what a snapshot holds may be served by the next process
                     await registration.leave()
                 for task in work:

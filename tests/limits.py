@@ -17,15 +17,17 @@ def limits(*texts):
 class MemoryCounters:
     """LimitCounters with so many units used of each counter, by its field; a fault instead of one.
 
-    moves: how far the clock that counts is ahead of ours, in milliseconds.
+    moves: how far the clock that counts is ahead of ours, in milliseconds. held: leases, by the id
+    of the account.
     """
 
-    def __init__(self, now, used=None, fault=None, moves=0):
+    def __init__(self, now, used=None, fault=None, moves=0, held=None):
         self.now = now + moves
         self.used = used or {}
         self.fault = fault
         self.asked = []
         self.resets = []
+        self.held = held or {}
 
     async def look(self, charge):
         """See LimitCounters."""
@@ -39,6 +41,11 @@ class MemoryCounters:
         rows = zip(charge.counters, left, strict=True)
         waits = tuple(0 if units >= c.charge else 250_000 for c, units in rows)
         return Receipt(0, self.now * 1000, left, waits)
+
+    async def leases(self, accounts, now):
+        """See LimitCounters."""
+        held = [self.held.get(account.id, ()) for account in accounts]
+        return [[lease for lease in found if lease.until > now] for found in held]
 
     async def reset(self, kid):
         """See LimitCounters."""

@@ -90,6 +90,7 @@ def _expected(given: Settings) -> Expected:
         query=extract.query,
         client_address=extract.client_address,
         deadline=given.check.deadline,
+        delay=given.shutdown.delay,
     )
 
 

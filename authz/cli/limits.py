@@ -11,13 +11,14 @@ from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import kid_argument, note_option
 from authz.cli.outcome import changed, tell
-from authz.cli.times import optional
+from authz.cli.times import optional, rfc3339
 from authz.cli.waiting import waits
 from authz.core.limits import Limit
 from authz.core.records import KeyRecord
 from authz.flows.standing import Standing
 
-HEADINGS: Final = ("NAME", "LIMIT", "USED", "REMAINING", "RESETS AT")
+HEADINGS: Final = ("NAME", "LIMIT", "USED", "REMAINING", "LEASED", "RESETS AT")
+LEASE_HEADINGS: Final = ("LEASED BY", "FROM", "REQUESTS", "COST", "UNTIL")
 
 
 @click.command()
@@ -28,8 +29,9 @@ def limits(invocation: Invocation, kid: str) -> None:
     """Show what a key may use, and what it has used.
 
     Its own limits, those of its plan, and those that it shares with the keys of its project and of
-    its tenant. What a sidecar has taken in advance (a lease) is used. RESETS AT: when a window
-    that is full has room again; when all that was used now is free again; when a period ends.
+    its tenant. LEASED: what sidecars have taken in advance; it is among what is used, though some
+    of it may not have come yet. RESETS AT: when a window that is full has room again; when all that
+    was used now is free again; when a period ends.
 
     \b
     Examples:
@@ -79,6 +81,7 @@ def _rows(standing: Standing) -> list[dict[str, Any]]:
         standing.used(),
         spent.remaining,
         spent.resets_ms,
+        standing.leased(),
         strict=True,
     )
     return [
@@ -89,9 +92,10 @@ def _rows(standing: Standing) -> list[dict[str, Any]]:
             "owner_id": account.id,
             "used": used,
             "remaining": remaining,
+            "leased": leased,
             "resets_at": optional(_resets_at(standing, limit, used, resets)),
         }
-        for name, account, limit, used, remaining, resets in columns
+        for name, account, limit, used, remaining, resets, leased in columns
     ]
 
 
@@ -101,10 +105,27 @@ def _resets_at(standing: Standing, limit: Limit, used: int, resets_ms: int) -> i
 
 
 def _leases(standing: Standing | None) -> dict[str, Any]:
-    """How much a sidecar may have taken in advance; for how long."""
+    """How much each sidecar may take in advance, for how long; who has taken how much."""
     size = standing.charge.lease if standing else 0
     life = round(standing.charge.life * 1000) if standing and size else 0
-    return {"requests": size, "life_ms": life}
+    return {"requests": size, "life_ms": life, "held": _held(standing) if standing else []}
+
+
+def _held(standing: Standing) -> list[dict[str, Any]]:
+    """One lease is of each account that its key is held to."""
+    accounts = zip(standing.charge.terms.accounts, standing.leases, strict=True)
+    return [
+        {
+            "holder": lease.holder,
+            "owner": account.owner.value,
+            "owner_id": account.id,
+            "requests": lease.requests,
+            "cost": lease.cost,
+            "until": rfc3339(lease.until),
+        }
+        for account, held in accounts
+        for lease in held
+    ]
 
 
 def _text(
@@ -114,16 +135,34 @@ def _text(
         return f"{kid} has no limits"
     texts = map(str, standing.charge.terms.limits)
     cells = [
-        (row["name"], text, str(row["used"]), str(row["remaining"]), row["resets_at"] or "-")
+        (
+            row["name"],
+            text,
+            *(str(row[name]) for name in ("used", "remaining", "leased")),
+            row["resets_at"] or "-",
+        )
         for row, text in zip(rows, texts, strict=True)
     ]
     return f"{columns([HEADINGS, *cells])}\n{_leases_text(leases)}"
 
 
 def _leases_text(leases: dict[str, Any]) -> str:
-    if not leases["requests"]:
-        return "every request is counted as it comes"
-    return (
-        f"of what is used, each sidecar may have taken up to {leases['requests']} requests "
-        f"in advance, for {leases['life_ms']} ms"
-    )
+    rule = "every request is counted as it comes"
+    if leases["requests"]:
+        rule = (
+            f"each sidecar may take up to {leases['requests']} requests in advance, "
+            f"for {leases['life_ms']} ms"
+        )
+    if not leases["held"]:
+        return rule
+    cells = [
+        (
+            lease["holder"],
+            lease["owner"],
+            str(lease["requests"]),
+            str(lease["cost"]),
+            lease["until"],
+        )
+        for lease in leases["held"]
+    ]
+    return f"{rule}\n\n{columns([LEASE_HEADINGS, *cells])}"

@@ -75,6 +75,33 @@ class Charge:
         object.__setattr__(self, "counters", counters)
 
 
+class Ask(NamedTuple):
+    """What is asked of the counters of a charge.
+
+    wanted: requests, or as many of them as there is room for; 0 only looks. lease: how many of
+    these are for a lease, which the others come before. back: requests of an earlier grant that
+    did not come, and the `now` of its receipt; below 0: requests that passed without being counted.
+    """
+
+    wanted: int
+    lease: int = 0
+    back: int = 0
+    granted_at: int = 0
+
+
+class Lease(NamedTuple):
+    """Requests that a sidecar has in advance, as it was granted them: some may have come since.
+
+    holder: its instance. cost: of each request. until: ms since the epoch, by the clock that
+    counts, when it ends at the latest.
+    """
+
+    holder: str
+    requests: int
+    cost: int
+    until: int
+
+
 class Receipt(NamedTuple):
     """What the counters said. The sequences go by `charge.counters`.
 

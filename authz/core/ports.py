@@ -6,13 +6,14 @@ from typing import Protocol
 
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
-from authz.core.charge import Charge, Receipt
+from authz.core.charge import Ask, Charge, Lease, Receipt
 from authz.core.decision import Decision, Reason
 from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.core.sidecars import Heard
+from authz.core.terms import Account
 
 
 class Clock(Protocol):
@@ -182,18 +183,11 @@ class SpendStore(Protocol):
         ...
 
     def spend(
-        self,
-        charge: Charge,
-        wanted: int,
-        back: int,
-        granted_at: int,
-        deliver: Callable[[Receipt | Unavailable], None],
+        self, charge: Charge, ask: Ask, deliver: Callable[[Receipt | Unavailable], None]
     ) -> None:
-        """Take what `wanted` requests cost, or as many of them as there is room for.
+        """Take what the requests that are asked for cost.
 
-        0 only looks. back: requests of an earlier grant that did not come, and the `now` of its
-        receipt; below 0: requests that passed without being counted. Both are settled first, also
-        when nothing is granted.
+        What is given back, or owed, is settled first, also when nothing is granted.
 
         MUST call `deliver` exactly once, never inside this call, within a bounded time, with the
         receipt, OutcomeUnknown when it may have been done, or another Unavailable when it was not.
@@ -206,9 +200,13 @@ class LimitCounters(Protocol):
     """What was used of limits, for administration. Reads here are current and may be slow."""
 
     async def look(self, charge: Charge) -> Receipt:
-        """What would become of a request, without taking anything.
+        """What would become of a request; nothing is taken. Raises Unreadable, Unavailable."""
+        ...
 
-        Raises Unreadable when the counters are garbled, Unavailable.
+    async def leases(self, accounts: Sequence[Account], now: int) -> list[list[Lease]]:
+        """Who holds requests of each account in advance at `now`, in ms by the clock that counts.
+
+        MUST be bounded, and leave out what cannot be read. Raises Unavailable.
         """
         ...
 
@@ -249,6 +247,8 @@ class Event(StrEnum):
     LIMIT_GARBLED = "limit_garbled"
     LEASE_TAKEN = "lease_taken"
     LEASE_STRANDED = "lease_stranded"
+    SNAPSHOT_WRITTEN = "snapshot_written"
+    SNAPSHOT_FAILED = "snapshot_failed"
     DECISION_FAULT = "decision_fault"
     H2_CONNECTION_ERROR = "h2_connection_error"
     H2_STREAM_ERROR = "h2_stream_error"

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Awaitable
 from functools import partial
 
-from authz.core.charge import Receipt, charge, lease_for, patience, settle
+from authz.core.charge import Ask, Receipt, charge, lease_for, patience, settle
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.ports import Clock, Event, Probe, SpendStore
 from authz.core.records import KeyRecord
@@ -104,7 +104,7 @@ class Limiter:
         self._count_lease(tab)
         self._uncounted.forget(tab)
         if tab.charge is not None and (back := tab.hand_in()):
-            self._store.spend(tab.charge, 0, back, tab.granted_at, _ignore)
+            self._store.spend(tab.charge, Ask(0, 0, back, tab.granted_at), _ignore)
 
     def _strand(self, tab: Tab) -> None:
         """Its counters may have been reset: to give back now would take from what came since."""
@@ -128,6 +128,15 @@ class Limiter:
         self._count(Event.LIMIT_DENIED_LOCALLY)
         return settle(tab.charge, tab.refusal, int((now - tab.refused_at) * 1e6))
 
+    def give_back(self) -> None:
+        """Hold nothing any more: the store is told what did not come of every lease, and is owed.
+
+        For an orderly stop. Of a window as long as a day, or of a month, it would be missing.
+        """
+        for tab in self._tabs.values():
+            self._evict(tab)
+        self._tabs.clear()
+
     # what is asked
 
     def _wall_ms(self) -> int:
@@ -141,28 +150,27 @@ class Limiter:
             if not tab.asking:
                 self._ask_for_lease(tab, now)
         else:
-            self._send(Question(tab, wanted, deque((waiter,)), self._settle(tab), now), 1)
+            self._send(Question(tab, wanted, deque((waiter,)), self._settle(tab), now))
         return waiter
 
     def _ask_for_lease(self, tab: Tab, now: float) -> None:
         wanted = tab.charge_at(self._wall_ms())
-        seen = tab.lease - tab.left + tab.refusals + len(tab.waiting)
-        demand = seen * wanted.life / max(now - tab.asked_at, wanted.life)
+        demand = tab.observe(now, wanted.life)
         size = lease_for(wanted, tab.receipt.left, demand) if tab.receipt else 0
         waiters, tab.waiting = tab.waiting, deque()
-        tab.asking, tab.asked_at, tab.refusals = True, now, 0
+        tab.asking = True
         question = Question(tab, wanted, waiters, self._settle(tab), now)
-        self._send(question, len(waiters) + size)
+        self._send(question, size)
 
     def _settle(self, tab: Tab) -> int:
         self._count_lease(tab)
         self._uncounted.forget(tab)
         return tab.hand_in()
 
-    def _send(self, asked: Question, requests: int) -> None:
+    def _send(self, asked: Question, lease: int = 0) -> None:
         self._count(Event.LIMIT_STORE_CALL)
-        deliver = partial(self._on_answer, asked)
-        self._store.spend(asked.charge, requests, asked.back, asked.tab.granted_at, deliver)
+        ask = Ask(len(asked.waiters) + lease, lease, asked.back, asked.tab.granted_at)
+        self._store.spend(asked.charge, ask, partial(self._on_answer, asked))
 
     # what is answered, as it is parsed
 
@@ -226,7 +234,7 @@ class Limiter:
         tab = asked.tab
         tab.charge = charge(asked.charge.terms, asked.charge.cost, now)
         tab.asking = bool(self._leases and tab.charge.lease)
-        self._send(asked._replace(charge=tab.charge, again=True), len(asked.waiters))
+        self._send(asked._replace(charge=tab.charge, again=True))
 
     def _on_fault(self, asked: Question, fault: Unavailable) -> None:
         tab = asked.tab

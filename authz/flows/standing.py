@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from authz.core.charge import Charge, Kind, Receipt, charge, settle
+from authz.core.charge import Charge, Kind, Lease, Receipt, charge, settle
 from authz.core.errors import Unavailable
 from authz.core.ports import Clock, LimitCounters
 from authz.core.records import KeyRecord
@@ -11,10 +11,14 @@ from authz.core.terms import Agreements, Spent
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the counters said of one request, which was not made. now: ms, by the store's clock."""
+    """What the counters said of one request, which was not made.
+
+    leases: who holds requests in advance, of each account of the terms.
+    """
 
     charge: Charge
     receipt: Receipt
+    leases: tuple[tuple[Lease, ...], ...]
 
     @property
     def now(self) -> int:
@@ -29,6 +33,14 @@ class Standing:
         """Units used of each limit of the terms. What a lease holds is used."""
         rows = zip(self.charge.counters, self.receipt.left, strict=True)
         return [row.limit - left for row, left in rows if row.kind is not Kind.SMOOTH]
+
+    def leased(self) -> list[int]:
+        """Units of each limit of the terms that leases were granted. They are among those used."""
+        return [
+            sum(lease.requests * limit.charge(lease.cost) for lease in held)
+            for account, held in zip(self.charge.terms.accounts, self.leases, strict=True)
+            for limit in account.limits
+        ]
 
 
 class Standings:
@@ -52,7 +64,8 @@ class Standings:
         for _ in range(2):  # the second time with the day and month of the store's clock
             asked = charge(terms, cost, now)
             receipt = await self._counters.look(asked)
-            if receipt.granted >= 0:
-                return Standing(asked, receipt)
             now = receipt.now // 1000
+            if receipt.granted >= 0:
+                leases = await self._counters.leases(terms.accounts, now)
+                return Standing(asked, receipt, tuple(map(tuple, leases)))
         raise Unavailable("the store's clock is in no period")

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from authz.core.charge import Charge, Receipt, settle
+from authz.core.charge import Ask, Charge, Receipt, settle
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.core.ledger import Ledger
 from authz.core.limits import OnOutage
@@ -76,7 +76,7 @@ class Uncounted:
             del self._indebted[tab]
             debt, tab.debt = tab.debt, 0
             deliver = partial(self._on_settled, tab, debt)
-            self._store.spend(tab.charge_at(self._wall_ms()), 0, -debt, 0, deliver)
+            self._store.spend(tab.charge_at(self._wall_ms()), Ask(0, back=-debt), deliver)
 
     def _on_settled(self, tab: Tab, debt: int, answer: Receipt | Unavailable) -> None:
         if isinstance(answer, Receipt) and answer.granted >= 0:

@@ -68,7 +68,7 @@ class Link(asyncio.Protocol):
         """Why it is not open."""
         return self._fault
 
-    def send(self, on_reply: OnReply, *command: str) -> None:
+    def send(self, on_reply: OnReply, *command: str | bytes) -> None:
         """Send one command; `on_reply` gets the reply, or an exception as a value. Never waits.
 
         Commands sent in one turn of the loop leave in one write.

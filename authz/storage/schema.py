@@ -55,6 +55,7 @@ HEARTBEAT: Final = f"{_TAG}:heartbeat"
 META_SCHEMA: Final = "schema"
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
+LEASES: Final = "leases"  # in an account's hash: who holds requests in advance, and until when
 ON_OUTAGE: Final = "on_outage="  # before the last word of a key's limits, when it is no limit
 CHANGE_ID: Final = "change_id"  # in a key's hash: the change that wrote it
 

@@ -9,7 +9,9 @@ Rules:
    boot as well when it is still the same; the longer of both is believed. From the future: refused.
 5. What was seen revoked has no age. It is taken from a file that is too old, too.
 6. A sidecar that was never trusted and restored nothing writes nothing over what is there.
-7. The event loop goes on: the work is done by a thread, in slices that leave it the interpreter.
+7. A path is one process's, as long as that lives: another would write into the same file, and speak
+   for a sidecar that runs.
+8. The event loop goes on: the work is done by a thread, in slices that leave it the interpreter.
    What a cache keeps packed is unpacked there, one slice after the other, and never all of it.
 
     line 1      what it is, when and by whom, the names of the fields
@@ -18,19 +20,20 @@ Rules:
     last line   HMAC-SHA-256 of all before it, in hex
 """
 
+import fcntl
 import hmac
 import json
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
-from authz.core.errors import Fault
+from authz.core.errors import BadInput, Fault
 from authz.core.keys import Keyring
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
@@ -82,6 +85,37 @@ class Snapshot:
         self._keyring = keyring
         self._clock = clock
         self._boot = boot
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Let no other process use this path meanwhile. Raises BadInput when one does.
+
+        Where nothing can be locked, nothing is; whether the file can be written shows later. The
+        file that is locked stays: removing it would race with the next process.
+        """
+        claim = self._lock()
+        try:
+            yield
+        finally:
+            if claim is not None:
+                os.close(claim)
+
+    def _lock(self) -> int | None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            claim = os.open(f"{self._path}.lock", flags, 0o600)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(claim)
+            problem = f"{self._path} is that of a live sidecar; name another path"
+            raise BadInput("cache.snapshot", problem) from None
+        except OSError:  # not a file system of that kind
+            os.close(claim)
+            return None
+        return claim
 
     def __str__(self) -> str:
         return str(self._path)

@@ -15,42 +15,50 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
-from functools import lru_cache, partial
-from importlib.resources import files
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import hiredis
 
-from authz.core.charge import Charge, Receipt
+from authz.core.charge import Ask, Charge, Receipt
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.ports import Clock
-from authz.core.terms import Account, Owner
-from authz.storage import reconnect, schema
+from authz.storage import reconnect
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link, LinkLost, refusal
+from authz.storage.spendscript import SPEND, arguments, holder_name, receipt
 
 log = logging.getLogger("authz.store")
 
-SPEND: Final = (files("authz.storage") / "lua" / "spend.lua").read_text()
 CONNECTION_NAME: Final = "authz-sidecar-limits"
 CONNECT_SECONDS: Final = 1.0
 LOOKS: Final = 2  # in a deadline, for answers that are late
 MAX_GARBLED: Final = 1000
 
 Deliver = Callable[[Receipt | Unavailable], None]
+Words = tuple[str | bytes, ...]
 
 
 class SpendLink:
     """A SpendStore: one EVALSHA each. `run` keeps the link.
 
-    deadline: seconds. script: what is run, in the form of spend.lua.
+    instance: who holds the leases that it is granted. deadline: seconds. script: what is run, in
+    the form of spend.lua.
     """
 
     def __init__(
-        self, endpoint: Endpoint, clock: Clock, *, deadline: float, script: str = SPEND
+        self,
+        endpoint: Endpoint,
+        clock: Clock,
+        *,
+        instance: str,
+        deadline: float,
+        script: str = SPEND,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
+        self._holder = holder_name(instance)
         self._deadline = deadline
         self._script = script
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
@@ -71,17 +79,23 @@ class SpendLink:
         """Why the store does not count; empty while it does, as far as that is known."""
         return self._fault or ("" if self._link is not None else "connecting")
 
-    def spend(
-        self, charge: Charge, wanted: int, back: int, granted_at: int, deliver: Deliver
-    ) -> None:
+    def spend(self, charge: Charge, ask: Ask, deliver: Deliver) -> None:
         """See SpendStore."""
         link = self._link
         if link is None:
             fault = Unavailable("not connected")
             asyncio.get_running_loop().call_soon(deliver, fault)
             return
-        words = (str(wanted), str(back), str(granted_at))
-        self._send(link, partial(self._on_reply, link, charge, words, deliver), charge, words)
+        words = arguments(charge, ask, self._holder)
+        self._send(link, partial(self._on_reply, link, charge, words, deliver), words)
+
+    async def settled(self) -> None:
+        """Wait until what was asked so far is answered, for two deadlines at most."""
+        link = self._link
+        if link is not None:
+            with suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(2 * self._deadline):
+                    await link.call("PING")  # answers keep their order
 
     async def run(self) -> None:
         """Keep a link until cancelled."""
@@ -98,7 +112,7 @@ class SpendLink:
             await ended.wait()
             self._report(link.fault)
         except (Unavailable, OSError) as cause:
-            self._report(str(cause) or "it did not answer in time")
+            self._report(reconnect.explained(cause, CONNECT_SECONDS))
         finally:
             self._link = None
             if link is not None:
@@ -118,33 +132,29 @@ class SpendLink:
             raise
         return link
 
-    def _send(
-        self, link: Link, on_reply: Callable[[Any], None], charge: Charge, words: tuple[str, ...]
-    ) -> None:
-        keys, counters = encoded(charge)
+    def _send(self, link: Link, on_reply: Callable[[Any], None], words: Words) -> None:
         self._sent += 1
         if self._watch is None:
             self._look_later(link, 0, 0)
-        link.send(on_reply, "EVALSHA", self._sha, *keys, *words, *counters)
+        link.send(on_reply, "EVALSHA", self._sha, *words)
 
     def _on_reply(
-        self, link: Link, charge: Charge, words: tuple[str, ...], deliver: Deliver, reply: Any
+        self, link: Link, charge: Charge, words: Words, deliver: Deliver, reply: Any
     ) -> None:
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             link.send(lambda _sha: None, "SCRIPT", "LOAD", self._script)
             self._sent -= 1
-            self._send(link, partial(self._on_answer, link, deliver), charge, words)
+            self._send(link, partial(self._on_answer, link, charge, deliver), words)
         else:
-            self._on_answer(link, deliver, reply)
+            self._on_answer(link, charge, deliver, reply)
 
-    def _on_answer(self, link: Link, deliver: Deliver, reply: Any) -> None:
+    def _on_answer(self, link: Link, charge: Charge, deliver: Deliver, reply: Any) -> None:
         self._answered += 1
         if isinstance(reply, list):
             if self._refusal:
                 self._refusal = ""
                 self._report("")
-            granted, now, *rows = reply
-            deliver(Receipt(granted, now, tuple(rows[::2]), tuple(rows[1::2])))
+            deliver(receipt(charge, reply))
         elif isinstance(reply, LinkLost):
             deliver(OutcomeUnknown(str(reply)))
         elif isinstance(reply, Unavailable):  # it was not sent
@@ -209,22 +219,3 @@ class SpendLink:
 def _expect_primary(role: object) -> None:
     if role != "master":
         raise Unavailable(f"it is a {role}; limits are counted on the primary")
-
-
-@lru_cache(maxsize=10_000)
-def encoded(charge: Charge) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The number of keys and the keys of the script, and its arguments after the first three."""
-    keys = [hash_of(account) for account, _ in charge.accounts]
-    words: list[str] = []
-    for _, counters in charge.accounts:
-        words.append(str(len(counters)))
-        for kind, field, enforced, *numbers in counters:
-            words += (kind, field, "1" if enforced else "0", *map(str, numbers))
-    return (str(len(keys)), *keys), tuple(words)
-
-
-def hash_of(account: Account) -> str:
-    """Where the counters of an account are."""
-    if account.owner is Owner.KEY:
-        return schema.limit(account.id)
-    return schema.limit(f"{account.owner}:{account.id}")

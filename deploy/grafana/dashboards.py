@@ -69,7 +69,6 @@ DURATION, LOOKUP, LAG = (
     "authz_key_lookup_duration_seconds",
     "authz_change_lag_seconds",
 )
-ENFORCED = 'decision!="shadow_denied"'
 LIMITS, FIRING = "authz_limits_decisions_total", 'ALERTS{alertname=~"Authz.+", alertstate="firing"}'
 GOOD_SHARE = "1 - authz:sli_error:ratio" + where('window="1h"')
 
@@ -125,7 +124,7 @@ EXECUTIVE = (
     Panel(
         "Over their limits",
         "percentunit",
-        {"denied": share(rate(LIMITS, 'decision="denied"'), rate(LIMITS, ENFORCED))},
+        {"denied": share(rate(LIMITS, 'decision="denied"'), rate(LIMITS))},
         width=12,
         about="Of the checks of limited keys.",
     ),
@@ -265,7 +264,10 @@ DEBUG = (
     Panel(
         "Limits",
         "cps",
-        {"{{decision}} {{source}}": rate(LIMITS, by="decision, source")},
+        {
+            "{{decision}} {{source}}": rate(LIMITS, by="decision, source"),
+            "allowed, would be denied": rate("authz_limits_shadow_denials_total"),
+        },
     ),
     Panel(
         "Limits and the store",
@@ -281,6 +283,12 @@ DEBUG = (
         "What the transport refused",
         "cps",
         {"{{event}}": rate("authz_transport_events_total", by="event")},
+    ),
+    Panel(
+        "Snapshots",
+        "cps",
+        {"{{result}}": rate("authz_snapshot_writes_total", by="result")},
+        about="One a minute from each sidecar that has cache.snapshot.",
     ),
     Panel(
         "Faults, and lines that were not logged",

@@ -15,14 +15,15 @@ from collections import deque
 import hiredis
 import uvloop
 
-from authz.core.charge import Receipt, settle
+from authz.core.charge import Ask, Receipt, settle
 from authz.core.decision import Charged
 from authz.core.limits import OnOutage, parse_all
 from authz.core.terms import Agreements
 from authz.flows.check import Checker
 from authz.flows.limiter import Limiter
 from authz.rpc.check import CheckDoor
-from authz.storage.spending import SPEND, SpendLink, encoded
+from authz.storage.spending import SpendLink
+from authz.storage.spendscript import SPEND, arguments
 from authz.telemetry import Counters
 from tests.bench.check_hot import Hot, machine, measure
 from tests.caches import filled
@@ -57,10 +58,10 @@ class Granting:
 
     is_open = True
 
-    def spend(self, charge, wanted, back, granted_at, deliver):
+    def spend(self, charge, ask, deliver):
         """See SpendStore."""
         left = tuple(counter.limit for counter in charge.counters)
-        receipt = Receipt(wanted, time.time_ns() // 1000, left, (0,) * len(left))
+        receipt = Receipt(ask.wanted, time.time_ns() // 1000, left, (0,) * len(left))
         asyncio.get_running_loop().call_soon(deliver, receipt)
 
 
@@ -124,7 +125,7 @@ async def strict_rates(valkey: Valkey, seconds: float, rounds: int) -> dict[str,
     """The Checker against the bare client, in turn; the same script, the same arguments."""
     clock, probe, ring = RealClock(), Counters(), make_keyring()
     record, text = issue_record(ring, limits=parse_all("limits", AMPLE), on_outage=OnOutage.DENY)
-    link = SpendLink(valkey.endpoint, clock, deadline=1)
+    link = SpendLink(valkey.endpoint, clock, instance="bench", deadline=1)
     running = asyncio.create_task(link.run())
     limiter = Limiter(link, Agreements(), clock, probe, max_keys=10, leases=False)
     checker = Checker(
@@ -135,8 +136,7 @@ async def strict_rates(valkey: Valkey, seconds: float, rounds: int) -> dict[str,
     assert isinstance(await checker.check(request), Charged)
 
     [tab] = limiter._tabs.values()
-    keys, words = encoded(tab.charge)
-    command = ("EVALSHA", valkey.admin.script_load(SPEND), *keys, "1", "0", "0", *words)
+    command = ("EVALSHA", valkey.admin.script_load(SPEND), *arguments(tab.charge, Ask(1)))
     _, bare = await asyncio.get_running_loop().create_connection(Bare, "127.0.0.1", valkey.port)
     found = {"checker": 0.0, "bare": 0.0}
     for _ in range(rounds):
@@ -152,7 +152,7 @@ async def full_load(valkey: Valkey, seconds: float) -> dict[str, float]:
     """One key of 10000/s, asked for 1.5 times that: commands, and what was let pass."""
     clock, probe = RealClock(), Counters()
     record, _ = issue_record(make_keyring(), limits=parse_all("limits", ("10000/s",)))
-    link = SpendLink(valkey.endpoint, clock, deadline=1)
+    link = SpendLink(valkey.endpoint, clock, instance="bench", deadline=1)
     running = asyncio.create_task(link.run())
     limiter = Limiter(link, Agreements(), clock, probe, max_keys=10)
     await eventually(lambda: link.is_open)

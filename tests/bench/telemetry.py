@@ -60,7 +60,7 @@ class Seen(Hot):
         super().__init__(counters, observer)
         where = Endpoint.parse("redis://127.0.0.1:1/0", "", None)
         feed = ChangeFeed(where, self.clock, counters, lease=1, fingerprints={})
-        limits = SpendLink(where, self.clock, deadline=1)
+        limits = SpendLink(where, self.clock, instance="bench", deadline=1)
         parts = Parts(self.cache, self.checker, feed, limits, lambda: True)
         read = readings(counters, denials, parts, self.clock)
         self.metrics = Metrics(read, ABOUT, Push(endpoint, INTERVAL))

@@ -35,7 +35,11 @@ CLAIMS = {
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is promised, in seconds."""
+    """What is promised, in seconds.
+
+    settle: an attempt to connect that was lost takes a lease to give up, half a second passes
+    before the next, and then there may be a bulk update to read from the log.
+    """
 
     lease: float
     isolation: float = 0.0

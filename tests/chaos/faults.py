@@ -218,10 +218,16 @@ class Faults:
 
 
 async def fail_over(world: World, store: Replicated, *, isolated: bool) -> None:
-    """The primary is cut off from all but the sidecars, or dies; a replica takes over; it heals."""
+    """The primary is cut off from all but the sidecars, or dies; a replica takes over; it heals.
+
+    One that is cut off was told to take no writes then, or it was not.
+    """
     async with world.outage():
         if isolated:
-            world.faults.append("primary isolated")
+            is_guarded = world.dice.random() < 0.5
+            world.faults.append(f"primary isolated{'' if is_guarded else ', unguarded'}")
+            if not is_guarded:
+                store.primary.admin.config_set("min-replicas-to-write", 0)
             store.gate.set(closed_to_all_but(CONNECTION_NAME))
         else:
             world.faults.append("primary killed")

@@ -11,6 +11,7 @@ from authz.core.errors import Unavailable
 from authz.core.records import Status
 from authz.flows.lifecycle import Lifecycle
 from authz.storage import schema
+from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import LinkedKeys, StoredKeys
 from tests.fakes import KID, FakeClock, MemoryKeySource, RecordingProbe, make_keyring, make_record
@@ -194,7 +195,8 @@ async def test_order_of_loads_and_changes(valkey, recorder):
 
 async def test_not_connected(recorder):
     """Without a link a load is Unavailable, once, and not inside the call."""
-    feed = ChangeFeed(None, FakeClock(), RecordingProbe(), lease=1, fingerprints={})
+    nowhere = Endpoint.parse("redis://127.0.0.1:1")
+    feed = ChangeFeed(nowhere, FakeClock(), RecordingProbe(), lease=1, fingerprints={})
     LinkedKeys(feed, RecordingProbe()).load(KID, recorder.deliver(KID))
     assert recorder.told == []
     await asyncio.sleep(0)

@@ -25,10 +25,12 @@ class MemorySpendStore:
     def __init__(self):
         self.is_open = True
         self.asked = []  # (charge, wanted, back, granted_at, deliver)
+        self.leases = []  # of all that was ever asked
 
-    def spend(self, *asked):
+    def spend(self, charge, ask, deliver):
         """See SpendStore."""
-        self.asked.append(asked)
+        self.leases.append(ask.lease)
+        self.asked.append((charge, ask.wanted, ask.back, ask.granted_at, deliver))
 
     def answer(self, granted, *waits, left=None, now=NOW):
         """Answer the oldest question."""
@@ -173,11 +175,32 @@ async def test_demand_makes_leases():
     waiters = rig.lease(12)
 
     assert all(waiter.result().allowed for waiter in waiters)
+    assert rig.store.leases == [0, 0, 12]  # beside those who waited
     told = rig.spend()
     assert told.allowed
     assert rig.spend() is told
     assert rig.store.asked == []
     assert rig.probe.events[Event.LEASE_TAKEN] == 1
+
+
+async def test_a_client_that_waits_for_each_answer_has_leases_too():
+    """One request a millisecond, each after the last: ten come in the life of a lease."""
+    rig = Rig("10000/s")
+    asked = 0
+    for _ in range(300):
+        waiting = rig.spend()
+        if asyncio.isfuture(waiting):
+            asked += 1
+            rig.store.answer(rig.store.asked[0][1])
+            assert waiting.result().allowed
+        rig.clock.advance(0.001)
+
+    assert asked < 60
+    assert max(rig.store.leases) <= 11
+
+    rig.clock.advance(10)
+    rig.spend()
+    assert rig.store.asked[0][1] == 1  # it has been quiet
 
 
 async def test_a_lease_lives_for_a_bucket_from_the_question():
@@ -428,6 +451,23 @@ async def test_what_is_held_is_bounded_and_given_back():
     wanted, back = rig.store.asked[1][1:3]
     assert wanted == 0
     assert back > 0
+
+
+async def test_an_orderly_stop_gives_back_what_is_held():
+    """What is left of each lease, and what is owed; then every request is asked for."""
+    rig = Rig("3000/s")
+    rig.lease(12)
+    assert rig.spend().allowed
+    indebted = make_record(kid="i" * 16, limits=rig.record.limits, on_outage=OnOutage.ALLOW)
+    rig.store.is_open = False
+    assert rig.spend(record=indebted).allowed
+    rig.store.is_open = True
+    assert rig.store.asked == []
+
+    rig.limiter.give_back()
+    assert [asked[1:4] for asked in rig.store.asked] == [(0, 11, NOW * 1000), (0, -1, 0)]
+    assert rig.probe.events[Event.LIMIT_ALLOWED_ON_LEASE] == 1
+    assert isinstance(rig.spend(), asyncio.Future)
 
 
 async def test_a_change_of_the_key_strands_its_lease():

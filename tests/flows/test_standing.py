@@ -2,6 +2,7 @@
 
 import pytest
 
+from authz.core.charge import Lease
 from authz.core.errors import Unavailable, UnknownPlan
 from authz.core.terms import Agreements
 from authz.flows.standing import Standings
@@ -29,6 +30,19 @@ async def test_used_and_remaining():
     assert standing.used() == [3, 90, 0, 1000]
     assert standing.spent().remaining == (7, 1, 1000, 0)
     assert not standing.spent().allowed
+
+
+async def test_leases():
+    """What sidecars hold counts in each limit as a request does; of a pool also other keys'."""
+    ours, ended = Lease("one", 20, 2, NOW + 5), Lease("old", 9, 1, NOW)
+    others = Lease("two", 30, 1, NOW + 9)
+    record = make_record(tenant_id="t", limits=limits("9000/s", "calls=900/min,cost_of=request"))
+    held = {record.kid: [ended, ours], "t": [ours, others]}
+
+    standing = await standings(MemoryCounters(NOW, held=held)).of(record)
+
+    assert standing.leases == ((ours,), (ours, others))
+    assert standing.leased() == [40, 20, 70]
 
 
 async def test_nothing_to_look_at():

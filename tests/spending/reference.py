@@ -9,8 +9,9 @@ class Reference:
     def __init__(self):
         self.bookings = {}
 
-    def spend(self, charge, wanted, back, booked, now):
+    def spend(self, charge, ask, now):
         """See SpendStore; the receipt is returned."""
+        wanted, _, back, booked = ask
         rows = []
         for account, counters in charge.accounts:
             for counter in counters:

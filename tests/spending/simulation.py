@@ -78,13 +78,13 @@ class Sidecar:
 
     # SpendStore
 
-    def spend(self, charge, wanted, back, granted_at, deliver):
+    def spend(self, charge, ask, deliver):
         sent = self.world.now
 
         def arrive():
-            receipt = self.world.store.spend(charge, wanted, back, granted_at, self.world.now)
+            receipt = self.world.store.spend(charge, ask, self.world.now)
             lost = self.world.chance.random() < self.world.lossy
-            self.counted += receipt.granted - back
+            self.counted += receipt.granted - ask.back
             self.later(
                 lambda: self.answer(sent, deliver, OutcomeUnknown("lost") if lost else receipt)
             )

@@ -1,7 +1,6 @@
 """The real script on a real Valkey, by a clock of the test's own."""
 
-from authz.core.charge import Receipt
-from authz.storage.spending import SPEND, encoded
+from authz.storage.spendscript import SPEND, arguments, receipt
 
 CLOCK = "call('TIME')"
 
@@ -24,16 +23,16 @@ class TimedStore:
         """`now` in microseconds."""
         self.client.mset({"test:seconds": now // 10**6, "test:microseconds": now % 10**6})
 
-    def spend(self, charge, wanted, back, booked, now):
+    def spend(self, charge, ask, now, holder=b"someone"):
         """See SpendStore; the receipt is returned."""
         self.set_clock(now)
-        keys, words = encoded(charge)
+        count, *words = arguments(charge, ask, holder)
         # In one step: a hash that lives for a second may be gone before a command of its own.
         step = self.client.pipeline(transaction=True)
-        step.evalsha(self.sha, *keys, wanted, back, booked, *words)
-        for name in keys[1:] if self.persistent else ():
+        step.evalsha(self.sha, int(count), *words)
+        for name in words[: int(count)] if self.persistent else ():
             step.persist(name)
         reply = step.execute(raise_on_error=False)[0]
         if isinstance(reply, Exception):
             raise reply
-        return Receipt(reply[0], reply[1], tuple(reply[2::2]), tuple(reply[3::2]))
+        return receipt(charge, reply)

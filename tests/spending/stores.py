@@ -2,25 +2,25 @@
 
 import asyncio
 
-from authz.core.charge import Kind
+from authz.core.charge import Ask, Kind
 
 LATER = 0.02  # seconds
 
 FIXED_WINDOWS = """
 local time = redis.call('TIME')
-local now, wanted, w = time[1] * 1000000 + time[2], tonumber(ARGV[1]), 4
+local now, wanted, w = time[1] * 1000000 + time[2], tonumber(ARGV[1]), 6
 local answer, names, granted = {}, {}, wanted
 for _, key in ipairs(KEYS) do
-  for _ = 1, tonumber(ARGV[w]) do
-    local kind, limit, a, b = ARGV[w + 1], tonumber(ARGV[w + 4]), ARGV[w + 6], tonumber(ARGV[w + 7])
-    local width = kind == 'period' and (b - a) * 1000 or a * 1000
-    local name = key .. ':' .. ARGV[w + 2] .. ':' .. (now - now % width) / width
+  local count = #ARGV[w] / 30
+  for i = 1, count do
+    local kind, _, limit, _, a, b = struct.unpack('>BBI8I4I8I8', ARGV[w], 30 * i - 29)
+    local width = kind == 2 and (b - a) * 1000 or a * 1000
+    local name = key .. ':' .. ARGV[w + i] .. ':' .. (now - now % width) / width
     local used = tonumber(redis.call('GET', name) or '0')
     names[#names + 1] = {name, limit - used, width - now % width}
     granted = math.min(granted, math.max(0, limit - used))
-    w = w + 7
   end
-  w = w + 1
+  w = w + count + (ARGV[5] == '' and 1 or 2)
 end
 local answer = {granted, now}
 for _, found in ipairs(names) do
@@ -28,6 +28,8 @@ for _, found in ipairs(names) do
     redis.call('INCRBY', found[1], granted)
   end
   answer[#answer + 1] = math.max(0, found[2] - granted)
+end
+for _, found in ipairs(names) do
   answer[#answer + 1] = found[2] > 0 and 0 or found[3]
 end
 return answer
@@ -45,7 +47,7 @@ class LooksThenTakes:
         """See SpendStore."""
         return self._store.is_open
 
-    def spend(self, charge, wanted, back, granted_at, deliver):
+    def spend(self, charge, ask, deliver):
         """See SpendStore."""
 
         loop = asyncio.get_running_loop()
@@ -59,11 +61,12 @@ class LooksThenTakes:
                 for counter, left in zip(charge.counters, seen.left, strict=True)
                 if counter.kind is not Kind.SMOOTH
             ]
-            granted = min([wanted, *rooms])
+            granted = min([ask.wanted, *rooms])
             if not granted:
                 deliver(seen)
                 return
-            loop.call_later(LATER, self._store.spend, charge, 0, -granted, 0, lambda _taken: None)
+            taken = Ask(0, back=-granted)
+            loop.call_later(LATER, self._store.spend, charge, taken, lambda _taken: None)
             deliver(seen._replace(granted=granted))
 
-        self._store.spend(charge, 0, back, granted_at, take)
+        self._store.spend(charge, ask._replace(wanted=0), take)

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.core.charge import Receipt, charge
+from authz.core.charge import Ask, Receipt, charge
 from authz.core.ledger import Ledger
 from tests.spending.plans import make_terms, terms
 from tests.spending.reference import Reference
@@ -20,7 +20,7 @@ def test_it_does_what_the_model_says(plan, asked):
     for step, cost, wanted in asked:
         now += step
         taken = charge(plan, cost, now // 1000)
-        assert ledger.spend(taken, wanted, now) == model.spend(taken, wanted, 0, 0, now)
+        assert ledger.spend(taken, wanted, now) == model.spend(taken, Ask(wanted), now)
 
 
 def test_it_begins_with_what_the_store_said_last():

@@ -8,7 +8,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authz.core.charge import charge
+from authz.core.charge import Ask, charge
 from authz.storage import schema
 from tests.spending.history import fullest
 from tests.spending.plans import make_terms
@@ -35,7 +35,7 @@ def store(valkey):
 
 def spend(store, terms, wanted=1, now=NOW):
     """One question at `now`."""
-    return store.spend(charge(terms, 1, now // 1000), wanted, 0, 0, now)
+    return store.spend(charge(terms, 1, now // 1000), Ask(wanted), now)
 
 
 def test_all_of_it_at_once_and_then_nothing_for_the_whole_window(store):
@@ -86,7 +86,7 @@ def test_periods_that_are_not_those_of_now_are_sent_back(store, valkey):
     terms = make_terms("10/s", "100/calendar-day")
     yesterday = charge(terms, 1, NOW // 1000 - 86_400_000)
 
-    receipt = store.spend(yesterday, 1, -5, 0, NOW)
+    receipt = store.spend(yesterday, Ask(1, back=-5), NOW)
     assert receipt == (-1, NOW, (), ())
     assert not valkey.admin.exists(HASH)
 

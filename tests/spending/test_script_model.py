@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from authz.core.charge import charge
+from authz.core.charge import Ask, charge
 from tests.spending.plans import terms
 from tests.spending.reference import Reference
 from tests.spending.store import TimedStore
@@ -37,7 +37,8 @@ class Spending(RuleBasedStateMachine):
 
     def spend(self, cost, wanted, back=0, booked=0):
         wanted_now = charge(self.terms, cost, self.now // 1000)
-        given = (wanted_now, wanted, back, booked, self.now)
+        lease = self.now % (wanted + 1)  # decides nothing
+        given = (wanted_now, Ask(wanted, lease, back, booked), self.now)
         receipt = self.store.spend(*given)
         assert receipt == self.model.spend(*given)
         return receipt

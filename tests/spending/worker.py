@@ -19,7 +19,8 @@ from authz.core.terms import Agreements
 from authz.flows.check import Checker
 from authz.flows.limiter import Limiter
 from authz.storage.endpoint import Endpoint
-from authz.storage.spending import SPEND, SpendLink
+from authz.storage.spending import SpendLink
+from authz.storage.spendscript import SPEND
 from authz.telemetry import Counters
 from tests.caches import filled
 from tests.fakes import make_request
@@ -51,7 +52,11 @@ class Worker:
         self.probe = Counters()
         script = FIXED_WINDOWS if arguments.store == "fixed" else SPEND
         self.link = SpendLink(
-            Endpoint.parse(arguments.url), self.clock, deadline=PATIENCE, script=script
+            Endpoint.parse(arguments.url),
+            self.clock,
+            instance=f"worker-{os.getpid()}",
+            deadline=PATIENCE,
+            script=script,
         )
         store = LooksThenTakes(self.link) if arguments.store == "racing" else self.link
         self.limiter = Limiter(

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from authz.core.charge import charge
+from authz.core.charge import Ask, charge
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.limits import OnOutage
 from authz.core.terms import Account, Owner, Terms
 from authz.storage import schema
 from authz.storage.counters import StoredCounters
-from authz.storage.spending import SPEND, encoded
+from authz.storage.spendscript import SPEND, arguments
 from tests.fakes import KID
 from tests.limits import limits
 
@@ -38,8 +38,7 @@ def now(valkey):
 
 def spend(valkey, wanted):
     """Take so many requests, as a sidecar does."""
-    keys, words = encoded(charge(TERMS, 1, now(valkey)))
-    return valkey.admin.eval(SPEND, *keys, wanted, 0, 0, *words)[0]
+    return valkey.admin.eval(SPEND, *arguments(charge(TERMS, 1, now(valkey)), Ask(wanted)))[0]
 
 
 async def test_a_look_takes_nothing(valkey, client):

@@ -3,14 +3,14 @@
 import pytest
 import redis
 
-from authz.core.charge import charge
+from authz.core.charge import Ask, charge
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
 from authz.storage import inspection, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.inspection import Store, inspect
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
-from authz.storage.spending import SPEND, encoded
+from authz.storage.spendscript import SPEND, arguments
 from tests.fakes import KID, make_keyring
 from tests.real import RealClock, Valkey, eventually
 from tests.spending.plans import make_terms
@@ -111,8 +111,7 @@ async def test_limits_that_cannot_be_counted(valkey, admin):
     now, raw = RealClock().wall_ms(), redis.Redis(port=valkey.port)
     for kid in kids[:2]:
         terms = make_terms("10/s", "20/min,burst=3", "30/month", kid=kid)
-        keys, words = encoded(charge(terms, 1, now))
-        valkey.admin.eval(SPEND, *keys, 1, 0, 0, *words)
+        valkey.admin.eval(SPEND, *arguments(charge(terms, 1, now), Ask(1)))
     assert (await report(valkey.endpoint))["limits"].level is Level.OK
 
     for field, value in (("second s unit", "rubbish"), ("second s unit older", "rubbish!")):

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import hmac
 import json
 import logging
@@ -14,12 +16,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.errors import BadInput
+from authz.core.ports import Event
 from authz.core.records import Status
 from authz.storage import keeper as timing
 from authz.storage import snapshot as module
 from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.snapshot import Snapshot, SnapshotRefused
-from tests.fakes import KID, FakeClock, issue_record, make_holdings, make_keyring, make_record
+from tests.fakes import (
+    KID,
+    FakeClock,
+    RecordingProbe,
+    issue_record,
+    make_holdings,
+    make_keyring,
+    make_record,
+)
 from tests.real import RealClock, eventually
 from tests.storage.strategies import RECORDS
 
@@ -33,6 +45,7 @@ class Rig:
     def __init__(self, directory):
         self.path = directory / "snapshot"
         self.clock = FakeClock()
+        self.probe = RecordingProbe()
 
     def open(self, *versions, boot="one", clock=None):
         """As a process of this boot with these peppers would."""
@@ -319,6 +332,33 @@ def test_writing_can_be_abandoned(rig):
     assert os.listdir(rig.path.parent) == []
 
 
+def test_a_path_is_one_processs(rig):
+    """Two that write into the same file leave none; when the first has ended, it is the other's."""
+    refusal = r"cache\.snapshot: .*/snapshot is that of a live sidecar"
+    with (
+        rig.open().claimed(),
+        pytest.raises(BadInput, match=refusal),
+        rig.open().claimed(),
+    ):
+        pass
+
+    with rig.open().claimed():
+        rig.write(RECORD)
+
+
+def test_where_nothing_can_be_locked_nothing_is(rig, monkeypatch):
+    """A directory that is not there, or a file system without locks, keep nobody from starting."""
+    with Snapshot(rig.path / "lost" / "snapshot", make_keyring(), rig.clock, "one").claimed():
+        pass
+
+    def refuse(*_given):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with rig.open().claimed(), rig.open().claimed():
+        rig.write(RECORD)
+
+
 class Cache:
     """What a keeper sees of one."""
 
@@ -344,7 +384,7 @@ def keeping(rig, monkeypatch):
 
     @contextlib.asynccontextmanager
     async def keep(cache):
-        keeper = SnapshotKeeper(rig.open(), cache, "web-1", rig.clock)
+        keeper = SnapshotKeeper(rig.open(), cache, "web-1", rig.clock, rig.probe)
         task = asyncio.create_task(keeper.run())
         yield keeper
         task.cancel()
@@ -414,8 +454,9 @@ async def test_a_full_disk_is_reported_once_and_stops_nothing(rig, keeping, monk
     monkeypatch.setattr(module, "_sync_directory", full)
     with caplog.at_level(logging.WARNING):
         async with keeping(Cache(rig.clock)):
-            await eventually(lambda: len(attempts) > 5)
+            await eventually(lambda: rig.probe.events[Event.SNAPSHOT_WRITTEN] > 1)
 
+    assert rig.probe.events[Event.SNAPSHOT_FAILED] == 3
     assert [line for line in caplog.messages if "No space left" in line] == [
         f"cache.snapshot: {rig.path} is not written: No space left on device"
     ]

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import logging
 
-from authz.core.charge import Receipt, charge
+from authz.core.charge import Ask, Receipt, charge
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.storage import schema
-from authz.storage.spending import SPEND, SpendLink, encoded
+from authz.storage.spending import SpendLink
+from authz.storage.spendscript import SPEND, arguments
 from tests.gate import Gate, Verdict
 from tests.real import RealClock, eventually
 from tests.spending.plans import make_terms
@@ -18,14 +19,14 @@ HASH = schema.limit("k" * 16)
 
 def used(valkey):
     """What the counter says, by the script itself."""
-    keys, words = encoded(charge(TERMS, 1, RealClock().wall_ms()))
-    return 1000 - valkey.admin.eval(SPEND, *keys, 0, 0, 0, *words)[2]
+    words = arguments(charge(TERMS, 1, RealClock().wall_ms()), Ask(0))
+    return 1000 - valkey.admin.eval(SPEND, *words)[2]
 
 
 @contextlib.asynccontextmanager
 async def spending(endpoint, deadline=30.0):
     """A link that is open."""
-    link = SpendLink(endpoint, RealClock(), deadline=deadline)
+    link = SpendLink(endpoint, RealClock(), instance="one", deadline=deadline)
     running = asyncio.create_task(link.run())
     try:
         await eventually(lambda: link.is_open)
@@ -40,7 +41,7 @@ async def ask(link, wanted=1, terms=TERMS, back=0):
     """One question and what was delivered, exactly once."""
     delivered = []
     now = RealClock().wall_ms()
-    link.spend(charge(terms, 1, now), wanted, back, 0, delivered.append)
+    link.spend(charge(terms, 1, now), Ask(wanted, back=back), delivered.append)
     assert not delivered
     await eventually(lambda: delivered)
     [answer] = delivered
@@ -55,6 +56,24 @@ async def test_a_question_is_answered_with_a_receipt(valkey):
     assert answer.granted == 3
     assert answer.left == (997,)
     assert abs(answer.now / 1e3 - RealClock().wall_ms()) < 60_000
+
+
+async def test_it_can_be_waited_for_until_all_is_answered(own_valkey):
+    """Whatever was asked is answered then; a store that hangs is not waited for without end."""
+    answers = []
+    async with spending(own_valkey.endpoint, deadline=1.0) as link:
+        asked = charge(TERMS, 1, RealClock().wall_ms())
+        for _ in range(3):
+            link.spend(asked, Ask(1), answers.append)
+        await link.settled()
+        assert [answer.granted for answer in answers] == [1, 1, 1]
+
+        own_valkey.pause()
+        await link.settled()
+        own_valkey.resume()
+        own_valkey.kill()
+        await eventually(lambda: not link.is_open)
+        await link.settled()
 
 
 async def test_a_script_that_was_forgotten_is_loaded_and_run_once(valkey):
@@ -156,9 +175,27 @@ async def test_a_store_that_will_not_count_is_said_to_until_it_does(own_valkey, 
 async def test_a_replica_is_not_counted_on(own_valkey, caplog):
     """What it counted would be lost with the next word of its primary."""
     own_valkey.admin.replicaof("127.0.0.1", "1")
-    link = SpendLink(own_valkey.endpoint, RealClock(), deadline=30)
+    link = SpendLink(own_valkey.endpoint, RealClock(), instance="one", deadline=30)
     running = asyncio.create_task(link.run())
     await eventually(lambda: "counted on the primary" in caplog.text)
     assert not link.is_open
     assert isinstance(await ask(link), Unavailable)
     running.cancel()
+
+
+async def test_a_store_that_is_gone_is_told_in_words(own_valkey, caplog):
+    """As the other link tells it: what is wrong, without the number and the call behind it."""
+    own_valkey.kill()
+    endpoint = own_valkey.endpoint
+    running = asyncio.create_task(
+        SpendLink(endpoint, RealClock(), instance="web-1", deadline=1).run()
+    )
+    try:
+        await eventually(lambda: "not counted" in caplog.text)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert caplog.messages == [
+        f"limits are not counted in the store: {endpoint}: Connection refused"
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from authz.clock import SystemClock
-from authz.core.charge import Receipt, charge
+from authz.core.charge import Ask, Receipt, charge
 from authz.core.errors import Unavailable
 from authz.core.records import RevocationReason, Status
 from authz.storage import schema
@@ -218,19 +218,22 @@ async def test_imports(guarded_valkey):
 async def test_limits(guarded_valkey):
     """The sidecar takes from limits; the admin looks at them, and resets those of a key."""
     valkey = guarded_valkey
-    asked = charge(make_terms("10/h", "99/month"), 1, int(time.time() * 1000))
+    asked = charge(make_terms("9000/h", "99000/month"), 1, int(time.time() * 1000))
     receipts: list[Receipt] = []
-    link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), deadline=30)
+    link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), instance="one", deadline=30)
     run = asyncio.create_task(link.run())
     await eventually(lambda: link.is_open)
-    link.spend(asked, 3, 0, 0, receipts.append)
+    link.spend(asked, Ask(13, lease=10), receipts.append)
     await eventually(lambda: receipts)
-    assert receipts[0].granted == 3
+    assert receipts[0].granted == 13
     async with valkey.login(ADMIN, ADMIN).client() as client:
         counters = StoredCounters(client)
-        assert (await counters.look(asked)).left == (7, 96)
+        assert (await counters.look(asked)).left == (8987, 98987)
+        granted_at = receipts[0].now // 1000
+        [[lease]] = await counters.leases([account for account, _ in asked.accounts], granted_at)
+        assert (lease.holder, lease.requests, lease.cost) == ("one", 10, 1)
         await counters.reset("k" * 16)
-        assert (await counters.look(asked)).left == (10, 99)
+        assert (await counters.look(asked)).left == (9000, 99000)
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []

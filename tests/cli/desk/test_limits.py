@@ -1,0 +1,55 @@
+"""`authz keys limits`: which sidecars hold how much in advance."""
+
+import struct
+import time
+
+from authz.storage import schema
+
+LONG = 60_000  # ms; no lease lives that long, but the machine may be busy
+
+
+def test_leases_that_are_out(desk):
+    """Of the key and of its project: how much, who has it, until when; the same for machines."""
+    settings = "pools: {projects: {shop: [800000/min]}}"
+    (desk.directory / "authz.yaml").write_text(settings)
+    config = ("--config", "authz.yaml")
+    kid, _ = desk.issue("--limit", "900000/min", "--project", "shop", *config)
+    seconds, microseconds = desk.valkey.admin.time()
+    now = seconds * 10**6 + microseconds
+    for account, holders in ((kid, ("one",)), ("project:shop", ("one", "two"))):
+        entries = (
+            now.to_bytes(7) + (12).to_bytes(5) + struct.pack(">HIB", LONG, 2, 3) + name.encode()
+            for name in holders
+        )
+        desk.valkey.admin.hset(schema.limit(account), schema.LEASES, b"".join(entries))
+
+    document = desk.run("keys", "limits", kid, "--json", *config).document
+
+    assert [row["leased"] for row in document["limits"]] == [24, 48]
+    held = document["leases"]["held"]
+    until = held[0]["until"]
+    assert held == [
+        {
+            "holder": holder,
+            "owner": owner,
+            "owner_id": id_,
+            "requests": 12,
+            "cost": 2,
+            "until": until,
+        }
+        for owner, id_, holder in (
+            ("key", kid, "one"),
+            ("project", "shop", "one"),
+            ("project", "shop", "two"),
+        )
+    ]
+    assert until.startswith(time.strftime("%Y-%m-%dT", time.gmtime((now // 1000 + LONG) / 1000)))
+    lines = desk.run("keys", "limits", kid, *config).out.splitlines()
+    assert lines[1].split()[-2:] == ["24", "-"]
+    assert lines[3] == "each sidecar may take up to 8000 requests in advance, for 599 ms"
+    assert lines[5].split("  ")[0] == "LEASED BY"
+    assert [line.split() for line in lines[6:]] == [
+        ["one", "key", "12", "2", until],
+        ["one", "project", "12", "2", until],
+        ["two", "project", "12", "2", until],
+    ]
