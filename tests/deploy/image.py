@@ -20,9 +20,13 @@ DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 SYSTEM = ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "dev", "proc")
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"}
 # How this machine reaches an index of packages. Docker's builder has such settings of its own.
-INDEX = re.compile(r"(?i)(PIP_.*|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_.*|REQUESTS_CA_BUNDLE)")
+INDEX = re.compile(
+    r"(?i)(PIP_(?!FIND_LINKS).*|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_.*|REQUESTS_CA_BUNDLE)"
+)
 PATIENT = {"PIP_RETRIES": "10", "PIP_TIMEOUT": "60"}
-NOT_IN_THE_IMAGE = shutil.ignore_patterns("test", "__pycache__", "site-packages", "config-*", "*.a")
+NOT_IN_THE_IMAGE = shutil.ignore_patterns(
+    "test", "__pycache__", "site-packages", "config-*", "*.a", "EXTERNALLY-MANAGED"
+)
 
 
 @dataclass
@@ -128,7 +132,9 @@ def base(root: Path) -> None:
     packages = local / "lib" / version / "site-packages"
     packages.mkdir()
     bundled = sorted((prefix / "lib" / version / "ensurepip" / "_bundled").glob("pip-*.whl"))
-    shutil.unpack_archive(bundled[-1], packages, "zip")
+    bundled += sorted(Path("/usr/share/python-wheels").glob("pip-*.whl"))  # of Debian's Python
+    shutil.unpack_archive(bundled[0], packages, "zip")
+    (local / "lib" / version / "dist-packages").symlink_to("site-packages")  # where it looks
 
 
 def _copy(stage: Stage, said: str, stages: dict[str, Stage]) -> None:

@@ -61,20 +61,20 @@ class Counters:
         self._ledger = Ledger()
         self._clock = clock
 
-    def _count(self, charge, wanted):
+    def _ask(self, charge, wanted):
         return self._ledger.spend(charge, wanted, self._clock.wall_ms() * 1000)
 
     async def look(self, charge):
         """See LimitCounters."""
-        return self._count(charge, 0)
+        return self._ask(charge, 0)
 
     async def leases(self, accounts, _now):
-        """See LimitCounters. These limits are too small for any."""
+        """See LimitCounters. Nobody holds one."""
         return [[] for _ in accounts]
 
     def spend(self, charge, ask, deliver):
         """See SpendStore."""
-        asyncio.get_running_loop().call_soon(deliver, self._count(charge, ask.wanted))
+        asyncio.get_running_loop().call_soon(deliver, self._ask(charge, ask.wanted))
 
 
 REFUSALS = {"rate_limited", "quota_exceeded"}
