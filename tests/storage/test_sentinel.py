@@ -60,6 +60,11 @@ async def issued(admin):
         return None
 
 
+async def followed(store, seq):
+    """Wait until every replica has this change: what none has may be lost with the primary."""
+    await eventually(lambda: {each.admin.get(schema.SEQ) for each in store.replicas} == {str(seq)})
+
+
 async def test_killed_primary(store):
     """A replica takes over: it is found by itself, and the log bridges the gap without a flush."""
     async with administration(store.endpoint) as admin, Sidecar(store.endpoint) as sidecar:
@@ -68,7 +73,7 @@ async def test_killed_primary(store):
         await eventually(lambda: sidecar.feed._follower._position.mark)
         await sidecar.find(record.kid)
         await sidecar.find(other.kid)
-        await eventually(lambda: {each.admin.get(schema.SEQ) for each in store.replicas} == {"2"})
+        await followed(store, 2)
         store.primary.kill()
         heir = await store.failed_over()
         await eventually(partial(revoked, admin, record.kid))
@@ -91,6 +96,7 @@ async def test_isolated_primary(store):
         record = await eventually(partial(issued, admin))
         await sidecar.trusted()
         await sidecar.find(record.kid)
+        await followed(store, 1)
         link = sidecar.feed.link
         store.gate.set(closed_to_all_but(CONNECTION_NAME))
         await eventually(lambda: refuses_writes(store.primary))
