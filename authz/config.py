@@ -1,8 +1,9 @@
 """Settings: read once, strict, validated. Flags win over environment, environment over the file.
 
-Nothing but app.py sees this: parts get their own values. Durations are seconds in here and
-`50ms`, `30s`, `90d` outside. A relative path is relative to the settings file that names it, or to
-the current directory when a flag or a variable does. A setting without a value keeps its default.
+Only what puts parts together sees this; they get their own values. Durations are seconds in here
+and `50ms`, `30s`, `90d` outside. A relative path is relative to the settings file that names it, or
+to the current directory when a flag or a variable does. A setting without a value keeps its
+default.
 """
 
 import os

@@ -16,7 +16,7 @@ from authz.flows.keycache import KeyCache
 from authz.recycling import resident_bytes
 from authz.storage.feed import ChangeFeed
 from authz.storage.spending import SpendLink
-from authz.telemetry import catalogue
+from authz.telemetry import catalogue, outcomes
 from authz.telemetry.catalogue import METRICS
 from authz.telemetry.counters import Counters, Steps
 from authz.telemetry.denials import Denials
@@ -126,12 +126,12 @@ def _counted(metric: Metric, counters: Counters) -> Read:
 
 def _checks(counters: Counters) -> Readings:
     def checks() -> Values:
-        yield catalogue.ALLOWED, counters.allowed
+        yield outcomes.ALLOWED, counters.allowed
         for reason, count in counters.denied.items():
-            yield catalogue.refused(reason), count
+            yield outcomes.refused(reason), count
 
     def failures() -> Values:
-        for reason in catalogue.AUTHENTICATION:
+        for reason in outcomes.AUTHENTICATION:
             yield {"reason": reason.value}, counters.denied[reason]
 
     def durations() -> Values:

@@ -229,7 +229,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         stack.enter_context(snapshot.claimed() if snapshot else nullcontext())
         said = identity(settings, instance, str(server.address), clock)
-        keeper = snapshot and SnapshotKeeper(snapshot, imported, said.instance, clock)
+        keeper = snapshot and SnapshotKeeper(snapshot, imported, said.instance, clock, counters)
         predecessor = await restored(snapshot, settings.outage.grace, imported) if snapshot else ""
         registration = Registration(
             imported, feed, clock, said, entries=cache.__len__, predecessor=predecessor

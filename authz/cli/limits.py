@@ -57,9 +57,10 @@ def limits(invocation: Invocation, kid: str) -> None:
 @common
 @click.pass_obj
 def reset_limits(invocation: Invocation, kid: str, note: str, patience: float | None) -> None:
-    """Forget what a key has used of its limits, those of its plan among them.
+    """Forget what a key has used of its limits.
 
-    What it used of the limits of its project and its tenant stays.
+    Those of its plan are among them. What it used of the limits of its project and its tenant
+    stays.
 
     \b
     Examples:

@@ -4,22 +4,27 @@ This module imports nothing heavy: `authz --version` and a wrong command line an
 """
 
 import io
+import os
 import re
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Final
 
 import click
 
 from authz import __version__
-from authz.cli.invocation import Invocation, common, remark
+from authz.cli.invocation import Invocation, common, remark, say
 from authz.core.errors import BadInput, Fault, NotFound, OutcomeUnknown
 
 REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 MAX_MESSAGE: Final = 400
+STDERR: Final = 2
 
 COMMANDS: Final = ("init", "serve", "keys", "sidecars", "doctor", "dev", "completion")
 
@@ -40,18 +45,45 @@ class Commands(click.Group):
         """One command, or None."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"authz.cli.{cmd_name}"), cmd_name)
+        with _mortal():
+            command: click.Command = getattr(import_module(f"authz.cli.{cmd_name}"), cmd_name)
         return command
 
 
-@click.group(
-    cls=Commands,
-    invoke_without_command=True,
-    no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+@contextmanager
+def _mortal() -> Iterator[None]:
+    """Let Ctrl-C end the process while there is nothing to tidy up.
+
+    Raised within an import it may be told as something else: pydantic makes it a broken schema.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        say(f"authz {__version__}")
+        context.exit()
+
+
+@click.group(cls=Commands, invoke_without_command=True, no_args_is_help=False)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version.",
 )
 @common
-@click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
     """API-key authorization for Envoy.
@@ -70,7 +102,7 @@ def cli(context: click.Context) -> None:
       authz keys issue --client acme-web --scope models:generate
     """
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        say(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")
     invocation = Invocation()
     try:
-        _prepare_stdout()
+        _prepare_streams()
         _refuse_keys(arguments)
         code = cli.main(arguments, prog_name="authz", standalone_mode=False, obj=invocation)
     except (KeyboardInterrupt, click.Abort):
@@ -119,7 +151,13 @@ def _fail(code: int, message: str) -> int:
     return code
 
 
-def _prepare_stdout() -> None:
+def _prepare_streams() -> None:
+    """Nothing that is opened later may be 0, 1 or 2: what writes there would write into it."""
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(spare)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if sys.stdout is None:
         raise BadInput("stdout", "is closed; the answer would be lost")
     if isinstance(sys.stdout, io.TextIOWrapper):

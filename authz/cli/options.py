@@ -3,7 +3,7 @@
 What is wrong with a value is told in one line that names the option and shows a good value.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import click
 
@@ -38,6 +38,17 @@ on_outage_option = click.option(
     type=click.Choice([word.value for word in OnOutage]),
     help="Its limits while the store is down.",
 )
+
+
+def path_such_as(good: str) -> Callable[..., str | None]:
+    """What reads a path, one that can be told of in a line."""
+
+    def read(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+        if value is None or (value and value.isprintable()):
+            return value
+        raise BadInput(parameter.opts[0], f"{fields.shown(value)} is not a path, such as {good}")
+
+    return read
 
 
 def plan(field: str, text: str, known: Iterable[str]) -> str:

@@ -122,7 +122,7 @@ def update(
     if more & less:
         raise BadInput("--add-scope", f"{fields.shown(min(more & less))} is to be removed as well")
     if not (wanted or more or less):
-        raise BadInput("authz keys update", "nothing to change; give an option, such as --name web")
+        raise click.UsageError("nothing to change; give an option, such as --name web")
     result = changed(
         invocation,
         note,

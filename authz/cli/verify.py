@@ -15,7 +15,7 @@ from authz.cli.options import scopes
 from authz.cli.pasted import pasted_key
 from authz.cli.times import rfc3339
 from authz.config import Extract
-from authz.core import fields
+from authz.core import fields, limits
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys import ENVIRONMENTS
@@ -54,6 +54,10 @@ def _origin(_context: click.Context, _parameter: click.Parameter, value: str) ->
     return fields.line("--origin", value, fields.MAX_ORIGIN)
 
 
+def _cost(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+    return "" if value is None else str(limits.cost("--cost", value))
+
+
 @click.command()
 @click.option(
     "--method",
@@ -84,22 +88,34 @@ def _origin(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.option(
     "--env", type=click.Choice(ENVIRONMENTS), help="Of the route. Else check.env of the settings."
 )
+@click.option(
+    "--cost",
+    metavar="UNITS",
+    callback=_cost,
+    help="What the route takes from limits. Else by routes of the settings, else 1.",
+)
 @common
 @click.pass_obj
 def verify(invocation: Invocation, /, scope: tuple[str, ...], env: str | None, **asked: str) -> int:
-    """Say what a Check would decide on a key, and why, check by check.
+    """Say what a Check would decide on a key, and why.
 
-    Reads the key on stdin and shows it to nobody. The first check that denies is the answer; the
-    others are shown to tell what else is in the way. Exit code 0: allow, 1: deny.
+    Check by check. Reads the key on stdin and shows it to nobody. The first check that denies is
+    the answer; the others are shown to tell what else is in the way. Nothing is taken from limits.
+    Exit code 0: allow, 1: deny.
 
     \b
     Examples:
       authz keys verify < key.txt
       authz keys verify --host api.example.com --path /v1/models --ip 203.0.113.7 < key.txt
-      authz keys verify --scope models:generate --env live --json < key.txt | jq -r .reason
+      authz keys verify --scope models:generate --cost 5 < key.txt
+      authz keys verify --env live --json < key.txt | jq -r .reason
     """
     found = settings(invocation)
-    extensions = {"scopes": " ".join(sorted(scopes("--scope", scope))), "env": env or ""}
+    extensions = {
+        "scopes": " ".join(sorted(scopes("--scope", scope))),
+        "env": env or "",
+        "cost": asked["cost"],
+    }
     text = pasted_key("the key")
     raw = check_request(
         method=asked["method"],
@@ -162,6 +178,7 @@ def _document(verdict: Verdict, rows: list[Row]) -> dict[str, Any]:
         "reason": reason.value if reason else None,
         "status": TABLE[reason].status if reason else HTTPStatus.OK.value,
         "code": TABLE[reason].code if reason else None,
+        "violated": _violated(verdict),
         "kid": record.kid if record else None,
         "client_id": record.client_id if record else None,
         "checks": rows,
@@ -213,13 +230,29 @@ def _scopes(record: KeyRecord, request: Request) -> str:
     return f"required {required}; held {held}"
 
 
+def _violated(verdict: Verdict) -> list[str]:
+    """The limits without room for the request, those that are only tried among them."""
+    if verdict.standing is None:
+        return []
+    return [verdict.standing.charge.terms.names[at] for at in verdict.standing.spent().violated]
+
+
 def _limits(verdict: Verdict) -> str:
     """How limits stand; nothing was taken from them."""
-    if verdict.standing is None:
+    standing = verdict.standing
+    if standing is None:
         return verdict.fault or "none, or nothing to take from them"
-    terms, used = verdict.standing.charge.terms, verdict.standing.used()
-    rows = zip(terms.names, used, terms.limits, strict=True)
-    return ", ".join(f"{name} {units} of {limit.limit}" for name, units, limit in rows)
+    charge, spent, full = standing.charge, standing.spent(), _violated(verdict)
+    parts = [f"cost {charge.cost}"]
+    for name, used, limit in zip(
+        charge.terms.names, standing.used(), charge.terms.limits, strict=True
+    ):
+        lack = ", no room" + ("" if limit.enforce else " but not enforced")
+        parts.append(f"{name} {used} of {limit.limit}{lack if name in full else ''}")
+    if not spent.allowed:
+        wait = spent.retry_after_ms
+        parts.append("never passes" if wait is None else f"passes in {-(-wait // 1000)} s")
+    return "; ".join(parts)
 
 
 # What each check of a record looked at.

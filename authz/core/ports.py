@@ -200,10 +200,7 @@ class LimitCounters(Protocol):
     """What was used of limits, for administration. Reads here are current and may be slow."""
 
     async def look(self, charge: Charge) -> Receipt:
-        """What would become of a request, without taking anything.
-
-        Raises Unreadable when the counters are garbled, Unavailable.
-        """
+        """What would become of a request; nothing is taken. Raises Unreadable, Unavailable."""
         ...
 
     async def leases(self, accounts: Sequence[Account], now: int) -> list[list[Lease]]:
@@ -250,6 +247,8 @@ class Event(StrEnum):
     LIMIT_GARBLED = "limit_garbled"
     LEASE_TAKEN = "lease_taken"
     LEASE_STRANDED = "lease_stranded"
+    SNAPSHOT_WRITTEN = "snapshot_written"
+    SNAPSHOT_FAILED = "snapshot_failed"
     DECISION_FAULT = "decision_fault"
     H2_CONNECTION_ERROR = "h2_connection_error"
     H2_STREAM_ERROR = "h2_stream_error"

@@ -12,17 +12,18 @@ A final slash makes no difference to a match, for the same reason.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from authz.core import fields
+from authz.core import fields, limits
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown, split_host
 
 MAX_RULES: Final = 1000
 MAX_TEMPLATE: Final = 1024
+MAX_NAMES: Final = 200  # of names that are none of ours, in characters
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 _VARIABLE = re.compile(r"\{[a-z][a-z0-9_]{0,63}\}", re.ASCII)
@@ -48,6 +49,28 @@ class Facts:
 
 
 NO_FACTS: Final = Facts()
+FACTS: Final = frozenset({"scopes", "auth", "env", "cost"})  # what a proxy may say of a route
+
+
+def facts(said: Mapping[str, str]) -> Facts:
+    """What a proxy says of a route (context_extensions); empty is not said.
+
+    Raises BadInput when it makes no sense. A name that is none of FACTS is a mistake, such as
+    `scope`, and may have been a restriction.
+    """
+    if strange := sorted(said.keys() - FACTS):
+        names = " ".join(map(shown, strange))
+        raise BadInput(names[:MAX_NAMES], f"there are {' '.join(sorted(FACTS))}")
+    auth, env, cost = said.get("auth"), said.get("env"), said.get("cost")
+    if auth not in {None, "", "required", "optional"}:
+        raise BadInput("auth", f"{shown(auth)}: required or optional")
+    scopes = said.get("scopes", "").split()
+    return Facts(
+        scopes=fields.scopes("scopes", scopes) if said.get("scopes") else None,
+        optional=auth == "optional" if auth else None,
+        env=fields.environment("env", env) if env else None,
+        cost=limits.cost("cost", cost) if cost else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,10 +99,9 @@ class Lifecycle:
 
     async def rotate(self, kid: str, grace_ms: int, author: Author) -> Changed | Refused:
         """Give a key a second secret. Raises NotFound, Unavailable."""
-        record = await self.show(kid)
-        minted = self._keyring.mint(record.env, kid)
+        minted = self._keyring.mint((await self.show(kid)).env, kid)
         result = await self._change(
-            kid, lambda now, at: changes.rotate(now, minted, grace_ms, author, at)
+            kid, lambda record, now: changes.rotate(record, minted, grace_ms, author, now)
         )
         # Unchanged: an earlier try whose answer was lost did it, with this secret.
         if isinstance(result, Unchanged):
@@ -111,15 +110,17 @@ class Lifecycle:
 
     async def revoke(self, kid: str, reason: RevocationReason, author: Author) -> Result:
         """End a key. Raises NotFound, Unavailable."""
-        return await self._change(kid, lambda now, at: changes.revoke(now, reason, author, at))
+        return await self._change(
+            kid, lambda record, now: changes.revoke(record, reason, author, now)
+        )
 
     async def disable(self, kid: str, author: Author) -> Result:
         """Stop a key for a while. Raises NotFound, Unavailable."""
-        return await self._change(kid, lambda now, at: changes.disable(now, author, at))
+        return await self._change(kid, lambda record, now: changes.disable(record, author, now))
 
     async def enable(self, kid: str, author: Author) -> Result:
         """Let a disabled key work again. Raises NotFound, Unavailable."""
-        return await self._change(kid, lambda now, at: changes.enable(now, author, at))
+        return await self._change(kid, lambda record, now: changes.enable(record, author, now))
 
     async def reset_limits(self, kid: str, author: Author) -> Result:
         """Forget what a key used of its limits. Raises NotFound, Unavailable.
@@ -129,7 +130,9 @@ class Lifecycle:
         """
         if self._counters and (await self.show(kid)).status is not Status.REVOKED:
             await self._counters.reset(kid)
-        return await self._change(kid, lambda now, at: changes.reset_limits(now, author, at))
+        return await self._change(
+            kid, lambda record, now: changes.reset_limits(record, author, now)
+        )
 
     async def _change(self, kid: str, plan: Callable[[KeyRecord, int], Outcome]) -> Result:
         for _ in range(MAX_CONFLICTS):

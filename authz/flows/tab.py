@@ -14,8 +14,9 @@ Waiter = asyncio.Future[Spent]
 
 
 class Tab:
-    """terms: None for a key that has no limits.
+    """A lease, a refusal, or neither; and who waits for the store's answer.
 
+    terms: None for a key that has no limits.
     lease: requests that may pass without asking, as granted; left: of them; until: when it ends,
     by the monotonic clock; granted_at: in the store's time; spent: what requests on it are told.
     receipt: the store's last answer. refusal: the last that was one, with refused_at and

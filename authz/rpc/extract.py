@@ -21,12 +21,12 @@ from urllib.parse import unquote
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from google.protobuf.message import DecodeError
 
-from authz.core import fields, limits
+from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys import Imported, Keyring, Presented
 from authz.core.request import Request, Route
-from authz.core.routes import NO_FACTS, Facts, RouteTable
+from authz.core.routes import FACTS, NO_FACTS, Facts, RouteTable, facts
 
 log = logging.getLogger("authz.check")
 
@@ -34,8 +34,8 @@ Header = Callable[[str, str], str]
 
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
 MAX_ROUTES: Final = 1024
-FACTS: Final = frozenset({"scopes", "auth", "env", "cost"})  # what context_extensions may say
 
+SAID: Final = ("scopes", "auth", "env", "cost")
 _UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
@@ -162,7 +162,7 @@ class Extractor:
     def _route(self, extensions: Any, method: str, host: str, path: str) -> Route | Deny:
         """What the route asks for, or why it cannot be told."""
         fact = extensions.get
-        said = (fact("scopes", ""), fact("auth", ""), fact("env", ""), fact("cost", ""))
+        said = (fact("scopes", ""), fact("auth", ""), fact("env", ""), fact("cost", ""))  # SAID
         if len(extensions) > len(said) - said.count("") and not FACTS.issuperset(extensions):
             self._warn_of(frozenset(extensions) - FACTS)
             return BAD_REQUEST
@@ -179,7 +179,7 @@ class Extractor:
     def _learn(self, said: tuple[str, str, str, str], rule: Facts) -> Route | None:
         """Understand facts once; None when they make no sense."""
         try:
-            route = self._understand(*said, rule)
+            route = self._combine(facts(dict(zip(SAID, said, strict=True))), rule)
         except BadInput as cause:
             log.warning("a route is refused, its context_extensions make no sense: %s", cause)
             route = None
@@ -200,16 +200,15 @@ class Extractor:
             "a route is refused, its context_extensions say %s; there are %s", names[:200], known
         )
 
-    def _understand(self, scopes: str, auth: str, env: str, cost: str, rule: Facts) -> Route:
-        if auth not in {"", "required", "optional"}:
-            raise BadInput("auth", f"{fields.shown(auth)}: required or optional")
+    def _combine(self, said: Facts, rule: Facts) -> Route:
+        scopes = rule.scopes if said.scopes is None else said.scopes
+        optional = rule.optional if said.optional is None else said.optional
+        cost = rule.cost if said.cost is None else said.cost
         return Route(
-            scopes=fields.scopes("scopes", scopes.split())
-            if scopes
-            else rule.scopes or frozenset(),
-            optional=auth == "optional" if auth else rule.optional or False,
-            env=(fields.environment("env", env) if env else rule.env) or self._env,
-            cost=limits.cost("cost", cost) if cost else 1 if rule.cost is None else rule.cost,
+            scopes=scopes or frozenset(),
+            optional=optional or False,
+            env=said.env or rule.env or self._env,
+            cost=1 if cost is None else cost,
         )
 
 

@@ -18,13 +18,12 @@ from typing import Any, Final
 from authz.core.limits import Limit
 from authz.core.periods import Calendar
 from authz.core.terms import Spent, Terms
-from authz.rpc.wire import field, header
+from authz.rpc.wire import STRING, STRUCT, field, header, metadata
 
 MAX_OVERRIDE: Final = (1 << 32) - 1  # Envoy holds requests_per_unit in 32 bits
 DAY_SECONDS: Final = 86_400
 
-_OK, _METADATA, _TO_CALLER = 3, 4, 6  # of CheckResponse, and of its ok_response
-_TEXT, _STRUCT = 3, 5  # of google.protobuf.Value
+_OK, _TO_CALLER = 3, 6  # of CheckResponse, and of its ok_response
 _NUMBER: Final = b"\x11"  # the tag of its number_value, a double
 
 
@@ -95,7 +94,9 @@ class Telling:
         for i in spent.violated:
             word = "violated" if self._terms.limits[i].enforce else "would_deny"
             names.setdefault(word, []).append(self._terms.names[i])
-        entries = (_entry(word, field(_TEXT, " ".join(of).encode())) for word, of in names.items())
+        entries = (
+            metadata(word, field(STRING, " ".join(of).encode())) for word, of in names.items()
+        )
         return b"".join(entries)
 
     def _legacy_headers(self, spent: Spent) -> dict[str, str]:
@@ -159,11 +160,6 @@ def _remaining_layout(names: Sequence[str]) -> tuple[Struct, list[Any]]:
         entry = field(1, field(1, name.encode()) + field(2, _NUMBER + bytes(8)))
         pieces += [entry[:-8], 0]
     fields = b"".join(piece + bytes(8) for piece in pieces[::2])
-    whole = _entry("remaining", field(_STRUCT, fields))
+    whole = metadata("remaining", field(STRUCT, fields))
     pieces[0] = whole[: -len(fields)] + pieces[0]
     return Struct("<" + "".join(f"{len(piece)}sd" for piece in pieces[::2])), pieces
-
-
-def _entry(name: str, value: bytes) -> bytes:
-    """One more entry of dynamic_metadata."""
-    return field(_METADATA, field(1, field(1, name.encode()) + field(2, value)))

@@ -28,7 +28,7 @@ from authz.core.terms import Terms
 from authz.flows.shelf import MAX_IN_USE
 from authz.rpc.ratelimit import Telling, violated_names
 from authz.rpc.table import TABLE, Row
-from authz.rpc.wire import field, header
+from authz.rpc.wire import STRING, field, header, metadata
 
 MAX_BASES: Final = MAX_IN_USE  # unpacked once more, a record is another object
 REALM: Final = "authz"
@@ -40,7 +40,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 # As Envoy tells it: `application/grpc-web` is not gRPC.
 _GRPC: Final = re.compile(r"application/grpc(\+|\Z)", re.ASCII)
 # Field numbers of CheckResponse, and of a denial.
-_DENIED, _METADATA, _ERROR, _HEADERS, _BODY = 2, 4, 5, 2, 3
+_DENIED, _ERROR, _HEADERS, _BODY = 2, 5, 2, 3
 
 # What the base of a denial depends on, its record apart: whether it is stale, whether the caller
 # speaks gRPC, the scopes that were missing or the limits that refused, and the kid.
@@ -272,9 +272,7 @@ def _charge_head(prefix: str) -> bytes:
 
     Those are the count of answers: with the prefix, which is random, they make the id unique.
     """
-    value = field(3, prefix.encode() + b"%012x" % 0)
-    entry = field(1, b"charge_id") + field(2, value)
-    return field(_METADATA, field(1, entry))[:-12]
+    return metadata("charge_id", field(STRING, prefix.encode() + b"%012x" % 0))[:-12]
 
 
 def _keep(kept: dict[_K, _V], name: _K, made: _V) -> _V:

@@ -5,34 +5,39 @@ from typing import Final
 
 from authz.core.decision import Reason
 
+_GRPC_CODES: Final = {400: 3, 401: 16, 403: 7, 429: 8, 503: 14}
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a caller is told. grpc_code: a code of google.rpc.Code."""
+    """What a caller is told. status: of HTTP, one of those below."""
 
     status: int
-    grpc_code: int
     code: str
     title: str
     detail: str
 
+    @property
+    def grpc_code(self) -> int:
+        """What the status is in gRPC: a code of google.rpc.Code."""
+        return _GRPC_CODES[self.status]
 
-_INVALID = Row(401, 16, "invalid_api_key", "Invalid API key", "The API key is not valid.")
+
+_INVALID = Row(401, "invalid_api_key", "Invalid API key", "The API key is not valid.")
 
 # Reasons that a caller may learn before it has proven the secret all look the same.
 TABLE: Final[dict[Reason, Row]] = {
     Reason.BAD_REQUEST: Row(
-        400, 3, "bad_request", "Bad request", "The request could not be understood."
+        400, "bad_request", "Bad request", "The request could not be understood."
     ),
     Reason.AMBIGUOUS_PATH: Row(
-        400, 3, "ambiguous_path", "Ambiguous path", "The path can be read in more than one way."
+        400, "ambiguous_path", "Ambiguous path", "The path can be read in more than one way."
     ),
     Reason.MISSING_CREDENTIAL: Row(
-        401, 16, "missing_api_key", "API key required", "The request carries no API key."
+        401, "missing_api_key", "API key required", "The request carries no API key."
     ),
     Reason.AMBIGUOUS_CREDENTIAL: Row(
         401,
-        16,
         "ambiguous_api_key",
         "Ambiguous API key",
         "The request carries more than one API key; send exactly one.",
@@ -43,62 +48,54 @@ TABLE: Final[dict[Reason, Row]] = {
     Reason.WRONG_SECRET: _INVALID,
     Reason.SECRET_RETIRED: Row(
         401,
-        16,
         "api_key_rotated",
         "API key rotated",
         "This secret was rotated out; use the newer one of the same key.",
     ),
-    Reason.REVOKED: Row(401, 16, "api_key_revoked", "API key revoked", "This API key was revoked."),
-    Reason.DISABLED: Row(
-        401, 16, "api_key_disabled", "API key disabled", "This API key is disabled."
-    ),
+    Reason.REVOKED: Row(401, "api_key_revoked", "API key revoked", "This API key was revoked."),
+    Reason.DISABLED: Row(401, "api_key_disabled", "API key disabled", "This API key is disabled."),
     Reason.NOT_YET_VALID: Row(
-        401, 16, "api_key_not_yet_valid", "API key not yet valid", "This API key is not valid yet."
+        401, "api_key_not_yet_valid", "API key not yet valid", "This API key is not valid yet."
     ),
-    Reason.EXPIRED: Row(401, 16, "api_key_expired", "API key expired", "This API key has expired."),
+    Reason.EXPIRED: Row(401, "api_key_expired", "API key expired", "This API key has expired."),
     Reason.ROUTE_NOT_ALLOWED: Row(
-        403, 7, "route_not_allowed", "Route not allowed", "No API key opens this route."
+        403, "route_not_allowed", "Route not allowed", "No API key opens this route."
     ),
     Reason.WRONG_ENVIRONMENT: Row(
         403,
-        7,
         "wrong_environment",
         "Wrong environment",
         "This API key belongs to another environment.",
     ),
     Reason.ADDRESS_NOT_ALLOWED: Row(
         403,
-        7,
         "address_not_allowed",
         "Address not allowed",
         "This API key may not be used from this address.",
     ),
     Reason.HOST_NOT_ALLOWED: Row(
         403,
-        7,
         "host_not_allowed",
         "Host not allowed",
         "This API key may not be used for this host.",
     ),
     Reason.ORIGIN_NOT_ALLOWED: Row(
         403,
-        7,
         "origin_not_allowed",
         "Origin not allowed",
         "This API key may not be used from this origin.",
     ),
     Reason.INSUFFICIENT_SCOPE: Row(
-        403, 7, "insufficient_scope", "Insufficient scope", "This API key lacks a required scope."
+        403, "insufficient_scope", "Insufficient scope", "This API key lacks a required scope."
     ),
     Reason.RATE_LIMITED: Row(
-        429, 8, "rate_limited", "Too many requests", "A rate limit of this API key is used up."
+        429, "rate_limited", "Too many requests", "A rate limit of this API key is used up."
     ),
     Reason.QUOTA_EXCEEDED: Row(
-        429, 8, "quota_exceeded", "Quota exceeded", "A quota of this API key is used up."
+        429, "quota_exceeded", "Quota exceeded", "A quota of this API key is used up."
     ),
     Reason.UNAVAILABLE: Row(
         503,
-        14,
         "unavailable",
         "Authorization unavailable",
         "Authorization is not possible at the moment; try again.",

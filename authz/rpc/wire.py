@@ -1,5 +1,10 @@
 """Protobuf fields by hand, to be appended to a serialised message."""
 
+from typing import Final
+
+_METADATA: Final = 4  # of CheckResponse: dynamic_metadata, a google.protobuf.Struct
+STRING, STRUCT = 3, 5  # of google.protobuf.Value
+
 
 def field(number: int, payload: bytes) -> bytes:
     """A length-delimited field. `number` below 16."""
@@ -24,3 +29,8 @@ _REPLACES = b"\x12\x00\x18\x02"
 def header(name: str, value: str) -> bytes:
     """A HeaderValueOption that takes the place of whatever has this name."""
     return field(1, field(1, name.encode()) + field(2, value.encode())) + _REPLACES
+
+
+def metadata(name: str, value: bytes) -> bytes:
+    """One more entry of a CheckResponse's dynamic_metadata. value: a google.protobuf.Value."""
+    return field(_METADATA, field(1, field(1, name.encode()) + field(2, value)))

@@ -1,6 +1,6 @@
 """What was used of limits, for administration: read, reset, and looked through for garbage."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 import redis.asyncio
@@ -10,6 +10,7 @@ from authz.core.charge import Ask, Charge, Lease, Receipt
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.terms import Account
 from authz.storage import schema
+from authz.storage.answers import answered
 from authz.storage.link import refusal
 from authz.storage.spendscript import SPEND, arguments, hash_of, leases, receipt
 
@@ -27,41 +28,45 @@ class StoredCounters:
     async def look(self, charge: Charge) -> Receipt:
         """See LimitCounters. Read-only for the store, too."""
         count, *words = arguments(charge, Ask(0))
-        sha = await self._call(self._client.script_load(SPEND))
+        sha = await _asked(self._client.script_load(SPEND))
         look = self._client.evalsha_ro(sha, int(count), *words)
-        return receipt(charge, await self._call(look))
+        return receipt(charge, await _asked(look))
 
     async def leases(self, accounts: Sequence[Account], now: int) -> list[list[Lease]]:
         """See LimitCounters."""
         pipeline = self._client.pipeline(transaction=False)
         for account in accounts:
             pipeline.hget(hash_of(account), schema.LEASES)
-        found = await self._call(pipeline.execute())
+        found = await _asked(pipeline.execute())
         return [leases(_bytes(stored or ""), now) for stored in found]
 
     async def reset(self, kid: str) -> None:
         """See LimitCounters."""
-        await self._call(self._client.delete(schema.limit(kid)))
+        await _asked(self._client.delete(schema.limit(kid)))
 
     async def garbled(self, accounts: Sequence[str]) -> list[str]:
         """Which of these accounts no sidecar can count in; see schema.limit. Raises Unavailable."""
         pipeline = self._client.pipeline(transaction=False)
         for account in accounts:
             pipeline.hgetall(schema.limit(account))
-        found = await self._call(pipeline.execute(raise_on_error=False))
+        found = await _asked(pipeline.execute(raise_on_error=False))
         pairs = zip(accounts, found, strict=True)
         return [account for account, fields in pairs if not _is_whole(fields)]
 
-    async def _call(self, answer: Any) -> Any:
-        try:
-            return await answer
-        except exceptions.ResponseError as cause:
-            problem = refusal(cause)
-            if problem.startswith(("GARBLED ", "WRONGTYPE ")):
-                raise Unreadable(problem) from None
-            raise Unavailable(f"the store refused: {problem}") from None
-        except (exceptions.RedisError, OSError) as cause:
-            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+
+async def _asked(answer: Awaitable[Any]) -> Any:
+    """The reply. Raises Unavailable, of counters that cannot be understood Unreadable."""
+    return await answered(_not_refused(answer))
+
+
+async def _not_refused(answer: Awaitable[Any]) -> Any:
+    try:
+        return await answer
+    except exceptions.ResponseError as cause:
+        problem = refusal(cause)
+        if problem.startswith(("GARBLED ", "WRONGTYPE ")):
+            raise Unreadable(problem) from None
+        raise Unavailable(f"the store refused: {problem}") from None
 
 
 def _is_whole(fields: Any) -> bool:

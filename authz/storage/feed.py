@@ -33,6 +33,7 @@ from authz.core.ports import ChangeSink, Clock, Event, Probe
 from authz.storage import meta, notices, reconnect, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.follower import Flush, Follower
+from authz.storage.heartbeat import Heartbeat
 from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.link import Link, expect, refusal
 from authz.storage.replication import Replication
@@ -59,24 +60,6 @@ class FeedHealth:
     flush: Flush | None = None
     lag: LagSummary | None = None
     trust_age: float | None = field(default=None, compare=False)
-
-
-@dataclass(slots=True)
-class _Heartbeat:
-    """What one heartbeat has found so far. Its PONG comes last."""
-
-    sent: float
-    fault: str = ""
-    in_step: bool = False
-
-    @property
-    def nonce(self) -> str:
-        """What its PING says, and its PONG has to."""
-        return f"{self.sent:.6f}"
-
-    def blame(self, cause: Exception) -> None:
-        """No trust, because of `cause`, unless something before it was the cause already."""
-        self.fault = self.fault or str(cause)
 
 
 class ChangeFeed:
@@ -205,7 +188,7 @@ class ChangeFeed:
         raise Unavailable(link.fault)
 
     def _send_heartbeat(self, link: Link, sink: ChangeSink) -> None:
-        beat = _Heartbeat(self._clock.monotonic())
+        beat = Heartbeat(self._clock.monotonic())
         self._announce(link)
         if self._replication is not None:
             link.send(partial(self._on_written, link), "SET", schema.HEARTBEAT, beat.nonce)
@@ -216,7 +199,7 @@ class ChangeFeed:
 
     # what arrives, in the store's order; each of these is called by the parser
 
-    def _on_role(self, link: Link, beat: _Heartbeat, reply: Any) -> None:
+    def _on_role(self, link: Link, beat: Heartbeat, reply: Any) -> None:
         try:
             role = expect(list, reply)
             if role[:1] != [PRIMARY]:  # it was one when the link was made
@@ -228,7 +211,7 @@ class ChangeFeed:
         except (Unavailable, ValueError) as cause:
             beat.blame(cause)
 
-    def _on_meta(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
+    def _on_meta(self, sink: ChangeSink, beat: Heartbeat, reply: Any) -> None:
         try:
             self._meta.read(expect(dict, reply))
             self._is_foreign = False
@@ -242,7 +225,7 @@ class ChangeFeed:
         if isinstance(reply, hiredis.ReplyError):  # ask Sentinel again
             link.abort(f"it takes no writes: {refusal(reply)}")
 
-    def _on_seq(self, beat: _Heartbeat, reply: Any) -> None:
+    def _on_seq(self, beat: Heartbeat, reply: Any) -> None:
         try:
             seq = schema.number(schema.SEQ, expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
@@ -250,7 +233,7 @@ class ChangeFeed:
         else:
             beat.in_step = self._follower.compare(seq)
 
-    def _on_pong(self, sink: ChangeSink, beat: _Heartbeat, reply: Any) -> None:
+    def _on_pong(self, sink: ChangeSink, beat: Heartbeat, reply: Any) -> None:
         if isinstance(reply, Unavailable):  # said by the link: the store was not heard
             return
         if reply == beat.nonce:

@@ -13,6 +13,7 @@ from authz.core.errors import Fault, OutcomeUnknown, Unavailable
 from authz.core.keys import KID_PATTERN, Alias
 from authz.core.ports import LoadedAlias
 from authz.storage import meta, schema
+from authz.storage.answers import answered
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import APPLY_CHANGE, script_input, script_outcome
 from authz.storage.link import Link, refusal
@@ -79,14 +80,14 @@ class StoredImports:
 
     async def allow_imports(self) -> None:
         """See ImportStore."""
-        await self._call(self._client.hset(schema.META, schema.META_IMPORTS, "1"))
+        await answered(self._client.hset(schema.META, schema.META_IMPORTS, "1"))
 
     async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
         """See ImportStore."""
         pipe = self._client.pipeline(transaction=False)
         for known in digests:
             pipe.mget(list(map(schema.alias, known)))
-        found = await self._call(pipe.execute())
+        found = await answered(pipe.execute())
         return [next(filter(None, kids), None) for kids in found]
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
@@ -102,7 +103,7 @@ class StoredImports:
         return [Unavailable("the store forgot the script") if o is None else o for o in outcomes]
 
     async def _load_script(self) -> None:
-        self._script = await self._call(self._client.script_load(APPLY_CHANGE))
+        self._script = await answered(self._client.script_load(APPLY_CHANGE))
 
     async def _send(self, changes: Sequence[KeyChange]) -> list[int | Fault | None]:
         """One outcome each; None where the store does not have the script."""
@@ -115,12 +116,6 @@ class StoredImports:
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             raise OutcomeUnknown(f"the store did not confirm the changes: {cause}") from None
         return [_outcome(*pair) for pair in zip(changes, replies, strict=True)]
-
-    async def _call(self, answer: Any) -> Any:
-        try:
-            return await answer
-        except (exceptions.RedisError, OSError) as cause:
-            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
 
 
 def _outcome(change: KeyChange, reply: Any) -> int | Fault | None:

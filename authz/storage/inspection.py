@@ -16,8 +16,9 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.core.finding import Finding, Level
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.answers import answered
 from authz.storage.counters import StoredCounters
-from authz.storage.listing import StoredIndex, answered
+from authz.storage.listing import StoredIndex
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
 
 OLDEST_MAJOR: Final = 7

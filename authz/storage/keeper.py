@@ -10,7 +10,7 @@ import threading
 from math import isfinite
 from typing import Final, Protocol
 
-from authz.core.ports import Clock
+from authz.core.ports import Clock, Event, Probe
 from authz.flows.keycache import Holdings
 from authz.storage.snapshot import Kept, Snapshot, SnapshotRefused
 
@@ -41,8 +41,11 @@ class Holder(Protocol):
 class SnapshotKeeper:
     """Keeps the file up to date while it runs, and once more at the end."""
 
-    def __init__(self, snapshot: Snapshot, holder: Holder, instance: str, clock: Clock) -> None:
+    def __init__(
+        self, snapshot: Snapshot, holder: Holder, instance: str, clock: Clock, probe: Probe
+    ) -> None:
         self._snapshot = snapshot
+        self._count = probe.count
         self._holder = holder
         self._instance = instance
         self._monotonic = clock.monotonic
@@ -77,9 +80,11 @@ class SnapshotKeeper:
         work = asyncio.to_thread(self._snapshot.write, held, self._instance, abandon)
         self._writing = asyncio.ensure_future(work)
         try:
-            await asyncio.shield(self._writing)
+            if await asyncio.shield(self._writing):
+                self._count(Event.SNAPSHOT_WRITTEN)
             trouble = ""
         except OSError as cause:
+            self._count(Event.SNAPSHOT_FAILED)
             trouble = f"{self._snapshot} is not written: {cause.strerror}"
         if trouble and trouble != self._trouble:
             log.warning("cache.snapshot: %s", trouble)

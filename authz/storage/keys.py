@@ -22,12 +22,14 @@ from authz.core.errors import (
 from authz.core.ports import Event, Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.answers import answered
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
 
 log = logging.getLogger("authz.store")
 
 WAIT_MS: Final = 1000
+ADVICE: Final = "check redis.url and that the store runs"
 APPLY_CHANGE: Final = (files("authz.storage") / "lua" / "apply_change.lua").read_text()
 
 
@@ -120,7 +122,7 @@ class StoredKeys:
 
         # Looks again when somebody else set the store up between the look and the writing.
         transaction = self._client.transaction(complete, schema.META, value_from_callable=True)
-        return bool(await self._call(transaction))
+        return bool(await answered(transaction, ADVICE))
 
     async def peppers(self) -> dict[str, str]:
         """The store's pepper fingerprints by version; empty for a store without authz:meta."""
@@ -137,7 +139,7 @@ class StoredKeys:
 
     async def apply(self, change: KeyChange) -> int:
         """See KeyStore."""
-        await self._call(self._client.ping())  # what fails from here on may have been done
+        await answered(self._client.ping(), ADVICE)  # what fails from here on may have been done
         keys, args = script_input(change)
         try:
             reply = await self._apply(keys=keys, args=args)
@@ -169,14 +171,7 @@ class StoredKeys:
         return 0 if any(isinstance(answer, Exception) for answer in answers) else int(count)
 
     async def _hash(self, name: str) -> dict[str, str]:
-        return cast("dict[str, str]", await self._call(self._client.hgetall(name)))
-
-    async def _call(self, answer: Any) -> Any:
-        try:
-            return await answer
-        except (exceptions.RedisError, OSError) as cause:
-            problem = f"the store cannot be used: {refusal(cause)}".removesuffix(".")
-            raise Unavailable(f"{problem}; check redis.url and that the store runs") from None
+        return cast("dict[str, str]", await answered(self._client.hgetall(name), ADVICE))
 
 
 def script_input(change: KeyChange) -> tuple[list[str], list[str | int]]:

@@ -3,7 +3,7 @@
 Every read costs what it returns. Nothing here walks the whole store (KEYS, SCAN).
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import redis.asyncio
@@ -13,6 +13,7 @@ from authz.core.audit import AuditEntry
 from authz.core.errors import BadInput, Unavailable, Unreadable
 from authz.core.records import KeyRecord
 from authz.storage import schema
+from authz.storage.answers import answered
 from authz.storage.link import refusal
 
 MAX_ATTEMPTS: Final = 10
@@ -65,14 +66,6 @@ class StoredTrail:
             found = await answered(self._client.xrange(schema.AUDIT, first, "+", count=SEARCHED))
         entries = (_entry(kid, version, said) for _, said in found if said.get("kid") == kid)
         return next((entry for entry in entries if entry.base_version < version), None)
-
-
-async def answered(answer: Awaitable[Any]) -> Any:
-    """The store's reply. Raises Unavailable."""
-    try:
-        return await answer
-    except (exceptions.RedisError, OSError) as cause:
-        raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
 
 
 def _record(kid: str, reply: Any) -> KeyRecord | Unreadable | None:

@@ -112,7 +112,7 @@ class SpendLink:
             await ended.wait()
             self._report(link.fault)
         except (Unavailable, OSError) as cause:
-            self._report(str(cause) or "it did not answer in time")
+            self._report(reconnect.explained(cause, CONNECT_SECONDS))
         finally:
             self._link = None
             if link is not None:

@@ -1,8 +1,8 @@
 """Every metric of the sidecar: its name, unit, kind and meaning, and each of its series.
 
 Rules:
-1. What a label may say stands in here, all of it. Nothing that comes from a request is a label, so
-   there are as many series under attack as at the start.
+1. What a label may say stands in here and in outcomes.py, all of it. Nothing that comes from a
+   request is a label, so there are as many series under attack as at the start.
 2. Every series is exported from the start, with 0: a rate sees also the first of its events.
 3. Names and units follow OpenTelemetry's conventions for metrics
    (https://opentelemetry.io/docs/specs/semconv/general/naming/): dots between words, plural for
@@ -19,32 +19,10 @@ from typing import Final
 from authz import __version__
 from authz.core.decision import Reason
 from authz.core.ports import Event
-from authz.telemetry.metric import Kind, Labels, Metric, each
+from authz.telemetry.metric import Kind, Metric, each
+from authz.telemetry.outcomes import ALLOWED, AUTHENTICATION, refused
 
 # Checks
-
-ALLOWED: Final = {"outcome": "allowed", "reason": "none"}
-# The caller could not prove who it is: what is answered with 401.
-AUTHENTICATION: Final = (
-    Reason.MISSING_CREDENTIAL,
-    Reason.AMBIGUOUS_CREDENTIAL,
-    Reason.MALFORMED,
-    Reason.FORGED,
-    Reason.UNKNOWN_KEY,
-    Reason.WRONG_SECRET,
-    Reason.SECRET_RETIRED,
-    Reason.REVOKED,
-    Reason.DISABLED,
-    Reason.NOT_YET_VALID,
-    Reason.EXPIRED,
-)
-
-
-def refused(reason: Reason) -> Labels:
-    """The labels of a refusal. What could not be decided is not a denial."""
-    outcome = "unavailable" if reason is Reason.UNAVAILABLE else "denied"
-    return {"outcome": outcome, "reason": reason.value}
-
 
 CHECKS: Final = Metric(
     "authz.checks",
@@ -136,6 +114,14 @@ ALIAS_LOOKUPS: Final = Metric(
     "Of imported keys. negative: it was known that there is none; miss: the store was asked; "
     "limited: there were too many, so the answer was unavailable.",
     each(result=("negative", "miss", "limited")),
+)
+
+SNAPSHOT_WRITES: Final = Metric(
+    "authz.snapshot.writes",
+    Kind.COUNTER,
+    "{write}",
+    "Times that what the cache holds was written to cache.snapshot, or could not be.",
+    each(result=("written", "failed")),
 )
 
 # Changes, trust, the link

@@ -24,6 +24,7 @@ from authz.telemetry.catalogue import (
     LINK_LOSSES,
     LOOKUP_FAILURES,
     SEQUENCE_RESETS,
+    SNAPSHOT_WRITES,
     STALE_ANSWERS,
     TRANSPORT,
     TRANSPORT_EVENTS,
@@ -63,5 +64,7 @@ COUNTED: Final[Mapping[Event, tuple[Metric, Labels]]] = {
     Event.LIMIT_GARBLED: (LIMIT_GARBLED, {}),
     Event.LEASE_TAKEN: (LIMIT_LEASES, {}),
     Event.LEASE_STRANDED: (LIMIT_STRANDED, {}),
+    Event.SNAPSHOT_WRITTEN: (SNAPSHOT_WRITES, {"result": "written"}),
+    Event.SNAPSHOT_FAILED: (SNAPSHOT_WRITES, {"result": "failed"}),
     Event.DECISION_FAULT: (CHECK_FAULTS, {}),
 } | {event: (TRANSPORT_EVENTS, {"event": name}) for event, name in TRANSPORT.items()}

@@ -13,9 +13,9 @@ from authz.core.decision import Decision, Deny
 from authz.core.keys import Presented
 from authz.core.request import Request
 from authz.telemetry import tracecontext
-from authz.telemetry.catalogue import ALLOWED, refused
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
+from authz.telemetry.outcomes import ALLOWED, refused
 from authz.telemetry.tracecontext import HEADER, NOT_SAMPLED
 
 if TYPE_CHECKING:  # the SDK of traces, which most sidecars do without

@@ -285,6 +285,12 @@ DEBUG = (
         {"{{event}}": rate("authz_transport_events_total", by="event")},
     ),
     Panel(
+        "Snapshots",
+        "cps",
+        {"{{result}}": rate("authz_snapshot_writes_total", by="result")},
+        about="One a minute from each sidecar that has cache.snapshot.",
+    ),
+    Panel(
         "Faults, and lines that were not logged",
         "cps",
         {

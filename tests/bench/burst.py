@@ -28,6 +28,7 @@ from authz.core.changes import Author, KeyChange, KeySpec, issue, update
 from authz.storage import schema
 from authz.storage.keys import APPLY_CHANGE, script_input
 from tests.bench.check_hot import machine
+from tests.bench.figures import tell
 from tests.bench.outage import initialise, running, settings_file
 from tests.fakes import NOW, make_keyring
 from tests.real import Valkey, eventually
@@ -128,14 +129,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=2.0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    found = uvloop.run(both(given.changes, given.pause))
-    if given.json:
-        print(json.dumps(found))
-        return
-    print(f"{found['changes']} changes while a sidecar stands still, {found['machine']}")
-    for way in ("kept_by_the_store", "read_from_the_log"):
-        values = ", ".join(f"{name} {value}" for name, value in found[way].items())
-        print(f"{way}: {values}".replace("_", " "))
+    tell(uvloop.run(both(given.changes, given.pause)), as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import redis.asyncio
@@ -53,14 +53,17 @@ async def fill(client: redis.asyncio.Redis, count: int) -> None:
             await pipeline.execute()
 
 
-async def milliseconds(work: Callable[[], Awaitable[object]], rounds: int) -> float:
-    """The median time of `work`."""
-    taken = []
+async def milliseconds(
+    works: Sequence[Callable[[], Awaitable[object]]], rounds: int
+) -> list[float]:
+    """The median time of each of `works`, taken in turns: what the machine does hits them all."""
+    taken: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
-        began = time.perf_counter()
-        await work()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken) * 1000
+        for work, times in zip(works, taken, strict=True):
+            began = time.perf_counter()
+            await work()
+            times.append(time.perf_counter() - began)
+    return [statistics.median(times) * 1000 for times in taken]
 
 
 async def measure(client: redis.asyncio.Redis, count: int) -> None:
@@ -71,15 +74,15 @@ async def measure(client: redis.asyncio.Redis, count: int) -> None:
     for client_id in (None, CLIENTS[0]):
         name = schema.KEYS if client_id is None else schema.client(client_id)
         size = await client.zcard(name)
-        cells = []
+        works = []
         for rank in (0, size // 2, size - LIMIT):
             cursor = (await client.zrange(name, rank - 1, rank - 1))[0] if rank else ""
             work = partial(directory.page, LIMIT, cursor, client_id=client_id)
             assert len((await work()).entries) == LIMIT
-            cells.append(await milliseconds(work, ROUNDS))
-        columns = "  ".join(f"{cell:7.2f}" for cell in cells)
+            works.append(work)
+        columns = "  ".join(f"{cell:7.2f}" for cell in await milliseconds(works, ROUNDS))
         print(f"{'all keys' if client_id is None else '--client':<12}  {columns}")
-    filtered = await milliseconds(lambda: directory.page(LIMIT, status=Status.REVOKED), 3)
+    [filtered] = await milliseconds([lambda: directory.page(LIMIT, status=Status.REVOKED)], 3)
     print(f"--status revoked, of which there is none: {filtered:.0f} ms, then a cursor")
     print(machine())
 

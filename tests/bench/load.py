@@ -91,11 +91,17 @@ class Tally:
     answered: int = 0
     failed: int = 0
     latencies: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)  # how much later than due they were sent
 
     def quantile(self, share: float) -> float:
         """Seconds within which so many were answered."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+        return quantile(self.latencies, share)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """What so many of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 class Connection(asyncio.Protocol):

@@ -11,7 +11,6 @@ those is loaded.
 
 import argparse
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from authz import app, config
 from authz.core.changes import KeySpec
 from authz.rpc.listening import CHECK_SERVICE
+from tests.bench.figures import tell
 from tests.real import Valkey, eventually, free_port
 from tests.rpc.messages import check_request
 
@@ -195,12 +195,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    found = uvloop.run(measure(given.seconds, given.rate))
-    if given.json:
-        print(json.dumps(found))
-        return
-    for name, value in found.items():
-        print(f"{name.replace('_', ' ')}: {value}")
+    tell(uvloop.run(measure(given.seconds, given.rate)), as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def pace(
 ) -> Tally:
     """So many a second, at random times, whether the server keeps up or not.
 
-    spin: nobody else needs the core of the load.
+    What is due at once goes out in one write. spin: nobody else needs the core of the load.
     """
     tally, sent = Tally(), {}
 
@@ -113,12 +113,17 @@ def pace(
         due = clock()
         end = due + seconds
         while due < end:
-            if due <= clock():
+            now, wanted = clock(), dict.fromkeys(opened, 0)
+            while due <= now:
                 connection = next(turns)
                 sent[connection, ids[connection]] = due  # when it should have gone
                 ids[connection] += 2
-                connection.send()
+                wanted[connection] += 1
+                tally.late.append(now - due)
                 due += made.expovariate(rate)
+            for connection, count in wanted.items():
+                if count:
+                    connection.send(count)
             poll(0 if spin else due - clock())
         while sent and clock() < end + PATIENCE:
             poll(0.001)

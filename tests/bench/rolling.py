@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import signal
 import tempfile
 import time
@@ -30,6 +29,7 @@ from authz.cli.devstack import Ports, envoy_config
 from authz.cli.processes import Nursery
 from authz.core.address import Address
 from tests.bench.client import Client
+from tests.bench.figures import tell
 from tests.real import Valkey, eventually
 from tests.serving import Serving, prepared
 
@@ -180,11 +180,7 @@ def main() -> None:
         "p99_ms": round(ordered[len(ordered) * 99 // 100] * 1000, 2),
         "max_ms": round(ordered[-1] * 1000, 1),
     }
-    if given.json:
-        print(json.dumps(found))
-        return
-    for name, value in found.items():
-        print(f"{name.replace('_', ' ')}: {value}")
+    tell(found, as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ servers in turn, several rounds of it, and compares medians.
 
 import argparse
 import json
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from math import inf
@@ -25,6 +26,7 @@ from tests.rpc.h2.proxy import proxy
 
 CONNECTIONS, AT_A_TIME = 2, 16  # what saturates
 PROXY_AT_A_TIME = 64
+BUSY, QUIET_RATE = 1000, 200  # calls at a time of one client, and a second of another
 LOOKS = 8  # at a tail, in each round
 CROWD, CROWD_AT_A_TIME, CROWD_ROUNDS = 1000, 10, 3
 
@@ -97,7 +99,10 @@ def tail_behind_a_proxy(bench: Bench, seconds: float, rounds: int) -> dict[str, 
         }
         looks = [
             {
-                name: _p99(address, bench.proxied, seconds / LOOKS, rate, spin=False)
+                name: _paced(address, bench.proxied, seconds / LOOKS, rate, spin=False).quantile(
+                    0.99
+                )
+                * 1e6
                 for name, address in addresses.items()
             }
             for _ in range(rounds * LOOKS)
@@ -106,34 +111,67 @@ def tail_behind_a_proxy(bench: Bench, seconds: float, rounds: int) -> dict[str, 
 
 
 def tail(bench: Bench, seconds: float, rounds: int) -> dict[str, float]:
-    """The same without a proxy, at half of what the sidecar can take.
+    """The same without a proxy: at half of what the sidecar can take, and each at its own half.
 
-    Without a limit: there the sidecar is busy for half of the time and the constant answer for a
-    seventh, so that more calls find a call before them. That is its cost once more.
+    The first is without a limit. Asked at random times a call pays for a wake-up and two system
+    calls of its own, so there the sidecar is busy for three quarters of the time and the constant
+    answer for a third: what is seen is the queue before the one, and none before the other.
     """
-    asked = {"fast": bench.sidecars["fast"], "constant fast": bench.constants["fast"]}
+    fast, constant = bench.sidecars["fast"], bench.constants["fast"]
     looks = []
     for _ in range(rounds):
-        rate = saturated(bench, seconds, bench.plain)["fast"] / 2
-        looks += [
-            {
-                name: _p99(server.address, bench.plain, seconds / LOOKS, rate, spin=True)
-                for name, server in asked.items()
-            }
-            for _ in range(LOOKS)
-        ]
-    return medians(looks) | {"rate": rate}
+        most = saturated(bench, seconds, bench.plain)
+        half, own_half = most["fast"] / 2, most["constant fast"] / 2
+        asked = {
+            "fast": (fast, half),
+            "constant fast": (constant, half),
+            "constant fast at its own half": (constant, own_half),
+        }
+        for _ in range(LOOKS):
+            look = {"rate": half, "rate of its own": own_half}
+            for name, (server, rate) in asked.items():
+                tally = _paced(server.address, bench.plain, seconds / LOOKS, rate, spin=True)
+                look[name] = tally.quantile(0.99) * 1e6
+                look[f"late for {name}"] = load.quantile(tally.late, 0.99) * 1e6
+            looks.append(look)
+    return medians(looks)
 
 
-def _p99(
+def _paced(
     address: Address, requests: load.Requests, seconds: float, rate: float, *, spin: bool
-) -> float:
+) -> load.Tally:
     tally = polling.pace(
         address, requests, connections=CONNECTIONS, rate=rate, seconds=seconds, spin=spin
     )
     if tally.failed:
         raise SystemExit(f"{tally.failed} calls were never answered")
-    return tally.quantile(0.99) * 1e6
+    return tally
+
+
+def beside(bench: Bench, seconds: float, rounds: int) -> dict[str, float]:
+    """Microseconds, the 99th percentile of one client, alone and beside one that never rests."""
+    address = bench.sidecars["fast"].address
+
+    def busy() -> None:
+        asked = load.saturate(
+            address, bench.plain, connections=1, at_a_time=BUSY, seconds=seconds * 2
+        )
+        uvloop.run(asked)
+
+    def p99() -> float:
+        asked = polling.pace(
+            address, bench.plain, connections=1, rate=QUIET_RATE, seconds=seconds, spin=False
+        )
+        return asked.quantile(0.99) * 1e6
+
+    looks = []
+    for _ in range(rounds):
+        other = multiprocessing.get_context("fork").Process(target=busy)
+        alone = p99()
+        other.start()
+        looks.append({"alone": alone, "beside": p99()})
+        other.join()
+    return medians(looks)
 
 
 def crowded(bench: Bench) -> dict[str, float]:
@@ -161,6 +199,8 @@ LIMITS = {
     "behind a proxy, of a constant answer": ("fast / constant fast", 0.85, "least"),
     "p99 behind a proxy, at half of saturation": ("fast / constant fast", 1.5, "most"),
     "p99 without one": ("fast / constant fast", inf, "most"),
+    "p99 without one, each at its own half": ("fast / constant fast at its own half", 1.5, "most"),
+    "p99 of a quiet client": ("beside / alone", inf, "most"),
     "1000 connections": ("megabytes", 150.0, "most"),
 }
 
@@ -184,6 +224,9 @@ def measure(bench: Bench, wanted: list[str], seconds: float, rounds: int) -> dic
             bench, seconds, rounds
         )
         found["p99 without one"] = tail(bench, seconds, rounds)
+        found["p99 without one, each at its own half"] = found["p99 without one"]
+    if "quiet" in wanted:
+        found["p99 of a quiet client"] = beside(bench, seconds, rounds)
     if "1000" in wanted:
         found["1000 connections"] = crowded(bench)
     return found
@@ -209,7 +252,7 @@ def _judged(name: str, figures: dict[str, float]) -> dict[str, Any]:
 def main() -> None:
     """Measure, and say whether the figures are within their limits."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    names = ["saturated", "one", "behind", "p99", "1000"]
+    names = ["saturated", "one", "behind", "p99", "quiet", "1000"]
     parser.add_argument("measurements", nargs="*", default=names, metavar="MEASUREMENT")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each server in each round")

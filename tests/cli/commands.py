@@ -7,6 +7,7 @@ import click
 
 from authz.cli.main import cli
 
+A_KID = "7Hk2mQ9xT4bVzR1c"
 SHELL = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>"}
 
 
@@ -21,6 +22,33 @@ def commands(
             inner = command.get_command(context, name)
             assert inner is not None
             yield from commands(inner, (*path, name))
+
+
+def places() -> dict[str, tuple[str, ...]]:
+    """Every place for text on a command line, as the words before that text.
+
+    The options of all commands are taken at one of them: the same code reads them everywhere.
+    """
+    shared = {name for option in cli.params for name in option.opts}
+    found = {"authz": (), "authz keys": ("keys",), "authz init": ("init",)}
+    found |= {f"authz init {name}": ("init", name) for name in ("--config", "--redis")}
+    for path, command in commands():
+        needed = tuple(word for option in command.params for word in _needed(option))
+        for option in command.params:
+            name = option.opts[0]
+            where = " ".join(("authz", *path, name))
+            if isinstance(option, click.Argument):
+                found[where] = path
+            elif isinstance(option, click.Option) and not option.is_flag and name not in shared:
+                found[where] = (*path, *(() if _needed(option) else needed), name)
+    return found
+
+
+def _needed(option: click.Parameter) -> tuple[str, ...]:
+    """The words without which a command is incomplete."""
+    if not option.required:
+        return ()
+    return (A_KID,) if isinstance(option, click.Argument) else (option.opts[0], "acme-web")
 
 
 def misunderstood(line: str) -> str:

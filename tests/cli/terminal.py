@@ -42,11 +42,16 @@ class Outcome:
         return line
 
 
-def run(*arguments: str) -> Outcome:
-    """Run a command in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(arguments)
+def run(*arguments: str, stdin: bytes | None = None) -> Outcome:
+    """Run a command in this process. stdin: what it reads there, rather than what we would."""
+    out, err, ours = io.StringIO(), io.StringIO(), sys.stdin
+    if stdin is not None:
+        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(arguments)
+    finally:
+        sys.stdin = ours
     return Outcome(code, out.getvalue(), err.getvalue())
 
 

@@ -33,6 +33,14 @@ def test_every_command_takes_what_all_commands_take(path: tuple[str, ...]) -> No
     assert all(option in outcome.out for option in COMMON)
 
 
+@pytest.mark.parametrize("path", [(), ("keys",)], ids=["authz", "keys"])
+def test_the_list_of_commands_says_what_each_does(path: tuple[str, ...]) -> None:
+    """In a sentence that fits on its line of 80 columns."""
+    _, _, listed = run(*path, "--help").out.partition("Commands:\n")
+    assert listed
+    assert all(line.endswith(".") and "..." not in line for line in listed.splitlines())
+
+
 @pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
 def test_every_option_is_explained(path: tuple[str, ...]) -> None:
     """No option without a word on it; one with a choice or a default explains itself."""

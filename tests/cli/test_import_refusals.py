@@ -1,12 +1,15 @@
 """Lines that `authz keys import` refuses: each by its number and field, none by its values."""
 
 import json
+import shlex
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cli.importing import FOREIGN, line, stored
+from tests.cli.terminal import AUTHZ, execute
 from tests.fakes import make_keyring
 from tests.real import Valkey
 
@@ -125,3 +128,26 @@ def test_rejects_leave_no_empty_file(importing) -> None:
     """When nothing was refused there is nothing to look at."""
     assert importing([line()], "--rejects", "rejects.jsonl").code == 0
     assert not Path("rejects.jsonl").exists()
+
+
+def test_a_full_disk_ends_it(store: Path) -> None:
+    """Each line that was kept is whole, and what was imported stays."""
+    given = "".join(f"{text}\n" for text in [*[line()], *["{}"] * 100])
+    limited = f"ulimit -f 4; exec {shlex.join(AUTHZ)} keys import --rejects rejects.jsonl"
+    done = subprocess.run(
+        ["sh", "-c", limited], input=given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1] == (
+        "authz: --rejects: File too large; what was imported stays: run it again with a new file"
+    )
+    kept = [json.loads(one)["line"] for one in Path("rejects.jsonl").read_text().splitlines()]
+    assert kept == list(range(2, len(kept) + 2))
+    assert kept
+
+
+def test_an_import_that_did_not_begin_leaves_no_file(no_store: Path) -> None:
+    """The same command can be run again when the store is back."""
+    (no_store / "authz-pepper-1").write_text("0" * 64)
+    assert execute("keys", "import", "--rejects", "rejects.jsonl").code == 3
+    assert not (no_store / "rejects.jsonl").exists()

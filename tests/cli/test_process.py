@@ -30,16 +30,14 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return process.returncode, err.decode()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"), [(("init", "--json"), CLOSED_PIPE), (("--help",), 1)]
-)
-def test_nobody_reads_the_answer(store: Path, arguments: tuple[str, ...], expected: int) -> None:
+@pytest.mark.parametrize("arguments", [("init", "--json"), ("--help",), ("--version",), ()])
+def test_nobody_reads_the_answer(store: Path, arguments: tuple[str, ...]) -> None:
     """As behind `| head`: quiet, with an exit code that is not success."""
     reader, writer = os.pipe()
     os.close(reader)
     code, err = ended(start(*arguments, stdout=writer))
     os.close(writer)
-    assert (code, err) == (expected, "")
+    assert (code, err) == (CLOSED_PIPE, "")
 
 
 def test_a_key_that_nobody_reads_is_known_by_its_kid(store: Path) -> None:
@@ -65,6 +63,14 @@ def test_an_answer_that_cannot_be_written(store: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("arguments", [("--help",), ("keys", "issue", "-h"), ("--version",), ()])
+def test_help_that_cannot_be_written(no_store: Path, arguments: tuple[str, ...]) -> None:
+    """A full disk is no bug of ours, and nothing was carried out."""
+    with Path("/dev/full").open("wb") as full:
+        code, err = ended(start(*arguments, stdout=full))
+    assert (code, err) == (3, "authz: stdout: No space left on device\n")
+
+
 def test_without_stdout_nothing_is_done(store: Path) -> None:
     """A key that could not be shown is not made."""
     script = f"exec {sys.executable} -m authz.cli.main keys issue --client a >&-"
@@ -79,6 +85,23 @@ def test_without_stderr_the_exit_code_is_left(store: Path) -> None:
     script = f"exec {sys.executable} -m authz.cli.main keys show x 2>&-"
     done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_without_stderr_all_keys_of_a_client_are_revoked(store: Path) -> None:
+    """There is nobody to show a bar to, and that is all."""
+    kid = run(*ISSUE, "--json").document["kid"]
+    script = f"exec {sys.executable} -m authz.cli.main keys revoke --client a --yes 2>&-"
+    done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stdout.split()[:3]) == (0, [b"client", b"a:", b"1"])
+    assert run("keys", "show", kid, "--json").document["status"] == "revoked"
+
+
+def test_nothing_takes_the_place_of_a_closed_stream(no_store: Path) -> None:
+    """What a library writes to stderr shall not end up in a key file or on a connection."""
+    code = "import os; from authz.cli.main import main; main(['-h']); print(os.dup(1))"
+    script = f'exec {sys.executable} -c "{code}" 2>&- <&-'
+    done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True)
+    assert int(done.stdout.split()[-1]) > 2
 
 
 def test_nobody_reads_stderr(store: Path) -> None:
@@ -116,6 +139,40 @@ def test_ctrl_c_while_the_store_hangs(no_store: Path) -> None:
             code, err = ended(process)
     assert code == 130
     assert err.strip() == ""
+
+
+INTERRUPTED_IMPORT = """
+import os, signal
+from importlib import import_module
+from authz.cli import main
+
+def interrupted(name):
+    os.kill(os.getpid(), signal.SIGINT)
+    return import_module(name)
+
+main.import_module = interrupted
+main.main(["keys", "list"])
+"""
+
+
+def test_ctrl_c_while_a_command_is_loaded(no_store: Path) -> None:
+    """It ends like any process, without a word. A library would make something else of it."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def test_ctrl_c_is_what_it_was_once_a_command_is_loaded(no_store: Path) -> None:
+    """A command may tidy up, and one that was started with Ctrl-C ignored goes on ignoring it."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        for handler in (signal.default_int_handler, signal.SIG_IGN):
+            signal.signal(signal.SIGINT, handler)
+            run("keys", "--help")
+            assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_bug_is_one_line_unless_asked_for_more(

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import io
 import json
 import re
 from contextlib import AsyncExitStack
@@ -11,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from authz import app, config, sidecar
-from authz.cli.main import main
 from authz.core.errors import Unavailable
 from authz.storage import schema
+from tests.cli.terminal import run
 from tests.real import Valkey, eventually
 from tests.stalls import conclusively
 
@@ -38,13 +37,8 @@ class Terminal:
 
     async def run(self, *arguments: str) -> tuple[int, str, str]:
         """The exit code and what was written."""
-        return await asyncio.to_thread(self._run, *arguments)
-
-    def _run(self, *arguments: str) -> tuple[int, str, str]:
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main(["--config", str(self.file), *arguments])
-        return code, out.getvalue(), err.getvalue()
+        done = await asyncio.to_thread(run, "--config", str(self.file), *arguments)
+        return done.code, done.out, done.err
 
     async def issue(self, *arguments: str) -> str:
         """The kid of a new key."""

@@ -3,6 +3,7 @@
     # a remark
     % mv authz-pepper-1 elsewhere       a shell command, to set the scene
     $ authz keys show <kid>             a command; <kid> is the last kid that was printed
+    $ authz keys verify < key.txt       a command that reads a file
     kid                <kid>            what it prints to stdout
     ! authz: something                  what it prints to stderr
     [1]                                 its exit code, when that is not 0
@@ -55,18 +56,19 @@ def read(file: Path) -> list[Step]:
     return steps
 
 
-def play(file: Path, directory: Path, run: Callable[..., Outcome]) -> None:
+def play(transcript: Path, directory: Path, run: Callable[..., Outcome]) -> None:
     """Run a transcript. Fails at the first line that is not as written."""
     kid = ""
-    for step in read(file):
-        where = f"{file.name}:{step.line}: {step.command}"
+    for step in read(transcript):
+        where = f"{transcript.name}:{step.line}: {step.command}"
         command = step.command[2:].replace("<kid>", kid)
         if step.command.startswith("%"):
             subprocess.run(["sh", "-c", command], cwd=directory, check=True)
             continue
+        command, _, file = command.partition(" < ")
         program, *arguments = shlex.split(command)
         assert program == "authz", where
-        outcome = run(*arguments)
+        outcome = run(*arguments, **({"stdin": (directory / file).read_bytes()} if file else {}))
         seen = f"{_plain(outcome.out)}\n--- stderr\n{outcome.err.rstrip()}\n--- exit {outcome.code}"
         expected = _expected(step).replace("<dir>", str(directory))
         if "<kid>" in step.command:

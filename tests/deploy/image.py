@@ -12,14 +12,21 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 SYSTEM = ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "dev", "proc")
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"}
-NOT_IN_THE_IMAGE = shutil.ignore_patterns("test", "__pycache__", "site-packages", "config-*", "*.a")
+# How this machine reaches an index of packages. Docker's builder has such settings of its own.
+INDEX = re.compile(
+    r"(?i)(PIP_(?!FIND_LINKS).*|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_.*|REQUESTS_CA_BUNDLE)"
+)
+PATIENT = {"PIP_RETRIES": "10", "PIP_TIMEOUT": "60"}
+NOT_IN_THE_IMAGE = shutil.ignore_patterns(
+    "test", "__pycache__", "site-packages", "config-*", "*.a", "EXTERNALLY-MANAGED"
+)
 
 
 @dataclass
@@ -44,6 +51,12 @@ def instructions() -> list[tuple[str, str]]:
     return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines if line]
 
 
+def index() -> dict[str, str]:
+    """The environment in which packages can be fetched here."""
+    own = {name: value for name, value in os.environ.items() if INDEX.fullmatch(name)}
+    return PATIENT | own
+
+
 def ignored() -> list[str]:
     """What .dockerignore lets through."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
@@ -65,7 +78,8 @@ def build(directory: Path) -> Stage:
             case "COPY":
                 _copy(stage, said, stages)
             case "RUN":
-                run(stage, ["sh", "-euc", said], read_only=False).check_returncode()
+                building = replace(stage, env=index() | stage.env)
+                run(building, ["sh", "-euc", said], read_only=False).check_returncode()
             case "ENV":
                 stage.env |= dict(pair.split("=", 1) for pair in shlex.split(said))
             case "USER":
@@ -118,7 +132,9 @@ def base(root: Path) -> None:
     packages = local / "lib" / version / "site-packages"
     packages.mkdir()
     bundled = sorted((prefix / "lib" / version / "ensurepip" / "_bundled").glob("pip-*.whl"))
-    shutil.unpack_archive(bundled[-1], packages, "zip")
+    bundled += sorted(Path("/usr/share/python-wheels").glob("pip-*.whl"))  # of Debian's Python
+    shutil.unpack_archive(bundled[0], packages, "zip")
+    (local / "lib" / version / "dist-packages").symlink_to("site-packages")  # where it looks
 
 
 def _copy(stage: Stage, said: str, stages: dict[str, Stage]) -> None:

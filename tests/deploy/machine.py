@@ -6,6 +6,7 @@ and /usr/local, where a copy of this Python stands for Debian's. `systemctl` is 
 that every port is free; only what fetches packages of Python uses this machine's network.
 """
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,21 @@ CHECKED_OUT = ("pyproject.toml", "README.md", "LICENSE", "envoy.yaml", "authz", 
 SHARED = (*(part for part in image.SYSTEM if part not in {"etc", "proc"}), "var/lib/dpkg")
 NAMESPACES = ("--mount", "--pid", "--net", "--fork", "--kill-child", "--propagation=private")
 OWN = ("run", "var/lib/dpkg", "var/lib/redis", "var/log", "root")
+# What a machine on which somebody has followed the run book before would have.
+INSTALLED = (
+    "etc/authz",
+    "etc/envoy",
+    "etc/redis/authz-users.acl",
+    "etc/redis/redis-authz.conf",
+    "etc/systemd/system/authz@.service",
+    "etc/systemd/system/authz@.service.d",
+    "etc/systemd/system/envoy.service",
+)
+USERS = re.compile(r"^(authz|envoy):.*\n", re.MULTILINE)
+SECONDS = 900.0  # for one block; on a busy machine packages take minutes
+# A sidecar that waits for a processor may not find a key within check.deadline. It says 503 and
+# when to come again, and so its holder does.
+CURLRC = "retry = 20\nretry-max-time = 120\n"
 DEBIAN = {"redis-server": "redis-server", "curl": "curl", "ip": "iproute2", "setpriv": "util-linux"}
 FETCHES = ("pip install",)  # what needs the network of this machine
 
@@ -45,6 +61,8 @@ class Machine:
         for part in OWN:
             (self.root / part).mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "--archive", "/etc", self.root], check=True)
+        self._forget()
+        (self.root / "root/.curlrc").write_text(CURLRC)
         shutil.chown(self.root / "var/lib/redis", "redis", "redis")
         self._programs()
         self._checkout()
@@ -78,7 +96,7 @@ class Machine:
     def run(self, commands: str) -> str:
         """Carry them out as root in the checkout; returns what they print. Fails as they do."""
         done = subprocess.run(
-            self._inside(commands), capture_output=True, text=True, check=False, timeout=300
+            self._inside(commands), capture_output=True, text=True, check=False, timeout=SECONDS
         )
         assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}\n{self._logs()}"
         return done.stdout
@@ -92,10 +110,22 @@ class Machine:
         if not any(words in commands for words in FETCHES):
             namespaces.append("--net")
         path = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        env = ["env", "-i", path, "HOME=/root"]
+        settings = [f"{name}={value}" for name, value in image.index().items()]
+        env = ["env", "-i", path, "HOME=/root", *settings]
         script = f"cd {CHECKOUT}\n{commands}"
         enter = ["nsenter", "--target", self._first, *namespaces, "chroot", str(self.root)]
         return [*enter, *env, "bash", "-euo", "pipefail", "-c", script]
+
+    def _forget(self) -> None:
+        for name in INSTALLED:
+            place = self.root / name
+            if place.is_dir():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
+        for name in ("passwd", "shadow", "group", "gshadow"):
+            file = self.root / "etc" / name
+            file.write_text(USERS.sub("", file.read_text()))
 
     def _programs(self) -> None:
         local = self.root / "usr/local"

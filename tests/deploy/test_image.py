@@ -77,7 +77,8 @@ def test_nothing_can_be_written(stage):
 
 def test_it_serves_from_a_read_only_root(stage, valkey: Valkey):
     """As its own user it starts with what ENTRYPOINT and CMD say, and its health check passes."""
-    ops, pepper = free_port(), Path("/dev/shm") / f"{stage.directory.name}-pepper"  # writable
+    # Writable, and no other run's.
+    ops, pepper = free_port(), Path("/dev/shm") / f"{stage.directory.parent.name}-pepper"
     settings = {
         "AUTHZ_REDIS__URL": valkey.url,
         "AUTHZ_CHECK__LISTEN": f"127.0.0.1:{free_port()}",
@@ -92,15 +93,15 @@ def test_it_serves_from_a_read_only_root(stage, valkey: Valkey):
         with Nursery() as nursery:
             nursery.spawn("authz", image.confined(running, started + stage.list("CMD")))
             nursery.wait("authz", lambda: _is_ready(ops))
-            assert image.run(running, healthy).returncode == 0
+            nursery.wait("authz", lambda: not image.run(running, healthy).returncode)
         assert image.run(running, healthy, capture_output=True).returncode == 1
     finally:
-        pepper.unlink()
+        pepper.unlink(missing_ok=True)
 
 
 def _is_ready(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=20) as answer:
             return answer.status == 200
     except OSError:
         return False

@@ -9,6 +9,7 @@ import yaml
 from authz import config
 from authz.core.finding import Level
 from authz.proxy.document import read
+from authz.proxy.headers import IDENTITY
 from authz.proxy.rules import examine
 from tests.deploy.manifests import (
     K8S,
@@ -216,6 +217,14 @@ def test_envoy_gateway_is_patched_with_what_envoy_yaml_has():
     }
     for patch in patches:
         assert patch["operation"]["value"] == ours[patch["operation"]["path"][1:]]
+
+
+def test_envoy_gateway_takes_identity_headers_away():
+    """From every client, each by its name: there is no prefix in its API."""
+    headers = one("gateway", "ClientTrafficPolicy", "authz")["spec"]["headers"]
+    partial = ["x-envoy-auth-failure-mode-allowed", "x-envoy-auth-partial-body"]
+    removed = [f"x-auth-{name}" for name in IDENTITY] + partial
+    assert headers["earlyRequestHeaders"]["remove"] == removed
 
 
 @pytest.mark.parametrize("overlay", ["istio", "gateway"])

@@ -38,6 +38,7 @@ UP, READY = "up{}", "authz_ready{}"
 PROCESSOR = 'process_cpu_time_seconds_total{cpu_mode="user"}'
 UNREADABLE = 'authz_key_lookup_failures_total{reason="unreadable"}'
 FAULTS = "authz_check_faults_total{}"
+NOT_WRITTEN = 'authz_snapshot_writes_total{result="failed"}'
 GAUGES = {TRUST, TRUST_AGE, UP, READY}
 
 EACH_MINUTE: dict[float, tuple[str, ...]] = {
@@ -48,7 +49,7 @@ EACH_MINUTE: dict[float, tuple[str, ...]] = {
     96: (WITHIN_50_MS,),  # the objective allows for 5 in 100
     1: (CHANGES, WITHIN_1_S, TRUST, UP, READY),
     0.2: (TRUST_AGE,),
-    0: (UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS),
+    0: (UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS, NOT_WRITTEN),
 }
 
 
@@ -138,6 +139,9 @@ CASES = {
     ),
     "AuthzRecordsUnreadable": Case(
         {UNREADABLE: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
+    ),
+    "AuthzSnapshotFails": Case(
+        {NOT_WRITTEN: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
     ),
     "AuthzCheckFaults": Case(
         {FAULTS: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)

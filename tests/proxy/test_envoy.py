@@ -12,7 +12,8 @@ from authz.cli.processes import Nursery
 from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.rules import examine
-from tests.proxy.faults import FAULTS, Config, Fault
+from tests.proxy.faults import Config, Fault
+from tests.proxy.subtle import ALL
 from tests.proxy.test_rules import DEFAULTS
 from tests.real import free_port
 
@@ -23,7 +24,7 @@ def validate(file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)
 def test_envoy_takes_what_is_found_here(fault: Fault, tmp_path: Path):
     """Each fault is one that Envoy itself does not refuse, so nobody else would have found it."""
     file = tmp_path / "envoy.yaml"

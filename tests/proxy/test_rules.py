@@ -15,9 +15,10 @@ from authz.core.finding import Level
 from authz.proxy.chains import Expected
 from authz.proxy.document import read
 from authz.proxy.rules import QUESTIONS, examine
-from tests.proxy.faults import FAULTS, ORIGINAL, Config, Fault
+from tests.proxy.faults import ORIGINAL, Config, Fault
+from tests.proxy.subtle import ALL
 
-DEFAULTS = Expected("x-auth-", ["x-api-key", "authorization"], "", "peer", 0.05)
+DEFAULTS = Expected("x-auth-", ["x-api-key", "authorization"], "", "peer", 0.05, 5.0)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
@@ -39,7 +40,7 @@ def test_nothing_is_wrong_with_the_original():
     assert {finding.level for finding in found} == {Level.OK}
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)
 def test_a_fault_is_found(fault: Fault):
     """It is found by the question it belongs to, with what to do, and by no other question."""
     found = told(fault.config())
@@ -49,10 +50,10 @@ def test_a_fault_is_found(fault: Fault):
 
 def test_every_question_has_a_fault():
     """No question is there that has not found anything yet."""
-    assert {fault.check for fault in FAULTS} == set(QUESTIONS)
+    assert {fault.check for fault in ALL} == set(QUESTIONS)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)
 def test_another_spelling_is_the_same(fault: Fault, tmp_path: Path):
     """A configuration in camelCase JSON, as /config_dump may have it, is told the same."""
 

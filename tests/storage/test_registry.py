@@ -286,7 +286,7 @@ async def test_a_store_that_turns_foreign_ends_what_is_held(valkey, admin):
         assert sidecar.cache.recall(record.kid) is not None
 
         valkey.admin.hset(schema.META, "pepper:1", "f" * 32)
-        await sidecar.untrusted()
+        await eventually(lambda: sidecar.feed.is_foreign)
 
         assert sidecar.cache.recall(record.kid) is None
 

@@ -227,7 +227,7 @@ async def test_burst_while_paused(own_valkey, own_admin, limit):
     """50,000 changes while the process stands still are all applied, none by a flush."""
     record, other = await own_admin.issue(), await own_admin.issue()
     own_valkey.admin.config_set("client-output-buffer-limit", f"pubsub {limit}")
-    async with Sidecar(own_valkey.endpoint, lease=1) as sidecar:
+    async with Sidecar(own_valkey.endpoint, lease=20) as sidecar:
         await knowing(sidecar, record, other)
         link = sidecar.feed.link
         change(own_valkey, KID, times=49_999)

@@ -17,12 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
+from authz.core.ports import Event
 from authz.core.records import Status
 from authz.storage import keeper as timing
 from authz.storage import snapshot as module
 from authz.storage.keeper import SnapshotKeeper, restore
 from authz.storage.snapshot import Snapshot, SnapshotRefused
-from tests.fakes import KID, FakeClock, issue_record, make_holdings, make_keyring, make_record
+from tests.fakes import (
+    KID,
+    FakeClock,
+    RecordingProbe,
+    issue_record,
+    make_holdings,
+    make_keyring,
+    make_record,
+)
 from tests.real import RealClock, eventually
 from tests.storage.strategies import RECORDS
 
@@ -36,6 +45,7 @@ class Rig:
     def __init__(self, directory):
         self.path = directory / "snapshot"
         self.clock = FakeClock()
+        self.probe = RecordingProbe()
 
     def open(self, *versions, boot="one", clock=None):
         """As a process of this boot with these peppers would."""
@@ -374,7 +384,7 @@ def keeping(rig, monkeypatch):
 
     @contextlib.asynccontextmanager
     async def keep(cache):
-        keeper = SnapshotKeeper(rig.open(), cache, "web-1", rig.clock)
+        keeper = SnapshotKeeper(rig.open(), cache, "web-1", rig.clock, rig.probe)
         task = asyncio.create_task(keeper.run())
         yield keeper
         task.cancel()
@@ -444,8 +454,9 @@ async def test_a_full_disk_is_reported_once_and_stops_nothing(rig, keeping, monk
     monkeypatch.setattr(module, "_sync_directory", full)
     with caplog.at_level(logging.WARNING):
         async with keeping(Cache(rig.clock)):
-            await eventually(lambda: len(attempts) > 5)
+            await eventually(lambda: rig.probe.events[Event.SNAPSHOT_WRITTEN] > 1)
 
+    assert rig.probe.events[Event.SNAPSHOT_FAILED] == 3
     assert [line for line in caplog.messages if "No space left" in line] == [
         f"cache.snapshot: {rig.path} is not written: No space left on device"
     ]

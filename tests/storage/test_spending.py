@@ -181,3 +181,21 @@ async def test_a_replica_is_not_counted_on(own_valkey, caplog):
     assert not link.is_open
     assert isinstance(await ask(link), Unavailable)
     running.cancel()
+
+
+async def test_a_store_that_is_gone_is_told_in_words(own_valkey, caplog):
+    """As the other link tells it: what is wrong, without the number and the call behind it."""
+    own_valkey.kill()
+    endpoint = own_valkey.endpoint
+    running = asyncio.create_task(
+        SpendLink(endpoint, RealClock(), instance="web-1", deadline=1).run()
+    )
+    try:
+        await eventually(lambda: "not counted" in caplog.text)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert caplog.messages == [
+        f"limits are not counted in the store: {endpoint}: Connection refused"
+    ]

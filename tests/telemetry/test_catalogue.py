@@ -13,8 +13,9 @@ from authz.core.ports import Event
 from authz.rpc.respond import TABLE
 from authz.storage.lag import BOUNDS_MS
 from authz.telemetry import catalogue
-from authz.telemetry.catalogue import AUTHENTICATION, METRICS, Kind, Metric
+from authz.telemetry.catalogue import METRICS, Kind, Metric
 from authz.telemetry.events import COUNTED
+from authz.telemetry.outcomes import AUTHENTICATION
 
 
 def exported(metric: Metric) -> set[tuple[str, tuple[tuple[str, str], ...]]]:

@@ -10,5 +10,6 @@ outbox      what waits to be sent, as far as the client's windows allow
 inbox       what has come of requests that are not complete
 connection  one connection, bytes in, calls and bytes out: no I/O and no clock
 protocol    one connection on a transport of asyncio
-server      the listener
+arrivals    a listener for encrypted connections
+server      the listeners
 """

@@ -2,6 +2,9 @@
 
 What is answered at once is answered inside `data_received`, all answers of one read in one write,
 and no task is made. What has to wait becomes a task, which holds nobody up.
+
+A large read is taken in turns, between which the loop serves the others. The loop itself would go
+on reading from a client that sends as fast as it is answered, eight megabytes in a row.
 """
 
 import asyncio
@@ -25,6 +28,7 @@ from authz.rpc.listening import Limits
 log = logging.getLogger("authz.h2")
 
 WRITE_BUFFER: Final = 256 * 1024  # bytes that a client may leave unread before we read no more
+TURN: Final = 32 * 1024  # bytes of one connection that are taken before others have a turn
 STALL_SECONDS: Final = 10.0  # and how long it may
 LINGER_SECONDS: Final = 1.0  # for the client to read a GOAWAY before the socket is gone
 
@@ -59,9 +63,17 @@ class Service:
     most_connections: int
     complain: Complaints = field(default_factory=Complaints)
     open: "set[H2Protocol]" = field(default_factory=set)
+    arriving: int = 0  # connections whose TLS handshake goes on
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # one has closed
     stopping: bool = False
     traced: bool = False  # does anybody want to know a call's place in a trace?
+
+    def has_room(self) -> bool:
+        """May one more connect? It is counted if not."""
+        if len(self.open) + self.arriving < self.most_connections:
+            return True
+        self.probe.count(Event.H2_CONNECTION_REFUSED)
+        return False
 
 
 class H2Protocol(asyncio.Protocol):
@@ -74,6 +86,8 @@ class H2Protocol(asyncio.Protocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf
         self.stall: asyncio.TimerHandle | None = None  # set while the client does not read
+        self._unread = memoryview(b"")  # of the last read; what comes next is not read before it
+        self._turn: asyncio.Handle | None = None  # the next one, when it is due
         self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -95,12 +109,12 @@ class H2Protocol(asyncio.Protocol):
         """See asyncio.Protocol."""
         if self._closing:
             return
-        for call in self._connection.receive(data, self._loop.time()):
-            if call.state is ANSWERING:
-                self._ask(call)
-            else:
-                self._give_up(call)
-        self._flush()
+        if len(data) > TURN:
+            self.transport.pause_reading()
+            self._unread = memoryview(data)
+            self._next_turn()
+        else:
+            self._take(data)
 
     def pause_writing(self) -> None:
         """The client does not read: ask nothing more of it until it does."""
@@ -114,8 +128,8 @@ class H2Protocol(asyncio.Protocol):
         if self.stall is not None:
             self.stall.cancel()
             self.stall = None
-        if not self._closing:
-            self.transport.resume_reading()
+        if self._turn is None:
+            self._next_turn()
 
     def connection_lost(self, _cause: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -142,13 +156,32 @@ class H2Protocol(asyncio.Protocol):
 
     def _is_welcome(self) -> bool:
         tls = self.transport.get_extra_info("ssl_object")
-        if tls is not None and tls.selected_alpn_protocol() != "h2":
-            self._service.probe.count(Event.H2_HANDSHAKE_FAILED)
-            return False
-        if len(self._service.open) >= self._service.most_connections:
-            self._service.probe.count(Event.H2_CONNECTION_REFUSED)
-            return False
-        return True
+        if tls is None:
+            return self._service.has_room()
+        if tls.selected_alpn_protocol() == "h2":
+            return True
+        self._service.probe.count(Event.H2_HANDSHAKE_FAILED)
+        return False
+
+    def _take(self, data: bytes) -> None:
+        for call in self._connection.receive(data, self._loop.time()):
+            if call.state is ANSWERING:
+                self._ask(call)
+            else:
+                self._give_up(call)
+        self._flush()
+
+    def _next_turn(self) -> None:
+        """Go on where reading stopped, unless the client has to read first."""
+        self._turn = None
+        if self._closing or self.stall is not None:
+            return
+        if self._unread:
+            self._turn = self._loop.call_soon(self._next_turn)
+            data, self._unread = bytes(self._unread[:TURN]), self._unread[TURN:]
+            self._take(data)
+        else:
+            self.transport.resume_reading()
 
     def _ask(self, call: Call) -> None:
         route = cast("Route", call.head.route)
@@ -223,6 +256,7 @@ class H2Protocol(asyncio.Protocol):
         if fault is not None:
             self._service.complain(self.transport.get_extra_info("peername"), str(fault))
         self._closing = True
+        self.transport.resume_reading()
         if self._alarm is not None:
             self._alarm.cancel()
         patience = STALL_SECONDS if fault is None else LINGER_SECONDS

@@ -15,6 +15,7 @@ from authz.core.errors import BadInput
 from authz.core.ports import Probe
 from authz.rpc.check import CheckDoor
 from authz.rpc.h2.answers import GrpcCode, Status
+from authz.rpc.h2.arrivals import Arrivals
 from authz.rpc.h2.head import Route
 from authz.rpc.h2.limits import Hold
 from authz.rpc.h2.protocol import H2Protocol, Service
@@ -31,7 +32,6 @@ from authz.rpc.listening import (
 from authz.rpc.socketlock import SocketLock
 
 BACKLOG: Final = 1024
-HANDSHAKE_SECONDS: Final = 5.0  # of TLS
 SPARE_FILES: Final = 128  # descriptors that are kept for the store and the other listeners
 MOST_PROBES: Final = 64  # connections where there is only health to ask for
 HELD_MESSAGES: Final = 64  # of the largest size may be unfinished, over all connections
@@ -81,6 +81,7 @@ class FastServer:
         port = 0 if address.path else self._sockets[0].getsockname()[1]
         self.address = address if address.path else Address(address.host, port)
         self._servers: list[asyncio.Server] = []
+        self._arrivals: list[asyncio.Task[None]] = []
         routes: dict[bytes, Route] = {f"/{HEALTH_SERVICE}/Check".encode(): self._health}
         if door is not None:
             routes[f"/{CHECK_SERVICE}/Check".encode()] = door.check
@@ -97,13 +98,15 @@ class FastServer:
         """Begin to answer; not serving until `show` says so."""
         loop = asyncio.get_running_loop()
         for listener in self._sockets:
+            if self._tls is not None:
+                listener.setblocking(False)
+                listener.listen(BACKLOG)
+                arrivals = Arrivals(listener, self._tls, self._service)
+                self._arrivals.append(loop.create_task(arrivals.run()))
+                continue
             self._servers.append(
                 await loop.create_server(
-                    lambda: H2Protocol(self._service),
-                    sock=listener,
-                    ssl=self._tls,
-                    backlog=BACKLOG,
-                    ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
+                    lambda: H2Protocol(self._service), sock=listener, backlog=BACKLOG
                 )
             )
 
@@ -121,6 +124,10 @@ class FastServer:
         service.stopping = True
         for server in self._servers:
             server.close()
+        for task in self._arrivals:
+            task.cancel()
+        if self._arrivals:
+            await asyncio.wait(self._arrivals)
         for listener in self._sockets:
             listener.close()
         for connection in list(service.open):

@@ -18,9 +18,11 @@ from hyperframe.frame import DataFrame, GoAwayFrame
 
 from authz.core.address import Address
 from authz.core.ports import Event
+from authz.rpc.h2 import arrivals
 from authz.rpc.h2.blocks import HeaderBlocks
 from authz.rpc.h2.server import FastServer
 from authz.rpc.listening import CHECK_SERVICE, TlsFiles
+from tests.real import eventually
 from tests.rpc.door import Door
 from tests.rpc.h2.proxy import proxy
 from tests.rpc.h2.wire import wired
@@ -125,6 +127,60 @@ async def test_a_proxy_that_traces_costs_no_decoding(stack, monkeypatch):
     assert {await get(url, key) for _ in range(20)} == {200}
     assert len(decoded) == 3
     assert len(set(decoded)) == 3
+
+
+async def silent(address: Address) -> asyncio.StreamWriter:
+    """A connection on which nothing is said."""
+    _, writer = await asyncio.open_connection(address.host, address.port)
+    return writer
+
+
+async def test_connections_count_before_they_shake_hands(stack, certificates, monkeypatch):
+    """Who opens many and says nothing takes no descriptor beyond the bound, nor keeps it."""
+    monkeypatch.setattr(arrivals, "HANDSHAKE_SECONDS", 60.0)
+    files = TlsFiles(certificates.server.cert, certificates.server.key)
+    server, door, _ = await started(stack, tls=files)
+    service, events = server._service, door.probe.events
+    service.most_connections = 3
+    many = [await silent(server.address) for _ in range(10)]
+    await eventually(lambda: events[Event.H2_CONNECTION_REFUSED] == 7)
+    assert service.arriving == 3
+    for writer in many:
+        writer.close()
+    await eventually(lambda: service.arriving == 0)
+    assert events[Event.H2_HANDSHAKE_FAILED] == 3
+    context = ssl.create_default_context()
+    certificates.ca.configure_trust(context)
+    context.set_alpn_protocols(["h2"])
+    async with wired(server.address, context) as wire:
+        wire.greet()
+        wire.send(DataFrame(99, b"an error"))
+        assert isinstance((await wire.rest())[-1], GoAwayFrame)
+    assert service.arriving == 0
+
+
+async def test_a_handshake_has_its_time(stack, certificates, monkeypatch):
+    """Who says nothing is closed, and is counted."""
+    monkeypatch.setattr(arrivals, "HANDSHAKE_SECONDS", 0.05)
+    files = TlsFiles(certificates.server.cert, certificates.server.key)
+    server, door, _ = await started(stack, tls=files)
+    writer = await silent(server.address)
+    await eventually(lambda: door.probe.events[Event.H2_HANDSHAKE_FAILED] == 1)
+    assert server._service.arriving == 0
+    writer.close()
+
+
+async def test_stopping_ends_handshakes(stack, certificates, monkeypatch):
+    """Who has said nothing yet is not waited for."""
+    monkeypatch.setattr(arrivals, "HANDSHAKE_SECONDS", 60.0)
+    files = TlsFiles(certificates.server.cert, certificates.server.key)
+    server, _, _ = await started(stack, tls=files)
+    writer = await silent(server.address)
+    await eventually(lambda: server._service.arriving == 1)
+    async with asyncio.timeout(30):
+        await server.stop(50)
+    assert server._service.arriving == 0
+    writer.close()
 
 
 async def test_a_client_that_does_not_agree_on_h2_is_closed(stack, certificates):

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -265,22 +267,44 @@ async def test_stopping_ends_an_idle_connection_without_waiting_for_its_grace():
 
 
 class Transport(asyncio.Transport):
-    """Remembers what is written."""
+    """Remembers what is written, and whether it shall read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
+        self.reading = True
+
+    @property
+    def answers(self) -> int:
+        """How many were written so far."""
+        return len(only(frames_of(b"".join(self.written)), DataFrame))
 
     def write(self, data: bytes) -> None:
         """See asyncio.Transport."""
         self.written.append(data)
 
+    def pause_reading(self) -> None:
+        """See asyncio.Transport."""
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        """See asyncio.Transport."""
+        self.reading = True
+
+    def can_write_eof(self) -> bool:
+        """See asyncio.Transport."""
+        return True
+
+    def write_eof(self) -> None:
+        """See asyncio.Transport."""
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """See asyncio.Transport."""
 
 
-async def test_hits_are_answered_in_the_read_that_brought_them():
-    """All of them in one write, and no task is made."""
+@contextmanager
+def greeted_shell() -> Iterator[tuple[H2Protocol, Transport, Client]]:
+    """A connection without a socket that answers with the message, and who writes to it."""
     service = Service(
         {PATH.encode(): lambda message: message}, Limits(), Hold(0), RecordingProbe(), 10
     )
@@ -289,12 +313,68 @@ async def test_hits_are_answered_in_the_read_that_brought_them():
     script.encoder.header_table_size = 0
     shell.data_received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
     transport.written.clear()
-    tasks = asyncio.all_tasks()
-    shell.data_received(b"".join(script.call(2 * number + 1) for number in range(50)))
-    (written,) = transport.written
-    assert len(only(frames_of(written), DataFrame)) == 50
-    assert asyncio.all_tasks() == tasks
+    yield shell, transport, script
     shell.connection_lost(None)
+
+
+async def test_hits_are_answered_in_the_read_that_brought_them():
+    """All of them in one write, and no task is made."""
+    with greeted_shell() as (shell, transport, script):
+        tasks = asyncio.all_tasks()
+        shell.data_received(b"".join(script.call(2 * number + 1) for number in range(50)))
+        assert len(transport.written) == 1
+        assert transport.answers == 50
+        assert asyncio.all_tasks() == tasks
+
+
+LARGE_READ = 900  # calls, so many that they are taken in turns, on streams from 1 on
+
+
+def large_read(script: Client) -> bytes:
+    """What a busy client sends while the loop is elsewhere."""
+    made = b"".join(script.call(2 * number + 1, b"m" * 50) for number in range(LARGE_READ))
+    assert len(made) > 2 * protocol.TURN
+    return made
+
+
+async def test_a_large_read_is_taken_in_turns():
+    """Between two of them the loop serves others, and meanwhile nothing more is read."""
+    with greeted_shell() as (shell, transport, script):
+        read = large_read(script)
+        shell.data_received(read)
+        answered = [transport.answers]
+        while not transport.reading:
+            await asyncio.sleep(0)
+            answered.append(transport.answers)
+        gained = [after - before for before, after in pairwise([0, *answered])]
+        most = LARGE_READ * protocol.TURN // len(read) + 1
+        assert all(0 < gain <= most for gain in gained[:-1])
+        assert answered[-1] == LARGE_READ
+
+
+async def test_who_does_not_read_has_no_turn():
+    """What was read of it waits, until it has taken the answers there are."""
+    with greeted_shell() as (shell, transport, script):
+        shell.data_received(large_read(script))
+        shell.pause_writing()
+        before = transport.answers
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert transport.answers == before
+        shell.resume_writing()
+        while not transport.reading:
+            await asyncio.sleep(0)
+        assert transport.answers == LARGE_READ
+
+
+async def test_an_error_in_a_large_read_is_the_end_of_it():
+    """The rest is thrown away, as is all that comes until the client has read why."""
+    with greeted_shell() as (shell, transport, script):
+        shell.data_received(DataFrame(99, b"an error").serialize() + large_read(script))
+        assert transport.reading
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert transport.answers == 0
 
 
 def test_complaints_are_at_most_one_line_a_second(caplog):

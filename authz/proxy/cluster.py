@@ -1,0 +1,79 @@
+"""What can be wrong with the cluster of sidecars that Envoy asks."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from authz.proxy.chains import Chain, Expected
+from authz.proxy.document import Message, at, items, seconds, within
+from authz.proxy.verdicts import WARN, Wrong
+
+HEALTH_SERVICE: Final = "envoy.service.auth.v3.Authorization"
+ASKED: Final = frozenset({"", HEALTH_SERVICE, "readiness", "liveness"})  # what authz answers about
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+FEW_REQUESTS: Final = 2048  # Envoy's own limit is 1024, over all its workers
+SELDOM: Final = 10.0  # seconds
+
+
+def cluster(chain: Chain, expected: Expected) -> Iterator[Wrong]:
+    """Is a sidecar that is gone, or hangs, noticed, and another one asked?"""
+    if chain.cluster is None:
+        if chain.cluster_name:
+            yield (
+                WARN,
+                f"cluster {chain.cluster_name} is not in this file",
+                "check its file as well",
+            )
+        elif within(chain.config, "grpc_service", "google_grpc"):
+            yield WARN, "google_grpc", "envoy_grpc has health checks, balancing and retries"
+        return
+    options = http2(chain.cluster)
+    checks = list(items(chain.cluster.get("health_checks")))
+    if not checks:
+        yield WARN, "no health checks", f"grpc_health_check of {HEALTH_SERVICE}"
+    for check in checks:
+        yield from _health(check, expected, speaks_grpc=options is not None)
+    if options is not None and not within(options, "connection_keepalive"):
+        advice = "connection_keepalive: { interval: 30s, timeout: 5s }"
+        yield WARN, "no keepalive: a half-open connection goes unnoticed", advice
+    limits = items(at(chain.cluster, "circuit_breakers", "thresholds"))
+    own = [limit for limit in limits if limit.get("priority", "DEFAULT") in ("DEFAULT", 0)]
+    if not own or any(_count(limit.get("max_requests")) < FEW_REQUESTS for limit in own):
+        advice = "circuit_breakers: max_requests 4096; what is beyond it fails at once"
+        yield WARN, "the circuit breaker's limit is easily met in a burst", advice
+
+
+def _health(check: Message, expected: Expected, *, speaks_grpc: bool) -> Iterator[Wrong]:
+    interval = seconds(check.get("no_traffic_interval", "60s"))
+    if interval is None or interval > SELDOM:
+        yield WARN, "a restarted sidecar is left out for a minute", "no_traffic_interval: 2s"
+    asked = within(check, "grpc_health_check").get("service_name", "")
+    if not speaks_grpc:
+        return
+    if "grpc_health_check" not in check:
+        advice = f"grpc_health_check of {HEALTH_SERVICE}"
+        yield WARN, "a sidecar that is ending, or hangs, passes the health check", advice
+    elif asked not in ASKED:
+        advice = f"service_name: {HEALTH_SERVICE}"
+        yield WARN, f"authz knows no {asked}: every sidecar counts as unhealthy", advice
+    every, times = seconds(check.get("interval")), check.get("unhealthy_threshold")
+    if every is not None and isinstance(times, int) and every * times > expected.delay:
+        noticed = f"an ending sidecar is noticed after {every * times:g}s"
+        advice = "interval: 2s, unhealthy_threshold: 2"
+        yield WARN, f"{noticed}, later than shutdown.delay ({expected.delay:g}s)", advice
+
+
+def _count(value: Any) -> int:
+    """A UInt32Value; Envoy's own number of requests for what is none."""
+    return value if isinstance(value, int) else 1024
+
+
+def http2(cluster: Message) -> Message | None:
+    """How a cluster speaks HTTP/2; None when it does not."""
+    options = at(cluster, "typed_extension_protocol_options", HTTP_OPTIONS)
+    for kind in ("explicit_http_config", "auto_config"):  # the latter asks the other side
+        chosen = at(options, kind)
+        if isinstance(chosen, dict) and ("http2_protocol_options" in chosen or kind[0] == "a"):
+            return within(chosen, "http2_protocol_options")
+    if "http2_protocol_options" in cluster:
+        return within(cluster, "http2_protocol_options")
+    return None

@@ -1,0 +1,163 @@
+"""What can be wrong with the headers on their way: keys towards authz, identities away from it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from authz.proxy.chains import Chain, Expected
+from authz.proxy.document import Message, at, is_on, items, kind_of, texts, under, within
+from authz.proxy.matching import fits, matches
+from authz.proxy.verdicts import FAIL, WARN, Wrong
+
+# The names behind identity.header_prefix.
+IDENTITY: Final = (
+    "key-id",
+    "client-id",
+    "project-id",
+    "tenant-id",
+    "scopes",
+    "env",
+    "plan",
+    "stale",
+)
+_LOGGED: Final = re.compile(r"%req(?:uest_header)?\(([^)]*)\)")
+_LOGGED_PATH: Final = re.compile(r"%path\((?:wq)?[:)]")
+_WITH_QUERY: Final = frozenset({":path", "x-envoy-original-path"})
+
+
+def mutations(chain: Chain, expected: Expected) -> Iterator[Wrong]:
+    """May authz do what it must, and nothing else?"""
+    config = chain.config
+    if not is_on(config.get("validate_mutations")):
+        advice = "validate_mutations: true; the last guard against a header that splits a response"
+        yield FAIL, "what authz answers is not validated", advice
+    if is_on(config.get("clear_route_cache")):
+        yield WARN, "an added header may choose another route", "clear_route_cache: false"
+    rules = config.get("decoder_header_mutation_rules")
+    if not isinstance(rules, dict):
+        advice = "decoder_header_mutation_rules as in envoy.yaml, so that it may do no more"
+        yield WARN, "authz may change any header, :path too", advice
+        return
+    needed = [expected.header_prefix + name for name in IDENTITY] + list(expected.carriers)
+    for name in needed:
+        if not _may_change(rules, name):
+            advice = f"let allow_expression match {name}"
+            yield FAIL, f"authz may not change {name}", advice
+    if not is_on(rules.get("disallow_is_error")):
+        yield WARN, "a forbidden change is dropped in silence", "disallow_is_error: true"
+
+
+def _may_change(rules: Message, name: str) -> bool:
+    """Envoy's order: what is disallowed by expression, allowed by expression, and the rest."""
+    if matches(at(rules, "disallow_expression", "regex"), name):
+        return False
+    if matches(at(rules, "allow_expression", "regex"), name):
+        return True
+    return not is_on(rules.get("disallow_all"))
+
+
+def carriers(chain: Chain, expected: Expected) -> Iterator[Wrong]:
+    """Does the sidecar get to see what it looks for?"""
+    config, needed = chain.config, list(expected.carriers)
+    if expected.client_address != "peer":
+        needed.append(expected.client_address)
+    allowed = list(items(at(config, "allowed_headers", "patterns")))
+    refused = list(items(at(config, "disallowed_headers", "patterns")))
+    for name in needed:
+        is_seen = not allowed or any(fits(pattern, name) for pattern in allowed)
+        if not is_seen or any(fits(pattern, name) for pattern in refused):
+            advice = f"add {name} to allowed_headers, in lower case or with ignore_case"
+            yield FAIL, f"authz is not shown {name}", advice
+        elif any(_removes(step, name) for step in _mutated(chain)):
+            yield FAIL, f"{name} is removed before authz is asked", "leave that to authz"
+    if allowed and not any(fits(pattern, "origin") for pattern in allowed):
+        yield WARN, "authz is not shown origin", "keys that are bound to origins are refused"
+
+
+def identity(chain: Chain, expected: Expected) -> Iterator[Wrong]:
+    """Can a client send the headers that only we may set?"""
+    prefix, steps = expected.header_prefix, list(_mutated(chain))
+    internal = {
+        name.lower() for name in texts(chain.places[0].message.get("internal_only_headers"))
+    }
+    names = [prefix + name for name in IDENTITY]
+    kept = [
+        name
+        for name in names
+        if name not in internal and not any(_removes(step, name) for step in steps)
+    ]
+    if kept == names:
+        prefixes = [at(step, "remove_on_match", "key_matcher", "prefix") for step in steps]
+        said = f"only {', '.join(sorted(texts(prefixes)))}" if any(prefixes) else "nothing"
+        advice = f"early_header_mutation_extensions: remove_on_match the prefix {prefix}"
+        yield FAIL, f"{prefix}* of a client is not removed ({said})", advice
+    elif kept:
+        yield FAIL, f"{', '.join(kept)} of a client is not removed", f"remove the prefix {prefix}"
+    options = within(chain.manager, "common_http_protocol_options")
+    action = options.get("headers_with_underscores_action", "ALLOW")
+    if action in ("ALLOW", 0):
+        advice = "headers_with_underscores_action: REJECT_REQUEST"
+        yield WARN, f"{prefix.replace('-', '_')}* is the same header to many backends", advice
+    yield from _late(chain, prefix)
+    if expected.client_address != "peer" and not is_on(chain.manager.get("use_remote_address")):
+        advice = "use_remote_address: true, and xff_num_trusted_hops"
+        yield FAIL, f"a client can write {expected.client_address} itself", advice
+
+
+def _late(chain: Chain, prefix: str) -> Iterator[Wrong]:
+    """What routes do to identity headers comes after authz, and wins."""
+    names = {prefix + name for name in IDENTITY}
+    for place in chain.places:
+        for name in texts(place.message.get("request_headers_to_remove")):
+            if name.lower().startswith(prefix):
+                advice = "remove it before the filter, not at the route"
+                yield FAIL, f"{place.name} removes {name}, after authz set it", advice
+        for added in items(place.message.get("request_headers_to_add")):
+            name = str(at(added, "header", "key"))
+            if name.lower() in names:
+                yield WARN, f"{place.name} sets {name}, after authz did", "leave that to authz"
+
+
+def _mutated(chain: Chain) -> Iterator[Message]:
+    """What is done to requests before the filter is reached."""
+    early = list(items(chain.manager.get("early_header_mutation_extensions")))
+    for step in (*early, *chain.before):
+        config = within(step, "typed_config")
+        if is_on(step.get("disabled")) or not kind_of(config).endswith("HeaderMutation"):
+            continue
+        listed = config.get("mutations")
+        if not isinstance(listed, list):  # of the HTTP filter
+            listed = within(config, "mutations").get("request_mutations")
+        yield from items(listed)
+
+
+def _removes(mutation: Message, name: str) -> bool:
+    matcher = within(mutation, "remove_on_match", "key_matcher")
+    return fits(matcher, name) or str(mutation.get("remove", "")).lower() == name
+
+
+def secrecy(chain: Chain, expected: Expected) -> Iterator[Wrong]:
+    """Does an access log, or a trace, write keys down?"""
+    logs, tracing = chain.manager.get("access_log"), within(chain.manager, "tracing")
+    written = str(logs).lower()
+    names = {name for said in _LOGGED.findall(written) for name in said.split("?")}
+    for listed in under(logs, "additional_request_headers_to_log"):
+        names |= {name.lower() for name in texts(listed)}
+    tags = {
+        str(at(tag, "request_header", "name")).lower() for tag in items(tracing.get("custom_tags"))
+    }
+    for name in expected.carriers:
+        if name in names:
+            yield FAIL, f"the access log holds {name}", f"take {name} out of it"
+        if name in tags:
+            yield FAIL, f"a tag of every trace holds {name}", f"take {name} out of custom_tags"
+    if expected.query and (names & _WITH_QUERY or _LOGGED_PATH.search(written) or _is_plain(logs)):
+        advice = f"log %PATH(NQ)%: the parameter {expected.query} holds keys"
+        yield FAIL, "the access log holds the query", advice
+
+
+def _is_plain(logs: Any) -> bool:
+    """Is there a log in Envoy's own format, which has the path with its query?"""
+    formats = ("log_format", "format", "json_format", "typed_json_format")
+    configs = [within(log, "typed_config") for log in items(logs)]
+    return any(config and not any(name in config for name in formats) for config in configs)

@@ -1,0 +1,68 @@
+"""filter_enabled_metadata: asked only about what a filter before it has marked.
+
+A mesh does it so: an RBAC filter whose shadow rules match marks a request, and ext_authz goes by
+the mark. What the rules do not match is not asked about at all.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from authz.proxy.chains import Chain
+from authz.proxy.document import Message, at, is_on, items, kind_of, within
+from authz.proxy.verdicts import FAIL, WARN, Wrong
+
+
+def left_out(chain: Chain) -> Iterator[Wrong]:
+    """Requests that are not asked about, but for exact paths."""
+    wanted = within(chain.config, "filter_enabled_metadata")
+    if not wanted:
+        return
+    prefix = str(at(wanted, "value", "string_match", "prefix") or "")
+    policies = [
+        (str(name), policy)
+        for step in chain.before
+        if kind_of(within(step, "typed_config")).endswith("rbac.v3.RBAC")
+        for name, policy in within(step, "typed_config", "shadow_rules", "policies").items()
+        if str(name).startswith(prefix)
+    ]
+    if not policies:
+        advice = "look at the filter that sets it"
+        yield WARN, f"asked only where metadata of {wanted.get('filter')} says so", advice
+    elif not any(_matches_all(policy) for _, policy in policies):
+        named = ", ".join(name for name, _ in policies)
+        advice = "let one rule match everything but exact paths (notPaths)"
+        yield FAIL, f"not checked at all: what is not matched by {named}", advice
+
+
+def _matches_all(policy: Any) -> bool:
+    """Every request, but for those of some exact paths?"""
+    permissions, principals = within(policy).get("permissions"), within(policy).get("principals")
+    return any(_is_all(rule, _but_paths) for rule in items(permissions)) and any(
+        _is_all(rule, lambda _: False) for rule in items(principals)
+    )
+
+
+def _is_all(rule: Message, may_lack: Callable[[Message], bool]) -> bool:
+    """Does a permission or a principal match all but what it may lack?"""
+    every, some = (_parts(rule, kind) for kind in ("and", "or"))
+    return (
+        is_on(rule.get("any"))
+        or (bool(every) and all(_is_all(part, may_lack) for part in every))
+        or any(_is_all(part, may_lack) for part in some)
+        or ("not_rule" in rule and may_lack(within(rule, "not_rule")))
+    )
+
+
+def _but_paths(rule: Message) -> bool:
+    """Does a permission match exact paths only?"""
+    every, some = (_parts(rule, kind) for kind in ("and", "or"))
+    return (
+        "exact" in within(rule, "url_path", "path")
+        or any(_but_paths(part) for part in every)
+        or (bool(some) and all(_but_paths(part) for part in some))
+    )
+
+
+def _parts(rule: Message, kind: str) -> list[Message]:
+    listed = at(rule, f"{kind}_rules", "rules") or at(rule, f"{kind}_ids", "ids")
+    return list(items(listed))

@@ -1,0 +1,224 @@
+"""What is right, and looks unusual: nothing is found in it."""
+
+import json
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from authz.cli import binaries
+from authz.cli.processes import Nursery
+from authz.core.finding import Level
+from authz.proxy.document import read
+from authz.proxy.headers import IDENTITY
+from authz.proxy.rules import examine
+from authz.rpc import respond
+from tests.deploy.test_draining import without_a_filter
+from tests.proxy.faults import HTTP2, Config
+from tests.proxy.subtle import FILTER_CONFIG, HEADER_MUTATION, marked
+from tests.proxy.test_envoy import validate
+from tests.proxy.test_rules import DEFAULTS
+from tests.real import free_port
+
+STRUCT = "type.googleapis.com/xds.type.v3.TypedStruct"
+TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+
+
+def wrapped(config: Config) -> None:
+    """On by a FilterConfig, where it is off unless a route says otherwise."""
+    config.entry["disabled"] = True
+    on = {"@type": FILTER_CONFIG, "config": {}}
+    config.manager["route_config"]["typed_per_filter_config"] = {config.entry["name"]: on}
+
+
+def one_by_one(config: Config) -> None:
+    """Each identity header by its name, as Envoy Gateway removes them."""
+    listed = config.manager["early_header_mutation_extensions"][0]["typed_config"]
+    listed["mutations"] = [{"remove": f"X-Auth-{name}"} for name in IDENTITY]
+
+
+def by_a_filter(config: Config) -> None:
+    """By a filter before ext_authz."""
+    del config.manager["early_header_mutation_extensions"]
+    remove = {"remove_on_match": {"key_matcher": {"prefix": "X-Auth-", "ignore_case": True}}}
+    step = {"@type": HEADER_MUTATION, "mutations": {"request_mutations": [remove]}}
+    config.manager["http_filters"].insert(0, {"name": "strip", "typed_config": step})
+
+
+def internal(config: Config) -> None:
+    """As headers that only come from within."""
+    del config.manager["early_header_mutation_extensions"]
+    names = [f"x-auth-{name}" for name in IDENTITY]
+    config.manager["route_config"]["internal_only_headers"] = names
+
+
+def as_a_struct(config: Config) -> None:
+    """What a control plane does not know, it passes on as a TypedStruct."""
+    value = {name: part for name, part in config.filter.items() if name != "@type"}
+    struct = {"@type": STRUCT, "type_url": config.filter["@type"], "value": value}
+    config.entry["typed_config"] = struct
+
+
+def over_tls(config: Config) -> None:
+    """HTTP/2 by agreement with the other side."""
+    options = config.cluster["typed_extension_protocol_options"][HTTP2]
+    options["auto_config"] = options.pop("explicit_http_config")
+    context = {"@type": TLS, "common_tls_context": {"alpn_protocols": ["h2"]}}
+    config.cluster["transport_socket"] = {"name": "tls", "typed_config": context}
+
+
+def by_a_mesh(config: Config) -> None:
+    """Asked about what RBAC marks: all but exact paths."""
+    paths = [{"url_path": {"path": {"exact": path}}} for path in ("/healthz", "/ready")]
+    but = {"not_rule": {"or_rules": {"rules": paths}}}
+    marked(config, {"and_rules": {"rules": [but]}})
+
+
+def answers_only(config: Config) -> None:
+    """Another listener, which leads to no backend."""
+    resources = config.whole["static_resources"]
+    other = yaml.safe_load(yaml.safe_dump(resources["listeners"][0]))
+    other["name"] = "ready"
+    other["address"]["socket_address"]["port_value"] = 10001
+    manager = other["filter_chains"][0]["filters"][0]["typed_config"]
+    del manager["http_filters"][0]
+    (host,) = manager["route_config"]["virtual_hosts"]
+    host["routes"] = [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]
+    resources["listeners"].append(other)
+
+
+RIGHT = [
+    wrapped,
+    one_by_one,
+    by_a_filter,
+    internal,
+    as_a_struct,
+    over_tls,
+    by_a_mesh,
+    answers_only,
+]
+
+
+def told(documents: list[Any]) -> list[str]:
+    """What is not in order."""
+    return [found.found for found in examine(documents, DEFAULTS) if found.level is not Level.OK]
+
+
+@pytest.mark.parametrize("change", RIGHT, ids=lambda change: change.__name__)
+def test_nothing_is_found(change, tmp_path: Path):
+    """Envoy takes it, and the doctor has nothing to say."""
+    config, file = Config(), tmp_path / "envoy.yaml"
+    change(config)
+    file.write_text(yaml.safe_dump(config.whole))
+    done = validate(file)
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert told(read(file)) == []
+
+
+def test_the_identity_headers_are_all_that_authz_sets():
+    """The doctor looks for exactly those that an answer sets or removes."""
+    assert set(IDENTITY) == {*respond._identity(None), "stale"}
+
+
+def test_json_with_tabs(tmp_path: Path):
+    """JSON is read as JSON, and not as YAML, in which a tab is an error."""
+    file = tmp_path / "envoy.json"
+    file.write_text(json.dumps(Config().whole, indent="\t"))
+    assert told(read(file)) == []
+
+
+def test_anchors_and_merge_keys(tmp_path: Path):
+    """YAML's own ways of saying something once are resolved."""
+    config, file = Config(), tmp_path / "envoy.yaml"
+    prefix = config.manager.pop("stat_prefix")
+    text = yaml.safe_dump(config.whole, width=1000)
+    line = next(line for line in text.splitlines() if line.endswith("HttpConnectionManager"))
+    indent = line.partition("'")[0]
+    merged = text.replace(line, f"{line}\n{indent}<<: *common", 1)
+    file.write_text(f"x: &common {{ stat_prefix: {prefix} }}\n{merged}")
+    documents = read(file)
+    assert told(documents) == []
+    assert "ingress/authz" in next(examine(documents, DEFAULTS)).found
+
+
+def test_what_is_not_in_force_is_not_looked_at(tmp_path: Path):
+    """A listener that goes, and one that Envoy has refused, stand in a dump as well."""
+    bad = Config()
+    bad.filter["failure_mode_allow"] = True
+    listener = bad.whole["static_resources"]["listeners"][0]
+    file = tmp_path / "dump.json"
+    file.write_text(
+        json.dumps(
+            {
+                "configs": [
+                    Config().whole,
+                    {
+                        "dynamic_listeners": [
+                            {"draining_state": {"listener": listener}},
+                            {"error_state": {"failed_configuration": listener}},
+                        ]
+                    },
+                ]
+            }
+        )
+    )
+    assert told(read(file)) == []
+
+
+def test_a_filter_by_discovery_is_found(tmp_path: Path):
+    """It stands elsewhere in the dump, under its name."""
+    config = Config()
+    config.filter["failure_mode_allow"] = True
+    found = {
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": config.entry["name"],
+        "typed_config": config.entry.pop("typed_config"),
+    }
+    config.entry["config_discovery"] = {"config_source": {"ads": {}}}
+    dump = [config.whole, {"ecds_filters": [{"ecds_filter": found}]}]
+    assert [text.partition(": ")[2][:18] for text in told(dump)] == ["failure_mode_allow"]
+
+
+def test_the_same_is_told_once():
+    """A dump holds the bootstrap and what came of it: one thing said twice."""
+    config = Config()
+    config.filter["failure_mode_allow"] = True
+    assert len(told([config.whole, config.whole])) == 1
+
+
+def test_envoy_tells_capitals_from_small_letters(tmp_path: Path):
+    """To a real Envoy a pattern in capitals is no header: what a client sends comes through."""
+    admin, port, behind = free_port(), free_port(), free_port()
+    whole, file = without_a_filter(admin, port, behind), tmp_path / "envoy.yaml"
+    listener = whole["static_resources"]["listeners"][0]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    listed = manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
+    listed[:] = [
+        {"remove_on_match": {"key_matcher": {"prefix": "X-Auth-"}}},
+        {"remove_on_match": {"key_matcher": {"prefix": "X-User-", "ignore_case": True}}},
+        {"remove": "X-Name"},
+    ]
+    file.write_text(yaml.safe_dump(whole))
+    sent = {"X-Auth-Env": "live", "X-User-Id": "me", "X-Name": "me"}
+    arrived: dict[str, str] = {}
+
+    def is_answered() -> bool:
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}/", headers=sent)
+        try:
+            with urllib.request.urlopen(asked, timeout=20) as answer:
+                arrived.update(json.load(answer)["headers"])
+        except OSError:
+            return False
+        return True
+
+    with Nursery() as nursery:
+        nursery.spawn("backend", [sys.executable, "-m", "authz.cli.echo", str(behind)])
+        command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
+        nursery.spawn("envoy", [*command, "--concurrency", "1"])
+        nursery.wait("envoy", is_answered)
+    assert {name for name in arrived if name.startswith(("x-auth-", "x-user-", "x-name"))} == {
+        "x-auth-env"
+    }
