@@ -244,11 +244,13 @@ def _limits(verdict: Verdict) -> str:
         return verdict.fault or "none, or nothing to take from them"
     charge, spent, full = standing.charge, standing.spent(), _violated(verdict)
     parts = [f"cost {charge.cost}"]
-    for name, used, limit in zip(
-        charge.terms.names, standing.used(), charge.terms.limits, strict=True
-    ):
+    rows = zip(
+        charge.terms.names, charge.terms.limits, standing.used(), standing.leased(), strict=True
+    )
+    for name, limit, used, leased in rows:
+        ahead = f", {leased} in advance" if leased else ""
         lack = ", no room" + ("" if limit.enforce else " but not enforced")
-        parts.append(f"{name} {used} of {limit.limit}{lack if name in full else ''}")
+        parts.append(f"{name} {used} of {limit.limit}{ahead}{lack if name in full else ''}")
     if not spent.allowed:
         wait = spent.retry_after_ms
         parts.append("never passes" if wait is None else f"passes in {-(-wait // 1000)} s")

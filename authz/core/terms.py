@@ -83,7 +83,7 @@ class Spent:
     def allowed(self) -> bool:
         """Does the request pass?"""
         limits = self.terms.limits
-        return not any(limits[index].enforce for index in self.violated)
+        return not (self.violated and any(limits[index].enforce for index in self.violated))
 
     @property
     def exceeds_quota(self) -> bool:

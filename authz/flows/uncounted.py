@@ -72,6 +72,8 @@ class Uncounted:
             self._ledger.clear()
         elif len(self._ledger):  # others are garbled
             self._ledger.forget(charge)
+        if not self._indebted:
+            return
         for tab in list(islice(self._indebted, AT_ONCE)):
             del self._indebted[tab]
             debt, tab.debt = tab.debt, 0

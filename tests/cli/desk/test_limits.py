@@ -13,7 +13,7 @@ def test_leases_that_are_out(desk):
     settings = "pools: {projects: {shop: [800000/min]}}"
     (desk.directory / "authz.yaml").write_text(settings)
     config = ("--config", "authz.yaml")
-    kid, _ = desk.issue("--limit", "900000/min", "--project", "shop", *config)
+    kid, text = desk.issue("--limit", "900000/min", "--project", "shop", *config)
     seconds, microseconds = desk.valkey.admin.time()
     now = seconds * 10**6 + microseconds
     for account, holders in ((kid, ("one",)), ("project:shop", ("one", "two"))):
@@ -47,6 +47,8 @@ def test_leases_that_are_out(desk):
     lines = desk.run("keys", "limits", kid, *config).out.splitlines()
     assert lines[1].split()[-2:] == ["24", "-"]
     assert lines[3] == "each sidecar may take up to 8000 requests in advance, for 599 ms"
+    verified = desk.run("keys", "verify", *config, stdin=text).out
+    assert "minute 0 of 900000, 24 in advance; project:minute 0 of 800000, 48 in adv" in verified
     assert lines[5].split("  ")[0] == "LEASED BY"
     assert [line.split() for line in lines[6:]] == [
         ["one", "key", "12", "2", until],
