@@ -21,6 +21,7 @@ from tests.real import PATIENCE, PAUSE, Valkey, eventually, free_port
 SERVICE = "mymaster"
 # Nothing is written to a primary that no replica has followed for a second or two.
 GUARDED = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "1")
+TILT = 3000  # milliseconds for which a Sentinel that stood still does nothing; 30 s by default
 QUICK = ("--repl-ping-replica-period", "1", "--repl-timeout", "5")
 
 
@@ -59,6 +60,7 @@ class Replicated(contextlib.AsyncExitStack):
         self.monitor = redis.Redis(port=self.sentinel_port, decode_responses=True)
         self.callback(self.monitor.close)
         await asyncio.to_thread(self._wait_for_sentinel)
+        self.monitor.execute_command("SENTINEL", "DEBUG", "tilt-period", TILT)
 
     def _start_sentinel(self) -> None:
         directory = Path(tempfile.mkdtemp(prefix="authz-"))
@@ -100,7 +102,7 @@ class Replicated(contextlib.AsyncExitStack):
 
     async def failed_over(self) -> Valkey:
         """Wait until a replica has taken over, is followed by the other, and all is quiet."""
-        return await eventually(self._heir, 90)  # a Sentinel that stood still does nothing for 30
+        return await eventually(self._heir, 90)
 
     def _heir(self) -> Valkey | None:
         named = self.monitor.sentinel_master(SERVICE)
