@@ -3,6 +3,8 @@
 A real sidecar on a core of its own, with the fast transport and the settings that it has by itself.
 The garbage is forged: each key another, of the right shape, with a checksum that holds. Latencies
 are those of the good keys, a tenth of what saturates, sent at random times, in many short rounds.
+Half of saturation is half of the processor's time: a tenth for these, the rest for garbage, by how
+much of each saturates it.
 """
 
 import argparse
@@ -79,9 +81,9 @@ class Flooded:
         self._good = load.Requests(GRPC, body_of(issued.key_text))
         self._garbage = Garbage()
 
-    def saturation(self, seconds: float) -> float:
-        """Good Checks a second, as many as it can answer."""
-        found = uvloop.run(self._saturate(self._good, seconds))
+    def saturation(self, seconds: float, *, garbage: bool = False) -> float:
+        """Checks a second, as many as it can answer."""
+        found = uvloop.run(self._saturate(self._garbage if garbage else self._good, seconds))
         return found.answered / seconds
 
     def p99(
@@ -144,10 +146,11 @@ def run(seconds: float, flood_seconds: float, rounds: int) -> dict[str, Any]:
     with ExitStack() as stack:
         server = Flooded(stack)
         most = server.saturation(min(seconds, 5))
+        most_garbage = server.saturation(min(seconds, 5), garbage=True)
         good = most * GOOD
         cases: dict[str, Callable[[], float]] = {
             "alone": lambda: server.p99(good, seconds),
-            "half": lambda: server.p99(good, seconds, most * HALF - good),
+            "half": lambda: server.p99(good, seconds, most_garbage * (HALF - GOOD)),
             "full": lambda: server.p99(good, seconds, inf),
             "full of good keys": lambda: server.p99(good, seconds, inf, garbage=False),
         }
@@ -164,6 +167,7 @@ def run(seconds: float, flood_seconds: float, rounds: int) -> dict[str, Any]:
 
     return {
         "saturation": round(most),
+        "garbage_saturation": round(most_garbage),
         "p99_ms": {name: round(statistics.median(taken[name]) * 1000, 2) for name in taken},
         "half": times("half", "alone"),
         "full": times("full", "full of good keys"),
@@ -185,7 +189,10 @@ def main() -> None:
         print(json.dumps(found | {"limits": LIMITS, "within_limits": good, "machine": machine()}))
     else:
         p99 = ", ".join(f"{name} {value} ms" for name, value in found["p99_ms"].items())
-        print(f"good keys saturate it at {found['saturation']} a second; p99 at a tenth: {p99}")
+        print(
+            f"good keys saturate it at {found['saturation']} a second, garbage at "
+            f"{found['garbage_saturation']}; p99 of good keys at a tenth: {p99}"
+        )
         print(f"half of saturation, flooded: {found['half']} times alone (limit {LIMITS['half']})")
         print(f"full speed: {found['full']} times good keys as fast (limit {LIMITS['full']})")
         print(
