@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from authz.rpc.h2.answers import message_answer, unframed
+from authz.rpc.h2.answers import PREFIX_BYTES, unframed
 from authz.rpc.h2.blocks import HeaderBlocks
 from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.frames import (
@@ -21,9 +21,11 @@ from authz.rpc.h2.frames import (
     settings_frame,
     window_update_frame,
 )
-from authz.rpc.h2.head import read_head
+from authz.rpc.h2.head import Head, read_head
 from authz.rpc.h2.limits import Hold
+from authz.rpc.h2.outbox import Outbox
 from authz.rpc.h2.reader import FrameReader
+from authz.rpc.h2.streams import Call
 from authz.rpc.listening import Limits
 from authz.telemetry import Counters
 from tests.bench.check_hot import machine
@@ -91,6 +93,20 @@ def blocks() -> dict[str, Callable[[], object]]:
     }
 
 
+def answers() -> Callable[[], None]:
+    """The write of a batch of answers, alone."""
+    outbox = Outbox()
+    calls = [Call(2 * i + 1, Head(None), 0.0) for i in range(BATCH)]
+
+    def step() -> None:
+        for call in calls:
+            outbox.message(call, ANSWER)
+        outbox.widen(BATCH * (len(ANSWER) + PREFIX_BYTES))
+        outbox.take()
+
+    return step
+
+
 def main() -> None:
     """Print the table."""
     reader = FrameReader()
@@ -99,7 +115,7 @@ def main() -> None:
     rows = {"frames": cost(lambda: list(reader.read(read)), BATCH)}
     rows |= {name: cost(step) for name, step in blocks().items()}
     rows["message out of its frame"] = cost(lambda: unframed(BODY, 1 << 20))
-    rows["answer"] = cost(lambda: message_answer(ANSWER))
+    rows["answer in its frames"] = cost(answers(), BATCH)
     for name, traced in (("whole", False), ("whole, another trace each time", True)):
         both, ours = cost(whole(traced=traced), BATCH), cost(sending(traced=traced), BATCH)
         rows[name] = both - ours

@@ -47,8 +47,8 @@ def _string(text: bytes) -> bytes:
 
 
 _STATUS_200: Final = b"\x88"  # stands in the static table
-_GRPC_HEAD: Final = _STATUS_200 + literal(b"content-type", b"application/grpc")
-_GRPC_OK: Final = literal(b"grpc-status", b"0")
+GRPC_HEAD: Final = _STATUS_200 + literal(b"content-type", b"application/grpc")
+GRPC_OK: Final = literal(b"grpc-status", b"0")
 _TEXT: Final = b"This port answers gRPC: POST with content-type application/grpc.\n"
 _TEXT_HEAD: Final = (
     literal(b":status", b"415")
@@ -62,13 +62,13 @@ NOT_GRPC_WITHOUT_BODY: Final[Answer] = (_TEXT_HEAD, b"", b"")  # to HEAD
 
 def message_answer(message: bytes) -> Answer:
     """A message, and that all is well."""
-    return _GRPC_HEAD, MESSAGE_PREFIX.pack(0, len(message)) + message, _GRPC_OK
+    return GRPC_HEAD, MESSAGE_PREFIX.pack(0, len(message)) + message, GRPC_OK
 
 
 def status_answer(status: Status) -> Answer:
     """A status alone."""
     code, message = status
-    head = _GRPC_HEAD + literal(b"grpc-status", str(int(code)).encode())
+    head = GRPC_HEAD + literal(b"grpc-status", str(int(code)).encode())
     head += literal(b"grpc-message", percent_encoded(message))
     if status is COMPRESSED:
         head += literal(b"grpc-accept-encoding", b"identity")

@@ -20,7 +20,7 @@ from math import inf
 from typing import Final
 
 from authz.core.ports import Event, Probe
-from authz.rpc.h2.answers import Status, message_answer, status_answer
+from authz.rpc.h2.answers import Status, status_answer
 from authz.rpc.h2.conversation import Conversation
 from authz.rpc.h2.frames import (
     Code,
@@ -103,7 +103,7 @@ class Connection:
 
     def answer(self, call: Call, message: bytes) -> None:
         """The answer to a call."""
-        self._requests.finish(call, message_answer(message))
+        self._requests.answer(call, message)
 
     def refuse(self, call: Call, status: Status) -> None:
         """The answer to a call that gets no message."""

@@ -6,9 +6,10 @@ costs the client 13 bytes, has us look at every answer there is.
 """
 
 from collections.abc import Collection
+from struct import Struct
 from typing import Final
 
-from authz.rpc.h2.answers import Answer
+from authz.rpc.h2.answers import GRPC_HEAD, GRPC_OK, PREFIX_BYTES, Answer, message_answer
 from authz.rpc.h2.frames import (
     DEFAULT_WINDOW,
     END_HEADERS,
@@ -28,6 +29,14 @@ from authz.rpc.h2.streams import Call
 EMPTY_TABLE: Final = b"\x20"
 LAST_HEADERS: Final = END_HEADERS | END_STREAM
 DATA, HEADERS = int(Kind.DATA), int(Kind.HEADERS)
+
+# What is around the message of nearly every answer. Before it: HEADERS, from its length to its
+# flags, its stream and its block; the same of DATA, whose type and flags are 0; and the message's
+# prefix, which says that it is not compressed and how long it is. After it: HEADERS again.
+_BEFORE: Final = Struct(f">5sL{len(GRPC_HEAD)}sHBxxLxL")
+_BEFORE_HEADERS: Final = frame(HEADERS, END_HEADERS, 0, GRPC_HEAD)[:5]
+_AFTER: Final = Struct(f">5sL{len(GRPC_OK)}s")
+_AFTER_HEADERS: Final = frame(HEADERS, LAST_HEADERS, 0, GRPC_OK)[:5]
 
 
 class Outbox:
@@ -51,6 +60,26 @@ class Outbox:
     def control(self, made: bytes) -> None:
         """Send a frame that no window restrains."""
         self._frames.append(made)
+
+    def message(self, call: Call, message: bytes) -> bool:
+        """As `answer`, of a message and that all is well; made in one go if nothing is in its way.
+
+        It saves a twentieth of a whole Check.
+        """
+        size = len(message) + PREFIX_BYTES
+        room = self._initial + call.credit
+        if size > self._window or size > room or size > self._max_frame or not self._table_told:
+            return self.answer(call, message_answer(message))
+        self._window -= size
+        stream = call.id
+        self._frames += (
+            _BEFORE.pack(
+                _BEFORE_HEADERS, stream, GRPC_HEAD, size >> 8, size & 0xFF, stream, len(message)
+            ),
+            message,
+            _AFTER.pack(_AFTER_HEADERS, stream, GRPC_OK),
+        )
+        return True
 
     def answer(self, call: Call, answer: Answer) -> bool:
         """Send an answer. Whether all of it is under way; the rest waits."""

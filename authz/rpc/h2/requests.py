@@ -130,6 +130,12 @@ class Requests:
             raise StreamFault(stream_id, Code.PROTOCOL_ERROR)
         self._outbox.widen_stream(self._calls[stream_id], increment)
 
+    def answer(self, call: Call, message: bytes) -> None:
+        """See `finish`; with a message."""
+        unanswered = call.state is ANSWERING and call.answer is None
+        if unanswered and self._outbox.message(call, message):
+            self._close(call)
+
     def finish(self, call: Call, answer: Answer) -> None:
         """Answer a call whose request is complete. Does nothing when it is over."""
         unanswered = call.state is ANSWERING and call.answer is None
