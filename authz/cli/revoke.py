@@ -105,12 +105,12 @@ async def _imported_kid(desk: app.Desk, imported: Imported) -> str:
 
 def _genuine_kid(presented: Presented, ring: Keyring) -> str:
     """The kid of a key that was made here. Of any other nobody can tell whose it is."""
-    kid = presented.kid
+    kid, flaw = presented.kid, presented.flaw()
     if presented.pepper_version not in ring.fingerprints:
         why = f"was made with pepper {presented.pepper_version}, which keys.peppers does not hold"
-    elif not presented.is_whole():
+    elif flaw == "checksum":
         why = "is mistyped or cut off: its checksum is wrong"
-    elif not presented.is_genuine():
+    elif flaw == "tag":
         why = "was not made here: its tag is wrong"
     else:
         return kid

@@ -7,7 +7,7 @@ from typing import Protocol
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
 from authz.core.charge import Ask, Charge, Lease, Receipt
-from authz.core.decision import Decision, Reason
+from authz.core.decision import Decision, Deny, Reason
 from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
@@ -279,10 +279,14 @@ class Probe(Protocol):
 
 
 class Witness(Protocol):
-    """Sees some Checks, and all that are refused or waited for the store. MUST NOT wait."""
+    """Sees some Checks, those it wants and all that waited for the store. MUST NOT wait."""
 
     stride: int
     """After one that was watched from its beginning, so many are not."""
+
+    def wants(self, decision: Deny) -> bool:
+        """Is this refusal to be told of? Asked of each, once."""
+        ...
 
     def saw(
         self,
@@ -291,11 +295,13 @@ class Witness(Protocol):
         traceparent: bytes | None,
         began: float | None,
         *,
+        wanted: bool = False,
         waited: bool = False,
     ) -> None:
         """A Check is decided; its answer goes out next.
 
-        began: when, by `time.perf_counter`, None when it was not watched. waited: for the store.
+        began: when, by `time.perf_counter`, None when it was not watched. wanted: it is a refusal,
+        and `wants` said so. waited: for the store.
         traceparent: of the call that carries it (W3C Trace Context), not of the request.
         """
         ...

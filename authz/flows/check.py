@@ -46,7 +46,7 @@ class Checker:
         self._cache = cache
         self._peek = cache.peek
         self._find = cache.find
-        self._peppers = peppers
+        self._refutes = peppers.refutes
         self._wall_ms = clock.wall_ms
         self._probe = probe
         self._decided = probe.decided
@@ -70,9 +70,10 @@ class Checker:
             if going_on is not None:
                 return self._charge(going_on, request)
         refusal = self._refuse_unproven(presented)
-        if refusal is not None:
-            return self._conclude(refusal)
-        return self._look_up(presented, request)
+        if refusal is None:
+            return self._look_up(presented, request)
+        self._decided(refusal.reason)
+        return refusal
 
     def _without_key(self, request: Request) -> Decision:
         return ANONYMOUS if request.route.optional else MISSING
@@ -104,11 +105,12 @@ class Checker:
         A tag that fails proves a forgery only when our peppers are known to be the store's. Until
         then a good key could look forged, so the answer is that we do not know.
         """
-        if not presented.is_whole():
-            return MALFORMED
-        if presented.is_genuine():
+        flaw = presented.flaw()
+        if flaw is None:
             return None
-        return FORGED if self._peppers.refutes(presented.pepper_version) else UNAVAILABLE
+        if flaw == "checksum":
+            return MALFORMED
+        return FORGED if self._refutes(presented.pepper_version) else UNAVAILABLE
 
     async def _look_up(self, presented: Presented, request: Request) -> Decision:
         try:

@@ -99,6 +99,7 @@ class KeyCache:
         self._held_until = NEVER
         self._entries = Shelf(max_entries, max_in_use)
         self._at_hand = self._entries.at_hand
+        self._packed = self._entries.packed
         self._outage = Shelf(max_entries, max_in_use)  # what flushes took out; rule 9
         self._negatives: TTLCache[str, Unreadable | None] = TTLCache(
             max_negatives, negative_ttl, self._monotonic
@@ -132,7 +133,9 @@ class KeyCache:
 
     def peek(self, kid: str) -> KeyRecord | None:
         """The record if it can be served now, without waiting for anything."""
-        entry = self._at_hand(kid) or self._entries.fetch(kid)
+        entry = self._at_hand(kid)
+        if entry is None and kid in self._packed:
+            entry = self._entries.fetch(kid)
         if entry is None:
             return None
         now = self._monotonic()

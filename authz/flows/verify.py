@@ -66,11 +66,12 @@ class Verifier:
             return _refused("shape" if reason in _OF_THE_KEY else "request", reason)
         if isinstance(presented, Imported):
             return await self._verify_imported(presented, request)
-        if not presented.is_whole():
-            return _refused("checksum", Reason.MALFORMED)
-        if not presented.is_genuine():
+        flaw = presented.flaw()
+        if flaw == "checksum":
+            return _refused(flaw, Reason.MALFORMED)
+        if flaw == "tag":
             proven = self._peppers.refutes(presented.pepper_version)
-            return _refused("tag", Reason.FORGED if proven else Reason.UNAVAILABLE)
+            return _refused(flaw, Reason.FORGED if proven else Reason.UNAVAILABLE)
         return await self._judge(presented, request)
 
     async def _verify_imported(self, imported: Imported, request: Request) -> Verdict:

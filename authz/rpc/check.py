@@ -24,6 +24,10 @@ class Nobody:
 
     stride = sys.maxsize
 
+    def wants(self, _decision: Deny) -> bool:
+        """See Witness."""
+        return False
+
     def saw(
         self,
         decision: Decision,
@@ -31,6 +35,7 @@ class Nobody:
         traceparent: bytes | None,
         began: float | None,
         *,
+        wanted: bool = False,
         waited: bool = False,
     ) -> None:
         """See Witness."""
@@ -52,7 +57,7 @@ class CheckDoor:
         self._write = responder.write
         self._probe = probe
         self._witness = witness
-        self._saw = witness.saw
+        self._wants, self._saw = witness.wants, witness.saw
         self._unwatched = 0  # how many Checks to come are not watched
         self._faults = 0
         self._last_resort = responder.write(UNAVAILABLE, refused(UNAVAILABLE))
@@ -70,8 +75,9 @@ class CheckDoor:
             decision = self._decide(request)
             if isinstance(decision, (Allow, Deny)):
                 answer = self._write(decision, request)
-                if began is not None or isinstance(decision, Deny):
-                    self._saw(decision, request, traceparent, began)
+                wanted = isinstance(decision, Deny) and self._wants(decision)
+                if wanted or began is not None:
+                    self._saw(decision, request, traceparent, began, wanted=wanted)
                 return answer
         except Exception as cause:  # noqa: BLE001  whatever it is, no allow
             return self._fault(cause)
@@ -87,7 +93,8 @@ class CheckDoor:
         try:
             found = await decision
             answer = self._write(found, request)
-            self._saw(found, request, traceparent, began, waited=True)
+            wanted = isinstance(found, Deny) and self._wants(found)
+            self._saw(found, request, traceparent, began, wanted=wanted, waited=True)
         except Exception as cause:  # noqa: BLE001  as above; a cancelled call is not one of these
             return self._fault(cause)
         return answer

@@ -81,7 +81,9 @@ class ChangeFeed:
         self._clock = clock
         self._probe = probe
         self._lease = lease
-        self._meta = meta.Heard(fingerprints)
+        self._meta = meta.Heard(fingerprints, self._is_trusted)
+        self.refutes = self._meta.refutes  # see PepperProof
+        self.has_imports = self._meta.has_imports  # see AliasSource
         self._link: Link | None = None
         self._unanswered = 0
         self._trusted_until = 0.0
@@ -134,14 +136,6 @@ class ChangeFeed:
     def lag(self) -> LagHistogram:
         """How late changes were applied, for telemetry."""
         return self._follower.lag
-
-    def refutes(self, pepper_version: str) -> bool:
-        """See PepperProof."""
-        return self._meta.refutes(pepper_version, is_current=self._is_trusted())
-
-    def has_imports(self) -> bool | None:
-        """See AliasSource."""
-        return self._meta.has_imports(is_current=self._is_trusted())
 
     async def run(
         self, sink: ChangeSink, announce: Callable[[Link], None] = lambda _link: None

@@ -1,6 +1,6 @@
 """authz:meta: what says that a store is ours, and which peppers its keys were made with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,13 +54,14 @@ def has_imports(meta: Mapping[str, str]) -> bool:
 
 
 class Heard:
-    """What authz:meta said when it was last read. `is_current`: nothing can have changed since.
+    """What authz:meta said when it was last read.
 
-    ours: fingerprints of our peppers, by version.
+    ours: fingerprints of our peppers, by version. is_current: can nothing have changed since?
     """
 
-    def __init__(self, ours: Mapping[str, str]) -> None:
+    def __init__(self, ours: Mapping[str, str], is_current: Callable[[], bool]) -> None:
         self._ours = ours
+        self._is_current = is_current
         self._theirs: Mapping[str, str] | None = None
         self._imports: bool | None = None
 
@@ -74,18 +75,18 @@ class Heard:
         """A key was imported, whatever was read before."""
         self._imports = True
 
-    def refutes(self, pepper_version: str, *, is_current: bool) -> bool:
+    def refutes(self, pepper_version: str) -> bool:
         """See PepperProof."""
         if self._theirs is None:
             return False
         theirs = self._theirs.get(pepper_version)
         if theirs is None:  # the store may have got it since
-            return is_current
+            return self._is_current()
         return theirs == self._ours.get(pepper_version)
 
-    def has_imports(self, *, is_current: bool) -> bool | None:
+    def has_imports(self) -> bool | None:
         """See AliasSource."""
-        return self._imports if self._imports or is_current else None
+        return self._imports if self._imports or self._is_current() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from authz.core import fields, limits
+from authz.core import base62, fields, limits
 from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput, Unreadable
-from authz.core.keys import BASE62
 from authz.core.limits import Limit, OnOutage
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 
@@ -228,7 +227,7 @@ def _secret(found: dict[str, Any]) -> Secret:
     )
     if len(digest) not in {0, 32}:
         raise ValueError("secrets: a digest has the wrong length")
-    if len(pepper) != 1 or pepper not in BASE62:
+    if len(pepper) != 1 or pepper not in base62.DIGITS:
         raise ValueError("secrets: a pepper version is one character of 0-9 A-Z a-z")
     return Secret(
         id=str(number("secrets", found["id"])),

@@ -27,7 +27,8 @@ class Denials:
     """
 
     def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
-        self._bucket = TokenBucket(rate)
+        bucket = TokenBucket(rate)
+        self._take, self._borrow = bucket.take, bucket.borrow
         self._monotonic = monotonic
         self._left_out: Counter[Reason] = Counter()
         self._told: set[Reason] = set()  # since the last summary
@@ -36,8 +37,8 @@ class Denials:
     def has_room(self, decision: Deny) -> bool:
         """May this one have a line? What has none is counted."""
         reason = decision.reason
-        if self._bucket.take(self._monotonic()) or (
-            reason not in self._told and self._bucket.borrow(len(Reason))
+        if self._take(self._monotonic()) or (
+            reason not in self._told and self._borrow(len(Reason))
         ):
             self._told.add(reason)
             return True

@@ -30,7 +30,7 @@ class Observer:
     def __init__(self, counters: Counters, denials: Denials, *, timed: bool = True) -> None:
         self._hit_seconds = counters.hit_seconds
         self._miss_seconds = counters.miss_seconds
-        self._denials = denials
+        self.wants, self._tell = denials.has_room, denials.tell  # see Witness
         self._untimed = 0  # how many that are watched are not timed, from here on and each time
         self._gap = 0
         self._traces: Traces | None = None
@@ -48,6 +48,7 @@ class Observer:
         traceparent: bytes | None,
         began: float | None,
         *,
+        wanted: bool = False,
         waited: bool = False,
     ) -> None:
         """See Witness."""
@@ -65,9 +66,9 @@ class Observer:
             else:
                 self._untimed = self._gap
                 self._hit_seconds.add(perf_counter() - began, EVERY)
-        if isinstance(decision, Deny) and self._denials.has_room(decision):
+        if wanted and isinstance(decision, Deny):
             trace = span or tracecontext.parse(_said(traceparent, request))
-            self._denials.tell(decision, kid(decision, request), trace)
+            self._tell(decision, kid(decision, request), trace)
 
 
 def _said(traceparent: bytes | None, request: Request) -> str:

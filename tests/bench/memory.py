@@ -19,7 +19,7 @@ import redis
 import uvloop
 
 from authz import app, config, sidecar
-from authz.core.keys import BASE62
+from authz.core import base62
 from authz.flows.keycache import KeyCache
 from authz.storage import schema
 from tests.bench.check_hot import machine
@@ -33,7 +33,7 @@ BATCH = 1000
 def kid_of(number: int) -> str:
     """A kid for each number."""
     digits = f"{number:016d}"
-    return digits[:-1] + BASE62[int(digits[-1]) + 20]
+    return digits[:-1] + base62.DIGITS[int(digits[-1]) + 20]
 
 
 def fill(client: redis.Redis, count: int) -> None:

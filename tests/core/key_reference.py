@@ -29,6 +29,11 @@ def to_base62(number: int, width: int) -> str:
     return text
 
 
+def from_base62(text: str) -> int:
+    """The sum of its digits, each by its place."""
+    return sum(ALPHABET.index(digit) * 62**place for place, digit in enumerate(reversed(text)))
+
+
 def expand(secret: bytes, info: bytes) -> bytes:
     """RFC 5869, sections 2.2 and 2.3, for one block of output and no salt."""
     extracted = hmac.new(b"\x00" * 32, secret, hashlib.sha256).digest()

@@ -5,21 +5,34 @@ import hmac
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from authz.core import keys
-from authz.core.keys import BASE62, base62, hkdf_sha256, matches
-from tests.core.key_reference import to_base62
+from authz.core import base62, keys
+from authz.core.keys import hkdf_sha256, matches
+from tests.core.key_reference import from_base62, to_base62
 
 
 @given(st.integers(0, 2**256 - 1))
 def test_base62_is_what_the_reference_makes(number):
     """43 digits, most significant first, hold any number of 256 bits."""
-    text = base62(number, 43)
+    text = base62.encode(number, 43)
 
     assert text == to_base62(number, 43)
-    assert sum(BASE62.index(digit) * 62**i for i, digit in enumerate(reversed(text))) == number
+    assert (
+        sum(base62.DIGITS.index(digit) * 62**i for i, digit in enumerate(reversed(text))) == number
+    )
+
+
+@given(st.text(base62.DIGITS, min_size=17, max_size=17))
+@example("0" * 17)
+@example("z" * 17)
+def test_tag_and_checksum_are_read_as_the_reference_reads_them(digits):
+    """Eleven digits, then six; they hold more than 64 and 32 bits."""
+    assert keys._proofs(b"whatever" + digits.encode()) == (
+        from_base62(digits[:11]),
+        from_base62(digits[11:]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,9 +41,9 @@ def test_base62_is_what_the_reference_makes(number):
 )
 def test_the_widths_are_the_least_that_fit(bits, width):
     """Secret, tag and checksum have room for their bits and no digit to spare."""
-    assert len(base62(2**bits - 1, width)) == width
+    assert len(base62.encode(2**bits - 1, width)) == width
     with pytest.raises(ValueError, match="width"):
-        base62(2**bits - 1, width - 1)
+        base62.encode(2**bits - 1, width - 1)
 
 
 def test_hkdf_rfc_5869_test_case_3():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from authz.core.decision import Reason
-from authz.rpc.respond import TABLE
+from authz.rpc.table import TABLE
 from tests.cli.commands import misunderstood
 from tests.deploy.rules import ALERTS, OBJECTIVES
 from tests.settings import settings_names

@@ -7,8 +7,8 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from authz.core.decision import Allow, Deny, Reason
 from authz.core.request import Route
-from authz.rpc import respond
-from authz.rpc.respond import TABLE
+from authz.rpc import answer as shared
+from authz.rpc.table import TABLE
 from tests.fakes import make_record, make_request
 from tests.rpc.answers import IDENTITY, arm, headers_of, responder, told
 
@@ -249,14 +249,14 @@ def test_a_record_that_was_read_anew_is_told_anew(version):
 
 def test_what_is_kept_is_bounded(monkeypatch):
     """More keys than there is room for are answered all the same, the newest from memory."""
-    monkeypatch.setattr(respond, "MAX_BASES", 5)
+    monkeypatch.setattr(shared, "MAX_BASES", 5)
     writer = responder()
     records = [make_record(kid=f"{number:016}") for number in range(20)]
     for record in records:
         for decision in (Allow(record), Deny(Reason.REVOKED, record)):
             answer = CheckResponse.FromString(writer.write(decision, make_request()))
             assert answer.dynamic_metadata["key_id"] == record.kid
-    for kept in (writer._allows, writer._denials):
+    for kept in (writer._allows, writer._refuse.__self__._known):
         assert [entry[0] for entry in kept.values()] == records[-5:]
     for _ in range(10):  # one key read anew pushes out nobody
         writer.write(Allow(make_record(kid=records[-1].kid)), make_request())

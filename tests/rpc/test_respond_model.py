@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow, StaleDeny
 from authz.core.records import KeyRecord
 from authz.core.request import Request, Route
-from authz.rpc.respond import TABLE
+from authz.rpc.table import TABLE
 from tests.fakes import make_record, make_request
 from tests.rpc.answers import IDENTITY, arm, responder
 
@@ -71,7 +71,7 @@ def whole(decision: Decision, request: Request, charge_id: str, query: str = "")
             ok.query_parameters_to_remove.append(query)
         facts = {"reason": "ok" if key else "anonymous"}
     else:
-        _refuse(answer, decision.reason, request, charge_id)
+        _refuse(answer, decision, request, charge_id)
         facts = {"reason": decision.reason.value}
     if key:
         facts |= {"key_id": key.kid, "client_id": key.client_id}
@@ -97,12 +97,13 @@ def _identity(key: KeyRecord | None) -> dict[str, str]:
     }
 
 
-def _refuse(answer: CheckResponse, reason: Reason, request: Request, charge_id: str) -> None:
+def _refuse(answer: CheckResponse, decision: Deny, request: Request, charge_id: str) -> None:
+    reason = decision.reason
     row = TABLE[reason]
     answer.status.code = row.grpc_code
     refused = answer.error_response if reason is Reason.UNAVAILABLE else answer.denied_response
     refused.status.code = row.status
-    wanted = " ".join(sorted(request.route.scopes))
+    wanted = " ".join(sorted(request.route.scopes)) if decision.key else ""
     detail = row.detail
     if reason is Reason.INSUFFICIENT_SCOPE and wanted:
         detail = f"This API key lacks a required scope. Required: {wanted}."

@@ -14,7 +14,8 @@ import redis
 
 from authz.cli import binaries
 from authz.cli.demo import Client, demonstrate
-from authz.core.keys import BASE62, KID_LENGTH, checksum
+from authz.core import base62
+from authz.core.keys import KID_LENGTH, checksum
 from tests.system.conftest import Installation
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "
 
 def spoil(text: str, position: int) -> str:
     """`text` with another base62 character at `position`."""
-    other = BASE62[(BASE62.index(text[position]) + 1) % 62]
+    other = base62.DIGITS[(base62.DIGITS.index(text[position]) + 1) % 62]
     return text[:position] + other + text[position + 1 or len(text) :]
 
 

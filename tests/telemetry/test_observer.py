@@ -67,7 +67,7 @@ def traced_line(caplog: pytest.LogCaptureFixture, called: bytes | None, header: 
     observer = Observer(Counters(), Denials(1, FakeClock().monotonic))
     observer.trace(Never())
     request = make_request(headers={"traceparent": header})
-    observer.saw(Deny(Reason.FORGED), request, called, perf_counter())
+    observer.saw(Deny(Reason.FORGED), request, called, perf_counter(), wanted=True)
     return caplog.records[-1].trace_id
 
 
