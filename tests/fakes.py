@@ -13,8 +13,9 @@ from authz.core.audit import AuditEvent
 from authz.core.changes import KeyChange
 from authz.core.decision import Reason
 from authz.core.errors import AliasTaken, Conflict, Fault, OutcomeUnknown, Unavailable
+from authz.core.events import Event
 from authz.core.keys import Alias, Keyring, Pepper
-from authz.core.ports import Event, Loaded, LoadedAlias
+from authz.core.ports import Loaded, LoadedAlias
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.request import Request, Route
 from authz.flows.keycache import Holdings

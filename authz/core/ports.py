@@ -1,7 +1,6 @@
 """The seams: what flows need from a shell. Each has at most three methods."""
 
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import Protocol
 
 from authz.core.audit import AuditEntry
@@ -9,6 +8,7 @@ from authz.core.changes import KeyChange
 from authz.core.charge import Ask, Charge, Lease, Receipt
 from authz.core.decision import Decision, Deny, Reason
 from authz.core.errors import Fault, Unavailable, Unreadable
+from authz.core.events import Event
 from authz.core.keys import Alias
 from authz.core.records import KeyRecord
 from authz.core.request import Request
@@ -213,57 +213,6 @@ class LimitCounters(Protocol):
     async def reset(self, kid: str) -> None:
         """Forget what a key used, not what its project and tenant did. Raises Unavailable."""
         ...
-
-
-class Event(StrEnum):
-    """What is counted, decisions apart."""
-
-    CACHE_NEGATIVE_HIT = "cache_negative_hit"
-    CACHE_MISS = "cache_miss"
-    CACHE_EVICTION = "cache_eviction"
-    ALIAS_NEGATIVE_HIT = "alias_negative_hit"
-    ALIAS_MISS = "alias_miss"
-    ALIAS_LOOKUP_LIMITED = "alias_lookup_limited"
-    STALE_ALLOWED = "stale_allowed"
-    LOOKUP_TIMEOUT = "lookup_timeout"
-    RECORD_UNREADABLE = "record_unreadable"
-    CHANGE_APPLIED = "change_applied"
-    CHANGE_GAP = "change_gap"
-    CHANGE_GARBLED = "change_garbled"
-    LOG_REPLAYED = "log_replayed"
-    LOG_NOT_COVERED = "log_not_covered"
-    FLUSH = "flush"
-    SEQUENCE_WENT_BACK = "sequence_went_back"
-    LINK_CONNECTED = "link_connected"
-    LINK_LOST = "link_lost"
-    LIMIT_ALLOWED_BY_STORE = "limit_allowed_by_store"
-    LIMIT_ALLOWED_ON_LEASE = "limit_allowed_on_lease"
-    LIMIT_ALLOWED_IN_OUTAGE = "limit_allowed_in_outage"
-    LIMIT_DENIED_BY_STORE = "limit_denied_by_store"
-    LIMIT_DENIED_LOCALLY = "limit_denied_locally"
-    LIMIT_DENIED_IN_OUTAGE = "limit_denied_in_outage"
-    LIMIT_SHADOW_DENIED = "limit_shadow_denied"
-    LIMIT_STORE_CALL = "limit_store_call"
-    LIMIT_GARBLED = "limit_garbled"
-    LEASE_TAKEN = "lease_taken"
-    LEASE_STRANDED = "lease_stranded"
-    SNAPSHOT_WRITTEN = "snapshot_written"
-    SNAPSHOT_FAILED = "snapshot_failed"
-    DECISION_FAULT = "decision_fault"
-    H2_CONNECTION_ERROR = "h2_connection_error"
-    H2_STREAM_ERROR = "h2_stream_error"
-    H2_RESET_FLOOD = "h2_reset_flood"
-    H2_CONTROL_FLOOD = "h2_control_flood"
-    H2_EMPTY_FLOOD = "h2_empty_flood"
-    H2_HEADER_FLOOD = "h2_header_flood"
-    H2_HEADERS_TOO_LARGE = "h2_headers_too_large"
-    H2_MESSAGE_TOO_LARGE = "h2_message_too_large"
-    H2_STREAM_REFUSED = "h2_stream_refused"
-    H2_CALL_EXPIRED = "h2_call_expired"
-    H2_SLOW_READER = "h2_slow_reader"
-    H2_IDLE_CLOSED = "h2_idle_closed"
-    H2_HANDSHAKE_FAILED = "h2_handshake_failed"
-    H2_CONNECTION_REFUSED = "h2_connection_refused"
 
 
 class Probe(Protocol):

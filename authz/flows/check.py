@@ -8,9 +8,10 @@ from typing import Final
 
 from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow, StaleDeny, settle
 from authz.core.errors import Unavailable
+from authz.core.events import Event
 from authz.core.keys import Imported, Presented
 from authz.core.policy import judge
-from authz.core.ports import Clock, Event, PepperProof, Probe
+from authz.core.ports import Clock, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.core.terms import Spent

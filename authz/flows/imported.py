@@ -20,8 +20,9 @@ from typing import Final
 
 from authz.core.bucket import TokenBucket
 from authz.core.errors import Fault, Unavailable
+from authz.core.events import Event
 from authz.core.keys import Alias, Imported
-from authz.core.ports import AliasSource, Clock, Event, LoadedAlias, Probe
+from authz.core.ports import AliasSource, Clock, LoadedAlias, Probe
 from authz.core.records import KeyRecord
 from authz.flows.keycache import Holdings, KeyCache
 

@@ -35,7 +35,8 @@ from typing import Final
 from cachetools import TTLCache
 
 from authz.core.errors import Fault, Unavailable, Unreadable
-from authz.core.ports import Clock, Event, KeySource, Loaded, Probe
+from authz.core.events import Event
+from authz.core.ports import Clock, KeySource, Loaded, Probe
 from authz.core.records import KeyRecord, Status, as_revoked
 from authz.flows.shelf import MAX_IN_USE, NEVER, Shelf, unpack
 

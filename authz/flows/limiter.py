@@ -23,7 +23,8 @@ from functools import partial
 
 from authz.core.charge import Ask, Receipt, charge, lease_for, patience, settle
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
-from authz.core.ports import Clock, Event, Probe, SpendStore
+from authz.core.events import Event
+from authz.core.ports import Clock, Probe, SpendStore
 from authz.core.records import KeyRecord
 from authz.core.terms import Agreements, Spent
 from authz.flows.tab import Question, Tab, Waiter, answer

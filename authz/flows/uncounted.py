@@ -12,9 +12,10 @@ from typing import Final
 
 from authz.core.charge import Ask, Charge, Receipt, settle
 from authz.core.errors import OutcomeUnknown, Unavailable
+from authz.core.events import Event
 from authz.core.ledger import Ledger
 from authz.core.limits import OnOutage
-from authz.core.ports import Event, Probe, SpendStore
+from authz.core.ports import Probe, SpendStore
 from authz.core.terms import Spent, Terms
 from authz.flows.tab import Tab
 

@@ -8,7 +8,8 @@ from time import perf_counter
 from typing import Final
 
 from authz.core.decision import Allow, Decision, Deny, Reason
-from authz.core.ports import Event, Probe, Witness
+from authz.core.events import Event
+from authz.core.ports import Probe, Witness
 from authz.core.request import Request
 from authz.flows.check import Checker
 from authz.rpc.extract import Extractor, refused

@@ -29,7 +29,8 @@ from typing import Any, Final
 import hiredis
 
 from authz.core.errors import Foreign, Unavailable
-from authz.core.ports import ChangeSink, Clock, Event, Probe
+from authz.core.events import Event
+from authz.core.ports import ChangeSink, Clock, Probe
 from authz.storage import meta, notices, reconnect, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.follower import Flush, Follower

@@ -21,7 +21,8 @@ from typing import Any, Final, NamedTuple
 
 from authz.core import fields
 from authz.core.errors import Unavailable
-from authz.core.ports import ChangeSink, Clock, Event, Probe
+from authz.core.events import Event
+from authz.core.ports import ChangeSink, Clock, Probe
 from authz.storage import notices, schema
 from authz.storage.lag import LagHistogram
 from authz.storage.link import Link, refusal

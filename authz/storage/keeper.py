@@ -10,7 +10,8 @@ import threading
 from math import isfinite
 from typing import Final, Protocol
 
-from authz.core.ports import Clock, Event, Probe
+from authz.core.events import Event
+from authz.core.ports import Clock, Probe
 from authz.flows.keycache import Holdings
 from authz.storage.snapshot import Kept, Snapshot, SnapshotRefused
 

@@ -19,7 +19,8 @@ from authz.core.errors import (
     Unavailable,
     Unreadable,
 )
-from authz.core.ports import Event, Loaded, Probe
+from authz.core.events import Event
+from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
 from authz.storage.answers import answered

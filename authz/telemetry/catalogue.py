@@ -18,7 +18,7 @@ from typing import Final
 
 from authz import __version__
 from authz.core.decision import Reason
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.telemetry.metric import Kind, Metric, each
 from authz.telemetry.outcomes import ALLOWED, AUTHENTICATION, refused
 

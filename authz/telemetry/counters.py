@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from authz.core.decision import Reason
 from authz.core.errors import Fault
-from authz.core.ports import Clock, Event, KeySource, Loaded
+from authz.core.events import Event
+from authz.core.ports import Clock, KeySource, Loaded
 from authz.telemetry.catalogue import CHECK_DURATION, LOOKUP_DURATION
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.telemetry.catalogue import (
     ALIAS_LOOKUPS,
     CACHE_EVICTIONS,

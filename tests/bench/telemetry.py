@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from authz.core.decision import Reason
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.instruments import Parts, readings
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed

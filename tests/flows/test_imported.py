@@ -8,8 +8,8 @@ import pytest
 
 from authz.core.decision import Allow, Deny, Reason, StaleAllow, StaleDeny
 from authz.core.errors import Unavailable
+from authz.core.events import Event
 from authz.core.keys import Alias
-from authz.core.ports import Event
 from authz.core.records import Secret, Status
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys

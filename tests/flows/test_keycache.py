@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.core.records import Status
 from authz.flows import keycache
 from tests.caches import make_cache

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.flows import keycache
 from tests.caches import make_cache
 from tests.fakes import KID, FakeClock, MemoryKeySource, RecordingProbe, make_record

@@ -7,8 +7,8 @@ import pytest
 from authz.core.charge import Receipt
 from authz.core.decision import Charged, OverLimit, Reason, StaleCharged
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
+from authz.core.events import Event
 from authz.core.limits import OnOutage, parse_all
-from authz.core.ports import Event
 from authz.core.records import KeyRecord
 from authz.core.terms import Agreements
 from authz.flows.check import Checker

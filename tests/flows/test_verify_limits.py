@@ -5,8 +5,8 @@ import asyncio
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
+from authz.core.events import Event
 from authz.core.ledger import Ledger
-from authz.core.ports import Event
 from authz.core.records import Secret
 from authz.core.terms import Agreements
 from authz.flows.check import Checker

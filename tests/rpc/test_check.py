@@ -10,7 +10,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from authz.core import policy
 from authz.core.decision import Reason
 from authz.core.errors import Unavailable
-from authz.core.ports import Event
+from authz.core.events import Event
 from tests.rpc.door import Door
 from tests.rpc.messages import check_request
 from tests.rpc.reading import OTHER

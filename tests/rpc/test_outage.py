@@ -6,7 +6,7 @@ import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from authz.core.errors import Unavailable
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.core.records import Status
 from tests.fakes import DAY, NOW
 from tests.rpc.answers import headers_of

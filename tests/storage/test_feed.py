@@ -3,7 +3,7 @@
 import pytest
 
 from authz.core.errors import Unavailable
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.core.records import Status
 from authz.storage import schema
 from tests.real import eventually

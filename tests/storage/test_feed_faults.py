@@ -7,7 +7,7 @@ import time
 import pytest
 
 from authz.core.errors import Unavailable
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.core.records import Status
 from authz.storage import meta, schema
 from authz.storage.endpoint import Endpoint

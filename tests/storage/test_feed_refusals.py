@@ -3,8 +3,8 @@
 import pytest
 
 from authz.core.errors import Unavailable
+from authz.core.events import Event
 from authz.core.keys import Keyring
-from authz.core.ports import Event
 from authz.storage import schema
 from tests.fakes import KID, make_keyring, make_pepper
 from tests.real import Valkey, eventually

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.storage import follower as subject
 from authz.storage.follower import QUIET_SECONDS, Follower, Position
 from authz.storage.lag import BOUNDS_MS, LagHistogram

@@ -5,7 +5,7 @@ import pytest
 from authz.core import changes
 from authz.core.changes import Author, KeySpec
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.storage import schema
 from tests.fakes import KID, NOW, make_keyring
 from tests.real import eventually

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.core.records import Status
 from authz.storage import notices, schema
 from authz.storage.link import Link

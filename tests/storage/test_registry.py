@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from authz.core.errors import Unavailable
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.flows.acknowledge import acknowledged
 from authz.storage import registry, schema
 from authz.storage.link import Link

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.core.records import Status
 from authz.storage import schema
 from authz.storage.follower import PAGE

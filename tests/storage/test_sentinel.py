@@ -10,7 +10,7 @@ from authz.core import changes
 from authz.core.address import Address
 from authz.core.changes import Author, KeySpec
 from authz.core.errors import OutcomeUnknown, Unavailable
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.core.records import Status
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.core.records import Status
 from authz.storage import keeper as timing
 from authz.storage import snapshot as module

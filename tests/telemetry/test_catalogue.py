@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import exposition, parser
 
 from authz.core.decision import Reason
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.rpc.table import TABLE
 from authz.storage.lag import BOUNDS_MS
 from authz.telemetry import catalogue

@@ -9,7 +9,7 @@ import socket
 import ssl
 from typing import Final
 
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.rpc.h2.protocol import H2Protocol, Service
 
 HANDSHAKE_SECONDS: Final = 5.0

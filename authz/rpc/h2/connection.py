@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from math import inf
 from typing import Final
 
-from authz.core.ports import Event, Probe
+from authz.core.events import Event
+from authz.core.ports import Probe
 from authz.rpc.h2.answers import Status, status_answer
 from authz.rpc.h2.conversation import Conversation
 from authz.rpc.h2.frames import (

@@ -6,7 +6,7 @@ What a method raises ends the stream or the connection; whoever calls sees to th
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.rpc.h2.frames import (
     ACK,
     END_HEADERS,

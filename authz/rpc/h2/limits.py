@@ -2,7 +2,8 @@
 
 from typing import Final, NamedTuple
 
-from authz.core.ports import Event, Probe
+from authz.core.events import Event
+from authz.core.ports import Probe
 from authz.rpc.h2.frames import Code, ConnectionFault
 
 

@@ -16,7 +16,8 @@ from functools import partial
 from math import inf
 from typing import Final, cast
 
-from authz.core.ports import Event, Probe
+from authz.core.events import Event
+from authz.core.ports import Probe
 from authz.rpc.h2 import traceparent
 from authz.rpc.h2.answers import FAILED, Status
 from authz.rpc.h2.connection import Connection

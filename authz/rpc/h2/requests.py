@@ -5,7 +5,8 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from authz.core.ports import Event, Probe
+from authz.core.events import Event
+from authz.core.ports import Probe
 from authz.rpc.h2.answers import (
     EXPIRED,
     HEADERS_TOO_LARGE,

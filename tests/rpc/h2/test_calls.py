@@ -16,7 +16,7 @@ from hyperframe.frame import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.rpc.h2.answers import GrpcCode, Status
 from authz.rpc.h2.frames import PREFACE, Code
 from authz.rpc.h2.limits import Hold

@@ -3,7 +3,7 @@
 import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame, SettingsFrame
 
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.rpc.h2.frames import MAX_STREAM_ID, PREFACE, Code
 from authz.rpc.listening import Limits
 from tests.rpc.h2.client import Client, farewell, framed, only

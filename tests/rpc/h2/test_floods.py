@@ -16,7 +16,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.rpc.h2.frames import PREFACE, Code
 from authz.rpc.listening import Limits
 from tests.rpc.h2.client import Client, farewell, framed, grpc_fields

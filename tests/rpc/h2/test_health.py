@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from hyperframe.frame import DataFrame, HeadersFrame
 
 from authz.core.address import Address
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.rpc.h2.server import MOST_PROBES, SERVING, FastServer
 from tests.fakes import RecordingProbe
 from tests.real import eventually

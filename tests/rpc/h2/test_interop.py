@@ -17,7 +17,7 @@ import trustme
 from hyperframe.frame import DataFrame, GoAwayFrame
 
 from authz.core.address import Address
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.rpc.h2 import arrivals
 from authz.rpc.h2.blocks import HeaderBlocks
 from authz.rpc.h2.server import FastServer

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.rpc.h2.frames import Code, ConnectionFault
 from authz.rpc.h2.limits import ALLOWANCES, Allowance, Budget, Hold, Patience
 from tests.fakes import RecordingProbe

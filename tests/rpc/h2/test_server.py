@@ -11,7 +11,7 @@ import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame
 
 from authz.core.address import Address
-from authz.core.ports import Event
+from authz.core.events import Event
 from authz.rpc.h2 import connection, protocol
 from authz.rpc.h2.frames import Code
 from authz.rpc.h2.limits import Hold
