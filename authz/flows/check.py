@@ -66,15 +66,15 @@ class Checker:
         if record is not None:
             self.hits += 1
             return self._charge(self._with_record(record, presented, request), request)
+        refusal = self._refuse_unproven(presented)
+        if refusal is not None:  # in a flood nearly every request ends here
+            self._decided(refusal.reason)
+            return refusal
         if not self._cache.is_trusted:
             going_on = self._go_on(presented, request)
             if going_on is not None:
                 return self._charge(going_on, request)
-        refusal = self._refuse_unproven(presented)
-        if refusal is None:
-            return self._look_up(presented, request)
-        self._decided(refusal.reason)
-        return refusal
+        return self._look_up(presented, request)
 
     def _without_key(self, request: Request) -> Decision:
         return ANONYMOUS if request.route.optional else MISSING

@@ -77,8 +77,10 @@ class CheckDoor:
             if isinstance(decision, (Allow, Deny)):
                 answer = self._write(decision, request)
                 wanted = isinstance(decision, Deny) and self._wants(decision)
-                if wanted or began is not None:
-                    self._saw(decision, request, traceparent, began, wanted=wanted)
+                if wanted:
+                    self._saw(decision, request, traceparent, began, wanted=True)
+                elif began is not None:
+                    self._saw(decision, request, traceparent, began)
                 return answer
         except Exception as cause:  # noqa: BLE001  whatever it is, no allow
             return self._fault(cause)

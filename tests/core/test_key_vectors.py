@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from authz.core.keys import Keyring, Pepper
 from tests.core import key_reference as reference
@@ -64,3 +66,12 @@ def test_minted_keys_are_keys_to_the_reference(keyring):
 
         assert reference.judge(minted.text) == "accepted"
         assert reference.digest(minted.pepper_version, minted.text) == minted.digest.hex()
+
+
+@given(st.integers(0, 62**16 - 1), st.integers(0, 2**256 - 1), st.sampled_from(["1", "b"]))
+def test_keys_of_the_reference_are_keys_to_the_product(keyring, kid, secret, version):
+    """What the specification makes, the product accepts: whatever its tag and its checksum."""
+    text = reference.key_text("live", reference.to_base62(kid, 16), version, secret)
+
+    assert step(keyring, text) == "accepted"
+    assert step(keyring, text[:-1] + ("0" if text[-1] != "0" else "1")) == "checksum"
