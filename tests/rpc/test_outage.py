@@ -8,6 +8,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.records import Status
+from tests.core.key_reference import checksum
 from tests.fakes import DAY, NOW
 from tests.rpc.answers import headers_of
 from tests.rpc.door import Door
@@ -92,6 +93,20 @@ async def test_a_key_may_have_a_grace_of_its_own(door, own, lasts):
         door.clock.advance(0.001)
 
     assert (await door.answer(carrying(key))).status.code == 14
+
+
+async def test_a_forged_key_is_told_without_the_store_and_that_is_not_stale(door):
+    """Of a kid that is held, too: its tag needs nothing that may have changed."""
+    _, key = door.issue()
+    await door.answer(carrying(key))
+    forged = key[:-17] + "0" * 11
+    mistyped = key[:-1] + ("1" if key[-1] == "0" else "0")
+    door.cache.trust(0.0)
+
+    answers = [asked(door, forged + checksum(forged)), asked(door, mistyped)]
+
+    assert [answer.dynamic_metadata["reason"] for answer in answers] == ["forged", "malformed"]
+    assert not any(is_stale(answer) for answer in answers)
 
 
 async def test_an_unknown_key_is_unavailable_at_once(door):
