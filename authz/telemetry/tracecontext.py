@@ -8,9 +8,12 @@ HEADER: Final = "traceparent"
 NOT_SAMPLED: Final = "-00"
 """What most traceparents end with whose caller is not traced: worth a look before any parsing."""
 _SAMPLED_DIGITS: Final = frozenset("13579bdf")
-# Ids of zeros are none. Of later versions than 00 nothing is known here yet.
+# Ids of zeros are none, and ff is no version. What is later than 00 begins as it does and may go on
+# after a dash ("Versioning of traceparent").
 _TRACEPARENT: Final = re.compile(
-    r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]([0-9a-f])", re.ASCII
+    r"(?:00(?=.{53}\Z)|(?!00|ff)[0-9a-f]{2})"
+    r"-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]([0-9a-f])(?:-.*)?",
+    re.ASCII,
 )
 
 

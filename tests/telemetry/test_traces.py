@@ -146,7 +146,11 @@ async def test_a_receiver_that_hangs_holds_up_nothing(own_valkey: Valkey, tmp_pa
         f"00-{TRACE}-{SPAN}-1",
         f"00-{TRACE}-{SPAN}-01-",
         f"00-{TRACE}-{SPAN}-01,00-{TRACE}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-01-more",
         f"ff-{TRACE}-{SPAN}-01",
+        f"cc-{TRACE}-{SPAN}-01.more",
+        f"cc-{TRACE}-{SPAN}-01-more\n",
+        f"c-{TRACE}-{SPAN}-01",
         f"00-{TRACE.upper()}-{SPAN}-01",
         f"00-{'0' * 32}-{SPAN}-01",
         f"00-{TRACE}-{'0' * 16}-01",
@@ -164,3 +168,9 @@ def test_a_traceparent_names_a_trace_and_a_span() -> None:
     for flags in ("00", "01", "ff"):
         sampled = flags != "00"
         assert tracecontext.parse(f"00-{TRACE}-{SPAN}-{flags}") == (TRACE, SPAN, sampled)
+
+
+@pytest.mark.parametrize("rest", ["", "-", "-what-the-future-will-be-like"])
+def test_a_traceparent_of_a_later_version_begins_as_those_of_today(rest: str) -> None:
+    """W3C Trace Context: it is read as far as it is understood."""
+    assert tracecontext.parse(f"cc-{TRACE}-{SPAN}-01{rest}") == (TRACE, SPAN, True)
