@@ -62,6 +62,18 @@ def test_a_refused_request_takes_nothing(store, dump):
     assert dump() == before
 
 
+def test_debts_without_end_are_counted_to_a_bound_and_exactly(store):
+    """What passed in outages counts up to 10**12 units, where doubles still count by one."""
+    terms = make_terms("100/month")
+    wanted = charge(terms, 1, NOW // 1000)
+
+    for owed in (2**53, 2**53, 1):
+        assert store.spend(wanted, Ask(0, 0, -owed, 0), NOW).left == (0,)
+
+    assert store.spend(wanted, Ask(0, 0, 10**12 - 100, NOW), NOW).left == (0,)
+    assert store.spend(wanted, Ask(0, 0, 1, NOW), NOW).left == (1,)
+
+
 def test_a_limit_that_only_says_so_refuses_nothing(store):
     """What it would have refused passes, is marked, and takes nothing from it."""
     terms = make_terms("2/s,enforce=false", "other=5/s")
