@@ -4,7 +4,7 @@ from math import inf
 
 
 class TokenBucket:
-    """`rate` tokens a second, at most a second's worth kept. The time is an argument.
+    """`rate` tokens a second, above 0; at most a second's worth kept. The time is an argument.
 
     What is borrowed is paid back before there is another: it bends the rate, and does not raise it.
     """

@@ -234,7 +234,7 @@ class Witness(Protocol):
     """After one that was watched from its beginning, so many are not."""
 
     def wants(self, decision: Deny) -> bool:
-        """Is this refusal to be told of? Asked of each, once."""
+        """Is this refusal to be told of? Asked once of each that was decided."""
         ...
 
     def saw(

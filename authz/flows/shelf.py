@@ -108,7 +108,7 @@ class Shelf:
 
     @property
     def packed(self) -> Mapping[str, bytes]:
-        """All by kid, the one that was put longest ago first. To be copied at once."""
+        """All by kid, the one that was put longest ago first. A live view: copy it to keep it."""
         return self._packed
 
     def update(self, packed: Mapping[str, bytes]) -> None:

@@ -19,7 +19,7 @@ _V = TypeVar("_V")
 class Charges:
     """The ids of answers: a prefix, which is random, and how many there were before.
 
-    An answer ends with `head`, dynamic_metadata to be merged into the base's, and 12 digits of
+    An answer holds `head`, dynamic_metadata to be merged into the base's, and 12 digits of
     `count`.
     """
 

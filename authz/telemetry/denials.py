@@ -32,7 +32,7 @@ class Denials:
         self._monotonic = monotonic
         self._left_out: Counter[Reason] = Counter()
         self._told: set[Reason] = set()  # since the last summary
-        self.left_out = 0  # in all; only grows
+        self._summarised = 0
 
     def has_room(self, decision: Deny) -> bool:
         """May this one have a line? What has none is counted."""
@@ -42,9 +42,13 @@ class Denials:
         ):
             self._told.add(reason)
             return True
-        self.left_out += 1
         self._left_out[reason] += 1
         return False
+
+    @property
+    def left_out(self) -> int:
+        """How many had no line, in all."""
+        return self._summarised + self._left_out.total()
 
     def tell(self, decision: Deny, kid: str, trace: Context | None) -> None:
         """Write the line of one. Nothing in it is a client's word but for a kid's 16 characters."""
@@ -74,6 +78,7 @@ class Denials:
         """Say what was left out, if anything was."""
         left_out, self._left_out = self._left_out, Counter()
         self._told.clear()
+        self._summarised += left_out.total()
         if left_out:
             counts = ", ".join(f"{reason.value} {n}" for reason, n in left_out.most_common())
             log.info(

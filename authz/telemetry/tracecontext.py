@@ -6,7 +6,10 @@ from typing import Final, NamedTuple
 HEADER: Final = "traceparent"
 
 NOT_SAMPLED: Final = "-00"
-"""What most traceparents end with whose caller is not traced: worth a look before any parsing."""
+"""What most traceparents end with whose caller is not traced: worth a look before any parsing.
+
+One of a later version that goes on may end so, too; its Check is not traced then.
+"""
 _SAMPLED_DIGITS: Final = frozenset("13579bdf")
 # Ids of zeros are none, and ff is no version. What is later than 00 begins as it does and may go on
 # after a dash ("Versioning of traceparent").

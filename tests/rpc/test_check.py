@@ -8,9 +8,10 @@ import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from authz.core import policy
-from authz.core.decision import Reason
+from authz.core.decision import Deny, Reason
 from authz.core.errors import Unavailable
 from authz.core.events import Event
+from authz.rpc.check import CheckDoor
 from tests.rpc.door import Door
 from tests.rpc.messages import check_request
 from tests.rpc.reading import OTHER
@@ -152,3 +153,39 @@ async def test_an_address_that_is_none_is_not_remembered(door):
         answer = await door.answer(carrying(key, peer=long))
         assert answer.dynamic_metadata["reason"] == "address_not_allowed"
     assert policy._address.cache_info().currsize == before
+
+
+class Recording:
+    """A Witness of every Check, which wants all refusals or none."""
+
+    stride = 0
+
+    def __init__(self, wanted: bool) -> None:
+        self.wanted, self.asked, self.seen = wanted, [], []
+
+    def wants(self, decision: Deny) -> bool:
+        """See Witness."""
+        self.asked.append(decision.reason)
+        return self.wanted
+
+    def saw(self, decision, _request, _traceparent, began, *, wanted=False, waited=False):
+        """See Witness."""
+        assert began is not None
+        self.seen.append((decision.reason, wanted, waited))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_each_refusal_is_offered_once_and_seen_with_what_was_said(door, wanted):
+    """One that waited for the store, and one that did not."""
+    witness = Recording(wanted)
+    door.real = CheckDoor(door.extractor, door.checker, door.responder, door.probe, witness)
+    door.check = door.real.check
+
+    await door.answer(carrying(OTHER))
+    await door.answer(check_request([]))
+
+    assert witness.asked == [Reason.UNKNOWN_KEY, Reason.MISSING_CREDENTIAL]
+    assert witness.seen == [
+        (Reason.UNKNOWN_KEY, wanted, True),
+        (Reason.MISSING_CREDENTIAL, wanted, False),
+    ]

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.decision import Allow, OverLimit, settle
+from authz.core.decision import Allow, OverLimit, Reason, StaleOverLimit, settle
 from authz.core.limits import OnOutage
 from authz.core.terms import Account, Owner, Spent, Terms
 from tests.fakes import make_record, make_request
@@ -254,3 +254,25 @@ def test_metadata_is_what_envoy_takes(spent):
         assert override.keys() == {"requests_per_unit", "unit"}
         assert RateLimitUnit.Value(override["unit"]) > 0
         assert 0 < override["requests_per_unit"] < 1 << 32
+
+
+def test_one_writer_tells_each_refusal_for_itself():
+    """What is kept of one is not taken for another: of other limits, of a gRPC call, of a key."""
+    writer, others = responder(), make_record(kid="o" * 16, plan="standard")
+    cases = [
+        (made, key, spent, kind)
+        for made in (OverLimit, StaleOverLimit)
+        for key in (KEY, others)
+        for spent in (LIMITED, EXHAUSTED, NEVER)
+        for kind in ("", "application/grpc")
+    ]
+    for made, key, spent, kind in cases * 2:
+        decision = made(Reason.RATE_LIMITED, key, spent)
+        request = make_request(headers={"content-type": kind, "x-request-id": "one"})
+        answers = [
+            CheckResponse.FromString(w.write(decision, request)) for w in (writer, responder())
+        ]
+        for answer in answers:
+            assert answer.dynamic_metadata["charge_id"]
+            del answer.dynamic_metadata["charge_id"]
+        assert answers[0] == answers[1]

@@ -1,5 +1,6 @@
 """CheckResponse bytes against a model that builds every answer in one piece."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -214,3 +215,21 @@ def test_nothing_that_a_client_wrote_can_split_an_answer(decision, request):
         assert option.HasField("append")
         assert not option.append.value
         assert option.append_action == HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def test_one_writer_tells_each_case_for_itself() -> None:
+    """What is kept of one refusal is not taken for another: two rounds over all of them."""
+    writer, key = responder(), make_record()
+    cases = itertools.product(
+        (Deny, StaleDeny),
+        ((Reason.FORGED, None), (Reason.INSUFFICIENT_SCOPE, key)),
+        ("", "application/grpc"),
+        ("", "i", "i" * 36, "i" * 64),
+        (frozenset({"a"}), frozenset({"b"})),
+    )
+    for made, (reason, of), content_type, name, scopes in list(cases) * 2:
+        headers = {"content-type": content_type, "x-request-id": name}
+        request = make_request(headers=headers, route=Route(scopes=scopes))
+        answer = CheckResponse.FromString(writer.write(made(reason, of), request))
+        charge_id = answer.dynamic_metadata["charge_id"]
+        assert answer == whole(made(reason, of), request, charge_id)

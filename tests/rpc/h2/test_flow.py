@@ -1,7 +1,14 @@
 """The client's windows: never more than they allow, and everything once they do."""
 
 import pytest
-from hyperframe.frame import DataFrame, Frame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+from hyperframe.frame import (
+    DataFrame,
+    Frame,
+    HeadersFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -97,14 +104,23 @@ def test_an_answer_larger_than_a_frame_comes_in_several():
     for most in (16_384, 20_000):
         client = Client()
         client.greet(INITIAL_WINDOW_SIZE=60_000, MAX_FRAME_SIZE=most)
+        client.send(client.call(1))  # the first answer is made in another way
         body = framed(b"x" * 50_000)
-        parts = [DataFrame(1, body[at : at + 16_000]) for at in range(0, len(body), 16_000)]
+        parts = [DataFrame(3, body[at : at + 16_000]) for at in range(0, len(body), 16_000)]
         parts[-1].flags.add("END_STREAM")
         sizes = [
-            len(frame.data) for frame in only(client.send(client.request(1), *parts), DataFrame)
+            len(frame.data) for frame in only(client.send(client.request(3), *parts), DataFrame)
         ]
-        assert client.answered(1) == b"x" * 50_000
+        assert client.answered(3) == b"x" * 50_000
         assert sizes == [most] * (len(body) // most) + [len(body) % most]
+
+
+def test_the_first_header_block_says_that_no_table_is_used():
+    """By a dynamic table size update (RFC 7541, section 6.3), which is said once."""
+    client = Client.greeted()
+    for stream_id, begins in ((1, True), (3, False), (5, False)):
+        block = only(client.send(client.call(stream_id)), HeadersFrame)[0].data
+        assert block.startswith(b"\x20") is begins
 
 
 def test_plain_text_waits_for_windows_too():
