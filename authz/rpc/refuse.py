@@ -1,7 +1,7 @@
 """Deny -> CheckResponse bytes. See the rules of respond.py.
 
-A flood of keys that are none must cost no more than good ones. So a refusal is what was made
-before, with the id of its request put in.
+In a flood this is nearly all there is to write. So a refusal is what was made before, with the id
+of its request put in.
 """
 
 import json

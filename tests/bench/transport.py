@@ -253,11 +253,16 @@ def main() -> None:
     """Measure, and say whether the figures are within their limits."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     names = ["saturated", "one", "behind", "p99", "quiet", "1000"]
-    parser.add_argument("measurements", nargs="*", default=names, metavar="MEASUREMENT")
+    listed = ", ".join(names)
+    parser.add_argument(
+        "measurements", nargs="*", default=names, metavar="MEASUREMENT", help=f"{listed}; or all"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each server in each round")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
+    if strange := sorted(set(given.measurements) - set(names)):
+        parser.error(f"no such measurement: {' '.join(strange)}; there are {listed}")
     with ExitStack() as stack:
         bench = Bench(stack)
         found = judged(measure(bench, given.measurements, given.seconds, given.rounds))
