@@ -24,12 +24,13 @@ from typing import Any
 import grpc.aio
 import yaml
 
-from authz import app, config
 from authz.core.changes import KeySpec
-from authz.core.keys import Keyring
-from authz.rpc.listening import CHECK_SERVICE
-from tests.real import Valkey, free_port
-from tests.rpc.messages import check_request
+from authz.core.keys.keyring import Keyring
+from authz.rpc.services import CHECK_SERVICE
+from authz.settings import model
+from authz.wiring import administration
+from tests.support.real import Valkey, free_port
+from tests.support.rpc.messages import check_request
 
 CHECK = f"/{CHECK_SERVICE}/Check"
 ROUND = 10_000  # calls between two looks at the memory
@@ -94,7 +95,7 @@ def slope(points: list[tuple[int, int]]) -> float:
 def sidecar(file: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A sidecar process, ready."""
     command = [sys.executable, "-m", "authz.cli.main", "--config", str(file), "serve"]
-    ready = f"http://{config.load(file).ops.listen}/readyz"
+    ready = f"http://{model.load(file).ops.listen}/readyz"
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             while not _answers(ready):
@@ -112,19 +113,19 @@ def _answers(url: str) -> bool:
         return False
 
 
-async def prepare(settings: config.Settings) -> str:
+async def prepare(settings: model.Settings) -> str:
     """Make the store ours; a key."""
-    async with app.store(settings) as store:
-        await store.initialise(app.keyring(settings).fingerprints)
-    async with app.administration(settings) as life:
+    async with administration.store(settings) as store:
+        await store.initialise(administration.keyring(settings).fingerprints)
+    async with administration.administration(settings) as life:
         spec = KeySpec(client_id="soak", env="live", life_ms=None)
         return (await life.issue(spec, life.author("soak"))).key_text or ""
 
 
 async def soak(file: Path, pid: int, store: Valkey, key: str, calls: int) -> dict[str, Any]:
     """Ask, look at the memory, and again."""
-    settings = config.load(file)
-    load = Load(str(settings.check.listen), key, app.keyring(settings), store)
+    settings = model.load(file)
+    load = Load(str(settings.check.listen), key, administration.keyring(settings), store)
     points = [(0, resident(pid))]
     began = time.monotonic()
     while points[-1][0] < calls:
@@ -162,7 +163,7 @@ def run(transport: str, calls: int) -> dict[str, Any]:
             "keys": {"peppers": [{"file": str(pepper)}]},
         }
         file.write_text(yaml.safe_dump(settings))
-        key = asyncio.run(prepare(config.load(file)))
+        key = asyncio.run(prepare(model.load(file)))
         with sidecar(file) as process:
             return asyncio.run(soak(file, process.pid, store, key, calls))
 

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from authz import app
 from authz.cli.invocation import Invocation
-from authz.config import Settings, load
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.flows.lifecycle import Lifecycle
+from authz.settings.model import Settings, load
+from authz.wiring import administration
 
 _T = TypeVar("_T")
 
@@ -23,12 +23,14 @@ def settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
     return load(None if file is None else Path(file), flags)
 
 
-def consult(invocation: Invocation, work: Callable[[app.Desk], Awaitable[_T]]) -> _T:
+def consult(
+    invocation: Invocation, work: Callable[[administration.AdminSession], Awaitable[_T]]
+) -> _T:
     """Do `work` that looks through the store's keys. Raises as `administer` does."""
     found = settings(invocation)
 
     async def run() -> _T:
-        async with app.desk(found) as desk:
+        async with administration.desk(found) as desk:
             return await work(desk)
 
     return asyncio.run(_heeding(run()))
@@ -39,7 +41,7 @@ def administer(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]
     found = settings(invocation)
 
     async def run() -> _T:
-        async with app.administration(found) as lifecycle:
+        async with administration.administration(found) as lifecycle:
             return await work(lifecycle)
 
     return asyncio.run(_heeding(run()))

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from authz import app, config
 from authz.cli.devstack import DEMO_CLIENT, Stack
 from authz.core.errors import Unavailable
 from authz.core.records import RevocationReason
 from authz.flows.lifecycle import Changed
+from authz.settings import model
+from authz.wiring import administration
 
 JWT = "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhLXVzZXIifQ."
 OVERLAP_MS = 3_600_000
@@ -76,7 +77,7 @@ class Client:
 
 def demonstrate(stack: Stack) -> Iterator[Step]:
     """Play it all against a running stack."""
-    settings = config.load(Path(stack.config))
+    settings = model.load(Path(stack.config))
     with closing(Client(stack.envoy)) as client:
         yield from _identities(client, stack.key)
         yield from _lifecycle(client, stack, settings)
@@ -104,7 +105,7 @@ def _identities(client: Client, key: str) -> Iterator[Step]:
     yield Step("a route that asks for a scope", "403 insufficient_scope", str(answer))
 
 
-def _lifecycle(client: Client, stack: Stack, settings: config.Settings) -> Iterator[Step]:
+def _lifecycle(client: Client, stack: Stack, settings: model.Settings) -> Iterator[Step]:
     first = stack.key
     second = asyncio.run(_rotate(settings, stack.kid, OVERLAP_MS))
     expected = "200, 200"
@@ -129,17 +130,17 @@ def _settled(client: Client, expected: str, *keys: str) -> str:
             return seen
 
 
-async def _rotate(settings: config.Settings, kid: str, grace_ms: int) -> str:
-    async with app.administration(settings) as lifecycle:
+async def _rotate(settings: model.Settings, kid: str, grace_ms: int) -> str:
+    async with administration.administration(settings) as lifecycle:
         result = await lifecycle.rotate(kid, grace_ms, lifecycle.author(ACTOR))
         if not isinstance(result, Changed) or result.key_text is None:
             raise Unavailable(f"the demo key was not rotated: {result}")
         return result.key_text
 
 
-async def _revoke(settings: config.Settings, kid: str, client: Client, key: str) -> str:
+async def _revoke(settings: model.Settings, kid: str, client: Client, key: str) -> str:
     """Revoke and ask until denied. Says how long after the command's return that was."""
-    async with app.administration(settings) as lifecycle:
+    async with administration.administration(settings) as lifecycle:
         await lifecycle.revoke(kid, RevocationReason.UNSPECIFIED, lifecycle.author(ACTOR))
         returned = time.monotonic()
         answer, allowed = client.get(x_api_key=key), 0

@@ -15,13 +15,14 @@ from urllib.error import URLError
 
 import yaml
 
-from authz import app, config
 from authz.cli import binaries
 from authz.cli.processes import Nursery
-from authz.core.address import Address
 from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
+from authz.core.listen_address import Address
 from authz.flows.lifecycle import Changed
+from authz.settings import model
+from authz.wiring import administration
 
 LIFE_MS = 90 * 86_400_000
 DEMO_CLIENT = "demo"
@@ -80,7 +81,7 @@ def running(ports: Ports) -> Iterator[tuple[Stack, Nursery]]:
     ports.refuse_taken()
     with Nursery() as nursery:
         file = _write_settings(nursery.directory, ports)
-        settings = config.load(file)
+        settings = model.load(file)
         envoy_file = nursery.directory / "envoy.yaml"
         envoy_file.write_text(envoy_config(ports, settings.check.listen))
         _spawn(nursery, ports, file, envoy_file)
@@ -155,12 +156,12 @@ def _spawn(nursery: Nursery, ports: Ports, settings: Path, envoy_file: Path) -> 
     nursery.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])
 
 
-async def _prepare(settings: config.Settings) -> Changed:
+async def _prepare(settings: model.Settings) -> Changed:
     """Make the store ours and issue the demo key."""
-    ring = app.keyring(settings)
-    async with app.store(settings) as store:
+    ring = administration.keyring(settings)
+    async with administration.store(settings) as store:
         await store.initialise(ring.fingerprints)
-    async with app.administration(settings) as lifecycle:
+    async with administration.administration(settings) as lifecycle:
         spec = KeySpec(client_id=DEMO_CLIENT, name="demo key", env="live", life_ms=LIFE_MS)
         return await lifecycle.issue(spec, lifecycle.author("authz dev"))
 

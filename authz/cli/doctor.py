@@ -9,15 +9,15 @@ from typing import Any, Final
 
 import click
 
-from authz import app
 from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
-from authz.config import Settings
 from authz.core.errors import BadInput, Unavailable
 from authz.core.finding import Finding, Level
 from authz.proxy import document, rules
 from authz.proxy.chains import Expected
+from authz.settings.model import Settings
+from authz.wiring import administration
 
 HEALTHY, SICK = 0, 1
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -72,7 +72,7 @@ async def _all(
         given = settings(invocation)
     except BadInput as cause:
         return [Finding(Level.FAIL, "settings", str(cause), "see `authz serve --help`")]
-    found = [Finding(Level.OK, "settings", str(app.endpoint(given)))]
+    found = [Finding(Level.OK, "settings", str(administration.endpoint(given)))]
     if documents is not None:
         found += rules.examine(documents, _expected(given))
     if store:
@@ -96,7 +96,7 @@ def _expected(given: Settings) -> Expected:
 
 async def _store(given: Settings) -> AsyncIterator[Finding]:
     try:
-        async with app.inspection(given) as findings:
+        async with administration.inspection(given) as findings:
             async for finding in findings:
                 yield finding
     except (BadInput, Unavailable) as cause:  # no pepper to compare with, no password

@@ -17,17 +17,17 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from authz import app
 from authz.cli import importline
 from authz.cli.actor import actor
 from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, common, remark
 from authz.cli.options import note_option, path_such_as
-from authz.clock import SystemClock
-from authz.config import Settings
 from authz.core import fields
 from authz.core.errors import BadInput, Fault, Unavailable
 from authz.flows.importing import Importer, Outcome, Wanted
+from authz.process.clock import SystemClock
+from authz.settings.model import Settings
+from authz.wiring import administration
 
 Reader = Callable[[bytes | None], Wanted]
 
@@ -132,7 +132,7 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
         refused = files.enter_context(_rejects(rejects)) if rejects is not None else None
         report = Report(dry_run, refused)
         connection = contextlib.AsyncExitStack()
-        importing = app.importing(found, actor(), note)
+        importing = administration.importing(found, actor(), note)
         importer = runner.run(connection.enter_async_context(importing))
         try:
             code = _run(source, runner, importer, _reader(found), report)
@@ -145,7 +145,7 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
 
 def _reader(found: Settings) -> Reader:
     """How a line is read by these settings."""
-    keyring, clock = app.keyring(found), SystemClock()
+    keyring, clock = administration.keyring(found), SystemClock()
     return lambda raw: importline.parse(raw, keyring, found.plans, clock.wall_ms())
 
 

@@ -10,10 +10,11 @@ from typing import Any, BinaryIO, Final, TypeVar
 from authz.cli.keyspec import life_ms
 from authz.cli.options import plan
 from authz.cli.times import moment_ms
-from authz.core import fields, limits
+from authz.core import fields
 from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
-from authz.core.keys import Imported, Keyring
+from authz.core.keys.keyring import Imported, Keyring
+from authz.core.limits.limit import parse_limits, parse_on_outage
 from authz.flows.importing import Wanted
 
 _T = TypeVar("_T")
@@ -97,8 +98,8 @@ def _spec(client: str, given: dict[str, Any], plans: Collection[str], now: int) 
         project_id=_one(given, "project", fields.identifier, ""),
         tenant_id=_one(given, "tenant", fields.identifier, ""),
         plan=_one(given, "plan", lambda name, text: plan(name, text, plans), ""),
-        limits=_several(given, "limit", limits.parse_all),
-        on_outage=_one(given, "on_outage", limits.on_outage, None),
+        limits=_several(given, "limit", parse_limits),
+        on_outage=_one(given, "on_outage", parse_on_outage, None),
         scopes=_several(given, "scope", fields.scopes),
         not_before=_one(given, "not_before", lambda name, text: moment_ms(name, text, now), None),
         life_ms=_one(given, "expires_in", life_ms, life_ms("expires_in", DEFAULT_LIFE)),

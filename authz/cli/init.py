@@ -14,12 +14,12 @@ from pathlib import Path
 
 import click
 
-from authz import app
 from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, common
-from authz.config import PepperFile, Settings
 from authz.core.errors import BadInput, Unavailable
+from authz.settings.model import PepperFile, Settings
 from authz.storage.keys import StoredKeys
+from authz.wiring import administration
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ def init(invocation: Invocation) -> None:
 
 async def _initialise(found: Settings) -> Done:
     newest = found.keys.peppers[-1]
-    async with app.store(found) as store:
+    async with administration.store(found) as store:
         theirs = await store.peppers()
         made = False
         if not _is_there(newest.file):
             await _refuse_strangers(found, store, theirs)
             made = _make(newest.file)
-        ring = app.keyring(found)
+        ring = administration.keyring(found)
         try:
             initialised = await store.initialise(ring.fingerprints)
         except Unavailable:
@@ -85,7 +85,7 @@ async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str
         )
     if older:
         keys = found.keys.model_copy(update={"peppers": tuple(older)})
-        ring = app.keyring(found.model_copy(update={"keys": keys}))
+        ring = administration.keyring(found.model_copy(update={"keys": keys}))
         if theirs:
             await store.verify(ring.fingerprints)
     elif theirs:

@@ -20,10 +20,10 @@ from authz.cli.times import rfc3339
 from authz.cli.update import update
 from authz.cli.verify import verify
 from authz.cli.waiting import waits
-from authz.clock import SystemClock
 from authz.core import fields
-from authz.core.keys import ENVIRONMENTS
+from authz.core.keys.keyring import ENVIRONMENTS
 from authz.flows.lifecycle import Changed, Lifecycle
+from authz.process.clock import SystemClock
 
 
 @click.group(no_args_is_help=False)

@@ -5,10 +5,11 @@ from typing import Any
 
 from authz.cli.options import metadata, optional_id, plan, scopes
 from authz.cli.times import NEVER, moment_ms
-from authz.clock import SystemClock
-from authz.core import fields, limits
+from authz.core import fields
 from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
+from authz.core.limits.limit import OnOutage, parse_limits
+from authz.process.clock import SystemClock
 
 
 def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: Any) -> KeySpec:
@@ -20,8 +21,8 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
         project_id=optional_id("--project", asked["project"]),
         tenant_id=optional_id("--tenant", asked["tenant"]),
         plan=plan("--plan", asked["plan"], plans) if asked["plan"] is not None else "",
-        limits=limits.parse_all("--limit", asked["limit"]),
-        on_outage=asked["on_outage"] and limits.OnOutage(asked["on_outage"]),
+        limits=parse_limits("--limit", asked["limit"]),
+        on_outage=asked["on_outage"] and OnOutage(asked["on_outage"]),
         scopes=scopes("--scope", asked["scopes"]),
         not_before=_not_before(asked["not_before"]),
         life_ms=life_ms("--expires-in", asked["expires_in"]),

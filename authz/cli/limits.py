@@ -4,7 +4,6 @@ from typing import Any, Final
 
 import click
 
-from authz.app import Desk
 from authz.cli import show
 from authz.cli.administration import consult
 from authz.cli.columns import columns
@@ -13,9 +12,10 @@ from authz.cli.options import kid_argument, note_option
 from authz.cli.outcome import changed, tell
 from authz.cli.times import optional, rfc3339
 from authz.cli.waiting import waits
-from authz.core.limits import Limit
+from authz.core.limits.limit import Limit
 from authz.core.records import KeyRecord
-from authz.flows.standing import Standing
+from authz.flows.limits.limit_report import LimitReport
+from authz.wiring.administration import AdminSession
 
 HEADINGS: Final = ("NAME", "LIMIT", "USED", "REMAINING", "LEASED", "RESETS AT")
 LEASE_HEADINGS: Final = ("LEASED BY", "FROM", "REQUESTS", "COST", "UNTIL")
@@ -39,7 +39,7 @@ def limits(invocation: Invocation, kid: str) -> None:
       authz keys limits 7Hk2mQ9xT4bVzR1c --json | jq '.limits[] | {name, remaining}'
     """
 
-    async def work(desk: Desk) -> tuple[KeyRecord, Standing | None]:
+    async def work(desk: AdminSession) -> tuple[KeyRecord, LimitReport | None]:
         record = await desk.lifecycle.show(kid)
         return record, await desk.standings.of(record)
 
@@ -70,7 +70,7 @@ def reset_limits(invocation: Invocation, kid: str, note: str, patience: float | 
     tell(invocation, result, f"{kid} has used nothing of its limits")
 
 
-def _rows(standing: Standing) -> list[dict[str, Any]]:
+def _rows(standing: LimitReport) -> list[dict[str, Any]]:
     """Each limit, as JSON."""
     spent, terms = standing.spent(), standing.charge.terms
     owners = [account for account in terms.accounts for _ in account.limits]
@@ -99,19 +99,19 @@ def _rows(standing: Standing) -> list[dict[str, Any]]:
     ]
 
 
-def _resets_at(standing: Standing, limit: Limit, used: int, resets_ms: int) -> int | None:
+def _resets_at(standing: LimitReport, limit: Limit, used: int, resets_ms: int) -> int | None:
     """Milliseconds since the epoch; None of a window in which there is nothing."""
     return standing.now + resets_ms if used or limit.is_quota else None
 
 
-def _leases(standing: Standing | None) -> dict[str, Any]:
+def _leases(standing: LimitReport | None) -> dict[str, Any]:
     """How much each sidecar may take in advance, for how long; who has taken how much."""
     size = standing.charge.lease if standing else 0
     life = round(standing.charge.life * 1000) if standing and size else 0
     return {"requests": size, "life_ms": life, "held": _held(standing) if standing else []}
 
 
-def _held(standing: Standing) -> list[dict[str, Any]]:
+def _held(standing: LimitReport) -> list[dict[str, Any]]:
     """One lease is of each account that its key is held to."""
     accounts = zip(standing.charge.terms.accounts, standing.leases, strict=True)
     return [
@@ -129,7 +129,7 @@ def _held(standing: Standing) -> list[dict[str, Any]]:
 
 
 def _text(
-    kid: str, standing: Standing | None, rows: list[dict[str, Any]], leases: dict[str, Any]
+    kid: str, standing: LimitReport | None, rows: list[dict[str, Any]], leases: dict[str, Any]
 ) -> str:
     if standing is None:
         return f"{kid} has no limits"

@@ -6,18 +6,18 @@ from typing import Any, Final
 
 import click
 
-from authz.app import Desk
 from authz.cli import show
 from authz.cli.administration import consult
 from authz.cli.invocation import Invocation, common, remark
 from authz.cli.options import kid_argument
 from authz.cli.times import NEVER, rfc3339
-from authz.clock import SystemClock
 from authz.core import fields
 from authz.core.audit import AuditEntry
 from authz.core.errors import BadInput
 from authz.core.records import Status
-from authz.flows.directory import Entry, History, Page
+from authz.flows.key_listing import Entry, History, Page
+from authz.process.clock import SystemClock
+from authz.wiring.administration import AdminSession
 
 _LIMIT: Final = re.compile(r"[1-9]\d{0,2}|1000", re.ASCII)
 _TIMES: Final = ("expires_at", "not_before", "retires_at")
@@ -69,7 +69,7 @@ def list_(
     """
     wanted = Status(status) if status else None
 
-    async def work(desk: Desk) -> Page:
+    async def work(desk: AdminSession) -> Page:
         return await desk.directory.page(limit, cursor, client_id=client, status=wanted)
 
     page = consult(invocation, work)
@@ -92,7 +92,7 @@ def history(invocation: Invocation, kid: str) -> None:
       authz keys history 7Hk2mQ9xT4bVzR1c --json | jq '.changes[] | select(.action=="update")'
     """
 
-    async def work(desk: Desk) -> History:
+    async def work(desk: AdminSession) -> History:
         return await desk.directory.history(await desk.lifecycle.show(kid))
 
     found = consult(invocation, work)

@@ -9,7 +9,7 @@ import click
 
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.limits import OnOutage
+from authz.core.limits.limit import OnOutage
 
 
 def _kid(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import click
 
-from authz import app
 from authz.cli.actor import actor
 from authz.cli.administration import consult, heed_interrupt, settings
 from authz.cli.invocation import Invocation, common, remark
@@ -16,10 +15,11 @@ from authz.cli.pasted import pasted_key
 from authz.cli.waiting import waits
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.keys import Imported, Keyring, Presented
+from authz.core.keys.keyring import Imported, Keyring, Presented
 from authz.core.records import RevocationReason
+from authz.flows.bulk_revocation import BulkRevocation
 from authz.flows.verify import resolve
-from authz.flows.withdrawal import Withdrawal
+from authz.wiring import administration
 
 DONE, FAILED = 0, 1
 NOT_OURS: Final = "not a key of this installation"
@@ -83,7 +83,7 @@ def revoke(
 
 def _kid_of(invocation: Invocation, text: str) -> str:
     """The kid of a key that was made or imported here."""
-    ring = app.keyring(settings(invocation))
+    ring = administration.keyring(settings(invocation))
     if presented := ring.parse(text):
         return _genuine_kid(presented, ring)
     if imported := ring.parse_imported(text):
@@ -91,7 +91,7 @@ def _kid_of(invocation: Invocation, text: str) -> str:
     raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
 
 
-async def _imported_kid(desk: app.Desk, imported: Imported) -> str:
+async def _imported_kid(desk: administration.AdminSession, imported: Imported) -> str:
     if desk.imports is None:
         raise click.ClickException(f"stdin: {NOT_OURS}, and none were imported here")
     alias = await resolve(desk.imports, imported)
@@ -127,14 +127,14 @@ def _revoke_all(
     can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     if not is_agreed and not can_ask:
         raise BadInput("--yes", "is needed where nobody can be asked, as in a script")
-    done = Withdrawal(client)
+    done = BulkRevocation(client)
     consult(invocation, lambda desk: done.plan(desk.directory))
     count = len(done.planned)
     question = f"revoke {count} keys of client {client}, for good?"
     if count and not is_agreed and not click.confirm(question, err=True):
         raise click.ClickException("nothing was revoked")
 
-    async def work(desk: app.Desk) -> None:
+    async def work(desk: administration.AdminSession) -> None:
         steps = done.carry_out(
             desk.directory, desk.lifecycle, reason, lambda: desk.lifecycle.author(actor(), note)
         )
@@ -157,7 +157,7 @@ def _progress(count: int) -> AbstractContextManager[Any]:
     return click.progressbar(length=count, label="revoking", file=sys.stderr, hidden=hidden)
 
 
-def _report(invocation: Invocation, done: Withdrawal) -> int:
+def _report(invocation: Invocation, done: BulkRevocation) -> int:
     document: dict[str, Any] = {
         "client": done.client_id,
         "revoked": done.revoked,

@@ -2,9 +2,9 @@
 
 import click
 
-from authz import sidecar
 from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, common
+from authz.wiring import sidecar
 
 
 @click.command()

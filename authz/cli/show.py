@@ -3,8 +3,8 @@
 from typing import Any
 
 from authz.cli.times import duration, optional, rfc3339
-from authz.core.limits import Limit
-from authz.core.periods import Calendar
+from authz.core.limits.limit import Limit
+from authz.core.limits.periods import Calendar
 from authz.core.records import KeyRecord, Secret, Status
 
 

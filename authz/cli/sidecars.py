@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from authz import app
 from authz.cli.administration import settings
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.times import rfc3339
 from authz.core.sidecars import Heard
+from authz.wiring import administration
 
 HEADINGS = ("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED", "TRUST")
 
@@ -33,7 +33,7 @@ def sidecars(invocation: Invocation) -> None:
     found = settings(invocation)
 
     async def run() -> tuple[int, list[Heard]]:
-        async with app.directory(found) as directory:
+        async with administration.directory(found) as directory:
             return await directory.find()
 
     seq, heard = asyncio.run(run())

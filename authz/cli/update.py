@@ -19,10 +19,11 @@ from authz.cli.options import (
 from authz.cli.outcome import changed, tell
 from authz.cli.times import NEVER, moment_ms
 from authz.cli.waiting import waits
-from authz.clock import SystemClock
-from authz.core import fields, limits
+from authz.core import fields
 from authz.core.errors import BadInput
+from authz.core.limits.limit import parse_limits, parse_on_outage
 from authz.core.updates import Updates
+from authz.process.clock import SystemClock
 
 _Reader = Callable[[str, Any], object]
 
@@ -37,8 +38,8 @@ READ: Final[dict[str, tuple[str, _Reader]]] = {
     "project": ("project_id", fields.identifier),
     "tenant": ("tenant_id", fields.identifier),
     "plan": ("plan", fields.identifier),
-    "limit": ("limits", limits.parse_all),
-    "on-outage": ("on_outage", limits.on_outage),
+    "limit": ("limits", parse_limits),
+    "on-outage": ("on_outage", parse_on_outage),
     "name": ("name", fields.line),
     "scope": ("scopes", scopes),
     "host": ("allowed_hosts", fields.hosts),

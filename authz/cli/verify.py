@@ -8,22 +8,23 @@ from typing import Any, Final
 
 import click
 
-from authz.app import Desk
 from authz.cli.administration import consult, settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import scopes
 from authz.cli.pasted import pasted_key
 from authz.cli.times import rfc3339
-from authz.config import Extract
-from authz.core import fields, limits
+from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
-from authz.core.keys import ENVIRONMENTS
+from authz.core.keys.keyring import ENVIRONMENTS
+from authz.core.limits.limit import parse_cost
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.verify import CHECKS, Verdict
-from authz.rpc.asking import check_request
-from authz.rpc.table import TABLE
+from authz.rpc.check.build_request import check_request
+from authz.rpc.check.reason_table import TABLE
+from authz.settings.model import Extract
+from authz.wiring.administration import AdminSession
 
 ALLOWED, DENIED = 0, 1
 NOWHERE: Final = "not-given.invalid"  # RFC 2606; a request is always for some host
@@ -55,7 +56,7 @@ def _origin(_context: click.Context, _parameter: click.Parameter, value: str) ->
 
 
 def _cost(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
-    return "" if value is None else str(limits.cost("--cost", value))
+    return "" if value is None else str(parse_cost("--cost", value))
 
 
 @click.command()
@@ -126,7 +127,7 @@ def verify(invocation: Invocation, /, scope: tuple[str, ...], env: str | None, *
         extensions={name: fact for name, fact in extensions.items() if fact},
     )
 
-    async def work(desk: Desk) -> tuple[Request, Verdict]:
+    async def work(desk: AdminSession) -> tuple[Request, Verdict]:
         request = desk.read(raw)
         return request, await desk.verifier.verify(request)
 

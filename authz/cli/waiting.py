@@ -7,17 +7,17 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
-from authz import app
 from authz.cli.administration import settings
 from authz.cli.invocation import Invocation, remark
 from authz.cli.times import rfc3339
-from authz.clock import SystemClock
 from authz.core import fields
 from authz.core.changes import Refused
 from authz.core.errors import Unavailable
 from authz.core.sidecars import Confirmation
-from authz.flows.acknowledge import acknowledged
+from authz.flows.confirmation import acknowledged
 from authz.flows.lifecycle import Lifecycle, Result
+from authz.process.clock import SystemClock
+from authz.wiring import administration
 
 INCOMPLETE: Final = 1
 
@@ -119,10 +119,10 @@ def change_and_wait(
     found = settings(invocation)
 
     async def run() -> Waited:
-        async with app.administration(found) as lifecycle:
+        async with administration.administration(found) as lifecycle:
             if patience is None:
                 return Waited(await change(lifecycle), None)
-            async with app.waiting(found) as (directory, trail):
+            async with administration.waiting(found) as (directory, trail):
                 await directory.find()  # connects; the time counts from the change
                 waited = Waited(await change(lifecycle), patience)
                 if isinstance(waited.result, Refused):

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authz.core.address import Address
 from authz.core.errors import BadInput
+from authz.core.listen_address import Address
 
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
 Page = Callable[[str], tuple[bytes, str]]

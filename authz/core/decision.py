@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from authz.core.limits.key_limits import LimitResult
 from authz.core.records import KeyRecord
-from authz.core.terms import Spent
 
 
 class Reason(StrEnum):
@@ -80,7 +80,7 @@ class Charged(Allow):
     """Let it through: there was room for it in every limit."""
 
     key: KeyRecord
-    spent: Spent
+    spent: LimitResult
 
 
 class StaleCharged(Charged):
@@ -96,7 +96,7 @@ class OverLimit(Deny):
     """Refuse: RATE_LIMITED or QUOTA_EXCEEDED."""
 
     key: KeyRecord
-    spent: Spent
+    spent: LimitResult
 
 
 class StaleOverLimit(OverLimit):
@@ -110,7 +110,7 @@ class StaleOverLimit(OverLimit):
 Decision = Allow | Deny
 
 
-def settle(key: KeyRecord, spent: Spent, *, stale: bool = False) -> Decision:
+def settle(key: KeyRecord, spent: LimitResult, *, stale: bool = False) -> Decision:
     """The decision on a request that was otherwise allowed, by what became of it in the limits."""
     if spent.allowed:
         return (StaleCharged if stale else Charged)(key, spent)

@@ -5,15 +5,15 @@ from typing import Protocol
 
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
-from authz.core.charge import Ask, Charge, Lease, Receipt
 from authz.core.decision import Decision, Deny, Reason
 from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.events import Event
-from authz.core.keys import Alias
+from authz.core.keys.keyring import Alias
+from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
+from authz.core.limits.key_limits import LimitGroup
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.core.sidecars import Heard
-from authz.core.terms import Account
 
 
 class Clock(Protocol):
@@ -135,7 +135,7 @@ class ImportStore(Protocol):
         ...
 
 
-class SidecarDirectory(Protocol):
+class SidecarRegistry(Protocol):
     """Who the sidecars are."""
 
     async def find(self) -> tuple[int, list[Heard]]:
@@ -183,7 +183,7 @@ class SpendStore(Protocol):
         ...
 
     def spend(
-        self, charge: Charge, ask: Ask, deliver: Callable[[Receipt | Unavailable], None]
+        self, charge: Charge, ask: SpendRequest, deliver: Callable[[SpendReply | Unavailable], None]
     ) -> None:
         """Take what the requests that are asked for cost.
 
@@ -199,11 +199,11 @@ class SpendStore(Protocol):
 class LimitCounters(Protocol):
     """What was used of limits, for administration. Reads here are current and may be slow."""
 
-    async def look(self, charge: Charge) -> Receipt:
+    async def look(self, charge: Charge) -> SpendReply:
         """What would become of a request; nothing is taken. Raises Unreadable, Unavailable."""
         ...
 
-    async def leases(self, accounts: Sequence[Account], now: int) -> list[list[Lease]]:
+    async def leases(self, accounts: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
         """Who holds requests of each account in advance at `now`, in ms by the clock that counts.
 
         MUST be bounded, and leave out what cannot be read. Raises Unavailable.
@@ -227,7 +227,7 @@ class Probe(Protocol):
         ...
 
 
-class Witness(Protocol):
+class CheckObserver(Protocol):
     """Sees some Checks, those it wants and all that waited for the store. MUST NOT wait."""
 
     stride: int

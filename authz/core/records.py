@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from authz.core.fields import Network
-from authz.core.limits import Limit, OnOutage
+from authz.core.limits.limit import Limit, OnOutage
 
 MAX_LIVE_SECRETS: Final = 2
 MAX_LINEAGE: Final = 5

@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from authz.core import fields, limits
+from authz.core import fields
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown, split_host
+from authz.core.limits.limit import parse_cost
 
 MAX_RULES: Final = 1000
 MAX_TEMPLATE: Final = 1024
@@ -69,7 +70,7 @@ def facts(said: Mapping[str, str]) -> Facts:
         scopes=fields.scopes("scopes", scopes) if said.get("scopes") else None,
         optional=auth == "optional" if auth else None,
         env=fields.environment("env", env) if env else None,
-        cost=limits.cost("cost", cost) if cost else None,
+        cost=parse_cost("cost", cost) if cost else None,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from authz.core.fields import Network
-from authz.core.limits import Limit, OnOutage
+from authz.core.limits.limit import Limit, OnOutage
 from authz.core.records import KeyRecord
 
 

@@ -9,15 +9,15 @@ from typing import Final
 from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow, StaleDeny, settle
 from authz.core.errors import Unavailable
 from authz.core.events import Event
-from authz.core.keys import Imported, Presented
+from authz.core.keys.keyring import Imported, Presented
+from authz.core.limits.key_limits import LimitResult
 from authz.core.policy import judge
 from authz.core.ports import Clock, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
-from authz.core.terms import Spent
 from authz.flows.imported import Found, ImportedKeys
 from authz.flows.keycache import KeyCache
-from authz.flows.limiter import Limiter
+from authz.flows.limits.limiter import Limiter
 
 ANONYMOUS: Final = Allow(None)
 MISSING: Final = Deny(Reason.MISSING_CREDENTIAL)
@@ -176,7 +176,7 @@ class Checker:
             return self._conclude(UNAVAILABLE)
         if spent is None:
             return self._conclude(decision)
-        if isinstance(spent, Spent):
+        if isinstance(spent, LimitResult):
             return self._conclude(settle(decision.key, spent, stale=decision.stale))
         return self._wait_for(spent, decision.key, stale=decision.stale)
 
@@ -185,7 +185,7 @@ class Checker:
         return charged if isinstance(charged, (Allow, Deny)) else await charged
 
     async def _wait_for(
-        self, spending: Awaitable[Spent], key: KeyRecord, *, stale: bool
+        self, spending: Awaitable[LimitResult], key: KeyRecord, *, stale: bool
     ) -> Decision:
         try:
             spent = await spending

@@ -18,13 +18,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from authz.core.bucket import TokenBucket
 from authz.core.errors import Fault, Unavailable
 from authz.core.events import Event
-from authz.core.keys import Alias, Imported
+from authz.core.keys.keyring import Alias, Imported
 from authz.core.ports import AliasSource, Clock, LoadedAlias, Probe
 from authz.core.records import KeyRecord
-from authz.flows.keycache import Holdings, KeyCache
+from authz.core.token_bucket import TokenBucket
+from authz.flows.keycache import CacheContents, KeyCache
 
 MAX_ATTEMPTS: Final = 3
 
@@ -127,11 +127,11 @@ class ImportedKeys:
         """See KeyCache."""
         return self._cache.held_until
 
-    def holdings(self) -> Holdings:
+    def holdings(self) -> CacheContents:
         """See KeyCache. With the aliases."""
         return replace(self._cache.holdings(), aliases=list(self._kids.items()))
 
-    def restore(self, held: Holdings) -> None:
+    def restore(self, held: CacheContents) -> None:
         """See KeyCache. With the aliases."""
         self._cache.restore(held)
         self._kids.update(held.aliases[-self._max_entries :])

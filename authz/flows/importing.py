@@ -9,7 +9,7 @@ from typing import Final
 from authz.core import changes
 from authz.core.changes import Author, KeyChange, KeySpec
 from authz.core.errors import AliasTaken, BadInput, Conflict, Fault, OutcomeUnknown, Unavailable
-from authz.core.keys import Imported, new_kid
+from authz.core.keys.keyring import Imported, new_kid
 from authz.core.ports import Clock, ImportStore
 
 MAX_CONFIRMATIONS: Final = 3

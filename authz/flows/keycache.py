@@ -38,7 +38,7 @@ from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.events import Event
 from authz.core.ports import Clock, KeySource, Loaded, Probe
 from authz.core.records import KeyRecord, Status, as_revoked
-from authz.flows.shelf import MAX_IN_USE, NEVER, Shelf, unpack
+from authz.flows.packed_records import MAX_IN_USE, NEVER, PackedRecords, unpack
 
 MAX_REVOKED: Final = 100_000
 MAX_ATTEMPTS: Final = 10  # a key may be changed while it is read; the deadline ends it, too
@@ -48,7 +48,7 @@ _ABSENT: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class CacheContents:
     """What a cache holds, to be kept over a restart. `held_until`: by the monotonic clock.
 
     aliases: digests of imported keys, and the kids that they lead to.
@@ -98,10 +98,10 @@ class KeyCache:
         self._jitter = jitter
         self._trusted_until = 0.0
         self._held_until = NEVER
-        self._entries = Shelf(max_entries, max_in_use)
+        self._entries = PackedRecords(max_entries, max_in_use)
         self._at_hand = self._entries.at_hand
         self._packed = self._entries.packed
-        self._outage = Shelf(max_entries, max_in_use)  # what flushes took out; rule 9
+        self._outage = PackedRecords(max_entries, max_in_use)  # what flushes took out; rule 9
         self._negatives: TTLCache[str, Unreadable | None] = TTLCache(
             max_negatives, negative_ttl, self._monotonic
         )
@@ -208,12 +208,12 @@ class KeyCache:
 
     # over a restart
 
-    def holdings(self) -> Holdings:
+    def holdings(self) -> CacheContents:
         """All that `recall` could give, copied at once, and the kids seen revoked."""
         packed = {**self._outage.packed, **self._entries.packed}
-        return Holdings(packed, list(self._revoked), self.held_until)
+        return CacheContents(packed, list(self._revoked), self.held_until)
 
-    def restore(self, held: Holdings) -> None:
+    def restore(self, held: CacheContents) -> None:
         """Hold what an earlier process held, for an outage. Before the feed runs, at most once."""
         self._held_until = held.held_until
         self._outage.update(held.packed)

@@ -9,7 +9,7 @@ from typing import Final
 from authz.core import changes
 from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
 from authz.core.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
-from authz.core.keys import Keyring
+from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock, KeyStore, LimitCounters
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates

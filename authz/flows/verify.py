@@ -6,12 +6,12 @@ from typing import Final
 from authz.core import policy
 from authz.core.decision import Allow, Decision, Deny, Reason, settle
 from authz.core.errors import UnknownPlan, Unreadable
-from authz.core.keys import Alias, Imported, Presented
-from authz.core.limits import OnOutage
+from authz.core.keys.keyring import Alias, Imported, Presented
+from authz.core.limits.limit import OnOutage
 from authz.core.ports import Clock, ImportStore, KeyStore, PepperProof
 from authz.core.records import KeyRecord
 from authz.core.request import Request
-from authz.flows.standing import Standing, Standings
+from authz.flows.limits.limit_report import LimitReport, LimitReports
 
 # In the order of a Check. What stands before the policy's own needs no record.
 CHECKS: Final = ("request", "shape", "checksum", "tag", "known", *policy.NAMES, "limits")
@@ -31,7 +31,7 @@ class Verdict:
     said: dict[str, Reason | None]
     record: KeyRecord | None = None
     fault: str = ""
-    standing: Standing | None = None
+    standing: LimitReport | None = None
 
 
 class Verifier:
@@ -45,7 +45,7 @@ class Verifier:
         store: KeyStore,
         peppers: PepperProof,
         clock: Clock,
-        standings: Standings,
+        standings: LimitReports,
         imports: ImportStore | None = None,
     ) -> None:
         self._store = store
@@ -98,7 +98,7 @@ class Verifier:
 
     async def _limits(
         self, record: KeyRecord, request: Request
-    ) -> tuple[Decision, str, Standing | None]:
+    ) -> tuple[Decision, str, LimitReport | None]:
         """What the limits would make of a request that is allowed otherwise."""
         try:
             standing = await self._standings.of(record, request.route.cost)

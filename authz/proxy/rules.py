@@ -21,7 +21,7 @@ DEFAULT_TIMEOUT: Final = 0.2  # of a gRPC service of ext_authz
 HIDDEN: Final = "[redacted]"  # what /config_dump says of values that may be secret
 VERY_LONG: Final = 10.0  # seconds; Istio's own is ten minutes
 
-Question = Callable[[Chain, Expected], Iterator[Wrong]]
+PendingSpend = Callable[[Chain, Expected], Iterator[Wrong]]
 
 
 def examine(documents: Sequence[Any], expected: Expected) -> Iterator[Finding]:
@@ -152,7 +152,7 @@ def _try(back_off: Any) -> float | None:
 
 
 # Each question's name in a report, and what is said when nothing is wrong.
-QUESTIONS: Final[dict[str, tuple[Question, str]]] = {
+QUESTIONS: Final[dict[str, tuple[PendingSpend, str]]] = {
     "service": (service, "asks over gRPC"),
     "failures": (failures, "no answer is a 503, not an allow"),
     "enabled": (enabled, "every route is checked, exact paths apart"),

@@ -10,12 +10,9 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from authz.core.address import Address
 from authz.core.errors import BadInput
-from authz.rpc.check import CheckDoor
-from authz.rpc.health import BY_READINESS, LIVENESS
-from authz.rpc.listening import (
-    CHECK_SERVICE,
+from authz.core.listen_address import Address
+from authz.process.listener import (
     LISTEN,
     Limits,
     TlsFiles,
@@ -23,7 +20,10 @@ from authz.rpc.listening import (
     refuse_plaintext,
     server_tls,
 )
-from authz.rpc.socketlock import SocketLock
+from authz.process.socket_lock import SocketLock
+from authz.rpc.check.handler import CheckHandler
+from authz.rpc.health import BY_READINESS, LIVENESS
+from authz.rpc.services import CHECK_SERVICE
 
 HEALTH_INTERVAL: Final = 0.1  # seconds between looks at readiness
 
@@ -65,7 +65,7 @@ class GrpcServer:
 
     def __init__(
         self,
-        door: CheckDoor,
+        door: CheckHandler,
         address: Address,
         *,
         limits: Limits = Limits(),  # noqa: B008  it is frozen
@@ -126,7 +126,7 @@ class GrpcServer:
         return self._server.add_secure_port(name, self._credentials)
 
 
-def _handlers(door: CheckDoor, *, traced: bool) -> grpc.GenericRpcHandler:
+def _handlers(door: CheckHandler, *, traced: bool) -> grpc.GenericRpcHandler:
     check = door.check
 
     async def answer(raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:

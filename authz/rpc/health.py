@@ -5,7 +5,7 @@ A proxy asks about the Check service, a Kubernetes probe about what it is a prob
 
 from typing import Final
 
-from authz.rpc.listening import CHECK_SERVICE
+from authz.rpc.services import CHECK_SERVICE
 
 LIVENESS: Final = "liveness"  # who can answer lives: it depends on nothing
 BY_READINESS: Final = ("", CHECK_SERVICE, "readiness")

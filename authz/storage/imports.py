@@ -10,13 +10,13 @@ from redis import exceptions
 
 from authz.core.changes import KeyChange
 from authz.core.errors import Fault, OutcomeUnknown, Unavailable
-from authz.core.keys import KID_PATTERN, Alias
+from authz.core.keys.keyring import KID_PATTERN, Alias
 from authz.core.ports import LoadedAlias
 from authz.storage import meta, schema
-from authz.storage.answers import answered
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import APPLY_CHANGE, script_input, script_outcome
 from authz.storage.link import Link, refusal
+from authz.storage.replies import answered
 
 Deliver = Callable[[LoadedAlias], None]
 

@@ -16,10 +16,10 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.core.finding import Finding, Level
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
-from authz.storage.answers import answered
-from authz.storage.counters import StoredCounters
+from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
+from authz.storage.replies import answered
 
 OLDEST_MAJOR: Final = 7
 MEMORY_WARNING, MEMORY_FAILURE = 0.8, 0.95

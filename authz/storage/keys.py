@@ -23,9 +23,9 @@ from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
-from authz.storage.answers import answered
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
+from authz.storage.replies import answered
 
 log = logging.getLogger("authz.store")
 

@@ -13,8 +13,8 @@ from authz.core.audit import AuditEntry
 from authz.core.errors import BadInput, Unavailable, Unreadable
 from authz.core.records import KeyRecord
 from authz.storage import schema
-from authz.storage.answers import answered
 from authz.storage.link import refusal
+from authz.storage.replies import answered
 
 MAX_ATTEMPTS: Final = 10
 # After a change that ended early its audit entry comes late, behind those of other keys.

@@ -28,10 +28,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from authz.core import base62, fields, limits
+from authz.core import fields
 from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput, Unreadable
-from authz.core.limits import Limit, OnOutage
+from authz.core.keys import base62
+from authz.core.limits.limit import Limit, OnOutage, parse_limits, parse_on_outage
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 
 SCHEMA: Final = 1
@@ -263,8 +264,8 @@ def _limit_words(record: KeyRecord) -> str:
 def _limits(words: list[str]) -> tuple[tuple[Limit, ...], OnOutage | None]:
     on_outage = None
     if words and words[-1].startswith(ON_OUTAGE):
-        on_outage = limits.on_outage("limits", words.pop().removeprefix(ON_OUTAGE))
-    return limits.parse_all("limits", words), on_outage
+        on_outage = parse_on_outage("limits", words.pop().removeprefix(ON_OUTAGE))
+    return parse_limits("limits", words), on_outage
 
 
 def _words(text: str) -> list[str]:

@@ -14,8 +14,8 @@ import redis.asyncio
 from redis import exceptions
 from redis.asyncio.sentinel import Sentinel as Monitors
 
-from authz.core.address import Address
 from authz.core.errors import Unavailable
+from authz.core.listen_address import Address
 from authz.storage.link import refusal
 
 ASK_SECONDS: Final = 0.25  # one Sentinel; there are others

@@ -34,11 +34,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from authz.core.errors import BadInput, Fault
-from authz.core.keys import Keyring
+from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
-from authz.flows.keycache import Holdings
-from authz.flows.shelf import pack
+from authz.flows.keycache import CacheContents
+from authz.flows.packed_records import pack
 from authz.storage import schema
 
 FORMAT: Final = "authz cache snapshot 2"
@@ -66,10 +66,10 @@ class _Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Restored:
     """What an earlier process left. `trouble`: why there are no records, if there are none."""
 
-    holdings: Holdings
+    holdings: CacheContents
     instance: str
     trouble: str = ""
 
@@ -120,7 +120,9 @@ class Snapshot:
     def __str__(self) -> str:
         return str(self._path)
 
-    def write(self, held: Holdings, instance: str, abandon: threading.Event | None = None) -> bool:
+    def write(
+        self, held: CacheContents, instance: str, abandon: threading.Event | None = None
+    ) -> bool:
         """Replace the file. Raises OSError. Slowly, and not at all once `abandon` is set, if given.
 
         Says whether it was written.
@@ -157,7 +159,7 @@ class Snapshot:
                 aside.unlink()  # what is left when it did not end well
         return True
 
-    def read(self, grace: float) -> Kept | None:
+    def read(self, grace: float) -> Restored | None:
         """What the file holds and may still be gone on with; None when there is no file.
 
         grace: seconds, of keys that have none of their own. Raises SnapshotRefused.
@@ -179,8 +181,8 @@ class Snapshot:
         if found.by_grace and not usable:
             trouble = trouble or "it is older than the grace of its keys"
         aliases = [(digest, kid) for digest, kid in found.aliases if kid in usable]
-        held = Holdings(usable, found.revoked, now - age, aliases)
-        return Kept(held, found.instance, trouble)
+        held = CacheContents(usable, found.revoked, now - age, aliases)
+        return Restored(held, found.instance, trouble)
 
     def _verified(self, content: bytes) -> bytes:
         """All but the signature."""
@@ -228,7 +230,7 @@ class Snapshot:
         return max(ages), ""
 
 
-def _parts(header: dict[str, Any], held: Holdings) -> Iterator[bytes]:
+def _parts(header: dict[str, Any], held: CacheContents) -> Iterator[bytes]:
     yield _line(header)
     records = held.records()
     while part := list(islice(records, SLICE)):

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from authz.core.bucket import TokenBucket
 from authz.core.decision import Deny, Reason
+from authz.core.token_bucket import TokenBucket
 from authz.telemetry.tracecontext import Context
 
 log = logging.getLogger("authz.denied")

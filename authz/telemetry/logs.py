@@ -16,8 +16,8 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from authz.core.bucket import TokenBucket
-from authz.core.keys import without_secrets
+from authz.core.keys.keyring import without_secrets
+from authz.core.token_bucket import TokenBucket
 
 # What a line may say besides its message, in this order; an empty one is left out.
 FIELDS: Final = ("reason", "kid", "client_id", "trace_id", "span_id", "left_out")

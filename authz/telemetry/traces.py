@@ -18,8 +18,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from authz import __version__
-from authz.core.bucket import TokenBucket
 from authz.core.decision import Reason
+from authz.core.token_bucket import TokenBucket
 from authz.telemetry import tracecontext
 from authz.telemetry.tracecontext import Context
 

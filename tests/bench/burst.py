@@ -30,8 +30,8 @@ from authz.storage.keys import APPLY_CHANGE, script_input
 from tests.bench.check_hot import machine
 from tests.bench.figures import tell
 from tests.bench.outage import initialise, running, settings_file
-from tests.fakes import NOW, make_keyring
-from tests.real import Valkey, eventually
+from tests.support.fakes import NOW, make_keyring
+from tests.support.real import Valkey, eventually
 
 BATCH = 500
 GIVES_UP = ("--client-output-buffer-limit", "pubsub 256kb 0 0")

@@ -19,18 +19,18 @@ from typing import Any
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 
-from authz.clock import SystemClock
 from authz.core.policy import judge
-from authz.core.ports import Probe, Witness
+from authz.core.ports import CheckObserver, Probe
 from authz.flows.check import Checker
-from authz.rpc.check import CheckDoor, Nobody
-from authz.rpc.extract import Extractor
-from authz.rpc.respond import Responder
+from authz.process.clock import SystemClock
+from authz.rpc.check.extract import Extractor
+from authz.rpc.check.handler import CheckHandler, NullObserver
+from authz.rpc.check.respond import Responder
 from authz.telemetry import Counters
-from tests.caches import filled
-from tests.fakes import issue_record, make_keyring
-from tests.rpc.door import OurPeppers
-from tests.rpc.messages import PEER, check_request
+from tests.support.caches import filled
+from tests.support.fakes import issue_record, make_keyring
+from tests.support.rpc.door import OurPeppers
+from tests.support.rpc.messages import PEER, check_request
 
 LIMITS = {"map": 8.0, "raw": 15.0}
 
@@ -65,7 +65,7 @@ class Hot:
     """The door as the sidecar composes it, its cache filled with one key."""
 
     def __init__(
-        self, probe: Probe | None = None, witness: Witness | None = None, **fields: Any
+        self, probe: Probe | None = None, witness: CheckObserver | None = None, **fields: Any
     ) -> None:
         """fields: of the key's record, besides those below."""
         clock, self.probe, ring = SystemClock(), probe or Counters(), make_keyring()
@@ -88,8 +88,8 @@ class Hot:
         self.extractor = Extractor(ring, carriers=("x-api-key:", "authorization:bearer"))
         self.checker = Checker(self.cache, OurPeppers(), clock, self.probe)
         self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
-        self.door = CheckDoor(
-            self.extractor, self.checker, self.responder, self.probe, witness or Nobody()
+        self.door = CheckHandler(
+            self.extractor, self.checker, self.responder, self.probe, witness or NullObserver()
         )
         self.requests = {
             form: check_request(

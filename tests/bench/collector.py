@@ -11,15 +11,15 @@ import multiprocessing
 import time
 from collections.abc import Callable
 
-from authz.clock import SystemClock
-from authz.collector import THRESHOLDS
 from authz.core.ports import Loaded
 from authz.flows.keycache import KeyCache
+from authz.process.clock import SystemClock
+from authz.process.gc_tuning import THRESHOLDS
 from authz.rpc.h2 import server
 from authz.telemetry import Counters
 from tests.bench.check_hot import machine
 from tests.bench.memory import kid_of
-from tests.fakes import make_record
+from tests.support.fakes import make_record
 
 PYTHONS_OWN = (700, 10, 10)
 SETTINGS = {

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 
+from authz.process.listener import Limits
 from authz.rpc.h2.answers import PREFIX_BYTES, unframed
 from authz.rpc.h2.blocks import HeaderBlocks
 from authz.rpc.h2.connection import Connection
@@ -26,7 +27,6 @@ from authz.rpc.h2.limits import Hold
 from authz.rpc.h2.outbox import Outbox
 from authz.rpc.h2.reader import FrameReader
 from authz.rpc.h2.streams import Call
-from authz.rpc.listening import Limits
 from authz.telemetry import Counters
 from tests.bench.check_hot import machine
 from tests.bench.load import TO_ZERO, Requests

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import uvloop
 
-from authz.core.address import Address
+from authz.core.listen_address import Address
 from authz.telemetry import Counters
-from tests.rpc.servers import make_server
+from tests.support.rpc.servers import make_server
 
 
 class Door:

@@ -23,14 +23,14 @@ from typing import Any
 
 import uvloop
 
-from authz.core.address import Address
+from authz.core.listen_address import Address
 from tests.bench import load
 from tests.bench.check_hot import client_headers, machine
 from tests.bench.measured import GRPC, LOAD_CORE, SERVER_CORE
-from tests.fakes import make_keyring
-from tests.real import Valkey
-from tests.rpc.messages import check_request
-from tests.serving import Serving, prepared
+from tests.support.fakes import make_keyring
+from tests.support.real import Valkey
+from tests.support.rpc.messages import check_request
+from tests.support.serving import Serving, prepared
 
 LIMITS = {
     "half": 3.0,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.check_hot import machine
-from tests.real import Valkey
+from tests.support.real import Valkey
 
 LIMIT = 60.0  # seconds for 100,000 keys
 AUTHZ = (sys.executable, "-m", "authz.cli.main")

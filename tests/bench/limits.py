@@ -15,21 +15,21 @@ from collections import deque
 import hiredis
 import uvloop
 
-from authz.core.charge import Ask, Receipt, settle
 from authz.core.decision import Charged
-from authz.core.limits import OnOutage, parse_all
-from authz.core.terms import Agreements
+from authz.core.limits.charge import SpendReply, SpendRequest, settle
+from authz.core.limits.key_limits import LimitPolicy
+from authz.core.limits.limit import OnOutage, parse_limits
 from authz.flows.check import Checker
-from authz.flows.limiter import Limiter
-from authz.rpc.check import CheckDoor
-from authz.storage.spending import SpendLink
-from authz.storage.spendscript import SPEND, arguments
+from authz.flows.limits.limiter import Limiter
+from authz.rpc.check.handler import CheckHandler
+from authz.storage.limits.spend_link import SpendLink
+from authz.storage.limits.spend_script import SPEND, arguments
 from authz.telemetry import Counters
 from tests.bench.check_hot import Hot, machine, measure
-from tests.caches import filled
-from tests.fakes import issue_record, make_keyring, make_request
-from tests.flows.rigs import Vouched
-from tests.real import RealClock, Valkey, eventually
+from tests.support.caches import filled
+from tests.support.fakes import issue_record, make_keyring, make_request
+from tests.support.flows.rigs import Vouched
+from tests.support.real import RealClock, Valkey, eventually
 
 AMPLE = (*(f"1000000000/{per}" for per in ("s", "min", "h", "d")), "1000000000000/month")
 CONCURRENCY = 64
@@ -40,10 +40,10 @@ class Leased(Hot):
     """The door of the other benchmark, with limits on its key and a lease that never ends."""
 
     def __init__(self) -> None:
-        super().__init__(limits=parse_all("limits", AMPLE))
-        limiter = Limiter(Granting(), Agreements(), self.clock, self.probe, max_keys=10)
+        super().__init__(limits=parse_limits("limits", AMPLE))
+        limiter = Limiter(Granting(), LimitPolicy(), self.clock, self.probe, max_keys=10)
         self.checker = Checker(self.cache, Vouched("1"), self.clock, self.probe, limiter=limiter)
-        self.door = CheckDoor(self.extractor, self.checker, self.responder, self.probe)
+        self.door = CheckHandler(self.extractor, self.checker, self.responder, self.probe)
         asyncio.run(self.take_lease(limiter))
 
     async def take_lease(self, limiter: Limiter) -> None:
@@ -61,7 +61,7 @@ class Granting:
     def spend(self, charge, ask, deliver):
         """See SpendStore."""
         left = tuple(counter.limit for counter in charge.counters)
-        receipt = Receipt(ask.wanted, time.time_ns() // 1000, left, (0,) * len(left))
+        receipt = SpendReply(ask.wanted, time.time_ns() // 1000, left, (0,) * len(left))
         asyncio.get_running_loop().call_soon(deliver, receipt)
 
 
@@ -124,10 +124,10 @@ async def rate(call, seconds: float) -> float:
 async def strict_rates(valkey: Valkey, seconds: float, rounds: int) -> dict[str, float]:
     """The Checker against the bare client, in turn; the same script, the same arguments."""
     clock, probe, ring = RealClock(), Counters(), make_keyring()
-    record, text = issue_record(ring, limits=parse_all("limits", AMPLE), on_outage=OnOutage.DENY)
+    record, text = issue_record(ring, limits=parse_limits("limits", AMPLE), on_outage=OnOutage.DENY)
     link = SpendLink(valkey.endpoint, clock, instance="bench", deadline=1)
     running = asyncio.create_task(link.run())
-    limiter = Limiter(link, Agreements(), clock, probe, max_keys=10, leases=False)
+    limiter = Limiter(link, LimitPolicy(), clock, probe, max_keys=10, leases=False)
     checker = Checker(
         await filled([record], clock, probe), Vouched("1"), clock, probe, limiter=limiter
     )
@@ -136,7 +136,7 @@ async def strict_rates(valkey: Valkey, seconds: float, rounds: int) -> dict[str,
     assert isinstance(await checker.check(request), Charged)
 
     [tab] = limiter._tabs.values()
-    command = ("EVALSHA", valkey.admin.script_load(SPEND), *arguments(tab.charge, Ask(1)))
+    command = ("EVALSHA", valkey.admin.script_load(SPEND), *arguments(tab.charge, SpendRequest(1)))
     _, bare = await asyncio.get_running_loop().create_connection(Bare, "127.0.0.1", valkey.port)
     found = {"checker": 0.0, "bare": 0.0}
     for _ in range(rounds):
@@ -151,10 +151,10 @@ async def strict_rates(valkey: Valkey, seconds: float, rounds: int) -> dict[str,
 async def full_load(valkey: Valkey, seconds: float) -> dict[str, float]:
     """One key of 10000/s, asked for 1.5 times that: commands, and what was let pass."""
     clock, probe = RealClock(), Counters()
-    record, _ = issue_record(make_keyring(), limits=parse_all("limits", ("10000/s",)))
+    record, _ = issue_record(make_keyring(), limits=parse_limits("limits", ("10000/s",)))
     link = SpendLink(valkey.endpoint, clock, instance="bench", deadline=1)
     running = asyncio.create_task(link.run())
-    limiter = Limiter(link, Agreements(), clock, probe, max_keys=10)
+    limiter = Limiter(link, LimitPolicy(), clock, probe, max_keys=10)
     await eventually(lambda: link.is_open)
     valkey.admin.config_resetstat()
     passed, asked, began = 0, 0, time.perf_counter()

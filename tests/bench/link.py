@@ -24,8 +24,8 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link
 from tests.bench.check_hot import machine
 from tests.bench.measured import LOAD_CORE, SERVER_CORE, medians
-from tests.fakes import make_record
-from tests.real import Valkey
+from tests.support.fakes import make_record
+from tests.support.real import Valkey
 
 AT_A_TIME = 64
 KIDS = [f"{number:016}" for number in range(1000)]

@@ -16,12 +16,12 @@ from functools import partial
 import redis.asyncio
 
 from authz.core.records import KeyRecord, Status
-from authz.flows.directory import Directory
+from authz.flows.key_listing import KeyListing
 from authz.storage import schema
 from authz.storage.listing import StoredIndex, StoredTrail
 from tests.bench.check_hot import machine
-from tests.fakes import NOW, make_record
-from tests.real import Valkey
+from tests.support.fakes import NOW, make_record
+from tests.support.real import Valkey
 
 KEYS = 100_000
 LIMIT = 100
@@ -68,7 +68,7 @@ async def milliseconds(
 
 async def measure(client: redis.asyncio.Redis, count: int) -> None:
     """Print a line for each list."""
-    directory = Directory(StoredIndex(client), StoredTrail(client))
+    directory = KeyListing(StoredIndex(client), StoredTrail(client))
     print(f"{count} keys, pages of {LIMIT}, median of {ROUNDS}, in ms")
     print(f"{'':<12}  {'first':>7}  {'middle':>7}  {'last':>7}")
     for client_id in (None, CLIENTS[0]):

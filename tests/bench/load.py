@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from hpack.table import HeaderTable
 
-from authz.core.address import Address
+from authz.core.listen_address import Address
 from authz.rpc.h2.frames import (
     ACK,
     DEFAULT_WINDOW,
@@ -29,7 +29,7 @@ from authz.rpc.h2.frames import (
     settings_frame,
     window_update_frame,
 )
-from tests.rpc.h2.encodings import integer, string
+from tests.support.h2.encodings import integer, string
 
 WINDOW = 2**30
 TO_ZERO = b"\x20"

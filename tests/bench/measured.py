@@ -24,15 +24,16 @@ import yaml
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 
-from authz import app, config
-from authz.core.address import Address
 from authz.core.changes import KeySpec
-from authz.rpc.listening import CHECK_SERVICE
+from authz.core.listen_address import Address
+from authz.rpc.services import CHECK_SERVICE
+from authz.settings import model
+from authz.wiring import administration
 from tests.bench import load
 from tests.bench.check_hot import client_headers
-from tests.real import Valkey, eventually, free_port
-from tests.rpc.messages import check_request
-from tests.rpc.servers import channel
+from tests.support.real import Valkey, eventually, free_port
+from tests.support.rpc.messages import check_request
+from tests.support.rpc.servers import channel
 
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = {CORES[-1]}, {CORES[0]}
@@ -81,7 +82,7 @@ class Bench:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
         store = stack.enter_context(Valkey())
         file = _settings(directory, store)
-        self.key = asyncio.run(_issue(config.load(file)))
+        self.key = asyncio.run(_issue(model.load(file)))
         self.sidecars = {
             transport: stack.enter_context(_sidecar(file, transport))
             for transport in ("fast", "grpcio")
@@ -129,9 +130,9 @@ def _settings(directory: Path, store: Valkey) -> Path:
     return file
 
 
-async def _issue(settings: config.Settings) -> str:
-    async with app.store(settings) as keys:
-        await keys.initialise(app.keyring(settings).fingerprints)
+async def _issue(settings: model.Settings) -> str:
+    async with administration.store(settings) as keys:
+        await keys.initialise(administration.keyring(settings).fingerprints)
     spec = KeySpec(
         client_id="bench",
         env="live",
@@ -139,7 +140,7 @@ async def _issue(settings: config.Settings) -> str:
         scopes=frozenset({"models:generate", "models:read"}),
         allowed_cidrs=("10.0.0.0/8", "127.0.0.0/8"),
     )
-    async with app.administration(settings) as lifecycle:
+    async with administration.administration(settings) as lifecycle:
         return (await lifecycle.issue(spec, lifecycle.author("bench"))).key_text
 
 

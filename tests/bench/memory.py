@@ -18,13 +18,14 @@ from typing import Any
 import redis
 import uvloop
 
-from authz import app, config, sidecar
-from authz.core import base62
+from authz.core.keys import base62
 from authz.flows.keycache import KeyCache
+from authz.settings import model
 from authz.storage import schema
+from authz.wiring import administration, sidecar
 from tests.bench.check_hot import machine
-from tests.fakes import make_record
-from tests.real import Valkey, eventually
+from tests.support.fakes import make_record
+from tests.support.real import Valkey, eventually
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 BATCH = 1000
@@ -82,7 +83,7 @@ async def measure(url: str, directory: Path, count: int) -> dict[str, Any]:
     """Start a sidecar, let it look up all keys, and look at what it takes."""
     pepper = directory / "pepper"
     pepper.write_bytes(b"1" * 32)
-    settings = config.load(
+    settings = model.load(
         None,
         {
             "check": {"listen": "127.0.0.1:0", "deadline": "10s"},
@@ -93,8 +94,8 @@ async def measure(url: str, directory: Path, count: int) -> dict[str, Any]:
         },
         {},
     )
-    async with app.store(settings) as store:
-        await store.initialise(app.keyring(settings).fingerprints)
+    async with administration.store(settings) as store:
+        await store.initialise(administration.keyring(settings).fingerprints)
     async with sidecar.sidecar(settings) as running:
         await eventually(lambda: running.feed.health().trusted)
         gc.collect()

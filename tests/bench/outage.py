@@ -26,12 +26,13 @@ import uvloop
 import yaml
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
-from authz import app, config
 from authz.core.changes import KeySpec
-from authz.rpc.listening import CHECK_SERVICE
+from authz.rpc.services import CHECK_SERVICE
+from authz.settings import model
+from authz.wiring import administration
 from tests.bench.figures import tell
-from tests.real import Valkey, eventually, free_port
-from tests.rpc.messages import check_request
+from tests.support.real import Valkey, eventually, free_port
+from tests.support.rpc.messages import check_request
 
 KEYS = 50
 IDLE_SECONDS = 10.0
@@ -175,16 +176,16 @@ def settings_file(directory: Path, valkey: Valkey) -> tuple[Path, str, str]:
 
 async def initialise(file: Path) -> None:
     """As `authz init` does."""
-    settings = config.load(file)
-    async with app.store(settings) as store:
-        await store.initialise(app.keyring(settings).fingerprints)
+    settings = model.load(file)
+    async with administration.store(settings) as store:
+        await store.initialise(administration.keyring(settings).fingerprints)
 
 
 async def _prepare(file: Path) -> list[str]:
     await initialise(file)
-    settings = config.load(file)
+    settings = model.load(file)
     spec = KeySpec(client_id="bench", env="live", life_ms=None)
-    async with app.administration(settings) as lifecycle:
+    async with administration.administration(settings) as lifecycle:
         made = [await lifecycle.issue(spec, lifecycle.author("bench")) for _ in range(2 * KEYS)]
     return [issued.key_text for issued in made]
 

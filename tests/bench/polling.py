@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from authz.core.address import Address
+from authz.core.listen_address import Address
 from tests.bench.load import Connection, Requests, Tally, close
 
 PATIENCE = 10.0  # seconds for the last answers

@@ -30,8 +30,8 @@ from authz.storage.feed import ChangeFeed
 from authz.storage.keys import APPLY_CHANGE, LinkedKeys, StoredKeys, script_input
 from authz.storage.registry import Identity, Registration
 from tests.bench.check_hot import machine
-from tests.fakes import RecordingProbe, make_keyring
-from tests.real import RealClock, Valkey, eventually
+from tests.support.fakes import RecordingProbe, make_keyring
+from tests.support.real import RealClock, Valkey, eventually
 
 PAUSE = 0.01  # seconds between two changes
 LEASE = 1.0

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import uvloop
 
-from authz import app, config
 from authz.cli.devstack import Ports, running
 from authz.core.changes import KeySpec
 from authz.core.records import RevocationReason
 from authz.flows.lifecycle import Changed, Lifecycle
+from authz.settings import model
+from authz.wiring import administration
 from tests.bench.client import Client
 
 LIFE_MS = 3_600_000
@@ -32,9 +33,9 @@ WATCHERS = 2
 AFTER_SECONDS = 0.05  # how long to go on asking after the first denial
 
 
-async def measure(url: str, settings: config.Settings, revocations: int, rate: float) -> dict:
+async def measure(url: str, settings: model.Settings, revocations: int, rate: float) -> dict:
     host, port = url.removeprefix("http://").split(":")
-    async with app.administration(settings) as lifecycle:
+    async with administration.administration(settings) as lifecycle:
         load_keys = [await _issue(lifecycle) for _ in range(LOAD_KEYS)]
         victims = [await _issue(lifecycle) for _ in range(revocations)]
         statuses: dict[int, int] = {}
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with running(Ports.free()) as (stack, _):
-        settings = config.load(Path(stack.config))
+        settings = model.load(Path(stack.config))
         found = uvloop.run(measure(stack.envoy, settings, given.revocations, given.rate))
     if given.json:
         print(json.dumps(found))

@@ -27,11 +27,11 @@ import yaml
 from authz.cli import binaries
 from authz.cli.devstack import Ports, envoy_config
 from authz.cli.processes import Nursery
-from authz.core.address import Address
+from authz.core.listen_address import Address
 from tests.bench.client import Client
 from tests.bench.figures import tell
-from tests.real import Valkey, eventually
-from tests.serving import Serving, prepared
+from tests.support.real import Valkey, eventually
+from tests.support.serving import Serving, prepared
 
 CONNECTIONS = 20
 KEYS = 20

@@ -18,19 +18,19 @@ from collections.abc import Callable, Iterator, Sequence
 
 from authz.core.decision import Reason
 from authz.core.events import Event
-from authz.instruments import Parts, readings
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
-from authz.storage.spending import SpendLink
+from authz.storage.limits.spend_link import SpendLink
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
 from authz.telemetry.metrics import Metrics, Push
 from authz.telemetry.observer import Observer
 from authz.telemetry.traces import Traces, exporter
+from authz.wiring.telemetry import Parts, readings
 from tests.bench.check_hot import Hot, client_headers, machine
-from tests.real import free_port
-from tests.rpc.messages import check_request
-from tests.telemetry.receiver import black_hole
+from tests.support.real import free_port
+from tests.support.rpc.messages import check_request
+from tests.support.telemetry.receiver import black_hole
 
 LIMITS = {"metrics": 1.05, "metrics, hanging receiver": 1.05, "metrics, refusing receiver": 1.05}
 LIMITS |= {f"and {name}": 1.10 for name in ("traces", "traces, hanging receiver")}
@@ -120,7 +120,7 @@ def compare(
 @contextlib.contextmanager
 def good_receiver() -> Iterator[str]:
     """One in a process of its own."""
-    command = [sys.executable, "-m", "tests.telemetry.receiver"]
+    command = [sys.executable, "-m", "tests.support.telemetry.receiver"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.bench import flood, telemetry
-from tests.stalls import conclusive
+from tests.support.stalls import conclusive
 
 
 def test_each_kind_of_telemetry_is_compared() -> None:

@@ -19,12 +19,12 @@ import yaml
 
 from authz.cli import binaries
 from authz.cli.devstack import Ports, envoy_config
-from authz.core.address import Address
+from authz.core.listen_address import Address
 from tests.bench import load
 from tests.bench.check_hot import machine
 from tests.bench.client import Client
 from tests.bench.measured import Bench, medians
-from tests.real import eventually
+from tests.support.real import eventually
 
 OPEN, CHECKED = "/healthz", "/v1/models"  # envoy.yaml exempts the first
 CONNECTIONS, AT_A_TIME = 2, 32

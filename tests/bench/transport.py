@@ -18,11 +18,11 @@ from urllib.request import Request, urlopen
 
 import uvloop
 
-from authz.core.address import Address
+from authz.core.listen_address import Address
 from tests.bench import load, polling
 from tests.bench.check_hot import machine
 from tests.bench.measured import Bench, Server, medians
-from tests.rpc.h2.proxy import proxy
+from tests.support.h2.proxy import proxy
 
 CONNECTIONS, AT_A_TIME = 2, 16  # what saturates
 PROXY_AT_A_TIME = 64

@@ -10,7 +10,7 @@ import redis.asyncio
 
 from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.errors import Unavailable
-from authz.core.keys import Presented
+from authz.core.keys.keyring import Presented
 from authz.core.records import KeyRecord, Status
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
@@ -21,8 +21,8 @@ from authz.storage.keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome, now
-from tests.fakes import RecordingProbe, make_keyring, make_request
-from tests.real import RealClock
+from tests.support.fakes import RecordingProbe, make_keyring, make_request
+from tests.support.real import RealClock
 
 TTL = 60.0
 DEADLINE = 0.5  # of a lookup: the machine is busy with many processes

@@ -13,9 +13,9 @@ from authz.storage import schema
 from authz.storage.feed import CONNECTION_NAME
 from tests.chaos.history import State, now
 from tests.chaos.world import SidecarProcess, World
-from tests.failover import Replicated
-from tests.gate import HOLD, LOSE, PASS, closed_to_all_but, open_to_all
-from tests.real import Valkey
+from tests.support.failover import Replicated
+from tests.support.gate import HOLD, LOSE, PASS, closed_to_all_but, open_to_all
+from tests.support.real import Valkey
 
 BURST = 40_000
 DUMMY = "0" * 16

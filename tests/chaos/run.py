@@ -11,9 +11,9 @@ from tests.chaos.checker import Bounds, Verdict, check
 from tests.chaos.faults import Faults, disconnections, fail_over
 from tests.chaos.history import Outcome, now, read_answers
 from tests.chaos.world import World
-from tests.failover import SERVICE, Replicated
-from tests.gate import Gate
-from tests.real import Valkey
+from tests.support.failover import SERVICE, Replicated
+from tests.support.gate import Gate
+from tests.support.real import Valkey
 
 LEASE = 1.0
 ISOLATION = 2.0  # what a primary takes to close, with min-replicas-max-lag 1

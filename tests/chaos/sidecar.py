@@ -13,15 +13,15 @@ from pathlib import Path
 
 import uvloop
 
-from authz.core.address import Address
-from authz.core.keys import Presented
+from authz.core.keys.keyring import Presented
+from authz.core.listen_address import Address
 from authz.storage.endpoint import Endpoint
 from authz.storage.sentinel import Sentinel
 from tests.chaos.caches import MUTANTS, SUBJECTS, Subject
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Answers, now
-from tests.fakes import make_keyring
-from tests.stalls import Watch
+from tests.support.fakes import make_keyring
+from tests.support.stalls import Watch
 
 RECENT = 300  # keys that are asked for
 HOT = 0.4  # share of the requests for the newest of them

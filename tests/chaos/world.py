@@ -17,7 +17,7 @@ from typing import Self
 from authz.core.changes import KeySpec
 from authz.core.errors import Fault
 from authz.core.records import RevocationReason
-from authz.flows.acknowledge import acknowledged
+from authz.flows.confirmation import acknowledged
 from authz.flows.lifecycle import Changed, Lifecycle, Result
 from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
@@ -25,10 +25,10 @@ from authz.storage.listing import StoredTrail
 from authz.storage.registry import Sidecars
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Key, State, now
-from tests.fakes import make_keyring
-from tests.gate import Gate, Rule
-from tests.real import RealClock
-from tests.stalls import BEARABLE, TICK
+from tests.support.fakes import make_keyring
+from tests.support.gate import Gate, Rule
+from tests.support.real import RealClock
+from tests.support.stalls import BEARABLE, TICK
 
 GRACE = 2.0  # of keys that have none of their own
 WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for

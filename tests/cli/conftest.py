@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import NO_STORE, Outcome, environment, run
-from tests.real import Valkey
+from tests.support.cli.terminal import NO_STORE, Outcome, environment, run
+from tests.support.real import Valkey
 
 
 def _enter(directory: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> Path:

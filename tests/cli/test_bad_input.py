@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.cli.commands import A_KID as KID
-from tests.cli.commands import places
-from tests.cli.terminal import Outcome, execute, run
+from tests.support.cli.commands import A_KID as KID
+from tests.support.cli.commands import places
+from tests.support.cli.terminal import Outcome, execute, run
 
 ISSUE = ("keys", "issue", "--client", "acme-web")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.commands import misunderstood
+from tests.support.cli.commands import misunderstood
 
 
 @pytest.mark.parametrize(

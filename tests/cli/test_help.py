@@ -6,8 +6,8 @@ import click
 import pytest
 
 from authz import __version__
-from tests.cli.commands import commands, misunderstood
-from tests.cli.terminal import run
+from tests.support.cli.commands import commands, misunderstood
+from tests.support.cli.terminal import run
 
 COMMON = ("--config", "--redis", "--json", "--debug", "--help")
 

@@ -15,9 +15,9 @@ import pytest
 
 from authz.cli.importline import MAX_LINE
 from authz.cli.main import main
-from tests.cli.importing import FOREIGN, line, stored
-from tests.cli.terminal import AUTHZ, PATIENCE, run
-from tests.real import Valkey
+from tests.support.cli.importing import FOREIGN, line, stored
+from tests.support.cli.terminal import AUTHZ, PATIENCE, run
+from tests.support.real import Valkey
 
 
 def test_keys_are_imported(importing, valkey: Valkey) -> None:

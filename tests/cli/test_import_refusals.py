@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.importing import FOREIGN, line, stored
-from tests.cli.terminal import AUTHZ, execute
-from tests.fakes import make_keyring
-from tests.real import Valkey
+from tests.support.cli.importing import FOREIGN, line, stored
+from tests.support.cli.terminal import AUTHZ, execute
+from tests.support.fakes import make_keyring
+from tests.support.real import Valkey
 
 REFUSED = {
     "no JSON": (b"nonsense", "the line"),

@@ -11,8 +11,8 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.storage import schema
 from authz.storage.keys import StoredKeys
-from tests.cli.terminal import AUTHZ, execute, run
-from tests.real import Valkey
+from tests.support.cli.terminal import AUTHZ, execute, run
+from tests.support.real import Valkey
 
 PEPPER = "authz-pepper-1"
 

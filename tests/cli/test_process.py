@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from authz.cli.main import main
-from tests.cli.terminal import AUTHZ, PATIENCE, execute, run
+from tests.support.cli.terminal import AUTHZ, PATIENCE, execute, run
 
 ISSUE = ("keys", "issue", "--client", "a")
 CLOSED_PIPE = 141
@@ -236,7 +236,7 @@ def test_serve_takes_its_addresses_from_flags(
 ) -> None:
     """--listen and --ops win over everything else."""
     served = []
-    monkeypatch.setattr("authz.sidecar.serve", served.append)
+    monkeypatch.setattr("authz.wiring.sidecar.serve", served.append)
     monkeypatch.setenv("AUTHZ_CHECK__LISTEN", "127.0.0.1:7")
     monkeypatch.setenv("AUTHZ_OPS__LISTEN", "127.0.0.1:8")
     assert run("serve").code == 0

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from authz.cli.main import main
-from tests.failover import SERVICE, Replicated
-from tests.real import eventually
-from tests.stalls import conclusively
+from tests.support.failover import SERVICE, Replicated
+from tests.support.real import eventually
+from tests.support.stalls import conclusively
 
 
 class Command:

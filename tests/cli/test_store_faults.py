@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import run
-from tests.real import Valkey
+from tests.support.cli.terminal import run
+from tests.support.real import Valkey
 
 KID = "7Hk2mQ9xT4bVzR1c"
 COMMANDS = [

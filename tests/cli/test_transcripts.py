@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import execute, run
-from tests.cli.transcript import play
+from tests.support.cli.terminal import execute, run
+from tests.support.cli.transcript import play
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from authz import app, config, sidecar
 from authz.core.errors import Unavailable
+from authz.settings import model
 from authz.storage import schema
-from tests.cli.terminal import run
-from tests.real import Valkey, eventually
-from tests.stalls import conclusively
+from authz.wiring import administration, sidecar
+from tests.support.cli.terminal import run
+from tests.support.real import Valkey, eventually
+from tests.support.stalls import conclusively
 
 KID = re.compile(r"[0-9A-Za-z]{16}")
 
@@ -48,7 +49,7 @@ class Terminal:
     @contextlib.asynccontextmanager
     async def sidecars(self, count: int):
         """So many, trusted."""
-        settings = config.load(self.file)
+        settings = model.load(self.file)
         async with AsyncExitStack() as stack:
             started = [sidecar.sidecar(settings) for _ in range(count)]
             running = [await stack.enter_async_context(each) for each in started]
@@ -193,7 +194,7 @@ async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal,
     async def failing(_settings):
         yield Fails(), None
 
-    monkeypatch.setattr(app, "waiting", failing)
+    monkeypatch.setattr(administration, "waiting", failing)
     code, out, err = await terminal.run("keys", "rotate", kid, "--wait")
 
     assert re.fullmatch(rf"ak_live_{kid}_\w+\n", out)

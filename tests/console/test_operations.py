@@ -12,8 +12,8 @@ import pytest
 import uvloop
 
 from authz.console.operations import OperationsServer
-from authz.core.address import Address
 from authz.core.errors import BadInput
+from authz.core.listen_address import Address
 
 LOOPBACK = Address("127.0.0.1", 0)
 

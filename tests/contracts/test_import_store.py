@@ -9,7 +9,7 @@ from authz.core.errors import AliasTaken
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from tests.contracts.test_key_store import imported
-from tests.fakes import MemoryKeyStore
+from tests.support.fakes import MemoryKeyStore
 
 KIDS = [f"{number:016}" for number in range(5)]
 DIGESTS = [bytes([number]) * 32 for number in range(5)]

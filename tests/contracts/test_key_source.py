@@ -14,8 +14,15 @@ from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import LinkedKeys, StoredKeys
-from tests.fakes import KID, FakeClock, MemoryKeySource, RecordingProbe, make_keyring, make_record
-from tests.real import RealClock, eventually
+from tests.support.fakes import (
+    KID,
+    FakeClock,
+    MemoryKeySource,
+    RecordingProbe,
+    make_keyring,
+    make_record,
+)
+from tests.support.real import RealClock, eventually
 
 OTHER_KID = "0" * 16
 UNDER_WAY = 50  # loads at a time: more would only pile up where the machine is busy

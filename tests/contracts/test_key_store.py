@@ -18,8 +18,8 @@ from authz.flows.lifecycle import Lifecycle
 from authz.storage import schema
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
-from tests.fakes import DAY, KID, NOW, FakeClock, MemoryKeyStore, make_keyring, make_record
-from tests.storage.strategies import RECORDS
+from tests.support.fakes import DAY, KID, NOW, FakeClock, MemoryKeyStore, make_keyring, make_record
+from tests.support.storage.strategies import RECORDS
 
 OTHER_KID = "0" * 16
 KEYRING = make_keyring()

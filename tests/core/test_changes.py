@@ -16,7 +16,7 @@ from authz.core.records import (
     RevocationReason,
     Status,
 )
-from tests.fakes import DAY, KID, NOW, issue_record, make_keyring, make_record
+from tests.support.fakes import DAY, KID, NOW, issue_record, make_keyring, make_record
 
 KEYRING = make_keyring()
 AUTHOR = Author("change-1", "alice", "because")

@@ -16,7 +16,7 @@ from authz.core.records import (
     RevocationReason,
     Status,
 )
-from tests.fakes import DAY, NOW, make_keyring, make_request
+from tests.support.fakes import DAY, NOW, make_keyring, make_request
 
 KEYRING = make_keyring()
 OPENS, RETIRED, UNKNOWN = None, "secret_retired", "wrong_secret"

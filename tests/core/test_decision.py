@@ -4,7 +4,7 @@ import pytest
 
 from authz.core.decision import Allow, Deny, Reason
 from authz.core.errors import BadInput, Conflict, Fault, NotFound, OutcomeUnknown, Unavailable
-from tests.fakes import make_record
+from tests.support.fakes import make_record
 
 
 def test_reasons_are_named_after_their_words():

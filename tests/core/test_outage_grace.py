@@ -6,7 +6,7 @@ from authz.cli.times import duration
 from authz.core import fields
 from authz.core.changes import Author, KeySpec, issue
 from authz.core.errors import BadInput
-from tests.fakes import NOW, make_keyring
+from tests.support.fakes import NOW, make_keyring
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from authz.core.decision import Deny, Reason
 from authz.core.policy import CHECKS, judge
 from authz.core.records import RETIRED_DIGEST_KEPT_MS, Secret, Status
 from authz.core.request import Route
-from tests.core.judging import KEYRING, MINTED, PRESENTED, SECRET, decide, reason
-from tests.fakes import KID, NOW, issue_record, make_keyring, make_record, make_request
+from tests.support.core.judging import KEYRING, MINTED, PRESENTED, SECRET, decide, reason
+from tests.support.fakes import KID, NOW, issue_record, make_keyring, make_record, make_request
 
 
 def test_a_good_key_is_not_refused():

@@ -10,7 +10,7 @@ from authz.core import fields
 from authz.core.policy import judge
 from authz.core.records import Secret, Status
 from authz.core.request import Route
-from tests.fakes import KID, make_keyring, make_record, make_request
+from tests.support.fakes import KID, make_keyring, make_record, make_request
 
 KEYRING = make_keyring()
 KEYS = [KEYRING.mint("live", KID) for _ in range(3)]

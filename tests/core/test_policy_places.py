@@ -5,7 +5,7 @@ import pytest
 from authz.core import fields
 from authz.core.decision import Reason
 from authz.core.request import Route
-from tests.core.judging import reason
+from tests.support.core.judging import reason
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from authz.core.records import STATUS_CHANGES, RevocationReason, Secret, Status, as_revoked
-from tests.fakes import DAY, NOW, make_record
+from tests.support.fakes import DAY, NOW, make_record
 
 DIGEST = bytes(32)
 

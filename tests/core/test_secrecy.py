@@ -6,7 +6,7 @@ from collections import UserDict
 from authz.core import changes
 from authz.core.changes import Author, KeySpec
 from authz.flows.lifecycle import Changed
-from tests.fakes import DAY, NOW, issue_record, make_keyring, make_pepper, make_request
+from tests.support.fakes import DAY, NOW, issue_record, make_keyring, make_pepper, make_request
 
 
 def shown_forms(thing):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.sidecars import SPOKE_BEFORE_MS, FormerGrace, Heard, Sidecar, confirmation
-from tests.fakes import NOW
+from tests.support.fakes import NOW
 
 LEASE, GRACE = 1000, 30_000
 

@@ -12,10 +12,10 @@ from authz.core.audit import Action
 from authz.core.changes import Author, KeyChange, Refused, Unchanged
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_ENTRIES, networks
-from authz.core.limits import OnOutage, parse_all
+from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.records import KeyRecord, Status
 from authz.core.updates import Updates
-from tests.fakes import DAY, NOW, make_record
+from tests.support.fakes import DAY, NOW, make_record
 
 AUTHOR = Author("change-1", "alice", "because")
 OLD = make_record(
@@ -33,7 +33,7 @@ OTHER: Updates = {
     "project_id": "shop",
     "tenant_id": "eu-1",
     "plan": "standard",
-    "limits": parse_all("limits", ["10/s", "1000000/month@15"]),
+    "limits": parse_limits("limits", ["10/s", "1000000/month@15"]),
     "on_outage": OnOutage.DENY,
     "name": "another",
     "scopes": frozenset({"e:f"}),

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from authz import config
 from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.rules import examine
+from authz.settings import model
 from tests.proxy.test_rules import DEFAULTS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -83,7 +83,7 @@ def test_the_store_and_authz_are_not_to_be_reached():
 def test_its_settings_are_settings(tmp_path: Path):
     """They are read as authz reads them, and lie on the volumes that it is given."""
     (tmp_path / "authz.yaml").write_text(content("authz"))
-    found = config.load(tmp_path / "authz.yaml", environ={})
+    found = model.load(tmp_path / "authz.yaml", environ={})
     mounted = {volume.split(":")[1] for volume in SERVICES["authz"]["volumes"]}
     opened = [Path(found.check.listen.path), found.cache.snapshot, found.keys.peppers[0].file]
     assert {str(file.parent) for file in opened} == mounted

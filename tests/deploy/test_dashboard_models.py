@@ -19,7 +19,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.cog.runtime import UnknownDataquery
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from tests.deploy.queries import DASHBOARDS
+from tests.support.deploy.queries import DASHBOARDS
 
 register_default_plugins()
 

@@ -5,8 +5,8 @@ import runpy
 
 import pytest
 
-from tests.deploy.queries import DASHBOARDS, known, panel_queries, wrong
-from tests.deploy.rules import ROOT, RULES
+from tests.support.deploy.queries import DASHBOARDS, known, panel_queries, wrong
+from tests.support.deploy.rules import ROOT, RULES
 
 TABLE = ROOT / "deploy" / "grafana" / "dashboards.py"
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import yaml
 
-from authz import config
 from authz.cli import binaries
 from authz.cli.processes import Nursery
-from authz.sidecar import DRAIN_SECONDS
-from tests.deploy.manifests import needs_kubectl, pods
-from tests.proxy.faults import Config
-from tests.real import free_port
+from authz.settings import model
+from authz.wiring.sidecar import DRAIN_SECONDS
+from tests.support.deploy.manifests import needs_kubectl, pods
+from tests.support.proxy.faults import Config
+from tests.support.real import free_port
 
 pytestmark = needs_kubectl
 PATIENCE = 60.0
@@ -43,7 +43,7 @@ def test_there_is_time_for_the_end_of_a_pod():
     command = envoy_of_the_gateway()["command"]
     drain = float(command[command.index("--drain-time-s") + 1])
     wait = float(re.search(r"^sleep (\d+)$", hook(), re.MULTILINE)[1])
-    ours = config.Settings().shutdown.delay + DRAIN_SECONDS
+    ours = model.Settings().shutdown.delay + DRAIN_SECONDS
     assert drain < wait
     assert wait + ours + 2 < pods("standalone")["gateway"]["terminationGracePeriodSeconds"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from authz.cli.processes import Nursery
-from tests.deploy import image
-from tests.real import Valkey, free_port
+from tests.support.deploy import image
+from tests.support.real import Valkey, free_port
 
 PINNED = dict(
     re.findall(r"^([\w.-]+)==(\S+)", (image.ROOT / "deploy/constraints.txt").read_text(), re.M)

@@ -10,15 +10,16 @@ import grpc.aio
 import promql_parser
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 
-from authz import app, config
+from authz.settings import model
 from authz.storage import schema
-from tests.deploy.prometheus import Prometheus
-from tests.deploy.queries import inner_parts, panel_queries, parsed, parts
-from tests.deploy.rules import RECORDS, RULES
-from tests.limits import limits
-from tests.real import Valkey, eventually
-from tests.rpc.messages import check_request
-from tests.serving import Serving, prepared
+from authz.wiring import administration
+from tests.support.deploy.prometheus import Prometheus
+from tests.support.deploy.queries import inner_parts, panel_queries, parsed, parts
+from tests.support.deploy.rules import RECORDS, RULES
+from tests.support.limits import limits
+from tests.support.real import Valkey, eventually
+from tests.support.rpc.messages import check_request
+from tests.support.serving import Serving, prepared
 
 SECONDS = 60.0  # until all have numbers; a few are enough
 FILTERS = {">", "<", ">=", "<=", "==", "!=", "and", "or", "unless"}
@@ -78,7 +79,7 @@ async def busy(sidecar: Serving, keys: list[str], *, rounds: int = 10**9) -> Non
 
 async def changing(sidecar: Serving, kid: str) -> None:
     """A key is disabled and enabled again and again."""
-    async with app.administration(config.load(sidecar.file, environ={})) as lifecycle:
+    async with administration.administration(model.load(sidecar.file, environ={})) as lifecycle:
         author = lifecycle.author("tests")
         for change in itertools.cycle((lifecycle.disable, lifecycle.enable)):
             await change(kid, author)

@@ -6,12 +6,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from authz import config
 from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.headers import IDENTITY
 from authz.proxy.rules import examine
-from tests.deploy.manifests import (
+from authz.settings import model
+from tests.proxy.test_envoy import validate
+from tests.proxy.test_rules import DEFAULTS
+from tests.support.deploy.manifests import (
     K8S,
     OLDEST,
     OVERLAYS,
@@ -23,10 +25,8 @@ from tests.deploy.manifests import (
     pods,
     settings,
 )
-from tests.proxy.faults import ORIGINAL
-from tests.proxy.test_envoy import validate
-from tests.proxy.test_rules import DEFAULTS
-from tests.real import Valkey
+from tests.support.proxy.faults import ORIGINAL
+from tests.support.real import Valkey
 
 NEWEST = kubernetes_validate.latest_version()
 # Whose kinds Kubernetes has no schema for.
@@ -73,8 +73,8 @@ def test_the_toolbox_differs_from_a_sidecar_in_who_it_is(overlay: str, tmp_path:
     (tmp_path / "authz.yaml").write_text(settings(overlay, "authz.yaml"))
     (toolbox,) = pods(overlay)["authz-toolbox"]["containers"]
     said = {variable["name"]: variable["value"] for variable in toolbox["env"]}
-    sidecar = config.load(tmp_path / "authz.yaml", environ={})
-    admin = config.load(tmp_path / "authz.yaml", environ=said)
+    sidecar = model.load(tmp_path / "authz.yaml", environ={})
+    admin = model.load(tmp_path / "authz.yaml", environ=said)
     for found in (sidecar, admin):
         assert f"user {found.redis.username} " in users
     assert admin.redis.username == "authz-admin"
@@ -90,7 +90,7 @@ def test_the_toolbox_differs_from_a_sidecar_in_who_it_is(overlay: str, tmp_path:
 def test_the_sidecar_fits_its_settings(overlay: str, tmp_path: Path):
     """Probes ask where it listens, volumes hold what it opens, and no secret is one too many."""
     (tmp_path / "authz.yaml").write_text(settings(overlay, "authz.yaml"))
-    found = config.load(tmp_path / "authz.yaml", environ={})
+    found = model.load(tmp_path / "authz.yaml", environ={})
     pod = pods(overlay)["gateway"]
     (sidecar,) = pod["initContainers"]
     assert sidecar["restartPolicy"] == "Always"

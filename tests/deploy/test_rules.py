@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.rules import ALERTS, FILE, OBJECTIVES, RECORDS, program
+from tests.support.deploy.rules import ALERTS, FILE, OBJECTIVES, RECORDS, program
 
 H = 60  # minutes
 DAY = 24 * H

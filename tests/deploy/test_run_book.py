@@ -15,18 +15,18 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from authz import config
 from authz.proxy import rules
-from authz.sidecar import DRAIN_SECONDS
+from authz.settings import model
 from authz.storage.inspection import QUESTIONS
-from tests.deploy.image import ROOT
-from tests.deploy.machine import DEBIAN, Machine
-from tests.deploy.manifests import OVERLAYS, built, needs_kubectl, pods
-from tests.deploy.queries import wrong
-from tests.deploy.rules import ALERTS
-from tests.deploy.systemctl import Unit
+from authz.wiring.sidecar import DRAIN_SECONDS
 from tests.deploy.test_image import may_mount
 from tests.docs.test_docs import anchors
+from tests.support.deploy.image import ROOT
+from tests.support.deploy.machine import DEBIAN, Machine
+from tests.support.deploy.manifests import OVERLAYS, built, needs_kubectl, pods
+from tests.support.deploy.queries import wrong
+from tests.support.deploy.rules import ALERTS
+from tests.support.deploy.systemctl import Unit
 
 BOOK = (ROOT / "deploy" / "README.md").read_text()
 SYSTEMD = ROOT / "deploy" / "systemd"
@@ -121,7 +121,7 @@ class TestFollowed:
 def test_there_is_time_for_an_end_in_good_order():
     """systemd waits for longer than a sidecar takes, and starts it again however it ended."""
     unit = Unit("authz@1", (SYSTEMD,))
-    ours = config.Settings().shutdown.delay + DRAIN_SECONDS
+    ours = model.Settings().shutdown.delay + DRAIN_SECONDS
     assert float(unit.one("TimeoutStopSec").removesuffix("s")) > 2 * ours
     assert unit.one("Restart") == "always"
 
@@ -132,8 +132,8 @@ def test_an_administrator_differs_from_a_sidecar_in_who_it_is():
     lines = [shlex.split(line) for line in text.splitlines() if line.startswith("export ")]
     said = dict(pair.split("=", 1) for _, pair in lines)
     assert said.pop("AUTHZ_CONFIG") == "authz.yaml"
-    sidecar = config.load(SYSTEMD / "authz.yaml", environ={})
-    admin = config.load(SYSTEMD / "authz.yaml", environ=said)
+    sidecar = model.load(SYSTEMD / "authz.yaml", environ={})
+    admin = model.load(SYSTEMD / "authz.yaml", environ=said)
     users = (ROOT / "deploy/redis/users.acl").read_text()
     for found in (sidecar, admin):
         assert f"user {found.redis.username} " in users

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from authz.core.decision import Reason
-from authz.rpc.table import TABLE
-from tests.cli.commands import misunderstood
-from tests.deploy.rules import ALERTS, OBJECTIVES
-from tests.settings import settings_names
+from authz.rpc.check.reason_table import TABLE
+from tests.support.cli.commands import misunderstood
+from tests.support.deploy.rules import ALERTS, OBJECTIVES
+from tests.support.settings import settings_names
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

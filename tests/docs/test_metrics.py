@@ -1,6 +1,6 @@
 """deploy/metrics.md says what there is to measure."""
 
-from tests.docs.metrics import FILE, document
+from tests.support.docs.metrics import FILE, document
 
 
 def test_the_list_of_metrics_is_the_catalogue() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.console import Step, agree, run, steps
-from tests.stalls import conclusive
+from tests.support.docs.console import Step, agree, run, steps
+from tests.support.stalls import conclusive
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -12,7 +12,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from google.protobuf import any_pb2, json_format
 
-from authz import config
+from authz.settings import model
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.DOTALL)
@@ -63,4 +63,4 @@ def test_the_routes_are_settings() -> None:
     documents = [document for document in DOCUMENTS if "routes" in document]
     assert documents
     for routes in documents:
-        assert len(config.load(None, routes, {}).routes) == len(routes["routes"])
+        assert len(model.load(None, routes, {}).routes) == len(routes["routes"])

@@ -10,8 +10,8 @@ from authz.core.decision import Allow, Deny, Reason
 from authz.core.errors import Conflict, Unavailable, Unreadable
 from authz.core.records import Secret, Status
 from authz.core.request import Route
-from tests.fakes import NOW, make_keyring, make_request
-from tests.flows.rigs import CheckRig
+from tests.support.fakes import NOW, make_keyring, make_request
+from tests.support.flows.rigs import CheckRig
 
 OPTIONAL = Route(optional=True)
 

@@ -9,12 +9,12 @@ import pytest
 from authz.core.decision import Allow, Deny, Reason, StaleAllow, StaleDeny
 from authz.core.errors import Unavailable
 from authz.core.events import Event
-from authz.core.keys import Alias
+from authz.core.keys.keyring import Alias
 from authz.core.records import Secret, Status
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
-from tests.fakes import KID, NOW, MemoryAliasSource, make_keyring, make_record, make_request
-from tests.flows.rigs import FOREVER, CacheRig, Vouched
+from tests.support.fakes import KID, NOW, MemoryAliasSource, make_keyring, make_record, make_request
+from tests.support.flows.rigs import FOREVER, CacheRig, Vouched
 
 RING = make_keyring("ak", "1", "2")
 FOREIGN = "sk-0123456789abcdef"

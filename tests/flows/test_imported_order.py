@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from authz.core.decision import Allow, Reason
 from authz.core.records import Secret
-from tests.fakes import NOW, make_record
 from tests.flows.test_imported import RING, Rig
+from tests.support.fakes import NOW, make_record
 
 TEXTS = [f"foreign-key-{number:08}" for number in range(2)]
 STEPS = st.lists(

@@ -6,12 +6,20 @@ import pytest
 
 from authz.core.audit import Action
 from authz.core.errors import BadInput, Conflict, OutcomeUnknown, Unavailable
-from authz.core.keys import Alias
+from authz.core.keys.keyring import Alias
 from authz.core.policy import judge
 from authz.flows import importing
 from authz.flows.importing import Done, Importer, Wanted
-from tests.fakes import DAY, NOW, Failure, FakeClock, MemoryKeyStore, make_keyring, make_request
-from tests.flows.rigs import SPEC
+from tests.support.fakes import (
+    DAY,
+    NOW,
+    Failure,
+    FakeClock,
+    MemoryKeyStore,
+    make_keyring,
+    make_request,
+)
+from tests.support.flows.rigs import SPEC
 
 OLD_RING, RING = make_keyring("ak", "1"), make_keyring("ak", "1", "2")
 

@@ -9,9 +9,9 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.core.events import Event
 from authz.core.records import Status
 from authz.flows import keycache
-from tests.caches import make_cache
-from tests.fakes import KID, NOW, make_record
-from tests.flows.rigs import FOREVER, RECORD, REVOKED, CacheRig, numbered
+from tests.support.caches import make_cache
+from tests.support.fakes import KID, NOW, make_record
+from tests.support.flows.rigs import FOREVER, RECORD, REVOKED, CacheRig, numbered
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.events import Event
 from authz.flows import keycache
-from tests.caches import make_cache
-from tests.fakes import KID, FakeClock, MemoryKeySource, RecordingProbe, make_record
-from tests.flows.rigs import RECORD, CacheRig, numbered
+from tests.support.caches import make_cache
+from tests.support.fakes import KID, FakeClock, MemoryKeySource, RecordingProbe, make_record
+from tests.support.flows.rigs import RECORD, CacheRig, numbered
 
 
 @pytest.fixture

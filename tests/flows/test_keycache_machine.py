@@ -12,8 +12,8 @@ import pytest
 from hypothesis import settings
 
 from authz.flows.keycache import KeyCache
-from tests.flows.link_machine import KIDS, PAUSES, STATUSES, LinkMachine
-from tests.flows.verdicts import RevivedError, StaleError
+from tests.support.flows.link_machine import KIDS, PAUSES, STATUSES, LinkMachine
+from tests.support.flows.verdicts import RevivedError, StaleError
 
 SCHEDULES = 1000
 

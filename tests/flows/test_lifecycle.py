@@ -11,8 +11,8 @@ from authz.core.errors import BadInput, NotFound, Unavailable
 from authz.core.records import RevocationReason, Status
 from authz.flows import lifecycle
 from authz.flows.lifecycle import Changed
-from tests.fakes import DAY, KID, NOW, MemoryKeyStore
-from tests.flows.rigs import KEYRING, SPEC, LifecycleRig
+from tests.support.fakes import DAY, KID, NOW, MemoryKeyStore
+from tests.support.flows.rigs import KEYRING, SPEC, LifecycleRig
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.core.records import Status
 from authz.flows import lifecycle
 from authz.flows.lifecycle import Changed
-from tests.fakes import DAY, NOW, Failure, MemoryKeyStore
-from tests.flows.rigs import KEYRING, SPEC, LifecycleRig
+from tests.support.fakes import DAY, NOW, Failure, MemoryKeyStore
+from tests.support.flows.rigs import KEYRING, SPEC, LifecycleRig
 
 
 @pytest.fixture

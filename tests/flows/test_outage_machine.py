@@ -7,8 +7,8 @@ import pytest
 from hypothesis import settings
 
 from authz.flows.keycache import KeyCache
-from tests.flows.outage_machine import OutageMachine
-from tests.flows.verdicts import (
+from tests.support.flows.outage_machine import OutageMachine
+from tests.support.flows.verdicts import (
     ForeignError,
     GivenUpError,
     RevivedError,

@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 from authz.core import fields
 from authz.core.decision import Allow, Deny, Reason
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.keys import checksum
-from authz.core.limits import OnOutage
+from authz.core.keys.keyring import checksum
+from authz.core.limits.key_limits import LimitPolicy
+from authz.core.limits.limit import OnOutage
 from authz.core.records import KeyRecord, Secret, Status
-from authz.core.terms import Agreements
 from authz.flows.check import Checker
-from authz.flows.standing import Standings
+from authz.flows.limits.limit_report import LimitReports
 from authz.flows.verify import CHECKS, Verdict, Verifier
-from authz.rpc.asking import check_request
-from authz.rpc.extract import Extractor
+from authz.rpc.check.build_request import check_request
+from authz.rpc.check.extract import Extractor
 from authz.storage.meta import KnownPeppers
-from tests.fakes import DAY, KID, NOW, FakeClock, make_keyring, make_record
-from tests.limits import MemoryCounters, limits
-from tests.rpc.door import Door
-from tests.rpc.reading import CARRIERS, RING
+from tests.support.fakes import DAY, KID, NOW, FakeClock, make_keyring, make_record
+from tests.support.limits import MemoryCounters, limits
+from tests.support.rpc.door import Door
+from tests.support.rpc.reading import CARRIERS, RING
 
 TEXTS = [RING.mint("live", KID).text for _ in range(3)]
 DIGESTS = [RING.parse(text).digest() for text in TEXTS]
@@ -31,7 +31,7 @@ FOREIGN = make_keyring("ak", "2").mint("live", KID).text  # a pepper that we do 
 OUTSIDER = make_keyring("ak", "3").mint("live", KID).text  # nor does the store
 # Of these limits all is used, or nothing.
 USED = {"second s unit": 10, "month month unit UTC": 1000}
-AGREED = Agreements(plans={"known": limits("300/min")})
+AGREED = LimitPolicy(plans={"known": limits("300/min")})
 PEPPERS = KnownPeppers(make_keyring("ak", "1", "2").fingerprints, RING.fingerprints)
 
 
@@ -155,7 +155,7 @@ async def verified(found, text: str, asked: Asked) -> Verdict:
     """What the verifier says."""
     request = Extractor(RING, carriers=CARRIERS).read(asked.message(text))
     clock = FakeClock()
-    standings = Standings(MemoryCounters(NOW, USED), AGREED, clock)
+    standings = LimitReports(MemoryCounters(NOW, USED), AGREED, clock)
     return await Verifier(MemoryStore(found), PEPPERS, clock, standings).verify(request)
 
 
@@ -255,7 +255,7 @@ async def test_an_imported_key_is_judged_by_its_alias():
     async def told(key):
         request = Extractor(ring, carriers=CARRIERS).read(PLAIN.message(key))
         clock = FakeClock()
-        standings = Standings(MemoryCounters(NOW), AGREED, clock)
+        standings = LimitReports(MemoryCounters(NOW), AGREED, clock)
         verifier = Verifier(MemoryStore(record), PEPPERS, clock, standings, Imports())
         return await verifier.verify(request)
 
@@ -304,7 +304,7 @@ async def test_limits_are_looked_at(fields_of_record, cost, reason):
     request.route = replace(request.route, cost=int(cost))
     counters = MemoryCounters(NOW, USED)
     clock = FakeClock()
-    standings = Standings(counters, AGREED, clock)
+    standings = LimitReports(counters, AGREED, clock)
     verdict = await Verifier(MemoryStore(record), PEPPERS, clock, standings).verify(request)
 
     assert verdict.said["limits"] is reason
@@ -321,7 +321,7 @@ async def test_limits_that_cannot_be_read(on_outage):
     request = Extractor(RING, carriers=CARRIERS).read(PLAIN.message(TEXTS[0]))
     counters = MemoryCounters(NOW, fault=Unreadable("GARBLED x y"))
     clock = FakeClock()
-    standings = Standings(counters, AGREED, clock)
+    standings = LimitReports(counters, AGREED, clock)
     verdict = await Verifier(MemoryStore(record), PEPPERS, clock, standings).verify(request)
 
     assert verdict.fault == "GARBLED x y"

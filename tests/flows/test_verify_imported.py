@@ -7,20 +7,20 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
+from authz.core.limits.key_limits import LimitPolicy
 from authz.core.records import Secret
 from authz.core.routes import Facts, RouteTable, Rule
-from authz.core.terms import Agreements
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
-from authz.flows.standing import Standings
+from authz.flows.limits.limit_report import LimitReports
 from authz.flows.verify import Verifier
-from authz.rpc.asking import check_request
-from authz.rpc.extract import Extractor
+from authz.rpc.check.build_request import check_request
+from authz.rpc.check.extract import Extractor
 from authz.storage.meta import KnownPeppers
-from tests.fakes import KID, NOW, FakeClock, MemoryAliasSource, make_keyring, make_record
 from tests.flows.test_verify import RECORDS, MemoryStore, word
-from tests.limits import MemoryCounters
-from tests.rpc.door import Door
+from tests.support.fakes import KID, NOW, FakeClock, MemoryAliasSource, make_keyring, make_record
+from tests.support.limits import MemoryCounters
+from tests.support.rpc.door import Door
 
 RING = make_keyring("ak", "1", "2")
 PEPPERS = KnownPeppers(RING.fingerprints, RING.fingerprints)
@@ -76,7 +76,7 @@ async def verified(record, kids, raw: bytes, table: RouteTable | None, *, exist:
     request = Extractor(RING, carriers=CARRIERS, rules=table).read(raw)
     imports = Imports(kids) if exist else None
     store = MemoryStore(record)
-    standings = Standings(MemoryCounters(NOW), Agreements(), FakeClock())
+    standings = LimitReports(MemoryCounters(NOW), LimitPolicy(), FakeClock())
     return word(await Verifier(store, PEPPERS, FakeClock(), standings, imports).verify(request))
 
 

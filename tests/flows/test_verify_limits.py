@@ -6,23 +6,23 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from authz.core.events import Event
-from authz.core.ledger import Ledger
+from authz.core.limits.key_limits import LimitPolicy
+from authz.core.limits.memory_counters import MemoryCounters
 from authz.core.records import Secret
-from authz.core.terms import Agreements
 from authz.flows.check import Checker
-from authz.flows.limiter import Limiter
-from authz.flows.standing import Standings
+from authz.flows.limits.limit_report import LimitReports
+from authz.flows.limits.limiter import Limiter
 from authz.flows.verify import Verifier
-from authz.rpc.asking import check_request
+from authz.rpc.check.build_request import check_request
 from authz.storage.meta import KnownPeppers
-from tests.fakes import KID, make_record
 from tests.flows.test_verify import DIGESTS, TEXTS, MemoryStore, word
-from tests.limits import limits
-from tests.rpc.door import Door
-from tests.rpc.reading import RING
+from tests.support.fakes import KID, make_record
+from tests.support.limits import limits
+from tests.support.rpc.door import Door
+from tests.support.rpc.reading import RING
 
 PEPPERS = KnownPeppers(RING.fingerprints, RING.fingerprints)
-AGREED = Agreements(
+AGREED = LimitPolicy(
     plans={"small": limits("2/s", "4/min")}, tenants={"shared": limits("9/min", "30/month")}
 )
 
@@ -58,7 +58,7 @@ class Counters:
     is_open = True
 
     def __init__(self, clock) -> None:
-        self._ledger = Ledger()
+        self._ledger = MemoryCounters()
         self._clock = clock
 
     def _ask(self, charge, wanted):
@@ -92,7 +92,7 @@ async def told(record, steps) -> list[tuple[str, str]]:
     door.checker = Checker(door.cache, PEPPERS, door.clock, door.probe, limiter=limiter)
     door.compose()
     door.source.records[KID] = record
-    standings = Standings(counters, AGREED, door.clock)
+    standings = LimitReports(counters, AGREED, door.clock)
     verifier = Verifier(MemoryStore(record), PEPPERS, door.clock, standings)
     found = []
     for cost, pause in steps:

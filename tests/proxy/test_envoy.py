@@ -12,10 +12,10 @@ from authz.cli.processes import Nursery
 from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.rules import examine
-from tests.proxy.faults import Config, Fault
-from tests.proxy.subtle import ALL
 from tests.proxy.test_rules import DEFAULTS
-from tests.real import free_port
+from tests.support.proxy.faults import Config, Fault
+from tests.support.proxy.subtle import ALL
+from tests.support.real import free_port
 
 
 def validate(file: Path) -> subprocess.CompletedProcess[str]:

@@ -15,13 +15,13 @@ from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.headers import IDENTITY
 from authz.proxy.rules import examine
-from authz.rpc import respond
+from authz.rpc.check import respond
 from tests.deploy.test_draining import without_a_filter
-from tests.proxy.faults import HTTP2, Config
-from tests.proxy.subtle import FILTER_CONFIG, HEADER_MUTATION, marked
 from tests.proxy.test_envoy import validate
 from tests.proxy.test_rules import DEFAULTS
-from tests.real import free_port
+from tests.support.proxy.faults import HTTP2, Config
+from tests.support.proxy.subtle import FILTER_CONFIG, HEADER_MUTATION, marked
+from tests.support.real import free_port
 
 STRUCT = "type.googleapis.com/xds.type.v3.TypedStruct"
 TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"

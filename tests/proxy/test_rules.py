@@ -15,8 +15,8 @@ from authz.core.finding import Level
 from authz.proxy.chains import Expected
 from authz.proxy.document import read
 from authz.proxy.rules import QUESTIONS, examine
-from tests.proxy.faults import ORIGINAL, Config, Fault
-from tests.proxy.subtle import ALL
+from tests.support.proxy.faults import ORIGINAL, Config, Fault
+from tests.support.proxy.subtle import ALL
 
 DEFAULTS = Expected("x-auth-", ["x-api-key", "authorization"], "", "peer", 0.05, 5.0)
 JSON = st.recursive(

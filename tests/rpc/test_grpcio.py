@@ -6,9 +6,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from authz.rpc.listening import CHECK_SERVICE
-from tests.rpc.door import Door
-from tests.rpc.servers import SECONDS, channel, serving
+from authz.rpc.services import CHECK_SERVICE
+from tests.support.rpc.door import Door
+from tests.support.rpc.servers import SECONDS, channel, serving
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

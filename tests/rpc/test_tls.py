@@ -10,10 +10,10 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from authz.core.errors import BadInput
-from authz.rpc.listening import TlsFiles, server_tls
-from tests.rpc.door import Door
-from tests.rpc.messages import check_request
-from tests.rpc.servers import TRANSPORTS, ask, serving
+from authz.process.listener import TlsFiles, server_tls
+from tests.support.rpc.door import Door
+from tests.support.rpc.messages import check_request
+from tests.support.rpc.servers import TRANSPORTS, ask, serving
 
 
 @dataclass

@@ -10,12 +10,13 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from authz.core.address import Address
-from authz.rpc.listening import CHECK_SERVICE, Limits
-from tests.real import eventually
-from tests.rpc.door import Door
-from tests.rpc.messages import check_request
-from tests.rpc.servers import SECONDS, TRANSPORTS, ask, channel, serving
+from authz.core.listen_address import Address
+from authz.process.listener import Limits
+from authz.rpc.services import CHECK_SERVICE
+from tests.support.real import eventually
+from tests.support.rpc.door import Door
+from tests.support.rpc.messages import check_request
+from tests.support.rpc.servers import SECONDS, TRANSPORTS, ask, channel, serving
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

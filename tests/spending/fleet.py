@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from authz.core.limits import OnOutage, parse_all
-from tests.fakes import issue_record, make_keyring
-from tests.real import Valkey
+from authz.core.limits.limit import OnOutage, parse_limits
 from tests.spending.history import Rate, read, used, violations
+from tests.support.fakes import issue_record, make_keyring
+from tests.support.real import Valkey
 
 KEYRING = make_keyring()
 LARGE, SMALL = Rate(3000, 1), Rate(50, 1)
@@ -23,7 +23,7 @@ KEYS = [
     issue_record(
         KEYRING,
         kid=kid,
-        limits=parse_all("limits", texts),
+        limits=parse_limits("limits", texts),
         on_outage=OnOutage.DENY,  # nothing passes here that the store has not counted
     )
     for kid, texts in (

@@ -2,9 +2,9 @@
 
 from hypothesis import strategies as st
 
-from authz.core.charge import LEASABLE
-from authz.core.limits import OnOutage, parse
-from authz.core.terms import Account, Owner, Terms
+from authz.core.limits.charge import LEASABLE
+from authz.core.limits.key_limits import KeyLimits, LimitGroup, Owner
+from authz.core.limits.limit import OnOutage, parse_limit
 
 AMOUNTS = st.integers(1, 40) | st.integers(300, 1500)  # too small for leases, and not
 
@@ -27,7 +27,7 @@ def limits(draw):
             text += ",cost_of=request"
         if draw(st.integers(0, 3)) == 0:
             text += ",enforce=false"
-        found.append(parse("limits", text))
+        found.append(parse_limit("limits", text))
     return tuple(found)
 
 
@@ -36,11 +36,11 @@ def terms(draw):
     """What a key is held to: its own limits, and at most two pools."""
     owners = draw(st.sampled_from(((0,), (0, 1), (0, 2), (0, 1, 2), (1,))))
     named = [(Owner.KEY, "k" * 16), (Owner.PROJECT, "search"), (Owner.TENANT, "acme")]
-    accounts = tuple(Account(*named[i], draw(limits())) for i in owners)
-    return Terms(accounts, OnOutage.LOCAL)
+    accounts = tuple(LimitGroup(*named[i], draw(limits())) for i in owners)
+    return KeyLimits(accounts, OnOutage.LOCAL)
 
 
 def make_terms(*texts, on_outage=OnOutage.LOCAL, kid="k" * 16):
     """A key with these limits."""
-    found = tuple(parse("limits", text) for text in texts)
-    return Terms((Account(Owner.KEY, kid, found),), on_outage)
+    found = tuple(parse_limit("limits", text) for text in texts)
+    return KeyLimits((LimitGroup(Owner.KEY, kid, found),), on_outage)

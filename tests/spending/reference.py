@@ -1,6 +1,6 @@
 """What spending is, said the plain way: every booking is kept, every question counts them all."""
 
-from authz.core.charge import Kind, Receipt
+from authz.core.limits.charge import Kind, SpendReply
 
 
 class Reference:
@@ -31,7 +31,7 @@ class Reference:
             if granted or back:
                 row.book(now, min(granted, n) * row.counter.charge)
         left = tuple(max(0, row.room(now)) for row in rows)
-        return Receipt(granted, now, left, tuple(waits))
+        return SpendReply(granted, now, left, tuple(waits))
 
 
 class Counted:

@@ -10,13 +10,13 @@ import heapq
 import itertools
 import random
 
-from authz.core.charge import Receipt
 from authz.core.errors import OutcomeUnknown
-from authz.core.limits import OnOutage, parse_all
-from authz.core.terms import Agreements
-from authz.flows.limiter import Limiter
-from tests.fakes import RecordingProbe, make_record
+from authz.core.limits.charge import SpendReply
+from authz.core.limits.key_limits import LimitPolicy
+from authz.core.limits.limit import OnOutage, parse_limits
+from authz.flows.limits.limiter import Limiter
 from tests.spending.store import TimedStore
+from tests.support.fakes import RecordingProbe, make_record
 
 BEGIN = 1_763_779_999_000_000
 DRIFT = 0.0005
@@ -32,7 +32,7 @@ class World:
         self.events = []
         self.number = itertools.count()
         self.lossy = lossy
-        self.record = make_record(limits=parse_all("limits", texts), on_outage=OnOutage.DENY)
+        self.record = make_record(limits=parse_limits("limits", texts), on_outage=OnOutage.DENY)
         self.passed = []  # moments
         self.sidecars = []
 
@@ -64,7 +64,7 @@ class Sidecar:
         self.alive = True
         self.waiting = []  # (asked at, future)
         self.probe = RecordingProbe()
-        self.limiter = limiter(self, Agreements(), self, self.probe, max_keys=10)
+        self.limiter = limiter(self, LimitPolicy(), self, self.probe, max_keys=10)
         self.counted = self.let_pass = 0
         world.sidecars.append(self)
 
@@ -95,7 +95,7 @@ class Sidecar:
         deliver(answer)
         for asked, future in self.waiting:
             if future.done():
-                granted = isinstance(answer, Receipt) and asked <= sent
+                granted = isinstance(answer, SpendReply) and asked <= sent
                 self.note(future, answer.now if granted else self.world.now)
         self.waiting = [(asked, future) for asked, future in self.waiting if not future.done()]
 

@@ -1,6 +1,6 @@
 """The real script on a real Valkey, by a clock of the test's own."""
 
-from authz.storage.spendscript import SPEND, arguments, receipt
+from authz.storage.limits.spend_script import SPEND, arguments, receipt
 
 CLOCK = "call('TIME')"
 

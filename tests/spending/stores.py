@@ -2,7 +2,7 @@
 
 import asyncio
 
-from authz.core.charge import Ask, Kind
+from authz.core.limits.charge import Kind, SpendRequest
 
 LATER = 0.02  # seconds
 
@@ -65,7 +65,7 @@ class LooksThenTakes:
             if not granted:
                 deliver(seen)
                 return
-            taken = Ask(0, back=-granted)
+            taken = SpendRequest(0, back=-granted)
             loop.call_later(LATER, self._store.spend, charge, taken, lambda _taken: None)
             deliver(seen._replace(granted=granted))
 

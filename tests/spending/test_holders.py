@@ -5,14 +5,14 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authz.core.charge import Ask, charge
-from authz.core.limits import OnOutage
-from authz.core.terms import Account, Owner, Terms
+from authz.core.limits.charge import SpendRequest, charge
+from authz.core.limits.key_limits import KeyLimits, LimitGroup, Owner
+from authz.core.limits.limit import OnOutage
 from authz.storage import schema
-from authz.storage.spendscript import arguments, holder_name, leases
-from tests.limits import limits
+from authz.storage.limits.spend_script import arguments, holder_name, leases
 from tests.spending.plans import make_terms
 from tests.spending.store import TimedStore
+from tests.support.limits import limits
 
 NOW = 1_763_779_999_000_000
 TERMS = make_terms("900000/min")  # a lease lives for 599.4 ms
@@ -30,7 +30,7 @@ def store(valkey):
 
 def take(store, holder, lease, now, terms=TERMS, **ask):
     """A question of a sidecar for itself and for a lease."""
-    asked = Ask(1 + lease, lease, **ask)
+    asked = SpendRequest(1 + lease, lease, **ask)
     return store.spend(charge(terms, 1, now // 1000), asked, now, holder_name(holder))
 
 
@@ -69,7 +69,7 @@ def test_what_is_given_back_is_out_no_more(store):
     """Also when nothing new is asked for."""
     receipt = take(store, "one", 12, NOW)
     given = charge(TERMS, 1, NOW // 1000)
-    store.spend(given, Ask(0, back=12, granted_at=receipt.now), NOW + 1000, b"one")
+    store.spend(given, SpendRequest(0, back=12, granted_at=receipt.now), NOW + 1000, b"one")
 
     assert stored(store) == b""
 
@@ -78,7 +78,7 @@ def test_what_was_not_granted_is_not_out(store):
     """A lease is what there was room for, beside those who waited; a refusal writes nothing."""
     terms = make_terms("300/min")
     first = charge(terms, 1, NOW // 1000)
-    store.spend(first, Ask(290), NOW)
+    store.spend(first, SpendRequest(290), NOW)
     take(store, "one", 30, NOW + 1000, terms=terms)
     assert held(store, NOW + 1000) == [("one", 9)]
 
@@ -90,13 +90,13 @@ def test_what_was_not_granted_is_not_out(store):
 def test_each_account_knows(store):
     """What a pool's keys hold is told of the pool, too."""
     accounts = (
-        Account(Owner.KEY, "k" * 16, limits("900000/min")),
-        Account(Owner.PROJECT, "shop", limits("800000/min")),
-        Account(Owner.TENANT, "acme", limits("90000000/d")),
+        LimitGroup(Owner.KEY, "k" * 16, limits("900000/min")),
+        LimitGroup(Owner.PROJECT, "shop", limits("800000/min")),
+        LimitGroup(Owner.TENANT, "acme", limits("90000000/d")),
     )
-    other = Account(Owner.KEY, "o" * 16, limits("900000/min"))
-    take(store, "one", 12, NOW, terms=Terms(accounts, OnOutage.LOCAL))
-    take(store, "one", 7, NOW + 1, terms=Terms((other, accounts[1]), OnOutage.LOCAL))
+    other = LimitGroup(Owner.KEY, "o" * 16, limits("900000/min"))
+    take(store, "one", 12, NOW, terms=KeyLimits(accounts, OnOutage.LOCAL))
+    take(store, "one", 7, NOW + 1, terms=KeyLimits((other, accounts[1]), OnOutage.LOCAL))
 
     assert held(store, NOW + 1) == [("one", 12)]
     assert held(store, NOW + 1, schema.limit("project:shop")) == [("one", 12), ("one", 7)]
@@ -179,5 +179,5 @@ def test_who_takes_no_lease_sends_no_name():
     asked = charge(TERMS, 1, NOW // 1000)
     assert b"one" not in b"".join(
         word if isinstance(word, bytes) else word.encode()
-        for word in arguments(asked, Ask(1), b"one")
+        for word in arguments(asked, SpendRequest(1), b"one")
     )

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authz.core import charge
+from authz.core.limits import charge
 from tests.spending.history import fullest
 from tests.spending.simulation import BEGIN, Sidecar, World
 

@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.core.charge import Ask, Receipt, charge
-from authz.core.ledger import Ledger
+from authz.core.limits.charge import SpendReply, SpendRequest, charge
+from authz.core.limits.memory_counters import MemoryCounters
 from tests.spending.plans import make_terms, terms
 from tests.spending.reference import Reference
 from tests.spending.test_script_model import BEGIN, steps
@@ -16,17 +16,20 @@ ASKED = st.tuples(steps(), st.sampled_from((1, 1, 2, 5)), st.integers(0, 20))
 @given(plan=terms(), asked=st.lists(ASKED, max_size=50))
 def test_it_does_what_the_model_says(plan, asked):
     """The same grant, rest and wait, for random plans, costs and times."""
-    ledger, model, now = Ledger(), Reference(), BEGIN
+    ledger, model, now = MemoryCounters(), Reference(), BEGIN
     for step, cost, wanted in asked:
         now += step
         taken = charge(plan, cost, now // 1000)
-        assert ledger.spend(taken, wanted, now) == model.spend(taken, Ask(wanted), now)
+        assert ledger.spend(taken, wanted, now) == model.spend(taken, SpendRequest(wanted), now)
 
 
 def test_it_begins_with_what_the_store_said_last():
     """And does not listen to it again until it has forgotten."""
-    ledger, taken = Ledger(), charge(make_terms("10/min", "10/calendar-day"), 1, BEGIN // 1000)
-    said = Receipt(1, BEGIN, (4, 2), (0, 0))
+    ledger, taken = (
+        MemoryCounters(),
+        charge(make_terms("10/min", "10/calendar-day"), 1, BEGIN // 1000),
+    )
+    said = SpendReply(1, BEGIN, (4, 2), (0, 0))
     ledger.open(taken, said)
     assert ledger.spend(taken, 9, BEGIN).granted == 2
     ledger.open(taken, said)
@@ -39,7 +42,7 @@ def test_it_begins_with_what_the_store_said_last():
 
 def test_what_was_said_of_another_period_does_not_count():
     """Yesterday's use is not today's."""
-    ledger, terms_ = Ledger(), make_terms("10/calendar-day")
+    ledger, terms_ = MemoryCounters(), make_terms("10/calendar-day")
     today = charge(terms_, 1, BEGIN // 1000)
-    ledger.open(today, Receipt(0, BEGIN - 86_400_000_000, (0,), (5,)))
+    ledger.open(today, SpendReply(0, BEGIN - 86_400_000_000, (0,), (5,)))
     assert ledger.spend(today, 20, BEGIN).granted == 10

@@ -8,7 +8,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authz.core.charge import Ask, charge
+from authz.core.limits.charge import SpendRequest, charge
 from authz.storage import schema
 from tests.spending.history import fullest
 from tests.spending.plans import make_terms
@@ -35,7 +35,7 @@ def store(valkey):
 
 def spend(store, terms, wanted=1, now=NOW):
     """One question at `now`."""
-    return store.spend(charge(terms, 1, now // 1000), Ask(wanted), now)
+    return store.spend(charge(terms, 1, now // 1000), SpendRequest(wanted), now)
 
 
 def test_all_of_it_at_once_and_then_nothing_for_the_whole_window(store):
@@ -68,10 +68,10 @@ def test_debts_without_end_are_counted_to_a_bound_and_exactly(store):
     wanted = charge(terms, 1, NOW // 1000)
 
     for owed in (2**53, 2**53, 1):
-        assert store.spend(wanted, Ask(0, 0, -owed, 0), NOW).left == (0,)
+        assert store.spend(wanted, SpendRequest(0, 0, -owed, 0), NOW).left == (0,)
 
-    assert store.spend(wanted, Ask(0, 0, 10**12 - 100, NOW), NOW).left == (0,)
-    assert store.spend(wanted, Ask(0, 0, 1, NOW), NOW).left == (1,)
+    assert store.spend(wanted, SpendRequest(0, 0, 10**12 - 100, NOW), NOW).left == (0,)
+    assert store.spend(wanted, SpendRequest(0, 0, 1, NOW), NOW).left == (1,)
 
 
 def test_a_limit_that_only_says_so_refuses_nothing(store):
@@ -98,7 +98,7 @@ def test_periods_that_are_not_those_of_now_are_sent_back(store, valkey):
     terms = make_terms("10/s", "100/calendar-day")
     yesterday = charge(terms, 1, NOW // 1000 - 86_400_000)
 
-    receipt = store.spend(yesterday, Ask(1, back=-5), NOW)
+    receipt = store.spend(yesterday, SpendRequest(1, back=-5), NOW)
     assert receipt == (-1, NOW, (), ())
     assert not valkey.admin.exists(HASH)
 

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from authz.core.charge import Ask, charge
+from authz.core.limits.charge import SpendRequest, charge
 from tests.spending.plans import terms
 from tests.spending.reference import Reference
 from tests.spending.store import TimedStore
@@ -38,7 +38,7 @@ class Spending(RuleBasedStateMachine):
     def spend(self, cost, wanted, back=0, booked=0):
         wanted_now = charge(self.terms, cost, self.now // 1000)
         lease = self.now % (wanted + 1)  # decides nothing
-        given = (wanted_now, Ask(wanted, lease, back, booked), self.now)
+        given = (wanted_now, SpendRequest(wanted, lease, back, booked), self.now)
         receipt = self.store.spend(*given)
         assert receipt == self.model.spend(*given)
         return receipt

@@ -15,20 +15,20 @@ from functools import partial
 import uvloop
 
 from authz.core.decision import Charged
-from authz.core.terms import Agreements
+from authz.core.limits.key_limits import LimitPolicy
 from authz.flows.check import Checker
-from authz.flows.limiter import Limiter
+from authz.flows.limits.limiter import Limiter
 from authz.storage.endpoint import Endpoint
-from authz.storage.spending import SpendLink
-from authz.storage.spendscript import SPEND
+from authz.storage.limits.spend_link import SpendLink
+from authz.storage.limits.spend_script import SPEND
 from authz.telemetry import Counters
-from tests.caches import filled
-from tests.fakes import make_request
-from tests.flows.rigs import Vouched
-from tests.real import RealClock, eventually
 from tests.spending.fleet import KEYRING, KEYS
 from tests.spending.history import ROW
 from tests.spending.stores import FIXED_WINDOWS, LooksThenTakes
+from tests.support.caches import filled
+from tests.support.fakes import make_request
+from tests.support.flows.rigs import Vouched
+from tests.support.real import RealClock, eventually
 
 TICK = 0.001
 PATIENCE = 2.0  # seconds that the store may take: the machine is busy on purpose
@@ -60,7 +60,7 @@ class Worker:
         )
         store = LooksThenTakes(self.link) if arguments.store == "racing" else self.link
         self.limiter = Limiter(
-            store, Agreements(), self.clock, self.probe, max_keys=10, leases=arguments.leases
+            store, LimitPolicy(), self.clock, self.probe, max_keys=10, leases=arguments.leases
         )
         self.rates = [float(rate) for rate in arguments.rates.split(",")]
         self.file = os.open(arguments.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

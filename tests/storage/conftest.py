@@ -7,8 +7,8 @@ import pytest
 import uvloop
 
 from authz.storage.imports import StoredImports
-from tests.real import Valkey
-from tests.storage.sidecar import Admin, administration
+from tests.support.real import Valkey
+from tests.support.storage.sidecar import Admin, administration
 
 ON_BOTH_LOOPS = (
     *("test_link", "test_link_faults", "test_lookups", "test_order", "test_replay"),

@@ -5,15 +5,15 @@ import asyncio
 import pytest
 
 from authz.core.errors import Unavailable
-from authz.core.keys import Alias
+from authz.core.keys.keyring import Alias
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import LinkedAliases
-from tests.fakes import KID
-from tests.real import eventually
-from tests.storage.changing import ALIAS, NEWEST, OLDER, OTHER_KID, imported
-from tests.storage.sidecar import Sidecar
 from tests.storage.test_feed_refusals import restrict
+from tests.support.fakes import KID
+from tests.support.real import eventually
+from tests.support.storage.changing import ALIAS, NEWEST, OLDER, OTHER_KID, imported
+from tests.support.storage.sidecar import Sidecar
 
 UNDER_WAY = 50  # lookups at a time: more would only pile up where the machine is busy
 

@@ -10,10 +10,10 @@ from authz.core.errors import Conflict
 from authz.core.records import RevocationReason, Status
 from authz.storage import notices, schema
 from authz.storage.link import Link
-from tests.fakes import KID, NOW
-from tests.real import eventually
-from tests.storage.changing import CLIENT, OTHER_KID, everything, issued, revoked
-from tests.storage.sidecar import administration
+from tests.support.fakes import KID, NOW
+from tests.support.real import eventually
+from tests.support.storage.changing import CLIENT, OTHER_KID, everything, issued, revoked
+from tests.support.storage.sidecar import administration
 
 
 async def test_what_is_written(valkey, admin):

@@ -7,9 +7,9 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.records import Status
 from authz.storage import schema
-from tests.fakes import KID, NOW
-from tests.real import free_port
-from tests.storage.changing import (
+from tests.support.fakes import KID, NOW
+from tests.support.real import free_port
+from tests.support.storage.changing import (
     CLIENT,
     DONE,
     KEYS,
@@ -22,7 +22,7 @@ from tests.storage.changing import (
     permitted,
     revoked,
 )
-from tests.storage.sidecar import LEASE, Sidecar
+from tests.support.storage.sidecar import LEASE, Sidecar
 
 # what is refused whole
 

@@ -3,13 +3,13 @@
 import pytest
 import redis
 
-from authz.core.address import Address
 from authz.core.errors import BadInput, Unavailable
+from authz.core.listen_address import Address
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles
-from tests.storage.scripted import scripted_store
+from tests.support.storage.scripted import scripted_store
 
 
 async def greeted(endpoint):

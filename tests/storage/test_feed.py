@@ -6,8 +6,8 @@ from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.records import Status
 from authz.storage import schema
-from tests.real import eventually
-from tests.storage.sidecar import Sidecar
+from tests.support.real import eventually
+from tests.support.storage.sidecar import Sidecar
 
 
 async def test_trusted_soon_after_the_start(valkey, admin):

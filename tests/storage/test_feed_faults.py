@@ -12,11 +12,11 @@ from authz.core.records import Status
 from authz.storage import meta, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import HEARTBEATS_PER_LEASE
-from tests.fakes import make_keyring
-from tests.real import PAUSE, RealClock, eventually, free_port
-from tests.stalls import conclusively
-from tests.storage.scripted import HELLO, scripted_store
-from tests.storage.sidecar import LEASE, Sidecar, administration
+from tests.support.fakes import make_keyring
+from tests.support.real import PAUSE, RealClock, eventually, free_port
+from tests.support.stalls import conclusively
+from tests.support.storage.scripted import HELLO, scripted_store
+from tests.support.storage.sidecar import LEASE, Sidecar, administration
 
 
 def revoke_behind_its_back(valkey, kid, seq):

@@ -4,11 +4,11 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.core.events import Event
-from authz.core.keys import Keyring
+from authz.core.keys.keyring import Keyring
 from authz.storage import schema
-from tests.fakes import KID, make_keyring, make_pepper
-from tests.real import Valkey, eventually
-from tests.storage.sidecar import Sidecar, administration
+from tests.support.fakes import KID, make_keyring, make_pepper
+from tests.support.real import Valkey, eventually
+from tests.support.storage.sidecar import Sidecar, administration
 
 # What the feed and the lookups need of a store, and no more.
 PERMISSIONS = ["hello", "select", "subscribe", "ping", "role", "get", "hgetall", "exists", "xrange"]

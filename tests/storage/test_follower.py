@@ -20,7 +20,7 @@ from authz.core.events import Event
 from authz.storage import follower as subject
 from authz.storage.follower import QUIET_SECONDS, Follower, Position
 from authz.storage.lag import BOUNDS_MS, LagHistogram
-from tests.fakes import FakeClock, RecordingProbe
+from tests.support.fakes import FakeClock, RecordingProbe
 
 KIDS = ["A" * 16, "B" * 16, "C" * 16]
 kids = st.sampled_from(KIDS)

@@ -10,9 +10,9 @@ from authz.core.errors import AliasTaken, Conflict, OutcomeUnknown, Unavailable
 from authz.core.records import Status
 from authz.storage import schema
 from authz.storage.imports import StoredImports
-from tests.fakes import KID, NOW
-from tests.real import eventually
-from tests.storage.changing import (
+from tests.support.fakes import KID, NOW
+from tests.support.real import eventually
+from tests.support.storage.changing import (
     ALIAS,
     CLIENT,
     NEWEST,
@@ -25,7 +25,7 @@ from tests.storage.changing import (
     imported,
     permitted,
 )
-from tests.storage.sidecar import Sidecar
+from tests.support.storage.sidecar import Sidecar
 
 IMPORT_WRITES = [*WRITES[:-1], "SET alias", "PUBLISH"]
 

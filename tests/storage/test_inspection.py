@@ -3,19 +3,19 @@
 import pytest
 import redis
 
-from authz.core.charge import Ask, charge
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
+from authz.core.limits.charge import SpendRequest, charge
 from authz.storage import inspection, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.inspection import Store, inspect
+from authz.storage.limits.spend_script import SPEND, arguments
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
-from authz.storage.spendscript import SPEND, arguments
-from tests.fakes import KID, make_keyring
-from tests.real import RealClock, Valkey, eventually
 from tests.spending.plans import make_terms
 from tests.storage.test_moved_key import moved
 from tests.storage.test_registry import Registered
+from tests.support.fakes import KID, make_keyring
+from tests.support.real import RealClock, Valkey, eventually
 
 DEADLINE = 0.05
 
@@ -111,7 +111,7 @@ async def test_limits_that_cannot_be_counted(valkey, admin):
     now, raw = RealClock().wall_ms(), redis.Redis(port=valkey.port)
     for kid in kids[:2]:
         terms = make_terms("10/s", "20/min,burst=3", "30/month", kid=kid)
-        valkey.admin.eval(SPEND, *arguments(charge(terms, 1, now), Ask(1)))
+        valkey.admin.eval(SPEND, *arguments(charge(terms, 1, now), SpendRequest(1)))
     assert (await report(valkey.endpoint))["limits"].level is Level.OK
 
     for field, value in (("second s unit", "rubbish"), ("second s unit older", "rubbish!")):

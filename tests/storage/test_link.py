@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import Unavailable
-from tests.storage.client import Client, open_client
+from tests.support.storage.client import Client, open_client
 
 
 async def test_replies_in_order(valkey):

@@ -6,9 +6,9 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.storage.link import LinkLost
-from tests.real import eventually
-from tests.storage.client import Client, open_client
-from tests.storage.scripted import scripted_store
+from tests.support.real import eventually
+from tests.support.storage.client import Client, open_client
+from tests.support.storage.scripted import scripted_store
 
 PUSH = b">3\r\n+message\r\n+there\r\n+note\r\n"
 FOREVER = 3600.0

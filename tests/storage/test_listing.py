@@ -4,10 +4,10 @@ import pytest
 
 from authz.core.errors import BadInput, Unavailable, Unreadable
 from authz.core.records import Status
-from authz.flows.directory import Directory
+from authz.flows.key_listing import KeyListing
 from authz.storage import schema
 from authz.storage.listing import StoredIndex, StoredTrail
-from tests.storage.sidecar import Admin
+from tests.support.storage.sidecar import Admin
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ async def client(valkey):
 @pytest.fixture
 def directory(client):
     """Lists and histories of the store."""
-    return Directory(StoredIndex(client), StoredTrail(client))
+    return KeyListing(StoredIndex(client), StoredTrail(client))
 
 
 async def issue(admin: Admin, count: int, client_id: str = "acme-web") -> list[str]:
@@ -223,7 +223,7 @@ async def test_a_store_that_is_gone(own_valkey, own_admin):
     """Neither a list nor a history hangs or pretends."""
     record = await own_admin.issue()
     client = own_valkey.endpoint.client()
-    directory = Directory(StoredIndex(client), StoredTrail(client))
+    directory = KeyListing(StoredIndex(client), StoredTrail(client))
     own_valkey.kill()
     with pytest.raises(Unavailable):
         await directory.page(10)

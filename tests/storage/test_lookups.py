@@ -7,9 +7,9 @@ from authz.core.changes import Author, KeySpec
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.events import Event
 from authz.storage import schema
-from tests.fakes import KID, NOW, make_keyring
-from tests.real import eventually
-from tests.storage.sidecar import Sidecar
+from tests.support.fakes import KID, NOW, make_keyring
+from tests.support.real import eventually
+from tests.support.storage.sidecar import Sidecar
 
 
 async def test_no_key_of_that_kid(valkey, admin):

@@ -5,12 +5,12 @@ import pytest
 from authz.core import changes
 from authz.core.changes import Author
 from authz.core.errors import Unavailable
-from authz.flows.directory import Directory
+from authz.flows.key_listing import KeyListing
 from authz.storage import schema
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
-from tests.fakes import NOW
-from tests.storage.changing import failing
+from tests.support.fakes import NOW
+from tests.support.storage.changing import failing
 
 # What a change that moves a key writes, in order.
 WRITES = ["SET", "XADD log", "HSET", "ZADD all", "ZADD client", "ZREM", "XADD audit", "PUBLISH"]
@@ -28,7 +28,7 @@ def members(valkey, client_id):
 
 async def shown(client, client_id):
     """The kids that a list shows of a client."""
-    found = Directory(StoredIndex(client), StoredTrail(client))
+    found = KeyListing(StoredIndex(client), StoredTrail(client))
     return [entry.kid for entry in (await found.page(10, client_id=client_id)).entries]
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from authz.core.audit import Action, AuditEvent
 from authz.core.records import Status
 from authz.storage import notices, schema
-from tests.fakes import KID, NOW
-from tests.storage.strategies import TEXTS
+from tests.support.fakes import KID, NOW
+from tests.support.storage.strategies import TEXTS
 
 
 @given(st.integers(1, 10**15 - 1), st.sampled_from(Status), st.lists(st.sampled_from("ab7 ")))

@@ -8,8 +8,8 @@ from authz.core.events import Event
 from authz.core.records import Status
 from authz.storage import notices, schema
 from authz.storage.link import Link
-from tests.fakes import make_record
-from tests.storage.sidecar import Sidecar
+from tests.support.fakes import make_record
+from tests.support.storage.sidecar import Sidecar
 
 KEYS = 3000
 AT_ONCE = 50

@@ -4,7 +4,7 @@ import pytest
 
 from authz.core.errors import Unreadable
 from authz.storage import schema
-from tests.fakes import KID, make_record
+from tests.support.fakes import KID, make_record
 
 
 def fields_with(text):

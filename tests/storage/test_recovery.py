@@ -4,8 +4,8 @@ import asyncio
 import os
 
 from authz.core.errors import Unavailable
-from tests.real import eventually
-from tests.storage.sidecar import LEASE, Sidecar
+from tests.support.real import eventually
+from tests.support.storage.sidecar import LEASE, Sidecar
 
 KEYS = 20
 WAITERS = 25

@@ -8,14 +8,14 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.core.events import Event
-from authz.flows.acknowledge import acknowledged
+from authz.flows.confirmation import acknowledged
 from authz.storage import registry, schema
 from authz.storage.link import Link
 from authz.storage.listing import StoredTrail
 from authz.storage.registry import Identity, Registration, Sidecars
-from tests.fakes import make_keyring
-from tests.real import RealClock, eventually
-from tests.storage.sidecar import LEASE, Sidecar
+from tests.support.fakes import make_keyring
+from tests.support.real import RealClock, eventually
+from tests.support.storage.sidecar import LEASE, Sidecar
 
 
 class Registered(Sidecar):

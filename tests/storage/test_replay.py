@@ -9,9 +9,9 @@ from authz.core.events import Event
 from authz.core.records import Status
 from authz.storage import schema
 from authz.storage.follower import PAGE
-from tests.fakes import KID
-from tests.real import eventually
-from tests.storage.sidecar import LEASE, Sidecar
+from tests.support.fakes import KID
+from tests.support.real import eventually
+from tests.support.storage.sidecar import LEASE, Sidecar
 
 # As apply_change.lua tells of a change, `ARGV[2]` times: a bulk update. `silent` ones tell nobody.
 CHANGES = """

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import Unreadable
-from authz.core.limits import OnOutage, parse_all
+from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.records import RevocationReason, Secret
 from authz.storage import schema
-from tests.fakes import DAY, KID, NOW, make_record
-from tests.storage.strategies import RECORDS, TEXTS
+from tests.support.fakes import DAY, KID, NOW, make_record
+from tests.support.storage.strategies import RECORDS, TEXTS
 
 FULL = make_record(
     version=7,
@@ -21,7 +21,7 @@ FULL = make_record(
     project_id="proj",
     tenant_id="ten",
     plan="standard",
-    limits=parse_all("limits", ["20/s,burst=5", "1000000/month@15"]),
+    limits=parse_limits("limits", ["20/s,burst=5", "1000000/month@15"]),
     on_outage=OnOutage.DENY,
     scopes=frozenset({"models:*", "files:read"}),
     secrets=(

@@ -7,23 +7,23 @@ import pytest
 import redis
 
 from authz.core import changes
-from authz.core.address import Address
 from authz.core.changes import Author, KeySpec
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.core.events import Event
+from authz.core.listen_address import Address
 from authz.core.records import Status
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ALONE, CONNECTION_NAME
 from authz.storage.keys import StoredKeys
 from authz.storage.sentinel import Sentinel
-from tests.failover import SERVICE, Replicated
-from tests.fakes import NOW
-from tests.gate import LOSE, PASS, Gate, closed_to_all_but
-from tests.real import eventually, free_port
-from tests.stalls import conclusively
-from tests.storage.scripted import scripted_store
-from tests.storage.sidecar import LEASE, Sidecar, administration
+from tests.support.failover import SERVICE, Replicated
+from tests.support.fakes import NOW
+from tests.support.gate import LOSE, PASS, Gate, closed_to_all_but
+from tests.support.real import eventually, free_port
+from tests.support.stalls import conclusively
+from tests.support.storage.scripted import scripted_store
+from tests.support.storage.sidecar import LEASE, Sidecar, administration
 
 SPEC = KeySpec(client_id="acme-web", env="live", life_ms=None)
 

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from authz.core.errors import BadInput
 from authz.core.events import Event
 from authz.core.records import Status
-from authz.storage import keeper as timing
 from authz.storage import snapshot as module
-from authz.storage.keeper import SnapshotKeeper, restore
+from authz.storage import snapshot_writer as timing
 from authz.storage.snapshot import Snapshot, SnapshotRefused
-from tests.fakes import (
+from authz.storage.snapshot_writer import SnapshotWriter, restore
+from tests.support.fakes import (
     KID,
     FakeClock,
     RecordingProbe,
@@ -32,8 +32,8 @@ from tests.fakes import (
     make_keyring,
     make_record,
 )
-from tests.real import RealClock, eventually
-from tests.storage.strategies import RECORDS
+from tests.support.real import RealClock, eventually
+from tests.support.storage.strategies import RECORDS
 
 GRACE = 30.0
 RECORD = make_record()
@@ -384,7 +384,7 @@ def keeping(rig, monkeypatch):
 
     @contextlib.asynccontextmanager
     async def keep(cache):
-        keeper = SnapshotKeeper(rig.open(), cache, "web-1", rig.clock, rig.probe)
+        keeper = SnapshotWriter(rig.open(), cache, "web-1", rig.clock, rig.probe)
         task = asyncio.create_task(keeper.run())
         yield keeper
         task.cancel()

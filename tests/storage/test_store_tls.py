@@ -13,8 +13,8 @@ from authz.core.errors import Unavailable
 from authz.core.records import Status
 from authz.storage.endpoint import Endpoint
 from authz.storage.tls import TlsFiles
-from tests.real import PATIENCE, PAUSE, eventually, free_port
-from tests.storage.sidecar import Sidecar, administration
+from tests.support.real import PATIENCE, PAUSE, eventually, free_port
+from tests.support.storage.sidecar import Sidecar, administration
 
 NEEDED = "needs a redis-server that speaks TLS: apt-get install redis-server"
 

@@ -8,10 +8,10 @@ from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
-from tests.fakes import KID, make_keyring, make_pepper
-from tests.real import free_port
-from tests.storage.changing import issued
-from tests.storage.scripted import HELLO, scripted_store
+from tests.support.fakes import KID, make_keyring, make_pepper
+from tests.support.real import free_port
+from tests.support.storage.changing import issued
+from tests.support.storage.scripted import HELLO, scripted_store
 
 OURS = make_keyring().fingerprints
 OTHERS = {"1": make_pepper("1", b"another pepper of 32 bytes or so").fingerprint}

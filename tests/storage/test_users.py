@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from authz.clock import SystemClock
-from authz.core.charge import Ask, Receipt, charge
 from authz.core.errors import Unavailable
+from authz.core.limits.charge import SpendReply, SpendRequest, charge
 from authz.core.records import RevocationReason, Status
+from authz.process.clock import SystemClock
 from authz.storage import schema
-from authz.storage.counters import StoredCounters
 from authz.storage.imports import StoredImports
+from authz.storage.limits.spend_link import SpendLink
+from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
 from authz.storage.permissions import BEATING, CHANGING, REGISTERING, SERVING
 from authz.storage.registry import Identity, Registration, Sidecars
-from authz.storage.spending import SpendLink
-from tests.fakes import KID
-from tests.real import Valkey, eventually
 from tests.spending.plans import make_terms
-from tests.storage.changing import imported
-from tests.storage.sidecar import Admin, Sidecar, administration
+from tests.support.fakes import KID
+from tests.support.real import Valkey, eventually
+from tests.support.storage.changing import imported
+from tests.support.storage.sidecar import Admin, Sidecar, administration
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 SIDECAR, ADMIN, CONSOLE = "authz-sidecar", "authz-admin", "authz-console"
@@ -219,11 +219,11 @@ async def test_limits(guarded_valkey):
     """The sidecar takes from limits; the admin looks at them, and resets those of a key."""
     valkey = guarded_valkey
     asked = charge(make_terms("9000/h", "99000/month"), 1, int(time.time() * 1000))
-    receipts: list[Receipt] = []
+    receipts: list[SpendReply] = []
     link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), instance="one", deadline=30)
     run = asyncio.create_task(link.run())
     await eventually(lambda: link.is_open)
-    link.spend(asked, Ask(13, lease=10), receipts.append)
+    link.spend(asked, SpendRequest(13, lease=10), receipts.append)
     await eventually(lambda: receipts)
     assert receipts[0].granted == 13
     async with valkey.login(ADMIN, ADMIN).client() as client:

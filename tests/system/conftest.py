@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
-from authz import app, config
 from authz.cli import devstack
 from authz.cli.demo import Client
 from authz.cli.devstack import Ports, Stack
 from authz.cli.processes import Nursery
-from authz.core.address import Address
 from authz.core.changes import KeySpec
+from authz.core.listen_address import Address
 from authz.flows.lifecycle import Changed, Lifecycle
-from tests.real import free_port
+from authz.settings import model
+from authz.wiring import administration
+from tests.support.real import free_port
 
 LIFE_MS = 3_600_000
 # Nothing here is a claim about time but what a test says; a machine may stand still for seconds.
@@ -30,13 +31,13 @@ class Installation:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.settings = config.load(Path(stack.config))
+        self.settings = model.load(Path(stack.config))
 
     def administer(self, act: Callable[[Lifecycle], Any]) -> Any:
         """Run one coroutine of a Lifecycle."""
 
         async def run() -> Any:
-            async with app.administration(self.settings) as lifecycle:
+            async with administration.administration(self.settings) as lifecycle:
                 return await act(lifecycle)
 
         return asyncio.run(run())

@@ -14,7 +14,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from tests.stalls import conclusive
+from tests.support.stalls import conclusive
 
 MARK = "TEST_RUN_OF"
 PATIENCE = 60.0

@@ -15,13 +15,13 @@ from urllib.error import HTTPError
 
 import pytest
 
-from authz import app
 from authz.cli.demo import Answer, Client
-from authz.clock import SystemClock
 from authz.core.records import RevocationReason
 from authz.core.sidecars import Confirmation
-from authz.flows.acknowledge import acknowledged
+from authz.flows.confirmation import acknowledged
 from authz.flows.lifecycle import Lifecycle
+from authz.process.clock import SystemClock
+from authz.wiring import administration
 from tests.system.conftest import PATIENT, Installation
 
 PATIENCE = 30.0
@@ -137,5 +137,5 @@ def test_revoked_while_the_store_is_away_for_a_moment(own_installation: Installa
 async def revoke(installation: Installation, kid: str, life: Lifecycle) -> Confirmation:
     """End a key, and wait until the sidecar has heard."""
     changed = await life.revoke(kid, RevocationReason.KEY_COMPROMISE, life.author("tests"))
-    async with app.waiting(installation.settings) as (directory, trail):
+    async with administration.waiting(installation.settings) as (directory, trail):
         return await acknowledged(directory, trail, changed.record, PATIENCE, SystemClock())

@@ -10,7 +10,7 @@ from typing import Any
 from authz.cli.demo import Client
 from authz.core.changes import Author
 from authz.core.records import RevocationReason
-from tests.real import PATIENCE, eventually
+from tests.support.real import PATIENCE, eventually
 from tests.system.conftest import Installation
 
 FOREIGN = "sk-0123456789/abcdef+=="

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from authz.core.limits import OnOutage
+from authz.core.limits.limit import OnOutage
 from authz.core.records import KeyRecord
-from tests.limits import limits
-from tests.rpc.structured import parse
-from tests.stalls import conclusive
+from tests.support.limits import limits
+from tests.support.rpc.structured import parse
+from tests.support.stalls import conclusive
 from tests.system.conftest import Installation, running
 from tests.system.test_envoy import await_lines
 from tests.system.test_faults import readiness, until

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from authz.config import Settings
-from authz.sidecar import DRAIN_SECONDS
+from authz.settings.model import Settings
+from authz.wiring.sidecar import DRAIN_SECONDS
 from tests.bench.rolling import measured
-from tests.rpc.servers import TRANSPORTS
-from tests.stalls import conclusively
+from tests.support.rpc.servers import TRANSPORTS
+from tests.support.stalls import conclusively
 
 ROOT = Path(__file__).parents[2]
 KUBELET_SECONDS = 30  # terminationGracePeriodSeconds, where a pod does not say

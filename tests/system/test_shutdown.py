@@ -12,12 +12,12 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from authz.core.address import Address
-from authz.rpc.listening import CHECK_SERVICE
-from tests.real import Valkey, eventually, free_port
-from tests.rpc.messages import check_request
-from tests.rpc.servers import TRANSPORTS, ask, channel
-from tests.serving import Serving, prepared
+from authz.core.listen_address import Address
+from authz.rpc.services import CHECK_SERVICE
+from tests.support.real import Valkey, eventually, free_port
+from tests.support.rpc.messages import check_request
+from tests.support.rpc.servers import TRANSPORTS, ask, channel
+from tests.support.serving import Serving, prepared
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from authz.cli import devstack
-from authz.core.limits import OnOutage, parse_all
+from authz.core.limits.limit import OnOutage, parse_limits
 from tests.bench.client import Client
-from tests.real import free_port
 from tests.spending.history import Rate, used, violations
-from tests.stalls import conclusive, now
+from tests.support.real import free_port
+from tests.support.stalls import conclusive, now
 from tests.system.conftest import PATIENT, Installation, running
 
 RATE = 1000  # requests a second, of two keys together
@@ -98,7 +98,7 @@ def test_two_sidecars_never_let_more_pass_than_the_limit(two_sidecars):
     def play():
         keys = [
             two_sidecars.issue(
-                limits=parse_all("limits", (f"{rate.limit}/s",)), on_outage=OnOutage.DENY
+                limits=parse_limits("limits", (f"{rate.limit}/s",)), on_outage=OnOutage.DENY
             ).key_text
             for rate in rates
         ]

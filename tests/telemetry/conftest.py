@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.real import Valkey
-from tests.telemetry.receiver import Receiver, receiving
-from tests.telemetry.sidecar import Telling, telling
+from tests.support.real import Valkey
+from tests.support.telemetry.receiver import Receiver, receiving
+from tests.support.telemetry.sidecar import ReportingSidecar, telling
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="module", params=["fast", "grpcio"])
 def sidecar(
     request: pytest.FixtureRequest, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Telling]:
+) -> Iterator[ReportingSidecar]:
     """One with everything on, and no more denials left out than there are."""
     telemetry = {
         "otlp": {"endpoint": receiver.endpoint, "interval": "1s"},

@@ -5,16 +5,16 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.fakes import make_keyring
-from tests.real import eventually
-from tests.rpc.messages import check_request
-from tests.telemetry.receiver import Receiver
-from tests.telemetry.sidecar import Telling
+from tests.support.fakes import make_keyring
+from tests.support.real import eventually
+from tests.support.rpc.messages import check_request
+from tests.support.telemetry.receiver import Receiver
+from tests.support.telemetry.sidecar import ReportingSidecar
 
 FOREIGN = "sk-proj-T3BlbkFJ0123456789abcdefGHIJ"  # as keys of another make look
 
 
-def canaries(sidecar: Telling) -> dict[str, str]:
+def canaries(sidecar: ReportingSidecar) -> dict[str, str]:
     """Keys of each kind: ours and good, forged, of another kid, cut off, of another make."""
     return {
         "good": sidecar.key,
@@ -51,7 +51,9 @@ def hostile(key: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", ["good", "forged", "wrong", "cut", "of a test", "foreign"])
-async def test_a_key_comes_out_nowhere(sidecar: Telling, receiver: Receiver, kind: str) -> None:
+async def test_a_key_comes_out_nowhere(
+    sidecar: ReportingSidecar, receiver: Receiver, kind: str
+) -> None:
     """Not in a log line at the most talkative level, nor on a page, nor in a span."""
     key = canaries(sidecar)[kind]
     for number, raw in enumerate(hostile(key)):

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics import exposition, parser
 
 from authz.core.decision import Reason
 from authz.core.events import Event
-from authz.rpc.table import TABLE
+from authz.rpc.check.reason_table import TABLE
 from authz.storage.lag import BOUNDS_MS
 from authz.telemetry import catalogue
 from authz.telemetry.catalogue import METRICS, Kind, Metric

@@ -2,7 +2,7 @@
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.telemetry.counters import Counters, TimedKeys
-from tests.fakes import KID, FakeClock, MemoryKeySource, make_record
+from tests.support.fakes import KID, FakeClock, MemoryKeySource, make_record
 
 
 def test_a_lookup_is_timed_until_its_answer_and_told_by_its_result() -> None:

@@ -10,26 +10,26 @@ from urllib.error import HTTPError
 import pytest
 
 from authz import __version__
-from authz.clock import SystemClock
-from authz.config import load
 from authz.core.errors import BadInput
-from authz.instruments import Telemetry
+from authz.process.clock import SystemClock
+from authz.settings.model import load
 from authz.telemetry.catalogue import CHECK_DURATION, CHECKS, METRICS, Kind
 from authz.telemetry.observer import EVERY
-from tests.real import Valkey, eventually
-from tests.rpc.messages import check_request
-from tests.telemetry.receiver import Receiver, Said, attributes
-from tests.telemetry.sidecar import LEASE, Telling, catalogued, telling
+from authz.wiring.telemetry import Telemetry
+from tests.support.real import Valkey, eventually
+from tests.support.rpc.messages import check_request
+from tests.support.telemetry.receiver import Receiver, Said, attributes
+from tests.support.telemetry.sidecar import LEASE, ReportingSidecar, catalogued, telling
 
 HOSTILE = 10_000
 
 
-def test_the_page_has_every_series_of_the_catalogue_and_no_other(sidecar: Telling) -> None:
+def test_the_page_has_every_series_of_the_catalogue_and_no_other(sidecar: ReportingSidecar) -> None:
     """From the start, also where nothing was counted yet."""
     assert set(sidecar.samples()) == catalogued()
 
 
-def test_checks_are_counted_by_outcome_and_reason(sidecar: Telling) -> None:
+def test_checks_are_counted_by_outcome_and_reason(sidecar: ReportingSidecar) -> None:
     """An allow and two kinds of refusal; who cannot say who it is also failed to authenticate."""
     before = sidecar.samples()
     sidecar.allow()
@@ -47,7 +47,7 @@ def test_checks_are_counted_by_outcome_and_reason(sidecar: Telling) -> None:
     assert len([name for name, _ in grown if name in {checks, failures}]) == 5
 
 
-def test_hits_misses_and_durations_add_up(sidecar: Telling) -> None:
+def test_hits_misses_and_durations_add_up(sidecar: ReportingSidecar) -> None:
     """The first Check of a key asks the store, the others do not; a timed one counts for many."""
     sidecar.allow()
     before, began = sidecar.samples(), time.monotonic()
@@ -69,7 +69,7 @@ def test_hits_misses_and_durations_add_up(sidecar: Telling) -> None:
     assert 0 < grown("authz_check_duration_seconds_sum", cache="hit") < EVERY * took
 
 
-def test_the_state_of_the_store_s_link_is_shown(sidecar: Telling) -> None:
+def test_the_state_of_the_store_s_link_is_shown(sidecar: ReportingSidecar) -> None:
     """Trusted and ready, with the number of the change that issued the key."""
     assert sidecar.value("authz_trust_held") == sidecar.value("authz_link_up") == 1
     assert sidecar.value("authz_ready") == 1
@@ -80,7 +80,7 @@ def test_the_state_of_the_store_s_link_is_shown(sidecar: Telling) -> None:
     assert sidecar.value("process_cpu_time_seconds_total", cpu_mode="user") > 0
 
 
-async def test_the_same_goes_over_otlp(sidecar: Telling, receiver: Receiver) -> None:
+async def test_the_same_goes_over_otlp(sidecar: ReportingSidecar, receiver: Receiver) -> None:
     """Every metric with all its series, histograms with their steps."""
     sidecar.allow()
 
@@ -133,7 +133,7 @@ async def test_it_says_who_it_is_and_where(
             assert about["telemetry.sdk.language"] == "python"
 
 
-def hostile(made: random.Random, sidecar: Telling) -> bytes:
+def hostile(made: random.Random, sidecar: ReportingSidecar) -> bytes:
     """A request of which every part is a client's invention."""
 
     def text(length: int = 40) -> str:
@@ -167,7 +167,7 @@ def hostile(made: random.Random, sidecar: Telling) -> bytes:
     ).SerializeToString()
 
 
-def test_ten_thousand_hostile_values_make_no_series(sidecar: Telling) -> None:
+def test_ten_thousand_hostile_values_make_no_series(sidecar: ReportingSidecar) -> None:
     """Nor does a key, a kid or anything else that a client wrote stand in one."""
     made = random.Random(7)
     before = set(sidecar.samples())

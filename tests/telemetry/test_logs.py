@@ -15,7 +15,7 @@ from authz.telemetry import logs
 from authz.telemetry.denials import Denials
 from authz.telemetry.logs import Bounded, JsonLines, Text
 from authz.telemetry.tracecontext import Context
-from tests.fakes import FakeClock, make_keyring, make_record
+from tests.support.fakes import FakeClock, make_keyring, make_record
 
 log = logging.getLogger("authz.tests")
 

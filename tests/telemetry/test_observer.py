@@ -7,15 +7,15 @@ from time import perf_counter
 import pytest
 
 from authz.core.decision import Deny, Reason
-from authz.rpc.check import CheckDoor
+from authz.rpc.check.handler import CheckHandler
 from authz.rpc.h2.traceparent import NOT_SAMPLED
 from authz.telemetry.counters import Counters, Steps
 from authz.telemetry.denials import Denials
 from authz.telemetry.observer import EVERY, Observer
 from authz.telemetry.traces import Traces
-from tests.fakes import FakeClock, make_request
-from tests.rpc.door import Door
-from tests.rpc.messages import check_request
+from tests.support.fakes import FakeClock, make_request
+from tests.support.rpc.door import Door
+from tests.support.rpc.messages import check_request
 
 
 class Watched(Door):
@@ -29,7 +29,7 @@ class Watched(Door):
         """See Door."""
         self.denials = Denials(1000, self.clock.monotonic)
         self.observer = Observer(self.counters, self.denials)
-        self.real = CheckDoor(
+        self.real = CheckHandler(
             self.extractor, self.checker, self.responder, self.probe, self.observer
         )
         self.check = self.real.check

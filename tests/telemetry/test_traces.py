@@ -6,10 +6,10 @@ import time
 import pytest
 
 from authz.telemetry import tracecontext
-from tests.real import Valkey, eventually
-from tests.rpc.messages import check_request
-from tests.telemetry.receiver import Receiver, attributes, black_hole, receiving
-from tests.telemetry.sidecar import Telling, telling
+from tests.support.real import Valkey, eventually
+from tests.support.rpc.messages import check_request
+from tests.support.telemetry.receiver import Receiver, attributes, black_hole, receiving
+from tests.support.telemetry.sidecar import ReportingSidecar, telling
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -25,7 +25,7 @@ async def spans_of(receiver: Receiver, traceparent: str) -> list:
     return await eventually(lambda: [s for s in receiver.spans() if s["traceId"] == trace_id])
 
 
-async def test_the_call_s_own_trace_goes_on(sidecar: Telling, receiver: Receiver) -> None:
+async def test_the_call_s_own_trace_goes_on(sidecar: ReportingSidecar, receiver: Receiver) -> None:
     """Its place is the call's, although the request names another; it says what was decided."""
     ours, client_s = fresh(), fresh()
     sidecar.allow(("traceparent", client_s), traceparent=ours)
@@ -44,7 +44,9 @@ async def test_the_call_s_own_trace_goes_on(sidecar: Telling, receiver: Receiver
     assert not [s for s in receiver.spans() if s["traceId"] == client_s[3:35]]
 
 
-async def test_else_the_request_s_trace_goes_on(sidecar: Telling, receiver: Receiver) -> None:
+async def test_else_the_request_s_trace_goes_on(
+    sidecar: ReportingSidecar, receiver: Receiver
+) -> None:
     """A proxy that is not traced passes on what the client sent, in either form of headers."""
     for raw_headers in (False, True):
         client_s = fresh()
@@ -54,7 +56,7 @@ async def test_else_the_request_s_trace_goes_on(sidecar: Telling, receiver: Rece
         assert span["parentSpanId"] == client_s[36:52]
 
 
-async def test_a_refusal_says_why(sidecar: Telling, receiver: Receiver) -> None:
+async def test_a_refusal_says_why(sidecar: ReportingSidecar, receiver: Receiver) -> None:
     """And which key it was about, as far as that is known; its log line names the span."""
     ours = fresh()
     sidecar.ask(check_request([("x-api-key", sidecar.key[:-1] + "!")]), ours)
@@ -74,7 +76,7 @@ async def test_a_refusal_says_why(sidecar: Telling, receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("flags", ["00", "02"])
 async def test_what_the_caller_does_not_sample_is_not_traced(
-    sidecar: Telling, receiver: Receiver, flags: str
+    sidecar: ReportingSidecar, receiver: Receiver, flags: str
 ) -> None:
     """A refusal's line still names the trace, and the caller's span in it."""
     unsampled, later = fresh(flags), fresh()

@@ -21,6 +21,7 @@ from typing import Final
 
 from authz.core.events import Event
 from authz.core.ports import Probe
+from authz.process.listener import Limits
 from authz.rpc.h2.answers import Status, status_answer
 from authz.rpc.h2.conversation import Conversation
 from authz.rpc.h2.frames import (
@@ -32,12 +33,11 @@ from authz.rpc.h2.frames import (
     settings_frame,
 )
 from authz.rpc.h2.head import Route
-from authz.rpc.h2.limits import Hold, Patience
+from authz.rpc.h2.limits import FloodBudgets, Hold
 from authz.rpc.h2.outbox import Outbox
 from authz.rpc.h2.reader import FrameReader
 from authz.rpc.h2.requests import Requests
 from authz.rpc.h2.streams import Call
-from authz.rpc.listening import Limits
 
 HANDSHAKE_SECONDS: Final = 10.0  # until the client's first SETTINGS
 DRAIN_SECONDS: Final = 1.0  # for the PING of a drain to be answered
@@ -54,7 +54,7 @@ class Connection:
         self._count = probe.count
         self._reader = FrameReader()
         self._outbox = Outbox()
-        self._patience = Patience(probe, now, limits.flood_tolerance)
+        self._patience = FloodBudgets(probe, now, limits.flood_tolerance)
         self._requests = Requests(
             routes=routes,
             limits=limits,

@@ -25,7 +25,7 @@ from authz.rpc.h2.frames import (
     goaway_frame,
     unpadded,
 )
-from authz.rpc.h2.limits import Patience
+from authz.rpc.h2.limits import FloodBudgets
 from authz.rpc.h2.outbox import Outbox
 from authz.rpc.h2.requests import Requests
 
@@ -47,7 +47,7 @@ class Conversation:
     """Takes frames in the order in which they come."""
 
     def __init__(
-        self, requests: Requests, outbox: Outbox, patience: Patience, max_header_bytes: int
+        self, requests: Requests, outbox: Outbox, patience: FloodBudgets, max_header_bytes: int
     ) -> None:
         self._requests = requests
         self._outbox = outbox

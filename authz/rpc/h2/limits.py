@@ -73,7 +73,7 @@ class Hold:
         self._free += size
 
 
-class Patience:
+class FloodBudgets:
     """What a connection may still do without asking anything. Raises ConnectionFault at the end.
 
     tolerance: times the allowances.

@@ -18,13 +18,13 @@ from typing import Final, cast
 
 from authz.core.events import Event
 from authz.core.ports import Probe
+from authz.process.listener import Limits
 from authz.rpc.h2 import traceparent
 from authz.rpc.h2.answers import FAILED, Status
 from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.head import Route
 from authz.rpc.h2.limits import Hold
 from authz.rpc.h2.streams import ANSWERING, Call
-from authz.rpc.listening import Limits
 
 log = logging.getLogger("authz.h2")
 

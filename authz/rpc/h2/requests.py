@@ -7,6 +7,7 @@ from typing import Final
 
 from authz.core.events import Event
 from authz.core.ports import Probe
+from authz.process.listener import Limits
 from authz.rpc.h2.answers import (
     EXPIRED,
     HEADERS_TOO_LARGE,
@@ -30,10 +31,9 @@ from authz.rpc.h2.frames import (
 )
 from authz.rpc.h2.head import Head, Malformed, Route, check_trailers, read_head
 from authz.rpc.h2.inbox import Inbox
-from authz.rpc.h2.limits import Hold, Patience
+from authz.rpc.h2.limits import FloodBudgets, Hold
 from authz.rpc.h2.outbox import Outbox
 from authz.rpc.h2.streams import ANSWERING, CLOSED, OPEN, Call, State, Streams
-from authz.rpc.listening import Limits
 
 TOO_LARGE: Final = Head(None, status_answer(HEADERS_TOO_LARGE))
 
@@ -48,7 +48,7 @@ class Requests:
         limits: Limits,
         hold: Hold,
         outbox: Outbox,
-        patience: Patience,
+        patience: FloodBudgets,
         probe: Probe,
     ) -> None:
         self.blocks = HeaderBlocks(partial(read_head, routes), limits.header_bytes)

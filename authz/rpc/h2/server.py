@@ -10,26 +10,19 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from authz.core.address import Address
 from authz.core.errors import BadInput
+from authz.core.listen_address import Address
 from authz.core.ports import Probe
-from authz.rpc.check import CheckDoor
+from authz.process.listener import LISTEN, Limits, TlsFiles, bind, refuse_plaintext, server_tls
+from authz.process.socket_lock import SocketLock
+from authz.rpc.check.handler import CheckHandler
 from authz.rpc.h2.answers import GrpcCode, Status
 from authz.rpc.h2.arrivals import Arrivals
 from authz.rpc.h2.head import Route
 from authz.rpc.h2.limits import Hold
 from authz.rpc.h2.protocol import H2Protocol, Service
 from authz.rpc.health import BY_READINESS, LIVENESS
-from authz.rpc.listening import (
-    CHECK_SERVICE,
-    LISTEN,
-    Limits,
-    TlsFiles,
-    bind,
-    refuse_plaintext,
-    server_tls,
-)
-from authz.rpc.socketlock import SocketLock
+from authz.rpc.services import CHECK_SERVICE
 
 BACKLOG: Final = 1024
 SPARE_FILES: Final = 128  # descriptors that are kept for the store and the other listeners
@@ -58,7 +51,7 @@ class FastServer:
 
     def __init__(
         self,
-        door: CheckDoor | None,
+        door: CheckHandler | None,
         address: Address,
         *,
         probe: Probe,

@@ -14,7 +14,8 @@ from xml.etree import ElementTree as ET
 
 import uvloop
 
-from authz import config, sidecar
+from authz.settings import model
+from authz.wiring import sidecar
 
 SECTIONS = ("generic", "http2", "hpack")
 INSTALL = "go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1"
@@ -43,7 +44,7 @@ async def run(program: str, directory: Path) -> tuple[int, dict[tuple[str, str],
     """How many cases there are, and what failed."""
     pepper, report = directory / "pepper-1", directory / "report.xml"
     pepper.write_text("0" * 64)
-    settings = config.load(
+    settings = model.load(
         flags={
             "check": {"listen": "127.0.0.1:0", "transport": "fast"},
             "ops": {"listen": "127.0.0.1:0"},

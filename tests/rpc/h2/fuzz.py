@@ -11,7 +11,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["authz.rpc.h2", "hpack"]):
-    from tests.rpc.h2.torture import torture
+    from tests.support.h2.torture import torture
 
 CORPUS = Path(__file__).parents[2] / "vectors" / "h2_corpus"
 OPTIONS = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=2048"]

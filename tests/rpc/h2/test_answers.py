@@ -22,7 +22,7 @@ from authz.rpc.h2.answers import (
     status_answer,
     unframed,
 )
-from tests.rpc.h2.client import framed
+from tests.support.h2.client import framed
 
 LIMIT = 100
 statuses = st.builds(Status, st.sampled_from(GrpcCode), st.text(max_size=300))

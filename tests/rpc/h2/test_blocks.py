@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from authz.rpc.h2.blocks import LONGEST_BLOCK, PER_REQUEST, HeaderBlocks, TooLong, value_spans
 from authz.rpc.h2.frames import Code, ConnectionFault
-from tests.rpc.h2.encodings import (
+from tests.support.h2.encodings import (
     any_blocks,
     independent_blocks,
     integer,

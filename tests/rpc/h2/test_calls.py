@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core.events import Event
+from authz.process.listener import Limits
 from authz.rpc.h2.answers import GrpcCode, Status
 from authz.rpc.h2.frames import PREFACE, Code
 from authz.rpc.h2.limits import Hold
 from authz.rpc.h2.streams import State
-from authz.rpc.listening import Limits
-from tests.rpc.h2.client import GRPC, START, Client, farewell, framed, grpc_fields, only, resets
+from tests.support.h2.client import GRPC, START, Client, farewell, framed, grpc_fields, only, resets
 
 RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, INTERNAL, UNIMPLEMENTED = "8", "4", "13", "12"
 

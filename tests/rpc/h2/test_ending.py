@@ -4,9 +4,9 @@ import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame, SettingsFrame
 
 from authz.core.events import Event
+from authz.process.listener import Limits
 from authz.rpc.h2.frames import MAX_STREAM_ID, PREFACE, Code
-from authz.rpc.listening import Limits
-from tests.rpc.h2.client import Client, farewell, framed, only
+from tests.support.h2.client import Client, farewell, framed, only
 
 ANSWERED = {"flags": ["ACK"]}
 

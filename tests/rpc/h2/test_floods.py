@@ -17,9 +17,9 @@ from hyperframe.frame import (
 )
 
 from authz.core.events import Event
+from authz.process.listener import Limits
 from authz.rpc.h2.frames import PREFACE, Code
-from authz.rpc.listening import Limits
-from tests.rpc.h2.client import Client, farewell, framed, grpc_fields
+from tests.support.h2.client import Client, farewell, framed, grpc_fields
 
 CANCEL = Code.CANCEL
 Parts = list[bytes | Frame]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from authz.rpc.h2.frames import Code
-from tests.rpc.h2.client import Client, farewell, framed, grpc_fields, only, resets
+from tests.support.h2.client import Client, farewell, framed, grpc_fields, only, resets
 
 WINDOW = SettingsFrame.INITIAL_WINDOW_SIZE
 

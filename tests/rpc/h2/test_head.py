@@ -16,7 +16,7 @@ from authz.rpc.h2.head import (
     check_trailers,
     read_head,
 )
-from tests.rpc.h2.client import GRPC, PATH, grpc_fields
+from tests.support.h2.client import GRPC, PATH, grpc_fields
 
 
 def check(message: bytes) -> bytes:

@@ -5,13 +5,13 @@ from contextlib import AsyncExitStack
 
 from hyperframe.frame import DataFrame, HeadersFrame
 
-from authz.core.address import Address
 from authz.core.events import Event
+from authz.core.listen_address import Address
 from authz.rpc.h2.server import MOST_PROBES, SERVING, FastServer
-from tests.fakes import RecordingProbe
-from tests.real import eventually
-from tests.rpc.h2.client import framed, grpc_fields
-from tests.rpc.h2.wire import wired
+from tests.support.fakes import RecordingProbe
+from tests.support.h2.client import framed, grpc_fields
+from tests.support.h2.wire import wired
+from tests.support.real import eventually
 
 HEALTH = grpc_fields(path="/grpc.health.v1.Health/Check")
 UNIMPLEMENTED = b"grpc-status\x0212"

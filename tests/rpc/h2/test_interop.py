@@ -16,17 +16,18 @@ import pytest
 import trustme
 from hyperframe.frame import DataFrame, GoAwayFrame
 
-from authz.core.address import Address
 from authz.core.events import Event
+from authz.core.listen_address import Address
+from authz.process.listener import TlsFiles
 from authz.rpc.h2 import arrivals
 from authz.rpc.h2.blocks import HeaderBlocks
 from authz.rpc.h2.server import FastServer
-from authz.rpc.listening import CHECK_SERVICE, TlsFiles
-from tests.real import eventually
-from tests.rpc.door import Door
-from tests.rpc.h2.proxy import proxy
-from tests.rpc.h2.wire import wired
-from tests.rpc.messages import check_request
+from authz.rpc.services import CHECK_SERVICE
+from tests.support.h2.proxy import proxy
+from tests.support.h2.wire import wired
+from tests.support.real import eventually
+from tests.support.rpc.door import Door
+from tests.support.rpc.messages import check_request
 
 CURL, H2LOAD = shutil.which("curl"), shutil.which("h2load")
 

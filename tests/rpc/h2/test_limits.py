@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from authz.core.events import Event
 from authz.rpc.h2.frames import Code, ConnectionFault
-from authz.rpc.h2.limits import ALLOWANCES, Allowance, Budget, Hold, Patience
-from tests.fakes import RecordingProbe
+from authz.rpc.h2.limits import ALLOWANCES, Allowance, Budget, FloodBudgets, Hold
+from tests.support.fakes import RecordingProbe
 
 steps = st.tuples(st.integers(0, 5), st.floats(0, 10), st.integers(0, 20))
 
@@ -54,7 +54,7 @@ def test_the_hold_is_never_overdrawn(moves):
 def test_patience_ends_with_a_count_and_a_calm_word(event):
     """ENHANCE_YOUR_CALM, and the operator can see which flood it was."""
     probe = RecordingProbe()
-    patience = Patience(probe, now=0.0)
+    patience = FloodBudgets(probe, now=0.0)
     for _ in range(ALLOWANCES[event].burst):
         patience.spend(event)
     with pytest.raises(ConnectionFault) as ended:
@@ -66,7 +66,7 @@ def test_patience_ends_with_a_count_and_a_calm_word(event):
 @pytest.mark.parametrize("event", ALLOWANCES)
 def test_tolerance_is_so_many_times_the_patience(event):
     """Half of it ends after half as much."""
-    patience = Patience(RecordingProbe(), now=0.0, tolerance=0.5)
+    patience = FloodBudgets(RecordingProbe(), now=0.0, tolerance=0.5)
     for _ in range(ALLOWANCES[event].burst // 2):
         patience.spend(event)
     with pytest.raises(ConnectionFault):
@@ -76,7 +76,7 @@ def test_tolerance_is_so_many_times_the_patience(event):
 @pytest.mark.parametrize("event", ALLOWANCES)
 def test_patience_is_endless_with_who_asks_something(event):
     """As much as each call allows, however many calls there are."""
-    patience = Patience(RecordingProbe(), now=0.0)
+    patience = FloodBudgets(RecordingProbe(), now=0.0)
     for _ in range(20_000):
         patience.answered += 1
         patience.spend(event, ALLOWANCES[event].per_call)

@@ -16,7 +16,7 @@ from hyperframe.frame import (
 
 from authz.core.events import Event
 from authz.rpc.h2.frames import PREFACE, Code, Kind
-from tests.rpc.h2.client import Client, farewell, framed, grpc_fields, resets
+from tests.support.h2.client import Client, farewell, framed, grpc_fields, resets
 
 ACK, END_STREAM, END_HEADERS, PADDED, PRIORITISED = 0x1, 0x1, 0x4, 0x8, 0x20
 WINDOW = SettingsFrame.INITIAL_WINDOW_SIZE

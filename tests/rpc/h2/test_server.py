@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame
 
-from authz.core.address import Address
 from authz.core.events import Event
+from authz.core.listen_address import Address
+from authz.process.listener import Limits
 from authz.rpc.h2 import connection, protocol
 from authz.rpc.h2.frames import Code
 from authz.rpc.h2.limits import Hold
 from authz.rpc.h2.protocol import Complaints, H2Protocol, Service
 from authz.rpc.h2.server import FastServer
-from authz.rpc.listening import Limits
-from tests.fakes import RecordingProbe
-from tests.real import eventually
-from tests.rpc.h2.client import PATH, Client, framed, frames_of, grpc_fields, only
-from tests.rpc.h2.wire import wired
+from tests.support.fakes import RecordingProbe
+from tests.support.h2.client import PATH, Client, framed, frames_of, grpc_fields, only
+from tests.support.h2.wire import wired
+from tests.support.real import eventually
 
 LOOPBACK = Address("127.0.0.1", 0)
 LARGE = 3000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.rpc.h2.torture import torture
+from tests.support.h2.torture import torture
 
 CORPUS = sorted((Path(__file__).parents[2] / "vectors" / "h2_corpus").iterdir())
 

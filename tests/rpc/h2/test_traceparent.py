@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from authz.rpc.h2 import traceparent
 from authz.rpc.h2.traceparent import NOT_SAMPLED
 from tests.bench.load import encoded
-from tests.rpc.h2.encodings import integer, string
+from tests.support.h2.encodings import integer, string
 
 HEX = "0123456789abcdef"
 texts = st.builds(

@@ -1,0 +1,191 @@
+"""Limits: how much a key may use, in how long.
+
+    10/s   300/min   5000/h   50000/d       in any second, minute, ..., wherever it begins
+    100000/calendar-day                     from midnight to midnight
+    1000000/month@15                        from the 15th to the 15th
+    nightly=500/calendar-day,zone=Europe/Berlin
+    10/s,burst=3,cost_of=request,enforce=false
+
+The text is `[NAME=]LIMIT/PERIOD[,OPTION=VALUE]...`. A limit without a name is called by its period
+(`second`, `month`), so a key's `20/s` takes the place of the `10/s` of its plan.
+
+    burst     at most so many at once; the rest is spread evenly over the window
+    cost_of   unit: a request takes what it costs (so it is unless said otherwise); request: it
+              takes 1. A request that costs nothing takes nothing from either
+    enforce   false: count, say what would have been refused, and let it pass
+    zone      whose calendar; UTC unless said otherwise
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from authz.core.errors import BadInput
+from authz.core.fields import shown
+from authz.core.limits import periods
+from authz.core.limits.periods import Calendar, Period
+
+MAX_LIMIT: Final = 1_000_000_000  # in a sliding window
+MAX_QUOTA: Final = 1_000_000_000_000  # in a period of the calendar
+MAX_LIMITS: Final = 8  # of one key, plan or pool
+MAX_COST: Final = 1_000_000
+
+_NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}", re.ASCII)
+_NUMBER = re.compile(r"[1-9][0-9]{0,12}", re.ASCII)
+_OPTIONS: Final = ("burst", "cost_of", "enforce", "zone")
+
+
+class CostOf(StrEnum):
+    """What a request takes from a limit."""
+
+    REQUEST = "request"
+    UNIT = "unit"
+
+
+class OnOutage(StrEnum):
+    """What becomes of limits while the store, where they are counted, is out of reach."""
+
+    LOCAL = "local"  # each sidecar goes by what it has let pass itself
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """At most `limit` units in any window, or in each period of the calendar, that `per` says.
+
+    burst: from 1 to `limit`, of a sliding window; None: all of it at once.
+    """
+
+    name: str
+    limit: int
+    per: Period
+    burst: int | None = None
+    cost_of: CostOf = CostOf.UNIT
+    enforce: bool = True
+
+    def __str__(self) -> str:
+        """The one text of this limit: `parse` gives it back."""
+        text = f"{self.limit}/{self.per}"
+        if self.name != self.per.name:
+            text = f"{self.name}={text}"
+        if self.burst is not None:
+            text += f",burst={self.burst}"
+        if self.cost_of is not CostOf.UNIT:
+            text += f",cost_of={self.cost_of}"
+        if not self.enforce:
+            text += ",enforce=false"
+        if isinstance(self.per, Calendar) and self.per.zone != "UTC":
+            text += f",zone={self.per.zone}"
+        return text
+
+    @property
+    def is_quota(self) -> bool:
+        """Is it counted by the calendar? Otherwise it is a rate."""
+        return isinstance(self.per, Calendar)
+
+    def charge(self, cost: int) -> int:
+        """What a request that costs `cost` takes from this limit."""
+        return cost if self.cost_of is CostOf.UNIT else min(cost, 1)
+
+
+def parse_limit(field: str, text: str) -> Limit:
+    """One limit. Raises BadInput."""
+    amount_of, slash, rest = text.partition("/")
+    per_text, *given = rest.split(",")
+    name, equals, amount = amount_of.rpartition("=")
+    if not (slash and per_text and (name or not equals) and _is_whole(amount)):
+        raise BadInput(
+            field, f"{shown(text)} is not a limit, such as 10/s, 5000/h or 1000000/month@15"
+        )
+    options = _options(field, given)
+    per = periods.parse(field, per_text, options.get("zone", ""))
+    limit = _amount(field, text, amount, MAX_QUOTA if isinstance(per, Calendar) else MAX_LIMIT)
+    return Limit(
+        name=parse_limit_name(field, name) if name else per.name,
+        limit=limit,
+        per=per,
+        burst=_burst(field, options["burst"], limit, per) if "burst" in options else None,
+        cost_of=_cost_of(field, options.get("cost_of", CostOf.UNIT)),
+        enforce=_enforce(field, options.get("enforce", "true")),
+    )
+
+
+def parse_limits(field: str, given: Iterable[str]) -> tuple[Limit, ...]:
+    """The limits of one key, plan or pool, in the order given. Raises BadInput."""
+    found = tuple(parse_limit(field, text) for text in given)
+    names = [limit.name for limit in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(field, f"two limits are called {name}; name one, as in other=10/s")
+    if len(found) > MAX_LIMITS:
+        raise BadInput(field, f"at most {MAX_LIMITS} limits")
+    return found
+
+
+def parse_limit_name(field: str, text: str) -> str:
+    """What a limit is called: callers see it."""
+    if not _NAME.fullmatch(text):
+        raise BadInput(field, f"{shown(text)}: a name is 1 to 32 of a-z 0-9 . _ -, such as burst")
+    return text
+
+
+def parse_cost(field: str, text: str) -> int:
+    """What a request costs: 0 to 1000000 units. 0 is free."""
+    if not (text == "0" or _NUMBER.fullmatch(text)) or int(text) > MAX_COST:
+        raise BadInput(field, f"{shown(text)}: a cost is a whole number from 0 to {MAX_COST}")
+    return int(text)
+
+
+def parse_on_outage(field: str, text: str) -> OnOutage:
+    """`local`, `allow` or `deny`."""
+    try:
+        return OnOutage(text)
+    except ValueError:
+        raise BadInput(field, f"{shown(text)}: one of {', '.join(OnOutage)}") from None
+
+
+def _is_whole(text: str) -> bool:
+    """Was a whole number meant, whichever? One of no use gets a message of its own."""
+    return text.isascii() and text.removeprefix("-").isdecimal()
+
+
+def _amount(field: str, whole: str, text: str, most: int) -> int:
+    if not _NUMBER.fullmatch(text) or int(text) > most:
+        raise BadInput(field, f"{shown(whole)}: a limit is a whole number from 1 to {most}")
+    return int(text)
+
+
+def _options(field: str, given: Iterable[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for option in given:
+        name, _, value = option.partition("=")
+        if name not in _OPTIONS or name in options or not value:
+            raise BadInput(
+                field, f"{shown(option)}: after the period come {', '.join(_OPTIONS)}, as burst=5"
+            )
+        options[name] = value
+    return options
+
+
+def _burst(field: str, text: str, limit: int, per: Period) -> int:
+    if isinstance(per, Calendar):
+        raise BadInput(field, f"a burst goes with s, min, h or d, not with {per}")
+    if not _NUMBER.fullmatch(text) or int(text) > limit:
+        raise BadInput(field, f"burst={shown(text)}: a burst is from 1 to the limit, {limit}")
+    return int(text)
+
+
+def _cost_of(field: str, text: str) -> CostOf:
+    try:
+        return CostOf(text)
+    except ValueError:
+        raise BadInput(field, f"cost_of={shown(text)}: one of {', '.join(CostOf)}") from None
+
+
+def _enforce(field: str, text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise BadInput(field, f"enforce={shown(text)}: true or false")
+    return text == "true"

@@ -1,0 +1,107 @@
+"""KeyListing: what every door calls to look through keys, and back through what was done to one."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from authz.core.audit import AuditEntry
+from authz.core.errors import Unreadable
+from authz.core.ports import AuditTrail, KeyIndex
+from authz.core.records import KeyRecord, Status
+
+CHUNK: Final = 500  # kids whose records are read in one go
+MAX_CHUNKS: Final = 20  # that one page with a filter may cost
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a list. One that cannot be read says why, and hides no other."""
+
+    kid: str
+    record: KeyRecord | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list. `next`: the cursor of the part behind it, None at the end."""
+
+    entries: tuple[Entry, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The changes of a key, newest first. `lost`: the version whose entry is not there, or None."""
+
+    entries: tuple[AuditEntry, ...]
+    lost: int | None
+
+
+class KeyListing:
+    """Lists and histories. A page costs what it holds, wherever in the list it stands."""
+
+    def __init__(self, index: KeyIndex, trail: AuditTrail) -> None:
+        self._index = index
+        self._trail = trail
+
+    async def page(
+        self,
+        limit: int,
+        cursor: str = "",
+        *,
+        client_id: str | None = None,
+        status: Status | None = None,
+    ) -> Page:
+        """At most `limit` keys behind the kid `cursor`. Raises BadInput, Unavailable.
+
+        With a filter it may hold fewer and still have a next: only so many records are read. A
+        record that cannot be read is listed whatever the filter, for it may be one of those.
+        """
+        found: list[Entry] = []
+        for _ in range(MAX_CHUNKS):
+            size = limit if status is None else max(limit, CHUNK)
+            kids = await self._index.kids(client_id, cursor, size + 1)
+            for entry in await self._entries(kids[:size], client_id):
+                cursor = entry.kid
+                if status is None or entry.record is None or entry.record.status is status:
+                    found.append(entry)
+                    if len(found) == limit:
+                        return Page(tuple(found), cursor if cursor != kids[-1] else None)
+            if len(kids) <= size:
+                return Page(tuple(found), None)
+            cursor = kids[size - 1]
+        return Page(tuple(found), cursor)
+
+    async def keys_of(self, client_id: str) -> AsyncIterator[Entry]:
+        """All keys of a client. Raises Unavailable."""
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await self.page(CHUNK, cursor, client_id=client_id)
+            for entry in page.entries:
+                yield entry
+            cursor = page.next
+
+    async def history(self, record: KeyRecord) -> History:
+        """What was done to a key, from its version back to its issue. Raises Unavailable."""
+        entries: list[AuditEntry] = []
+        version = record.version
+        while version:
+            entry = await self._trail.entry(record.kid, version)
+            if entry is None:
+                return History(tuple(entries), version)
+            entries.append(entry)
+            version = entry.base_version
+        return History(tuple(entries), None)
+
+    async def _entries(self, kids: Sequence[str], client_id: str | None) -> list[Entry]:
+        """What a list shows of `kids`: without those that belong to another client by now."""
+        shown = []
+        for kid, found in zip(kids, await self._index.read(kids), strict=True):
+            if isinstance(found, KeyRecord):
+                if client_id is None or found.client_id == client_id:
+                    shown.append(Entry(kid, found))
+            else:
+                why = str(found) if isinstance(found, Unreadable) else f"record {kid}: is not there"
+                shown.append(Entry(kid, None, why))
+        return shown

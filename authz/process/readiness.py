@@ -1,0 +1,79 @@
+"""Readiness: should this process be asked? Every probe, over HTTP or gRPC, gets the same answer."""
+
+from collections.abc import Sized
+from dataclasses import Field, asdict
+from typing import Any, ClassVar, Protocol
+
+
+class StoreHealth(Protocol):
+    """A dataclass whose fields are JSON members."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a heartbeat within the trust lease proved the link to the store."""
+        ...
+
+
+class Feed(Protocol):
+    """The link to the store."""
+
+    def health(self) -> StoreHealth:
+        """Return the state of the link."""
+        ...
+
+
+class Cache(Sized, Protocol):
+    """The cached records."""
+
+    @property
+    def grace_left(self) -> float:
+        """Seconds for which stale records may still be served; 0 when none may."""
+        ...
+
+
+class LimitLink(Protocol):
+    """The link on which limits are counted."""
+
+    @property
+    def reason(self) -> str:
+        """Why limits are not counted; empty while they are."""
+        ...
+
+
+class Readiness:
+    """Whether this process should be asked, and the state of its components.
+
+    During a store outage the process stays ready while stale records may be served. Otherwise one
+    store outage would take every backend behind Envoy out of service.
+    """
+
+    def __init__(self, feed: Feed, cache: Cache, limits: LimitLink) -> None:
+        self._feed = feed
+        self._cache = cache
+        self._limits = limits
+        self.leaving = ""
+        """Why the process is shutting down; empty while it is not."""
+
+    def __call__(self) -> bool:
+        """Return whether the process should be asked now."""
+        return not self.leaving and self._is_supplied
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Return the readiness and each component's state as JSON members.
+
+        `reason` names a fault, also one that does not make the process unready.
+        """
+        health, grace = self._feed.health(), self._cache.grace_left
+        return self(), {
+            "process": {"ready": not self.leaving, "reason": self.leaving},
+            "store": {"ready": self._is_supplied} | asdict(health),
+            "cache": {"entries": len(self._cache), "outage_grace_left": round(grace, 3)},
+            # Limits have their own link, which can fail alone; then `limits.on_outage` decides.
+            "limits": {"counted": not self._limits.reason, "reason": self._limits.reason},
+        }
+
+    @property
+    def _is_supplied(self) -> bool:
+        return self._feed.health().trusted or self._cache.grace_left > 0

@@ -1,0 +1,10 @@
+"""Names of the gRPC services that the gate serves."""
+
+from typing import Final
+
+from envoy.service.auth.v3 import external_auth_pb2
+
+_SERVICES: Final = external_auth_pb2.DESCRIPTOR.services_by_name
+
+CHECK_SERVICE: Final[str] = _SERVICES["Authorization"].full_name
+"""`envoy.service.auth.v3.Authorization`, as the descriptor spells it."""

@@ -1,0 +1,251 @@
+"""Settings: read once, strict, validated. Flags win over environment, environment over the file.
+
+Only what puts parts together sees this; they get their own values. Durations are seconds in here
+and `50ms`, `30s`, `90d` outside. A relative path is relative to the settings file that names it, or
+to the current directory when a flag or a variable does. A setting without a value keeps its
+default.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from authz.core.limits.limit import OnOutage
+from authz.core.listen_address import Address
+from authz.core.routes import MAX_RULES
+from authz.settings import sections, sources
+from authz.settings.sections import Section
+from authz.settings.values import (
+    Carrier,
+    Cost,
+    File,
+    HeaderName,
+    HostPattern,
+    HttpUrl,
+    Id,
+    Level,
+    LimitSet,
+    Line,
+    Listen,
+    Method,
+    Mode,
+    OutageWord,
+    Parameter,
+    PepperVersion,
+    PoolId,
+    Prefix,
+    Scopes,
+    ServiceName,
+    Several,
+    StoreUrl,
+    Template,
+    seconds,
+)
+
+
+class Tls(Section):
+    """TLS of the Check listener."""
+
+    cert: File
+    key: File
+    client_ca: File | None = None
+
+
+class Check(Section):
+    """The listener that the proxy asks."""
+
+    listen: Listen = Address("127.0.0.1", 9191)
+    transport: Literal["fast", "grpcio"] = "fast"
+    deadline: Annotated[float, seconds("1ms", "10s")] = 0.05
+    socket_mode: Mode = 0o660
+    tls: Tls | None = None
+    allow_plaintext: bool = False
+    max_streams: int = Field(1024, ge=1, le=100_000)
+    max_header_bytes: int = Field(16_384, ge=4_096, le=1_048_576)
+    max_message_bytes: int = Field(1_048_576, ge=65_536, le=67_108_864)
+    idle_timeout: Annotated[float, seconds("1s", "1d")] = 600.0
+    flood_tolerance: float = Field(1.0, ge=0.1, le=100, allow_inf_nan=False)
+    env: Literal["live", "test"] | None = None
+    recycle_at_mib: int = Field(0, ge=0)
+
+
+class Ops(Section):
+    """Health and readiness: over HTTP, and over gRPC for who cannot reach the Check listener."""
+
+    listen: Listen = Address("127.0.0.1", 9192)
+    health_listen: Listen | None = None
+
+
+class Shutdown(Section):
+    """How a sidecar ends after SIGTERM."""
+
+    delay: Annotated[float, seconds("0", "10m")] = 5.0
+
+
+class RedisTls(Section):
+    """TLS towards the store, for a `rediss://` URL. Each file is read at every connect."""
+
+    ca: File | None = None
+    cert: File | None = None
+    key: File | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> "RedisTls":
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together")
+        return self
+
+
+class RedisSentinel(Section):
+    """Who knows which server is the primary."""
+
+    hosts: Several[Listen]
+    service: ServiceName
+
+
+class Redis(Section):
+    """The store."""
+
+    url: StoreUrl = "redis://127.0.0.1:6379/0"
+    username: Line = ""
+    password_file: File | None = None
+    tls: RedisTls | None = None
+    sentinel: RedisSentinel | None = None
+
+
+class PepperFile(Section):
+    """One server secret."""
+
+    version: PepperVersion = "1"
+    file: File
+
+
+class Keys(Section):
+    """How keys are made and recognised."""
+
+    prefix: Prefix = "ak"
+    peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
+    import_lookups: int = Field(200, ge=1, le=1_000_000)
+
+
+class Cache(Section):
+    """What the sidecar remembers of the store, and for how long."""
+
+    ttl: Annotated[float, seconds("1s", "1d")] = 60.0
+    negative_ttl: Annotated[float, seconds("100ms", "1h")] = 5.0
+    max_entries: int = Field(100_000, ge=100, le=10_000_000)
+    max_negatives: int = Field(10_000, ge=100, le=1_000_000)
+    trust_lease: Annotated[float, seconds("100ms", "60s")] = 1.0
+    snapshot: File | None = None
+
+
+class Outage(Section):
+    """How long keys go on while the store is out of reach, when they say nothing of their own."""
+
+    grace: Annotated[float, seconds("0", "1d")] = 30.0
+
+
+class Identity(Section):
+    """The headers that tell the backend who calls."""
+
+    header_prefix: HeaderName = "x-auth-"
+
+
+class Extract(Section):
+    """Where in a request the key and the client's address are."""
+
+    headers: Several[Carrier] = ("x-api-key:", "authorization:bearer")
+    query: Parameter = ""
+    client_address: Literal["peer", "x-envoy-external-address"] = "peer"
+
+
+class RouteRule(Section):
+    """What requests to a route need; the first rule that applies decides. See core/routes.py."""
+
+    path: Template
+    host: HostPattern = ""
+    methods: tuple[Method, ...] = ()
+    scopes: Scopes | None = None
+    auth: Literal["required", "optional"] | None = None
+    env: Literal["live", "test"] | None = None
+    cost: Cost | None = None
+
+
+class Pools(Section):
+    """Limits that all keys of a project, or of a tenant, share; `*`: of each that is not named."""
+
+    projects: dict[PoolId, LimitSet] = {}
+    tenants: dict[PoolId, LimitSet] = {}
+
+
+class Limiting(Section):
+    """How limits are kept, and told."""
+
+    on_outage: OutageWord = OnOutage.LOCAL
+    legacy_headers: bool = False
+
+
+class Log(Section):
+    """Logs, on stderr."""
+
+    level: Level = "INFO"
+
+
+class Otlp(Section):
+    """Where telemetry is sent: a receiver of OTLP over HTTP, as JSON."""
+
+    endpoint: HttpUrl
+    interval: Annotated[float, seconds("1s", "1h")] = 15.0
+
+
+class Tracing(Section):
+    """Spans of Checks. Needs a receiver."""
+
+    enabled: bool = False
+    sample_ratio: float = Field(0.01, ge=0, le=1)
+    max_per_second: int = Field(100, ge=1, le=100_000)
+
+
+class Telemetry(Section):
+    """What the sidecar says about itself."""
+
+    metrics: bool = True
+    denials_per_second: int = Field(1, ge=1, le=100_000)
+    otlp: Otlp | None = None
+    tracing: Tracing = Tracing()
+
+
+class Settings(Section):
+    """All settings. Read with `load`."""
+
+    check: Check = Check()
+    ops: Ops = Ops()
+    shutdown: Shutdown = Shutdown()
+    redis: Redis = Redis()
+    keys: Keys = Keys()
+    cache: Cache = Cache()
+    outage: Outage = Outage()
+    identity: Identity = Identity()
+    extract: Extract = Extract()
+    plans: dict[Id, LimitSet] = {}
+    pools: Pools = Pools()
+    limits: Limiting = Limiting()
+    log: Log = Log()
+    telemetry: Telemetry = Telemetry()
+    routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
+    routes_default: Literal["authenticate", "deny"] = "authenticate"
+
+
+def load(
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Read the settings. Raises BadInput, which names the setting, why, and where it came from."""
+    layers = [sources.command_line(flags or {}), sources.environment(environ)]
+    if file:
+        layers.append(sources.file(file))
+    return sections.read(Settings, layers)

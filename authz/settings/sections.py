@@ -1,0 +1,105 @@
+"""A section of settings, whichever it is: how it is read, refused, and where its paths begin."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from authz.core import fields
+from authz.core.errors import BadInput
+from authz.core.listen_address import Address
+from authz.settings import sources
+from authz.settings.sources import Location, Source
+
+
+class Section(BaseModel):
+    """A part of the settings. Unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        known = cls.model_fields
+        return {name: v for name, v in given.items() if v is not None or name not in known}
+
+
+_Sections = TypeVar("_Sections", bound=Section)
+
+
+def read(kind: type[_Sections], layers: Sequence[Source]) -> _Sections:
+    """What the sources say, the first of them above all others. Raises BadInput."""
+    tree = reduce(sources.merged, (source.tree for source in layers))
+    try:
+        settings = kind.model_validate(tree)
+    except ValidationError as cause:
+        raise _explained(cause, kind, layers) from None
+    return _anchored(settings, layers)
+
+
+# What pydantic says in terms of Python, in terms of settings: by its error type or the first word.
+_MESSAGES: Final = {
+    "bool": "true or false",
+    "float": "a number, such as 0.5",
+    "dict": "names, each with its value; in the environment as JSON",
+    "int": "a whole number, such as 100000",
+    "missing": "is needed here",
+    "model": "a section: names and values",
+    "string": "text, one line",
+    "too_short": "a list of at least one",
+    "tuple": 'a list; in the environment as JSON, such as ["x-api-key"]',
+}
+
+
+def _explained(cause: ValidationError, kind: type[Section], layers: Sequence[Source]) -> BadInput:
+    first = cause.errors(include_url=False, include_context=False)[0]
+    location = first["loc"]
+    problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
+    if first["type"] == "extra_forbidden":
+        problem = f"no such setting; there are {', '.join(_section(kind, location).model_fields)}"
+    problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
+    problem = _MESSAGES.get(first["type"], problem)
+    name = ".".join(map(str, location)).removesuffix(".[key]")
+    name = name if re.fullmatch(r"[\w.*:@-]{1,80}", name, re.ASCII) else fields.shown(name)
+    return BadInput(name, f"{problem} ({sources.origin(layers, location).name(location)})")
+
+
+def _section(section: type[Section], location: Location) -> type[Section]:
+    """The section that a setting at `location` of `section` would be in."""
+    for step in location[:-1]:
+        if isinstance(step, str):
+            kind = section.model_fields[step].annotation
+            section = next(filter(_is_section, (kind, *get_args(kind))))
+    return section
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _anchored(settings: _Sections, layers: Sequence[Source]) -> _Sections:
+    """Make relative paths absolute, each from where it was written."""
+
+    def base(at: Location) -> Path:
+        return next((source for source in layers if source.holds(at)), layers[-1]).base
+
+    def anchored(part: Any, at: Location) -> Any:
+        match part:
+            case Path():
+                return base(at) / part
+            case Address() if part.path:
+                return replace(part, path=str(base(at) / part.path))
+            case tuple():
+                return tuple(anchored(item, (*at, index)) for index, item in enumerate(part))
+            case Section():
+                update = {name: anchored(value, (*at, name)) for name, value in part}
+                return part.model_copy(update=update)
+        return part
+
+    return cast("_Sections", anchored(settings, ()))

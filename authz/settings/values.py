@@ -1,0 +1,148 @@
+"""How the value of a setting is read: one strict reader per kind, as types for `config`.
+
+A value is read from text, so that it is refused with the same words wherever it came from. What is
+refused is shown, with a good value beside it.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from authz.core import fields
+from authz.core.errors import BadInput
+from authz.core.keys.keyring import PREFIX_PATTERN
+from authz.core.limits.key_limits import ANY
+from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
+from authz.core.listen_address import Address
+from authz.core.routes import NO_FACTS, Rule
+
+MAX_PATH: Final = 4096
+
+_T = TypeVar("_T")
+
+
+def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
+    """A validator that reads a value from text, and says of bad text what `parse` says."""
+
+    def validate(value: object) -> object:
+        if not isinstance(value, str | int | float | Path | Address):
+            raise ValueError("not one value; put it in quotes")  # noqa: TRY004  pydantic's way
+        try:
+            return parse(str(value))
+        except BadInput as cause:
+            raise ValueError(cause.problem) from None
+
+    return BeforeValidator(validate)
+
+
+def seconds(least: str, most: str) -> BeforeValidator:
+    """A duration from `least` to `most`, as seconds."""
+    low, high = fields.duration_ms("", least), fields.duration_ms("", most)
+
+    def parse(text: str) -> float:
+        amount = fields.duration_ms("", text)
+        if not low <= amount <= high:
+            raise BadInput("", f"{fields.shown(text)}: a duration from {least} to {most}")
+        return amount / 1000
+
+    return _read_by(parse)
+
+
+def _shape(pattern: str, good: str) -> BeforeValidator:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise BadInput("", f"{fields.shown(text)}: {good}")
+        return text
+
+    return _read_by(parse)
+
+
+def _path(text: str) -> Path:
+    try:
+        if 0 < len(text) <= MAX_PATH and text.isprintable():
+            return Path(text).expanduser()
+    except RuntimeError:  # the home of nobody
+        pass
+    raise BadInput("", f"{fields.shown(text)} is not a path, such as /etc/authz/pepper-1")
+
+
+def _carrier(text: str) -> str:
+    match = re.fullmatch(r"([a-z][a-z0-9-]{0,63})(?:: ?([a-z][a-z0-9-]{0,31}))?", text.lower())
+    if match is None or not text.isascii():
+        raise BadInput("", f"{fields.shown(text)}: `header` or `header: Scheme`, such as x-api-key")
+    return f"{match[1]}:{match[2] or ''}"
+
+
+def _store_url(text: str) -> str:
+    if not re.fullmatch("(rediss?|unix)://[!-~]+", text):  # not shown: it may hold a password
+        raise BadInput(
+            "", "not a redis://, rediss:// or unix:// URL, such as redis://127.0.0.1:6379/0"
+        )
+    return text
+
+
+def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
+    # A carrier named twice would make every key ambiguous.
+    if len({getattr(entry, "version", entry) for entry in entries}) < len(entries):
+        raise ValueError("two of them are the same")
+    return entries
+
+
+def _template(text: str) -> str:
+    Rule.parse("", text, "", (), NO_FACTS)
+    return text
+
+
+def _scopes(text: str) -> str:
+    fields.scopes("", text.split())
+    return text
+
+
+def _limits(value: object) -> object:
+    if not (isinstance(value, list) and all(isinstance(text, str) for text in value)):
+        raise ValueError("a list of limits, such as [10/s, 1000000/month@15]")
+    try:
+        return parse_limits("", value)
+    except BadInput as cause:
+        raise ValueError(cause.problem) from None
+
+
+def _mode(value: object) -> int:
+    # YAML reads 0660 as the number 432, so a number is not what the person wrote.
+    if not (isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value)):
+        raise ValueError("a file mode is digits in quotes, such as '0660'")
+    return int(value, 8)
+
+
+Listen = Annotated[Address, _read_by(lambda text: Address.parse("", text))]
+File = Annotated[Path, _read_by(_path)]
+Carrier = Annotated[str, _read_by(_carrier)]
+Mode = Annotated[int, BeforeValidator(_mode)]
+Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
+StoreUrl = Annotated[str, _read_by(_store_url)]
+PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
+Prefix = Annotated[str, _shape(PREFIX_PATTERN.pattern, "2 to 12 of a-z 0-9, such as ak")]
+HeaderName = Annotated[str, _shape("[a-z][a-z0-9-]{0,63}", "lower case, such as x-auth-")]
+Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_by(str.upper)]
+Template = Annotated[str, _read_by(_template)]
+HostPattern = Annotated[str, _read_by(lambda text: fields.hosts("", [text])[0])]
+Method = Annotated[str, _shape("[A-Z][A-Z-]{0,31}", "a method in upper case, such as POST")]
+Scopes = Annotated[str, _read_by(_scopes)]
+Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(_distinct)]
+ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as mymaster")]
+HttpUrl = Annotated[
+    str,
+    _shape(
+        r"https?://[A-Za-z0-9._:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?",
+        "an http:// or https:// URL, such as http://127.0.0.1:4318",
+    ),
+]
+Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
+PoolId = Annotated[str, _read_by(lambda text: text if text == ANY else fields.identifier("", text))]
+LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
+OutageWord = Annotated[OnOutage, _read_by(lambda text: parse_on_outage("", text))]
+Cost = Annotated[int, _read_by(lambda text: parse_cost("", text))]
+Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

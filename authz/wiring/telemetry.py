@@ -1,0 +1,208 @@
+"""Telemetry, put together: what is read from which part of the sidecar, and who gets it."""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from authz import __version__
+from authz.core.errors import BadInput
+from authz.core.ports import Clock
+from authz.flows.check import Checker
+from authz.flows.keycache import KeyCache
+from authz.process.recycling import resident_bytes
+from authz.settings.model import Settings
+from authz.storage.feed import ChangeFeed
+from authz.storage.limits.spend_link import SpendLink
+from authz.telemetry import catalogue, outcomes
+from authz.telemetry.catalogue import METRICS
+from authz.telemetry.counters import Counters, Steps
+from authz.telemetry.denials import Denials
+from authz.telemetry.events import COUNTED
+from authz.telemetry.logs import bounded
+from authz.telemetry.metric import Labels, Metric
+from authz.telemetry.metrics import Metrics, Page, Push, Read, Readings
+from authz.telemetry.observer import Observer
+
+if TYPE_CHECKING:
+    from authz.telemetry.traces import Traces
+
+Values = Iterable[tuple[Labels, float | Steps]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is read, besides what is counted."""
+
+    cache: KeyCache
+    checker: Checker
+    feed: ChangeFeed
+    limits: SpendLink
+    is_ready: Callable[[], bool]
+
+
+class Telemetry:
+    """Telemetry as the settings want it. Counts from the start, exports once it knows the parts.
+
+    Raises BadInput when there is nowhere to send what is to be sent.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._wanted = settings.telemetry
+        if self._wanted.tracing.enabled and self._wanted.otlp is None:
+            problem = "needs telemetry.otlp.endpoint: where spans are sent"
+            raise BadInput("telemetry.tracing.enabled", problem)
+        self._clock = clock
+        self.counters = Counters()
+        self.denials = Denials(self._wanted.denials_per_second, clock.monotonic)
+        self.observer = Observer(self.counters, self.denials, timed=self._wanted.metrics)
+
+    @asynccontextmanager
+    async def exporting(self, instance: str, parts: Parts) -> AsyncIterator[Page | None]:
+        """Export until the end. Gives the page of metrics, if they are wanted."""
+        about = {
+            "service.name": "authz",
+            "service.version": __version__,
+            "service.instance.id": instance,
+        }
+        telling = asyncio.create_task(self.denials.run())
+        metrics = self._metrics(parts, about) if self._wanted.metrics else None
+        traces = self._traces(about)
+        if traces:
+            self.observer.trace(traces)
+        try:
+            yield metrics.page if metrics else None
+        finally:
+            telling.cancel()
+            ending = (asyncio.to_thread(each.stop) for each in (metrics, traces) if each)
+            await asyncio.gather(*ending)  # a moment, and no more than that
+
+    def _metrics(self, parts: Parts, about: Mapping[str, str]) -> Metrics:
+        otlp = self._wanted.otlp
+        push = Push(otlp.endpoint, otlp.interval) if otlp else None
+        return Metrics(readings(self.counters, self.denials, parts, self._clock), about, push)
+
+    def _traces(self, about: Mapping[str, str]) -> "Traces | None":
+        wanted, otlp = self._wanted.tracing, self._wanted.otlp
+        if otlp is None or not wanted.enabled:
+            return None
+        from authz.telemetry.traces import Traces, exporter  # noqa: PLC0415  for those who trace
+
+        return Traces(
+            exporter(otlp.endpoint),
+            self._clock.monotonic,
+            about,
+            ratio=wanted.sample_ratio,
+            rate=wanted.max_per_second,
+        )
+
+
+def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -> Readings:
+    """How every metric of the catalogue is read."""
+    return {
+        **{metric: _counted(metric, counters) for metric in METRICS},
+        **_checks(counters),
+        **_keys(counters, parts),
+        **_store(parts, clock),
+        **_process(clock, denials),
+    }
+
+
+def _one(read: Callable[[], float]) -> Read:
+    """A metric of a single series."""
+    return lambda: [({}, read())]
+
+
+def _counted(metric: Metric, counters: Counters) -> Read:
+    """From the events that count in it; a series that none counts in is 0."""
+    events = [
+        ([event for event, where in COUNTED.items() if where == (metric, labels)], labels)
+        for labels in metric.series
+    ]
+    return lambda: [(labels, sum(counters.events[e] for e in those)) for those, labels in events]
+
+
+def _checks(counters: Counters) -> Readings:
+    def checks() -> Values:
+        yield outcomes.ALLOWED, counters.allowed
+        for reason, count in counters.denied.items():
+            yield outcomes.refused(reason), count
+
+    def failures() -> Values:
+        for reason in outcomes.AUTHENTICATION:
+            yield {"reason": reason.value}, counters.denied[reason]
+
+    def durations() -> Values:
+        yield {"cache": "hit"}, counters.hit_seconds
+        yield {"cache": "miss"}, counters.miss_seconds
+
+    return {
+        catalogue.CHECKS: checks,
+        catalogue.AUTHENTICATION_FAILURES: failures,
+        catalogue.CHECK_DURATION: durations,
+    }
+
+
+def _keys(counters: Counters, parts: Parts) -> Readings:
+    counted = _counted(catalogue.CACHE_LOOKUPS, counters)
+
+    def lookups() -> Values:
+        for labels, count in counted():
+            yield labels, parts.checker.hits if labels["result"] == "hit" else count
+
+    def entries() -> Values:
+        yield {"kind": "record"}, len(parts.cache)
+        yield {"kind": "negative"}, parts.cache.negatives
+
+    def durations() -> Values:
+        for result, steps in counters.lookup_seconds.items():
+            yield {"result": result}, steps
+
+    return {
+        catalogue.CACHE_LOOKUPS: lookups,
+        catalogue.CACHE_ENTRIES: entries,
+        catalogue.LOOKUP_DURATION: durations,
+    }
+
+
+def _store(parts: Parts, clock: Clock) -> Readings:
+    began, feed = clock.monotonic(), parts.feed
+
+    def lag() -> Values:
+        steps = Steps(catalogue.CHANGE_LAG.bounds)
+        steps.counts, steps.sum = list(feed.lag.counts), feed.lag.sum_ms / 1000
+        yield {}, steps
+
+    def trust_age() -> float:
+        age = feed.health().trust_age
+        return clock.monotonic() - began if age is None else age
+
+    return {
+        catalogue.CHANGE_LAG: lag,
+        catalogue.CHANGE_SEQUENCE: _one(lambda: feed.seq or 0),
+        catalogue.TRUST: _one(lambda: int(feed.health().trusted)),
+        catalogue.TRUST_AGE: _one(trust_age),
+        catalogue.GRACE: _one(lambda: parts.cache.grace_left),
+        catalogue.LINK: _one(lambda: int(feed.link is not None and feed.link.is_open)),
+        catalogue.LIMIT_LINK: _one(lambda: int(not parts.limits.reason)),
+        catalogue.READY: _one(lambda: int(parts.is_ready())),
+    }
+
+
+def _process(clock: Clock, denials: Denials) -> Readings:
+    began = clock.monotonic()
+
+    def cpu() -> Values:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        yield {"cpu.mode": "user"}, used.ru_utime
+        yield {"cpu.mode": "system"}, used.ru_stime
+
+    return {
+        catalogue.LOG_SUPPRESSED: _one(lambda: denials.left_out + bounded.left_out),
+        catalogue.BUILD: lambda: [(catalogue.BUILD.series[0], 1)],
+        catalogue.PROCESS_MEMORY: _one(resident_bytes),
+        catalogue.PROCESS_CPU: cpu,
+        catalogue.PROCESS_UPTIME: _one(lambda: clock.monotonic() - began),
+    }

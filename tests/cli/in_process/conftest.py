@@ -1,0 +1,14 @@
+"""Where these commands run."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli.in_process import CommandRunner
+from tests.support.real import Valkey
+
+
+@pytest.fixture
+def desk(tmp_path: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> CommandRunner:
+    """A directory with a pepper, and an initialised store."""
+    return CommandRunner(tmp_path, valkey, monkeypatch)

@@ -1,0 +1,37 @@
+"""`authz keys update`, and `authz completion`."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.support.cli.in_process import AUTHZ
+
+
+def test_update_moves_a_key_to_another_client(desk):
+    """It is on the other client's list from then on."""
+    kid, _ = desk.issue()
+    assert desk.run("keys", "update", kid, "--client", "acme-batch").out == f"updated {kid}\n"
+    lists = {
+        client: desk.run("keys", "list", "--client", client, "--json").document["keys"]
+        for client in ("acme-web", "acme-batch")
+    }
+    assert [len(found) for found in lists.values()] == [0, 1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(desk, shell):
+    """A script for the shell, that asks this program."""
+    done = desk.run("completion", shell)
+    assert (done.code, done.err) == (0, "")
+    assert "_AUTHZ_COMPLETE" in done.out
+
+
+def test_completion_of_words(desk):
+    """The program completes its own commands and values."""
+    variables = {"_AUTHZ_COMPLETE": "bash_complete", "COMP_CWORD": "4"}
+    words = {"COMP_WORDS": "authz keys list --status re"}
+    done = subprocess.run(
+        [*AUTHZ], capture_output=True, text=True, check=False, env=os.environ | variables | words
+    )
+    assert (done.stdout, done.stderr) == ("plain,revoked\n", "")

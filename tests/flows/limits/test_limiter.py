@@ -1,0 +1,571 @@
+"""Limiter, with a store that answers when it is told to."""
+
+import asyncio
+
+import pytest
+
+from authz.core.decision import Charged, OverLimit, Reason, StaleCharged
+from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
+from authz.core.events import Event
+from authz.core.limits.charge import SpendReply
+from authz.core.limits.key_limits import LimitPolicy
+from authz.core.limits.limit import OnOutage, parse_limits
+from authz.core.records import KeyRecord
+from authz.flows.check import Checker
+from authz.flows.limits.limiter import Limiter
+from tests.support.fakes import FakeClock, RecordingProbe, make_record
+from tests.support.flows.rigs import CheckRig
+
+NOW = 1_763_800_000_000  # ms
+
+
+class MemorySpendStore:
+    """A SpendStore that answers when it is told to."""
+
+    def __init__(self):
+        self.is_open = True
+        self.asked = []  # (charge, wanted, back, granted_at, deliver)
+        self.leases = []  # of all that was ever asked
+
+    def spend(self, charge, ask, deliver):
+        """See SpendStore."""
+        self.leases.append(ask.lease)
+        self.asked.append((charge, ask.wanted, ask.back, ask.granted_at, deliver))
+
+    def answer(self, granted, *waits, left=None, now=NOW):
+        """Answer the oldest question."""
+        charge, _, _, _, deliver = self.asked.pop(0)
+        count = len(charge.counters)
+        left = left or tuple(counter.limit for counter in charge.counters)
+        deliver(SpendReply(granted, now * 1000, left, waits or (0,) * count))
+
+    def fail(self, fault):
+        """Answer it with a fault."""
+        self.asked.pop(0)[-1](fault)
+
+
+class Rig:
+    """A limiter and what is around it."""
+
+    def __init__(self, *texts, agreements=None, max_keys=10, leases=True, **fields):
+        self.record: KeyRecord = make_record(limits=parse_limits("limits", texts), **fields)
+        self.store, self.clock, self.probe = MemorySpendStore(), FakeClock(NOW), RecordingProbe()
+        self.limiter = Limiter(
+            self.store,
+            agreements or LimitPolicy(),
+            self.clock,
+            self.probe,
+            max_keys=max_keys,
+            leases=leases,
+        )
+
+    def spend(self, cost=1, record=None):
+        """What becomes of one request."""
+        return self.limiter.spend(record or self.record, cost)
+
+    def lease(self, size, life=0.009):
+        """Ask so often that the next question is for a lease; answer it."""
+        first = self.spend()
+        self.store.answer(1)
+        assert first.result().allowed
+        self.clock.advance(life)
+        waiters = [self.spend() for _ in range(size)]
+        assert self.store.asked[0][1] == 1
+        self.store.answer(1)
+        assert self.store.asked[0][1] > size - 1
+        self.store.answer(self.store.asked[0][1])
+        return waiters
+
+
+async def test_a_key_without_limits_asks_nothing():
+    """Neither does a request that costs nothing."""
+    rig = Rig()
+    assert rig.spend() is None
+    assert Rig("10/s").spend(cost=0) is None
+    assert rig.store.asked == []
+    assert not rig.probe.events
+
+
+async def test_pools_that_the_key_is_not_in_ask_nothing():
+    """A project without limits of its own is not in anybody's pool."""
+    agreements = LimitPolicy(projects={"search": parse_limits("limits", ("10/s",))})
+    rig = Rig(project_id="maps", agreements=agreements)
+    assert rig.spend() is None
+    assert rig.spend() is None
+    other = make_record(kid="o" * 16, project_id="search")
+    assert isinstance(rig.spend(record=other), asyncio.Future)
+
+
+async def test_a_plan_that_nobody_knows_is_a_fault():
+    """The key cannot be judged."""
+    with pytest.raises(Unavailable, match="no plan gold"):
+        Rig(plan="gold").spend()
+
+
+async def test_small_limits_ask_for_every_request():
+    """Each on its own, side by side."""
+    rig = Rig("10/s")
+    waiting = [rig.spend(), rig.spend()]
+    assert [asked[1] for asked in rig.store.asked] == [1, 1]
+
+    rig.store.answer(1, left=(9,))
+    rig.store.answer(1, left=(8,))
+    assert [waiter.result().remaining for waiter in waiting] == [(9,), (8,)]
+    assert rig.probe.events[Event.LIMIT_ALLOWED_BY_STORE] == 2
+
+
+async def test_after_a_refusal_nothing_is_asked_until_it_would_pass():
+    """And what is told of the wait becomes shorter, never negative."""
+    rig = Rig("10/s")
+    refused = rig.spend()
+    rig.store.answer(0, 500_000)
+    assert refused.result().retry_after_ms == 500
+
+    rig.clock.advance(0.2)
+    assert rig.spend().retry_after_ms == 300
+    rig.clock.advance(0.2999)
+    assert rig.spend().retry_after_ms == 1
+    assert not rig.spend().allowed
+    assert rig.store.asked == []
+    assert rig.probe.events[Event.LIMIT_DENIED_LOCALLY] == 3
+
+    rig.clock.advance(0.0002)
+    rig.spend()
+    assert len(rig.store.asked) == 1
+
+
+async def test_a_grant_that_was_under_way_does_not_undo_a_refusal():
+    """What is answered locally goes by the refusal, whatever was answered after it."""
+    rig = Rig("10/s")
+    waiting = [rig.spend(), rig.spend()]
+    rig.store.answer(0, 500_000)
+    rig.store.answer(1)
+
+    assert [waiter.result().allowed for waiter in waiting] == [False, True]
+    assert not rig.spend().allowed
+
+
+async def test_a_change_of_the_key_ends_a_refusal():
+    """The limits may be others; the same record read again is no change."""
+    rig = Rig("10/s")
+    rig.spend()
+    rig.store.answer(0, 500_000)
+    again = make_record(limits=rig.record.limits)
+    assert not rig.spend(record=again).allowed
+
+    rig.spend(record=make_record(limits=rig.record.limits, version=2))
+    assert len(rig.store.asked) == 1
+
+
+async def test_what_costs_more_than_the_limit_is_never_asked_again():
+    """There is no time to come back at."""
+    rig = Rig("3/s")
+    waiting = rig.spend(cost=5)
+    rig.store.answer(0, -1)
+    assert waiting.result().retry_after_ms is None
+
+    rig.clock.advance(1e6)
+    assert rig.spend(cost=5).retry_after_ms is None
+    assert isinstance(rig.spend(cost=1), asyncio.Future)
+
+
+async def test_demand_makes_leases():
+    """Many at once: one question for those who wait and a lease; then nothing is asked."""
+    rig = Rig("3000/s")
+    waiters = rig.lease(12)
+
+    assert all(waiter.result().allowed for waiter in waiters)
+    assert rig.store.leases == [0, 0, 12]  # beside those who waited
+    told = rig.spend()
+    assert told.allowed
+    assert rig.spend() is told
+    assert rig.store.asked == []
+    assert rig.probe.events[Event.LEASE_TAKEN] == 1
+
+
+async def test_a_client_that_waits_for_each_answer_has_leases_too():
+    """One request a millisecond, each after the last: ten come in the life of a lease."""
+    rig = Rig("10000/s")
+    asked = 0
+    for _ in range(300):
+        waiting = rig.spend()
+        if asyncio.isfuture(waiting):
+            asked += 1
+            rig.store.answer(rig.store.asked[0][1])
+            assert waiting.result().allowed
+        rig.clock.advance(0.001)
+
+    assert asked < 60
+    assert max(rig.store.leases) <= 11
+
+    rig.clock.advance(10)
+    rig.spend()
+    assert rig.store.asked[0][1] == 1  # it has been quiet
+
+
+async def test_a_lease_lives_for_a_bucket_from_the_question():
+    """10 ms for a limit a second; what is left of it goes back with the next question."""
+    rig = Rig("3000/s")
+    rig.lease(12)
+    left = 0
+    while not isinstance(spent := rig.spend(), asyncio.Future):
+        assert spent.allowed
+        left += 1
+        if left == 2:
+            rig.clock.advance(0.00998)
+            assert rig.spend().allowed
+            rig.clock.advance(0.00002)
+    _, _, back, granted_at, _ = rig.store.asked[0]
+    assert back > 0
+    assert granted_at == NOW * 1000
+    assert rig.probe.events[Event.LIMIT_ALLOWED_ON_LEASE] == 3
+
+
+async def test_those_who_waited_pass_however_late_the_answer_comes():
+    """They were there when it was counted; who came later needs a lease that lives."""
+    rig = Rig("3000/s")
+    rig.spend()
+    rig.store.answer(1)
+    first = rig.spend()
+    later = rig.spend()
+    rig.clock.advance(1.0)
+    rig.store.answer(2)
+
+    assert first.result().allowed
+    assert not later.done()
+    assert [asked[1:3] for asked in rig.store.asked] == [(1, 1)]
+
+
+async def test_one_lease_is_asked_for_at_a_time():
+    """Whoever comes meanwhile waits; a refusal answers them all."""
+    rig = Rig("3000/s")
+    waiting = [rig.spend() for _ in range(5)]
+    assert len(rig.store.asked) == 1
+
+    rig.store.answer(0, 700_000)
+    assert [waiter.result().retry_after_ms for waiter in waiting] == [700] * 5
+    assert rig.store.asked == []
+
+
+async def test_no_lease_is_larger_than_a_hundredth():
+    """Nor than what came in the life of one; for fewer than three each is asked."""
+    rig = Rig("600/s")
+    rig.lease(30)
+    assert rig.probe.events[Event.LIMIT_ALLOWED_BY_STORE] == 31
+
+    small = Rig("3000/s")
+    small.spend()
+    small.store.answer(1)
+    small.clock.advance(0.010)
+    small.spend()
+    assert small.store.asked[0][1] == 1
+
+
+async def test_leases_become_smaller_towards_the_end_of_a_period():
+    """What is left of a month does not come back until the next."""
+    rig = Rig("3000/s", "100000/month")
+    waiters = []
+    for left, most in ((50_000, 30), (1000, 10), (200, 0)):
+        rig.spend()
+        rig.store.answer(1, left=(3000, left))
+        waiters = [rig.spend() for _ in range(40)]
+        rig.store.answer(1, left=(3000, left))
+        assert rig.store.asked[0][1] == 39 + most
+        rig.store.answer(39, left=(3000, left))
+    assert all(waiter.result().allowed for waiter in waiters)
+
+
+async def test_limits_with_a_burst_are_not_leased():
+    """What is to be spread evenly is not to be had in advance."""
+    rig = Rig("3000/s,burst=10")
+    waiting = [rig.spend() for _ in range(50)]
+    assert {asked[1] for asked in rig.store.asked} == {1}
+    assert len(rig.store.asked) == len(waiting)
+
+
+async def test_a_client_that_has_gone_leaves_its_unit_to_others():
+    """Its request is cancelled while it waits for a lease."""
+    rig = Rig("3000/s")
+    gone, waiting = rig.spend(), rig.spend()
+    gone.cancel()
+    rig.store.answer(1)
+    assert waiting.result().allowed
+
+
+async def test_a_lease_ends_with_the_period():
+    """The next one has limits of its own."""
+    rig = Rig("3000/s", "1000000/calendar-day")
+    midnight = 1_763_856_000_000
+    rig.clock.advance((midnight - 4 - NOW) / 1000)
+    rig.spend()
+    rig.store.answer(1, now=midnight - 4)
+    waiters = [rig.spend() for _ in range(12)]
+    rig.store.answer(1, now=midnight - 4)
+    rig.store.answer(rig.store.asked[0][1], now=midnight - 4)
+    assert all(waiter.done() for waiter in waiters)
+    assert rig.spend().allowed
+    rig.clock.advance(0.004)
+    assert isinstance(rig.spend(), asyncio.Future)
+
+
+async def test_the_stores_calendar_counts():
+    """Told that its periods are not those of now, it asks again, once, for those of the store."""
+    rig = Rig("10/calendar-day")
+    waiting = rig.spend()
+    tomorrow = NOW + 86_400_000
+    rig.store.answer(-1, now=tomorrow)
+    [(charge, wanted, _, _, _)] = rig.store.asked
+    assert wanted == 1
+    assert charge.begins <= tomorrow < charge.ends
+    rig.store.answer(1, now=tomorrow)
+    assert waiting.result().allowed
+
+    rig.spend()
+    assert rig.store.asked[0][0] is charge
+
+
+async def test_a_store_whose_clock_is_nowhere_is_an_outage():
+    """It is not asked for ever."""
+    rig = Rig("10/calendar-day", on_outage=OnOutage.DENY)
+    waiting = rig.spend()
+    rig.store.answer(-1)
+    rig.store.answer(-1)
+    with pytest.raises(Unavailable):
+        waiting.result()
+
+
+# without the store
+
+
+async def test_local_goes_by_what_the_store_said_last():
+    """7 of 10 were left, so 7 pass; each sidecar on its own."""
+    rig = Rig("10/min")
+    rig.spend()
+    rig.store.answer(1, left=(7,))
+    rig.store.is_open = False
+
+    passed = [rig.spend() for _ in range(9)]
+    assert [spent.allowed for spent in passed] == [True] * 7 + [False] * 2
+    assert 59_000 < passed[-1].retry_after_ms <= 61_000
+    assert rig.probe.events[Event.LIMIT_ALLOWED_IN_OUTAGE] == 7
+    assert rig.probe.events[Event.LIMIT_DENIED_IN_OUTAGE] == 2
+
+    rig.clock.advance(61)
+    assert rig.spend().allowed
+
+
+async def test_a_key_that_nobody_has_asked_about_has_all_of_its_limit():
+    """There is nothing else to go by."""
+    rig = Rig("2/s")
+    rig.store.is_open = False
+    assert [rig.spend().allowed for _ in range(3)] == [True, True, False]
+
+
+async def test_allow_lets_pass_and_deny_is_unavailable():
+    """As the key says, or the settings."""
+    rig = Rig("1/s", on_outage=OnOutage.ALLOW)
+    rig.store.is_open = False
+    assert all(rig.spend().allowed for _ in range(5))
+
+    rig = Rig("1/s", agreements=LimitPolicy(on_outage=OnOutage.DENY))
+    rig.store.is_open = False
+    with pytest.raises(Unavailable):
+        rig.spend()
+
+
+async def test_what_passed_without_the_store_is_counted_when_it_is_back():
+    """With the key's own next question, and for others with anybody's."""
+    rig = Rig("10/s")
+    other = make_record(kid="o" * 16, limits=rig.record.limits)
+    rig.store.is_open = False
+    for _ in range(3):
+        rig.spend()
+    rig.spend(record=other)
+    rig.store.is_open = True
+
+    rig.spend()
+    assert rig.store.asked[0][1:3] == (1, -3)
+    rig.store.answer(1)
+    assert [asked[1:3] for asked in rig.store.asked] == [(0, -1)]
+    rig.store.answer(0)
+    rig.spend()
+    assert rig.store.asked[0][1:3] == (1, 0)
+
+
+async def test_a_debt_that_was_not_counted_stays():
+    """Refused before anything was done: it goes with the next question. Lost: it may have been."""
+    rig = Rig("10/s", on_outage=OnOutage.ALLOW)
+    rig.store.is_open = False
+    rig.spend()
+    rig.store.is_open = True
+
+    rig.spend()
+    rig.store.fail(Unavailable("the store refused"))
+    rig.spend()
+    assert rig.store.asked[0][2] == -2
+    rig.store.fail(OutcomeUnknown("lost"))
+    rig.spend()
+    assert rig.store.asked[0][2] == -1
+
+
+async def test_a_lost_answer_is_an_outage_and_nothing_is_asked_twice():
+    """Those who wait go by `on_outage`; the units may be gone."""
+    rig = Rig("3000/s")
+    waiting = [rig.spend() for _ in range(3)]
+    rig.store.is_open = False
+    rig.store.fail(OutcomeUnknown("lost"))
+    assert waiting[0].result().allowed
+    [asked] = rig.store.asked
+    assert asked[1] == 2  # the two who had not been asked for
+    rig.store.fail(Unavailable("not connected"))
+    assert [waiter.result().allowed for waiter in waiting] == [True] * 3
+
+
+async def test_a_garbled_account_is_its_keys_own_outage():
+    """Others are counted as ever."""
+    rig = Rig("10/s", on_outage=OnOutage.DENY)
+    waiting = rig.spend()
+    rig.store.fail(Unreadable("GARBLED"))
+    with pytest.raises(Unavailable):
+        waiting.result()
+    assert rig.probe.events[Event.LIMIT_GARBLED] == 1
+    assert isinstance(rig.spend(), asyncio.Future)
+
+
+async def test_shadow_limits_are_counted_and_pass():
+    """What would have been refused is marked."""
+    rig = Rig("1/s,enforce=false", "other=5/s")
+    waiting = rig.spend()
+    rig.store.answer(1, 500_000, 0)
+    assert waiting.result().allowed
+    assert waiting.result().violated == (0,)
+    assert rig.probe.events[Event.LIMIT_SHADOW_DENIED] == 1
+
+
+async def test_what_is_held_is_bounded_and_given_back():
+    """The oldest goes, and the rest of its lease with it."""
+    rig = Rig("3000/s", max_keys=2)
+    rig.lease(12)
+    for name in "ab":
+        rig.spend(record=make_record(kid=name * 16, limits=rig.record.limits))
+    wanted, back = rig.store.asked[1][1:3]
+    assert wanted == 0
+    assert back > 0
+
+
+async def test_an_orderly_stop_gives_back_what_is_held():
+    """What is left of each lease, and what is owed; then every request is asked for."""
+    rig = Rig("3000/s")
+    rig.lease(12)
+    assert rig.spend().allowed
+    indebted = make_record(kid="i" * 16, limits=rig.record.limits, on_outage=OnOutage.ALLOW)
+    rig.store.is_open = False
+    assert rig.spend(record=indebted).allowed
+    rig.store.is_open = True
+    assert rig.store.asked == []
+
+    rig.limiter.give_back()
+    assert [asked[1:4] for asked in rig.store.asked] == [(0, 11, NOW * 1000), (0, -1, 0)]
+    assert rig.probe.events[Event.LIMIT_ALLOWED_ON_LEASE] == 1
+    assert isinstance(rig.spend(), asyncio.Future)
+
+
+async def test_a_change_of_the_key_strands_its_lease():
+    """Its counters may have been reset: what is given back would be somebody else's."""
+    rig = Rig("3000/s")
+    rig.lease(12)
+    rig.spend(record=make_record(limits=rig.record.limits, version=2))
+    assert rig.store.asked[0][2] == 0
+    assert rig.probe.events[Event.LEASE_STRANDED] > 0
+
+
+# through the Checker
+
+
+class Limited(CheckRig):
+    """A checker whose key has limits."""
+
+    def __init__(self, *texts, **fields):
+        super().__init__()
+        self.record = make_record(
+            kid=self.record.kid,
+            secrets=self.record.secrets,
+            limits=parse_limits("limits", texts),
+            **fields,
+        )
+        self.source.records[self.record.kid] = self.record
+        self.store = MemorySpendStore()
+        limiter = Limiter(self.store, LimitPolicy(), self.clock, self.probe, max_keys=10)
+        self.checker = Checker(self.cache, self.peppers, self.clock, self.probe, limiter=limiter)
+
+    async def hold(self):
+        """The record is in the cache."""
+        finding = asyncio.create_task(self.cache.find(self.record.kid))
+        await asyncio.sleep(0)
+        self.source.answer_all()
+        await finding
+
+    async def decide_with(self, answer):
+        """The decision, after the store's answer."""
+        decision = asyncio.ensure_future(self.checker.check(self.request(self.text)))
+        await asyncio.sleep(0)
+        answer()
+        return await decision
+
+
+async def test_the_checker_charges_who_is_let_through():
+    """And says what it was told of the limits; the outcome is counted once."""
+    rig = Limited("10/s")
+    await rig.hold()
+    decision = await rig.decide_with(lambda: rig.store.answer(1, left=(9,)))
+    assert isinstance(decision, Charged)
+    assert decision.spent.remaining == (9,)
+
+    refused = await rig.decide_with(lambda: rig.store.answer(0, 10_000))
+    assert isinstance(refused, OverLimit)
+    assert refused.reason is Reason.RATE_LIMITED
+    again = rig.checker.check(rig.request(rig.text))
+    assert isinstance(again, OverLimit)
+    assert rig.probe.decisions == [None, Reason.RATE_LIMITED, Reason.RATE_LIMITED]
+
+
+async def test_who_is_refused_anyway_takes_nothing():
+    """A wrong secret asks nothing of the limits."""
+    rig = Limited("10/s")
+    await rig.hold()
+    decision = rig.checker.check(rig.request(rig.sibling()))
+    assert decision.reason is Reason.WRONG_SECRET
+    assert rig.store.asked == []
+
+
+async def test_limits_that_cannot_be_counted_are_unavailable():
+    """Where the key says so, at once and after a wait."""
+    rig = Limited("10/s", on_outage=OnOutage.DENY)
+    await rig.hold()
+    decision = await rig.decide_with(lambda: rig.store.fail(OutcomeUnknown("lost")))
+    assert decision.reason is Reason.UNAVAILABLE
+
+    rig.store.is_open = False
+    assert rig.checker.check(rig.request(rig.text)).reason is Reason.UNAVAILABLE
+
+
+async def test_in_an_outage_what_is_held_is_charged_as_stale():
+    """Neither the record nor its limits can be asked for."""
+    rig = Limited("1/s", outage_grace=60_000)
+    await rig.hold()
+    rig.store.is_open = False
+    rig.cache.trust(0.0)
+    assert isinstance(rig.checker.check(rig.request(rig.text)), StaleCharged)
+    assert rig.checker.check(rig.request(rig.text)).stale
+
+
+async def test_a_key_that_is_looked_up_first_is_charged_too():
+    """A miss, then a question to the limits."""
+    rig = Limited("10/s")
+    decision = asyncio.ensure_future(rig.checker.check(rig.request(rig.text)))
+    await asyncio.sleep(0)
+    rig.source.answer_all()
+    while not rig.store.asked:
+        await asyncio.sleep(0)
+    rig.store.answer(1)
+    assert isinstance(await decision, Charged)

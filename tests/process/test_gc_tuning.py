@@ -1,0 +1,28 @@
+"""The garbage collector leaves alone what stays, and goes on to find what does not."""
+
+import subprocess
+import sys
+
+CHECK = """
+import gc, weakref
+from authz.process.gc_tuning import THRESHOLDS, settle
+
+class Node:
+    pass
+
+stays = [Node() for _ in range(10_000)]
+settle()
+assert gc.get_freeze_count() > 10_000 and gc.get_threshold() == THRESHOLDS
+node = Node()
+node.itself, seen = node, weakref.ref(node)
+del node
+kept = []
+while seen() is not None:
+    kept.append(Node())
+    assert len(kept) <= THRESHOLDS[0] + 1
+"""
+
+
+def test_what_exists_is_frozen_and_a_later_cycle_is_found():
+    """Before more objects are made than the collector may wait for."""
+    subprocess.run([sys.executable, "-c", CHECK], check=True)

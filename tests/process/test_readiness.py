@@ -1,0 +1,56 @@
+"""Should this process be asked?"""
+
+from types import SimpleNamespace
+
+import pytest
+
+from authz.process.readiness import Readiness
+from authz.storage.feed import FeedHealth
+
+
+class Cache(SimpleNamespace):
+    """A cache with seven entries."""
+
+    def __len__(self) -> int:
+        return 7
+
+
+def readiness(*, trusted: bool, grace: float, leaving: str = "", uncounted: str = "") -> Readiness:
+    """Of parts in this state."""
+    fault = "" if trusted else "the store is away"
+    limits = SimpleNamespace(reason=uncounted)
+    feed = SimpleNamespace(health=lambda: FeedHealth(trusted, fault, 4))
+    found = Readiness(feed, Cache(grace_left=grace), limits)
+    found.leaving = leaving
+    return found
+
+
+@pytest.mark.parametrize("leaving", ["", "stopping: SIGTERM"])
+@pytest.mark.parametrize("grace", [0.0, 12.3456])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_every_part_says_whether_it_stands_in_the_way_and_why(trusted, grace, leaving):
+    """Ready is: every part is. The store is, too, while there is something to go on with."""
+    ready, parts = readiness(trusted=trusted, grace=grace, leaving=leaving).report()
+
+    assert ready is (parts["process"]["ready"] and parts["store"]["ready"])
+    assert parts["process"] == {"ready": leaving == "", "reason": leaving}
+    assert parts["store"]["ready"] is (trusted or grace > 0)
+    assert (parts["store"]["trusted"], parts["store"]["seq"]) == (trusted, 4)
+    assert parts["store"]["reason"] == ("" if trusted else "the store is away")
+    assert parts["cache"] == {"entries": 7, "outage_grace_left": round(grace, 3)}
+    assert parts["limits"] == {"counted": True, "reason": ""}
+
+
+def test_limits_that_are_not_counted_are_said_and_stand_in_nobody_s_way():
+    """What happens to limited keys then is a setting; all others are served as ever."""
+    ready, parts = readiness(trusted=True, grace=1.0, uncounted="NOPERM").report()
+
+    assert ready
+    assert parts["limits"] == {"counted": False, "reason": "NOPERM"}
+
+
+def test_who_only_asks_whether_gets_the_same_answer():
+    """grpc.health.v1 and /readyz never differ."""
+    for trusted, grace, leaving in ((True, 1.0, ""), (False, 0.0, ""), (True, 1.0, "stopping")):
+        found = readiness(trusted=trusted, grace=grace, leaving=leaving)
+        assert found() is found.report()[0]

@@ -1,0 +1,107 @@
+"""A process that has grown ends, once, and not in its youth."""
+
+import asyncio
+import os
+import signal
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from authz.process import recycling
+from authz.settings import model
+from authz.wiring import sidecar
+from tests.support.real import PATIENCE
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Time passes at once; `sizes` are what is found, one look each; `slept` what was waited."""
+    found = SimpleNamespace(sizes=[], slept=[])
+
+    async def sleep(seconds):
+        found.slept.append(seconds)
+
+    monkeypatch.setattr(recycling.asyncio, "sleep", sleep)
+    monkeypatch.setattr(recycling, "resident_mib", lambda: found.sizes.pop(0))
+    return found
+
+
+@pytest.mark.parametrize(("jitter", "ends_at"), [(0.0, 101), (1.0, 111)])
+async def test_it_waits_until_the_limit_is_exceeded(quick, monkeypatch, jitter, ends_at):
+    """By up to a tenth, so that not all sidecars end together."""
+    monkeypatch.setattr(recycling.random, "random", lambda: jitter)
+    quick.sizes = [50, 99, 100, 101, 110, 111]
+
+    assert await recycling.outgrown(100) == ends_at
+    assert quick.slept[0] == recycling.YOUTH
+    assert set(quick.slept[1:]) == {recycling.LOOK}
+
+
+def test_memory_is_what_the_system_says():
+    """In MiB."""
+    before = recycling.resident_mib()
+    held = bytearray(b"x") * (64 << 20)
+
+    assert recycling.resident_mib() >= before + 60
+    assert len(held) > 0
+
+
+def test_a_system_that_does_not_say_never_recycles(monkeypatch, tmp_path):
+    """There the setting has no effect."""
+    monkeypatch.setattr(recycling, "_STATM", tmp_path / "statm")
+
+    assert recycling.resident_mib() == 0
+
+
+@pytest.fixture
+def serving(monkeypatch):
+    """`serve` without a sidecar: what is logged, and whether it ended."""
+
+    async def drained(_ending):
+        pass
+
+    @asynccontextmanager
+    async def nothing(_settings):
+        yield SimpleNamespace(
+            server=SimpleNamespace(address="x"),
+            operations="y",
+            readiness=SimpleNamespace(leaving=""),
+            drain=drained,
+        )
+
+    monkeypatch.setattr(sidecar, "sidecar", nothing)
+
+
+async def test_a_grown_sidecar_stops_in_an_orderly_way(serving, monkeypatch, caplog):
+    """As after SIGTERM, with a line that says why."""
+
+    async def outgrown(limit):
+        return limit + 7
+
+    monkeypatch.setattr(sidecar, "outgrown", outgrown)
+    caplog.set_level("INFO")
+
+    await asyncio.wait_for(sidecar._serve(settings(512)), PATIENCE)
+
+    assert "stopping: 519 MiB are more than check.recycle_at_mib" in caplog.messages
+
+
+async def test_without_the_setting_nothing_looks(serving, monkeypatch, caplog):
+    """The default: it ends when it is told to."""
+    monkeypatch.setattr(sidecar, "outgrown", None)
+    caplog.set_level("INFO")
+    running = asyncio.create_task(sidecar._serve(settings(0)))
+    while not any(line.startswith("serving") for line in caplog.messages):
+        await asyncio.sleep(0)
+
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(running, PATIENCE)
+
+    assert "stopping: SIGTERM" in caplog.messages
+
+
+def settings(limit):
+    """The defaults, and this."""
+    flags = {"check": {"recycle_at_mib": limit}, "shutdown": {"delay": "0"}}
+    return model.load(flags=flags, environ={})

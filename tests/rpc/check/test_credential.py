@@ -1,0 +1,172 @@
+"""Where in a request the one credential is, in both header forms."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from authz.core.decision import Reason
+from authz.core.keys.keyring import Presented
+from authz.core.request import Request
+from tests.support.fakes import KID
+from tests.support.rpc.messages import check_request
+from tests.support.rpc.reading import FORMS, JWT, KEY, OTHER, credential, extractor, read
+
+NONE, AMBIGUOUS, MALFORMED = None, Reason.AMBIGUOUS_CREDENTIAL, Reason.MALFORMED
+IMPORTED = "imported"
+FOREIGN = "sk-9f8e7d6c/5b4a+3210=="
+X, A = "x-api-key", "authorization"
+CREDENTIALS = {
+    "no header": ([], NONE, ""),
+    "an empty header": ([(X, "")], NONE, ""),
+    "a key": ([(X, KEY)], KID, X),
+    "a key after Bearer": ([(A, f"Bearer {KEY}")], KID, A),
+    "the scheme in lower case": ([(A, f"bearer {KEY}")], KID, A),
+    "the scheme in upper case": ([(A, f"BEARER {KEY}")], KID, A),
+    "two blanks after the scheme": ([(A, f"Bearer  {KEY}")], KID, A),
+    "a key in both carriers": ([(X, KEY), (A, f"Bearer {KEY}")], AMBIGUOUS, ""),
+    "different keys in both carriers": ([(X, KEY), (A, f"Bearer {OTHER}")], AMBIGUOUS, ""),
+    "a key beside an empty carrier": ([(X, ""), (A, f"Bearer {KEY}")], KID, A),
+    "two headers with the same key": ([(X, KEY), (X, KEY)], AMBIGUOUS, ""),
+    "two headers with different keys": ([(X, KEY), (X, OTHER)], AMBIGUOUS, ""),
+    "an empty header and a key": ([(X, ""), (X, KEY)], AMBIGUOUS, ""),
+    "two keys in one header": ([(X, f"{KEY},{OTHER}")], AMBIGUOUS, ""),
+    "a key and a comma": ([(X, f"{KEY},")], AMBIGUOUS, ""),
+    "a key and garbage in two headers": ([(X, "nonsense"), (X, KEY)], AMBIGUOUS, ""),
+    "a user's JWT": ([(A, f"Bearer {JWT}")], NONE, ""),
+    "a user's JWT beside the key": ([(A, f"Bearer {JWT}"), (X, KEY)], KID, X),
+    "a user's password": ([(A, "Basic dTpw")], NONE, ""),
+    "a user's password beside the key": ([(A, "Basic dTpw"), (X, KEY)], KID, X),
+    "a password that looks like a key": ([(A, f"Basic {KEY}")], NONE, ""),
+    "a key without the scheme": ([(A, KEY)], NONE, ""),
+    "the scheme alone": ([(A, "Bearer")], NONE, ""),
+    "two JWTs": ([(A, f"Bearer {JWT}"), (A, f"Bearer {JWT}")], NONE, ""),
+    "a scheme with parameters": ([(A, 'Digest username="u", realm="r"')], NONE, ""),
+    "a JWT, then a key": ([(A, f"Bearer {JWT}"), (A, f"Bearer {KEY}")], AMBIGUOUS, ""),
+    "a key, then a JWT": ([(A, f"Bearer {KEY}"), (A, f"Bearer {JWT}")], AMBIGUOUS, ""),
+    "a JWT and a key in one header": ([(A, f"Bearer {JWT},\t bearer {KEY}")], AMBIGUOUS, ""),
+    "two keys after Bearer": ([(A, f"Bearer {KEY},{KEY}")], AMBIGUOUS, ""),
+    "our prefix and garbage after Bearer": ([(A, "Bearer ak_live_x")], MALFORMED, ""),
+    "two words after Bearer": ([(A, f"Bearer {KEY} {KEY}")], MALFORMED, ""),
+    "garbage": ([(X, "nonsense")], MALFORMED, ""),
+    "a JWT in our header": ([(X, JWT)], IMPORTED, X),
+    "a key of another make": ([(X, FOREIGN)], IMPORTED, X),
+    "a key of another make after Bearer": ([(A, f"Bearer {FOREIGN}")], NONE, ""),
+    "a key of another make, without the scheme": ([(A, FOREIGN)], NONE, ""),
+    "a key of another make beside a JWT": ([(X, FOREIGN), (A, f"Bearer {JWT}")], IMPORTED, X),
+    "keys of both makes": ([(X, FOREIGN), (A, f"Bearer {KEY}")], AMBIGUOUS, ""),
+    "our prefix and no environment": ([(X, "ak_prod_0123456789abcdef")], IMPORTED, X),
+    "the same after Bearer": ([(A, "Bearer ak_prod_0123456789abcdef")], MALFORMED, ""),
+    "our prefix and environment": ([(X, "ak_live_0123456789abcdef")], MALFORMED, ""),
+    "15 characters": ([(X, "a" * 15)], MALFORMED, ""),
+    "256 characters": ([(X, "a" * 256)], IMPORTED, X),
+    "257 characters": ([(X, "a" * 257)], MALFORMED, ""),
+    "an escape in a header": ([(X, "0123456789abcdef%3D")], MALFORMED, ""),
+    "two keys of another make": ([(X, FOREIGN), (X, FOREIGN)], AMBIGUOUS, ""),
+    "a key cut short": ([(X, KEY[:-1])], MALFORMED, ""),
+    "a key and one character more": ([(X, KEY + "a")], MALFORMED, ""),
+    "a key with a blank inside": ([(X, KEY[:30] + " " + KEY[31:])], MALFORMED, ""),
+    "a key in quotes": ([(X, f'"{KEY}"')], MALFORMED, ""),
+    "a key of 59 KiB": ([(X, KEY + "a" * 59 * 1024)], MALFORMED, ""),
+    "59 KiB of commas": ([(X, "," * 59 * 1024)], AMBIGUOUS, ""),
+    "59 KiB of commas after Bearer": ([(A, "Bearer " + "," * 59 * 1024)], NONE, ""),
+    "a key that is not ASCII": ([(X, KEY[:-1] + "é")], MALFORMED, ""),
+    "digits that are not ASCII": ([(X, KEY[:-1] + "\u0661")], MALFORMED, ""),
+    "odd bytes in a key": ([(X, KEY[:-1].encode() + b"\xff")], MALFORMED, ""),
+    "an exclamation mark in a key": ([(X, KEY[:-1] + "!")], MALFORMED, ""),
+    "odd bytes after Bearer": ([(A, b"Bearer ak_\xff\xfe")], MALFORMED, ""),
+}
+
+
+@FORMS
+@pytest.mark.parametrize(("headers", "found", "carrier"), CREDENTIALS.values(), ids=CREDENTIALS)
+def test_exactly_one_credential_is_found(headers, found, carrier, raw_headers):
+    """One key in one carrier is the credential; what is not ours is ignored, doubt is refused."""
+    request = read(headers, raw_headers=raw_headers)
+    assert (credential(request), request.carrier) == (found, carrier)
+
+
+def everything(request: Request) -> tuple:
+    """All that a request says, in a form that can be compared."""
+    found = request.credential
+    names = ("x-api-key", "authorization", "origin", "content-type", "x-request-id", "x-absent")
+    return (
+        credential(request),
+        found.digest() if isinstance(found, Presented) else None,
+        request.carrier,
+        request.route,
+        request.method,
+        request.host,
+        request.path,
+        request.client_address,
+        [request.header(name, "-") for name in names],
+    )
+
+
+_NAMES = st.sampled_from([X, A, "origin", "content-type", "x-request-id", "x-forwarded-for"])
+_VALUES = st.one_of(
+    st.sampled_from([KEY, OTHER, f"Bearer {KEY}", f"Bearer {JWT}", ""]).map(str.encode),
+    st.binary(max_size=12),
+    st.text(max_size=8).map(lambda text: text.encode("utf-8", "surrogatepass")),
+)
+
+
+@given(headers=st.lists(st.tuples(_NAMES, _VALUES), max_size=6))
+@example(headers=[(X, b"\xe2\x82A"), (X, b"\xed\xa0\x80"), (A, b"\xf0\x9f")])
+def test_both_header_forms_say_the_same(headers):
+    """Whatever a client sends, raw headers are read as Envoy's joined map is."""
+    joined, raw = (read(headers, raw_headers=form) for form in (False, True))
+    assert everything(joined) == everything(raw)
+
+
+@FORMS
+def test_a_header_may_stand_in_the_text_field_of_the_raw_form(raw_headers):
+    """A proxy that fills `value` instead of `raw_value` is understood too."""
+    message = check_request([("x-request-id", "abc")], raw_headers=raw_headers)
+    message.attributes.request.http.header_map.headers.add(key=X, value=KEY)
+    request = extractor().read(message.SerializeToString())
+    # The map, where there is one, is the whole truth: two forms at once would be two truths.
+    assert credential(request) == (KID if raw_headers else None)
+
+
+QUERIES = {
+    "no query": ("/v1", NONE),
+    "an empty parameter": ("/v1?api_key=", NONE),
+    "a key": (f"/v1?api_key={KEY}", KID),
+    "a key among others": (f"/v1?a=1&api_key={KEY}&b=2", KID),
+    "an empty parameter and a key": (f"/v1?api_key=&api_key={KEY}", KID),
+    "the same key twice": (f"/v1?api_key={KEY}&api_key={KEY}", AMBIGUOUS),
+    "two keys with a comma": (f"/v1?api_key={KEY},{KEY}", AMBIGUOUS),
+    "a longer name": (f"/v1?xapi_key={KEY}", NONE),
+    "a name in upper case": (f"/v1?API_KEY={KEY}", NONE),
+    "a path that looks like a query": (f"/v1&api_key={KEY}", NONE),
+    "a second question mark": (f"/v1?a?api_key={KEY}", NONE),
+    "a question mark in the value": (f"/v1?api_key={KEY}?b", MALFORMED),
+    "garbage": ("/v1?api_key=nonsense", MALFORMED),
+    "a key of another make": (f"/v1?api_key={FOREIGN}", IMPORTED),
+    "the same with escapes": ("/v1?api_key=sk-9f8e7d6c%2F5b4a%2b3210%3D%3d", IMPORTED),
+    "an escape that is no text": ("/v1?api_key=0123456789abcdef%FF", MALFORMED),
+    "an escaped comma": ("/v1?api_key=0123456789abcdef%2C0123456789abcdef", MALFORMED),
+    "one of ours with an escape": (f"/v1?api_key=%61{KEY[1:]}", MALFORMED),
+    "a path that looks like a host": (f"//evil/?api_key={KEY}", KID),
+    "50,000 empty parameters": ("/v1?" + "&" * 50_000, NONE),
+}
+
+
+@pytest.mark.parametrize(("path", "found"), QUERIES.values(), ids=QUERIES)
+def test_a_query_parameter_carries_a_key_where_that_is_switched_on(path, found):
+    """The query is split at the first `?`, at `&` and at `=`, and off unless it is named."""
+    request = read(path=path, settings={"query": "api_key"})
+    assert (credential(request), request.carrier) == (found, "")
+    assert credential(read(path=path)) is None
+
+
+def test_a_key_in_the_query_and_one_in_a_header_are_one_too_many():
+    """The query parameter is a carrier like the others."""
+    request = read([(X, KEY)], path=f"/?api_key={KEY}", settings={"query": "api_key"})
+    assert credential(request) is AMBIGUOUS
+
+
+def test_the_name_of_a_query_parameter_is_no_pattern():
+    """A dot in the name is a dot."""
+    request = read(path=f"/?apixkey={KEY}", settings={"query": "api.key"})
+    assert credential(request) is None

@@ -1,0 +1,201 @@
+"""CheckRequest -> Request: routes, addresses, and what makes no sense."""
+
+import logging
+
+import pytest
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from authz.core.decision import Deny, Reason
+from authz.core.keys.keyring import Presented
+from authz.core.request import Route
+from authz.rpc.check.extract import MAX_HEADERS, MAX_ROUTES
+from tests.support.fakes import KID
+from tests.support.rpc.messages import PEER, check_request
+from tests.support.rpc.reading import FORMS, KEY, credential, extractor, read
+
+X = "x-api-key"
+BAD = Reason.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("extensions", "route"),
+    [
+        ({}, Route()),
+        ({"scopes": "models:generate"}, Route(scopes=frozenset({"models:generate"}))),
+        ({"scopes": " a:b  c:d "}, Route(scopes=frozenset({"a:b", "c:d"}))),
+        ({"scopes": ""}, Route()),
+        ({"auth": "optional"}, Route(optional=True)),
+        ({"auth": "required"}, Route()),
+        ({"env": "test"}, Route(env="test")),
+        (
+            {"auth": "optional", "env": "live", "scopes": "a"},
+            Route(scopes=frozenset({"a"}), optional=True, env="live"),
+        ),
+        ({"scopes": "", "auth": "", "env": "", "cost": ""}, Route()),
+    ],
+)
+def test_a_route_says_what_it_asks_for(extensions, route):
+    """scopes, auth and env of context_extensions; an empty one says nothing."""
+    assert read(extensions=extensions).route == route
+
+
+def test_the_environment_of_the_settings_is_for_routes_that_name_none():
+    """A route's own environment wins over the settings'."""
+    settings = {"env": "live"}
+    assert read(settings=settings).route.env == "live"
+    assert read(settings=settings, extensions={"scopes": "a"}).route.env == "live"
+    assert read(settings=settings, extensions={"env": "test"}).route.env == "test"
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        {"auth": "yes"},
+        {"auth": "Optional"},
+        {"env": "prod"},
+        {"scopes": "models generate!"},
+        {"scopes": "a" * 300},
+        {"cost": "five"},
+        {"cost": "-1", "scopes": "models:generate"},
+        {"scope": "models:generate"},
+        {"scope": ""},
+        {"Scopes": "models:generate", "auth": "required"},
+        {"scopes": "models:generate", "x" * 5000: "", "\n": "y"},
+        {"virtual_host": "somebody else's fact"},
+    ],
+)
+def test_a_route_that_makes_no_sense_is_refused_and_the_operator_told(extensions, caplog):
+    """A wrong fact, or an unknown one, is a bad request, logged once."""
+    reader = extractor()
+    # The same facts without a cost make sense, and are known by now.
+    reader.read(check_request(extensions={"scopes": "models:generate"}).SerializeToString())
+    raw = check_request([(X, KEY)], extensions=extensions).SerializeToString()
+    with caplog.at_level(logging.WARNING):
+        assert [credential(reader.read(raw)) for _ in range(3)] == [BAD] * 3
+    assert len(caplog.records) == 1
+    assert len(caplog.messages[0]) < 400
+    assert caplog.messages[0].isprintable()
+    assert KEY not in caplog.text
+
+
+def test_the_routes_that_are_remembered_are_bounded():
+    """More routes than any installation has do not grow the memory."""
+    reader = extractor()
+    for number in range(MAX_ROUTES + 10):
+        raw = check_request(extensions={"scopes": f"s{number}"}).SerializeToString()
+        assert reader.read(raw).route.scopes == {f"s{number}"}
+    assert len(reader._routes) <= MAX_ROUTES
+    for number in range(MAX_ROUTES + 10):
+        reader.read(check_request(extensions={f"f{number}": ""}).SerializeToString())
+    assert len(reader._strange) <= MAX_ROUTES
+
+
+@FORMS
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"host": "a.example,b.example"},
+        {"host": ""},
+        {"method": ""},
+        {"path": ""},
+        {"path": "", "method": "GET"},
+    ],
+)
+def test_what_no_proxy_sends_is_a_bad_request(message, raw_headers):
+    """Two hosts, no host, no method, and no path outside CONNECT are refused."""
+    headers = [(X, KEY), ("content-type", "application/grpc")]
+    request = read(headers, raw_headers=raw_headers, **message)
+    assert credential(request) is BAD
+    assert request.header("content-type", "") == "application/grpc"
+
+
+def test_connect_has_no_path():
+    """An empty path is what CONNECT looks like."""
+    request = read([(X, KEY)], method="CONNECT", path="")
+    assert (credential(request), request.path) == (KID, "")
+
+
+@pytest.mark.parametrize("path", ["//admin/x", "/a/../b", "/a%2fb", "/a;x=1/b", "*"])
+def test_a_path_is_passed_on_as_it_is(path):
+    """Nothing is parsed, resolved or unescaped."""
+    assert read([(X, KEY)], path=path).path == path
+
+
+@FORMS
+def test_more_headers_than_a_proxy_lets_through_are_a_bad_request(raw_headers):
+    """The bound is far above Envoy's own, in both forms."""
+    headers = [(f"x-{number}", "v") for number in range(10_000)]
+    assert credential(read(headers, raw_headers=raw_headers)) is BAD
+    most = [(X, KEY), *headers[: MAX_HEADERS - 1]]
+    assert credential(read(most, raw_headers=raw_headers)) == KID
+
+
+@pytest.mark.parametrize("peer", ["203.0.113.7", "2001:db8::1", "::ffff:10.0.0.1", ""])
+def test_the_client_is_the_peer(peer):
+    """By default the address is the one that no client can write."""
+    assert read([("x-forwarded-for", "1.2.3.4")], peer=peer).client_address == peer
+
+
+def test_a_peer_on_a_pipe_has_no_address():
+    """A client on a Unix socket is nowhere."""
+    message = check_request([(X, KEY)])
+    message.attributes.source.address.pipe.path = "/run/x.sock"
+    request = extractor().read(message.SerializeToString())
+    assert (credential(request), request.client_address) == (KID, "")
+
+
+@FORMS
+def test_the_client_can_be_taken_from_a_header(raw_headers):
+    """With a header chosen the peer is the proxy in front: never a second choice."""
+    settings = {"address_header": "x-envoy-external-address"}
+    headers = [("x-envoy-external-address", "198.51.100.4")]
+    assert read(headers, settings=settings, raw_headers=raw_headers).client_address == headers[0][1]
+    assert read(settings=settings, raw_headers=raw_headers).client_address == ""
+    assert read(raw_headers=raw_headers).client_address == PEER
+
+
+@pytest.mark.parametrize("depth", range(4))
+def test_a_message_with_parts_missing_is_a_bad_request(depth):
+    """No attributes, no request, no http, nothing in http."""
+    message = CheckRequest()
+    part = message
+    for name in ("attributes", "request", "http")[:depth]:
+        part = getattr(part, name)
+        part.SetInParent()
+    assert credential(extractor().read(message.SerializeToString())) is BAD
+
+
+@given(raw=st.binary(max_size=200))
+@example(raw=b"")
+@example(raw=b"\x0a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01")
+def test_bytes_that_are_no_message_are_a_bad_request(raw):
+    """Nothing that arrives raises."""
+    assert credential(extractor().read(raw)) is BAD
+
+
+WHOLE = check_request(
+    [(X, KEY), ("origin", "https://a.example")], extensions={"scopes": "a"}
+).SerializeToString()
+
+
+@given(data=st.data(), raw_headers=st.booleans())
+def test_a_message_that_was_cut_or_altered_is_read_or_refused(data, raw_headers):
+    """A damaged message is a Request like any other, whatever it says."""
+    whole = check_request([(X, KEY)], raw_headers=raw_headers, extensions={"scopes": "a"})
+    raw = bytearray(whole.SerializeToString())
+    for at in data.draw(st.lists(st.integers(0, len(raw) - 1), max_size=3)):
+        raw[at] = data.draw(st.integers(0, 255))
+    end = data.draw(st.integers(0, len(raw)))
+    request = extractor().read(bytes(raw[:end]))
+    assert isinstance(request.route, Route)
+    assert request.credential is None or isinstance(request.credential, Presented | Deny)
+    assert isinstance(request.header(X, ""), str)
+
+
+def test_every_truncation_of_a_message_is_read_or_refused():
+    """However much of a message arrives, what is read of it is a whole key or none."""
+    reader = extractor()
+    found = {credential(reader.read(WHOLE[:end])) for end in range(len(WHOLE) + 1)}
+    assert {BAD, KID} <= found <= {BAD, KID, Reason.MALFORMED, None}

@@ -1,0 +1,278 @@
+"""What is told of limits: to the caller in headers, to Envoy in metadata."""
+
+import json
+
+import pytest
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+from envoy.type.v3.ratelimit_unit_pb2 import RateLimitUnit
+from google.protobuf.json_format import MessageToDict
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core.decision import Allow, OverLimit, Reason, StaleOverLimit, settle
+from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult, Owner
+from authz.core.limits.limit import OnOutage
+from tests.support.fakes import make_record, make_request
+from tests.support.limits import any_limits, limits
+from tests.support.rpc.answers import arm, headers_of, responder, told
+from tests.support.rpc.structured import parse
+
+KEY = make_record(plan="standard")
+
+
+def terms_of(*texts, project=()):
+    """Limits of a key, and of its project."""
+    accounts = [LimitGroup(Owner.KEY, "k", limits(*texts))] if texts else []
+    accounts += [LimitGroup(Owner.PROJECT, "p", limits(*project))] if project else []
+    return KeyLimits(tuple(accounts), OnOutage.LOCAL)
+
+
+def headers_to_caller(answer):
+    """What the caller is told, whatever the decision."""
+    if answer.HasField("ok_response"):
+        pairs = answer.ok_response.response_headers_to_add
+        return {option.header.key: option.header.value for option in pairs}
+    return headers_of(arm(answer))
+
+
+def metadata(answer):
+    """The dynamic metadata as plain values."""
+    return MessageToDict(answer.dynamic_metadata)
+
+
+TERMS = terms_of("10/s", "1000000/month@15", "try=5/s,enforce=false", project=("300/min",))
+ALLOWED = LimitResult(TERMS, (9, 999_999, 4, 299), (1000, 1_234_567, 1000, 60_000))
+MARKED = LimitResult(TERMS, (8, 999_998, 0, 298), (1000, 1_234_000, 700, 60_000), (2,))
+LIMITED = LimitResult(TERMS, (0, 999_990, 0, 290), (301, 1_230_000, 301, 60_000), (0, 2), 301)
+EXHAUSTED = LimitResult(TERMS, (3, 0, 1, 0), (1000, 1_229_001, 1000, 2500), (1, 3), 1_229_001)
+NEVER = LimitResult(terms_of("10/s"), (10,), (1000,), (0,), None)
+
+
+def test_an_allowed_request():
+    """Policies and what is left of them to the caller, all limits to Envoy."""
+    answer = told(settle(KEY, ALLOWED))
+
+    assert answer.status.code == 0
+    assert headers_to_caller(answer) == {
+        "ratelimit-policy": '"second";q=10;w=1, "month";q=1000000;w=2678400, '
+        '"project:minute";q=300;w=60',
+        "ratelimit": '"second";r=9;t=1, "month";r=999999;t=1235, "project:minute";r=299;t=60',
+    }
+    found = metadata(answer)
+    assert found["limits"] == {
+        "second": {"requests_per_unit": 10, "unit": "SECOND"},
+        "month": {"requests_per_unit": 1_000_000, "unit": "MONTH"},
+        "try": {"requests_per_unit": 5, "unit": "SECOND"},
+        "project:minute": {"requests_per_unit": 300, "unit": "MINUTE"},
+    }
+    assert found["remaining"] == {"second": 9, "month": 999_999, "try": 4, "project:minute": 299}
+    assert found["plan"] == "standard"
+    assert not found.keys() & {"violated", "would_deny"}
+
+
+def test_the_backend_is_not_told():
+    """What is said of limits goes to the caller, not upstream."""
+    ok = told(settle(KEY, ALLOWED)).ok_response
+
+    assert not [name for name in headers_of(ok) if "ratelimit" in name]
+
+
+def test_a_limit_that_is_not_enforced_is_marked():
+    """What would have been refused passes, and the operator sees it; the caller does not."""
+    answer = told(settle(KEY, MARKED))
+
+    assert answer.status.code == 0
+    assert metadata(answer)["would_deny"] == "try"
+    assert "try" not in str(headers_to_caller(answer))
+
+
+@pytest.mark.parametrize(
+    ("spent", "code", "violated", "retry_after", "ratelimit"),
+    [
+        (
+            LIMITED,
+            "rate_limited",
+            ["second"],
+            "1",
+            '"second";r=0;t=1, "month";r=999990, "project:minute";r=290',
+        ),
+        (
+            EXHAUSTED,
+            "quota_exceeded",
+            ["month", "project:minute"],
+            "1230",
+            '"second";r=3, "month";r=0;t=1230, "project:minute";r=0;t=3',
+        ),
+        (NEVER, "rate_limited", ["second"], None, '"second";r=10'),
+    ],
+)
+def test_a_refused_request(spent, code, violated, retry_after, ratelimit):
+    """429, which policies refused, and when it would pass: never too early, and if ever."""
+    decision = settle(KEY, spent)
+    answer = told(decision, make_request(headers={"x-request-id": "id-1"}))
+
+    assert answer.status.code == 8
+    assert arm(answer).status.code == 429
+    headers = headers_to_caller(answer)
+    assert headers.get("retry-after") == retry_after
+    assert headers["ratelimit"] == ratelimit
+    assert "ratelimit-policy" in headers
+    body = json.loads(arm(answer).body)
+    assert (body["code"], body["violated-policies"]) == (code, violated)
+    assert all(name in body["detail"] for name in violated)
+    assert body["request_id"] == "id-1"
+    found = metadata(answer)
+    assert (found["reason"], found["violated"]) == (code, " ".join(violated))
+    assert ("would_deny" in found) is (2 in spent.violated)
+
+
+def test_a_grpc_caller_reads_which_limit_it_was():
+    """The text becomes the message, and the headers are the same."""
+    answer = told(settle(KEY, LIMITED), make_request(headers={"content-type": "application/grpc"}))
+
+    assert arm(answer).body == "A rate limit of this API key is used up: second."
+    assert headers_to_caller(answer)["retry-after"] == "1"
+
+
+def test_a_refusal_in_an_outage_says_so():
+    """A limit is kept in an outage, too, and Envoy is told that it was one."""
+    assert metadata(told(settle(KEY, LIMITED, stale=True)))["stale"] is True
+    assert "stale" not in metadata(told(settle(KEY, LIMITED)))
+    stale = told(settle(KEY, ALLOWED, stale=True))
+    assert headers_of(stale.ok_response)["x-auth-stale"] == "true"
+    assert "ratelimit" in headers_to_caller(stale)
+
+
+@pytest.mark.parametrize(
+    ("spent", "limit", "remaining", "reset"),
+    [
+        (ALLOWED, "10", "9", "1"),
+        (LIMITED, "10", "0", "1"),
+        (EXHAUSTED, "1000000", "0", "1230"),
+    ],
+)
+def test_legacy_headers(spent, limit, remaining, reset):
+    """The older three are about one limit: the one that a caller has to mind most."""
+    headers = headers_to_caller(told(settle(KEY, spent), legacy_headers=True))
+
+    assert headers["x-ratelimit-limit"] == limit
+    assert headers["x-ratelimit-remaining"] == remaining
+    assert headers["x-ratelimit-reset"] == reset
+    assert "x-ratelimit-limit" not in headers_to_caller(told(settle(KEY, spent)))
+
+
+def test_a_key_whose_limits_are_not_enforced_is_told_of_none():
+    """No header is empty."""
+    terms = terms_of("10/s,enforce=false")
+    for legacy in (True, False):
+        answer = told(settle(KEY, LimitResult(terms, (9,), (1000,), (0,))), legacy_headers=legacy)
+
+        assert headers_to_caller(answer) == {}
+        assert metadata(answer)["would_deny"] == "second"
+
+
+def test_a_limit_beyond_what_envoy_can_hold():
+    """An override has 32 bits; more is as much as it can say."""
+    answer = told(settle(KEY, LimitResult(terms_of("1000000000000/month"), (5,), (1000,))))
+
+    assert metadata(answer)["limits"]["month"]["requests_per_unit"] == (1 << 32) - 1
+    assert '"month";q=1000000000000;' in headers_to_caller(answer)["ratelimit-policy"]
+
+
+def test_other_terms_of_the_same_key_are_told_anew():
+    """What was kept for a key is not told of limits that it no longer has."""
+    writer = responder()
+    for texts in (("10/s",), ("20/s", "5/min")):
+        for _ in range(2):
+            terms = terms_of(*texts)
+            size = len(texts)
+            spent = LimitResult(terms, (3,) * size, (1000,) * size)
+            raw = writer.write(settle(KEY, spent), make_request())
+            found = parse(headers_to_caller(CheckResponse.FromString(raw))["ratelimit-policy"])
+            assert [policy["q"] for policy in found.values()] == [
+                limit.limit for limit in terms.limits
+            ]
+
+
+@st.composite
+def any_spent(draw):
+    """What may become of a request, allowed or not."""
+    own = draw(any_limits())
+    project = draw(any_limits() if own else any_limits().filter(bool))
+    tenant = draw(st.just(()) | any_limits())
+    accounts = [
+        LimitGroup(owner, "x", found)
+        for owner, found in zip(Owner, (own, project, tenant), strict=True)
+        if found
+    ]
+    terms = KeyLimits(tuple(accounts), OnOutage.LOCAL)
+    indices = range(len(terms.limits))
+    violated = draw(st.sets(st.sampled_from(indices)))
+    resets = tuple(draw(st.integers(1, 10**10)) for _ in indices)
+    waits = [resets[i] for i in violated if terms.limits[i].enforce]
+    return LimitResult(
+        terms,
+        tuple(draw(st.integers(0, limit.limit)) for limit in terms.limits),
+        resets,
+        tuple(sorted(violated)),
+        draw(st.none() | st.just(max(waits))) if waits else 0,
+    )
+
+
+@given(any_spent(), st.booleans())
+def test_headers_are_structured_fields_that_agree(spent, legacy):
+    """Any answer's two fields parse, name the same policies, and Retry-After is the later time."""
+    decision = settle(KEY, spent)
+    answer = told(decision, legacy_headers=legacy)
+    headers = headers_to_caller(answer)
+    enforced = [i for i, limit in enumerate(spent.terms.limits) if limit.enforce]
+    if not enforced:
+        assert isinstance(decision, Allow)
+        assert headers == {}
+        return
+    policies, state = parse(headers["ratelimit-policy"]), parse(headers["ratelimit"])
+
+    assert policies.keys() == state.keys() == {spent.terms.names[i] for i in enforced}
+    assert [item["r"] for item in state.values()] == [spent.remaining[i] for i in enforced]
+    assert all(item.get("t", 1) >= 0 for item in state.values())
+    if isinstance(decision, OverLimit) and spent.retry_after_ms is not None:
+        wait = int(headers["retry-after"])
+        assert wait * 1000 >= spent.retry_after_ms > (wait - 1) * 1000
+        assert all(wait >= item.get("t", 0) for item in state.values())
+    else:
+        assert "retry-after" not in headers
+
+
+@given(any_spent())
+def test_metadata_is_what_envoy_takes(spent):
+    """Each limit is an override of Envoy's, and what remains stands under the same name."""
+    found = metadata(told(settle(KEY, spent)))
+
+    assert found["limits"].keys() == found["remaining"].keys() == set(spent.terms.names)
+    assert list(map(found["remaining"].get, spent.terms.names)) == list(spent.remaining)
+    for override in found["limits"].values():
+        assert override.keys() == {"requests_per_unit", "unit"}
+        assert RateLimitUnit.Value(override["unit"]) > 0
+        assert 0 < override["requests_per_unit"] < 1 << 32
+
+
+def test_one_writer_tells_each_refusal_for_itself():
+    """What is kept of one is not taken for another: of other limits, of a gRPC call, of a key."""
+    writer, others = responder(), make_record(kid="o" * 16, plan="standard")
+    cases = [
+        (made, key, spent, kind)
+        for made in (OverLimit, StaleOverLimit)
+        for key in (KEY, others)
+        for spent in (LIMITED, EXHAUSTED, NEVER)
+        for kind in ("", "application/grpc")
+    ]
+    for made, key, spent, kind in cases * 2:
+        decision = made(Reason.RATE_LIMITED, key, spent)
+        request = make_request(headers={"content-type": kind, "x-request-id": "one"})
+        answers = [
+            CheckResponse.FromString(w.write(decision, request)) for w in (writer, responder())
+        ]
+        for answer in answers:
+            assert answer.dynamic_metadata["charge_id"]
+            del answer.dynamic_metadata["charge_id"]
+        assert answers[0] == answers[1]

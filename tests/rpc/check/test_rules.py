@@ -1,0 +1,92 @@
+"""What a route asks for when our own rules and context_extensions both speak."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core.decision import Deny, Reason
+from authz.core.request import Route
+from authz.core.routes import Facts, RouteTable, Rule
+from tests.support.rpc.reading import read
+
+ADMIN = Facts(scopes=frozenset({"admin:all"}), optional=False, env="live")
+
+
+def rule(path: str, facts: Facts = ADMIN) -> Rule:
+    """A rule for any host and any method."""
+    return Rule.parse("routes", path, "", (), facts)
+
+
+def asked(path: str, table: RouteTable, default: str | None = None, **said: str) -> Route | Reason:
+    """What an extractor with these rules makes of a request without a credential."""
+    request = read(path=path, extensions=said, settings={"rules": table, "env": default})
+    found = request.credential
+    return found.reason if isinstance(found, Deny) else request.route
+
+
+def test_a_rule_gives_what_the_proxy_does_not_say():
+    """Where context_extensions are silent, the first rule that applies decides."""
+    table = RouteTable([rule("/admin/**"), rule("/**", Facts(optional=True))])
+
+    assert asked("/admin/x?y=1", table) == Route(
+        frozenset({"admin:all"}), optional=False, env="live"
+    )
+    assert asked("/other", table) == Route(optional=True)
+    assert asked("/other", table, "test") == Route(optional=True, env="test")
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "scopes": st.sampled_from(["a:b", "a:b c"]),
+            "auth": st.sampled_from(["required", "optional"]),
+            "env": st.sampled_from(["live", "test"]),
+            "cost": st.sampled_from(["0", "7"]),
+        },
+    ),
+    st.builds(
+        Facts,
+        st.none() | st.just(frozenset({"x:y"})),
+        st.none() | st.booleans(),
+        st.none() | st.sampled_from(["live", "test"]),
+        st.none() | st.sampled_from([0, 5]),
+    ),
+    st.none() | st.sampled_from(["live", "test"]),
+)
+def test_the_proxy_wins_fact_by_fact(said, facts, default_env):
+    """Each fact comes from context_extensions, else from the rule, else from the settings."""
+    found = asked("/a", RouteTable([rule("/a", facts)]), default_env, **said)
+
+    scopes = frozenset(said["scopes"].split()) if "scopes" in said else facts.scopes
+    optional = said["auth"] == "optional" if "auth" in said else facts.optional
+    cost = int(said["cost"]) if "cost" in said else 1 if facts.cost is None else facts.cost
+    env = said.get("env") or facts.env or default_env
+    assert found == Route(scopes or frozenset(), optional or False, env, cost)
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "expected"),
+    [
+        ("/known", {}, Route()),
+        ("/unknown", {}, Reason.ROUTE_NOT_ALLOWED),
+        ("/unknown", {"route": "default"}, Reason.BAD_REQUEST),
+        ("/unknown", {"auth": "required"}, Route()),
+        ("/unknown", {"scopes": "a:b"}, Route(frozenset({"a:b"}))),
+        ("/known/../unknown", {}, Reason.AMBIGUOUS_PATH),
+        ("/known/../unknown", {"scopes": "a:b"}, Reason.AMBIGUOUS_PATH),
+        ("/known", {"auth": "perhaps"}, Reason.BAD_REQUEST),
+    ],
+)
+def test_what_no_rule_applies_to(path, said, expected):
+    """With routes_default: deny only what a rule or the proxy speaks of is open."""
+    table = RouteTable([rule("/known", Facts())], deny_unmatched=True)
+
+    assert asked(path, table, **said) == expected
+
+
+def test_without_rules_no_path_is_ambiguous():
+    """The proxy decides what a route is; how it writes a path is its own affair."""
+    request = read(path="/a/../b;c", settings={})
+
+    assert request.credential is None

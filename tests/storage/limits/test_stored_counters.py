@@ -1,0 +1,107 @@
+"""What was used of limits, on a real store: read without taking, and reset."""
+
+import re
+
+import pytest
+
+from authz.core.errors import Unavailable, Unreadable
+from authz.core.limits.charge import SpendRequest, charge
+from authz.core.limits.key_limits import KeyLimits, LimitGroup, Owner
+from authz.core.limits.limit import OnOutage
+from authz.storage import schema
+from authz.storage.limits.spend_script import SPEND, arguments
+from authz.storage.limits.stored_counters import StoredCounters
+from tests.support.fakes import KID
+from tests.support.limits import limits
+
+TERMS = KeyLimits(
+    (
+        LimitGroup(Owner.KEY, KID, limits("10/h", "spread=50/h,burst=8", "9/month")),
+        LimitGroup(Owner.PROJECT, "shop", limits("100/d")),
+    ),
+    OnOutage.LOCAL,
+)
+
+
+@pytest.fixture
+async def client(valkey):
+    """redis-py, as the commands use it."""
+    async with valkey.endpoint.client() as found:
+        yield found
+
+
+def now(valkey):
+    """The store's clock, in milliseconds."""
+    seconds, microseconds = valkey.admin.time()
+    return seconds * 1000 + microseconds // 1000
+
+
+def spend(valkey, wanted):
+    """Take so many requests, as a sidecar does."""
+    return valkey.admin.eval(
+        SPEND, *arguments(charge(TERMS, 1, now(valkey)), SpendRequest(wanted))
+    )[0]
+
+
+async def test_a_look_takes_nothing(valkey, client):
+    """However often it is looked, what is left stays, and nothing is written."""
+    counters = StoredCounters(client)
+    asked = charge(TERMS, 1, now(valkey))
+    assert (await counters.look(asked)).left == (10, 50, 8, 9, 100)
+    assert not valkey.admin.exists(schema.limit(KID))
+
+    assert spend(valkey, 4) == 4
+    before = valkey.admin.dump(schema.limit(KID))
+    for _ in range(3):
+        receipt = await counters.look(asked)
+
+        assert receipt.granted == 0
+        assert (receipt.left[0], receipt.left[1], receipt.left[3:]) == (6, 46, (5, 96))
+        assert abs(receipt.now / 1000 - now(valkey)) < 60_000
+    assert valkey.admin.dump(schema.limit(KID)) == before
+
+
+async def test_a_full_limit_says_when_there_is_room(valkey, client):
+    """What would be refused has a wait, the others none."""
+    assert spend(valkey, 9) == 8
+    receipt = await StoredCounters(client).look(charge(TERMS, 1, now(valkey)))
+
+    waits = dict(zip(("hour", "spread", "burst", "month", "day"), receipt.waits, strict=True))
+    assert 0 < waits.pop("burst") <= 3_600_000_000 // 50
+    assert set(waits.values()) == {0}
+
+
+async def test_a_reset_forgets_what_the_key_used_and_not_its_project(valkey, client):
+    """The pool is not the key's to reset."""
+    counters = StoredCounters(client)
+    spend(valkey, 4)
+    await counters.reset(KID)
+    await counters.reset(KID)
+
+    assert (await counters.look(charge(TERMS, 1, now(valkey)))).left == (10, 50, 8, 9, 96)
+
+
+@pytest.mark.parametrize("value", ["", "x", "\x01" * 18, "\x07" + "\0" * 18, "9" * 100])
+async def test_garbled_counters(valkey, client, value):
+    """They are told from a store that cannot be asked, and which they are."""
+    spend(valkey, 1)
+    valkey.admin.hset(schema.limit(KID), "hour h unit", value)
+    with pytest.raises(Unreadable, match=re.escape(f"GARBLED {schema.limit(KID)} hour h unit")):
+        await StoredCounters(client).look(charge(TERMS, 1, now(valkey)))
+
+
+async def test_another_kind_of_value(valkey, client):
+    """What is no hash is garbled, too."""
+    valkey.admin.set(schema.limit(KID), "x")
+    with pytest.raises(Unreadable, match="WRONGTYPE"):
+        await StoredCounters(client).look(charge(TERMS, 1, now(valkey)))
+
+
+async def test_no_store(valkey):
+    """A store that cannot be asked is Unavailable, and the counters are not said to be garbled."""
+    async with valkey.login("nobody", "x").client() as client:
+        counters = StoredCounters(client)
+        for asked in (counters.look(charge(TERMS, 1, now(valkey))), counters.reset(KID)):
+            with pytest.raises(Unavailable) as refused:
+                await asked
+            assert not isinstance(refused.value, Unreadable)

@@ -1,0 +1,90 @@
+"""Runs commands that read stdin, and those that ask, in this process or on a terminal."""
+
+import contextlib
+import io
+import os
+import pty
+import re
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from authz.cli.main import main
+from tests.support.cli.terminal import Outcome
+from tests.support.real import PATIENCE, Valkey
+
+POLL = 0.05  # seconds
+SILENCE = 2.0  # seconds
+CTRL_C = "\x03"
+AUTHZ = (sys.executable, "-c", "import sys; from authz.cli.main import main; sys.exit(main())")
+
+
+class CommandRunner:
+    """A directory with a pepper, a real store, and commands run there."""
+
+    def __init__(self, directory: Path, valkey: Valkey, patch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
+        self.valkey = valkey
+        self._patch = patch
+        patch.chdir(directory)
+        for name in [name for name in os.environ if name.startswith("AUTHZ_")]:
+            patch.delenv(name)
+        patch.setenv("AUTHZ_REDIS__URL", valkey.url)
+        patch.setenv("AUTHZ_ACTOR", "tests")
+        assert self.run("init").code == 0
+
+    def run(self, *arguments: str, stdin: str | bytes = "") -> Outcome:
+        """Run a command in this process, without a terminal."""
+        out, err = io.StringIO(), io.StringIO()
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), "utf-8"))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(arguments)
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    def issue(self, *arguments: str, client: str = "acme-web") -> tuple[str, str]:
+        """A new key: its kid and its text."""
+        document = self.run("keys", "issue", "--client", client, "--json", *arguments).document
+        return document["kid"], document["key"]
+
+    def status(self, kid: str) -> str:
+        """The state of a key."""
+        return self.run("keys", "show", kid, "--json").document["status"]
+
+
+def on_a_terminal(*arguments: str, typed: str, after: str) -> Outcome:
+    """Run a command on a terminal, and type once it has printed `after`. stderr is in `out`."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(AUTHZ[0], [*AUTHZ, *arguments], os.environ | {"TERM": "dumb"})  # noqa: S606
+    seen, is_typed, again = "", False, 0.0
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if not select.select([terminal], [], [], POLL)[0]:
+            if is_typed and typed == CTRL_C and time.monotonic() > again:
+                os.write(terminal, typed.encode())  # the first came before the command waited
+                again += SILENCE
+            continue
+        try:
+            seen += os.read(terminal, 65536).decode()
+        except OSError:  # nobody is at the other end any more
+            break
+        if after in seen and not is_typed:
+            os.write(terminal, typed.encode())
+            is_typed, again = True, time.monotonic() + SILENCE
+    else:
+        os.kill(pid, signal.SIGKILL)
+    os.close(terminal)
+    return Outcome(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen, "")
+
+
+def refusal(done: Outcome, code: int = 2) -> str:
+    """The one line of a command that was refused."""
+    assert done.code == code
+    assert done.out == ""
+    assert re.fullmatch("authz: .+\n", done.err)
+    return done.err

@@ -1,0 +1,160 @@
+"""deploy/Dockerfile carried out without Docker: its own words, in a root directory of their own.
+
+A stage is a directory. `FROM python` is the system of this machine, read-only, with a copy of this
+Python at /usr/local as in the official image. COPY copies, RUN runs under chroot, and what is
+started runs as the Dockerfile's USER with a file system on which nothing can be written.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+SYSTEM = ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "dev", "proc")
+LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"}
+# How this machine reaches an index of packages. Docker's builder has such settings of its own.
+INDEX = re.compile(
+    r"(?i)(PIP_(?!FIND_LINKS).*|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_.*|REQUESTS_CA_BUNDLE)"
+)
+PATIENT = {"PIP_RETRIES": "10", "PIP_TIMEOUT": "60"}
+NOT_IN_THE_IMAGE = shutil.ignore_patterns(
+    "test", "__pycache__", "site-packages", "config-*", "*.a", "EXTERNALLY-MANAGED"
+)
+
+
+@dataclass
+class Stage:
+    """One FROM and what follows it."""
+
+    directory: Path
+    workdir: str = "/"
+    user: str = "0:0"
+    env: dict[str, str] = field(default_factory=lambda: {"PATH": "/usr/local/bin:/usr/bin:/bin"})
+    said: dict[str, str] = field(default_factory=dict)  # the last of each other instruction
+
+    def list(self, instruction: str) -> list[str]:
+        """An instruction in its JSON form, such as CMD."""
+        return json.loads(re.search(r"\[.*\]", self.said[instruction])[0])
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile: each instruction and what it says, on one line."""
+    text = re.sub(r"^\s*#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
+    lines = text.replace("\\\n", " ").splitlines()
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines if line]
+
+
+def index() -> dict[str, str]:
+    """The environment in which packages can be fetched here."""
+    own = {name: value for name, value in os.environ.items() if INDEX.fullmatch(name)}
+    return PATIENT | own
+
+
+def ignored() -> list[str]:
+    """What .dockerignore lets through."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    return [line[1:] for line in lines if line.startswith("!")]
+
+
+def build(directory: Path) -> Stage:
+    """Carry it out below `directory`, up to what would be started. Returns the last stage."""
+    stages: dict[str, Stage] = {}
+    for word, said in instructions():
+        match word:
+            case "FROM":
+                name = said.partition(" AS ")[2] or "image"
+                stage = stages[name] = Stage(directory / name)
+                base(stage.directory)
+            case "WORKDIR":
+                stage.workdir = said
+                _inside(stage.directory, said).mkdir(parents=True, exist_ok=True)
+            case "COPY":
+                _copy(stage, said, stages)
+            case "RUN":
+                building = replace(stage, env=index() | stage.env)
+                run(building, ["sh", "-euc", said], read_only=False).check_returncode()
+            case "ENV":
+                stage.env |= dict(pair.split("=", 1) for pair in shlex.split(said))
+            case "USER":
+                stage.user = said
+            case _:
+                if word != "ARG":
+                    stage.said[word] = said
+    return stage
+
+
+def run(stage: Stage, command: list[str], *, read_only: bool = True, **options):
+    """Run a command in a stage, to its end."""
+    return subprocess.run(confined(stage, command, read_only=read_only), check=False, **options)
+
+
+def confined(stage: Stage, command: list[str], *, read_only: bool = True) -> list[str]:
+    """The command that runs `command` in a stage as its user would."""
+    root = stage.directory
+    mounts = [f"mount --rbind /{part} {root}/{part}" for part in SYSTEM]
+    if read_only:
+        mounts += [f"mount --bind {root} {root}.ro", f"mount -o remount,ro,bind {root}.ro"]
+        mounts += [f"mount --rbind /{part} {root}.ro/{part}" for part in SYSTEM]
+        mounts += [f"mount -o remount,ro,bind {root}.ro/etc"]
+        Path(f"{root}.ro").mkdir(exist_ok=True)
+        root = Path(f"{root}.ro")
+    user, group = stage.user.split(":")
+    env = [f"{name}={value}" for name, value in stage.env.items()]
+    as_user = f"setpriv --reuid {user} --regid {group} --clear-groups --no-new-privs"
+    # The library of a Python that was not built for /usr/local.
+    inner = f"cd {stage.workdir}; exec env -i LD_LIBRARY_PATH=/usr/local/lib {shlex.join(env)} "
+    inner += f"{as_user if user != '0' else ''} {shlex.join(command)}"
+    script = "\n".join(["set -e", *mounts, f"exec chroot {root} sh -c {shlex.quote(inner)}"])
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+
+
+def base(root: Path) -> None:
+    """An empty system in a directory: what there is but for what a distribution brings."""
+    for part in (*SYSTEM, "tmp", "opt", "usr/local/bin", "usr/local/lib"):
+        (root / part).mkdir(parents=True, exist_ok=True)
+    for name, target in LINKS.items():
+        (root / name).symlink_to(target)
+    prefix, version = Path(sys.base_prefix), f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    local = root / "usr/local"
+    shutil.copy2(prefix / "bin" / version, local / "bin" / version)
+    for name in ("python", "python3"):
+        (local / "bin" / name).symlink_to(version)
+    shutil.copytree(prefix / "lib" / version, local / "lib" / version, ignore=NOT_IN_THE_IMAGE)
+    for library in (prefix / "lib").glob("libpython*.so*"):
+        shutil.copy2(library, local / "lib", follow_symlinks=False)
+    packages = local / "lib" / version / "site-packages"
+    packages.mkdir()
+    bundled = sorted((prefix / "lib" / version / "ensurepip" / "_bundled").glob("pip-*.whl"))
+    bundled += sorted(Path("/usr/share/python-wheels").glob("pip-*.whl"))  # of Debian's Python
+    shutil.unpack_archive(bundled[0], packages, "zip")
+    (local / "lib" / version / "dist-packages").symlink_to("site-packages")  # where it looks
+
+
+def _copy(stage: Stage, said: str, stages: dict[str, Stage]) -> None:
+    *sources, target = said.split()
+    context = ROOT
+    if sources[0].startswith("--from="):
+        context = stages[sources.pop(0).removeprefix("--from=")].directory
+    for source in sources:
+        if context is ROOT and source not in ignored():
+            raise AssertionError(f"{source} is not sent to the builder")
+        place = _inside(stage.directory, os.path.join(stage.workdir, target))
+        origin = _inside(context, source)
+        if origin.is_dir():
+            skipped = shutil.ignore_patterns("__pycache__") if context is ROOT else None
+            shutil.copytree(origin, place, symlinks=True, ignore=skipped)
+        else:
+            place = place / origin.name if target.endswith("/") else place
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(origin, place)
+
+
+def _inside(root: Path, path: str) -> Path:
+    return root / os.path.normpath(path).lstrip("/")

@@ -1,0 +1,54 @@
+"""The manifests under deploy/k8s, as `kubectl kustomize` makes them."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+K8S = Path(__file__).parents[3] / "deploy" / "k8s"
+OVERLAYS = ("standalone", "istio", "gateway")
+OLDEST = "1.29"  # the first in which native sidecars are on by default
+
+needs_kubectl = pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="needs kubectl: Debian's package kubernetes-client"
+)
+
+
+@cache
+def built(overlay: str) -> tuple[dict[str, Any], ...]:
+    """Every object of an overlay."""
+    command = ["kubectl", "kustomize", str(K8S / "overlays" / overlay)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+def of_kind(overlay: str, kind: str) -> Iterator[dict[str, Any]]:
+    """The objects of one kind."""
+    return (found for found in built(overlay) if found["kind"] == kind)
+
+
+def one(overlay: str, kind: str, name: str) -> dict[str, Any]:
+    """The object of that name."""
+    (found,) = (o for o in of_kind(overlay, kind) if o["metadata"]["name"].startswith(name))
+    return found
+
+
+def pods(overlay: str) -> dict[str, dict[str, Any]]:
+    """The spec of every pod, by the name of what makes it."""
+    makers = [*of_kind(overlay, "Deployment"), *of_kind(overlay, "StatefulSet")]
+    return {maker["metadata"]["name"]: maker["spec"]["template"]["spec"] for maker in makers}
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """All containers of a pod, sidecars too."""
+    return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
+def settings(overlay: str, name: str) -> str:
+    """A settings file of the ConfigMap."""
+    return one(overlay, "ConfigMap", "authz-settings")["data"][name]

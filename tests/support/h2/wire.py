@@ -1,0 +1,91 @@
+"""A client on a real socket that sends whatever frames a test wants."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from hpack import Encoder
+from hyperframe.frame import DataFrame, Frame, HeadersFrame, SettingsFrame
+
+from authz.core.listen_address import Address
+from authz.rpc.h2.frames import PREFACE
+from tests.support.h2.client import GRPC, Fields, framed
+
+SECONDS = 30.0  # nothing takes that long
+
+
+class Wire:
+    """One connection. Its encoder uses no header table."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._encoder = Encoder()
+        self._encoder.header_table_size = 0
+
+    def send(self, *parts: bytes | Frame) -> None:
+        """Send in one piece, without waiting for anything."""
+        self._writer.write(
+            b"".join(part if isinstance(part, bytes) else part.serialize() for part in parts)
+        )
+
+    def greet(self) -> None:
+        """The preface and our settings, and that we have heard of the server's."""
+        self.send(PREFACE, SettingsFrame(0), SettingsFrame(0, flags=["ACK"]))
+
+    def call(self, stream_id: int, message: bytes = b"hello", fields: Fields = GRPC) -> bytes:
+        """A whole call."""
+        head = HeadersFrame(stream_id, self._encoder.encode(list(fields)), flags=["END_HEADERS"])
+        body = DataFrame(stream_id, framed(message), flags=["END_STREAM"])
+        return head.serialize() + body.serialize()
+
+    async def frame(self) -> Frame:
+        """The next frame. Raises EOFError."""
+        async with asyncio.timeout(SECONDS):
+            head = await self._reader.readexactly(9)
+            frame, size = Frame.parse_frame_header(memoryview(head))
+            frame.parse_body(memoryview(await self._reader.readexactly(size)))
+            return frame
+
+    async def until(self, kind: type[Frame], stream_id: int = 0) -> Frame:
+        """The next frame of a kind; others are passed over. Raises EOFError."""
+        while True:
+            frame = await self.frame()
+            if isinstance(frame, kind) and frame.stream_id == stream_id:
+                return frame
+
+    async def rest(self) -> list[Frame]:
+        """Everything until the server closes."""
+        found = []
+        try:
+            while True:
+                found.append(await self.frame())
+        except EOFError:
+            return found
+
+    def half_close(self) -> None:
+        """We send no more."""
+        self._writer.write_eof()
+
+    def cut(self) -> None:
+        """The connection is gone."""
+        self._writer.transport.abort()
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """What was agreed on."""
+        return self._writer.get_extra_info("ssl_object")
+
+
+@asynccontextmanager
+async def wired(address: Address, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+    """A connection that is closed at the end."""
+    if address.path:
+        reader, writer = await asyncio.open_unix_connection(address.path)
+    else:
+        reader, writer = await asyncio.open_connection(address.host, address.port, ssl=tls)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.transport.abort()

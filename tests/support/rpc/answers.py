@@ -1,0 +1,35 @@
+"""CheckResponses as Envoy reads them."""
+
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+from google.protobuf.message import Message
+
+from authz.core.decision import Decision
+from authz.core.request import Request
+from authz.rpc.check.respond import Responder
+from tests.support.fakes import make_request
+
+IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan", "stale")
+
+
+def responder(**settings) -> Responder:
+    """A responder with the default settings."""
+    return Responder(**{"header_prefix": "x-auth-", "removed_headers": ("x-api-key",)} | settings)
+
+
+def told(decision: Decision, request: Request | None = None, **settings) -> CheckResponse:
+    """The answer as Envoy reads it."""
+    return CheckResponse.FromString(
+        responder(**settings).write(decision, request or make_request())
+    )
+
+
+def arm(answer: CheckResponse) -> Message:
+    """What the answer carries beside its status."""
+    return getattr(answer, answer.WhichOneof("http_response"))
+
+
+def headers_of(part: Message) -> dict[str, str]:
+    """Headers by name; one that comes twice is an error."""
+    pairs = [(option.header.key, option.header.value) for option in part.headers]
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)

@@ -1,0 +1,119 @@
+"""`authz serve` as processes, over a store that is theirs."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.error import HTTPError, URLError
+
+import yaml
+
+from authz.core.changes import KeySpec
+from authz.flows.lifecycle import Changed
+from authz.settings import model
+from authz.wiring import administration
+from tests.support.real import Valkey, free_port
+
+PATIENCE = 60.0  # seconds; how long a process may take to end
+LIFE_MS = 3_600_000
+
+
+class Serving:
+    """A sidecar process with settings of its own; `start` may be called again once it has ended.
+
+    with Serving(directory, valkey, {"shutdown": {"delay": "1s"}}) as sidecar: ...
+    """
+
+    def __init__(
+        self, directory: Path, valkey: Valkey, more: Mapping[str, Mapping[str, Any]] = {}
+    ) -> None:
+        pepper = directory / "pepper"
+        pepper.write_text("p" * 64)
+        self.check = f"127.0.0.1:{free_port()}"
+        self.file = directory / f"{self.check.replace(':', '-')}.yaml"
+        self.log = self.file.with_suffix(".log")
+        wanted: dict[str, dict[str, Any]] = {
+            "check": {"listen": self.check},
+            "ops": {"listen": f"127.0.0.1:{free_port()}"},
+            "redis": {"url": valkey.url},
+            "keys": {"peppers": [{"file": str(pepper)}]},
+            "shutdown": {"delay": "0"},
+        }
+        for section, values in more.items():
+            wanted[section] = wanted.get(section, {}) | dict(values)
+        self.file.write_text(yaml.safe_dump(wanted))
+        self.ops = f"http://{wanted['ops']['listen']}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def start(self) -> None:
+        """Start it. It answers some time later."""
+        command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.file), "serve"]
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(command, stderr=output)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def wait_until_ready(self) -> None:
+        """Return when /readyz says that it may be asked."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.is_ready():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.01)
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def has_ended(self) -> bool:
+        """Has it?"""
+        assert self._process is not None
+        return self._process.poll() is not None
+
+    def wait(self) -> int:
+        """Its exit status, as soon as there is one."""
+        assert self._process is not None
+        return self._process.wait(PATIENCE)
+
+    def look(self, path: str = "/readyz") -> tuple[int, dict[str, Any]]:
+        """The status and the document of an operations path; status 0 when nobody answers."""
+        try:
+            with urllib.request.urlopen(self.ops + path, timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except HTTPError as refused:
+            with refused:
+                return refused.code, json.load(refused)
+        except (URLError, OSError):
+            return 0, {}
+
+    def is_ready(self) -> bool:
+        """Does /readyz say so?"""
+        return self.look()[0] == 200
+
+
+async def prepared(file: Path, keys: int = 1, **wanted: Any) -> list[Changed]:
+    """Make the store of these settings ours, and issue so many keys, which are as `wanted`."""
+    settings = model.load(file, environ={})
+    async with administration.store(settings) as store:
+        await store.initialise(administration.keyring(settings).fingerprints)
+    async with administration.administration(settings) as lifecycle:
+        spec = KeySpec(client_id="acme", env="live", life_ms=LIFE_MS, **wanted)
+        return [await lifecycle.issue(spec, lifecycle.author("tests")) for _ in range(keys)]

@@ -1,0 +1,73 @@
+"""What tests of the settings have in common."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from authz.core.errors import BadInput
+from authz.settings.model import Settings, load
+from authz.settings.sections import Section
+
+NEIGHBOURS: dict[str, dict[str, Any]] = {
+    "check.tls": {"cert": "c.pem", "key": "k.pem"},
+    "telemetry.otlp": {"endpoint": "http://127.0.0.1:4318"},
+    "redis.tls": {"cert": "c.pem", "key": "k.pem"},
+    "redis.sentinel": {"hosts": ["10.0.0.1:26379"], "service": "mymaster"},
+}
+
+
+def settings_names(section: type[Section] = Settings, prefix: str = "") -> list[str]:
+    """Dotted names of what can be set: `check.listen`, `check.tls.cert`, `keys.peppers`."""
+    names = []
+    for name, field in section.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
+        if inner and Ellipsis not in kinds:
+            names += settings_names(inner[0], f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names
+
+
+def written(directory: Path, content: str | bytes) -> Path:
+    """A settings file."""
+    file = directory / "authz.yaml"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return file
+
+
+def tree_of(name: str, value: Any) -> dict[str, Any]:
+    """`check.listen` and a value, as the sections of a file."""
+    for step in reversed(name.split(".")):
+        value = {step: value}
+    return value
+
+
+def beside(name: str) -> dict[str, Any]:
+    """What else has to be set for `name` to make sense."""
+    section = name.rpartition(".")[0]
+    return tree_of(section, NEIGHBOURS[section]) if section in NEIGHBOURS else {}
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return "AUTHZ_" + name.upper().replace(".", "__")
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """What a setting is."""
+    part: Any = settings
+    for step in name.split("."):
+        part = getattr(part, step)
+    return part
+
+
+def refusal(file: Path | None = None, flags: Any = None, environ: Any = None) -> str:
+    """What `load` says when it refuses."""
+    with pytest.raises(BadInput) as caught:
+        load(file, flags or {}, environ or {})
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message) < 600
+    return message

@@ -1,0 +1,88 @@
+"""Changes to make, stores on which they fail, and what was left behind."""
+
+import contextlib
+
+from authz.core import changes
+from authz.core.changes import Author, KeySpec
+from authz.core.records import RevocationReason
+from authz.storage import schema
+from authz.storage.keys import APPLY_CHANGE, StoredKeys
+from tests.support.fakes import KID, NOW, make_keyring
+
+OTHER_KID = "0" * 16
+NEWEST, OLDER = b"n" * 32, b"o" * 32  # digests of an imported key
+ALIAS = schema.alias(NEWEST)
+CLIENT = "acme-web"
+KEYS = [schema.key(KID), schema.SEQ, schema.LOG, schema.AUDIT, schema.KEYS, schema.client(CLIENT)]
+WRITES = ["SET", "XADD log", "HSET", "ZADD keys", "ZADD client", "XADD audit", "PUBLISH"]
+# What the script needs of a store, and what else a change takes.
+READS = ["type", "exists", "hmget", "get", "xinfo", "time", "xrange"]
+DONE = ["set", "xadd", "hset", "zadd", "publish"]
+BESIDES = ["hello", "client|setname", "ping", "evalsha", "script|load", "hgetall"]
+# Before the script: the n-th command that writes fails.
+FAILING = """
+local real, left = redis, {nth}
+local writes = {{SET = true, XADD = true, HSET = true, ZADD = true, ZREM = true, PUBLISH = true}}
+local redis = setmetatable({{}}, {{__index = real}})
+redis.call = function(name, ...)
+  if writes[name] then
+    left = left - 1
+    if left == 0 then error('injected into ' .. name) end
+  end
+  return real.call(name, ...)
+end
+"""
+
+
+def issued(change_id="c-issue", kid=KID):
+    """A change that makes a key."""
+    spec = KeySpec(client_id=CLIENT, env="live", life_ms=None, scopes=frozenset({"a:b"}))
+    minted = make_keyring().mint("live", kid)
+    return changes.issue(spec, minted, Author(change_id, "ops", "a note"), NOW)
+
+
+def imported(change_id="c-import", kid=KID, digests=(NEWEST, OLDER)):
+    """A change that imports a key, known by `digests`, newest first."""
+    spec = KeySpec(client_id=CLIENT, env="live", life_ms=None)
+    known = [("1", digest) for digest in digests]
+    return changes.import_key(spec, kid, known, Author(change_id, "ops", "a note"), NOW)
+
+
+async def revoked(store, change_id="c-revoke", kid=KID):
+    """A change that ends a key."""
+    record = await store.find(kid)
+    reason = RevocationReason.KEY_COMPROMISE
+    return changes.revoke(record, reason, Author(change_id, "ops"), NOW + 1)
+
+
+def everything(valkey):
+    """All that is in the store."""
+    names = sorted(valkey.admin.keys("authz:*"))
+    return {name: valkey.admin.dump(name) for name in names}
+
+
+def audited(valkey, change_id):
+    """The audit entries of a change, by their ids."""
+    entries = valkey.admin.xrange(schema.AUDIT)
+    return [entry_id for entry_id, entry in entries if entry["change_id"] == change_id]
+
+
+@contextlib.asynccontextmanager
+async def failing(valkey, nth):
+    """A store on which the n-th write of the script fails."""
+    async with valkey.endpoint.client() as client:
+        store = StoredKeys(client)
+        store._apply = client.register_script(FAILING.format(nth=nth) + APPLY_CHANGE)
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def permitted(valkey, *rules):
+    """A store for a user who may do what the script does, as far as `rules` leave it."""
+    commands = [f"+{name}" for name in [*READS, *DONE, *BESIDES]]
+    valkey.admin.execute_command(
+        "ACL", "SETUSER", "ops", "reset", "on", ">pw", "~authz:*", f"&{schema.CHANGES}", "-@all",
+        *commands, *rules,
+    )  # fmt: skip
+    async with valkey.login("ops", "pw").client() as client:
+        yield StoredKeys(client)

@@ -1,0 +1,161 @@
+"""The data path of one sidecar, and of whoever administers its keys, against a real store."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Self
+
+from authz.core.changes import KeySpec
+from authz.core.errors import Unavailable
+from authz.core.keys.keyring import Alias
+from authz.core.ports import LoadedAlias
+from authz.core.records import KeyRecord, RevocationReason
+from authz.flows.lifecycle import Lifecycle
+from authz.storage.endpoint import Endpoint
+from authz.storage.feed import ChangeFeed
+from authz.storage.imports import LinkedAliases
+from authz.storage.keys import LinkedKeys, StoredKeys
+from tests.support.caches import make_cache
+from tests.support.fakes import RecordingProbe, make_keyring
+from tests.support.real import RealClock, eventually
+
+LEASE = 0.4  # seconds
+SO_ATTACH_FILTER = 26  # linux/asm-generic/socket.h
+DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # classic BPF: return 0, keep no byte
+
+
+class Sidecar:
+    """async with Sidecar(endpoint) as sidecar: ...    the feed runs, the cache is fed."""
+
+    def __init__(self, endpoint: Endpoint, *, lease: float = LEASE, keyring=None) -> None:
+        self.probe = RecordingProbe()
+        self.clock = RealClock()
+        self.feed = ChangeFeed(
+            endpoint,
+            self.clock,
+            self.probe,
+            lease=lease,
+            fingerprints=(keyring or make_keyring()).fingerprints,
+        )
+        self.source = LinkedKeys(self.feed, self.probe)
+        self.cache = make_cache(
+            self.source, self.clock, self.probe, max_entries=100_000, deadline=2
+        )
+        self.aliases = LinkedAliases(self.feed)
+
+    async def __aenter__(self) -> Self:
+        self.run = asyncio.create_task(self.feed.run(self.cache))
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self.run.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.run
+
+    async def find(self, kid: str) -> KeyRecord | None:
+        """What a lookup finds with trust, whenever that is. Raises what it does with trust.
+
+        `cache.find` is what a request would get now; a machine that stands still ends trust.
+        """
+        while True:
+            await self.trusted()
+            try:
+                return await self.cache.find(kid)
+            except Unavailable:
+                if self.is_trusted:
+                    raise
+
+    async def holds(self, record: KeyRecord) -> None:
+        """See that it has this record; what was forgotten does not come back by itself."""
+        await eventually(lambda: self.cache.peek(record.kid) == record)
+
+    async def alias(self, digests: list[bytes]) -> Alias | None:
+        """Look up an alias. Raises what is delivered instead."""
+        delivered: list[LoadedAlias] = []
+        self.aliases.resolve(digests, delivered.append)
+        await eventually(lambda: delivered)
+        [found] = delivered
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    @property
+    def is_trusted(self) -> bool:
+        """May it serve what it has?"""
+        return self.feed.health().trusted
+
+    @property
+    def reason(self) -> str:
+        """Why it may not."""
+        return self.feed.health().reason
+
+    async def trusted(self) -> None:
+        """Wait until it is trusted."""
+        await eventually(lambda: self.is_trusted)
+
+    async def untrusted(self) -> None:
+        """Wait until it is not."""
+        await eventually(lambda: not self.is_trusted)
+
+    async def caught_up(self, seq: int) -> None:
+        """Wait until it has applied change `seq`."""
+        await eventually(lambda: self.feed.health().seq == seq)
+
+    async def last_served(self, kid: str) -> float:
+        """When the record was last served, once it is not any more."""
+        served = 0.0
+        while True:
+            now = self.clock.monotonic()
+            if self.cache.peek(kid) is None:
+                return served
+            served = now
+            await asyncio.sleep(0)
+
+    def cut(self) -> None:
+        """Make the link half-open: whatever the store sends is lost, and nothing tells of it."""
+        transport = self.feed.link._transport
+        code = ctypes.create_string_buffer(DROP_ALL)
+        program = struct.pack("@HP", 1, ctypes.addressof(code))
+        copy = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        with copy:
+            copy.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+@dataclass
+class Admin:
+    """Administration of a store. `lifecycle` for changes, `store` for what lies below."""
+
+    store: StoredKeys
+    lifecycle: Lifecycle
+
+    async def issue(self, **overrides) -> KeyRecord:
+        """A new key."""
+        spec = KeySpec(**{"client_id": "acme-web", "env": "live", "life_ms": None} | overrides)
+        return (await self.lifecycle.issue(spec, self.lifecycle.author("test"))).record
+
+    async def revoke(self, kid: str) -> KeyRecord:
+        """End a key."""
+        author = self.lifecycle.author("test")
+        return (await self.lifecycle.revoke(kid, RevocationReason.UNSPECIFIED, author)).record
+
+    async def disable(self, kid: str) -> KeyRecord:
+        """Stop a key."""
+        return (await self.lifecycle.disable(kid, self.lifecycle.author("test"))).record
+
+
+@contextlib.asynccontextmanager
+async def administration(endpoint: Endpoint, keyring=None) -> AsyncIterator[Admin]:
+    """An initialised store and its administration."""
+    keyring = keyring or make_keyring()
+    client = endpoint.client()
+    try:
+        store = StoredKeys(client, has_replicas=endpoint.has_replicas)
+        await store.initialise(keyring.fingerprints)
+        yield Admin(store, Lifecycle(store, keyring, RealClock()))
+    finally:
+        await client.aclose()

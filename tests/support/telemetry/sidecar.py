@@ -1,0 +1,118 @@
+"""A sidecar process with a key, and what it says about itself."""
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from prometheus_client.parser import text_string_to_metric_families
+
+from authz.rpc.services import CHECK_SERVICE
+from authz.telemetry.catalogue import METRICS, Kind
+from tests.support.real import Valkey
+from tests.support.rpc.messages import check_request
+from tests.support.serving import Serving, prepared
+
+Series = set[tuple[str, tuple[tuple[str, str], ...]]]
+TARGET_INFO = "target_info"
+LEASE = "10s"
+
+
+class ReportingSidecar:
+    """A running sidecar: `ask` it, and read its metrics and its log."""
+
+    def __init__(self, process: Serving, kid: str, key: str) -> None:
+        self.process, self.kid, self.key = process, kid, key
+        self._channel = grpc.insecure_channel(process.check)
+        self._check = self._channel.unary_unary(f"/{CHECK_SERVICE}/Check")
+
+    def ask(self, message: CheckRequest | bytes, traceparent: str = "") -> CheckResponse:
+        """The answer to a Check; `traceparent` stands in the call's metadata."""
+        raw = message if isinstance(message, bytes) else message.SerializeToString()
+        metadata = (("traceparent", traceparent),) if traceparent else ()
+        return CheckResponse.FromString(self._check(raw, metadata=metadata, timeout=10))
+
+    def allow(self, *headers: tuple[str, str], traceparent: str = "") -> None:
+        """Ask with the key, which is let through."""
+        answer = self.ask(check_request([("x-api-key", self.key), *headers]), traceparent)
+        assert answer.HasField("ok_response")
+
+    def page(self) -> str:
+        """What is at /metrics."""
+        with urllib.request.urlopen(f"{self.process.ops}/metrics", timeout=10) as answer:
+            return answer.read().decode()
+
+    def samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """Every sample at /metrics, by its name and labels."""
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(self.page())
+            for sample in family.samples
+            if sample.name != TARGET_INFO
+        }
+
+    def value(self, name: str, **labels: str) -> float:
+        """One sample."""
+        return self.samples()[name, tuple(sorted(labels.items()))]
+
+    def log(self) -> str:
+        """All that it has written."""
+        return self.process.log.read_text()
+
+    def lines(self, logger: str) -> list[dict[str, Any]]:
+        """What one logger has written."""
+        written = [json.loads(line) for line in self.log().splitlines()]
+        return [line for line in written if line["logger"] == logger]
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._channel.close()
+
+
+@contextmanager
+def telling(
+    directory: Path, valkey: Valkey, more: Mapping[str, Mapping[str, Any]] = {}
+) -> Iterator[ReportingSidecar]:
+    """A sidecar that has a key, trusts its store, and is asked over the fast transport.
+
+    With more patience than by default: a machine may stand still for seconds.
+    """
+    chosen = {
+        "check": {"transport": "fast", "deadline": "10s"},
+        "cache": {"trust_lease": LEASE},
+        "log": {"level": "DEBUG"},
+    }
+    both = {name: chosen.get(name, {}) | dict(more.get(name, {})) for name in chosen.keys() | more}
+    process = Serving(directory, valkey, both)
+    with ThreadPoolExecutor(1) as thread:  # the test may have a loop of its own
+        (issued,) = thread.submit(lambda: asyncio.run(prepared(process.file))).result()
+    with process:
+        found = ReportingSidecar(process, issued.record.kid, issued.key_text)
+        try:
+            process.wait_until_ready()
+            yield found
+        finally:
+            found.close()
+
+
+def catalogued() -> Series:
+    """Every sample of the catalogue, by its name and labels."""
+    found: Series = set()
+    for metric in METRICS:
+        for labels in metric.series:
+            said = {name.replace(".", "_"): value for name, value in labels.items()}
+            if metric.kind is Kind.HISTOGRAM:
+                bucket, *rest = metric.samples
+                for le in metric.prometheus_labels["le"]:
+                    found.add((bucket, tuple(sorted({**said, "le": le}.items()))))
+                found |= {(name, tuple(sorted(said.items()))) for name in rest}
+            else:
+                (name,) = metric.samples
+                found.add((name, tuple(sorted(said.items()))))
+    return found

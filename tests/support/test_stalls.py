@@ -1,0 +1,87 @@
+"""That a machine stood still is measured, and excuses a round, not a result."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from tests.support import stalls
+from tests.support.stalls import ROUNDS, conclusive, conclusively
+
+STILL = 0.5  # seconds
+WATCHED = """
+import json, sys
+from tests.stalls import Watch
+with Watch() as watch:
+    print("watching", flush=True)
+    sys.stdin.readline()
+print(json.dumps(watch.stalls))
+"""
+
+
+def test_a_process_that_was_not_run_knows_it():
+    """From when to when, by the clock that all processes share."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(STILL)
+        process.send_signal(signal.SIGCONT)
+        found = json.loads(process.communicate("\n")[0])
+
+    assert max(end - begin for begin, end in found) >= STILL - 0.1
+
+
+@pytest.fixture(params=["plain", "coroutine"])
+def play(request, monkeypatch):
+    """Plays rounds with these results on a machine that stood still in these; the last result."""
+
+    async def played(results, disturbed):
+        left = iter(zip(results, disturbed, strict=True))
+
+        class Watch(SimpleNamespace):
+            def __enter__(self):
+                self.found, still = next(left)
+                self.stalls = [(0.0, 1.0)] if still else []
+                watches.append(self)
+                return self
+
+            def __exit__(self, *_exc):
+                pass
+
+        watches = []
+        monkeypatch.setattr(stalls, "Watch", Watch)
+
+        async def play():
+            return watches[-1].found
+
+        if request.param == "plain":
+            found = conclusive(lambda: watches[-1].found, lambda found: found == "right")
+        else:
+            found = await conclusively(play, lambda found: found == "right")
+        return found, len(watches)
+
+    return played
+
+
+@pytest.mark.parametrize("disturbed", [True, False])
+async def test_what_is_right_is_right(play, disturbed):
+    """The machine does not matter."""
+    assert await play(["right"], [disturbed]) == ("right", 1)
+
+
+async def test_what_is_wrong_is_wrong_where_the_machine_ran(play):
+    """There is no second round."""
+    assert await play(["wrong"], [False]) == ("wrong", 1)
+
+
+async def test_a_round_in_which_the_machine_stood_still_is_played_again(play):
+    """Until one tells, but not for ever."""
+    assert await play(["wrong", "wrong", "right"], [True, True, False]) == ("right", 3)
+    assert await play(["wrong", "wrong"], [True, False]) == ("wrong", 2)
+    assert await play(["wrong"] * ROUNDS, [True] * ROUNDS) == ("wrong", ROUNDS)
