@@ -205,6 +205,8 @@ _WHY: Final[dict[str, dict[Reason, str]]] = {
     "shape": {
         Reason.MALFORMED: "not a key of this installation: prefix_env_kid_body",
         Reason.AMBIGUOUS_CREDENTIAL: "holds a comma, as if two keys were joined",
+        Reason.MISPLACED_CREDENTIAL: "a key in a form that is not accepted",
+        Reason.UNRECOGNIZED_CREDENTIAL: "a token that is not an API key of this installation",
         Reason.MISSING_CREDENTIAL: "not taken for a key: another's credential",
     },
     "checksum": {Reason.MALFORMED: "mistyped or cut off"},

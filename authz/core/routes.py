@@ -47,10 +47,13 @@ class Facts:
     optional: bool | None = None
     env: str | None = None
     cost: int | None = None
+    enforce: bool | None = None
 
 
 NO_FACTS: Final = Facts()
-FACTS: Final = frozenset({"scopes", "auth", "env", "cost"})  # what a proxy may say of a route
+FACTS: Final = frozenset(
+    {"scopes", "auth", "env", "cost", "enforce"}
+)  # what a proxy may say of a route
 
 
 def facts(said: Mapping[str, str]) -> Facts:
@@ -65,12 +68,16 @@ def facts(said: Mapping[str, str]) -> Facts:
     auth, env, cost = said.get("auth"), said.get("env"), said.get("cost")
     if auth not in {None, "", "required", "optional"}:
         raise BadInput("auth", f"{shown(auth)}: required or optional")
+    enforce = said.get("enforce")
+    if enforce not in {None, "", "true", "false"}:
+        raise BadInput("enforce", f"{shown(enforce)}: true or false")
     scopes = said.get("scopes", "").split()
     return Facts(
         scopes=fields.scopes("scopes", scopes) if said.get("scopes") else None,
         optional=auth == "optional" if auth else None,
         env=fields.environment("env", env) if env else None,
         cost=parse_cost("cost", cost) if cost else None,
+        enforce=enforce == "true" if enforce else None,
     )
 
 

@@ -172,6 +172,7 @@ class RouteRule(Section):
     auth: Literal["required", "optional"] | None = None
     env: Literal["live", "test"] | None = None
     cost: Cost | None = None
+    enforce: bool | None = None
 
 
 class Pools(Section):

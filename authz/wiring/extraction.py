@@ -15,7 +15,7 @@ def route_table(settings: Settings) -> RouteTable | None:
     for given in settings.routes:
         scopes = None if given.scopes is None else frozenset(given.scopes.split())
         optional = None if given.auth is None else given.auth == "optional"
-        facts = Facts(scopes, optional, given.env, given.cost)
+        facts = Facts(scopes, optional, given.env, given.cost, given.enforce)
         rules.append(Rule.parse("routes", given.path, given.host, given.methods, facts))
     return RouteTable(rules, deny_unmatched=deny_unmatched)
 

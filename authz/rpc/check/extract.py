@@ -35,7 +35,7 @@ Header = Callable[[str, str], str]
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
 MAX_ROUTES: Final = 1024
 
-SAID: Final = ("scopes", "auth", "env", "cost")
+SAID: Final = ("scopes", "auth", "env", "cost", "enforce")
 _UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
@@ -162,7 +162,13 @@ class Extractor:
     def _route(self, extensions: Any, method: str, host: str, path: str) -> Route | Deny:
         """What the route asks for, or why it cannot be told."""
         fact = extensions.get
-        said = (fact("scopes", ""), fact("auth", ""), fact("env", ""), fact("cost", ""))  # SAID
+        said = (
+            fact("scopes", ""),
+            fact("auth", ""),
+            fact("env", ""),
+            fact("cost", ""),
+            fact("enforce", ""),
+        )
         if len(extensions) > len(said) - said.count("") and not FACTS.issuperset(extensions):
             self._warn_of(frozenset(extensions) - FACTS)
             return BAD_REQUEST
@@ -176,7 +182,7 @@ class Extractor:
             route = self._learn(said, rule)
         return route or BAD_REQUEST
 
-    def _learn(self, said: tuple[str, str, str, str], rule: Facts) -> Route | None:
+    def _learn(self, said: tuple[str, ...], rule: Facts) -> Route | None:
         """Understand facts once; None when they make no sense."""
         try:
             route = self._combine(facts(dict(zip(SAID, said, strict=True))), rule)
@@ -209,6 +215,7 @@ class Extractor:
             optional=optional or False,
             env=said.env or rule.env or self._env,
             cost=1 if cost is None else cost,
+            enforce=rule.enforce if said.enforce is None else said.enforce,
         )
 
 
