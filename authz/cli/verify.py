@@ -21,7 +21,7 @@ from authz.core.limits.limit import parse_cost
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.verify import CHECKS, Verdict
-from authz.rpc.check.build_request import check_request
+from authz.rpc.check.build_request import carried, check_request
 from authz.rpc.check.reason_table import TABLE
 from authz.settings.model import Extract
 from authz.wiring.administration import AdminSession
@@ -141,8 +141,8 @@ def _headers(extract: Extract, text: str, ip: str, origin: str) -> dict[str, str
     """The headers of a request that carries the key where these settings look for it."""
     carriers = extract.headers
     carrier = next((name for name in carriers if name.endswith(":")), carriers[0])
-    header, _, scheme = carrier.partition(":")
-    headers = {header: f"{scheme} {text}" if scheme else text}
+    header, value = carried(carrier, text)
+    headers = {header: value}
     if origin:
         headers["origin"] = origin
     if ip and extract.client_address != "peer":
