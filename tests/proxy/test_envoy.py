@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from authz.cli import binaries
-from authz.cli.processes import Nursery
+from authz.cli.child_processes import ChildProcesses
 from authz.core.finding import Level
 from authz.proxy.document import read
 from tests.support.proxy.envoys import validate
@@ -49,10 +49,10 @@ def test_a_config_dump_has_the_findings_of_its_file(tmp_path: Path):
             return False
         return True
 
-    with Nursery() as nursery:
+    with ChildProcesses() as children:
         command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
-        nursery.spawn("envoy", [*command, "--concurrency", "1"])
-        nursery.wait("envoy", is_ready)
+        children.spawn("envoy", [*command, "--concurrency", "1"])
+        children.wait("envoy", is_ready)
     assert {(found.level, found.check) for found in problems(read(dump))} == {
         (Level.FAIL, "failures"),
         (Level.WARN, "cluster"),
