@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from authz.core.decision import Deny
-from authz.core.keys.keyring import Imported, Presented
+from authz.core.keys.credentials import Imported, Presented
 
 IN_QUERY: Final = "?"  # the carrier of a key in the query; no header has this name
 

@@ -30,11 +30,11 @@ class SnapshotSource(Protocol):
         ...
 
     @property
-    def held_until(self) -> float:
+    def last_trusted(self) -> float:
         """Until when it was, or now; minus infinity if it never was."""
         ...
 
-    def holdings(self) -> CacheContents:
+    def contents(self) -> CacheContents:
         """All that it holds."""
         ...
 
@@ -61,7 +61,7 @@ class SnapshotWriter:
         while True:
             await asyncio.sleep(LOOK)
             now, is_trusted = self._monotonic(), self._holder.is_trusted
-            is_lost = not is_trusted and self._holder.held_until > self._kept
+            is_lost = not is_trusted and self._holder.last_trusted > self._kept
             if is_lost or (now >= due and (is_trusted or self._trouble)):
                 due = now + EVERY
                 await self._write(self._abandon)
@@ -74,9 +74,9 @@ class SnapshotWriter:
         await self._write(None)
 
     async def _write(self, abandon: threading.Event | None) -> None:
-        held = self._holder.holdings()
-        self._kept = held.held_until
-        if not isfinite(held.held_until):
+        held = self._holder.contents()
+        self._kept = held.last_trusted
+        if not isfinite(held.last_trusted):
             return
         work = asyncio.to_thread(self._snapshot.write, held, self._instance, abandon)
         self._writing = asyncio.ensure_future(work)

@@ -17,7 +17,8 @@ from typing import Final
 from urllib.parse import unquote, unquote_plus
 
 from authz.core.decision import Deny, Reason
-from authz.core.keys.keyring import Imported, Keyring, Presented
+from authz.core.keys.credentials import Imported, Presented
+from authz.core.keys.keyring import Keyring
 from authz.core.request import IN_QUERY
 
 Header = Callable[[str, str], str]
