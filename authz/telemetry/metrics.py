@@ -17,12 +17,14 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
-    Histogram,
     HistogramDataPoint,
     MetricExportResult,
     MetricReader,
     MetricsData,
     PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.metrics.export import (
+    Histogram as SdkHistogram,
 )
 from opentelemetry.sdk.metrics.export import Metric as Collected
 from opentelemetry.sdk.resources import Resource
@@ -30,8 +32,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from authz import __version__
+from authz.core.histogram import Histogram
 from authz.telemetry.catalogue import METRICS
-from authz.telemetry.counters import Steps
 from authz.telemetry.metric import Kind, Labels, Metric
 
 SCOPE: Final = "authz"
@@ -40,11 +42,11 @@ STOP_SECONDS: Final = 1.0  # for the last one
 
 _UNKNOWN: Final = cast("float", None)  # OTLP leaves it out; 0 would be a false maximum
 
-Read = Callable[[], Iterable[tuple[Labels, float | Steps]]]
+Read = Callable[[], Iterable[tuple[Labels, float | Histogram]]]
 Page = Callable[[str], tuple[bytes, str]]
 """A page and its content type, by what the client accepts."""
 Readings = Mapping[Metric, Read]
-"""How each metric is read: the value of every series that has one now, Steps of a histogram."""
+"""How each metric is read: the value of every series that has one now (or a Histogram)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def _with_histograms(readings: Readings, since: int, collected: MetricsData) -> 
 def _histogram(metric: Metric, read: Read, since: int, now: int) -> Collected:
     points = []
     for labels, value in read():
-        steps = cast("Steps", value)
+        steps = cast("Histogram", value)
         counts = list(steps.counts)  # at once: a total that does not fit its steps is none
         points.append(
             HistogramDataPoint(
@@ -138,7 +140,7 @@ def _histogram(metric: Metric, read: Read, since: int, now: int) -> Collected:
                 max=_UNKNOWN,
             )
         )
-    data = Histogram(points, AggregationTemporality.CUMULATIVE)
+    data = SdkHistogram(points, AggregationTemporality.CUMULATIVE)
     return Collected(metric.name, metric.description, metric.unit, data)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from authz import __version__
 from authz.core.errors import BadInput
+from authz.core.histogram import Histogram
 from authz.core.ports import Clock
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
@@ -18,7 +19,7 @@ from authz.storage.feed import ChangeFeed
 from authz.storage.limits.spend_link import SpendLink
 from authz.telemetry import catalogue, outcomes
 from authz.telemetry.catalogue import METRICS
-from authz.telemetry.counters import Counters, Steps
+from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
 from authz.telemetry.events import COUNTED
 from authz.telemetry.logs import bounded
@@ -29,7 +30,7 @@ from authz.telemetry.observer import Observer
 if TYPE_CHECKING:
     from authz.telemetry.traces import Traces
 
-Values = Iterable[tuple[Labels, float | Steps]]
+Values = Iterable[tuple[Labels, float | Histogram]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +172,8 @@ def _store(parts: Parts, clock: Clock) -> Readings:
     began, feed = clock.monotonic(), parts.feed
 
     def lag() -> Values:
-        steps = Steps(catalogue.CHANGE_LAG.bounds)
-        steps.counts, steps.sum = list(feed.lag.counts), feed.lag.sum_ms / 1000
+        steps = Histogram(catalogue.CHANGE_LAG.bounds)
+        steps.counts, steps.sum = list(feed.lag.counts), feed.lag.sum / 1000
         yield {}, steps
 
     def trust_age() -> float:

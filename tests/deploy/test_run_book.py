@@ -17,7 +17,7 @@ import yaml
 
 from authz.proxy import rules
 from authz.settings import model
-from authz.storage.inspection import QUESTIONS
+from authz.storage.inspection import CHECKS
 from authz.wiring.sidecar import DRAIN_SECONDS
 from tests.deploy.test_image import may_mount
 from tests.docs.test_docs import anchors
@@ -168,7 +168,7 @@ def test_what_is_to_be_watched_is_there(query):
 def test_every_check_of_the_doctor_is_told():
     """In the run book's tables."""
     told = re.findall(r"`(\w+)`", BOOK.partition("## Doctor")[2].partition("\n## ")[0])
-    assert {question.__name__ for question in QUESTIONS} | {*rules.QUESTIONS} <= set(told)
+    assert {check.__name__ for check in CHECKS} | {*rules.QUESTIONS} <= set(told)
 
 
 def test_every_link_leads_somewhere():
