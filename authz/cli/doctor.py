@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from authz.cli.administration import settings
+from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.core.errors import BadInput, Unavailable
@@ -69,7 +69,7 @@ async def _all(
 ) -> list[Finding]:
     """What is wrong with the settings ends it: nothing else can be looked at then."""
     try:
-        given = settings(invocation)
+        given = load_settings(invocation)
     except BadInput as cause:
         return [Finding(Level.FAIL, "settings", str(cause), "see `authz serve --help`")]
     found = [Finding(Level.OK, "settings", str(administration.endpoint(given)))]

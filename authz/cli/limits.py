@@ -5,13 +5,13 @@ from typing import Any, Final
 import click
 
 from authz.cli import show
-from authz.cli.administration import consult
+from authz.cli.administration import with_session
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import kid_argument, note_option
-from authz.cli.outcome import changed, tell
+from authz.cli.outcome import make_change, report_change
 from authz.cli.times import optional, rfc3339
-from authz.cli.waiting import waits
+from authz.cli.waiting import wait_options
 from authz.core.limits.limit import Limit
 from authz.core.records import KeyRecord
 from authz.flows.limits.limit_report import LimitReport
@@ -39,11 +39,11 @@ def limits(invocation: Invocation, kid: str) -> None:
       authz keys limits 7Hk2mQ9xT4bVzR1c --json | jq '.limits[] | {name, remaining}'
     """
 
-    async def work(desk: AdminSession) -> tuple[KeyRecord, LimitReport | None]:
-        record = await desk.lifecycle.show(kid)
-        return record, await desk.standings.of(record)
+    async def work(session: AdminSession) -> tuple[KeyRecord, LimitReport | None]:
+        record = await session.lifecycle.show(kid)
+        return record, await session.limit_reports.of(record)
 
-    record, standing = consult(invocation, work)
+    record, standing = with_session(invocation, work)
     rows = _rows(standing) if standing else []
     leases = _leases(standing)
     document = {"kid": kid, "plan": record.plan, "limits": rows, "leases": leases}
@@ -53,10 +53,10 @@ def limits(invocation: Invocation, kid: str) -> None:
 @click.command("reset-limits")
 @kid_argument
 @note_option
-@waits
+@wait_options
 @common
 @click.pass_obj
-def reset_limits(invocation: Invocation, kid: str, note: str, patience: float | None) -> None:
+def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
     """Forget what a key has used of its limits.
 
     Those of its plan are among them. What it used of the limits of its project and its tenant
@@ -66,8 +66,10 @@ def reset_limits(invocation: Invocation, kid: str, note: str, patience: float | 
     Examples:
       authz keys reset-limits 7Hk2mQ9xT4bVzR1c --note "their retry storm was our fault"
     """
-    result = changed(invocation, note, lambda flow, by: flow.reset_limits(kid, by), patience)
-    tell(invocation, result, f"{kid} has used nothing of its limits")
+    result = make_change(
+        invocation, note, lambda flow, by: flow.reset_limits(kid, by), wait_seconds
+    )
+    report_change(invocation, result, f"{kid} has used nothing of its limits")
 
 
 def _rows(standing: LimitReport) -> list[dict[str, Any]]:

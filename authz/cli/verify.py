@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import click
 
-from authz.cli.administration import consult, settings
+from authz.cli.administration import load_settings, with_session
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import scopes
-from authz.cli.pasted import pasted_key
+from authz.cli.stdin_key import key_from_stdin
 from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.decision import Deny, Reason
@@ -111,13 +111,13 @@ def verify(invocation: Invocation, /, scope: tuple[str, ...], env: str | None, *
       authz keys verify --scope models:generate --cost 5 < key.txt
       authz keys verify --env live --json < key.txt | jq -r .reason
     """
-    found = settings(invocation)
+    found = load_settings(invocation)
     extensions = {
         "scopes": " ".join(sorted(scopes("--scope", scope))),
         "env": env or "",
         "cost": asked["cost"],
     }
-    text = pasted_key("the key")
+    text = key_from_stdin("the key")
     raw = check_request(
         method=asked["method"],
         host=asked["host"] or NOWHERE,
@@ -127,11 +127,11 @@ def verify(invocation: Invocation, /, scope: tuple[str, ...], env: str | None, *
         extensions={name: fact for name, fact in extensions.items() if fact},
     )
 
-    async def work(desk: AdminSession) -> tuple[Request, Verdict]:
-        request = desk.read(raw)
-        return request, await desk.verifier.verify(request)
+    async def work(session: AdminSession) -> tuple[Request, Verdict]:
+        request = session.read(raw)
+        return request, await session.verifier.verify(request)
 
-    request, verdict = consult(invocation, work)
+    request, verdict = with_session(invocation, work)
     rows = [_row(check, verdict, request) for check in CHECKS]
     invocation.answer(_document(verdict, rows), _text(verdict, rows))
     return DENIED if isinstance(verdict.decision, Deny) else ALLOWED

@@ -30,13 +30,12 @@ import hiredis
 
 from authz.core.errors import Foreign, Unavailable
 from authz.core.events import Event
-from authz.core.histogram import Histogram
 from authz.core.ports import ChangeSink, Clock, Probe
 from authz.storage import notices, reconnect, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.follower import Flush, Follower
 from authz.storage.heartbeat import Heartbeat
-from authz.storage.lag import LagSummary, summary
+from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.link import Link, expect, refusal
 from authz.storage.meta import LatestMeta
 from authz.storage.replication import Replication
@@ -116,7 +115,7 @@ class ChangeFeed:
             "" if trusted else self._fault or behind or "waiting for a heartbeat",
             follower.seq,
             follower.last_flush,
-            summary(follower.lag),
+            follower.lag.summary(),
             None if self._trust_sent is None else round(now - self._trust_sent, 3),
         )
 
@@ -140,7 +139,7 @@ class ChangeFeed:
         self._follower.record_read(version)
 
     @property
-    def lag(self) -> Histogram:
+    def lag(self) -> LagHistogram:
         """How late changes were applied, in milliseconds."""
         return self._follower.lag
 

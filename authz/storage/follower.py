@@ -25,10 +25,9 @@ from typing import Any, Final, NamedTuple
 from authz.core import fields
 from authz.core.errors import Unavailable
 from authz.core.events import Event
-from authz.core.histogram import Histogram
 from authz.core.ports import ChangeSink, Clock, Probe
 from authz.storage import notices, schema
-from authz.storage.lag import BOUNDS_MS
+from authz.storage.lag import LagHistogram
 from authz.storage.link import Link, refusal
 from authz.storage.notices import Notice
 
@@ -71,7 +70,7 @@ class Follower:
         self._reading = False
         self._anchored = False  # the log holds the change of the position
         self.last_flush: Flush | None = None
-        self.lag = Histogram(BOUNDS_MS)
+        self.lag = LagHistogram()
 
     @property
     def seq(self) -> int | None:
@@ -239,7 +238,7 @@ class Follower:
     def _advance(self, change: Notice) -> None:
         self._position = Position(change.seq, change.mark)
         if change.at is not None:
-            self.lag.add(max(0, self._clock.wall_ms() - change.at))  # two clocks: may be negative
+            self.lag.add(self._clock.wall_ms() - change.at)
 
     def _alarm(self, why: str) -> None:
         self.last_flush = Flush(self._clock.wall_ms(), why)

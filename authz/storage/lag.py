@@ -1,6 +1,7 @@
-"""The delay between a change in the store and its being applied by this sidecar."""
+"""The delay of changes, from the store to this sidecar."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from authz.core.histogram import Histogram
@@ -10,7 +11,7 @@ BOUNDS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000
 
 @dataclass(frozen=True, slots=True)
 class LagSummary:
-    """Figures for readiness. A quantile is the upper bound of its step in the histogram."""
+    """Quantiles are upper bounds of the histogram; above the last bound, the maximum."""
 
     count: int
     p50_ms: int
@@ -18,7 +19,33 @@ class LagSummary:
     max_ms: int
 
 
-def summary(lag: Histogram) -> LagSummary:
-    """Return the figures of a histogram of milliseconds."""
-    quantiles = lag.quantile(0.5), lag.quantile(0.99), lag.max
-    return LagSummary(sum(lag.counts), *map(int, quantiles))
+class LagHistogram(Histogram):
+    """Milliseconds from the store accepting a change to its being applied here.
+
+    The two ends are the wall clocks of two machines, so their difference is part of each value. A
+    change that seems to come from the future counts as 0.
+    """
+
+    __slots__ = ("max_ms",)
+
+    def __init__(self) -> None:
+        super().__init__(BOUNDS_MS)
+        self.max_ms = 0
+
+    def add(self, value: float, times: int = 1) -> None:
+        """Count a change that was applied `value` milliseconds late."""
+        value = max(value, 0)
+        super().add(value, times)
+        self.max_ms = max(self.max_ms, round(value))
+
+    def summary(self) -> LagSummary:
+        """Return the count, two quantiles and the maximum, for /readyz."""
+        return LagSummary(sum(self.counts), self._quantile(0.5), self._quantile(0.99), self.max_ms)
+
+    def _quantile(self, share: float) -> int:
+        left = ceil(sum(self.counts) * share)
+        for bound, count in zip(BOUNDS_MS, self.counts, strict=False):
+            left -= count
+            if left <= 0:
+                return min(bound, self.max_ms)
+        return self.max_ms

@@ -104,7 +104,7 @@ class Registration:
         self._trusted_until = until
         self._is_current = self._is_trusted
         if self._is_current:
-            self._vouched_for = self._feed.link
+            self._trusted_link = self._feed.link
         if self._due is None and self._is_current and self._feed.seq != self._acknowledged:
             self._acknowledge_soon()
 

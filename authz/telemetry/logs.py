@@ -27,13 +27,13 @@ TALKATIVE: Final = ("opentelemetry.", "authz.store.ignored")  # prefixes of logg
 TALKATIVE_LINES_PER_SECOND: Final = 1 / 60
 
 
-class Bounded(logging.Filter):
+class LogThrottle(logging.Filter):
     """Lets so many lines a second pass from each place in the code."""
 
     def __init__(self, rate: float = LINES_PER_SECOND) -> None:
         super().__init__()
         self._rate = rate
-        self._places: dict[tuple[str, int], _Place] = {}
+        self._places: dict[tuple[str, int], _CallSite] = {}
         self.left_out = 0  # in all; only grows
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -45,7 +45,7 @@ class Bounded(logging.Filter):
         if place is None:
             is_talkative = record.name.startswith(TALKATIVE)
             rate = TALKATIVE_LINES_PER_SECOND if is_talkative else self._rate
-            place = self._places[where] = _Place(rate)
+            place = self._places[where] = _CallSite(rate)
         if not place.bucket.take(time.monotonic()):
             place.left_out += 1
             self.left_out += 1
@@ -56,7 +56,7 @@ class Bounded(logging.Filter):
         return True
 
 
-class _Place:
+class _CallSite:
     """A place in the code that logs."""
 
     def __init__(self, rate: float) -> None:
@@ -64,7 +64,7 @@ class _Place:
         self.left_out = 0
 
 
-bounded: Final = Bounded()
+log_throttle: Final = LogThrottle()
 
 
 def _said(record: logging.LogRecord) -> dict[str, str | int]:
@@ -107,7 +107,7 @@ def log_to_stderr(level: str = "INFO") -> None:
     """Logs go to stderr: readable text on a terminal, JSON lines elsewhere."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Text() if sys.stderr.isatty() else JsonLines())
-    handler.addFilter(bounded)
+    handler.addFilter(log_throttle)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

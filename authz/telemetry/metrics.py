@@ -23,9 +23,7 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
     PeriodicExportingMetricReader,
 )
-from opentelemetry.sdk.metrics.export import (
-    Histogram as SdkHistogram,
-)
+from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.metrics.export import Metric as Collected
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
@@ -46,7 +44,7 @@ Read = Callable[[], Iterable[tuple[Labels, float | Histogram]]]
 Page = Callable[[str], tuple[bytes, str]]
 """A page and its content type, by what the client accepts."""
 Readings = Mapping[Metric, Read]
-"""How each metric is read: the value of every series that has one now (or a Histogram)."""
+"""How each metric is read: the value of every series that has one now, Histogram of a histogram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +123,22 @@ def _with_histograms(readings: Readings, since: int, collected: MetricsData) -> 
 def _histogram(metric: Metric, read: Read, since: int, now: int) -> Collected:
     points = []
     for labels, value in read():
-        steps = cast("Histogram", value)
-        counts = list(steps.counts)  # at once: a total that does not fit its steps is none
+        histogram = cast("Histogram", value)
+        counts = list(histogram.counts)  # at once: a total that does not fit its steps is none
         points.append(
             HistogramDataPoint(
                 attributes=labels,
                 start_time_unix_nano=since,
                 time_unix_nano=now,
                 count=sum(counts),
-                sum=steps.sum,
+                sum=histogram.sum,
                 bucket_counts=counts,
-                explicit_bounds=steps.bounds,
+                explicit_bounds=histogram.bounds,
                 min=_UNKNOWN,
                 max=_UNKNOWN,
             )
         )
-    data = SdkHistogram(points, AggregationTemporality.CUMULATIVE)
+    data = HistogramData(points, AggregationTemporality.CUMULATIVE)
     return Collected(metric.name, metric.description, metric.unit, data)
 
 

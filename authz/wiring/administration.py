@@ -57,7 +57,7 @@ def endpoint(settings: Settings) -> Endpoint:
     )
 
 
-def agreements(settings: Settings) -> LimitPolicy:
+def limit_policy(settings: Settings) -> LimitPolicy:
     """What the settings say about limits."""
     pools = settings.pools
     return LimitPolicy(settings.plans, pools.projects, pools.tenants, settings.limits.on_outage)
@@ -75,7 +75,7 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
 
 
 @asynccontextmanager
-async def directory(settings: Settings) -> AsyncIterator[StoredSidecars]:
+async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
     """Who the sidecars are."""
     client = endpoint(settings).client()
     try:
@@ -124,15 +124,15 @@ class AdminSession:
     """
 
     lifecycle: Lifecycle
-    directory: KeyListing
+    listing: KeyListing
     verifier: Verifier
     read: Callable[[bytes], Request]
-    standings: LimitReports
+    limit_reports: LimitReports
     imports: ImportStore | None
 
 
 @asynccontextmanager
-async def desk(settings: Settings) -> AsyncIterator[AdminSession]:
+async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
     """All of administration. Raises as `administration` does."""
     from authz.wiring.extraction import extractor  # noqa: PLC0415  protobuf, which most commands do without
 
@@ -143,13 +143,13 @@ async def desk(settings: Settings) -> AsyncIterator[AdminSession]:
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None
         counters = StoredCounters(client)
-        standings = LimitReports(counters, agreements(settings), clock)
+        reports = LimitReports(counters, limit_policy(settings), clock)
         yield AdminSession(
             Lifecycle(keys, ring, clock, counters),
             KeyListing(StoredIndex(client), StoredTrail(client)),
-            Verifier(keys, peppers, clock, standings, imports),
+            Verifier(keys, peppers, clock, reports, imports),
             extractor(settings, ring).read,
-            standings,
+            reports,
             imports,
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from authz.cli import binaries
-from authz.cli.processes import Nursery
+from authz.cli.child_processes import ChildProcesses
 from authz.settings import model
 from authz.wiring.sidecar import DRAIN_SECONDS
 from tests.support.deploy.manifests import needs_kubectl, pods
@@ -100,21 +100,21 @@ def test_what_has_begun_is_ended(tmp_path: Path):
     """After preStop a real Envoy takes no more connections, and answers what had come before."""
     admin, port, going_on = free_port(), free_port(), threading.Event()
     file = tmp_path / "envoy.yaml"
-    with backend(going_on) as behind, Nursery() as nursery, ThreadPoolExecutor() as pool:
+    with backend(going_on) as behind, ChildProcesses() as children, ThreadPoolExecutor() as pool:
         file.write_text(yaml.safe_dump(without_a_filter(admin, port, behind)))
         command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
-        nursery.spawn("envoy", [*command, "--concurrency", "1", "--drain-time-s", "1"])
-        nursery.wait("envoy", lambda: said_at(admin, "/ready").startswith("200"))
+        children.spawn("envoy", [*command, "--concurrency", "1", "--drain-time-s", "1"])
+        children.wait("envoy", lambda: said_at(admin, "/ready").startswith("200"))
         begun = pool.submit(said_at, port, "/")
         active = "/stats?filter=^http.ingress.downstream_rq_active$"
-        nursery.wait("envoy", lambda: said_at(admin, active).strip().endswith(": 1"))
+        children.wait("envoy", lambda: said_at(admin, active).strip().endswith(": 1"))
         script = re.sub(r"^sleep .*", "", hook().replace("9901", str(admin)), flags=re.MULTILINE)
         done = subprocess.run(
             ["bash", "-c", script], check=True, capture_output=True, text=True, timeout=PATIENCE
         )
         assert done.stdout.startswith("HTTP/1.1 200")
-        nursery.wait("envoy", lambda: not said_at(port, "/healthz"))
+        children.wait("envoy", lambda: not said_at(port, "/healthz"))
         assert not begun.done()
         going_on.set()
         assert begun.result(PATIENCE).startswith("200")
-        nursery.look_after()  # it has not ended by itself
+        children.check_alive()  # it has not ended by itself

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.cli.processes import Nursery
+from authz.cli.child_processes import ChildProcesses
 from tests.support.deploy import image
 from tests.support.real import Valkey, free_port
 
@@ -90,10 +90,10 @@ def test_it_serves_from_a_read_only_root(stage, valkey: Valkey):
     healthy = [word.replace("9192", str(ops)) for word in stage.list("HEALTHCHECK")]
     assert image.run(running, [*started, "init"], capture_output=True).returncode == 0
     try:
-        with Nursery() as nursery:
-            nursery.spawn("authz", image.confined(running, started + stage.list("CMD")))
-            nursery.wait("authz", lambda: _is_ready(ops))
-            nursery.wait("authz", lambda: not image.run(running, healthy).returncode)
+        with ChildProcesses() as children:
+            children.spawn("authz", image.confined(running, started + stage.list("CMD")))
+            children.wait("authz", lambda: _is_ready(ops))
+            children.wait("authz", lambda: not image.run(running, healthy).returncode)
         assert image.run(running, healthy, capture_output=True).returncode == 1
     finally:
         pepper.unlink(missing_ok=True)

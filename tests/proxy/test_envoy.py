@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from authz.cli import binaries
-from authz.cli.processes import Nursery
+from authz.cli.child_processes import ChildProcesses
 from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.rules import examine
@@ -54,10 +54,10 @@ def test_what_envoy_says_of_itself_is_told_the_same(tmp_path: Path):
             return False
         return True
 
-    with Nursery() as nursery:
+    with ChildProcesses() as children:
         command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
-        nursery.spawn("envoy", [*command, "--concurrency", "1"])
-        nursery.wait("envoy", is_ready)
+        children.spawn("envoy", [*command, "--concurrency", "1"])
+        children.wait("envoy", is_ready)
     found = list(examine(read(dump), DEFAULTS))
     assert {(f.level, f.check) for f in found if f.level is not Level.OK} == {
         (Level.FAIL, "failures"),

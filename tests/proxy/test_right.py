@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from authz.cli import binaries
-from authz.cli.processes import Nursery
+from authz.cli.child_processes import ChildProcesses
 from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.headers import IDENTITY
@@ -214,11 +214,11 @@ def test_envoy_tells_capitals_from_small_letters(tmp_path: Path):
             return False
         return True
 
-    with Nursery() as nursery:
-        nursery.spawn("backend", [sys.executable, "-m", "authz.cli.echo", str(behind)])
+    with ChildProcesses() as children:
+        children.spawn("backend", [sys.executable, "-m", "authz.cli.echo", str(behind)])
         command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
-        nursery.spawn("envoy", [*command, "--concurrency", "1"])
-        nursery.wait("envoy", is_answered)
+        children.spawn("envoy", [*command, "--concurrency", "1"])
+        children.wait("envoy", is_answered)
     assert {name for name in arrived if name.startswith(("x-auth-", "x-user-", "x-name"))} == {
         "x-auth-env"
     }

@@ -39,7 +39,7 @@ def test_a_process_that_was_not_run_knows_it():
 
 @pytest.fixture(params=["plain", "coroutine"])
 def play(request, monkeypatch):
-    """Play rounds with these results, with pauses in some; return the last result and the rounds."""
+    """Play rounds with these results, some with pauses; return the last result and the rounds."""
 
     async def played(results, disturbed):
         left = iter(zip(results, disturbed, strict=True))

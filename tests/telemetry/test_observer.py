@@ -78,7 +78,7 @@ class Never(Traces):
     def __init__(self) -> None:
         pass
 
-    def wants(self, traceparent: str) -> bool:
+    def sample(self, traceparent: str) -> bool:
         """See Traces."""
         raise AssertionError(traceparent)
 
