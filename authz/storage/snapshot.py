@@ -223,7 +223,7 @@ class Snapshot:
                 last.decode().split(),
             )
         except (ValueError, LookupError, TypeError, Fault) as cause:
-            raise SnapshotRefused(f"it cannot be read: {cause}") from None
+            raise SnapshotRefused(f"its content cannot be read: {cause}") from None
 
     def _age(self, found: _Content, now: float) -> tuple[float, str]:
         """Return the seconds since the last moment of trust, and a problem or ""."""

@@ -145,7 +145,7 @@ def test_aliases_that_make_no_sense_are_refused(rig, garbled):
     header, _, revoked, _ = rig.path.read_bytes().splitlines(keepends=True)
     resigned(rig, [header, revoked] if garbled is None else [header, garbled, revoked])
 
-    assert "understood" in rig.refusal()
+    assert "its content" in rig.refusal()
 
 
 @pytest.mark.parametrize("at", [0, 0.1, 0.5, 0.9, 0.99, 1])
@@ -201,7 +201,7 @@ def test_a_file_of_another_version_is_refused(rig, change):
     header, *rest = rig.path.read_bytes().splitlines(keepends=True)[:-1]
     resigned(rig, [json.dumps(json.loads(header) | change).encode() + b"\n", *rest])
 
-    assert "version" in rig.refusal() or "understood" in rig.refusal()
+    assert "version" in rig.refusal() or "its content" in rig.refusal()
 
 
 def test_what_is_no_file_is_refused(rig):
@@ -379,7 +379,7 @@ class Cache:
 @pytest.fixture
 def keeping(rig, monkeypatch):
     """Make SnapshotWriters that check often, on a running clock."""
-    monkeypatch.setattr(timing, "LOOK", 0.002)
+    monkeypatch.setattr(timing, "CHECK_SECONDS", 0.002)
     rig.clock = RealClock()
 
     @contextlib.asynccontextmanager
