@@ -67,7 +67,7 @@ def _line(finding: Finding) -> str:
 async def _all(
     invocation: Invocation, documents: Sequence[Any] | None, store: bool
 ) -> list[Finding]:
-    """What is wrong with the settings ends it: nothing else can be looked at then."""
+    """Return every finding. If the settings are wrong, nothing else can be inspected."""
     try:
         given = load_settings(invocation)
     except BadInput as cause:
@@ -82,7 +82,7 @@ async def _all(
 
 
 def _expected(given: Settings) -> Expected:
-    """What these settings ask of the proxy."""
+    """Return the requirements of these settings for the proxy."""
     extract = given.extract
     return Expected(
         header_prefix=given.identity.header_prefix,
@@ -99,7 +99,7 @@ async def _store(given: Settings) -> AsyncIterator[Finding]:
         async with administration.inspection(given) as findings:
             async for finding in findings:
                 yield finding
-    except (BadInput, Unavailable) as cause:  # no pepper to compare with, no password
+    except (BadInput, Unavailable) as cause:  # such as a missing pepper or password
         yield Finding(Level.FAIL, "store", f"not looked at: {cause}", "mend that first")
 
 

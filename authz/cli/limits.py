@@ -74,8 +74,8 @@ def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: floa
 
 def _rows(standing: LimitReport) -> list[dict[str, Any]]:
     """Each limit, as JSON."""
-    spent, terms = standing.spent(), standing.charge.terms
-    owners = [account for account in terms.accounts for _ in account.limits]
+    spent, terms = standing.result(), standing.charge.key_limits
+    owners = [account for account in terms.groups for _ in account.limits]
     columns = zip(
         terms.names,
         owners,
@@ -108,14 +108,14 @@ def _resets_at(standing: LimitReport, limit: Limit, used: int, resets_ms: int) -
 
 def _leases(standing: LimitReport | None) -> dict[str, Any]:
     """How much each sidecar may take in advance, for how long; who has taken how much."""
-    size = standing.charge.lease if standing else 0
-    life = round(standing.charge.life * 1000) if standing and size else 0
+    size = standing.charge.max_lease if standing else 0
+    life = round(standing.charge.lease_seconds * 1000) if standing and size else 0
     return {"requests": size, "life_ms": life, "held": _held(standing) if standing else []}
 
 
 def _held(standing: LimitReport) -> list[dict[str, Any]]:
     """One lease is of each account that its key is held to."""
-    accounts = zip(standing.charge.terms.accounts, standing.leases, strict=True)
+    accounts = zip(standing.charge.key_limits.groups, standing.leases, strict=True)
     return [
         {
             "holder": lease.holder,
@@ -135,7 +135,7 @@ def _text(
 ) -> str:
     if standing is None:
         return f"{kid} has no limits"
-    texts = map(str, standing.charge.terms.limits)
+    texts = map(str, standing.charge.key_limits.limits)
     cells = [
         (
             row["name"],

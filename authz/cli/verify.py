@@ -16,7 +16,7 @@ from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import ENVIRONMENTS
+from authz.core.keys.text import ENVIRONMENTS
 from authz.core.limits.limit import parse_cost
 from authz.core.records import KeyRecord
 from authz.core.request import Request
@@ -235,7 +235,9 @@ def _violated(verdict: Verdict) -> list[str]:
     """The limits without room for the request, those that are only tried among them."""
     if verdict.standing is None:
         return []
-    return [verdict.standing.charge.terms.names[at] for at in verdict.standing.spent().violated]
+    return [
+        verdict.standing.charge.key_limits.names[at] for at in verdict.standing.result().violated
+    ]
 
 
 def _limits(verdict: Verdict) -> str:
@@ -243,10 +245,14 @@ def _limits(verdict: Verdict) -> str:
     standing = verdict.standing
     if standing is None:
         return verdict.fault or "none, or nothing to take from them"
-    charge, spent, full = standing.charge, standing.spent(), _violated(verdict)
+    charge, spent, full = standing.charge, standing.result(), _violated(verdict)
     parts = [f"cost {charge.cost}"]
     rows = zip(
-        charge.terms.names, charge.terms.limits, standing.used(), standing.leased(), strict=True
+        charge.key_limits.names,
+        charge.key_limits.limits,
+        standing.used(),
+        standing.leased(),
+        strict=True,
     )
     for name, limit, used, leased in rows:
         ahead = f", {leased} in advance" if leased else ""

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, TypeVar
 
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import ENVIRONMENTS, KID_PATTERN
+from authz.core.keys.text import ENVIRONMENTS, KID_PATTERN
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from authz.core.decision import Deny
-from authz.core.keys.keyring import Imported, Presented
+from authz.core.keys.credentials import Imported, Presented
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core import policy
-from authz.core.decision import Allow, Decision, Deny, Reason, settle
+from authz.core.decision import Allow, Decision, Deny, Reason, decide_by_limits
 from authz.core.errors import UnknownPlan, Unreadable
-from authz.core.keys.keyring import Alias, Imported, Presented
+from authz.core.keys.credentials import Alias, Imported, Presented
 from authz.core.limits.limit import OnOutage
 from authz.core.ports import Clock, ImportStore, KeyStore, PepperProof
 from authz.core.records import KeyRecord
@@ -110,7 +110,7 @@ class Verifier:
             return found, str(cause), None
         if standing is None:
             return Allow(record), "", None
-        return settle(record, standing.spent()), "", standing
+        return decide_by_limits(record, standing.result()), "", standing
 
 
 async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import PREFIX_PATTERN
+from authz.core.keys.text import PREFIX_PATTERN
 from authz.core.limits.key_limits import ANY
 from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
 from authz.core.listen_address import Address

@@ -10,7 +10,8 @@ from redis import exceptions
 
 from authz.core.changes import KeyChange
 from authz.core.errors import Fault, OutcomeUnknown, Unavailable
-from authz.core.keys.keyring import KID_PATTERN, Alias
+from authz.core.keys.credentials import Alias
+from authz.core.keys.text import KID_PATTERN
 from authz.core.ports import LoadedAlias
 from authz.storage import meta, schema
 from authz.storage.feed import ChangeFeed

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from authz.core import fields
-from authz.core.keys.keyring import KID_PATTERN
+from authz.core.keys.text import KID_PATTERN
 from authz.core.records import Status
 from authz.storage import schema
 

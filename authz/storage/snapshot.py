@@ -63,7 +63,7 @@ class _Content:
 
     instance: str
     boot: str
-    held_until: float
+    last_trusted: float
     held_until_ms: int
     by_grace: dict[int | None, dict[str, bytes]]  # packed records by kid, grouped by their grace
     aliases: list[tuple[bytes, str]]
@@ -132,14 +132,14 @@ class Snapshot:
 
         With `abandon` it pauses between slices, and stops without writing once `abandon` is set.
         """
-        age = self._clock.monotonic() - held.held_until
+        age = self._clock.monotonic() - held.last_trusted
         first = next(held.records(), None)
         header = {
             "format": FORMAT,
             "schema": schema.SCHEMA,
             "instance": instance,
             "boot": self._boot,
-            "held_until": held.held_until,
+            "held_until": held.last_trusted,
             "held_until_ms": self._clock.wall_ms() - ceil(age * 1000),
             "fields": [*schema.encode(first), "version"] if first else [],
         }
@@ -229,7 +229,7 @@ class Snapshot:
         """Return the seconds since the last moment of trust, and a problem or ""."""
         ages = [(self._clock.wall_ms() - found.held_until_ms) / 1000]
         if self._boot and found.boot == self._boot:
-            ages.append(now - found.held_until)
+            ages.append(now - found.last_trusted)
         if min(ages) < 0:
             return 0.0, "it is from the future: the clock was set back"
         return max(ages), ""

@@ -30,11 +30,11 @@ class SnapshotSource(Protocol):
         ...
 
     @property
-    def held_until(self) -> float:
+    def last_trusted(self) -> float:
         """The last moment of trust (monotonic seconds), or now; minus infinity if never trusted."""
         ...
 
-    def holdings(self) -> CacheContents:
+    def contents(self) -> CacheContents:
         """Return all its content."""
         ...
 
@@ -52,7 +52,7 @@ class SnapshotWriter:
         self._clock = clock
         self._abandon = threading.Event()
         self._writing: asyncio.Future[bool] | None = None
-        self._attempted = float("-inf")  # `held_until` of the last attempt to write
+        self._attempted = float("-inf")  # `last_trusted` of the last attempt to write
         self._problem = ""
 
     async def run(self) -> None:
@@ -61,7 +61,7 @@ class SnapshotWriter:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             now, is_trusted = self._clock.monotonic(), self._source.is_trusted
-            is_lost = not is_trusted and self._source.held_until > self._attempted
+            is_lost = not is_trusted and self._source.last_trusted > self._attempted
             if is_lost or (now >= due and (is_trusted or self._problem)):
                 due = now + EVERY
                 await self._write(self._abandon)
@@ -74,9 +74,9 @@ class SnapshotWriter:
         await self._write(None)
 
     async def _write(self, abandon: threading.Event | None) -> None:
-        held = self._source.holdings()
-        self._attempted = held.held_until
-        if not isfinite(held.held_until):
+        held = self._source.contents()
+        self._attempted = held.last_trusted
+        if not isfinite(held.last_trusted):
             return
         work = asyncio.to_thread(self._snapshot.write, held, self._instance, abandon)
         self._writing = asyncio.ensure_future(work)

@@ -16,7 +16,7 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from authz.core.keys.keyring import without_secrets
+from authz.core.keys.text import without_secrets
 from authz.core.token_bucket import TokenBucket
 
 # What a line may say besides its message, in this order; an empty one is left out.

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from authz.core.errors import BadInput
 from authz.core.finding import Finding
-from authz.core.keys.keyring import Keyring, Pepper
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request

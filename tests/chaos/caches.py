@@ -10,7 +10,7 @@ import redis.asyncio
 
 from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.errors import Unavailable
-from authz.core.keys.keyring import Presented
+from authz.core.keys.credentials import Presented
 from authz.core.records import KeyRecord, Status
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from authz.core.keys.keyring import Presented
+from authz.core.keys.credentials import Presented
 from authz.core.listen_address import Address
 from authz.storage.endpoint import Endpoint
 from authz.storage.sentinel import Sentinel

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from authz.core.errors import Unavailable
-from authz.core.keys.keyring import Alias
+from authz.core.keys.credentials import Alias
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import LinkedAliases

@@ -5,7 +5,7 @@ import redis
 
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
-from authz.core.limits.charge import SpendRequest, charge
+from authz.core.limits.charge import SpendRequest, charge_for
 from authz.storage import inspection, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.inspection import Store, inspect
@@ -111,7 +111,7 @@ async def test_limits_that_cannot_be_counted(valkey, admin):
     now, raw = RealClock().wall_ms(), redis.Redis(port=valkey.port)
     for kid in kids[:2]:
         terms = make_terms("10/s", "20/min,burst=3", "30/month", kid=kid)
-        valkey.admin.eval(SPEND, *arguments(charge(terms, 1, now), SpendRequest(1)))
+        valkey.admin.eval(SPEND, *arguments(charge_for(terms, 1, now), SpendRequest(1)))
     assert (await report(valkey.endpoint))["limits"].level is Level.OK
 
     for field, value in (("second s unit", "rubbish"), ("second s unit older", "rubbish!")):

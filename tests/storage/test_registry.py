@@ -252,12 +252,12 @@ async def test_a_store_that_turns_foreign_ends_what_is_held(valkey, admin):
     async with Registered(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         await sidecar.find(record.kid)
-        assert sidecar.cache.recall(record.kid) is not None
+        assert sidecar.cache.peek_stale(record.kid) is not None
 
         valkey.admin.hset(schema.META, "pepper:1", "f" * 32)
         await eventually(lambda: sidecar.feed.is_foreign)
 
-        assert sidecar.cache.recall(record.kid) is None
+        assert sidecar.cache.peek_stale(record.kid) is None
 
 
 async def test_an_emptied_store_does_not_end_what_is_held(valkey, admin):
@@ -270,7 +270,7 @@ async def test_an_emptied_store_does_not_end_what_is_held(valkey, admin):
         valkey.admin.flushall()
         await sidecar.untrusted()
 
-        assert sidecar.cache.recall(record.kid) == record
+        assert sidecar.cache.peek_stale(record.kid) == record
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.support.fakes import (
     FakeClock,
     RecordingProbe,
     issue_record,
-    make_holdings,
+    make_contents,
     make_keyring,
     make_record,
 )
@@ -53,7 +53,7 @@ class Rig:
 
     def write(self, *records, revoked=(), age=0.0, **how):
         """Write as a process that lost trust so many seconds ago."""
-        held = make_holdings(*records, revoked=revoked, held_until=self.clock.monotonic() - age)
+        held = make_contents(*records, revoked=revoked, last_trusted=self.clock.monotonic() - age)
         assert self.open(**how).write(held, "web-1")
 
     def refusal(self, *versions, **how):
@@ -79,7 +79,7 @@ def test_what_is_written_is_read(records, tmp_path_factory):
     kept = rig.open().read(GRACE)
 
     assert list(kept.holdings.records()) == lasting
-    assert (kept.holdings.revoked, kept.holdings.held_until) == ([KID], rig.clock.monotonic())
+    assert (kept.holdings.revoked, kept.holdings.last_trusted) == ([KID], rig.clock.monotonic())
     assert kept.holdings.aliases == []
     assert (kept.instance, kept.trouble) == ("web-1", "")
 
@@ -108,7 +108,7 @@ def test_aliases_are_kept_with_their_records(rig):
     """Aliases of imported keys are restored only together with their records."""
     old = make_record(kid="A" * 16, outage_grace=0)
     aliases = [(b"a" * 32, old.kid), (b"n" * 32, KID), (b"o" * 32, KID)]
-    held = make_holdings(old, RECORD, held_until=rig.clock.monotonic(), aliases=aliases)
+    held = make_contents(old, RECORD, last_trusted=rig.clock.monotonic(), aliases=aliases)
     assert rig.open().write(held, "web-1")
 
     kept = rig.open().read(GRACE).holdings
@@ -221,7 +221,7 @@ def test_it_is_good_for_what_is_left_of_the_grace(rig):
 
     kept = rig.open().read(GRACE)
 
-    assert rig.clock.monotonic() - kept.holdings.held_until == pytest.approx(25, abs=0.002)
+    assert rig.clock.monotonic() - kept.holdings.last_trusted == pytest.approx(25, abs=0.002)
     rig.clock.advance(5)
     assert list(rig.open().read(GRACE).holdings.records()) == []
 
@@ -270,7 +270,7 @@ def test_a_clock_set_back_prolongs_nothing_within_one_boot(rig):
 
     held = rig.open().read(GRACE).holdings
 
-    assert rig.clock.monotonic() - held.held_until == 25
+    assert rig.clock.monotonic() - held.last_trusted == 25
 
 
 def test_a_clock_set_forward_ends_it_sooner(rig):
@@ -288,7 +288,7 @@ def test_after_a_reboot_the_wall_clock_counts(rig):
 
     held = rig.open(boot="two", clock=later).read(GRACE).holdings
 
-    assert later.monotonic() - held.held_until == 12
+    assert later.monotonic() - held.last_trusted == 12
 
 
 def test_written_again_without_trust_it_is_not_good_for_longer(rig):
@@ -325,7 +325,7 @@ def test_writing_can_be_abandoned(rig):
     abandon.set()
 
     written = rig.open().write(
-        make_holdings(RECORD, held_until=rig.clock.monotonic()), "web-1", abandon
+        make_contents(RECORD, last_trusted=rig.clock.monotonic()), "web-1", abandon
     )
 
     assert not written
@@ -364,14 +364,14 @@ class Cache:
 
     def __init__(self, clock):
         self.is_trusted = True
-        self.held = make_holdings(RECORD, held_until=clock.monotonic())
+        self.held = make_contents(RECORD, last_trusted=clock.monotonic())
 
     @property
-    def held_until(self):
+    def last_trusted(self):
         """See Holder."""
-        return self.held.held_until
+        return self.held.last_trusted
 
-    def holdings(self):
+    def contents(self):
         """See Holder."""
         return self.held
 
@@ -407,7 +407,7 @@ async def test_it_is_written_every_so_often_and_when_trust_is_lost(rig, keeping,
         rig.path.unlink()
 
         cache.is_trusted = False
-        cache.held = replace(cache.held, held_until=rig.clock.monotonic())
+        cache.held = replace(cache.held, last_trusted=rig.clock.monotonic())
         await eventually(rig.path.exists)
         rig.path.unlink()
 
@@ -422,7 +422,7 @@ async def test_trust_that_was_short_is_kept_too(rig, keeping):
     async with keeping(cache):
         await eventually(rig.path.exists)
         rig.path.unlink()
-        cache.held = replace(cache.held, held_until=rig.clock.monotonic())
+        cache.held = replace(cache.held, last_trusted=rig.clock.monotonic())
         await eventually(rig.path.exists)
 
 
@@ -431,7 +431,7 @@ async def test_who_was_never_trusted_writes_nothing(rig, keeping):
     rig.path.write_text("of another")
     cache = Cache(rig.clock)
     cache.is_trusted = False
-    cache.held = make_holdings(held_until=float("-inf"))
+    cache.held = make_contents(last_trusted=float("-inf"))
 
     async with keeping(cache):
         pass

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from authz.core.errors import Unavailable
-from authz.core.limits.charge import SpendReply, SpendRequest, charge
+from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.records import RevocationReason, Status
 from authz.process.clock import SystemClock
 from authz.storage import schema
@@ -218,7 +218,7 @@ async def test_imports(guarded_valkey):
 async def test_limits(guarded_valkey):
     """The sidecar counts limits; the admin reads them and resets those of a key."""
     valkey = guarded_valkey
-    asked = charge(make_terms("9000/h", "99000/month"), 1, int(time.time() * 1000))
+    asked = charge_for(make_terms("9000/h", "99000/month"), 1, int(time.time() * 1000))
     receipts: list[SpendReply] = []
     link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), instance="one", deadline=30)
     run = asyncio.create_task(link.run())
@@ -229,8 +229,8 @@ async def test_limits(guarded_valkey):
     async with valkey.login(ADMIN, ADMIN).client() as client:
         counters = StoredCounters(client)
         assert (await counters.look(asked)).left == (8987, 98987)
-        granted_at = receipts[0].now // 1000
-        [[lease]] = await counters.leases([account for account, _ in asked.accounts], granted_at)
+        granted_at = receipts[0].now_us // 1000
+        [[lease]] = await counters.leases([account for account, _ in asked.groups], granted_at)
         assert (lease.holder, lease.requests, lease.cost) == ("one", 10, 1)
         await counters.reset("k" * 16)
         assert (await counters.look(asked)).left == (9000, 99000)

@@ -24,7 +24,8 @@ from google.protobuf.message import DecodeError
 from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import Imported, Keyring, Presented
+from authz.core.keys.credentials import Imported, Presented
+from authz.core.keys.keyring import Keyring
 from authz.core.request import Request, Route
 from authz.core.routes import FACTS, NO_FACTS, Facts, RouteTable, facts
 

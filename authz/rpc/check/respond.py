@@ -74,13 +74,13 @@ class Responder:
         return kept[1] + b"%012x" % self._count()
 
     def _allow_charged(self, decision: Charged, carrier: str) -> bytes:
-        key, spent = decision.key, decision.spent
+        key, spent = decision.key, decision.limit_result
         name = (key.kid, carrier, decision.stale)
         kept = self._charged.get(name)
-        if kept is None or kept[0] is not key or kept[1] is not spent.terms:
-            telling = RateLimitHeaders(spent.terms, legacy=self._legacy_headers)
+        if kept is None or kept[0] is not key or kept[1] is not spent.key_limits:
+            telling = RateLimitHeaders(spent.key_limits, legacy=self._legacy_headers)
             base = self._allow_base(decision, carrier, telling) + self._charge
-            kept = keep(self._charged, name, (key, spent.terms, base, telling))
+            kept = keep(self._charged, name, (key, spent.key_limits, base, telling))
         return kept[2] + b"%012x" % self._count() + kept[3].of_allowed(spent)
 
     def _allow_base(

@@ -7,12 +7,17 @@ from importlib.resources import files
 from struct import Struct
 from typing import Final
 
-from authz.core.limits.charge import Charge, Kind, Lease, SpendReply, SpendRequest
+from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
+from authz.core.limits.counters import BurstCounter, PeriodCounter, WindowCounter
 from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.storage import schema
 
 SPEND: Final = (files("authz.storage") / "lua" / "spend.lua").read_text()
-KINDS: Final = {Kind.WINDOW: 1, Kind.PERIOD: 2, Kind.SMOOTH: 3}  # first byte of each counter
+KINDS: Final = {
+    WindowCounter: 1,
+    PeriodCounter: 2,
+    BurstCounter: 3,
+}  # first byte of each counter
 MAX_HOLDER: Final = 100  # bytes of a holder's name
 
 _COUNTER: Final = Struct(">BBQIQQ")
@@ -58,10 +63,10 @@ def leases(stored: bytes, now: int) -> list[Lease]:
 @lru_cache(maxsize=10_000)
 def _encoded(charge: Charge, *, has_lease: bool) -> tuple[tuple[str, ...], tuple[str | bytes, ...]]:
     """Return the number of hashes with their names, and the arguments about their counters."""
-    keys = [hash_of(group) for group, _ in charge.accounts]
+    keys = [hash_of(group) for group, _ in charge.groups]
     words: list[str | bytes] = []
-    for _, counters in charge.accounts:
-        packed = (_COUNTER.pack(KINDS[c.kind], c.enforced, *c[3:]) for c in counters)
+    for _, counters in charge.groups:
+        packed = (_COUNTER.pack(KINDS[type(c)], *c[1:]) for c in counters)
         words += (b"".join(packed), *(c.field for c in counters))
         if has_lease:
             words.append(schema.LEASES)
@@ -70,7 +75,7 @@ def _encoded(charge: Charge, *, has_lease: bool) -> tuple[tuple[str, ...], tuple
 
 @lru_cache(maxsize=10_000)
 def _holder(charge: Charge, name: bytes) -> bytes:
-    return _HOLDER.pack(math.ceil(charge.life * 1000), charge.cost, len(name)) + name
+    return _HOLDER.pack(math.ceil(charge.lease_seconds * 1000), charge.cost, len(name)) + name
 
 
 def hash_of(group: LimitGroup) -> str:

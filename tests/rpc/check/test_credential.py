@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from authz.core.decision import Reason
-from authz.core.keys.keyring import Presented
+from authz.core.keys.credentials import Presented
 from authz.core.request import Request
 from tests.support.fakes import KID
 from tests.support.rpc.messages import check_request

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from authz.core.decision import Deny, Reason
-from authz.core.keys.keyring import Presented
+from authz.core.keys.credentials import Presented
 from authz.core.request import Route
 from authz.rpc.check.extract import MAX_HEADERS, MAX_ROUTES
 from tests.support.fakes import KID

@@ -5,7 +5,7 @@ import contextlib
 import logging
 
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
-from authz.core.limits.charge import SpendReply, SpendRequest, charge
+from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.storage import schema
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.spend_script import SPEND, arguments
@@ -19,7 +19,7 @@ HASH = schema.limit("k" * 16)
 
 def used(valkey):
     """Return the count in the store, read by the script itself."""
-    words = arguments(charge(TERMS, 1, RealClock().wall_ms()), SpendRequest(0))
+    words = arguments(charge_for(TERMS, 1, RealClock().wall_ms()), SpendRequest(0))
     return 1000 - valkey.admin.eval(SPEND, *words)[2]
 
 
@@ -37,11 +37,11 @@ async def spending(endpoint, deadline=30.0):
             await running
 
 
-async def ask(link, wanted=1, terms=TERMS, back=0):
+async def ask(link, wanted=1, terms=TERMS, returned=0):
     """Send one request and return the one reply that was delivered."""
     delivered = []
     now = RealClock().wall_ms()
-    link.spend(charge(terms, 1, now), SpendRequest(wanted, back=back), delivered.append)
+    link.spend(charge_for(terms, 1, now), SpendRequest(wanted, returned=returned), delivered.append)
     assert not delivered
     await eventually(lambda: delivered)
     [answer] = delivered
@@ -55,7 +55,7 @@ async def test_a_question_is_answered_with_a_receipt(valkey):
     assert isinstance(answer, SpendReply)
     assert answer.granted == 3
     assert answer.left == (997,)
-    assert abs(answer.now / 1e3 - RealClock().wall_ms()) < 60_000
+    assert abs(answer.now_us / 1e3 - RealClock().wall_ms()) < 60_000
 
 
 async def test_it_can_be_waited_for_until_all_is_answered(own_valkey):
@@ -64,7 +64,7 @@ async def test_it_can_be_waited_for_until_all_is_answered(own_valkey):
     """
     answers = []
     async with spending(own_valkey.endpoint, deadline=1.0) as link:
-        asked = charge(TERMS, 1, RealClock().wall_ms())
+        asked = charge_for(TERMS, 1, RealClock().wall_ms())
         for _ in range(3):
             link.spend(asked, SpendRequest(1), answers.append)
         await link.drain()

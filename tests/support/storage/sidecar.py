@@ -12,7 +12,7 @@ from typing import Self
 
 from authz.core.changes import KeySpec
 from authz.core.errors import Unavailable
-from authz.core.keys.keyring import Alias
+from authz.core.keys.credentials import Alias
 from authz.core.ports import LoadedAlias
 from authz.core.records import KeyRecord, RevocationReason
 from authz.flows.lifecycle import Lifecycle
