@@ -5,8 +5,8 @@ Rules:
    before the line is written.
 2. Each place in the code that logs has so many lines a second; what is left out is counted, and
    the next line of that place says how many. So whoever can cause lines cannot flood the log.
-   Refusals have a bound of their own, by a setting. The SDK of OpenTelemetry, which has a line for
-   each attempt to reach a receiver that is away, has one a minute.
+   Refusals have a bound of their own, by a setting. Two sources have one line a minute: the SDK of
+   OpenTelemetry, which logs each failed attempt to reach its receiver, and unreadable notices.
 """
 
 import json
@@ -23,7 +23,7 @@ from authz.core.token_bucket import TokenBucket
 FIELDS: Final = ("reason", "kid", "client_id", "trace_id", "span_id", "left_out")
 LINES_PER_SECOND: Final = 10.0
 BOUNDED_ELSEWHERE: Final = "authz.denied"
-TALKATIVE: Final = "opentelemetry."
+TALKATIVE: Final = ("opentelemetry.", "authz.store.ignored")  # prefixes of logger names
 TALKATIVE_LINES_PER_SECOND: Final = 1 / 60
 
 
