@@ -66,10 +66,13 @@ def without_case(text: str) -> str:
     return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
-def folds_into_ascii(text: str) -> bool:
-    """Has it a letter that some readers without case take for one of ASCII, as U+212A for k?"""
+def is_folded_by_some(text: str) -> bool:
+    """Return whether a reader without case may take a letter outside ASCII for another one.
+
+    Such as U+00C9 for U+00E9, or U+212A, the Kelvin sign, for k. Not every reader does.
+    """
     return not text.isascii() and any(
-        any(map(str.isascii, character.upper() + character.casefold()))
+        character.casefold() != character or any(map(str.isascii, character.upper()))
         for character in set(text)
         if not character.isascii()
     )

@@ -22,7 +22,7 @@ from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown, split_host
 from authz.core.limits.limit import parse_cost
-from authz.core.paths import folds_into_ascii, read_path, without_case
+from authz.core.paths import is_folded_by_some, read_path, without_case
 from authz.core.templates import VARIABLE, Template
 
 MAX_RULES: Final = 1000
@@ -82,7 +82,7 @@ def is_method(text: str) -> bool:
 
     Methods are case-sensitive, and many frameworks run the handler of DELETE for `delete`.
     """
-    return text.isupper() and text.isascii() and len(text) <= _LONGEST_METHOD
+    return len(text) <= _LONGEST_METHOD and text.isupper() and text.isascii()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class RouteTable:
             return Reason.AMBIGUOUS_PATH
         segments = read.decoded
         if self._ignore_case:
-            if folds_into_ascii("".join(segments)):
+            if is_folded_by_some("".join(segments)):
                 return Reason.AMBIGUOUS_PATH
             folded = list(map(without_case, segments))
             written = folded if read.written is segments else map(without_case, read.written)

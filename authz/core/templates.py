@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from authz.core.errors import BadInput
 from authz.core.fields import shown
-from authz.core.paths import Path, is_canonical, without_case
+from authz.core.paths import Path, is_canonical, is_folded_by_some, without_case
 
 MAX_TEMPLATE: Final = 1024
 MAX_BETWEEN: Final = 64  # characters between two variables: searching takes their number times n
@@ -61,8 +61,10 @@ class Template:
         if ignore_case:
             written = _each(without_case, written)
         decoded = _each(unquote, written)
-        if ignore_case and not all(text.isascii() for part in decoded for text in part):
-            raise BadInput(field, f"{shown(text)}: only ASCII where routes_case is insensitive")
+        if ignore_case and any(is_folded_by_some(text) for part in decoded for text in part):
+            raise BadInput(
+                field, f"{shown(text)}: letters outside ASCII in lower case, for routes_case"
+            )
         return cls(decoded, written, tuple(tuple(part[1::2]) for part in parts), below, ignore_case)
 
     @property

@@ -57,17 +57,26 @@ class CredentialReader:
         self._parameter = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
 
     def find(self, header: Header, path: str, *, optional: bool) -> tuple[Credential, str]:
-        """The credential, and its carrier: a header, IN_QUERY, or empty.
+        """Return the credential, and its carrier: a header, IN_QUERY, or empty.
 
         optional: somebody else's token is as good as none.
         """
-        found, carrier, is_bare = self._in_headers(header)
+        found: str | Deny = ""
+        carrier, is_bare = "", True
+        for name, schemes in self._headers:
+            text = header(name, "")
+            if not text:
+                continue
+            value = text if schemes is None else schemes.read(text)
+            if found:
+                value = _one_of(found, value)
+            if value:
+                found, carrier, is_bare = value, name, schemes is None
         if self._parameter is not None and "?" in path:
-            in_query = self._in_query(self._parameter, path.partition("?")[2])
-            if in_query:
-                is_alone = not found or found is UNRECOGNIZED
-                found, carrier, is_bare = in_query if is_alone else AMBIGUOUS, IN_QUERY, True
-        if isinstance(found, Deny):
+            value = self._in_query(self._parameter, path.partition("?")[2])
+            if value:
+                found, carrier, is_bare = _one_of(found, value), IN_QUERY, True
+        if not isinstance(found, str):
             return (None if optional and found is UNRECOGNIZED else found), ""
         if not found:
             return None, ""
@@ -76,32 +85,6 @@ class CredentialReader:
             return presented, carrier
         foreign = self._foreign(found, carrier, is_bare=is_bare)
         return foreign, carrier if isinstance(foreign, Imported) else ""
-
-    def _in_headers(self, header: Header) -> tuple[str | Deny, str, bool]:
-        """The text of the one carrier that has some, the carrier, and has it no scheme?
-
-        The text is empty, or a refusal, if there is no credential.
-        """
-        found, carrier, is_bare = "", "", True
-        nothing: str | Deny = ""
-        for name, schemes in self._headers:
-            value = header(name, "")
-            if not value:
-                continue
-            if schemes is not None:
-                token = schemes.read(value)
-                if token is UNRECOGNIZED:
-                    nothing = UNRECOGNIZED
-                    continue
-                if isinstance(token, Deny):
-                    return (AMBIGUOUS if found else token), "", True
-                if not token:
-                    continue
-                value = token
-            if found:
-                return AMBIGUOUS, "", True
-            found, carrier, is_bare = value, name, schemes is None
-        return found or nothing, carrier, is_bare
 
     def _foreign(self, found: str, carrier: str, *, is_bare: bool) -> Imported | Deny:
         """What a text is that is not one of our keys."""
@@ -132,6 +115,13 @@ class CredentialReader:
             return True
         names = (part.partition("=")[0] for part in query.split("&"))
         return any("%" in name and unquote(name) == self._query for name in names)
+
+
+def _one_of(first: str | Deny, second: str | Deny) -> str | Deny:
+    """The credential of two carriers, or AMBIGUOUS; empty if the first one is to stay."""
+    if not first or first is UNRECOGNIZED:
+        return second
+    return "" if not second or second is UNRECOGNIZED else AMBIGUOUS
 
 
 class _Schemes:

@@ -38,6 +38,7 @@ MAX_SIGHTS: Final = 1024  # pairs of method and host that are remembered as well
 SAID: Final = ("scopes", "auth", "env", "cost", "enforce")
 # Headers by which a client asks some frameworks to run the handler of another method.
 METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
+_NOTHING: Final = ("",) * len(SAID)
 _UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
@@ -73,7 +74,7 @@ class Extractor:
         self._env = env
         self._rules = rules
         self._default_route = Route(env=env)
-        self._routes: dict[tuple[str | Facts, ...], Route | None] = {}
+        self._routes: dict[tuple[object, ...], Route | None] = {}
         self._strange: set[frozenset[str]] = set()
         self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
@@ -87,8 +88,11 @@ class Extractor:
         header, count = _headers(http)
         sight = (http.method, http.host)
         target = self._well_formed.get(sight) or self._look_at(sight)
-        path = _utf8(http.path)
-        if target is None or path is None or count > MAX_HEADERS:
+        try:
+            path = http.path.decode()
+        except UnicodeDecodeError:
+            target = None
+        if target is None or count > MAX_HEADERS:
             return refused(BAD_REQUEST, header)
         method, host = target
         if not path and method != "CONNECT":
@@ -128,25 +132,25 @@ class Extractor:
         self, extensions: Any, method: str, host: str, path: str, header: Header
     ) -> Route | Deny:
         """What the route asks for, or why it cannot be told."""
-        fact = extensions.get
-        said = (
-            fact("scopes", ""),
-            fact("auth", ""),
-            fact("env", ""),
-            fact("cost", ""),
-            fact("enforce", ""),
-        )  # SAID
-        if len(extensions) > len(said) - said.count("") and not FACTS.issuperset(extensions):
-            self._warn_of(frozenset(extensions) - FACTS)
-            return BAD_REQUEST
+        said, left = _NOTHING, len(extensions)
+        if left:
+            scopes = extensions.get("scopes", "")
+            if left == 1 and scopes:  # as most routes
+                said = (scopes, "", "", "", "")
+            else:
+                said = (scopes, *(extensions.get(name, "") for name in SAID[1:]))
+                if left > len(said) - said.count("") and not FACTS.issuperset(extensions):
+                    self._warn_of(frozenset(extensions) - FACTS)
+                    return BAD_REQUEST
         rule = NO_FACTS if self._rules is None else self._rule(method, host, path, header)
         if rule is Reason.ROUTE_NOT_ALLOWED and any(said):
             rule = NO_FACTS
         if not isinstance(rule, Facts):
             return Deny(rule)
-        route = self._routes.get((*said, rule), _UNKNOWN)
+        case = said if rule is NO_FACTS else (*said, rule)
+        route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
-            route = self._learn(said, rule)
+            route = self._routes[case] = self._learn(said, rule)
         return route or BAD_REQUEST
 
     def _rule(self, method: str, host: str, path: str, header: Header) -> Facts | Reason:
@@ -171,7 +175,6 @@ class Extractor:
             route = None
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
-        self._routes[*said, rule] = route
         return route
 
     def _warn_of(self, strange: frozenset[str]) -> None:
@@ -204,24 +207,23 @@ def refused(refusal: Deny, header: Header = lambda _name, default: default) -> R
     return Request(refusal, "", Route(), "", "", "", "", header)
 
 
-def _utf8(raw: bytes) -> str | None:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return None
-
-
 def _headers(http: Any) -> tuple[Header, int]:
     """What gives a header by its lower-case name, and how many headers there are."""
     headers = http.headers
-    if headers:
+    count = len(headers)
+    if count:
         find = headers.get
 
         def header(name: str, default: str) -> str:
             value = find(name)
-            return default if value is None else value.decode("utf-8", _ODD_BYTES)
+            if value is None:
+                return default
+            try:
+                return value.decode()  # type: ignore[no-any-return]
+            except UnicodeDecodeError:
+                return value.decode("utf-8", _ODD_BYTES)  # type: ignore[no-any-return]
 
-        return header, len(headers)
+        return header, count
     entries = http.header_map.headers
     return _RawHeaders(entries).get, len(entries)
 
