@@ -22,7 +22,7 @@ from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
 from authz.process.clock import SystemClock, boot_id
 from authz.process.ending import Ending
-from authz.process.gc_tuning import settle
+from authz.process.gc_tuning import tune_gc
 from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.process.readiness import Readiness
 from authz.process.recycling import outgrown
@@ -41,7 +41,7 @@ from authz.storage.snapshot import Snapshot
 from authz.storage.snapshot_writer import SnapshotWriter, restore
 from authz.telemetry import log_to_stderr
 from authz.telemetry.counters import Counters, TimedKeys
-from authz.wiring.administration import agreements, endpoint, keyring
+from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
 from authz.wiring.telemetry import Parts, Telemetry
 
@@ -173,14 +173,14 @@ def spender(
     deadline = settings.check.deadline
     link = SpendLink(endpoint(settings), clock, instance=instance, deadline=deadline)
     most = settings.cache.max_entries
-    return link, Limiter(link, agreements(settings), clock, probe, max_keys=most)
+    return link, Limiter(link, limit_policy(settings), clock, probe, max_keys=most)
 
 
 async def give_back(spending: SpendLink, limiter: Limiter) -> None:
     """What was taken of limits in advance, and is not needed any more."""
-    await spending.settled()  # the last grants
+    await spending.drain()  # the last grants
     limiter.give_back()
-    await spending.settled()
+    await spending.drain()
 
 
 @asynccontextmanager
@@ -223,7 +223,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     )
     instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     spending, limiter = spender(settings, instance, clock, counters)
-    checker = Checker(cache, feed, clock, counters, imported, limiter=limiter)
+    checker = Checker(cache, feed.meta, clock, counters, imported, limiter=limiter)
     server = check_server(
         settings, check_door(settings, ring, checker, counters, telemetry.observer), counters
     )
@@ -274,7 +274,7 @@ async def _serve(settings: Settings) -> None:
     ending, pause = Ending(), settings.shutdown.delay
     ending.listen()
     async with sidecar(settings) as running:
-        settle()
+        tune_gc()
         log.info(
             "serving Check on %s, operations on %s, store %s",
             running.server.address,

@@ -1,4 +1,4 @@
-"""Pauses of the machine are measured, and excuse a round but not a result."""
+"""Watch measures pauses of the machine, and such a pause causes another round."""
 
 import json
 import signal
@@ -23,8 +23,8 @@ print(json.dumps(watch.stalls))
 """
 
 
-def test_a_stopped_process_records_the_pause():
-    """The pause is recorded by the clock that all processes share."""
+def test_a_process_that_was_not_run_knows_it():
+    """A process that was stopped measures the pause by the clock that all processes share."""
     with subprocess.Popen(
         [sys.executable, "-c", WATCHED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -39,7 +39,7 @@ def test_a_stopped_process_records_the_pause():
 
 @pytest.fixture(params=["plain", "coroutine"])
 def play(request, monkeypatch):
-    """Play rounds with these results, on a machine that paused in these. Return the last result."""
+    """Play rounds with these results, some with pauses; return the last result and the rounds."""
 
     async def played(results, disturbed):
         left = iter(zip(results, disturbed, strict=True))
@@ -70,18 +70,18 @@ def play(request, monkeypatch):
 
 
 @pytest.mark.parametrize("disturbed", [True, False])
-async def test_a_good_result_counts(play, disturbed):
-    """A good result counts whether the machine paused or not."""
+async def test_what_is_right_is_right(play, disturbed):
+    """A right result ends the rounds, with or without a pause."""
     assert await play(["right"], [disturbed]) == ("right", 1)
 
 
-async def test_a_bad_result_without_a_pause_counts(play):
-    """There is no second round."""
+async def test_what_is_wrong_is_wrong_where_the_machine_ran(play):
+    """A wrong result without a pause ends the rounds."""
     assert await play(["wrong"], [False]) == ("wrong", 1)
 
 
 async def test_a_round_in_which_the_machine_stood_still_is_played_again(play):
-    """A bad round with a pause is repeated, up to a bound."""
+    """A wrong result with a pause is repeated, at most ROUNDS times."""
     assert await play(["wrong", "wrong", "right"], [True, True, False]) == ("right", 3)
     assert await play(["wrong", "wrong"], [True, False]) == ("wrong", 2)
     assert await play(["wrong"] * ROUNDS, [True] * ROUNDS) == ("wrong", ROUNDS)
