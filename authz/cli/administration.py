@@ -15,7 +15,7 @@ from authz.wiring import administration
 _T = TypeVar("_T")
 
 
-def settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
+def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
     """The settings, with the flags of one command on top. Raises BadInput."""
     if invocation.redis is not None:
         flags["redis"] = {"url": invocation.redis}
@@ -23,41 +23,41 @@ def settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
     return load(None if file is None else Path(file), flags)
 
 
-def consult(
+def with_session(
     invocation: Invocation, work: Callable[[administration.AdminSession], Awaitable[_T]]
 ) -> _T:
-    """Do `work` that looks through the store's keys. Raises as `administer` does."""
-    found = settings(invocation)
+    """Do `work` that looks through the store's keys. Raises as `with_lifecycle` does."""
+    found = load_settings(invocation)
 
     async def run() -> _T:
-        async with administration.desk(found) as desk:
-            return await work(desk)
+        async with administration.admin_session(found) as session:
+            return await work(session)
 
-    return asyncio.run(_heeding(run()))
+    return asyncio.run(_interruptible(run()))
 
 
-def administer(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]]) -> _T:
+def with_lifecycle(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]]) -> _T:
     """Do `work` on the store's keys. Raises BadInput, Unavailable and what `work` raises."""
-    found = settings(invocation)
+    found = load_settings(invocation)
 
     async def run() -> _T:
         async with administration.administration(found) as lifecycle:
             return await work(lifecycle)
 
-    return asyncio.run(_heeding(run()))
+    return asyncio.run(_interruptible(run()))
 
 
-async def _heeding(work: Coroutine[None, None, _T]) -> _T:
+async def _interruptible(work: Coroutine[None, None, _T]) -> _T:
     try:
         return await work
     except OutcomeUnknown:  # to be told in any case
         raise
     except Unavailable:
-        heed_interrupt()  # else Ctrl-C would be told as a store that does not answer
+        raise_if_interrupted()  # else Ctrl-C would be told as a store that does not answer
         raise
 
 
-def heed_interrupt() -> None:
+def raise_if_interrupted() -> None:
     """End long work here if Ctrl-C was pressed.
 
     redis-py opens and looks at connections within timeouts, and takes a cancellation that comes at

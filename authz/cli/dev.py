@@ -7,10 +7,10 @@ from types import FrameType
 
 import click
 
+from authz.cli.child_processes import ChildProcesses
 from authz.cli.demo import Step, demonstrate
 from authz.cli.devstack import Ports, Stack, running
-from authz.cli.invocation import Invocation, common, say
-from authz.cli.processes import Nursery
+from authz.cli.invocation import Invocation, common, write_stdout
 
 LOOK_SECONDS = 0.5
 HELD = 0
@@ -44,13 +44,13 @@ def dev(invocation: Invocation, *, check: bool, ephemeral: bool) -> int:
     ports = Ports.free() if ephemeral else Ports()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        with running(ports) as (stack, nursery):
+        with running(ports) as (stack, children):
             if check:
                 return _play(invocation, stack)
-            invocation.answer(asdict(stack), _welcome(stack, nursery))
+            invocation.answer(asdict(stack), _welcome(stack, children))
             while True:
                 time.sleep(LOOK_SECONDS)
-                nursery.look_after()
+                children.check_alive()
     except (KeyboardInterrupt, Stop):
         return HELD
 
@@ -64,7 +64,7 @@ def _play(invocation: Invocation, stack: Stack) -> int:
     for step in demonstrate(stack):
         steps.append(step)
         if not invocation.as_json:
-            say(_line(step))
+            write_stdout(_line(step))
     held = all(step.held for step in steps)
     document = {"held": held, "steps": [asdict(step) for step in steps]}
     invocation.answer(document, "everything held" if held else "NOT everything held")
@@ -76,7 +76,7 @@ def _line(step: Step) -> str:
     return f"{mark}  {step.name}: expected {step.expected}; saw {step.seen}"
 
 
-def _welcome(stack: Stack, nursery: Nursery) -> str:
+def _welcome(stack: Stack, children: ChildProcesses) -> str:
     return f"""Envoy is at {stack.envoy}. Try:
 
   curl -i {stack.envoy}/
@@ -93,4 +93,4 @@ For the other commands, in another terminal:
   export AUTHZ_CONFIG={stack.config} ENVOY={stack.envoy} OPS={stack.ops}
   authz keys revoke {stack.kid}
 
-Logs are in {nursery.directory}. Ctrl-C ends it all and leaves nothing behind."""
+Logs are in {children.directory}. Ctrl-C ends it all and leaves nothing behind."""

@@ -16,7 +16,7 @@ from urllib.error import URLError
 import yaml
 
 from authz.cli import binaries
-from authz.cli.processes import Nursery
+from authz.cli.child_processes import ChildProcesses
 from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
@@ -76,16 +76,16 @@ class Stack:
 
 
 @contextmanager
-def running(ports: Ports) -> Iterator[tuple[Stack, Nursery]]:
+def running(ports: Ports) -> Iterator[tuple[Stack, ChildProcesses]]:
     """Start it all, stop it all. Raises BadInput, NotFound, Unavailable."""
     ports.refuse_taken()
-    with Nursery() as nursery:
-        file = _write_settings(nursery.directory, ports)
+    with ChildProcesses() as children:
+        file = _write_settings(children.directory, ports)
         settings = model.load(file)
-        envoy_file = nursery.directory / "envoy.yaml"
+        envoy_file = children.directory / "envoy.yaml"
         envoy_file.write_text(envoy_config(ports, settings.check.listen))
-        _spawn(nursery, ports, file, envoy_file)
-        nursery.wait("store", lambda: _accepts(ports.redis))
+        _spawn(children, ports, file, envoy_file)
+        children.wait("store", lambda: _accepts(ports.redis))
         issued = asyncio.run(_prepare(settings))
         stack = Stack(
             envoy=f"http://127.0.0.1:{ports.envoy}",
@@ -96,12 +96,12 @@ def running(ports: Ports) -> Iterator[tuple[Stack, Nursery]]:
             key=issued.key_text or "",
             kid=issued.record.kid,
             config=str(file),
-            pids=nursery.pids,
+            pids=children.pids,
         )
-        nursery.wait("backend", lambda: _accepts(ports.backend))
-        nursery.wait("sidecar", lambda: _answers(f"{stack.ops}/readyz"))
-        nursery.wait("envoy", lambda: _answers(f"http://127.0.0.1:{ports.envoy_admin}/ready"))
-        yield stack, nursery
+        children.wait("backend", lambda: _accepts(ports.backend))
+        children.wait("sidecar", lambda: _answers(f"{stack.ops}/readyz"))
+        children.wait("envoy", lambda: _answers(f"http://127.0.0.1:{ports.envoy_admin}/ready"))
+        yield stack, children
 
 
 def envoy_config(ports: Ports, check: Address) -> str:
@@ -144,16 +144,16 @@ def _write_settings(directory: Path, ports: Ports) -> Path:
     return file
 
 
-def _spawn(nursery: Nursery, ports: Ports, settings: Path, envoy_file: Path) -> None:
+def _spawn(children: ChildProcesses, ports: Ports, settings: Path, envoy_file: Path) -> None:
     python: Command = [sys.executable, "-m"]
     store: Command = [binaries.valkey_server(), "--bind", "127.0.0.1", "--port", str(ports.redis)]
-    memory_only: Command = ["--save", "", "--appendonly", "no", "--dir", nursery.directory]
-    nursery.spawn("store", [*store, *memory_only])
-    nursery.spawn("backend", [*python, "authz.cli.echo", str(ports.backend)])
-    nursery.spawn("sidecar", [*python, "authz.cli.main", "--config", settings, "serve"])
+    memory_only: Command = ["--save", "", "--appendonly", "no", "--dir", children.directory]
+    children.spawn("store", [*store, *memory_only])
+    children.spawn("backend", [*python, "authz.cli.echo", str(ports.backend)])
+    children.spawn("sidecar", [*python, "authz.cli.main", "--config", settings, "serve"])
     envoy: Command = [binaries.envoy(), "--config-path", envoy_file, "--disable-hot-restart"]
     envoy += ["--file-flush-interval-msec", "100"]
-    nursery.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])
+    children.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])
 
 
 async def _prepare(settings: model.Settings) -> Changed:

@@ -19,8 +19,8 @@ import click
 
 from authz.cli import importline
 from authz.cli.actor import actor
-from authz.cli.administration import settings
-from authz.cli.invocation import Invocation, common, remark
+from authz.cli.administration import load_settings
+from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import note_option, path_such_as
 from authz.core import fields
 from authz.core.errors import BadInput, Fault, Unavailable
@@ -72,9 +72,9 @@ class Report:
     def tell(self) -> None:
         """Show what was refused to the person who watches."""
         for line in self._shown:
-            remark(line)
+            write_stderr(line)
         if self.refused > MAX_SHOWN:
-            remark(f"and {self.refused - MAX_SHOWN} more; --rejects FILE has them all")
+            write_stderr(f"and {self.refused - MAX_SHOWN} more; --rejects FILE has them all")
 
     def once(self, line: int, wanted: Wanted) -> None:
         """Raises BadInput when an earlier line has the same key."""
@@ -126,7 +126,7 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
       authz keys import --rejects rejects.jsonl --note "from the old gateway" < keys.jsonl
       echo '{"key": "sk-0123456789abcdef", "client": "acme-web"}' | authz keys import
     """
-    found = settings(invocation)
+    found = load_settings(invocation)
     source = _stdin()
     with contextlib.ExitStack() as files, asyncio.Runner() as runner:
         refused = files.enter_context(_rejects(rejects)) if rejects is not None else None
@@ -156,11 +156,11 @@ def _run(
     try:
         _feed(source, runner, importer, read, report)
     except KeyboardInterrupt:
-        remark("interrupted; run it again to go on")
+        write_stderr("interrupted; run it again to go on")
         return INTERRUPTED
     except Fault:
         if report.imported + report.already_there:
-            remark(f"{report}; run it again to go on")
+            write_stderr(f"{report}; run it again to go on")
         raise
     return REFUSED if report.refused else 0
 
@@ -211,7 +211,7 @@ def _stdin() -> BinaryIO:
     if sys.stdin is None:
         raise BadInput("stdin", "is closed; give a file, such as < keys.jsonl")
     if sys.stdin.isatty():
-        remark("reading keys from the terminal, one JSON object a line; Ctrl-D ends")
+        write_stderr("reading keys from the terminal, one JSON object a line; Ctrl-D ends")
     return sys.stdin.buffer
 
 

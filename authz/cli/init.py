@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from authz.cli.administration import settings
+from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.core.errors import BadInput, Unavailable
 from authz.settings.model import PepperFile, Settings
@@ -46,7 +46,7 @@ def init(invocation: Invocation) -> None:
       authz init
       authz init --config /etc/authz/authz.yaml
     """
-    done = asyncio.run(_initialise(settings(invocation)))
+    done = asyncio.run(_initialise(load_settings(invocation)))
     made = "made" if done.pepper_made else "is there already"
     initialised = "initialised" if done.store_initialised else "is initialised already"
     document = {

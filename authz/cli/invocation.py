@@ -35,7 +35,7 @@ class Invocation:
 
     def answer(self, document: dict[str, Any], text: str) -> None:
         """The result, in the form that was asked for."""
-        say(json.dumps(document) if self.as_json else text, LOST)
+        write_stdout(json.dumps(document) if self.as_json else text, LOST)
 
 
 def common(command: _Command) -> _Command:
@@ -53,7 +53,7 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 def _help(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        say(context.get_help())
+        write_stdout(context.get_help())
         context.exit()
 
 
@@ -101,7 +101,7 @@ _COMMON: Final = (
 )
 
 
-def say(text: str, otherwise: str = "") -> None:
+def write_stdout(text: str, otherwise: str = "") -> None:
     """Write to stdout. Raises Unavailable, which then says `otherwise`, too."""
     try:
         click.echo(text)
@@ -113,7 +113,7 @@ def say(text: str, otherwise: str = "") -> None:
         raise Unavailable(f"stdout: {cause.strerror}{otherwise}") from None
 
 
-def remark(text: str) -> None:
+def write_stderr(text: str) -> None:
     """Write to stderr, for the person who watches, if there is one."""
     with contextlib.suppress(OSError):
         click.echo(text, err=True)

@@ -6,7 +6,7 @@ import click
 
 from authz.cli import show
 from authz.cli.actor import actor
-from authz.cli.administration import administer, settings
+from authz.cli.administration import load_settings, with_lifecycle
 from authz.cli.importing import import_
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
@@ -14,14 +14,14 @@ from authz.cli.keyspec import key_spec
 from authz.cli.limits import limits, reset_limits
 from authz.cli.listing import history, list_
 from authz.cli.options import kid_argument, limit_option, note_option, on_outage_option
-from authz.cli.outcome import changed, reveal, tell
+from authz.cli.outcome import make_change, report_change, show_new_key
 from authz.cli.revoke import revoke
 from authz.cli.times import rfc3339
 from authz.cli.update import update
 from authz.cli.verify import verify
-from authz.cli.waiting import waits
+from authz.cli.waiting import wait_options
 from authz.core import fields
-from authz.core.keys.keyring import ENVIRONMENTS
+from authz.core.keys.text import ENVIRONMENTS
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.process.clock import SystemClock
 
@@ -85,15 +85,15 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
       authz keys issue --client acme-web --out acme-web.key
       authz keys issue --client acme-web --json | jq -r .key
     """
-    plans = settings(invocation).plans if asked["plan"] is not None else {}
+    plans = load_settings(invocation).plans if asked["plan"] is not None else {}
     spec = key_spec(plans=plans, **asked)
 
     async def work(lifecycle: Lifecycle) -> Changed:
         return await lifecycle.issue(spec, lifecycle.author(actor(), note))
 
     with key_file(out) as file:
-        result = administer(invocation, work)
-        reveal(invocation, result, f"issued {show.summary(result.record)}", file)
+        result = with_lifecycle(invocation, work)
+        show_new_key(invocation, result, f"issued {show.summary(result.record)}", file)
 
 
 @keys.command("show")
@@ -108,7 +108,7 @@ def show_(invocation: Invocation, kid: str) -> None:
       authz keys show 7Hk2mQ9xT4bVzR1c
       authz keys show 7Hk2mQ9xT4bVzR1c --json | jq .expires_at
     """
-    record = administer(invocation, lambda lifecycle: lifecycle.show(kid))
+    record = with_lifecycle(invocation, lambda lifecycle: lifecycle.show(kid))
     invocation.answer(show.document(record), show.table(record, SystemClock().wall_ms()))
 
 
@@ -119,7 +119,7 @@ def show_(invocation: Invocation, kid: str) -> None:
 )
 @out_option
 @note_option
-@waits
+@wait_options
 @common
 @click.pass_obj
 def rotate(
@@ -129,7 +129,7 @@ def rotate(
     grace: str,
     out: str | None,
     note: str,
-    patience: float | None,
+    wait_seconds: float | None,
 ) -> None:
     """Give a key a new secret; the old one works for a while more.
 
@@ -144,44 +144,50 @@ def rotate(
     """
     grace_ms = fields.duration_ms("--grace", grace)
     with key_file(out) as file:
-        waited = changed(
-            invocation, note, lambda flow, by: flow.rotate(kid, grace_ms, by), patience
+        waited = make_change(
+            invocation, note, lambda flow, by: flow.rotate(kid, grace_ms, by), wait_seconds
         )
         result = cast("Changed", waited.result)
         new, before = result.record.newest_secret, result.record.secrets[-2]
         works = before.is_live(new.created_at) and before.retires_at
         old = f"works until {rfc3339(works)}" if works else "works no more"
         what = f"rotated {show.summary(result.record)}; the old secret {old}"
-        reveal(invocation, result, what, file, waited)
+        show_new_key(invocation, result, what, file, waited)
 
 
 @keys.command()
 @kid_argument
 @note_option
-@waits
+@wait_options
 @common
 @click.pass_obj
-def disable(invocation: Invocation, kid: str, note: str, patience: float | None) -> None:
+def disable(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
     """Stop a key for a while.
 
     \b
     Examples:
       authz keys disable 7Hk2mQ9xT4bVzR1c --note "unpaid"
     """
-    tell(invocation, changed(invocation, note, lambda flow, by: flow.disable(kid, by), patience))
+    report_change(
+        invocation,
+        make_change(invocation, note, lambda flow, by: flow.disable(kid, by), wait_seconds),
+    )
 
 
 @keys.command()
 @kid_argument
 @note_option
-@waits
+@wait_options
 @common
 @click.pass_obj
-def enable(invocation: Invocation, kid: str, note: str, patience: float | None) -> None:
+def enable(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
     """Let a disabled key work again.
 
     \b
     Examples:
       authz keys enable 7Hk2mQ9xT4bVzR1c
     """
-    tell(invocation, changed(invocation, note, lambda flow, by: flow.enable(kid, by), patience))
+    report_change(
+        invocation,
+        make_change(invocation, note, lambda flow, by: flow.enable(kid, by), wait_seconds),
+    )

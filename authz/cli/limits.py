@@ -5,13 +5,13 @@ from typing import Any, Final
 import click
 
 from authz.cli import show
-from authz.cli.administration import consult
+from authz.cli.administration import with_session
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import kid_argument, note_option
-from authz.cli.outcome import changed, tell
+from authz.cli.outcome import make_change, report_change
 from authz.cli.times import optional, rfc3339
-from authz.cli.waiting import waits
+from authz.cli.waiting import wait_options
 from authz.core.limits.limit import Limit
 from authz.core.records import KeyRecord
 from authz.flows.limits.limit_report import LimitReport
@@ -39,11 +39,11 @@ def limits(invocation: Invocation, kid: str) -> None:
       authz keys limits 7Hk2mQ9xT4bVzR1c --json | jq '.limits[] | {name, remaining}'
     """
 
-    async def work(desk: AdminSession) -> tuple[KeyRecord, LimitReport | None]:
-        record = await desk.lifecycle.show(kid)
-        return record, await desk.standings.of(record)
+    async def work(session: AdminSession) -> tuple[KeyRecord, LimitReport | None]:
+        record = await session.lifecycle.show(kid)
+        return record, await session.limit_reports.of(record)
 
-    record, standing = consult(invocation, work)
+    record, standing = with_session(invocation, work)
     rows = _rows(standing) if standing else []
     leases = _leases(standing)
     document = {"kid": kid, "plan": record.plan, "limits": rows, "leases": leases}
@@ -53,10 +53,10 @@ def limits(invocation: Invocation, kid: str) -> None:
 @click.command("reset-limits")
 @kid_argument
 @note_option
-@waits
+@wait_options
 @common
 @click.pass_obj
-def reset_limits(invocation: Invocation, kid: str, note: str, patience: float | None) -> None:
+def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
     """Forget what a key has used of its limits.
 
     Those of its plan are among them. What it used of the limits of its project and its tenant
@@ -66,14 +66,16 @@ def reset_limits(invocation: Invocation, kid: str, note: str, patience: float | 
     Examples:
       authz keys reset-limits 7Hk2mQ9xT4bVzR1c --note "their retry storm was our fault"
     """
-    result = changed(invocation, note, lambda flow, by: flow.reset_limits(kid, by), patience)
-    tell(invocation, result, f"{kid} has used nothing of its limits")
+    result = make_change(
+        invocation, note, lambda flow, by: flow.reset_limits(kid, by), wait_seconds
+    )
+    report_change(invocation, result, f"{kid} has used nothing of its limits")
 
 
 def _rows(standing: LimitReport) -> list[dict[str, Any]]:
     """Each limit, as JSON."""
-    spent, terms = standing.spent(), standing.charge.terms
-    owners = [account for account in terms.accounts for _ in account.limits]
+    spent, terms = standing.result(), standing.charge.key_limits
+    owners = [account for account in terms.groups for _ in account.limits]
     columns = zip(
         terms.names,
         owners,
@@ -106,14 +108,14 @@ def _resets_at(standing: LimitReport, limit: Limit, used: int, resets_ms: int) -
 
 def _leases(standing: LimitReport | None) -> dict[str, Any]:
     """How much each sidecar may take in advance, for how long; who has taken how much."""
-    size = standing.charge.lease if standing else 0
-    life = round(standing.charge.life * 1000) if standing and size else 0
+    size = standing.charge.max_lease if standing else 0
+    life = round(standing.charge.lease_seconds * 1000) if standing and size else 0
     return {"requests": size, "life_ms": life, "held": _held(standing) if standing else []}
 
 
 def _held(standing: LimitReport) -> list[dict[str, Any]]:
     """One lease is of each account that its key is held to."""
-    accounts = zip(standing.charge.terms.accounts, standing.leases, strict=True)
+    accounts = zip(standing.charge.key_limits.groups, standing.leases, strict=True)
     return [
         {
             "holder": lease.holder,
@@ -133,7 +135,7 @@ def _text(
 ) -> str:
     if standing is None:
         return f"{kid} has no limits"
-    texts = map(str, standing.charge.terms.limits)
+    texts = map(str, standing.charge.key_limits.limits)
     cells = [
         (
             row["name"],

@@ -7,8 +7,8 @@ from typing import Any, Final
 import click
 
 from authz.cli import show
-from authz.cli.administration import consult
-from authz.cli.invocation import Invocation, common, remark
+from authz.cli.administration import with_session
+from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
 from authz.cli.times import NEVER, rfc3339
 from authz.core import fields
@@ -69,14 +69,14 @@ def list_(
     """
     wanted = Status(status) if status else None
 
-    async def work(desk: AdminSession) -> Page:
-        return await desk.directory.page(limit, cursor, client_id=client, status=wanted)
+    async def work(session: AdminSession) -> Page:
+        return await session.listing.page(limit, cursor, client_id=client, status=wanted)
 
-    page = consult(invocation, work)
+    page = with_session(invocation, work)
     document = {"keys": [_document(entry) for entry in page.entries], "next": page.next}
     invocation.answer(document, _table(page.entries))
     if page.next and not invocation.as_json:
-        remark(f"there may be more: go on with --cursor {page.next}")
+        write_stderr(f"there may be more: go on with --cursor {page.next}")
 
 
 @click.command()
@@ -92,10 +92,10 @@ def history(invocation: Invocation, kid: str) -> None:
       authz keys history 7Hk2mQ9xT4bVzR1c --json | jq '.changes[] | select(.action=="update")'
     """
 
-    async def work(desk: AdminSession) -> History:
-        return await desk.directory.history(await desk.lifecycle.show(kid))
+    async def work(session: AdminSession) -> History:
+        return await session.listing.history(await session.lifecycle.show(kid))
 
-    found = consult(invocation, work)
+    found = with_session(invocation, work)
     document = {
         "kid": kid,
         "changes": [_change(entry) for entry in found.entries],
@@ -103,7 +103,9 @@ def history(invocation: Invocation, kid: str) -> None:
     }
     invocation.answer(document, "\n".join(map(_line, found.entries)))
     if found.lost is not None and not invocation.as_json:
-        remark(f"the audit trail holds no entry of version {found.lost}: nothing older is known")
+        write_stderr(
+            f"the audit trail holds no entry of version {found.lost}: nothing older is known"
+        )
 
 
 def _document(entry: Entry) -> dict[str, Any]:

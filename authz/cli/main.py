@@ -19,7 +19,7 @@ from typing import Final
 import click
 
 from authz import __version__
-from authz.cli.invocation import Invocation, common, remark, say
+from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
 from authz.core.errors import BadInput, Fault, NotFound, OutcomeUnknown
 
 REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
@@ -45,13 +45,13 @@ class Commands(click.Group):
         """One command, or None."""
         if cmd_name not in COMMANDS:
             return None
-        with _mortal():
+        with _default_interrupt():
             command: click.Command = getattr(import_module(f"authz.cli.{cmd_name}"), cmd_name)
         return command
 
 
 @contextmanager
-def _mortal() -> Iterator[None]:
+def _default_interrupt() -> Iterator[None]:
     """Let Ctrl-C end the process while there is nothing to tidy up.
 
     Raised within an import it may be told as something else: pydantic makes it a broken schema.
@@ -70,7 +70,7 @@ def _mortal() -> Iterator[None]:
 
 def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        say(f"authz {__version__}")
+        write_stdout(f"authz {__version__}")
         context.exit()
 
 
@@ -102,7 +102,7 @@ def cli(context: click.Context) -> None:
       authz keys issue --client acme-web --scope models:generate
     """
     if context.invoked_subcommand is None:
-        say(context.get_help())
+        write_stdout(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,7 +147,7 @@ def _fail(code: int, message: str) -> int:
     line = "".join(c if c.isprintable() else "?" for c in message[: MAX_MESSAGE + 1])
     if len(line) > MAX_MESSAGE:
         line = f"{line[: MAX_MESSAGE - 3]}..."
-    remark(f"authz: {line}")
+    write_stderr(f"authz: {line}")
     return code
 
 

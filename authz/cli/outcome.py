@@ -7,7 +7,7 @@ import click
 
 from authz.cli import show
 from authz.cli.actor import actor
-from authz.cli.invocation import Invocation, remark
+from authz.cli.invocation import Invocation, write_stderr
 from authz.cli.keyfile import KeyFile
 from authz.cli.waiting import Waited, change_and_wait
 from authz.core.changes import Author, Refused, Unchanged
@@ -17,17 +17,21 @@ from authz.flows.lifecycle import Changed, Lifecycle, Result
 Change = Callable[[Lifecycle, Author], Awaitable[Result]]
 
 
-def changed(invocation: Invocation, note: str, change: Change, patience: float | None) -> Waited:
+def make_change(
+    invocation: Invocation, note: str, change: Change, wait_seconds: float | None
+) -> Waited:
     """Make a change, and wait for the sidecars if asked to. A refusal ends the command."""
     waited = change_and_wait(
-        invocation, lambda lifecycle: change(lifecycle, lifecycle.author(actor(), note)), patience
+        invocation,
+        lambda lifecycle: change(lifecycle, lifecycle.author(actor(), note)),
+        wait_seconds,
     )
     if isinstance(waited.result, Refused):
         raise click.ClickException(waited.result.why)
     return waited
 
 
-def tell(invocation: Invocation, waited: Waited, what: str = "") -> None:
+def report_change(invocation: Invocation, waited: Waited, what: str = "") -> None:
     """Say what was done to a key, or what state it is in now."""
     result = cast("Changed | Unchanged", waited.result)
     record, why = result.record, result.why if isinstance(result, Unchanged) else None
@@ -44,7 +48,7 @@ def tell(invocation: Invocation, waited: Waited, what: str = "") -> None:
     waited.conclude()
 
 
-def reveal(
+def show_new_key(
     invocation: Invocation,
     result: Changed,
     what: str,
@@ -59,11 +63,11 @@ def reveal(
     if file is not None:
         file.write(kid, text)
         if not invocation.as_json:
-            remark(f"{what}\nthe key is in {file.path} and nowhere else")
+            write_stderr(f"{what}\nthe key is in {file.path} and nowhere else")
         invocation.answer({"kid": kid, "key": None, "file": str(file.path), **rest}, kid)
     else:
         if not invocation.as_json:  # first, so that the kid is known even if stdout fails
-            remark(f"{what}\nthe key is shown once and kept nowhere: store it now")
+            write_stderr(f"{what}\nthe key is shown once and kept nowhere: store it now")
         invocation.answer({"kid": kid, "key": text, **rest}, text)
     waited.conclude()
 

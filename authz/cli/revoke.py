@@ -7,15 +7,16 @@ from typing import Any, Final
 import click
 
 from authz.cli.actor import actor
-from authz.cli.administration import consult, heed_interrupt, settings
-from authz.cli.invocation import Invocation, common, remark
+from authz.cli.administration import load_settings, raise_if_interrupted, with_session
+from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import note_option, optional_kid_argument
-from authz.cli.outcome import changed, tell
-from authz.cli.pasted import pasted_key
-from authz.cli.waiting import waits
+from authz.cli.outcome import make_change, report_change
+from authz.cli.stdin_key import key_from_stdin
+from authz.cli.waiting import wait_options
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import Imported, Keyring, Presented
+from authz.core.keys.credentials import Imported, Presented
+from authz.core.keys.keyring import Keyring
 from authz.core.records import RevocationReason
 from authz.flows.bulk_revocation import BulkRevocation
 from authz.flows.verify import resolve
@@ -37,7 +38,7 @@ NOT_OURS: Final = "not a key of this installation"
     show_default=True,
 )
 @note_option
-@waits
+@wait_options
 @common
 @click.pass_obj
 def revoke(
@@ -47,7 +48,7 @@ def revoke(
     client: str | None,
     reason: str,
     note: str,
-    patience: float | None,
+    wait_seconds: float | None,
     key_stdin: bool,
     yes: bool,
 ) -> int:
@@ -65,7 +66,7 @@ def revoke(
     """
     if (kid is not None) + key_stdin + (client is not None) != 1:
         raise click.UsageError("give one of KID, --key-stdin and --client")
-    if client is not None and patience is not None:
+    if client is not None and wait_seconds is not None:
         raise BadInput("--wait", "is for one key; `authz sidecars` shows what each has applied")
     if yes and client is None:
         raise BadInput("--yes", "is for --client; one key is revoked without a question")
@@ -74,27 +75,27 @@ def revoke(
         client = fields.identifier("--client", client)
         return _revoke_all(invocation, client, why, note, is_agreed=yes)
     if key_stdin:
-        kid = _kid_of(invocation, pasted_key("the key to revoke"))
+        kid = _kid_of(invocation, key_from_stdin("the key to revoke"))
     found = kid or ""
-    end = changed(invocation, note, lambda flow, by: flow.revoke(found, why, by), patience)
-    tell(invocation, end)
+    end = make_change(invocation, note, lambda flow, by: flow.revoke(found, why, by), wait_seconds)
+    report_change(invocation, end)
     return DONE
 
 
 def _kid_of(invocation: Invocation, text: str) -> str:
     """The kid of a key that was made or imported here."""
-    ring = administration.keyring(settings(invocation))
+    ring = administration.keyring(load_settings(invocation))
     if presented := ring.parse(text):
         return _genuine_kid(presented, ring)
     if imported := ring.parse_imported(text):
-        return consult(invocation, lambda desk: _imported_kid(desk, imported))
+        return with_session(invocation, lambda session: _imported_kid(session, imported))
     raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
 
 
-async def _imported_kid(desk: administration.AdminSession, imported: Imported) -> str:
-    if desk.imports is None:
+async def _imported_kid(session: administration.AdminSession, imported: Imported) -> str:
+    if session.imports is None:
         raise click.ClickException(f"stdin: {NOT_OURS}, and none were imported here")
-    alias = await resolve(desk.imports, imported)
+    alias = await resolve(session.imports, imported)
     if alias is None:
         raise click.ClickException(
             "stdin: no key was imported with this text, so nothing is revoked; "
@@ -128,25 +129,28 @@ def _revoke_all(
     if not is_agreed and not can_ask:
         raise BadInput("--yes", "is needed where nobody can be asked, as in a script")
     done = BulkRevocation(client)
-    consult(invocation, lambda desk: done.plan(desk.directory))
+    with_session(invocation, lambda session: done.plan(session.listing))
     count = len(done.planned)
     question = f"revoke {count} keys of client {client}, for good?"
     if count and not is_agreed and not click.confirm(question, err=True):
         raise click.ClickException("nothing was revoked")
 
-    async def work(desk: administration.AdminSession) -> None:
+    async def work(session: administration.AdminSession) -> None:
         steps = done.carry_out(
-            desk.directory, desk.lifecycle, reason, lambda: desk.lifecycle.author(actor(), note)
+            session.listing,
+            session.lifecycle,
+            reason,
+            lambda: session.lifecycle.author(actor(), note),
         )
         with _progress(count) as bar:
             async for _ in steps:
                 bar.update(1)
-                heed_interrupt()
+                raise_if_interrupted()
 
     try:
-        consult(invocation, work)
+        with_session(invocation, work)
     except BaseException:  # Ctrl-C, or the store is gone
-        remark(f"stopped: {len(done.revoked)} of {len(done.planned)} revoked; run it again")
+        write_stderr(f"stopped: {len(done.revoked)} of {len(done.planned)} revoked; run it again")
         raise
     return _report(invocation, done)
 
@@ -169,5 +173,5 @@ def _report(invocation: Invocation, done: BulkRevocation) -> int:
     invocation.answer(document, text)
     if not invocation.as_json:
         for kid, why in done.failed.items():
-            remark(f"not revoked: {kid}: {why}")
+            write_stderr(f"not revoked: {kid}: {why}")
     return FAILED if done.failed else DONE

@@ -2,7 +2,7 @@
 
 import click
 
-from authz.cli.administration import settings
+from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.wiring import sidecar
 
@@ -29,4 +29,4 @@ def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
         for section, address in (("check", listen), ("ops", ops))
         if address is not None
     }
-    sidecar.serve(settings(invocation, **flags))
+    sidecar.serve(load_settings(invocation, **flags))

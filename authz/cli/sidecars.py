@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from authz.cli.administration import settings
+from authz.cli.administration import load_settings
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.times import rfc3339
@@ -30,10 +30,10 @@ def sidecars(invocation: Invocation) -> None:
       authz sidecars
       authz sidecars --json | jq '[.sidecars[] | select(.lag > 0)]'
     """
-    found = settings(invocation)
+    found = load_settings(invocation)
 
     async def run() -> tuple[int, list[Heard]]:
-        async with administration.directory(found) as directory:
+        async with administration.sidecar_registry(found) as directory:
             return await directory.find()
 
     seq, heard = asyncio.run(run())

@@ -5,7 +5,7 @@ from typing import Any, Final, cast
 
 import click
 
-from authz.cli.administration import settings
+from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import (
     kid_argument,
@@ -16,9 +16,9 @@ from authz.cli.options import (
     plan,
     scopes,
 )
-from authz.cli.outcome import changed, tell
+from authz.cli.outcome import make_change, report_change
 from authz.cli.times import NEVER, moment_ms
-from authz.cli.waiting import waits
+from authz.cli.waiting import wait_options
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.limits.limit import parse_limits, parse_on_outage
@@ -94,11 +94,11 @@ EMPTY: Final[dict[str, object]] = {
 @limit_option
 @on_outage_option
 @note_option
-@waits
+@wait_options
 @common
 @click.pass_obj
 def update(
-    invocation: Invocation, /, kid: str, note: str, patience: float | None, **asked: Any
+    invocation: Invocation, /, kid: str, note: str, wait_seconds: float | None, **asked: Any
 ) -> None:
     """Change what a key is for, what it may do, and when.
 
@@ -116,7 +116,7 @@ def update(
     """
     wanted = _wanted(**asked)
     if wanted.get("plan"):
-        plan("--plan", wanted["plan"], settings(invocation).plans)
+        plan("--plan", wanted["plan"], load_settings(invocation).plans)
     more, less = (scopes(f"--{name}-scope", asked[f"{name}_scope"]) for name in ("add", "remove"))
     if "scopes" in wanted and (more or less):
         raise BadInput("--scope", "replaces all scopes; give either it or --add-scope and the like")
@@ -124,13 +124,13 @@ def update(
         raise BadInput("--add-scope", f"{fields.shown(min(more & less))} is to be removed as well")
     if not (wanted or more or less):
         raise click.UsageError("nothing to change; give an option, such as --name web")
-    result = changed(
+    result = make_change(
         invocation,
         note,
         lambda flow, by: flow.update(kid, wanted, by, add_scopes=more, remove_scopes=less),
-        patience,
+        wait_seconds,
     )
-    tell(invocation, result, f"updated {kid}")
+    report_change(invocation, result, f"updated {kid}")
 
 
 def _wanted(**asked: Any) -> Updates:

@@ -8,20 +8,20 @@ from typing import Any, Final
 
 import click
 
-from authz.cli.administration import consult, settings
+from authz.cli.administration import load_settings, with_session
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import scopes
-from authz.cli.pasted import pasted_key
+from authz.cli.stdin_key import key_from_stdin
 from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import ENVIRONMENTS
+from authz.core.keys.text import ENVIRONMENTS
 from authz.core.limits.limit import parse_cost
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.verify import CHECKS, Verdict
-from authz.rpc.check.build_request import check_request
+from authz.rpc.check.build_request import carried, check_request
 from authz.rpc.check.reason_table import TABLE
 from authz.settings.model import Extract
 from authz.wiring.administration import AdminSession
@@ -111,13 +111,13 @@ def verify(invocation: Invocation, /, scope: tuple[str, ...], env: str | None, *
       authz keys verify --scope models:generate --cost 5 < key.txt
       authz keys verify --env live --json < key.txt | jq -r .reason
     """
-    found = settings(invocation)
+    found = load_settings(invocation)
     extensions = {
         "scopes": " ".join(sorted(scopes("--scope", scope))),
         "env": env or "",
         "cost": asked["cost"],
     }
-    text = pasted_key("the key")
+    text = key_from_stdin("the key")
     raw = check_request(
         method=asked["method"],
         host=asked["host"] or NOWHERE,
@@ -127,11 +127,11 @@ def verify(invocation: Invocation, /, scope: tuple[str, ...], env: str | None, *
         extensions={name: fact for name, fact in extensions.items() if fact},
     )
 
-    async def work(desk: AdminSession) -> tuple[Request, Verdict]:
-        request = desk.read(raw)
-        return request, await desk.verifier.verify(request)
+    async def work(session: AdminSession) -> tuple[Request, Verdict]:
+        request = session.read(raw)
+        return request, await session.verifier.verify(request)
 
-    request, verdict = consult(invocation, work)
+    request, verdict = with_session(invocation, work)
     rows = [_row(check, verdict, request) for check in CHECKS]
     invocation.answer(_document(verdict, rows), _text(verdict, rows))
     return DENIED if isinstance(verdict.decision, Deny) else ALLOWED
@@ -141,8 +141,8 @@ def _headers(extract: Extract, text: str, ip: str, origin: str) -> dict[str, str
     """The headers of a request that carries the key where these settings look for it."""
     carriers = extract.headers
     carrier = next((name for name in carriers if name.endswith(":")), carriers[0])
-    header, _, scheme = carrier.partition(":")
-    headers = {header: f"{scheme} {text}" if scheme else text}
+    header, value = carried(carrier, text)
+    headers = {header: value}
     if origin:
         headers["origin"] = origin
     if ip and extract.client_address != "peer":
@@ -205,6 +205,8 @@ _WHY: Final[dict[str, dict[Reason, str]]] = {
     "shape": {
         Reason.MALFORMED: "not a key of this installation: prefix_env_kid_body",
         Reason.AMBIGUOUS_CREDENTIAL: "holds a comma, as if two keys were joined",
+        Reason.MISPLACED_CREDENTIAL: "a key in a form that is not accepted",
+        Reason.UNRECOGNIZED_CREDENTIAL: "a token that is not an API key of this installation",
         Reason.MISSING_CREDENTIAL: "not taken for a key: another's credential",
     },
     "checksum": {Reason.MALFORMED: "mistyped or cut off"},
@@ -235,7 +237,9 @@ def _violated(verdict: Verdict) -> list[str]:
     """The limits without room for the request, those that are only tried among them."""
     if verdict.standing is None:
         return []
-    return [verdict.standing.charge.terms.names[at] for at in verdict.standing.spent().violated]
+    return [
+        verdict.standing.charge.key_limits.names[at] for at in verdict.standing.result().violated
+    ]
 
 
 def _limits(verdict: Verdict) -> str:
@@ -243,10 +247,14 @@ def _limits(verdict: Verdict) -> str:
     standing = verdict.standing
     if standing is None:
         return verdict.fault or "none, or nothing to take from them"
-    charge, spent, full = standing.charge, standing.spent(), _violated(verdict)
+    charge, spent, full = standing.charge, standing.result(), _violated(verdict)
     parts = [f"cost {charge.cost}"]
     rows = zip(
-        charge.terms.names, charge.terms.limits, standing.used(), standing.leased(), strict=True
+        charge.key_limits.names,
+        charge.key_limits.limits,
+        standing.used(),
+        standing.leased(),
+        strict=True,
     )
     for name, limit, used, leased in rows:
         ahead = f", {leased} in advance" if leased else ""

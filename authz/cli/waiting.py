@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
-from authz.cli.administration import settings
-from authz.cli.invocation import Invocation, remark
+from authz.cli.administration import load_settings
+from authz.cli.invocation import Invocation, write_stderr
 from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.changes import Refused
@@ -27,9 +27,9 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 class Waited:
     """What came of a change: the store's answer, and the sidecars' when that was waited for."""
 
-    def __init__(self, result: Result, patience: float | None) -> None:
+    def __init__(self, result: Result, wait_seconds: float | None) -> None:
         self.result = result
-        self.is_waited_for = patience is not None
+        self.is_waited_for = wait_seconds is not None
         self.confirmation: Confirmation | None = None
         self.trouble = ""
 
@@ -78,18 +78,18 @@ class Waited:
     def conclude(self) -> None:
         """End the command with exit 1 when a sidecar may still act on what was before."""
         if self.trouble:
-            remark(f"authz: {self.trouble}")
+            write_stderr(f"authz: {self.trouble}")
         if self.is_waited_for and not (self.confirmation and self.confirmation.is_complete):
             raise click.exceptions.Exit(INCOMPLETE)
 
 
-def waits(command: _Command) -> _Command:
-    """Give a command `--wait` and `--timeout`; it gets `patience`, in seconds or None."""
+def wait_options(command: _Command) -> _Command:
+    """Give a command `--wait` and `--timeout`; it gets `wait_seconds`, in seconds or None."""
 
     @functools.wraps(command)
     def with_patience(*arguments: Any, wait: bool, timeout: str, **options: Any) -> Any:
-        patience = fields.duration_ms("--timeout", timeout) / 1000
-        return command(*arguments, patience=patience if wait else None, **options)
+        wait_seconds = fields.duration_ms("--timeout", timeout) / 1000
+        return command(*arguments, wait_seconds=wait_seconds if wait else None, **options)
 
     options = (
         click.option("--wait", is_flag=True, help="Until every sidecar has applied the change."),
@@ -110,26 +110,26 @@ def waits(command: _Command) -> _Command:
 def change_and_wait(
     invocation: Invocation,
     change: Callable[[Lifecycle], Awaitable[Result]],
-    patience: float | None,
+    wait_seconds: float | None,
 ) -> Waited:
     """Make a change and wait for the sidecars. Raises what `change` raises, and nothing after it.
 
     What comes after the change must not hide it: a new key is shown once.
     """
-    found = settings(invocation)
+    found = load_settings(invocation)
 
     async def run() -> Waited:
         async with administration.administration(found) as lifecycle:
-            if patience is None:
+            if wait_seconds is None:
                 return Waited(await change(lifecycle), None)
             async with administration.waiting(found) as (directory, trail):
                 await directory.find()  # connects; the time counts from the change
-                waited = Waited(await change(lifecycle), patience)
+                waited = Waited(await change(lifecycle), wait_seconds)
                 if isinstance(waited.result, Refused):
                     return waited
                 try:
                     waited.confirmation = await acknowledged(
-                        directory, trail, waited.result.record, patience, SystemClock()
+                        directory, trail, waited.result.record, wait_seconds, SystemClock()
                     )
                 except Unavailable as cause:
                     waited.trouble = str(cause)

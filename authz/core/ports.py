@@ -8,7 +8,7 @@ from authz.core.changes import KeyChange
 from authz.core.decision import Decision, Deny, Reason
 from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.events import Event
-from authz.core.keys.keyring import Alias
+from authz.core.keys.credentials import Alias
 from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.key_limits import LimitGroup
 from authz.core.records import KeyRecord
@@ -233,7 +233,7 @@ class CheckObserver(Protocol):
     stride: int
     """After one that was watched from its beginning, so many are not."""
 
-    def wants(self, decision: Deny) -> bool:
+    def take_line(self, decision: Deny) -> bool:
         """Is this refusal to be told of? Asked once of each that was decided."""
         ...
 
@@ -250,7 +250,7 @@ class CheckObserver(Protocol):
         """A Check is decided; its answer goes out next.
 
         began: when, by `time.perf_counter`, None when it was not watched. wanted: it is a refusal,
-        and `wants` said so. waited: for the store.
+        and `take_line` said so. waited: for the store.
         traceparent: of the call that carries it (W3C Trace Context), not of the request.
         """
         ...

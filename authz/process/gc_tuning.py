@@ -15,7 +15,7 @@ from typing import Final
 THRESHOLDS: Final = (5_000, 5, 100)
 
 
-def settle() -> None:
+def tune_gc() -> None:
     """Leave alone what exists now, which lives as long as the process. Once, after the start."""
     gc.collect()
     gc.freeze()

@@ -1,16 +1,17 @@
-"""How late changes are applied here, in plain numbers that telemetry can read at any time."""
+"""The delay of changes, from the store to this sidecar."""
 
-from bisect import bisect_left
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
+
+from authz.core.histogram import Histogram
 
 BOUNDS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000)
 
 
 @dataclass(frozen=True, slots=True)
 class LagSummary:
-    """The quantiles are the upper bounds of the histogram's steps; beyond the last, the maximum."""
+    """Quantiles are upper bounds of the histogram; above the last bound, the maximum."""
 
     count: int
     p50_ms: int
@@ -18,28 +19,27 @@ class LagSummary:
     max_ms: int
 
 
-class LagHistogram:
-    """Milliseconds from the store's taking a change to its being applied here.
+class LagHistogram(Histogram):
+    """Milliseconds from the store accepting a change to its being applied here.
 
-    The two ends are the wall clocks of two machines, so what they differ by shows in it; a change
-    that seems to come from the future counts as 0. `counts[i]` has those up to `BOUNDS_MS[i]`, its
-    last step those beyond. Everything in it only grows.
+    The two ends are the wall clocks of two machines, so their difference is part of each value. A
+    change that seems to come from the future counts as 0.
     """
 
+    __slots__ = ("max_ms",)
+
     def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS_MS) + 1)
-        self.sum_ms = 0
+        super().__init__(BOUNDS_MS)
         self.max_ms = 0
 
-    def add(self, ms: int) -> None:
-        """One more change was applied, this late."""
-        ms = max(ms, 0)
-        self.counts[bisect_left(BOUNDS_MS, ms)] += 1
-        self.sum_ms += ms
-        self.max_ms = max(self.max_ms, ms)
+    def add(self, value: float, times: int = 1) -> None:
+        """Count a change that was applied `value` milliseconds late."""
+        value = max(value, 0)
+        super().add(value, times)
+        self.max_ms = max(self.max_ms, round(value))
 
     def summary(self) -> LagSummary:
-        """What a person wants to see of it."""
+        """Return the count, two quantiles and the maximum, for /readyz."""
         return LagSummary(sum(self.counts), self._quantile(0.5), self._quantile(0.99), self.max_ms)
 
     def _quantile(self, share: float) -> int:

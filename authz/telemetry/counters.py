@@ -4,30 +4,14 @@ The SDK takes four to five microseconds to record one value, half of a whole Che
 fraction of one, and the SDK reads them when somebody wants to know.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable
 
 from authz.core.decision import Reason
 from authz.core.errors import Fault
 from authz.core.events import Event
+from authz.core.histogram import Histogram
 from authz.core.ports import Clock, KeySource, Loaded
 from authz.telemetry.catalogue import CHECK_DURATION, LOOKUP_DURATION
-
-
-class Steps:
-    """A histogram: `counts[i]` has what is up to `bounds[i]`, its last what is beyond them all."""
-
-    __slots__ = ("bounds", "counts", "sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def add(self, value: float, times: int = 1) -> None:
-        """A value came; `times`: it stands for so many."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.sum += value * times
 
 
 class Counters:
@@ -37,10 +21,10 @@ class Counters:
         self.allowed = 0
         self.denied: dict[Reason, int] = dict.fromkeys(Reason, 0)
         self.events: dict[Event, int] = dict.fromkeys(Event, 0)
-        self.hit_seconds = Steps(CHECK_DURATION.bounds)
-        self.miss_seconds = Steps(CHECK_DURATION.bounds)
+        self.hit_seconds = Histogram(CHECK_DURATION.bounds)
+        self.miss_seconds = Histogram(CHECK_DURATION.bounds)
         results = LOOKUP_DURATION.labels["result"]
-        self.lookup_seconds = {result: Steps(LOOKUP_DURATION.bounds) for result in results}
+        self.lookup_seconds = {result: Histogram(LOOKUP_DURATION.bounds) for result in results}
 
     def decided(self, reason: Reason | None) -> None:
         """See Probe."""

@@ -34,7 +34,7 @@ class Denials:
         self._told: set[Reason] = set()  # since the last summary
         self._summarised = 0
 
-    def has_room(self, decision: Deny) -> bool:
+    def take_line(self, decision: Deny) -> bool:
         """May this one have a line? What has none is counted."""
         reason = decision.reason
         if self._take(self._monotonic()) or (

@@ -5,8 +5,8 @@ Rules:
    before the line is written.
 2. Each place in the code that logs has so many lines a second; what is left out is counted, and
    the next line of that place says how many. So whoever can cause lines cannot flood the log.
-   Refusals have a bound of their own, by a setting. The SDK of OpenTelemetry, which has a line for
-   each attempt to reach a receiver that is away, has one a minute.
+   Refusals have a bound of their own, by a setting. Two sources have one line a minute: the SDK of
+   OpenTelemetry, which logs each failed attempt to reach its receiver, and unreadable notices.
 """
 
 import json
@@ -16,24 +16,24 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from authz.core.keys.keyring import without_secrets
+from authz.core.keys.text import without_secrets
 from authz.core.token_bucket import TokenBucket
 
 # What a line may say besides its message, in this order; an empty one is left out.
 FIELDS: Final = ("reason", "kid", "client_id", "trace_id", "span_id", "left_out")
 LINES_PER_SECOND: Final = 10.0
 BOUNDED_ELSEWHERE: Final = "authz.denied"
-TALKATIVE: Final = "opentelemetry."
+TALKATIVE: Final = ("opentelemetry.", "authz.store.ignored")  # prefixes of logger names
 TALKATIVE_LINES_PER_SECOND: Final = 1 / 60
 
 
-class Bounded(logging.Filter):
+class LogThrottle(logging.Filter):
     """Lets so many lines a second pass from each place in the code."""
 
     def __init__(self, rate: float = LINES_PER_SECOND) -> None:
         super().__init__()
         self._rate = rate
-        self._places: dict[tuple[str, int], _Place] = {}
+        self._places: dict[tuple[str, int], _CallSite] = {}
         self.left_out = 0  # in all; only grows
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -45,7 +45,7 @@ class Bounded(logging.Filter):
         if place is None:
             is_talkative = record.name.startswith(TALKATIVE)
             rate = TALKATIVE_LINES_PER_SECOND if is_talkative else self._rate
-            place = self._places[where] = _Place(rate)
+            place = self._places[where] = _CallSite(rate)
         if not place.bucket.take(time.monotonic()):
             place.left_out += 1
             self.left_out += 1
@@ -56,7 +56,7 @@ class Bounded(logging.Filter):
         return True
 
 
-class _Place:
+class _CallSite:
     """A place in the code that logs."""
 
     def __init__(self, rate: float) -> None:
@@ -64,7 +64,7 @@ class _Place:
         self.left_out = 0
 
 
-bounded: Final = Bounded()
+log_throttle: Final = LogThrottle()
 
 
 def _said(record: logging.LogRecord) -> dict[str, str | int]:
@@ -107,7 +107,7 @@ def log_to_stderr(level: str = "INFO") -> None:
     """Logs go to stderr: readable text on a terminal, JSON lines elsewhere."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Text() if sys.stderr.isatty() else JsonLines())
-    handler.addFilter(bounded)
+    handler.addFilter(log_throttle)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -17,21 +17,21 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
-    Histogram,
     HistogramDataPoint,
     MetricExportResult,
     MetricReader,
     MetricsData,
     PeriodicExportingMetricReader,
 )
+from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.metrics.export import Metric as Collected
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from authz import __version__
+from authz.core.histogram import Histogram
 from authz.telemetry.catalogue import METRICS
-from authz.telemetry.counters import Steps
 from authz.telemetry.metric import Kind, Labels, Metric
 
 SCOPE: Final = "authz"
@@ -40,11 +40,11 @@ STOP_SECONDS: Final = 1.0  # for the last one
 
 _UNKNOWN: Final = cast("float", None)  # OTLP leaves it out; 0 would be a false maximum
 
-Read = Callable[[], Iterable[tuple[Labels, float | Steps]]]
+Read = Callable[[], Iterable[tuple[Labels, float | Histogram]]]
 Page = Callable[[str], tuple[bytes, str]]
 """A page and its content type, by what the client accepts."""
 Readings = Mapping[Metric, Read]
-"""How each metric is read: the value of every series that has one now, Steps of a histogram."""
+"""How each metric is read: the value of every series that has one now, Histogram of a histogram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +123,22 @@ def _with_histograms(readings: Readings, since: int, collected: MetricsData) -> 
 def _histogram(metric: Metric, read: Read, since: int, now: int) -> Collected:
     points = []
     for labels, value in read():
-        steps = cast("Steps", value)
-        counts = list(steps.counts)  # at once: a total that does not fit its steps is none
+        histogram = cast("Histogram", value)
+        counts = list(histogram.counts)  # at once: a total that does not fit its steps is none
         points.append(
             HistogramDataPoint(
                 attributes=labels,
                 start_time_unix_nano=since,
                 time_unix_nano=now,
                 count=sum(counts),
-                sum=steps.sum,
+                sum=histogram.sum,
                 bucket_counts=counts,
-                explicit_bounds=steps.bounds,
+                explicit_bounds=histogram.bounds,
                 min=_UNKNOWN,
                 max=_UNKNOWN,
             )
         )
-    data = Histogram(points, AggregationTemporality.CUMULATIVE)
+    data = HistogramData(points, AggregationTemporality.CUMULATIVE)
     return Collected(metric.name, metric.description, metric.unit, data)
 
 

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from authz.core.decision import Decision, Deny
-from authz.core.keys.keyring import Presented
+from authz.core.keys.credentials import Presented
 from authz.core.request import Request
 from authz.telemetry import tracecontext
 from authz.telemetry.counters import Counters
@@ -30,7 +30,7 @@ class Observer:
     def __init__(self, counters: Counters, denials: Denials, *, timed: bool = True) -> None:
         self._hit_seconds = counters.hit_seconds
         self._miss_seconds = counters.miss_seconds
-        self.wants, self._tell = denials.has_room, denials.tell  # see Witness
+        self.take_line, self._tell = denials.take_line, denials.tell  # see Witness
         self._untimed = 0  # how many that are watched are not timed, from here on and each time
         self._gap = 0
         self._traces: Traces | None = None
@@ -56,7 +56,7 @@ class Observer:
         if began is not None:
             if self._traces is not None:
                 text = traceparent.decode("latin-1") if traceparent else request.header(HEADER, "")
-                if text[-3:] != NOT_SAMPLED and self._traces.wants(text):
+                if text[-3:] != NOT_SAMPLED and self._traces.sample(text):
                     told = attributes(decision, request, waited=waited)
                     span = self._traces.span(tracecontext.parse(text), perf_counter() - began, told)
             if waited:

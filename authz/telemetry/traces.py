@@ -66,7 +66,7 @@ class Traces:
             export, MOST_KEPT, schedule_delay_millis=1000, max_export_batch_size=BATCH
         )
 
-    def wants(self, traceparent: str) -> bool:
+    def sample(self, traceparent: str) -> bool:
         """Is a Check to be traced whose caller is, or says nothing of it?"""
         parent = tracecontext.parse(traceparent)
         drawn = random.random() < self._ratio if parent is None else parent.sampled  # noqa: S311

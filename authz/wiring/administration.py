@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from authz.core.errors import BadInput
 from authz.core.finding import Finding
-from authz.core.keys.keyring import Keyring, Pepper
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request
@@ -27,7 +28,7 @@ from authz.storage.keys import StoredKeys
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta import KnownPeppers
-from authz.storage.registry import Sidecars
+from authz.storage.registry import StoredSidecars
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
 
@@ -57,7 +58,7 @@ def endpoint(settings: Settings) -> Endpoint:
     )
 
 
-def agreements(settings: Settings) -> LimitPolicy:
+def limit_policy(settings: Settings) -> LimitPolicy:
     """What the settings say about limits."""
     pools = settings.pools
     return LimitPolicy(settings.plans, pools.projects, pools.tenants, settings.limits.on_outage)
@@ -75,20 +76,20 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
 
 
 @asynccontextmanager
-async def directory(settings: Settings) -> AsyncIterator[Sidecars]:
+async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
     """Who the sidecars are."""
     client = endpoint(settings).client()
     try:
-        yield Sidecars(client)
+        yield StoredSidecars(client)
     finally:
         await client.aclose()
 
 
 @asynccontextmanager
-async def waiting(settings: Settings) -> AsyncIterator[tuple[Sidecars, StoredTrail]]:
+async def waiting(settings: Settings) -> AsyncIterator[tuple[StoredSidecars, StoredTrail]]:
     """What it takes to wait until they have a change, over one connection."""
     async with aclosing(endpoint(settings).client()) as client:
-        yield Sidecars(client), StoredTrail(client)
+        yield StoredSidecars(client), StoredTrail(client)
 
 
 @asynccontextmanager
@@ -124,15 +125,15 @@ class AdminSession:
     """
 
     lifecycle: Lifecycle
-    directory: KeyListing
+    listing: KeyListing
     verifier: Verifier
     read: Callable[[bytes], Request]
-    standings: LimitReports
+    limit_reports: LimitReports
     imports: ImportStore | None
 
 
 @asynccontextmanager
-async def desk(settings: Settings) -> AsyncIterator[AdminSession]:
+async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
     """All of administration. Raises as `administration` does."""
     from authz.wiring.extraction import extractor  # noqa: PLC0415  protobuf, which most commands do without
 
@@ -143,13 +144,13 @@ async def desk(settings: Settings) -> AsyncIterator[AdminSession]:
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None
         counters = StoredCounters(client)
-        standings = LimitReports(counters, agreements(settings), clock)
+        reports = LimitReports(counters, limit_policy(settings), clock)
         yield AdminSession(
             Lifecycle(keys, ring, clock, counters),
             KeyListing(StoredIndex(client), StoredTrail(client)),
-            Verifier(keys, peppers, clock, standings, imports),
+            Verifier(keys, peppers, clock, reports, imports),
             extractor(settings, ring).read,
-            standings,
+            reports,
             imports,
         )
 
@@ -160,9 +161,9 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
     ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
     deadline, has_replicas = settings.check.deadline, where.has_replicas
     async with AsyncExitStack() as stack:
-        client, stranger = await stack.enter_async_context(aclosing(where.client())), None
+        client, anonymous = await stack.enter_async_context(aclosing(where.client())), None
         if where.login():
             nobody = replace(where, username="", password_file=None)
-            stranger = await stack.enter_async_context(aclosing(nobody.client()))
-        about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, stranger)
+            anonymous = await stack.enter_async_context(aclosing(nobody.client()))
+        about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, anonymous)
         yield inspect(Store(client, *about))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from authz import __version__
 from authz.core.errors import BadInput
+from authz.core.histogram import Histogram
 from authz.core.ports import Clock
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
@@ -18,10 +19,10 @@ from authz.storage.feed import ChangeFeed
 from authz.storage.limits.spend_link import SpendLink
 from authz.telemetry import catalogue, outcomes
 from authz.telemetry.catalogue import METRICS
-from authz.telemetry.counters import Counters, Steps
+from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
 from authz.telemetry.events import COUNTED
-from authz.telemetry.logs import bounded
+from authz.telemetry.logs import log_throttle
 from authz.telemetry.metric import Labels, Metric
 from authz.telemetry.metrics import Metrics, Page, Push, Read, Readings
 from authz.telemetry.observer import Observer
@@ -29,7 +30,7 @@ from authz.telemetry.observer import Observer
 if TYPE_CHECKING:
     from authz.telemetry.traces import Traces
 
-Values = Iterable[tuple[Labels, float | Steps]]
+Values = Iterable[tuple[Labels, float | Histogram]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +172,9 @@ def _store(parts: Parts, clock: Clock) -> Readings:
     began, feed = clock.monotonic(), parts.feed
 
     def lag() -> Values:
-        steps = Steps(catalogue.CHANGE_LAG.bounds)
-        steps.counts, steps.sum = list(feed.lag.counts), feed.lag.sum_ms / 1000
-        yield {}, steps
+        seconds = Histogram(catalogue.CHANGE_LAG.bounds)
+        seconds.counts, seconds.sum = list(feed.lag.counts), feed.lag.sum / 1000
+        yield {}, seconds
 
     def trust_age() -> float:
         age = feed.health().trust_age
@@ -200,7 +201,7 @@ def _process(clock: Clock, denials: Denials) -> Readings:
         yield {"cpu.mode": "system"}, used.ru_stime
 
     return {
-        catalogue.LOG_SUPPRESSED: _one(lambda: denials.left_out + bounded.left_out),
+        catalogue.LOG_SUPPRESSED: _one(lambda: denials.left_out + log_throttle.left_out),
         catalogue.BUILD: lambda: [(catalogue.BUILD.series[0], 1)],
         catalogue.PROCESS_MEMORY: _one(resident_bytes),
         catalogue.PROCESS_CPU: cpu,

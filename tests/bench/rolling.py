@@ -25,8 +25,8 @@ import uvloop
 import yaml
 
 from authz.cli import binaries
+from authz.cli.child_processes import ChildProcesses
 from authz.cli.devstack import Ports, envoy_config
-from authz.cli.processes import Nursery
 from authz.core.listen_address import Address
 from tests.bench.client import Client
 from tests.bench.figures import offer_record, record, tell
@@ -111,11 +111,11 @@ async def pair(transport: str, **shutdown: str) -> AsyncIterator[Pair]:
             opened.enter_context(sidecar)
             await eventually(sidecar.is_ready)
         ports = Ports.free()
-        nursery = opened.enter_context(Nursery())
-        file = nursery.directory / "envoy.yaml"
+        children = opened.enter_context(ChildProcesses())
+        file = children.directory / "envoy.yaml"
         file.write_text(yaml.safe_dump(_configured(ports, sidecars)))
         command = [binaries.envoy(), "-c", file, "--disable-hot-restart", "--log-level", "warning"]
-        nursery.spawn("envoy", [*command, "--concurrency", "2"])
+        children.spawn("envoy", [*command, "--concurrency", "2"])
         found = Pair(sidecars, Address("127.0.0.1", ports.envoy), keys)
         await eventually(lambda: _answers(found))
         yield found

@@ -13,7 +13,7 @@ from authz.settings import model
 from tests.support.docs import ROOT
 from tests.support.docs.pages import PART
 
-WRITTEN = ("README.md", "docs/envoy.md", "docs/istio.md", "docs/limits.md")
+WRITTEN = ("README.md", "docs/envoy.md", "docs/routes.md", "docs/limits.md")
 BLOCKS = [
     block
     for page in WRITTEN

@@ -11,7 +11,7 @@ class Node:
     pass
 
 stays = [Node() for _ in range(10_000)]
-settle()
+tune_gc()
 assert gc.get_freeze_count() > 10_000 and gc.get_threshold() == THRESHOLDS
 node = Node()
 node.itself, seen = node, weakref.ref(node)

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from authz.cli import devstack
+from authz.cli.child_processes import ChildProcesses
 from authz.cli.demo import Client
 from authz.cli.devstack import Ports, Stack
-from authz.cli.processes import Nursery
 from authz.core.changes import KeySpec
 from authz.core.listen_address import Address
 from authz.flows.lifecycle import Changed, Lifecycle
@@ -53,7 +53,7 @@ class Installation:
 
 
 @contextmanager
-def running() -> Iterator[tuple[Stack, Nursery]]:
+def running() -> Iterator[tuple[Stack, ChildProcesses]]:
     """An installation on free ports whose Envoy and sidecar wait for longer than as shipped."""
     shipped = devstack.envoy_config
 

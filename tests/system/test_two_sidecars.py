@@ -39,15 +39,15 @@ def two_sidecars(transport, monkeypatch):
     monkeypatch.setattr(devstack, "envoy_config", both)
     for name, value in PATIENT.items():
         monkeypatch.setenv(name, value)
-    with running() as (stack, nursery):
+    with running() as (stack, children):
         settings = yaml.safe_load(Path(stack.config).read_text())
         settings["check"]["listen"] = f"127.0.0.1:{check}"
         settings["ops"]["listen"] = f"127.0.0.1:{ops}"
         file = Path(stack.config).with_name("second.yaml")
         file.write_text(yaml.safe_dump(settings))
         command = [sys.executable, "-m", "authz.cli.main", "--config", str(file), "serve"]
-        nursery.spawn("second sidecar", command)
-        nursery.wait("second sidecar", lambda: _is_ready(ops))
+        children.spawn("second sidecar", command)
+        children.wait("second sidecar", lambda: _is_ready(ops))
         yield Installation(stack)
 
 

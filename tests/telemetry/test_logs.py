@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from authz.core.decision import Deny, Reason
 from authz.telemetry import logs
 from authz.telemetry.denials import Denials
-from authz.telemetry.logs import Bounded, JsonLines, Text
+from authz.telemetry.logs import JsonLines, LogThrottle, Text
 from authz.telemetry.tracecontext import Context
 from tests.support.fakes import FakeClock, make_keyring, make_record
 
@@ -31,7 +31,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(params=[False, True], ids=["json", "text"])
 def stderr(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     """Where log lines are written, as they are in the sidecar."""
-    monkeypatch.setattr(logs, "bounded", Bounded(5))
+    monkeypatch.setattr(logs, "log_throttle", LogThrottle(5))
     root = logging.getLogger()
     before = root.handlers[:], root.level
     found = Terminal(is_terminal=request.param)
@@ -98,21 +98,21 @@ def test_one_place_cannot_flood_the_log(stderr: Terminal, monkeypatch: pytest.Mo
     lines = stderr.getvalue().splitlines()
     assert len(lines) == 6
     assert "a word of sense" in lines[-1]
-    assert logs.bounded.left_out == 995
+    assert logs.log_throttle.left_out == 995
 
 
 def test_the_next_line_says_how_many_were_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the one after it no more."""
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    bounded = Bounded(5)
+    throttle = LogThrottle(5)
     record = logging.LogRecord("authz", logging.INFO, "a.py", 1, "noise", None, None)
-    assert [bounded.filter(record) for _ in range(8)] == [True] * 5 + [False] * 3
+    assert [throttle.filter(record) for _ in range(8)] == [True] * 5 + [False] * 3
     now += 0.5
     said = [
         json.loads(JsonLines().format(record)).get("left_out")
         for _ in range(2)
-        if bounded.filter(record)
+        if throttle.filter(record)
     ]
     assert said[0] == 3
     assert Text().format(record).endswith("noise left_out=3")
@@ -125,14 +125,14 @@ def test_refusals_have_a_line_each_up_to_the_rate(caplog: pytest.LogCaptureFixtu
     denials = Denials(2, clock.monotonic)
     forged, expired = Deny(Reason.FORGED), Deny(Reason.EXPIRED, make_record())
     for decision in [forged] * 100 + [expired] * 50:
-        if denials.has_room(decision):
+        if denials.take_line(decision):
             denials.tell(decision, "k" * 16, Context("a" * 32, "b" * 16))
     assert denials.left_out == 98 + 49
     denials.summarise()
     denials.summarise()
     clock.advance(1)
     undecided = Deny(Reason.UNAVAILABLE)
-    assert denials.has_room(undecided)
+    assert denials.take_line(undecided)
     denials.tell(undecided, "k" * 16, None)
 
     assert caplog.messages == [
@@ -166,7 +166,7 @@ def test_no_mix_of_refusals_makes_more_lines(
         clock.advance(pause)
         if number % 4 == 0:
             denials.summarise()
-        told += sum(denials.has_room(Deny(reason)) for _ in range(times))
+        told += sum(denials.take_line(Deny(reason)) for _ in range(times))
         came += times
     length = sum(pause for pause, _, _ in floods)
 
@@ -179,9 +179,9 @@ def test_the_first_of_a_reason_is_seen_in_a_flood_of_another() -> None:
     clock = FakeClock()
     denials = Denials(1, clock.monotonic)
     for _ in range(3):
-        assert [denials.has_room(Deny(Reason.FORGED)) for _ in range(50)].count(True) <= 1
-        assert denials.has_room(Deny(Reason.REVOKED))
-        assert not denials.has_room(Deny(Reason.REVOKED))
+        assert [denials.take_line(Deny(Reason.FORGED)) for _ in range(50)].count(True) <= 1
+        assert denials.take_line(Deny(Reason.REVOKED))
+        assert not denials.take_line(Deny(Reason.REVOKED))
         clock.advance(10)
         denials.summarise()
 
@@ -190,7 +190,7 @@ def test_refusals_have_the_rate_that_was_set(stderr: Terminal) -> None:
     """It may be more than other places have."""
     denials = Denials(100, FakeClock().monotonic)
     for _ in range(200):
-        if denials.has_room(Deny(Reason.FORGED)):
+        if denials.take_line(Deny(Reason.FORGED)):
             denials.tell(Deny(Reason.FORGED), "", None)
     assert len(stderr.getvalue().splitlines()) == 100
 
@@ -199,11 +199,11 @@ def test_a_receiver_that_is_away_takes_a_line_a_minute(monkeypatch: pytest.Monke
     """The SDK has two a second for it, which would hide what else goes wrong."""
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    bounded, seen = Bounded(), []
+    throttle, seen = LogThrottle(), []
     name = "opentelemetry.exporter.otlp.json.http.trace_exporter"
     for _ in range(600):
         record = logging.LogRecord(name, logging.WARNING, "a.py", 1, "failed", None, None)
-        if bounded.filter(record):
+        if throttle.filter(record):
             seen.append(getattr(record, "left_out", 0))
         now += 0.5
     assert seen[0] == 0

@@ -7,9 +7,10 @@ from time import perf_counter
 import pytest
 
 from authz.core.decision import Deny, Reason
+from authz.core.histogram import Histogram
 from authz.rpc.check.handler import CheckHandler
 from authz.rpc.h2.traceparent import NOT_SAMPLED
-from authz.telemetry.counters import Counters, Steps
+from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
 from authz.telemetry.observer import EVERY, Observer
 from authz.telemetry.traces import Traces
@@ -77,7 +78,7 @@ class Never(Traces):
     def __init__(self) -> None:
         pass
 
-    def wants(self, traceparent: str) -> bool:
+    def sample(self, traceparent: str) -> bool:
         """See Traces."""
         raise AssertionError(traceparent)
 
@@ -101,7 +102,7 @@ def test_without_a_reader_nothing_is_timed() -> None:
 
 def test_a_value_on_a_bound_is_within_it() -> None:
     """As Prometheus says: less or equal."""
-    steps = Steps((1.0, 2.0))
+    steps = Histogram((1.0, 2.0))
     for value in (0.5, 1.0, 1.5, 2.0, 2.5):
         steps.add(value)
     steps.add(3.0, 10)

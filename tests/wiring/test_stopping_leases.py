@@ -21,8 +21,8 @@ AT_ONCE, ROUNDS = 40, 5
 
 async def used(file: Path, kid: str) -> list[int]:
     """What the key has used of its limits, as `authz keys limits` says."""
-    async with administration.desk(model.load(file, environ={})) as desk:
-        standing = await desk.standings.of(await desk.lifecycle.show(kid))
+    async with administration.admin_session(model.load(file, environ={})) as session:
+        standing = await session.limit_reports.of(await session.lifecycle.show(kid))
     assert standing is not None
     return standing.used()
 

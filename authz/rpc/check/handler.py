@@ -25,7 +25,7 @@ class NullObserver:
 
     stride = sys.maxsize
 
-    def wants(self, _decision: Deny) -> bool:
+    def take_line(self, _decision: Deny) -> bool:
         """See Witness."""
         return False
 
@@ -58,7 +58,7 @@ class CheckHandler:
         self._write = responder.write
         self._probe = probe
         self._witness = witness
-        self._wants, self._saw = witness.wants, witness.saw
+        self._take_line, self._saw = witness.take_line, witness.saw
         self._unwatched = 0  # how many Checks to come are not watched
         self._faults = 0
         self._last_resort = responder.write(UNAVAILABLE, refused(UNAVAILABLE))
@@ -76,7 +76,7 @@ class CheckHandler:
             decision = self._decide(request)
             if isinstance(decision, (Allow, Deny)):
                 answer = self._write(decision, request)
-                wanted = isinstance(decision, Deny) and self._wants(decision)
+                wanted = isinstance(decision, Deny) and self._take_line(decision)
                 if wanted:
                     self._saw(decision, request, traceparent, began, wanted=True)
                 elif began is not None:
@@ -96,7 +96,7 @@ class CheckHandler:
         try:
             found = await decision
             answer = self._write(found, request)
-            wanted = isinstance(found, Deny) and self._wants(found)
+            wanted = isinstance(found, Deny) and self._take_line(found)
             self._saw(found, request, traceparent, began, wanted=wanted, waited=True)
         except Exception as cause:  # noqa: BLE001  as above; a cancelled call is not one of these
             return self._fault(cause)

@@ -9,6 +9,6 @@ from tests.support.real import Valkey
 
 
 @pytest.fixture
-def desk(tmp_path: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> CommandRunner:
+def runner(tmp_path: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> CommandRunner:
     """A directory with a pepper, and an initialised store."""
     return CommandRunner(tmp_path, valkey, monkeypatch)

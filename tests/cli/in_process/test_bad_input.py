@@ -62,14 +62,14 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "said"), BAD, ids=lambda value: str(value)[:40])
-def test_bad_input_is_named(desk, arguments, said):
+def test_bad_input_is_named(runner, arguments, said):
     """One line that names the option and shows a good value; the exit code is 2."""
-    assert said in refusal(desk.run("keys", *arguments, stdin="x"))
+    assert said in refusal(runner.run("keys", *arguments, stdin="x"))
 
 
 @pytest.mark.parametrize("reading", ["strict", "surrogateescape"])
 @pytest.mark.parametrize("command", [("verify",), ("revoke", "--key-stdin")], ids=" ".join)
-def test_bytes_that_are_no_text(desk, command, reading):
+def test_bytes_that_are_no_text(runner, command, reading):
     """Whether the locale reads them as they are or not at all."""
     environment = os.environ | {"PYTHONIOENCODING": f"utf-8:{reading}"}
     done = subprocess.run(

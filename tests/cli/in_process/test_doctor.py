@@ -5,70 +5,70 @@ import re
 from tests.support.proxy.faults import ORIGINAL as ENVOY
 
 
-def test_doctor(desk):
+def test_doctor(runner):
     """A line for each finding; warnings are no failure."""
-    done = desk.run("doctor")
+    done = runner.run("doctor")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert all(re.match(r"(ok  |warn|fail)  \S", line) for line in lines)
-    document = desk.run("doctor", "--json").document
+    document = runner.run("doctor", "--json").document
     assert document["ok"] is True
     assert len(document["findings"]) == len(lines)
     assert document["findings"][0].keys() == {"level", "check", "found", "advice"}
 
 
-def test_doctor_on_a_store_that_is_gone(desk):
+def test_doctor_on_a_store_that_is_gone(runner):
     """It fails, and says what to do."""
-    done = desk.run("doctor", "--redis", "redis://127.0.0.1:1/0")
+    done = runner.run("doctor", "--redis", "redis://127.0.0.1:1/0")
     assert done.code == 1
     assert re.search(r"^fail  store .*; check redis.url", done.out, re.MULTILINE)
 
 
-def test_doctor_on_settings(desk):
+def test_doctor_on_settings(runner):
     """Settings that cannot be used are a finding like others."""
-    done = desk.run("doctor", "--config", "missing.yaml")
+    done = runner.run("doctor", "--config", "missing.yaml")
     assert done.code == 1
     assert done.out.startswith("fail  settings     --config: missing.yaml: No such file")
 
 
-def test_doctor_on_a_pepper(desk):
+def test_doctor_on_a_pepper(runner):
     """One that others can read is warned of; one that is not there fails."""
-    pepper = desk.directory / "authz-pepper-1"
+    pepper = runner.directory / "authz-pepper-1"
     pepper.chmod(0o644)
-    done = desk.run("doctor")
+    done = runner.run("doctor")
     assert done.code == 0
     assert re.search(r"^warn  pepper 1 .*\(mode 0644\); chmod 600", done.out, re.MULTILINE)
     pepper.unlink()
-    done = desk.run("doctor")
+    done = runner.run("doctor")
     assert done.code == 1
     assert re.search(r"^fail  pepper 1 .*No such file", done.out, re.MULTILINE)
     assert re.search(r"^fail  store .*not looked at", done.out, re.MULTILINE)
 
 
-def test_doctor_on_an_envoy_configuration(desk):
+def test_doctor_on_an_envoy_configuration(runner):
     """The file is looked at by the settings; the store only when that is asked for, too."""
-    (desk.directory / "envoy.yaml").write_text(ENVOY.read_text())
-    done = desk.run("doctor", "--envoy", "envoy.yaml", "--redis", "redis://127.0.0.1:1/0")
+    (runner.directory / "envoy.yaml").write_text(ENVOY.read_text())
+    done = runner.run("doctor", "--envoy", "envoy.yaml", "--redis", "redis://127.0.0.1:1/0")
     assert (done.code, done.err) == (0, "")
     assert {line.split()[0] for line in done.out.splitlines()} == {"ok"}
-    both = desk.run("doctor", "--envoy", "envoy.yaml", "--store").out
+    both = runner.run("doctor", "--envoy", "envoy.yaml", "--store").out
     assert "clock" in both
     assert "carriers" in both
-    (desk.directory / "authz.yaml").write_text("identity: {header_prefix: x-caller-}\n")
-    done = desk.run("doctor", "--envoy", "envoy.yaml", "--config", "authz.yaml")
+    (runner.directory / "authz.yaml").write_text("identity: {header_prefix: x-caller-}\n")
+    done = runner.run("doctor", "--envoy", "envoy.yaml", "--config", "authz.yaml")
     assert done.code == 1
     assert re.search(r"^fail  identity .*x-caller-\* of a client", done.out, re.MULTILINE)
 
 
-def test_doctor_on_no_envoy_configuration(desk):
+def test_doctor_on_no_envoy_configuration(runner):
     """One line, and wrong usage."""
-    done = desk.run("doctor", "--envoy", "missing.yaml")
+    done = runner.run("doctor", "--envoy", "missing.yaml")
     assert (done.code, done.out) == (2, "")
     assert done.err == "authz: --envoy: missing.yaml: No such file or directory\n"
 
 
-def test_doctor_shows_no_control_characters(desk):
+def test_doctor_shows_no_control_characters(runner):
     """What a configuration holds cannot write to a terminal."""
     spoilt = ENVOY.read_text().replace("stat_prefix: ingress", 'stat_prefix: "a\\e[2Jb"')
-    (desk.directory / "envoy.yaml").write_text(spoilt)
-    assert "\x1b" not in desk.run("doctor", "--envoy", "envoy.yaml").out
+    (runner.directory / "envoy.yaml").write_text(spoilt)
+    assert "\x1b" not in runner.run("doctor", "--envoy", "envoy.yaml").out

@@ -8,22 +8,22 @@ from authz.storage import schema
 LONG = 60_000  # ms; no lease lives that long, but the machine may be busy
 
 
-def test_leases_that_are_out(desk):
+def test_leases_that_are_out(runner):
     """Of the key and of its project: how much, who has it, until when; the same for machines."""
     settings = "pools: {projects: {shop: [800000/min]}}"
-    (desk.directory / "authz.yaml").write_text(settings)
+    (runner.directory / "authz.yaml").write_text(settings)
     config = ("--config", "authz.yaml")
-    kid, text = desk.issue("--limit", "900000/min", "--project", "shop", *config)
-    seconds, microseconds = desk.valkey.admin.time()
+    kid, text = runner.issue("--limit", "900000/min", "--project", "shop", *config)
+    seconds, microseconds = runner.valkey.admin.time()
     now = seconds * 10**6 + microseconds
     for account, holders in ((kid, ("one",)), ("project:shop", ("one", "two"))):
         entries = (
             now.to_bytes(7) + (12).to_bytes(5) + struct.pack(">HIB", LONG, 2, 3) + name.encode()
             for name in holders
         )
-        desk.valkey.admin.hset(schema.limit(account), schema.LEASES, b"".join(entries))
+        runner.valkey.admin.hset(schema.limit(account), schema.LEASES, b"".join(entries))
 
-    document = desk.run("keys", "limits", kid, "--json", *config).document
+    document = runner.run("keys", "limits", kid, "--json", *config).document
 
     assert [row["leased"] for row in document["limits"]] == [24, 48]
     held = document["leases"]["held"]
@@ -44,10 +44,10 @@ def test_leases_that_are_out(desk):
         )
     ]
     assert until.startswith(time.strftime("%Y-%m-%dT", time.gmtime((now // 1000 + LONG) / 1000)))
-    lines = desk.run("keys", "limits", kid, *config).out.splitlines()
+    lines = runner.run("keys", "limits", kid, *config).out.splitlines()
     assert lines[1].split()[-2:] == ["24", "-"]
     assert lines[3] == "each sidecar may take up to 8000 requests in advance, for 599 ms"
-    verified = desk.run("keys", "verify", *config, stdin=text).out
+    verified = runner.run("keys", "verify", *config, stdin=text).out
     assert "minute 0 of 900000, 24 in advance; project:minute 0 of 800000, 48 in adv" in verified
     assert lines[5].split("  ")[0] == "LEASED BY"
     assert [line.split() for line in lines[6:]] == [

@@ -7,12 +7,12 @@ from authz.storage import schema
 from tests.support.cli.in_process import AUTHZ
 
 
-def test_pages_follow_each_other(desk):
+def test_pages_follow_each_other(runner):
     """The cursor of each page gives the one behind it; the last has none."""
-    kids = [desk.issue()[0] for _ in range(5)]
+    kids = [runner.issue()[0] for _ in range(5)]
     seen, cursor = [], []
     for expected in (2, 2, 1):
-        page = desk.run("keys", "list", "--limit", "2", "--json", *cursor).document
+        page = runner.run("keys", "list", "--limit", "2", "--json", *cursor).document
         assert len(page["keys"]) == expected
         seen += [key["kid"] for key in page["keys"]]
         cursor = ["--cursor", page["next"]]
@@ -20,31 +20,31 @@ def test_pages_follow_each_other(desk):
     assert sorted(seen) == sorted(kids)
 
 
-def test_list_as_text(desk):
+def test_list_as_text(runner):
     """A line for each key, and on stderr how to go on."""
-    first, _ = desk.issue("--name", "the shop")
-    desk.issue(client="acme-batch")
-    done = desk.run("keys", "list", "--limit", "1")
+    first, _ = runner.issue("--name", "the shop")
+    runner.issue(client="acme-batch")
+    done = runner.run("keys", "list", "--limit", "1")
     assert re.match(r"KID +STATUS +ENV +CLIENT +EXPIRES +NAME\n", done.out)
     assert re.search(rf"{first}  active  live  acme-web  20\S+Z  the shop\n", done.out)
     assert done.err == f"there may be more: go on with --cursor {first}\n"
 
 
-def test_list_of_an_unreadable_record(desk):
+def test_list_of_an_unreadable_record(runner):
     """It is a line of the list, and an entry of the document, with what is wrong."""
-    kid, _ = desk.issue()
-    desk.issue()
-    desk.valkey.admin.hset(schema.key(kid), "env", "nowhere")
-    entries = desk.run("keys", "list", "--json").document["keys"]
+    kid, _ = runner.issue()
+    runner.issue()
+    runner.valkey.admin.hset(schema.key(kid), "env", "nowhere")
+    entries = runner.run("keys", "list", "--json").document["keys"]
     assert [entry["kid"] for entry in entries if "unreadable" in entry] == [kid]
     assert len(entries) == 2
-    assert re.search(rf"{kid}  unreadable .* 'nowhere'", desk.run("keys", "list").out)
+    assert re.search(rf"{kid}  unreadable .* 'nowhere'", runner.run("keys", "list").out)
 
 
-def test_list_behind_a_closed_pipe(desk):
+def test_list_behind_a_closed_pipe(runner):
     """`| head -1` gets its line, and nothing is said of the rest."""
     for _ in range(20):
-        desk.issue()
+        runner.issue()
     command = f"'{AUTHZ[0]}' -c '{AUTHZ[2]}' keys list | head -1"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout.split()[0], done.stderr) == ("KID", "")

@@ -12,34 +12,34 @@ KID = "7Hk2mQ9xT4bVzR1c"
 
 
 @pytest.mark.parametrize("command", ["issue", "rotate"])
-def test_a_key_into_a_file(desk, command):
+def test_a_key_into_a_file(runner, command):
     """The key is in a file of its owner's alone, and nowhere else; stdout has the kid."""
-    target = ("--client", "acme-web") if command == "issue" else (desk.issue()[0],)
+    target = ("--client", "acme-web") if command == "issue" else (runner.issue()[0],)
     before = os.umask(0)
     try:
-        done = desk.run("keys", command, *target, "--out", "new.key")
+        done = runner.run("keys", command, *target, "--out", "new.key")
     finally:
         os.umask(before)
-    file = desk.directory / "new.key"
+    file = runner.directory / "new.key"
     text = file.read_text()
     kid = done.out.strip()
     assert re.fullmatch(rf"ak_live_{kid}_[0-9A-Za-z]{{61}}\n", text)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert text.strip() not in done.out + done.err
     assert "new.key" in done.err
-    assert desk.run("keys", "verify", stdin=text).code == 0
+    assert runner.run("keys", "verify", stdin=text).code == 0
 
 
-def test_a_key_into_a_file_as_json(desk):
+def test_a_key_into_a_file_as_json(runner):
     """The document has no key and names the file."""
-    done = desk.run("keys", "issue", "--client", "a", "--out", "new.key", "--json")
+    done = runner.run("keys", "issue", "--client", "a", "--out", "new.key", "--json")
     assert (done.document["key"], done.document["file"], done.err) == (None, "new.key", "")
 
 
 @pytest.mark.parametrize("there", ["file", "link", "dangling link", "directory"])
-def test_a_file_is_never_overwritten(desk, there):
+def test_a_file_is_never_overwritten(runner, there):
     """Nor is what a link leads to; and no key is made."""
-    path, other = desk.directory / "new.key", desk.directory / "other"
+    path, other = runner.directory / "new.key", runner.directory / "other"
     if there == "file":
         path.write_text("mine")
     elif there == "directory":
@@ -48,23 +48,23 @@ def test_a_file_is_never_overwritten(desk, there):
         path.symlink_to(other)
     if there == "link":
         other.write_text("mine")
-    line = refusal(desk.run("keys", "issue", "--client", "a", "--out", "new.key"))
+    line = refusal(runner.run("keys", "issue", "--client", "a", "--out", "new.key"))
     assert "--out: new.key: is there already, and is never overwritten" in line
-    assert desk.run("keys", "list", "--json").document["keys"] == []
+    assert runner.run("keys", "list", "--json").document["keys"] == []
     assert there != "dangling link" or not other.exists()
 
 
 @pytest.mark.parametrize("path", ["", "no/such/directory/key", "a\nb", "x" * 5000, "/dev/full/x"])
-def test_a_file_that_cannot_be_made(desk, path):
+def test_a_file_that_cannot_be_made(runner, path):
     """The option is named and no key is made."""
-    line = refusal(desk.run("keys", "issue", "--client", "a", "--out", path))
+    line = refusal(runner.run("keys", "issue", "--client", "a", "--out", path))
     assert line.startswith("authz: --out: ")
-    assert desk.run("keys", "list", "--json").document["keys"] == []
+    assert runner.run("keys", "list", "--json").document["keys"] == []
 
 
-def test_no_file_is_left_when_no_key_is_made(desk):
+def test_no_file_is_left_when_no_key_is_made(runner):
     """A refused or failed issue takes its file back."""
-    desk.run("keys", "rotate", KID, "--out", "new.key")
-    desk.run("keys", "issue", "--client", "a", "--not-before", "2d", "--expires-in", "1d",
+    runner.run("keys", "rotate", KID, "--out", "new.key")
+    runner.run("keys", "issue", "--client", "a", "--not-before", "2d", "--expires-in", "1d",
              "--out", "new.key")  # fmt: skip
-    assert not (desk.directory / "new.key").exists()
+    assert not (runner.directory / "new.key").exists()

@@ -13,62 +13,62 @@ from tests.support.cli.in_process import CTRL_C, on_a_terminal, refusal
 KID = "7Hk2mQ9xT4bVzR1c"
 
 
-def test_revoke_by_the_key(desk):
+def test_revoke_by_the_key(runner):
     """A key that was found somewhere is revoked, whichever of its secrets it holds."""
-    kid, old = desk.issue()
-    desk.run("keys", "rotate", kid, "--grace", "0")
-    done = desk.run("keys", "revoke", "--key-stdin", stdin=f"{old}\r\n")
+    kid, old = runner.issue()
+    runner.run("keys", "rotate", kid, "--grace", "0")
+    done = runner.run("keys", "revoke", "--key-stdin", stdin=f"{old}\r\n")
     assert (done.code, done.out, done.err) == (0, f"{kid} is now revoked\n", "")
 
 
-def test_revoke_by_a_key_that_is_not_genuine(desk):
+def test_revoke_by_a_key_that_is_not_genuine(runner):
     """A kid alone proves nothing: it is said what is wrong, and which kid it names."""
-    kid, text = desk.issue()
+    kid, text = runner.issue()
     swap = "x" if text[40] != "x" else "y"
     for given in (text[:40] + swap + text[41:], text[:26] + "2" + text[27:]):
-        line = refusal(desk.run("keys", "revoke", "--key-stdin", stdin=given), code=1)
+        line = refusal(runner.run("keys", "revoke", "--key-stdin", stdin=given), code=1)
         assert f"so nothing is revoked; it names {kid}" in line
         assert text[30:60] not in line
-    line = refusal(desk.run("keys", "revoke", "--key-stdin", stdin="ghp_something"), code=1)
+    line = refusal(runner.run("keys", "revoke", "--key-stdin", stdin="ghp_something"), code=1)
     assert "not a key of this installation" in line
-    assert desk.status(kid) == "active"
+    assert runner.status(kid) == "active"
 
 
-def test_revoke_by_an_imported_key(desk):
+def test_revoke_by_an_imported_key(runner):
     """A key of another make leads to its kid by what was imported, also after a rotation."""
     text = "sk-0123456789abcdef"
-    desk.run("keys", "import", stdin=json.dumps({"key": text, "client": "acme-web"}))
-    (record,) = desk.run("keys", "list", "--json").document["keys"]
+    runner.run("keys", "import", stdin=json.dumps({"key": text, "client": "acme-web"}))
+    (record,) = runner.run("keys", "list", "--json").document["keys"]
     kid = record["kid"]
-    desk.run("keys", "rotate", kid, "--grace", "0")
-    done = desk.run("keys", "revoke", "--key-stdin", stdin=f"{text}\n")
+    runner.run("keys", "rotate", kid, "--grace", "0")
+    done = runner.run("keys", "revoke", "--key-stdin", stdin=f"{text}\n")
     assert (done.code, done.out, done.err) == (0, f"{kid} is now revoked\n", "")
-    again = desk.run("keys", "revoke", "--key-stdin", stdin=text)
+    again = runner.run("keys", "revoke", "--key-stdin", stdin=text)
     assert (again.code, again.out) == (0, f"{kid} is already revoked\n")
 
 
-def test_revoke_by_a_key_that_was_not_imported(desk):
+def test_revoke_by_a_key_that_was_not_imported(runner):
     """It is said that nobody here knows it, whether there are imports or not; never the text."""
     stranger = "ghp_0123456789abcdef"
-    line = refusal(desk.run("keys", "revoke", "--key-stdin", stdin=stranger), code=1)
+    line = refusal(runner.run("keys", "revoke", "--key-stdin", stdin=stranger), code=1)
     assert "stdin: not a key of this installation, and none were imported here" in line
-    desk.run("keys", "import", stdin='{"key": "sk-0123456789abcdef", "client": "acme-web"}')
-    other = refusal(desk.run("keys", "revoke", "--key-stdin", stdin=stranger), code=1)
+    runner.run("keys", "import", stdin='{"key": "sk-0123456789abcdef", "client": "acme-web"}')
+    other = refusal(runner.run("keys", "revoke", "--key-stdin", stdin=stranger), code=1)
     assert "stdin: no key was imported with this text" in other
     assert stranger not in line + other
 
 
-def test_revoke_all_keys_of_a_client(desk):
+def test_revoke_all_keys_of_a_client(runner):
     """With --yes, and with a report; other clients keep theirs."""
-    kids = {desk.issue()[0] for _ in range(3)}
-    other, _ = desk.issue(client="acme-batch")
-    done = desk.run("keys", "revoke", "--client", "acme-web", "--yes", "--json")
+    kids = {runner.issue()[0] for _ in range(3)}
+    other, _ = runner.issue(client="acme-batch")
+    done = runner.run("keys", "revoke", "--client", "acme-web", "--yes", "--json")
     assert done.code == 0
     assert set(done.document.pop("revoked")) == kids
     assert done.document == done.document | {"client": "acme-web", "failed": []}
-    assert {desk.status(kid) for kid in kids} == {"revoked"}
-    assert desk.status(other) == "active"
-    again = desk.run("keys", "revoke", "--client", "acme-web", "--yes")
+    assert {runner.status(kid) for kid in kids} == {"revoked"}
+    assert runner.status(other) == "active"
+    again = runner.run("keys", "revoke", "--client", "acme-web", "--yes")
     assert (again.code, again.out, again.err) == (
         0,
         "client acme-web: 0 revoked, 3 already revoked, 0 failed\n",
@@ -76,24 +76,24 @@ def test_revoke_all_keys_of_a_client(desk):
     )
 
 
-def test_revoke_goes_on_after_a_failure(desk):
+def test_revoke_goes_on_after_a_failure(runner):
     """A key that cannot be revoked is reported, the others are revoked, the exit code is 1."""
-    kids = [desk.issue()[0] for _ in range(3)]
-    desk.valkey.admin.hset(schema.key(kids[1]), "secrets", "[]")
-    done = desk.run("keys", "revoke", "--client", "acme-web", "--yes")
+    kids = [runner.issue()[0] for _ in range(3)]
+    runner.valkey.admin.hset(schema.key(kids[1]), "secrets", "[]")
+    done = runner.run("keys", "revoke", "--client", "acme-web", "--yes")
     assert (done.code, done.out) == (1, "client acme-web: 2 revoked, 0 already revoked, 1 failed\n")
     assert done.err.startswith(f"not revoked: {kids[1]}: record {kids[1]}: secrets")
     (failed,) = json.loads(
-        desk.run("keys", "revoke", "--client", "acme-web", "--yes", "--json").out
+        runner.run("keys", "revoke", "--client", "acme-web", "--yes", "--json").out
     )["failed"]
     assert failed["kid"] == kids[1]
 
 
-def test_revoke_asks_nobody_without_a_terminal(desk):
+def test_revoke_asks_nobody_without_a_terminal(runner):
     """A script has to say --yes."""
-    kid, _ = desk.issue()
-    assert "--yes: is needed" in refusal(desk.run("keys", "revoke", "--client", "acme-web"))
-    assert desk.status(kid) == "active"
+    kid, _ = runner.issue()
+    assert "--yes: is needed" in refusal(runner.run("keys", "revoke", "--client", "acme-web"))
+    assert runner.status(kid) == "active"
 
 
 @pytest.mark.parametrize(
@@ -101,26 +101,26 @@ def test_revoke_asks_nobody_without_a_terminal(desk):
     [("n\n", 1, "active"), ("\n", 1, "active"), ("y\n", 0, "revoked"), (CTRL_C, 130, "active")],
     ids=["no", "enter", "yes", "Ctrl-C"],
 )
-def test_revoke_asks_on_a_terminal(desk, typed, code, status):
+def test_revoke_asks_on_a_terminal(runner, typed, code, status):
     """It says how many keys, and does nothing without a yes."""
-    kid, _ = desk.issue()
+    kid, _ = runner.issue()
     done = on_a_terminal("keys", "revoke", "--client", "acme-web", typed=typed, after="[y/N]: ")
     assert "revoke 1 keys of client acme-web, for good?" in done.out
     assert "Traceback" not in done.out
-    assert (done.code, desk.status(kid)) == (code, status)
+    assert (done.code, runner.status(kid)) == (code, status)
 
 
-def test_ctrl_c_while_many_keys_are_revoked(desk):
+def test_ctrl_c_while_many_keys_are_revoked(runner):
     """What was revoked stays so, it is said how many, and a second run goes on."""
     count = 4000
-    asyncio.run(filled(desk.valkey, count))
+    asyncio.run(filled(runner.valkey, count))
     command = ("keys", "revoke", "--client", CLIENTS[0], "--yes")
     done = on_a_terminal(*command, typed=CTRL_C, after="revoking")
     assert done.code == 130
     assert "Traceback" not in done.out
     stopped = re.search(r"stopped: (\d+) of (\d+) revoked; run it again", done.out)
     assert int(stopped[2]) == count // 2
-    again = desk.run(*command, "--json").document
+    again = runner.run(*command, "--json").document
     assert len(again["revoked"]) + again["already_revoked"] == count // 2
     assert 0 <= again["already_revoked"] - int(stopped[1]) <= 1  # one may have been on its way
 
@@ -133,9 +133,9 @@ async def filled(valkey, count):
     valkey.admin.set(schema.SEQ, count)
 
 
-def test_a_key_typed_on_a_terminal_is_not_shown(desk):
+def test_a_key_typed_on_a_terminal_is_not_shown(runner):
     """A terminal is asked, and shows nothing of what is pasted."""
-    kid, text = desk.issue()
+    kid, text = runner.issue()
     done = on_a_terminal("keys", "verify", typed=f"{text}\n", after="(not shown)")
     assert (done.code, text in done.out) == (0, False)
     assert f"allow: {kid}" in done.out
@@ -147,6 +147,6 @@ def test_a_key_typed_on_a_terminal_is_not_shown(desk):
      (KID, "--yes")],
     ids=" ".join,
 )  # fmt: skip
-def test_revoke_takes_one_way_to_name_keys(desk, arguments):
+def test_revoke_takes_one_way_to_name_keys(runner, arguments):
     """None, or two of them, is wrong usage."""
-    refusal(desk.run("keys", "revoke", *arguments))
+    refusal(runner.run("keys", "revoke", *arguments))

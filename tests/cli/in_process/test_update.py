@@ -8,26 +8,26 @@ import pytest
 from tests.support.cli.in_process import AUTHZ
 
 
-def test_update_moves_a_key_to_another_client(desk):
+def test_update_moves_a_key_to_another_client(runner):
     """It is on the other client's list from then on."""
-    kid, _ = desk.issue()
-    assert desk.run("keys", "update", kid, "--client", "acme-batch").out == f"updated {kid}\n"
+    kid, _ = runner.issue()
+    assert runner.run("keys", "update", kid, "--client", "acme-batch").out == f"updated {kid}\n"
     lists = {
-        client: desk.run("keys", "list", "--client", client, "--json").document["keys"]
+        client: runner.run("keys", "list", "--client", client, "--json").document["keys"]
         for client in ("acme-web", "acme-batch")
     }
     assert [len(found) for found in lists.values()] == [0, 1]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(desk, shell):
+def test_completion(runner, shell):
     """A script for the shell, that asks this program."""
-    done = desk.run("completion", shell)
+    done = runner.run("completion", shell)
     assert (done.code, done.err) == (0, "")
     assert "_AUTHZ_COMPLETE" in done.out
 
 
-def test_completion_of_words(desk):
+def test_completion_of_words(runner):
     """The program completes its own commands and values."""
     variables = {"_AUTHZ_COMPLETE": "bash_complete", "COMP_CWORD": "4"}
     words = {"COMP_WORDS": "authz keys list --status re"}

@@ -116,7 +116,7 @@ async def test_a_failure_inside_is_unavailable(door, part, is_hit, caplog):
     if part != "probe.count":
         assert door.probe.events[Event.DECISION_FAULT] == 1
         assert "ValueError" in caplog.text
-        assert "test_check.py" in caplog.text
+        assert "test_handler.py" in caplog.text
 
 
 async def test_failures_are_logged_ever_more_rarely(door, caplog):
@@ -163,7 +163,7 @@ class Recording:
     def __init__(self, wanted: bool) -> None:
         self.wanted, self.asked, self.seen = wanted, [], []
 
-    def wants(self, decision: Deny) -> bool:
+    def take_line(self, decision: Deny) -> bool:
         """See Witness."""
         self.asked.append(decision.reason)
         return self.wanted

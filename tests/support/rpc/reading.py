@@ -1,9 +1,9 @@
-"""How the tests read requests, and the keys in them."""
+"""How tests read requests and the keys in them."""
 
 import pytest
 
 from authz.core.decision import Deny, Reason
-from authz.core.keys.keyring import Imported
+from authz.core.keys.credentials import Imported
 from authz.core.request import Request
 from authz.rpc.check.extract import Extractor
 from tests.support.fakes import KID, make_keyring
@@ -18,17 +18,17 @@ FORMS = pytest.mark.parametrize("raw_headers", [False, True], ids=["map", "raw"]
 
 
 def extractor(**settings) -> Extractor:
-    """An extractor with the default carriers."""
+    """Return an extractor with the default carriers."""
     return Extractor(RING, **{"carriers": CARRIERS} | settings)
 
 
 def read(headers=(), *, settings=None, **message) -> Request:
-    """What an extractor makes of one request."""
+    """Return the result of an extractor for one request."""
     return extractor(**settings or {}).read(check_request(headers, **message).SerializeToString())
 
 
 def credential(request: Request) -> str | Reason | None:
-    """The kid of a key, "imported", the reason of a refusal, or None."""
+    """Return the kid of a key, "imported", the reason of a refusal, or None."""
     found = request.credential
     if isinstance(found, Imported):
         return "imported"

@@ -1,6 +1,6 @@
 """Reaper: ends a group of processes and their directory when their owner is gone, however it went.
 
-    python -m authz.cli.reaper        owns a new process group, prints its directory, reads stdin
+    python -m authz.cli.process_guard    owns a new process group, prints its directory, reads stdin
 
 The owner starts its children in the reaper's process group and holds the other end of stdin. When
 that closes, also by a SIGKILL of the owner, the reaper ends the group and removes the directory.

@@ -11,7 +11,7 @@ GOOD: Final = "give one key on one line, as in: authz ... < key.txt"
 MAX_LINE: Final = 4096
 
 
-def pasted_key(prompt: str) -> str:
+def key_from_stdin(prompt: str) -> str:
     """The key, which is not shown. Asks for it on a terminal. Raises BadInput."""
     if sys.stdin is None:
         raise BadInput(FIELD, f"is closed; {GOOD}")

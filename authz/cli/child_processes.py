@@ -1,4 +1,4 @@
-"""Nursery: child processes that end with their owner, whatever ends it."""
+"""ChildProcesses: child processes that end with their owner, whatever ends it."""
 
 import subprocess
 import sys
@@ -15,12 +15,12 @@ STOP_SECONDS = 5.0
 POLL_SECONDS = 0.02
 
 
-class Nursery:
+class ChildProcesses:
     """Starts processes, each with its log in `directory`; a context manager that ends them all."""
 
     def __init__(self) -> None:
         self._reaper = subprocess.Popen(
-            [sys.executable, "-m", "authz.cli.reaper"],
+            [sys.executable, "-m", "authz.cli.process_guard"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -53,14 +53,14 @@ class Nursery:
         """Wait until `ready`. Raises Unavailable when a process ended or the time is up."""
         deadline = time.monotonic() + START_SECONDS
         while not ready():
-            self.look_after()
+            self.check_alive()
             if time.monotonic() > deadline:
                 raise Unavailable(
                     f"{name} is not ready after {START_SECONDS:g} s{self._said(name)}"
                 )
             time.sleep(POLL_SECONDS)
 
-    def look_after(self) -> None:
+    def check_alive(self) -> None:
         """Raises Unavailable when a process has ended by itself."""
         for name, child in self._children.items():
             if child.poll() is not None:

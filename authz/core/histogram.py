@@ -1,0 +1,22 @@
+"""A histogram in plain numbers, which telemetry reads at any time. Everything in it only grows."""
+
+from bisect import bisect_left
+
+
+class Histogram:
+    """Count values by upper bound: `counts[i]` is the number of values up to `bounds[i]`.
+
+    The last entry of `counts` is the number of values above every bound.
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float, times: int = 1) -> None:
+        """Count `value`. A sampled value stands for `times` values."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
