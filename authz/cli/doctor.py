@@ -16,6 +16,7 @@ from authz.core.errors import BadInput, Unavailable
 from authz.core.finding import Finding, Level
 from authz.proxy import document, rules
 from authz.proxy.chains import Expected
+from authz.rpc.check.credential import header_of
 from authz.settings.model import Settings
 from authz.wiring import administration
 
@@ -67,7 +68,7 @@ def _line(finding: Finding) -> str:
 async def _all(
     invocation: Invocation, documents: Sequence[Any] | None, store: bool
 ) -> list[Finding]:
-    """What is wrong with the settings ends it: nothing else can be looked at then."""
+    """Return every finding. If the settings are wrong, nothing else can be inspected."""
     try:
         given = load_settings(invocation)
     except BadInput as cause:
@@ -82,11 +83,11 @@ async def _all(
 
 
 def _expected(given: Settings) -> Expected:
-    """What these settings ask of the proxy."""
+    """Return the requirements of these settings for the proxy."""
     extract = given.extract
     return Expected(
         header_prefix=given.identity.header_prefix,
-        carriers=[carrier.partition(":")[0] for carrier in extract.headers],
+        carriers=list(dict.fromkeys(map(header_of, extract.headers))),
         query=extract.query,
         client_address=extract.client_address,
         deadline=given.check.deadline,
@@ -99,7 +100,7 @@ async def _store(given: Settings) -> AsyncIterator[Finding]:
         async with administration.inspection(given) as findings:
             async for finding in findings:
                 yield finding
-    except (BadInput, Unavailable) as cause:  # no pepper to compare with, no password
+    except (BadInput, Unavailable) as cause:  # such as a missing pepper or password
         yield Finding(Level.FAIL, "store", f"not looked at: {cause}", "mend that first")
 
 

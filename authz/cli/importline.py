@@ -13,7 +13,8 @@ from authz.cli.times import moment_ms
 from authz.core import fields
 from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import Imported, Keyring
+from authz.core.keys.credentials import Imported
+from authz.core.keys.keyring import Keyring
 from authz.core.limits.limit import parse_limits, parse_on_outage
 from authz.flows.importing import Wanted
 

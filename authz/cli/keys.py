@@ -21,7 +21,7 @@ from authz.cli.update import update
 from authz.cli.verify import verify
 from authz.cli.waiting import wait_options
 from authz.core import fields
-from authz.core.keys.keyring import ENVIRONMENTS
+from authz.core.keys.text import ENVIRONMENTS
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.process.clock import SystemClock
 

@@ -76,15 +76,15 @@ def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: floa
 
 def _rows(report: LimitReport) -> list[dict[str, Any]]:
     """Return each limit as JSON members."""
-    spent, terms = report.spent(), report.charge.terms
-    owners = [account for account in terms.accounts for _ in account.limits]
+    result, key_limits = report.result(), report.charge.key_limits
+    owners = [group for group in key_limits.groups for _ in group.limits]
     columns = zip(
-        terms.names,
+        key_limits.names,
         owners,
-        terms.limits,
+        key_limits.limits,
         report.used(),
-        spent.remaining,
-        spent.resets_ms,
+        result.remaining,
+        result.resets_ms,
         report.leased(),
         strict=True,
     )
@@ -92,14 +92,14 @@ def _rows(report: LimitReport) -> list[dict[str, Any]]:
         show.limit_document(limit)
         | {
             "name": name,
-            "owner": account.owner.value,
-            "owner_id": account.id,
+            "owner": group.owner.value,
+            "owner_id": group.id,
             "used": used,
             "remaining": remaining,
             "leased": leased,
             "resets_at": optional(_resets_at(report, limit, used, resets)),
         }
-        for name, account, limit, used, remaining, resets, leased in columns
+        for name, group, limit, used, remaining, resets, leased in columns
     ]
 
 
@@ -110,24 +110,24 @@ def _resets_at(report: LimitReport, limit: Limit, used: int, resets_ms: int) -> 
 
 def _leases(report: LimitReport | None) -> dict[str, Any]:
     """Return the size and lifetime of a lease, and the leases that sidecars hold."""
-    size = report.charge.lease if report else 0
-    life = round(report.charge.life * 1000) if report and size else 0
+    size = report.charge.max_lease if report else 0
+    life = round(report.charge.lease_seconds * 1000) if report and size else 0
     return {"requests": size, "life_ms": life, "held": _held(report) if report else []}
 
 
 def _held(report: LimitReport) -> list[dict[str, Any]]:
     """Return the leases of each limit group of the key."""
-    accounts = zip(report.charge.terms.accounts, report.leases, strict=True)
+    groups = zip(report.charge.key_limits.groups, report.leases, strict=True)
     return [
         {
             "holder": lease.holder,
-            "owner": account.owner.value,
-            "owner_id": account.id,
+            "owner": group.owner.value,
+            "owner_id": group.id,
             "requests": lease.requests,
             "cost": lease.cost,
             "until": rfc3339(lease.until),
         }
-        for account, held in accounts
+        for group, held in groups
         for lease in held
     ]
 
@@ -137,7 +137,7 @@ def _text(
 ) -> str:
     if report is None:
         return f"{kid} has no limits"
-    texts = map(str, report.charge.terms.limits)
+    texts = map(str, report.charge.key_limits.limits)
     cells = [
         (
             row["name"],

@@ -15,7 +15,8 @@ from authz.cli.stdin_key import key_from_stdin
 from authz.cli.waiting import wait_options
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import Imported, Keyring, Presented
+from authz.core.keys.credentials import Imported, Presented
+from authz.core.keys.keyring import Keyring
 from authz.core.records import RevocationReason
 from authz.flows.bulk_revocation import BulkRevocation
 from authz.flows.verify import resolve

@@ -16,12 +16,12 @@ from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import ENVIRONMENTS
+from authz.core.keys.text import ENVIRONMENTS
 from authz.core.limits.limit import parse_cost
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.verify import CHECKS, Verdict
-from authz.rpc.check.build_request import check_request
+from authz.rpc.check.build_request import carried, check_request
 from authz.rpc.check.reason_table import TABLE
 from authz.settings.model import Extract
 from authz.wiring.administration import AdminSession
@@ -145,8 +145,8 @@ def _headers(extract: Extract, text: str, ip: str, origin: str) -> dict[str, str
     """Return the headers of a request with the key in a carrier of these settings."""
     carriers = extract.headers
     carrier = next((name for name in carriers if name.endswith(":")), carriers[0])
-    header, _, scheme = carrier.partition(":")
-    headers = {header: f"{scheme} {text}" if scheme else text}
+    header, value = carried(carrier, text)
+    headers = {header: value}
     if origin:
         headers["origin"] = origin
     if ip and extract.client_address != "peer":
@@ -209,6 +209,8 @@ _WHY: Final[dict[str, dict[Reason, str]]] = {
     "shape": {
         Reason.MALFORMED: "not a key of this installation: prefix_env_kid_body",
         Reason.AMBIGUOUS_CREDENTIAL: "holds a comma, as if two keys were joined",
+        Reason.MISPLACED_CREDENTIAL: "a key in a form that is not accepted",
+        Reason.UNRECOGNIZED_CREDENTIAL: "a token that is not an API key of this installation",
         Reason.MISSING_CREDENTIAL: "not taken for a key: another's credential",
     },
     "checksum": {Reason.MALFORMED: "mistyped or cut off"},
@@ -239,7 +241,9 @@ def _violated(verdict: Verdict) -> list[str]:
     """Return the limits without room for the request, including those that are not enforced."""
     if verdict.standing is None:
         return []
-    return [verdict.standing.charge.terms.names[at] for at in verdict.standing.spent().violated]
+    return [
+        verdict.standing.charge.key_limits.names[at] for at in verdict.standing.result().violated
+    ]
 
 
 def _limits(verdict: Verdict) -> str:
@@ -247,10 +251,14 @@ def _limits(verdict: Verdict) -> str:
     standing = verdict.standing
     if standing is None:
         return verdict.fault or "none, or nothing to take from them"
-    charge, spent, full = standing.charge, standing.spent(), _violated(verdict)
+    charge, spent, full = standing.charge, standing.result(), _violated(verdict)
     parts = [f"cost {charge.cost}"]
     rows = zip(
-        charge.terms.names, charge.terms.limits, standing.used(), standing.leased(), strict=True
+        charge.key_limits.names,
+        charge.key_limits.limits,
+        standing.used(),
+        standing.leased(),
+        strict=True,
     )
     for name, limit, used, leased in rows:
         ahead = f", {leased} in advance" if leased else ""

@@ -10,7 +10,7 @@ from authz.core import fields
 from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput
 from authz.core.fields import Network
-from authz.core.keys.keyring import Minted
+from authz.core.keys.credentials import Minted
 from authz.core.limits.limit import Limit, OnOutage
 from authz.core.records import (
     MAX_LINEAGE,

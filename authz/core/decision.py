@@ -19,7 +19,9 @@ class Reason(StrEnum):
     BAD_REQUEST = "bad_request"
     AMBIGUOUS_PATH = "ambiguous_path"
     MISSING_CREDENTIAL = "missing_credential"
+    UNRECOGNIZED_CREDENTIAL = "unrecognized_credential"
     AMBIGUOUS_CREDENTIAL = "ambiguous_credential"
+    MISPLACED_CREDENTIAL = "misplaced_credential"
     MALFORMED = "malformed"
     FORGED = "forged"
     UNKNOWN_KEY = "unknown_key"
@@ -80,7 +82,7 @@ class Charged(Allow):
     """Let it through: there was room for it in every limit."""
 
     key: KeyRecord
-    spent: LimitResult
+    limit_result: LimitResult
 
 
 class StaleCharged(Charged):
@@ -96,7 +98,7 @@ class OverLimit(Deny):
     """Refuse: RATE_LIMITED or QUOTA_EXCEEDED."""
 
     key: KeyRecord
-    spent: LimitResult
+    limit_result: LimitResult
 
 
 class StaleOverLimit(OverLimit):
@@ -110,9 +112,9 @@ class StaleOverLimit(OverLimit):
 Decision = Allow | Deny
 
 
-def settle(key: KeyRecord, spent: LimitResult, *, stale: bool = False) -> Decision:
+def decide_by_limits(key: KeyRecord, result: LimitResult, *, stale: bool = False) -> Decision:
     """The decision on a request that was otherwise allowed, by what became of it in the limits."""
-    if spent.allowed:
-        return (StaleCharged if stale else Charged)(key, spent)
-    reason = Reason.QUOTA_EXCEEDED if spent.exceeds_quota else Reason.RATE_LIMITED
-    return (StaleOverLimit if stale else OverLimit)(reason, key, spent)
+    if result.allowed:
+        return (StaleCharged if stale else Charged)(key, result)
+    reason = Reason.QUOTA_EXCEEDED if result.exceeds_quota else Reason.RATE_LIMITED
+    return (StaleOverLimit if stale else OverLimit)(reason, key, result)

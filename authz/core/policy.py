@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from authz.core.decision import Deny, Reason
 from authz.core.fields import folded, split_host
-from authz.core.keys.keyring import matches
+from authz.core.keys.credentials import matches
 from authz.core.records import KeyRecord, Status
 from authz.core.request import Request
 

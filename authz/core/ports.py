@@ -8,7 +8,7 @@ from authz.core.changes import KeyChange
 from authz.core.decision import Decision, Deny, Reason
 from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.events import Event
-from authz.core.keys.keyring import Alias
+from authz.core.keys.credentials import Alias
 from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.key_limits import LimitGroup
 from authz.core.records import KeyRecord

@@ -1,21 +1,30 @@
-"""Checker: one request in, one decision out. On a cache hit nothing here waits.
+"""Checker: decides one request. On a cache hit nothing waits.
 
-Nor in an outage of the store: the state of the link decides, no request waits to find out.
+During a store outage nothing waits either: the state of the link says whether to serve stale
+records, and no request has to time out first.
 """
 
 from collections.abc import Awaitable
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
-from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow, StaleDeny, settle
+from authz.core.decision import (
+    Allow,
+    Decision,
+    Deny,
+    Reason,
+    StaleAllow,
+    StaleDeny,
+    decide_by_limits,
+)
 from authz.core.errors import Unavailable
 from authz.core.events import Event
-from authz.core.keys.keyring import Imported, Presented
+from authz.core.keys.credentials import Imported, Presented
 from authz.core.limits.key_limits import LimitResult
-from authz.core.policy import judge
+from authz.core.policy import Proof, judge
 from authz.core.ports import Clock, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
-from authz.flows.imported import Found, ImportedKeys
+from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
 
@@ -26,12 +35,44 @@ FORGED: Final = Deny(Reason.FORGED)
 UNKNOWN: Final = Deny(Reason.UNKNOWN_KEY)
 UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
 
+_Key_contra = TypeVar("_Key_contra", contravariant=True)
+_Key = TypeVar("_Key")
+
+
+class Lookup(Protocol[_Key_contra]):
+    """A way from a credential to the proof of its secret and the record of its key."""
+
+    def peek_stale(self, credential: _Key_contra) -> tuple[Proof, KeyRecord] | None:
+        """Return what may be served during an outage, or None."""
+        ...
+
+    async def find(self, credential: _Key_contra) -> tuple[Proof, KeyRecord] | None:
+        """Return what the store has, or None if there is no such key. Raises Unavailable."""
+        ...
+
+
+class NativeKeys:
+    """Lookup of keys in our own format, which name their kid and prove themselves."""
+
+    def __init__(self, cache: KeyCache) -> None:
+        self._cache = cache
+
+    def peek_stale(self, credential: Presented) -> tuple[Proof, KeyRecord] | None:
+        """See Lookup."""
+        record = self._cache.peek_stale(credential.kid)
+        return None if record is None else (credential, record)
+
+    async def find(self, credential: Presented) -> tuple[Proof, KeyRecord] | None:
+        """See Lookup."""
+        record = await self._cache.find(credential.kid)
+        return None if record is None else (credential, record)
+
 
 class Checker:
-    """Decides requests. A refusal is returned; only a bug raises.
+    """Decides requests. A refusal is a return value; only a bug raises.
 
-    imported: where keys of somebody else's make are found; without it there are none. limiter:
-    what takes from the limits of keys; without it no key has any.
+    imported: the lookup of imported keys; without it there are none. limiter: takes from the limits
+    of keys; without it keys have no limits.
     """
 
     def __init__(
@@ -46,7 +87,7 @@ class Checker:
     ) -> None:
         self._cache = cache
         self._peek = cache.peek
-        self._find = cache.find
+        self._native = NativeKeys(cache)
         self._refutes = peppers.refutes
         self._wall_ms = clock.wall_ms
         self._probe = probe
@@ -56,7 +97,7 @@ class Checker:
         self._spend = limiter.spend if limiter else _take_nothing
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
-        """The decision, or an awaitable of it when the store must be asked."""
+        """Return the decision, or an awaitable of it if the store must be asked."""
         presented = request.credential
         if not isinstance(presented, Presented):
             if isinstance(presented, Imported):
@@ -65,46 +106,43 @@ class Checker:
         record = self._peek(presented.kid)
         if record is not None:
             self.hits += 1
-            return self._charge(self._with_record(record, presented, request), request)
+            return self._charge(self._judge(presented, record, request), request)
         refusal = self._refuse_unproven(presented)
         if refusal is not None:  # in a flood nearly every request ends here
             self._decided(refusal.reason)
             return refusal
-        if not self._cache.is_trusted:
-            going_on = self._go_on(presented, request)
-            if going_on is not None:
-                return self._charge(going_on, request)
-        return self._look_up(presented, request)
+        return self._look_up(self._native, presented, request)
+
+    def _check_imported(
+        self, imported: Imported, request: Request
+    ) -> Decision | Awaitable[Decision]:
+        """Decide on text that is not one of our keys. Without imports this costs no I/O."""
+        keys = self._imported
+        exist = keys is not None and keys.exist()
+        if keys is None or exist is False:
+            return self._conclude(MALFORMED)
+        found = keys.peek(imported)
+        if found is not None:
+            self.hits += 1
+            return self._charge(self._judge(*found, request), request)
+        return self._look_up(keys, imported, request, may_ask=exist is True)
 
     def _without_key(self, request: Request) -> Decision:
         return ANONYMOUS if request.route.optional else MISSING
 
-    def _with_record(self, record: KeyRecord, presented: Presented, request: Request) -> Decision:
-        refusal = judge(record, presented, request, self._wall_ms())
+    def _judge(self, proof: Proof, record: KeyRecord, request: Request) -> Decision:
+        refusal = judge(record, proof, request, self._wall_ms())
         if refusal is None:
             return Allow(record)
-        if refusal.reason is Reason.WRONG_SECRET:
-            return self._refuse_unproven(presented) or refusal
+        if refusal.reason is Reason.WRONG_SECRET and isinstance(proof, Presented):
+            return self._refuse_unproven(proof) or refusal
         return refusal
 
-    def _go_on(self, presented: Presented, request: Request) -> Decision | None:
-        """The decision on what was known before the outage; None when that is not enough."""
-        record = self._cache.recall(presented.kid)
-        if record is None:
-            return None
-        return self._as_stale(self._with_record(record, presented, request), record)
-
-    def _as_stale(self, decision: Decision, record: KeyRecord) -> Decision:
-        if isinstance(decision, Deny):
-            return StaleDeny(decision.reason, decision.key)
-        self._probe.count(Event.STALE_ALLOWED)
-        return StaleAllow(record)
-
     def _refuse_unproven(self, presented: Presented) -> Deny | None:
-        """Refuse what cannot be one of our keys, without I/O.
+        """Refuse text that cannot be one of our keys, without I/O.
 
-        A tag that fails proves a forgery only when our peppers are known to be the store's. Until
-        then a good key could look forged, so the answer is that we do not know.
+        A wrong tag proves a forgery only if our peppers are known to be the store's. Until then a
+        good key could look forged, so the decision is UNAVAILABLE.
         """
         flaw = presented.flaw()
         if flaw is None:
@@ -113,85 +151,66 @@ class Checker:
             return MALFORMED
         return FORGED if self._refutes(presented.pepper_version) else UNAVAILABLE
 
-    async def _look_up(self, presented: Presented, request: Request) -> Decision:
-        try:
-            record = await self._find(presented.kid)
-        except Unavailable:
-            decision = self._go_on(presented, request) or UNAVAILABLE
-        else:
-            decision = UNKNOWN
-            if record is not None:
-                decision = self._with_record(record, presented, request)
-        return await self._charged(decision, request)
+    # lookups: the same for native and imported keys
 
-    def _check_imported(
-        self, imported: Imported, request: Request
+    def _look_up(
+        self, keys: Lookup[_Key], credential: _Key, request: Request, *, may_ask: bool = True
     ) -> Decision | Awaitable[Decision]:
-        """A text that is not ours costs no I/O unless the store has keys like it."""
-        keys = self._imported
-        exist = keys is not None and keys.exist()
-        if keys is None or exist is False:
-            return self._conclude(MALFORMED)
-        found = keys.peek(imported)
-        if found is not None:
-            self.hits += 1
-            return self._charge(self._with_alias(found, request), request)
         if not self._cache.is_trusted:
-            going_on = self._go_on_imported(keys, imported, request)
-            if going_on is not None:
-                return self._charge(going_on, request)
-        if exist is None:
+            stale = self._decide_stale(keys, credential, request)
+            if stale is not None:
+                return self._charge(stale, request)
+        if not may_ask:
             return self._conclude(UNAVAILABLE)
-        return self._look_up_imported(keys, imported, request)
+        return self._find(keys, credential, request)
 
-    async def _look_up_imported(
-        self, keys: ImportedKeys, imported: Imported, request: Request
-    ) -> Decision:
+    async def _find(self, keys: Lookup[_Key], credential: _Key, request: Request) -> Decision:
         try:
-            found = await keys.find(imported)
+            found = await keys.find(credential)
         except Unavailable:
-            decision = self._go_on_imported(keys, imported, request) or UNAVAILABLE
+            decision = self._decide_stale(keys, credential, request) or UNAVAILABLE
         else:
-            decision = UNKNOWN if found is None else self._with_alias(found, request)
-        return await self._charged(decision, request)
+            decision = UNKNOWN if found is None else self._judge(*found, request)
+        charged = self._charge(decision, request)
+        return charged if isinstance(charged, (Allow, Deny)) else await charged
 
-    def _go_on_imported(
-        self, keys: ImportedKeys, imported: Imported, request: Request
+    def _decide_stale(
+        self, keys: Lookup[_Key], credential: _Key, request: Request
     ) -> Decision | None:
-        """See `_go_on`."""
-        found = keys.recall(imported)
-        return self._as_stale(self._with_alias(found, request), found[1]) if found else None
+        """Decide by a stale record. Return None if there is none or its grace is over."""
+        found = keys.peek_stale(credential)
+        if found is None:
+            return None
+        decision = self._judge(*found, request)
+        if isinstance(decision, Deny):
+            return StaleDeny(decision.reason, decision.key)
+        self._probe.count(Event.STALE_ALLOWED)
+        return StaleAllow(found[1])
 
-    def _with_alias(self, found: Found, request: Request) -> Decision:
-        alias, record = found
-        return judge(record, alias, request, self._wall_ms()) or Allow(record)
+    # limits
 
     def _charge(self, decision: Decision, request: Request) -> Decision | Awaitable[Decision]:
-        """Who is let through takes from its limits, unless there are none."""
+        """Take an allowed request from the limits of its key."""
         if isinstance(decision, Deny) or decision.key is None:
             return self._conclude(decision)
         try:
-            spent = self._spend(decision.key, request.route.cost)
+            result = self._spend(decision.key, request.route.cost)
         except Unavailable:
             return self._conclude(UNAVAILABLE)
-        if spent is None:
+        if result is None:
             return self._conclude(decision)
-        if isinstance(spent, LimitResult):
-            return self._conclude(settle(decision.key, spent, stale=decision.stale))
-        return self._wait_for(spent, decision.key, stale=decision.stale)
-
-    async def _charged(self, decision: Decision, request: Request) -> Decision:
-        charged = self._charge(decision, request)
-        return charged if isinstance(charged, (Allow, Deny)) else await charged
+        if isinstance(result, LimitResult):
+            return self._conclude(decide_by_limits(decision.key, result, stale=decision.stale))
+        return self._wait_for(result, decision.key, stale=decision.stale)
 
     async def _wait_for(
         self, spending: Awaitable[LimitResult], key: KeyRecord, *, stale: bool
     ) -> Decision:
         try:
-            spent = await spending
+            result = await spending
         except Unavailable:
             return self._conclude(UNAVAILABLE)
-        return self._conclude(settle(key, spent, stale=stale))
+        return self._conclude(decide_by_limits(key, result, stale=stale))
 
     def _conclude(self, decision: Decision) -> Decision:
         self._decided(decision.reason if isinstance(decision, Deny) else None)
@@ -199,4 +218,4 @@ class Checker:
 
 
 def _take_nothing(_key: KeyRecord, _cost: int) -> None:
-    """No key has limits."""
+    """Stand in for a limiter: no key has limits."""

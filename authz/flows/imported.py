@@ -1,26 +1,26 @@
-"""ImportedKeys: keys of somebody else's make, found by their digests.
+"""ImportedKeys: keys of other systems, found by their digests.
 
 Rules:
-1. Which kid a digest leads to never changes once it was made: an alias is kept through changes and
-   flushes, and dropped only when its record is gone, as in a store that was set up anew, or when
-   the store turns out to be another's. So what is known here is gone on with in an outage, too.
-2. That there is no alias is known briefly, and not beyond any change: it may be an import.
-3. Anybody can send text that looks like one. So lookups are bounded in rate, and beyond that the
-   answer is Unavailable: never "no such key" for what was not looked up.
-4. At most one lookup per key; a cancelled waiter cancels nobody else.
-5. It stands between the change feed and the cache of records, and passes on what it is told.
+1. A digest never leads to another kid. So an alias is kept through changes and flushes, and serves
+   stale during an outage. It is dropped if its record is gone (the store was set up anew), or if
+   the store turns out not to be ours.
+2. The absence of an alias is cached briefly. Each change drops it, for it may be an import.
+3. Anybody can send text that looks like an imported key. So lookups are limited in rate. Beyond the
+   rate the reply is Unavailable, never "no such key" for text that was not looked up.
+4. At most one lookup per key is under way. A cancelled waiter cancels no other.
+5. It stands between the change feed and the record cache, and passes on every call of the feed.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from authz.core.bounded import BoundedDict
 from authz.core.errors import Fault, Unavailable
 from authz.core.events import Event
-from authz.core.keys.keyring import Alias, Imported
+from authz.core.keys.credentials import Alias, Imported
 from authz.core.ports import AliasSource, Clock, LoadedAlias, Probe
 from authz.core.records import KeyRecord
 from authz.core.token_bucket import TokenBucket
@@ -32,10 +32,10 @@ Found = tuple[Alias, KeyRecord]
 
 
 class ImportedKeys:
-    """An imported key's record. `peek` never waits; `find` does, at most `deadline` seconds.
+    """Lookup of imported keys. `peek` never waits; `find` waits at most `deadline` seconds.
 
-    rate: lookups of aliases a second. negative_ttl, deadline: seconds. max_entries bounds aliases,
-    max_negatives the texts that are known to have none.
+    rate: lookups of aliases per second. negative_ttl, deadline: seconds. max_entries: bound on
+    aliases. max_negatives: bound on digests that are known to have none.
     """
 
     def __init__(
@@ -58,28 +58,27 @@ class ImportedKeys:
         self._bucket = TokenBucket(rate)
         self._negative_ttl = negative_ttl
         self._max_entries = max_entries
-        self._max_negatives = max_negatives
         self._deadline = deadline
         self._trusted_until = 0.0
-        self._kids: OrderedDict[bytes, str] = OrderedDict()
-        self._absent: OrderedDict[bytes, float] = OrderedDict()  # until when
-        self._loads: dict[bytes, asyncio.Future[Fault | None]] = {}
+        self._kids: BoundedDict[bytes, str] = BoundedDict(max_entries)
+        self._absent_until: BoundedDict[bytes, float] = BoundedDict(max_negatives)
+        self._lookups: dict[bytes, asyncio.Future[Fault | None]] = {}
         self.exist = source.has_imports
 
     def peek(self, imported: Imported) -> Found | None:
-        """The key's record if it can be served now, without waiting for anything."""
+        """Return alias and record if they can be served as current, without waiting."""
         alias = self._alias(digest for _, digest in imported.digests())
         record = alias and self._cache.peek(alias.kid)
         return (alias, record) if alias and record else None
 
-    def recall(self, imported: Imported) -> Found | None:
-        """The record to go on with while the store is out of reach; see KeyCache."""
+    def peek_stale(self, imported: Imported) -> Found | None:
+        """Return alias and record if they can be served stale during an outage; see KeyCache."""
         alias = self._alias(digest for _, digest in imported.digests())
-        record = alias and self._cache.recall(alias.kid)
+        record = alias and self._cache.peek_stale(alias.kid)
         return (alias, record) if alias and record else None
 
     async def find(self, imported: Imported) -> Found | None:
-        """The key's record, or None when there is no such key. Raises Unavailable."""
+        """Return alias and record, or None if there is no such key. Raises Unavailable."""
         digests = [digest for _, digest in imported.digests()]
         try:
             async with asyncio.timeout(self._deadline):
@@ -100,12 +99,12 @@ class ImportedKeys:
 
     def forget(self, kid: str, *, revoked: bool) -> None:
         """See ChangeSink."""
-        self._absent.clear()
+        self._absent_until.clear()
         self._cache.forget(kid, revoked=revoked)
 
     def flush(self, *, foreign: bool = False) -> None:
         """See ChangeSink."""
-        self._absent.clear()
+        self._absent_until.clear()
         if foreign:
             self._kids.clear()
         self._cache.flush(foreign=foreign)
@@ -115,7 +114,7 @@ class ImportedKeys:
         self._trusted_until = until
         self._cache.trust(until)
 
-    # over a restart
+    # snapshots
 
     @property
     def is_trusted(self) -> bool:
@@ -123,18 +122,18 @@ class ImportedKeys:
         return self._cache.is_trusted
 
     @property
-    def held_until(self) -> float:
+    def last_trusted(self) -> float:
         """See KeyCache."""
-        return self._cache.held_until
+        return self._cache.last_trusted
 
-    def holdings(self) -> CacheContents:
-        """See KeyCache. With the aliases."""
-        return replace(self._cache.holdings(), aliases=list(self._kids.items()))
+    def contents(self) -> CacheContents:
+        """Return the contents of the cache together with the aliases."""
+        return replace(self._cache.contents(), aliases=list(self._kids.items()))
 
-    def restore(self, held: CacheContents) -> None:
-        """See KeyCache. With the aliases."""
-        self._cache.restore(held)
-        self._kids.update(held.aliases[-self._max_entries :])
+    def restore(self, contents: CacheContents) -> None:
+        """Restore the cache and the aliases; see KeyCache."""
+        self._cache.restore(contents)
+        self._kids.update(contents.aliases[-self._max_entries :])
 
     # lookups
 
@@ -146,7 +145,7 @@ class ImportedKeys:
         return None
 
     async def _resolve(self, digests: Sequence[bytes]) -> Alias | None:
-        """The alias, as what is known here says when this wakes; see KeyCache."""
+        """Return the alias as this object holds it after a lookup; see KeyCache, rule 2."""
         for _ in range(MAX_ATTEMPTS):
             now = self._monotonic()
             if now >= self._trusted_until:
@@ -154,40 +153,35 @@ class ImportedKeys:
             alias = self._alias(digests)
             if alias is not None:
                 return alias
-            if now < self._absent.get(digests[0], 0.0):
+            if now < self._absent_until.get(digests[0], 0.0):
                 self._probe.count(Event.ALIAS_NEGATIVE_HIT)
                 return None
             await self._wait_for_lookup(digests, now)
         raise Unavailable("imports do not pause; the alias is not known")
 
     async def _wait_for_lookup(self, digests: Sequence[bytes], now: float) -> None:
-        load = self._loads.get(digests[0])
-        if load is None:
+        lookup = self._lookups.get(digests[0])
+        if lookup is None:
             if not self._bucket.take(now):
                 self._probe.count(Event.ALIAS_LOOKUP_LIMITED)
                 raise Unavailable("too many lookups of imported keys")
-            load = asyncio.get_running_loop().create_future()
-            self._loads[digests[0]] = load
+            lookup = asyncio.get_running_loop().create_future()
+            self._lookups[digests[0]] = lookup
             self._probe.count(Event.ALIAS_MISS)
-            self._source.resolve(digests, partial(self._deliver, digests[0], load))
-        fault = await asyncio.shield(load)
+            self._source.resolve(digests, partial(self._deliver, digests[0], lookup))
+        fault = await asyncio.shield(lookup)
         if fault is not None:
             raise Unavailable(str(fault))
 
     def _deliver(
-        self, newest: bytes, load: asyncio.Future[Fault | None], loaded: LoadedAlias
+        self, newest: bytes, lookup: asyncio.Future[Fault | None], loaded: LoadedAlias
     ) -> None:
-        del self._loads[newest]
+        del self._lookups[newest]
         fault = None
         if isinstance(loaded, Alias):
-            if len(self._kids) >= self._max_entries:
-                self._kids.popitem(last=False)
-            self._kids[loaded.digest()] = loaded.kid
+            self._kids.put(loaded.digest(), loaded.kid)
         elif loaded is None:
-            self._absent.pop(newest, None)
-            if len(self._absent) >= self._max_negatives:
-                self._absent.popitem(last=False)
-            self._absent[newest] = self._monotonic() + self._negative_ttl
+            self._absent_until.put(newest, self._monotonic() + self._negative_ttl)
         else:
             fault = loaded
-        load.set_result(fault)
+        lookup.set_result(fault)

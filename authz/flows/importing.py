@@ -1,24 +1,22 @@
-"""Importer: puts keys of somebody else's make into the store, a batch at a time."""
+"""Importer: writes keys of other systems to the store, a batch at a time."""
 
-import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
 
 from authz.core import changes
 from authz.core.changes import Author, KeyChange, KeySpec
-from authz.core.errors import AliasTaken, BadInput, Conflict, Fault, OutcomeUnknown, Unavailable
-from authz.core.keys.keyring import Imported, new_kid
+from authz.core.errors import AliasTaken, BadInput, Conflict, Fault
+from authz.core.keys.credentials import Imported
+from authz.core.keys.text import new_kid
 from authz.core.ports import Clock, ImportStore
-
-MAX_CONFIRMATIONS: Final = 3
-CONFIRMATION_PAUSE: Final = 0.2  # seconds
+from authz.flows.resending import until_confirmed
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One key to import, and as what."""
+    """A key to import and the fields of its record."""
 
     key: Imported = field(repr=False)
     spec: KeySpec
@@ -26,7 +24,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The key is in the store as `kid`; `already` says that an earlier import put it there."""
+    """The key is in the store as `kid`. `already`: an earlier import put it there."""
 
     kid: str
     already: bool = False
@@ -36,7 +34,7 @@ Outcome = Done | BadInput
 
 
 class Importer:
-    """Imports keys. Doing it again is harmless: what is there already is left as it is."""
+    """Imports keys. A repeated import is harmless: it leaves keys that exist as they are."""
 
     def __init__(self, store: ImportStore, clock: Clock, actor: str, note: str = "") -> None:
         self._store = store
@@ -46,20 +44,24 @@ class Importer:
         self._allowed = False
 
     async def put(self, batch: Sequence[Wanted]) -> list[Outcome]:
-        """Import a batch; one outcome each. Raises Unavailable, and then doing it again is safe."""
+        """Import a batch and return one outcome each.
+
+        Raises Unavailable; repeating the call is then safe.
+        """
         planned = [self._plan(wanted) for wanted in batch]
         made = [change for change in planned if isinstance(change, KeyChange)]
         if made and not self._allowed:
-            await self._store.allow_imports()  # first: no sidecar may take one for garbage
+            await self._store.allow_imports()  # first, or a sidecar would refuse them as malformed
             self._allowed = True
-        answers = iter(await self._confirm(made) if made else ())
+        send = partial(self._store.apply_all, made)
+        replies = iter(await until_confirmed(send) if made else ())
         return [
-            _outcome(change, next(answers)) if isinstance(change, KeyChange) else change
+            _outcome(change, next(replies)) if isinstance(change, KeyChange) else change
             for change in planned
         ]
 
     async def rehearse(self, batch: Sequence[Wanted]) -> list[Outcome]:
-        """What `put` would say; nothing is written. Raises Unavailable."""
+        """Return the outcomes that `put` would return. Writes nothing. Raises Unavailable."""
         planned = [self._plan(wanted) for wanted in batch]
         made = [change for change in planned if isinstance(change, KeyChange)]
         found = iter(await self._store.resolve_all([change.aliases for change in made]))
@@ -81,27 +83,12 @@ class Importer:
         except BadInput as cause:
             return cause
 
-    async def _confirm(self, made: Sequence[KeyChange]) -> list[int | Fault]:
-        """Apply. Answers that were lost: the same changes again, which is safe."""
-        unknown: OutcomeUnknown | None = None
-        for _ in range(MAX_CONFIRMATIONS):
-            if unknown is not None:
-                await asyncio.sleep(CONFIRMATION_PAUSE)
-            try:
-                return await self._store.apply_all(made)
-            except OutcomeUnknown as fault:
-                unknown = fault
-            except Unavailable:
-                if unknown is None:  # nothing was ever sent
-                    raise
-        raise unknown or OutcomeUnknown("the store did not confirm the changes")
 
-
-def _outcome(change: KeyChange, answer: int | Fault) -> Done:
-    """Any other fault ends the import."""
-    if isinstance(answer, AliasTaken):
-        return Done(answer.kid, already=True)
-    # Conflict: it is there, its answer was lost, and somebody has changed it since.
-    if isinstance(answer, Fault) and not isinstance(answer, Conflict):
-        raise answer
+def _outcome(change: KeyChange, reply: int | Fault) -> Done:
+    """Return the outcome of one change. Raises any fault that must end the import."""
+    if isinstance(reply, AliasTaken):
+        return Done(reply.kid, already=True)
+    # Conflict: an earlier try wrote the key, its reply was lost, and the key was changed since.
+    if isinstance(reply, Fault) and not isinstance(reply, Conflict):
+        raise reply
     return Done(change.record.kid)

@@ -1,28 +1,28 @@
-"""KeyCache: a key reader over a key source, and the sink of the change feed.
+"""KeyCache: reads records from a key source, caches them, and receives the change feed.
 
 Rules:
-1. A record is served as current only while `now < trusted_until`, read at answer time.
-2. The cache is the only hand-over: a waiter serves what the cache holds when it wakes, never what
-   its load carried. So a change that arrived between the load and the waiter is never missed.
-3. At most one load per kid; a cancelled waiter cancels nobody else.
+1. A record is served as current only while `now < trusted_until`, checked when it is served.
+2. A load hands its record over through the cache only. A waiter serves what the cache holds when
+   the waiter wakes, so a change that arrived in between is never missed.
+3. At most one load per kid is under way. A cancelled waiter cancels no other.
 4. A kid seen revoked stays revoked through flushes, reloads and a store that went back in time.
-5. Bounded, and negatives bounded apart: garbage cannot push out good keys.
-6. No secret text inside. So a fault is raised anew for each waiter: one that is kept and raised
-   again collects the frames of all of them, and those hold the keys that were presented.
+5. Records are bounded, and absent kids are bounded separately, so garbage cannot evict good keys.
+6. The cache holds no secret text. A fault is raised anew for each waiter: one exception object that
+   is raised again collects the frames of all waiters, and these hold the presented keys.
 
-In an outage, while the link to the store is not trusted, `recall` gives what is held:
+During an outage, while the link to the store is not trusted, `peek_stale` serves stale records:
 
-7. While `now < held_until + grace`: the last moment at which trust held, and the key's own grace or
-   the sidecar's. As trust proves every change that was made a lease before, nothing is served
-   later than lease + grace after a change. The TTL does not end an entry, its `expires_at` does.
-8. Losing trust moves `held_until` back to that moment, and only new trust moves it on: a link that
-   comes and goes without being trusted prolongs nothing.
-9. What a flush takes out is held for an outage until trust is back, and no longer: with trust it
-   can be read anew, and what is held then is as new as the change that trust was proven for.
-10. A store that was emptied is an outage like any other. One that turns out to be another's is
-   not: nothing that is held is served any more.
-11. A record that was changed, or read as absent or unreadable, is not held. One that was revoked is
-   recalled as revoked, for as long as it is held: that is final, so it has no age.
+7. A record is served stale while `now < last_trusted + grace`. The grace is the key's own or the
+   sidecar's. Trust proves every change that is older than a lease, so nothing is served later than
+   lease + grace after a change. The TTL does not end an entry; its `expires_at` does.
+8. The loss of trust moves `last_trusted` back to that moment, and only new trust moves it on. A
+   link that comes and goes without being trusted prolongs nothing.
+9. Flushed records may be served stale until trust is back, and no longer. With trust they can be
+   loaded again, and new entries are as recent as the change for which trust was proven.
+10. An emptied store is an outage like any other. If the store turns out not to be ours, no cached
+   record is served any more.
+11. A record that was changed, or found absent or unreadable, is dropped. A revoked one is served as
+   revoked for as long as it is cached: revocation is final, so it does not age.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ from typing import Final
 
 from cachetools import TTLCache
 
+from authz.core.bounded import BoundedDict
 from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.events import Event
 from authz.core.ports import Clock, KeySource, Loaded, Probe
@@ -41,7 +42,7 @@ from authz.core.records import KeyRecord, Status, as_revoked
 from authz.flows.packed_records import MAX_IN_USE, NEVER, PackedRecords, unpack
 
 MAX_REVOKED: Final = 100_000
-MAX_ATTEMPTS: Final = 10  # a key may be changed while it is read; the deadline ends it, too
+MAX_ATTEMPTS: Final = 10  # a key may be changed while it is loaded; the deadline ends this too
 TTL_JITTER: Final = 0.1
 
 _ABSENT: Final = object()
@@ -49,27 +50,27 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class CacheContents:
-    """What a cache holds, to be kept over a restart. `held_until`: by the monotonic clock.
+    """The contents of a cache, for a snapshot. last_trusted: by the monotonic clock.
 
-    aliases: digests of imported keys, and the kids that they lead to.
+    packed: records by kid. aliases: digests of imported keys with their kids.
     """
 
-    packed: Mapping[str, bytes] = field(repr=False)  # records by kid
+    packed: Mapping[str, bytes] = field(repr=False)
     revoked: list[str]
-    held_until: float
+    last_trusted: float
     aliases: Sequence[tuple[bytes, str]] = ()
 
     def records(self) -> Iterator[KeyRecord]:
-        """Unpacked one by one, as they are asked for."""
+        """Give the records, unpacked one by one."""
         return (unpack(packed)[0] for packed in self.packed.values())
 
 
 class KeyCache:
-    """Records by kid. `peek` never waits; `find` waits for the source, at most `deadline` seconds.
+    """Records by kid. `peek` never waits; `find` waits at most `deadline` seconds for the source.
 
-    ttl, negative_ttl, deadline, grace: seconds; grace is for keys that have none of their own.
-    max_entries bounds records, max_in_use those that are at hand without unpacking, max_negatives
-    what is known to be absent or unreadable.
+    ttl, negative_ttl, deadline, grace: seconds. grace is for keys without a grace of their own.
+    max_entries: bound on records. max_in_use: bound on those kept unpacked. max_negatives: bound on
+    kids that are known to be absent or unreadable.
     """
 
     def __init__(
@@ -97,15 +98,15 @@ class KeyCache:
         self._grace = grace
         self._jitter = jitter
         self._trusted_until = 0.0
-        self._held_until = NEVER
+        self._last_trusted = NEVER
         self._entries = PackedRecords(max_entries, max_in_use)
-        self._at_hand = self._entries.at_hand
+        self._in_use = self._entries.in_use
         self._packed = self._entries.packed
-        self._outage = PackedRecords(max_entries, max_in_use)  # what flushes took out; rule 9
+        self._flushed = PackedRecords(max_entries, max_in_use)  # rule 9
         self._negatives: TTLCache[str, Unreadable | None] = TTLCache(
             max_negatives, negative_ttl, self._monotonic
         )
-        self._revoked: dict[str, None] = {}
+        self._revoked: BoundedDict[str, None] = BoundedDict(MAX_REVOKED)
         self._loads: dict[str, asyncio.Future[Fault | None]] = {}
 
     def __len__(self) -> int:
@@ -113,28 +114,31 @@ class KeyCache:
 
     @property
     def negatives(self) -> int:
-        """How many kids are known to be absent or unreadable."""
+        """The number of kids that are known to be absent or unreadable."""
         return len(self._negatives)
 
     @property
     def is_trusted(self) -> bool:
-        """Is what is held current? While it is not, `find` is in vain."""
+        """True while cached records are current. While it is False, `find` raises Unavailable."""
         return self._monotonic() < self._trusted_until
 
     @property
-    def held_until(self) -> float:
-        """The last moment at which trust held over what is held: now, while it does."""
-        return min(self._held_until, self._monotonic())
+    def last_trusted(self) -> float:
+        """The last moment at which the cached records were trusted; now, while they are."""
+        return min(self._last_trusted, self._monotonic())
 
     @property
     def grace_left(self) -> float:
-        """Seconds for which keys without a grace of their own go on; 0 when nothing is held."""
-        held = self._entries or self._outage
-        return max(0.0, self._held_until + self._grace - self._monotonic()) if held else 0.0
+        """Seconds for which records are still served stale; 0 if none is cached.
+
+        It is right for keys without a grace of their own.
+        """
+        cached = self._entries or self._flushed
+        return max(0.0, self._last_trusted + self._grace - self._monotonic()) if cached else 0.0
 
     def peek(self, kid: str) -> KeyRecord | None:
-        """The record if it can be served now, without waiting for anything."""
-        entry = self._at_hand(kid)
+        """Return the record if it can be served as current, without waiting."""
+        entry = self._in_use(kid)
         if entry is None and kid in self._packed:
             entry = self._entries.fetch(kid)
         if entry is None:
@@ -144,17 +148,17 @@ class KeyCache:
             return entry[0]
         return None
 
-    def recall(self, kid: str) -> KeyRecord | None:
-        """The record to go on with while the store is out of reach, as far as its grace goes."""
-        record = self._held(kid)
+    def peek_stale(self, kid: str) -> KeyRecord | None:
+        """Return the record if it can be served stale during an outage."""
+        record = self._cached(kid)
         if record is None or record.status is Status.REVOKED:
             return record
         own = record.outage_grace
         grace = self._grace if own is None else own / 1000
-        return record if self._monotonic() < self._held_until + grace else None
+        return record if self._monotonic() < self._last_trusted + grace else None
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """The record, or None when there is no such key. Raises Unavailable."""
+        """Return the record, or None if there is no such key. Raises Unavailable."""
         began = self._monotonic()
         for _ in range(MAX_ATTEMPTS):
             now = self._monotonic()
@@ -178,20 +182,20 @@ class KeyCache:
 
     def forget(self, kid: str, *, revoked: bool) -> None:
         """See ChangeSink."""
-        held = self._held(kid) if revoked else None
+        cached = self._cached(kid) if revoked else None
         self._drop(kid)
         self._negatives.pop(kid, None)
         if revoked:
-            self._remember_revoked(kid)
-            if held is not None:  # for `recall`; `peek` reads anew
-                self._put(as_revoked(held), NEVER)
+            self._revoked.put(kid, None)
+            if cached is not None:  # for `peek_stale`; `peek` loads it again
+                self._put(as_revoked(cached), NEVER)
 
     def flush(self, *, foreign: bool = False) -> None:
         """See ChangeSink."""
         if foreign:
-            self._outage.clear()
+            self._flushed.clear()
         else:
-            self._outage.update(self._entries.packed)
+            self._flushed.update(self._entries.packed)
         self._entries.clear()
         self._negatives.clear()
         self._probe.count(Event.FLUSH)
@@ -200,27 +204,30 @@ class KeyCache:
         """See ChangeSink."""
         now = self._monotonic()
         if now < until:
-            self._trusted_until = self._held_until = until
-            self._outage.clear()
+            self._trusted_until = self._last_trusted = until
+            self._flushed.clear()
         else:
             self._trusted_until = 0.0
-            self._held_until = min(self._held_until, now)
+            self._last_trusted = min(self._last_trusted, now)
 
-    # over a restart
+    # snapshots
 
-    def holdings(self) -> CacheContents:
-        """All that `recall` could give, copied at once, and the kids seen revoked."""
-        packed = {**self._outage.packed, **self._entries.packed}
-        return CacheContents(packed, list(self._revoked), self.held_until)
+    def contents(self) -> CacheContents:
+        """Return a copy of every record that could be served stale, and the kids seen revoked."""
+        packed = {**self._flushed.packed, **self._entries.packed}
+        return CacheContents(packed, list(self._revoked), self.last_trusted)
 
-    def restore(self, held: CacheContents) -> None:
-        """Hold what an earlier process held, for an outage. Before the feed runs, at most once."""
-        self._held_until = held.held_until
-        self._outage.update(held.packed)
-        for kid in held.revoked:
-            self._remember_revoked(kid)
-            if (record := self._held(kid)) is not None:
-                self._outage.put(as_revoked(record), NEVER)
+    def restore(self, contents: CacheContents) -> None:
+        """Take over the contents of an earlier process, to be served stale.
+
+        Call it at most once, before the change feed runs.
+        """
+        self._last_trusted = contents.last_trusted
+        self._flushed.update(contents.packed)
+        for kid in contents.revoked:
+            self._revoked.put(kid, None)
+            if (record := self._cached(kid)) is not None:
+                self._flushed.put(as_revoked(record), NEVER)
 
     # loads
 
@@ -244,7 +251,7 @@ class KeyCache:
         del self._loads[kid]
         fault = None
         if isinstance(loaded, KeyRecord):
-            self._keep(loaded)
+            self._store(loaded)
         elif loaded is None or isinstance(loaded, Unreadable):
             self._drop(kid)
             self._negatives[kid] = loaded
@@ -252,9 +259,9 @@ class KeyCache:
             fault = loaded
         load.set_result(fault)
 
-    def _keep(self, record: KeyRecord) -> None:
+    def _store(self, record: KeyRecord) -> None:
         if record.status is Status.REVOKED:
-            self._remember_revoked(record.kid)
+            self._revoked.put(record.kid, None)
         elif record.kid in self._revoked:
             record = as_revoked(record)
         life = self._ttl * (1 - TTL_JITTER * self._jitter())
@@ -268,18 +275,12 @@ class KeyCache:
         if self._entries.put(record, deadline):
             self._probe.count(Event.CACHE_EVICTION)
 
-    def _held(self, kid: str) -> KeyRecord | None:
-        """The record, current or held for an outage."""
-        record, _ = self._entries.fetch(kid) or self._outage.fetch(kid) or (None, NEVER)
+    def _cached(self, kid: str) -> KeyRecord | None:
+        """Return the record, current or flushed."""
+        record, _ = self._entries.fetch(kid) or self._flushed.fetch(kid) or (None, NEVER)
         return record
 
     def _drop(self, kid: str) -> None:
-        """Hold this record no more, neither as current nor for an outage."""
+        """Drop the record, current and flushed."""
         self._entries.pop(kid)
-        self._outage.pop(kid)
-
-    def _remember_revoked(self, kid: str) -> None:
-        self._revoked.pop(kid, None)
-        if len(self._revoked) >= MAX_REVOKED:
-            del self._revoked[next(iter(self._revoked))]
-        self._revoked[kid] = None
+        self._flushed.pop(kid)

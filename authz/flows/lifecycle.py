@@ -1,29 +1,29 @@
-"""Lifecycle: what every door calls to look at a key or to change it."""
+"""Lifecycle: reads and changes one key. The CLI and the admin APIs all call it."""
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from authz.core import changes
 from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
-from authz.core.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
+from authz.core.errors import Conflict, NotFound, Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock, KeyStore, LimitCounters
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
+from authz.flows.resending import until_confirmed
 
-MAX_CONFLICTS: Final = 16
-MAX_CONFIRMATIONS: Final = 3
-CONFIRMATION_PAUSE: Final = 0.2  # seconds
+MAX_CONFLICTS: Final = 16  # tries on fresh records before a change is given up
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The change is in the store. `key_text` is set when a secret was made; show it once.
+    """The change is in the store. `key_text`: the text of a new secret, to be shown once.
 
-    replicas: how many have the change, on a store that has some: one is enough for a failover.
+    replicas: how many replicas have the change; None if the store has none. One is enough for the
+    change to survive a failover.
     """
 
     record: KeyRecord
@@ -40,10 +40,9 @@ Result = Changed | Unchanged | Refused
 class Lifecycle:
     """Issue, show, update, rotate, revoke, disable, enable, reset limits.
 
-    Every change is made on the record as it is now: if somebody else was faster, it is made again
-    on fresh state. When an answer is lost the same change is sent again, which is safe, until the
-    store has confirmed it or the tries are used up (OutcomeUnknown). counters: of limits; without
-    them there is nothing to reset.
+    Every change is planned on the current record. If another change was faster, it is planned again
+    on the new record. If a reply is lost, the same change is sent again, which is safe; after the
+    last try OutcomeUnknown is raised. counters: the counters of limits, for `reset_limits`.
     """
 
     def __init__(
@@ -59,21 +58,23 @@ class Lifecycle:
         self._clock = clock
 
     def author(self, actor: str, note: str = "") -> Author:
-        """Who asks, with a fresh change id."""
+        """Return an author with a new change id."""
         return Author(secrets.token_hex(16), actor, note)
 
     async def issue(self, spec: KeySpec, author: Author) -> Changed:
-        """Make a key. Raises BadInput, Unavailable."""
+        """Issue a key. Raises BadInput, Unavailable."""
         minted = self._keyring.mint(spec.env)
         change = changes.issue(spec, minted, author, self._clock.wall_ms())
         try:
-            changed = await self._confirm(change)
-        except Conflict:  # it is there: its answer was lost, and somebody has changed it since
+            changed = await until_confirmed(partial(self._apply, change))
+        except (
+            Conflict
+        ):  # an earlier try wrote the key, its reply was lost, and it was changed since
             changed = Changed(await self.show(minted.kid))
         return replace(changed, key_text=minted.text)
 
     async def show(self, kid: str) -> KeyRecord:
-        """The record. Raises NotFound, Unavailable."""
+        """Return the record. Raises NotFound, Unavailable."""
         record = await self._store.find(kid)
         if record is None:
             raise NotFound(f"no key has the kid {kid}")
@@ -88,7 +89,7 @@ class Lifecycle:
         add_scopes: frozenset[str] = frozenset(),
         remove_scopes: frozenset[str] = frozenset(),
     ) -> Result:
-        """Give some fields other values. Raises BadInput, NotFound, Unavailable."""
+        """Set some fields. Raises BadInput, NotFound, Unavailable."""
 
         def plan(record: KeyRecord, now: int) -> Outcome:
             return changes.update(
@@ -98,35 +99,35 @@ class Lifecycle:
         return await self._change(kid, plan)
 
     async def rotate(self, kid: str, grace_ms: int, author: Author) -> Changed | Refused:
-        """Give a key a second secret. Raises NotFound, Unavailable."""
+        """Add a second secret to a key. Raises NotFound, Unavailable."""
         minted = self._keyring.mint((await self.show(kid)).env, kid)
         result = await self._change(
             kid, lambda record, now: changes.rotate(record, minted, grace_ms, author, now)
         )
-        # Unchanged: an earlier try whose answer was lost did it, with this secret.
+        # Unchanged: an earlier try of this call added this secret, and its reply was lost.
         if isinstance(result, Unchanged):
             result = Changed(result.record)
         return result if isinstance(result, Refused) else replace(result, key_text=minted.text)
 
     async def revoke(self, kid: str, reason: RevocationReason, author: Author) -> Result:
-        """End a key. Raises NotFound, Unavailable."""
+        """Revoke a key, which is final. Raises NotFound, Unavailable."""
         return await self._change(
             kid, lambda record, now: changes.revoke(record, reason, author, now)
         )
 
     async def disable(self, kid: str, author: Author) -> Result:
-        """Stop a key for a while. Raises NotFound, Unavailable."""
+        """Disable a key until it is enabled. Raises NotFound, Unavailable."""
         return await self._change(kid, lambda record, now: changes.disable(record, author, now))
 
     async def enable(self, kid: str, author: Author) -> Result:
-        """Let a disabled key work again. Raises NotFound, Unavailable."""
+        """Enable a disabled key. Raises NotFound, Unavailable."""
         return await self._change(kid, lambda record, now: changes.enable(record, author, now))
 
     async def reset_limits(self, kid: str, author: Author) -> Result:
-        """Forget what a key used of its limits. Raises NotFound, Unavailable.
+        """Set the usage counters of a key to zero. Raises NotFound, Unavailable.
 
-        First where it is counted, then at the sidecars: one that refuses by what it was told looks
-        again when it hears of the change. A lease from before may still be spent by then.
+        The counters come first, then a change of the record: a sidecar that refuses the key asks
+        the store again when it hears of the change. Until then it may still spend an older lease.
         """
         if self._counters and (await self.show(kid)).status is not Status.REVOKED:
             await self._counters.reset(kid)
@@ -140,24 +141,10 @@ class Lifecycle:
             if not isinstance(outcome, KeyChange):
                 return outcome
             try:
-                return await self._confirm(outcome)
+                return await until_confirmed(partial(self._apply, outcome))
             except Conflict:
                 continue
         raise Unavailable(f"{kid} is being changed by others without a pause; try again")
-
-    async def _confirm(self, change: KeyChange) -> Changed:
-        unknown: OutcomeUnknown | None = None
-        for _ in range(MAX_CONFIRMATIONS):
-            if unknown is not None:
-                await asyncio.sleep(CONFIRMATION_PAUSE)
-            try:
-                return await self._apply(change)
-            except OutcomeUnknown as fault:
-                unknown = fault
-            except Unavailable:
-                if unknown is None:  # nothing was ever sent
-                    raise
-        raise unknown or OutcomeUnknown("the store did not confirm the change")
 
     async def _apply(self, change: KeyChange) -> Changed:
         version = await self._store.apply(change)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core import policy
-from authz.core.decision import Allow, Decision, Deny, Reason, settle
+from authz.core.decision import Allow, Decision, Deny, Reason, decide_by_limits
 from authz.core.errors import UnknownPlan, Unreadable
-from authz.core.keys.keyring import Alias, Imported, Presented
+from authz.core.keys.credentials import Alias, Imported, Presented
 from authz.core.limits.limit import OnOutage
 from authz.core.ports import Clock, ImportStore, KeyStore, PepperProof
 from authz.core.records import KeyRecord
@@ -16,7 +16,13 @@ from authz.flows.limits.limit_report import LimitReport, LimitReports
 # In the order of a Check. What stands before the policy's own needs no record.
 CHECKS: Final = ("request", "shape", "checksum", "tag", "known", *policy.NAMES, "limits")
 
-_OF_THE_KEY: Final = {Reason.MALFORMED, Reason.AMBIGUOUS_CREDENTIAL, Reason.MISSING_CREDENTIAL}
+_OF_THE_KEY: Final = {
+    Reason.MALFORMED,
+    Reason.AMBIGUOUS_CREDENTIAL,
+    Reason.MISPLACED_CREDENTIAL,
+    Reason.MISSING_CREDENTIAL,
+    Reason.UNRECOGNIZED_CREDENTIAL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class Verifier:
             return found, str(cause), None
         if standing is None:
             return Allow(record), "", None
-        return settle(record, standing.spent()), "", standing
+        return decide_by_limits(record, standing.result()), "", standing
 
 
 async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:

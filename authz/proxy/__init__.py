@@ -1,1 +1,1 @@
-"""What an Envoy configuration does with our filter: read, never run."""
+"""Rules that read an Envoy configuration and report problems with its ext_authz filter."""

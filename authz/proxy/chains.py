@@ -1,4 +1,4 @@
-"""Where a configuration asks an authorization service, and everything that has a say in it."""
+"""Find each ext_authz filter of a configuration with the routes and cluster that belong to it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ FILTER: Final = "ext_authz.v3.ExtAuthz"
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the sidecar's settings ask of the proxy. Names in lower case, durations in seconds."""
+    """Requirements of the sidecar's settings. Names are in lower case, durations in seconds."""
 
     header_prefix: str
     carriers: Sequence[str]
@@ -23,7 +23,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A way to a backend. `exempt`: the filter is off on it."""
+    """A route, or one weighted cluster of it. `exempt`: the filter is off there."""
 
     name: str
     match: Message
@@ -32,23 +32,24 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A place where routes are spoken of: all of them, a host, one, one of its weighted clusters.
+class RouteLevel:
+    """One level of a route table: the table, a virtual host, a route or a weighted cluster.
 
-    said: what it says of the filter itself.
+    override: its per-route configuration of the filter; empty if it has none.
     """
 
     name: str
     message: Message
-    said: Message
+    override: Message
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One ext_authz filter with the connection manager, routes and cluster around it.
+    """One ext_authz filter with its connection manager, routes and cluster.
 
-    config: the filter's own configuration. is_conditional: it stands within another filter, which
-    may leave it out. unseen: where its routes come from, when they are not in this file.
+    config: the filter's own configuration. before: the HTTP filters that run before it.
+    is_conditional: another filter contains it and may skip it. unseen: the source of the routes if
+    they are not in this file, such as `RDS public`.
     """
 
     manager: Message
@@ -56,49 +57,49 @@ class Chain:
     before: Sequence[Message]
     is_conditional: bool
     routes: Sequence[Route]
-    places: Sequence[Place]
+    levels: Sequence[RouteLevel]
     unseen: str
     cluster_name: str
     cluster: Message | None
 
     @property
     def name(self) -> str:
-        """How a person knows it."""
+        """Return the name for reports: stat prefix and cluster."""
         return f"{manager_name(self.manager)}/{self.cluster_name or 'ext_authz'}"
 
 
 def manager_name(manager: Message) -> str:
-    """How a person knows a connection manager."""
+    """Return the stat prefix of a connection manager."""
     return str(manager.get("stat_prefix", "http"))
 
 
 def chains(documents: Sequence[Any]) -> Iterator[Chain]:
-    """Every place where a Check is asked for."""
+    """Yield every ext_authz filter."""
     known = {str(cluster.get("name")): cluster for cluster in clusters(documents)}
     for manager in messages(documents, "HttpConnectionManager"):
         table, unseen = _table(documents, manager)
         filters = list(items(manager.get("http_filters")))
         for position, entry in enumerate(filters):
-            for config, is_conditional in _asking(documents, entry):
-                places = list(_places(table, str(entry.get("name"))))
+            for config, is_conditional in _ext_authz(documents, entry):
+                paths = list(_paths(table, str(entry.get("name"))))
                 yield Chain(
                     manager,
                     config,
                     filters[:position],
                     is_conditional,
-                    list(_routes(places, is_on(entry.get("disabled")))),
-                    [place for *_, place in places],
+                    list(_routes(paths, is_on(entry.get("disabled")))),
+                    [level for *_, level in paths],
                     unseen,
                     name := str(at(config, "grpc_service", "envoy_grpc", "cluster_name") or ""),
                     known.get(name),
                 )
 
 
-def unasked(documents: Sequence[Any]) -> Iterator[str]:
-    """Each connection manager that leads to backends, and in which nobody is asked."""
+def unprotected(documents: Sequence[Any]) -> Iterator[str]:
+    """Yield the name of each connection manager with routes to backends and no ext_authz filter."""
     for manager in messages(documents, "HttpConnectionManager"):
         filters = items(manager.get("http_filters"))
-        if any(True for entry in filters for _ in _asking(documents, entry)):
+        if any(True for entry in filters for _ in _ext_authz(documents, entry)):
             continue
         table, unseen = _table(documents, manager)
         routes = [route for host in items(table.get("virtual_hosts")) for route in _of(host)]
@@ -106,8 +107,11 @@ def unasked(documents: Sequence[Any]) -> Iterator[str]:
             yield manager_name(manager)
 
 
-def _asking(documents: Sequence[Any], entry: Message) -> Iterator[tuple[Message, bool]]:
-    """The configuration of each ext_authz filter that an HTTP filter is or holds."""
+def _ext_authz(documents: Sequence[Any], entry: Message) -> Iterator[tuple[Message, bool]]:
+    """Yield the configuration of each ext_authz filter that an HTTP filter is or contains.
+
+    The second value is True if another filter contains it.
+    """
     config = within(entry, "typed_config")
     if "config_discovery" in entry:
         found = messages(documents, "TypedExtensionConfig")
@@ -121,7 +125,7 @@ def _asking(documents: Sequence[Any], entry: Message) -> Iterator[tuple[Message,
 
 
 def _table(documents: Sequence[Any], manager: Message) -> tuple[Message, str]:
-    """A manager's routes, and where more come from that are not in the file."""
+    """Return a manager's route table, and the source of routes that are not in this file."""
     table = within(manager, "route_config")
     if "rds" in manager:
         name = str(at(manager, "rds", "route_config_name"))
@@ -140,47 +144,54 @@ def _of(host: Message) -> Iterator[Message]:
     yield from items(host.get("routes"))
 
 
-def _places(table: Message, name: str) -> Iterator[tuple[Place, ...]]:
-    """Each place with those around it, the outermost first."""
+def _paths(table: Message, name: str) -> Iterator[tuple[RouteLevel, ...]]:
+    """Yield each level of a route table together with the levels that contain it, outermost first.
 
-    def place(where: str, message: Message) -> Place:
-        return Place(where, message, _own(within(message, "typed_per_filter_config", name)))
+    name: the filter's name in typed_per_filter_config.
+    """
 
-    whole = place("all routes", table)
+    def level(where: str, message: Message) -> RouteLevel:
+        override = _unwrapped(within(message, "typed_per_filter_config", name))
+        return RouteLevel(where, message, override)
+
+    whole = level("all routes", table)
     yield (whole,)
     for host in items(table.get("virtual_hosts")):
         host_name = str(host.get("name", "*"))
-        around = (whole, place(f"host {host_name}", host))
+        around = (whole, level(f"host {host_name}", host))
         yield around
         for route in _of(host):
             where = f"{host_name}{_pattern(within(route, 'match'))}"
-            inside = (*around, place(where, route))
+            inside = (*around, level(where, route))
             yield inside
             for weighted in items(at(route, "route", "weighted_clusters", "clusters")):
-                yield (*inside, place(f"{where} to {weighted.get('name')}", weighted))
+                yield (*inside, level(f"{where} to {weighted.get('name')}", weighted))
 
 
-def _own(said: Message) -> Message:
-    """What is said of a filter, out of the FilterConfig that it may be wrapped in."""
-    if not kind_of(said).endswith("route.v3.FilterConfig"):
-        return said
-    inner = within(said, "config")
-    return {**said, **inner, "disabled": _is_off(said) or _is_off(inner)}
+def _unwrapped(override: Message) -> Message:
+    """Return the per-route configuration out of the FilterConfig that may wrap it."""
+    if not kind_of(override).endswith("route.v3.FilterConfig"):
+        return override
+    inner = within(override, "config")
+    return {**override, **inner, "disabled": _is_off(override) or _is_off(inner)}
 
 
-def _is_off(said: Message) -> bool:
-    return is_on(said.get("disabled"))
+def _is_off(override: Message) -> bool:
+    return is_on(override.get("disabled"))
 
 
-def _routes(places: Sequence[tuple[Place, ...]], is_off: bool) -> Iterator[Route]:
-    """Every way to a backend; the nearest place that says something of the filter decides."""
-    for around in places:
-        if len(around) < 3 or (len(around) == 4 and not around[-1].said):  # noqa: PLR2004
+def _routes(paths: Sequence[tuple[RouteLevel, ...]], is_off: bool) -> Iterator[Route]:
+    """Yield every route. The innermost level with an override decides whether the filter is on.
+
+    is_off: the filter is disabled unless a level enables it.
+    """
+    for path in paths:
+        if len(path) < 3 or (len(path) == 4 and not path[-1].override):  # noqa: PLR2004
             continue
-        route = around[2].message
-        own = next((place.said for place in reversed(around) if place.said), None)
-        exempt = is_off if own is None else _is_off(own)
-        yield Route(around[-1].name, within(route, "match"), route, exempt)
+        route = path[2].message
+        override = next((level.override for level in reversed(path) if level.override), None)
+        exempt = is_off if override is None else _is_off(override)
+        yield Route(path[-1].name, within(route, "match"), route, exempt)
 
 
 def _pattern(match: Mapping[str, Any]) -> str:

@@ -1,21 +1,23 @@
-"""What can be wrong with the cluster of sidecars that Envoy asks."""
+"""The rule about the cluster of sidecars."""
 
 from collections.abc import Iterator
 from typing import Any, Final
 
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, items, seconds, within
-from authz.proxy.verdicts import WARN, Wrong
+from authz.proxy.verdicts import WARN, Problem
 
 HEALTH_SERVICE: Final = "envoy.service.auth.v3.Authorization"
-ASKED: Final = frozenset({"", HEALTH_SERVICE, "readiness", "liveness"})  # what authz answers about
+ASKED: Final = frozenset(
+    {"", HEALTH_SERVICE, "readiness", "liveness"}
+)  # the services that authz reports
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-FEW_REQUESTS: Final = 2048  # Envoy's own limit is 1024, over all its workers
+FEW_REQUESTS: Final = 2048  # Envoy's default is 1024, over all its workers
 SELDOM: Final = 10.0  # seconds
 
 
-def cluster(chain: Chain, expected: Expected) -> Iterator[Wrong]:
-    """Is a sidecar that is gone, or hangs, noticed, and another one asked?"""
+def cluster(chain: Chain, expected: Expected) -> Iterator[Problem]:
+    """Report a cluster that keeps using a sidecar which is gone or hangs."""
     if chain.cluster is None:
         if chain.cluster_name:
             yield (
@@ -42,7 +44,7 @@ def cluster(chain: Chain, expected: Expected) -> Iterator[Wrong]:
         yield WARN, "the circuit breaker's limit is easily met in a burst", advice
 
 
-def _health(check: Message, expected: Expected, *, speaks_grpc: bool) -> Iterator[Wrong]:
+def _health(check: Message, expected: Expected, *, speaks_grpc: bool) -> Iterator[Problem]:
     interval = seconds(check.get("no_traffic_interval", "60s"))
     if interval is None or interval > SELDOM:
         yield WARN, "a restarted sidecar is left out for a minute", "no_traffic_interval: 2s"
@@ -63,14 +65,14 @@ def _health(check: Message, expected: Expected, *, speaks_grpc: bool) -> Iterato
 
 
 def _count(value: Any) -> int:
-    """A UInt32Value; Envoy's own number of requests for what is none."""
+    """Return a UInt32Value, or Envoy's default for max_requests."""
     return value if isinstance(value, int) else 1024
 
 
 def http2(cluster: Message) -> Message | None:
-    """How a cluster speaks HTTP/2; None when it does not."""
+    """Return the HTTP/2 options of a cluster, or None if it does not use HTTP/2."""
     options = at(cluster, "typed_extension_protocol_options", HTTP_OPTIONS)
-    for kind in ("explicit_http_config", "auto_config"):  # the latter asks the other side
+    for kind in ("explicit_http_config", "auto_config"):  # auto_config uses ALPN
         chosen = at(options, kind)
         if isinstance(chosen, dict) and ("http2_protocol_options" in chosen or kind[0] == "a"):
             return within(chosen, "http2_protocol_options")

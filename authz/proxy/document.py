@@ -1,7 +1,7 @@
-"""An Envoy configuration as plain data: a bootstrap, a part of one, or what /config_dump says.
+"""An Envoy configuration as plain data: a bootstrap, a part of one, or the output of /config_dump.
 
-Nothing is resolved and nothing has to be complete: messages are found by their type, wherever they
-stand. So the same rules look at a file that a person wrote and at what a mesh made for a pod.
+References are not resolved and the document may be incomplete: messages are found by their type,
+at any depth. The same rules therefore read a file written by hand and a configuration from a mesh.
 """
 
 import json
@@ -15,20 +15,20 @@ import yaml
 from authz.core.errors import BadInput
 
 MAX_BYTES: Final = 64 * 2**20
-MAX_PARTS: Final = 2_000_000  # aliases of aliases make a small file a large configuration
+MAX_PARTS: Final = 2_000_000  # nested YAML aliases turn a small file into a huge document
 _WORD: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _CAMEL: Final = re.compile(r"[a-z][a-z0-9]*(?:[A-Z][a-z0-9]*)+")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)s")
-# What a dump also holds, and is not in force: what goes, and what Envoy has refused.
-_ELSEWHERE: Final = frozenset({"draining_state", "error_state"})
-# Much faster, and not in every build of PyYAML.
+# Parts of a dump that are not in force: draining listeners and configurations that Envoy refused.
+_NOT_IN_FORCE: Final = frozenset({"draining_state", "error_state"})
+# The C loader is much faster, but not every build of PyYAML has it.
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Message = Mapping[str, Any]
 
 
 def read(file: Path) -> list[Any]:
-    """The documents of a YAML or JSON file. Raises BadInput."""
+    """Return the documents of a YAML or JSON file. Raises BadInput if it holds no configuration."""
     try:
         with file.open("rb") as opened:
             text = opened.read(MAX_BYTES + 1)
@@ -47,7 +47,7 @@ def read(file: Path) -> list[Any]:
 
 
 def _parse(text: bytes) -> list[Any]:
-    """JSON is mostly YAML, too, but not with tabs, and takes ten times as long as such."""
+    """Parse as JSON first: as YAML it would take ten times as long, and tabs would be errors."""
     try:
         return [json.loads(text)]
     except ValueError:
@@ -55,10 +55,11 @@ def _parse(text: bytes) -> list[Any]:
 
 
 def snake(part: Any, budget: Iterator[int]) -> Any:
-    """The same in one spelling: JSON of protobuf messages has two of a field, and two of a message.
+    """Return the document in one spelling.
 
-    Fields are as in the .proto files, a TypedStruct is the message that it stands for, and what is
-    not in force is left out. Raises ValueError when there are more parts than in `budget`.
+    Protobuf JSON allows two spellings of a field: the result uses snake_case, as .proto files do.
+    A TypedStruct becomes the message that it carries. Parts that are not in force are left out.
+    Raises ValueError if the document has more parts than `budget`.
     """
     if next(budget, None) is None:
         raise ValueError("too many parts")
@@ -70,7 +71,7 @@ def snake(part: Any, budget: Iterator[int]) -> Any:
     value = found.get("value")
     if str(found.get("@type")).endswith(".TypedStruct") and isinstance(value, dict):
         return value | {"@type": found.get("type_url")}
-    return {name: value for name, value in found.items() if name not in _ELSEWHERE}
+    return {name: value for name, value in found.items() if name not in _NOT_IN_FORCE}
 
 
 def _spelled(name: str) -> str:
@@ -78,7 +79,7 @@ def _spelled(name: str) -> str:
 
 
 def messages(part: Any, kind: str) -> Iterator[Message]:
-    """Every message of a type, given by the last part of its name, in the order of the file."""
+    """Yield every message of a type (the last part of its name) in the order of the file."""
     if isinstance(part, list):
         for item in part:
             yield from messages(item, kind)
@@ -90,19 +91,19 @@ def messages(part: Any, kind: str) -> Iterator[Message]:
 
 
 def kind_of(message: Message) -> str:
-    """The type of a message, as far as it is said."""
+    """Return the type URL of a message, or an empty string."""
     return str(message.get("@type", ""))
 
 
 def clusters(part: Any) -> Iterator[Message]:
-    """Every cluster: in a bootstrap they have no type, in a dump they have."""
+    """Yield every cluster. Clusters have a type in a dump, but none in a bootstrap."""
     yield from messages(part, "Cluster")
     for listed in under(part, "clusters"):
         yield from (item for item in items(listed) if "@type" not in item)
 
 
 def under(part: Any, name: str) -> Iterator[Any]:
-    """Every value of a field of that name, however deep."""
+    """Yield every value of a field with that name, at any depth."""
     if isinstance(part, list):
         for item in part:
             yield from under(item, name)
@@ -114,7 +115,7 @@ def under(part: Any, name: str) -> Iterator[Any]:
 
 
 def at(message: Any, *path: str) -> Any:
-    """The value at a path of field names, or None."""
+    """Return the value at a path of field names, or None."""
     for name in path:
         if not isinstance(message, Mapping):
             return None
@@ -123,29 +124,29 @@ def at(message: Any, *path: str) -> Any:
 
 
 def within(message: Any, *path: str) -> Message:
-    """The message at a path of field names, or an empty one."""
+    """Return the message at a path of field names, or an empty one."""
     found = at(message, *path)
     return found if isinstance(found, Mapping) else {}
 
 
 def items(listed: Any) -> Iterator[Message]:
-    """The messages of a list."""
+    """Yield the messages of a list; nothing if the value is not a list."""
     if isinstance(listed, list):
         yield from (item for item in listed if isinstance(item, Mapping))
 
 
 def texts(listed: Any) -> Iterator[str]:
-    """The strings of a list."""
+    """Yield the strings of a list; nothing if the value is not a list."""
     if isinstance(listed, list):
         yield from (item for item in listed if isinstance(item, str))
 
 
 def is_on(value: Any) -> bool:
-    """A bool, or a BoolValue as some tools write it."""
+    """Return the value of a bool, or of a BoolValue as some tools write it."""
     return (value.get("value") if isinstance(value, Mapping) else value) is True
 
 
 def seconds(value: Any) -> float | None:
-    """A Duration; None for what is none."""
+    """Return a Duration in seconds, or None if the value is not a duration."""
     match = _DURATION.fullmatch(str(value))
     return float(match[1]) if match else None

@@ -1,4 +1,4 @@
-"""What can be wrong with the headers on their way: keys towards authz, identities away from it."""
+"""Rules about headers: keys on the way to authz, identity headers on the way to the backend."""
 
 import re
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from typing import Any, Final
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, is_on, items, kind_of, texts, under, within
 from authz.proxy.matching import fits, matches
-from authz.proxy.verdicts import FAIL, WARN, Wrong
+from authz.proxy.verdicts import FAIL, WARN, Problem
 
-# The names behind identity.header_prefix.
+# Identity headers, without identity.header_prefix.
 IDENTITY: Final = (
     "key-id",
     "client-id",
@@ -25,8 +25,8 @@ _LOGGED_PATH: Final = re.compile(r"%path\((?:wq)?[:)]")
 _WITH_QUERY: Final = frozenset({":path", "x-envoy-original-path"})
 
 
-def mutations(chain: Chain, expected: Expected) -> Iterator[Wrong]:
-    """May authz do what it must, and nothing else?"""
+def mutations(chain: Chain, expected: Expected) -> Iterator[Problem]:
+    """Report header mutation rules that allow too much or too little."""
     config = chain.config
     if not is_on(config.get("validate_mutations")):
         advice = "validate_mutations: true; the last guard against a header that splits a response"
@@ -48,7 +48,7 @@ def mutations(chain: Chain, expected: Expected) -> Iterator[Wrong]:
 
 
 def _may_change(rules: Message, name: str) -> bool:
-    """Envoy's order: what is disallowed by expression, allowed by expression, and the rest."""
+    """Return whether authz may change a header, by the order in which Envoy applies the rules."""
     if matches(at(rules, "disallow_expression", "regex"), name):
         return False
     if matches(at(rules, "allow_expression", "regex"), name):
@@ -56,8 +56,8 @@ def _may_change(rules: Message, name: str) -> bool:
     return not is_on(rules.get("disallow_all"))
 
 
-def carriers(chain: Chain, expected: Expected) -> Iterator[Wrong]:
-    """Does the sidecar get to see what it looks for?"""
+def carriers(chain: Chain, expected: Expected) -> Iterator[Problem]:
+    """Report headers that the sidecar needs and does not receive."""
     config, needed = chain.config, list(expected.carriers)
     if expected.client_address != "peer":
         needed.append(expected.client_address)
@@ -74,11 +74,11 @@ def carriers(chain: Chain, expected: Expected) -> Iterator[Wrong]:
         yield WARN, "authz is not shown origin", "keys that are bound to origins are refused"
 
 
-def identity(chain: Chain, expected: Expected) -> Iterator[Wrong]:
-    """Can a client send the headers that only we may set?"""
+def identity(chain: Chain, expected: Expected) -> Iterator[Problem]:
+    """Report identity headers that a client can send or that a route changes."""
     prefix, steps = expected.header_prefix, list(_mutated(chain))
     internal = {
-        name.lower() for name in texts(chain.places[0].message.get("internal_only_headers"))
+        name.lower() for name in texts(chain.levels[0].message.get("internal_only_headers"))
     }
     names = [prefix + name for name in IDENTITY]
     kept = [
@@ -88,9 +88,9 @@ def identity(chain: Chain, expected: Expected) -> Iterator[Wrong]:
     ]
     if kept == names:
         prefixes = [at(step, "remove_on_match", "key_matcher", "prefix") for step in steps]
-        said = f"only {', '.join(sorted(texts(prefixes)))}" if any(prefixes) else "nothing"
+        removed = f"only {', '.join(sorted(texts(prefixes)))}" if any(prefixes) else "nothing"
         advice = f"early_header_mutation_extensions: remove_on_match the prefix {prefix}"
-        yield FAIL, f"{prefix}* of a client is not removed ({said})", advice
+        yield FAIL, f"{prefix}* of a client is not removed ({removed})", advice
     elif kept:
         yield FAIL, f"{', '.join(kept)} of a client is not removed", f"remove the prefix {prefix}"
     options = within(chain.manager, "common_http_protocol_options")
@@ -104,22 +104,22 @@ def identity(chain: Chain, expected: Expected) -> Iterator[Wrong]:
         yield FAIL, f"a client can write {expected.client_address} itself", advice
 
 
-def _late(chain: Chain, prefix: str) -> Iterator[Wrong]:
-    """What routes do to identity headers comes after authz, and wins."""
+def _late(chain: Chain, prefix: str) -> Iterator[Problem]:
+    """Report routes that change identity headers: they do so after authz set them."""
     names = {prefix + name for name in IDENTITY}
-    for place in chain.places:
-        for name in texts(place.message.get("request_headers_to_remove")):
+    for level in chain.levels:
+        for name in texts(level.message.get("request_headers_to_remove")):
             if name.lower().startswith(prefix):
                 advice = "remove it before the filter, not at the route"
-                yield FAIL, f"{place.name} removes {name}, after authz set it", advice
-        for added in items(place.message.get("request_headers_to_add")):
+                yield FAIL, f"{level.name} removes {name}, after authz set it", advice
+        for added in items(level.message.get("request_headers_to_add")):
             name = str(at(added, "header", "key"))
             if name.lower() in names:
-                yield WARN, f"{place.name} sets {name}, after authz did", "leave that to authz"
+                yield WARN, f"{level.name} sets {name}, after authz did", "leave that to authz"
 
 
 def _mutated(chain: Chain) -> Iterator[Message]:
-    """What is done to requests before the filter is reached."""
+    """Yield the header mutations that run before the filter."""
     early = list(items(chain.manager.get("early_header_mutation_extensions")))
     for step in (*early, *chain.before):
         config = within(step, "typed_config")
@@ -136,11 +136,11 @@ def _removes(mutation: Message, name: str) -> bool:
     return fits(matcher, name) or str(mutation.get("remove", "")).lower() == name
 
 
-def secrecy(chain: Chain, expected: Expected) -> Iterator[Wrong]:
-    """Does an access log, or a trace, write keys down?"""
+def secrecy(chain: Chain, expected: Expected) -> Iterator[Problem]:
+    """Report access logs and traces that record keys."""
     logs, tracing = chain.manager.get("access_log"), within(chain.manager, "tracing")
     written = str(logs).lower()
-    names = {name for said in _LOGGED.findall(written) for name in said.split("?")}
+    names = {name for operator in _LOGGED.findall(written) for name in operator.split("?")}
     for listed in under(logs, "additional_request_headers_to_log"):
         names |= {name.lower() for name in texts(listed)}
     tags = {
@@ -157,7 +157,7 @@ def secrecy(chain: Chain, expected: Expected) -> Iterator[Wrong]:
 
 
 def _is_plain(logs: Any) -> bool:
-    """Is there a log in Envoy's own format, which has the path with its query?"""
+    """Return whether a log uses Envoy's default format, which has the path with its query."""
     formats = ("log_format", "format", "json_format", "typed_json_format")
     configs = [within(log, "typed_config") for log in items(logs)]
     return any(config and not any(name in config for name in formats) for config in configs)

@@ -1,4 +1,4 @@
-"""Envoy's matchers of names, as far as they are needed here."""
+"""Envoy's string matchers, as far as the rules need them."""
 
 import re
 from collections.abc import Callable
@@ -8,17 +8,20 @@ from authz.proxy.document import Message, at, is_on
 
 
 def matches(regex: Any, name: str) -> bool:
-    """Does an expression match all of a name?"""
+    """Return whether a regular expression matches the whole name.
+
+    False for an expression that RE2 accepts and `re` does not: a person must look at it.
+    """
     if not isinstance(regex, str):
         return False
     try:
         return re.fullmatch(regex, name, re.ASCII) is not None
-    except re.error:  # RE2 has a few things that `re` has not; then a person must look
+    except re.error:
         return False
 
 
 def fits(pattern: Message, name: str) -> bool:
-    """Does a StringMatcher match the name of a header? Envoy has these in lower case."""
+    """Return whether a StringMatcher matches a header name. Envoy keeps names in lower case."""
     folded: Callable[[str], str] = str.lower if is_on(pattern.get("ignore_case")) else str
     tests: dict[str, Callable[[str], bool]] = {
         "exact": lambda text: name == text,

@@ -1,7 +1,7 @@
-"""filter_enabled_metadata: asked only about what a filter before it has marked.
+"""The rule about filter_enabled_metadata, by which Istio selects the requests to check.
 
-A mesh does it so: an RBAC filter whose shadow rules match marks a request, and ext_authz goes by
-the mark. What the rules do not match is not asked about at all.
+The shadow rules of an RBAC filter mark a request with metadata, and ext_authz checks only marked
+requests. A request that no rule matches is not checked.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,11 +9,11 @@ from typing import Any
 
 from authz.proxy.chains import Chain
 from authz.proxy.document import Message, at, is_on, items, kind_of, within
-from authz.proxy.verdicts import FAIL, WARN, Wrong
+from authz.proxy.verdicts import FAIL, WARN, Problem
 
 
-def left_out(chain: Chain) -> Iterator[Wrong]:
-    """Requests that are not asked about, but for exact paths."""
+def left_out(chain: Chain) -> Iterator[Problem]:
+    """Report requests other than exact paths that are not checked."""
     wanted = within(chain.config, "filter_enabled_metadata")
     if not wanted:
         return
@@ -35,7 +35,7 @@ def left_out(chain: Chain) -> Iterator[Wrong]:
 
 
 def _matches_all(policy: Any) -> bool:
-    """Every request, but for those of some exact paths?"""
+    """Return whether a policy matches every request except some exact paths."""
     permissions, principals = within(policy).get("permissions"), within(policy).get("principals")
     return any(_is_all(rule, _but_paths) for rule in items(permissions)) and any(
         _is_all(rule, lambda _: False) for rule in items(principals)
@@ -43,7 +43,7 @@ def _matches_all(policy: Any) -> bool:
 
 
 def _is_all(rule: Message, may_lack: Callable[[Message], bool]) -> bool:
-    """Does a permission or a principal match all but what it may lack?"""
+    """Return whether a permission or principal matches all except what `may_lack` accepts."""
     every, some = (_parts(rule, kind) for kind in ("and", "or"))
     return (
         is_on(rule.get("any"))
@@ -54,7 +54,7 @@ def _is_all(rule: Message, may_lack: Callable[[Message], bool]) -> bool:
 
 
 def _but_paths(rule: Message) -> bool:
-    """Does a permission match exact paths only?"""
+    """Return whether a permission matches exact paths only."""
     every, some = (_parts(rule, kind) for kind in ("and", "or"))
     return (
         "exact" in within(rule, "url_path", "path")

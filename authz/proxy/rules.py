@@ -1,7 +1,7 @@
-"""What can be wrong with it. One function a question; each gives what it finds wrong.
+"""Rules for an ext_authz filter: each function yields the problems that it finds.
 
-What lets somebody in, or keeps everybody out, fails. What makes an outage, an attack or a mistake
-worse is a warning. The facts about Envoy are those of 1.40.
+FAIL: somebody gets in without a check, or nobody gets in. WARN: an outage, an attack or a mistake
+does more harm than necessary. The facts about Envoy are those of version 1.40.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,45 +10,45 @@ from typing import Any, Final
 from authz.core.errors import BadInput
 from authz.core.finding import Finding, Level
 from authz.core.routes import facts
-from authz.proxy.chains import Chain, Expected, chains, unasked
+from authz.proxy.chains import Chain, Expected, chains, unprotected
 from authz.proxy.cluster import cluster, http2
 from authz.proxy.document import at, is_on, seconds, within
 from authz.proxy.headers import carriers, identity, mutations, secrecy
 from authz.proxy.metadata import left_out
-from authz.proxy.verdicts import FAIL, WARN, Wrong
+from authz.proxy.verdicts import FAIL, WARN, Problem
 
-DEFAULT_TIMEOUT: Final = 0.2  # of a gRPC service of ext_authz
-HIDDEN: Final = "[redacted]"  # what /config_dump says of values that may be secret
-VERY_LONG: Final = 10.0  # seconds; Istio's own is ten minutes
+DEFAULT_TIMEOUT: Final = 0.2  # seconds; Envoy's default for grpc_service of ext_authz
+HIDDEN: Final = "[redacted]"  # replaces sensitive values in /config_dump
+VERY_LONG: Final = 10.0  # seconds; Istio's default is ten minutes
 
-PendingSpend = Callable[[Chain, Expected], Iterator[Wrong]]
+Rule = Callable[[Chain, Expected], Iterator[Problem]]
 
 
 def examine(documents: Sequence[Any], expected: Expected) -> Iterator[Finding]:
-    """Every finding about every ext_authz filter in a configuration, each once."""
+    """Yield the findings about every ext_authz filter of a configuration, each finding once."""
     yield from dict.fromkeys(_examine(documents, expected))
 
 
 def _examine(documents: Sequence[Any], expected: Expected) -> Iterator[Finding]:
-    found = list(chains(documents))
-    if not found:
+    filters = list(chains(documents))
+    if not filters:
         advice = "name the file that Envoy runs from, or what its admin says at /config_dump"
         yield Finding(FAIL, "envoy", "no HTTP connection manager has an ext_authz filter", advice)
         return
-    for chain in found:
-        for check, (question, well) in QUESTIONS.items():
-            wrong = list(question(chain, expected))
-            for level, what, advice in wrong:
-                yield Finding(level, check, f"{chain.name}: {what}", advice)
-            if not wrong:
-                yield Finding(Level.OK, check, f"{chain.name}: {well}")
-    for name in unasked(documents):
-        what, advice = "leads to backends without an ext_authz filter", "is no key needed there?"
-        yield Finding(WARN, "enabled", f"{name}: {what}", advice)
+    for chain in filters:
+        for check, (rule, summary) in RULES.items():
+            problems = list(rule(chain, expected))
+            for level, found, advice in problems:
+                yield Finding(level, check, f"{chain.name}: {found}", advice)
+            if not problems:
+                yield Finding(Level.OK, check, f"{chain.name}: {summary}")
+    for name in unprotected(documents):
+        found, advice = "leads to backends without an ext_authz filter", "is no key needed there?"
+        yield Finding(WARN, "enabled", f"{name}: {found}", advice)
 
 
-def service(chain: Chain, _: Expected) -> Iterator[Wrong]:
-    """Is it asked over gRPC, at a cluster that speaks HTTP/2, and about what it looks at?"""
+def service(chain: Chain, _: Expected) -> Iterator[Problem]:
+    """Report a service that is not authz over gRPC and HTTP/2, or that gets request bodies."""
     config = chain.config
     if not within(config, "grpc_service"):
         yield FAIL, "asks over HTTP", "authz answers gRPC: grpc_service with envoy_grpc"
@@ -58,15 +58,15 @@ def service(chain: Chain, _: Expected) -> Iterator[Wrong]:
     if "with_request_body" in config:
         advice = "remove with_request_body: authz looks at no body"
         yield WARN, "bodies are held back, and sent along; large ones are refused", advice
-    for place in chain.places:
-        settings = within(place.said, "check_settings")
+    for level in chain.levels:
+        settings = within(level.override, "check_settings")
         if "grpc_service" in settings or "http_service" in settings:
-            what = f"{place.name} asks another service"
-            yield WARN, what, "does that one know keys? It is not looked at here"
+            found = f"{level.name} asks another service"
+            yield WARN, found, "does that one know keys? It is not looked at here"
 
 
-def failures(chain: Chain, _: Expected) -> Iterator[Wrong]:
-    """What happens without an answer?"""
+def failures(chain: Chain, _: Expected) -> Iterator[Problem]:
+    """Report a wrong reaction to a Check that fails."""
     config = chain.config
     if is_on(config.get("failure_mode_allow")):
         advice = "failure_mode_allow: false; an outage or an odd request would open every route"
@@ -77,8 +77,8 @@ def failures(chain: Chain, _: Expected) -> Iterator[Wrong]:
         yield WARN, "an outage looks like a forbidden request (403)", advice
 
 
-def enabled(chain: Chain, _: Expected) -> Iterator[Wrong]:
-    """Is every request asked for?"""
+def enabled(chain: Chain, _: Expected) -> Iterator[Problem]:
+    """Report requests that are not checked."""
     config = chain.config
     if is_on(config.get("shadow_mode")):
         yield FAIL, "shadow_mode denies nobody", "remove it once the decisions are the wanted ones"
@@ -89,8 +89,8 @@ def enabled(chain: Chain, _: Expected) -> Iterator[Wrong]:
         yield FAIL, "filter_enabled leaves requests unchecked", "remove filter_enabled"
     yield from left_out(chain)
     if chain.is_conditional:
-        what = "it stands within another filter, which may leave it out"
-        yield WARN, what, "make it a filter of its own"
+        found = "it stands within another filter, which may leave it out"
+        yield WARN, found, "make it a filter of its own"
     for route in chain.routes:
         if route.exempt and "route" in route.route and "path" not in route.match:
             advice = "exempt exact paths only; `..;`, %2f and the like lead out of a prefix"
@@ -100,19 +100,19 @@ def enabled(chain: Chain, _: Expected) -> Iterator[Wrong]:
         yield WARN, f"its routes are not in this file ({chain.unseen})", advice
 
 
-def extensions(chain: Chain, _: Expected) -> Iterator[Wrong]:
-    """Does authz understand what is said of routes? It refuses requests there if not."""
-    for place in chain.places:
-        said = within(place.said, "check_settings", "context_extensions")
+def extensions(chain: Chain, _: Expected) -> Iterator[Problem]:
+    """Report context_extensions that authz does not understand: it refuses requests there."""
+    for level in chain.levels:
+        given = within(level.override, "check_settings", "context_extensions")
         try:
-            facts({name: "" if value == HIDDEN else str(value) for name, value in said.items()})
+            facts({name: "" if value == HIDDEN else str(value) for name, value in given.items()})
         except BadInput as cause:
             advice = "every request there is refused as bad_request"
-            yield FAIL, f"context_extensions of {place.name}: {cause}", advice
+            yield FAIL, f"context_extensions of {level.name}: {cause}", advice
 
 
-def paths(chain: Chain, _: Expected) -> Iterator[Wrong]:
-    """Do the sidecar, the router and the backend see one path?"""
+def paths(chain: Chain, _: Expected) -> Iterator[Problem]:
+    """Report settings by which sidecar, router and backend read different paths."""
     manager = chain.manager
     if not is_on(manager.get("normalize_path")):
         advice = "normalize_path: true; else /public/../admin differs"
@@ -125,8 +125,8 @@ def paths(chain: Chain, _: Expected) -> Iterator[Wrong]:
         yield WARN, "%2F and %5C are passed on for somebody to read as slashes", advice
 
 
-def timeouts(chain: Chain, expected: Expected) -> Iterator[Wrong]:
-    """Does Envoy wait for as long as a lookup may take?"""
+def timeouts(chain: Chain, expected: Expected) -> Iterator[Problem]:
+    """Report timeouts that are shorter than a lookup, or much longer."""
     asked = within(chain.config, "grpc_service")
     timeout = seconds(asked.get("timeout", f"{DEFAULT_TIMEOUT}s"))
     ours = f"check.deadline ({expected.deadline:g}s)"
@@ -145,14 +145,14 @@ def timeouts(chain: Chain, expected: Expected) -> Iterator[Wrong]:
 
 
 def _try(back_off: Any) -> float | None:
-    """How long one try may take: max_interval, which is ten times the base unless it is said."""
+    """Return the seconds for one try: max_interval, by default ten times base_interval."""
     longest = seconds(back_off.get("max_interval"))
     base = seconds(back_off.get("base_interval"))
     return 10 * base if longest is None and base is not None else longest
 
 
-# Each question's name in a report, and what is said when nothing is wrong.
-QUESTIONS: Final[dict[str, tuple[PendingSpend, str]]] = {
+# The name of each rule in a report, and the text of the report if there is no problem.
+RULES: Final[dict[str, tuple[Rule, str]]] = {
     "service": (service, "asks over gRPC"),
     "failures": (failures, "no answer is a 503, not an allow"),
     "enabled": (enabled, "every route is checked, exact paths apart"),

@@ -1,9 +1,9 @@
-"""What a question says of a configuration: how bad, what, and what to do about it."""
+"""The result of one rule: level, description and advice."""
 
 from typing import Final
 
 from authz.core.finding import Level
 
-Wrong = tuple[Level, str, str]
+Problem = tuple[Level, str, str]
 FAIL: Final = Level.FAIL
 WARN: Final = Level.WARN

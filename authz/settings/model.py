@@ -7,15 +7,16 @@ default.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field, model_validator
 
+from authz.core.errors import BadInput
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
-from authz.core.routes import MAX_RULES
+from authz.core.routes import MAX_RULES, Facts, Rule, hidden_rule
 from authz.settings import sections, sources
 from authz.settings.sections import Section
 from authz.settings.values import (
@@ -172,6 +173,35 @@ class RouteRule(Section):
     auth: Literal["required", "optional"] | None = None
     env: Literal["live", "test"] | None = None
     cost: Cost | None = None
+    enforce: bool | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "RouteRule":
+        try:
+            self.rule()
+        except BadInput as cause:
+            raise ValueError(cause.problem) from None
+        return self
+
+    def rule(self, *, ignore_case: bool = False) -> Rule:
+        """The rule that this says. Raises BadInput if its parts do not agree."""
+        cost = self.cost
+        said = Facts(
+            scopes=None if self.scopes is None else frozenset(self.scopes.split()),
+            optional=None if self.auth is None else self.auth == "optional",
+            env=self.env,
+            cost=cost if isinstance(cost, int) else None,
+            enforce=self.enforce,
+        )
+        return Rule.parse(
+            "routes",
+            self.path,
+            self.host,
+            self.methods,
+            said,
+            cost_variable=cost[1:-1] if isinstance(cost, str) else "",
+            ignore_case=ignore_case,
+        )
 
 
 class Pools(Section):
@@ -237,6 +267,7 @@ class Settings(Section):
     telemetry: Telemetry = Telemetry()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"
+    routes_case: Literal["sensitive", "insensitive"] = "sensitive"
 
 
 def load(
@@ -248,4 +279,27 @@ def load(
     layers = [sources.command_line(flags or {}), sources.environment(environ)]
     if file:
         layers.append(sources.file(file))
-    return sections.read(Settings, layers)
+    settings = sections.read(Settings, layers)
+    _check_routes(settings, layers)
+    return settings
+
+
+def _check_routes(settings: Settings, layers: Sequence[sources.Source]) -> None:
+    """Raises BadInput for the first rule that another hides, or that needs the case of letters."""
+    ignore_case = settings.routes_case == "insensitive"
+
+    def refuse(at: int, problem: str) -> NoReturn:
+        location = ("routes", at)
+        origin = sources.origin(layers, location).name(location)
+        raise BadInput(f"routes.{at}", f"{problem} ({origin})") from None
+
+    rules = []
+    for at, given in enumerate(settings.routes):
+        try:
+            rules.append(given.rule(ignore_case=ignore_case))
+        except BadInput as cause:
+            refuse(at, cause.problem)
+    if hidden := hidden_rule(rules):
+        at, before = hidden
+        problem = f"routes.{before} takes all its requests and asks for something else"
+        refuse(at, f"{problem}; put the narrower rule first")

@@ -112,7 +112,28 @@ def file(path: Path) -> Source:
         tree = {}
     if not isinstance(tree, dict):
         raise BadInput("--config", f"{path}: settings are sections, such as `check:`")
-    return Source(tree, path.parent.resolve(), lambda _: f"in {path}")
+
+    def place(location: Location) -> str:
+        # An entry of a list has no name of its own to look for.
+        is_entry = any(isinstance(step, int) for step in location)
+        return f"in {path}, line {_line(content, location)}" if is_entry else f"in {path}"
+
+    return Source(tree, path.parent.resolve(), place)
+
+
+def _line(content: bytes, location: Location) -> int:
+    """The line of a setting in a file of settings, or of the last of its sections that is there."""
+    node, line = yaml.compose(content, _StrictLoader), 1
+    for step in location:
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            found = next((pair for pair in node.value if pair[0].value == step), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            found = (node.value[step],) * 2 if step < len(node.value) else None
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
 
 
 class _StrictLoader(yaml.SafeLoader):

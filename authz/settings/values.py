@@ -11,13 +11,12 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from authz.core import fields
+from authz.core import fields, templates
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import PREFIX_PATTERN
+from authz.core.keys.text import PREFIX_PATTERN
 from authz.core.limits.key_limits import ANY
 from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
 from authz.core.listen_address import Address
-from authz.core.routes import NO_FACTS, Rule
 
 MAX_PATH: Final = 4096
 
@@ -72,7 +71,8 @@ def _path(text: str) -> Path:
 def _carrier(text: str) -> str:
     match = re.fullmatch(r"([a-z][a-z0-9-]{0,63})(?:: ?([a-z][a-z0-9-]{0,31}))?", text.lower())
     if match is None or not text.isascii():
-        raise BadInput("", f"{fields.shown(text)}: `header` or `header: Scheme`, such as x-api-key")
+        problem = "`header`, `header: Scheme` or `basic:username`, such as x-api-key"
+        raise BadInput("", f"{fields.shown(text)}: {problem}")
     return f"{match[1]}:{match[2] or ''}"
 
 
@@ -92,13 +92,18 @@ def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
 
 
 def _template(text: str) -> str:
-    Rule.parse("", text, "", (), NO_FACTS)
+    templates.Template.parse("", text)
     return text
 
 
 def _scopes(text: str) -> str:
-    fields.scopes("", text.split())
+    fields.scopes("", templates.VARIABLE.sub("x", text).split())
     return text
+
+
+def _route_cost(text: str) -> int | str:
+    """A number, or the name of a variable in braces."""
+    return text if templates.VARIABLE.fullmatch(text) else parse_cost("", text)
 
 
 def _limits(value: object) -> object:
@@ -144,5 +149,5 @@ Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
 PoolId = Annotated[str, _read_by(lambda text: text if text == ANY else fields.identifier("", text))]
 LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
 OutageWord = Annotated[OnOutage, _read_by(lambda text: parse_on_outage("", text))]
-Cost = Annotated[int, _read_by(lambda text: parse_cost("", text))]
+Cost = Annotated[int | str, _read_by(_route_cost)]  # of a route
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

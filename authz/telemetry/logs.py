@@ -4,8 +4,8 @@ Rules:
 1. No log call passes a key. If a library quotes one, it is removed before the line is written.
 2. Each place in the code may write LINES_PER_SECOND. Further lines are counted, and the next line
    of that place tells how many were left out. So no client can flood the log. Refusals have their
-   own bound, `telemetry.denials_per_second`. The SDK of OpenTelemetry writes a line for each failed
-   export, so it may write one a minute.
+   own bound, `telemetry.denials_per_second`. Two sources may write one line a minute: the SDK of
+   OpenTelemetry, which logs each failed export, and unreadable notices.
 """
 
 import json
@@ -15,15 +15,15 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
-from authz.core.keys.keyring import without_secrets
+from authz.core.keys.text import without_secrets
 from authz.core.token_bucket import TokenBucket
 
 # Fields of a line besides its message, in this order; empty ones are left out.
 FIELDS: Final = ("reason", "kid", "client_id", "trace_id", "span_id", "left_out")
 LINES_PER_SECOND: Final = 10.0
 OWN_BOUND: Final = "authz.denied"
-EXPORTER: Final = "opentelemetry."
-EXPORTER_LINES_PER_SECOND: Final = 1 / 60
+RARE: Final = ("opentelemetry.", "authz.store.ignored")  # prefixes of logger names
+RARE_LINES_PER_SECOND: Final = 1 / 60
 
 
 class LogThrottle(logging.Filter):
@@ -42,8 +42,8 @@ class LogThrottle(logging.Filter):
         where = (record.pathname, record.lineno)
         place = self._places.get(where)
         if place is None:
-            is_exporter = record.name.startswith(EXPORTER)
-            rate = EXPORTER_LINES_PER_SECOND if is_exporter else self._rate
+            is_rare = record.name.startswith(RARE)
+            rate = RARE_LINES_PER_SECOND if is_rare else self._rate
             place = self._places[where] = _CallSite(rate)
         if not place.bucket.take(time.monotonic()):
             place.left_out += 1

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from authz.core.decision import Decision, Deny
-from authz.core.keys.keyring import Presented
+from authz.core.keys.credentials import Presented
 from authz.core.request import Request
 from authz.telemetry import tracecontext
 from authz.telemetry.counters import Counters

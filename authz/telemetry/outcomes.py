@@ -9,7 +9,9 @@ ALLOWED: Final = {"outcome": "allowed", "reason": "none"}
 # Reasons that are answered with 401.
 AUTHENTICATION: Final = (
     Reason.MISSING_CREDENTIAL,
+    Reason.UNRECOGNIZED_CREDENTIAL,
     Reason.AMBIGUOUS_CREDENTIAL,
+    Reason.MISPLACED_CREDENTIAL,
     Reason.MALFORMED,
     Reason.FORGED,
     Reason.UNKNOWN_KEY,

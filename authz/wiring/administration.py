@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from authz.core.errors import BadInput
 from authz.core.finding import Finding
-from authz.core.keys.keyring import Keyring, Pepper
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request
@@ -27,7 +28,7 @@ from authz.storage.keys import StoredKeys
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta import KnownPeppers
-from authz.storage.registry import Sidecars
+from authz.storage.registry import StoredSidecars
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
 
@@ -75,20 +76,20 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
 
 
 @asynccontextmanager
-async def sidecar_registry(settings: Settings) -> AsyncIterator[Sidecars]:
+async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
     """Yield the registry of sidecars."""
     client = endpoint(settings).client()
     try:
-        yield Sidecars(client)
+        yield StoredSidecars(client)
     finally:
         await client.aclose()
 
 
 @asynccontextmanager
-async def waiting(settings: Settings) -> AsyncIterator[tuple[Sidecars, StoredTrail]]:
+async def waiting(settings: Settings) -> AsyncIterator[tuple[StoredSidecars, StoredTrail]]:
     """Yield the registry and the audit trail over one connection, to wait for confirmations."""
     async with aclosing(endpoint(settings).client()) as client:
-        yield Sidecars(client), StoredTrail(client)
+        yield StoredSidecars(client), StoredTrail(client)
 
 
 @asynccontextmanager
@@ -160,9 +161,9 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
     ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
     deadline, has_replicas = settings.check.deadline, where.has_replicas
     async with AsyncExitStack() as stack:
-        client, stranger = await stack.enter_async_context(aclosing(where.client())), None
+        client, anonymous = await stack.enter_async_context(aclosing(where.client())), None
         if where.login():
             nobody = replace(where, username="", password_file=None)
-            stranger = await stack.enter_async_context(aclosing(nobody.client()))
-        about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, stranger)
+            anonymous = await stack.enter_async_context(aclosing(nobody.client()))
+        about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, anonymous)
         yield inspect(Store(client, *about))

@@ -175,9 +175,9 @@ def spender(
 
 async def give_back(spending: SpendLink, limiter: Limiter) -> None:
     """What was taken of limits in advance, and is not needed any more."""
-    await spending.settled()  # the last grants
+    await spending.drain()  # the last grants
     limiter.give_back()
-    await spending.settled()
+    await spending.drain()
 
 
 @asynccontextmanager
@@ -220,7 +220,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     )
     instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     spending, limiter = spender(settings, instance, clock, counters)
-    checker = Checker(cache, feed, clock, counters, imported, limiter=limiter)
+    checker = Checker(cache, feed.meta, clock, counters, imported, limiter=limiter)
     server = check_server(
         settings, check_door(settings, ring, checker, counters, telemetry.observer), counters
     )

@@ -1,4 +1,4 @@
-"""The three dashboards as a table. To write the files that Grafana imports:
+"""Make the three dashboards from a table. To write the files that Grafana imports:
 
 python deploy/grafana/dashboards.py
 
@@ -24,7 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: its queries by legend. `width` is in columns of 24."""
+    """One panel: its queries by legend. `width`: columns out of 24."""
 
     title: str
     unit: str
@@ -35,27 +35,27 @@ class Panel:
 
 
 def rate(metric: str, *matchers: str, by: str = "") -> str:
-    """Events a second, over the sidecars of the job."""
+    """Return a query for events a second, summed over the sidecars of the job."""
     return f"sum by ({by}) (rate({metric}{where(*matchers)}[$__rate_interval]))"
 
 
 def share(part: str, whole: str) -> str:
-    """Of two rates; nothing when nothing happened."""
+    """Return a query for the ratio of two rates; no result without events."""
     return f"{part} / {whole}"
 
 
 def quantile(q: float, metric: str, *matchers: str) -> str:
-    """Of a histogram."""
+    """Return a query for a quantile of a histogram."""
     return f"histogram_quantile({q}, {rate(f'{metric}_bucket', *matchers, by='le')})"
 
 
 def where(*matchers: str) -> str:
-    """A selector's matchers."""
+    """Return the label matchers of a selector."""
     return "{" + ", ".join(('job=~"$job"', *matchers)) + "}"
 
 
 def left(sli: str) -> str:
-    """How much of an error budget of 30 days is left; below 0 when it is overspent."""
+    """Return a query for the rest of a 30-day error budget; negative if overspent."""
     bad, all_ = (
         f"avg_over_time(authz:sli_{kind}:rate5m{where(sli)}[30d])" for kind in ("errors", "events")
     )
@@ -329,7 +329,7 @@ DASHBOARDS = {"executive": EXECUTIVE, "on-call": ON_CALL, "debug": DEBUG}
 
 
 def dashboard(name: str, panels: tuple[Panel, ...]) -> dict[str, Any]:
-    """As Grafana imports it."""
+    """Return the JSON model that Grafana imports."""
     return {
         "uid": f"authz-{name}",
         "title": f"authz: {name.replace('-', ' ')}",
@@ -358,7 +358,7 @@ _JOB_VARIABLE = {
 
 
 def _placed(panels: tuple[Panel, ...]) -> list[dict[str, Any]]:
-    """Side by side while there is room. A row is as high as its first panel."""
+    """Place panels side by side in rows. A row is as high as its first panel."""
     made, x, y, height = [], 0, 0, 0
     for number, panel in enumerate(panels, 1):
         if x + panel.width > COLUMNS:
@@ -389,7 +389,7 @@ def _shown(panel: Panel) -> dict[str, Any]:
 
 
 def files() -> dict[str, str]:
-    """The text of each file, by its name."""
+    """Return the text of each file by its name."""
     return {
         f"{name}.json": json.dumps(dashboard(name, panels), indent=2) + "\n"
         for name, panels in DASHBOARDS.items()

@@ -1,10 +1,10 @@
 #!/bin/sh
-# The store's list of users, with the digests of their passwords:
+# Print the ACL file of the store with digests of the passwords:
 #
 #   sh deploy/redis/users.sh secrets > secrets/users.acl
 #
-# secrets/sidecar is the password of authz-sidecar, and so on. secrets/sidecar.old, where there is
-# one, is taken as well: until the new one has arrived everywhere.
+# secrets/sidecar is the password of authz-sidecar, and so on. If secrets/sidecar.old exists, the store
+# accepts that password, too, until the new one has arrived everywhere.
 set -eu
 digests() {
   test -s "$1"

@@ -16,7 +16,7 @@ import hiredis
 import uvloop
 
 from authz.core.decision import Charged
-from authz.core.limits.charge import SpendReply, SpendRequest, settle
+from authz.core.limits.charge import SpendReply, SpendRequest, limit_result
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.flows.check import Checker
@@ -48,9 +48,9 @@ class Leased(Hot):
 
     async def take_lease(self, limiter: Limiter) -> None:
         await limiter.spend(self.record, 1)
-        [tab] = limiter._tabs.values()
-        tab.left, tab.until = 10**12, float("inf")
-        tab.spent = tab.spent or settle(tab.charge, tab.receipt)
+        [state] = limiter._states.values()
+        state.left, state.until = 10**12, float("inf")
+        state.lease_result = state.lease_result or limit_result(state.charge, state.last_reply)
 
 
 class Granting:
@@ -135,8 +135,12 @@ async def strict_rates(valkey: Valkey, seconds: float, rounds: int) -> dict[str,
     await eventually(lambda: link.is_open)
     assert isinstance(await checker.check(request), Charged)
 
-    [tab] = limiter._tabs.values()
-    command = ("EVALSHA", valkey.admin.script_load(SPEND), *arguments(tab.charge, SpendRequest(1)))
+    [state] = limiter._states.values()
+    command = (
+        "EVALSHA",
+        valkey.admin.script_load(SPEND),
+        *arguments(state.charge, SpendRequest(1)),
+    )
     _, bare = await asyncio.get_running_loop().create_connection(Bare, "127.0.0.1", valkey.port)
     found = {"checker": 0.0, "bare": 0.0}
     for _ in range(rounds):

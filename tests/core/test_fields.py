@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import ENVIRONMENTS
+from authz.core.keys.text import ENVIRONMENTS
 from tests.support.fakes import KID, make_keyring
 
 CONTROLS = [chr(i) for i in [*range(32), 127, 0x85, 0xA0, 0x2028, 0x202E, 0xFEFF]]

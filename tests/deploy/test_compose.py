@@ -1,4 +1,4 @@
-"""deploy/compose.yaml: valid, locked down, and of what is in this repository."""
+"""deploy/compose.yaml is valid, locked down, and uses files that exist."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.rules import examine
 from authz.settings import model
-from tests.proxy.test_rules import DEFAULTS
+from tests.support.proxy.report import DEFAULTS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -21,12 +21,12 @@ each = pytest.mark.parametrize("name", SERVICES)
 
 
 def content(name: str) -> str:
-    """A file that a service is given."""
+    """Return the content of a config."""
     return (DEPLOY / COMPOSE["configs"][name]["file"]).read_text()
 
 
 def test_it_fits_the_compose_specification():
-    """With its anchors resolved, as Compose resolves them."""
+    """The file, with its anchors resolved, fits the Compose specification."""
     found = PyCompose.from_yaml(yaml.safe_dump(COMPOSE))
     assert set(found.service_names()) == set(SERVICES)
     for part in ("configs", "networks", "volumes"):
@@ -35,7 +35,7 @@ def test_it_fits_the_compose_specification():
 
 @each
 def test_a_service_is_locked_down(name: str):
-    """Nothing is written but on volumes, no right is kept, and nobody from elsewhere gets in."""
+    """The root is read-only, no capability is kept, and ports are published on loopback only."""
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -46,8 +46,8 @@ def test_a_service_is_locked_down(name: str):
 
 
 @each
-def test_what_a_service_is_given_is_there(name: str):
-    """Files of this repository exist, volumes and configs are declared."""
+def test_mounts_and_configs_exist(name: str):
+    """Mounted files exist; volumes and configs are declared."""
     service = SERVICES[name]
     for volume in service.get("volumes", ()):
         source = volume.split(":")[0]
@@ -58,22 +58,22 @@ def test_what_a_service_is_given_is_there(name: str):
 
 
 def test_configs_are_files():
-    """Compose mounts those; `content` it copies, which a read-only container does not take."""
+    """Configs are files: Compose copies `content` into the container, which is read-only."""
     for config_of in COMPOSE["configs"].values():
         assert set(config_of) == {"file"}
         assert (DEPLOY / config_of["file"]).is_file()
 
 
 @each
-def test_a_service_is_asked_how_it_is_only_as_what_it_is(name: str):
-    """The health check of our image asks a sidecar; what else runs from it is not one."""
+def test_only_the_sidecar_has_the_health_check_of_the_image(name: str):
+    """Other services from the same image disable its health check."""
     service = SERVICES[name]
     if service["image"].startswith("authz:") and name != "authz":
         assert service["healthcheck"] == {"disable": True}
 
 
-def test_the_store_and_authz_are_not_to_be_reached():
-    """Their network has no way out, and they publish nothing."""
+def test_the_store_and_authz_cannot_be_reached():
+    """Their network is internal, and they publish no port."""
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     for name in ("valkey", "authz", "toolbox", "backend"):
         assert SERVICES[name]["networks"] == ["inside"]
@@ -81,7 +81,7 @@ def test_the_store_and_authz_are_not_to_be_reached():
 
 
 def test_its_settings_are_settings(tmp_path: Path):
-    """They are read as authz reads them, and lie on the volumes that it is given."""
+    """The settings load, and every file they name is on a mounted volume."""
     (tmp_path / "authz.yaml").write_text(content("authz"))
     found = model.load(tmp_path / "authz.yaml", environ={})
     mounted = {volume.split(":")[1] for volume in SERVICES["authz"]["volumes"]}
@@ -90,7 +90,7 @@ def test_its_settings_are_settings(tmp_path: Path):
 
 
 def test_its_envoy_is_in_order():
-    """The doctor finds nothing in what Envoy is given, whose group may open the socket."""
+    """The doctor finds no problem, and Envoy runs with the group that may open the socket."""
     findings = list(examine(read(DEPLOY / "k8s/base/envoy.yaml"), DEFAULTS))
     assert {finding.level for finding in findings} == {Level.OK}
     (user,) = [line for line in (DEPLOY / "Dockerfile").read_text().splitlines() if "USER" in line]
@@ -99,7 +99,7 @@ def test_its_envoy_is_in_order():
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool: Debian's prometheus")
 def test_prometheus_takes_its_configuration(tmp_path: Path):
-    """With the rules that are mounted beside it."""
+    """promtool accepts the configuration together with the mounted rules."""
     rules = DEPLOY / "prometheus" / "authz.rules.yaml"
     file = tmp_path / "prometheus.yaml"
     file.write_text(content("prometheus").replace("/etc/prometheus/authz.rules.yaml", str(rules)))

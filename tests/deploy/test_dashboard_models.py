@@ -1,8 +1,8 @@
-"""The dashboards are what Grafana takes them for, by the models that Grafana publishes.
+"""The dashboards fit the models that Grafana publishes.
 
-The models drop what they do not know, so what is not there after they have read a dashboard and
-written it anew means nothing to Grafana: an option misspelt, or one of another kind of panel. They
-let any text stand for one of a list of words, so these are compared with what their types allow.
+The models drop unknown fields. A field that is missing after a model has read and written a
+dashboard means nothing to Grafana: it is misspelt, or belongs to another kind of panel. The models
+accept any text for an enumeration, so the test compares such values with the types.
 """
 
 import json
@@ -25,7 +25,7 @@ register_default_plugins()
 
 
 def meaningless(document: dict[str, Any]) -> list[str]:
-    """Where something stands that Grafana does not know."""
+    """Return the paths of fields and values that Grafana does not know."""
     model = Dashboard.from_json(deepcopy(document))
     understood = json.loads(JSONEncoder().encode(model))
     return [*_lost(document, understood, "dashboard"), *_impossible(model, "dashboard")]
@@ -73,13 +73,13 @@ def _may_be(text: str, kind: Any) -> bool:
 
 
 @pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
-def test_all_of_a_dashboard_means_something_to_grafana(file: Path) -> None:
-    """Each field of it, of its panels with the options of their kind, its queries and variables."""
+def test_grafana_knows_every_field_of_a_dashboard(file: Path) -> None:
+    """Fields of the dashboard, its panels and their options, queries and variables are known."""
     assert meaningless(json.loads(file.read_text())) == []
 
 
 def replaced(document: dict[str, Any], *path: str | int, by: Any) -> None:
-    """Put something else there."""
+    """Replace the value at a path."""
     *way, last = path
     for step in way:
         document = document[step]
@@ -111,10 +111,8 @@ def replaced(document: dict[str, Any], *path: str | int, by: Any) -> None:
     ],
     ids=lambda part: ".".join(map(str, part)) if isinstance(part, tuple) else None,
 )
-def test_what_means_nothing_is_noticed(
-    path: tuple[str | int, ...], value: Any, noticed: str
-) -> None:
-    """A name misspelt, a word that is none of those there are, an option of another panel."""
+def test_an_unknown_field_is_noticed(path: tuple[str | int, ...], value: Any, noticed: str) -> None:
+    """A misspelt name, an unknown value and an option of another panel are reported."""
     document = json.loads(next(file for file in DASHBOARDS if file.stem == "executive").read_text())
     replaced(document, *path, by=value)
     assert meaningless(document) == [noticed]

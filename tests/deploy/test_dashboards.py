@@ -1,4 +1,4 @@
-"""What dashboards and rules ask for is what a sidecar exports."""
+"""Dashboards and rules query only metrics that a sidecar exports."""
 
 import json
 import runpy
@@ -12,21 +12,21 @@ TABLE = ROOT / "deploy" / "grafana" / "dashboards.py"
 
 
 def test_the_files_are_what_the_table_makes() -> None:
-    """Who changes the table writes the files anew: `python deploy/grafana/dashboards.py`."""
+    """The dashboard files are up to date with deploy/grafana/dashboards.py, which writes them."""
     made = runpy.run_path(str(TABLE))["files"]()
     assert {file.name for file in DASHBOARDS} == set(made)
     assert [file.name for file in DASHBOARDS if file.read_text() != made[file.name]] == []
 
 
 @pytest.mark.parametrize(("where", "query", "legend"), panel_queries())
-def test_a_panel_asks_for_what_there_is(where: str, query: str, legend: str) -> None:
-    """Each metric, each label and each value, and what its lines are called by."""
+def test_a_panel_queries_existing_metrics(where: str, query: str, legend: str) -> None:
+    """Metrics, labels, values and the labels of the legend exist."""
     assert wrong(query, legend) == []
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert", rule.get("record")))
-def test_a_rule_asks_for_what_there_is(rule: dict) -> None:
-    """What it records and what it alerts on."""
+def test_a_rule_queries_existing_metrics(rule: dict) -> None:
+    """Metrics, labels and values of recording rules and alerts exist."""
     assert wrong(rule["expr"]) == []
 
 
@@ -44,26 +44,26 @@ def test_a_rule_asks_for_what_there_is(rule: dict) -> None:
         ('authz:sli_burn:slow{sli="latancy"}', "sli of"),
     ],
 )
-def test_what_nobody_exports_is_found(query: str, fault: str) -> None:
-    """Misspelt metrics, labels and values, wherever they stand."""
+def test_an_unknown_metric_is_found(query: str, fault: str) -> None:
+    """Misspelt metrics, labels and values are found anywhere in a query."""
     assert [found for found in wrong(query) if found.startswith(fault)] != []
 
 
 def test_a_legend_names_labels() -> None:
-    """Of the query's metrics."""
+    """A legend may use only labels of the query's metrics."""
     assert wrong("authz_ready", "{{instance}}") == []
     assert wrong("authz_ready", "{{outcome}}") == ["no label outcome"]
 
 
-def test_every_metric_is_looked_at_somewhere() -> None:
-    """By a panel or a rule; what nobody looks at need not be exported."""
+def test_every_metric_is_used() -> None:
+    """Each exported metric appears in a panel or a rule."""
     texts = " ".join([query for _, query, _ in panel_queries()] + [rule["expr"] for rule in RULES])
     assert [name for name in known() if name not in texts and not name.endswith("_sum")] == []
 
 
 @pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
-def test_panels_have_a_place_of_their_own(file) -> None:
-    """Within the width of a dashboard, none on another, each with a title and a source."""
+def test_panels_do_not_overlap(file) -> None:
+    """Panels fit the width of a dashboard, do not overlap, and have a title and a source."""
     panels = json.loads(file.read_text())["panels"]
     taken: set[tuple[int, int]] = set()
     for panel in panels:

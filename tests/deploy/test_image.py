@@ -1,10 +1,8 @@
-"""The image: built from the lock, nothing in it that is not needed, nothing written by it."""
+"""The image contains the pinned packages only, and runs on a read-only root."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -22,20 +20,12 @@ PINNED = dict(
 )
 
 
-def may_mount() -> bool:
-    """Whether this user may make mounts of its own."""
-    trial = ["unshare", "--mount", "mount", "--bind", "/usr", "/mnt"]
-    return not subprocess.run(trial, check=False, capture_output=True).returncode
-
-
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not may_mount(), reason="needs root and mount namespaces (unshare)"
-)
+pytestmark = image.needs_namespaces
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[image.Stage]:
-    """The finished image."""
+    """Yield the last stage of the image."""
     directory = Path(tempfile.mkdtemp(prefix="authz-image-"))
     directory.chmod(0o755)
     yield image.build(directory)
@@ -43,7 +33,7 @@ def stage() -> Iterator[image.Stage]:
 
 
 def installed(stage: image.Stage) -> dict[str, str]:
-    """What is in the image, by name."""
+    """Return the installed distributions: name and version."""
     listing = "from importlib.metadata import distributions as d\n"
     listing += "print(*(f'{x.name}=={x.version}' for x in d()), sep='\\n')"
     done = image.run(stage, ["python", "-c", listing], capture_output=True, text=True)
@@ -51,7 +41,7 @@ def installed(stage: image.Stage) -> dict[str, str]:
 
 
 def test_it_holds_the_lock_and_nothing_else(stage):
-    """Every distribution but authz is in the lock, at that version; there is no pip."""
+    """Every distribution except authz has the version of constraints.txt; pip is absent."""
     found = installed(stage)
     assert "authz" in found
     assert "grpcio" in found
@@ -62,12 +52,12 @@ def test_it_holds_the_lock_and_nothing_else(stage):
 
 
 def test_it_does_not_run_as_root(stage):
-    """The user is a number, so that Kubernetes can tell, and not that of root."""
+    """The user is a number other than 0, so that Kubernetes can verify runAsNonRoot."""
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", stage.user)
 
 
 def test_nothing_can_be_written(stage):
-    """What the other tests here run on is read-only, for its own user and for root."""
+    """The root file system is read-only for the image's user and for root."""
     for user in (stage.user, "0:0"):
         other = replace(stage, user=user)
         for place in ("/tmp/x", "/opt/authz/x", "/usr/local/x"):
@@ -76,8 +66,8 @@ def test_nothing_can_be_written(stage):
 
 
 def test_it_serves_from_a_read_only_root(stage, valkey: Valkey):
-    """As its own user it starts with what ENTRYPOINT and CMD say, and its health check passes."""
-    # Writable, and no other run's.
+    """ENTRYPOINT and CMD start as the image's user, and the health check passes."""
+    # A writable directory, and a name that no other test run uses.
     ops, pepper = free_port(), Path("/dev/shm") / f"{stage.directory.parent.name}-pepper"
     settings = {
         "AUTHZ_REDIS__URL": valkey.url,

@@ -1,4 +1,4 @@
-"""Every query of the dashboards and of the rules gives numbers, of a sidecar that works."""
+"""Every query of dashboards and rules returns numbers for a working sidecar."""
 
 import asyncio
 import contextlib
@@ -21,12 +21,12 @@ from tests.support.real import Valkey, eventually
 from tests.support.rpc.messages import check_request
 from tests.support.serving import Serving, prepared
 
-SECONDS = 60.0  # until all have numbers; a few are enough
+SECONDS = 60.0  # the longest wait until every query has a result; usually a few are enough
 FILTERS = {">", "<", ">=", "<=", "==", "!=", "and", "or", "unless"}
 
 
 def filters(node: Any) -> bool:
-    """Is there nothing in its result unless something is wrong?"""
+    """Return whether the query has a result only while something is wrong."""
     return any(
         (isinstance(part, promql_parser.BinaryExpr) and operator(part) in FILTERS)
         or (isinstance(part, promql_parser.Call) and part.func.name == "absent")
@@ -35,12 +35,12 @@ def filters(node: Any) -> bool:
 
 
 def operator(node: Any) -> str:
-    """What stands between two sides."""
+    """Return the operator of a binary expression."""
     return str(node.op)
 
 
 def sides(node: Any) -> Iterator[str]:
-    """The queries in a rule that have a result also when all is well: what it compares."""
+    """Yield the operands of a rule: they have a result also while all is well."""
     if isinstance(node, promql_parser.NumberLiteral):
         return
     if filters(node):
@@ -54,7 +54,7 @@ COMPARISONS = {rule["record"] for rule in RECORDS if filters(parsed(rule["expr"]
 
 
 def queries() -> dict[str, str]:
-    """All there are, by where they stand."""
+    """Return every query by its place."""
     found = {}
     for where, query, _ in panel_queries():
         found[where if where not in found else f"{where}: {query}"] = str(parsed(query))
@@ -66,7 +66,7 @@ def queries() -> dict[str, str]:
 
 
 async def busy(sidecar: Serving, keys: list[str], *, rounds: int = 10**9) -> None:
-    """Hits, misses and refusals, one after the other."""
+    """Send Checks that hit the cache, miss it, and are refused."""
     good = [check_request([("x-api-key", key)]) for key in keys]
     bad = [check_request(), check_request([("x-api-key", "nonsense-of-some-length")])]
     async with grpc.aio.insecure_channel(sidecar.check) as channel:
@@ -78,7 +78,7 @@ async def busy(sidecar: Serving, keys: list[str], *, rounds: int = 10**9) -> Non
 
 
 async def changing(sidecar: Serving, kid: str) -> None:
-    """A key is disabled and enabled again and again."""
+    """Disable and enable a key repeatedly."""
     async with administration.administration(model.load(sidecar.file, environ={})) as lifecycle:
         author = lifecycle.author("tests")
         for change in itertools.cycle((lifecycle.disable, lifecycle.enable)):
@@ -87,7 +87,7 @@ async def changing(sidecar: Serving, kid: str) -> None:
 
 
 async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None:
-    """Also those about what happens rarely: here are refusals, changes, limits and faults."""
+    """Queries about rare events have results after refusals, changes, limits and faults."""
     more = {"check": {"transport": "fast"}, "telemetry": {"metrics": True}}
     with Serving(tmp_path, own_valkey, more) as sidecar:
         issued = await prepared(sidecar.file, 60)
@@ -113,7 +113,7 @@ async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None
 
 
 async def without_numbers(prometheus: Prometheus) -> set[str]:
-    """Where the queries stand that have none after a while."""
+    """Return the places of queries that have no result within SECONDS."""
     pending = queries()
 
     async def is_over() -> bool:

@@ -1,4 +1,4 @@
-"""The manifests: valid, locked down, and of one mind with the settings and envoy.yaml."""
+"""The manifests are valid, locked down, and agree with the settings and envoy.yaml."""
 
 from pathlib import Path
 
@@ -11,8 +11,6 @@ from authz.proxy.document import read
 from authz.proxy.headers import IDENTITY
 from authz.proxy.rules import examine
 from authz.settings import model
-from tests.proxy.test_envoy import validate
-from tests.proxy.test_rules import DEFAULTS
 from tests.support.deploy.manifests import (
     K8S,
     OLDEST,
@@ -25,11 +23,13 @@ from tests.support.deploy.manifests import (
     pods,
     settings,
 )
+from tests.support.proxy.envoys import validate
 from tests.support.proxy.faults import ORIGINAL
+from tests.support.proxy.report import DEFAULTS, problems
 from tests.support.real import Valkey
 
 NEWEST = kubernetes_validate.latest_version()
-# Whose kinds Kubernetes has no schema for.
+# API groups without a schema in kubernetes-validate.
 OTHERS = ("istio.io", "gateway.envoyproxy.io")
 
 pytestmark = needs_kubectl
@@ -37,14 +37,14 @@ overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
 def seconds(text: str) -> float:
-    """A duration of one unit, such as 20s."""
+    """Return a duration such as 20s in seconds."""
     return float(text.removesuffix("s"))
 
 
 @overlays
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_every_object_is_valid(overlay: str, version: str):
-    """Each fits the schema of Kubernetes, strictly, in the oldest and the newest version."""
+    """Every object fits the strict schema of the oldest and the newest Kubernetes."""
     own = [o for o in built(overlay) if not o["apiVersion"].split("/")[0].endswith(OTHERS)]
     assert len(own) >= 4
     for found in own:
@@ -53,7 +53,7 @@ def test_every_object_is_valid(overlay: str, version: str):
 
 @overlays
 def test_every_pod_is_restricted(overlay: str):
-    """Nobody is root, nothing is written, no right is kept: the `restricted` standard and more."""
+    """Every pod fits PodSecurity `restricted` and has a read-only root."""
     for pod in pods(overlay).values():
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -67,8 +67,8 @@ def test_every_pod_is_restricted(overlay: str):
 
 
 @overlays
-def test_the_toolbox_differs_from_a_sidecar_in_who_it_is(overlay: str, tmp_path: Path):
-    """It has the sidecars' settings, but is another of the store's users, whose secrets it has."""
+def test_the_toolbox_differs_from_a_sidecar_only_in_its_user(overlay: str, tmp_path: Path):
+    """The toolbox has the settings of the sidecars and another user of the store."""
     users = (K8S.parent / "redis" / "users.acl").read_text()
     (tmp_path / "authz.yaml").write_text(settings(overlay, "authz.yaml"))
     (toolbox,) = pods(overlay)["authz-toolbox"]["containers"]
@@ -88,7 +88,7 @@ def test_the_toolbox_differs_from_a_sidecar_in_who_it_is(overlay: str, tmp_path:
 
 @pytest.mark.parametrize("overlay", ["standalone", "istio"])
 def test_the_sidecar_fits_its_settings(overlay: str, tmp_path: Path):
-    """Probes ask where it listens, volumes hold what it opens, and no secret is one too many."""
+    """Probes use the health port, every opened file is mounted, and no other secret is."""
     (tmp_path / "authz.yaml").write_text(settings(overlay, "authz.yaml"))
     found = model.load(tmp_path / "authz.yaml", environ={})
     pod = pods(overlay)["gateway"]
@@ -111,7 +111,7 @@ def test_the_sidecar_fits_its_settings(overlay: str, tmp_path: Path):
 
 
 def test_envoy_is_the_envoy_of_envoy_yaml(tmp_path: Path):
-    """Only the addresses differ, the real Envoy takes it, and the doctor finds nothing."""
+    """Only addresses differ from envoy.yaml; Envoy and the doctor accept the file."""
     file = tmp_path / "envoy.yaml"
     file.write_text(one("standalone", "ConfigMap", "gateway-envoy")["data"]["envoy.yaml"])
 
@@ -129,7 +129,7 @@ def test_envoy_is_the_envoy_of_envoy_yaml(tmp_path: Path):
 
 
 def test_envoy_gateway_has_the_same_sidecar():
-    """An EnvoyProxy cannot share the container with the Deployment, so a test does."""
+    """The sidecar in the EnvoyProxy equals the sidecar in the Deployment."""
     patched = one("gateway", "EnvoyProxy", "authz")["spec"]["provider"]["kubernetes"]
     pod = patched["envoyDeployment"]["patch"]["value"]["spec"]["template"]["spec"]
     own = pods("standalone")["gateway"]
@@ -139,20 +139,20 @@ def test_envoy_gateway_has_the_same_sidecar():
 
 
 def manager_of(document: dict) -> dict:
-    """The HTTP connection manager of an Envoy configuration."""
+    """Return the HTTP connection manager of an Envoy configuration."""
     listener = document["static_resources"]["listeners"][0]
     return listener["filter_chains"][0]["filters"][0]["typed_config"]
 
 
 def merged(base, patch):
-    """What a MERGE of protobuf messages makes of both."""
+    """Merge two protobuf messages as MERGE does."""
     if not isinstance(base, dict) or not isinstance(patch, dict):
         return base + patch if isinstance(base, list) and isinstance(patch, list) else patch
     return base | {name: merged(base.get(name), value) for name, value in patch.items()}
 
 
 def istio_makes() -> dict:
-    """What Istio makes of the provider in mesh.yaml, as far as it concerns us."""
+    """Return the configuration that Istio renders from the provider in mesh.yaml."""
     mesh = yaml.safe_load((K8S / "overlays/istio/mesh.yaml").read_text())["meshConfig"]
     (provider,) = mesh["extensionProviders"]
     asked = provider["envoyExtAuthzGrpc"]
@@ -183,8 +183,8 @@ def istio_makes() -> dict:
     return document
 
 
-def test_istio_is_made_to_ask_as_envoy_yaml_does(tmp_path: Path):
-    """What the EnvoyFilter adds to Istio's own is valid, and leaves the doctor nothing to say."""
+def test_the_envoy_filter_completes_the_configuration_of_istio(tmp_path: Path):
+    """With the EnvoyFilter the configuration is valid, and the doctor finds no problem."""
     document = istio_makes()
     before = {f.check for f in examine([document], DEFAULTS) if f.level is Level.FAIL}
     assert before == {"service", "mutations", "identity"}
@@ -203,11 +203,11 @@ def test_istio_is_made_to_ask_as_envoy_yaml_does(tmp_path: Path):
     file.write_text(yaml.safe_dump(document))
     done = validate(file)
     assert done.returncode == 0, done.stderr[-1000:]
-    assert [f for f in examine(read(file), DEFAULTS) if f.level is not Level.OK] == []
+    assert problems(read(file)) == []
 
 
-def test_envoy_gateway_is_patched_with_what_envoy_yaml_has():
-    """Each value of the EnvoyPatchPolicy is that of envoy.yaml, at the same name."""
+def test_envoy_gateway_is_patched_with_values_of_envoy_yaml():
+    """Each value of the EnvoyPatchPolicy equals the field of that name in envoy.yaml."""
     manager = manager_of(yaml.safe_load(ORIGINAL.read_text()))
     ours = manager | manager["http_filters"][0]["typed_config"]
     patches = one("gateway", "EnvoyPatchPolicy", "authz")["spec"]["jsonPatches"]
@@ -219,8 +219,8 @@ def test_envoy_gateway_is_patched_with_what_envoy_yaml_has():
         assert patch["operation"]["value"] == ours[patch["operation"]["path"][1:]]
 
 
-def test_envoy_gateway_takes_identity_headers_away():
-    """From every client, each by its name: there is no prefix in its API."""
+def test_envoy_gateway_removes_identity_headers():
+    """Each identity header of a client is removed by its name."""
     headers = one("gateway", "ClientTrafficPolicy", "authz")["spec"]["headers"]
     partial = ["x-envoy-auth-failure-mode-allowed", "x-envoy-auth-partial-body"]
     removed = [f"x-auth-{name}" for name in IDENTITY] + partial
@@ -228,8 +228,8 @@ def test_envoy_gateway_takes_identity_headers_away():
 
 
 @pytest.mark.parametrize("overlay", ["istio", "gateway"])
-def test_the_same_headers_are_shown(overlay: str):
-    """Whichever API it is said in, authz sees what envoy.yaml lets it see."""
+def test_authz_receives_the_same_headers(overlay: str):
+    """The overlay sends authz the headers that envoy.yaml sends."""
     ours = manager_of(yaml.safe_load(ORIGINAL.read_text()))["http_filters"][0]["typed_config"]
     wanted = [pattern["exact"] for pattern in ours["allowed_headers"]["patterns"]]
     if overlay == "gateway":
@@ -242,7 +242,7 @@ def test_the_same_headers_are_shown(overlay: str):
 
 
 def test_nothing_fails_open():
-    """In no overlay does an error let anybody in, and each says how long it waits."""
+    """In both overlays an error denies, and the timeout is set."""
     extauth = one("gateway", "SecurityPolicy", "authz")["spec"]["extAuth"]
     assert (extauth["failOpen"], extauth["statusOnError"], extauth["timeout"]) == (
         False,
@@ -256,9 +256,9 @@ def test_nothing_fails_open():
     assert to == {"operation": {"notPaths": ["/healthz"]}}
 
 
-def test_the_store_keeps_what_it_is_told(tmp_path: Path):
-    """A real Valkey takes its arguments: all is on disk, nothing evicted, and it is full before the
-    kernel ends it."""
+def test_the_store_is_durable(tmp_path: Path):
+    """A real Valkey with these arguments persists changes, evicts nothing, and has a memory limit
+    below that of its container."""
     (container,) = pods("standalone")["valkey"]["containers"]
     users = tmp_path / "users.acl"
     users.write_text("user default on nopass ~* &* +@all\n")
@@ -274,8 +274,8 @@ def test_the_store_keeps_what_it_is_told(tmp_path: Path):
 
 
 @overlays
-def test_no_network_policy_goes_by_the_name_of_a_port(overlay: str):
-    """Many networks do not know the named ports of a native sidecar."""
+def test_network_policies_use_port_numbers(overlay: str):
+    """Ports are numbers: many network plugins do not resolve port names of native sidecars."""
     numbers = set()
     for policy in of_kind(overlay, "NetworkPolicy"):
         rules = [*policy["spec"]["ingress"], *policy["spec"].get("egress", ())]

@@ -1,4 +1,4 @@
-"""When alerts fire, and when they do not: Prometheus' own evaluation of made-up series."""
+"""Alerts fire when they should and only then, as promtool evaluates made-up series."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from tests.support.deploy.rules import ALERTS, FILE, OBJECTIVES, RECORDS, progra
 
 H = 60  # minutes
 DAY = 24 * H
-# For so many minutes, so much more (or just so much) each minute; NaN: there is no such series.
+# (minutes, increase per minute), or the value for a gauge; NaN: the series does not exist.
 Legs = list[tuple[int, float]]
 
 ALLOWED = 'authz_checks_total{outcome="allowed"}'
@@ -46,7 +46,7 @@ EACH_MINUTE: dict[float, tuple[str, ...]] = {
     995: (HITS_WITHIN_1_MS,),
     100: (CHECKS,),
     20: (PROCESSOR,),
-    96: (WITHIN_50_MS,),  # the objective allows for 5 in 100
+    96: (WITHIN_50_MS,),  # the objective allows 5 slow ones in 100
     1: (CHANGES, WITHIN_1_S, TRUST, UP, READY),
     0.2: (TRUST_AGE,),
     0: (UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS, NOT_WRITTEN),
@@ -54,13 +54,13 @@ EACH_MINUTE: dict[float, tuple[str, ...]] = {
 
 
 def well(minutes: int) -> dict[str, Legs]:
-    """Everything, as good as the objectives ask for, for so long."""
+    """Return every series for so many minutes, within the objectives."""
     return {name: [(minutes, each)] for each, names in EACH_MINUTE.items() for name in names}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What happens while all else is well, and the minutes at which the alert fires or does not."""
+    """Series that differ from `well`, and the minutes at which the alert fires or is quiet."""
 
     happens: dict[str, Legs]
     fires: tuple[int, ...]
@@ -68,18 +68,18 @@ class Case:
 
 
 def after(minutes: int, *legs: tuple[int, float], before: float = 0) -> Legs:
-    """`before` for so long, then `legs`, then `before` again."""
+    """Return `before` for `minutes`, then `legs`, then `before` for two hours."""
     return [(minutes, before), *legs, (2 * H, before)]
 
 
 CASES = {
-    # 2 % are 20 times too many; in 45 minutes of an hour that makes 14.4 times.
+    # 2 % is 20 times the budget; after 45 minutes the mean of an hour exceeds 14.4 times.
     "AuthzChecksUnavailable": Case(
         {UNAVAILABLE: after(6 * H, (H, 20)), ALLOWED: after(6 * H, (H, 980), before=1000)},
         fires=(7 * H - 5, 7 * H),
         quiet=(6 * H, 6 * H + 10, 7 * H + 30),
     ),
-    # 0.4 % are 4 times too many: nobody is woken, and the ticket comes with the day.
+    # 0.4 % is 4 times the budget: a ticket, not a page.
     "AuthzChecksUnavailableSlowly": Case(
         {UNAVAILABLE: after(2 * H, (12 * H, 4)), ALLOWED: after(2 * H, (12 * H, 996), before=1000)},
         fires=(14 * H,),
@@ -112,7 +112,7 @@ CASES = {
     "AuthzAuthenticationFailing": Case(
         {MISSING: after(6 * H, (H, 300))}, fires=(7 * H,), quiet=(6 * H, 6 * H + 5)
     ),
-    # 100 a second, for longer than a moment; missing keys are no attempts.
+    # More than 100 a second for 15 minutes; missing keys do not count.
     "AuthzKeysGuessed": Case(
         {FORGED: after(H, (20, 6600)), MISSING: after(H - 20, (20, 90_000))},
         fires=(H + 15,),
@@ -128,7 +128,7 @@ CASES = {
     "AuthzNoSidecars": Case(
         {UP: after(H, (20, nan), before=1)}, fires=(H + 12, H + 19), quiet=(H, H + 3, H + 22)
     ),
-    # 57 of 60 seconds, for longer than a moment.
+    # 57 of 60 seconds for more than 10 minutes.
     "AuthzProcessorFull": Case(
         {PROCESSOR: after(H, (30, 57), before=20)},
         fires=(H + 20,),
@@ -150,7 +150,7 @@ CASES = {
 
 
 def written(series: dict[str, Legs]) -> list[dict[str, str]]:
-    """As promtool reads it: one sample a minute, from one sidecar."""
+    """Return the series in the notation of promtool: one sample a minute, from one sidecar."""
     made = []
     for name, legs in series.items():
         total, parts = 0.0, []
@@ -168,7 +168,7 @@ def written(series: dict[str, Legs]) -> list[dict[str, str]]:
 
 
 def checked(directory: Path, series: dict[str, Legs], expected: dict[int, dict[str, int]]) -> str:
-    """What promtool finds wrong. expected: the number of firing alerts, by minute and name."""
+    """Return the errors of promtool. expected: the number of firing alerts by minute and name."""
     counts = [
         {
             "expr": f'count(ALERTS{{alertname=~"{name}", alertstate="firing"}}) or vector(0)',
@@ -188,21 +188,21 @@ def checked(directory: Path, series: dict[str, Legs], expected: dict[int, dict[s
 
 
 def test_the_rules_are_rules() -> None:
-    """promtool reads them, and no two record the same series."""
+    """promtool accepts the rules and finds no duplicate."""
     command = [program("promtool"), "check", "rules", "--lint=all", "--lint-fatal", str(FILE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_nothing_fires_while_all_is_well(tmp_path: Path) -> None:
-    """For a day, with as many slow checks as the objectives allow."""
+    """No alert fires in a day with as many slow Checks as the objectives allow."""
     quiet = {minute: {"Authz.*": 0} for minute in (5, H, 6 * H, DAY - 1)}
     assert checked(tmp_path, well(DAY), quiet) == ""
 
 
 @pytest.mark.parametrize("alert", CASES)
 def test_an_alert_fires_when_it_should_and_only_then(alert: str, tmp_path: Path) -> None:
-    """And the page is not the ticket."""
+    """The alert fires at the expected minutes and is quiet at the others."""
     case = CASES[alert]
     wanted = {minute: {alert: 1} for minute in case.fires}
     wanted |= {minute: {alert: 0} for minute in case.quiet}
@@ -211,13 +211,13 @@ def test_an_alert_fires_when_it_should_and_only_then(alert: str, tmp_path: Path)
 
 
 def test_every_alert_has_a_case() -> None:
-    """One that was never seen to fire cannot be relied on."""
+    """Each alert has a case in which it fires."""
     assert set(CASES) == set(ALERTS)
 
 
 @pytest.mark.parametrize("sli", ["decided", "authentication", "quota"])
 def test_a_slow_burn_wakes_nobody(sli: str, tmp_path: Path) -> None:
-    """Four times too fast for half a day is a ticket and no page."""
+    """Spending the budget four times too fast for half a day makes a ticket, not a page."""
     bad = {"decided": UNAVAILABLE, "authentication": MISSING, "quota": OVER}[sli]
     good = {"decided": ALLOWED, "authentication": ALLOWED, "quota": WITHIN}[sli]
     budget = round(4 * (1 - OBJECTIVES[sli]) * 1000)
@@ -227,18 +227,19 @@ def test_a_slow_burn_wakes_nobody(sli: str, tmp_path: Path) -> None:
     assert checked(tmp_path, series, {12 * H - 1: {pages: 0, "Authz.*": 1}}) == ""
 
 
-SPENT = {"fast": {0.02, 0.05}, "slow": {0.1}}  # of a budget of 30 days, until there is an alert
+# The share of a 30-day budget that is spent when the alert fires.
+SPENT = {"fast": {0.02, 0.05}, "slow": {0.1}}
 LENGTHS = {"m": 1, "h": H, "d": DAY}
 
 
 def minutes(window: str) -> int:
-    """How long it is."""
+    """Return a window in minutes."""
     return int(window[:-1]) * LENGTHS[window[-1]]
 
 
 @pytest.mark.parametrize("burn", SPENT)
 def test_the_windows_are_those_of_the_workbook(burn: str) -> None:
-    """A factor over its window costs 2, 5 or 10 % of the budget; the short one is a twelfth."""
+    """Factor times window is 2, 5 or 10 % of the budget; the short window is a twelfth."""
     (rule,) = (rule for rule in RECORDS if rule["record"] == f"authz:sli_burn:{burn}")
     looks = re.findall(r'window="(\w+)"} > ([\d.]+)', rule["expr"])
     pairs = list(zip(looks[::2], looks[1::2], strict=True))
@@ -250,14 +251,14 @@ def test_the_windows_are_those_of_the_workbook(burn: str) -> None:
     assert {round(float(f) * minutes(w) / (30 * DAY), 4) for (w, f), _ in pairs} == SPENT[burn]
 
 
-def test_a_window_is_as_long_as_it_is_called() -> None:
-    """The share of bad events is taken over what the label says, above and below the line."""
+def test_a_window_has_the_length_of_its_label() -> None:
+    """Both sides of the ratio use the window of the label."""
     ratios = {
         rule["labels"]["window"]: set(re.findall(r"rate5m\[(\w+)\]", rule["expr"]))
         for rule in RECORDS
         if rule["record"] == "authz:sli_error:ratio"
     }
-    assert ratios.pop("5m") == set()  # recorded over five minutes
+    assert ratios.pop("5m") == set()  # recorded from the 5 m rates
     assert ratios == {window: {window} for window in ratios}
     assert set(ratios) == {"30m", "1h", "2h", "6h", "1d", "3d"}
 
@@ -269,7 +270,7 @@ def test_a_window_is_as_long_as_it_is_called() -> None:
 def test_a_page_comes_at_its_factor_and_not_before(
     factor: float, length: int, pages: bool, tmp_path: Path
 ) -> None:
-    """After hours without a failure, so many times too many for as long as the window."""
+    """A page fires only if the failures exceed its factor for its window."""
     bad = factor * (1 - OBJECTIVES["decided"]) * 1000
     begin = 6 * H
     series = {

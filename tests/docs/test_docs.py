@@ -10,6 +10,7 @@ from authz.core.decision import Reason
 from authz.rpc.check.reason_table import TABLE
 from tests.support.cli.commands import misunderstood
 from tests.support.deploy.rules import ALERTS, OBJECTIVES
+from tests.support.docs.markdown import FENCED, anchors
 from tests.support.settings import settings_names
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,6 @@ OBJECTIVES_PAGE = (ROOT / "deploy" / "prometheus" / "README.md").read_text()
 RUN_BOOK = ROOT / "deploy" / "README.md"
 MAP = (ROOT / "authz" / "README.md").read_text()
 
-FENCED = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 UNNAMED = {"__init__.py", "py.typed", "README.md"}
 # Somebody's home, or where a build happened to run.
 MACHINE_PATH = re.compile(r"(?<![\w.}])/(home|Users|root|work|mnt|builds)/\w+")
@@ -145,9 +145,3 @@ def test_no_alert_is_only_in_the_table() -> None:
 def test_every_objective_is_in_the_documents(sli: str) -> None:
     """With its figure."""
     assert re.search(rf"^\| `{sli}` \|.*\| {OBJECTIVES[sli]:g} \|$", OBJECTIVES_PAGE, re.MULTILINE)
-
-
-def anchors(text: str) -> set[str]:
-    """What a link to a heading ends with."""
-    titles = re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}

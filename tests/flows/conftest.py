@@ -1,14 +1,14 @@
-"""Fixtures of the flows' suites."""
+"""Fixtures for the tests of flows."""
 
 import pytest
 
-from authz.flows import lifecycle
+from authz.flows import resending
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_pause():
-    """A lost answer is asked for again at once."""
+    """Send again without a pause after a lost reply."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(lifecycle, "CONFIRMATION_PAUSE", 0)
+    patch.setattr(resending, "PAUSE", 0)
     yield
     patch.undo()

@@ -9,7 +9,7 @@ import pytest
 from authz.core.decision import Allow, Deny, Reason, StaleAllow, StaleDeny
 from authz.core.errors import Unavailable
 from authz.core.events import Event
-from authz.core.keys.keyring import Alias
+from authz.core.keys.credentials import Alias
 from authz.core.records import Secret, Status
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
@@ -242,7 +242,7 @@ async def test_restarted_in_an_outage():
     rig.keys.trust(0)
 
     other.keys.trust(0)
-    other.keys.restore(rig.keys.holdings())
+    other.keys.restore(rig.keys.contents())
 
     decision = await other.decide()
     assert (type(decision), decision.key) == (StaleAllow, RECORD)
@@ -326,7 +326,7 @@ async def test_bounds():
     await rig.decide()
     for number in range(4):
         assert (await rig.decide(f"garbage-{number:016}")).reason is Reason.UNKNOWN_KEY
-    assert len(rig.keys._absent) == 2
+    assert len(rig.keys._absent_until) == 2
     assert rig.begin() == Allow(RECORD)
 
     for number in range(2):

@@ -6,9 +6,9 @@ import pytest
 
 from authz.core.audit import Action
 from authz.core.errors import BadInput, Conflict, OutcomeUnknown, Unavailable
-from authz.core.keys.keyring import Alias
+from authz.core.keys.credentials import Alias
 from authz.core.policy import judge
-from authz.flows import importing
+from authz.flows import resending
 from authz.flows.importing import Done, Importer, Wanted
 from tests.support.fakes import (
     DAY,
@@ -39,7 +39,7 @@ def store():
 @pytest.fixture
 def importer(store, monkeypatch):
     """An importer that does not pause."""
-    monkeypatch.setattr(importing, "CONFIRMATION_PAUSE", 0)
+    monkeypatch.setattr(resending, "PAUSE", 0)
     return Importer(store, FakeClock(), "alice", "moving house")
 
 

@@ -260,9 +260,10 @@ async def test_a_later_notice_revives_nothing(rig):
     ("seen", "kept"),
     [((0, 1, 2), {0, 1, 2}), ((0, 1, 2, 1), {0, 1, 2}), ((0, 1, 2, 0, 3), {2, 0, 3})],
 )
-async def test_revoked_kids_are_bounded_and_the_newest_kept(rig, monkeypatch, seen, kept):
+async def test_revoked_kids_are_bounded_and_the_newest_kept(monkeypatch, seen, kept):
     """The kid whose revocation was seen longest ago is the first to be forgotten."""
     monkeypatch.setattr(keycache, "MAX_REVOKED", 3)
+    rig = CacheRig()
     for i in seen:
         rig.cache.forget(numbered(i).kid, revoked=True)
 

@@ -99,7 +99,7 @@ class MissesNotices(KeyCache):
     def forget(self, kid, *, revoked):
         """Remembers a revocation, but leaves the record where it is."""
         if revoked:
-            self._remember_revoked(kid)
+            self._revoked.put(kid, None)
 
 
 class KeepsThroughFlush(KeyCache):

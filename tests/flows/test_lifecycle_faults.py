@@ -12,8 +12,8 @@ from authz.core.audit import Action
 from authz.core.changes import Refused, Unchanged
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.core.records import Status
-from authz.flows import lifecycle
 from authz.flows.lifecycle import Changed
+from authz.flows.resending import MAX_TRIES
 from tests.support.fakes import DAY, NOW, Failure, MemoryKeyStore
 from tests.support.flows.rigs import KEYRING, SPEC, LifecycleRig
 
@@ -79,20 +79,7 @@ async def test_what_nobody_confirms_is_unknown(rig, issued, failures):
     with pytest.raises(OutcomeUnknown):
         await rig.revoke(issued.record.kid)
 
-    assert len(rig.store.applied) == 1 + lifecycle.MAX_CONFIRMATIONS
-
-
-@pytest.mark.parametrize(("lost", "pauses"), [(0, 0), (1, 1), (2, 2), (3, 2)])
-async def test_it_pauses_between_tries(rig, issued, monkeypatch, lost, pauses):
-    """A pause before each further try, none before the first or after the last."""
-    sleep, paused = asyncio.sleep, []
-    monkeypatch.setattr(lifecycle, "CONFIRMATION_PAUSE", 0.2)
-    monkeypatch.setattr(asyncio, "sleep", lambda s: paused.append(s) or sleep(0))
-    rig.store.failures = deque([Failure.APPLIED] * lost)
-
-    await asyncio.gather(rig.revoke(issued.record.kid), return_exceptions=True)
-
-    assert [seconds for seconds in paused if seconds] == [0.2] * pauses
+    assert len(rig.store.applied) == 1 + MAX_TRIES
 
 
 async def test_a_store_that_comes_back_confirms(rig, issued):

@@ -8,7 +8,7 @@ import pytest
 from authz.core.errors import Unreadable
 from authz.core.records import Status
 from authz.flows import keycache, packed_records
-from tests.support.fakes import KID, make_holdings, make_record
+from tests.support.fakes import KID, make_contents, make_record
 from tests.support.flows.rigs import RECORD, CacheRig, numbered
 
 GRACE = 30.0
@@ -27,16 +27,16 @@ async def test_without_a_loss_of_trust_nothing_is_recalled_past_it(rig):
     rig.clock.advance(0.5)
     lapses_at = 0.5 + GRACE
     rig.clock.advance(lapses_at - 0.001)
-    assert rig.cache.recall(KID) == RECORD
+    assert rig.cache.peek_stale(KID) == RECORD
     rig.clock.advance(0.002)
-    assert rig.cache.recall(KID) is None
+    assert rig.cache.peek_stale(KID) is None
 
     rig.cache.trust(rig.clock.monotonic() + 1)
     rig.cache.trust(0.0)
     rig.clock.advance(GRACE - 0.001)
-    assert rig.cache.recall(KID) == RECORD
+    assert rig.cache.peek_stale(KID) == RECORD
     rig.clock.advance(0.002)
-    assert rig.cache.recall(KID) is None
+    assert rig.cache.peek_stale(KID) is None
 
 
 async def test_a_link_that_flaps_prolongs_nothing(rig):
@@ -49,10 +49,10 @@ async def test_a_link_that_flaps_prolongs_nothing(rig):
         rig.cache.flush()
         rig.cache.trust(rig.clock.monotonic())
         rig.cache.trust(0.0)
-        assert rig.cache.recall(KID) == RECORD
+        assert rig.cache.peek_stale(KID) == RECORD
     rig.clock.advance(1)
 
-    assert rig.cache.recall(KID) is None
+    assert rig.cache.peek_stale(KID) is None
 
 
 async def test_what_a_flush_took_out_ends_when_trust_is_back(rig):
@@ -60,14 +60,14 @@ async def test_what_a_flush_took_out_ends_when_trust_is_back(rig):
     await rig.hold(RECORD, numbered(1))
     rig.cache.trust(0.0)
     rig.cache.flush()
-    assert rig.cache.recall(KID) == RECORD
+    assert rig.cache.peek_stale(KID) == RECORD
 
     rig.cache.trust(rig.clock.monotonic() + 1)
     await rig.hold(RECORD)
     rig.cache.trust(0.0)
 
-    assert rig.cache.recall(KID) == RECORD
-    assert rig.cache.recall(numbered(1).kid) is None
+    assert rig.cache.peek_stale(KID) == RECORD
+    assert rig.cache.peek_stale(numbered(1).kid) is None
 
 
 async def test_what_is_held_aside_is_bounded():
@@ -77,7 +77,7 @@ async def test_what_is_held_aside_is_bounded():
         await rig.hold(numbered(i), numbered(i + 1))
         rig.cache.flush()
 
-    held = [i for i in range(8) if rig.cache.recall(numbered(i).kid)]
+    held = [i for i in range(8) if rig.cache.peek_stale(numbered(i).kid)]
 
     assert held == [5, 6, 7]
 
@@ -93,9 +93,9 @@ async def test_a_store_that_is_not_ours_ends_it_at_once(rig, flushed):
 
     rig.cache.flush(foreign=True)
 
-    assert rig.cache.recall(KID) is None
+    assert rig.cache.peek_stale(KID) is None
     assert rig.cache.grace_left == 0
-    assert rig.cache.holdings().revoked == [numbered(1).kid]
+    assert rig.cache.contents().revoked == [numbered(1).kid]
 
 
 @pytest.mark.parametrize("flushed", [True, False])
@@ -108,7 +108,7 @@ async def test_a_changed_record_is_not_held(rig, flushed):
     rig.cache.forget(KID, revoked=False)
     rig.cache.trust(0.0)
 
-    assert rig.cache.recall(KID) is None
+    assert rig.cache.peek_stale(KID) is None
 
 
 @pytest.mark.parametrize("flushed", [True, False])
@@ -123,7 +123,7 @@ async def test_a_revoked_record_is_held_as_revoked(rig, flushed):
     rig.cache.trust(0.0)
     rig.clock.advance(1000 * GRACE)
 
-    assert rig.cache.recall(KID) == replace(RECORD, status=Status.REVOKED)
+    assert rig.cache.peek_stale(KID) == replace(RECORD, status=Status.REVOKED)
 
 
 @pytest.mark.parametrize("loaded", [None, Unreadable("garbled")])
@@ -137,7 +137,7 @@ async def test_what_the_store_denies_is_not_held(rig, loaded):
     task.exception()
     rig.cache.trust(0.0)
 
-    assert rig.cache.recall(KID) is None
+    assert rig.cache.peek_stale(KID) is None
 
 
 async def test_the_wall_clock_moves_no_bound(rig):
@@ -154,10 +154,10 @@ async def test_the_wall_clock_moves_no_bound(rig):
     assert not rig.cache.is_trusted
     assert rig.cache.grace_left == GRACE
     rig.clock.advance(GRACE - 0.001)
-    assert rig.cache.recall(KID) == RECORD
+    assert rig.cache.peek_stale(KID) == RECORD
     rig.clock.jump_wall(-1)
     rig.clock.advance(0.002)
-    assert rig.cache.recall(KID) is None
+    assert rig.cache.peek_stale(KID) is None
 
 
 # over a restart
@@ -172,11 +172,11 @@ async def test_what_is_done_with_all_records_unpacks_none(monkeypatch):
         monkeypatch.setattr(module, "unpack", unpacked.append)
 
     rig.cache.flush()
-    held = rig.cache.holdings()
+    held = rig.cache.contents()
     other.cache.restore(held)
 
     assert list(held.packed) == [numbered(i).kid for i in range(3)]
-    assert other.cache.holdings().packed == held.packed
+    assert other.cache.contents().packed == held.packed
     assert unpacked == []
 
 
@@ -187,41 +187,43 @@ async def test_another_process_goes_on_with_the_holdings(rig):
     rig.cache.flush()
     rig.cache.trust(0.0)
     rig.clock.advance(10)
-    held = rig.cache.holdings()
+    held = rig.cache.contents()
 
     other = CacheRig(grace=GRACE)
     other.cache.trust(0.0)
-    other.cache.restore(replace(held, held_until=other.clock.monotonic() - 10))
+    other.cache.restore(replace(held, last_trusted=other.clock.monotonic() - 10))
 
-    assert other.cache.recall(KID) == RECORD
-    assert other.cache.recall(numbered(1).kid).status is Status.REVOKED
+    assert other.cache.peek_stale(KID) == RECORD
+    assert other.cache.peek_stale(numbered(1).kid).status is Status.REVOKED
     assert other.cache.grace_left == GRACE - 10
     other.clock.advance(GRACE - 10)
-    assert other.cache.recall(KID) is None
-    assert other.cache.recall(numbered(1).kid).status is Status.REVOKED
+    assert other.cache.peek_stale(KID) is None
+    assert other.cache.peek_stale(numbered(1).kid).status is Status.REVOKED
 
 
 async def test_restored_records_are_never_current(rig):
     """With trust they are given up, and read anew."""
     rig.cache.trust(0.0)
-    rig.cache.restore(make_holdings(RECORD, held_until=rig.clock.monotonic()))
+    rig.cache.restore(make_contents(RECORD, last_trusted=rig.clock.monotonic()))
     assert rig.cache.peek(KID) is None
-    assert rig.cache.recall(KID) == RECORD
+    assert rig.cache.peek_stale(KID) == RECORD
 
     rig.cache.trust(rig.clock.monotonic() + 1)
 
     assert rig.cache.peek(KID) is None
-    assert rig.cache.recall(KID) is None
+    assert rig.cache.peek_stale(KID) is None
 
 
 async def test_a_kid_that_was_seen_revoked_is_restored_as_revoked(rig):
     """Whatever the record beside it says."""
     rig.cache.trust(0.0)
     other = make_record(kid="B" * 16)
-    rig.cache.restore(make_holdings(RECORD, other, revoked=[KID], held_until=rig.clock.monotonic()))
+    rig.cache.restore(
+        make_contents(RECORD, other, revoked=[KID], last_trusted=rig.clock.monotonic())
+    )
 
-    assert rig.cache.recall(KID).status is Status.REVOKED
-    assert rig.cache.recall("B" * 16).status is Status.ACTIVE
+    assert rig.cache.peek_stale(KID).status is Status.REVOKED
+    assert rig.cache.peek_stale("B" * 16).status is Status.ACTIVE
 
 
 async def test_an_empty_cache_has_no_grace_left(rig):

@@ -26,7 +26,7 @@ class MovesGraceWithEveryDrop(KeyCache):
     def trust(self, until):
         """As the real one, but for a link that was never trusted."""
         super().trust(until)
-        self._held_until = max(self._held_until, self._monotonic())
+        self._last_trusted = max(self._last_trusted, self._monotonic())
 
 
 class KeepsAside(KeyCache):
@@ -34,18 +34,18 @@ class KeepsAside(KeyCache):
 
     def trust(self, until):
         """As the real one, but nothing is given up."""
-        aside = dict(self._outage.packed)
+        aside = dict(self._flushed.packed)
         super().trust(until)
-        self._outage.update(aside)
+        self._flushed.update(aside)
 
 
 class HasOneGrace(KeyCache):
     """Does not ask what the key says of it."""
 
-    def recall(self, kid):
+    def peek_stale(self, kid):
         """For the sidecar's grace."""
-        record = super().recall(kid)
-        return self._held(kid) if self._monotonic() < self._held_until + self._grace else record
+        record = super().peek_stale(kid)
+        return self._cached(kid) if self._monotonic() < self._last_trusted + self._grace else record
 
 
 class KeepsChangedAside(KeyCache):
@@ -53,10 +53,10 @@ class KeepsChangedAside(KeyCache):
 
     def forget(self, kid, *, revoked):
         """As the real one, but what a flush took out stays."""
-        aside = self._outage.fetch(kid)
+        aside = self._flushed.fetch(kid)
         super().forget(kid, revoked=revoked)
         if aside is not None:
-            self._outage.put(*aside)
+            self._flushed.put(*aside)
             self._entries.pop(kid)
 
 
@@ -79,10 +79,10 @@ class GivesUpAtReconnect(KeyCache):
 class EndsWithTheTtl(KeyCache):
     """Holds nothing longer than its TTL, outage or not."""
 
-    def recall(self, kid):
+    def peek_stale(self, kid):
         """What could still be peeked at."""
         _, deadline = self._entries.fetch(kid) or (None, 0.0)
-        return super().recall(kid) if self._monotonic() < deadline else None
+        return super().peek_stale(kid) if self._monotonic() < deadline else None
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class ShelfMachine(RuleBasedStateMachine):
         found = self.shelf.fetch(kid)
 
         assert found == self.entries.get(kid)
-        assert self.shelf.at_hand(kid) is found
+        assert self.shelf.in_use(kid) is found
         assert self.shelf.fetch(kid) is found
 
     @rule(kid=kids)
@@ -89,7 +89,7 @@ class ShelfMachine(RuleBasedStateMachine):
     def keeps_what_it_should(self):
         """The same records, in the same order, and those at hand say the same."""
         kept = {kid: unpack(packed) for kid, packed in self.shelf.packed.items()}
-        at_hand = {kid: entry for kid in KIDS if (entry := self.shelf.at_hand(kid))}
+        at_hand = {kid: entry for kid in KIDS if (entry := self.shelf.in_use(kid))}
 
         assert list(kept.items()) == list(self.entries.items())
         assert len(self.shelf) == len(kept)
@@ -117,4 +117,4 @@ def test_the_latest_are_at_hand(used):
     shelf.fetch(used)
     shelf.fetch(KIDS[6])
 
-    assert [kid for kid in KIDS if shelf.at_hand(kid)] == [used, KIDS[4]]
+    assert [kid for kid in KIDS if shelf.in_use(kid)] == [used, KIDS[4]]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from authz.core import fields
 from authz.core.decision import Allow, Deny, Reason
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.keys.keyring import checksum
+from authz.core.keys.text import checksum
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.limits.limit import OnOutage
 from authz.core.records import KeyRecord, Secret, Status

@@ -1,4 +1,4 @@
-"""What is right, and looks unusual: nothing is found in it."""
+"""Unusual but correct configurations: the doctor reports no problem."""
 
 import json
 import sys
@@ -11,15 +11,13 @@ import yaml
 
 from authz.cli import binaries
 from authz.cli.child_processes import ChildProcesses
-from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.headers import IDENTITY
 from authz.proxy.rules import examine
 from authz.rpc.check import respond
-from tests.deploy.test_draining import without_a_filter
-from tests.proxy.test_envoy import validate
-from tests.proxy.test_rules import DEFAULTS
+from tests.support.proxy.envoys import validate, without_authz
 from tests.support.proxy.faults import HTTP2, Config
+from tests.support.proxy.report import DEFAULTS, problems
 from tests.support.proxy.subtle import FILTER_CONFIG, HEADER_MUTATION, marked
 from tests.support.real import free_port
 
@@ -28,20 +26,20 @@ TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTls
 
 
 def wrapped(config: Config) -> None:
-    """On by a FilterConfig, where it is off unless a route says otherwise."""
+    """The filter is disabled by default; a FilterConfig enables it on all routes."""
     config.entry["disabled"] = True
     on = {"@type": FILTER_CONFIG, "config": {}}
     config.manager["route_config"]["typed_per_filter_config"] = {config.entry["name"]: on}
 
 
 def one_by_one(config: Config) -> None:
-    """Each identity header by its name, as Envoy Gateway removes them."""
+    """Each identity header is removed by its name, as Envoy Gateway does it."""
     listed = config.manager["early_header_mutation_extensions"][0]["typed_config"]
     listed["mutations"] = [{"remove": f"X-Auth-{name}"} for name in IDENTITY]
 
 
 def by_a_filter(config: Config) -> None:
-    """By a filter before ext_authz."""
+    """An HTTP filter before ext_authz removes the identity headers."""
     del config.manager["early_header_mutation_extensions"]
     remove = {"remove_on_match": {"key_matcher": {"prefix": "X-Auth-", "ignore_case": True}}}
     step = {"@type": HEADER_MUTATION, "mutations": {"request_mutations": [remove]}}
@@ -49,21 +47,21 @@ def by_a_filter(config: Config) -> None:
 
 
 def internal(config: Config) -> None:
-    """As headers that only come from within."""
+    """The identity headers are internal_only_headers."""
     del config.manager["early_header_mutation_extensions"]
     names = [f"x-auth-{name}" for name in IDENTITY]
     config.manager["route_config"]["internal_only_headers"] = names
 
 
 def as_a_struct(config: Config) -> None:
-    """What a control plane does not know, it passes on as a TypedStruct."""
+    """The filter is a TypedStruct: a control plane passes on a type that it does not know."""
     value = {name: part for name, part in config.filter.items() if name != "@type"}
     struct = {"@type": STRUCT, "type_url": config.filter["@type"], "value": value}
     config.entry["typed_config"] = struct
 
 
 def over_tls(config: Config) -> None:
-    """HTTP/2 by agreement with the other side."""
+    """ALPN selects HTTP/2."""
     options = config.cluster["typed_extension_protocol_options"][HTTP2]
     options["auto_config"] = options.pop("explicit_http_config")
     context = {"@type": TLS, "common_tls_context": {"alpn_protocols": ["h2"]}}
@@ -71,14 +69,14 @@ def over_tls(config: Config) -> None:
 
 
 def by_a_mesh(config: Config) -> None:
-    """Asked about what RBAC marks: all but exact paths."""
+    """The RBAC filter marks every request except exact paths."""
     paths = [{"url_path": {"path": {"exact": path}}} for path in ("/healthz", "/ready")]
     but = {"not_rule": {"or_rules": {"rules": paths}}}
     marked(config, {"and_rules": {"rules": [but]}})
 
 
 def answers_only(config: Config) -> None:
-    """Another listener, which leads to no backend."""
+    """A second listener has no route to a backend."""
     resources = config.whole["static_resources"]
     other = yaml.safe_load(yaml.safe_dump(resources["listeners"][0]))
     other["name"] = "ready"
@@ -103,13 +101,13 @@ RIGHT = [
 
 
 def told(documents: list[Any]) -> list[str]:
-    """What is not in order."""
-    return [found.found for found in examine(documents, DEFAULTS) if found.level is not Level.OK]
+    """Return the texts of the problems."""
+    return [found.found for found in problems(documents)]
 
 
 @pytest.mark.parametrize("change", RIGHT, ids=lambda change: change.__name__)
 def test_nothing_is_found(change, tmp_path: Path):
-    """Envoy takes it, and the doctor has nothing to say."""
+    """Envoy accepts the configuration, and the doctor reports no problem."""
     config, file = Config(), tmp_path / "envoy.yaml"
     change(config)
     file.write_text(yaml.safe_dump(config.whole))
@@ -119,19 +117,19 @@ def test_nothing_is_found(change, tmp_path: Path):
 
 
 def test_the_identity_headers_are_all_that_authz_sets():
-    """The doctor looks for exactly those that an answer sets or removes."""
+    """The doctor looks for exactly the headers that an allowed Check sets or removes."""
     assert set(IDENTITY) == {*respond._identity(None), "stale"}
 
 
 def test_json_with_tabs(tmp_path: Path):
-    """JSON is read as JSON, and not as YAML, in which a tab is an error."""
+    """A JSON file may contain tabs, although YAML forbids them."""
     file = tmp_path / "envoy.json"
     file.write_text(json.dumps(Config().whole, indent="\t"))
     assert told(read(file)) == []
 
 
 def test_anchors_and_merge_keys(tmp_path: Path):
-    """YAML's own ways of saying something once are resolved."""
+    """YAML anchors and merge keys are resolved."""
     config, file = Config(), tmp_path / "envoy.yaml"
     prefix = config.manager.pop("stat_prefix")
     text = yaml.safe_dump(config.whole, width=1000)
@@ -144,8 +142,8 @@ def test_anchors_and_merge_keys(tmp_path: Path):
     assert "ingress/authz" in next(examine(documents, DEFAULTS)).found
 
 
-def test_what_is_not_in_force_is_not_looked_at(tmp_path: Path):
-    """A listener that goes, and one that Envoy has refused, stand in a dump as well."""
+def test_parts_that_are_not_in_force_are_ignored(tmp_path: Path):
+    """Draining listeners and refused configurations of a dump lead to no finding."""
     bad = Config()
     bad.filter["failure_mode_allow"] = True
     listener = bad.whole["static_resources"]["listeners"][0]
@@ -169,7 +167,7 @@ def test_what_is_not_in_force_is_not_looked_at(tmp_path: Path):
 
 
 def test_a_filter_by_discovery_is_found(tmp_path: Path):
-    """It stands elsewhere in the dump, under its name."""
+    """A filter from extension discovery is found elsewhere in the dump by its name."""
     config = Config()
     config.filter["failure_mode_allow"] = True
     found = {
@@ -182,17 +180,17 @@ def test_a_filter_by_discovery_is_found(tmp_path: Path):
     assert [text.partition(": ")[2][:18] for text in told(dump)] == ["failure_mode_allow"]
 
 
-def test_the_same_is_told_once():
-    """A dump holds the bootstrap and what came of it: one thing said twice."""
+def test_a_finding_appears_once():
+    """A dump that contains a fault twice leads to one finding."""
     config = Config()
     config.filter["failure_mode_allow"] = True
     assert len(told([config.whole, config.whole])) == 1
 
 
 def test_envoy_tells_capitals_from_small_letters(tmp_path: Path):
-    """To a real Envoy a pattern in capitals is no header: what a client sends comes through."""
+    """A removal pattern in capitals removes nothing in a real Envoy."""
     admin, port, behind = free_port(), free_port(), free_port()
-    whole, file = without_a_filter(admin, port, behind), tmp_path / "envoy.yaml"
+    whole, file = without_authz(admin, port, behind), tmp_path / "envoy.yaml"
     listener = whole["static_resources"]["listeners"][0]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     listed = manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]

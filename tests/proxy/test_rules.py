@@ -1,4 +1,4 @@
-"""What an Envoy configuration is told: every fault by its name, and nothing that is right."""
+"""The doctor finds every fault, and nothing else."""
 
 import json
 import re
@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
 from authz.core.finding import Level
-from authz.proxy.chains import Expected
 from authz.proxy.document import read
-from authz.proxy.rules import QUESTIONS, examine
+from authz.proxy.rules import RULES, examine
 from tests.support.proxy.faults import ORIGINAL, Config, Fault
+from tests.support.proxy.report import DEFAULTS, problems
 from tests.support.proxy.subtle import ALL
 
-DEFAULTS = Expected("x-auth-", ["x-api-key", "authorization"], "", "peer", 0.05, 5.0)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
@@ -29,33 +28,33 @@ JSON = st.recursive(
 
 
 def told(document, expected=DEFAULTS):
-    """What is not in order."""
-    return [found for found in examine([document], expected) if found.level is not Level.OK]
+    """Return the problems of one document."""
+    return problems([document], expected)
 
 
 def test_nothing_is_wrong_with_the_original():
-    """The file that users copy has no finding, and every question was asked."""
+    """envoy.yaml has no problem, and every rule reports that."""
     found = list(examine(read(ORIGINAL), DEFAULTS))
-    assert [finding.check for finding in found] == list(QUESTIONS)
+    assert [finding.check for finding in found] == list(RULES)
     assert {finding.level for finding in found} == {Level.OK}
 
 
 @pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)
 def test_a_fault_is_found(fault: Fault):
-    """It is found by the question it belongs to, with what to do, and by no other question."""
+    """Exactly one rule reports the fault, and it gives advice."""
     found = told(fault.config())
     assert {finding.check for finding in found} == {fault.check}
     assert any(f.level == fault.level and fault.text in f.found and f.advice for f in found)
 
 
-def test_every_question_has_a_fault():
-    """No question is there that has not found anything yet."""
-    assert {fault.check for fault in ALL} == set(QUESTIONS)
+def test_every_rule_has_a_fault():
+    """Each rule finds at least one of the faults."""
+    assert {fault.check for fault in ALL} == set(RULES)
 
 
 @pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)
 def test_another_spelling_is_the_same(fault: Fault, tmp_path: Path):
-    """A configuration in camelCase JSON, as /config_dump may have it, is told the same."""
+    """A configuration in camelCase JSON leads to the same findings."""
 
     def camel(part):
         if isinstance(part, list):
@@ -81,13 +80,13 @@ def test_another_spelling_is_the_same(fault: Fault, tmp_path: Path):
         (replace(DEFAULTS, deadline=0.5), "timeouts", "not later than check.deadline (0.5s)"),
     ],
 )
-def test_it_goes_by_the_settings(expected, check, text):
-    """What is right for one sidecar is wrong for another."""
+def test_the_settings_decide(expected, check, text):
+    """The settings of the sidecar decide about the same configuration."""
     assert any(f.check == check and text in f.found for f in told(Config().whole, expected))
 
 
 def test_client_addresses():
-    """The address header counts only where no client can write it, and authz is shown it."""
+    """The address header must be safe from clients, and authz must receive it."""
     expected = replace(DEFAULTS, client_address="x-envoy-external-address")
     config = Config()
     assert told(config.whole, expected) == []
@@ -97,7 +96,7 @@ def test_client_addresses():
 
 
 def test_a_query_that_holds_keys_is_not_logged():
-    """%REQ(:PATH)% has the query, and the query has keys when extract.query says so."""
+    """With extract.query set, an access log with the query contains keys."""
     config = Config()
     log = config.manager["access_log"][0]["typed_config"]["log_format"]["json_format"]
     log["path"] = "%REQ(:PATH)%"
@@ -107,7 +106,7 @@ def test_a_query_that_holds_keys_is_not_logged():
 
 
 def test_a_route_that_switches_the_filter_on_again_is_checked():
-    """The nearest word counts: a route's, then its host's, then that of all routes."""
+    """The innermost level decides: the route, then its virtual host, then the route table."""
     config = Config()
     name = config.entry["name"]
     host = config.manager["route_config"]["virtual_hosts"][0]
@@ -120,13 +119,13 @@ def test_a_route_that_switches_the_filter_on_again_is_checked():
 
 
 def test_no_filter_at_all():
-    """A file without the filter is a failure, not a clean bill."""
+    """A file without an ext_authz filter fails."""
     assert [finding.level for finding in examine([{"static_resources": {}}], DEFAULTS)] == ["fail"]
 
 
 @given(st.data())
-def test_whatever_stands_there_is_told_and_never_raises(data: st.DataObject):
-    """Any value in place of any part of a configuration leads to findings, not to a traceback."""
+def test_no_value_raises(data: st.DataObject):
+    """Any value in any part of a configuration leads to findings, not to a traceback."""
     config = Config()
     part = data.draw(
         st.sampled_from([config.manager, config.entry, config.filter, config.cluster, config.http2])
@@ -140,7 +139,7 @@ def test_whatever_stands_there_is_told_and_never_raises(data: st.DataObject):
     [b"", b"\x00\xff\xfe", b"- [", b"text", b"[1, 2]", b"a: &a [*a]\n!!python/object:os.system {}"],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes):
-    """It is refused with one line."""
+    """A file without a configuration is refused with one line."""
     file = tmp_path / "given.yaml"
     file.write_bytes(content)
     with pytest.raises(BadInput, match="such as envoy"):
@@ -148,7 +147,7 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes):
 
 
 def test_aliases_do_not_multiply(tmp_path: Path):
-    """Aliases of aliases of a YAML file, a billion in all, end in a refusal and not in a hang."""
+    """A YAML file whose nested aliases make a billion parts is refused."""
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)]
     file = tmp_path / "bomb.yaml"
     file.write_text("\n".join(lines))
@@ -157,7 +156,7 @@ def test_aliases_do_not_multiply(tmp_path: Path):
 
 
 def test_two_documents(tmp_path: Path):
-    """A file may hold several, as the manifests of a mesh do."""
+    """A file may contain several documents."""
     file = tmp_path / "two.yaml"
     file.write_text(yaml.safe_dump_all([{"kind": "ConfigMap"}, Config().whole]))
     assert told(read(file)) == []

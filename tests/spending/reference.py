@@ -1,6 +1,7 @@
 """What spending is, said the plain way: every booking is kept, every question counts them all."""
 
-from authz.core.limits.charge import Kind, SpendReply
+from authz.core.limits.charge import SpendReply
+from authz.core.limits.counters import BurstCounter, PeriodCounter, WindowCounter
 
 
 class Reference:
@@ -13,11 +14,11 @@ class Reference:
         """See SpendStore; the receipt is returned."""
         wanted, _, back, booked = ask
         rows = []
-        for account, counters in charge.accounts:
+        for account, counters in charge.groups:
             for counter in counters:
                 name = (account.owner, account.id, counter.field)
-                kind = {Kind.WINDOW: Window, Kind.PERIOD: Period, Kind.SMOOTH: Smooth}[counter.kind]
-                rows.append(kind(counter, self.bookings.setdefault(name, [])))
+                bookings = self.bookings.setdefault(name, [])
+                rows.append(REFERENCE[type(counter)](counter, bookings))
         for row in rows:
             if back > 0:
                 row.give_back(back * row.counter.charge, booked, now)
@@ -48,7 +49,7 @@ class Counted:
 
     def wait(self, now):
         """How long until there is room for one request: tried whenever something leaves."""
-        if self.counter.charge > self.counter.most:
+        if self.counter.charge > self.counter.capacity:
             return -1
         return next(at - now for at in self.moments(now) if self.room(at) >= self.counter.charge)
 
@@ -58,20 +59,20 @@ class Window(Counted):
 
     @property
     def width(self):
-        return self.counter.a * 10
+        return self.counter.length_ms * 10
 
     def room(self, now):
-        oldest = now // self.width - self.counter.b
+        oldest = now // self.width - self.counter.older_buckets
         return self.counter.limit - sum(n for at, n in self.bookings if at // self.width >= oldest)
 
     def moments(self, now):
-        kept = self.counter.b + 1
+        kept = self.counter.older_buckets + 1
         left = {(at // self.width + kept) * self.width for at, _ in self.bookings}
         return sorted(at for at in left if at > now)
 
     def give_back(self, units, booked, now):
         bucket = booked // self.width
-        if bucket >= now // self.width - self.counter.b:
+        if bucket >= now // self.width - self.counter.older_buckets:
             there = sum(n for at, n in self.bookings if at // self.width == bucket)
             self.bookings.append((booked, -min(units, there)))
 
@@ -80,19 +81,19 @@ class Period(Counted):
     """What lies in the period."""
 
     def room(self, _now):
-        first, after = self.counter.a * 1000, self.counter.b * 1000
+        first, after = self.counter.begins_ms * 1000, self.counter.ends_ms * 1000
         return self.counter.limit - sum(n for at, n in self.bookings if first <= at < after)
 
     def wait(self, now):
-        return -1 if self.counter.charge > self.counter.limit else self.counter.b * 1000 - now
+        return -1 if self.counter.charge > self.counter.limit else self.counter.ends_ms * 1000 - now
 
     def give_back(self, units, booked, now):
         used = self.counter.limit - self.room(now)
-        if booked >= self.counter.a * 1000:
+        if booked >= self.counter.begins_ms * 1000:
             self.bookings.append((booked, -min(units, used)))
 
 
-class Smooth(Counted):
+class Burst(Counted):
     """A bucket that holds the burst and leaks at the limit's rate, in units times the window.
 
     What leaked until something was booked did so at the rate of that moment: a change of the limit
@@ -101,7 +102,7 @@ class Smooth(Counted):
 
     @property
     def unit(self):
-        return self.counter.a * 1000
+        return self.counter.length_ms * 1000
 
     def book(self, now, units):
         self.bookings.append((now, units, self.counter.limit))
@@ -114,13 +115,16 @@ class Smooth(Counted):
         return max(0, level - (now - last) * self.counter.limit)
 
     def room(self, now):
-        return (self.counter.b * self.unit - self.level(now)) // self.unit
+        return (self.counter.burst * self.unit - self.level(now)) // self.unit
 
     def wait(self, now):
-        if self.counter.charge > self.counter.b:
+        if self.counter.charge > self.counter.burst:
             return -1
-        over = self.level(now) + (self.counter.charge - self.counter.b) * self.unit
+        over = self.level(now) + (self.counter.charge - self.counter.burst) * self.unit
         return -(-over // self.counter.limit)
 
     def give_back(self, units, _booked, now):
         self.book(now, -units)
+
+
+REFERENCE = {WindowCounter: Window, PeriodCounter: Period, BurstCounter: Burst}

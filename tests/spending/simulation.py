@@ -84,7 +84,7 @@ class Sidecar:
         def arrive():
             receipt = self.world.store.spend(charge, ask, self.world.now)
             lost = self.world.chance.random() < self.world.lossy
-            self.counted += receipt.granted - ask.back
+            self.counted += receipt.granted - ask.returned
             self.later(
                 lambda: self.answer(sent, deliver, OutcomeUnknown("lost") if lost else receipt)
             )
@@ -96,7 +96,7 @@ class Sidecar:
         for asked, future in self.waiting:
             if future.done():
                 granted = isinstance(answer, SpendReply) and asked <= sent
-                self.note(future, answer.now if granted else self.world.now)
+                self.note(future, answer.now_us if granted else self.world.now)
         self.waiting = [(asked, future) for asked, future in self.waiting if not future.done()]
 
     def later(self, act):

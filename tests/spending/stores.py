@@ -2,7 +2,8 @@
 
 import asyncio
 
-from authz.core.limits.charge import Kind, SpendRequest
+from authz.core.limits.charge import SpendRequest
+from authz.core.limits.counters import BurstCounter
 
 LATER = 0.02  # seconds
 
@@ -59,13 +60,13 @@ class LooksThenTakes:
             rooms = [
                 left // counter.charge
                 for counter, left in zip(charge.counters, seen.left, strict=True)
-                if counter.kind is not Kind.SMOOTH
+                if not isinstance(counter, BurstCounter)
             ]
             granted = min([ask.wanted, *rooms])
             if not granted:
                 deliver(seen)
                 return
-            taken = SpendRequest(0, back=-granted)
+            taken = SpendRequest(0, returned=-granted)
             loop.call_later(LATER, self._store.spend, charge, taken, lambda _taken: None)
             deliver(seen._replace(granted=granted))
 

@@ -5,7 +5,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authz.core.limits.charge import SpendRequest, charge
+from authz.core.limits.charge import SpendRequest, charge_for
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, Owner
 from authz.core.limits.limit import OnOutage
 from authz.storage import schema
@@ -31,7 +31,7 @@ def store(valkey):
 def take(store, holder, lease, now, terms=TERMS, **ask):
     """A question of a sidecar for itself and for a lease."""
     asked = SpendRequest(1 + lease, lease, **ask)
-    return store.spend(charge(terms, 1, now // 1000), asked, now, holder_name(holder))
+    return store.spend(charge_for(terms, 1, now // 1000), asked, now, holder_name(holder))
 
 
 def stored(store, name=HASH):
@@ -60,7 +60,7 @@ def test_who_asks_again_has_the_new_lease_only(store):
     first = take(store, "one", 12, NOW)
     take(store, "two", 20, NOW + 1000)
     take(store, "one", 5, NOW + 2000)
-    take(store, "one", 30, NOW + 3000, back=2, granted_at=first.now)
+    take(store, "one", 30, NOW + 3000, returned=2, granted_at=first.now_us)
 
     assert held(store, NOW + 3000) == [("two", 20), ("one", 5), ("one", 30)]
 
@@ -68,8 +68,8 @@ def test_who_asks_again_has_the_new_lease_only(store):
 def test_what_is_given_back_is_out_no_more(store):
     """Also when nothing new is asked for."""
     receipt = take(store, "one", 12, NOW)
-    given = charge(TERMS, 1, NOW // 1000)
-    store.spend(given, SpendRequest(0, back=12, granted_at=receipt.now), NOW + 1000, b"one")
+    given = charge_for(TERMS, 1, NOW // 1000)
+    store.spend(given, SpendRequest(0, returned=12, granted_at=receipt.now_us), NOW + 1000, b"one")
 
     assert stored(store) == b""
 
@@ -77,7 +77,7 @@ def test_what_is_given_back_is_out_no_more(store):
 def test_what_was_not_granted_is_not_out(store):
     """A lease is what there was room for, beside those who waited; a refusal writes nothing."""
     terms = make_terms("300/min")
-    first = charge(terms, 1, NOW // 1000)
+    first = charge_for(terms, 1, NOW // 1000)
     store.spend(first, SpendRequest(290), NOW)
     take(store, "one", 30, NOW + 1000, terms=terms)
     assert held(store, NOW + 1000) == [("one", 9)]
@@ -163,12 +163,12 @@ def test_it_is_what_each_was_granted_last(store, steps):
     for holder, lease, step in steps:
         now += step + 1
         back = 1 if last[holder] else 0
-        receipt = take(store, holder, lease, now, back=back, granted_at=last[holder])
+        receipt = take(store, holder, lease, now, returned=back, granted_at=last[holder])
         if lease or back:
             model.pop(holder, None)
         if lease:
             model[holder] = (lease, now // 1000 + LIFE)
-        last[holder] = receipt.now
+        last[holder] = receipt.now_us
 
     alive = [(name, size) for name, (size, until) in model.items() if now // 1000 < until]
     assert sorted(held(store, now)) == sorted(alive)
@@ -176,7 +176,7 @@ def test_it_is_what_each_was_granted_last(store, steps):
 
 def test_who_takes_no_lease_sends_no_name():
     """The usual question of a small limit is no longer for it."""
-    asked = charge(TERMS, 1, NOW // 1000)
+    asked = charge_for(TERMS, 1, NOW // 1000)
     assert b"one" not in b"".join(
         word if isinstance(word, bytes) else word.encode()
         for word in arguments(asked, SpendRequest(1), b"one")

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.core.limits.charge import SpendReply, SpendRequest, charge
+from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.limits.memory_counters import MemoryCounters
 from tests.spending.plans import make_terms, terms
 from tests.spending.reference import Reference
@@ -19,7 +19,7 @@ def test_it_does_what_the_model_says(plan, asked):
     ledger, model, now = MemoryCounters(), Reference(), BEGIN
     for step, cost, wanted in asked:
         now += step
-        taken = charge(plan, cost, now // 1000)
+        taken = charge_for(plan, cost, now // 1000)
         assert ledger.spend(taken, wanted, now) == model.spend(taken, SpendRequest(wanted), now)
 
 
@@ -27,7 +27,7 @@ def test_it_begins_with_what_the_store_said_last():
     """And does not listen to it again until it has forgotten."""
     ledger, taken = (
         MemoryCounters(),
-        charge(make_terms("10/min", "10/calendar-day"), 1, BEGIN // 1000),
+        charge_for(make_terms("10/min", "10/calendar-day"), 1, BEGIN // 1000),
     )
     said = SpendReply(1, BEGIN, (4, 2), (0, 0))
     ledger.open(taken, said)
@@ -43,6 +43,6 @@ def test_it_begins_with_what_the_store_said_last():
 def test_what_was_said_of_another_period_does_not_count():
     """Yesterday's use is not today's."""
     ledger, terms_ = MemoryCounters(), make_terms("10/calendar-day")
-    today = charge(terms_, 1, BEGIN // 1000)
+    today = charge_for(terms_, 1, BEGIN // 1000)
     ledger.open(today, SpendReply(0, BEGIN - 86_400_000_000, (0,), (5,)))
     assert ledger.spend(today, 20, BEGIN).granted == 10

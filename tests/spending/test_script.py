@@ -8,7 +8,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authz.core.limits.charge import SpendRequest, charge
+from authz.core.limits.charge import SpendRequest, charge_for
 from authz.storage import schema
 from tests.spending.history import fullest
 from tests.spending.plans import make_terms
@@ -35,7 +35,7 @@ def store(valkey):
 
 def spend(store, terms, wanted=1, now=NOW):
     """One question at `now`."""
-    return store.spend(charge(terms, 1, now // 1000), SpendRequest(wanted), now)
+    return store.spend(charge_for(terms, 1, now // 1000), SpendRequest(wanted), now)
 
 
 def test_all_of_it_at_once_and_then_nothing_for_the_whole_window(store):
@@ -45,7 +45,7 @@ def test_all_of_it_at_once_and_then_nothing_for_the_whole_window(store):
     assert spend(store, terms, wanted=10).granted == 10
     refused = spend(store, terms)
     assert refused.granted == 0
-    assert refused.waits == (1_010_000,)
+    assert refused.waits_us == (1_010_000,)
     assert spend(store, terms, now=NOW + 1_009_999).granted == 0
     assert spend(store, terms, now=NOW + 1_010_000).granted == 1
 
@@ -65,7 +65,7 @@ def test_a_refused_request_takes_nothing(store, dump):
 def test_debts_without_end_are_counted_to_a_bound_and_exactly(store):
     """What passed in outages counts up to 10**12 units, where doubles still count by one."""
     terms = make_terms("100/month")
-    wanted = charge(terms, 1, NOW // 1000)
+    wanted = charge_for(terms, 1, NOW // 1000)
 
     for owed in (2**53, 2**53, 1):
         assert store.spend(wanted, SpendRequest(0, 0, -owed, 0), NOW).left == (0,)
@@ -78,10 +78,10 @@ def test_a_limit_that_only_says_so_refuses_nothing(store):
     """What it would have refused passes, is marked, and takes nothing from it."""
     terms = make_terms("2/s,enforce=false", "other=5/s")
 
-    assert spend(store, terms, wanted=2).waits == (0, 0)
+    assert spend(store, terms, wanted=2).waits_us == (0, 0)
     third = spend(store, terms)
     assert third.granted == 1
-    assert third.waits == (1_010_000, 0)
+    assert third.waits_us == (1_010_000, 0)
     assert third.left == (0, 2)
 
 
@@ -96,9 +96,9 @@ def test_looking_changes_nothing(store, valkey):
 def test_periods_that_are_not_those_of_now_are_sent_back(store, valkey):
     """The sidecar's clock is a day behind the store's: nothing is done, and it learns the time."""
     terms = make_terms("10/s", "100/calendar-day")
-    yesterday = charge(terms, 1, NOW // 1000 - 86_400_000)
+    yesterday = charge_for(terms, 1, NOW // 1000 - 86_400_000)
 
-    receipt = store.spend(yesterday, SpendRequest(1, back=-5), NOW)
+    receipt = store.spend(yesterday, SpendRequest(1, returned=-5), NOW)
     assert receipt == (-1, NOW, (), ())
     assert not valkey.admin.exists(HASH)
 
@@ -168,7 +168,7 @@ def test_a_clock_that_goes_back_a_little_gives_nothing_away(store):
 
     back = spend(store, terms, now=NOW - SECOND // 2)
     assert back.granted == 0
-    assert back.waits == (SECOND // 2 + 1_010_000,)
+    assert back.waits_us == (SECOND // 2 + 1_010_000,)
     assert spend(store, terms, now=NOW + 1_010_000).granted == 1
 
 
@@ -181,9 +181,9 @@ def test_a_clock_that_goes_back_a_lot_keeps_nobody_waiting(store):
 
     refused = spend(store, terms, now=hour_ago)
     assert refused.granted == 0
-    assert 0 < refused.waits[0] <= 1_020_000
-    assert spend(store, terms, now=hour_ago + refused.waits[0] - 1).granted == 0
-    assert spend(store, terms, now=hour_ago + refused.waits[0]).granted == 1
+    assert 0 < refused.waits_us[0] <= 1_020_000
+    assert spend(store, terms, now=hour_ago + refused.waits_us[0] - 1).granted == 0
+    assert spend(store, terms, now=hour_ago + refused.waits_us[0]).granted == 1
 
 
 def test_a_month_that_the_clock_goes_back_from_counts_on(store):
@@ -194,7 +194,7 @@ def test_a_month_that_the_clock_goes_back_from_counts_on(store):
 
     november = spend(store, terms, now=december - 1000)
     assert november.granted == 0
-    assert november.waits == (1_767_225_600_000_000 - december + 1000,)
+    assert november.waits_us == (1_767_225_600_000_000 - december + 1000,)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -218,8 +218,8 @@ def test_whatever_the_clock_does_no_stretch_of_time_holds_more(valkey, steps):
     for step, wanted in steps:
         now, gone_by = now + step, gone_by + max(0, step)
         receipt = spend(store, terms, wanted, now)
-        assert all(wait >= 0 for wait in receipt.waits)
-        assert all(wait <= 2_040_000 for wait in receipt.waits)
+        assert all(wait >= 0 for wait in receipt.waits_us)
+        assert all(wait <= 2_040_000 for wait in receipt.waits_us)
         passed += [(gone_by, gone_by)] * receipt.granted
 
     assert fullest(passed, SECOND) <= 10

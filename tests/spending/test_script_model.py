@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from authz.core.limits.charge import SpendRequest, charge
+from authz.core.limits.charge import SpendRequest, charge_for
 from tests.spending.plans import terms
 from tests.spending.reference import Reference
 from tests.spending.store import TimedStore
@@ -32,11 +32,11 @@ class Spending(RuleBasedStateMachine):
     def begin(self, plan):
         self.client.flushdb()
         self.store, self.model = TimedStore(self.client), Reference()
-        self.terms, self.now = plan, BEGIN
+        self.key_limits, self.now = plan, BEGIN
         self.grants = []
 
     def spend(self, cost, wanted, back=0, booked=0):
-        wanted_now = charge(self.terms, cost, self.now // 1000)
+        wanted_now = charge_for(self.key_limits, cost, self.now // 1000)
         lease = self.now % (wanted + 1)  # decides nothing
         given = (wanted_now, SpendRequest(wanted, lease, back, booked), self.now)
         receipt = self.store.spend(*given)
@@ -52,13 +52,13 @@ class Spending(RuleBasedStateMachine):
     @rule(cost=st.sampled_from((1, 3)))
     def ask_for_one(self, cost):
         receipt = self.spend(cost, 1)
-        if not receipt.granted and min(receipt.waits) >= 0:
+        if not receipt.granted and min(receipt.waits_us) >= 0:
             self.retry(cost, receipt)
 
     def retry(self, cost, refused):
         """A microsecond before the wait is over it is refused still, and then it is not."""
-        counters = charge(self.terms, cost, self.now // 1000).counters
-        rows = zip(counters, refused.waits, strict=True)
+        counters = charge_for(self.key_limits, cost, self.now // 1000).counters
+        rows = zip(counters, refused.waits_us, strict=True)
         longest = max(wait for counter, wait in rows if counter.enforced)
         self.now += longest - 1
         assert self.spend(cost, 1).granted == 0
@@ -70,7 +70,7 @@ class Spending(RuleBasedStateMachine):
         if self.grants:
             cost, receipt = self.grants.pop()
             back = data.draw(st.integers(1, receipt.granted))
-            self.spend(cost, data.draw(st.integers(0, 2)), back, receipt.now)
+            self.spend(cost, data.draw(st.integers(0, 2)), back, receipt.now_us)
 
     @rule(owed=st.integers(1, 40))
     def come_back_from_an_outage(self, owed):
@@ -82,7 +82,7 @@ class Spending(RuleBasedStateMachine):
 
     @rule(plan=terms())
     def change_the_limits(self, plan):
-        self.terms = plan
+        self.key_limits = plan
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from authz.core.changes import KeyChange
 from authz.core.decision import Reason
 from authz.core.errors import AliasTaken, Conflict, Fault, OutcomeUnknown, Unavailable
 from authz.core.events import Event
-from authz.core.keys.keyring import Alias, Keyring, Pepper
+from authz.core.keys.credentials import Alias
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.pepper import Pepper
 from authz.core.ports import Loaded, LoadedAlias
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.request import Request, Route
@@ -262,15 +264,15 @@ def make_record(**overrides) -> KeyRecord:
     )
 
 
-def make_holdings(
+def make_contents(
     *records: KeyRecord,
     revoked: Sequence[str] = (),
-    held_until: float,
+    last_trusted: float,
     aliases: Sequence[tuple[bytes, str]] = (),
 ) -> CacheContents:
     """What a cache with these records holds."""
     packed = {record.kid: pack(record) for record in records}
-    return CacheContents(packed, list(revoked), held_until, aliases)
+    return CacheContents(packed, list(revoked), last_trusted, aliases)
 
 
 def issue_record(keyring: Keyring, **overrides) -> tuple[KeyRecord, str]:

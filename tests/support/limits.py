@@ -37,7 +37,7 @@ class MemoryCounters:
         ends = charge.ends if charge.ends is not None else self.now + 1
         if not charge.begins <= self.now < ends:
             return SpendReply(-1, self.now * 1000, (), ())
-        left = tuple(max(0, c.most - self.used.get(c.field, 0)) for c in charge.counters)
+        left = tuple(max(0, c.capacity - self.used.get(c.field, 0)) for c in charge.counters)
         rows = zip(charge.counters, left, strict=True)
         waits = tuple(0 if units >= c.charge else 250_000 for c, units in rows)
         return SpendReply(0, self.now * 1000, left, waits)

@@ -15,7 +15,7 @@ import redis
 from authz.cli import binaries
 from authz.cli.demo import Client, demonstrate
 from authz.core.keys import base62
-from authz.core.keys.keyring import KID_LENGTH, checksum
+from authz.core.keys.text import KID_LENGTH, checksum
 from tests.support.system import Installation, await_line
 
 ROOT = Path(__file__).parents[2]

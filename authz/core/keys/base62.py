@@ -1,16 +1,16 @@
-"""Numbers in base62, as keys hold them."""
+"""Numbers in base62, as in key text."""
 
 from typing import Final
 
 DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-# For bytes.translate: each digit by its value.
+# A table for bytes.translate: each digit becomes its value.
 VALUES: Final = bytes.maketrans(DIGITS.encode(), bytes(range(len(DIGITS))))
 
 
 def encode(number: int, width: int) -> str:
-    """`number`, most significant digit first, left-padded with 0 to `width`.
+    """Return `number` in base62, padded on the left with 0 to `width` digits.
 
-    Raises ValueError when it does not fit.
+    Raises ValueError if it does not fit.
     """
     digits = []
     for _ in range(width):

@@ -1,101 +1,78 @@
-"""Charge: what one request takes, counter by counter, and Receipt: what became of asking for it.
+"""Charge: the units that one request takes from each counter of its key; and the store's reply.
 
-A limit is one counter, a sliding window or a period of the calendar; one with a burst is two, for
-it holds as a window, too. Counts are made where all sidecars see them, by storage/lua/spend.lua,
-and in an outage in a process's own memory, by ledger.py. Both go by the numbers here.
+A SpendRequest asks the counters to take the charge for some requests. A SpendReply says how many of
+them may pass. A LimitResult is that reply in the terms of limits, for one request.
 """
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final, NamedTuple
 
+from authz.core.limits.counters import (
+    BUCKETS,
+    BurstCounter,
+    Counter,
+    PeriodCounter,
+    WindowCounter,
+)
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Calendar
 
-BUCKETS: Final = 100  # of a window
-LEASED_SHARE: Final = 100  # a lease takes at most this part of a limit
-LEAST_LEASE: Final = 3  # requests; for fewer each is asked for on its own
+LEASED_SHARE: Final = 100  # a lease takes at most 1/100 of a limit
+LEAST_LEASE: Final = 3  # requests; a smaller lease would not save a call to the store
 LONGEST_LEASE: Final = 1.0  # seconds
-DRIFT: Final = 0.001  # by which part the store's clock may be faster than ours
+DRIFT: Final = 0.001  # the store's clock may run faster than ours by this part
 
-# A request that passes on a lease may do so in the bucket after the one it is counted in. So one
-# bucket more is kept of a limit of which there can be leases.
+# The smallest limit that can be leased: 1/100 of it is the smallest lease.
 LEASABLE: Final = LEASED_SHARE * LEAST_LEASE
-
-
-class Kind(StrEnum):
-    """How a counter counts."""
-
-    WINDOW = "window"
-    PERIOD = "period"
-    SMOOTH = "smooth"
-
-
-class Counter(NamedTuple):
-    """One counter, and what one request takes from it.
-
-    a, b: of a window its length in ms and the buckets kept before the newest; of a period its first
-    ms and the first after it; of a smooth one the length of its window in ms and its burst.
-    """
-
-    kind: Kind
-    field: str
-    enforced: bool
-    limit: int
-    charge: int
-    a: int
-    b: int
-
-    @property
-    def most(self) -> int:
-        """The units that it can hold at once."""
-        return self.b if self.kind is Kind.SMOOTH else self.limit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Charge:
-    """What a request of `cost` takes from the counters of each account, for a while.
+    """The units that a request of `cost` takes from the counters of each limit group.
 
-    begins, ends: milliseconds since the epoch between which the periods are right. lease: requests
-    that a lease may be for, 0 when each is to be asked for. life: seconds that a lease is good for.
+    begins, ends: milliseconds since the epoch. Outside of them the calendar periods are others, and
+    a new Charge is needed. max_lease: the most requests in one lease; 0 if every request has to ask
+    the store. lease_seconds: the life of a lease.
     """
 
-    terms: KeyLimits
+    key_limits: KeyLimits
     cost: int
-    accounts: tuple[tuple[LimitGroup, tuple[Counter, ...]], ...]
+    groups: tuple[tuple[LimitGroup, tuple[Counter, ...]], ...]
     begins: int
     ends: int | None
-    lease: int
-    life: float
+    max_lease: int
+    lease_seconds: float
     counters: tuple[Counter, ...] = field(init=False)
-    is_plain: bool = field(init=False)  # one counter a limit: none has a burst
+    has_no_burst: bool = field(init=False)  # then there is one counter for each limit
 
     def __post_init__(self) -> None:
-        counters = tuple(counter for _, group in self.accounts for counter in group)
+        counters = tuple(counter for _, of_group in self.groups for counter in of_group)
         object.__setattr__(self, "counters", counters)
-        object.__setattr__(self, "is_plain", len(counters) == len(self.terms.limits))
+        object.__setattr__(self, "has_no_burst", len(counters) == len(self.key_limits.limits))
 
 
 class SpendRequest(NamedTuple):
-    """What is asked of the counters of a charge.
+    """A request to the counters of a charge.
 
-    wanted: requests, or as many of them as there is room for; 0 only looks. lease: how many of
-    these are for a lease, which the others come before. back: requests of an earlier grant that
-    did not come, and the `now` of its receipt; below 0: requests that passed without being counted.
+    wanted: requests to take the charge for; as many are granted as there is room for. 0 only reads.
+    lease: how many of them are for a lease; the others are granted first.
+    returned: requests of an earlier grant that did not come. A negative number: requests that
+    passed during an outage and were not counted.
+    granted_at: `now_us` of the reply that granted the returned requests; 0 if none are returned.
     """
 
     wanted: int
     lease: int = 0
-    back: int = 0
+    returned: int = 0
     granted_at: int = 0
 
 
 class Lease(NamedTuple):
-    """Requests that a sidecar has in advance, as it was granted them: some may have come since.
+    """Requests that a sidecar was granted in advance. Some of them may have come since.
 
-    holder: its instance. cost: of each request. until: ms since the epoch, by the clock that
-    counts, when it ends at the latest.
+    holder: the instance name of the sidecar. cost: of each request. until: the latest end of the
+    lease, in milliseconds since the epoch by the store's clock.
     """
 
     holder: str
@@ -105,77 +82,79 @@ class Lease(NamedTuple):
 
 
 class SpendReply(NamedTuple):
-    """What the counters said. The sequences go by `charge.counters`.
+    """The reply of the counters. `left` and `waits_us` are in the order of `charge.counters`.
 
-    granted: requests that may pass; below 0: the periods were not those of now, nothing was done.
-    now: microseconds since the epoch, by the clock that counts. left: units. waits: microseconds
-    until there is room for one request; 0: there was room; below 0: there never is.
+    granted: requests that may pass. Negative: the request named a calendar period that is not the
+    current one, and nothing was counted. now_us: microseconds since the epoch by the clock of the
+    counters. left: units that are left. waits_us: microseconds until there is room for one request.
+    0: there was room. Negative: there never is.
     """
 
     granted: int
-    now: int
+    now_us: int
     left: tuple[int, ...]
-    waits: tuple[int, ...]
+    waits_us: tuple[int, ...]
 
 
-def charge(terms: KeyLimits, cost: int, now: int) -> Charge:
-    """What a request that costs `cost`, at least 1, takes at `now`, in ms since the epoch."""
-    accounts = tuple(
-        (account, tuple(c for limit in account.limits for c in _counters(limit, cost, now)))
-        for account in terms.accounts
+def charge_for(key_limits: KeyLimits, cost: int, now: int) -> Charge:
+    """Return the charge for a request of `cost` (at least 1) at `now`, in ms since the epoch."""
+    groups = tuple(
+        (group, tuple(c for limit in group.limits for c in _counters(limit, cost, now)))
+        for group in key_limits.groups
     )
-    found = [counter for _, group in accounts for counter in group]
-    periods = [counter for counter in found if counter.kind is Kind.PERIOD]
-    widths = [counter.a / BUCKETS / 1000 for counter in found if counter.kind is Kind.WINDOW]
+    counters = [counter for _, of_group in groups for counter in of_group]
+    periods = [counter for counter in counters if isinstance(counter, PeriodCounter)]
+    windows = [counter for counter in counters if isinstance(counter, WindowCounter)]
+    bucket_seconds = [counter.length_ms / BUCKETS / 1000 for counter in windows]
     return Charge(
-        terms,
+        key_limits,
         cost,
-        accounts,
-        begins=max((counter.a for counter in periods), default=0),
-        ends=min((counter.b for counter in periods), default=None),
-        lease=_lease(found),
-        life=min([LONGEST_LEASE, *widths]) * (1 - DRIFT),
+        groups,
+        begins=max((period.begins_ms for period in periods), default=0),
+        ends=min((period.ends_ms for period in periods), default=None),
+        max_lease=_max_lease(counters),
+        lease_seconds=min([LONGEST_LEASE, *bucket_seconds]) * (1 - DRIFT),
     )
 
 
-def lease_for(charge: Charge, left: tuple[int, ...], demand: float) -> int:
-    """How many requests the next lease is for: 0 or at least LEAST_LEASE.
+def next_lease_size(charge: Charge, left: tuple[int, ...], demand: float) -> int:
+    """Return the number of requests to lease next: 0, or at least LEAST_LEASE.
 
-    demand: requests in the life of a lease, as observed. left: of the last receipt. What is left of
-    a period comes back only with the next one, so its leases become smaller towards its end.
+    demand: requests observed in the life of a lease. left: units left by the last reply. Units of a
+    calendar period do not come back before it ends, so leases shrink as the period is used up.
     """
-    size = min(charge.lease, int(demand))
+    size = min(charge.max_lease, int(demand))
     for counter, units in zip(charge.counters, left, strict=True):
-        if counter.kind is Kind.PERIOD:
+        if isinstance(counter, PeriodCounter):
             size = min(size, units // (LEASED_SHARE * counter.charge))
     return size if size >= LEAST_LEASE else 0
 
 
-def settle(charge: Charge, receipt: SpendReply, passed: int = 0) -> LimitResult:
-    """What a request is told, `passed` microseconds after the receipt."""
-    if charge.is_plain and not any(receipt.waits):  # the usual answer, and the cheap one
-        then = receipt.now + passed
-        return LimitResult(
-            charge.terms, receipt.left, tuple([_full(c, then) for c in charge.counters])
-        )
+def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> LimitResult:
+    """Return the result for one request, `elapsed_us` microseconds after the reply."""
+    if charge.has_no_burst and not any(reply.waits_us):  # the usual case, kept cheap
+        now_us = reply.now_us + elapsed_us
+        resets_ms = [counter.resets_in_ms(now_us) for counter in charge.counters]
+        return LimitResult(charge.key_limits, reply.left, tuple(resets_ms))
     remaining: list[int] = []
     resets: list[int] = []
     violated: list[int] = []
-    rows = iter(zip(charge.counters, receipt.left, receipt.waits, strict=True))
-    for index, limit in enumerate(charge.terms.limits):
+    rows = iter(zip(charge.counters, reply.left, reply.waits_us, strict=True))
+    for index, limit in enumerate(charge.key_limits.limits):
         counter, left, wait = next(rows)
         if limit.burst is not None:
-            _, units, pause = next(rows)
-            left, wait = min(left, units), _longer(wait, pause)
-        wait = wait if wait < 0 else max(0, wait - passed)
+            _, burst_left, burst_wait = next(rows)
+            left, wait = min(left, burst_left), _longer(wait, burst_wait)
+        wait = wait if wait < 0 else max(0, wait - elapsed_us)
         if wait:
             violated.append(index)
         remaining.append(left)
-        resets.append(_ms(wait) if wait > 0 else _full(counter, receipt.now + passed))
-    enforced = [index for index in violated if charge.terms.limits[index].enforce]
-    never = any(_never(charge, index) for index in enforced)
+        now_us = reply.now_us + elapsed_us
+        resets.append(_ms(wait) if wait > 0 else counter.resets_in_ms(now_us))
+    enforced = [index for index in violated if charge.key_limits.limits[index].enforce]
+    never = any(_never_fits(charge, index) for index in enforced)
     return LimitResult(
-        charge.terms,
+        charge.key_limits,
         tuple(remaining),
         tuple(resets),
         tuple(violated),
@@ -183,11 +162,11 @@ def settle(charge: Charge, receipt: SpendReply, passed: int = 0) -> LimitResult:
     )
 
 
-def patience(charge: Charge, receipt: SpendReply) -> float:
-    """Seconds until a refused request would pass, infinite when it never does."""
+def seconds_until_room(charge: Charge, reply: SpendReply) -> float:
+    """Return the seconds until a refused request would pass; infinity if it never does."""
     waits = [
         wait
-        for counter, wait in zip(charge.counters, receipt.waits, strict=True)
+        for counter, wait in zip(charge.counters, reply.waits_us, strict=True)
         if counter.enforced
     ]
     return float("inf") if min(waits) < 0 else max(waits) / 1e6
@@ -198,33 +177,30 @@ def _counters(limit: Limit, cost: int, now: int) -> tuple[Counter, ...]:
     name = f"{limit.name} {per} {limit.cost_of}"
     common = (limit.enforce, limit.limit, units)
     if isinstance(per, Calendar):
-        return (Counter(Kind.PERIOD, f"{name} {per.zone}", *common, *per.bounds(now)),)
-    kept = BUCKETS + (limit.limit >= LEASABLE)
-    window = Counter(Kind.WINDOW, name, *common, per.length_ms, kept)
+        return (PeriodCounter(f"{name} {per.zone}", *common, *per.bounds(now)),)
+    older_buckets = BUCKETS + (limit.limit >= LEASABLE)
+    window = WindowCounter(name, *common, per.length_ms, older_buckets)
     if limit.burst is None:
         return (window,)
-    return window, Counter(Kind.SMOOTH, f"{name} burst", *common, per.length_ms, limit.burst)
+    return window, BurstCounter(f"{name} burst", *common, per.length_ms, limit.burst)
 
 
-def _lease(counters: list[Counter]) -> int:
-    if any(counter.kind is Kind.SMOOTH for counter in counters):
-        return 0  # what is to be spread evenly is not to be had in advance
+def _max_lease(counters: list[Counter]) -> int:
+    """Return 0 if one counter is a burst: a lease would take the units at once, not evenly."""
+    if any(isinstance(counter, BurstCounter) for counter in counters):
+        return 0
     size = min(counter.limit // (LEASED_SHARE * counter.charge) for counter in counters)
     return size if size >= LEAST_LEASE else 0
 
 
-def _never(charge: Charge, index: int) -> bool:
-    limit = charge.terms.limits[index]
+def _never_fits(charge: Charge, index: int) -> bool:
+    limit = charge.key_limits.limits[index]
     most = limit.limit if limit.burst is None else limit.burst
     return limit.charge(charge.cost) > most
 
 
 def _longer(wait: int, other: int) -> int:
     return -1 if min(wait, other) < 0 else max(wait, other)
-
-
-def _full(counter: Counter, now: int) -> int:
-    return counter.a if counter.kind is Kind.WINDOW else counter.b - now // 1000
 
 
 def _ms(microseconds: int) -> int:

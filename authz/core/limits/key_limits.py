@@ -1,8 +1,8 @@
-"""What a key may use, as a whole: its plan, its own limits, and the pools that it shares.
+"""The limits that apply to one key: those of its plan, its own, and the pools that it shares.
 
-A key's own limit takes the place of its plan's limit of that name, and others are added. The limits
-of a project and of a tenant come on top: all of their keys count together, each request counts in
-every account, and it passes only if all of them let it.
+A key's own limit replaces the limit of the same name in its plan; other limits are added. Limits of
+a project and of a tenant are pools: all of their keys use them together. A request is counted in
+every group that applies, and passes only if each of them has room.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from authz.core.errors import UnknownPlan
 from authz.core.limits.limit import Limit, OnOutage
 from authz.core.records import KeyRecord
 
-ANY: Final = "*"  # in a table of pools: whoever is not named there
+ANY: Final = "*"  # in a table of pools: every id that the table does not name
 NO_LIMITS: Final[tuple[Limit, ...]] = ()
 
 Limits = tuple[Limit, ...]
 
 
 class Owner(StrEnum):
-    """Whose account it is."""
+    """The kind of thing that a limit group belongs to."""
 
     KEY = "key"
     PROJECT = "project"
@@ -30,14 +30,14 @@ class Owner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LimitGroup:
-    """Limits that are counted in one place. `id`: the kid, the project's or the tenant's id."""
+    """Limits that are counted together. `id`: the kid, the project's id or the tenant's id."""
 
     owner: Owner
     id: str
     limits: Limits
 
     def names(self) -> tuple[str, ...]:
-        """What callers see each limit called; a pool's says whose it is."""
+        """Return the name of each limit as callers see it: `minute`, of a pool `tenant:minute`."""
         if self.owner is Owner.KEY:
             return tuple(limit.name for limit in self.limits)
         return tuple(f"{self.owner}:{limit.name}" for limit in self.limits)
@@ -45,35 +45,37 @@ class LimitGroup:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyLimits:
-    """All that one key is held to. `names` and `limits`: of all accounts, one after the other.
+    """All limits of one key. `names` and `limits` list those of all groups, in their order.
 
-    At most one account of each owner, none without limits, at least one.
+    At least one group, at most one of each owner, and no group without limits.
     """
 
-    accounts: tuple[LimitGroup, ...]
+    groups: tuple[LimitGroup, ...]
     on_outage: OnOutage
     names: tuple[str, ...] = field(init=False)
     limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
-        names = tuple(name for account in self.accounts for name in account.names())
+        names = tuple(name for group in self.groups for name in group.names())
         object.__setattr__(self, "names", names)
-        limits = tuple(limit for account in self.accounts for limit in account.limits)
+        limits = tuple(limit for group in self.groups for limit in group.limits)
         object.__setattr__(self, "limits", limits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LimitResult:
-    """What became of a request that takes from limits. The sequences go by `terms.limits`.
+    """The result of a request that takes from limits. Sequences are in the order of the limits.
 
-    remaining: units left after it, never below 0. resets_ms: when there may be more; of a limit
-    that refused, when the same request would pass; otherwise the length of the window, or what is
-    left of the period. violated: which limits have no room for it, enforced or not; with none of
-    the enforced among them it was let pass. retry_after_ms: when it would pass, of a refused one;
-    None: never, it costs more than a limit.
+    remaining: units left after the request, at least 0.
+    resets_ms: of a limit that refused, the time until the same request would pass. Of another, the
+    length of its window or the rest of its period.
+    violated: the indexes of the limits that have no room, enforced or not. The request passes if
+    none of them is enforced.
+    retry_after_ms: of a refused request, the time until it would pass. None if it costs more than a
+    limit and never passes.
     """
 
-    terms: KeyLimits
+    key_limits: KeyLimits
     remaining: tuple[int, ...]
     resets_ms: tuple[int, ...]
     violated: tuple[int, ...] = ()
@@ -81,23 +83,23 @@ class LimitResult:
 
     @property
     def allowed(self) -> bool:
-        """Does the request pass?"""
-        limits = self.terms.limits
+        """True if no enforced limit is violated."""
+        limits = self.key_limits.limits
         return not (self.violated and any(limits[index].enforce for index in self.violated))
 
     @property
     def exceeds_quota(self) -> bool:
-        """Of a refused request: is it a quota that refuses it, whichever rates do as well?"""
-        limits = self.terms.limits
+        """True if an enforced calendar quota is violated, also if rates are violated as well."""
+        limits = self.key_limits.limits
         return any(limits[index].enforce and limits[index].is_quota for index in self.violated)
 
 
 @dataclass(frozen=True, slots=True)
 class LimitPolicy:
-    """What the settings say about limits.
+    """The limits in the settings.
 
-    projects, tenants: pools by id; ANY stands for each id that is not named, with a pool of its
-    own. A key names its plan; one that is not in `plans` cannot be judged.
+    plans: limits by plan name. projects, tenants: pools by id. The id ANY gives each id that is not
+    named a pool of its own. A key of a plan that is not in `plans` cannot be judged.
     """
 
     plans: Mapping[str, Limits] = field(default_factory=dict)
@@ -106,17 +108,17 @@ class LimitPolicy:
     on_outage: OnOutage = OnOutage.LOCAL
 
     def of(self, record: KeyRecord) -> KeyLimits | None:
-        """What this key is held to; None: to nothing. Raises UnknownPlan."""
-        accounts = (
+        """Return the limits of a key, or None if it has none. Raises UnknownPlan."""
+        groups = (
             LimitGroup(Owner.KEY, record.kid, self._own(record)),
             LimitGroup(Owner.PROJECT, record.project_id, _pool(self.projects, record.project_id)),
             LimitGroup(Owner.TENANT, record.tenant_id, _pool(self.tenants, record.tenant_id)),
         )
-        held = tuple(account for account in accounts if account.limits)
-        return KeyLimits(held, self.on_outage_of(record)) if held else None
+        with_limits = tuple(group for group in groups if group.limits)
+        return KeyLimits(with_limits, self.on_outage_of(record)) if with_limits else None
 
     def on_outage_of(self, record: KeyRecord) -> OnOutage:
-        """What becomes of the key's limits while they cannot be counted."""
+        """Return how the key's limits apply during a store outage."""
         return record.on_outage or self.on_outage
 
     def _own(self, record: KeyRecord) -> Limits:

@@ -1,129 +1,152 @@
-"""MemoryCounters: the counters of accounts in a process's own memory, by the rules of spend.lua."""
+"""MemoryCounters: counters in the memory of one process, by the rules of storage/lua/spend.lua."""
 
 import math
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
-from authz.core.limits.charge import BUCKETS, Charge, Counter, Kind, SpendReply
+from authz.core.limits.charge import Charge, SpendReply
+from authz.core.limits.counters import BurstCounter, Counter, PeriodCounter, WindowCounter
 
-_Name = tuple[str, str, str]  # whose account, its id, the counter's field
+_Name = tuple[str, str, str]  # owner of the limit group, id of the group, field of the counter
+_C = TypeVar("_C", bound=Counter)
+
+
+class _Count(Generic[_C]):
+    """The units taken from one counter. Times are microseconds since the epoch."""
+
+    def advance(self, counter: _C, now: int) -> None:
+        """Drop the units that no longer count at `now`."""
+        raise NotImplementedError
+
+    def room(self, counter: _C) -> int:
+        """Return the units that are left."""
+        raise NotImplementedError
+
+    def add(self, counter: _C, units: int, now: int) -> None:
+        """Take units."""
+        raise NotImplementedError
+
+    def wait(self, counter: _C, now: int) -> int:
+        """Return the microseconds until there is room for one request."""
+        raise NotImplementedError
 
 
 @dataclass(slots=True)
-class _Window:
-    """Counts by bucket."""
+class _Window(_Count[WindowCounter]):
+    """Units by bucket number."""
 
     buckets: dict[int, int] = field(default_factory=dict)
 
-    def forget(self, counter: Counter, now: int) -> None:
-        oldest = now // _width(counter) - counter.b
+    def advance(self, counter: WindowCounter, now: int) -> None:
+        oldest = now // counter.bucket_us - counter.older_buckets
         self.buckets = {k: units for k, units in self.buckets.items() if k >= oldest}
 
-    def room(self, counter: Counter) -> int:
+    def room(self, counter: WindowCounter) -> int:
         return counter.limit - sum(self.buckets.values())
 
-    def add(self, counter: Counter, units: int, now: int) -> None:
-        bucket = now // _width(counter)
+    def add(self, counter: WindowCounter, units: int, now: int) -> None:
+        bucket = now // counter.bucket_us
         self.buckets[bucket] = self.buckets.get(bucket, 0) + units
 
-    def wait(self, counter: Counter, now: int) -> int:
-        over = counter.charge - self.room(counter)
-        leaves = now // _width(counter)
+    def wait(self, counter: WindowCounter, now: int) -> int:
+        missing = counter.charge - self.room(counter)
+        leaves = now // counter.bucket_us
         for bucket in sorted(self.buckets):
             leaves = bucket
-            over -= self.buckets[bucket]
-            if over <= 0:
+            missing -= self.buckets[bucket]
+            if missing <= 0:
                 break
-        return (leaves + counter.b + 1) * _width(counter) - now
+        return (leaves + counter.older_buckets + 1) * counter.bucket_us - now
 
 
 @dataclass(slots=True)
-class _Period:
-    """A count, and the ms at which it ends."""
+class _Period(_Count[PeriodCounter]):
+    """Units in the period that ends at `ends_ms`."""
 
-    ends: int = 0
+    ends_ms: int = 0
     total: int = 0
 
-    def forget(self, counter: Counter, _now: int) -> None:
-        if self.ends != counter.b:
-            self.ends, self.total = counter.b, 0
+    def advance(self, counter: PeriodCounter, now: int) -> None:
+        if self.ends_ms != counter.ends_ms:
+            self.ends_ms, self.total = counter.ends_ms, 0
 
-    def room(self, counter: Counter) -> int:
+    def room(self, counter: PeriodCounter) -> int:
         return counter.limit - self.total
 
-    def add(self, _counter: Counter, units: int, _now: int) -> None:
+    def add(self, counter: PeriodCounter, units: int, now: int) -> None:
         self.total += units
 
-    def wait(self, _counter: Counter, now: int) -> int:
-        return self.ends * 1000 - now
+    def wait(self, counter: PeriodCounter, now: int) -> int:
+        return self.ends_ms * 1000 - now
 
 
 @dataclass(slots=True)
-class _Smooth:
-    """What had not drained at a time, in units times microseconds."""
+class _Burst(_Count[BurstCounter]):
+    """The units that have not refilled at the time `at`, in units times microseconds."""
 
     at: int = 0
     level: int = 0
 
-    def forget(self, counter: Counter, now: int) -> None:
+    def advance(self, counter: BurstCounter, now: int) -> None:
         self.level = max(0, self.level - (now - self.at) * counter.limit)
         self.at = now
 
-    def room(self, counter: Counter) -> int:
-        return (counter.b * counter.a * 1000 - self.level) // (counter.a * 1000)
+    def room(self, counter: BurstCounter) -> int:
+        unit = counter.length_ms * 1000
+        return (counter.burst * unit - self.level) // unit
 
-    def add(self, counter: Counter, units: int, _now: int) -> None:
-        self.level += units * counter.a * 1000
+    def add(self, counter: BurstCounter, units: int, now: int) -> None:
+        self.level += units * counter.length_ms * 1000
 
-    def wait(self, counter: Counter, _now: int) -> int:
-        over = self.level + (counter.charge - counter.b) * counter.a * 1000
+    def wait(self, counter: BurstCounter, now: int) -> int:
+        over = self.level + (counter.charge - counter.burst) * counter.length_ms * 1000
         return math.ceil(over / counter.limit)
 
 
-_Count = _Window | _Period | _Smooth
-_KINDS: dict[Kind, type[_Count]] = {
-    Kind.WINDOW: _Window,
-    Kind.PERIOD: _Period,
-    Kind.SMOOTH: _Smooth,
+_COUNT_OF: dict[type[Counter], type[_Count[Any]]] = {
+    WindowCounter: _Window,
+    PeriodCounter: _Period,
+    BurstCounter: _Burst,
 }
 
 
 class MemoryCounters:
-    """Counts of any number of accounts. Time is an argument and does not go back."""
+    """The counters of any number of limit groups. Time is an argument and does not go back."""
 
     def __init__(self) -> None:
-        self._counts: dict[_Name, _Count] = {}
+        self._counts: dict[_Name, _Count[Any]] = {}
         self._now = 0
 
     def __len__(self) -> int:
         return len(self._counts)
 
-    def open(self, charge: Charge, receipt: SpendReply) -> None:
-        """Begin with what the store said last, for counters that nothing is known of."""
-        for name, counter, left in zip(_names(charge), charge.counters, receipt.left, strict=True):
-            if name not in self._counts and receipt.now >= _begins(counter):
-                count = self._counts[name] = _KINDS[counter.kind]()
-                count.forget(counter, receipt.now)
-                count.add(counter, counter.most - left, receipt.now)
+    def open(self, charge: Charge, reply: SpendReply) -> None:
+        """Start each unknown counter of `charge` with the units that the store's reply showed."""
+        for name, counter, left in zip(_names(charge), charge.counters, reply.left, strict=True):
+            if name not in self._counts and _is_current(counter, reply.now_us):
+                count = self._counts[name] = _COUNT_OF[type(counter)]()
+                count.advance(counter, reply.now_us)
+                count.add(counter, counter.capacity - left, reply.now_us)
 
     def spend(self, charge: Charge, wanted: int, now: int) -> SpendReply:
-        """Take what `wanted` requests cost, or as many of them as there is room for.
+        """Take the charge for `wanted` requests, or for as many as there is room for.
 
         now: microseconds since the epoch, within the periods of `charge`.
         """
         self._now = now = max(now, self._now)
         counts = [
-            self._counts.setdefault(name, _KINDS[counter.kind]())
+            self._counts.setdefault(name, _COUNT_OF[type(counter)]())
             for name, counter in zip(_names(charge), charge.counters, strict=True)
         ]
         rows = list(zip(charge.counters, counts, strict=True))
         for counter, count in rows:
-            count.forget(counter, now)
+            count.advance(counter, now)
         fits = [max(0, count.room(counter) // counter.charge) for counter, count in rows]
-        held = (n for (counter, _), n in zip(rows, fits, strict=True) if counter.enforced)
-        granted = min(wanted, *held, wanted)
+        enforced = (n for (counter, _), n in zip(rows, fits, strict=True) if counter.enforced)
+        granted = min(wanted, *enforced, wanted)
         waits = []
         for (counter, count), room in zip(rows, fits, strict=True):
-            never = counter.charge > counter.most
+            never = counter.charge > counter.capacity
             waits.append(0 if room else -1 if never else count.wait(counter, now))
             if taken := min(granted, room):
                 count.add(counter, taken * counter.charge, now)
@@ -131,26 +154,23 @@ class MemoryCounters:
         return SpendReply(granted, now, left, tuple(waits))
 
     def clear(self) -> None:
-        """Know nothing any more."""
+        """Drop all counters."""
         self._counts.clear()
 
     def forget(self, charge: Charge) -> None:
-        """Know nothing of these counters: the store knows better."""
+        """Drop the counters of `charge`: the store counts them again."""
         for name in _names(charge):
             self._counts.pop(name, None)
 
 
 def _names(charge: Charge) -> list[_Name]:
     return [
-        (account.owner, account.id, counter.field)
-        for account, counters in charge.accounts
+        (group.owner, group.id, counter.field)
+        for group, counters in charge.groups
         for counter in counters
     ]
 
 
-def _begins(counter: Counter) -> int:
-    return counter.a * 1000 if counter.kind is Kind.PERIOD else 0
-
-
-def _width(counter: Counter) -> int:
-    return counter.a * 1000 // BUCKETS
+def _is_current(counter: Counter, now: int) -> bool:
+    """Return False for a calendar period that begins after `now`, the time of a reply."""
+    return not isinstance(counter, PeriodCounter) or now >= counter.begins_ms * 1000

@@ -1,10 +1,10 @@
-"""KeyLimitState: what this process holds of the limits of one key, for requests of one cost."""
+"""KeyLimitState: lease, refusal and waiting requests of one key, for requests of one cost."""
 
 import asyncio
 from collections import deque
 from typing import Final, NamedTuple
 
-from authz.core.limits.charge import Charge, SpendReply, charge
+from authz.core.limits.charge import Charge, SpendReply, charge_for
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.records import KeyRecord
 
@@ -14,27 +14,31 @@ Waiter = asyncio.Future[LimitResult]
 
 
 class KeyLimitState:
-    """A lease, a refusal, or neither; and who waits for the store's answer.
+    """The state of the limits of one key in this process.
 
-    terms: None for a key that has no limits.
-    lease: requests that may pass without asking, as granted; left: of them; until: when it ends,
-    by the monotonic clock; granted_at: in the store's time; spent: what requests on it are told.
-    receipt: the store's last answer. refusal: the last that was one, with refused_at and
-    refused_until, by the monotonic clock. refusals: since the last question. waiting: for the
-    answer to the next one. seen: requests since seen_from; demand: see `observe`. debt: requests
-    that passed in an outage and were not counted.
+    key_limits: None if the key has no limits.
+    lease: requests that the store granted in advance. left: how many of them have not come.
+    until: the end of the lease, by the monotonic clock. granted_at: when the store granted it, in
+    microseconds of the store's clock. lease_result: the result that each of them gets.
+    last_reply: the store's last reply. refusal: its last reply that granted nothing; a grant that
+    was already under way may arrive after it. refused_at, refused_until: the time in which requests
+    are refused by it, by the monotonic clock. refusals: such requests since the last call.
+    is_asking: a call for a lease is under way. waiting: requests that wait for the next call.
+    seen, seen_from, demand: see `observe`. debt: requests that passed in an outage, uncounted.
     """
 
     __slots__ = (
-        "asking",
         "charge",
         "cost",
         "debt",
         "demand",
         "granted_at",
+        "is_asking",
+        "key_limits",
+        "last_reply",
         "lease",
+        "lease_result",
         "left",
-        "receipt",
         "record",
         "refusal",
         "refusals",
@@ -42,80 +46,79 @@ class KeyLimitState:
         "refused_until",
         "seen",
         "seen_from",
-        "spent",
-        "terms",
         "until",
         "waiting",
     )
 
-    def __init__(self, record: KeyRecord, terms: KeyLimits | None, cost: int) -> None:
+    def __init__(self, record: KeyRecord, key_limits: KeyLimits | None, cost: int) -> None:
         self.record = record
-        self.terms = terms
+        self.key_limits = key_limits
         self.cost = cost
         self.charge: Charge | None = None
-        self.spent: LimitResult | None = None
+        self.lease_result: LimitResult | None = None
         self.lease = self.left = 0
         self.until = self.seen_from = _NEVER
         self.granted_at = 0
-        self.asking = False
+        self.is_asking = False
         self.waiting: deque[Waiter] = deque()
-        self.receipt: SpendReply | None = None
-        self.refusal: SpendReply | None = None  # a grant that was under way may come after it
+        self.last_reply: SpendReply | None = None
+        self.refusal: SpendReply | None = None
         self.refused_at = self.refused_until = _NEVER
         self.refusals = self.seen = self.debt = 0
         self.demand = 0.0
 
     def charge_at(self, wall: int) -> Charge:
-        """What a request takes at `wall`, in ms since the epoch: anew for each calendar period."""
-        held = self.charge
-        if held is None or (held.ends is not None and not held.begins <= wall < held.ends):
-            if self.terms is None:
-                raise ValueError("there is nothing to take from")
-            held = self.charge = charge(self.terms, self.cost, wall)
-        return held
+        """Return the charge at `wall`, in ms since the epoch. Each calendar period has its own."""
+        known = self.charge
+        if known is None or (known.ends is not None and not known.begins <= wall < known.ends):
+            if self.key_limits is None:
+                raise ValueError("the key has no limits")
+            known = self.charge = charge_for(self.key_limits, self.cost, wall)
+        return known
 
-    def observe(self, now: float, life: float) -> float:
-        """Before a question: how many requests come in the life of a lease, in seconds.
+    def observe(self, now: float, lease_seconds: float) -> float:
+        """Return the requests that come during the life of a lease. Call it before each store call.
 
-        As many as came in the last life that is over, or in this one so far. Counted from question
-        to question instead, clients that wait for each answer would be one request at a time, and
-        have no lease however often they ask.
+        Demand is measured over a whole lease life: the last complete one, or the current one so
+        far. Counted per store call, a client that waits for each reply would show a demand of 1 and
+        never get a lease.
         """
         self.seen += self.lease - self.left + self.refusals + len(self.waiting)
         self.refusals = 0
         elapsed = now - self.seen_from
-        if elapsed >= life:
-            self.demand = self.seen * life / elapsed
+        if elapsed >= lease_seconds:
+            self.demand = self.seen * lease_seconds / elapsed
             self.seen, self.seen_from = 0, now
         return max(self.demand, self.seen)
 
-    def hand_in(self) -> int:
-        """Give up what is held; what the store is to be told of it: more was given, or owed."""
-        back = self.left - self.debt
+    def give_up(self) -> int:
+        """Drop the lease and the debt. Return `returned` for the next SpendRequest."""
+        returned = self.left - self.debt
         self.lease = self.left = self.debt = 0
-        return back
+        return returned
 
 
 class PendingSpend(NamedTuple):
-    """What was asked of the store, for whom, and when by the monotonic clock.
+    """A call to the store that has no reply yet.
 
-    back: see Ask. again: the periods were wrong the first time.
+    returned: as in SpendRequest. sent: by the monotonic clock. is_retry: the first call named a
+    calendar period that was not current.
     """
 
-    tab: KeyLimitState
+    state: KeyLimitState
     charge: Charge
     waiters: deque[Waiter]
-    back: int
+    returned: int
     sent: float
-    again: bool = False
+    is_retry: bool = False
 
 
-def answer(waiters: deque[Waiter], spent: LimitResult, most: int) -> int:
-    """Answer at most `most` who still wait, and take them out. Returns how many."""
-    answered = 0
-    while waiters and answered < most:
+def serve(waiters: deque[Waiter], result: LimitResult, most: int) -> int:
+    """Give `result` to at most `most` waiters and remove them. Return how many got it."""
+    served = 0
+    while waiters and served < most:
         waiter = waiters.popleft()
-        if not waiter.done():  # else its client has gone
-            waiter.set_result(spent)
-            answered += 1
-    return answered
+        if not waiter.done():  # a done one was cancelled: its client has gone
+            waiter.set_result(result)
+            served += 1
+    return served

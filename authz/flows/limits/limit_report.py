@@ -1,9 +1,10 @@
-"""LimitReports: how the limits of a key stand, without taking anything from them."""
+"""LimitReports: the use of a key's limits, read without taking anything from them."""
 
 from dataclasses import dataclass
 
 from authz.core.errors import Unavailable
-from authz.core.limits.charge import Charge, Kind, Lease, SpendReply, charge, settle
+from authz.core.limits.charge import Charge, Lease, SpendReply, charge_for, limit_result
+from authz.core.limits.counters import BurstCounter
 from authz.core.limits.key_limits import LimitPolicy, LimitResult
 from authz.core.ports import Clock, LimitCounters
 from authz.core.records import KeyRecord
@@ -11,61 +12,61 @@ from authz.core.records import KeyRecord
 
 @dataclass(frozen=True, slots=True)
 class LimitReport:
-    """What the counters said of one request, which was not made.
+    """The counters' reply for one request that was not made.
 
-    leases: who holds requests in advance, of each account of the terms.
+    leases: the leases of each limit group, in the order of `charge.key_limits.groups`.
     """
 
     charge: Charge
-    receipt: SpendReply
+    reply: SpendReply
     leases: tuple[tuple[Lease, ...], ...]
 
     @property
     def now(self) -> int:
-        """When that was, in milliseconds since the epoch by the clock that counts."""
-        return self.receipt.now // 1000
+        """The time of the reply, in milliseconds since the epoch by the store's clock."""
+        return self.reply.now_us // 1000
 
-    def spent(self) -> LimitResult:
-        """What would become of the request."""
-        return settle(self.charge, self.receipt)
+    def result(self) -> LimitResult:
+        """Return the result that the request would get."""
+        return limit_result(self.charge, self.reply)
 
     def used(self) -> list[int]:
-        """Units used of each limit of the terms. What a lease holds is used."""
-        rows = zip(self.charge.counters, self.receipt.left, strict=True)
-        return [row.limit - left for row, left in rows if row.kind is not Kind.SMOOTH]
+        """Return the units used of each limit. Units in a lease are used."""
+        rows = zip(self.charge.counters, self.reply.left, strict=True)
+        return [row.limit - left for row, left in rows if not isinstance(row, BurstCounter)]
 
     def leased(self) -> list[int]:
-        """Units of each limit of the terms that leases were granted. They are among those used."""
+        """Return the units of each limit that are in leases. `used` includes them."""
         return [
-            sum(lease.requests * limit.charge(lease.cost) for lease in held)
-            for account, held in zip(self.charge.terms.accounts, self.leases, strict=True)
-            for limit in account.limits
+            sum(lease.requests * limit.charge(lease.cost) for lease in leases)
+            for group, leases in zip(self.charge.key_limits.groups, self.leases, strict=True)
+            for limit in group.limits
         ]
 
 
 class LimitReports:
-    """Looks at counters."""
+    """Reads the counters of keys."""
 
-    def __init__(self, counters: LimitCounters, agreements: LimitPolicy, clock: Clock) -> None:
+    def __init__(self, counters: LimitCounters, policy: LimitPolicy, clock: Clock) -> None:
         self._counters = counters
-        self._agreements = agreements
+        self._policy = policy
         self._clock = clock
-        self.on_outage_of = agreements.on_outage_of
+        self.on_outage_of = policy.on_outage_of
 
     async def of(self, record: KeyRecord, cost: int = 1) -> LimitReport | None:
-        """How the limits of a key stand for a request of `cost`; None: nothing is taken.
+        """Return the report for a request of `cost`, or None if it takes nothing from any limit.
 
-        Raises UnknownPlan, Unreadable when the counters are garbled, Unavailable.
+        Raises UnknownPlan, Unreadable if the counters are garbled, Unavailable.
         """
-        terms = self._agreements.of(record)
-        if terms is None or not cost:
+        key_limits = self._policy.of(record)
+        if key_limits is None or not cost:
             return None
         now = self._clock.wall_ms()
         for _ in range(2):  # the second time with the day and month of the store's clock
-            asked = charge(terms, cost, now)
-            receipt = await self._counters.look(asked)
-            now = receipt.now // 1000
-            if receipt.granted >= 0:
-                leases = await self._counters.leases(terms.accounts, now)
-                return LimitReport(asked, receipt, tuple(map(tuple, leases)))
+            charge = charge_for(key_limits, cost, now)
+            reply = await self._counters.look(charge)
+            now = reply.now_us // 1000
+            if reply.granted >= 0:
+                leases = await self._counters.leases(key_limits.groups, now)
+                return LimitReport(charge, reply, tuple(map(tuple, leases)))
         raise Unavailable("the store's clock is in no period")

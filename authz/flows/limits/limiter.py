@@ -1,19 +1,19 @@
-"""Limiter: takes what a request costs from the limits of its key, mostly without asking anybody.
+"""Limiter: takes the charge of each request from its key's limits, mostly without a store call.
 
 Rules:
-1. A request passes when the store has counted it, on its own or as part of a lease: requests that
-   were counted in advance. So in no window of its length does a limit let more pass than it says.
-2. A lease lives for one bucket of the shortest window, counted from the SENDING of the question,
-   and never past the end of a period. What passes on it is in the bucket in which it was counted,
-   or in the next one, and the store keeps one bucket more for that.
-3. One lease of a key is asked for at a time. What is left of it goes back with the next question.
-4. Those who waited when a lease was asked for pass as of the moment of its grant, however late the
-   answer comes. Those who came later have to find it still alive.
-5. After a refusal the store is not asked again before the request can pass. A change of the key
-   ends that, and its lease.
-6. Nothing is asked twice. If an answer is lost, nothing was granted here, and all of it may have
-   been counted there.
-7. Without the store each key goes by its `on_outage`: see uncounted.py.
+1. A request passes only after the store has counted it: on its own, or in advance as part of a
+   lease. So no window of a limit's length holds more than the limit, wherever it begins.
+2. A lease lives for one bucket of the shortest window, measured from when the call was SENT, and
+   ends with the calendar period. A request on it passes in the bucket in which it was counted or in
+   the next one. The store keeps one more bucket for this; see core/limits/counters.py.
+3. At most one call for a lease is under way per key. The next call returns the unused requests.
+4. Requests that were already waiting when the lease was requested are admitted however late the
+   reply is. Later requests need a lease that is still valid.
+5. After a refusal the store is not asked again before the request could pass. A change of the key
+   ends the refusal and the lease.
+6. No call is repeated. If a reply is lost, the sidecar admits nothing on it, although the store may
+   have counted all of it.
+7. Without the store each key follows its `on_outage`; see outage_limits.py.
 """
 
 import asyncio
@@ -23,21 +23,28 @@ from functools import partial
 
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.events import Event
-from authz.core.limits.charge import SpendReply, SpendRequest, charge, lease_for, patience, settle
+from authz.core.limits.charge import (
+    SpendReply,
+    SpendRequest,
+    charge_for,
+    limit_result,
+    next_lease_size,
+    seconds_until_room,
+)
 from authz.core.limits.key_limits import LimitPolicy, LimitResult
 from authz.core.ports import Clock, Probe, SpendStore
 from authz.core.records import KeyRecord
-from authz.flows.limits.key_limit_state import KeyLimitState, PendingSpend, Waiter, answer
+from authz.flows.limits.key_limit_state import KeyLimitState, PendingSpend, Waiter, serve
 from authz.flows.limits.outage_limits import OutageLimits
 
 
 class Limiter:
-    """Spends. max_keys: of how many something is held. leases: False asks for every request."""
+    """Takes from limits. max_keys: bound on states. leases: False asks the store each time."""
 
     def __init__(
         self,
         store: SpendStore,
-        agreements: LimitPolicy,
+        policy: LimitPolicy,
         clock: Clock,
         probe: Probe,
         *,
@@ -45,22 +52,22 @@ class Limiter:
         leases: bool = True,
     ) -> None:
         self._store = store
-        self._agreements = agreements
-        self._has_pools = bool(agreements.projects or agreements.tenants)
+        self._policy = policy
+        self._has_pools = bool(policy.projects or policy.tenants)
         self._clock = clock
         self._monotonic = clock.monotonic
         self._count = probe.count
         self._max_keys = max_keys
         self._leases = leases
-        self._tabs: dict[str | tuple[str, int], KeyLimitState] = {}
-        self._uncounted = OutageLimits(store, self._wall_ms, probe)
-        self._ahead = 0  # ms by which the store's clock was found ahead of ours
+        self._states: dict[str | tuple[str, int], KeyLimitState] = {}
+        self._outage = OutageLimits(store, self._wall_ms, probe)
+        self._ahead_ms = 0  # how far the store's clock was found ahead of ours
 
     def spend(self, record: KeyRecord, cost: int) -> LimitResult | Awaitable[LimitResult] | None:
-        """What becomes of a request that costs `cost`; an awaitable when the store must be asked.
+        """Return the result of a request that costs `cost`, or an awaitable if the store is asked.
 
-        None: there is nothing to take from. Raises Unavailable, as the awaitable does, when its
-        limits are not known, or cannot be counted and the key is not to go on without.
+        None: the request takes nothing from any limit. Raises Unavailable, as the awaitable does,
+        if the key's limits are unknown, or cannot be counted and its `on_outage` is `deny`.
         """
         if not (
             record.limits
@@ -70,195 +77,204 @@ class Limiter:
             return None
         if not cost:
             return None
-        tab = self._tabs.get(record.kid if cost == 1 else (record.kid, cost))
-        if tab is None or tab.record is not record:
-            tab = self._open(record, cost)
+        state = self._states.get(record.kid if cost == 1 else (record.kid, cost))
+        if state is None or state.record is not record:
+            state = self._open(record, cost)
         now = self._monotonic()
-        if tab.left and now < tab.until:
-            tab.left -= 1
-            return tab.spent
-        if tab.terms is None:
+        if state.left and now < state.until:
+            state.left -= 1
+            return state.lease_result
+        if state.key_limits is None:
             return None
-        if now < tab.refused_until:
-            return self._refuse(tab, now)
+        if now < state.refused_until:
+            return self._refuse(state, now)
         if not self._store.is_open:
-            return self._uncounted.go_on(tab, tab.terms)
-        return self._ask(tab, now)
+            return self._outage.spend(state, state.key_limits)
+        return self._ask(state, now)
 
-    # what is held
+    # states
 
     def _open(self, record: KeyRecord, cost: int) -> KeyLimitState:
         name = record.kid if cost == 1 else (record.kid, cost)
-        held = self._tabs.get(name)
-        if held is not None and held.record.version == record.version:
-            held.record = record  # the same, read again
-            return held
-        terms = self._agreements.of(record)
-        if held is not None:
-            self._strand(held)
-        elif len(self._tabs) >= self._max_keys:
-            self._evict(self._tabs.pop(next(iter(self._tabs))))
-        tab = self._tabs[name] = KeyLimitState(record, terms, cost)
-        return tab
+        known = self._states.get(name)
+        if known is not None and known.record.version == record.version:
+            known.record = record  # the same version, loaded again
+            return known
+        key_limits = self._policy.of(record)
+        if known is not None:
+            self._strand(known)
+        elif len(self._states) >= self._max_keys:
+            self._evict(self._states.pop(next(iter(self._states))))
+        state = self._states[name] = KeyLimitState(record, key_limits, cost)
+        return state
 
-    def _evict(self, tab: KeyLimitState) -> None:
-        self._count_lease(tab)
-        self._uncounted.forget(tab)
-        if tab.charge is not None and (back := tab.hand_in()):
-            self._store.spend(tab.charge, SpendRequest(0, 0, back, tab.granted_at), _ignore)
+    def _evict(self, state: KeyLimitState) -> None:
+        self._count_leased(state)
+        self._outage.forget(state)
+        if state.charge is not None and (returned := state.give_up()):
+            request = SpendRequest(0, 0, returned, state.granted_at)
+            self._store.spend(state.charge, request, _ignore)
 
-    def _strand(self, tab: KeyLimitState) -> None:
-        """Its counters may have been reset: to give back now would take from what came since."""
-        self._count_lease(tab)
-        if tab.left:
-            self._count(Event.LEASE_STRANDED, tab.left)
-        tab.hand_in()
-        self._uncounted.forget(tab)
+    def _strand(self, state: KeyLimitState) -> None:
+        """Drop the lease without returning it.
 
-    def _count_lease(self, tab: KeyLimitState) -> None:
-        if passed := tab.lease - tab.left:
+        The key was changed, and the change may have reset its counters. A return would then take
+        back requests that were counted after the reset.
+        """
+        self._count_leased(state)
+        if state.left:
+            self._count(Event.LEASE_STRANDED, state.left)
+        state.give_up()
+        self._outage.forget(state)
+
+    def _count_leased(self, state: KeyLimitState) -> None:
+        if passed := state.lease - state.left:
             self._count(Event.LIMIT_ALLOWED_ON_LEASE, passed)
-            if tab.spent is not None and tab.spent.violated:
+            if state.lease_result is not None and state.lease_result.violated:
                 self._count(Event.LIMIT_SHADOW_DENIED, passed)
-            tab.lease = tab.left
+            state.lease = state.left
 
-    def _refuse(self, tab: KeyLimitState, now: float) -> LimitResult:
-        if tab.charge is None or tab.refusal is None:
-            raise ValueError("nobody was refused")
-        tab.refusals += 1
+    def _refuse(self, state: KeyLimitState, now: float) -> LimitResult:
+        if state.charge is None or state.refusal is None:
+            raise ValueError("the store has refused no request of this key")
+        state.refusals += 1
         self._count(Event.LIMIT_DENIED_LOCALLY)
-        return settle(tab.charge, tab.refusal, int((now - tab.refused_at) * 1e6))
+        return limit_result(state.charge, state.refusal, int((now - state.refused_at) * 1e6))
 
     def give_back(self) -> None:
-        """Hold nothing any more: the store is told what did not come of every lease, and is owed.
+        """Return every lease and every debt to the store, and drop all states.
 
-        For an orderly stop. Of a window as long as a day, or of a month, it would be missing.
+        Call it before an orderly stop. Otherwise the unused requests stay counted: of a window of a
+        day for a day, of a month until its end.
         """
-        for tab in self._tabs.values():
-            self._evict(tab)
-        self._tabs.clear()
+        for state in self._states.values():
+            self._evict(state)
+        self._states.clear()
 
-    # what is asked
+    # calls
 
     def _wall_ms(self) -> int:
-        return self._clock.wall_ms() + self._ahead
+        return self._clock.wall_ms() + self._ahead_ms
 
-    def _ask(self, tab: KeyLimitState, now: float) -> Waiter:
+    def _ask(self, state: KeyLimitState, now: float) -> Waiter:
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        wanted = tab.charge_at(self._wall_ms())
-        if self._leases and wanted.lease:
-            tab.waiting.append(waiter)
-            if not tab.asking:
-                self._ask_for_lease(tab, now)
+        charge = state.charge_at(self._wall_ms())
+        if self._leases and charge.max_lease:
+            state.waiting.append(waiter)
+            if not state.is_asking:
+                self._ask_for_lease(state, now)
         else:
-            self._send(PendingSpend(tab, wanted, deque((waiter,)), self._settle(tab), now))
+            waiters = deque((waiter,))
+            self._send(PendingSpend(state, charge, waiters, self._give_up(state), now))
         return waiter
 
-    def _ask_for_lease(self, tab: KeyLimitState, now: float) -> None:
-        wanted = tab.charge_at(self._wall_ms())
-        demand = tab.observe(now, wanted.life)
-        size = lease_for(wanted, tab.receipt.left, demand) if tab.receipt else 0
-        waiters, tab.waiting = tab.waiting, deque()
-        tab.asking = True
-        question = PendingSpend(tab, wanted, waiters, self._settle(tab), now)
-        self._send(question, size)
+    def _ask_for_lease(self, state: KeyLimitState, now: float) -> None:
+        charge = state.charge_at(self._wall_ms())
+        demand = state.observe(now, charge.lease_seconds)
+        last = state.last_reply
+        size = next_lease_size(charge, last.left, demand) if last else 0
+        waiters, state.waiting = state.waiting, deque()
+        state.is_asking = True
+        self._send(PendingSpend(state, charge, waiters, self._give_up(state), now), size)
 
-    def _settle(self, tab: KeyLimitState) -> int:
-        self._count_lease(tab)
-        self._uncounted.forget(tab)
-        return tab.hand_in()
+    def _give_up(self, state: KeyLimitState) -> int:
+        self._count_leased(state)
+        self._outage.forget(state)
+        return state.give_up()
 
-    def _send(self, asked: PendingSpend, lease: int = 0) -> None:
+    def _send(self, pending: PendingSpend, lease: int = 0) -> None:
         self._count(Event.LIMIT_STORE_CALL)
-        ask = SpendRequest(len(asked.waiters) + lease, lease, asked.back, asked.tab.granted_at)
-        self._store.spend(asked.charge, ask, partial(self._on_answer, asked))
+        wanted = len(pending.waiters) + lease
+        request = SpendRequest(wanted, lease, pending.returned, pending.state.granted_at)
+        self._store.spend(pending.charge, request, partial(self._on_reply, pending))
 
-    # what is answered, as it is parsed
+    # replies, inside the parser's callback
 
-    def _on_answer(self, asked: PendingSpend, answered: SpendReply | Unavailable) -> None:
-        tab = asked.tab
-        leased = self._leases and asked.charge.lease
+    def _on_reply(self, pending: PendingSpend, reply: SpendReply | Unavailable) -> None:
+        state = pending.state
+        leased = self._leases and pending.charge.max_lease
         if leased:
-            tab.asking = False
-        if isinstance(answered, Unavailable):
-            self._on_fault(asked, answered)
-        elif answered.granted < 0:
-            self._on_wrong_period(asked, answered)
-        elif not answered.granted:
-            self._on_refusal(asked, answered)
+            state.is_asking = False
+        if isinstance(reply, Unavailable):
+            self._on_fault(pending, reply)
+        elif reply.granted < 0:
+            self._on_wrong_period(pending, reply)
+        elif not reply.granted:
+            self._on_refusal(pending, reply)
         else:
-            self._on_grant(asked, answered)
-        if leased and tab.waiting and not tab.asking:
-            self._ask_for_lease(tab, self._monotonic())
+            self._on_grant(pending, reply)
+        if leased and state.waiting and not state.is_asking:
+            self._ask_for_lease(state, self._monotonic())
 
-    def _on_refusal(self, asked: PendingSpend, receipt: SpendReply) -> None:
-        tab, now = asked.tab, self._monotonic()
-        tab.receipt = tab.refusal = receipt
-        tab.refused_at, tab.refused_until = now, now + patience(asked.charge, receipt)
-        asked.waiters.extend(tab.waiting)
-        tab.waiting.clear()
-        spent = settle(asked.charge, receipt)
-        denied = answer(asked.waiters, spent, len(asked.waiters))
+    def _on_refusal(self, pending: PendingSpend, reply: SpendReply) -> None:
+        state, now = pending.state, self._monotonic()
+        state.last_reply = state.refusal = reply
+        state.refused_at = now
+        state.refused_until = now + seconds_until_room(pending.charge, reply)
+        pending.waiters.extend(state.waiting)
+        state.waiting.clear()
+        result = limit_result(pending.charge, reply)
+        denied = serve(pending.waiters, result, len(pending.waiters))
         self._count(Event.LIMIT_DENIED_BY_STORE, denied)
-        self._uncounted.heard(asked.charge)
+        self._outage.on_reply(pending.charge)
 
-    def _on_grant(self, asked: PendingSpend, receipt: SpendReply) -> None:
-        tab, spent = asked.tab, settle(asked.charge, receipt)
-        tab.receipt = receipt
-        served = answer(asked.waiters, spent, receipt.granted)
+    def _on_grant(self, pending: PendingSpend, reply: SpendReply) -> None:
+        state, result = pending.state, limit_result(pending.charge, reply)
+        state.last_reply = reply
+        served = serve(pending.waiters, result, reply.granted)
         self._count(Event.LIMIT_ALLOWED_BY_STORE, served)
-        if spent.violated:
+        if result.violated:
             self._count(Event.LIMIT_SHADOW_DENIED, served)
-        tab.waiting.extendleft(reversed(asked.waiters))
-        left = receipt.granted - served
-        if left and asked.charge.lease and self._leases:
-            self._begin_lease(asked, receipt, spent, left)
-        self._uncounted.heard(asked.charge)
+        state.waiting.extendleft(reversed(pending.waiters))
+        left = reply.granted - served
+        if left and pending.charge.max_lease and self._leases:
+            self._begin_lease(pending, reply, result, left)
+        self._outage.on_reply(pending.charge)
 
     def _begin_lease(
-        self, asked: PendingSpend, receipt: SpendReply, spent: LimitResult, left: int
+        self, pending: PendingSpend, reply: SpendReply, result: LimitResult, left: int
     ) -> None:
-        tab, life = asked.tab, asked.charge.life
-        if asked.charge.ends is not None:
-            life = min(life, (asked.charge.ends * 1000 - receipt.now) / 1e6)
-        tab.until, tab.granted_at, tab.spent = asked.sent + life, receipt.now, spent
-        tab.lease = tab.left = left
+        state, seconds = pending.state, pending.charge.lease_seconds
+        if pending.charge.ends is not None:
+            seconds = min(seconds, (pending.charge.ends * 1000 - reply.now_us) / 1e6)
+        state.until, state.granted_at = pending.sent + seconds, reply.now_us
+        state.lease_result, state.lease, state.left = result, left, left
         self._count(Event.LEASE_TAKEN)
-        if self._monotonic() < tab.until:
-            tab.left -= answer(tab.waiting, spent, left)
+        if self._monotonic() < state.until:
+            state.left -= serve(state.waiting, result, left)
 
-    def _on_wrong_period(self, asked: PendingSpend, receipt: SpendReply) -> None:
-        """Nothing was done. So it is asked again, once, for the day and month of the store."""
-        if asked.again:
-            self._on_fault(asked, Unavailable("the store's clock is in no period"))
+    def _on_wrong_period(self, pending: PendingSpend, reply: SpendReply) -> None:
+        """Ask again, once, with the day and month of the store's clock. Nothing was counted."""
+        if pending.is_retry:
+            self._on_fault(pending, Unavailable("the store's clock is in no period"))
             return
-        now = receipt.now // 1000
-        self._ahead = now - self._clock.wall_ms()
-        tab = asked.tab
-        tab.charge = charge(asked.charge.terms, asked.charge.cost, now)
-        tab.asking = bool(self._leases and tab.charge.lease)
-        self._send(asked._replace(charge=tab.charge, again=True))
+        now = reply.now_us // 1000
+        self._ahead_ms = now - self._clock.wall_ms()
+        state = pending.state
+        state.charge = charge_for(pending.charge.key_limits, pending.charge.cost, now)
+        state.is_asking = bool(self._leases and state.charge.max_lease)
+        self._send(pending._replace(charge=state.charge, is_retry=True))
 
-    def _on_fault(self, asked: PendingSpend, fault: Unavailable) -> None:
-        tab = asked.tab
+    def _on_fault(self, pending: PendingSpend, fault: Unavailable) -> None:
+        state = pending.state
         if isinstance(fault, Unreadable):
             self._count(Event.LIMIT_GARBLED)
-        if asked.back > 0:
-            self._count(Event.LEASE_STRANDED, asked.back)
-        elif asked.back and not isinstance(fault, OutcomeUnknown):
-            self._uncounted.owe(tab, -asked.back)
-        for waiter in asked.waiters:
+        if pending.returned > 0:
+            self._count(Event.LEASE_STRANDED, pending.returned)
+        elif pending.returned and not isinstance(fault, OutcomeUnknown):
+            self._outage.owe(state, -pending.returned)
+        for waiter in pending.waiters:
             if not waiter.done():
-                self._answer_alone(tab, waiter)
+                self._serve_without_store(state, waiter)
 
-    def _answer_alone(self, tab: KeyLimitState, waiter: Waiter) -> None:
-        if tab.terms is None:
-            raise ValueError("there is nothing to take from")
+    def _serve_without_store(self, state: KeyLimitState, waiter: Waiter) -> None:
+        if state.key_limits is None:
+            raise ValueError("the key has no limits")
         try:
-            waiter.set_result(self._uncounted.go_on(tab, tab.terms))
+            waiter.set_result(self._outage.spend(state, state.key_limits))
         except Unavailable as cause:
             waiter.set_exception(cause)
 
 
-def _ignore(_answered: SpendReply | Unavailable) -> None:
-    """Nobody waits for it."""
+def _ignore(_reply: SpendReply | Unavailable) -> None:
+    """Nobody waits for this reply."""

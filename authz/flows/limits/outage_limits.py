@@ -1,8 +1,9 @@
-"""OutageLimits: what passes while the store cannot count, and how it is counted when it can.
+"""OutageLimits: limits while the store cannot count, and the counting afterwards.
 
-A key goes by its `on_outage`. `local` holds it to its limits by what the store said last and what
-this process has let pass since: so N sidecars may let pass N times as much. What passed is counted
-as soon as the store answers, as of that moment, and also where it is more than the limit.
+Each key has an `on_outage`. With `local` this process enforces the limits alone. It starts from the
+last reply of the store and adds the requests that it lets pass itself, so N sidecars together may
+let pass N times the limit. As soon as the store replies again, the requests that passed are counted
+there at that moment, even beyond the limit.
 """
 
 from collections.abc import Callable
@@ -12,83 +13,82 @@ from typing import Final
 
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.core.events import Event
-from authz.core.limits.charge import Charge, SpendReply, SpendRequest, settle
+from authz.core.limits.charge import Charge, SpendReply, SpendRequest, limit_result
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.limits.limit import OnOutage
 from authz.core.limits.memory_counters import MemoryCounters
 from authz.core.ports import Probe, SpendStore
 from authz.flows.limits.key_limit_state import KeyLimitState
 
-AT_ONCE: Final = 10  # keys whose debts are settled with each answer
+DEBTS_PER_REPLY: Final = 10  # keys whose debt is sent with each reply of the store
 
 
 class OutageLimits:
-    """wall_ms: the store's wall clock, as far as that is known."""
+    """Decides by the limits during an outage. wall_ms: our best estimate of the store's clock."""
 
     def __init__(self, store: SpendStore, wall_ms: Callable[[], int], probe: Probe) -> None:
         self._store = store
         self._wall_ms = wall_ms
         self._count = probe.count
-        self._ledger = MemoryCounters()
+        self._counters = MemoryCounters()
         self._indebted: dict[KeyLimitState, None] = {}
         self._was_closed = False
 
-    def go_on(self, tab: KeyLimitState, terms: KeyLimits) -> LimitResult:
-        """What becomes of one request. Raises Unavailable where `on_outage` is `deny`."""
+    def spend(self, state: KeyLimitState, key_limits: KeyLimits) -> LimitResult:
+        """Return the result of one request. Raises Unavailable if `on_outage` is `deny`."""
         now = self._wall_ms()
-        charge = tab.charge_at(now)
+        charge = state.charge_at(now)
         self._was_closed = self._was_closed or not self._store.is_open
-        match terms.on_outage:
+        match key_limits.on_outage:
             case OnOutage.DENY:
                 raise Unavailable("limits cannot be counted")
             case OnOutage.ALLOW:
-                receipt = _unasked(charge, tab.receipt, now * 1000)
+                reply = _with_room(charge, state.last_reply, now * 1000)
             case OnOutage.LOCAL:
-                if tab.receipt is not None:
-                    self._ledger.open(charge, tab.receipt)
-                receipt = self._ledger.spend(charge, 1, now * 1000)
-        spent = settle(charge, receipt)
-        if not receipt.granted:
+                if state.last_reply is not None:
+                    self._counters.open(charge, state.last_reply)
+                reply = self._counters.spend(charge, 1, now * 1000)
+        result = limit_result(charge, reply)
+        if not reply.granted:
             self._count(Event.LIMIT_DENIED_IN_OUTAGE)
-            return spent
+            return result
         self._count(Event.LIMIT_ALLOWED_IN_OUTAGE)
-        if spent.violated:
+        if result.violated:
             self._count(Event.LIMIT_SHADOW_DENIED)
-        self.owe(tab, 1)
-        return spent
+        self.owe(state, 1)
+        return result
 
-    def owe(self, tab: KeyLimitState, requests: int) -> None:
-        """These have passed and are not counted yet."""
-        tab.debt += requests
-        self._indebted[tab] = None
+    def owe(self, state: KeyLimitState, requests: int) -> None:
+        """Note requests that passed and are not counted in the store yet."""
+        state.debt += requests
+        self._indebted[state] = None
 
-    def forget(self, tab: KeyLimitState) -> None:
-        """Its debt goes with a question of its own."""
-        self._indebted.pop(tab, None)
+    def forget(self, state: KeyLimitState) -> None:
+        """Leave the key's debt to its own next call."""
+        self._indebted.pop(state, None)
 
-    def heard(self, charge: Charge) -> None:
-        """The store has answered for these counters: it knows better, and can be told."""
+    def on_reply(self, charge: Charge) -> None:
+        """Drop our counters of `charge`, because the store counts again, and send some debts."""
         if self._was_closed:
             self._was_closed = False
-            self._ledger.clear()
-        elif len(self._ledger):  # others are garbled
-            self._ledger.forget(charge)
-        if not self._indebted:
+            self._counters.clear()
+        elif len(self._counters):  # the store may still be unable to read others
+            self._counters.forget(charge)
+        for state in list(islice(self._indebted, DEBTS_PER_REPLY)):
+            del self._indebted[state]
+            debt, state.debt = state.debt, 0
+            request = SpendRequest(0, returned=-debt)
+            on_paid = partial(self._on_paid, state, debt)
+            self._store.spend(state.charge_at(self._wall_ms()), request, on_paid)
+
+    def _on_paid(self, state: KeyLimitState, debt: int, reply: SpendReply | Unavailable) -> None:
+        if isinstance(reply, SpendReply) and reply.granted >= 0:
             return
-        for tab in list(islice(self._indebted, AT_ONCE)):
-            del self._indebted[tab]
-            debt, tab.debt = tab.debt, 0
-            deliver = partial(self._on_settled, tab, debt)
-            self._store.spend(tab.charge_at(self._wall_ms()), SpendRequest(0, back=-debt), deliver)
-
-    def _on_settled(self, tab: KeyLimitState, debt: int, answer: SpendReply | Unavailable) -> None:
-        if isinstance(answer, SpendReply) and answer.granted >= 0:
-            return
-        if not isinstance(answer, OutcomeUnknown):
-            tab.debt += debt  # to go with the next question for its key
+        if not isinstance(reply, OutcomeUnknown):
+            state.debt += debt  # goes with the key's next call
 
 
-def _unasked(charge: Charge, last: SpendReply | None, now: int) -> SpendReply:
-    """As if there was room, with what was left when the store last said so."""
-    left = last.left if last else tuple(counter.most for counter in charge.counters)
-    return SpendReply(1, now, left, (0,) * len(left))
+def _with_room(charge: Charge, last: SpendReply | None, now_us: int) -> SpendReply:
+    """Return a reply that grants one request, with the units that the last reply showed."""
+    left = last.left if last else tuple(counter.capacity for counter in charge.counters)
+    return SpendReply(1, now_us, left, (0,) * len(left))

@@ -120,7 +120,9 @@ class RateLimitHeaders:
 
 def violated_names(spent: LimitResult) -> tuple[str, ...]:
     """The limits that refused a request."""
-    return tuple(spent.terms.names[i] for i in spent.violated if spent.terms.limits[i].enforce)
+    return tuple(
+        spent.key_limits.names[i] for i in spent.violated if spent.key_limits.limits[i].enforce
+    )
 
 
 def _policy(name: str, limit: Limit) -> str:

@@ -82,14 +82,14 @@ class Refuser:
         return kept[1]
 
     def _over_limit(self, decision: OverLimit, request_id: bytes, is_grpc: bool) -> bytes:
-        key, spent = decision.key, decision.spent
+        key, spent = decision.key, decision.limit_result
         violated = violated_names(spent)
         case = (decision.reason, decision.stale, is_grpc, key.kid, violated)
         kept = self._over_limits.get(case)
-        if kept is None or kept[0] is not key or kept[1] is not spent.terms:
-            telling = RateLimitHeaders(spent.terms, legacy=self._legacy_headers)
+        if kept is None or kept[0] is not key or kept[1] is not spent.key_limits:
+            telling = RateLimitHeaders(spent.key_limits, legacy=self._legacy_headers)
             made = _denial(decision, is_grpc, violated=violated, telling=telling)
-            kept = keep(self._over_limits, case, (key, spent.terms, made, telling))
+            kept = keep(self._over_limits, case, (key, spent.key_limits, made, telling))
         headers, metadata = kept[3].of_refused(spent)
         options = (field(_HEADERS, header(*pair)) for pair in headers.items())
         return kept[2].write(request_id, b"".join(options)) + metadata

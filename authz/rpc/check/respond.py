@@ -18,7 +18,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from authz.core.decision import Allow, Charged, Decision, Deny
 from authz.core.limits.key_limits import KeyLimits
 from authz.core.records import KeyRecord
-from authz.core.request import Request
+from authz.core.request import IN_QUERY, Request
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.refuse import Refuser
 from authz.rpc.check.response_parts import Charges, facts, keep, option
@@ -74,13 +74,13 @@ class Responder:
         return kept[1] + b"%012x" % self._count()
 
     def _allow_charged(self, decision: Charged, carrier: str) -> bytes:
-        key, spent = decision.key, decision.spent
+        key, spent = decision.key, decision.limit_result
         name = (key.kid, carrier, decision.stale)
         kept = self._charged.get(name)
-        if kept is None or kept[0] is not key or kept[1] is not spent.terms:
-            telling = RateLimitHeaders(spent.terms, legacy=self._legacy_headers)
+        if kept is None or kept[0] is not key or kept[1] is not spent.key_limits:
+            telling = RateLimitHeaders(spent.key_limits, legacy=self._legacy_headers)
             base = self._allow_base(decision, carrier, telling) + self._charge
-            kept = keep(self._charged, name, (key, spent.terms, base, telling))
+            kept = keep(self._charged, name, (key, spent.key_limits, base, telling))
         return kept[2] + b"%012x" % self._count() + kept[3].of_allowed(spent)
 
     def _allow_base(
@@ -95,9 +95,9 @@ class Responder:
             if value:
                 ok.headers.append(option(self._header_prefix + name, value))
         unset = [self._header_prefix + name for name, value in identity.items() if not value]
-        held = [carrier] if carrier else []
+        held = [carrier] if carrier and carrier != IN_QUERY else []
         ok.headers_to_remove.extend(dict.fromkeys([*unset, *self._removed, *held]))
-        if self._query:
+        if carrier == IN_QUERY:  # Envoy writes the whole query anew, so only if there was a key
             ok.query_parameters_to_remove.append(self._query)
         answer.dynamic_metadata.update(facts("ok" if key else "anonymous", decision))
         if telling:

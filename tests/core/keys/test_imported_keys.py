@@ -11,7 +11,7 @@ from authz.core import changes
 from authz.core.audit import Action
 from authz.core.changes import Author, KeySpec
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import Alias, Imported
+from authz.core.keys.credentials import Alias, Imported
 from authz.core.policy import judge
 from tests.support.core.key_reference import expand
 from tests.support.fakes import DAY, KID, NOW, make_keyring, make_record, make_request

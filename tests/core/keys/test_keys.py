@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
 from authz.core.keys import base62
-from authz.core.keys.keyring import Keyring, Pepper, matches
+from authz.core.keys.credentials import matches
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.pepper import Pepper
 from tests.support.core.key_reference import from_base62, to_base62
 from tests.support.fakes import KID, make_keyring, make_pepper
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.keys import base62, keyring
-from authz.core.keys.keyring import hkdf_sha256, matches
+from authz.core.keys.credentials import matches
+from authz.core.keys.pepper import hkdf_sha256
 from tests.support.core.key_reference import from_base62, to_base62
 
 

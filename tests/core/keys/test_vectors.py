@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.keys.keyring import Keyring, Pepper
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.pepper import Pepper
 from tests.support.core import key_reference as reference
 
 FILE = Path(__file__).parents[2] / "vectors" / "keys.json"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.decision import Allow, Charged, Deny, OverLimit, Reason, settle
+from authz.core.decision import Allow, Charged, Deny, OverLimit, Reason, decide_by_limits
 from authz.core.errors import Unavailable
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitPolicy, LimitResult, Owner
 from authz.core.limits.limit import OnOutage
@@ -21,7 +21,7 @@ AGREED = LimitPolicy(
 
 def texts(terms):
     """Each account of the terms: whose it is, and its limits as text."""
-    return [(a.owner, a.id, " ".join(map(str, a.limits))) for a in terms.accounts]
+    return [(a.owner, a.id, " ".join(map(str, a.limits))) for a in terms.groups]
 
 
 def test_a_key_without_plan_limits_or_pool_is_held_to_nothing():
@@ -56,7 +56,7 @@ def test_pools_are_shared_by_name_or_by_everyone_not_named():
 
     assert texts(named)[1:] == [("project", "p1", "1000/min"), ("tenant", "t1", "5000/min")]
     assert texts(others) == [("tenant", "t2", "100/min")]
-    assert [account.owner for account in without.accounts] == [Owner.KEY]
+    assert [account.owner for account in without.groups] == [Owner.KEY]
 
 
 def test_names_say_whose_pool_it_is():
@@ -89,9 +89,9 @@ def test_settle(violated):
     record = make_record()
     spent = LimitResult(TERMS, (0, 0, 0), (1000, 5000, 1000), tuple(sorted(violated)))
 
-    decision = settle(record, spent)
+    decision = decide_by_limits(record, spent)
 
-    assert (decision.key, decision.spent) == (record, spent)
+    assert (decision.key, decision.limit_result) == (record, spent)
     if violated <= {2}:
         assert isinstance(decision, Allow)
     else:
@@ -105,9 +105,9 @@ def test_settled_in_an_outage():
     allowed = LimitResult(TERMS, (9, 99, 4), (1000, 5000, 1000))
     refused = LimitResult(TERMS, (0, 99, 4), (500, 5000, 1000), (0,), 500)
 
-    assert settle(make_record(), allowed, stale=True).stale
-    assert settle(make_record(), refused, stale=True).stale
-    assert isinstance(settle(make_record(), allowed, stale=True), Charged)
-    assert isinstance(settle(make_record(), refused, stale=True), OverLimit)
-    assert not settle(make_record(), allowed).stale
-    assert not settle(make_record(), refused).stale
+    assert decide_by_limits(make_record(), allowed, stale=True).stale
+    assert decide_by_limits(make_record(), refused, stale=True).stale
+    assert isinstance(decide_by_limits(make_record(), allowed, stale=True), Charged)
+    assert isinstance(decide_by_limits(make_record(), refused, stale=True), OverLimit)
+    assert not decide_by_limits(make_record(), allowed).stale
+    assert not decide_by_limits(make_record(), refused).stale

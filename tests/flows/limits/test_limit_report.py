@@ -26,10 +26,10 @@ async def test_used_and_remaining():
 
     standing = await standings(counters).of(record)
 
-    assert standing.charge.terms.names == ("second", "minute", "month", "tenant:hour")
+    assert standing.charge.key_limits.names == ("second", "minute", "month", "tenant:hour")
     assert standing.used() == [3, 90, 0, 1000]
-    assert standing.spent().remaining == (7, 1, 1000, 0)
-    assert not standing.spent().allowed
+    assert standing.result().remaining == (7, 1, 1000, 0)
+    assert not standing.result().allowed
 
 
 async def test_leases():

@@ -30,7 +30,7 @@ class MemorySpendStore:
     def spend(self, charge, ask, deliver):
         """See SpendStore."""
         self.leases.append(ask.lease)
-        self.asked.append((charge, ask.wanted, ask.back, ask.granted_at, deliver))
+        self.asked.append((charge, ask.wanted, ask.returned, ask.granted_at, deliver))
 
     def answer(self, granted, *waits, left=None, now=NOW):
         """Answer the oldest question."""
@@ -47,12 +47,12 @@ class MemorySpendStore:
 class Rig:
     """A limiter and what is around it."""
 
-    def __init__(self, *texts, agreements=None, max_keys=10, leases=True, **fields):
+    def __init__(self, *texts, policy=None, max_keys=10, leases=True, **fields):
         self.record: KeyRecord = make_record(limits=parse_limits("limits", texts), **fields)
         self.store, self.clock, self.probe = MemorySpendStore(), FakeClock(NOW), RecordingProbe()
         self.limiter = Limiter(
             self.store,
-            agreements or LimitPolicy(),
+            policy or LimitPolicy(),
             self.clock,
             self.probe,
             max_keys=max_keys,
@@ -88,8 +88,8 @@ async def test_a_key_without_limits_asks_nothing():
 
 async def test_pools_that_the_key_is_not_in_ask_nothing():
     """A project without limits of its own is not in anybody's pool."""
-    agreements = LimitPolicy(projects={"search": parse_limits("limits", ("10/s",))})
-    rig = Rig(project_id="maps", agreements=agreements)
+    policy = LimitPolicy(projects={"search": parse_limits("limits", ("10/s",))})
+    rig = Rig(project_id="maps", policy=policy)
     assert rig.spend() is None
     assert rig.spend() is None
     other = make_record(kid="o" * 16, project_id="search")
@@ -367,7 +367,7 @@ async def test_allow_lets_pass_and_deny_is_unavailable():
     rig.store.is_open = False
     assert all(rig.spend().allowed for _ in range(5))
 
-    rig = Rig("1/s", agreements=LimitPolicy(on_outage=OnOutage.DENY))
+    rig = Rig("1/s", policy=LimitPolicy(on_outage=OnOutage.DENY))
     rig.store.is_open = False
     with pytest.raises(Unavailable):
         rig.spend()
@@ -519,7 +519,7 @@ async def test_the_checker_charges_who_is_let_through():
     await rig.hold()
     decision = await rig.decide_with(lambda: rig.store.answer(1, left=(9,)))
     assert isinstance(decision, Charged)
-    assert decision.spent.remaining == (9,)
+    assert decision.limit_result.remaining == (9,)
 
     refused = await rig.decide_with(lambda: rig.store.answer(0, 10_000))
     assert isinstance(refused, OverLimit)

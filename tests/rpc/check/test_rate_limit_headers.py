@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.decision import Allow, OverLimit, Reason, StaleOverLimit, settle
+from authz.core.decision import Allow, OverLimit, Reason, StaleOverLimit, decide_by_limits
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult, Owner
 from authz.core.limits.limit import OnOutage
 from tests.support.fakes import make_record, make_request
@@ -50,7 +50,7 @@ NEVER = LimitResult(terms_of("10/s"), (10,), (1000,), (0,), None)
 
 def test_an_allowed_request():
     """Policies and what is left of them to the caller, all limits to Envoy."""
-    answer = told(settle(KEY, ALLOWED))
+    answer = told(decide_by_limits(KEY, ALLOWED))
 
     assert answer.status.code == 0
     assert headers_to_caller(answer) == {
@@ -72,14 +72,14 @@ def test_an_allowed_request():
 
 def test_the_backend_is_not_told():
     """What is said of limits goes to the caller, not upstream."""
-    ok = told(settle(KEY, ALLOWED)).ok_response
+    ok = told(decide_by_limits(KEY, ALLOWED)).ok_response
 
     assert not [name for name in headers_of(ok) if "ratelimit" in name]
 
 
 def test_a_limit_that_is_not_enforced_is_marked():
     """What would have been refused passes, and the operator sees it; the caller does not."""
-    answer = told(settle(KEY, MARKED))
+    answer = told(decide_by_limits(KEY, MARKED))
 
     assert answer.status.code == 0
     assert metadata(answer)["would_deny"] == "try"
@@ -108,7 +108,7 @@ def test_a_limit_that_is_not_enforced_is_marked():
 )
 def test_a_refused_request(spent, code, violated, retry_after, ratelimit):
     """429, which policies refused, and when it would pass: never too early, and if ever."""
-    decision = settle(KEY, spent)
+    decision = decide_by_limits(KEY, spent)
     answer = told(decision, make_request(headers={"x-request-id": "id-1"}))
 
     assert answer.status.code == 8
@@ -128,7 +128,9 @@ def test_a_refused_request(spent, code, violated, retry_after, ratelimit):
 
 def test_a_grpc_caller_reads_which_limit_it_was():
     """The text becomes the message, and the headers are the same."""
-    answer = told(settle(KEY, LIMITED), make_request(headers={"content-type": "application/grpc"}))
+    answer = told(
+        decide_by_limits(KEY, LIMITED), make_request(headers={"content-type": "application/grpc"})
+    )
 
     assert arm(answer).body == "A rate limit of this API key is used up: second."
     assert headers_to_caller(answer)["retry-after"] == "1"
@@ -136,9 +138,9 @@ def test_a_grpc_caller_reads_which_limit_it_was():
 
 def test_a_refusal_in_an_outage_says_so():
     """A limit is kept in an outage, too, and Envoy is told that it was one."""
-    assert metadata(told(settle(KEY, LIMITED, stale=True)))["stale"] is True
-    assert "stale" not in metadata(told(settle(KEY, LIMITED)))
-    stale = told(settle(KEY, ALLOWED, stale=True))
+    assert metadata(told(decide_by_limits(KEY, LIMITED, stale=True)))["stale"] is True
+    assert "stale" not in metadata(told(decide_by_limits(KEY, LIMITED)))
+    stale = told(decide_by_limits(KEY, ALLOWED, stale=True))
     assert headers_of(stale.ok_response)["x-auth-stale"] == "true"
     assert "ratelimit" in headers_to_caller(stale)
 
@@ -153,19 +155,21 @@ def test_a_refusal_in_an_outage_says_so():
 )
 def test_legacy_headers(spent, limit, remaining, reset):
     """The older three are about one limit: the one that a caller has to mind most."""
-    headers = headers_to_caller(told(settle(KEY, spent), legacy_headers=True))
+    headers = headers_to_caller(told(decide_by_limits(KEY, spent), legacy_headers=True))
 
     assert headers["x-ratelimit-limit"] == limit
     assert headers["x-ratelimit-remaining"] == remaining
     assert headers["x-ratelimit-reset"] == reset
-    assert "x-ratelimit-limit" not in headers_to_caller(told(settle(KEY, spent)))
+    assert "x-ratelimit-limit" not in headers_to_caller(told(decide_by_limits(KEY, spent)))
 
 
 def test_a_key_whose_limits_are_not_enforced_is_told_of_none():
     """No header is empty."""
     terms = terms_of("10/s,enforce=false")
     for legacy in (True, False):
-        answer = told(settle(KEY, LimitResult(terms, (9,), (1000,), (0,))), legacy_headers=legacy)
+        answer = told(
+            decide_by_limits(KEY, LimitResult(terms, (9,), (1000,), (0,))), legacy_headers=legacy
+        )
 
         assert headers_to_caller(answer) == {}
         assert metadata(answer)["would_deny"] == "second"
@@ -173,7 +177,9 @@ def test_a_key_whose_limits_are_not_enforced_is_told_of_none():
 
 def test_a_limit_beyond_what_envoy_can_hold():
     """An override has 32 bits; more is as much as it can say."""
-    answer = told(settle(KEY, LimitResult(terms_of("1000000000000/month"), (5,), (1000,))))
+    answer = told(
+        decide_by_limits(KEY, LimitResult(terms_of("1000000000000/month"), (5,), (1000,)))
+    )
 
     assert metadata(answer)["limits"]["month"]["requests_per_unit"] == (1 << 32) - 1
     assert '"month";q=1000000000000;' in headers_to_caller(answer)["ratelimit-policy"]
@@ -187,7 +193,7 @@ def test_other_terms_of_the_same_key_are_told_anew():
             terms = terms_of(*texts)
             size = len(texts)
             spent = LimitResult(terms, (3,) * size, (1000,) * size)
-            raw = writer.write(settle(KEY, spent), make_request())
+            raw = writer.write(decide_by_limits(KEY, spent), make_request())
             found = parse(headers_to_caller(CheckResponse.FromString(raw))["ratelimit-policy"])
             assert [policy["q"] for policy in found.values()] == [
                 limit.limit for limit in terms.limits
@@ -222,17 +228,17 @@ def any_spent(draw):
 @given(any_spent(), st.booleans())
 def test_headers_are_structured_fields_that_agree(spent, legacy):
     """Any answer's two fields parse, name the same policies, and Retry-After is the later time."""
-    decision = settle(KEY, spent)
+    decision = decide_by_limits(KEY, spent)
     answer = told(decision, legacy_headers=legacy)
     headers = headers_to_caller(answer)
-    enforced = [i for i, limit in enumerate(spent.terms.limits) if limit.enforce]
+    enforced = [i for i, limit in enumerate(spent.key_limits.limits) if limit.enforce]
     if not enforced:
         assert isinstance(decision, Allow)
         assert headers == {}
         return
     policies, state = parse(headers["ratelimit-policy"]), parse(headers["ratelimit"])
 
-    assert policies.keys() == state.keys() == {spent.terms.names[i] for i in enforced}
+    assert policies.keys() == state.keys() == {spent.key_limits.names[i] for i in enforced}
     assert [item["r"] for item in state.values()] == [spent.remaining[i] for i in enforced]
     assert all(item.get("t", 1) >= 0 for item in state.values())
     if isinstance(decision, OverLimit) and spent.retry_after_ms is not None:
@@ -246,10 +252,10 @@ def test_headers_are_structured_fields_that_agree(spent, legacy):
 @given(any_spent())
 def test_metadata_is_what_envoy_takes(spent):
     """Each limit is an override of Envoy's, and what remains stands under the same name."""
-    found = metadata(told(settle(KEY, spent)))
+    found = metadata(told(decide_by_limits(KEY, spent)))
 
-    assert found["limits"].keys() == found["remaining"].keys() == set(spent.terms.names)
-    assert list(map(found["remaining"].get, spent.terms.names)) == list(spent.remaining)
+    assert found["limits"].keys() == found["remaining"].keys() == set(spent.key_limits.names)
+    assert list(map(found["remaining"].get, spent.key_limits.names)) == list(spent.remaining)
     for override in found["limits"].values():
         assert override.keys() == {"requests_per_unit", "unit"}
         assert RateLimitUnit.Value(override["unit"]) > 0

@@ -1,11 +1,11 @@
-"""What was used of limits, on a real store: read without taking, and reset."""
+"""StoredCounters on a real store: reading without charging, and resetting."""
 
 import re
 
 import pytest
 
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.limits.charge import SpendRequest, charge
+from authz.core.limits.charge import SpendRequest, charge_for
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, Owner
 from authz.core.limits.limit import OnOutage
 from authz.storage import schema
@@ -25,28 +25,28 @@ TERMS = KeyLimits(
 
 @pytest.fixture
 async def client(valkey):
-    """redis-py, as the commands use it."""
+    """A redis-py client, as the commands use it."""
     async with valkey.endpoint.client() as found:
         yield found
 
 
 def now(valkey):
-    """The store's clock, in milliseconds."""
+    """Return the store's time in milliseconds."""
     seconds, microseconds = valkey.admin.time()
     return seconds * 1000 + microseconds // 1000
 
 
 def spend(valkey, wanted):
-    """Take so many requests, as a sidecar does."""
+    """Charge so many requests, as a sidecar does."""
     return valkey.admin.eval(
-        SPEND, *arguments(charge(TERMS, 1, now(valkey)), SpendRequest(wanted))
+        SPEND, *arguments(charge_for(TERMS, 1, now(valkey)), SpendRequest(wanted))
     )[0]
 
 
 async def test_a_look_takes_nothing(valkey, client):
-    """However often it is looked, what is left stays, and nothing is written."""
+    """Reading counters any number of times charges nothing and writes nothing."""
     counters = StoredCounters(client)
-    asked = charge(TERMS, 1, now(valkey))
+    asked = charge_for(TERMS, 1, now(valkey))
     assert (await counters.look(asked)).left == (10, 50, 8, 9, 100)
     assert not valkey.admin.exists(schema.limit(KID))
 
@@ -57,51 +57,51 @@ async def test_a_look_takes_nothing(valkey, client):
 
         assert receipt.granted == 0
         assert (receipt.left[0], receipt.left[1], receipt.left[3:]) == (6, 46, (5, 96))
-        assert abs(receipt.now / 1000 - now(valkey)) < 60_000
+        assert abs(receipt.now_us / 1000 - now(valkey)) < 60_000
     assert valkey.admin.dump(schema.limit(KID)) == before
 
 
 async def test_a_full_limit_says_when_there_is_room(valkey, client):
-    """What would be refused has a wait, the others none."""
+    """A limit that would refuse has a wait; the others have none."""
     assert spend(valkey, 9) == 8
-    receipt = await StoredCounters(client).look(charge(TERMS, 1, now(valkey)))
+    receipt = await StoredCounters(client).look(charge_for(TERMS, 1, now(valkey)))
 
-    waits = dict(zip(("hour", "spread", "burst", "month", "day"), receipt.waits, strict=True))
+    waits = dict(zip(("hour", "spread", "burst", "month", "day"), receipt.waits_us, strict=True))
     assert 0 < waits.pop("burst") <= 3_600_000_000 // 50
     assert set(waits.values()) == {0}
 
 
 async def test_a_reset_forgets_what_the_key_used_and_not_its_project(valkey, client):
-    """The pool is not the key's to reset."""
+    """A reset clears the counters of the key and leaves the pool of its project."""
     counters = StoredCounters(client)
     spend(valkey, 4)
     await counters.reset(KID)
     await counters.reset(KID)
 
-    assert (await counters.look(charge(TERMS, 1, now(valkey)))).left == (10, 50, 8, 9, 96)
+    assert (await counters.look(charge_for(TERMS, 1, now(valkey)))).left == (10, 50, 8, 9, 96)
 
 
 @pytest.mark.parametrize("value", ["", "x", "\x01" * 18, "\x07" + "\0" * 18, "9" * 100])
 async def test_garbled_counters(valkey, client, value):
-    """They are told from a store that cannot be asked, and which they are."""
+    """Garbled counters raise Unreadable with their name, unlike a store that cannot be reached."""
     spend(valkey, 1)
     valkey.admin.hset(schema.limit(KID), "hour h unit", value)
     with pytest.raises(Unreadable, match=re.escape(f"GARBLED {schema.limit(KID)} hour h unit")):
-        await StoredCounters(client).look(charge(TERMS, 1, now(valkey)))
+        await StoredCounters(client).look(charge_for(TERMS, 1, now(valkey)))
 
 
 async def test_another_kind_of_value(valkey, client):
-    """What is no hash is garbled, too."""
+    """A limit counter that is not a hash is garbled."""
     valkey.admin.set(schema.limit(KID), "x")
     with pytest.raises(Unreadable, match="WRONGTYPE"):
-        await StoredCounters(client).look(charge(TERMS, 1, now(valkey)))
+        await StoredCounters(client).look(charge_for(TERMS, 1, now(valkey)))
 
 
 async def test_no_store(valkey):
-    """A store that cannot be asked is Unavailable, and the counters are not said to be garbled."""
+    """An unreachable store raises Unavailable and no counters are reported as garbled."""
     async with valkey.login("nobody", "x").client() as client:
         counters = StoredCounters(client)
-        for asked in (counters.look(charge(TERMS, 1, now(valkey))), counters.reset(KID)):
+        for asked in (counters.look(charge_for(TERMS, 1, now(valkey))), counters.reset(KID)):
             with pytest.raises(Unavailable) as refused:
                 await asked
             assert not isinstance(refused.value, Unreadable)

@@ -1,8 +1,8 @@
-"""deploy/Dockerfile carried out without Docker: its own words, in a root directory of their own.
+"""Build and run deploy/Dockerfile without Docker.
 
-A stage is a directory. `FROM python` is the system of this machine, read-only, with a copy of this
-Python at /usr/local as in the official image. COPY copies, RUN runs under chroot, and what is
-started runs as the Dockerfile's USER with a file system on which nothing can be written.
+A stage is a directory. `FROM python` is the read-only system of this machine with a copy of this
+Python at /usr/local, as in the official image. COPY copies, and RUN runs under chroot. Commands run
+as the Dockerfile's USER on a read-only file system.
 """
 
 import json
@@ -15,11 +15,13 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 SYSTEM = ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "dev", "proc")
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"}
-# How this machine reaches an index of packages. Docker's builder has such settings of its own.
+# Settings by which this machine reaches a package index.
 INDEX = re.compile(
     r"(?i)(PIP_(?!FIND_LINKS).*|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_.*|REQUESTS_CA_BUNDLE)"
 )
@@ -29,42 +31,55 @@ NOT_IN_THE_IMAGE = shutil.ignore_patterns(
 )
 
 
+def may_mount() -> bool:
+    """Return whether this user may make mounts of its own."""
+    trial = ["unshare", "--mount", "mount", "--bind", "/usr", "/mnt"]
+    return not subprocess.run(trial, check=False, capture_output=True).returncode
+
+
+needs_namespaces = pytest.mark.skipif(
+    os.geteuid() != 0 or not may_mount(), reason="needs root and mount namespaces (unshare)"
+)
+
+
 @dataclass
 class Stage:
-    """One FROM and what follows it."""
+    """One stage: FROM and the instructions after it."""
 
     directory: Path
     workdir: str = "/"
     user: str = "0:0"
     env: dict[str, str] = field(default_factory=lambda: {"PATH": "/usr/local/bin:/usr/bin:/bin"})
-    said: dict[str, str] = field(default_factory=dict)  # the last of each other instruction
+    said: dict[str, str] = field(
+        default_factory=dict
+    )  # the last of each instruction without a field
 
     def list(self, instruction: str) -> list[str]:
-        """An instruction in its JSON form, such as CMD."""
+        """Return an instruction in JSON form, such as CMD."""
         return json.loads(re.search(r"\[.*\]", self.said[instruction])[0])
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile: each instruction and what it says, on one line."""
+    """Return the instructions of the Dockerfile: name and arguments."""
     text = re.sub(r"^\s*#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
     lines = text.replace("\\\n", " ").splitlines()
     return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines if line]
 
 
 def index() -> dict[str, str]:
-    """The environment in which packages can be fetched here."""
+    """Return the environment variables for a package index."""
     own = {name: value for name, value in os.environ.items() if INDEX.fullmatch(name)}
     return PATIENT | own
 
 
-def ignored() -> list[str]:
-    """What .dockerignore lets through."""
+def included() -> list[str]:
+    """Return the paths that .dockerignore includes."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     return [line[1:] for line in lines if line.startswith("!")]
 
 
 def build(directory: Path) -> Stage:
-    """Carry it out below `directory`, up to what would be started. Returns the last stage."""
+    """Build every stage below `directory` and return the last one."""
     stages: dict[str, Stage] = {}
     for word, said in instructions():
         match word:
@@ -91,12 +106,12 @@ def build(directory: Path) -> Stage:
 
 
 def run(stage: Stage, command: list[str], *, read_only: bool = True, **options):
-    """Run a command in a stage, to its end."""
+    """Run a command in a stage and wait for it."""
     return subprocess.run(confined(stage, command, read_only=read_only), check=False, **options)
 
 
 def confined(stage: Stage, command: list[str], *, read_only: bool = True) -> list[str]:
-    """The command that runs `command` in a stage as its user would."""
+    """Return a command that runs `command` in a stage as its user."""
     root = stage.directory
     mounts = [f"mount --rbind /{part} {root}/{part}" for part in SYSTEM]
     if read_only:
@@ -108,7 +123,7 @@ def confined(stage: Stage, command: list[str], *, read_only: bool = True) -> lis
     user, group = stage.user.split(":")
     env = [f"{name}={value}" for name, value in stage.env.items()]
     as_user = f"setpriv --reuid {user} --regid {group} --clear-groups --no-new-privs"
-    # The library of a Python that was not built for /usr/local.
+    # This Python may have been built for another prefix than /usr/local.
     inner = f"cd {stage.workdir}; exec env -i LD_LIBRARY_PATH=/usr/local/lib {shlex.join(env)} "
     inner += f"{as_user if user != '0' else ''} {shlex.join(command)}"
     script = "\n".join(["set -e", *mounts, f"exec chroot {root} sh -c {shlex.quote(inner)}"])
@@ -116,7 +131,7 @@ def confined(stage: Stage, command: list[str], *, read_only: bool = True) -> lis
 
 
 def base(root: Path) -> None:
-    """An empty system in a directory: what there is but for what a distribution brings."""
+    """Make the base system in a directory: mount points, links and Python."""
     for part in (*SYSTEM, "tmp", "opt", "usr/local/bin", "usr/local/lib"):
         (root / part).mkdir(parents=True, exist_ok=True)
     for name, target in LINKS.items():
@@ -132,9 +147,13 @@ def base(root: Path) -> None:
     packages = local / "lib" / version / "site-packages"
     packages.mkdir()
     bundled = sorted((prefix / "lib" / version / "ensurepip" / "_bundled").glob("pip-*.whl"))
-    bundled += sorted(Path("/usr/share/python-wheels").glob("pip-*.whl"))  # of Debian's Python
+    bundled += sorted(
+        Path("/usr/share/python-wheels").glob("pip-*.whl")
+    )  # Debian's Python has no bundled wheels
     shutil.unpack_archive(bundled[0], packages, "zip")
-    (local / "lib" / version / "dist-packages").symlink_to("site-packages")  # where it looks
+    (local / "lib" / version / "dist-packages").symlink_to(
+        "site-packages"
+    )  # Debian's Python looks there
 
 
 def _copy(stage: Stage, said: str, stages: dict[str, Stage]) -> None:
@@ -143,7 +162,7 @@ def _copy(stage: Stage, said: str, stages: dict[str, Stage]) -> None:
     if sources[0].startswith("--from="):
         context = stages[sources.pop(0).removeprefix("--from=")].directory
     for source in sources:
-        if context is ROOT and source not in ignored():
+        if context is ROOT and source not in included():
             raise AssertionError(f"{source} is not sent to the builder")
         place = _inside(stage.directory, os.path.join(stage.workdir, target))
         origin = _inside(context, source)

@@ -1,9 +1,9 @@
-"""A clean machine without Docker, and without systemd: a root directory in namespaces of its own.
+"""A clean machine without Docker and systemd: a root directory in namespaces of its own.
 
-It has the programs of this machine, read from where they are, and its own /etc, /var, /run, /opt
-and /usr/local, where a copy of this Python stands for Debian's. `systemctl` is systemctl.py, and
-`apt-get install` sees whether a package is there. It has its own processes and its own network, so
-that every port is free; only what fetches packages of Python uses this machine's network.
+The machine shares the programs of this one and has its own /etc, /var, /run, /opt and /usr/local,
+with a copy of this Python. `systemctl` is systemctl.py, and `apt-get install` only checks that a
+package is installed. Processes and network are separate, so that every port is free. Only commands
+that fetch Python packages use the network of this machine.
 """
 
 import re
@@ -21,7 +21,7 @@ CHECKED_OUT = ("pyproject.toml", "README.md", "LICENSE", "envoy.yaml", "authz", 
 SHARED = (*(part for part in image.SYSTEM if part not in {"etc", "proc"}), "var/lib/dpkg")
 NAMESPACES = ("--mount", "--pid", "--net", "--fork", "--kill-child", "--propagation=private")
 OWN = ("run", "var/lib/dpkg", "var/lib/redis", "var/log", "root")
-# What a machine on which somebody has followed the run book before would have.
+# Files that remain on this machine if somebody followed the run book on it.
 INSTALLED = (
     "etc/authz",
     "etc/envoy",
@@ -32,12 +32,11 @@ INSTALLED = (
     "etc/systemd/system/envoy.service",
 )
 USERS = re.compile(r"^(authz|envoy):.*\n", re.MULTILINE)
-SECONDS = 900.0  # for one block; on a busy machine packages take minutes
-# A sidecar that waits for a processor may not find a key within check.deadline. It says 503 and
-# when to come again, and so its holder does.
+SECONDS = 900.0  # limit for one block; installing packages can take minutes
+# A sidecar without processor time may miss check.deadline and answer 503: then curl retries.
 CURLRC = "retry = 20\nretry-max-time = 120\n"
 DEBIAN = {"redis-server": "redis-server", "curl": "curl", "ip": "iproute2", "setpriv": "util-linux"}
-FETCHES = ("pip install",)  # what needs the network of this machine
+FETCHES = ("pip install",)  # commands that need the network of this machine
 
 APT_GET = """\
 #!/bin/sh
@@ -75,7 +74,7 @@ class Machine:
             stdout=subprocess.PIPE,
         )
         assert self._process.stdout.readline() == b"up\n"
-        # Of unshare's own process, which is outside; its child is the first one inside.
+        # The first process inside is the child of unshare.
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         self._first = children.read_text().split()[0]
 
@@ -88,13 +87,13 @@ class Machine:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.communicate()  # whose end takes all that runs there along
+        self._process.communicate()  # ends every process of the machine
         for spawned in self._spawned:
             spawned.wait()
         shutil.rmtree(self.root)
 
     def run(self, commands: str) -> str:
-        """Carry them out as root in the checkout; returns what they print. Fails as they do."""
+        """Run commands as root in the checkout and return their output. Fails if they fail."""
         done = subprocess.run(
             self._inside(commands), capture_output=True, text=True, check=False, timeout=SECONDS
         )
@@ -102,7 +101,7 @@ class Machine:
         return done.stdout
 
     def spawn(self, commands: str) -> None:
-        """Begin them; they end with the machine."""
+        """Start commands that end with the machine."""
         self._spawned.append(subprocess.Popen(self._inside(commands), stderr=subprocess.DEVNULL))
 
     def _inside(self, commands: str) -> list[str]:

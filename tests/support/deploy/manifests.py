@@ -1,4 +1,4 @@
-"""The manifests under deploy/k8s, as `kubectl kustomize` makes them."""
+"""The manifests under deploy/k8s, rendered by `kubectl kustomize`."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ import yaml
 
 K8S = Path(__file__).parents[3] / "deploy" / "k8s"
 OVERLAYS = ("standalone", "istio", "gateway")
-OLDEST = "1.29"  # the first in which native sidecars are on by default
+OLDEST = "1.29"  # the first version with native sidecars enabled by default
 
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="needs kubectl: Debian's package kubernetes-client"
@@ -21,34 +21,34 @@ needs_kubectl = pytest.mark.skipif(
 
 @cache
 def built(overlay: str) -> tuple[dict[str, Any], ...]:
-    """Every object of an overlay."""
+    """Return every object of an overlay."""
     command = ["kubectl", "kustomize", str(K8S / "overlays" / overlay)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return tuple(yaml.safe_load_all(done.stdout))
 
 
 def of_kind(overlay: str, kind: str) -> Iterator[dict[str, Any]]:
-    """The objects of one kind."""
+    """Return the objects of one kind."""
     return (found for found in built(overlay) if found["kind"] == kind)
 
 
 def one(overlay: str, kind: str, name: str) -> dict[str, Any]:
-    """The object of that name."""
+    """Return the object whose name begins with `name`."""
     (found,) = (o for o in of_kind(overlay, kind) if o["metadata"]["name"].startswith(name))
     return found
 
 
 def pods(overlay: str) -> dict[str, dict[str, Any]]:
-    """The spec of every pod, by the name of what makes it."""
+    """Return the spec of every pod by the name of its Deployment or StatefulSet."""
     makers = [*of_kind(overlay, "Deployment"), *of_kind(overlay, "StatefulSet")]
     return {maker["metadata"]["name"]: maker["spec"]["template"]["spec"] for maker in makers}
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    """All containers of a pod, sidecars too."""
+    """Return all containers of a pod, sidecars included."""
     return [*pod.get("initContainers", ()), *pod["containers"]]
 
 
 def settings(overlay: str, name: str) -> str:
-    """A settings file of the ConfigMap."""
+    """Return a settings file of the ConfigMap."""
     return one(overlay, "ConfigMap", "authz-settings")["data"][name]

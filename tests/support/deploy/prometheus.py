@@ -47,7 +47,7 @@ class Prometheus:
         self._process.wait()
 
     def is_ready(self) -> bool:
-        """Does it answer?"""
+        """Return whether Prometheus is ready."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=5):
                 return True
@@ -55,7 +55,7 @@ class Prometheus:
             return False
 
     def values(self, query: str) -> list[float]:
-        """The numbers of an instant query's result; NaN, as of nothing by nothing, is none."""
+        """Return the numbers of an instant query. NaN, such as 0 / 0, is left out."""
         asked = urllib.parse.urlencode({"query": query})
         url = f"http://127.0.0.1:{self._port}/api/v1/query?{asked}"
         with urllib.request.urlopen(url, timeout=10) as answer:

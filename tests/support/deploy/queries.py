@@ -1,4 +1,4 @@
-"""Queries, taken apart: which metrics they name, and which labels of these."""
+"""Metrics, labels and values in PromQL queries."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.support.deploy.rules import RECORDS, ROOT
 
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana").glob("*.json"))
 
-# Prometheus adds these to whatever it scrapes, and makes these by itself.
+# Labels that Prometheus adds to scraped series, and series that it makes itself.
 SCRAPED = ("job", "instance")
 Labelled = dict[str, dict[str, tuple[str, ...]]]
 OWN: Labelled = {
@@ -24,14 +24,14 @@ OWN: Labelled = {
 
 @dataclass(frozen=True)
 class Selector:
-    """A metric that a query names, and what it wants of its labels."""
+    """A metric in a query with its label matchers."""
 
     metric: str
     wants: tuple[tuple[str, str, str], ...]  # label, operator, value
 
 
 def selectors(node: Any) -> Iterator[Selector]:
-    """All that stand in a query."""
+    """Yield the selectors of a query."""
     for part in parts(node):
         if isinstance(part, promql_parser.VectorSelector):
             wants = part.matchers.matchers
@@ -45,7 +45,7 @@ OPERATORS = {
 
 
 def grouping(node: Any) -> set[str]:
-    """The labels by which a query groups or matches."""
+    """Return the labels by which a query groups or joins."""
     found: set[str] = set()
     for part in parts(node):
         modifier = getattr(part, "modifier", None)
@@ -56,26 +56,26 @@ def grouping(node: Any) -> set[str]:
 
 
 def parts(node: Any) -> Iterator[Any]:
-    """A query and all queries in it."""
+    """Yield a query and every query inside it."""
     yield node
     for one in inner_parts(node):
         yield from parts(one)
 
 
 def inner_parts(node: Any) -> Iterator[Any]:
-    """The queries that a query is made of."""
+    """Yield the direct parts of a query."""
     for name in ("expr", "lhs", "rhs", "args", "vector_selector"):
         inner = getattr(node, name, None)
         yield from (one for one in (inner if isinstance(inner, list) else [inner]) if one)
 
 
 def parsed(query: str) -> Any:
-    """A query. What Grafana fills in is filled in. Raises ValueError."""
+    """Parse a query, with the variables of Grafana replaced. Raises ValueError."""
     return promql_parser.parse(query.replace("$__rate_interval", "1m").replace("$job", ".+"))
 
 
 def known() -> Labelled:
-    """Each metric there is, and its labels with all that they may say; nothing: anything."""
+    """Return each metric with its labels and their values; an empty tuple means any value."""
     found = dict(OWN)
     for metric in METRICS:
         for sample in metric.samples:
@@ -93,7 +93,7 @@ def known() -> Labelled:
 
 
 def kept(node: Any, metrics: Labelled) -> dict[str, tuple[str, ...]]:
-    """The labels that are left of a query's result. Of two sides: those of the first."""
+    """Return the labels of a query's result; for a binary expression those of the left side."""
     if isinstance(node, promql_parser.AggregateExpr):
         inner = kept(node.expr, metrics)
         named = set(node.modifier.labels)
@@ -106,7 +106,7 @@ def kept(node: Any, metrics: Labelled) -> dict[str, tuple[str, ...]]:
 
 
 def wrong(query: str, legend: str = "") -> list[str]:
-    """What a query asks for that nobody has: metrics, labels, values."""
+    """Return the metrics, labels and values of a query that do not exist."""
     node, metrics, faults = parsed(query), known(), []
     offered = {*SCRAPED}
     for selector in selectors(node):
@@ -134,7 +134,7 @@ def _can_be(value: str, values: tuple[str, ...], *, regex: bool) -> bool:
 
 
 def panel_queries() -> list[tuple[str, str, str]]:
-    """Of every dashboard: where it stands, the query, and how its lines are called."""
+    """Return the place, query and legend of every panel."""
     return [
         (f"{file.stem}: {panel['title']}", target["expr"], target["legendFormat"])
         for file in DASHBOARDS

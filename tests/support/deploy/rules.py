@@ -1,4 +1,4 @@
-"""The rules of Prometheus as data, and the programs of Debian's package `prometheus`."""
+"""The rules for Prometheus as data, and the programs of Debian's package `prometheus`."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ OBJECTIVES = {
 
 
 def program(name: str) -> str:
-    """Where it is. Skips the test when it is not installed."""
+    """Return the path of a program. Skips the test if it is not installed."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed; it is in Debian's package prometheus")

@@ -1,10 +1,10 @@
-"""`systemctl` for a machine on which systemd does not run: enough to do what the run book says.
+"""`systemctl` for a machine without systemd: the commands and unit options that the run book uses.
 
-It is put on such a machine as /usr/local/bin/systemctl and knows what the units here use. A start
-makes the unit's directories and copies its credentials, then runs ExecStart as its user and groups,
-with its environment and nothing else, without capabilities, and where the kernel can without memory
-that is both written and run. It waits for READY=1 of Type=notify and for ExecStartPost. What it
-does not play: restarts of what has ended, and the file system and system calls that are kept away.
+machine.py installs it as /usr/local/bin/systemctl. A start makes the unit's directories and copies
+its credentials. Then it runs ExecStart as the unit's user and groups, with only the unit's
+environment, without capabilities, and with MemoryDenyWriteExecute if the kernel supports it. It
+waits for READY=1 of Type=notify and for ExecStartPost. It does not restart failed units, and does
+not restrict the file system or system calls.
 """
 
 import ctypes
@@ -41,11 +41,11 @@ class Unit:
                 self.said[word] = [*self.said.get(word, []), value] if value else []
 
     def one(self, word: str, default: str = "") -> str:
-        """What was said last."""
+        """Return the last value of an option."""
         return self._meant((self.said.get(word) or [default])[-1])
 
     def all(self, word: str) -> list[str]:
-        """Each word of all lines."""
+        """Return every word of an option's lines."""
         return [word for line in self.said.get(word, []) for word in shlex.split(self._meant(line))]
 
     def _meant(self, text: str) -> str:
@@ -56,11 +56,11 @@ class Unit:
 
     @property
     def pid_file(self) -> Path:
-        """Where its process is remembered."""
+        """Return the file with the process id."""
         return KEPT / f"{self.name}.pid"
 
     def start(self) -> None:
-        """Run it until it says that it has started."""
+        """Start the unit and wait until it is ready."""
         self.prepare()
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
         environment |= dict(pair.split("=", 1) for pair in self.all("Environment"))
@@ -94,14 +94,14 @@ class Unit:
             sys.exit(f"{self.name} has ended: " + Path(f"/var/log/{self.name}.log").read_text())
 
     def has_said(self, said: socket.socket, running: subprocess.Popen[bytes]) -> bool:
-        """Is it ready, or has it ended?"""
+        """Return whether the unit is ready or has ended."""
         try:
             return b"READY=1" in said.recv(4096)
         except TimeoutError:
             return running.poll() is not None
 
     def prepare(self) -> None:
-        """Its directories and credentials."""
+        """Make the unit's directories and credentials."""
         user, group = self.one("User"), self.one("Group")
         for kind, place in (("RuntimeDirectory", "/run"), ("StateDirectory", "/var/lib")):
             for name in self.all(kind):
@@ -120,19 +120,19 @@ class Unit:
             mine.chmod(0o500)
 
     def as_its_user(self) -> list[str]:
-        """What to put before a command."""
+        """Return the command prefix that switches to the unit's user."""
         groups = ",".join([self.one("Group"), *self.all("SupplementaryGroups")])
         ids = f"--reuid {self.one('User')} --regid {self.one('Group')} --groups {groups}"
         return f"setpriv {ids} --inh-caps=-all --bounding-set=-all --no-new-privs".split()
 
     def confine(self) -> None:
-        """In the process that becomes it."""
+        """Apply limits in the new process before it executes the unit."""
         os.umask(int(self.one("UMask", "0022"), 8))
         if self.one("MemoryDenyWriteExecute") in {"yes", "true"}:
             ctypes.CDLL(None).prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)
 
     def stop(self) -> None:
-        """End it in good order; what ran last is gone when this returns."""
+        """Stop the unit and wait until its process has ended."""
         if not self.pid_file.exists():
             return
         pid = int(self.pid_file.read_text())
@@ -149,7 +149,7 @@ class Unit:
 
 
 def runs(pid: int) -> bool:
-    """Is it there, and not just waited for?"""
+    """Return whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -157,7 +157,7 @@ def runs(pid: int) -> bool:
 
 
 def main(words: list[str]) -> None:
-    """What systemctl(1) would do."""
+    """Run a command of systemctl(1)."""
     KEPT.mkdir(parents=True, exist_ok=True)
     command, *names = (word for word in words if not word.startswith("--"))
     if command == "daemon-reload":
@@ -174,7 +174,7 @@ def main(words: list[str]) -> None:
                 unit.stop()
                 unit.start()
             case _:
-                sys.exit(f"systemctl {command} is not played here")
+                sys.exit(f"systemctl {command} is not supported here")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class OutageMachine(LinkMachine):
         self.known = {}
         self.aside = set()  # those that a flush took out
         self.disowned = set()  # those that are another store's, as it turned out
-        self.held_until = -math.inf
+        self.last_trusted = -math.inf
 
     # what the cache is told
 
@@ -60,9 +60,9 @@ class OutageMachine(LinkMachine):
         super().trust(until)
         now = self.clock.monotonic()
         if now >= until:
-            self.held_until = min(self.held_until, now)
+            self.last_trusted = min(self.last_trusted, now)
             return
-        self.held_until = until
+        self.last_trusted = until
         for kid in self.aside:
             self.known.pop(kid, None)
         self.aside = set()
@@ -71,7 +71,7 @@ class OutageMachine(LinkMachine):
     def holds_nothing_older_than(self, sent):
         """With trust, a change that was made before that heartbeat can be confirmed."""
         for kid in KIDS:
-            record = self.cache.recall(kid)
+            record = self.cache.peek_stale(kid)
             if record is not None and record.status is not Status.REVOKED:
                 self.judge(kid, record, self.clock.monotonic() - sent + 0.001)
 
@@ -126,10 +126,10 @@ class OutageMachine(LinkMachine):
 
     def not_found(self, kid):
         """The store cannot be asked."""
-        record = self.cache.recall(kid)
+        record = self.cache.peek_stale(kid)
         if record is None:
             known = self.known.get(kid)
-            if known is not None and self.clock.monotonic() < self.held_until + grace_of(known):
+            if known is not None and self.clock.monotonic() < self.last_trusted + grace_of(known):
                 raise GivenUpError(f"{kid}: {known}")
         elif kid in self.disowned:
             raise ForeignError(f"{kid} version {record.version}")

@@ -1,4 +1,4 @@
-"""What people get wrong in an Envoy configuration: each a copy of envoy.yaml with one fault."""
+"""Faults that people make in an Envoy configuration: each is a copy of envoy.yaml with one."""
 
 import copy
 from collections.abc import Callable
@@ -14,7 +14,7 @@ PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtA
 
 
 class Config:
-    """An Envoy configuration to spoil, by its parts."""
+    """A copy of envoy.yaml and its parts, to be changed by a test."""
 
     def __init__(self) -> None:
         self.whole: dict[str, Any] = yaml.safe_load(ORIGINAL.read_text())
@@ -29,20 +29,20 @@ class Config:
         self.http2: dict[str, Any] = options["explicit_http_config"]["http2_protocol_options"]
 
     def exempt(self, match: dict[str, Any]) -> None:
-        """Put a route to the backend first, on which the filter is off."""
+        """Add a first route to the backend, with the filter disabled."""
         off = {self.entry["name"]: {"@type": PER_ROUTE, "disabled": True}}
         route = {"match": match, "route": {"cluster": "backend"}, "typed_per_filter_config": off}
         self.routes.insert(0, route)
 
     def hide(self, name: str) -> None:
-        """Do not show authz a header."""
+        """Take a header out of allowed_headers."""
         patterns = self.filter["allowed_headers"]["patterns"]
         patterns[:] = [pattern for pattern in patterns if pattern["exact"] != name]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A mistake, and what of it has to be found: level, check, a piece of the text."""
+    """A fault, and the expected finding: level, check, a piece of the text."""
 
     name: str
     spoil: Callable[[Config], Any]
@@ -51,30 +51,30 @@ class Fault:
     text: str
 
     def config(self) -> dict[str, Any]:
-        """The spoilt copy."""
+        """Return a copy of envoy.yaml with the fault."""
         config = Config()
         self.spoil(config)
         return copy.deepcopy(config.whole)
 
 
 def rules(config: Config) -> dict[str, Any]:
-    """What authz may change."""
+    """Return the mutation rules for authz."""
     return config.filter["decoder_header_mutation_rules"]
 
 
 def strip(config: Config, prefix: str) -> None:
-    """Remove another prefix from what clients send."""
+    """Remove another prefix from client headers."""
     extension = config.manager["early_header_mutation_extensions"][0]["typed_config"]
     extension["mutations"][0]["remove_on_match"]["key_matcher"]["prefix"] = prefix
 
 
 def scopes_only(config: Config) -> None:
-    """Check some routes only: off, unless a route says otherwise."""
+    """Disable the filter except on routes that enable it."""
     config.entry["disabled"] = True
 
 
 def without_http2(config: Config) -> None:
-    """A cluster that speaks HTTP/1, and so can only be checked by a connection."""
+    """Let the cluster use HTTP/1, with a health check by connection."""
     config.cluster.pop("typed_extension_protocol_options")
     check = config.cluster["health_checks"][0]
     check.pop("grpc_health_check")

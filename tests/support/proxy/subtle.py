@@ -1,4 +1,4 @@
-"""More of what people get wrong in an Envoy configuration: what is easily overlooked."""
+"""More faults of an Envoy configuration: those that are easily overlooked."""
 
 import copy
 from typing import Any
@@ -25,17 +25,17 @@ OFF = {"@type": PER_ROUTE, "disabled": True}
 
 
 def host(config: Config) -> dict[str, Any]:
-    """The virtual host."""
+    """Return the virtual host."""
     return config.manager["route_config"]["virtual_hosts"][0]
 
 
 def early(config: Config) -> list[Any]:
-    """What is done to every request first."""
+    """Return the early header mutations."""
     return config.manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
 
 
 def says(config: Config, extensions: dict[str, str]) -> dict[str, Any]:
-    """What a route says to authz."""
+    """Return a per-route configuration with context_extensions."""
     return {
         config.entry["name"]: {
             "@type": PER_ROUTE,
@@ -45,14 +45,14 @@ def says(config: Config, extensions: dict[str, str]) -> dict[str, Any]:
 
 
 def exempt_in_a_wrapping(config: Config) -> None:
-    """Off by what a FilterConfig holds."""
+    """A FilterConfig disables the filter on a prefix."""
     config.exempt({"prefix": "/public/"})
     wrapped = {"@type": FILTER_CONFIG, "config": OFF}
     config.routes[0]["typed_per_filter_config"] = {config.entry["name"]: wrapped}
 
 
 def exempt_cluster(config: Config) -> None:
-    """Off for one request in a hundred."""
+    """The filter is disabled for one request in a hundred."""
     canary = {"name": "backend", "weight": 1}
     canary["typed_per_filter_config"] = {config.entry["name"]: OFF}
     config.routes[-1]["route"] = {
@@ -61,7 +61,7 @@ def exempt_cluster(config: Config) -> None:
 
 
 def another_listener(config: Config) -> None:
-    """The same routes on a second port, where somebody forgot the filter."""
+    """A second listener has the same routes, but not the filter."""
     resources = config.whole["static_resources"]
     other = copy.deepcopy(resources["listeners"][0])
     other["name"] = "internal"
@@ -75,14 +75,14 @@ def another_listener(config: Config) -> None:
 
 
 def routes_from_elsewhere(config: Config) -> None:
-    """Routes that a control plane knows."""
+    """The routes come from a control plane."""
     del config.manager["route_config"]
     config.manager["rds"] = {"route_config_name": "public", "config_source": ELSEWHERE}
     config.whole["node"] = {"id": "one", "cluster": "all"}
 
 
 def marked(config: Config, permission: dict[str, Any]) -> None:
-    """Ask only about what an RBAC filter has marked, as a mesh does."""
+    """Check only requests that an RBAC filter marks, as Istio does."""
     policy = {"permissions": [permission], "principals": [{"any": True}]}
     shadow = {"action": "DENY", "policies": {"istio-ext-authz-ns[a]-policy[b]": policy}}
     rbac = {"@type": RBAC, "shadow_rules": shadow, "shadow_rules_stat_prefix": "istio_ext_authz_"}
@@ -96,7 +96,7 @@ def marked(config: Config, permission: dict[str, Any]) -> None:
 
 
 def within_another(config: Config) -> None:
-    """A filter that a header of the client takes away."""
+    """A client header skips the filter."""
     header = {"name": "input", "typed_config": {"@type": HEADER, "header_name": "x-internal"}}
     skip = {"action": {"name": "skip", "typed_config": {"@type": SKIP}}}
     config.entry["typed_config"] = {
@@ -109,12 +109,12 @@ def within_another(config: Config) -> None:
 
 
 def health(config: Config) -> dict[str, Any]:
-    """How the sidecars' health is asked for."""
+    """Return the health check of the sidecars."""
     return config.cluster["health_checks"][0]
 
 
 def by_connection(config: Config) -> None:
-    """Look whether somebody listens, no more."""
+    """Check health by connection only."""
     health(config).pop("grpc_health_check")
     health(config)["tcp_health_check"] = {}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from authz.core.decision import Deny, Reason
-from authz.core.keys.keyring import Imported
+from authz.core.keys.credentials import Imported
 from authz.core.request import Request
 from authz.rpc.check.extract import Extractor
 from tests.support.fakes import KID, make_keyring

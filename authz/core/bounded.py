@@ -1,0 +1,27 @@
+"""BoundedDict: a dict with a bound on its entries; the oldest one makes room."""
+
+from collections import OrderedDict
+from typing import TypeVar
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class BoundedDict(OrderedDict[_K, _V]):
+    """At most `most` entries. Only `put` enforces the bound.
+
+    An OrderedDict, because removing the oldest entries of a plain dict takes longer each time.
+    """
+
+    __slots__ = ("_most",)
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def put(self, key: _K, value: _V) -> _V | None:
+        """Set `key` as the newest entry. Return the value of the entry that made room, or None."""
+        self.pop(key, None)
+        removed = self.popitem(last=False)[1] if len(self) >= self._most else None
+        self[key] = value
+        return removed

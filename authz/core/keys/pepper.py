@@ -1,0 +1,76 @@
+"""Pepper: one server secret, expanded into a separate key for each use (RFC 5869)."""
+
+import hmac
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+from authz.core.errors import BadInput
+from authz.core.keys import base62
+
+MIN_PEPPER_BYTES: Final = 32
+
+
+def hkdf_sha256(secret: bytes, info: bytes, length: int = 32) -> bytes:
+    """Return RFC 5869 HKDF with SHA-256 and an empty salt, at most 32 bytes."""
+    pseudorandom_key = hmac.digest(bytes(32), secret, "sha256")
+    return hmac.digest(pseudorandom_key, info + b"\x01", "sha256")[:length]
+
+
+class Mac:
+    """HMAC-SHA-256 (RFC 2104) under one key.
+
+    It copies two hash states that have absorbed the key. This costs half of `hmac.digest`, which
+    would be a tenth of a whole Check.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(sha256().block_size, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def __call__(self, text: bytes) -> bytes:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Pepper:
+    """The keys of one pepper. `tag` and `digest` are the MACs; a tag uses the first 64 bits."""
+
+    version: str
+    fingerprint: str
+    tag_key: bytes = field(repr=False)
+    digest_key: bytes = field(repr=False)
+    snapshot_key: bytes = field(repr=False)
+    tag: Mac = field(init=False, repr=False, compare=False)
+    digest: Mac = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tag", Mac(self.tag_key))
+        object.__setattr__(self, "digest", Mac(self.digest_key))
+
+    @classmethod
+    def expand(cls, version: str, secret: bytes) -> "Pepper":
+        """Derive the keys of a pepper.
+
+        Raises BadInput if the version is not one base62 character or the secret is too short.
+        """
+        if len(version) != 1 or version not in base62.DIGITS:
+            raise BadInput("keys.peppers", "a version is one character of 0-9 A-Z a-z, such as 1")
+        if len(secret) < MIN_PEPPER_BYTES:
+            raise BadInput(
+                "keys.peppers",
+                f"pepper {version} has {len(secret)} bytes, at least {MIN_PEPPER_BYTES} are needed",
+            )
+        return cls(
+            version=version,
+            fingerprint=hkdf_sha256(secret, b"authz pepper fingerprint", 16).hex(),
+            tag_key=hkdf_sha256(secret, b"authz key tag"),
+            digest_key=hkdf_sha256(secret, b"authz key digest"),
+            snapshot_key=hkdf_sha256(secret, b"authz cache snapshot"),
+        )

@@ -1,0 +1,42 @@
+"""The layout of key text, and functions that need no pepper."""
+
+import re
+import secrets
+import zlib
+from typing import Final
+
+from authz.core.keys import base62
+
+ENVIRONMENTS: Final = ("live", "test")
+KID_LENGTH: Final = 16
+SECRET_LENGTH: Final = 43  # 62**43 > 2**256
+TAG_LENGTH: Final = 11  # 62**11 > 2**64
+CHECKSUM_LENGTH: Final = 6  # 62**6 > 2**32
+PROOFS_LENGTH: Final = TAG_LENGTH + CHECKSUM_LENGTH
+TAG_BYTES: Final = 8
+MAX_TAG: Final = (1 << 8 * TAG_BYTES) - 1
+
+PREFIX_PATTERN: Final = re.compile(r"[a-z][a-z0-9]{1,11}", re.ASCII)
+KID_PATTERN: Final = re.compile(rf"[0-9A-Za-z]{{{KID_LENGTH}}}", re.ASCII)
+IMPORTED_PATTERN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{16,256}", re.ASCII)
+# A key of any prefix, complete or cut off: group 1 ends with the kid, the rest is secret.
+_KEY_IN_TEXT: Final = re.compile(
+    rf"({PREFIX_PATTERN.pattern}_(?:{'|'.join(ENVIRONMENTS)})_[0-9A-Za-z]{{{KID_LENGTH}}}_)"
+    r"[0-9A-Za-z]+",
+    re.ASCII,
+)
+
+
+def new_kid() -> str:
+    """Return a random kid: 95 bits from the CSPRNG."""
+    return "".join(secrets.choice(base62.DIGITS) for _ in range(KID_LENGTH))
+
+
+def checksum(text: str) -> str:
+    """Return the CRC32 of `text` in base62. It shows typing errors and proves nothing else."""
+    return base62.encode(zlib.crc32(text.encode()), CHECKSUM_LENGTH)
+
+
+def without_secrets(text: str) -> str:
+    """Return `text` with the secret part of every key in our format replaced; the kid stays."""
+    return _KEY_IN_TEXT.sub(r"\1...", text)

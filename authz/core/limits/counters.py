@@ -1,0 +1,99 @@
+"""Counters: how one limit is counted. One type for each way of counting.
+
+A limit has one counter: a sliding window or a calendar period. A limit with a burst has two,
+because it is also enforced as a window. Two places count by these numbers: storage/lua/spend.lua,
+which all sidecars share, and memory_counters.py, which a sidecar uses during a store outage.
+
+How a sliding window is counted, with 600/min as the example:
+
+    A window has 100 buckets. A minute is 60,000 ms, so a bucket is 600 ms wide.
+    Now is 60,250 ms. The newest bucket is number 100 (60,000 to 60,599 ms).
+    The minute that ends now begins at 250 ms. That is inside bucket 0 (0 to 599 ms).
+    So the newest bucket and the 100 before it have to be counted: 101 buckets.
+
+A request at 100 ms is still counted, although it is 60,150 ms old. It stops counting at 60,600 ms,
+when bucket 101 begins. The error is on the safe side: no minute ever holds more than 600 requests,
+wherever it begins. The price is that 101 buckets are 60,600 ms, so a client that sends evenly gets
+600 per 60,600 ms: 99.0 % of the limit.
+
+If a limit can be leased, 101 older buckets are kept. A request on a lease may pass one bucket later
+than it was counted: counted in bucket 0, it may pass in bucket 1. So the minute that ends in bucket
+101 must still count bucket 0. Then 102 buckets are counted, 61,200 ms, and a client that sends
+evenly gets 98.0 % of the limit.
+"""
+
+from typing import Final, NamedTuple
+
+BUCKETS: Final = 100  # in one window
+
+
+class WindowCounter(NamedTuple):
+    """At most `limit` units in any window of `length_ms`, wherever it begins.
+
+    charge: units that one request takes. older_buckets: how many buckets before the newest one
+    still count: 100, or 101 if the limit can be leased.
+    """
+
+    field: str
+    enforced: bool
+    limit: int
+    charge: int
+    length_ms: int
+    older_buckets: int
+
+    @property
+    def capacity(self) -> int:
+        """The most units that one moment can take."""
+        return self.limit
+
+    @property
+    def bucket_us(self) -> int:
+        """The width of a bucket in microseconds."""
+        return self.length_ms * 1000 // BUCKETS
+
+    def resets_in_ms(self, _now_us: int) -> int:
+        """Return the milliseconds after which nothing taken until now counts any more."""
+        return self.length_ms
+
+
+class PeriodCounter(NamedTuple):
+    """At most `limit` units from `begins_ms` up to, not including, `ends_ms` (since the epoch)."""
+
+    field: str
+    enforced: bool
+    limit: int
+    charge: int
+    begins_ms: int
+    ends_ms: int
+
+    @property
+    def capacity(self) -> int:
+        """The most units that one moment can take."""
+        return self.limit
+
+    def resets_in_ms(self, now_us: int) -> int:
+        """Return the milliseconds until the period ends."""
+        return self.ends_ms - now_us // 1000
+
+
+class BurstCounter(NamedTuple):
+    """At most `burst` units at once, which refill evenly: `limit` units in `length_ms`."""
+
+    field: str
+    enforced: bool
+    limit: int
+    charge: int
+    length_ms: int
+    burst: int
+
+    @property
+    def capacity(self) -> int:
+        """The most units that one moment can take."""
+        return self.burst
+
+    def resets_in_ms(self, _now_us: int) -> int:
+        """Return the milliseconds in which `limit` units refill."""
+        return self.length_ms
+
+
+Counter = WindowCounter | PeriodCounter | BurstCounter

@@ -1,0 +1,35 @@
+"""The real Envoy: validation of a file, and envoy.yaml for tests without a sidecar."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from authz.cli import binaries
+from tests.support.proxy.faults import Config
+
+
+def validate(file: Path) -> subprocess.CompletedProcess[str]:
+    """Run `envoy --mode validate` on a configuration."""
+    command = [binaries.envoy(), "--mode", "validate", "--config-path", file]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def without_authz(admin: int, port: int, behind: int) -> dict[str, Any]:
+    """Return envoy.yaml without ext_authz and access log.
+
+    admin, port: its own ports. behind: the port of the backend.
+    """
+    config = Config()
+    del config.manager["http_filters"][0], config.manager["access_log"]
+    for route in config.routes:
+        route.pop("typed_per_filter_config", None)
+    resources = config.whole["static_resources"]
+    authz, served = resources["clusters"]
+    resources["clusters"].remove(authz)
+    (endpoints,) = served["load_assignment"]["endpoints"]
+    (endpoint,) = endpoints["lb_endpoints"]
+    endpoint["endpoint"]["address"]["socket_address"]["port_value"] = behind
+    listener = resources["listeners"][0]["address"]["socket_address"]
+    listener.update(address="127.0.0.1", port_value=port)
+    config.whole["admin"]["address"]["socket_address"]["port_value"] = admin
+    return config.whole

@@ -1,0 +1,15 @@
+"""The doctor's findings about a configuration, for sidecars with the default settings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from authz.core.finding import Finding, Level
+from authz.proxy.chains import Expected
+from authz.proxy.rules import examine
+
+DEFAULTS = Expected("x-auth-", ["x-api-key", "authorization"], "", "peer", 0.05, 5.0)
+
+
+def problems(documents: Sequence[Any], expected: Expected = DEFAULTS) -> list[Finding]:
+    """Return the findings that are warnings or failures."""
+    return [found for found in examine(documents, expected) if found.level is not Level.OK]
