@@ -78,6 +78,7 @@ class Ops(Section):
 
     listen: Listen = Address("127.0.0.1", 9192)
     health_listen: Listen | None = None
+    socket_mode: Mode = 0o660
 
 
 class Shutdown(Section):

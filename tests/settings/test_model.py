@@ -44,6 +44,7 @@ GARBAGE = {
     "check.env": ("production", "live"),
     "ops.listen": ("unix:", "unix:/run/authz.sock"),
     "ops.health_listen": ("0.0.0.0", "127.0.0.1:9191"),
+    "ops.socket_mode": ("rw-rw----", "0660"),
     "shutdown.delay": ("5", "30s"),
     "redis.url": ("http://127.0.0.1", "redis://127.0.0.1:6379/0"),
     "redis.username": ("two\nlines", None),
