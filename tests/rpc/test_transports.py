@@ -14,6 +14,7 @@ from authz.core.listen_address import Address
 from authz.process.listener import ConnectionLimits
 from authz.rpc.services import CHECK_SERVICE
 from tests.support.real import eventually
+from tests.support.rpc.waiting_handler import WaitingHandler
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
 from tests.support.rpc.servers import SECONDS, TRANSPORTS, ask, channel, serving
@@ -157,27 +158,9 @@ async def test_a_client_that_gives_up_cancels_its_call(transport):
     """By a cancel and by a deadline: nothing is left running."""
     door = WaitingHandler()
 =======
-class WaitingDoor:
-    """A handler whose answers wait to be released, and that records cancelled calls."""
-
-    def __init__(self) -> None:
-        self.waiting = self.cancelled = 0
-        self.released = asyncio.Event()
-
-    async def check(self, _raw: bytes, _traceparent: bytes | None = None) -> bytes:
-        """Return an empty message later."""
-        self.waiting += 1
-        try:
-            await self.released.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        return b""
-
-
 async def test_a_client_that_gives_up_cancels_its_call(transport):
     """A cancel and a deadline leave no task running."""
-    door = WaitingDoor()
+    door = WaitingHandler()
 >>>>>>> main
     async with serving(transport, door) as server, channel(server.address) as connection:
         check = AuthorizationStub(connection).Check
@@ -210,7 +193,7 @@ async def test_stopping_lets_a_running_call_end(transport):
     door = WaitingHandler()
 =======
     """New calls are refused while a running one gets its response."""
-    door = WaitingDoor()
+    door = WaitingHandler()
 >>>>>>> main
     async with serving(transport, door) as server, channel(server.address) as connection:
         check = AuthorizationStub(connection).Check
@@ -231,7 +214,7 @@ async def test_stopping_does_not_wait_for_ever(transport):
     door = WaitingHandler()
 =======
     """A running call ends when the grace is over."""
-    door = WaitingDoor()
+    door = WaitingHandler()
 >>>>>>> main
     async with serving(transport, door) as server, channel(server.address) as connection:
         running = AuthorizationStub(connection).Check(check_request(), timeout=SECONDS)
