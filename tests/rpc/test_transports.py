@@ -14,7 +14,6 @@ from authz.core.listen_address import Address
 from authz.process.listener import ConnectionLimits
 from authz.rpc.services import CHECK_SERVICE
 from tests.support.real import eventually
-from tests.support.rpc.waiting_handler import WaitingHandler
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
 from tests.support.rpc.servers import SECONDS, TRANSPORTS, ask, channel, serving
@@ -153,15 +152,9 @@ async def test_a_message_over_the_limit_is_refused_and_the_connection_goes_on(tr
         assert (await check(most, timeout=SECONDS)).denied_response.status.code == 401
 
 
-<<<<<<< HEAD
-async def test_a_client_that_gives_up_cancels_its_call(transport):
-    """By a cancel and by a deadline: nothing is left running."""
-    door = WaitingHandler()
-=======
 async def test_a_client_that_gives_up_cancels_its_call(transport):
     """A cancel and a deadline leave no task running."""
     door = WaitingHandler()
->>>>>>> main
     async with serving(transport, door) as server, channel(server.address) as connection:
         check = AuthorizationStub(connection).Check
         given_up = check(check_request())
@@ -188,13 +181,8 @@ async def test_a_client_that_gives_up_does_not_end_the_lookup(transport, door):
 
 
 async def test_stopping_lets_a_running_call_end(transport):
-<<<<<<< HEAD
-    """New calls are refused while a running one gets its answer."""
-    door = WaitingHandler()
-=======
     """New calls are refused while a running one gets its response."""
     door = WaitingHandler()
->>>>>>> main
     async with serving(transport, door) as server, channel(server.address) as connection:
         check = AuthorizationStub(connection).Check
         running = check(check_request(), timeout=SECONDS)
@@ -209,13 +197,8 @@ async def test_stopping_lets_a_running_call_end(transport):
 
 
 async def test_stopping_does_not_wait_for_ever(transport):
-<<<<<<< HEAD
-    """When the grace is over a running call is ended."""
-    door = WaitingHandler()
-=======
     """A running call ends when the grace is over."""
     door = WaitingHandler()
->>>>>>> main
     async with serving(transport, door) as server, channel(server.address) as connection:
         running = AuthorizationStub(connection).Check(check_request(), timeout=SECONDS)
         await eventually(lambda: door.waiting == 1)
