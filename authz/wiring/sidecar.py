@@ -68,11 +68,11 @@ class Sidecar:
     async def drain(self, ending: Ending) -> None:
         """Take no new Checks, let those that run end, and none of that when told again."""
         stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
-        hurried = asyncio.create_task(ending.hurried())
-        await asyncio.wait([stopping, hurried], return_when=asyncio.FIRST_COMPLETED)
-        if hurried.done():
+        repeated = asyncio.create_task(ending.repeated())
+        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
+        if repeated.done():
             await self.server.stop(0)
-        hurried.cancel()
+        repeated.cancel()
         await stopping
 
 
@@ -282,7 +282,7 @@ async def _serve(settings: Settings) -> None:
             endpoint(settings),
         )
         watching = asyncio.create_task(_watch(settings.check.recycle_at_mib, ending))
-        running.readiness.leaving = f"stopping: {await ending.told()}"
+        running.readiness.leaving = f"stopping: {await ending.requested()}"
         watching.cancel()
         log.info("%s", running.readiness.leaving)
         await ending.pause(pause)
@@ -293,4 +293,4 @@ async def _watch(recycle_at_mib: int, ending: Ending) -> None:
     """End this process when it has grown too much."""
     if recycle_at_mib:
         found = await outgrown(recycle_at_mib)
-        ending.tell(f"{found} MiB are more than check.recycle_at_mib")
+        ending.request(f"{found} MiB are more than check.recycle_at_mib")
