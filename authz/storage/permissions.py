@@ -1,12 +1,12 @@
-"""The commands that sidecars and administration send, each as an example of its kind.
+"""Examples of the commands that sidecars and administration send, grouped by purpose.
 
-Who is asked whether a user may do something asks for these; deploy/redis/users.acl grants them.
+`authz doctor` checks them with ACL DRYRUN. deploy/redis/users.acl grants them.
 
-SERVING      what a sidecar cannot do without
-COUNTING     how it takes from the limits of keys
-BEATING      what it sends besides behind Sentinel
-REGISTERING  how it says what it has applied
-CHANGING     what a change to a key does
+SERVING      every sidecar needs these
+COUNTING     a sidecar counts limits with these
+BEATING      a sidecar behind Sentinel also sends these in each heartbeat
+REGISTERING  a sidecar writes its registry entry with these
+CHANGING     a change to a key needs these
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""What administration hears from the store over redis-py: the reply, or why there is none."""
+"""Replies of redis-py for administration, with its exceptions as Unavailable."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -9,11 +9,11 @@ from authz.core.errors import Unavailable
 from authz.storage.link import refusal
 
 
-async def answered(answer: Awaitable[Any], advice: str = "") -> Any:
-    """The reply. Raises Unavailable, with what to do about it behind the cause."""
+async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
+    """Return the reply. Raises Unavailable with the cause, then `advice`."""
     try:
         return await answer
     except (exceptions.RedisError, OSError) as cause:
         problem = f"the store cannot be used: {refusal(cause)}"
-        told = f"{problem.removesuffix('.')}; {advice}" if advice else problem
-        raise Unavailable(told) from None
+        text = f"{problem.removesuffix('.')}; {advice}" if advice else problem
+        raise Unavailable(text) from None

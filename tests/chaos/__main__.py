@@ -1,9 +1,9 @@
-"""Faults at random, under load, and a judge. Exit code 0: nothing wrong, and every mutant caught.
+"""Random faults under load, and a checker. Exit code 0: no violation, and every mutant is caught.
 
-    python -m tests.chaos [--seconds 60] [--seed N] [--sidecars 3] [--json]
+python -m tests.chaos [--seconds 60] [--seed N] [--sidecars 3] [--json]
 
 Episodes with one store and all its faults alternate with episodes of a failover behind Sentinel.
-The same seed makes the same faults in the same order, and what they fall upon is the machine's.
+The same seed makes the same faults in the same order; their exact timing depends on the machine.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def as_text(document: dict, report: Report) -> str:
-    """For a person."""
+    """Return the report as text."""
     lines = [f"seed {document['seed']}, {document['seconds']} s"]
     lines.append(f"changes {document['changes']}, faults {document['faults']}")
     for kind, found in document["subjects"].items():

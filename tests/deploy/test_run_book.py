@@ -15,7 +15,7 @@ import yaml
 
 from authz.proxy import rules
 from authz.settings import model
-from authz.storage.inspection import QUESTIONS
+from authz.storage.inspection import CHECKS
 from authz.wiring.sidecar import DRAIN_SECONDS
 from tests.support.deploy.image import ROOT, needs_namespaces
 from tests.support.deploy.machine import DEBIAN, Machine
@@ -163,7 +163,7 @@ def test_a_metric_to_watch_exists(query):
 def test_every_check_of_the_doctor_is_documented():
     """The tables of the run book name each check."""
     told = re.findall(r"`(\w+)`", BOOK.partition("## Doctor")[2].partition("\n## ")[0])
-    assert {question.__name__ for question in QUESTIONS} | {*rules.RULES} <= set(told)
+    assert {check.__name__ for check in CHECKS} | {*rules.RULES} <= set(told)
 
 
 def test_every_link_leads_somewhere():

@@ -18,7 +18,7 @@ from authz.cli import binaries
 from authz.cli.demo import Client, demonstrate
 from authz.core.keys import base62
 from authz.core.keys.text import KID_LENGTH, checksum
-from tests.system.conftest import Installation
+from tests.support.system import Installation, await_line
 
 ROOT = Path(__file__).parents[2]
 CLIENT_HEADERS = 84  # as envoy.yaml says
@@ -258,22 +258,7 @@ def test_what_another_filter_may_use_is_in_the_access_log(
 
     envoy.get("/logged?x=1", x_api_key=issued.key_text)
 
-    lines = await_lines(log, "/logged")
-    entry = json.loads(lines[-1])
+    entry = json.loads(await_line(log, "/logged"))
     assert (entry["key_id"], entry["reason"], entry["path"]) == (issued.record.kid, "ok", "/logged")
     assert len(entry["charge_id"]) > 16
     assert issued.key_text not in log.read_text()
-
-
-def await_lines(file: Path, needle: str) -> list[str]:
-    """The lines of `file` that hold `needle`, as soon as there is one."""
-    with subprocess.Popen(
-        ["tail", "-n", "+1", "-F", file],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as tail:
-        assert tail.stdout is not None
-        found = next(line for line in tail.stdout if needle in line)
-        tail.terminate()
-    return [found]
