@@ -1,4 +1,4 @@
-"""What another's load tool says of both transports: `python -m tests.bench.h2load`.
+"""Measures both transports with h2load: `python -m tests.bench.h2load`.
 
 h2load (Debian's nghttp2-client) asks real sidecars, and servers that give a constant answer, in
 turn: saturated, and one call after the other, with percentiles from its log of every call. Each
@@ -25,7 +25,7 @@ MISSING = "h2load is not installed: apt-get install nghttp2-client"
 
 
 def asked(server: Server, body: bytes, load: tuple[int, int], seconds: float) -> dict[str, float]:
-    """Calls a second, and percentiles of their microseconds. The first fifth does not count."""
+    """Return calls a second and percentiles in microseconds, without the first fifth."""
     connections, at_a_time = load
     headers = [f"-H{name}: {value}" for name, value in GRPC if not name.startswith(":")]
     path = dict(GRPC)[":path"]
@@ -43,7 +43,7 @@ def asked(server: Server, body: bytes, load: tuple[int, int], seconds: float) ->
 
 
 def _told(log: Path, seconds: float) -> dict[str, float]:
-    """What is in the log: a line for each call, with when, its HTTP status and its microseconds."""
+    """Return the log: for each call its time, its HTTP status and its microseconds."""
     times = []
     for line in log.read_text().splitlines():
         _, status, microseconds = line.split("\t")
@@ -59,7 +59,7 @@ def _told(log: Path, seconds: float) -> dict[str, float]:
 
 
 def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, dict[str, dict[str, float]]]:
-    """What each server does, saturated and with one call in flight."""
+    """Return the figures of each server, saturated and with one call in flight."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, load in (("saturated", SATURATED), ("one in flight", ALONE)):
         taken: dict[str, list[dict[str, float]]] = {}
@@ -72,7 +72,7 @@ def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, dict[str, di
 
 
 def show(found: dict[str, dict[str, dict[str, float]]]) -> None:
-    """Ratios first."""
+    """Print the ratios, then the figures."""
     for name, servers in found.items():
         fast, grpcio = servers["fast"], servers["grpcio"]
         ratios = (f"{what} {fast[what] / grpcio[what]:.2f}" for what in fast)

@@ -1,4 +1,4 @@
-"""What is sent back, byte by byte."""
+"""Responses, byte by byte."""
 
 from urllib.parse import unquote
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.rpc.h2.answers import (
+from authz.rpc.h2.responses import (
     COMPRESSED,
     MESSAGE_TOO_LARGE,
     NOT_GRPC,
@@ -15,23 +15,23 @@ from authz.rpc.h2.answers import (
     NOT_ONE_MESSAGE,
     TRUNCATED,
     GrpcCode,
-    Status,
-    message_answer,
+    GrpcStatus,
+    early_refusal,
+    message_response,
     percent_encoded,
-    refused_early,
-    status_answer,
-    unframed,
+    status_response,
+    unframe_message,
 )
 from tests.support.h2.client import framed
 
 LIMIT = 100
-statuses = st.builds(Status, st.sampled_from(GrpcCode), st.text(max_size=300))
+statuses = st.builds(GrpcStatus, st.sampled_from(GrpcCode), st.text(max_size=300))
 
 
 @given(st.binary(max_size=500))
 def test_a_message_goes_out_with_status_ok(message):
-    """Headers, one framed message, trailers; no part of it touches a table."""
-    head, body, trailers = message_answer(message)
+    """Headers, one framed message and trailers; no part uses a header table."""
+    head, body, trailers = message_response(message)
     decoder = hpack.Decoder()
     assert decoder.decode(head) == [(":status", "200"), ("content-type", "application/grpc")]
     assert body == framed(message)
@@ -41,8 +41,8 @@ def test_a_message_goes_out_with_status_ok(message):
 
 @given(statuses)
 def test_a_status_goes_out_alone(status):
-    """Trailers-only: one header block says everything."""
-    head, body, trailers = status_answer(status)
+    """One header block carries the status and its message."""
+    head, body, trailers = status_response(status)
     assert (body, trailers) == (b"", b"")
     assert hpack.Decoder().decode(head) == [
         (":status", "200"),
@@ -52,23 +52,23 @@ def test_a_status_goes_out_alone(status):
     ]
 
 
-def test_who_compresses_is_told_what_is_understood():
-    """As the protocol wants it."""
-    head, _, _ = status_answer(COMPRESSED)
+def test_a_compressed_message_is_refused_with_the_accepted_encodings():
+    """gRPC's specification asks for grpc-accept-encoding in this refusal."""
+    head, _, _ = status_response(COMPRESSED)
     fields = hpack.Decoder().decode(head)
     assert ("grpc-accept-encoding", "identity") in fields
 
 
 @given(st.text())
 def test_a_message_of_a_status_is_printable_and_comes_back(text):
-    """Percent-encoded UTF-8: nothing in it can end a header."""
+    """Percent-encoded UTF-8 cannot end a header, and decodes to the same text."""
     encoded = percent_encoded(text)
     assert all(0x20 <= byte < 0x7F for byte in encoded)
     assert unquote(encoded.decode()) == text
 
 
 def test_plain_text_has_its_length():
-    """What curl shows to somebody who tries the port."""
+    """curl prints this text to a person who tries the port."""
     head, body, _ = NOT_GRPC
     fields = dict(hpack.Decoder().decode(head))
     assert (fields[":status"], fields["content-length"]) == ("415", str(len(body)))
@@ -76,8 +76,8 @@ def test_plain_text_has_its_length():
     assert (head, b"", b"") == NOT_GRPC_WITHOUT_BODY
 
 
-def one_message(body: bytes) -> bytes | Status:
-    """The law, said slowly."""
+def one_message(body: bytes) -> bytes | GrpcStatus:
+    """Model of the framing."""
     if not body:
         return NOT_ONE_MESSAGE
     if body[0]:
@@ -104,15 +104,15 @@ bodies = st.one_of(
 
 
 @given(bodies)
-def test_a_body_is_one_message_or_says_what_it_is(body):
-    """Framing, as a model has it."""
-    assert unframed(body, LIMIT) == one_message(body)
+def test_a_body_is_one_message_or_a_status(body):
+    """The framing agrees with a model."""
+    assert unframe_message(body, LIMIT) == one_message(body)
 
 
 @given(bodies, st.integers(0, 200))
-def test_what_is_refused_early_could_not_have_become_a_message(body, size):
-    """And what is one is never refused before its end."""
-    whole, early = unframed(body, LIMIT), refused_early(body[:size], LIMIT)
+def test_an_early_refusal_is_final(body, size):
+    """A refused beginning never becomes one message, and a valid one is not refused."""
+    whole, early = unframe_message(body, LIMIT), early_refusal(body[:size], LIMIT)
     if isinstance(whole, bytes):
         assert early is None
     if early is not None:
@@ -121,7 +121,7 @@ def test_what_is_refused_early_could_not_have_become_a_message(body, size):
 
 @pytest.mark.parametrize("code", GrpcCode)
 def test_codes_are_those_of_grpc(code):
-    """The numbers are the protocol's."""
+    """The numbers are those of the gRPC specification."""
     import grpc
 
     assert getattr(grpc.StatusCode, code.name).value[0] == code.value

@@ -1,4 +1,4 @@
-"""Bytes as they arrive -> frames."""
+"""Cuts the bytes of a client into frames."""
 
 from collections.abc import Iterator
 
@@ -8,15 +8,15 @@ from authz.rpc.h2.frames import (
     MAX_FRAME_BYTES,
     MAX_STREAM_ID,
     PREFACE,
-    Code,
     ConnectionFault,
+    ErrorCode,
 )
 
-Frame = tuple[int, int, int, bytes]  # kind, flags, stream id, payload
+Frame = tuple[int, int, int, bytes]  # type, flags, stream id, payload
 
 
 class FrameReader:
-    """Cuts a client's bytes into frames. Keeps at most one that is not complete."""
+    """Checks the connection preface, then returns frames. Keeps at most one incomplete frame."""
 
     __slots__ = ("_greeted", "_rest")
 
@@ -25,23 +25,24 @@ class FrameReader:
         self._greeted = False
 
     def read(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes. Raises ConnectionFault."""
+        """Yield the frames that `data` completes. Raises ConnectionFault."""
         buffer = self._rest + data if self._rest else data
         at, size = 0, len(buffer)
         if not self._greeted:
             if not buffer.startswith(PREFACE[:size]):
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "the client speaks no HTTP/2")
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the client speaks no HTTP/2")
             if size >= len(PREFACE):
                 self._greeted = True
                 at = len(PREFACE)
         while self._greeted and size - at >= FRAME_HEADER_BYTES:
-            high, low, kind, flags, stream_id = FRAME_HEADER.unpack_from(buffer, at)
+            high, low, frame_type, flags, stream_id = FRAME_HEADER.unpack_from(buffer, at)
             length = high << 8 | low
             if length > MAX_FRAME_BYTES:
-                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a frame over the limit")
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame over the limit")
             end = at + FRAME_HEADER_BYTES + length
             if end > size:
                 break
-            yield kind, flags, stream_id & MAX_STREAM_ID, buffer[at + FRAME_HEADER_BYTES : end]
+            payload = buffer[at + FRAME_HEADER_BYTES : end]
+            yield frame_type, flags, stream_id & MAX_STREAM_ID, payload
             at = end
         self._rest = buffer[at:]

@@ -1,4 +1,4 @@
-"""Header blocks: whatever is remembered, nobody sees other fields than hpack finds."""
+"""Header blocks: a remembered block has the fields that hpack finds in it."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,10 +13,17 @@ from hpack.table import HeaderTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.rpc.h2.blocks import LONGEST_BLOCK, PER_REQUEST, HeaderBlocks, TooLong, value_spans
-from authz.rpc.h2.frames import Code, ConnectionFault
+from authz.rpc.h2.frames import ConnectionFault, ErrorCode
+from authz.rpc.h2.header_blocks import (
+    MAX_BLOCK_BYTES,
+    PER_REQUEST,
+    HeaderBlockDecoder,
+    HeaderListTooLong,
+    value_spans,
+)
 from tests.support.h2.encodings import (
     any_blocks,
+    blocks_without_table,
     independent_blocks,
     integer,
     literals,
@@ -33,24 +40,24 @@ Fields = list[tuple[bytes, bytes]]
 
 
 def used(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
-    """The part of a header list that anybody reads."""
+    """The fields of a header list whose values are used."""
     return [(name, value) for name, value in fields if name not in PER_REQUEST]
 
 
 class Both:
-    """HeaderBlocks and hpack's decoder side by side."""
+    """Our decoder and hpack's side by side."""
 
     def __init__(self) -> None:
-        self.asked = 0  # how often the full decoder was needed
-        self.ours = HeaderBlocks(self._read, ROOM)
+        self.decoded = 0  # how often hpack was needed
+        self.ours = HeaderBlockDecoder(self._read, ROOM)
         self.theirs = hpack.Decoder(ROOM)
 
     def _read(self, fields: Iterable[tuple[bytes, bytes]]) -> Fields:
-        self.asked += 1
+        self.decoded += 1
         return used(fields)
 
     def decode(self, block: bytes) -> Fields | None:
-        """What ours says, None for a refusal, after it was compared."""
+        """Return our result, None for a refusal, after comparing it with hpack's."""
         try:
             theirs = used(self.theirs.decode(block, raw=True))
         except HPACKError:
@@ -59,20 +66,23 @@ class Both:
             ours = self.ours.decode(block)
         except ConnectionFault:
             ours = None
-        if ours is not None and theirs is None:  # then hpack minds what nobody reads
+        if ours is not None and theirs is None:  # hpack refuses a value that is not used
             theirs = used_of_independent(block)
         assert ours == theirs
         return ours
 
 
 def used_of_independent(block: bytes) -> Fields | None:
-    """Decode the slow and obvious way, without looking at the values of per-request fields."""
+    """Decode slowly and plainly, without the values of per-request fields."""
     found, at = [], 0
     while at < len(block):
         first = block[at]
         indexed = bool(first & 0x80)
-        assert indexed or first < 0x20
-        index, size = decode_integer(block[at:], 7 if indexed else 4)
+        if first == 0x20:  # the size of the table becomes what it is
+            at += 1
+            continue
+        assert indexed or first < 0x20 or first >= 0x40
+        index, size = decode_integer(block[at:], 7 if indexed else 6 if first & 0x40 else 4)
         at += size
         if indexed:
             found.append(HeaderTable.STATIC_TABLE[index - 1])
@@ -91,7 +101,7 @@ def used_of_independent(block: bytes) -> Fields | None:
 
 
 def text_at(block: bytes, at: int) -> tuple[bytes, int]:
-    """The string literal that stands there, and where it ends."""
+    """Return the string literal at an offset, and its end."""
     length, size = decode_integer(block[at:], 7)
     start = at + size
     text = block[start : start + length]
@@ -100,21 +110,21 @@ def text_at(block: bytes, at: int) -> tuple[bytes, int]:
 
 
 @settings(max_examples=300)
-@given(st.lists(independent_blocks, min_size=1, max_size=4), st.data())
+@given(st.lists(blocks_without_table, min_size=1, max_size=4), st.data())
 def test_without_a_table_a_sequence_of_blocks_reads_as_hpack_reads_it(blocks, data):
-    """Repeated, new and spoiled blocks in any order."""
+    """Repeated, new and spoiled blocks in any order, with inserts and behind size updates."""
     both = Both()
     both.decode(TO_ZERO)
-    choices = st.sampled_from(blocks) | independent_blocks | spoiled(st.sampled_from(blocks))
+    choices = st.sampled_from(blocks) | blocks_without_table | spoiled(st.sampled_from(blocks))
     for block in data.draw(st.lists(choices, min_size=1, max_size=12)):
-        if both.decode(block) is None:
+        if too_many_updates(block) or both.decode(block) is None:
             break
 
 
 @settings(max_examples=300)
 @given(st.lists(any_blocks() | spoiled(any_blocks()) | independent_blocks, max_size=8))
 def test_with_a_table_a_sequence_of_blocks_reads_as_hpack_reads_it(blocks):
-    """Inserts, references, size updates and nonsense: nothing is taken from memory wrongly."""
+    """Inserts, references, size updates and garbage never make memory wrong."""
     both = Both()
     for block in (*blocks, *blocks):
         if too_many_updates(block) or both.decode(block) is None:
@@ -122,7 +132,7 @@ def test_with_a_table_a_sequence_of_blocks_reads_as_hpack_reads_it(blocks):
 
 
 def too_many_updates(block: bytes) -> bool:
-    """Does a block begin with more than the two size updates that an encoder may need?"""
+    """Return whether a block begins with more than the two size updates of an encoder."""
     at = count = 0
     while at < len(block) and block[at] & 0xE0 == 0x20:
         try:
@@ -140,23 +150,23 @@ def too_many_updates(block: bytes) -> bool:
     st.lists(literals(), max_size=3),
     st.data(),
 )
-def test_a_pattern_takes_other_values_in_its_holes_and_nothing_else(before, holes, after, data):
-    """Hostile contents of a hole: lengths that lie, other fields, strings that are no Huffman code.
+def test_a_pattern_takes_other_values_in_its_gaps_and_nothing_else(before, gaps, after, data):
+    """Hostile gaps: lengths that lie, other fields, strings that are not Huffman code.
 
-    What hpack refuses is taken only when all it minds is the value in a hole.
+    A block that hpack refuses is accepted only if the value in a gap is the reason.
     """
     both = Both()
     both.decode(TO_ZERO)
-    spelled = [b"\0" + string(name, huffman=True) for name, _ in holes]
-    learned = [string(value, data.draw(st.booleans())) for _, value in holes]
+    spelled = [b"\0" + string(name, huffman=True) for name, _ in gaps]
+    learned = [string(value, data.draw(st.booleans())) for _, value in gaps]
     both.decode(joined(before, spelled, learned, after))
     for _ in range(5):
-        fresh = [data.draw(hole_contents) for _ in holes]
+        fresh = [data.draw(gap_contents) for _ in gaps]
         if both.decode(joined(before, spelled, fresh, after)) is None:
             break
 
 
-hole_contents = st.one_of(
+gap_contents = st.one_of(
     st.builds(string, trace_ids, st.booleans()),
     st.builds(string, st.binary(max_size=300), st.just(value=False)),
     st.binary(max_size=80).map(lambda coded: integer(len(coded), 7, 0x80) + coded),
@@ -171,14 +181,14 @@ def joined(
     values: Sequence[bytes],
     after: Sequence[bytes],
 ) -> bytes:
-    """A block with values put behind names."""
+    """Return a block with the values behind their names."""
     fields = [name + value for name, value in zip(spelled, values, strict=True)]
     return b"".join([*before, *fields, *after])
 
 
 @pytest.mark.parametrize("name", CAPTURED)
 def test_what_a_proxy_sends_is_read_as_hpack_reads_it(name):
-    """Blocks that Envoy sent, with a tracer and without one, with a table and without one."""
+    """Blocks of Envoy, with and without a tracer, with and without a table."""
     both = Both()
     for text in CAPTURED[name]:
         assert both.decode(bytes.fromhex(text))
@@ -190,45 +200,75 @@ def test_what_a_proxy_repeats_is_decoded_once(name):
     both = Both()
     for text in CAPTURED[name]:
         both.decode(bytes.fromhex(text))
-    assert both.asked == 3
+    assert both.decoded == 3
 
 
-def test_as_long_as_there_is_a_table_every_block_is_decoded():
-    """Whether it uses the table or not; and what was seen then is not remembered later."""
-    both, block = Both(), literal(b"x", b"y")
-    for number in range(1, 4):
+def test_with_a_table_a_block_that_uses_it_is_decoded_each_time():
+    """A block that does not use the table is remembered until the size of the table changes."""
+    both, plain, insert = Both(), literal(b"x", b"y"), b"\x40\x01x\x01y"
+    for block, decoded in (
+        *((plain, 1), (plain, 1), (insert, 2), (insert, 3), (b"\xbe", 4), (b"\xbe", 5), (plain, 5)),
+        *((TO_ZERO, 6), (plain, 7), (plain, 7), (insert, 8), (insert, 8), (plain, 8)),
+        *((b"\x3f\xe1\x1f", 9), (plain, 10), (insert, 11), (insert, 12), (plain, 12)),
+    ):
         both.decode(block)
-        assert both.asked == number
+        assert both.decoded == decoded, block
+
+
+@pytest.mark.parametrize("updates", [1, 2, 12])
+@pytest.mark.parametrize("field", [b"\0\x01x\x01y", b"\x40\x01x\x01y"])
+def test_a_block_behind_size_updates_is_remembered_like_any_other(updates, field):
+    """A client that updates the size of its table in each block makes no call dearer."""
+    both = Both()
     both.decode(TO_ZERO)
-    both.decode(block)
-    assert both.asked == 5
-    both.decode(block)
-    assert both.asked == 5
-    both.decode(b"\x3f\xe1\x1f")  # the table is back
-    both.decode(block)
-    assert both.asked == 7
+    for _ in range(3):
+        both.decode(TO_ZERO * updates + field)
+        both.decode(field)
+    assert both.decoded == 2  # the first update, and one block
 
 
-def test_a_hole_may_be_long():
+def test_a_pattern_behind_size_updates_is_remembered_like_any_other():
+    """A trace that changes with each call makes no difference."""
+    both = Both()
+    both.decode(TO_ZERO)
+    for number in range(3):
+        both.decode(TO_ZERO + literal(b"traceparent", b"%d" % number))
+        both.decode(literal(b"traceparent", b"%d" % number))
+    assert both.decoded == 2
+
+
+@pytest.mark.parametrize("use", [b"\x40\x01x\x01y", b"\xbe"])
+def test_a_client_that_uses_a_refused_table_is_disconnected(use):
+    """RFC 9113 4.3.1: after its acknowledgement the client has to shrink the table first."""
+    blocks = HeaderBlockDecoder(list, ROOM)
+    blocks.decode(b"\x40\x01x\x01y")
+    blocks.acknowledged = True
+    assert blocks.decode(literal(b"x", b"z")) == [(b"x", b"z")]
+    with pytest.raises(ConnectionFault) as refused:
+        blocks.decode(use)
+    assert refused.value.code is ErrorCode.COMPRESSION_ERROR
+
+
+def test_a_gap_may_be_long():
     """Up to 254 bytes of trace state do not make a block unknown."""
     both = Both()
     both.decode(TO_ZERO)
     for size in (1, 126, 127, 128, 254, 0):
         both.decode(b"\0" + string(b"tracestate", huffman=False) + string(b"a" * size, False))
-    assert both.asked == 2  # the size update, and one block
+    assert both.decoded == 2  # the size update, and one block
 
 
-def test_a_longer_value_is_no_hole():
-    """It is decoded, every time it differs."""
+def test_a_longer_value_is_no_gap():
+    """A longer value of trace state is decoded each time it differs."""
     both = Both()
     both.decode(TO_ZERO)
     for letter in (b"a", b"b", b"a"):
         both.decode(b"\0" + string(b"tracestate", huffman=False) + string(letter * 255, False))
-    assert both.asked == 3
+    assert both.decoded == 3
 
 
 def test_memory_is_bounded_and_heals():
-    """Many different blocks push out what was remembered, and it is learned again."""
+    """Many different blocks replace remembered ones, and a usual block is remembered again."""
     both = Both()
     both.decode(TO_ZERO)
     usual = literal(b"x", b"usual")
@@ -238,73 +278,73 @@ def test_memory_is_bounded_and_heals():
     assert len(both.ours._known) <= 16
     assert len(both.ours._patterns) <= 4
     both.decode(usual)
-    before = both.asked
+    before = both.decoded
     both.decode(usual)
-    assert both.asked == before
+    assert both.decoded == before
 
 
 def literal(name: bytes, value: bytes) -> bytes:
-    """A plain literal field."""
+    """Return a plain literal field."""
     return b"\0" + string(name, huffman=False) + string(value, huffman=False)
 
 
 def test_a_long_block_is_not_remembered():
-    """Memory is for what a proxy sends, not for what anybody sends."""
+    """A block over MAX_BLOCK_BYTES is decoded each time."""
     both = Both()
     both.decode(TO_ZERO)
-    long = literal(b"x", b"a" * LONGEST_BLOCK)
+    long = literal(b"x", b"a" * MAX_BLOCK_BYTES)
     both.decode(long)
     both.decode(long)
-    assert both.asked == 3
+    assert both.decoded == 3
 
 
 @pytest.mark.parametrize(
     "updates", [b"\x20" * 13, b"\x3f\xe1\x1f" * 5, b"\x3f\x80\x80\x80\x00" * 3]
 )
 def test_a_flood_of_size_updates_is_refused(updates):
-    """Each costs a microsecond a byte, and two are all that an encoder can need."""
-    blocks = HeaderBlocks(list, ROOM)
+    """Each update costs a microsecond a byte, and an encoder needs at most two."""
+    blocks = HeaderBlockDecoder(list, ROOM)
     with pytest.raises(ConnectionFault) as refused:
         blocks.decode(updates)
-    assert refused.value.code is Code.COMPRESSION_ERROR
+    assert refused.value.code is ErrorCode.COMPRESSION_ERROR
 
 
 @pytest.mark.parametrize("update", [b"\x21", b"\x3f\x00", b"\x3f\xe1\x1f", b"\x20\x3f\xe1\x1f"])
-def test_a_table_that_was_refused_cannot_be_had(update):
-    """Once the client has heard that the table is to have no room, a size above 0 is an error."""
+def test_a_refused_table_size_is_an_error(update):
+    """After the client has acknowledged size 0, a larger size is an error."""
     block = update + literal(b"x", b"y")
-    blocks = HeaderBlocks(list, ROOM)
+    blocks = HeaderBlockDecoder(list, ROOM)
     assert blocks.decode(block) == [(b"x", b"y")]
     blocks.acknowledged = True
     with pytest.raises(ConnectionFault) as refused:
         blocks.decode(block)
-    assert refused.value.code is Code.COMPRESSION_ERROR
+    assert refused.value.code is ErrorCode.COMPRESSION_ERROR
     assert blocks.decode(TO_ZERO + literal(b"x", b"y")) == [(b"x", b"y")]
 
 
-def test_a_list_that_inflates_harms_the_one_who_sent_it():
-    """References to one large entry: a few bytes that would be megabytes."""
+def test_a_list_that_inflates_ends_the_connection():
+    """References to one large entry turn a few bytes into megabytes."""
     bomb = b"\x40" + string(b"x", huffman=False) + string(b"a" * 3000, huffman=False)
     bomb += integer(62, 7, 0x80) * 1000
     with pytest.raises(ConnectionFault) as refused:
-        HeaderBlocks(list, 16 * 1024).decode(bomb)
-    assert refused.value.code is Code.ENHANCE_YOUR_CALM
+        HeaderBlockDecoder(list, 16 * 1024).decode(bomb)
+    assert refused.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
 def test_without_a_table_a_list_that_is_too_long_harms_no_other():
-    """The block is refused alone, and the next one is read."""
-    blocks = HeaderBlocks(list, 1024)
+    """The block is refused alone, and the next one is decoded."""
+    blocks = HeaderBlockDecoder(list, 1024)
     blocks.decode(TO_ZERO)
-    with pytest.raises(TooLong):
+    with pytest.raises(HeaderListTooLong):
         blocks.decode(literal(b"x", b"a" * 600) * 2)
     assert blocks.decode(literal(b"x", b"y")) == [(b"x", b"y")]
 
 
 @given(independent_blocks)
 def test_values_stand_where_hpack_finds_them(block):
-    """Every literal's value is the string that its span holds."""
+    """The span of a literal holds the value that hpack finds."""
     fields = hpack.Decoder(ROOM).decode(block, raw=True)
-    spans = value_spans(block)
+    spans = value_spans(block, inserts=False)
     assert spans is not None
     for (_, value), span in zip(fields, spans, strict=True):
         if span is not None:
@@ -313,24 +353,24 @@ def test_values_stand_where_hpack_finds_them(block):
 
 @given(any_blocks())
 def test_what_touches_the_table_has_no_spans(block):
-    """Such a block does more than its fields say, so it is never remembered."""
+    """A block that uses or changes the table is not remembered."""
     try:
         hpack.Decoder(ROOM).decode(block, raw=True)
     except HPACKError:
         return
     touches = touches_table(block)
-    assert (value_spans(block) is None) == touches
+    assert (value_spans(block, inserts=False) is None) == touches
 
 
 @pytest.mark.parametrize("block", [b"\xbe", b"\x0f\x2f\x01x", b"\x40\x01x\x01y", b"\x20\x82"])
 def test_what_stands_in_the_table_has_no_span(block):
-    """References to an entry and to the name of one, an insert, a change of size."""
-    assert value_spans(b"\x82" + block) is None
+    """References to an entry, to an entry's name, inserts and size updates have no span."""
+    assert value_spans(b"\x82" + block, inserts=False) is None
 
 
 @pytest.mark.parametrize("cut", [b"\x7f", b"\x7f\x80\x01", b"\x7f\x01", b"\x02a", b""])
-def test_a_hole_that_ends_early_is_no_hole(cut):
-    """hpack refuses such a block, and so do we."""
+def test_a_gap_that_ends_early_is_no_gap(cut):
+    """A truncated value in a gap is refused, as by hpack."""
     both, name = Both(), b"\0" + string(b"tracestate", huffman=False)
     both.decode(TO_ZERO)
     both.decode(name + b"\x01a")
@@ -338,7 +378,7 @@ def test_a_hole_that_ends_early_is_no_hole(cut):
 
 
 def touches_table(block: bytes) -> bool:
-    """Does a block that hpack accepts refer to the dynamic table, or change it?"""
+    """Return whether a block that hpack accepts refers to the dynamic table or changes it."""
     at = 0
     while at < len(block):
         first = block[at]
