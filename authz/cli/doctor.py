@@ -16,6 +16,7 @@ from authz.core.errors import BadInput, Unavailable
 from authz.core.finding import Finding, Level
 from authz.proxy import document, rules
 from authz.proxy.chains import Expected
+from authz.rpc.check.credential import header_of
 from authz.settings.model import Settings
 from authz.wiring import administration
 
@@ -86,7 +87,7 @@ def _expected(given: Settings) -> Expected:
     extract = given.extract
     return Expected(
         header_prefix=given.identity.header_prefix,
-        carriers=[carrier.partition(":")[0] for carrier in extract.headers],
+        carriers=list(dict.fromkeys(map(header_of, extract.headers))),
         query=extract.query,
         client_address=extract.client_address,
         deadline=given.check.deadline,

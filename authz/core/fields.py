@@ -28,6 +28,7 @@ MAX_ORIGIN: Final = 300
 
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}", re.ASCII)
 _SCOPE = re.compile(r"\*|[A-Za-z0-9._/@+-]+(:[A-Za-z0-9._/@+-]+)*(:\*)?", re.ASCII)
+_SCOPE_PART = re.compile(r"[A-Za-z0-9._/@+-]{1,128}", re.ASCII)
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.ASCII)
 _ORIGIN = re.compile(
@@ -89,6 +90,11 @@ def scopes(field: str, given: Iterable[str]) -> frozenset[str]:
     if len(found) > MAX_ENTRIES or sum(map(len, found)) + len(found) > MAX_SCOPES_LENGTH:
         raise BadInput(field, f"at most {MAX_ENTRIES} scopes and {MAX_SCOPES_LENGTH} characters")
     return found
+
+
+def is_part_of_scope(text: str) -> bool:
+    """Can it stand between two colons of a scope? A star cannot."""
+    return _SCOPE_PART.fullmatch(text) is not None
 
 
 def networks(field: str, given: Iterable[str]) -> tuple[Network, ...]:

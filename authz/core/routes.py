@@ -1,19 +1,20 @@
 """Routes of our own settings: what a request asks of a key, by host, method and path template.
 
-For meshes that cannot say it per route (context_extensions). Rules are tried in order, the first
-that matches decides.
+For meshes that cannot say it per route (context_extensions). Rules are tried in order and the first
+that matches decides. A final slash makes no difference.
 
-    /v1/models/{model}:generateContent      {name} is a part of one segment, never empty
-    /v1/files/**                            ** at the end is anything below, and /v1/files itself
+A rule must hold for every spelling that a backend reads as the same request:
 
-A proxy in a mesh does not normalise paths, and a backend may: where rules decide, a path that two
-readers could read differently is refused (`is_canonical`), so that no spelling gets around a rule.
-A final slash makes no difference to a match, for the same reason.
+1. A path with two readings is refused (see core/paths.py).
+2. Templates are compared with the decoded path. Some backends do not decode literals, so that a
+   later rule may be theirs: `/v1/a%3Arun` is `/v1/{name}:run` to one and `/v1/{name}` to another.
+   Then both rules hold together.
+3. A rule for GET is one for HEAD, which frameworks give to the same handler.
+4. `*` and the missing path of CONNECT are matched by `/**` alone.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core import fields
@@ -21,40 +22,38 @@ from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown, split_host
 from authz.core.limits.limit import parse_cost
+from authz.core.paths import folds_into_ascii, read_path, without_case
+from authz.core.templates import VARIABLE, Template
 
 MAX_RULES: Final = 1000
-MAX_TEMPLATE: Final = 1024
 MAX_NAMES: Final = 200  # of names that are none of ours, in characters
+# Stands in a required scope for text that is no part of a scope. No key holds a scope with it, so
+# only a wildcard in front of it, such as `models:*`, is enough.
+UNNAMEABLE: Final = "?"
 
-_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
-_VARIABLE = re.compile(r"\{[a-z][a-z0-9_]{0,63}\}", re.ASCII)
-_LITERAL = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-F]{2})*", re.ASCII)
-# Percent-encoded: a slash, a backslash, a control character, or what needs no encoding (RFC 3986,
-# section 2.3); and a percent sign that encodes nothing.
-_TWO_READINGS = re.compile(
-    r"[\\;#\x00-\x20\x7f-\U0010ffff]"
-    r"|%(?![0-9A-Fa-f]{2})"
-    r"|%(?:2[DEFdef]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f])",
-    re.ASCII,
-)
+_LONGEST_METHOD: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a rule or a route says; None where it says nothing."""
+    """The facts of a rule or a route; None where it says nothing.
+
+    In the scopes of a rule `{name}` stands for a variable of its template.
+    """
 
     scopes: frozenset[str] | None = None
     optional: bool | None = None
     env: str | None = None
     cost: int | None = None
+    enforce: bool | None = None
 
 
 NO_FACTS: Final = Facts()
-FACTS: Final = frozenset({"scopes", "auth", "env", "cost"})  # what a proxy may say of a route
+FACTS: Final = frozenset({"scopes", "auth", "env", "cost", "enforce"})  # of a proxy's route
 
 
 def facts(said: Mapping[str, str]) -> Facts:
-    """What a proxy says of a route (context_extensions); empty is not said.
+    """Read the facts that a proxy gives for a route (context_extensions); empty is not said.
 
     Raises BadInput when it makes no sense. A name that is none of FACTS is a mistake, such as
     `scope`, and may have been a restriction.
@@ -65,50 +64,125 @@ def facts(said: Mapping[str, str]) -> Facts:
     auth, env, cost = said.get("auth"), said.get("env"), said.get("cost")
     if auth not in {None, "", "required", "optional"}:
         raise BadInput("auth", f"{shown(auth)}: required or optional")
+    enforce = said.get("enforce")
+    if enforce not in {None, "", "true", "false"}:
+        raise BadInput("enforce", f"{shown(enforce)}: true or false")
     scopes = said.get("scopes", "").split()
     return Facts(
         scopes=fields.scopes("scopes", scopes) if said.get("scopes") else None,
         optional=auth == "optional" if auth else None,
         env=fields.environment("env", env) if env else None,
         cost=parse_cost("cost", cost) if cost else None,
+        enforce=enforce == "true" if enforce else None,
     )
+
+
+def is_method(text: str) -> bool:
+    """Is it a method as RFC 9110 registers them, in upper case?
+
+    Methods are case-sensitive, and many frameworks run the handler of DELETE for `delete`.
+    """
+    return text.isupper() and text.isascii() and len(text) <= _LONGEST_METHOD
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. No host is any host, no methods are any method."""
+    """One rule. No host is any host, no methods are any method.
+
+    cost_variable: the variable whose text is the cost, or empty. uses_variables: do the scopes or
+    the cost depend on the path?
+    """
 
     host: str
     methods: frozenset[str]
-    pattern: re.Pattern[str]
+    template: Template
     facts: Facts
+    cost_variable: str
+    uses_variables: bool
 
     @classmethod
     def parse(
-        cls, field: str, path: str, host: str, methods: Sequence[str], facts: Facts
+        cls,
+        field: str,
+        path: str,
+        host: str,
+        methods: Sequence[str],
+        facts: Facts,
+        *,
+        cost_variable: str = "",
+        ignore_case: bool = False,
     ) -> "Rule":
         """Read a rule of the settings. Raises BadInput."""
         for method in methods:
-            if not _METHOD.fullmatch(method):
+            if not (is_method(method) and method.replace("-", "").isalpha()):
                 raise BadInput(field, f"{shown(method)} is not a method, such as POST")
         known_host = fields.hosts(field, [host])[0] if host else ""
-        return cls(known_host, frozenset(methods), _compile(field, path), facts)
+        template = Template.parse(field, path, ignore_case=ignore_case)
+        covered = frozenset(methods) | ({"HEAD"} if "GET" in methods else frozenset())
+        used = {name for scope in facts.scopes or () for name in VARIABLE.findall(scope)}
+        used |= {cost_variable} - {""}
+        template.require_each_once(field, used)
+        fields.scopes(field, [VARIABLE.sub("x", scope) for scope in facts.scopes or ()])
+        return cls(known_host, covered, template, facts, cost_variable, bool(used))
 
-    def matches(self, method: str, host: str, path: str) -> bool:
-        """Does the rule apply? `host` without a port, `path` without the query."""
+    def is_for(self, method: str, host: str) -> bool:
+        """Does the rule apply to this method and host? `host` without a port."""
         if self.methods and method not in self.methods:
             return False
-        if self.host and not fields.host_matches(self.host, host):
-            return False
-        return self.pattern.fullmatch(path) is not None
+        return not self.host or fields.host_matches(self.host, host)
+
+    def hides(self, later: "Rule") -> bool:
+        """Does it take every request of a later rule?"""
+        return (
+            (not self.methods or (bool(later.methods) and later.methods <= self.methods))
+            and (not self.host or fields.host_matches(self.host, later.host))
+            and self.template.covers(later.template)
+        )
+
+    def asks(self, segments: Sequence[str]) -> Facts | Reason:
+        """The facts for a path that the template matches, or why they cannot be told."""
+        if not self.uses_variables:
+            return self.facts
+        values = self.template.values(segments)
+        if values is None:
+            return Reason.AMBIGUOUS_PATH
+        scopes, cost = self.facts.scopes, self.facts.cost
+        if scopes is not None:
+            scopes = frozenset(_filled(scope, values) for scope in scopes)
+        if self.cost_variable:
+            try:
+                cost = parse_cost("", values[self.cost_variable])
+            except BadInput:
+                return Reason.BAD_REQUEST
+            if cost == 0:  # a client must not say that its request is free
+                return Reason.BAD_REQUEST
+        return replace(self.facts, scopes=scopes, cost=cost)
 
 
 class RouteTable:
-    """The rules, in order. `deny_unmatched`: refuse what no rule applies to."""
+    """The rules, in order.
 
-    def __init__(self, rules: Sequence[Rule], *, deny_unmatched: bool = False) -> None:
-        self._rules = tuple(rules)
+    deny_unmatched: refuse what no rule applies to. ignore_case: of the letters in paths, for
+    backends that ignore it; the rules were read with the same. env: the environment where a rule
+    names none.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        *,
+        deny_unmatched: bool = False,
+        ignore_case: bool = False,
+        env: str | None = None,
+    ) -> None:
+        self._env = env
         self._deny_unmatched = deny_unmatched
+        self._ignore_case = ignore_case
+        self._by_beginning: dict[tuple[str, ...], list[tuple[int, Rule]]] = {}
+        for at, rule in enumerate(rules):
+            self._by_beginning.setdefault(rule.template.beginning, []).append((at, rule))
+        self._depths = sorted({len(beginning) for beginning in self._by_beginning})
+        self.has_methods = any(rule.methods for rule in rules)
 
     def require(self, method: str, authority: str, path: str) -> Facts | Reason:
         """The facts of the first rule that applies, or why no rule may decide.
@@ -116,40 +190,96 @@ class RouteTable:
         `path` may have its query, which no rule looks at.
         """
         bare = path.partition("?")[0]
-        if not is_canonical(bare):
-            return Reason.AMBIGUOUS_PATH
         host = split_host(authority)
-        for rule in self._rules:
-            if rule.matches(method, host, bare):
-                return rule.facts
-        return Reason.ROUTE_NOT_ALLOWED if self._deny_unmatched else NO_FACTS
+        if (bare == "*" and method == "OPTIONS") or (not bare and method == "CONNECT"):
+            found = [r.facts for r in self._everywhere() if r.is_for(method, host)][:1]
+            return self._joined(found, unmatched=not found)
+        read = read_path(bare)
+        if read is None:
+            return Reason.AMBIGUOUS_PATH
+        segments = read.decoded
+        if self._ignore_case:
+            if folds_into_ascii("".join(segments)):
+                return Reason.AMBIGUOUS_PATH
+            folded = list(map(without_case, segments))
+            written = folded if read.written is segments else map(without_case, read.written)
+            read = read._replace(decoded=folded, written=list(written))
+        asked: list[Facts] = []
+        for rule in self._candidates(read.decoded):
+            if not rule.is_for(method, host) or not rule.template.matches(read.decoded):
+                continue
+            said = rule.asks(segments)
+            if not isinstance(said, Facts):
+                return said
+            asked.append(said)
+            if rule.template.matches_in_every_reading(read):
+                return self._joined(asked, unmatched=False)
+        return self._joined(asked, unmatched=True)
 
+    def _candidates(self, segments: Sequence[str]) -> Iterable[Rule]:
+        """The rules that begin as the path does, in order."""
+        found: list[tuple[int, Rule]] = []
+        for depth in self._depths:
+            if depth <= len(segments):
+                found += self._by_beginning.get(tuple(segments[:depth]), ())
+        found.sort(key=_order)
+        return (rule for _, rule in found)
 
-def is_canonical(path: str) -> bool:
-    """Has `path`, without its query, only one reading?"""
-    if not path.startswith("/") or _TWO_READINGS.search(path):
-        return False
-    segments = path[1:].split("/")
-    if segments[-1] == "":  # one final slash, or the root
-        segments.pop()
-    return not any(segment in {"", ".", ".."} for segment in segments)
+    def _everywhere(self) -> list[Rule]:
+        """The rules for `/**`."""
+        rules = self._by_beginning.get((), ())
+        return [rule for _, rule in rules if rule.template.below and not rule.template.decoded]
 
-
-def _compile(field: str, template: str) -> re.Pattern[str]:
-    is_prefix = template.endswith("/**")
-    body = template.removesuffix("/**" if is_prefix else "/")
-    literals = _VARIABLE.split(body)
-    if not (
-        template.startswith("/")
-        and len(template) <= MAX_TEMPLATE
-        and all(_LITERAL.fullmatch(part) for text in literals for part in text.split("/"))
-        and "**" not in body
-        and "}{" not in body
-        and is_canonical(_VARIABLE.sub("x", template.removesuffix("**")))
-    ):
-        raise BadInput(
-            field,
-            f"{shown(template)} is not a path template, such as /v1/models/{{model}}:predict",
+    def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Reason:
+        """All of `asked` together. unmatched: in some reading no rule applies."""
+        if unmatched:
+            if self._deny_unmatched:
+                return Reason.AMBIGUOUS_PATH if asked else Reason.ROUTE_NOT_ALLOWED
+            asked = [*asked, NO_FACTS]
+        first, *others = asked
+        if not any(other != first for other in others):
+            return first
+        environments = {each.env or self._env for each in asked} - {None}
+        if len(environments) > 1:
+            return Reason.AMBIGUOUS_PATH
+        costs = [1 if each.cost is None else each.cost for each in asked]
+        return Facts(
+            scopes=frozenset().union(*(each.scopes or () for each in asked)),
+            optional=all(each.optional for each in asked),
+            env=next(iter(environments), None),
+            cost=max(costs),
+            enforce=_strictest([each.enforce for each in asked]),
         )
-    below = ("(?:/.*)?" if is_prefix else "/?") if body else ("/.*" if is_prefix else "/")
-    return re.compile("[^/]+".join(map(re.escape, literals)) + below, re.ASCII | re.DOTALL)
+
+
+def hidden_rule(rules: Sequence[Rule]) -> tuple[int, int] | None:
+    """The first rule that can never apply and asks for something else, and the rule before it."""
+    for at, rule in enumerate(rules):
+        for before in range(at):
+            earlier = rules[before]
+            differs = (earlier.facts, earlier.cost_variable) != (rule.facts, rule.cost_variable)
+            if differs and earlier.hides(rule):
+                return at, before
+    return None
+
+
+def _filled(scope: str, values: Mapping[str, str]) -> str:
+    """A scope with the text of its variables, which is the client's: it must add no part to it."""
+
+    def text(name: str) -> str:
+        value = values[name]
+        return value if fields.is_part_of_scope(value) else UNNAMEABLE
+
+    filled = VARIABLE.sub(lambda match: text(match[1]), scope)
+    return filled if len(filled) <= fields.MAX_TEXT else UNNAMEABLE
+
+
+def _strictest(said: Sequence[bool | None]) -> bool | None:
+    """Whether refusals are enforced: only where each says that they are not, they are not."""
+    if True in said:
+        return True
+    return None if None in said else False
+
+
+def _order(entry: tuple[int, Rule]) -> int:
+    return entry[0]

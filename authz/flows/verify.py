@@ -16,7 +16,13 @@ from authz.flows.limits.limit_report import LimitReport, LimitReports
 # In the order of a Check. What stands before the policy's own needs no record.
 CHECKS: Final = ("request", "shape", "checksum", "tag", "known", *policy.NAMES, "limits")
 
-_OF_THE_KEY: Final = {Reason.MALFORMED, Reason.AMBIGUOUS_CREDENTIAL, Reason.MISSING_CREDENTIAL}
+_OF_THE_KEY: Final = {
+    Reason.MALFORMED,
+    Reason.AMBIGUOUS_CREDENTIAL,
+    Reason.MISPLACED_CREDENTIAL,
+    Reason.MISSING_CREDENTIAL,
+    Reason.UNRECOGNIZED_CREDENTIAL,
+}
 
 
 @dataclass(frozen=True, slots=True)

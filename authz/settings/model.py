@@ -1,21 +1,22 @@
-"""Settings: read once, strict, validated. Flags win over environment, environment over the file.
+"""Settings, strictly validated. Flags win over the environment, the environment over the file.
 
-Only what puts parts together sees this; they get their own values. Durations are seconds in here
-and `50ms`, `30s`, `90d` outside. A relative path is relative to the settings file that names it, or
-to the current directory when a flag or a variable does. A setting without a value keeps its
+Only the composition roots read them; each component gets its own values. Durations are seconds
+here and `50ms`, `30s`, `90d` in the sources. A relative path is relative to the settings file, or
+to the current directory if a flag or a variable gives it. A setting without a value keeps its
 default.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field, model_validator
 
+from authz.core.errors import BadInput
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
-from authz.core.routes import MAX_RULES
+from authz.core.routes import MAX_RULES, Facts, Rule, hidden_rule
 from authz.settings import sections, sources
 from authz.settings.sections import Section
 from authz.settings.values import (
@@ -55,7 +56,7 @@ class Tls(Section):
 
 
 class Check(Section):
-    """The listener that the proxy asks."""
+    """The listener for Check calls of the proxy."""
 
     listen: Listen = Address("127.0.0.1", 9191)
     transport: Literal["fast", "grpcio"] = "fast"
@@ -73,20 +74,21 @@ class Check(Section):
 
 
 class Ops(Section):
-    """Health and readiness: over HTTP, and over gRPC for who cannot reach the Check listener."""
+    """Health, readiness and metrics over HTTP; with `health_listen` also health over gRPC."""
 
     listen: Listen = Address("127.0.0.1", 9192)
     health_listen: Listen | None = None
+    socket_mode: Mode = 0o660
 
 
 class Shutdown(Section):
-    """How a sidecar ends after SIGTERM."""
+    """Shutdown after SIGTERM."""
 
     delay: Annotated[float, seconds("0", "10m")] = 5.0
 
 
 class RedisTls(Section):
-    """TLS towards the store, for a `rediss://` URL. Each file is read at every connect."""
+    """TLS to the store, for a `rediss://` URL. Each file is read at every connect."""
 
     ca: File | None = None
     cert: File | None = None
@@ -100,7 +102,7 @@ class RedisTls(Section):
 
 
 class RedisSentinel(Section):
-    """Who knows which server is the primary."""
+    """The Sentinels that know the primary."""
 
     hosts: Several[Listen]
     service: ServiceName
@@ -117,14 +119,14 @@ class Redis(Section):
 
 
 class PepperFile(Section):
-    """One server secret."""
+    """One server secret and its version."""
 
     version: PepperVersion = "1"
     file: File
 
 
 class Keys(Section):
-    """How keys are made and recognised."""
+    """The form of keys and the peppers."""
 
     prefix: Prefix = "ak"
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
@@ -133,7 +135,7 @@ class Keys(Section):
 
 
 class Cache(Section):
-    """What the sidecar remembers of the store, and for how long."""
+    """The cache of a sidecar: sizes and lifetimes."""
 
     ttl: Annotated[float, seconds("1s", "1d")] = 60.0
     negative_ttl: Annotated[float, seconds("100ms", "1h")] = 5.0
@@ -144,19 +146,19 @@ class Cache(Section):
 
 
 class Outage(Section):
-    """How long keys go on while the store is out of reach, when they say nothing of their own."""
+    """Grace of keys without a grace of their own during a store outage."""
 
     grace: Annotated[float, seconds("0", "1d")] = 30.0
 
 
 class Identity(Section):
-    """The headers that tell the backend who calls."""
+    """The headers that give the identity to the backend."""
 
     header_prefix: HeaderName = "x-auth-"
 
 
 class Extract(Section):
-    """Where in a request the key and the client's address are."""
+    """The carriers of the key, and the source of the client's address."""
 
     headers: Several[Carrier] = ("x-api-key:", "authorization:bearer")
     query: Parameter = ""
@@ -164,7 +166,7 @@ class Extract(Section):
 
 
 class RouteRule(Section):
-    """What requests to a route need; the first rule that applies decides. See core/routes.py."""
+    """Requirements of a route. The first matching rule decides. See core/routes.py."""
 
     path: Template
     host: HostPattern = ""
@@ -173,17 +175,46 @@ class RouteRule(Section):
     auth: Literal["required", "optional"] | None = None
     env: Literal["live", "test"] | None = None
     cost: Cost | None = None
+    enforce: bool | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "RouteRule":
+        try:
+            self.rule()
+        except BadInput as cause:
+            raise ValueError(cause.problem) from None
+        return self
+
+    def rule(self, *, ignore_case: bool = False) -> Rule:
+        """The rule that this says. Raises BadInput if its parts do not agree."""
+        cost = self.cost
+        said = Facts(
+            scopes=None if self.scopes is None else frozenset(self.scopes.split()),
+            optional=None if self.auth is None else self.auth == "optional",
+            env=self.env,
+            cost=cost if isinstance(cost, int) else None,
+            enforce=self.enforce,
+        )
+        return Rule.parse(
+            "routes",
+            self.path,
+            self.host,
+            self.methods,
+            said,
+            cost_variable=cost[1:-1] if isinstance(cost, str) else "",
+            ignore_case=ignore_case,
+        )
 
 
 class Pools(Section):
-    """Limits that all keys of a project, or of a tenant, share; `*`: of each that is not named."""
+    """Limits that the keys of a project or of a tenant share. `*`: each one that is not named."""
 
     projects: dict[PoolId, LimitSet] = {}
     tenants: dict[PoolId, LimitSet] = {}
 
 
 class Limiting(Section):
-    """How limits are kept, and told."""
+    """How limits work during an outage, and their headers."""
 
     on_outage: OutageWord = OnOutage.LOCAL
     legacy_headers: bool = False
@@ -196,14 +227,14 @@ class Log(Section):
 
 
 class Otlp(Section):
-    """Where telemetry is sent: a receiver of OTLP over HTTP, as JSON."""
+    """The receiver of telemetry: OTLP over HTTP, as JSON."""
 
     endpoint: HttpUrl
     interval: Annotated[float, seconds("1s", "1h")] = 15.0
 
 
 class Tracing(Section):
-    """Spans of Checks. Needs a receiver."""
+    """Spans of Checks. Needs `otlp`."""
 
     enabled: bool = False
     sample_ratio: float = Field(0.01, ge=0, le=1)
@@ -211,7 +242,7 @@ class Tracing(Section):
 
 
 class Telemetry(Section):
-    """What the sidecar says about itself."""
+    """Metrics, traces and denial lines."""
 
     metrics: bool = True
     denials_per_second: int = Field(1, ge=1, le=100_000)
@@ -238,6 +269,7 @@ class Settings(Section):
     telemetry: Telemetry = Telemetry()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"
+    routes_case: Literal["sensitive", "insensitive"] = "sensitive"
 
 
 def load(
@@ -249,4 +281,27 @@ def load(
     layers = [sources.command_line(flags or {}), sources.environment(environ)]
     if file:
         layers.append(sources.file(file))
-    return sections.read(Settings, layers)
+    settings = sections.read(Settings, layers)
+    _check_routes(settings, layers)
+    return settings
+
+
+def _check_routes(settings: Settings, layers: Sequence[sources.Source]) -> None:
+    """Raises BadInput for the first rule that another hides, or that needs the case of letters."""
+    ignore_case = settings.routes_case == "insensitive"
+
+    def refuse(at: int, problem: str) -> NoReturn:
+        location = ("routes", at)
+        origin = sources.origin(layers, location).name(location)
+        raise BadInput(f"routes.{at}", f"{problem} ({origin})") from None
+
+    rules = []
+    for at, given in enumerate(settings.routes):
+        try:
+            rules.append(given.rule(ignore_case=ignore_case))
+        except BadInput as cause:
+            refuse(at, cause.problem)
+    if hidden := hidden_rule(rules):
+        at, before = hidden
+        problem = f"routes.{before} takes all its requests and asks for something else"
+        refuse(at, f"{problem}; put the narrower rule first")

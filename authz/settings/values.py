@@ -1,7 +1,7 @@
-"""How the value of a setting is read: one strict reader per kind, as types for `config`.
+"""Types of settings: one strict parser per type.
 
-A value is read from text, so that it is refused with the same words wherever it came from. What is
-refused is shown, with a good value beside it.
+Each parser reads text, so that errors are the same for every source. An error shows the refused
+value and a good value.
 """
 
 import re
@@ -11,13 +11,12 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from authz.core import fields
+from authz.core import fields, templates
 from authz.core.errors import BadInput
 from authz.core.keys.text import PREFIX_PATTERN
 from authz.core.limits.key_limits import ANY
 from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
 from authz.core.listen_address import Address
-from authz.core.routes import NO_FACTS, Rule
 
 MAX_PATH: Final = 4096
 
@@ -25,7 +24,7 @@ _T = TypeVar("_T")
 
 
 def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
-    """A validator that reads a value from text, and says of bad text what `parse` says."""
+    """Return a validator that parses text and raises the error of `parse`."""
 
     def validate(value: object) -> object:
         if not isinstance(value, str | int | float | Path | Address):
@@ -39,7 +38,7 @@ def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
 
 
 def seconds(least: str, most: str) -> BeforeValidator:
-    """A duration from `least` to `most`, as seconds."""
+    """Return a validator of durations from `least` to `most`, in seconds."""
     low, high = fields.duration_ms("", least), fields.duration_ms("", most)
 
     def parse(text: str) -> float:
@@ -64,7 +63,7 @@ def _path(text: str) -> Path:
     try:
         if 0 < len(text) <= MAX_PATH and text.isprintable():
             return Path(text).expanduser()
-    except RuntimeError:  # the home of nobody
+    except RuntimeError:  # the home of an unknown user
         pass
     raise BadInput("", f"{fields.shown(text)} is not a path, such as /etc/authz/pepper-1")
 
@@ -72,12 +71,13 @@ def _path(text: str) -> Path:
 def _carrier(text: str) -> str:
     match = re.fullmatch(r"([a-z][a-z0-9-]{0,63})(?:: ?([a-z][a-z0-9-]{0,31}))?", text.lower())
     if match is None or not text.isascii():
-        raise BadInput("", f"{fields.shown(text)}: `header` or `header: Scheme`, such as x-api-key")
+        problem = "`header`, `header: Scheme` or `basic:username`, such as x-api-key"
+        raise BadInput("", f"{fields.shown(text)}: {problem}")
     return f"{match[1]}:{match[2] or ''}"
 
 
 def _store_url(text: str) -> str:
-    if not re.fullmatch("(rediss?|unix)://[!-~]+", text):  # not shown: it may hold a password
+    if not re.fullmatch("(rediss?|unix)://[!-~]+", text):  # not shown: it may contain a password
         raise BadInput(
             "", "not a redis://, rediss:// or unix:// URL, such as redis://127.0.0.1:6379/0"
         )
@@ -85,20 +85,25 @@ def _store_url(text: str) -> str:
 
 
 def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
-    # A carrier named twice would make every key ambiguous.
+    # A repeated carrier would make every key ambiguous.
     if len({getattr(entry, "version", entry) for entry in entries}) < len(entries):
         raise ValueError("two of them are the same")
     return entries
 
 
 def _template(text: str) -> str:
-    Rule.parse("", text, "", (), NO_FACTS)
+    templates.Template.parse("", text)
     return text
 
 
 def _scopes(text: str) -> str:
-    fields.scopes("", text.split())
+    fields.scopes("", templates.VARIABLE.sub("x", text).split())
     return text
+
+
+def _route_cost(text: str) -> int | str:
+    """A number, or the name of a variable in braces."""
+    return text if templates.VARIABLE.fullmatch(text) else parse_cost("", text)
 
 
 def _limits(value: object) -> object:
@@ -111,7 +116,7 @@ def _limits(value: object) -> object:
 
 
 def _mode(value: object) -> int:
-    # YAML reads 0660 as the number 432, so a number is not what the person wrote.
+    # YAML reads 0660 as the number 432, so a number is not the mode that the user wrote.
     if not (isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value)):
         raise ValueError("a file mode is digits in quotes, such as '0660'")
     return int(value, 8)
@@ -144,5 +149,5 @@ Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
 PoolId = Annotated[str, _read_by(lambda text: text if text == ANY else fields.identifier("", text))]
 LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
 OutageWord = Annotated[OnOutage, _read_by(lambda text: parse_on_outage("", text))]
-Cost = Annotated[int, _read_by(lambda text: parse_cost("", text))]
+Cost = Annotated[int | str, _read_by(_route_cost)]  # of a route
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

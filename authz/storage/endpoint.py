@@ -1,4 +1,4 @@
-"""Endpoint: where the store is and how to say hello to it."""
+"""Endpoint: the address of the store, and how to connect and log in to it."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ FIELD: Final = "redis.url"
 GOOD_URL: Final = "such as redis://127.0.0.1:6379/0 or unix:///run/valkey.sock?db=0"
 NO_RESP3: Final = "the store does not speak RESP3; Redis 7 or Valkey is needed"
 
-# A name or an IPv4 address, or the IPv6 address that stood in brackets.
+# A host name or an IPv4 address, or an IPv6 address without its brackets.
 _HOST: Final = re.compile(
     r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f:.]*:[0-9a-z:.%]*", re.ASCII
 )
@@ -33,7 +33,7 @@ _HOST: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a Redis or Valkey server is: an address, or Sentinels who know it.
+    """Address of a Redis or Valkey server, or the Sentinels that know it.
 
     `str` shows it without credentials.
     """
@@ -57,11 +57,11 @@ class Endpoint:
         tls: TlsFiles | None = None,
         sentinel: Sentinel | None = None,
     ) -> "Endpoint":
-        """Read a `redis://`, `rediss://` (TLS) or `unix://` URL. Raises BadInput.
+        """Parse a `redis://`, `rediss://` (TLS) or `unix://` URL. Raises BadInput.
 
-        Passwords do not belong in a URL: it is shown in logs and process lists. They come from
-        `password_file`, read again at every connect. With `sentinel` the URL says how to connect
-        and which database, its host is not used.
+        A password in the URL is refused, because URLs appear in logs and process lists. It comes
+        from `password_file`, read at every connect. With `sentinel`, only the scheme and the
+        database of the URL are used.
         """
         try:
             parts = urlsplit(url)
@@ -104,11 +104,11 @@ class Endpoint:
 
     @property
     def has_replicas(self) -> bool:
-        """Must the primary prove that a replica follows it?"""
+        """Whether the primary must prove that a replica follows it."""
         return self.sentinel is not None
 
     async def open(self, protocol: Callable[[], Link]) -> Link:
-        """Connect. Raises OSError, Unavailable."""
+        """Connect and return the link. Raises OSError or Unavailable."""
         loop = asyncio.get_running_loop()
         if self.socket_path:
             return (await loop.create_unix_connection(protocol, self.socket_path))[1]
@@ -119,7 +119,7 @@ class Endpoint:
         return (await loop.create_connection(protocol, host, port, ssl=security))[1]
 
     async def greet(self, link: Link, name: str) -> dict[str, Any]:
-        """Switch to RESP3, authenticate, choose the database; returns what HELLO answered."""
+        """Switch to RESP3, log in, select the database. Return the reply to HELLO."""
         login = self.login()
         authentication = ("AUTH", *login) if login else ()
         try:
@@ -135,7 +135,7 @@ class Endpoint:
         return hello
 
     def client(self, timeout: float = 5.0) -> redis.asyncio.Redis:
-        """A redis-py client for administration: nothing is ever sent twice, no call hangs."""
+        """Return a redis-py client for administration. It repeats no command and never hangs."""
         login = {"db": self.db, "credential_provider": _Login(self) if self.login() else None}
         if self.sentinel:
             options = self._options(SentinelManagedConnection, timeout)
@@ -147,29 +147,29 @@ class Endpoint:
         return _client(host=self.host, port=self.port, **options, **login)
 
     def _dial(self, host: str, port: int, timeout: float) -> redis.asyncio.Redis:
-        """A client of a Sentinel."""
+        """Return a client for one Sentinel."""
         return _client(host=host, port=port, **self._options(Connection, timeout))
 
     def _options(self, kind: type[Any], timeout: float) -> dict[str, Any]:
         if self.tls:
-            self.tls.context()  # says at once what is wrong with the files
+            self.tls.context()  # raises now if the files cannot be used
             kind = secured(kind, self.tls)
         return {
             "connection_class": kind,
             "protocol": 3,
             "decode_responses": True,
-            "encoding_errors": "surrogateescape",  # a garbled record is unreadable, not a crash
+            "encoding_errors": "surrogateescape",  # an invalid byte must not raise in redis-py
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             "retry": Retry(NoBackoff(), 0),
-            # With these on, redis-py also uses a connection that the store has closed meanwhile.
+            # If enabled, redis-py also uses connections that the store has closed meanwhile.
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
             "driver_info": None,
             "client_name": "authz-cli",
         }
 
     def login(self) -> tuple[str, str] | None:
-        """User and password as they are now; None: nobody has to log in. Raises Unavailable."""
+        """Return the current user and password, or None without either. Raises Unavailable."""
         password = self._password()
         return (self.username or "default", password) if password or self.username else None
 
@@ -188,17 +188,17 @@ def _client(**options: Any) -> redis.asyncio.Redis:
 
 
 class _Login(CredentialProvider):
-    """Asked by redis-py at every connect."""
+    """The credentials for redis-py, which asks at every connect."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
     def get_credentials(self) -> tuple[str, str]:
-        """User and password."""
+        """See CredentialProvider."""
         return self._endpoint.login() or ("default", "")
 
     async def get_credentials_async(self) -> tuple[str, str]:
-        """The same."""
+        """See CredentialProvider."""
         return self.get_credentials()
 
 

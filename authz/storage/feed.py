@@ -1,21 +1,21 @@
-"""ChangeFeed: keeps the link to the store, tells the cache of changes, says when it may be trusted.
+"""ChangeFeed: keeps the link to the store, passes changes to the cache, and grants trust.
 
 Rules:
-1. Only the PONG for a PING sent at `t` extends trust, to `t + lease`. The store answers in order,
-   so every change it took before that PING has been applied here.
-2. Not before the sequence number that came with that heartbeat was compared with the last one
-   applied. They differ: changes were missed, and are read from the log or make a flush (see
-   follower.py). No trust is extended by a heartbeat that found us behind.
-3. A link that closes, or leaves a lease full of heartbeats unanswered, ends trust at once. Then
-   reconnect, for ever.
-4. Never link to a replica: each heartbeat asks. Behind Sentinel each also writes, so that a primary
-   that lost its replicas and does not know that there is a new one loses our trust: it refuses the
-   write, or, where it was not told to, no replica acknowledges it (see replication.py).
-5. The store must say that it is ours (authz:meta): another schema, another pepper or no meta at
-   all means no trust, so an emptied store turns no good key into an unknown one. The first two
-   also end what was held for an outage: this is another store.
-6. Before each PING `run` calls `announce`: what is written there is in the store before it answers
-   with trust.
+1. Only the PONG to a PING sent at `t` extends trust, to `t + lease`. The store answers in order.
+   So every change that it made before that PING has been applied here.
+2. Trust is extended only if the sequence number in that heartbeat equals the last change applied.
+   If they differ, changes were missed. They are read from the log, or the cache is flushed (see
+   follower.py).
+3. If the link closes, or heartbeats stay unanswered for a whole lease, trust ends at once. Then the
+   feed reconnects, without limit.
+4. Never link to a replica: each heartbeat sends ROLE. Behind Sentinel each heartbeat also writes. A
+   primary that lost its replicas then loses trust, even if it does not know of a new primary: it
+   refuses the write, or no replica acknowledges it (see replication.py).
+5. `authz:meta` must say that the store is ours. Without it, or with another schema or pepper, there
+   is no trust. So an emptied store does not turn good keys into unknown ones. Another schema or
+   pepper means another store, so entries kept for an outage are dropped too.
+6. Before each PING `run` calls `announce`. Its writes are in the store before the PONG that grants
+   trust.
 """
 
 import asyncio
@@ -31,28 +31,30 @@ import hiredis
 from authz.core.errors import Foreign, Unavailable
 from authz.core.events import Event
 from authz.core.ports import ChangeSink, Clock, Probe
-from authz.storage import meta, notices, reconnect, schema
+from authz.storage import notices, reconnect, schema
 from authz.storage.endpoint import Endpoint
+from authz.storage.essential import EssentialWrites
 from authz.storage.follower import Flush, Follower
 from authz.storage.heartbeat import Heartbeat
 from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.link import Link, expect, refusal
+from authz.storage.meta import LatestMeta
 from authz.storage.replication import Replication
 
 log = logging.getLogger("authz.store")
 
 HEARTBEATS_PER_LEASE: Final = 4
 CONNECTION_NAME: Final = "authz-sidecar"
-PRIMARY: Final = "master"  # in the store's words
-ALONE: Final = "no replica acknowledges what it is given"
+PRIMARY: Final = "master"  # the store's own word
+NOT_ACKNOWLEDGED: Final = "no replica acknowledges its writes"
 
 
 @dataclass(frozen=True, slots=True)
 class FeedHealth:
-    """Whether what is cached may be served now, and if not, why.
+    """Whether cached records may be served now, and the reason if not.
 
-    seq: the last change applied. trust_age: seconds since the heartbeat that trust was last granted
-    for was sent. flush: the last time that changes were missed for good. lag: how late changes are.
+    seq: the last change applied. flush: the last flush because of missed changes. lag: how late
+    changes are applied. trust_age: seconds since the last heartbeat that granted trust was sent.
     """
 
     trusted: bool
@@ -64,9 +66,9 @@ class FeedHealth:
 
 
 class ChangeFeed:
-    """Owns the one link of the data path: `run` keeps it open, lookups are sent on `link`.
+    """Owns the sidecar's link for records: `run` keeps it open, lookups are sent on `link`.
 
-    lease: seconds that one heartbeat is good for. fingerprints: of our peppers, by version.
+    lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
     """
 
     def __init__(
@@ -82,26 +84,31 @@ class ChangeFeed:
         self._clock = clock
         self._probe = probe
         self._lease = lease
-        self._meta = meta.Heard(fingerprints, self._is_trusted)
-        self.refutes = self._meta.refutes  # see PepperProof
-        self.has_imports = self._meta.has_imports  # see AliasSource
+        self._meta = LatestMeta(fingerprints, self._is_trusted)
+        self._sink: ChangeSink
+        self._announce: Callable[[Link], None]
         self._link: Link | None = None
         self._unanswered = 0
         self._trusted_until = 0.0
-        self._heard: float | None = None  # when the heartbeat of the last trust was sent
+        self._trust_sent: float | None = None  # when the last heartbeat that granted trust was sent
         self._follower = Follower(clock, probe)
         self._replication = Replication(lease) if endpoint.has_replicas else None
+        self._writes = EssentialWrites()
         self._fault = "connecting"
         self._is_foreign = False
-        self._announce: Callable[[Link], None] = lambda _link: None
 
     @property
     def link(self) -> Link | None:
         """The open link, or None."""
         return self._link
 
+    @property
+    def meta(self) -> LatestMeta:
+        """The latest content of `authz:meta`: the peppers and whether keys were imported."""
+        return self._meta
+
     def health(self) -> FeedHealth:
-        """What readiness reports."""
+        """Return the state for readiness."""
         now, follower = self._clock.monotonic(), self._follower
         trusted = now < self._trusted_until
         behind = "reading missed changes from the log" if follower.is_reading else ""
@@ -111,7 +118,7 @@ class ChangeFeed:
             follower.seq,
             follower.last_flush,
             follower.lag.summary(),
-            None if self._heard is None else round(now - self._heard, 3),
+            None if self._trust_sent is None else round(now - self._trust_sent, 3),
         )
 
     @property
@@ -121,156 +128,163 @@ class ChangeFeed:
 
     @property
     def reason(self) -> str:
-        """Why there is no trust, as far as that is known; empty while nothing is wrong."""
+        """The known reason for missing trust; empty if nothing is wrong."""
         return self._fault
 
     @property
     def is_foreign(self) -> bool:
-        """Has the store turned out not to be ours?"""
+        """Whether the store was found to belong to another installation."""
         return self._is_foreign
 
-    def saw(self, version: int) -> None:
-        """A record of this version was read over the link."""
-        self._follower.saw(version)
+    def record_read(self, version: int) -> None:
+        """Note that a record of this version was read over the link."""
+        self._follower.record_read(version)
 
     @property
     def lag(self) -> LagHistogram:
-        """How late changes were applied, for telemetry."""
+        """How late changes were applied, in milliseconds."""
         return self._follower.lag
 
     async def run(
         self, sink: ChangeSink, announce: Callable[[Link], None] = lambda _link: None
     ) -> None:
-        """Feed `sink` until cancelled: connect, beat, and when that ends do it again."""
-        self._announce = announce
-        await reconnect.keep(partial(self._attempt, sink), self._clock, enough=self._lease)
+        """Feed `sink` until cancelled: connect, send heartbeats, and reconnect when that ends."""
+        self._sink, self._announce = sink, announce
+        await reconnect.repeat(self._attempt, self._clock, enough=self._lease)
 
-    async def _attempt(self, sink: ChangeSink) -> None:
+    async def _attempt(self) -> None:
         ended = asyncio.Event()
         try:
-            link = await self._connect(sink, ended)
-            await self._beat(link, sink, ended)
+            link = await self._connect(ended)
+            await self._send_heartbeats(link, ended)
         except (Unavailable, OSError) as cause:
-            self._report(reconnect.explained(cause, self._lease))
+            self._report(reconnect.describe(cause, self._lease))
         finally:
-            self._drop(sink)
+            self._drop()
 
-    async def _connect(self, sink: ChangeSink, ended: asyncio.Event) -> Link:
+    async def _connect(self, ended: asyncio.Event) -> Link:
         self._unanswered = 0
         async with asyncio.timeout(self._lease):
             self._link = link = await self._endpoint.open(
-                lambda: Link(self._on_push, partial(self._on_lost, sink, ended))
+                lambda: Link(self._on_push, partial(self._on_lost, ended))
             )
             hello = await self._endpoint.greet(link, CONNECTION_NAME)
             if hello.get("role") != PRIMARY:
                 raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
             await link.call("SUBSCRIBE", schema.CHANGES)
         if self._replication is not None:
-            self._replication.link(self._clock.monotonic())
-        self._follower.follow(link, sink, partial(self._send_heartbeat, link, sink))
+            self._replication.start(self._clock.monotonic())
+        self._follower.follow(link, self._sink, partial(self._send_heartbeat, link))
         self._probe.count(Event.LINK_CONNECTED)
         return link
 
-    async def _beat(self, link: Link, sink: ChangeSink, ended: asyncio.Event) -> None:
+    async def _send_heartbeats(self, link: Link, ended: asyncio.Event) -> None:
         while link.is_open:
             if self._unanswered >= HEARTBEATS_PER_LEASE:
                 raise Unavailable(f"it has not answered for {self._lease:g} s")
             self._unanswered += 1
-            self._send_heartbeat(link, sink)
+            self._send_heartbeat(link)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._lease / HEARTBEATS_PER_LEASE):
                     await ended.wait()
         raise Unavailable(link.fault)
 
-    def _send_heartbeat(self, link: Link, sink: ChangeSink) -> None:
+    def _send_heartbeat(self, link: Link) -> None:
         beat = Heartbeat(self._clock.monotonic())
         self._announce(link)
         if self._replication is not None:
-            link.send(partial(self._on_written, link), "SET", schema.HEARTBEAT, beat.nonce)
+            on_written = partial(self._on_written, link)
+            self._writes.send(link, on_written, "SET", schema.HEARTBEAT, beat.nonce)
         link.send(partial(self._on_role, link, beat), "ROLE")
-        link.send(partial(self._on_meta, sink, beat), "HGETALL", schema.META)
+        link.send(partial(self._on_meta, beat), "HGETALL", schema.META)
         link.send(partial(self._on_seq, beat), "GET", schema.SEQ)
-        link.send(partial(self._on_pong, sink, beat), "PING", beat.nonce)
+        link.send(partial(self._on_pong, beat), "PING", beat.nonce)
 
-    # what arrives, in the store's order; each of these is called by the parser
+    # Replies and pushes. The parser calls these in the store's order.
 
     def _on_role(self, link: Link, beat: Heartbeat, reply: Any) -> None:
         try:
             role = expect(list, reply)
-            if role[:1] != [PRIMARY]:  # it was one when the link was made
+            if role[:1] != [PRIMARY]:  # it was the primary when the link was made
                 link.abort(f"it became {' '.join(map(str, role[:1])) or 'something else'}")
-            elif self._replication is not None and not self._replication.look(beat.sent, role):
-                beat.blame(Unavailable(ALONE))
-                if self._replication.had_its_time(beat.sent):  # ask Sentinel again
-                    link.abort(ALONE)
+            elif self._replication is not None:
+                self._check_replicas(self._replication, link, beat, role)
         except (Unavailable, ValueError) as cause:
-            beat.blame(cause)
+            beat.fail(cause)
 
-    def _on_meta(self, sink: ChangeSink, beat: Heartbeat, reply: Any) -> None:
+    def _check_replicas(
+        self, replication: Replication, link: Link, beat: Heartbeat, role: list[Any]
+    ) -> None:
+        replication.observe(beat.sent, role)
+        if not replication.is_followed(beat.sent):
+            beat.fail(Unavailable(NOT_ACKNOWLEDGED))
+            if replication.is_overdue(beat.sent):  # reconnect, to ask Sentinel again
+                link.abort(NOT_ACKNOWLEDGED)
+
+    def _on_meta(self, beat: Heartbeat, reply: Any) -> None:
         try:
-            self._meta.read(expect(dict, reply))
+            self._meta.update(expect(dict, reply))
             self._is_foreign = False
         except Unavailable as cause:
             if isinstance(cause, Foreign) and not self._is_foreign:
                 self._is_foreign = True
-                sink.flush(foreign=True)
-            beat.blame(cause)
+                self._sink.flush(foreign=True)
+            beat.fail(cause)
 
     def _on_written(self, link: Link, reply: Any) -> None:
-        if isinstance(reply, hiredis.ReplyError):  # ask Sentinel again
+        if isinstance(reply, hiredis.ReplyError):  # reconnect, to ask Sentinel again
             link.abort(f"it takes no writes: {refusal(reply)}")
 
     def _on_seq(self, beat: Heartbeat, reply: Any) -> None:
         try:
             seq = schema.number(schema.SEQ, expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
-            beat.blame(cause)
+            beat.fail(cause)
         else:
-            beat.in_step = self._follower.compare(seq)
+            self._follower.catch_up(seq)
+            beat.in_step = self._follower.is_in_step
 
-    def _on_pong(self, sink: ChangeSink, beat: Heartbeat, reply: Any) -> None:
-        if isinstance(reply, Unavailable):  # said by the link: the store was not heard
+    def _on_pong(self, beat: Heartbeat, reply: Any) -> None:
+        if isinstance(reply, Unavailable):  # from the link itself: the store did not answer
             return
         if reply == beat.nonce:
             self._unanswered = 0
         else:
-            beat.blame(Unavailable(f"unexpected answer to PING: {str(reply)[:100]}"))
+            beat.fail(Unavailable(f"unexpected answer to PING: {str(reply)[:100]}"))
         if beat.fault:
             self._report(beat.fault)
-            self._trust(sink, 0.0)
+            self._trust(0.0)
         elif beat.in_step:
             self._report("")
-            self._heard = beat.sent
-            self._trust(sink, beat.sent + self._lease)
+            self._trust_sent = beat.sent
+            self._trust(beat.sent + self._lease)
 
     def _on_push(self, push: list[Any]) -> None:
         if push[:1] == ["message"]:
-            if isinstance(push[-1], str) and notices.tells_of_import(push[-1]):
-                self._meta.tell_of_import()
+            if isinstance(push[-1], str) and notices.announces_import(push[-1]):
+                self._meta.note_import()
             self._follower.notice(push[-1])
 
-    def _on_lost(self, sink: ChangeSink, ended: asyncio.Event) -> None:
+    def _on_lost(self, ended: asyncio.Event) -> None:
         self._probe.count(Event.LINK_LOST)
-        self._trust(sink, 0.0)
+        self._trust(0.0)
         ended.set()
-
-    # state
 
     def _is_trusted(self) -> bool:
         return self._clock.monotonic() < self._trusted_until
 
-    def _trust(self, sink: ChangeSink, until: float) -> None:
+    def _trust(self, until: float) -> None:
         self._trusted_until = until
-        sink.trust(until)
+        self._sink.trust(until)
 
-    def _drop(self, sink: ChangeSink) -> None:
+    def _drop(self) -> None:
         link, self._link = self._link, None
         if link is not None:
             link.abort()
-        self._trust(sink, 0.0)
+        self._trust(0.0)
 
     def _report(self, fault: str) -> None:
-        """Remember why there is no trust; log it when it changes, not every time."""
+        """Keep the reason for missing trust, and log it if it changed."""
         fault = fault and f"{self._endpoint}: {fault}"
         if fault == self._fault:
             return

@@ -1,16 +1,19 @@
-"""Follower: applies the store's changes in their order, and knows when one is missing.
+"""Follower: applies the store's changes in order, and detects missing ones.
 
 Rules:
-1. The position is the change up to which every one was applied. One notice or one entry of the
-   log moves it, and only to the next number.
-2. Where changes are missing (a new link, a heartbeat with another number, a gap between notices)
-   they are read from the log, in pages, on the same link, and applied. Not in step until then.
-3. The log covers a gap only if it holds the very change of the position, by its mark, and every
-   number after that. Another change of that number means another history before it, too: a store
-   that was restored, or that took over without our last changes.
-4. A gap that is not covered, and a number that went back, mean flush and alarm. The flush happens
-   where the store says its number, so that nothing can slip between it and the new position.
-5. What cannot be understood is counted and ignored. It moves nothing, so the number shows it.
+1. The position is the last change up to which all changes were applied. One notice or one entry of
+   the log moves it, and only to the next number.
+2. Changes are missing after a new link, a heartbeat with another number, or a gap between notices.
+   The follower then reads them from the log, in pages, on the same link, and applies them. It is
+   not in step until that is done.
+3. The log covers a gap only if it holds the change of the position, with the same mark, and every
+   number after it. Another change under that number means that the store has another history: it
+   was restored, or a replica took over without our last changes.
+4. If the log does not cover a gap, or if the number went back, the cache is flushed and an error is
+   logged. The flush happens when a heartbeat reports the store's number. So no change can fall
+   between the flush and the new position.
+5. A notice or log entry that cannot be read is counted and ignored. It does not move the position,
+   so the next heartbeat reveals it.
 """
 
 import logging
@@ -29,13 +32,13 @@ from authz.storage.link import Link, refusal
 from authz.storage.notices import Notice
 
 log = logging.getLogger("authz.store")
+ignored_log = logging.getLogger("authz.store.ignored")  # bounded: see telemetry/logs.py
 
-PAGE: Final = 1000  # log entries in one reply: a few milliseconds of the loop
-QUIET_SECONDS: Final = 60.0
+PAGE: Final = 1000  # log entries in one reply: a few milliseconds of the event loop
 
 
 class Position(NamedTuple):
-    """The last change applied. `mark`: what tells it from another of that number; "" if unknown."""
+    """The last change applied. mark: tells it from another change of that number; "" if unknown."""
 
     seq: int
     mark: str = ""
@@ -43,14 +46,17 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """When, by the wall clock, and why everything cached was last forgotten as a precaution."""
+    """The time (wall clock, ms) and reason of a flush because of missed changes."""
 
     at: int
     why: str
 
 
 class Follower:
-    """Tells a ChangeSink of every change. `follow` it on a link, `compare` at every heartbeat."""
+    """Passes every change to a ChangeSink.
+
+    Call `follow` for each new link, `notice` for each notice, and `catch_up` at each heartbeat.
+    """
 
     def __init__(self, clock: Clock, probe: Probe) -> None:
         self._clock = clock
@@ -59,11 +65,10 @@ class Follower:
         self._sink: ChangeSink
         self._caught_up: Callable[[], None]
         self._position: Position | None = None
-        self._in_step = False  # the position was compared with this link's store
+        self._compared = False  # the position was compared with this link's store
         self._newest_read = 0
         self._reading = False
-        self._anchored = False  # the log was seen to hold the position
-        self._garbage = _Garbage(clock)
+        self._anchored = False  # the log holds the change of the position
         self.last_flush: Flush | None = None
         self.lag = LagHistogram()
 
@@ -74,22 +79,29 @@ class Follower:
 
     @property
     def is_reading(self) -> bool:
-        """Is it behind, and reading the log?"""
+        """Whether missed changes are being read from the log."""
         return self._reading
 
-    def follow(self, link: Link, sink: ChangeSink, caught_up: Callable[[], None]) -> None:
-        """Go on with a new link. `caught_up` is called when a heartbeat would now find it so."""
-        self._link, self._sink, self._caught_up = link, sink, caught_up
-        self._in_step = self._reading = False
-        if self._position is not None and self._newest_read > self._position.seq:
-            self._position = None  # of a change that we were not told of, and may be gone
+    @property
+    def is_in_step(self) -> bool:
+        """Whether all changes up to the number of the last heartbeat are applied."""
+        return self._compared and not self._reading
 
-    def saw(self, version: int) -> None:
-        """A record of this version was read into the cache."""
+    def follow(self, link: Link, sink: ChangeSink, caught_up: Callable[[], None]) -> None:
+        """Continue on a new link. `caught_up` is called after the log was read."""
+        self._link, self._sink, self._caught_up = link, sink, caught_up
+        self._compared = self._reading = False
+        if self._position is not None and self._newest_read > self._position.seq:
+            # The cache holds a record of a change that no notice announced. A failover may have
+            # lost that change, so the position proves nothing.
+            self._position = None
+
+    def record_read(self, version: int) -> None:
+        """Note that a record of this version was read into the cache."""
         self._newest_read = max(self._newest_read, version)
 
     def notice(self, text: Any) -> None:
-        """A notice came."""
+        """Apply one notice."""
         try:
             change = notices.decode_notice(text)
         except (ValueError, AttributeError):
@@ -98,19 +110,21 @@ class Follower:
         self._sink.forget(change.kid, revoked=change.revoked)
         self._probe.count(Event.CHANGE_APPLIED)
         at = self._position
-        if at is None or not self._in_step or self._reading or change.seq <= at.seq:
-            return  # the next heartbeat or the log tells where we are; or it was repeated
+        if at is None or not self.is_in_step or change.seq <= at.seq:
+            return  # a repeated notice, or the next heartbeat or log page sets the position
         if change.seq == at.seq + 1:
             self._advance(change)
         else:
             self._probe.count(Event.CHANGE_GAP)
             self._read(change.seq)
 
-    def compare(self, seq: int) -> bool:
-        """A heartbeat says that `seq` is the store's last change. Are we in step?"""
-        self._garbage.tell()
+    def catch_up(self, seq: int) -> None:
+        """Compare the position with `seq`, the store's last change; read or flush if they differ.
+
+        Afterwards `is_in_step` says whether the two are equal.
+        """
         if self._reading:
-            return False
+            return
         at = self._position
         if at is None:
             self._begin(seq)
@@ -118,21 +132,20 @@ class Follower:
             self._probe.count(Event.SEQUENCE_WENT_BACK)
             self._alarm(f"the store went back from change {at.seq} to {seq}")
             self._begin(seq)
-        elif seq > at.seq or not self._in_step:
-            if self._in_step:
+        elif seq > at.seq or not self._compared:
+            if self._compared:
                 self._probe.count(Event.CHANGE_GAP)
             self._read(seq)
-            return False
-        self._learn_mark()
-        return True
+            return
+        self._request_mark()
 
     def _begin(self, seq: int) -> None:
         self._sink.flush()
         self._newest_read = 0
         self._position = Position(seq)
-        self._in_step = True
+        self._compared = True
 
-    def _learn_mark(self) -> None:
+    def _request_mark(self) -> None:
         at = self._position
         if at is not None and at.seq and not at.mark and self._link is not None:
             name = f"{at.seq}-0"
@@ -143,30 +156,30 @@ class Follower:
             change = self._decode(reply[0])
             self._position = Position(at.seq, change.mark) if change else at
 
-    # the log
+    # Reading missed changes from the log.
 
     def _read(self, target: int) -> None:
         at = self._position
         if self._link is None or at is None:
             return
         self._reading = True
-        self._anchored = at.seq == 0  # before the first change there is nothing to find
-        self._ask(self._link, target, f"{at.seq}-0")
+        self._anchored = at.seq == 0  # the log has no entry before the first change
+        self._request_page(self._link, target, f"{at.seq}-0")
 
-    def _ask(self, link: Link, target: int, start: str) -> None:
+    def _request_page(self, link: Link, target: int, start: str) -> None:
         on_page = partial(self._on_page, link, target)
         link.send(on_page, "XRANGE", schema.LOG, start, "+", "COUNT", str(PAGE))
 
     def _on_page(self, link: Link, target: int, reply: Any) -> None:
         if link is not self._link:
             return
-        if isinstance(reply, Unavailable):  # said by the link: a later heartbeat tries again
+        if isinstance(reply, Unavailable):  # from the link itself: a later heartbeat tries again
             self._reading = False
             return
         try:
             last = self._apply(reply)
             if len(reply) == PAGE:
-                self._ask(link, target, f"({last}")
+                self._request_page(link, target, f"({last}")
                 return
             self._check_end(target)
         except _NotCoveredError as cause:
@@ -174,13 +187,13 @@ class Follower:
             self._probe.count(Event.LOG_NOT_COVERED)
             self._alarm(str(cause))
         else:
-            self._in_step = True
+            self._compared = True
             self._probe.count(Event.LOG_REPLAYED)
         self._reading = False
         self._caught_up()
 
     def _apply(self, page: Any) -> str:
-        """Apply a page of the log; returns the id of its last entry."""
+        """Apply a page of the log; return the id of its last entry."""
         if not isinstance(page, list):
             raise _NotCoveredError(f"the log cannot be read: {refusal(page)}")
         last = ""
@@ -188,7 +201,7 @@ class Follower:
             change = self._decode(entry)
             last = str(entry[0])
             if change is not None:
-                self._follow_on(change) if self._anchored else self._anchor(change)
+                self._apply_next(change) if self._anchored else self._anchor(change)
         return last
 
     def _anchor(self, change: Notice) -> None:
@@ -199,7 +212,7 @@ class Follower:
             raise _NotCoveredError(f"the store's change {at.seq} is another than the one applied")
         self._anchored = True
 
-    def _follow_on(self, change: Notice) -> None:
+    def _apply_next(self, change: Notice) -> None:
         at = self._position or Position(0)
         if change.seq != at.seq + 1:
             raise _NotCoveredError(f"after {at.seq}, the log goes on with {change.seq}")
@@ -229,37 +242,13 @@ class Follower:
 
     def _alarm(self, why: str) -> None:
         self.last_flush = Flush(self._clock.wall_ms(), why)
-        log.error("everything cached is forgotten: %s", why)
+        log.error("the cache is flushed: %s", why)
 
-    def _ignore(self, what: Any) -> None:
+    def _ignore(self, found: Any) -> None:
         self._probe.count(Event.CHANGE_GARBLED)
-        self._garbage.add(str(what))
+        text = fields.shown(str(found)[:80])
+        ignored_log.warning("ignored a notice or log entry that cannot be read: %s", text)
 
 
 class _NotCoveredError(Exception):
-    """The log does not tell all that was missed."""
-
-
-class _Garbage:
-    """Speaks of what could not be understood at once, and then once a minute, with its count."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._now = clock.monotonic
-        self._count = 0
-        self._example = ""
-        self._quiet_until = float("-inf")
-
-    def add(self, text: str) -> None:
-        self._count += 1
-        self._example = text[:80]
-        self.tell()
-
-    def tell(self) -> None:
-        if self._count and self._now() >= self._quiet_until:
-            log.warning(
-                "ignored %d notices or log entries that are none, such as %s",
-                self._count,
-                fields.shown(self._example),
-            )
-            self._count = 0
-            self._quiet_until = self._now() + QUIET_SECONDS
+    """The log does not hold all missed changes."""

@@ -1,11 +1,11 @@
-"""Heartbeat: what one of them has found, and the words by which its answer is known."""
+"""Heartbeat: the results of one round of questions to the store."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Heartbeat:
-    """What one heartbeat has found so far. Its PONG comes last. sent: when, by Clock.monotonic."""
+    """The results of one heartbeat so far; its PONG comes last. sent: `Clock.monotonic` seconds."""
 
     sent: float
     fault: str = ""
@@ -13,9 +13,9 @@ class Heartbeat:
 
     @property
     def nonce(self) -> str:
-        """What its PING says, and its PONG has to."""
+        """The text that its PING carries and its PONG must repeat."""
         return f"{self.sent:.6f}"
 
-    def blame(self, cause: Exception) -> None:
-        """No trust, because of `cause`, unless something before it was the cause already."""
+    def fail(self, cause: Exception) -> None:
+        """Grant no trust because of `cause`. The first cause is kept."""
         self.fault = self.fault or str(cause)

@@ -1,4 +1,4 @@
-"""Imported keys. `LinkedAliases` finds them for the sidecar, `StoredImports` puts them there."""
+"""Imported keys: `LinkedAliases` finds them for the sidecar, `StoredImports` writes them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,10 +14,11 @@ from authz.core.keys.credentials import Alias
 from authz.core.keys.text import KID_PATTERN
 from authz.core.ports import LoadedAlias
 from authz.storage import meta, schema
+from authz.storage.essential import is_full
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import APPLY_CHANGE, script_input, script_outcome
 from authz.storage.link import Link, refusal
-from authz.storage.replies import answered
+from authz.storage.replies import checked, describe_full
 
 Deliver = Callable[[LoadedAlias], None]
 
@@ -27,13 +28,16 @@ class LinkedAliases:
 
     def __init__(self, feed: ChangeFeed) -> None:
         self._feed = feed
-        self.has_imports = feed.has_imports
+
+    def has_imports(self) -> bool | None:
+        """See AliasSource."""
+        return self._feed.meta.has_imports()
 
     def resolve(self, digests: Sequence[bytes], deliver: Deliver) -> None:
-        """See AliasSource. One MGET, and one more round trip before saying None."""
-        self._ask(digests, deliver, last=False)
+        """See AliasSource. One MGET, and one more round trip before the result None."""
+        self._request(digests, deliver, last=False)
 
-    def _ask(self, digests: Sequence[bytes], deliver: Deliver, *, last: bool) -> None:
+    def _request(self, digests: Sequence[bytes], deliver: Deliver, *, last: bool) -> None:
         link = self._feed.link
         if link is None:
             asyncio.get_running_loop().call_soon(deliver, Unavailable("not connected"))
@@ -45,14 +49,15 @@ class LinkedAliases:
         self, link: Link, digests: Sequence[bytes], deliver: Deliver, last: bool, reply: Any
     ) -> None:
         if not isinstance(reply, list):
-            deliver(_not_understood(reply))
+            deliver(_unexpected(reply))
             return
         for digest, kid in zip(digests, reply, strict=True):
             if kid is not None:
                 deliver(_alias(digest, kid))
                 return
-        # As for a record: is it absent, or is the store empty? authz:meta counts once more often
-        # than all aliases together, so the count tells.
+        # As for a record: the key is absent, or the store is empty. EXISTS counts a repeated name
+        # each time. authz:meta is named once more often than there are aliases, so the count shows
+        # whether authz:meta exists and whether an alias does.
         proof = [schema.META] * (len(digests) + 1)
         names = map(schema.alias, digests)
         link.send(partial(self._on_presence, digests, deliver, last), "EXISTS", *proof, *names)
@@ -61,19 +66,19 @@ class LinkedAliases:
         self, digests: Sequence[bytes], deliver: Deliver, last: bool, reply: Any
     ) -> None:
         if not isinstance(reply, int):
-            deliver(_not_understood(reply))
+            deliver(_unexpected(reply))
         elif reply <= len(digests):
             deliver(Unavailable(meta.NOT_INITIALISED))
         elif reply == len(digests) + 1:
             deliver(None)
         elif last:
-            deliver(Unavailable("an alias is there and cannot be read"))
-        else:  # it was imported between the two looks
-            self._ask(digests, deliver, last=True)
+            deliver(Unavailable("an alias exists but cannot be read"))
+        else:  # the key was imported between MGET and EXISTS
+            self._request(digests, deliver, last=True)
 
 
 class StoredImports:
-    """An ImportStore over redis-py: a batch is one round trip."""
+    """An ImportStore over redis-py. A batch takes one round trip."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
@@ -81,33 +86,35 @@ class StoredImports:
 
     async def allow_imports(self) -> None:
         """See ImportStore."""
-        await answered(self._client.hset(schema.META, schema.META_IMPORTS, "1"))
+        await checked(self._client.hset(schema.META, schema.META_IMPORTS, "1"))
 
     async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
         """See ImportStore."""
         pipe = self._client.pipeline(transaction=False)
         for known in digests:
             pipe.mget(list(map(schema.alias, known)))
-        found = await answered(pipe.execute())
+        found = await checked(pipe.execute())
         return [next(filter(None, kids), None) for kids in found]
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
         """See ImportStore."""
-        await self._load_script()  # what fails from here on may have been done
+        await self._load_script()  # a failure after this leaves the outcome unknown
         outcomes = await self._send(changes)
-        forgotten = [index for index, found in enumerate(outcomes) if found is None]
-        if forgotten:  # the store lost its scripts, and says so before it runs one
+        unsent = [index for index, found in enumerate(outcomes) if found is None]
+        if unsent:  # the store lost the script; it reports that before it applies anything
             await self._load_script()
-            again = await self._send([changes[index] for index in forgotten])
-            for index, outcome in zip(forgotten, again, strict=True):
+            again = await self._send([changes[index] for index in unsent])
+            for index, outcome in zip(unsent, again, strict=True):
                 outcomes[index] = outcome
-        return [Unavailable("the store forgot the script") if o is None else o for o in outcomes]
+        return [
+            Unavailable("the store lost the script again") if o is None else o for o in outcomes
+        ]
 
     async def _load_script(self) -> None:
-        self._script = await answered(self._client.script_load(APPLY_CHANGE))
+        self._script = await checked(self._client.script_load(APPLY_CHANGE))
 
     async def _send(self, changes: Sequence[KeyChange]) -> list[int | Fault | None]:
-        """One outcome each; None where the store does not have the script."""
+        """Return one outcome for each change; None where the store does not have the script."""
         pipe = self._client.pipeline(transaction=False)
         for change in changes:
             keys, args = script_input(change)
@@ -116,7 +123,11 @@ class StoredImports:
             replies = await pipe.execute(raise_on_error=False)
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             raise OutcomeUnknown(f"the store did not confirm the changes: {cause}") from None
-        return [_outcome(*pair) for pair in zip(changes, replies, strict=True)]
+        full = await describe_full(self._client) if any(map(is_full, replies)) else ""
+        return [
+            Unavailable(full) if is_full(reply) else _outcome(change, reply)
+            for change, reply in zip(changes, replies, strict=True)
+        ]
 
 
 def _outcome(change: KeyChange, reply: Any) -> int | Fault | None:
@@ -133,7 +144,7 @@ def _alias(digest: bytes, kid: Any) -> Alias | Fault:
     return Unavailable("an alias does not hold a kid")
 
 
-def _not_understood(reply: Any) -> Fault:
+def _unexpected(reply: Any) -> Fault:
     if isinstance(reply, Fault):
         return reply
     return Unavailable(f"the store answered {str(reply)[:100]}")

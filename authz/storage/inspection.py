@@ -1,6 +1,7 @@
-"""Is this store fit for keys? One function a question; each gives findings, none changes anything.
+"""Checks whether a store is fit for keys, for `authz doctor`. Each function returns one finding.
 
-A question that the store does not answer (a managed one forbids much) is a warning, not a failure.
+No check changes anything. If the store refuses a command that a check needs (managed stores forbid
+many), the finding is a warning, not a failure.
 """
 
 import time
@@ -19,10 +20,12 @@ from authz.storage import meta, schema
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
-from authz.storage.replies import answered
+from authz.storage.replies import checked, mebibytes
 
 OLDEST_MAJOR: Final = 7
 MEMORY_WARNING, MEMORY_FAILURE = 0.8, 0.95
+GROWTH_WARNING_DAYS: Final = 14
+DAY_MS: Final = 86_400_000
 CLOCK_WARNING_MS, CLOCK_FAILURE_MS = 1_000, 10_000
 SAMPLE: Final = 200
 PINGS: Final = 21
@@ -31,10 +34,10 @@ UNGREETED: Final = "HELLO must be called with the client already authenticated"
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What the questions are asked of.
+    """The store that is checked.
 
-    deadline: how long a lookup may take, in seconds. has_replicas: is it behind Sentinel?
-    stranger: a client that does not log in; None when `client` does not either.
+    deadline: seconds that a lookup may take. has_replicas: whether it is behind Sentinel.
+    anonymous: a client that does not log in; None if `client` does not log in either.
     """
 
     client: redis.asyncio.Redis
@@ -42,25 +45,25 @@ class Store:
     deadline: float
     wall_ms: Callable[[], int]
     has_replicas: bool = False
-    stranger: redis.asyncio.Redis | None = None
+    anonymous: redis.asyncio.Redis | None = None
 
 
 async def inspect(store: Store) -> AsyncIterator[Finding]:
-    """Every finding, in order; only the first when the store cannot be reached."""
+    """Yield every finding in order; only one if the store cannot be reached."""
     try:
-        await answered(store.client.ping())
+        await checked(store.client.ping())
     except Unavailable as cause:
         yield _fail("store", str(cause), "check redis.url and that the store runs")
         return
-    for question in QUESTIONS:
+    for check in CHECKS:
         try:
-            yield await question(store)
+            yield await check(store)
         except Unavailable as cause:
-            yield _warn(question.__name__, f"not answered: {cause}", "look at it yourself")
+            yield _warn(check.__name__, f"cannot be checked: {cause}", "check it by hand")
 
 
 async def version(store: Store) -> Finding:
-    """Does it speak RESP3?"""
+    """Check that the server is new enough."""
     found = await _info(store, "server")
     name = "valkey" if "valkey_version" in found else "redis"
     number = str(found.get(f"{name}_version", "0"))
@@ -70,13 +73,13 @@ async def version(store: Store) -> Finding:
 
 
 async def identity(store: Store) -> Finding:
-    """Are its keys made with our peppers?"""
-    found = await answered(store.client.hgetall(schema.META))
+    """Check that its keys were made with our peppers."""
+    found = await checked(store.client.hgetall(schema.META))
     try:
         theirs = meta.verify(found, store.fingerprints)
     except Unavailable as cause:
-        what, _, advice = str(cause).rpartition("; ")
-        return _fail("identity", what, advice)
+        problem, _, advice = str(cause).rpartition("; ")
+        return _fail("identity", problem, advice)
     missing = sorted(theirs.keys() - store.fingerprints.keys())
     if missing:
         which = ", ".join(missing)
@@ -85,22 +88,22 @@ async def identity(store: Store) -> Finding:
 
 
 async def access(store: Store) -> Finding:
-    """Does it let in who does not log in?"""
-    if store.stranger is None:
-        return _warn("access", "nobody has to log in", "give it users: deploy/redis/users.acl")
+    """Check that it refuses clients that do not log in."""
+    if store.anonymous is None:
+        return _warn("access", "no login is required", "give it users: deploy/redis/users.acl")
     try:
-        await store.stranger.exists(schema.META)
+        await store.anonymous.exists(schema.META)
     except (exceptions.RedisError, OSError) as cause:
         refused = isinstance(cause, exceptions.ResponseError | exceptions.AuthenticationError)
-        if refused or UNGREETED in str(cause):  # over a Unix socket as another class
-            return _ok("access", "nobody comes in without a password")
+        if refused or UNGREETED in str(cause):  # redis-py has another class for Unix sockets
+            return _ok("access", "a client without a password is refused")
         raise Unavailable(str(cause)) from None
-    what = "anybody who reaches it may come in without a password"
-    return _fail("access", what, "put `user default off` into its list of users")
+    problem = "a client without a password is accepted"
+    return _fail("access", problem, "put `user default off` into its list of users")
 
 
 async def eviction(store: Store) -> Finding:
-    """May it throw keys away?"""
+    """Check that it never evicts keys."""
     found = await _info(store, "memory")
     policy = found.get("maxmemory_policy", "unknown")
     if policy == "noeviction":
@@ -108,25 +111,44 @@ async def eviction(store: Store) -> Finding:
     advice = "set maxmemory-policy noeviction"
     if not found.get("maxmemory"):
         return _warn("eviction", f"{policy}, without a maxmemory so far", advice)
-    return _fail("eviction", f"{policy}: the store may throw keys away", advice)
+    return _fail("eviction", f"{policy}: the store may evict keys", advice)
 
 
 async def memory(store: Store) -> Finding:
-    """Is there room?"""
+    """Check that the store has memory left, also at its present growth."""
     found = await _info(store, "memory")
     limit = found.get("maxmemory") or found.get("total_system_memory")
     used = found["used_memory"]
     if not limit:
-        return _warn("memory", f"{_mib(used)} used of an unknown limit", "set maxmemory")
-    what = f"{_mib(used)} of {_mib(limit)} used"
-    if used < MEMORY_WARNING * limit:
-        return _ok("memory", what)
+        return _warn("memory", f"{mebibytes(used)} used of an unknown limit", "set maxmemory")
+    measured = f"{mebibytes(used)} of {mebibytes(limit)} used"
+    days = await _days_until_full(store, used, limit)
+    if days is not None:
+        measured += f"; at the growth of the recent changes full in {days:.0f} days"
+    if used < MEMORY_WARNING * limit and (days is None or days >= GROWTH_WARNING_DAYS):
+        return _ok("memory", measured)
     level = Level.FAIL if used >= MEMORY_FAILURE * limit else Level.WARN
-    return Finding(level, "memory", what, "give it more: a full store takes no change")
+    advice = "raise maxmemory: a full store takes only changes that take rights away"
+    return Finding(level, "memory", measured, advice)
+
+
+async def _days_until_full(store: Store, used: int, limit: int) -> float | None:
+    """Estimate it from the rate of the changes in the log; None if the log spans under a day."""
+    try:
+        [oldest] = await checked(store.client.xrange(schema.LOG, count=1))
+        [newest] = await checked(store.client.xrevrange(schema.LOG, count=1))
+        seqs = [int(entry_id.partition("-")[0]) for entry_id, _ in (oldest, newest)]
+        days = (int(newest[1]["at"]) - int(oldest[1]["at"])) / DAY_MS
+    except (Unavailable, ValueError, KeyError):  # an empty log, or one that this user may not read
+        return None
+    if days < 1 or seqs[1] <= seqs[0]:
+        return None
+    growth = used / seqs[1] * (seqs[1] - seqs[0]) / days  # bytes in a day
+    return max(0.0, (limit - used) / growth)
 
 
 async def persistence(store: Store) -> Finding:
-    """Does it survive a restart?"""
+    """Check that its data survives a restart."""
     found = await _info(store, "persistence")
     if found.get("aof_enabled"):
         if found.get("aof_last_write_status") != "ok":
@@ -134,17 +156,17 @@ async def persistence(store: Store) -> Finding:
         return _ok("persistence", "append-only file")
     if found.get("rdb_last_bgsave_status") != "ok":
         return _fail("persistence", "the last snapshot failed", "look at its disk")
-    advice = "set appendonly yes: after a restart the latest changes are gone, revocations too"
+    advice = "set appendonly yes: a restart loses the latest changes, revocations too"
     try:
-        rules = (await answered(store.client.config_get("save"))).get("save", "")
+        rules = (await checked(store.client.config_get("save"))).get("save", "")
     except Unavailable:
-        return _warn("persistence", "no append-only file; snapshots are not told", advice)
-    what = f"snapshots only ({rules})" if rules else "nothing is kept on disk"
-    return _warn("persistence", what, advice)
+        return _warn("persistence", "no append-only file; snapshots are unknown", advice)
+    problem = f"snapshots only ({rules})" if rules else "nothing is kept on disk"
+    return _warn("persistence", problem, advice)
 
 
 async def replication(store: Store) -> Finding:
-    """Is there another copy, and does a primary without one stop?"""
+    """Check that a replica exists, and that a primary without one refuses writes."""
     found = await _info(store, "replication")
     if found.get("role") != "master":
         return _fail("replication", "a replica", "point redis.url at the primary")
@@ -152,19 +174,19 @@ async def replication(store: Store) -> Finding:
     if good == 0:
         return _fail("replication", "no replica keeps up: changes are refused", "look at them")
     if not count:
-        return _warn("replication", "no replica", "run one: a lost disk is all keys lost")
-    if good is None:  # and Sentinel may make another the primary while sidecars trust this one
+        return _warn("replication", "no replica", "run one: a lost disk loses all keys")
+    if good is None:  # Sentinel may promote a replica while sidecars still trust this primary
         level = Level.FAIL if store.has_replicas else Level.WARN
         advice = "set min-replicas-to-write 1 and min-replicas-max-lag 1"
-        what = f"{count} replicas; a cut-off primary goes on writing"
-        return Finding(level, "replication", what, advice)
+        problem = f"{count} replicas; an isolated primary still accepts writes"
+        return Finding(level, "replication", problem, advice)
     return _ok("replication", f"{count} replicas, {good} keep up")
 
 
 async def clock(store: Store) -> Finding:
-    """Does it have our time? Expiry is judged by ours; who writes to the store goes by its own."""
+    """Compare its clock with ours. Sidecars judge expiry by their own clock."""
     before = store.wall_ms()
-    seconds, micros = await answered(store.client.time())
+    seconds, micros = await checked(store.client.time())
     after = store.wall_ms()
     theirs = int(seconds) * 1000 + int(micros) // 1000
     apart = max(before - theirs, theirs - after, 0)
@@ -175,70 +197,70 @@ async def clock(store: Store) -> Finding:
 
 
 async def latency(store: Store) -> Finding:
-    """How long does a lookup take at least?"""
+    """Measure the shortest time of a lookup."""
     taken = []
     for _ in range(PINGS):
         began = time.perf_counter()
-        await answered(store.client.ping())
+        await checked(store.client.ping())
         taken.append(time.perf_counter() - began)
     middle = median(taken)
-    what = f"{middle * 1000:.2f} ms for a PING, median of {PINGS}"
+    measured = f"{middle * 1000:.2f} ms for a PING, median of {PINGS}"
     if middle < store.deadline / 2:
-        return _ok("latency", what)
+        return _ok("latency", measured)
     level = Level.FAIL if middle >= store.deadline else Level.WARN
     limit = f"check.deadline is {store.deadline * 1000:g} ms"
-    return Finding(level, "latency", f"{what}; {limit}", "bring the store nearer, or raise it")
+    return Finding(level, "latency", f"{measured}; {limit}", "bring the store nearer, or raise it")
 
 
 async def serving(store: Store) -> Finding:
-    """May this user do what a sidecar cannot do without?"""
+    """Check that this user may run the commands that every sidecar needs."""
     needed = (*SERVING, *BEATING) if store.has_replicas else SERVING
     return await _permitted(store, "serving", needed, Level.FAIL)
 
 
 async def counting(store: Store) -> Finding:
-    """May this user take from limits? Without that they hold for each sidecar alone."""
+    """Check that this user may count limits. Otherwise each sidecar counts alone."""
     return await _permitted(store, "counting", COUNTING, Level.WARN)
 
 
 async def registering(store: Store) -> Finding:
-    """May this user say what it has applied? Without that nobody can wait for it (`--wait`)."""
+    """Check that this user may write registry entries, which `--wait` needs."""
     return await _permitted(store, "registering", REGISTERING, Level.WARN)
 
 
 async def changing(store: Store) -> Finding:
-    """May this user do what a change to a key does? A sidecar's own user need not."""
+    """Check that this user may change keys. A sidecar's user does not need that."""
     return await _permitted(store, "changing", CHANGING, Level.WARN)
 
 
 async def records(store: Store) -> Finding:
-    """Can the records be read? A sample of them, for there may be many."""
-    total = await answered(store.client.zcard(schema.KEYS))
-    kids = await answered(store.client.zrandmember(schema.KEYS, SAMPLE)) if total else []
+    """Check that a sample of the records can be read."""
+    total = await checked(store.client.zcard(schema.KEYS))
+    kids = await checked(store.client.zrandmember(schema.KEYS, SAMPLE)) if total else []
     found = await StoredIndex(store.client).read(kids)
     bad = [str(one) for one in found if isinstance(one, Unreadable)]
     if bad:
-        what = f"{len(bad)} of {len(kids)} looked at cannot be read: {bad[0]}"
-        return _fail("records", what, "upgrade the older version, or restore them")
-    return _ok("records", f"{total} keys; {len(kids)} looked at, all can be read")
+        problem = f"{len(bad)} of a sample of {len(kids)} cannot be read: {bad[0]}"
+        return _fail("records", problem, "upgrade the older version, or restore them")
+    return _ok("records", f"{total} keys; all of a sample of {len(kids)} can be read")
 
 
 async def limits(store: Store) -> Finding:
-    """Can limits be counted? A sample of the keys, with their projects and tenants."""
-    kids = await answered(store.client.zrandmember(schema.KEYS, SAMPLE)) or []
+    """Check the limit counters of a sample of keys, with their projects and tenants."""
+    kids = await checked(store.client.zrandmember(schema.KEYS, SAMPLE)) or []
     found = await StoredIndex(store.client).read(kids)
     records = [one for one in found if isinstance(one, KeyRecord)]
     pools = {f"project:{one.project_id}" for one in records if one.project_id}
     pools |= {f"tenant:{one.tenant_id}" for one in records if one.tenant_id}
-    accounts = [*kids, *sorted(pools)]
-    bad = await StoredCounters(store.client).garbled(accounts)
+    groups = [*kids, *sorted(pools)]
+    bad = await StoredCounters(store.client).garbled(groups)
     if bad:
-        what = f"{len(bad)} of {len(accounts)} accounts looked at cannot be read: {bad[0]}"
-        return _fail("limits", what, "authz keys reset-limits KID, or DEL what is not a key's")
-    return _ok("limits", f"{len(accounts)} accounts looked at, all can be counted in")
+        problem = f"{len(bad)} of a sample of {len(groups)} counters cannot be read: {bad[0]}"
+        return _fail("limits", problem, "authz keys reset-limits KID; DEL those of a pool")
+    return _ok("limits", f"all of a sample of {len(groups)} counters can be read")
 
 
-QUESTIONS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
+CHECKS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     version,
     identity,
     access,
@@ -261,21 +283,17 @@ async def _permitted(
     store: Store, check: str, commands: tuple[tuple[str, ...], ...], level: Level
 ) -> Finding:
     ask: Callable[..., Awaitable[Any]] = store.client.execute_command
-    user = await answered(ask("ACL", "WHOAMI"))
+    user = await checked(ask("ACL", "WHOAMI"))
     for command in commands:
-        said = await answered(ask("ACL", "DRYRUN", user, *command))
-        if said != "OK":
-            what = f"user {user} may not {' '.join(command[:2])}"
-            return Finding(level, check, what, f"grant it: ACL SETUSER {user} ...")
-    return _ok(check, f"user {user} may do all of it")
+        reply = await checked(ask("ACL", "DRYRUN", user, *command))
+        if reply != "OK":
+            problem = f"user {user} may not {' '.join(command[:2])}"
+            return Finding(level, check, problem, f"grant it: ACL SETUSER {user} ...")
+    return _ok(check, f"user {user} may run all commands")
 
 
 async def _info(store: Store, section: str) -> dict[str, Any]:
-    return cast("dict[str, Any]", await answered(store.client.info(section)))
-
-
-def _mib(count: int) -> str:
-    return f"{count / (1 << 20):.0f} MiB"
+    return cast("dict[str, Any]", await checked(store.client.info(section)))
 
 
 def _ok(check: str, found: str) -> Finding:

@@ -1,4 +1,4 @@
-"""Find a record; apply a change. `LinkedKeys` for the sidecar, `StoredKeys` for administration."""
+"""Key records: `LinkedKeys` reads them for the sidecar, `StoredKeys` reads and changes them."""
 
 import asyncio
 import logging
@@ -23,9 +23,10 @@ from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
-from authz.storage.replies import answered
+from authz.storage.replies import checked, describe_full
 
 log = logging.getLogger("authz.store")
 
@@ -35,14 +36,14 @@ APPLY_CHANGE: Final = (files("authz.storage") / "lua" / "apply_change.lua").read
 
 
 class LinkedKeys:
-    """A KeySource on the link of the change feed, so that records and changes arrive in order."""
+    """A KeySource on the feed's link, so that records and changes arrive in the store's order."""
 
     def __init__(self, feed: ChangeFeed, probe: Probe) -> None:
         self._feed = feed
         self._probe = probe
 
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
-        """See KeySource. One HGETALL, and one more round trip before saying None."""
+        """See KeySource. One HGETALL, and one more round trip before the result None."""
         link = self._feed.link
         if link is None:
             asyncio.get_running_loop().call_soon(deliver, Unavailable("not connected"))
@@ -53,8 +54,9 @@ class LinkedKeys:
         if reply != {}:
             deliver(self._read(kid, reply))
             return
-        # Neither would be there in an emptied store. One command, so that both are of one moment;
-        # a name that is given twice counts twice, so the count tells which of them are there.
+        # The key is absent, or the store was emptied: then authz:meta is absent too. One EXISTS
+        # checks both at the same moment. It counts a repeated name each time, so the count shows
+        # which of the two exist.
         link.send(
             partial(self._on_presence, kid, deliver),
             "EXISTS",
@@ -67,7 +69,7 @@ class LinkedKeys:
         match reply:
             case 2:
                 deliver(None)
-            case 3:  # it was issued between the two looks
+            case 3:  # the key was issued between HGETALL and EXISTS
                 self.load(kid, deliver)
             case 0 | 1:
                 deliver(Unavailable(meta.NOT_INITIALISED))
@@ -83,31 +85,39 @@ class LinkedKeys:
             record = schema.decode(kid, reply)
         except Unreadable as cause:
             self._probe.count(Event.RECORD_UNREADABLE)
-            log.error("%s", cause)  # noqa: TRY400  the cause is the message
+            log.error("%s", cause)  # noqa: TRY400  the traceback adds nothing
             return cause
-        self._feed.saw(record.version)
+        self._feed.record_read(record.version)
         return record
 
 
 class StoredKeys:
-    """A KeyStore over redis-py. Nothing is sent twice behind the caller's back.
+    """A KeyStore over redis-py. It never repeats a command by itself.
 
-    has_replicas: a change is only safe from a failover when one of them has it.
+    has_replicas: a change survives a failover only after a replica has it, so `replicas` waits.
+    script: text of the script, with the interface of lua/apply_change.lua.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, *, has_replicas: bool = False) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        has_replicas: bool = False,
+        script: str = APPLY_CHANGE,
+    ) -> None:
         self._client = client
         self._has_replicas = has_replicas
-        self._apply = client.register_script(APPLY_CHANGE)
+        self._apply = client.register_script(script)
+        self._apply_when_full = client.register_script(ALLOW_OOM + script)
 
     async def verify(self, fingerprints: Mapping[str, str]) -> None:
-        """Raises Unavailable when the store cannot be reached or is not ours."""
+        """Raise Unavailable if the store cannot be reached, Foreign if it is not ours."""
         meta.verify(await self._hash(schema.META), fingerprints)
 
     async def initialise(self, fingerprints: Mapping[str, str]) -> bool:
-        """Write authz:meta, or add peppers to it. False when it was all there already.
+        """Write authz:meta, or add peppers to it. Return False if nothing was missing.
 
-        Raises Unavailable when the store's keys were made with other peppers.
+        Raises Foreign if the store's keys were made with other peppers.
         """
         wanted = meta.entries(fingerprints)
 
@@ -121,16 +131,16 @@ class StoredKeys:
                 transaction.hset(schema.META, mapping=wanted)
             return missing
 
-        # Looks again when somebody else set the store up between the look and the writing.
+        # WATCH and MULTI: repeated if another process wrote authz:meta after the read.
         transaction = self._client.transaction(complete, schema.META, value_from_callable=True)
-        return bool(await answered(transaction, ADVICE))
+        return bool(await checked(transaction, ADVICE))
 
     async def peppers(self) -> dict[str, str]:
-        """The store's pepper fingerprints by version; empty for a store without authz:meta."""
+        """Return the store's pepper fingerprints by version; empty without authz:meta."""
         return meta.peppers_of(await self._hash(schema.META))
 
     async def has_imports(self) -> bool:
-        """May keys have been imported into the store?"""
+        """Return whether keys may have been imported into the store."""
         return meta.has_imports(await self._hash(schema.META))
 
     async def find(self, kid: str) -> KeyRecord | None:
@@ -140,13 +150,16 @@ class StoredKeys:
 
     async def apply(self, change: KeyChange) -> int:
         """See KeyStore."""
-        await answered(self._client.ping(), ADVICE)  # what fails from here on may have been done
+        await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
         keys, args = script_input(change)
+        apply = self._apply_when_full if change.narrows else self._apply
         try:
-            reply = await self._apply(keys=keys, args=args)
+            reply = await apply(keys=keys, args=args)
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
         except exceptions.RedisError as cause:
+            if is_full(cause):
+                raise Unavailable(await describe_full(self._client)) from None
             raise Unavailable(f"the store refused the change: {refusal(cause)}") from None
         outcome = script_outcome(change, reply)
         if isinstance(outcome, Fault):
@@ -154,11 +167,11 @@ class StoredKeys:
         return outcome
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
-        """See KeyStore. Waits for one of them, at most WAIT_MS."""
+        """See KeyStore. Waits for one replica, at most WAIT_MS milliseconds."""
         if not self._has_replicas:
             return None
         name = f"{version}-0"
-        pipeline = self._client.pipeline(transaction=False)  # WAIT counts for its own connection
+        pipeline = self._client.pipeline(transaction=False)  # WAIT is about its own connection
         pipeline.xrange(schema.LOG, name, name)
         pipeline.set(schema.HEARTBEAT, change.id)
         pipeline.wait(1, WAIT_MS)
@@ -168,15 +181,26 @@ class StoredKeys:
             raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
         if isinstance(found, list) and change.id not in [e.get("change_id") for _, e in found]:
             raise OutcomeUnknown("a failover has lost the change")
+        if is_full(written):
+            return await self._replicas_when_full(change)
         answers = (found, written, count)
         return 0 if any(isinstance(answer, Exception) for answer in answers) else int(count)
 
+    async def _replicas_when_full(self, change: KeyChange) -> int:
+        run = self._client.register_script(RUN)
+        async with self._client.client() as connection:  # WAIT is about its own connection
+            try:
+                await run(keys=[schema.HEARTBEAT], args=["SET", change.id], client=connection)
+                return int(await connection.wait(1, WAIT_MS))
+            except (exceptions.RedisError, OSError):
+                return 0
+
     async def _hash(self, name: str) -> dict[str, str]:
-        return cast("dict[str, str]", await answered(self._client.hgetall(name), ADVICE))
+        return cast("dict[str, str]", await checked(self._client.hgetall(name), ADVICE))
 
 
 def script_input(change: KeyChange) -> tuple[list[str], list[str | int]]:
-    """KEYS and ARGV of APPLY_CHANGE."""
+    """Return KEYS and ARGV of lua/apply_change.lua for this change."""
     record = change.record
     fields = _flat(schema.encode(record))
     keys = [
@@ -205,7 +229,7 @@ def script_input(change: KeyChange) -> tuple[list[str], list[str | int]]:
 
 
 def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
-    """What the answer of APPLY_CHANGE means: the version, or why there is none."""
+    """Return the version from a reply of lua/apply_change.lua, or the reason why there is none."""
     outcome, detail = reply
     if outcome == "conflict":
         return Conflict(f"{change.record.kid} is at version {detail}, not {change.base_version}")

@@ -1,15 +1,16 @@
-"""One RESP3 connection on which everything arrives in the order in which the store did it.
+"""Link: one RESP3 connection whose replies and pushes arrive in the store's order.
 
 Rules:
-1. A reply or a push is handed over as it is parsed, inside the parser's callback. Who needs order
-   acts right there; a task that wakes later has lost it.
-2. Every `send` gets exactly one answer: its reply, an error reply, or a fault. None is sent twice.
-3. After `abort`, and after the connection is lost, nothing more is handed over but LinkLost.
-4. Bounded: more than `max_pending` unanswered commands are refused, not queued.
-5. A callback that raises ends the link: what it was told is in doubt, so nothing after it is.
+1. The parser's callback delivers each reply and push at once. Code that needs the order acts inside
+   that callback. A task that wakes later no longer knows the order.
+2. Every `send` gets exactly one answer: its reply, an error reply, or a fault. No command is sent
+   twice.
+3. After `abort` or a lost connection, pending commands get LinkLost and nothing else is delivered.
+4. The number of unanswered commands is bounded by `max_pending`. More are refused, not queued.
+5. A callback that raises ends the link, because its message may not have been applied.
 
-Why not redis-py here: its connection serves one command at a time, its PubSub does not notice a
-half-open peer, and a cancelled command costs a reconnect (measured; see the map).
+redis-py is not used here. Its connection serves one command at a time, its PubSub does not notice a
+half-open peer, and a cancelled command costs a reconnect (measured; see authz/README.md).
 """
 
 import asyncio
@@ -32,11 +33,11 @@ OnReply = Callable[[Any], None]
 
 
 class LinkLost(Unavailable):
-    """The connection ended before the answer came."""
+    """The connection ended before the reply arrived."""
 
 
 class Link(asyncio.Protocol):
-    """A connection that is already made. `on_push` gets each push as a list, `on_lost` the end."""
+    """An asyncio protocol. `on_push` gets each push as a list; `on_lost` is called at the end."""
 
     def __init__(
         self,
@@ -60,18 +61,18 @@ class Link(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Can commands be sent?"""
+        """Whether commands can be sent."""
         return self._open
 
     @property
     def fault(self) -> str:
-        """Why it is not open."""
+        """The reason why it is not open."""
         return self._fault
 
     def send(self, on_reply: OnReply, *command: str | bytes) -> None:
         """Send one command; `on_reply` gets the reply, or an exception as a value. Never waits.
 
-        Commands sent in one turn of the loop leave in one write.
+        Commands sent in one iteration of the event loop leave in one write.
         """
         if not self._open:
             self._loop.call_soon(on_reply, LinkLost(self._fault))
@@ -79,20 +80,20 @@ class Link(asyncio.Protocol):
         if self._congested or len(self._pending) >= self._max_pending:
             self._loop.call_soon(on_reply, Unavailable("the link to the store is overloaded"))
             return
-        packed = hiredis.pack_command(cast("Any", command))  # may raise: before anything waits
+        packed = hiredis.pack_command(cast("Any", command))  # may raise, so before the append
         self._pending.append(on_reply)
         if not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent.append(packed)
 
     async def call(self, *command: str) -> Any:
-        """Send one command and wait for its reply. Raises what came instead of one."""
+        """Send one command and return its reply. Raises Unavailable for an error reply or fault."""
         answer: asyncio.Future[Any] = self._loop.create_future()
         self.send(partial(_resolve, answer), *command)
         return await answer
 
     def abort(self, fault: str = "the connection was dropped") -> None:
-        """Drop the connection now, without a farewell."""
+        """Close the connection at once, without sending what is still buffered."""
         transport = self._transport
         self._end(fault)
         if transport is not None:
@@ -110,7 +111,7 @@ class Link(asyncio.Protocol):
         self._fault = fault
         self._transport = None
         pending, self._pending = self._pending, deque()
-        for on_reply in pending:  # each on its own: one that raises takes no other's answer away
+        for on_reply in pending:  # each in its own callback: one that raises does not stop others
             self._loop.call_soon(on_reply, LinkLost(fault))
         self._on_lost()
 
@@ -118,46 +119,44 @@ class Link(asyncio.Protocol):
         try:
             return self._reader.gets()
         except (hiredis.ProtocolError, TypeError):  # TypeError: a map with a list for a key
-            self.abort("what came is not RESP3")
+            self.abort("the store sent bytes that are not RESP3")
             return _INCOMPLETE
 
-    def _hand_over(self, message: Any) -> None:
-        # RESP3 answers SUBSCRIBE with a push, and with an ordinary reply when it refuses.
+    def _deliver(self, message: Any) -> None:
+        # RESP3 answers SUBSCRIBE with a push, but with an ordinary reply if it is refused.
         if isinstance(message, hiredis.PushNotification) and message[:1] != ["subscribe"]:
             self._on_push(message)
         elif self._pending:
             self._pending.popleft()(message)
-        else:  # nobody asked: how a store with too many clients refuses one more
-            self.abort(f"unasked, the store said: {str(message)[:100]}")
-
-    # asyncio.Protocol
+        else:  # a store with too many clients refuses a new one with an unrequested error
+            self.abort(f"the store sent an unrequested message: {str(message)[:100]}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is connected."""
+        """See asyncio.Protocol."""
         self._transport = cast("asyncio.Transport", transport)
         self._open = True
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came and hand over each reply and push at once."""
+        """Parse `data` and deliver each reply and push at once."""
         self._reader.feed(data)
         while self._open and (message := self._parse()) is not _INCOMPLETE:
-            self._hand_over(message)
+            self._deliver(message)
 
     def pause_writing(self) -> None:
-        """The store does not read: refuse commands rather than pile them up."""
+        """Refuse commands while the store does not read, so that they do not pile up."""
         self._congested = True
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Accept commands again."""
         self._congested = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is closed."""
+        """See asyncio.Protocol."""
         self._end("the connection was closed")
 
 
 def _resolve(answer: asyncio.Future[Any], reply: Any) -> None:
-    if answer.done():  # its waiter was cancelled
+    if answer.done():  # the waiting task was cancelled
         return
     if isinstance(reply, hiredis.ReplyError):
         answer.set_exception(Unavailable(f"the store refused: {refusal(reply)}"))
@@ -168,12 +167,15 @@ def _resolve(answer: asyncio.Future[Any], reply: Any) -> None:
 
 
 def refusal(error: Exception) -> str:
-    """An error reply as text. A store that is too old quotes the command, with its password."""
+    """Return an error reply as text.
+
+    An old store quotes the whole command, which may contain a password. That part is cut off.
+    """
     return str(error).partition(", with args")[0]
 
 
 def expect(kind: type[_Kind], reply: Any) -> _Kind:
-    """A reply of the kind that its command has. Raises Unavailable when it is none."""
+    """Return the reply if it is of type `kind`. Raises Unavailable if it is not."""
     if isinstance(reply, kind):
         return reply
     if isinstance(reply, Exception):

@@ -1,6 +1,6 @@
-"""What keys there are, and who changed them: the indexes and the audit trail, as people read them.
+"""Reading the indexes of keys and the audit trail.
 
-Every read costs what it returns. Nothing here walks the whole store (KEYS, SCAN).
+The cost of a read is proportional to its result. Nothing here scans the store (KEYS, SCAN).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,32 +14,32 @@ from authz.core.errors import BadInput, Unavailable, Unreadable
 from authz.core.records import KeyRecord
 from authz.storage import schema
 from authz.storage.link import refusal
-from authz.storage.replies import answered
+from authz.storage.replies import checked
 
 MAX_ATTEMPTS: Final = 10
-# After a change that ended early its audit entry comes late, behind those of other keys.
-SEARCHED: Final = 1000
+# If a change was interrupted, its audit entry may be written later, after those of other changes.
+SEARCHED: Final = 1000  # entries
 
 
 class StoredIndex:
-    """A KeyIndex on the sorted sets that each change keeps."""
+    """A KeyIndex on the sorted sets that every change updates."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
 
     async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
-        """See KeyIndex. By rank: a range by score would have to skip all keys of one moment."""
+        """See KeyIndex. Reads by rank: a range by score would have to skip all keys of one time."""
         name = schema.KEYS if client_id is None else schema.client(client_id)
         if not after:
-            return cast("list[str]", await answered(self._client.zrange(name, 0, count - 1)))
+            return cast("list[str]", await checked(self._client.zrange(name, 0, count - 1)))
         for _ in range(MAX_ATTEMPTS):
-            rank = await answered(self._client.zrank(name, after))
+            rank = await checked(self._client.zrank(name, after))
             if rank is None:
                 raise BadInput("cursor", f"{after} is not in this list; begin without one")
-            found = await answered(self._client.zrange(name, rank, rank + count))
-            if found and found[0] == after:  # else the ranks have moved between the two
+            found = await checked(self._client.zrange(name, rank, rank + count))
+            if found and found[0] == after:  # else a change moved the ranks between the two reads
                 return cast("list[str]", found[1:])
-        raise Unavailable("the list changes without a pause; try again")
+        raise Unavailable("the list changes too fast to be read; try again")
 
     async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
         """See KeyIndex. One round trip for all."""
@@ -48,23 +48,23 @@ class StoredIndex:
         async with self._client.pipeline(transaction=False) as pipeline:
             for kid in kids:
                 pipeline.hgetall(schema.key(kid))
-            replies = await answered(pipeline.execute(raise_on_error=False))
+            replies = await checked(pipeline.execute(raise_on_error=False))
         return [_record(kid, reply) for kid, reply in zip(kids, replies, strict=True)]
 
 
 class StoredTrail:
-    """An AuditTrail on the audit stream, whose ids are the versions that the changes made."""
+    """An AuditTrail on the audit stream. The id of an entry is the version that the change made."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
 
     async def entry(self, kid: str, version: int) -> AuditEntry | None:
-        """See AuditTrail. One XRANGE of one id, unless the entry was late."""
+        """See AuditTrail. One XRANGE of one id, and a longer one if the entry was written late."""
         first = f"{version}-0"
-        found = await answered(self._client.xrange(schema.AUDIT, first, first))
+        found = await checked(self._client.xrange(schema.AUDIT, first, first))
         if not found:
-            found = await answered(self._client.xrange(schema.AUDIT, first, "+", count=SEARCHED))
-        entries = (_entry(kid, version, said) for _, said in found if said.get("kid") == kid)
+            found = await checked(self._client.xrange(schema.AUDIT, first, "+", count=SEARCHED))
+        entries = (_entry(kid, version, row) for _, row in found if row.get("kid") == kid)
         return next((entry for entry in entries if entry.base_version < version), None)
 
 

@@ -1,4 +1,4 @@
-"""authz:meta: what says that a store is ours, and which peppers its keys were made with."""
+"""authz:meta: identifies the installation that a store belongs to, and the peppers of its keys."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,18 +13,17 @@ NOT_INITIALISED: Final = (
 
 
 def peppers_of(meta: Mapping[str, str]) -> dict[str, str]:
-    """Pepper version -> fingerprint, as the store has them."""
-    start = schema.META_PEPPER
+    """Return the store's pepper fingerprints by version."""
+    prefix = schema.META_PEPPER
     return {
-        name.removeprefix(start): value for name, value in meta.items() if name.startswith(start)
+        name.removeprefix(prefix): value for name, value in meta.items() if name.startswith(prefix)
     }
 
 
 def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
-    """Is this store ours to read? Returns its pepper fingerprints by version.
+    """Return the store's pepper fingerprints by version.
 
-    Raises Unavailable when it is empty, Foreign when it is of another schema or made with other
-    peppers.
+    Raises Unavailable if authz:meta is empty, Foreign if it has another schema or other peppers.
     """
     if not meta:
         raise Unavailable(NOT_INITIALISED)
@@ -49,14 +48,14 @@ def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def has_imports(meta: Mapping[str, str]) -> bool:
-    """May keys have been imported?"""
+    """Return whether keys may have been imported."""
     return schema.META_IMPORTS in meta
 
 
-class Heard:
-    """What authz:meta said when it was last read.
+class LatestMeta:
+    """The latest content of authz:meta. It is a PepperProof.
 
-    ours: fingerprints of our peppers, by version. is_current: can nothing have changed since?
+    ours: fingerprints of our peppers, by version. is_current: whether the content still holds.
     """
 
     def __init__(self, ours: Mapping[str, str], is_current: Callable[[], bool]) -> None:
@@ -65,14 +64,14 @@ class Heard:
         self._theirs: Mapping[str, str] | None = None
         self._imports: bool | None = None
 
-    def read(self, meta: Mapping[str, str]) -> None:
-        """It says this now. Raises Unavailable, Foreign; nothing is known of the store then."""
+    def update(self, meta: Mapping[str, str]) -> None:
+        """Take new content. Raises as `verify`; then nothing is known about the store."""
         self._theirs = self._imports = None
         self._theirs = verify(meta, self._ours)
         self._imports = has_imports(meta)
 
-    def tell_of_import(self) -> None:
-        """A key was imported, whatever was read before."""
+    def note_import(self) -> None:
+        """Note that a key was imported."""
         self._imports = True
 
     def refutes(self, pepper_version: str) -> bool:
@@ -80,7 +79,7 @@ class Heard:
         if self._theirs is None:
             return False
         theirs = self._theirs.get(pepper_version)
-        if theirs is None:  # the store may have got it since
+        if theirs is None:  # somebody may have added this pepper since
             return self._is_current()
         return theirs == self._ours.get(pepper_version)
 
@@ -91,7 +90,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class KnownPeppers:
-    """A PepperProof from fingerprints by version that were just read: the store's, and ours."""
+    """A PepperProof of fingerprints by version that were just read: the store's and ours."""
 
     theirs: Mapping[str, str]
     ours: Mapping[str, str]
@@ -103,6 +102,6 @@ class KnownPeppers:
 
 
 def entries(fingerprints: Mapping[str, str]) -> dict[str, str]:
-    """The hash that `authz init` writes."""
+    """Return the fields of authz:meta that `authz init` writes."""
     peppers = {f"{schema.META_PEPPER}{version}": text for version, text in fingerprints.items()}
     return {schema.META_SCHEMA: str(schema.SCHEMA), **peppers}

@@ -1,4 +1,4 @@
-"""How the store tells of a change: in a notice on the channel, in an entry of the log."""
+"""The two announcements of a change: the notice on the channel and the entry of the log."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,10 +10,10 @@ from authz.storage import schema
 
 
 class Notice(NamedTuple):
-    """One change, as the channel and the log tell of it.
+    """One change, as announced by the channel or the log.
 
-    at: the store's wall clock in milliseconds, if it says so. mark: tells this change from any
-    other of the same number; "" when the notice has none.
+    at: the store's wall clock in milliseconds, or None if the notice has no time. mark: tells this
+    change from another one of the same number; "" if the notice has none.
     """
 
     seq: int
@@ -24,9 +24,9 @@ class Notice(NamedTuple):
 
 
 def decode_notice(text: str) -> Notice:
-    """`seq kid status at change_id`. Words after these are for later versions, the last two newer.
+    """Decode `seq kid status at change_id`. Raises ValueError for any other text.
 
-    Raises ValueError when it is something else.
+    Notices of the first version end after `status`. Words after `change_id` are ignored.
     """
     seq, kid, status, *more = text.split(" ")
     change = Notice(schema.number("seq", seq), _kid(kid), status == Status.REVOKED)
@@ -36,7 +36,7 @@ def decode_notice(text: str) -> Notice:
 
 
 def decode_entry(entry_id: str, found: Mapping[str, str]) -> Notice:
-    """An entry of the log. Raises ValueError, KeyError."""
+    """Decode an entry of the log. Raises ValueError or KeyError if it is not one."""
     seq, dash, part = entry_id.partition("-")
     if dash + part != "-0":
         raise ValueError(f"{fields.shown(entry_id)} is not the id of a change")
@@ -46,8 +46,8 @@ def decode_entry(entry_id: str, found: Mapping[str, str]) -> Notice:
     return Notice(schema.number("seq", seq), _kid(found["kid"]), revoked, at, mark)
 
 
-def tells_of_import(notice: str) -> bool:
-    """Is it the notice of a key's import?"""
+def announces_import(notice: str) -> bool:
+    """Return whether the notice announces an imported key."""
     return notice.split(" ")[3:][-1:] == ["imported"]
 
 

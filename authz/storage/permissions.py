@@ -1,17 +1,18 @@
-"""The commands that sidecars and administration send, each as an example of its kind.
+"""Examples of the commands that sidecars and administration send, grouped by purpose.
 
-Who is asked whether a user may do something asks for these; deploy/redis/users.acl grants them.
+`authz doctor` checks them with ACL DRYRUN. deploy/redis/users.acl grants them.
 
-SERVING      what a sidecar cannot do without
-COUNTING     how it takes from the limits of keys
-BEATING      what it sends besides behind Sentinel
-REGISTERING  how it says what it has applied
-CHANGING     what a change to a key does
+SERVING      every sidecar needs these
+COUNTING     a sidecar counts limits with these
+BEATING      a sidecar behind Sentinel also sends these in each heartbeat
+REGISTERING  a sidecar writes its registry entry with these
+CHANGING     a change to a key needs these
 """
 
 from typing import Final
 
 from authz.storage import schema
+from authz.storage.essential import RUN_SHA
 
 _KID: Final = "0" * 16
 
@@ -44,6 +45,10 @@ REGISTERING: Final = (
     ("ZADD", schema.SIDECARS, "1", "any"),
     ("ZREM", schema.SIDECARS, "any"),
     ("ZREMRANGEBYSCORE", schema.SIDECARS, "-inf", "0"),
+    # On a full store, see essential.py.
+    ("EVALSHA", RUN_SHA, "1", schema.sidecar("any")),
+    ("EVALSHA", RUN_SHA, "1", schema.SIDECARS),
+    ("EVALSHA", RUN_SHA, "1", schema.HEARTBEAT),
 )
 CHANGING: Final = (
     ("EVALSHA", "0" * 40, "1", schema.key(_KID)),

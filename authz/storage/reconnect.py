@@ -1,4 +1,4 @@
-"""How a link to the store is kept: made anew whenever it ends, and why it ended, in words."""
+"""Reconnecting: repeat connection attempts with a growing pause, and describe why one ended."""
 
 import asyncio
 import os
@@ -13,10 +13,11 @@ BACKOFF_MIN: Final = 0.010  # seconds
 BACKOFF_MAX: Final = 0.500
 
 
-async def keep(attempt: Callable[[], Awaitable[None]], clock: Clock, *, enough: float) -> Never:
-    """Make an attempt whenever the one before has ended, until cancelled.
+async def repeat(attempt: Callable[[], Awaitable[None]], clock: Clock, *, enough: float) -> Never:
+    """Start `attempt` again whenever it ends, until cancelled.
 
-    The pause between two doubles with each that did not last longer than `enough` seconds.
+    The pause doubles, up to BACKOFF_MAX. After an attempt of more than `enough` seconds it starts
+    at BACKOFF_MIN again.
     """
     backoff = BACKOFF_MIN
     while True:
@@ -27,14 +28,14 @@ async def keep(attempt: Callable[[], Awaitable[None]], clock: Clock, *, enough: 
         await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311  jitter
 
 
-def explained(cause: Exception, patience: float) -> str:
-    """What an operator is told of the end of an attempt that was given `patience` seconds."""
+def describe(cause: Exception, timeout: float) -> str:
+    """Describe for an operator why an attempt with a timeout of `timeout` seconds ended."""
     if isinstance(cause, TimeoutError):
-        return f"it did not answer within {patience:g} s"
+        return f"it did not answer within {timeout:g} s"
     if isinstance(cause, ssl.SSLError):
         return f"TLS: {getattr(cause, 'verify_message', '') or cause.reason or cause}"
     if isinstance(cause, OSError):
-        if cause.errno and cause.errno > 0:  # a resolver's are below
+        if cause.errno and cause.errno > 0:  # a resolver's error numbers are negative
             return os.strerror(cause.errno)
         return str(cause.strerror or cause)
     return str(cause)

@@ -1,62 +1,66 @@
-"""Replication: is the primary followed? Has a replica what it was given not long ago?
+"""Replication: detects a primary that no replica follows.
 
-A primary that was cut off from its replicas says that it is the primary, and lists them for a
-minute. What it cannot do is have them acknowledge anything new.
+An isolated primary still claims to be the primary and lists its replicas for a minute. But none of
+them acknowledges new writes.
 
 Rules:
-1. Asked with ROLE, behind a write of the same heartbeat: so the offset in the answer is one that
-   moved after that heartbeat was sent, and who acknowledges it was in touch after that.
-2. What is not acknowledged yet is compared on the link that it was asked on. Another link may lead
-   to another primary, whose offsets mean something else.
-3. The first primary that a process is led to has its time to show it; every other has to show it
-   before it is trusted, unless the one before it did so just now.
+1. Each heartbeat writes, then sends ROLE. So the primary's offset in the reply is newer than the
+   heartbeat. A replica that acknowledges that offset was connected after the heartbeat was sent.
+2. Offsets are compared only on the link that reported them. Another link may lead to another
+   primary, whose offsets mean something else.
+3. The first primary of a process is trusted at once and has `longest_alone` seconds to show a
+   replica. A later one must show a replica before it is trusted, unless the previous one was
+   followed less than `longest_alone` seconds ago.
 """
 
 from collections import deque
 from typing import Any, Final
 
-MAX_REPLICA_LAG: Final = 2.0  # seconds that a primary goes on alone, with min-replicas-max-lag 1
-ACKNOWLEDGED_EVERY: Final = 1.0  # seconds; a replica does so by itself
-_LATE: Final = 0.5  # seconds that this may take longer
+MAX_REPLICA_LAG: Final = 2.0  # seconds that an isolated primary takes writes, with max-lag 1
+ACKNOWLEDGED_EVERY: Final = 1.0  # seconds; replicas acknowledge by themselves
+_LATE: Final = 0.5  # seconds of tolerance for an acknowledgement
 _MAX_PENDING: Final = 64  # heartbeats
 
 
 def longest_alone(lease: float) -> float:
-    """Seconds for which a primary may be trusted that nobody follows.
+    """Return for how many seconds a primary without replicas may be trusted.
 
-    Whether it is followed is seen at a heartbeat, so with long leases it takes longer to see.
+    Only heartbeats check it, so with a long lease it takes longer to notice.
     """
     return max(MAX_REPLICA_LAG, ACKNOWLEDGED_EVERY + _LATE + lease / 4)
 
 
 class Replication:
-    """Looks at what a primary answers to ROLE. Times are seconds by the monotonic clock."""
+    """Judges a primary by its replies to ROLE. Times are seconds of the monotonic clock."""
 
     def __init__(self, lease: float) -> None:
-        self._most = longest_alone(lease)
+        self._longest_alone = longest_alone(lease)
         self._pending: deque[tuple[float, int]] = deque(maxlen=_MAX_PENDING)
         self._linked_at = 0.0
         self._followed_at: float | None = None
 
-    def link(self, now: float) -> None:
-        """A new link was made."""
+    def start(self, now: float) -> None:
+        """Begin with a new link."""
         self._pending.clear()
         self._linked_at = now
         if self._followed_at is None:
             self._followed_at = now
 
-    def look(self, sent: float, role: list[Any]) -> bool:
-        """Is it followed, by its answer to the ROLE that was sent then? Raises ValueError."""
+    def observe(self, sent: float, role: list[Any]) -> None:
+        """Take the reply to the ROLE that was sent at `sent`. Raises ValueError if it is none."""
         try:
             offset = int(role[1])
             acknowledged = max((int(replica[2]) for replica in role[2]), default=-1)
         except (TypeError, LookupError):
-            raise ValueError("its answer to ROLE is none of a primary") from None
+            raise ValueError("its answer to ROLE is not that of a primary") from None
         while self._pending and self._pending[0][1] <= acknowledged:
             self._followed_at, _ = self._pending.popleft()
         self._pending.append((sent, offset))
-        return self._followed_at is not None and sent - self._followed_at <= self._most
 
-    def had_its_time(self, now: float) -> bool:
-        """Would it have been seen on this link by now?"""
-        return now - self._linked_at > self._most
+    def is_followed(self, now: float) -> bool:
+        """Return whether a replica acknowledged a recent write."""
+        return self._followed_at is not None and now - self._followed_at <= self._longest_alone
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether this link is old enough that an acknowledgement should have been seen."""
+        return now - self._linked_at > self._longest_alone

@@ -1,26 +1,26 @@
-"""Every name in the store, and the form of what is kept there. Nothing else spells one out.
+"""All names in the store, and the encoding of their content. No other module spells a name out.
 
     authz:meta                      hash    schema, pepper:<version> -> fingerprint,
-                                            imports: 1 once keys may have been imported
-    authz:{p}:key:<kid>             hash    one key, the fields below, all always present
+                                            imports: 1 if keys may have been imported
+    authz:{p}:key:<kid>             hash    one key: the fields below, all always present
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
-    authz:{p}:limit:<kid>           hash    what the key used of its limits; see lua/spend.lua. Of a
+    authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<id>, limit:tenant:<id>
     authz:{p}:seq                   string  sequence number of the last change
-    authz:{p}:log                   stream  seq-0 -> kid, status, at: the recent changes
+    authz:{p}:log                   stream  seq-0 -> kid, status, at, change_id: recent changes
     authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
                                             import
-    authz:{p}:heartbeat             string  written by sidecars behind Sentinel: may it be?
-    authz:{p}:audit                 stream  seq-0 -> who did what, when and why, to which version
-                                            (`base`); never trimmed here
+    authz:{p}:heartbeat             string  written by sidecars behind Sentinel to test the primary
+    authz:{p}:audit                 stream  seq-0 -> actor, action, time, note and the version that
+                                            was changed (`base`); never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
-    authz:{p}:sidecars              zset    instance by the time of its last word
-    authz:{p}:sidecar:<instance>    string  what that sidecar says of itself, with a lease
+    authz:{p}:sidecars              zset    instance by the time of its last entry
+    authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
 
-All that one change touches shares the hash tag {p}, so it lies in one Cluster slot.
-Times are milliseconds since the epoch; an absent value is the empty string. A field that is missing
-or garbled makes the record Unreadable: a restriction that was lost must not become a permission.
+All names that one change touches share the hash tag {p}, so they lie in one Cluster slot.
+Times are milliseconds since the epoch. An absent value is the empty string. A missing or garbled
+field makes the record Unreadable, because a lost restriction must not become a permission.
 """
 
 import json
@@ -38,7 +38,7 @@ from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 SCHEMA: Final = 1
 PARTITION: Final = 0
 LOG_LENGTH: Final = 100_000
-MAX_DIGITS: Final = 15  # of a number; Lua and JSON hold as many exactly
+MAX_DIGITS: Final = 15  # of a number: Lua and JSON numbers represent these exactly
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -55,38 +55,38 @@ HEARTBEAT: Final = f"{_TAG}:heartbeat"
 META_SCHEMA: Final = "schema"
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
-LEASES: Final = "leases"  # in an account's hash: who holds requests in advance, and until when
-ON_OUTAGE: Final = "on_outage="  # before the last word of a key's limits, when it is no limit
-CHANGE_ID: Final = "change_id"  # in a key's hash: the change that wrote it
+LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
+ON_OUTAGE: Final = "on_outage="  # prefix of the last word of a key's limits, if it is no limit
+CHANGE_ID: Final = "change_id"  # field of a key's hash: the change that wrote it
 
 
 def key(kid: str) -> str:
-    """The hash of one key."""
+    """Name of the hash of one key."""
     return f"{_TAG}:key:{kid}"
 
 
-def limit(account: str) -> str:
-    """What an account used of its limits: of a kid, `project:<id>`, or `tenant:<id>`."""
-    return f"{_TAG}:limit:{account}"
+def limit(group: str) -> str:
+    """Name of the hash with the limit counters of a kid, `project:<id>` or `tenant:<id>`."""
+    return f"{_TAG}:limit:{group}"
 
 
 def alias(digest: bytes) -> str:
-    """Where the kid of an imported key is."""
+    """Name of the string with the kid of an imported key."""
     return f"{_TAG}:alias:{digest.hex()}"
 
 
 def client(client_id: str) -> str:
-    """The index of one client's keys."""
+    """Name of the index of one client's keys."""
     return f"{_TAG}:client:{client_id}"
 
 
 def sidecar(instance: str) -> str:
-    """What one sidecar says of itself."""
+    """Name of the registry entry of one sidecar."""
     return f"{_TAG}:sidecar:{instance}"
 
 
 def encode(record: KeyRecord) -> dict[str, str]:
-    """A record as hash fields, `version` apart: the store gives that."""
+    """Return a record as hash fields, without `version`, which the store assigns."""
     return {
         "schema": str(SCHEMA),
         "kid": record.kid,
@@ -114,7 +114,7 @@ def encode(record: KeyRecord) -> dict[str, str]:
 
 
 def decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
-    """A record from hash fields. Raises Unreadable, which names the kid and the cause."""
+    """Return the record of these hash fields. Raises Unreadable with the kid and the cause."""
     try:
         return _decode(kid, found)
     except KeyError as missing:
@@ -124,7 +124,7 @@ def decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
 
 
 def encode_event(event: AuditEvent, change_id: str, base_version: int) -> dict[str, str]:
-    """An audit event as stream fields. `base` leads to the entry of the change before it."""
+    """Return an audit event as stream fields. `base` is the version before the change."""
     return {
         "change_id": change_id,
         "action": event.action.value,
@@ -137,7 +137,7 @@ def encode_event(event: AuditEvent, change_id: str, base_version: int) -> dict[s
 
 
 def decode_event(found: Mapping[str, str]) -> tuple[int, AuditEvent]:
-    """Stream fields -> (base version, event). Raises Unreadable."""
+    """Return the base version and the event of these stream fields. Raises Unreadable."""
     try:
         event = AuditEvent(
             action=member(Action, "action", found["action"]),
@@ -154,14 +154,14 @@ def decode_event(found: Mapping[str, str]) -> tuple[int, AuditEvent]:
 
 
 def number(name: str, text: str) -> int:
-    """A number as it is written here: ASCII digits, nothing else. Raises ValueError."""
+    """Return the number. Raises ValueError unless `text` is 1 to MAX_DIGITS ASCII digits."""
     if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
         raise ValueError(f"{name}: {fields.shown(text)} is not a whole number")
     return int(text)
 
 
 def member(words: type[_Word], name: str, text: str) -> _Word:
-    """One of `words`. Raises ValueError."""
+    """Return the member of `words` with this value. Raises ValueError if there is none."""
     try:
         return words(text)
     except ValueError:
@@ -253,8 +253,7 @@ def _metadata(text: str) -> dict[str, str]:
 
 
 def _limit_words(record: KeyRecord) -> str:
-    """The limits, then what an outage means for them. A version without limits takes any word here
-    for a record that it cannot read."""
+    """Return the limits, then `on_outage`. An older version finds such a record unreadable."""
     words = list(map(str, record.limits))
     if record.on_outage:
         words.append(f"{ON_OUTAGE}{record.on_outage}")
@@ -269,7 +268,7 @@ def _limits(words: list[str]) -> tuple[tuple[Limit, ...], OnOutage | None]:
 
 
 def _words(text: str) -> list[str]:
-    # One blank between two. To split at any white space would read blank text as no restriction.
+    # Split at single spaces. Splitting at any white space would read " " as no restriction.
     return text.split(" ") if text else []
 
 

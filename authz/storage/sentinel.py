@@ -1,7 +1,8 @@
-"""Sentinel: who the primary is, asked anew at every connect.
+"""Sentinel: asks for the primary's address at every connect.
 
-Answers are hints only. A Sentinel that is cut off names the old primary, any may name a dead one.
-So they are asked in another order every time, and what they name has to prove itself: see feed.py.
+The answers are hints. An isolated Sentinel names the old primary, and any Sentinel may name a dead
+one. So they are asked in random order, and the named server must prove that it is the primary: see
+feed.py.
 """
 
 import asyncio
@@ -18,14 +19,14 @@ from authz.core.errors import Unavailable
 from authz.core.listen_address import Address
 from authz.storage.link import refusal
 
-ASK_SECONDS: Final = 0.25  # one Sentinel; there are others
+ASK_SECONDS: Final = 0.25  # timeout for one Sentinel
 
-Dial = Callable[[str, int, float], redis.asyncio.Redis]  # host, port, time-out
+Dial = Callable[[str, int, float], redis.asyncio.Redis]  # host, port, timeout
 
 
 @dataclass(frozen=True, slots=True)
 class Sentinel:
-    """The Sentinels' addresses, and the name that they know the store by."""
+    """The addresses of the Sentinels and the service name of the store."""
 
     hosts: tuple[Address, ...]
     service: str
@@ -34,9 +35,9 @@ class Sentinel:
         return f"{self.service} behind Sentinel {', '.join(map(str, self.hosts))}"
 
     async def primary(self, dial: Dial) -> tuple[str, int]:
-        """Where the primary is, they say. Raises Unavailable."""
-        # In a task of its own: redis-py swallows a cancellation now and then (measured), and who
-        # waits here could not be stopped.
+        """Return host and port of the primary. Raises Unavailable if no Sentinel names one."""
+        # In its own task: redis-py sometimes swallows a cancellation (measured). Then the caller
+        # could not be stopped.
         asking = asyncio.create_task(self._ask(dial))
         asking.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
@@ -50,7 +51,7 @@ class Sentinel:
         try:
             host, port = await monitors.discover_master(self.service)
         except (exceptions.RedisError, OSError) as cause:
-            why = refusal(cause).partition(" : ")[0]  # behind that it shows its clients, whole
+            why = refusal(cause).partition(" : ")[0]  # redis-py appends the repr of its clients
             raise Unavailable(f"no Sentinel names a primary: {why}") from None
         finally:
             for asked in monitors.sentinels:
@@ -58,7 +59,7 @@ class Sentinel:
         return str(host), int(port)
 
     def client(self, dial: Dial, options: Mapping[str, Any]) -> redis.asyncio.Redis:
-        """A client that asks for the primary at every connect."""
+        """Return a client that asks for the primary at every connect."""
         monitors = self._monitors(dial)
         client: _Client = monitors.master_for(self.service, redis_class=_Client, **options)
         client.monitors = monitors
@@ -73,7 +74,7 @@ class Sentinel:
 
 
 class _Client(redis.asyncio.Redis):
-    """Closes the connections to the Sentinels, too."""
+    """A client that also closes its connections to the Sentinels."""
 
     monitors: Any
 

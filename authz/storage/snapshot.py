@@ -1,23 +1,26 @@
-"""Snapshot: what the cache holds, in a file, so that a sidecar that is restarted in an outage of
-the store still serves the keys it knew, for what is left of their grace.
+"""Snapshot: the content of the cache in a file.
+
+A sidecar that restarts during an outage of the store serves these keys for the rest of their grace.
 
 Rules:
-1. Digests only: what a record holds in the store. Readable by its owner alone.
-2. Signed with a key of our pepper, and nothing of the file is looked at before that was verified.
-3. A file is whole or not there: written beside, synced, renamed.
-4. The age is counted from the last moment of trust, by the wall clock, and by the clock of this
-   boot as well when it is still the same; the longer of both is believed. From the future: refused.
-5. What was seen revoked has no age. It is taken from a file that is too old, too.
-6. A sidecar that was never trusted and restored nothing writes nothing over what is there.
-7. A path is one process's, as long as that lives: another would write into the same file, and speak
-   for a sidecar that runs.
-8. The event loop goes on: the work is done by a thread, in slices that leave it the interpreter.
-   What a cache keeps packed is unpacked there, one slice after the other, and never all of it.
+1. The file holds digests, never keys. Only its owner can read it.
+2. It is signed with a key derived from the pepper. The signature is verified before anything else.
+3. A file is complete or absent: it is written under another name, synced, and renamed.
+4. Its age counts from the last moment of trust, by the wall clock. If the machine has not rebooted,
+   its age by the monotonic clock counts too, and the longer one holds. A file from the future is
+   refused.
+5. Revoked kids never expire. They are also taken from a file that is too old.
+6. A sidecar that was never trusted and restored nothing does not overwrite the file.
+7. A path belongs to one process while that lives. A second one would overwrite the file and remove
+   the registry entry of a running sidecar.
+8. A thread does the work, in slices, so that the event loop is not blocked. It unpacks the cache's
+   packed records one slice at a time.
 
-    line 1      what it is, when and by whom, the names of the fields
-    lines       one record each, its fields as in the store; then one with the aliases of imported
-                keys, as digest:kid (not in a file of the former version); then the revoked kids
-    last line   HMAC-SHA-256 of all before it, in hex
+    line 1      format, schema, instance, times, and the names of the fields
+    lines       one record each, its fields as in the store
+    then        one line with the aliases of imported keys as digest:kid (absent in the old format),
+                and one line with the revoked kids
+    last line   HMAC-SHA-256 of all lines before it, in hexadecimal
 """
 
 import fcntl
@@ -49,25 +52,27 @@ MAX_BYTES: Final = 1 << 30
 
 
 class SnapshotRefused(Fault):
-    """The file cannot be used; the text says why."""
+    """The file cannot be used, for the reason in the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What a file says. held_until: by the clock of that boot; held_until_ms: by the wall clock."""
+    """Content of a file. held_until: last moment of trust, by the monotonic clock of `boot` and, as
+    held_until_ms, by the wall clock.
+    """
 
     instance: str
     boot: str
     last_trusted: float
     held_until_ms: int
-    by_grace: dict[int | None, dict[str, bytes]]  # packed records by kid, by their own grace
+    by_grace: dict[int | None, dict[str, bytes]]  # packed records by kid, grouped by their grace
     aliases: list[tuple[bytes, str]]
     revoked: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What an earlier process left. `trouble`: why there are no records, if there are none."""
+    """The usable content of an earlier process. trouble: why it has no records, or ""."""
 
     holdings: CacheContents
     instance: str
@@ -75,7 +80,7 @@ class Restored:
 
 
 class Snapshot:
-    """One file. `boot`: what tells this boot of the machine from another, or empty.
+    """One file. boot: id of this boot of the machine, or "" if unknown.
 
     `write` and `read` block: call them in a thread.
     """
@@ -88,10 +93,10 @@ class Snapshot:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Let no other process use this path meanwhile. Raises BadInput when one does.
+        """Hold a lock on this path. Raises BadInput if another process holds it.
 
-        Where nothing can be locked, nothing is; whether the file can be written shows later. The
-        file that is locked stays: removing it would race with the next process.
+        If the directory or file system allows no lock, none is taken. The lock file is not removed,
+        because that would race with the next process.
         """
         claim = self._lock()
         try:
@@ -110,9 +115,9 @@ class Snapshot:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(claim)
-            problem = f"{self._path} is that of a live sidecar; name another path"
+            problem = f"{self._path} is in use by another sidecar; name another path"
             raise BadInput("cache.snapshot", problem) from None
-        except OSError:  # not a file system of that kind
+        except OSError:  # this file system has no locks
             os.close(claim)
             return None
         return claim
@@ -123,9 +128,9 @@ class Snapshot:
     def write(
         self, held: CacheContents, instance: str, abandon: threading.Event | None = None
     ) -> bool:
-        """Replace the file. Raises OSError. Slowly, and not at all once `abandon` is set, if given.
+        """Replace the file; return whether it was written. Raises OSError.
 
-        Says whether it was written.
+        With `abandon` it pauses between slices, and stops without writing once `abandon` is set.
         """
         age = self._clock.monotonic() - held.last_trusted
         first = next(held.records(), None)
@@ -156,13 +161,13 @@ class Snapshot:
             _sync_directory(self._path.parent)
         finally:
             with suppress(OSError):
-                aside.unlink()  # what is left when it did not end well
+                aside.unlink()  # left over if writing failed
         return True
 
     def read(self, grace: float) -> Restored | None:
-        """What the file holds and may still be gone on with; None when there is no file.
+        """Return the content that may still be served, or None if there is no file.
 
-        grace: seconds, of keys that have none of their own. Raises SnapshotRefused.
+        grace: seconds, for keys without their own. Raises SnapshotRefused.
         """
         try:
             with self._path.open("rb") as file:
@@ -185,7 +190,7 @@ class Snapshot:
         return Restored(held, found.instance, trouble)
 
     def _verified(self, content: bytes) -> bytes:
-        """All but the signature."""
+        """Return the content without its signature. Raises SnapshotRefused if that is wrong."""
         body, newline, last = content.removesuffix(b"\n").rpartition(b"\n")
         body += newline
         if not content.endswith(b"\n") or len(last) != 64 or len(content) > MAX_BYTES:  # noqa: PLR2004
@@ -196,7 +201,7 @@ class Snapshot:
         raise SnapshotRefused("it was tampered with, or written with another pepper")
 
     def _understood(self, body: bytes) -> _Content:
-        """Its parts. Who signed is one of us, but may be of another version."""
+        """Return the parsed content. A sidecar of another version may have written it."""
         first, *middle, last = body.splitlines()
         try:
             header = json.loads(first)
@@ -218,10 +223,10 @@ class Snapshot:
                 last.decode().split(),
             )
         except (ValueError, LookupError, TypeError, Fault) as cause:
-            raise SnapshotRefused(f"it cannot be understood: {cause}") from None
+            raise SnapshotRefused(f"its content cannot be read: {cause}") from None
 
     def _age(self, found: _Content, now: float) -> tuple[float, str]:
-        """Seconds since the last moment of trust, and what is wrong with that."""
+        """Return the seconds since the last moment of trust, and a problem or ""."""
         ages = [(self._clock.wall_ms() - found.held_until_ms) / 1000]
         if self._boot and found.boot == self._boot:
             ages.append(now - found.last_trusted)
@@ -240,9 +245,9 @@ def _parts(header: dict[str, Any], held: CacheContents) -> Iterator[bytes]:
 
 
 def _words(words: Iterable[str]) -> Iterator[bytes]:
-    """One line, in slices."""
-    left = iter(words)
-    while part := list(islice(left, 100 * SLICE)):
+    """Yield one line of words, in slices."""
+    remaining = iter(words)
+    while part := list(islice(remaining, 100 * SLICE)):
         yield f"{' '.join(part)} ".encode()
     yield b"\n"
 

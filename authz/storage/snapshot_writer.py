@@ -1,7 +1,7 @@
-"""When the snapshot is written, and what came of it at a start.
+"""SnapshotWriter: writes the snapshot at the right times. `restore` reads it at start.
 
-Every minute while there is trust, when trust is lost, and at the end. In between an outage changes
-nothing that is worth keeping; but what could not be written is tried again.
+The file is written every minute while there is trust, when trust is lost, and at the end. During an
+outage the cache gains nothing, so the file is written only if an earlier attempt failed.
 """
 
 import asyncio
@@ -18,98 +18,98 @@ from authz.storage.snapshot import Restored, Snapshot, SnapshotRefused
 log = logging.getLogger("authz.snapshot")
 
 EVERY: Final = 60.0  # seconds
-LOOK: Final = 0.25  # seconds between two looks at trust
+CHECK_SECONDS: Final = 0.25  # between two checks of trust
 
 
 class SnapshotSource(Protocol):
-    """The cache."""
+    """The cache whose content is written."""
 
     @property
     def is_trusted(self) -> bool:
-        """Is what it holds current?"""
+        """Whether its entries are current."""
         ...
 
     @property
     def last_trusted(self) -> float:
-        """Until when it was, or now; minus infinity if it never was."""
+        """The last moment of trust (monotonic seconds), or now; minus infinity if never trusted."""
         ...
 
     def contents(self) -> CacheContents:
-        """All that it holds."""
+        """Return all its content."""
         ...
 
 
 class SnapshotWriter:
-    """Keeps the file up to date while it runs, and once more at the end."""
+    """Keeps the file up to date while `run` runs; `stop` writes it once more."""
 
     def __init__(
-        self, snapshot: Snapshot, holder: SnapshotSource, instance: str, clock: Clock, probe: Probe
+        self, snapshot: Snapshot, source: SnapshotSource, instance: str, clock: Clock, probe: Probe
     ) -> None:
         self._snapshot = snapshot
-        self._count = probe.count
-        self._holder = holder
+        self._probe = probe
+        self._source = source
         self._instance = instance
-        self._monotonic = clock.monotonic
+        self._clock = clock
         self._abandon = threading.Event()
         self._writing: asyncio.Future[bool] | None = None
-        self._kept = float("-inf")  # the moment up to which what was last written or tried holds
-        self._trouble = ""
+        self._attempted = float("-inf")  # `last_trusted` of the last attempt to write
+        self._problem = ""
 
     async def run(self) -> None:
-        """Write when it is time to, until cancelled."""
-        due = self._monotonic() + EVERY
+        """Write the file whenever it is due, until cancelled."""
+        due = self._clock.monotonic() + EVERY
         while True:
-            await asyncio.sleep(LOOK)
-            now, is_trusted = self._monotonic(), self._holder.is_trusted
-            is_lost = not is_trusted and self._holder.last_trusted > self._kept
-            if is_lost or (now >= due and (is_trusted or self._trouble)):
+            await asyncio.sleep(CHECK_SECONDS)
+            now, is_trusted = self._clock.monotonic(), self._source.is_trusted
+            is_lost = not is_trusted and self._source.last_trusted > self._attempted
+            if is_lost or (now >= due and (is_trusted or self._problem)):
                 due = now + EVERY
                 await self._write(self._abandon)
 
     async def stop(self) -> None:
-        """Write what is held now. After `run` was cancelled."""
+        """Write the current content. Call it after `run` was cancelled."""
         self._abandon.set()
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
         await self._write(None)
 
     async def _write(self, abandon: threading.Event | None) -> None:
-        held = self._holder.contents()
-        self._kept = held.last_trusted
+        held = self._source.contents()
+        self._attempted = held.last_trusted
         if not isfinite(held.last_trusted):
             return
         work = asyncio.to_thread(self._snapshot.write, held, self._instance, abandon)
         self._writing = asyncio.ensure_future(work)
         try:
             if await asyncio.shield(self._writing):
-                self._count(Event.SNAPSHOT_WRITTEN)
-            trouble = ""
+                self._probe.count(Event.SNAPSHOT_WRITTEN)
+            problem = ""
         except OSError as cause:
-            self._count(Event.SNAPSHOT_FAILED)
-            trouble = f"{self._snapshot} is not written: {cause.strerror}"
-        if trouble and trouble != self._trouble:
-            log.warning("cache.snapshot: %s", trouble)
-        self._trouble = trouble
+            self._probe.count(Event.SNAPSHOT_FAILED)
+            problem = f"{self._snapshot} is not written: {cause.strerror}"
+        if problem and problem != self._problem:
+            log.warning("cache.snapshot: %s", problem)
+        self._problem = problem
 
 
 def restore(snapshot: Snapshot, grace: float) -> Restored | None:
-    """What may be gone on with, if anything; says in one line what came of it. Blocks."""
+    """Return the content that may still be served, or None. Logs the result in one line. Blocks."""
     try:
-        kept = snapshot.read(grace)
+        restored = snapshot.read(grace)
     except SnapshotRefused as cause:
         log.warning("cache.snapshot: %s is not used: %s", snapshot, cause)
         return None
-    if kept is None:
+    if restored is None:
         log.info("cache.snapshot: there is no %s yet", snapshot)
         return None
-    records, revoked = len(kept.holdings.packed), len(kept.holdings.revoked)
-    if kept.trouble:
+    records, revoked = len(restored.holdings.packed), len(restored.holdings.revoked)
+    if restored.trouble:
         log.warning(
             "cache.snapshot: of %s only %d revoked kids are used: %s",
             snapshot,
             revoked,
-            kept.trouble,
+            restored.trouble,
         )
     else:
-        log.info("cache.snapshot: %d records and %d revoked kids held", records, revoked)
-    return kept
+        log.info("cache.snapshot: restored %d records and %d revoked kids", records, revoked)
+    return restored

@@ -1,4 +1,4 @@
-"""TLS towards the store: files that may be replaced while we run."""
+"""TLS towards the store, with files that may be replaced while the process runs."""
 
 import ssl
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from authz.core.errors import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files, read at every connect: a certificate that was renewed is used by the next one.
+    """PEM files, read at every connect, so the next connection uses a renewed certificate.
 
-    ca: who may vouch for the store; None: whoever this system trusts. cert and key: who we are.
-    The store's certificate has to name the host that was connected to.
+    ca: authorities that may sign the store's certificate; None: those that the system trusts. cert
+    and key: our client certificate. The store's certificate must name the host of the connection.
     """
 
     ca: Path | None = None
@@ -24,7 +24,7 @@ class TlsFiles:
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """For one connection. Raises Unavailable, which names the setting."""
+        """Return the context for one connection. Raises Unavailable, which names the setting."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
@@ -32,7 +32,7 @@ class TlsFiles:
                 context.load_default_certs()
             else:
                 context.load_verify_locations(self.ca)
-        except OSError as cause:  # ssl.SSLError is one
+        except OSError as cause:  # includes ssl.SSLError
             raise _unusable("redis.tls.ca", self.ca, cause) from None
         if self.cert is not None:
             try:
@@ -43,10 +43,10 @@ class TlsFiles:
 
 
 def secured(kind: type[Connection], files: TlsFiles) -> type[Connection]:
-    """A kind of connection of redis-py's that reads the files anew.
+    """Return a subclass of a redis-py connection that reads the files at every connect.
 
-    Its own TLS reads them once for each connection object, which it uses again, and trusts the
-    system's authorities besides the one that is named.
+    redis-py's own TLS reads them once per connection object, which it reuses. It also trusts the
+    system's authorities besides the named one.
     """
 
     class Secured(kind):  # type: ignore[valid-type, misc]

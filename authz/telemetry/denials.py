@@ -1,7 +1,7 @@
-"""Log lines about refusals: some of them whole, of the rest how many there were.
+"""Log lines about refusals: a limited number of lines, and a count of the rest.
 
-A flood of one kind hides no other: after each summary the first of each reason has a line at once,
-and what comes after it waits for longer.
+A flood of one reason hides no other reason. After each summary, the first refusal of each reason
+gets a line at once, on credit from later lines.
 """
 
 import asyncio
@@ -20,10 +20,9 @@ SUMMARY_SECONDS: Final = 10.0
 
 
 class Denials:
-    """Writes `rate` lines a second, and one each SUMMARY_SECONDS of what was left out.
+    """Write at most `rate` lines a second, and every SUMMARY_SECONDS a count of the others.
 
-    In any stretch of time at most `rate` times its length, and one for each reason, and a second's
-    worth after a rest.
+    In addition there may be one line for each reason, and the lines of one second after a pause.
     """
 
     def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
@@ -31,27 +30,27 @@ class Denials:
         self._take, self._borrow = bucket.take, bucket.borrow
         self._monotonic = monotonic
         self._left_out: Counter[Reason] = Counter()
-        self._told: set[Reason] = set()  # since the last summary
+        self._written: set[Reason] = set()  # since the last summary
         self._summarised = 0
 
     def take_line(self, decision: Deny) -> bool:
-        """May this one have a line? What has none is counted."""
+        """Take a line from the budget and return True; or count the refusal and return False."""
         reason = decision.reason
         if self._take(self._monotonic()) or (
-            reason not in self._told and self._borrow(len(Reason))
+            reason not in self._written and self._borrow(len(Reason))
         ):
-            self._told.add(reason)
+            self._written.add(reason)
             return True
         self._left_out[reason] += 1
         return False
 
     @property
     def left_out(self) -> int:
-        """How many had no line, in all."""
+        """Return the number of refusals without a line since the start."""
         return self._summarised + self._left_out.total()
 
-    def tell(self, decision: Deny, kid: str, trace: Context | None) -> None:
-        """Write the line of one. Nothing in it is a client's word but for a kid's 16 characters."""
+    def write(self, decision: Deny, kid: str, trace: Context | None) -> None:
+        """Write the line of one refusal. Its only text from a client is the kid: 16 characters."""
         log.info(
             "%s: %s",
             "undecided" if decision.reason is Reason.UNAVAILABLE else "denied",
@@ -66,7 +65,7 @@ class Denials:
         )
 
     async def run(self) -> None:
-        """Summarise from time to time, until cancelled, and then once more."""
+        """Write a summary every SUMMARY_SECONDS, and once more when cancelled."""
         try:
             while True:
                 await asyncio.sleep(SUMMARY_SECONDS)
@@ -75,9 +74,9 @@ class Denials:
             self.summarise()
 
     def summarise(self) -> None:
-        """Say what was left out, if anything was."""
+        """Write the number of refusals without a line, by reason, if there are any."""
         left_out, self._left_out = self._left_out, Counter()
-        self._told.clear()
+        self._written.clear()
         self._summarised += left_out.total()
         if left_out:
             counts = ", ".join(f"{reason.value} {n}" for reason, n in left_out.most_common())

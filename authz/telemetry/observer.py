@@ -1,8 +1,8 @@
-"""Observer: what telemetry sees of Checks as they go by.
+"""Observer: durations, spans and denial lines of Checks.
 
-One in EVERY is timed, and stands for so many in the histogram: to time each would cost three in a
-hundred of what it measures. Those that wait for the store are all timed. EVERY is a prime, so that
-a client whose requests go round in a circle does not show the same one again and again.
+One in EVERY cache hits is timed and counts EVERY times in the histogram: timing each would add 3 %
+to its duration. All Checks that wait for the store are timed. EVERY is a prime, so that a client
+with periodic requests is sampled evenly.
 """
 
 import sys
@@ -25,19 +25,19 @@ EVERY: Final = 17
 
 
 class Observer:
-    """A Witness. timed: does anybody want the durations?"""
+    """A CheckObserver. timed: whether durations are measured."""
 
     def __init__(self, counters: Counters, denials: Denials, *, timed: bool = True) -> None:
         self._hit_seconds = counters.hit_seconds
         self._miss_seconds = counters.miss_seconds
-        self.take_line, self._tell = denials.take_line, denials.tell  # see Witness
-        self._untimed = 0  # how many that are watched are not timed, from here on and each time
+        self.take_line, self._write_line = denials.take_line, denials.write  # see CheckObserver
+        self._untimed = 0  # observed Checks until the next one that is timed
         self._gap = 0
         self._traces: Traces | None = None
         self.stride = EVERY - 1 if timed else sys.maxsize
 
     def trace(self, traces: "Traces") -> None:
-        """From here on offer each Check to `traces`."""
+        """Offer each Check to `traces` from now on."""
         self._traces = traces
         self.stride, self._gap = 0, EVERY - 1
 
@@ -51,14 +51,14 @@ class Observer:
         wanted: bool = False,
         waited: bool = False,
     ) -> None:
-        """See Witness."""
+        """See CheckObserver."""
         span = None
         if began is not None:
             if self._traces is not None:
                 text = traceparent.decode("latin-1") if traceparent else request.header(HEADER, "")
                 if text[-3:] != NOT_SAMPLED and self._traces.sample(text):
-                    told = attributes(decision, request, waited=waited)
-                    span = self._traces.span(tracecontext.parse(text), perf_counter() - began, told)
+                    said = attributes(decision, request, waited=waited)
+                    span = self._traces.span(tracecontext.parse(text), perf_counter() - began, said)
             if waited:
                 self._miss_seconds.add(perf_counter() - began)
             elif self._untimed:
@@ -67,21 +67,22 @@ class Observer:
                 self._untimed = self._gap
                 self._hit_seconds.add(perf_counter() - began, EVERY)
         if wanted and isinstance(decision, Deny):
-            trace = span or tracecontext.parse(_said(traceparent, request))
-            self._tell(decision, kid(decision, request), trace)
+            trace = span or tracecontext.parse(_traceparent(traceparent, request))
+            self._write_line(decision, kid(decision, request), trace)
 
 
-def _said(traceparent: bytes | None, request: Request) -> str:
-    """What the call says of its trace, else its request; also of a call that is not traced.
+def _traceparent(traceparent: bytes | None, request: Request) -> str:
+    """Return the traceparent of the call, else of the request.
 
-    Of such a call `fast` knows no more than that. A proxy that has a trace puts it into both.
+    For a call that is not sampled, `fast` passes only NOT_SAMPLED. A proxy with a trace sets the
+    header in both.
     """
     called = traceparent.decode("latin-1") if traceparent else ""
     return request.header(HEADER, "") if called in {"", NOT_SAMPLED} else called
 
 
 def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attributes":
-    """What a span says of a Check. Nothing that is not known to be harmless."""
+    """Return the attributes of a span. None of them is a text of the client."""
     labels = refused(decision.reason) if isinstance(decision, Deny) else ALLOWED
     found: Attributes = {
         "authz.outcome": labels["outcome"],
@@ -97,9 +98,9 @@ def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attrib
 
 
 def kid(decision: Decision, request: Request) -> str:
-    """Which key it is about: the caller's, or the one it claims to have; empty when none is known.
+    """Return the kid of the key, proven or only claimed; empty without one.
 
-    A kid is public, and of one shape whoever sent it.
+    A kid is public and always has 16 letters and digits.
     """
     if decision.key is not None:
         return decision.key.kid

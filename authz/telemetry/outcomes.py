@@ -1,4 +1,4 @@
-"""How a Check can end, as labels of a metric and of a span."""
+"""Outcomes of a Check, as labels of metrics and spans."""
 
 from typing import Final
 
@@ -6,10 +6,12 @@ from authz.core.decision import Reason
 from authz.telemetry.metric import Labels
 
 ALLOWED: Final = {"outcome": "allowed", "reason": "none"}
-# The caller could not prove who it is: what is answered with 401.
+# Reasons that are answered with 401.
 AUTHENTICATION: Final = (
     Reason.MISSING_CREDENTIAL,
+    Reason.UNRECOGNIZED_CREDENTIAL,
     Reason.AMBIGUOUS_CREDENTIAL,
+    Reason.MISPLACED_CREDENTIAL,
     Reason.MALFORMED,
     Reason.FORGED,
     Reason.UNKNOWN_KEY,
@@ -23,6 +25,6 @@ AUTHENTICATION: Final = (
 
 
 def refused(reason: Reason) -> Labels:
-    """The labels of a refusal. What could not be decided is not a denial."""
+    """Return the labels of a refusal. UNAVAILABLE is not a denial."""
     outcome = "unavailable" if reason is Reason.UNAVAILABLE else "denied"
     return {"outcome": outcome, "reason": reason.value}

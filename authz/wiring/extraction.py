@@ -1,27 +1,27 @@
-"""How a CheckRequest is read by the settings: for the sidecar, and for `authz keys verify`."""
+"""The extractor of CheckRequests, for the sidecar and for `authz keys verify`."""
 
 from authz.core.keys.keyring import Keyring
-from authz.core.routes import Facts, RouteTable, Rule
+from authz.core.routes import RouteTable
 from authz.rpc.check.extract import Extractor
 from authz.settings.model import Settings
 
 
 def route_table(settings: Settings) -> RouteTable | None:
-    """The rules of `routes`, or None when there is nothing to look up."""
+    """Return the table of `routes`, or None if there are no rules."""
     deny_unmatched = settings.routes_default == "deny"
     if not settings.routes and not deny_unmatched:
         return None
-    rules = []
-    for given in settings.routes:
-        scopes = None if given.scopes is None else frozenset(given.scopes.split())
-        optional = None if given.auth is None else given.auth == "optional"
-        facts = Facts(scopes, optional, given.env, given.cost)
-        rules.append(Rule.parse("routes", given.path, given.host, given.methods, facts))
-    return RouteTable(rules, deny_unmatched=deny_unmatched)
+    ignore_case = settings.routes_case == "insensitive"
+    return RouteTable(
+        [given.rule(ignore_case=ignore_case) for given in settings.routes],
+        deny_unmatched=deny_unmatched,
+        ignore_case=ignore_case,
+        env=settings.check.env,
+    )
 
 
 def extractor(settings: Settings, ring: Keyring) -> Extractor:
-    """How a CheckRequest is read."""
+    """Return the extractor for these settings."""
     source = settings.extract.client_address
     return Extractor(
         ring,

@@ -12,7 +12,7 @@ from functools import partial
 import uvloop
 
 from authz import __version__
-from authz.console.operations import OperationsServer, Page
+from authz.console.operations import MetricsPage, OperationsServer
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import CheckObserver, Clock, Probe
@@ -25,7 +25,7 @@ from authz.flows.limits.limiter import Limiter
 from authz.process.clock import SystemClock, boot_id
 from authz.process.ending import Ending
 from authz.process.gc_tuning import tune_gc
-from authz.process.listener import Limits, TlsFiles
+from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.process.readiness import Readiness
 from authz.process.recycling import outgrown
 from authz.rpc.check.handler import CheckHandler
@@ -50,7 +50,9 @@ from authz.wiring.telemetry import Parts, Telemetry
 log = logging.getLogger("authz")
 
 DRAIN_SECONDS = 2.0
-PROBE_LIMITS = Limits(streams=8, message_bytes=4096, idle_seconds=10.0)  # a probe asks and goes
+PROBE_LIMITS = ConnectionLimits(
+    streams=8, message_bytes=4096, idle_seconds=10.0
+)  # a probe asks and goes
 
 
 @dataclass(slots=True)
@@ -68,11 +70,11 @@ class Sidecar:
     async def drain(self, ending: Ending) -> None:
         """Take no new Checks, let those that run end, and none of that when told again."""
         stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
-        hurried = asyncio.create_task(ending.hurried())
-        await asyncio.wait([stopping, hurried], return_when=asyncio.FIRST_COMPLETED)
-        if hurried.done():
+        repeated = asyncio.create_task(ending.repeated())
+        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
+        if repeated.done():
             await self.server.stop(0)
-        hurried.cancel()
+        repeated.cancel()
         await stopping
 
 
@@ -97,7 +99,7 @@ def check_server(settings: Settings, door: CheckHandler, probe: Probe) -> FastSe
     return serve(
         door,
         check.listen,
-        limits=Limits(
+        limits=ConnectionLimits(
             streams=check.max_streams,
             header_bytes=check.max_header_bytes,
             message_bytes=check.max_message_bytes,
@@ -113,14 +115,14 @@ def check_server(settings: Settings, door: CheckHandler, probe: Probe) -> FastSe
 
 @asynccontextmanager
 async def probed(
-    settings: Settings, ready: Readiness, probe: Probe, metrics: Page | None
+    settings: Settings, ready: Readiness, probe: Probe, metrics: MetricsPage | None
 ) -> AsyncIterator[Address]:
     """Say how this process is: over HTTP, whose address it gives, and over gRPC where that is set.
 
     A kubelet asks the address of the pod, which is not where Check listens: so grpc.health.v1 can
     have a listener of its own, in the clear, for it takes no keys. Raises BadInput.
     """
-    operations = OperationsServer(settings.ops.listen, __version__)
+    operations = OperationsServer(settings.ops.listen, __version__, settings.ops.socket_mode)
     where = settings.ops.health_listen
     async with AsyncExitStack() as stack:
         stack.push_async_callback(operations.stop)
@@ -131,12 +133,13 @@ async def probed(
                 probe=probe,
                 limits=PROBE_LIMITS,
                 allow_plaintext=True,
+                socket_mode=settings.ops.socket_mode,
                 setting="ops.health_listen",
             )
             stack.push_async_callback(health.stop, 0)
             await health.start()
             stack.callback(asyncio.create_task(health.show(ready)).cancel)
-        operations.ask(ready.report)
+        operations.report(ready.report)
         operations.publish(metrics)
         await operations.start()
         yield operations.address
@@ -177,9 +180,9 @@ def spender(
 
 async def give_back(spending: SpendLink, limiter: Limiter) -> None:
     """What was taken of limits in advance, and is not needed any more."""
-    await spending.settled()  # the last grants
+    await spending.drain()  # the last grants
     limiter.give_back()
-    await spending.settled()
+    await spending.drain()
 
 
 @asynccontextmanager
@@ -224,7 +227,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
     instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     spending, limiter = spender(settings, instance, clock, counters)
     checker = Checker(
-        cache, feed, clock, counters, imported, limiter=limiter, store_clock=store_clock
+        cache, feed.meta, clock, counters, imported, limiter=limiter, store_clock=store_clock
     )
     server = check_server(
         settings, check_door(settings, ring, checker, counters, telemetry.observer), counters
@@ -284,7 +287,7 @@ async def _serve(settings: Settings) -> None:
             endpoint(settings),
         )
         watching = asyncio.create_task(_watch(settings.check.recycle_at_mib, ending))
-        running.readiness.leaving = f"stopping: {await ending.told()}"
+        running.readiness.leaving = f"stopping: {await ending.requested()}"
         watching.cancel()
         log.info("%s", running.readiness.leaving)
         await ending.pause(pause)
@@ -295,4 +298,4 @@ async def _watch(recycle_at_mib: int, ending: Ending) -> None:
     """End this process when it has grown too much."""
     if recycle_at_mib:
         found = await outgrown(recycle_at_mib)
-        ending.tell(f"{found} MiB are more than check.recycle_at_mib")
+        ending.request(f"{found} MiB are more than check.recycle_at_mib")

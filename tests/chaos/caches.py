@@ -1,4 +1,4 @@
-"""What stands under test: the sidecar's data path, and two mutants that look right and are not."""
+"""The subjects: the sidecar's data path, and two mutants with plausible mistakes."""
 
 import asyncio
 import contextlib
@@ -35,17 +35,17 @@ OUTCOMES = {
 
 
 class Subject(Protocol):
-    """Something that decides."""
+    """A cache that decides about keys."""
 
     async def run(self) -> None:
-        """Follow the store, until cancelled."""
+        """Follow the store until cancelled."""
 
     async def answer(self, presented: Presented) -> Outcome:
-        """Decide."""
+        """Decide about one key."""
 
 
 class Leased:
-    """The real thing."""
+    """The product's data path."""
 
     def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float) -> None:
         clock, probe = RealClock(), RecordingProbe()
@@ -64,7 +64,7 @@ class Leased:
             deadline=DEADLINE,
             grace=grace,
         )
-        self._checker = Checker(self.cache, self.feed, clock, probe)
+        self._checker = Checker(self.cache, self.feed.meta, clock, probe)
         identity = Identity(
             instance=f"chaos-{os.getpid()}",
             version="chaos",
@@ -96,7 +96,7 @@ def _outcome(decision: Decision) -> Outcome:
 
 
 class _Dict:
-    """Records and when they are too old, and a client of its own to read them."""
+    """Records with their expiry, and a separate client to read them."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.entries: dict[str, tuple[KeyRecord | None, float]] = {}
@@ -123,7 +123,7 @@ class _Dict:
 
 
 class GetThenSet:
-    """A mutant: fed and trusted as it should be, but a record is read first and kept later."""
+    """A mutant: it is fed and trusted like the product, but stores a record after a pause."""
 
     def __init__(self, endpoint: Endpoint, bounds: Bounds, _grace: float) -> None:
         self._dict = _Dict(endpoint)
@@ -157,7 +157,7 @@ class GetThenSet:
 
 
 class PubSub:
-    """A mutant: redis-py's PubSub and a TTL, as one finds it everywhere."""
+    """A mutant: redis-py's PubSub and a TTL, the common design."""
 
     def __init__(self, endpoint: Endpoint, _bounds: Bounds, _grace: float) -> None:
         self._dict = _Dict(endpoint)

@@ -1,17 +1,16 @@
-"""The judge: does a history keep the promises? It knows nothing of how a sidecar works.
+"""The checker: judges whether a history keeps the promises. It knows nothing of a sidecar's code.
 
-1. A request that was sent later than `bound` after a change was confirmed is answered by it. The
-   bound is the lease and what an isolated primary takes to close; for an answer that is marked as
-   stale the key's grace as well.
-2. A sidecar that has once called a key revoked never lets it through again.
-3. A good key is not refused; that it is unavailable, or its answer stale, is right only while the
-   store is out of reach, or a moment after: `settle` seconds, for the link to be given up and made
-   anew.
-4. A key that every sidecar has acknowledged the end of is let through by none, from then on; nor is
-   one after the moment at which, who waited was told, no sidecar acts on what was before.
-5. A sidecar never answers with a fault of its own.
+1. A request that is sent later than `bound` after a confirmed change is answered by it. The bound
+   is the lease plus the time that an isolated primary needs to stop. A stale answer adds the
+   grace.
+2. A sidecar that once called a key revoked never allows it again.
+3. A good key is not refused. `unavailable` and stale answers are right only while the store cannot
+   be reached, or up to `settle` seconds later, for the link to be replaced.
+4. After every sidecar has acknowledged the end of a key, none allows it. The same holds after the
+   time at which `--wait` reports that no sidecar can act on the old state.
+5. A sidecar never answers with an internal error.
 
-A promise is only kept by who was put to it: `tried` counts the answers that could have broken one.
+A run proves a promise only if it was tested: `tried` counts the answers that could have broken one.
 """
 
 from collections import Counter
@@ -35,10 +34,10 @@ CLAIMS = {
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is promised, in seconds.
+    """The promised bounds, in seconds.
 
-    settle: an attempt to connect that was lost takes a lease to give up, half a second passes
-    before the next, and then there may be a bulk update to read from the log.
+    settle: a lost connection attempt takes a lease to give up, then half a second passes before the
+    next, and then a bulk update may have to be read from the log.
     """
 
     lease: float
@@ -48,7 +47,7 @@ class Bounds:
 
 @dataclass(slots=True)
 class Verdict:
-    """What was found out about one sidecar. `violations`: the first of each kind, in words."""
+    """The findings about one sidecar. violations: the first ones of each kind, as text."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
@@ -60,7 +59,7 @@ class Verdict:
     latest_return: float = 0.0
 
     def blame(self, kind: str, key: Key, answer: Answer) -> None:
-        """A promise was broken."""
+        """Record a broken promise."""
         self.counts[kind] += 1
         if self.counts[kind] <= 3:
             past = [
@@ -80,7 +79,7 @@ def check(
     outages: Sequence[tuple[float, float]],
     bounds: Bounds,
 ) -> Verdict:
-    """Judge one sidecar. `outages`: when the store was, or may have been, out of its reach."""
+    """Judge one sidecar. outages: times in which it could not, or might not, reach the store."""
     verdict = Verdict()
     called_revoked: dict[int, float] = {}
     for answer in answers:
@@ -129,7 +128,7 @@ def _check_reach(
     outages: Sequence[tuple[float, float]],
     settle: float,
 ) -> None:
-    """What is said without the store is right only without it."""
+    """Check that an answer without the store is given only while the store is out of reach."""
     is_current = answer.outcome is not Outcome.UNAVAILABLE and answer.outcome not in STALE
     ended = max((end for begin, end in outages if begin <= answer.answered), default=-NEVER)
     since = answer.sent - ended
@@ -154,7 +153,7 @@ def _check_acknowledged(verdict: Verdict, key: Key, answer: Answer) -> None:
 
 
 def _since_end(key: Key, answer: Answer) -> float | None:
-    """How long before the request the key was certainly ended, if it was."""
+    """Return how long before the request the key had certainly ended, or None."""
     if State.ACTIVE in key.possible(answer.sent, answer.answered):
         return None
     ended = [c.confirmed for c in key.changes if c.confirmed and c.confirmed <= answer.sent]

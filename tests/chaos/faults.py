@@ -1,4 +1,4 @@
-"""What goes wrong, one thing at a time. Each fault ends what it began."""
+"""The faults, one at a time. Each ends its own effect."""
 
 import asyncio
 import random
@@ -34,13 +34,13 @@ end
 
 @dataclass(slots=True)
 class Checkpoint:
-    """A copy of the store, and what every key may have been then."""
+    """A copy of the store, and the possible states of every key at that time."""
 
     states: list[set[State]] = field(default_factory=list)
 
 
 class Faults:
-    """The faults of a single store. `pick` one and await it."""
+    """The faults of a single store. `pick` returns a name; await the method in `kinds`."""
 
     def __init__(self, world: World, valkey: Valkey, dice: random.Random) -> None:
         self._world = world
@@ -65,33 +65,33 @@ class Faults:
         self._bag: list[str] = []
 
     def pick(self) -> str:
-        """The name of the next fault: all of them come, in a random order."""
+        """Return the name of the next fault. All of them come, in random order."""
         if not self._bag:
             self._bag = list(self.kinds)
             self._dice.shuffle(self._bag)
         return self._bag.pop()
 
     def _victim(self) -> list[SidecarProcess]:
-        """One of the sidecars under test, and all the mutants with it."""
+        """Return one sidecar under test and all mutants."""
         good = [sidecar for sidecar in self._world.sidecars if sidecar.kind == "leased"]
         bad = [sidecar for sidecar in self._world.sidecars if sidecar.kind != "leased"]
         return [self._dice.choice(good), *bad]
 
     async def kill_clients(self) -> None:
-        """Every connection is closed by the store."""
+        """Let the store close every connection."""
         async with self._world.outage():
             self._valkey.admin.client_kill_filter(_type="pubsub", skipme=True)
             await asyncio.sleep(0.05)
 
     async def stop_store(self) -> None:
-        """The store hangs."""
+        """Pause the store."""
         async with self._world.outage():
             self._valkey.pause()
             await asyncio.sleep(self._dice.uniform(0.2, 2.0))
             self._valkey.resume()
 
     async def stop_sidecar(self) -> None:
-        """A sidecar stands still while the world goes on."""
+        """Pause a sidecar."""
         victims = self._victim()
         async with self._world.outage(*victims):
             for victim in victims:
@@ -101,15 +101,15 @@ class Faults:
                 victim.signal(signal.SIGCONT)
 
     async def half_open_from_store(self) -> None:
-        """What the store says to a sidecar is lost."""
+        """Lose all that the store sends to a sidecar."""
         await self._spoil((PASS, LOSE), self._dice.uniform(1.0, 2.5))
 
     async def half_open_to_store(self) -> None:
-        """What a sidecar says to the store is lost."""
+        """Lose all that a sidecar sends to the store."""
         await self._spoil((LOSE, PASS), self._dice.uniform(1.0, 2.5))
 
     async def slow_subscriber(self) -> None:
-        """A sidecar's link is held up while much is changed: the store gives up on it."""
+        """Hold up a sidecar's link during many changes, so that the store disconnects it."""
         await self._spoil((PASS, HOLD), self._dice.uniform(0.5, 1.5), burst=True)
 
     async def _spoil(self, verdicts: tuple, seconds: float, *, burst: bool = False) -> None:
@@ -126,13 +126,13 @@ class Faults:
                 victim.spoil(open_to_all)
 
     async def burst(self) -> None:
-        """Many changes at once."""
+        """Make many changes at once."""
         names = (schema.SEQ, schema.LOG)
         arguments = (DUMMY, BURST, schema.CHANGES)
         await asyncio.to_thread(self._valkey.admin.eval, BULK, len(names), *names, *arguments)
 
     async def load_loop(self) -> None:
-        """The loop of a sidecar is busy with something else."""
+        """Block the event loop of a sidecar."""
         victims = self._victim()
         busy = self._dice.uniform(0.2, 1.5)
         async with self._world.outage(*victims):
@@ -143,7 +143,7 @@ class Faults:
     # in the store's data: but for the sequence, nobody may notice anything of it
 
     async def trim_log(self) -> None:
-        """The log is cut just before or just behind where a sidecar stands that lost its link."""
+        """Trim the log around the position of a sidecar that lost its link."""
         left = self._dice.choice((0, 1, 2))
         async with self._world.outage():
             self._valkey.admin.client_kill_filter(_type="pubsub", skipme=True)
@@ -151,7 +151,7 @@ class Faults:
             await asyncio.sleep(0.05)
 
     async def make_noise(self) -> None:
-        """Garbage on the channel and in the log; notices once more, and in another order."""
+        """Send garbage on the channel and in the log, and repeat notices in random order."""
         admin = self._valkey.admin
         entries = admin.xrevrange(schema.LOG, count=50)
         told = [
@@ -166,7 +166,7 @@ class Faults:
             admin.xadd(schema.LOG, {"kid": "?", "status": "?"}, id=f"{newest}-1")
 
     async def garble_sequence(self) -> None:
-        """The number is none for a while, or one that no change can go on from."""
+        """Make the sequence unreadable or unusable for a while."""
         async with self._world.at_rest, self._world.outage():
             seq = self._valkey.admin.get(schema.SEQ)
             self._valkey.admin.set(schema.SEQ, self._dice.choice(("", "-1", "9" * 16, "1e3")))
@@ -174,13 +174,13 @@ class Faults:
             self._valkey.admin.set(schema.SEQ, seq)
 
     async def flush_scripts(self) -> None:
-        """The store forgets every script that it was given."""
+        """Remove all scripts from the store."""
         self._valkey.admin.script_flush()
 
     # restarts
 
     async def checkpoint(self) -> None:
-        """Remember the store as it is."""
+        """Remember the store's current state."""
         async with self._world.at_rest:
             self._valkey.admin.save()
             shutil.copy(self._valkey.directory / "dump.rdb", self._valkey.directory / "older")
@@ -189,7 +189,7 @@ class Faults:
             self._checkpoint = Checkpoint([key.possible(moment, moment) for key in keys])
 
     async def restart_older(self) -> None:
-        """The store dies and comes back as it once was."""
+        """Kill the store and restart it with an older copy."""
         async with self._world.outage():
             killed = now()
             self._valkey.kill()
@@ -197,7 +197,7 @@ class Faults:
             await self._restore(killed)
 
     async def restart_empty(self) -> None:
-        """The store dies and comes back with nothing; later its data is found again."""
+        """Kill the store, restart it empty, and restore its data later."""
         async with self._world.outage():
             killed = now()
             await asyncio.to_thread(self._valkey.restart)
@@ -218,9 +218,9 @@ class Faults:
 
 
 async def fail_over(world: World, store: Replicated, *, isolated: bool) -> None:
-    """The primary is cut off from all but the sidecars, or dies; a replica takes over; it heals.
+    """Isolate the primary from all but the sidecars, or kill it; wait for a failover; restore it.
 
-    One that is cut off was told to take no writes then, or it was not.
+    An isolated primary either stops taking writes (min-replicas-to-write) or does not.
     """
     async with world.outage():
         if isolated:
@@ -240,7 +240,7 @@ async def fail_over(world: World, store: Replicated, *, isolated: bool) -> None:
 
 
 def disconnections(valkey: Valkey) -> int:
-    """How many subscribers the store gave up on."""
+    """Return how many subscribers the store disconnected for their output buffer."""
     try:
         return valkey.admin.info("stats")["client_output_buffer_limit_disconnections"]
     except redis.RedisError:

@@ -1,4 +1,4 @@
-"""What happened in a run: every change and every answer, with times of one clock.
+"""The history of a run: every change and every answer, with times of one clock.
 
 Times are seconds of the boot clock, which all processes of a machine share.
 """
@@ -14,7 +14,7 @@ _ANSWER = struct.Struct("=IdBd")
 
 
 class Outcome(StrEnum):
-    """What a sidecar answered."""
+    """The answer of a sidecar."""
 
     ALLOW = "allow"
     STALE_ALLOW = "stale_allow"
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 
 class State(StrEnum):
-    """What a key is, as far as the store knows."""
+    """The state of a key in the store."""
 
     ABSENT = "absent"
     ACTIVE = "active"
@@ -40,13 +40,13 @@ _OUTCOMES = list(Outcome)
 
 
 def now() -> float:
-    """The time."""
+    """Return the time."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request: sent, answered."""
+    """One request and its answer, with times."""
 
     key: int
     sent: float
@@ -56,9 +56,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From some moment after `asked`, at `confirmed` at the latest, the key is in one of `states`.
+    """A change: after `asked` and at the latest at `confirmed` the key is in one of `states`.
 
-    confirmed None: nobody knows whether it was made.
+    confirmed None: it is unknown whether the change was made.
     """
 
     asked: float
@@ -68,7 +68,7 @@ class Change:
 
 @dataclass(slots=True)
 class Key:
-    """A key and everything that was done to it, in the order in which it was concluded."""
+    """A key and all changes to it, in the order in which they ended."""
 
     kid: str
     text: str = field(repr=False)
@@ -78,17 +78,17 @@ class Key:
     over: float = float("inf")  # since when, it was said, no sidecar may act on what was before
 
     def record(self, asked: float, confirmed: float | None, *states: State) -> None:
-        """Something was done. Several states: nobody knows which of them it is since."""
+        """Add a change. Several states mean that it is unknown which one holds."""
         self.changes.append(Change(asked, confirmed, frozenset(states)))
 
     @property
     def state(self) -> State | None:
-        """What it is now; None when nobody knows."""
+        """The current state, or None if unknown."""
         last = self.changes[-1]
         return None if last.confirmed is None or len(last.states) > 1 else min(last.states)
 
     def possible(self, since: float, until: float) -> set[State]:
-        """Every state that it may have been in at some moment of this time."""
+        """Return every state that the key may have had at some time in this period."""
         found: set[State] = set()
         ends = float("inf")  # when a later change was certainly there
         for change in reversed(self.changes):
@@ -100,22 +100,22 @@ class Key:
 
 
 class Answers:
-    """Answers of one sidecar, in a file."""
+    """The file with the answers of one sidecar."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
 
     def add(self, key: int, sent: float, outcome: Outcome, answered: float) -> None:
-        """One more."""
+        """Add an answer."""
         self._file.write(_ANSWER.pack(key, sent, _CODES[outcome], answered))
 
     def close(self) -> None:
-        """There are no more."""
+        """Close the file."""
         self._file.close()
 
 
 def read_answers(path: Path) -> Iterator[Answer]:
-    """What a sidecar has written."""
+    """Yield the answers of a sidecar from its file."""
     content = path.read_bytes()
     whole = len(content) - len(content) % _ANSWER.size  # one that was killed may end half way
     for key, sent, code, answered in _ANSWER.iter_unpack(content[:whole]):

@@ -1,4 +1,4 @@
-"""A run: episodes one after another, and what the judge says of them."""
+"""A run: episodes one after another, and the report of the checker."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ TRIALS = ("dead", "within reach", "seen revoked", "acknowledged")
 
 @dataclass(slots=True)
 class Report:
-    """All that was found."""
+    """All findings of a run."""
 
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
@@ -52,12 +52,12 @@ class Report:
 
     @property
     def violations(self) -> list[str]:
-        """What the sidecars under test did wrong."""
+        """The violations of the sidecars under test."""
         return [text for verdict in self.verdicts["leased"] for text in verdict.violations]
 
     @property
     def caught(self) -> dict[str, bool]:
-        """Was each mutant seen to let a dead key through?"""
+        """Whether each mutant allowed a dead key."""
         return {
             kind: any(verdict.counts["stale allow"] for verdict in found)
             for kind, found in self.verdicts.items()
@@ -66,7 +66,7 @@ class Report:
 
     @property
     def untried(self) -> list[str]:
-        """The promises that this run says nothing of, because nothing could have broken them."""
+        """The promises that nothing in this run could have broken."""
         leased = self.verdicts["leased"]
         never = [trial for trial in TRIALS if not all(found.tried[trial] for found in leased)]
         if not all(found.outcomes[Outcome.ALLOW] for found in leased):
@@ -75,11 +75,11 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Nothing wrong with the real one, and something with each of the others."""
+        """Whether the product has no violation and every mutant has one."""
         return not self.untried and not self.violations and all(self.caught.values())
 
     def document(self) -> dict:
-        """As plain values."""
+        """Return the report as plain values."""
         return {
             "changes": {
                 "confirmed": self.confirmed,
@@ -113,7 +113,7 @@ def _summary(verdicts: list[Verdict]) -> dict:
 
 
 async def run(seed: int, seconds: float, sidecars: int) -> Report:
-    """Episodes until the time is up; a failover behind Sentinel is a third of a long run."""
+    """Run episodes until the time is up. A third of a long run is failovers behind Sentinel."""
     report = Report()
     dice = random.Random(seed)
     end = now() + seconds
@@ -129,7 +129,7 @@ async def run(seed: int, seconds: float, sidecars: int) -> Report:
 
 
 async def single_store(report: Report, dice: random.Random, seconds: float, sidecars: int) -> None:
-    """One store, a gate before it for every sidecar, the mutants among them, and every fault."""
+    """Run an episode with one store, a gate for every sidecar, the mutants, and all faults."""
     limit = ("--client-output-buffer-limit", "pubsub 256kb 0 0")
     with Valkey(*limit) as valkey:
         async with World(valkey.endpoint, random.Random(dice.random()), Bounds(LEASE)) as world:
@@ -159,7 +159,7 @@ async def single_store(report: Report, dice: random.Random, seconds: float, side
 async def behind_sentinel(
     report: Report, dice: random.Random, sidecars: int, *, isolated: bool
 ) -> None:
-    """A failover under load. The mutants are left out: they know no Sentinel."""
+    """Run an episode with a failover, without mutants, which cannot use Sentinel."""
     bounds = Bounds(LEASE, ISOLATION)
     async with Replicated() as store, World(store.endpoint, dice, bounds) as world:
         where = {"sentinel": store.sentinel_port, "service": SERVICE}

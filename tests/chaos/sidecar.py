@@ -1,4 +1,4 @@
-"""One sidecar process: decides under load, writes every answer down, does what stdin says.
+"""One sidecar process: decides under load, writes down every answer, obeys commands on stdin.
 
 python -m tests.chaos.sidecar '{"kind": "leased", "url": "redis://...", ...}'
 """
@@ -29,7 +29,7 @@ PAUSE = 0.0015  # seconds between two requests, whether the first was answered o
 
 
 class Load:
-    """Asks a subject, at random."""
+    """Sends random requests to a subject."""
 
     def __init__(self, subject: Subject, answers: Answers) -> None:
         self._subject = subject
@@ -39,16 +39,16 @@ class Load:
         self._hot = 0
 
     def add(self, text: str) -> None:
-        """There is another key."""
+        """Add a key."""
         self._keys.append(self._keyring.parse(text))
         self._hot = len(self._keys) - 1
 
     def heat(self, key: int) -> None:
-        """This is the one that is asked for most."""
+        """Make this the key that is requested most."""
         self._hot = key
 
     async def work(self) -> None:
-        """Ask, until cancelled. Who waits for an answer keeps nobody from asking."""
+        """Send requests until cancelled, without waiting for answers."""
         async with asyncio.TaskGroup() as asked:
             while True:
                 if self._keys:
@@ -67,7 +67,7 @@ class Load:
 
 
 def endpoint(given: dict) -> Endpoint:
-    """Where the store is."""
+    """Return the endpoint of the store."""
     if "sentinel" not in given:
         return Endpoint.parse(given["url"])
     hosts = (Address("127.0.0.1", given["sentinel"]),)
@@ -75,7 +75,7 @@ def endpoint(given: dict) -> Endpoint:
 
 
 async def main(given: dict) -> None:
-    """Until stdin ends."""
+    """Run until stdin ends."""
     bounds = Bounds(given["lease"], given["isolation"])
     subject = SUBJECTS[given["kind"]](endpoint(given), bounds, given["grace"])
     answers = Answers(Path(given["answers"]))
@@ -89,9 +89,10 @@ async def main(given: dict) -> None:
 
 
 async def _play(subject: Subject, load: Load, again: float | None) -> list[asyncio.Task[None]]:
-    """Until stdin ends; what ended before. `again`: after how many seconds to cancel once more.
+    """Run until stdin ends; return the tasks that ended earlier.
 
-    In the mutants redis-py swallows a cancellation now and then; ours must do with one.
+    again: seconds after which to cancel again. In the mutants redis-py sometimes swallows a
+    cancellation; the product must end after one.
     """
     tasks = [asyncio.create_task(subject.run()), asyncio.create_task(load.work())]
     print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""The judge finds every kind of broken promise, and nothing else."""
+"""The checker finds every kind of broken promise and nothing else."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ DISABLED, ACTIVE = State.DISABLED, State.ACTIVE
 
 
 def a_key(*changes, grace=0.0):
-    """A key that was issued at 9..10, and then these changes."""
+    """Return a key that was issued at 9..10 and then changed like this."""
     key = Key("K" * 16, "text", grace)
     key.record(9.0, 10.0, State.ACTIVE)
     for change in changes:
@@ -26,7 +26,7 @@ def a_key(*changes, grace=0.0):
 
 
 def judged(key, *answers, outages=(), bounds=BOUNDS):
-    """What is found wrong: the kinds. Answers take 10 ms."""
+    """Return the kinds of violations. Answers take 10 ms."""
     given = [Answer(0, sent, outcome, sent + 0.01) for sent, outcome in answers]
     return set(check([key], given, outages, bounds).counts)
 
@@ -70,7 +70,7 @@ WRONG = {"false denial"}
     ],
 )  # fmt: skip
 def test_one_answer(key, sent, outcome, wrong):
-    """An answer is judged by what the key may have been in the time that counts."""
+    """An answer is judged by the states that the key may have had in the relevant period."""
     outages = [(0.0, 100.0)] if outcome in STALE else []
 
     assert judged(key, (sent, outcome), outages=outages) == wrong
@@ -82,7 +82,7 @@ def test_one_answer(key, sent, outcome, wrong):
      ((50.5, 60.0), {"unavailable"}), ((50.005, 60.0), set())],
 )  # fmt: skip
 def test_without_the_store(outage, wrong):
-    """Unavailable, and what is marked as stale, are right in an outage and a moment after."""
+    """Unavailable and stale answers are right during an outage and shortly after."""
     sent = 32.0 if outage == (30.0, 31.0) else 50.0
     stale = {"stale"} if wrong else set()
     assert judged(a_key(), (sent, Outcome.UNAVAILABLE), outages=[outage]) == wrong
@@ -91,14 +91,14 @@ def test_without_the_store(outage, wrong):
 
 
 def test_resurrected():
-    """Revoked, and later let through by the same sidecar: wrong, whatever the store says."""
+    """An allow after the same sidecar called the key revoked is a violation."""
     restored = a_key((20, 21, State.REVOKED), (30, 31, State.ACTIVE))
     assert judged(restored, (40, Outcome.ALLOW)) == set()
     assert judged(restored, (25, Outcome.REVOKED), (40, Outcome.ALLOW)) == {"resurrected"}
 
 
 def test_acknowledged():
-    """Once every sidecar has acknowledged the end of a key, no bound excuses an allow."""
+    """After every sidecar acknowledged the end of a key, any allow is a violation."""
     key = a_key((20, 21, State.REVOKED))
     key.acknowledged = 21.2
     assert judged(key, (21.1, Outcome.ALLOW)) == set()
@@ -106,8 +106,7 @@ def test_acknowledged():
 
 
 def test_over():
-    """After the moment that who waited was told, no sidecar lets the key through; a store that went
-    back is another matter."""
+    """After the time that `--wait` reported, an allow is a violation unless the store went back."""
     key = a_key((20, 21, State.REVOKED))
     key.over = 21.5
     assert judged(key, (21.4, Outcome.ALLOW)) == set()
@@ -117,7 +116,7 @@ def test_over():
 
 
 def test_what_a_history_puts_to_the_test():
-    """Only what could have broken a promise counts."""
+    """Only answers that could have broken a promise count as tries."""
     key = a_key((20, 21, State.REVOKED))
     key.acknowledged = 23.0
     found = check(
@@ -138,7 +137,7 @@ def test_what_a_history_puts_to_the_test():
 
 
 def test_a_run_that_tried_nothing_has_not_passed():
-    """Sidecars that answer nobody, or that nobody asks, break no promise. That is no proof."""
+    """A run whose sidecars answer nobody, or are never asked, has not passed."""
     idle = Verdict()
     busy = Verdict(Counter({Outcome.ALLOW: 1}), tried=Counter(TRIALS))
     caught = Verdict(counts=Counter({"stale allow": 1}))
@@ -153,7 +152,7 @@ def test_a_run_that_tried_nothing_has_not_passed():
 
 
 def test_latest_return():
-    """It is told how long after an outage the last answer was that was not current."""
+    """The report says how long after an outage the last answer without the store came."""
     answers = [
         Answer(0, 30.5, Outcome.UNAVAILABLE, 30.5),
         Answer(0, 31.25, Outcome.STALE_ALLOW, 31.25),
@@ -163,14 +162,14 @@ def test_latest_return():
 
 
 def test_isolation_is_added():
-    """What an isolated primary takes to close is added to the bound."""
+    """The time that an isolated primary needs to stop is added to the bound."""
     bounds = Bounds(lease=1.0, isolation=2.0)
     assert judged(REVOKED, (23.9, Outcome.ALLOW), bounds=bounds) == set()
     assert judged(REVOKED, (24.1, Outcome.ALLOW), bounds=bounds) == {"stale allow"}
 
 
 def test_latest_allow():
-    """It is told how late the last allow was, also when that is within the bound."""
+    """The report says how late the last allow was, also within the bound."""
     answers = [Answer(0, sent, Outcome.ALLOW, sent) for sent in (15.0, 21.25, 21.75)]
     assert check([REVOKED], answers, [], BOUNDS).latest_allow == {0.0: 0.75}
 
@@ -186,7 +185,7 @@ def test_latest_allow():
     )
 )
 def test_answers_are_read_as_written(tmp_path_factory, written):
-    """The file holds what was added, and a half answer at its end is left out."""
+    """Answers are read as written, and a partial one at the end is dropped."""
     path = tmp_path_factory.mktemp("answers") / "file"
     answers = Answers(path)
     for sent, outcome, answered, key in written:

@@ -1,4 +1,4 @@
-"""The world of one episode: a store, its administration, sidecar processes, their history."""
+"""The world of one episode: a store, its administration, sidecar processes, and their history."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from authz.flows.lifecycle import Changed, Lifecycle, Result
 from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
-from authz.storage.registry import Sidecars
+from authz.storage.registry import StoredSidecars
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Key, State, now
 from tests.support.fakes import make_keyring
@@ -40,7 +40,7 @@ REASON = RevocationReason.UNSPECIFIED
 
 @dataclass(slots=True)
 class SidecarProcess:
-    """One sidecar. `outages`: when the store was out of its reach, or it stood still."""
+    """One sidecar. outages: times in which it could not reach the store or was paused."""
 
     kind: str
     name: str
@@ -52,7 +52,7 @@ class SidecarProcess:
     gate: Gate | None = None
 
     def tell(self, command: dict) -> None:
-        """Have it do something."""
+        """Send it a command."""
         self.process.stdin.write(json.dumps(command).encode() + b"\n")
 
     def signal(self, number: signal.Signals) -> None:
@@ -60,12 +60,12 @@ class SidecarProcess:
         self.process.send_signal(number)
 
     def spoil(self, rule: Rule) -> None:
-        """Something happens to what passes between it and the store."""
+        """Set what happens to the traffic between it and the store."""
         self.gate.set(rule)
 
 
 class World(contextlib.AsyncExitStack):
-    """Keys, changes, sidecars. `endpoint` is the administrator's way to the store."""
+    """Keys, changes and sidecars. endpoint: the administration's address of the store."""
 
     def __init__(self, endpoint: Endpoint, dice: random.Random, bounds: Bounds) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class World(contextlib.AsyncExitStack):
         self.push_async_callback(client.aclose)
         self.store = StoredKeys(client, has_replicas=self.endpoint.has_replicas)
         await self.store.initialise(make_keyring().fingerprints)
-        self._directory, self._trail = Sidecars(client), StoredTrail(client)
+        self._directory, self._trail = StoredSidecars(client), StoredTrail(client)
         self._waiting: set[asyncio.Task[None]] = set()
         self.callback(asyncio.create_task(self._watch()).cancel)
         self.lifecycle = Lifecycle(self.store, make_keyring(), RealClock())
@@ -98,7 +98,7 @@ class World(contextlib.AsyncExitStack):
     # sidecars
 
     async def start_sidecar(self, kind: str, where: dict, gate: Gate | None = None) -> None:
-        """One more process."""
+        """Start one more process."""
         name = f"{kind}-{len(self.sidecars)}"
         answers, stalls, log = (
             self.directory / f"{name}.{kind_of}" for kind_of in ("answers", "stalls", "log")
@@ -127,7 +127,7 @@ class World(contextlib.AsyncExitStack):
         self.callback(self._kill_sidecars)
 
     async def stop_sidecars(self) -> None:
-        """End them all, and see that none has ended by itself."""
+        """Stop all of them and check that none ended by itself."""
         for sidecar in self.sidecars:
             if sidecar.process.returncode is not None:
                 raise AssertionError(f"{sidecar.name} ended:\n{sidecar.log.read_text()[-2000:]}")
@@ -141,19 +141,19 @@ class World(contextlib.AsyncExitStack):
                 raise AssertionError(f"{sidecar.name} failed:\n{sidecar.log.read_text()[-2000:]}")
 
     def _kill_sidecars(self) -> None:
-        """Whatever still runs ends."""
+        """Kill those that still run."""
         for sidecar in self.sidecars:
             with contextlib.suppress(ProcessLookupError):
                 sidecar.process.kill()
 
     def everybody(self, command: dict) -> None:
-        """Have every sidecar do something."""
+        """Send a command to every sidecar."""
         for sidecar in self.sidecars:
             sidecar.tell(command)
 
     @contextlib.asynccontextmanager
     async def outage(self, *sidecars: SidecarProcess) -> AsyncIterator[None]:
-        """The store is out of reach for these; for all when none is named."""
+        """Mark an outage for these sidecars, or for all if none is named."""
         began = now()
         try:
             yield
@@ -162,10 +162,7 @@ class World(contextlib.AsyncExitStack):
                 sidecar.outages.append((began, now()))
 
     async def _watch(self) -> None:
-        """While this loop stands still the gates do, and nobody reaches the store.
-
-        That is what the machine does, or the faults, and nothing that is judged here.
-        """
+        """Record as outages the times in which this event loop, and so the gates, did not run."""
         last = now()
         while True:
             await asyncio.sleep(TICK)
@@ -177,7 +174,7 @@ class World(contextlib.AsyncExitStack):
     # changes
 
     async def change(self) -> None:
-        """Change something, at random."""
+        """Make a random change."""
         live = [number for number in self._recent() if self.keys[number].state is State.ACTIVE]
         what = self.dice.random()
         if what < 0.35 or not live:
@@ -193,7 +190,7 @@ class World(contextlib.AsyncExitStack):
             await self._flap()
 
     async def _flap(self) -> None:
-        """Several changes to a key that everybody is just asking for."""
+        """Make several changes to a key that all sidecars request."""
         number = await self.issue()
         if number is None:
             return
@@ -205,7 +202,7 @@ class World(contextlib.AsyncExitStack):
         return range(max(0, len(self.keys) - 200), len(self.keys))
 
     async def issue(self) -> int | None:
-        """A new key, and everybody asks for it."""
+        """Issue a key that every sidecar then requests."""
         grace = self.dice.choice((0.0, GRACE))
         spec = KeySpec(
             client_id="chaos", env="live", life_ms=None, outage_grace=None if grace else 0
@@ -222,7 +219,7 @@ class World(contextlib.AsyncExitStack):
         return len(self.keys) - 1
 
     async def alter(self, number: int, state: State) -> None:
-        """Give a key another state, unless nobody knows its present one."""
+        """Change the state of a key, unless its present state is unknown."""
         key, by = self.keys[number], self.lifecycle.author("chaos")
         if key.state in {None, State.REVOKED, State.ABSENT, state}:
             return
@@ -255,7 +252,7 @@ class World(contextlib.AsyncExitStack):
     async def _timed(
         self, work: Callable[[], Awaitable[Result]]
     ) -> tuple[float, float | None, Changed | None]:
-        """When it was asked for, when it was certainly made, and what it was."""
+        """Make a change; return when it was asked, when it was certainly made, and its result."""
         async with self.at_rest:
             asked = now()
             try:

@@ -10,9 +10,17 @@ from hypothesis import strategies as st
 
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
-from authz.core.routes import MAX_TEMPLATE, NO_FACTS, Facts, RouteTable, Rule, is_canonical
+from authz.core.paths import is_canonical, read_path
+from authz.core.routes import NO_FACTS, UNNAMEABLE, Facts, RouteTable, Rule, hidden_rule
+from authz.core.templates import MAX_BETWEEN, MAX_TEMPLATE
 
 A, B = Facts(scopes=frozenset({"a:x"})), Facts(optional=True, env="live")
+
+
+def matched(template: str, path: str) -> bool:
+    """Does a template match a path as most backends read it?"""
+    read = read_path(path)
+    return read is not None and rule(template).template.matches(read.decoded)
 
 
 def rule(path: str, host: str = "", methods: tuple[str, ...] = (), facts: Facts = A) -> Rule:
@@ -38,14 +46,16 @@ def rule(path: str, host: str = "", methods: tuple[str, ...] = (), facts: Facts 
         ("/a.b", ["/a.b"], ["/axb"]),
         ("/a+(b)", ["/a+(b)"], ["/aa(b)"]),
         ("/sp%20ace", ["/sp%20ace"], ["/sp ace"]),
+        ("/m/{m}:run", ["/m/a:run", "/m/a%3Arun", "/m/a%3arun", "/m/:::run"], ["/m/:run", "/m/a"]),
+        ("/{a}-{b}-{c}", ["/1-2-3", "/1-2-3-4", "/-----"], ["/1-2", "/--", "/1--3", "/----"]),
+        ("/{a}ab{b}", ["/1ab2", "/abababab"], ["/ab", "/1ab", "/ab2"]),
+        ("/caf%C3%A9", ["/caf%C3%A9", "/caf%c3%a9"], ["/cafe", "/caf%E9"]),
     ],
 )
 def test_templates(template: str, matching: list[str], others: list[str]) -> None:
     """A template matches whole paths, a variable a part of one segment."""
-    known = rule(template)
-
-    assert [path for path in matching if not known.matches("GET", "h", path)] == []
-    assert [path for path in others if known.matches("GET", "h", path)] == []
+    assert [path for path in matching if not matched(template, path)] == []
+    assert [path for path in others if matched(template, path)] == []
 
 
 @pytest.mark.parametrize(
@@ -54,12 +64,20 @@ def test_templates(template: str, matching: list[str], others: list[str]) -> Non
         *("", "v1", "*", "//", "/a//b", "/a/../b", "/./a", "/a%2fb", "/a%2Fb", "/a%61", "/a%"),
         *("/{a}{b}", "/{A}", "/{", "/{a", "/a}", "/{}", "/a/**/b", "/**/", "/a**", "/a b", "/é"),
         *("/a?b", "/a#b", "/a;b", "/a\\b", "/a\n", "/" + "a" * MAX_TEMPLATE),
+        *("/a%3Bb", "/a%2561", "/a%FF", "/a%C0%AF"),
     ],
 )
 def test_templates_that_are_refused(template: str) -> None:
     """A template that could not match a canonical path, or not be understood, is an error."""
     with pytest.raises(BadInput, match="is not a path template, such as /v1/"):
         rule(template)
+
+
+def test_a_long_text_between_two_variables_is_refused() -> None:
+    """Searching for it takes its length times the length of the path."""
+    rule(f"/{{a}}{'x' * MAX_BETWEEN}{{b}}")
+    with pytest.raises(BadInput, match="at most 64 characters between two variables"):
+        rule(f"/{{a}}{'x' * (MAX_BETWEEN + 1)}{{b}}")
 
 
 @pytest.mark.parametrize("method", ["get", "", "G T", "GET,POST", "G\n", "*"])
@@ -92,8 +110,241 @@ def test_a_path_with_two_readings_is_refused_whatever_the_rules() -> None:
     table = RouteTable([rule("/**")])
 
     assert table.require("GET", "h", "/a/../b") is Reason.AMBIGUOUS_PATH
-    assert table.require("CONNECT", "h", "") is Reason.AMBIGUOUS_PATH
+    assert table.require("GET", "h", "") is Reason.AMBIGUOUS_PATH
+    assert table.require("GET", "h", "*") is Reason.AMBIGUOUS_PATH
     assert table.require("GET", "h", "/a?x=/../") is A
+
+
+@pytest.mark.parametrize(("method", "path"), [("CONNECT", ""), ("OPTIONS", "*")])
+def test_a_target_that_is_no_path_is_matched_by_everything_alone(method: str, path: str) -> None:
+    """CONNECT without a path and `OPTIONS *` are decided by `/**`, else as unmatched."""
+    everywhere = RouteTable([rule("/", facts=B), rule("/x/**", facts=B), rule("/**")])
+
+    assert everywhere.require(method, "h", path) is A
+    assert RouteTable([rule("/")]).require(method, "h", path) is NO_FACTS
+    closed = RouteTable([rule("/")], deny_unmatched=True)
+    assert closed.require(method, "h", path) is Reason.ROUTE_NOT_ALLOWED
+    other = RouteTable([rule("/**", methods=("GET",))])
+    assert other.require(method, "h", path) is NO_FACTS
+
+
+def test_a_rule_for_get_is_one_for_head() -> None:
+    """Frameworks give HEAD to the handler of GET; a rule for HEAD alone may stand before it."""
+    table = RouteTable([rule("/a", methods=("GET",))])
+
+    assert table.require("HEAD", "h", "/a") is A
+    assert table.require("OPTIONS", "h", "/a") is NO_FACTS
+    both = RouteTable([rule("/a", methods=("HEAD",), facts=B), rule("/a", methods=("GET",))])
+    assert (both.require("HEAD", "h", "/a"), both.require("GET", "h", "/a")) == (B, A)
+
+
+def test_rules_of_both_readings_hold_together() -> None:
+    """Where a backend may not decode a literal, the next rule may be the one of its handler."""
+    run, plain = Facts(frozenset({"run"}), True, cost=5), Facts(frozenset({"plain"}), False)
+    table = RouteTable([rule("/m/{m}:run", facts=run), rule("/m/{m}", facts=plain)])
+
+    assert table.require("GET", "h", "/m/a:run") is run
+    assert table.require("GET", "h", "/m/a") is plain
+    both = Facts(frozenset({"run", "plain"}), optional=False, env=None, cost=5)
+    assert table.require("GET", "h", "/m/a%3Arun") == both
+    assert table.require("GET", "h", "/m/a%40b:run") is run  # the variable's, in each reading
+    alone = RouteTable([rule("/m/{m}:run", facts=run)])
+    assert alone.require("GET", "h", "/m/a%3Arun") == Facts(frozenset({"run"}), False, None, 5)
+    closed = RouteTable([rule("/m/{m}:run", facts=run)], deny_unmatched=True)
+    assert closed.require("GET", "h", "/m/a%3Arun") is Reason.AMBIGUOUS_PATH
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "default", "found"),
+    [
+        ("live", "live", None, "live"),
+        ("live", None, None, "live"),
+        ("live", None, "live", "live"),
+        ("live", None, "test", Reason.AMBIGUOUS_PATH),
+        ("live", "test", None, Reason.AMBIGUOUS_PATH),
+    ],
+)
+def test_one_request_is_not_in_two_environments(first, second, default, found) -> None:
+    """Two rules that hold together may not ask for keys of different environments."""
+    rules = [rule("/{m}:run", facts=Facts(env=first)), rule("/{m}", facts=Facts(env=second))]
+    asked = RouteTable(rules, env=default).require("GET", "h", "/a%3Arun")
+    assert (asked.env if isinstance(asked, Facts) else asked) == found
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [(True, False, True), (None, True, True), (None, False, None), (False, False, False)],
+)
+def test_refusals_are_enforced_if_one_rule_enforces_them(first, second, found) -> None:
+    """Report-only holds where each of the rules says so."""
+    rules = [
+        rule("/{m}:run", facts=Facts(enforce=first, cost=2)),
+        rule("/{m}", facts=Facts(enforce=second)),
+    ]
+    assert RouteTable(rules).require("GET", "h", "/a%3Arun").enforce is found
+
+
+SCOPED = Facts(frozenset({"models:{model}:generate", "any"}))
+
+
+@pytest.mark.parametrize(
+    ("path", "scope"),
+    [
+        ("/m/gemini-pro:run", "models:gemini-pro:generate"),
+        ("/m/a%40b:run", "models:a@b:generate"),
+        ("/m/*:run", f"models:{UNNAMEABLE}:generate"),
+        ("/m/%2A:run", f"models:{UNNAMEABLE}:generate"),
+        ("/m/a:b:run", f"models:{UNNAMEABLE}:generate"),
+        ("/m/a,b:run", f"models:{UNNAMEABLE}:generate"),
+        ("/m/%C3%A9:run", f"models:{UNNAMEABLE}:generate"),
+        (f"/m/{'a' * 129}:run", f"models:{UNNAMEABLE}:generate"),
+    ],
+)
+def test_variables_stand_in_scopes(path: str, scope: str) -> None:
+    """The text of a variable is one part of a scope, or no key can hold the scope by its name."""
+    table = RouteTable([rule("/m/{model}:run", facts=SCOPED)])
+
+    assert table.require("GET", "h", path).scopes == {scope, "any"}
+
+
+def test_a_text_that_can_be_divided_in_two_ways_has_no_scope() -> None:
+    """Backends divide it in different ways, so the path is ambiguous."""
+    table = RouteTable([rule("/{a}:{b}", facts=Facts(frozenset({"x:{a}"})))])
+
+    assert table.require("GET", "h", "/1:2").scopes == {"x:1"}
+    assert table.require("GET", "h", "/1:2:3") is Reason.AMBIGUOUS_PATH
+    assert table.require("GET", "h", "/::::") is Reason.AMBIGUOUS_PATH
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("7", 7), ("1000000", 1_000_000), *((bad, None) for bad in ("0", "07", "-1", "1000001", "x"))],
+)
+def test_a_variable_may_be_the_cost(text: str, found: int | None) -> None:
+    """A client cannot say that its request is free, or of no cost that exists."""
+    known = Rule.parse("routes", "/batch/{n}", "", (), Facts(), cost_variable="n")
+    asked = RouteTable([known]).require("GET", "h", f"/batch/{text}")
+    assert asked == (Reason.BAD_REQUEST if found is None else Facts(cost=found))
+
+
+@pytest.mark.parametrize(
+    ("path", "scope", "problem"),
+    [
+        ("/m/{model}", "m:{modle}", "the path has no variable {modle}"),
+        ("/m/{a}/{a}", "m:{a}", "the path has {a} more than once"),
+        ("/m/{a}", "m:{a}!", "is not a scope"),
+        ("/m/{a}", "m:{A}", "is not a scope"),
+    ],
+)
+def test_scopes_with_variables_that_are_refused(path: str, scope: str, problem: str) -> None:
+    """A variable of a scope stands once in the template."""
+    with pytest.raises(BadInput, match=re.escape(problem)):
+        rule(path, facts=Facts(frozenset({scope})))
+
+
+def test_a_cost_is_a_variable_of_the_template() -> None:
+    """A name that the template lacks is refused."""
+    with pytest.raises(BadInput, match=r"the path has no variable \{n\}"):
+        Rule.parse("routes", "/a", "", (), Facts(), cost_variable="n")
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/Admin/x", A),
+        ("/ADMIN", A),
+        ("/%C3%89", NO_FACTS),
+        ("/bac%E2%84%AAup", Reason.AMBIGUOUS_PATH),
+        ("/%C5%BFecret", Reason.AMBIGUOUS_PATH),
+    ],
+)
+def test_backends_that_ignore_case(path: str, found: Facts | Reason) -> None:
+    """Letters of ASCII are compared without their case; others that fold into them are refused."""
+    known = Rule.parse("routes", "/admin/**", "", (), A, ignore_case=True)
+    assert RouteTable([known], ignore_case=True).require("GET", "h", path) is found
+
+
+def test_a_variable_keeps_its_case() -> None:
+    """Only literals are compared without case."""
+    facts = Facts(frozenset({"m:{m}"}))
+    known = Rule.parse("routes", "/M/{m}:Run", "", (), facts, ignore_case=True)
+    asked = RouteTable([known], ignore_case=True).require("GET", "h", "/m/Gemini:RUN")
+    assert asked == Facts(frozenset({"m:Gemini"}))
+    with pytest.raises(BadInput, match="only ASCII where routes_case is insensitive"):
+        Rule.parse("routes", "/caf%C3%A9", "", (), A, ignore_case=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("/**",), ("/a",)),
+        (("/a/{b}",), ("/a/b",)),
+        (("/a/{b}",), ("/a/{c}:run",)),
+        (("/{a}",), ("/{b}",)),
+        (("/a/**",), ("/a/b/**",)),
+        (("/a%3Ab",), ("/a:b",)),
+        (("/a", "", ("GET",)), ("/a", "", ("HEAD",))),
+        (("/a", "*.example.com"), ("/a", "api.example.com", ("GET",))),
+        (("/a", "*.example.com"), ("/a", "*.b.example.com")),
+    ],
+)
+def test_a_rule_that_never_applies_is_found(first, second) -> None:
+    """A rule behind one that takes all its requests is hidden, unless both say the same."""
+    assert hidden_rule([rule(*first), rule(*second, facts=B)]) == (1, 0)
+    assert hidden_rule([rule(*first), rule(*second)]) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("/a",), ("/**",)),
+        (("/a/b",), ("/a/{b}",)),
+        (("/a/{c}:run",), ("/a/{b}",)),
+        (("/a/{b}-{c}",), ("/a/{b}:{c}",)),
+        (("/a", "", ("HEAD",)), ("/a", "", ("GET",))),
+        (("/a", "", ("GET",)), ("/a",)),
+        (("/a", "*.example.com"), ("/a", "example.com")),
+        (("/a", "api.example.com"), ("/a",)),
+        (("/a/**",), ("/b/**",)),
+    ],
+)
+def test_a_rule_that_applies_to_something_is_not_hidden(first, second) -> None:
+    """Order is precedence: the exception before the general rule."""
+    assert hidden_rule([rule(*first), rule(*second, facts=B)]) is None
+
+
+def reference(template: str) -> re.Pattern[str]:
+    """A template as a regular expression, which may go back."""
+    return re.compile("[^/]+".join(map(re.escape, re.split(r"\{[a-z]+\}", template))))
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "ab", ":", "{v}", "{w}"]), min_size=1, max_size=7),
+    st.text(alphabet="ab:", min_size=1, max_size=12),
+)
+def test_templates_match_as_a_regular_expression_would(parts: list[str], text: str) -> None:
+    """Never going back finds the same matches."""
+    template = "/" + "".join(parts)
+    if "}{" not in template:
+        assert matched(template, "/" + text) is bool(reference(template).fullmatch("/" + text))
+
+
+@given(
+    st.lists(st.sampled_from(["/a", "/ab", "/{v}", "/{v}:b", "/a{v}b{w}", "/a%3Ab"]), max_size=3),
+    st.lists(st.sampled_from(["/a", "/ab", "/{v}", "/{v}:b", "/a{v}b{w}", "/a:b"]), max_size=3),
+    st.lists(st.sampled_from(["/a", "/ab", "/x:b", "/axbx", "/a:b", "/abab:b"]), max_size=4),
+    st.tuples(st.booleans(), st.booleans()),
+)
+def test_what_a_hidden_template_matches_the_other_matches(first, second, path, below) -> None:
+    """`covers` promises that no path is left to the second template."""
+    texts = [
+        "".join(t) + ("/**" if b else "") or "/"
+        for t, b in zip((first, second), below, strict=True)
+    ]
+    general, special = (rule(text).template for text in texts)
+    segments = [segment[1:] for segment in path]
+    if general.covers(special) and special.matches(segments):
+        assert general.matches(segments)
 
 
 def test_methods_and_hosts_narrow_a_rule() -> None:
@@ -125,6 +376,8 @@ def test_methods_and_hosts_narrow_a_rule() -> None:
         ),
         *("/%2E", "/%61dmin", "/a%7e", "/%30", "/a%", "/a%2", "/a%zz", "/a%00", "/a%0d", "/a%1F"),
         *("/a\x00", "/a b", "/a\t", "/é", "/a#b", "/a%7F", "/%5f", "/%2D"),
+        *("/a%3Bb", "/a%3b", "/%252e", "/%252F", "/%25u002e", "/%C0%AF", "/%FF", "/%ED%A0%80"),
+        *("http://h/a", "?a", "/a%C3"),
     ],
 )
 def test_paths_with_two_readings(path: str) -> None:
@@ -134,7 +387,24 @@ def test_paths_with_two_readings(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/a", "/a/", "/a/b.c/d-e_f~g", "/a:b@c", "/a%20b", "/%C3%A9", "/...", "/.a", "/a,b"],
+    [
+        "/",
+        "/a",
+        "/a/",
+        "/a/b.c/d-e_f~g",
+        "/a:b@c",
+        "/a%20b",
+        "/%C3%A9",
+        "/...",
+        "/.a",
+        "/a,b",
+        "/100%25",
+        "/a%3Ab",
+        "/C%23",
+        "/a%3Fb",
+        "/a+b",
+        "/a%2Bb",
+    ],
 )
 def test_paths_with_one_reading(path: str) -> None:
     """Ordinary paths, also with characters that need their encoding."""
@@ -151,22 +421,14 @@ def read_by_a_backend(path: str) -> str:
 @given(st.text(alphabet="/.a%2eEfF5cC;\\61dmin\x00", max_size=24).map(lambda text: "/" + text))
 def test_no_spelling_gets_around_a_rule(path: str) -> None:
     """A path that a lenient backend reads as /admin is matched by the rule, or not canonical."""
-    known = rule("/admin/**")
     backend = read_by_a_backend(path)
 
     if backend == "/admin" or backend.startswith("/admin/"):
-        assert known.matches("GET", "h", path) or not is_canonical(path)
+        assert matched("/admin/**", path) or not is_canonical(path)
 
 
 @given(st.text(alphabet="ab/", min_size=1, max_size=30).map(lambda text: "/" + text))
 def test_a_rule_for_a_path_matches_that_path(path: str) -> None:
     """Every canonical literal path is its own template."""
     if is_canonical(path):
-        assert rule(path).matches("GET", "h", path)
-
-
-def test_a_hostile_path_costs_little() -> None:
-    """Many variables and a long path do not make matching explode."""
-    known = rule("/" + "/".join(f"{{a}}x{{b{i}}}" for i in range(20)))
-
-    assert not known.matches("GET", "h", "/" + "x" * 60_000)
+        assert matched(path, path)

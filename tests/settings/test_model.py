@@ -44,6 +44,7 @@ GARBAGE = {
     "check.env": ("production", "live"),
     "ops.listen": ("unix:", "unix:/run/authz.sock"),
     "ops.health_listen": ("0.0.0.0", "127.0.0.1:9191"),
+    "ops.socket_mode": ("rw-rw----", "0660"),
     "shutdown.delay": ("5", "30s"),
     "redis.url": ("http://127.0.0.1", "redis://127.0.0.1:6379/0"),
     "redis.username": ("two\nlines", None),
@@ -83,6 +84,7 @@ GARBAGE = {
     "limits.legacy_headers": ("perhaps", "true"),
     "routes": ("/v1/models", None),
     "routes_default": ("allow", "authenticate"),
+    "routes_case": ("ignore", "insensitive"),
 }
 
 
@@ -258,6 +260,11 @@ def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
         ({"path": "/a", "scopes": "a,b"}, "routes.0.scopes: 'a,b' is not a scope, such as"),
         ({"path": "/a", "auth": "maybe"}, "routes.0.auth: has to be 'required' or 'optional'"),
         ({"path": "/a", "cost": "-5"}, "routes.0.cost: '-5': a cost is a whole number from 0 to"),
+        ({"path": "/a", "cost": "{n}"}, "routes.0: the path has no variable {n}"),
+        ({"path": "/a", "scopes": "a:{b}"}, "routes.0: the path has no variable {b}"),
+        ({"path": "/{a}/{a}", "scopes": "a:{a}"}, "routes.0: the path has {a} more than once"),
+        ({"path": "/{a}" + "x" * 65 + "{b}"}, "routes.0.path: '/{a}xxx"),
+        ({"path": "/a", "enforce": "maybe"}, "routes.0.enforce: true or false"),
         ({"path": "/a", "colour": 5}, "routes.0.colour: no such setting; there are path, host"),
     ],
 )
@@ -266,6 +273,43 @@ def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Path, rule: dict, refus
     said = refusal(written(tmp_path, yaml.safe_dump({"routes": [rule]})))
 
     assert said.startswith(refused)
+
+
+HIDDEN = """\
+log:
+  level: INFO
+routes:
+  - path: /v1/**
+    scopes: "a"
+  - path: /v1/admin
+    scopes: "b"
+"""
+
+
+def test_a_rule_that_never_applies_is_refused_by_file_and_line(tmp_path: Path) -> None:
+    """An earlier rule takes all its requests, so its scope protects nothing."""
+    file = written(tmp_path, HIDDEN)
+    expected = "routes.1: routes.0 takes all its requests and asks for something else; "
+    assert refusal(file) == f"{expected}put the narrower rule first (in {file}, line 6)"
+    assert load(written(tmp_path, HIDDEN.replace('"b"', '"a"')), {}, {}).routes
+
+
+def test_a_rule_is_refused_by_file_and_line(tmp_path: Path) -> None:
+    """A list has no names to look for."""
+    file = written(tmp_path, HIDDEN.replace('"b"', '"b:{c}"'))
+    assert refusal(file) == f"routes.1: the path has no variable {{c}} (in {file}, line 6)"
+    file = written(tmp_path, HIDDEN.replace('"b"', '"b:!"'))
+    assert refusal(file).endswith(f"such as models:generate (in {file}, line 7)")
+
+
+def test_rules_that_differ_by_case_are_the_same_without_it(tmp_path: Path) -> None:
+    """Without case they take the same requests; a letter outside ASCII has no sure fold."""
+    text = HIDDEN.replace("/v1/**", "/v1/Admin")
+    assert len(load(written(tmp_path, text), {}, {}).routes) == 2
+    without = written(tmp_path, text + "routes_case: insensitive\n")
+    assert refusal(without).startswith("routes.1: routes.0 takes all its requests")
+    accented = HIDDEN.replace("/v1/admin", "/caf%C3%A9") + "routes_case: insensitive\n"
+    assert refusal(written(tmp_path, accented)).startswith("routes.1: '/caf%C3%A9': only ASCII")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The real script on a real Valkey, by a clock of the test's own."""
 
-from authz.storage.limits.spend_script import SPEND, arguments, receipt
+from authz.storage.limits.spend_script import SPEND, arguments, spend_reply
 
 CLOCK = "call('TIME')"
 
@@ -24,7 +24,7 @@ class TimedStore:
         self.client.mset({"test:seconds": now // 10**6, "test:microseconds": now % 10**6})
 
     def spend(self, charge, ask, now, holder=b"someone"):
-        """See SpendStore; the receipt is returned."""
+        """See SpendStore; the spend_reply is returned."""
         self.set_clock(now)
         count, *words = arguments(charge, ask, holder)
         # In one step: a hash that lives for a second may be gone before a command of its own.
@@ -35,4 +35,4 @@ class TimedStore:
         reply = step.execute(raise_on_error=False)[0]
         if isinstance(reply, Exception):
             raise reply
-        return receipt(charge, reply)
+        return spend_reply(charge, reply)

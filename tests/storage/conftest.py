@@ -1,4 +1,4 @@
-"""Fixtures of the storage suites, and the loops they run on: the product runs on uvloop."""
+"""Fixtures of the storage suites, and the event loops they run on: the product runs on uvloop."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ ON_BOTH_LOOPS = (
 
 
 def pytest_asyncio_loop_factories(config, item):
-    """What touches sockets itself is run on both loops."""
+    """Run tests of modules that use sockets directly on both event loops."""
     if item.module.__name__.rpartition(".")[2] in ON_BOTH_LOOPS:
         return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}

@@ -1,4 +1,4 @@
-"""LinkedAliases: an alias, its absence, or that it is not known; and whether there are any."""
+"""LinkedAliases: it finds an alias, its absence, or reports that it cannot know."""
 
 import asyncio
 
@@ -9,33 +9,33 @@ from authz.core.keys.credentials import Alias
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import LinkedAliases
-from tests.storage.test_feed_refusals import restrict
 from tests.support.fakes import KID
 from tests.support.real import eventually
 from tests.support.storage.changing import ALIAS, NEWEST, OLDER, OTHER_KID, imported
 from tests.support.storage.sidecar import Sidecar
+from tests.support.storage.users import restrict
 
 UNDER_WAY = 50  # lookups at a time: more would only pile up where the machine is busy
 
 
 def known(alias):
-    """What an alias says."""
+    """Return kid and digest of an alias."""
     return alias.kid, alias.digest()
 
 
 async def test_sidecar_is_told_of_the_first_import(valkey, admin, imports):
-    """What was no key becomes one with the notice of its import, not a heartbeat later."""
+    """An imported key works from the notice of its import, not only from the next heartbeat."""
     async with Sidecar(valkey.endpoint, lease=60) as sidecar:
         await sidecar.trusted()
-        assert sidecar.feed.has_imports() is False
+        assert sidecar.feed.meta.has_imports() is False
         await imports.allow_imports()
         await imports.apply_all([imported()])
-        await eventually(sidecar.feed.has_imports)
+        await eventually(sidecar.feed.meta.has_imports)
         assert known(await sidecar.alias([NEWEST, OLDER])) == (KID, NEWEST)
 
 
 async def test_permissions_of_a_sidecar(valkey, admin, imports):
-    """MGET is all that imported keys add to what a sidecar may do; it still writes nothing."""
+    """For imported keys a sidecar needs MGET in addition, and no right to write."""
     await imports.allow_imports()
     await imports.apply_all([imported()])
     async with Sidecar(restrict(valkey, also=["mget"])) as sidecar:
@@ -46,7 +46,7 @@ async def test_permissions_of_a_sidecar(valkey, admin, imports):
 
 
 async def test_sidecar_that_may_not_look_up(valkey, admin):
-    """A sidecar without that permission says that it does not know."""
+    """A sidecar without MGET reports Unavailable."""
     async with Sidecar(restrict(valkey)) as sidecar:
         await sidecar.trusted()
         with pytest.raises(Unavailable, match="mget"):
@@ -54,35 +54,35 @@ async def test_sidecar_that_may_not_look_up(valkey, admin):
 
 
 async def test_sidecar_that_starts_later(valkey, admin, imports):
-    """A heartbeat tells that there are imports, and before the first nothing is known."""
+    """A heartbeat reports that imports exist. Before the first one this is unknown."""
     await imports.allow_imports()
     async with Sidecar(valkey.endpoint) as sidecar:
-        assert sidecar.feed.has_imports() is None
+        assert sidecar.feed.meta.has_imports() is None
         await sidecar.trusted()
-        assert sidecar.feed.has_imports() is True
+        assert sidecar.feed.meta.has_imports() is True
 
 
 async def test_imports_are_not_known_without_trust(own_valkey, own_admin):
-    """That there are no imports is known only while the store is heard."""
+    """The absence of imports is known only while the link is trusted."""
     async with Sidecar(own_valkey.endpoint) as sidecar:
         await sidecar.trusted()
-        assert sidecar.feed.has_imports() is False
+        assert sidecar.feed.meta.has_imports() is False
         own_valkey.kill()
         await sidecar.untrusted()
-        assert sidecar.feed.has_imports() is None
+        assert sidecar.feed.meta.has_imports() is None
 
 
 async def test_store_of_other_peppers(valkey, admin, imports):
-    """A store that is not ours says nothing about imports."""
+    """A foreign store gives no information about imports."""
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         valkey.admin.hset(schema.META, schema.META_PEPPER + "1", "another")
         await sidecar.untrusted()
-        assert sidecar.feed.has_imports() is None
+        assert sidecar.feed.meta.has_imports() is None
 
 
 async def test_lookups(valkey, admin, imports):
-    """The first digest that leads somewhere is the alias; none of them is None."""
+    """The first digest that has an alias is returned; if none has one, None."""
     await imports.apply_all([imported("c1", KID, [OLDER]), imported("c2", OTHER_KID, [b"x" * 32])])
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -94,7 +94,7 @@ async def test_lookups(valkey, admin, imports):
 
 @pytest.mark.parametrize("digests", [[NEWEST], [NEWEST, OLDER], [NEWEST, OLDER, b"z" * 32]])
 async def test_emptied_store(valkey, admin, imports, digests):
-    """An emptied store never says that there is no such alias."""
+    """An emptied store never leads to the result that an alias does not exist."""
     async with Sidecar(valkey.endpoint, lease=60) as sidecar:
         await sidecar.trusted()
         valkey.admin.flushall()
@@ -108,7 +108,7 @@ async def test_emptied_store(valkey, admin, imports, digests):
 
 @pytest.mark.parametrize("value", ["", "short", "x" * 17, "é" * 16, b"\xff" * 16])
 async def test_garbled_alias(valkey, admin, value):
-    """An alias that holds no kid is Unavailable."""
+    """An alias that does not hold a kid is Unavailable."""
     valkey.admin.set(ALIAS, value)
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -117,7 +117,7 @@ async def test_garbled_alias(valkey, admin, value):
 
 
 async def test_alias_that_is_no_text(valkey, admin):
-    """An alias of another type is Unavailable, after two looks and not for ever."""
+    """An alias of another Redis type is Unavailable after two reads, without an endless loop."""
     valkey.admin.rpush(ALIAS, "text")
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -138,7 +138,7 @@ async def test_alias_that_appears_between_two_looks(valkey, admin):
 
 
 async def test_order_of_lookups_and_changes(valkey, admin, imports):
-    """A lookup that was answered with None stands before the notice of the import."""
+    """A lookup answered with None is delivered before the notice of the import."""
     told = []
     async with Sidecar(valkey.endpoint, lease=60) as sidecar:
         await sidecar.trusted()

@@ -1,4 +1,4 @@
-"""apply_change.lua on a real server: what it writes, and where the sequence goes on."""
+"""apply_change.lua on a real server: its writes, and how the sequence continues."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ async def test_what_is_written(valkey, admin):
 
 
 async def test_notice_comes_after_the_data(valkey, admin):
-    """Who is told of a change can read it: the notice is published last."""
+    """A notice is published last, so its reader finds the change."""
     told, read = [], []
     link = None
 
@@ -91,7 +91,7 @@ async def test_conflict_writes_nothing(valkey, admin):
 
 
 async def test_repeat_writes_nothing_new(valkey, admin):
-    """The same change again is told again, and writes nothing."""
+    """Sending the same change again publishes its notice again and writes nothing."""
     change = issued()
     await admin.store.apply(change)
     before = everything(valkey)
@@ -101,7 +101,7 @@ async def test_repeat_writes_nothing_new(valkey, admin):
 
 
 async def test_script_that_the_store_forgot(valkey, admin):
-    """A store that lost its scripts is given the script again."""
+    """A store that lost its scripts gets the script again."""
     await admin.store.apply(issued())
     valkey.admin.script_flush()
     assert await admin.store.apply(await revoked(admin.store)) == 2
@@ -113,7 +113,7 @@ async def test_script_that_the_store_forgot(valkey, admin):
 @pytest.mark.parametrize("lost", [[schema.SEQ], [schema.SEQ, schema.LOG]])
 @pytest.mark.parametrize("also", [[], [schema.AUDIT]])
 async def test_lost_sequence(valkey, admin, lost, also):
-    """A sequence that was lost goes on after whatever is newest: versions never repeat."""
+    """A lost sequence continues after the highest number found, so versions never repeat."""
     await admin.store.apply(issued())
     await admin.store.apply(await revoked(admin.store))
     valkey.admin.delete(*lost, *also)
@@ -124,7 +124,7 @@ async def test_lost_sequence(valkey, admin, lost, also):
 
 
 async def test_record_is_newer_than_all_the_rest(valkey, admin):
-    """A change of a record goes on after that record's version at least."""
+    """A change of a record gets a number above that record's version."""
     await admin.store.apply(issued())
     valkey.admin.hset(schema.key(KID), "version", 41)
     valkey.admin.delete(schema.SEQ, schema.LOG, schema.AUDIT)
@@ -133,7 +133,7 @@ async def test_record_is_newer_than_all_the_rest(valkey, admin):
 
 @pytest.mark.parametrize("stream", [schema.LOG, schema.AUDIT])
 async def test_stream_is_newer_than_the_sequence(valkey, admin, stream):
-    """A stream that was written ahead, even if its entries are gone, is gone on after."""
+    """A change gets a number above the highest id of log and audit, even of deleted entries."""
     await admin.store.apply(issued())
     entry = valkey.admin.xadd(stream, {"kid": KID}, id="77-3")
     valkey.admin.xdel(stream, entry)
@@ -141,7 +141,7 @@ async def test_stream_is_newer_than_the_sequence(valkey, admin, stream):
 
 
 async def test_changes_at_the_same_moment(valkey, admin):
-    """Many changes at once get as many versions, one after the other, without a gap."""
+    """Concurrent changes get consecutive versions without a gap."""
     async with administration(valkey.endpoint) as second:
         made = await asyncio.gather(
             *(

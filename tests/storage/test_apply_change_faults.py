@@ -1,4 +1,4 @@
-"""apply_change.lua in trouble: refused whole where it can be, and no failure lets a key in."""
+"""apply_change.lua with faults: it refuses before it writes, and no failure gives a key access."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ from tests.support.storage.sidecar import LEASE, Sidecar
 
 
 async def refused_whole(valkey, store, change, match):
-    """A change that is refused, and of which nothing was written."""
+    """Assert that the change is refused and nothing was written."""
     before = everything(valkey)
     with pytest.raises(Unavailable, match=match):
         await store.apply(change)
@@ -40,7 +40,7 @@ GARBLED = ["nonsense", "-5", "1.5", "1e3", "0x10", " 5", "inf", "nan", "", "9" *
 
 @pytest.mark.parametrize("text", GARBLED)
 async def test_garbled_sequence(valkey, admin, text):
-    """A sequence that is no number stops changes, visibly, before anything is written."""
+    """A sequence that is not a number stops changes before anything is written."""
     await admin.store.apply(issued())
     change = await revoked(admin.store)
     valkey.admin.set(schema.SEQ, text)
@@ -52,7 +52,7 @@ async def test_garbled_sequence(valkey, admin, text):
 
 @pytest.mark.parametrize("text", GARBLED)
 async def test_garbled_version(valkey, admin, text):
-    """A record whose version is no number is not written over."""
+    """A record whose version is not a number is not overwritten."""
     await admin.store.apply(issued())
     change = await revoked(admin.store)
     valkey.admin.hset(schema.key(KID), "version", text)
@@ -70,7 +70,7 @@ async def test_stream_at_its_end(valkey, admin, stream):
 
 @pytest.mark.parametrize("name", KEYS)
 async def test_wrong_type(valkey, admin, name):
-    """A key of another type is named, and nothing is written; mended, the change is made."""
+    """A key of another type is named and nothing is written. After repair the change is made."""
     change = issued()
     valkey.admin.rpush(name, "text")
     await refused_whole(valkey, admin.store, change, "WRONGTYPE")
@@ -80,7 +80,7 @@ async def test_wrong_type(valkey, admin, name):
 
 
 async def test_permissions(valkey, admin):
-    """These permissions are enough, for a change and for its repetition; no other is asked for."""
+    """These permissions are sufficient and necessary for a change and its repetition."""
     async with permitted(valkey) as store:
         await store.apply(issued())
         change = await revoked(store)
@@ -91,7 +91,7 @@ async def test_permissions(valkey, admin):
 
 @pytest.mark.parametrize("command", [*READS, *DONE])
 async def test_missing_command(valkey, admin, command):
-    """Without one of the commands nothing is written; one that writes is named."""
+    """Without one of the commands nothing is written. A missing write command is named."""
     await admin.store.apply(issued())
     change = await revoked(admin.store)
     async with permitted(valkey, f"-{command}") as store:
@@ -118,18 +118,17 @@ async def test_missing_channel(valkey, admin):
 
 
 async def test_store_without_memory(own_valkey, own_admin):
-    """A store without memory writes nothing; with memory the same change is made."""
-    await own_admin.store.apply(issued())
-    change = await revoked(own_admin.store)
+    """A full store refuses an issue and writes nothing. With memory the same change is made."""
+    change = issued()
     own_valkey.admin.config_set("maxmemory", 1)
-    await refused_whole(own_valkey, own_admin.store, change, "maxmemory")
+    await refused_whole(own_valkey, own_admin.store, change, "the store is full")
 
     own_valkey.admin.config_set("maxmemory", 0)
-    assert await own_admin.store.apply(change) == 2
+    assert await own_admin.store.apply(change) == 1
 
 
 async def test_replica(own_valkey, own_admin):
-    """A replica takes no change."""
+    """A replica refuses a change."""
     await own_admin.store.apply(issued())
     change = await revoked(own_admin.store)
     own_valkey.admin.replicaof("127.0.0.1", free_port())
@@ -141,7 +140,7 @@ async def test_replica(own_valkey, own_admin):
 
 @pytest.mark.parametrize("nth", range(1, len(WRITES) + 1), ids=WRITES)
 async def test_revocation_that_fails_half_way(valkey, admin, nth):
-    """Wherever a revocation ends early: it fails visibly, and what it did write is noticed."""
+    """A revocation that ends early raises, and every sidecar notices the writes that were made."""
     await admin.store.apply(issued())
     change = await revoked(admin.store)
     async with failing(valkey, nth) as broken, Sidecar(valkey.endpoint) as sidecar:
@@ -168,7 +167,7 @@ async def test_revocation_that_fails_half_way(valkey, admin, nth):
 
 @pytest.mark.parametrize("nth", range(1, len(WRITES) + 1), ids=WRITES)
 async def test_issue_that_fails_half_way(valkey, admin, nth):
-    """Wherever an issue ends early, sending it again finishes it: indexes and audit, once."""
+    """After an issue that ended early, sending it again completes indexes and audit, once."""
     change = issued()
     async with failing(valkey, nth) as broken:
         with pytest.raises(Unavailable, match="injected"):
@@ -182,7 +181,7 @@ async def test_issue_that_fails_half_way(valkey, admin, nth):
 
 
 async def test_audit_entry_that_comes_late(valkey, admin):
-    """A change whose audit entry failed is audited once when it is sent again, after others too."""
+    """If the audit entry of a change failed, sending it again writes it once, after later ones."""
     change = issued()
     async with failing(valkey, WRITES.index("XADD audit") + 1) as broken:
         with pytest.raises(Unavailable, match="injected"):

@@ -1,4 +1,4 @@
-"""Endpoint: which addresses are taken, and how it says hello."""
+"""Endpoint: accepted addresses and login."""
 
 import pytest
 import redis
@@ -13,7 +13,7 @@ from tests.support.storage.scripted import scripted_store
 
 
 async def greeted(endpoint):
-    """A link that has said hello."""
+    """Yield a link after HELLO."""
     link = await endpoint.open(lambda: Link(lambda _push: None, lambda: None))
     try:
         await endpoint.greet(link, "test")
@@ -24,7 +24,7 @@ async def greeted(endpoint):
 
 
 async def whoami(endpoint):
-    """The user that a link and a client are at the other end."""
+    """Return the store's user of a link and of a client."""
     link = await greeted(endpoint)
     client = endpoint.client()
     try:
@@ -53,7 +53,7 @@ async def whoami(endpoint):
     ],
 )
 def test_accepted(url, shown):
-    """A good address is taken, and shown whole."""
+    """A valid address is accepted and shown completely."""
     assert str(Endpoint.parse(url)) == shown
 
 
@@ -93,7 +93,7 @@ def test_accepted(url, shown):
     ],
 )
 def test_refused(url):
-    """A bad address is refused with the setting's name and a good example."""
+    """An invalid address is refused with the setting's name and a valid example."""
     with pytest.raises(BadInput, match=r"redis://127\.0\.0\.1:6379/0") as refusal:
         Endpoint.parse(url)
     assert refusal.value.field == "redis.url"
@@ -109,20 +109,20 @@ def test_refused(url):
     ],
 )
 def test_no_password_in_the_address(url):
-    """A password in the address is refused, without showing it."""
+    """A password in the address is refused and not shown."""
     with pytest.raises(BadInput, match="password_file") as refusal:
         Endpoint.parse(url)
     assert "hunter2" not in str(refusal.value)
 
 
 def test_tls_is_for_rediss():
-    """Certificates for an address that does not use them are refused."""
+    """Certificates for an address without TLS are refused."""
     with pytest.raises(BadInput, match=r"redis\.tls.*rediss://"):
         Endpoint.parse("redis://127.0.0.1", tls=TlsFiles())
 
 
 def test_sentinel():
-    """Behind Sentinel, the Sentinels and the service are the address; a Unix socket cannot be."""
+    """Behind Sentinel the address shows the Sentinels and the service. A Unix socket is refused."""
     hosts = (Address("10.0.0.1", 26379), Address("10.0.0.2", 26379))
     sentinel = Sentinel(hosts, "mymaster")
     found = Endpoint.parse("redis://unused/3", sentinel=sentinel)
@@ -133,7 +133,7 @@ def test_sentinel():
 
 
 async def test_unix_socket_and_database(valkey):
-    """A store on a Unix socket is reached, in the database that the address names."""
+    """A store on a Unix socket is reached in the database that the address names."""
     endpoint = Endpoint.parse(f"unix://{valkey.socket_path}?db=2")
     link = await greeted(endpoint)
     client = endpoint.client()
@@ -147,13 +147,13 @@ async def test_unix_socket_and_database(valkey):
 
 
 async def test_database_that_is_not_there(valkey):
-    """A database that the store does not have is refused in its words."""
+    """A database that the store does not have is refused with the store's error."""
     with pytest.raises(Unavailable, match="out of range"):
         await greeted(Endpoint.parse(f"redis://127.0.0.1:{valkey.port}/9999"))
 
 
 async def test_login(valkey):
-    """Who logs in: a named user with its password, one without, the default user."""
+    """A named user with a password, one without, and the default user can log in."""
     valkey.admin.execute_command("ACL", "SETUSER", "with", "on", ">hunter2", "~*", "+@all")
     valkey.admin.execute_command("ACL", "SETUSER", "without", "on", "nopass", "~*", "+@all")
 
@@ -163,7 +163,7 @@ async def test_login(valkey):
 
 
 async def test_password_file_is_read_at_every_connect(valkey):
-    """A password that was changed in its file is used from the next connection on."""
+    """A changed password file is used from the next connection on."""
     valkey.admin.execute_command("ACL", "SETUSER", "app", "on", ">old", "~*", "+@all")
     endpoint = valkey.login("app", "old")
     assert await whoami(endpoint) == "app"
@@ -177,7 +177,7 @@ async def test_password_file_is_read_at_every_connect(valkey):
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe not text"])
 async def test_password_file_that_cannot_be_read(valkey, tmp_path, content):
-    """A password file that is missing or holds no text is named, its content is not shown."""
+    """An unusable password file is named and its content is not shown."""
     file = tmp_path / "password"
     if content:
         file.write_bytes(content)
@@ -190,7 +190,7 @@ async def test_password_file_that_cannot_be_read(valkey, tmp_path, content):
 
 
 async def test_a_store_too_old_for_hello_does_not_reveal_the_password(tmp_path):
-    """An old store quotes a command that it does not know; that text is not passed on."""
+    """An old store quotes an unknown command; that text is not passed on."""
     file = tmp_path / "password"
     file.write_text("hunter2")
 
@@ -209,7 +209,7 @@ async def test_a_store_too_old_for_hello_does_not_reveal_the_password(tmp_path):
 
 
 async def test_client_survives_a_connection_that_was_closed(valkey):
-    """A connection that the store closed while it was idle is replaced, without a fault."""
+    """A connection that the store closed while idle is replaced without an error."""
     client, other = valkey.endpoint.client(), valkey.endpoint.client()
     await client.ping()
     valkey.admin.client_kill_filter(_id=await client.client_id())
@@ -222,7 +222,7 @@ async def test_client_survives_a_connection_that_was_closed(valkey):
 
 
 async def test_client_gives_up_in_time(own_valkey):
-    """A store that hangs makes a call of the client fail after its timeout."""
+    """If the store hangs, a call of the client fails after its timeout."""
     client = own_valkey.endpoint.client(timeout=0.1)
     await client.ping()
     own_valkey.pause()

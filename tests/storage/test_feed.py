@@ -1,4 +1,4 @@
-"""ChangeFeed: what is trusted, and that each change is told, or noticed when it was not."""
+"""ChangeFeed: when it trusts the store, and that it applies or detects every change."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.support.storage.sidecar import Sidecar
 
 
 async def test_trusted_soon_after_the_start(valkey, admin):
-    """A store that is ours is trusted with the first heartbeat; records are found."""
+    """A store that is ours is trusted with the first heartbeat, and records are found."""
     record = await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         assert not sidecar.is_trusted
@@ -30,7 +30,7 @@ async def test_trusted_soon_after_the_start(valkey, admin):
 
 
 async def test_revocation(valkey, admin):
-    """A revocation takes the record out of the cache and is remembered, whatever comes later."""
+    """A revocation removes the record from the cache and is remembered for ever."""
     record = await admin.issue()
     before = schema.encode(record) | {"version": "1"}
     async with Sidecar(valkey.endpoint) as sidecar:
@@ -48,7 +48,7 @@ async def test_revocation(valkey, admin):
 
 
 async def test_every_change_is_told(valkey, admin):
-    """Issue and disable are applied as they happen: no gap, no flush after the first."""
+    """Issue and disable are applied at once, without a gap or a flush."""
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         record = await admin.issue()
@@ -67,7 +67,7 @@ async def test_every_change_is_told(valkey, admin):
     ["", "nonsense", "9 short revoked", "-1 {kid} revoked", "٣ {kid} revoked", "2 {kid}", "\udcff"],
 )
 async def test_garbled_notice(valkey, admin, notice):
-    """A notice that cannot be understood is counted and changes nothing."""
+    """An unreadable notice is counted and changes nothing."""
     record = await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -82,7 +82,7 @@ async def test_garbled_notice(valkey, admin, notice):
 
 
 async def test_lost_notice(valkey, admin):
-    """A change whose notice was lost is noticed by the next heartbeat: all is forgotten."""
+    """The next heartbeat detects a change whose notice was lost."""
     record = await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -96,7 +96,7 @@ async def test_lost_notice(valkey, admin):
 
 
 async def test_gap_between_notices(valkey, admin):
-    """A notice that is not the next one tells of others that were lost: all is forgotten."""
+    """A notice with a number that is not the next one reveals lost notices."""
     record, other = await admin.issue(), await admin.issue()
     async with Sidecar(valkey.endpoint, lease=60) as sidecar:  # no second heartbeat helps
         await sidecar.trusted()
@@ -110,7 +110,7 @@ async def test_gap_between_notices(valkey, admin):
 
 
 async def test_repeated_notice(valkey, admin):
-    """A notice that comes again forgets its key again, and nothing else."""
+    """A repeated notice drops its key again and nothing else."""
     record, other = await admin.issue(), await admin.issue()
     async with Sidecar(valkey.endpoint, lease=60) as sidecar:
         await sidecar.trusted()
@@ -124,7 +124,7 @@ async def test_repeated_notice(valkey, admin):
 
 
 async def test_sequence_went_back(valkey, admin):
-    """A sequence that goes back is a store that was restored: counted, and all is forgotten."""
+    """A sequence that went back means a restored store: it is counted, and the cache is flushed."""
     record, _ = await admin.issue(), await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -139,7 +139,7 @@ async def test_sequence_went_back(valkey, admin):
 
 @pytest.mark.parametrize("seq", ["nonsense", "-1", "1.5", "", "9" * 5000, "٣"])
 async def test_garbled_sequence(valkey, admin, seq):
-    """A sequence number that is none ends trust: what was missed cannot be known."""
+    """A sequence that is not a number ends trust, because missed changes cannot be detected."""
     record = await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()

@@ -1,4 +1,4 @@
-"""ChangeFeed in trouble: nothing stale is served after the lease, and it comes back by itself."""
+"""ChangeFeed with faults: nothing stale is served after the lease, and it recovers by itself."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from tests.support.storage.sidecar import LEASE, Sidecar, administration
 
 
 def revoke_behind_its_back(valkey, kid, seq):
-    """What the script does, from a thread of the store's own: the loop of the test stands still."""
+    """Revoke by the script from a thread, while the event loop of the test is blocked."""
     pipeline = valkey.admin.pipeline()
     pipeline.set(schema.SEQ, seq)
     pipeline.hset(schema.key(kid), mapping={"status": "revoked", "version": seq})
@@ -29,7 +29,7 @@ def revoke_behind_its_back(valkey, kid, seq):
 
 
 def fails_at_once(lookup):
-    """Does a lookup fail in its first step, before it waits for anything?"""
+    """Return whether a lookup fails in its first step, before it waits."""
     try:
         lookup.send(None)
     except Unavailable:
@@ -40,7 +40,7 @@ def fails_at_once(lookup):
 
 
 async def test_store_that_comes_later(own_valkey, own_admin, caplog):
-    """A store that is down at the start is the reason; when it comes it is trusted by itself."""
+    """A store that is down at the start is the reason shown. When it starts, it is trusted."""
     record = await own_admin.issue()
     own_valkey.admin.save()
     own_valkey.kill()
@@ -56,7 +56,7 @@ async def test_store_that_comes_later(own_valkey, own_admin, caplog):
 
 
 async def test_killed_store(own_valkey, own_admin):
-    """A store that dies is not trusted from that moment on, and no lookup waits to find out."""
+    """A killed store loses trust at once, and lookups fail without waiting."""
     record = await own_admin.issue()
     async with Sidecar(own_valkey.endpoint, lease=60) as sidecar:  # long: it is not the lease
         await sidecar.trusted()
@@ -71,7 +71,7 @@ async def test_killed_store(own_valkey, own_admin):
 
 
 async def test_lookup_in_flight_when_the_store_dies(own_valkey, own_admin):
-    """A lookup whose answer was lost with the link is Unavailable."""
+    """A lookup whose reply was lost with the link is Unavailable."""
     record = await own_admin.issue()
     async with Sidecar(own_valkey.endpoint, lease=60) as sidecar:
         await sidecar.trusted()
@@ -84,7 +84,7 @@ async def test_lookup_in_flight_when_the_store_dies(own_valkey, own_admin):
 
 
 async def test_store_that_hangs(own_valkey, own_admin):
-    """A store that hangs is trusted for a lease at most; when it goes on, it is trusted again."""
+    """A hanging store keeps trust for at most one lease. When it continues, it is trusted again."""
     record = await own_admin.issue()
     async with Sidecar(own_valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -103,7 +103,7 @@ async def test_store_that_hangs(own_valkey, own_admin):
 
 
 async def test_half_open_link(valkey, admin):
-    """A link on which nothing arrives any more is trusted for a lease at most, then replaced."""
+    """A half-open link keeps trust for at most one lease and is then replaced."""
     record = await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -121,7 +121,7 @@ async def test_half_open_link(valkey, admin):
 
 
 async def test_killed_connection(valkey, admin):
-    """A connection that the store closes ends trust at once; what changed meanwhile is seen."""
+    """If the store closes the connection, trust ends at once. Changes in between are detected."""
     record = await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -135,7 +135,7 @@ async def test_killed_connection(valkey, admin):
 
 
 async def test_store_that_went_back_in_time(own_valkey, own_admin):
-    """A store restarted from an older copy is alarmed about; a key seen revoked stays so."""
+    """A store restarted from an older copy is logged as an error. A revoked key stays revoked."""
     record = await own_admin.issue()
     own_valkey.admin.save()
     async with Sidecar(own_valkey.endpoint) as sidecar:
@@ -153,7 +153,7 @@ async def test_store_that_went_back_in_time(own_valkey, own_admin):
 
 
 async def test_store_that_came_back_empty(own_valkey, own_admin):
-    """A store that lost everything is not trusted until it is set up again."""
+    """A store that lost all its data is not trusted until it is initialised again."""
     record = await own_admin.issue()
     async with Sidecar(own_valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -167,7 +167,7 @@ async def test_store_that_came_back_empty(own_valkey, own_admin):
 
 
 async def test_store_with_too_many_clients(own_valkey, own_admin):
-    """What the store says when it refuses the connection is the reason."""
+    """If the store refuses the connection, its error is the reason."""
     async with Sidecar(own_valkey.endpoint) as sidecar:
         await sidecar.trusted()
         own_valkey.admin.config_set("maxclients", 1)
@@ -179,7 +179,7 @@ async def test_store_with_too_many_clients(own_valkey, own_admin):
 
 
 async def test_paused_process(valkey, admin):
-    """A process that stood still for a lease serves nothing that it had, and goes on."""
+    """A process that was paused for a lease serves none of its old records and then continues."""
     record = await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -198,7 +198,7 @@ async def test_paused_process(valkey, admin):
 
 
 async def test_process_paused_while_a_lookup_was_in_flight(own_valkey, own_admin):
-    """An answer that waited in the socket while the process stood still is not served."""
+    """A reply that waited in the socket during a pause is not served."""
     record = await own_admin.issue()
     async with Sidecar(own_valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -220,7 +220,7 @@ async def test_process_paused_while_a_lookup_was_in_flight(own_valkey, own_admin
 
 
 async def test_heartbeat_that_the_link_refused(own_valkey, own_admin, caplog):
-    """A heartbeat that could not be sent takes nothing from the one that is under way."""
+    """A heartbeat that could not be sent does not affect the one in flight."""
     async with Sidecar(own_valkey.endpoint, lease=5) as sidecar:
         await sidecar.trusted()
         own_valkey.pause()
@@ -237,7 +237,7 @@ async def test_heartbeat_that_the_link_refused(own_valkey, own_admin, caplog):
 
 
 async def test_link_out_of_step():
-    """A PONG for another PING ends trust: replies and commands no longer match."""
+    """A PONG to another PING ends trust, because replies and commands no longer match."""
 
     async def script(peer):
         await peer.command()
@@ -257,7 +257,7 @@ async def test_link_out_of_step():
 
 
 async def test_late_answer_is_as_old_as_its_question():
-    """Trust is counted from the sending of the PING, however late its PONG comes."""
+    """Trust counts from the sending of the PING, however late its PONG is."""
     lease = 0.8
 
     async def play():
@@ -270,7 +270,7 @@ async def test_late_answer_is_as_old_as_its_question():
 
 
 async def trusted_until(sidecar, lease):
-    """When it was last trusted, once it is not any more; None when that does not come in time."""
+    """Return the last moment of trust after it ended; None if it does not end in time."""
     begun = now = sidecar.clock.monotonic()
     trusted = None
     while sidecar.is_trusted or (trusted is None and now < begun + 5 * lease):
@@ -282,9 +282,9 @@ async def trusted_until(sidecar, lease):
 
 
 def late_store(asked):
-    """One that answers the first PING when the second is there: a quarter of a lease late.
+    """A store that answers each PING a quarter of a lease late, when the next one arrives.
 
-    asked: gets the moments at which they arrive.
+    asked: receives the times at which PINGs arrive.
     """
     clock, pongs = RealClock(), []
     ours = meta.entries(make_keyring().fingerprints)
@@ -315,7 +315,7 @@ def late_store(asked):
 
 
 async def test_refused_by_every_attempt(caplog):
-    """While each attempt fails in the same way, it is logged once."""
+    """If every attempt fails in the same way, it is logged once."""
     attempts = 0
 
     async def script(_peer):
@@ -330,7 +330,7 @@ async def test_refused_by_every_attempt(caplog):
 
 
 async def test_idle_while_the_store_is_down():
-    """Trying to connect to a store that is down takes next to no processor time."""
+    """Reconnecting to a store that is down takes almost no processor time."""
     endpoint = Endpoint.parse(f"redis://127.0.0.1:{free_port()}")
 
     async def is_idle():
@@ -344,7 +344,7 @@ async def test_idle_while_the_store_is_down():
 
 
 async def test_silence_is_counted_in_heartbeats(own_valkey, own_admin):
-    """A link is given up when a lease full of heartbeats has no answer, and not before."""
+    """A link is dropped when a lease full of heartbeats is unanswered, and not earlier."""
 
     async def play():
         async with Sidecar(own_valkey.endpoint) as sidecar:

@@ -1,4 +1,4 @@
-"""ChangeFeed: stores that are not to be trusted, and what it says of them."""
+"""ChangeFeed: stores that it must not trust, and the reasons that it reports."""
 
 import pytest
 
@@ -9,13 +9,11 @@ from authz.storage import schema
 from tests.support.fakes import KID, make_keyring, make_pepper
 from tests.support.real import Valkey, eventually
 from tests.support.storage.sidecar import Sidecar, administration
-
-# What the feed and the lookups need of a store, and no more.
-PERMISSIONS = ["hello", "select", "subscribe", "ping", "role", "get", "hgetall", "exists", "xrange"]
+from tests.support.storage.users import restrict
 
 
 async def test_emptied_store(valkey, admin):
-    """An emptied store ends trust; the reason says how to set it up."""
+    """An emptied store loses trust, and the reason names the remedy."""
     record = await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -26,17 +24,17 @@ async def test_emptied_store(valkey, admin):
 
 
 def other_keyring():
-    """Of the same version, with another pepper."""
+    """Return a keyring with another pepper of the same version."""
     return Keyring("ak", [make_pepper("1", b"another pepper of 32 bytes or so")])
 
 
 async def test_other_pepper(valkey, admin):
-    """A store whose keys were made with another pepper is not trusted; no tag proves a forgery."""
+    """A store with another pepper is not trusted, and a wrong tag then proves nothing."""
     async with Sidecar(valkey.endpoint, keyring=other_keyring()) as sidecar:
         await eventually(lambda: "pepper 1 is not the one" in sidecar.reason)
         assert not sidecar.is_trusted
-        assert not sidecar.feed.refutes("1")
-        assert not sidecar.feed.refutes("2")
+        assert not sidecar.feed.meta.refutes("1")
+        assert not sidecar.feed.meta.refutes("2")
 
 
 async def test_other_schema(valkey, admin):
@@ -45,11 +43,11 @@ async def test_other_schema(valkey, admin):
     async with Sidecar(valkey.endpoint) as sidecar:
         await eventually(lambda: "schema" in sidecar.reason)
         assert not sidecar.is_trusted
-        assert not sidecar.feed.refutes("1")
+        assert not sidecar.feed.meta.refutes("1")
 
 
 async def test_store_that_was_not_set_up(valkey):
-    """A store without authz:meta is not trusted; once it is set up, it is."""
+    """A store without authz:meta is not trusted until it is initialised."""
     async with Sidecar(valkey.endpoint) as sidecar:
         await eventually(lambda: "authz init" in sidecar.reason)
         async with administration(valkey.endpoint):
@@ -57,45 +55,36 @@ async def test_store_that_was_not_set_up(valkey):
 
 
 async def test_refutes(valkey):
-    """A tag that fails proves a forgery under a pepper that we share with the store only."""
+    """A wrong tag proves a forgery only under a pepper that the store has too."""
     async with administration(valkey.endpoint, make_keyring("ak", "1", "2")):
         async with Sidecar(valkey.endpoint, keyring=make_keyring("ak", "1", "3")) as sidecar:
-            assert not sidecar.feed.refutes("1")
+            assert not sidecar.feed.meta.refutes("1")
             await sidecar.trusted()
-            assert sidecar.feed.refutes("1")
-            assert not sidecar.feed.refutes("2")  # theirs, not ours: we cannot tell
-            assert sidecar.feed.refutes("3")  # ours, not theirs: no key has it
-            assert sidecar.feed.refutes("x")
+            assert sidecar.feed.meta.refutes("1")
+            assert not sidecar.feed.meta.refutes("2")  # theirs, not ours: we cannot tell
+            assert sidecar.feed.meta.refutes("3")  # ours, not theirs: no key has it
+            assert sidecar.feed.meta.refutes("x")
 
-        assert sidecar.feed.refutes("1")  # also while the store cannot be reached
-        assert not sidecar.feed.refutes("x")  # it may have got a pepper meanwhile
+        assert sidecar.feed.meta.refutes("1")  # also while the store cannot be reached
+        assert not sidecar.feed.meta.refutes("x")  # it may have got a pepper meanwhile
 
 
 async def test_refutes_no_more_when_the_store_was_replaced(valkey, admin):
-    """With other peppers in the store, a tag that fails under ours proves nothing any more."""
+    """When the store gets other peppers, a wrong tag under ours proves nothing any more."""
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
-        assert sidecar.feed.refutes("1")
+        assert sidecar.feed.meta.refutes("1")
         valkey.admin.flushall()
         async with administration(valkey.endpoint, other_keyring()):
             await eventually(lambda: sidecar.feed.is_foreign)
-            assert not sidecar.feed.refutes("1")
+            assert not sidecar.feed.meta.refutes("1")
 
 
 # permissions
 
 
-def restrict(valkey, *, without="", also=(), channel=True):
-    """Make the user `sidecar`, with all the permissions it needs but one, or with some more."""
-    allowed = [f"+{name}" for name in [*PERMISSIONS, *also] if name != without]
-    channels = [f"&{schema.CHANGES}"] if channel else []
-    rules = ["reset", "on", ">secret", "%R~authz:*", *channels, "-@all", *allowed]
-    valkey.admin.execute_command("ACL", "SETUSER", "sidecar", *rules)
-    return valkey.login("sidecar", "secret")
-
-
 async def test_permissions(valkey, admin):
-    """These permissions are enough, and nothing else is asked for."""
+    """These permissions are sufficient, and no other is requested."""
     record = await admin.issue()
     async with Sidecar(restrict(valkey)) as sidecar:
         await sidecar.trusted()
@@ -106,21 +95,21 @@ async def test_permissions(valkey, admin):
 
 @pytest.mark.parametrize("missing", ["subscribe", "ping", "role", "get", "hgetall"])
 async def test_missing_permission(valkey, admin, missing):
-    """Without one of them the store is not trusted, and the reason names it."""
+    """Without one of the permissions the store is not trusted, and the reason names it."""
     async with Sidecar(restrict(valkey, without=missing)) as sidecar:
         await eventually(lambda: "NOPERM" in sidecar.reason and missing in sidecar.reason)
         assert not sidecar.is_trusted
 
 
 async def test_missing_permission_for_the_channel(valkey, admin):
-    """Without the channel the store is not trusted, and the reason says so."""
+    """Without the right to the channel the store is not trusted, and the reason says so."""
     async with Sidecar(restrict(valkey, channel=False)) as sidecar:
         await eventually(lambda: "NOPERM" in sidecar.reason and "channel" in sidecar.reason)
         assert not sidecar.is_trusted
 
 
 async def test_wrong_password(valkey, admin):
-    """A wrong password is the reason; once it is right, the store is trusted."""
+    """A wrong password is the reason. Once it is corrected, the store is trusted."""
     restrict(valkey)
     endpoint = valkey.login("sidecar", "wrong")
     async with Sidecar(endpoint) as sidecar:
@@ -132,7 +121,7 @@ async def test_wrong_password(valkey, admin):
 
 
 async def test_rotated_password(valkey, admin):
-    """The link that is there goes on; the next one logs in with what the file says by then."""
+    """A password change does not affect the open link. The next one uses the new file."""
     endpoint = restrict(valkey)
     async with Sidecar(endpoint, lease=5) as sidecar:
         await sidecar.trusted()
@@ -150,7 +139,7 @@ async def test_rotated_password(valkey, admin):
 
 
 async def test_replica(own_valkey, own_admin):
-    """A replica is never trusted, however well it answers."""
+    """A replica is never trusted."""
     with Valkey("--replicaof", "127.0.0.1", str(own_valkey.port)) as replica:
         async with Sidecar(replica.endpoint) as sidecar:
             await eventually(lambda: "only the primary can be trusted" in sidecar.reason)
@@ -158,7 +147,7 @@ async def test_replica(own_valkey, own_admin):
 
 
 async def test_primary_that_becomes_a_replica(valkey, own_valkey, own_admin):
-    """A primary that is made a replica while linked is not trusted from then on."""
+    """A primary that becomes a replica while linked loses trust."""
     async with Sidecar(own_valkey.endpoint) as sidecar:
         await sidecar.trusted()
         own_valkey.admin.replicaof("127.0.0.1", valkey.port)

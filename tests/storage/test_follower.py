@@ -1,8 +1,8 @@
-"""Follower: whatever is lost, repeated or restored, who is in step holds nothing that is stale.
+"""Follower: if it is in step, the cache holds nothing stale, whatever was lost or restored.
 
-A machine drives it against a store in memory whose link does what a real one does: requests are
-executed in order, replies and notices arrive in the order of their execution, later. Notices get
-lost, the log is trimmed, the link ends, the store goes back to an older copy and lives on.
+A state machine drives it against a store in memory. The link behaves like a real one: requests run
+in order, replies and notices arrive later in that order. Notices get lost, the log is trimmed, the
+link ends, and the store goes back to an older copy.
 """
 
 import copy
@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from authz.core.events import Event
 from authz.storage import follower as subject
-from authz.storage.follower import QUIET_SECONDS, Follower, Position
+from authz.storage.follower import Follower, Position
 from authz.storage.lag import BOUNDS_MS, LagHistogram
 from tests.support.fakes import FakeClock, RecordingProbe
 
@@ -28,14 +28,14 @@ kids = st.sampled_from(KIDS)
 
 @dataclass
 class Store:
-    """What a server holds: the version of each key, and the log."""
+    """Content of a server: the version of each key, and the log."""
 
     seq: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     log: list[tuple[int, list[str]]] = field(default_factory=list)
 
     def xrange(self, start: str, end: str, count: int) -> list[list]:
-        """As the server answers."""
+        """Return the entries of a range, as the server does."""
         least = int(start.strip("(").partition("-")[0]) + start.startswith("(")
         most = float("inf") if end == "+" else int(end.partition("-")[0])
         found = [[f"{seq}-0", entry] for seq, entry in self.log if least <= seq <= most]
@@ -58,7 +58,7 @@ class Cache(dict):
 
 
 class FollowerMachine(RuleBasedStateMachine):
-    """One store, one link at a time, one sidecar."""
+    """One store, one link at a time, and one sidecar."""
 
     follower_type = Follower
 
@@ -81,7 +81,7 @@ class FollowerMachine(RuleBasedStateMachine):
         self.requests.append((on_reply, command))
 
     def execute(self, command):
-        """What the server answers now."""
+        """Return the server's reply."""
         match command:
             case ("GET", _):
                 return self.store.seq, dict(self.store.versions)
@@ -95,7 +95,7 @@ class FollowerMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.up)
     @rule()
     def connect(self):
-        """A new link is subscribed, and a heartbeat is sent."""
+        """Subscribe a new link and send a heartbeat."""
         self.up = True
         self.follower.follow(self, self.cache, self.beat)
         self.beat()
@@ -103,7 +103,7 @@ class FollowerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.up)
     @rule()
     def disconnect(self):
-        """The link ends, with all that is on it."""
+        """End the link with everything in flight."""
         self.up = False
         self.requests.clear()
         self.wire.clear()
@@ -111,11 +111,14 @@ class FollowerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.up)
     @rule()
     def beat(self):
-        """A heartbeat is sent. Whoever is in step then holds what was true when it was executed."""
+        """Send a heartbeat. If the follower is in step, the cache must hold what was true at the
+        server.
+        """
 
         def on_seq(reply):
             seq, versions = reply
-            if self.follower.compare(seq):
+            self.follower.catch_up(seq)
+            if self.follower.is_in_step:
                 stale = {kid for kid, version in self.cache.items() if versions.get(kid) != version}
                 assert not stale
 
@@ -124,11 +127,11 @@ class FollowerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.up)
     @rule(kid=kids)
     def load(self, kid):
-        """A record is read into the cache."""
+        """Read a record into the cache."""
 
         def on_record(version):
             if version is not None:
-                self.follower.saw(int(version.split()[0]))
+                self.follower.record_read(int(version.split()[0]))
                 self.cache[kid] = version
 
         self.send(on_record, "HGETALL", kid)
@@ -136,20 +139,20 @@ class FollowerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.requests)
     @rule()
     def serve(self):
-        """The server executes one request."""
+        """Execute one request."""
         on_reply, command = self.requests.popleft()
         self.wire.append((on_reply, self.execute(command)))
 
     @precondition(lambda self: self.wire)
     @rule()
     def hand_over(self):
-        """One message arrives."""
+        """Deliver one message."""
         receive, message = self.wire.popleft()
         receive(message)
 
     @rule()
     def settle(self):
-        """Everything under way is executed and arrives."""
+        """Execute and deliver everything in flight."""
         for _ in range(200):
             if self.requests:
                 self.serve()
@@ -163,7 +166,7 @@ class FollowerMachine(RuleBasedStateMachine):
 
     @rule(kid=kids, told=st.booleans())
     def change(self, kid, told):
-        """A key is changed; the notice may get lost."""
+        """Change a key; the notice may get lost."""
         self.changes += 1
         self.clock.advance(0.001)
         store, at = self.store, str(self.clock.wall_ms())
@@ -177,36 +180,36 @@ class FollowerMachine(RuleBasedStateMachine):
 
     @rule(left=st.integers(0, 3))
     def trim(self, left):
-        """The log loses its oldest entries."""
+        """Remove the oldest entries of the log."""
         self.store.log = self.store.log[len(self.store.log) - left :]
 
     @rule()
     def copy_store(self):
-        """A copy is made: a snapshot, or a replica that falls behind."""
+        """Copy the store, like a snapshot or a lagging replica."""
         self.older = copy.deepcopy(self.store)
 
     @rule()
     def fail_over(self):
-        """The copy takes over. The link ends with the server."""
+        """Let the copy take over and end the link."""
         if self.up:
             self.disconnect()
         self.store = copy.deepcopy(self.older)
 
     def teardown(self):
-        """In the end it gets in step by itself, with one heartbeat that nothing disturbs."""
+        """Check that one undisturbed heartbeat brings the follower in step."""
         if not self.up:
             self.connect()
         self.settle()
         self.beat()
         self.settle()
         assert self.follower.seq == self.store.seq
-        assert self.follower.compare(self.store.seq)
-        assert not self.follower.is_reading
+        self.follower.catch_up(self.store.seq)
+        assert self.follower.is_in_step
 
 
 @pytest.fixture
 def small_pages(monkeypatch):
-    """Pages that are full soon."""
+    """Make the pages of the log small."""
     monkeypatch.setattr(subject, "PAGE", 2)
 
 
@@ -226,7 +229,7 @@ STEPS = [
 
 
 def drive(machine, seed):
-    """Take a machine through the steps that `seed` says."""
+    """Run a machine through the random steps of `seed`."""
     dice = random.Random(seed)
     weights, steps = zip(*STEPS, strict=True)
     for step in dice.choices(steps, weights, k=60):
@@ -235,21 +238,21 @@ def drive(machine, seed):
 
 
 def test_in_step_is_current(small_pages):
-    """Who is in step holds only what was true when the heartbeat was answered."""
+    """A follower in step holds only versions that were current at the heartbeat."""
     run_state_machine_as_test(
         FollowerMachine, settings=settings(max_examples=50, stateful_step_count=40, deadline=None)
     )
 
 
 def test_in_step_is_current_in_the_long_run(small_pages, caplog):
-    """The same over many histories that were chosen to be difficult."""
+    """A follower in step holds only current versions, over 1,000 difficult histories."""
     caplog.set_level(logging.CRITICAL)
     for seed in range(1000):
         drive(FollowerMachine(), seed)
 
 
 def is_caught(machine, seed):
-    """Does this history bring a mistake to light?"""
+    """Return whether this history reveals the mistake."""
     try:
         drive(machine, seed)
     except AssertionError:
@@ -258,42 +261,42 @@ def is_caught(machine, seed):
 
 
 class TrustsNumbers(Follower):
-    """Takes a change for the one it knows because it has the same number."""
+    """A mutant that identifies a change by its number alone."""
 
     def _anchor(self, change):
         super()._anchor(change._replace(mark=(self._position or Position(0)).mark))
 
 
 class SkipsHoles(Follower):
-    """Goes on behind a hole in the log."""
+    """A mutant that continues after a hole in the log."""
 
     def _anchor(self, change):
         self._anchored = True
 
 
 class CountsNotices(Follower):
-    """Thinks that a notice is always the next one."""
+    """A mutant that takes every notice for the next one."""
 
     def notice(self, text):
-        self._in_step, was = False, self._in_step
+        self._compared, was = False, self._compared
         super().notice(text)
-        self._in_step = was
+        self._compared = was
         self._position = Position(int(text.split()[0]), " ".join(text.split()[3:]))
 
 
 class StaysInStep(Follower):
-    """Compares numbers only, also on a new link."""
+    """A mutant that compares only numbers on a new link."""
 
     def follow(self, link, sink, caught_up):
-        was = self._in_step
+        was = self._compared
         super().follow(link, sink, caught_up)
-        self._in_step = was
+        self._compared = was
 
 
 class NeverLooksAhead(Follower):
-    """Does not mind that a record was read which is newer than the last change applied."""
+    """A mutant that ignores that a record newer than the last change was read."""
 
-    def saw(self, version):
+    def record_read(self, version):
         pass
 
 
@@ -301,33 +304,32 @@ class NeverLooksAhead(Follower):
     "mistake", [TrustsNumbers, SkipsHoles, CountsNotices, StaysInStep, NeverLooksAhead]
 )
 def test_the_machine_sees_mistakes(small_pages, caplog, mistake):
-    """The same histories bring each of these mistakes to light."""
+    """The same histories reveal each of these mutants."""
     caplog.set_level(logging.CRITICAL)
     machine = type("Machine", (FollowerMachine,), {"follower_type": mistake})
     assert any(is_caught(machine(), seed) for seed in range(1000))
 
 
-def test_garbage_is_spoken_of_once_a_minute(caplog):
-    """The first piece is logged at once, those of the next minute in one line with their count."""
+def test_an_unreadable_notice_is_ignored(caplog):
+    """An unreadable notice is counted and logged, and does not move the position."""
     clock, probe = FakeClock(), RecordingProbe()
     follower = Follower(clock, probe)
-    follower._position, follower._in_step = Position(5, "mark"), True
+    follower._position, follower._compared = Position(5, "mark"), True
     for _ in range(100):
         follower.notice("garbage")
     assert probe.events[Event.CHANGE_GARBLED] == 100
-    assert [entry.levelno for entry in caplog.records] == [logging.WARNING]
+    assert {(entry.name, entry.levelno) for entry in caplog.records} == {
+        ("authz.store.ignored", logging.WARNING)
+    }
 
-    clock.advance(QUIET_SECONDS)
-    assert not follower.is_reading
-    follower.compare(5)
-    follower.compare(5)
-    assert [entry.args[0] for entry in caplog.records] == [1, 99]
+    follower.catch_up(5)
+    assert follower.is_in_step
     assert follower.seq == 5
 
 
 @given(st.lists(st.integers(-5, 30_000), min_size=1))
 def test_lag(lags):
-    """No lag is lost, and a quantile is the step that the true one lies in."""
+    """The histogram loses no lag, and a quantile is the bound of the step of the true quantile."""
     histogram = LagHistogram()
     for lag in lags:
         histogram.add(lag)
@@ -342,5 +344,5 @@ def test_lag(lags):
 
 
 def test_no_lag_yet():
-    """Before the first change there is nothing to tell."""
+    """Before the first change the count is 0."""
     assert LagHistogram().summary().count == 0

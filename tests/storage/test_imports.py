@@ -1,4 +1,4 @@
-"""Imports on a real server: the alias in the same step as the record, and many at a time."""
+"""Imports on a real server: alias and record are written in one step, in batches."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ IMPORT_WRITES = [*WRITES[:-1], "SET alias", "PUBLISH"]
 
 
 async def test_what_is_written(valkey, admin):
-    """The newest digest leads to the kid, in the same step as all that an issue writes."""
+    """An import writes the alias of the newest digest together with all that an issue writes."""
     change = imported()
     assert await admin.store.apply(change) == 1
     assert await admin.store.find(KID) == replace(change.record, version=1)
@@ -49,7 +49,7 @@ async def test_what_is_written(valkey, admin):
 
 @pytest.mark.parametrize("taken", [NEWEST, OLDER])
 async def test_taken(valkey, admin, taken):
-    """A digest that leads to another kid refuses the import; nothing is written."""
+    """An import is refused if a digest belongs to another kid, and nothing is written."""
     await admin.store.apply(imported("c-first", OTHER_KID, [taken]))
     before = everything(valkey)
     with pytest.raises(AliasTaken, match=OTHER_KID):
@@ -58,7 +58,7 @@ async def test_taken(valkey, admin, taken):
 
 
 async def test_the_same_import_again(valkey, admin):
-    """The same change again writes nothing new; an alias that is its own is not in its way."""
+    """Sending the same import again writes nothing. Its own alias is no obstacle."""
     await admin.store.apply(imported())
     before = everything(valkey)
     assert await admin.store.apply(imported()) == 1
@@ -66,7 +66,7 @@ async def test_the_same_import_again(valkey, admin):
 
 
 async def test_conflict_leaves_the_alias(valkey, admin):
-    """A change of a record that has moved on writes no alias either."""
+    """A change with an outdated version writes no alias."""
     await admin.store.apply(imported())
     valkey.admin.delete(ALIAS)
     with pytest.raises(Conflict):
@@ -75,7 +75,7 @@ async def test_conflict_leaves_the_alias(valkey, admin):
 
 
 async def test_alias_of_a_wrong_type(valkey, admin):
-    """An alias that is no text stops the import before anything is written."""
+    """An alias of another Redis type stops the import before anything is written."""
     valkey.admin.rpush(ALIAS, "text")
     before = everything(valkey)
     with pytest.raises(Unavailable, match="WRONGTYPE"):
@@ -84,7 +84,7 @@ async def test_alias_of_a_wrong_type(valkey, admin):
 
 
 async def test_no_permission_for_the_alias(valkey, admin):
-    """Who may not write the alias writes nothing."""
+    """Without the right to write the alias nothing is written."""
     change = imported()
     before = everything(valkey)
     others = ["~authz:{0}:[!a]*", "~authz:{0}:audit", "~authz:meta", "%R~authz:{0}:alias:*"]
@@ -96,9 +96,9 @@ async def test_no_permission_for_the_alias(valkey, admin):
 
 @pytest.mark.parametrize("nth", range(1, len(IMPORT_WRITES) + 1), ids=IMPORT_WRITES)
 async def test_import_that_fails_half_way(valkey, admin, imports, nth):
-    """Wherever an import ends early: no sidecar finds half of it, and the next run completes it.
+    """After an import that ended early no sidecar finds half of it, and the next run completes it.
 
-    As long as the alias is not there the key can be imported anew; when it is, all else is there.
+    Without the alias the key can be imported again; with it, everything else exists.
     """
     await imports.allow_imports()
     change = imported()
@@ -123,7 +123,7 @@ async def test_import_that_fails_half_way(valkey, admin, imports, nth):
 
 
 async def test_many_at_once(valkey, admin, imports):
-    """A batch is applied in order, each change on its own: what is refused stops no other."""
+    """A batch applies changes in order and independently; a refused one stops no other."""
     await admin.store.apply(imported("c-first", OTHER_KID, [b"7" * 32]))
     batch = [
         imported(f"c{number}", f"kid{number:013}", [str(number).encode() * 32])
@@ -143,7 +143,7 @@ async def test_many_at_once(valkey, admin, imports):
 
 
 async def test_store_that_forgets_its_scripts(valkey, imports, monkeypatch):
-    """A store that loses its scripts in the middle is given them again; nothing is made twice."""
+    """A store that loses its scripts during an import gets them again, and no key is made twice."""
     load = imports._load_script
 
     async def load_and_lose():
@@ -157,7 +157,7 @@ async def test_store_that_forgets_its_scripts(valkey, imports, monkeypatch):
 
 
 async def test_lost_connection(own_valkey, own_admin):
-    """Answers that are lost are told as unknown; a store that is not there as unavailable."""
+    """Lost replies give OutcomeUnknown, an unreachable store Unavailable."""
     async with own_valkey.endpoint.client(timeout=0.3) as client:
         imports = StoredImports(client)
         load = imports._load_script
@@ -181,7 +181,7 @@ async def test_lost_connection(own_valkey, own_admin):
 
 
 async def test_permissions_of_an_import(valkey, admin):
-    """An import takes what a change takes, and MGET for a rehearsal."""
+    """An import needs the permissions of a change, and MGET for a dry run."""
     async with permitted(valkey, "+mget") as store:
         imports = StoredImports(store._client)
         await imports.allow_imports()
@@ -191,7 +191,7 @@ async def test_permissions_of_an_import(valkey, admin):
 
 
 async def test_revoked_import_is_not_imported_again(valkey, admin, imports):
-    """A key that was revoked stays so, however often its file is imported."""
+    """A revoked key stays revoked, however often it is imported again."""
     await imports.apply_all([imported()])
     await admin.revoke(KID)
     [outcome] = await imports.apply_all([imported("c-again", OTHER_KID)])
@@ -200,7 +200,7 @@ async def test_revoked_import_is_not_imported_again(valkey, admin, imports):
 
 
 async def test_later_changes_leave_the_alias(valkey, admin, imports):
-    """Only an import writes an alias; it stays as long as the key does."""
+    """Only an import writes an alias, and later changes keep it."""
     await imports.apply_all([imported()])
     record = await admin.store.find(KID)
     disabled = changes.disable(record, Author("c-off", "ops"), NOW)

@@ -1,4 +1,4 @@
-"""Is a store fit for keys? Against real ones, and against what others would say."""
+"""The checks of `authz doctor` on a store: real servers, and servers that are imitated."""
 
 import pytest
 import redis
@@ -12,22 +12,22 @@ from authz.storage.inspection import Store, inspect
 from authz.storage.limits.spend_script import SPEND, arguments
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
 from tests.spending.plans import make_terms
-from tests.storage.test_moved_key import moved
-from tests.storage.test_registry import Registered
 from tests.support.fakes import KID, make_keyring
 from tests.support.real import RealClock, Valkey, eventually
+from tests.support.storage.changing import moved
+from tests.support.storage.sidecar import Registered
 
 DEADLINE = 0.05
 
 
 def a_store(client, **overrides) -> Store:
-    """What is asked, with our peppers and the right time."""
+    """Return a Store with our peppers and the right time."""
     about = {"fingerprints": make_keyring().fingerprints, "deadline": DEADLINE}
     return Store(client, **about | {"wall_ms": RealClock().wall_ms} | overrides)
 
 
 async def report(endpoint, **overrides) -> dict[str, inspection.Finding]:
-    """Every finding, by what was looked at."""
+    """Return every finding by the name of its check."""
     client = endpoint.client()
     found = [finding async for finding in inspect(a_store(client, **overrides))]
     await client.aclose()
@@ -35,22 +35,28 @@ async def report(endpoint, **overrides) -> dict[str, inspection.Finding]:
 
 
 class Saying:
-    """A client of a store that says this of itself."""
+    """An imitated client that returns these sections of INFO."""
 
     def __init__(self, **sections):
         self.sections = sections
 
     async def info(self, section):
-        """INFO."""
+        """Return a section of INFO."""
         return self.sections[section]
 
+    async def xrange(self, _name, **_options):
+        """Return the entries of an empty stream."""
+        return []
+
+    xrevrange = xrange
+
     async def config_get(self, _name):
-        """CONFIG GET."""
+        """Return the reply to CONFIG GET save."""
         return {"save": self.sections.get("save", "")}
 
 
 async def said(question, level, *words, **sections):
-    """The finding on a store that says this; its level and its words are as expected."""
+    """Assert level and words of a check's finding on an imitated store."""
     finding = await question(a_store(Saying(**sections)))
     assert finding.level is level
     assert all(word in f"{finding.found}; {finding.advice}" for word in words)
@@ -59,7 +65,7 @@ async def said(question, level, *words, **sections):
 
 
 async def test_a_store_to_try(valkey, admin):
-    """A real Valkey without disk and replica: nothing fails, and just these are warned of."""
+    """A real Valkey without disk and replica has exactly these three warnings."""
     await admin.issue()
     found = await report(valkey.endpoint)
     assert {check for check, f in found.items() if f.level is not Level.OK} == {
@@ -72,7 +78,7 @@ async def test_a_store_to_try(valkey, admin):
 
 
 async def test_a_store_that_is_gone(own_valkey):
-    """One finding that says so."""
+    """An unreachable store gives one finding."""
     own_valkey.kill()
     found = await report(own_valkey.endpoint)
     assert found.keys() == {"store"}
@@ -80,13 +86,13 @@ async def test_a_store_that_is_gone(own_valkey):
 
 
 async def test_a_store_that_was_never_initialised(valkey):
-    """It fails, and says what to do."""
+    """A store without authz:meta fails with the remedy."""
     identity = (await report(valkey.endpoint))["identity"]
     assert (identity.level, identity.advice) == (Level.FAIL, "run `authz init`")
 
 
 async def test_a_store_of_other_peppers(valkey, admin):
-    """A pepper of the same version that differs fails; one that is not here is warned of."""
+    """A different pepper of the same version fails; a pepper that we lack is a warning."""
     other = make_keyring("ak", "2").fingerprints["2"]
     found = await report(valkey.endpoint, fingerprints={"1": other})
     assert found["identity"].level is Level.FAIL
@@ -97,16 +103,16 @@ async def test_a_store_of_other_peppers(valkey, admin):
 
 
 async def test_records_that_cannot_be_read(valkey, admin):
-    """They are counted, and the first says why."""
+    """Unreadable records are counted, and the first one's error is shown."""
     kids = [(await admin.issue()).kid for _ in range(3)]
     valkey.admin.hset(schema.key(kids[1]), "scopes", "  ")
     finding = (await report(valkey.endpoint))["records"]
     assert finding.level is Level.FAIL
-    assert finding.found.startswith(f"1 of 3 looked at cannot be read: record {kids[1]}: ")
+    assert finding.found.startswith(f"1 of a sample of 3 cannot be read: record {kids[1]}: ")
 
 
 async def test_limits_that_cannot_be_counted(valkey, admin):
-    """A garbled counter, an account that is no hash: each is found, the rest is not in doubt."""
+    """A garbled counter and a counter that is not a hash are both found."""
     kids = [(await admin.issue()).kid for _ in range(4)]
     now, raw = RealClock().wall_ms(), redis.Redis(port=valkey.port)
     for kid in kids[:2]:
@@ -119,7 +125,7 @@ async def test_limits_that_cannot_be_counted(valkey, admin):
         valkey.admin.hset(schema.limit(kids[0]), field, value)
         found = (await report(valkey.endpoint))["limits"]
         assert found.level is Level.FAIL
-        assert found.found == f"1 of 4 accounts looked at cannot be read: {kids[0]}"
+        assert found.found == f"1 of a sample of 4 counters cannot be read: {kids[0]}"
         raw.restore(schema.limit(kids[0]), 0, before, replace=True)
 
     raw.close()
@@ -128,12 +134,12 @@ async def test_limits_that_cannot_be_counted(valkey, admin):
 
 
 async def test_only_a_sample_of_the_records_is_read(valkey, admin, monkeypatch):
-    """However many keys there are."""
+    """At most SAMPLE records are read."""
     for _ in range(5):
         await admin.issue()
     monkeypatch.setattr(inspection, "SAMPLE", 2)
     assert (await report(valkey.endpoint))["records"].found == (
-        "5 keys; 2 looked at, all can be read"
+        "5 keys; all of a sample of 2 can be read"
     )
 
 
@@ -141,19 +147,19 @@ async def test_only_a_sample_of_the_records_is_read(valkey, admin, monkeypatch):
     ("apart", "level"), [(0, Level.OK), (-3_000, Level.WARN), (60_000, Level.FAIL)]
 )
 async def test_clock(valkey, admin, apart, level):
-    """A store whose time is not ours."""
+    """A clock that differs by 1 s is a warning, by 10 s a failure."""
     found = await report(valkey.endpoint, wall_ms=lambda: RealClock().wall_ms() + apart)
     assert found["clock"].level is level
 
 
 @pytest.mark.parametrize(("deadline", "level"), [(10, Level.OK), (1e-9, Level.FAIL)])
 async def test_latency(valkey, admin, deadline, level):
-    """A store that is farther away than a lookup may take."""
+    """A store with a latency near `check.deadline` is reported."""
     assert (await report(valkey.endpoint, deadline=deadline))["latency"].level is level
 
 
 async def test_eviction(own_valkey, own_admin):
-    """A store that may evict fails once it has a limit, and is warned of before."""
+    """A store that may evict fails if it has a memory limit, and else has a warning."""
     own_valkey.admin.config_set("maxmemory-policy", "allkeys-lru")
     assert (await report(own_valkey.endpoint))["eviction"].level is Level.WARN
     own_valkey.admin.config_set("maxmemory", 1 << 30)
@@ -163,15 +169,15 @@ async def test_eviction(own_valkey, own_admin):
 
 
 async def test_memory(own_valkey, own_admin):
-    """A store that is almost full."""
+    """A store that is almost full is reported."""
     own_valkey.admin.config_set("maxmemory", own_valkey.admin.info()["used_memory"] + 10_000)
     memory = (await report(own_valkey.endpoint))["memory"]
     assert memory.level is Level.FAIL
-    assert "takes no change" in memory.advice
+    assert "take rights away" in memory.advice
 
 
 async def test_persistence(own_valkey, own_admin):
-    """An append-only file is what it should be."""
+    """An append-only file is accepted."""
     own_valkey.admin.config_set("appendonly", "yes")
     assert (await report(own_valkey.endpoint))["persistence"].level is Level.OK
     own_valkey.admin.config_set("appendonly", "no")
@@ -182,7 +188,7 @@ async def test_persistence(own_valkey, own_admin):
 
 
 async def test_a_replica(own_valkey, valkey):
-    """Keys are not administered, nor served, from a replica."""
+    """A replica fails."""
     own_valkey.admin.replicaof("127.0.0.1", valkey.port)
     replication = (await report(own_valkey.endpoint))["replication"]
     assert (replication.level, replication.advice) == (
@@ -192,14 +198,14 @@ async def test_a_replica(own_valkey, valkey):
 
 
 async def test_access(own_valkey, own_admin):
-    """Users are for nothing while somebody without a name comes in; a harmless one may."""
+    """A store that accepts clients without a login fails, unless they have no rights."""
     own_valkey.admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all")
     login = own_valkey.login("app", "pw")
 
     async def found():
-        stranger = own_valkey.endpoint.client()
-        finding = (await report(login, stranger=stranger))["access"]
-        await stranger.aclose()
+        anonymous = own_valkey.endpoint.client()
+        finding = (await report(login, anonymous=anonymous))["access"]
+        await anonymous.aclose()
         return finding.level
 
     assert await found() is Level.FAIL
@@ -209,13 +215,13 @@ async def test_access(own_valkey, own_admin):
     await administrator.execute_command("ACL", "SETUSER", "default", "off")
     await administrator.aclose()
     assert await found() is Level.OK
-    stranger = Endpoint.parse(f"unix://{own_valkey.socket_path}").client()
-    assert (await report(login, stranger=stranger))["access"].level is Level.OK
-    await stranger.aclose()
+    anonymous = Endpoint.parse(f"unix://{own_valkey.socket_path}").client()
+    assert (await report(login, anonymous=anonymous))["access"].level is Level.OK
+    await anonymous.aclose()
 
 
 async def test_a_replica_that_is_required_and_not_there(own_valkey, own_admin):
-    """Then every change is refused: that is no mere warning."""
+    """A missing required replica fails, because every change is refused."""
     own_valkey.admin.config_set("min-replicas-to-write", 1)
     replication = (await report(own_valkey.endpoint))["replication"]
     assert replication.level is Level.FAIL
@@ -223,7 +229,7 @@ async def test_a_replica_that_is_required_and_not_there(own_valkey, own_admin):
 
 
 async def test_what_other_stores_say():
-    """States that are awkward to bring a real store into."""
+    """The checks understand states that a real store is hard to bring into."""
     questions = inspection
     await said(questions.version, Level.FAIL, "6.2.1", "needed", server={"redis_version": "6.2.1"})
     await said(questions.version, Level.OK, "redis 7.2.4", server={"redis_version": "7.2.4"})
@@ -248,7 +254,7 @@ async def test_what_other_stores_say():
 
 
 def user(valkey: Valkey, *rules: str):
-    """The address for a user with these rules."""
+    """Create a user with these rules and return its endpoint."""
     valkey.admin.execute_command("ACL", "SETUSER", "app", "reset", "on", ">pw", *rules)
     return valkey.login("app", "pw")
 
@@ -258,7 +264,7 @@ EVERYTHING = ["~authz:*", "&authz:*", "+@all"]
 
 @pytest.mark.parametrize("command", sorted({words[0] for words in SERVING} - {"HELLO", "PING"}))
 async def test_a_command_that_a_sidecar_needs(valkey, admin, command):
-    """Without it the sidecar would not serve: that fails."""
+    """A missing command that serving needs fails."""
     found = await report(user(valkey, *EVERYTHING, f"-{command}"))
     assert found["serving"].level is Level.FAIL or command == "HGETALL"
     if command == "HGETALL":  # nothing can be looked at without it
@@ -268,7 +274,7 @@ async def test_a_command_that_a_sidecar_needs(valkey, admin, command):
 
 
 async def test_the_heartbeat_behind_sentinel_writes(valkey, admin):
-    """Who may not do that is never trusted there, and fails; elsewhere it does not matter."""
+    """A missing right to write heartbeats fails behind Sentinel, and only there."""
     reader = user(valkey, "%R~authz:*", "&authz:*", "+@all")
     assert (await report(reader))["serving"].level is Level.OK
     serving = (await report(reader, has_replicas=True))["serving"]
@@ -282,7 +288,7 @@ async def test_the_heartbeat_behind_sentinel_writes(valkey, admin):
 
 @pytest.mark.parametrize("command", sorted({words[0] for words in COUNTING}))
 async def test_a_command_that_counting_needs(valkey, admin, command):
-    """Without it the sidecar serves, and holds keys to their limits alone: a warning."""
+    """A missing command that limits need is a warning."""
     found = await report(user(valkey, *EVERYTHING, f"-{command}"))
     assert found["counting"].level is Level.WARN
     assert f"may not {command}" in found["counting"].found
@@ -291,7 +297,7 @@ async def test_a_command_that_counting_needs(valkey, admin, command):
 
 @pytest.mark.parametrize("command", sorted({words[0] for words in REGISTERING}))
 async def test_a_command_that_registering_needs(valkey, admin, command):
-    """Without it the sidecar serves, and nobody sees what it has applied: a warning."""
+    """A missing command that the registry needs is a warning."""
     found = await report(user(valkey, *EVERYTHING, f"-{command}"))
     assert found["registering"].level is Level.WARN
     assert f"may not {command}" in found["registering"].found
@@ -302,7 +308,7 @@ async def test_a_command_that_registering_needs(valkey, admin, command):
     "command", sorted({words[0] for words in CHANGING} - {words[0] for words in SERVING})
 )
 async def test_a_command_that_a_change_needs(valkey, admin, command):
-    """Without it keys cannot be changed: a warning, for a sidecar's user need not."""
+    """A missing command that changes need is a warning, because a sidecar does not change keys."""
     found = await report(user(valkey, *EVERYTHING, f"-{command}"))
     assert found["changing"].level is Level.WARN
     assert f"may not {command}" in found["changing"].found
@@ -310,7 +316,7 @@ async def test_a_command_that_a_change_needs(valkey, admin, command):
 
 
 async def test_keys_and_channels(valkey, admin):
-    """Permission is a matter of names, too."""
+    """Missing rights to keys or channels are found too."""
     found = await report(user(valkey, "+@all", "~authz:*", "resetchannels"))
     assert "SUBSCRIBE" in found["serving"].found
     found = await report(user(valkey, "+@all", "&*", "%R~authz:*", "~authz:{0}:limit:*"))
@@ -318,7 +324,7 @@ async def test_keys_and_channels(valkey, admin):
 
 
 async def test_a_store_that_says_little(valkey, admin):
-    """What a managed store does not answer is a warning, not a failure."""
+    """A check that the store does not answer is a warning, not a failure."""
     rules = [
         "+client",
         "+ping",
@@ -337,7 +343,7 @@ async def test_a_store_that_says_little(valkey, admin):
 
 
 async def test_what_is_asked_for_is_enough(valkey, admin):
-    """A user with just the commands of the two lists can make every change, also a move."""
+    """A user with exactly the checked commands can make every change."""
     nested = {"SCRIPT", "XINFO"}
     words = [words[:2] if words[0] in nested else words[:1] for words in (*SERVING, *CHANGING)]
     rules = ["+client", *(f"+{'|'.join(command)}" for command in words)]
@@ -354,7 +360,7 @@ async def test_what_is_asked_for_is_enough(valkey, admin):
 
 
 async def test_what_a_sidecar_is_asked_for_is_enough(valkey, admin):
-    """A user with just those commands looks up keys and aliases, registers, writes heartbeats."""
+    """A user with exactly the checked commands can do all that a sidecar does."""
     record = await admin.issue()
     words = {words[0] for words in (*SERVING, *COUNTING, *BEATING, *REGISTERING)}
     rules = ["+client", *(f"+{command}" for command in sorted(words))]

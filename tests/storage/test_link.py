@@ -26,7 +26,7 @@ async def test_replies_in_order(valkey):
 
 
 async def test_pushes_stand_between_the_replies(valkey):
-    """A read before a change is answered before that change's push, a read after it, after."""
+    """A read before a change is answered before that change's push, a later read after it."""
     client = await open_client(valkey.endpoint)
     await valkey.endpoint.greet(client.link, "test")
     await client.link.call("SUBSCRIBE", "there")
@@ -51,7 +51,7 @@ async def test_pushes_stand_between_the_replies(valkey):
 
 
 async def test_refused_subscription_does_not_shift_the_replies(valkey):
-    """SUBSCRIBE is answered with a push, but refused with a reply: either is its answer."""
+    """SUBSCRIBE is answered by a push if accepted and by a reply if refused; both end it."""
     valkey.admin.execute_command(
         "ACL", "SETUSER", "narrow", "on", "nopass", "~*", "+@all", "resetchannels", "&mine"
     )
@@ -69,7 +69,7 @@ async def test_refused_subscription_does_not_shift_the_replies(valkey):
 
 
 async def test_cancelled_call_does_not_shift_the_replies(valkey):
-    """The reply of a call that nobody waits for any more is dropped, not given to the next."""
+    """The reply of a cancelled call is dropped and not given to the next call."""
     client = await open_client(valkey.endpoint)
     await valkey.endpoint.greet(client.link, "test")
 
@@ -85,7 +85,7 @@ async def test_cancelled_call_does_not_shift_the_replies(valkey):
 
 
 async def test_error_reply_is_an_answer(valkey):
-    """An error reply is handed over as a value, and raised by `call`."""
+    """An error reply is delivered as a value, and raised by `call`."""
     client = await open_client(valkey.endpoint)
     client.send("wrong", "HELLO", "99")
 
@@ -98,7 +98,7 @@ async def test_error_reply_is_an_answer(valkey):
 
 
 async def test_commands_of_one_turn_leave_in_one_write():
-    """What is sent in one turn of the loop is written at once, in order."""
+    """Commands sent in one iteration of the event loop leave in one write, in order."""
     client = Client()
     wire = client.connect()
 
@@ -128,7 +128,7 @@ MESSAGES = {
 
 @given(st.lists(st.sampled_from(sorted(MESSAGES)), max_size=20), st.data())
 async def test_chunks_do_not_matter(messages, data):
-    """The same stream, cut anywhere, is handed over as the same events in the same order."""
+    """The same bytes in any chunks are delivered as the same events in the same order."""
     stream = b"".join(messages)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=10))
     edges = [0, *sorted(cuts), len(stream)]

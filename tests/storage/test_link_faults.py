@@ -1,4 +1,4 @@
-"""Link in trouble: every command is answered once, and nothing is handed over after the end."""
+"""Link with faults: every command is answered once, and nothing is delivered after the end."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_every_command_is_answered_once(ending):
-    """However the connection ends: the answered ones have their reply, the others LinkLost."""
+    """When the connection ends, answered commands have their reply and the others get LinkLost."""
 
     async def script(peer):
         await peer.commands(5)
@@ -48,7 +48,7 @@ async def test_every_command_is_answered_once(ending):
 
 
 async def test_reply_that_nobody_asked_for_ends_the_link():
-    """A reply too many means that replies and commands no longer match; the reason tells it."""
+    """An unrequested reply ends the link with that reason, because replies may be shifted."""
 
     async def script(peer):
         await peer.say(b"-ERR max number of clients reached\r\n")
@@ -63,7 +63,7 @@ async def test_reply_that_nobody_asked_for_ends_the_link():
 
 
 async def test_a_server_that_speaks_resp2_only():
-    """A server without RESP3 is refused with a word on what is needed."""
+    """A server without RESP3 is refused with the required version."""
 
     async def script(peer):
         await peer.command()
@@ -78,7 +78,7 @@ async def test_a_server_that_speaks_resp2_only():
 
 
 async def test_a_command_that_cannot_be_encoded_does_not_shift_the_replies():
-    """A command that is no text raises in `send` and leaves nothing behind that waits."""
+    """A command that cannot be encoded raises in `send` and leaves no pending entry."""
     client = Client()
     client.connect()
 
@@ -91,7 +91,7 @@ async def test_a_command_that_cannot_be_encoded_does_not_shift_the_replies():
 
 
 async def test_more_than_max_pending_is_refused():
-    """Commands beyond the bound are refused at once, the others are answered."""
+    """Commands beyond `max_pending` are refused at once; the others are answered."""
     client = Client(max_pending=3)
     client.connect()
 
@@ -109,7 +109,7 @@ async def test_more_than_max_pending_is_refused():
 
 
 async def test_a_store_that_does_not_read():
-    """While the socket takes nothing, commands are refused; when it does again, they are sent."""
+    """While the socket accepts no data, commands are refused. Afterwards they are sent again."""
     read = asyncio.Event()
 
     async def script(peer):
@@ -135,7 +135,7 @@ async def test_a_store_that_does_not_read():
 
 
 async def test_abort():
-    """After `abort` each waiting command is answered LinkLost and the socket is dropped."""
+    """After `abort` each pending command gets LinkLost and the socket is closed."""
     client = Client()
     wire = client.connect()
     client.send(1, "ANY")
@@ -152,7 +152,7 @@ async def test_abort():
 
 
 async def test_nothing_is_handed_over_after_the_end():
-    """What stands behind the end in the same bytes, or comes later, is dropped."""
+    """Messages after the end, in the same bytes or later, are dropped."""
     client = Client()
     client.connect()
     client.link._on_push = lambda _push: client.link.abort()
@@ -168,7 +168,7 @@ async def test_nothing_is_handed_over_after_the_end():
 
 
 async def test_send_after_the_end():
-    """A command for a link that has ended is answered LinkLost, not inside the call."""
+    """A command on an ended link gets LinkLost, not inside the call."""
     client = Client()
     client.send("never connected", "ANY")
     client.connect()
@@ -186,7 +186,7 @@ async def test_send_after_the_end():
 
 @pytest.mark.parametrize("fault", [IndexError, TypeError, KeyError])
 async def test_a_fault_in_a_callback_ends_the_link(fault):
-    """A fault of ours is shown, not taken for the store's; every other command is answered."""
+    """An exception in a callback ends the link, and every other command is answered."""
     faults = []
     asyncio.get_running_loop().set_exception_handler(
         lambda _loop, context: faults.append(type(context["exception"]))

@@ -1,4 +1,4 @@
-"""What keys there are and who changed them, read from a real store."""
+"""StoredIndex and StoredTrail: listing keys and reading histories from a real store."""
 
 import pytest
 
@@ -20,18 +20,18 @@ async def client(valkey):
 
 @pytest.fixture
 def directory(client):
-    """Lists and histories of the store."""
+    """A KeyListing on the store."""
     return KeyListing(StoredIndex(client), StoredTrail(client))
 
 
 async def issue(admin: Admin, count: int, client_id: str = "acme-web") -> list[str]:
-    """New keys; those of one moment stand in the order of their kids."""
+    """Issue keys; keys of the same time are sorted by kid."""
     made = [await admin.issue(client_id=client_id) for _ in range(count)]
     return [r.kid for r in sorted(made, key=lambda record: (record.created_at, record.kid))]
 
 
 async def listed(directory, limit, **filters):
-    """The kids of all pages."""
+    """Return the kids of all pages."""
     kids, cursor = [], ""
     while True:
         page = await directory.page(limit, cursor, **filters)
@@ -42,7 +42,7 @@ async def listed(directory, limit, **filters):
 
 
 async def test_pages(admin, directory, valkey):
-    """All keys, or one client's, oldest first, on pages of any size."""
+    """All keys, or one client's, are listed oldest first on pages of any size."""
     ours, theirs = await issue(admin, 7), await issue(admin, 3, "acme-batch")
     made_at = {kid: valkey.admin.zscore(schema.KEYS, kid) for kid in ours + theirs}
     everyone = sorted(made_at, key=lambda kid: (made_at[kid], kid))
@@ -54,7 +54,7 @@ async def test_pages(admin, directory, valkey):
 
 
 async def test_many_keys_of_one_moment(admin, directory, valkey):
-    """Keys of one millisecond are listed once each, whatever the page."""
+    """Keys of one millisecond are listed once each for any page size."""
     kids = await issue(admin, 9)
     for kid in kids:
         valkey.admin.zadd(schema.KEYS, {kid: 5})
@@ -62,7 +62,7 @@ async def test_many_keys_of_one_moment(admin, directory, valkey):
 
 
 async def test_records_and_states(admin, directory):
-    """A page holds the records as they are now."""
+    """A page holds the current records."""
     kids = await issue(admin, 3)
     await admin.disable(kids[0])
     await admin.revoke(kids[2])
@@ -76,7 +76,7 @@ async def test_records_and_states(admin, directory):
 
 
 async def test_what_cannot_be_read(admin, directory, valkey):
-    """A garbled record, one of another type and one that is gone hide none of the others."""
+    """A garbled record, one of another type and a missing one do not hide others."""
     kids = await issue(admin, 5)
     valkey.admin.hset(schema.key(kids[1]), "allowed_cidrs", "nonsense")
     valkey.admin.delete(schema.key(kids[2]), schema.key(kids[3]))
@@ -91,7 +91,7 @@ async def test_what_cannot_be_read(admin, directory, valkey):
 
 
 async def test_a_cursor_that_is_in_no_list(admin, client):
-    """The cursor is named, and what to do."""
+    """An unknown cursor is named with the remedy."""
     (kid,) = await issue(admin, 1)
     with pytest.raises(BadInput, match=r"cursor: 0{16} is not in this list"):
         await StoredIndex(client).kids(None, "0" * 16, 5)
@@ -100,7 +100,7 @@ async def test_a_cursor_that_is_in_no_list(admin, client):
 
 
 async def test_a_list_that_moves_between_two_commands(admin, client, valkey):
-    """A cursor whose place changes between looking it up and reading on is looked up anew."""
+    """A cursor whose rank changes between two commands is looked up again."""
     kids = await issue(admin, 6)
     index = StoredIndex(client)
     looked_up = client.zrank
@@ -118,7 +118,7 @@ async def test_a_list_that_moves_between_two_commands(admin, client, valkey):
 
 
 async def test_only_ranges_are_read(admin, directory, valkey):
-    """No command that walks the store: the server's own count of commands says so."""
+    """Listing runs no command that scans the store, by the server's own statistics."""
     await issue(admin, 5)
     valkey.admin.config_resetstat()
     await listed(directory, 2)
@@ -132,7 +132,7 @@ async def test_only_ranges_are_read(admin, directory, valkey):
 
 
 async def test_history(admin, directory):
-    """Each change with who, what, when and why, newest first, through changes of other keys."""
+    """A history shows who, what, when and why, newest first, among changes of other keys."""
     record = await admin.issue()
     author = admin.lifecycle.author
     await admin.issue()
@@ -158,7 +158,7 @@ async def test_history(admin, directory):
 
 
 async def test_history_costs_its_own_changes(admin, directory, valkey):
-    """One XRANGE of one entry for each change of the key, however long the trail is."""
+    """A history costs one XRANGE of one entry for each change of the key."""
     record = await admin.issue()
     for _ in range(50):
         await admin.issue()
@@ -171,7 +171,7 @@ async def test_history_costs_its_own_changes(admin, directory, valkey):
 
 
 async def test_an_entry_that_came_late(admin, directory, valkey):
-    """The entry of a change that had ended early stands behind later ones, and is found."""
+    """An audit entry that was written late is found."""
     record = await admin.issue()
     await admin.issue()
     (_, entry), *_ = valkey.admin.xrange(schema.AUDIT, "1-0", "1-0")
@@ -185,7 +185,7 @@ async def test_an_entry_that_came_late(admin, directory, valkey):
 
 
 async def test_a_trail_that_was_trimmed(admin, directory, valkey):
-    """What is known is shown, and from where on nothing is; another key's entry is not taken."""
+    """A trimmed audit trail gives a partial history that says where it ends."""
     record = await admin.issue()
     await admin.disable(record.kid)
     await admin.revoke(record.kid)
@@ -207,7 +207,7 @@ async def test_a_trail_that_was_trimmed(admin, directory, valkey):
     ],
 )
 async def test_an_entry_that_is_garbled(admin, directory, valkey, damage):
-    """It is named, rather than taken for something else; and it never leads in a circle."""
+    """A garbled audit entry is named, and a history never loops."""
     record = await admin.issue()
     ((_, entry),) = valkey.admin.xrange(schema.AUDIT)
     valkey.admin.delete(schema.AUDIT)
@@ -220,7 +220,7 @@ async def test_an_entry_that_is_garbled(admin, directory, valkey, damage):
 
 
 async def test_a_store_that_is_gone(own_valkey, own_admin):
-    """Neither a list nor a history hangs or pretends."""
+    """Listing and history raise Unavailable if the store is gone."""
     record = await own_admin.issue()
     client = own_valkey.endpoint.client()
     directory = KeyListing(StoredIndex(client), StoredTrail(client))

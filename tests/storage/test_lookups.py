@@ -1,4 +1,4 @@
-"""LinkedKeys: a record, its absence, or that it is not known, and never one for another."""
+"""LinkedKeys: it returns a record, its absence, or Unavailable, and never another key's record."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.support.storage.sidecar import Sidecar
 
 
 async def test_no_key_of_that_kid(valkey, admin):
-    """A kid that is not there is None, asked for once; when it is issued, it is found."""
+    """An absent kid is None after one lookup; once it is issued, it is found."""
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
     issue = changes.issue(spec, make_keyring().mint("live", KID), Author("c1", "test"), NOW)
     async with Sidecar(valkey.endpoint) as sidecar:
@@ -28,7 +28,7 @@ async def test_no_key_of_that_kid(valkey, admin):
 
 
 async def test_garbled_record(valkey, admin):
-    """A record that cannot be understood is Unreadable, counted, and others are not affected."""
+    """A garbled record is Unreadable and counted; other keys are not affected."""
     garbled, good = await admin.issue(), await admin.issue()
     valkey.admin.hset(schema.key(garbled.kid), "name", b"\xff\xfe")
     async with Sidecar(valkey.endpoint) as sidecar:
@@ -40,7 +40,7 @@ async def test_garbled_record(valkey, admin):
 
 
 async def test_a_key_that_is_no_hash(valkey, admin):
-    """A record of another type is Unavailable, in the store's words, and nothing else breaks."""
+    """A record of another Redis type is Unavailable with the store's error."""
     good = await admin.issue()
     valkey.admin.set(schema.key(KID), "text")
     async with Sidecar(valkey.endpoint) as sidecar:
@@ -51,7 +51,7 @@ async def test_a_key_that_is_no_hash(valkey, admin):
 
 
 async def test_emptied_store_before_any_heartbeat(valkey, admin):
-    """In the moment after the store was emptied a good key is Unavailable, not unknown."""
+    """Right after the store was emptied a good key is Unavailable, not unknown."""
     record = await admin.issue()
     async with Sidecar(valkey.endpoint, lease=60) as sidecar:
         await sidecar.trusted()
@@ -77,7 +77,7 @@ async def test_key_that_appears_between_two_looks(valkey, admin):
 
 
 async def test_overload_while_absence_is_confirmed(valkey, admin):
-    """A lookup that the link refuses half way leaves the link as it was."""
+    """A lookup that the link refuses half way does not harm the link."""
     record = await admin.issue()
     delivered = []
     async with Sidecar(valkey.endpoint, lease=60) as sidecar:

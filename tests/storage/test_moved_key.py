@@ -1,39 +1,31 @@
-"""A key that is given to another client moves from one list to the other, whatever fails."""
+"""A key that gets another client moves from one index to the other, whatever fails."""
 
 import pytest
 
-from authz.core import changes
-from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.flows.key_listing import KeyListing
 from authz.storage import schema
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
-from tests.support.fakes import NOW
-from tests.support.storage.changing import failing
+from tests.support.storage.changing import failing, moved
 
 # What a change that moves a key writes, in order.
 WRITES = ["SET", "XADD log", "HSET", "ZADD all", "ZADD client", "ZREM", "XADD audit", "PUBLISH"]
 
 
-def moved(record, to="acme-batch", change_id="c-move"):
-    """The change that gives a key to another client."""
-    return changes.update(record, {"client_id": to}, Author(change_id, "ops"), NOW + 1)
-
-
 def members(valkey, client_id):
-    """The kids on a client's list."""
+    """Return the kids in a client's index."""
     return valkey.admin.zrange(schema.client(client_id), 0, -1)
 
 
 async def shown(client, client_id):
-    """The kids that a list shows of a client."""
+    """Return the kids that a listing shows for a client."""
     found = KeyListing(StoredIndex(client), StoredTrail(client))
     return [entry.kid for entry in (await found.page(10, client_id=client_id)).entries]
 
 
 async def test_it_moves(valkey, admin):
-    """It is on the new client's list, where its age puts it, and no more on the old one's."""
+    """A moved key is in the new client's index, sorted by its age, and no longer in the old one."""
     record, other = await admin.issue(), await admin.issue()
     assert await admin.store.apply(moved(record)) == 3
 
@@ -45,7 +37,7 @@ async def test_it_moves(valkey, admin):
 
 
 async def test_there_and_back(valkey, admin):
-    """Moving is no one-way street, and repeating the first move late is refused."""
+    """A key can move back, and a late repetition of the first move is refused."""
     record = await admin.issue()
     first = moved(record)
     await admin.store.apply(first)
@@ -57,7 +49,7 @@ async def test_there_and_back(valkey, admin):
 
 
 async def test_list_of_the_wrong_type(valkey, admin):
-    """A list that is something else is named, and nothing is written."""
+    """An index of another Redis type is named and nothing is written."""
     record = await admin.issue()
     valkey.admin.delete(schema.client("acme-web"))
     valkey.admin.set(schema.client("acme-web"), "text")
@@ -67,7 +59,7 @@ async def test_list_of_the_wrong_type(valkey, admin):
 
 
 async def test_permission_to_leave(valkey, admin):
-    """Without the permission to take it off the old list nothing is written."""
+    """Without the right to remove the key from the old index nothing is written."""
     record = await admin.issue()
     valkey.admin.execute_command(
         "ACL", "SETUSER", "ops", "reset", "on", ">pw", "~authz:*", "&*", "+@all", "-zrem"
@@ -81,7 +73,9 @@ async def test_permission_to_leave(valkey, admin):
 
 @pytest.mark.parametrize("nth", range(1, len(WRITES) + 1), ids=WRITES)
 async def test_a_move_that_fails_half_way(valkey, admin, nth):
-    """Wherever it ends early no list shows a key of somebody else's; sent again, it is finished."""
+    """After a move that ended early no listing shows another client's key; repeated, it is
+    complete.
+    """
     record = await admin.issue()
     change = moved(record)
     async with failing(valkey, nth) as broken, valkey.endpoint.client() as client:

@@ -1,4 +1,4 @@
-"""What is announced and what is kept of a change, as text."""
+"""The text forms of notices, log entries and audit entries."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from tests.support.storage.strategies import TEXTS
 
 @given(st.integers(1, 10**15 - 1), st.sampled_from(Status), st.lists(st.sampled_from("ab7 ")))
 def test_notice(seq, status, extra):
-    """A notice tells seq, kid and whether the key was revoked; further words are ignored."""
+    """A notice gives seq, kid and whether the key was revoked; further words are ignored."""
     text = " ".join([str(seq), KID, status.value, *extra])
     assert notices.decode_notice(text)[:3] == (seq, KID, status is Status.REVOKED)
 
@@ -49,7 +49,7 @@ def test_garbled_notice(text):
 
 @given(TEXTS)
 def test_random_notices(text):
-    """Whatever a notice holds, nothing but ValueError is raised."""
+    """Any text as a notice raises ValueError or nothing."""
     try:
         seq, kid, *_ = notices.decode_notice(text)
     except ValueError:
@@ -58,7 +58,7 @@ def test_random_notices(text):
 
 
 def test_audit_event():
-    """An audit event is written as text, its detail as JSON, beside the id of its change."""
+    """An audit event is stored as text, its detail as JSON, with the id of its change."""
     event = AuditEvent(Action.REVOKE, "ops@example", "leaked", NOW, {"reason": "superseded"})
     assert schema.encode_event(event, "c1", 7) == {
         "change_id": "c1",
@@ -72,7 +72,7 @@ def test_audit_event():
 
 
 def test_names_share_a_hash_tag():
-    """All that one change touches lies in one Cluster slot."""
+    """All names that one change touches lie in one Cluster slot."""
     names = [schema.key(KID), schema.client("c"), schema.SEQ, schema.LOG, schema.AUDIT]
     names += [schema.KEYS, schema.CHANGES]
     assert {name[name.index("{") : name.index("}")] for name in names} == {"{0"}

@@ -1,4 +1,4 @@
-"""The race of a cache fill with an invalidation: order wins it, a naive cache loses it."""
+"""A cache fill races with an invalidation: an ordered link is correct, a naive cache is not."""
 
 import asyncio
 import itertools
@@ -17,30 +17,30 @@ READS = 2  # of each key, around its change
 
 
 def ignore(_what):
-    """Whom the answer does not concern."""
+    """Ignore a reply."""
 
 
 async def connected(endpoint, on_push=ignore):
-    """A link to the store."""
+    """Yield a link to the store."""
     link = await endpoint.open(lambda: Link(on_push, lambda: None))
     await endpoint.greet(link, "test")
     return link
 
 
 class NaiveCache:
-    """What one would write first: a connection to read on, another for what was changed."""
+    """A cache as one would first write it: one connection for reads, another for notices."""
 
     def __init__(self):
         self.records = {}
 
     async def connect(self, endpoint):
-        """Both connections."""
+        """Open both connections."""
         self.reads = await connected(endpoint)
         self.notices = await connected(endpoint, self.on_push)
         await self.notices.call("SUBSCRIBE", schema.CHANGES)
 
     async def close(self):
-        """When whatever was announced has arrived."""
+        """Close after all notices have arrived."""
         await self.notices.call("PING")
         self.reads.abort()
         self.notices.abort()
@@ -57,7 +57,7 @@ class NaiveCache:
 
 
 def fill(valkey):
-    """Active keys, as if each had been issued by one change."""
+    """Write active keys as if each had been issued by one change."""
     records = [make_record(kid=f"{n:016}", version=n) for n in range(1, KEYS + 1)]
     pipeline = valkey.admin.pipeline()
     for record in records:
@@ -69,14 +69,14 @@ def fill(valkey):
 
 
 def disable(writer, record, seq):
-    """The heart of a change, on a connection of its own: the data first, then the notice."""
+    """Write a change and then its notice, on a separate connection."""
     writer.send(ignore, "SET", schema.SEQ, str(seq))
     writer.send(ignore, "HSET", schema.key(record.kid), "status", "disabled", "version", str(seq))
     writer.send(ignore, "PUBLISH", schema.CHANGES, f"{seq} {record.kid} disabled")
 
 
 async def read_and_change(records, writer, caches):
-    """Read each key and disable it, many at the same moment and in any order."""
+    """Read each key and disable it, many at once in random order."""
     seqs = itertools.count(KEYS + 1)
     for start in range(0, KEYS, AT_ONCE):
         batch = records[start : start + AT_ONCE]
@@ -95,9 +95,9 @@ async def read_and_change(records, writer, caches):
 
 
 async def test_nothing_stale_is_left(valkey, admin):
-    """Reads and changes of many keys at the same moment leave no stale record in the cache.
+    """Concurrent reads and changes of many keys leave no stale record in the cache.
 
-    Disabling, not revoking: that a revocation is remembered must not hide what order has missed.
+    Keys are disabled, not revoked: a remembered revocation would hide a stale record.
     """
     records = fill(valkey)
     writer, naive = await connected(valkey.endpoint), NaiveCache()

@@ -1,4 +1,4 @@
-"""outage_grace in the store."""
+"""The field outage_grace in the store."""
 
 import pytest
 
@@ -8,18 +8,18 @@ from tests.support.fakes import KID, make_record
 
 
 def fields_with(text):
-    """A record's fields, with this text for the grace."""
+    """Return a record's fields with this text for the grace."""
     return schema.encode(make_record()) | {"version": "1", "outage_grace": text}
 
 
 @pytest.mark.parametrize(("text", "grace"), [("", None), ("0", 0), ("86400000", 86_400_000)])
 def test_none_and_0_are_told_apart(text, grace):
-    """An empty field leaves the length to the sidecar, 0 is none at all."""
+    """An empty field means the sidecar's grace, 0 means none."""
     assert schema.decode(KID, fields_with(text)).outage_grace == grace
 
 
 @pytest.mark.parametrize("text", ["-1", "0s", "86400001", "1e3", " 0"])
 def test_a_grace_that_makes_no_sense_makes_the_record_unreadable(text):
-    """A restriction that cannot be understood must not become a permission."""
+    """An invalid grace makes the record unreadable, so it does not become longer."""
     with pytest.raises(Unreadable, match="outage_grace"):
         schema.decode(KID, fields_with(text))

@@ -1,4 +1,4 @@
-"""The store comes back after an outage: no herd runs at it, and nothing has piled up."""
+"""The store returns after an outage: no burst of lookups hits it, and nothing has piled up."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ WAITERS = 25
 
 
 async def test_one_load_for_each_key(own_valkey, own_admin):
-    """However many wait for a key when the store is back, it is loaded once."""
+    """A key that many requests wait for is loaded once when the store is back."""
     records = [await own_admin.issue() for _ in range(KEYS)]
     own_valkey.admin.save()
     async with Sidecar(own_valkey.endpoint, lease=60) as sidecar:
@@ -32,7 +32,7 @@ async def test_one_load_for_each_key(own_valkey, own_admin):
 
 
 async def test_nothing_piles_up_in_an_outage(own_valkey, own_admin):
-    """Lookups and attempts to connect leave no task, no socket and no load behind."""
+    """Lookups and connection attempts leave no task, socket or load behind."""
     record = await own_admin.issue()
     own_valkey.admin.save()
     async with Sidecar(own_valkey.endpoint) as sidecar:

@@ -1,6 +1,5 @@
-"""Registration and Sidecars against a real store: who is there, and what each has applied."""
+"""Registration and StoredSidecars on a real store: entries and acknowledged changes."""
 
-import asyncio
 import json
 import logging
 
@@ -12,53 +11,23 @@ from authz.flows.confirmation import acknowledged
 from authz.storage import registry, schema
 from authz.storage.link import Link
 from authz.storage.listing import StoredTrail
-from authz.storage.registry import Identity, Registration, Sidecars
+from authz.storage.registry import StoredSidecars
 from tests.support.fakes import make_keyring
 from tests.support.real import RealClock, eventually
-from tests.support.storage.sidecar import LEASE, Sidecar
-
-
-class Registered(Sidecar):
-    """A sidecar that says what it does."""
-
-    def __init__(
-        self, endpoint, instance="web-1", grace_ms=0, predecessor="", lease=LEASE, **settings
-    ):
-        super().__init__(endpoint, lease=lease, **settings)
-        identity = Identity(
-            instance=instance,
-            version="0.1.0",
-            address="127.0.0.1:9191",
-            started_at=1,
-            lease_ms=round(lease * 1000),
-            grace_ms=grace_ms,
-        )
-        self.registration = Registration(
-            self.cache,
-            self.feed,
-            self.clock,
-            identity,
-            entries=self.cache.__len__,
-            predecessor=predecessor,
-        )
-
-    async def __aenter__(self):
-        """The feed runs around the registration."""
-        self.run = asyncio.create_task(self.feed.run(self.registration, self.registration.announce))
-        return self
+from tests.support.storage.sidecar import LEASE, Registered
 
 
 @pytest.fixture
 async def directory(valkey):
-    """Who the sidecars of the shared server are."""
+    """A StoredSidecars on the shared server."""
     client = valkey.endpoint.client()
-    yield Sidecars(client)
+    yield StoredSidecars(client)
     await client.aclose()
 
 
 @pytest.fixture
 async def trail(valkey):
-    """What was done to keys on the shared server."""
+    """A StoredTrail on the shared server."""
     client = valkey.endpoint.client()
     yield StoredTrail(client)
     await client.aclose()
@@ -69,13 +38,13 @@ def _ignore(*_told):
 
 
 async def heard(directory):
-    """Every sidecar that is remembered, by its instance."""
+    """Return every remembered sidecar by instance."""
     _, found = await directory.find()
     return {each.sidecar.instance: each for each in found}
 
 
 async def heartbeats(valkey, count):
-    """Wait for so many."""
+    """Wait for so many heartbeats."""
 
     def answered():
         return int(valkey.admin.info("commandstats").get("cmdstat_role", {"calls": 0})["calls"])
@@ -85,7 +54,7 @@ async def heartbeats(valkey, count):
 
 
 async def test_a_sidecar_says_who_it_is(valkey, admin, directory):
-    """And which change it has applied, how much it keeps, and that it is trusted."""
+    """An entry holds the applied change, the number of cached records, and trust."""
     record = await admin.issue()
     async with Registered(valkey.endpoint, grace_ms=5000) as sidecar:
         await sidecar.trusted()
@@ -106,7 +75,7 @@ async def test_a_sidecar_says_who_it_is(valkey, admin, directory):
 
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_change_is_acknowledged_by_all(valkey, admin, directory, trail, count):
-    """Whoever waits for it learns that no sidecar holds anything older."""
+    """Waiting for a change ends when no sidecar holds anything older."""
     record = await admin.issue()
     sidecars = [Registered(valkey.endpoint, f"web-{i}", lease=60) for i in range(count)]
     for sidecar in sidecars:
@@ -128,7 +97,7 @@ async def test_a_change_is_acknowledged_by_all(valkey, admin, directory, trail, 
 async def test_a_sidecar_that_does_not_hear_is_outstanding_until_its_time_is_over(
     valkey, admin, directory, trail
 ):
-    """A half-open link: it has not confirmed, and after its lease it need not."""
+    """A sidecar with a half-open link is outstanding until its lease has passed."""
     record = await admin.issue()
     async with Registered(valkey.endpoint, lease=4) as sidecar:  # over when `at_once` is not
         await sidecar.trusted()
@@ -145,7 +114,7 @@ async def test_a_sidecar_that_does_not_hear_is_outstanding_until_its_time_is_ove
 
 
 async def test_a_burst_is_a_few_writes(valkey, admin, directory):
-    """The first change is acknowledged at once, those after it together."""
+    """The first change is acknowledged at once, those shortly after it together."""
     record = await admin.issue()
     async with Registered(valkey.endpoint, lease=60) as sidecar:
         await sidecar.trusted()
@@ -166,7 +135,7 @@ async def test_a_burst_is_a_few_writes(valkey, admin, directory):
 
 
 async def test_a_sidecar_that_leaves_is_gone_at_once(valkey, admin, directory):
-    """From the list, too; another one stays."""
+    """A sidecar that leaves removes its entry and its place in the index; others stay."""
     async with Registered(valkey.endpoint) as leaver, Registered(valkey.endpoint, "web-2") as other:
         for sidecar in (leaver, other):
             await sidecar.trusted()
@@ -177,7 +146,7 @@ async def test_a_sidecar_that_leaves_is_gone_at_once(valkey, admin, directory):
 
 
 async def test_a_predecessor_is_remembered_until_nothing_of_it_is_held(valkey, admin, directory):
-    """Who restored its records speaks for it from the first trust on."""
+    """A restored sidecar removes its predecessor's entry only after its first trust."""
     async with Registered(valkey.endpoint, "old") as old:
         await old.trusted()
     assert set(await heard(directory)) == {"old"}
@@ -189,14 +158,14 @@ async def test_a_predecessor_is_remembered_until_nothing_of_it_is_held(valkey, a
 
 
 async def test_leaving_without_a_link_is_quick(valkey):
-    """There is nobody to tell."""
+    """Leaving without a link returns at once."""
     sidecar = Registered(valkey.endpoint)
 
     await sidecar.registration.leave()
 
 
 async def test_a_killed_sidecar_is_remembered_as_silent(valkey, admin, directory):
-    """For longer than any grace, and by the store's clock."""
+    """A killed sidecar's entry is kept longer than any grace, by the store's clock."""
     async with Registered(valkey.endpoint) as sidecar:
         await sidecar.trusted()
     name = schema.sidecar("web-1")
@@ -211,7 +180,7 @@ async def test_a_killed_sidecar_is_remembered_as_silent(valkey, admin, directory
 
 
 async def test_nothing_is_acknowledged_between_a_flush_and_trust(valkey, admin, directory):
-    """What the flush took out is older than the number that goes with it."""
+    """Between a flush and the next trust no change is acknowledged."""
     record = await admin.issue()
     async with Registered(valkey.endpoint, lease=60) as sidecar:
         await sidecar.trusted()
@@ -229,7 +198,7 @@ async def test_nothing_is_acknowledged_between_a_flush_and_trust(valkey, admin, 
 
 
 async def test_without_trust_nothing_is_acknowledged(valkey, admin, directory):
-    """A change that is heard on a new link before its first heartbeat waits for that."""
+    """A change heard on a new link is acknowledged only after its first heartbeat."""
     record = await admin.issue()
     async with Registered(valkey.endpoint, lease=60) as sidecar:
         await sidecar.trusted()
@@ -245,7 +214,7 @@ async def test_without_trust_nothing_is_acknowledged(valkey, admin, directory):
 
 
 async def test_a_new_link_vouches_for_nothing_before_it_is_trusted(valkey, admin, directory):
-    """The store may be another: one that was restored gives the same numbers to other changes."""
+    """On a new link the entry names no change until that link is trusted."""
     record = await admin.issue()
 
     def applied():
@@ -266,7 +235,7 @@ async def test_a_new_link_vouches_for_nothing_before_it_is_trusted(valkey, admin
 
 
 async def test_a_store_that_is_not_ours_is_told_nothing(valkey, admin, directory):
-    """What slipped out before that was known is taken back."""
+    """An entry that was written before the store was found foreign is removed."""
     async with Registered(valkey.endpoint, keyring=make_keyring("ak", "2")) as sidecar:
         await eventually(lambda: sidecar.feed.is_foreign)
         await eventually(lambda: not valkey.admin.exists(schema.sidecar("web-1")))
@@ -278,7 +247,7 @@ async def test_a_store_that_is_not_ours_is_told_nothing(valkey, admin, directory
 
 
 async def test_a_store_that_turns_foreign_ends_what_is_held(valkey, admin):
-    """Other peppers in authz:meta: another's store, not an outage."""
+    """Other peppers in authz:meta drop all entries kept for an outage."""
     record = await admin.issue(outage_grace=60_000)
     async with Registered(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -292,7 +261,7 @@ async def test_a_store_that_turns_foreign_ends_what_is_held(valkey, admin):
 
 
 async def test_an_emptied_store_does_not_end_what_is_held(valkey, admin):
-    """No authz:meta is an outage."""
+    """A missing authz:meta is treated as an outage."""
     record = await admin.issue(outage_grace=60_000)
     async with Registered(valkey.endpoint) as sidecar:
         await sidecar.trusted()
@@ -309,7 +278,7 @@ async def test_an_emptied_store_does_not_end_what_is_held(valkey, admin):
     ["", "{", "[]", "null", json.dumps({"instance": "x"}), json.dumps({"instance": "\x1b[2J"})],
 )
 async def test_what_is_not_understood_is_no_sidecar(valkey, admin, directory, said):
-    """A later version's word, or garbage."""
+    """Entries of a later version and garbage are not listed."""
     valkey.admin.zadd(schema.SIDECARS, {"web-9": 1})
     valkey.admin.set(schema.sidecar("web-9"), said, px=1000)
 
@@ -317,7 +286,7 @@ async def test_what_is_not_understood_is_no_sidecar(valkey, admin, directory, sa
 
 
 async def test_a_store_that_refuses_the_word_is_reported_once(own_valkey, own_admin, caplog):
-    """The sidecar works; only those who wait for it do not see it."""
+    """A refused registry entry is logged once, and the sidecar keeps serving."""
     own_valkey.admin.acl_setuser(
         "quiet",
         enabled=True,
@@ -339,17 +308,17 @@ async def test_a_store_that_refuses_the_word_is_reported_once(own_valkey, own_ad
 
 
 async def test_who_asks_a_store_that_is_down_is_told(own_valkey):
-    """As of any other fault of the store."""
+    """Reading the registry of an unreachable store raises Unavailable."""
     client = own_valkey.endpoint.client()
     own_valkey.kill()
 
     with pytest.raises(Unavailable):
-        await Sidecars(client).find()
+        await StoredSidecars(client).find()
     await client.aclose()
 
 
 async def test_who_asks_a_store_with_a_garbled_sequence_is_told(valkey, admin, directory):
-    """A number that nobody can go on from is no store to ask how far anybody is."""
+    """Reading the registry with a garbled sequence raises Unavailable."""
     valkey.admin.set(schema.SEQ, "1e3")
 
     with pytest.raises(Unavailable, match="'1e3' is not a whole number"):
@@ -357,7 +326,7 @@ async def test_who_asks_a_store_with_a_garbled_sequence_is_told(valkey, admin, d
 
 
 async def test_what_has_not_been_heard_for_ever_leaves_the_list(valkey, admin):
-    """The next sidecar to connect cleans up."""
+    """A sidecar that connects removes outdated instances from the index."""
     valkey.admin.zadd(schema.SIDECARS, {"long-gone": 1})
     async with Registered(valkey.endpoint) as sidecar:
         await sidecar.trusted()

@@ -1,4 +1,4 @@
-"""Formats: what is written is read again; what is not understood is never read as less strict."""
+"""Encoding of records: they are read as written, and never as less strict."""
 
 import ipaddress
 import json
@@ -64,12 +64,12 @@ STRANGERS = ["\x00", "\t", "\n", "\r", "\x1c", "\u2003", "٣", "é", "\udcff", '
 
 
 def stored(record):
-    """The hash as the store would have it."""
+    """Return the hash as the store would hold it."""
     return {**schema.encode(record), "version": str(record.version), "change_id": "c"}
 
 
 def unreadable(found):
-    """What `decode` says of a hash that it refuses, or None."""
+    """Return the error of `decode`, or None."""
     try:
         schema.decode(KID, found)
     except Unreadable as cause:
@@ -83,13 +83,13 @@ def unreadable(found):
 
 
 def restrictions(record):
-    """All of a record that decides about a request."""
+    """Return all fields that decide about a request."""
     return replace(record, name="", metadata={})
 
 
 @given(RECORDS)
 def test_round_trip(record):
-    """Every record is read as it was written, and is written as text, each field of it."""
+    """Every record is read as it was written, and every stored field is text."""
     written = schema.encode(record)
     assert {type(text) for text in written.values()} == {str}
     assert written.keys() == schema.encode(FULL).keys()
@@ -98,7 +98,7 @@ def test_round_trip(record):
 
 @pytest.mark.parametrize("name", [name for name in stored(FULL) if name != "change_id"])
 def test_missing_field(name):
-    """A record without one of its fields is unreadable, and the text names record and field."""
+    """A record without one of its fields is unreadable; the error names record and field."""
     found = stored(FULL)
     del found[name]
     assert name in unreadable(found)
@@ -106,14 +106,14 @@ def test_missing_field(name):
 
 @pytest.mark.parametrize("name", NEVER_EMPTY)
 def test_empty_field(name):
-    """A field that always holds something does not read as if it were absent."""
+    """An empty field that must have content makes the record unreadable."""
     assert unreadable({**stored(FULL), name: ""})
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("text", NOT_NUMBERS)
 def test_garbled_number(name, text):
-    """A number is ASCII digits and nothing else, in reason."""
+    """A number consists of ASCII digits and has a bounded length."""
     assert unreadable({**stored(FULL), name: text})
 
 
@@ -123,7 +123,7 @@ def test_garbled_number(name, text):
     st.data(),
 )
 def test_garbled_field(name, stranger, data):
-    """A strange character in a field that restricts: unreadable, or the same restrictions."""
+    """A strange character in a restricting field gives the same restrictions or an error."""
     text = stored(FULL)[name]
     place = data.draw(st.integers(0, len(text)))
     found = {**stored(FULL), name: text[:place] + stranger + text[place:]}
@@ -136,14 +136,14 @@ def test_garbled_field(name, stranger, data):
 )
 @pytest.mark.parametrize("text", [" ", "   ", "\t", "\n", "\u2003", "\x1f"])
 def test_blank_is_not_empty(name, text):
-    """Blank text is not an absent restriction."""
+    """A blank field does not mean an absent restriction."""
     assert unreadable({**stored(FULL), name: text})
 
 
 @pytest.mark.parametrize("name", ["allowed_cidrs", "allowed_hosts", "allowed_origins", "scopes"])
 @pytest.mark.parametrize("change", [" {}", "{} ", "{}  {}", "{},{}", "{}\u2003{}", "{}\n{}"])
 def test_garbled_list(name, change):
-    """Entries are parted by one blank: nothing is skipped."""
+    """List entries are separated by exactly one space."""
     text = stored(FULL)[name]
     assert unreadable({**stored(FULL), name: change.format(text, text)})
 
@@ -199,7 +199,7 @@ BAD_SECRETS = {
 
 @pytest.mark.parametrize("case", BAD_SECRETS)
 def test_garbled_secrets(case):
-    """Secrets of another shape make the record unreadable, not keyless or without retirement."""
+    """Garbled secrets make the record unreadable."""
     assert unreadable({**stored(FULL), "secrets": BAD_SECRETS[case]})
 
 
@@ -211,18 +211,18 @@ def test_garbled_secrets(case):
     ],
 )
 def test_garbled_metadata(text):
-    """Metadata of another shape makes the record unreadable."""
+    """Garbled metadata makes the record unreadable."""
     assert unreadable({**stored(FULL), "metadata": text})
 
 
 @pytest.mark.parametrize("number", [0, schema.SCHEMA + 1, 10**14])
 def test_other_schema(number):
-    """A record of a schema that this version does not know is refused."""
+    """A record of an unknown schema is refused."""
     assert "schema" in unreadable({**stored(FULL), "schema": str(number)})
 
 
 def test_unknown_fields_are_ignored():
-    """A field that this version does not know, in the same schema, changes nothing."""
+    """An unknown field in the same schema changes nothing."""
     assert schema.decode(KID, {**stored(FULL), "colour": "blue", "": "\udcff"}) == FULL
 
 
@@ -237,7 +237,7 @@ def test_unknown_fields_are_ignored():
     ],
 )
 def test_limits(text, limits, on_outage):
-    """The limits, then the word for an outage if the key has one of its own."""
+    """The field holds the limits, then the key's own word for an outage."""
     record = schema.decode(KID, {**stored(FULL), "limits": text})
 
     assert [str(limit) for limit in record.limits] == limits
@@ -254,29 +254,29 @@ def test_limits(text, limits, on_outage):
     ],
 )
 def test_garbled_limits(text):
-    """A limit that cannot be read must not become no limit."""
+    """A garbled limit makes the record unreadable."""
     assert "limits" in unreadable({**stored(FULL), "limits": text})
 
 
 @pytest.mark.parametrize("text", [" ", "a b", "gold\n", "x" * 129])
 def test_garbled_plan(text):
-    """Nor may a plan."""
+    """A garbled plan makes the record unreadable."""
     assert "plan" in unreadable({**stored(FULL), "plan": text})
 
 
 def test_record_of_another_kid():
-    """A record that was copied to another key's place opens nothing there."""
+    """A record copied to another kid is refused."""
     found = stored(replace(FULL, kid="0" * 16))
     assert unreadable(found)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(stored(FULL))) | TEXTS, TEXTS))
 def test_random_hashes(found):
-    """Whatever a hash holds, it is a record or unreadable; nothing else is raised."""
+    """Any hash gives a record or Unreadable, and no other exception."""
     unreadable(found)
 
 
 @given(st.sampled_from(sorted(stored(FULL))), TEXTS)
 def test_random_fields(name, text):
-    """Whatever stands in one field, the record is read or unreadable; nothing else is raised."""
+    """Any text in one field gives a record or Unreadable, and no other exception."""
     unreadable({**stored(FULL), name: text})

@@ -1,4 +1,4 @@
-"""A store behind Sentinel: who is asked, who is believed, and until when."""
+"""A store behind Sentinel: which primary is trusted, and for how long."""
 
 import asyncio
 from functools import partial
@@ -14,7 +14,7 @@ from authz.core.listen_address import Address
 from authz.core.records import Status
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
-from authz.storage.feed import ALONE, CONNECTION_NAME
+from authz.storage.feed import CONNECTION_NAME, NOT_ACKNOWLEDGED
 from authz.storage.keys import StoredKeys
 from authz.storage.sentinel import Sentinel
 from tests.support.failover import SERVICE, Replicated
@@ -30,13 +30,13 @@ SPEC = KeySpec(client_id="acme-web", env="live", life_ms=None)
 
 @pytest.fixture
 async def store():
-    """A primary, two replicas, a Sentinel."""
+    """A primary, two replicas and a Sentinel."""
     async with Replicated() as found:
         yield found
 
 
 def refuses_writes(valkey):
-    """Does the server take no writes, because no replica follows it?"""
+    """Return whether the server refuses writes because no replica follows it."""
     try:
         valkey.admin.set("probe", "1")
     except redis.ResponseError as refusal:
@@ -45,7 +45,7 @@ def refuses_writes(valkey):
 
 
 async def revoked(admin, kid):
-    """Try to end a key; a failover closes connections for a while yet."""
+    """Revoke a key; retry, because a failover closes connections for a while."""
     try:
         return (await admin.revoke(kid)).status is Status.REVOKED
     except Unavailable:
@@ -53,7 +53,7 @@ async def revoked(admin, kid):
 
 
 async def issued(admin):
-    """A new key; a primary whose replicas were late a moment ago takes no change as yet."""
+    """Issue a key; retry, because a primary with late replicas refuses changes."""
     try:
         return await admin.issue()
     except Unavailable:
@@ -61,12 +61,12 @@ async def issued(admin):
 
 
 async def followed(store, seq):
-    """Wait until every replica has this change: what none has may be lost with the primary."""
+    """Wait until every replica has this change, so that a failover cannot lose it."""
     await eventually(lambda: {each.admin.get(schema.SEQ) for each in store.replicas} == {str(seq)})
 
 
 async def test_killed_primary(store):
-    """A replica takes over: it is found by itself, and the log bridges the gap without a flush."""
+    """When a replica takes over, it is found, and the log bridges the gap without a flush."""
     async with administration(store.endpoint) as admin, Sidecar(store.endpoint) as sidecar:
         record, other = [await eventually(partial(issued, admin)) for _ in range(2)]
         await sidecar.trusted()
@@ -87,10 +87,10 @@ async def test_killed_primary(store):
 
 
 async def test_isolated_primary(store):
-    """A primary that was cut off from its replicas, but not from us, is not trusted for long.
+    """A primary that is isolated from its replicas, but not from us, soon loses trust.
 
-    It goes on saying that it is the primary and answering heartbeats. What ends trust is that it
-    takes no writes any more.
+    It still claims to be the primary and answers heartbeats. It loses trust because it refuses
+    writes.
     """
     async with administration(store.endpoint) as admin, Sidecar(store.endpoint) as sidecar:
         record = await eventually(partial(issued, admin))
@@ -117,9 +117,9 @@ async def test_isolated_primary(store):
 
 
 async def test_isolated_primary_that_was_not_told_to_stop(store):
-    """Without min-replicas-to-write it takes writes for ever; that nobody acknowledges them shows.
+    """Without min-replicas-to-write an isolated primary loses trust by missing acknowledgements.
 
-    It is not trusted by who comes back to it either, until a replica follows it again.
+    A reconnecting sidecar does not trust it either until a replica follows it again.
     """
     async with administration(store.endpoint) as admin, Sidecar(store.endpoint) as sidecar:
         record = await eventually(partial(issued, admin))
@@ -130,7 +130,7 @@ async def test_isolated_primary_that_was_not_told_to_stop(store):
         for replica in store.replicas:
             replica.pause()
 
-        await eventually(lambda: ALONE in sidecar.reason)
+        await eventually(lambda: NOT_ACKNOWLEDGED in sidecar.reason)
         assert not sidecar.is_trusted
         assert sidecar.cache.peek(record.kid) is None
         links = sidecar.probe.events[Event.LINK_CONNECTED]
@@ -144,7 +144,7 @@ async def test_isolated_primary_that_was_not_told_to_stop(store):
 
 
 async def test_primary_without_replicas(store):
-    """A primary whose replicas are gone is not trusted, the reason says so; it heals by itself."""
+    """A primary whose replicas are gone loses trust with that reason, and recovers by itself."""
     async with administration(store.endpoint) as admin, Sidecar(store.endpoint) as sidecar:
         record = await eventually(partial(issued, admin))
         await sidecar.trusted()
@@ -162,7 +162,7 @@ async def test_primary_without_replicas(store):
 
 
 async def test_replicas_that_have_a_change(store, own_valkey):
-    """Whoever changes a key is told how many replicas have that; without Sentinel, nothing."""
+    """A change reports how many replicas have it; without Sentinel it reports nothing."""
     async with administration(store.endpoint) as admin:
         await eventually(partial(issued, admin))
         changed = await conclusively(
@@ -177,7 +177,7 @@ async def test_replicas_that_have_a_change(store, own_valkey):
 
 
 async def test_change_that_no_replica_has(store):
-    """A change that no replica confirms in time is made, and told with 0 replicas."""
+    """A change that no replica confirms in time is made and reported with 0 replicas."""
 
     async def play():
         for replica in store.replicas:
@@ -197,7 +197,7 @@ async def test_change_that_no_replica_has(store):
 
 
 async def test_change_that_a_failover_lost(valkey, admin):
-    """A change that the store does not have any more is not confirmed."""
+    """A change that a failover lost is not confirmed."""
     change = changes.disable(await admin.issue(), Author("c-disable", "test"), NOW)
     async with valkey.endpoint.client() as client:
         store = StoredKeys(client, has_replicas=True)
@@ -209,9 +209,9 @@ async def test_change_that_a_failover_lost(valkey, admin):
 
 
 async def test_sentinel_that_names_a_dead_host(store):
-    """While the Sentinel names a host that is not there, it is asked again, and heals with it.
+    """While the Sentinel names a dead host, it is asked again, with growing pauses.
 
-    Less and less often: without a pause there would be hundreds of questions in this time.
+    Without pauses there would be hundreds of questions in this time.
     """
 
     def asked():
@@ -239,7 +239,7 @@ async def test_sentinel_that_names_a_dead_host(store):
 
 
 async def test_sentinel_that_does_not_know_the_service(own_valkey):
-    """What is no Sentinel, and one that knows no such service, are the reason; both are refused."""
+    """A server that is not a Sentinel, and one without the service, are the reason shown."""
     hosts = (Address("127.0.0.1", own_valkey.port), Address("127.0.0.1", free_port()))
     endpoint = Endpoint.parse("redis://unused", sentinel=Sentinel(hosts, "other"))
     async with Sidecar(endpoint) as sidecar:
@@ -250,7 +250,7 @@ async def test_sentinel_that_does_not_know_the_service(own_valkey):
 
 
 async def test_one_sentinel_that_hangs(store):
-    """A Sentinel that hangs costs a moment only, the next one is asked."""
+    """A hanging Sentinel costs only a moment, then the next one is asked."""
 
     async def silence(peer):
         await peer.commands(1000)
@@ -263,7 +263,7 @@ async def test_one_sentinel_that_hangs(store):
 
 
 async def test_stop_while_a_sentinel_is_asked(own_valkey):
-    """Whoever asks can be stopped at any moment; what redis-py makes of that is its own affair."""
+    """The feed can be cancelled while it asks a Sentinel, even if redis-py swallows that."""
     async with Gate(own_valkey.port) as gate:
         sentinel = Sentinel((Address("127.0.0.1", gate.port),), SERVICE)
         endpoint = Endpoint.parse("redis://unused", sentinel=sentinel)
@@ -278,7 +278,7 @@ async def test_stop_while_a_sentinel_is_asked(own_valkey):
 
 
 async def test_half_open_towards_the_store(own_valkey, own_admin):
-    """A link on which only what we say is lost is given up within a lease, too."""
+    """A link on which only our messages get lost is dropped within a lease."""
     record = await own_admin.issue()
     async with Gate(own_valkey.port) as gate:
         endpoint = Endpoint.parse(f"redis://127.0.0.1:{gate.port}")

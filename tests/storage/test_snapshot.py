@@ -1,4 +1,4 @@
-"""Snapshot: what is kept over a restart, and every reason for which it is not used."""
+"""Snapshot: its content survives a restart, and every reason to refuse a file."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ RECORD = make_record()
 
 
 class Rig:
-    """A file, and the clock of who writes and reads it."""
+    """A file, and the clock of the process that writes and reads it."""
 
     def __init__(self, directory):
         self.path = directory / "snapshot"
@@ -48,16 +48,16 @@ class Rig:
         self.probe = RecordingProbe()
 
     def open(self, *versions, boot="one", clock=None):
-        """As a process of this boot with these peppers would."""
+        """Open the snapshot as a process of this boot with these peppers."""
         return Snapshot(self.path, make_keyring("ak", *versions), clock or self.clock, boot)
 
     def write(self, *records, revoked=(), age=0.0, **how):
-        """Write as a process that lost trust so long ago."""
+        """Write as a process that lost trust so many seconds ago."""
         held = make_contents(*records, revoked=revoked, last_trusted=self.clock.monotonic() - age)
         assert self.open(**how).write(held, "web-1")
 
     def refusal(self, *versions, **how):
-        """Why it is not used."""
+        """Return the reason for a refusal."""
         with pytest.raises(SnapshotRefused) as caught:
             self.open(*versions, **how).read(GRACE)
         return str(caught.value)
@@ -65,13 +65,13 @@ class Rig:
 
 @pytest.fixture
 def rig(tmp_path):
-    """An empty directory."""
+    """A Rig in an empty directory."""
     return Rig(tmp_path)
 
 
 @given(records=st.lists(RECORDS, max_size=3, unique_by=lambda r: r.kid))
 def test_what_is_written_is_read(records, tmp_path_factory):
-    """Every record, whatever is in it."""
+    """Every record is read as it was written."""
     rig = Rig(tmp_path_factory.mktemp("snapshot"))
     lasting = [replace(record, outage_grace=None) for record in records]
     rig.write(*lasting, revoked=[KID])
@@ -85,7 +85,7 @@ def test_what_is_written_is_read(records, tmp_path_factory):
 
 
 def test_the_file_is_its_owners_alone_and_holds_no_key(rig):
-    """Mode 0600 whatever the umask is, no key text in it, and nothing left beside it."""
+    """The file has mode 0600 for any umask, holds no key, and leaves no other file."""
     record, text = issue_record(make_keyring())
     before = os.umask(0)
     try:
@@ -100,12 +100,12 @@ def test_the_file_is_its_owners_alone_and_holds_no_key(rig):
 
 
 def test_without_a_file_there_is_nothing(rig):
-    """The first start."""
+    """Without a file nothing is restored."""
     assert rig.open().read(GRACE) is None
 
 
 def test_aliases_are_kept_with_their_records(rig):
-    """Of imported keys; one that leads to no record that is used is of no use."""
+    """Aliases of imported keys are restored only together with their records."""
     old = make_record(kid="A" * 16, outage_grace=0)
     aliases = [(b"a" * 32, old.kid), (b"n" * 32, KID), (b"o" * 32, KID)]
     held = make_contents(old, RECORD, last_trusted=rig.clock.monotonic(), aliases=aliases)
@@ -117,14 +117,14 @@ def test_aliases_are_kept_with_their_records(rig):
 
 
 def resigned(rig, lines):
-    """These lines, with the signature of one of us."""
+    """Return these lines with a valid signature."""
     body = b"".join(lines)
     signature = hmac.digest(make_keyring().snapshot_keys[-1], body, "sha256").hex()
     rig.path.write_bytes(body + signature.encode() + b"\n")
 
 
 def test_a_file_of_the_former_version_is_read(rig):
-    """Whoever is upgraded in an outage goes on with what it knew; imported keys were not in it."""
+    """A file of the former version is read; it has no imported keys."""
     rig.write(RECORD, revoked=["B" * 16])
     header, record, aliases, revoked, _ = rig.path.read_bytes().splitlines(keepends=True)
     assert aliases == b"\n"
@@ -140,17 +140,17 @@ def test_a_file_of_the_former_version_is_read(rig):
 
 @pytest.mark.parametrize("garbled", [b"x:y\n", b"00\n", b"00:x:y\n", None])
 def test_aliases_that_make_no_sense_are_refused(rig, garbled):
-    """Even though they are signed by one of us."""
+    """Garbled aliases are refused even with a valid signature."""
     rig.write()
     header, _, revoked, _ = rig.path.read_bytes().splitlines(keepends=True)
     resigned(rig, [header, revoked] if garbled is None else [header, garbled, revoked])
 
-    assert "understood" in rig.refusal()
+    assert "its content" in rig.refusal()
 
 
 @pytest.mark.parametrize("at", [0, 0.1, 0.5, 0.9, 0.99, 1])
 def test_a_byte_that_was_changed_is_noticed(rig, at):
-    """Anywhere, in the signature too."""
+    """A change of any byte, also in the signature, is detected."""
     rig.write(RECORD, revoked=[KID])
     content = bytearray(rig.path.read_bytes())
     position = min(int(len(content) * at), len(content) - 2)
@@ -161,7 +161,7 @@ def test_a_byte_that_was_changed_is_noticed(rig, at):
 
 
 def test_every_truncation_is_noticed(rig):
-    """Down to nothing at all."""
+    """Every truncation is detected."""
     rig.write(RECORD)
     content = rig.path.read_bytes()
 
@@ -171,14 +171,14 @@ def test_every_truncation_is_noticed(rig):
 
 
 def test_another_pepper_did_not_write_it(rig):
-    """Its keys would not be proven anyway."""
+    """A file that was written with another pepper is refused."""
     rig.write(RECORD)
 
     assert "another pepper" in rig.refusal("2")
 
 
 def test_an_older_pepper_of_ours_may_have_written_it(rig):
-    """Peppers are rolled."""
+    """A file that was signed with an older pepper of ours is accepted."""
     rig.write(RECORD)
 
     assert list(rig.open("1", "2").read(GRACE).holdings.records()) == [RECORD]
@@ -196,16 +196,16 @@ def test_an_older_pepper_of_ours_may_have_written_it(rig):
     ],
 )
 def test_a_file_of_another_version_is_refused(rig, change):
-    """Even though it is signed by one of us."""
+    """A file of an unknown version is refused even with a valid signature."""
     rig.write(RECORD)
     header, *rest = rig.path.read_bytes().splitlines(keepends=True)[:-1]
     resigned(rig, [json.dumps(json.loads(header) | change).encode() + b"\n", *rest])
 
-    assert "version" in rig.refusal() or "understood" in rig.refusal()
+    assert "version" in rig.refusal() or "its content" in rig.refusal()
 
 
 def test_what_is_no_file_is_refused(rig):
-    """With the system's reason."""
+    """A path that cannot be read is refused with the system's reason."""
     rig.path.mkdir()
 
     assert "Is a directory" in rig.refusal()
@@ -215,7 +215,7 @@ def test_what_is_no_file_is_refused(rig):
 
 
 def test_it_is_good_for_what_is_left_of_the_grace(rig):
-    """Counted from the last moment of trust."""
+    """The grace counts from the last moment of trust."""
     rig.write(RECORD, age=10)
     rig.clock.advance(15)
 
@@ -228,7 +228,7 @@ def test_it_is_good_for_what_is_left_of_the_grace(rig):
 
 @pytest.mark.parametrize("boot", ["one", "two", ""])
 def test_an_old_file_gives_no_records_but_what_was_revoked(rig, boot):
-    """A revocation has no age."""
+    """A file that is too old gives no records, but its revoked kids."""
     rig.write(RECORD, revoked=["B" * 16])
     rig.clock.advance(GRACE)
 
@@ -239,7 +239,7 @@ def test_an_old_file_gives_no_records_but_what_was_revoked(rig, boot):
 
 
 def test_each_key_has_its_own_grace(rig):
-    """None for a critical one, more than the sidecar's for another."""
+    """The grace of a key, longer or shorter, overrides that of the sidecar."""
     never = make_record(kid="A" * 16, outage_grace=0)
     longer = make_record(kid="B" * 16, outage_grace=60_000)
     rig.write(RECORD, never, longer)
@@ -252,7 +252,7 @@ def test_each_key_has_its_own_grace(rig):
 
 @pytest.mark.parametrize("boot", ["one", "two", ""])
 def test_a_file_from_the_future_is_not_used(rig, boot):
-    """Whoever set the clock back does not get more than the grace."""
+    """A file from the future is refused, so setting the clock back extends no grace."""
     rig.write(RECORD, revoked=[KID])
     rig.clock.jump_wall(-1)
 
@@ -263,7 +263,7 @@ def test_a_file_from_the_future_is_not_used(rig, boot):
 
 
 def test_a_clock_set_back_prolongs_nothing_within_one_boot(rig):
-    """The clock of the boot tells how long it really was."""
+    """Within one boot the monotonic clock limits the grace if the wall clock was set back."""
     rig.write(RECORD)
     rig.clock.advance(25)
     rig.clock.jump_wall(-20_000)
@@ -274,7 +274,7 @@ def test_a_clock_set_back_prolongs_nothing_within_one_boot(rig):
 
 
 def test_a_clock_set_forward_ends_it_sooner(rig):
-    """The longer age is believed."""
+    """If the two clocks differ, the longer age counts."""
     rig.write(RECORD)
     rig.clock.jump_wall(31_000)
 
@@ -282,7 +282,7 @@ def test_a_clock_set_forward_ends_it_sooner(rig):
 
 
 def test_after_a_reboot_the_wall_clock_counts(rig):
-    """The other clock began anew."""
+    """After a reboot only the wall clock counts."""
     rig.write(RECORD)
     later = FakeClock(rig.clock.wall_ms() + 12_000, monotonic=5.0)
 
@@ -292,7 +292,7 @@ def test_after_a_reboot_the_wall_clock_counts(rig):
 
 
 def test_written_again_without_trust_it_is_not_good_for_longer(rig):
-    """A sidecar that restarts all the time in an outage gives no key more than its grace."""
+    """A sidecar that restarts repeatedly in an outage does not extend the grace."""
     rig.write(RECORD)
     for restart in range(29):
         rig.clock.advance(1)
@@ -308,7 +308,7 @@ def test_written_again_without_trust_it_is_not_good_for_longer(rig):
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(rig, monkeypatch):
-    """Half of a file is never where a whole one was."""
+    """A failed write leaves the old file unchanged."""
     rig.write(RECORD)
     monkeypatch.setattr(module, "_record_line", lambda _record: 1 / 0)
 
@@ -320,7 +320,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(rig, monkeypatch):
 
 
 def test_writing_can_be_abandoned(rig):
-    """A process that stops does not finish the slow way what it will write anew."""
+    """A stopping process abandons the slow write and writes the file again."""
     abandon = threading.Event()
     abandon.set()
 
@@ -333,8 +333,8 @@ def test_writing_can_be_abandoned(rig):
 
 
 def test_a_path_is_one_processs(rig):
-    """Two that write into the same file leave none; when the first has ended, it is the other's."""
-    refusal = r"cache\.snapshot: .*/snapshot is that of a live sidecar"
+    """A second process is refused the same path until the first has ended."""
+    refusal = r"cache\.snapshot: .*/snapshot is in use by another sidecar"
     with (
         rig.open().claimed(),
         pytest.raises(BadInput, match=refusal),
@@ -347,7 +347,7 @@ def test_a_path_is_one_processs(rig):
 
 
 def test_where_nothing_can_be_locked_nothing_is(rig, monkeypatch):
-    """A directory that is not there, or a file system without locks, keep nobody from starting."""
+    """A missing directory or a file system without locks does not prevent the start."""
     with Snapshot(rig.path / "lost" / "snapshot", make_keyring(), rig.clock, "one").claimed():
         pass
 
@@ -360,7 +360,7 @@ def test_where_nothing_can_be_locked_nothing_is(rig, monkeypatch):
 
 
 class Cache:
-    """What a keeper sees of one."""
+    """An imitated SnapshotSource."""
 
     def __init__(self, clock):
         self.is_trusted = True
@@ -378,8 +378,8 @@ class Cache:
 
 @pytest.fixture
 def keeping(rig, monkeypatch):
-    """Keepers that look often, on a clock that really runs."""
-    monkeypatch.setattr(timing, "LOOK", 0.002)
+    """Make SnapshotWriters that check often, on a running clock."""
+    monkeypatch.setattr(timing, "CHECK_SECONDS", 0.002)
     rig.clock = RealClock()
 
     @contextlib.asynccontextmanager
@@ -395,7 +395,7 @@ def keeping(rig, monkeypatch):
 
 
 async def test_it_is_written_every_so_often_and_when_trust_is_lost(rig, keeping, monkeypatch):
-    """And once more at the end."""
+    """The file is written every minute, when trust is lost, and at the end."""
     monkeypatch.setattr(timing, "EVERY", 0.02)
     cache = Cache(rig.clock)
     async with keeping(cache):
@@ -415,7 +415,7 @@ async def test_it_is_written_every_so_often_and_when_trust_is_lost(rig, keeping,
 
 
 async def test_trust_that_was_short_is_kept_too(rig, keeping):
-    """Even if it came and went between two looks."""
+    """The file is written even if trust came and went between two checks."""
     cache = Cache(rig.clock)
     cache.is_trusted = False
 
@@ -427,7 +427,7 @@ async def test_trust_that_was_short_is_kept_too(rig, keeping):
 
 
 async def test_who_was_never_trusted_writes_nothing(rig, keeping):
-    """What is there may be of use to one who has the right pepper."""
+    """A sidecar that was never trusted leaves the existing file unchanged."""
     rig.path.write_text("of another")
     cache = Cache(rig.clock)
     cache.is_trusted = False
@@ -440,7 +440,7 @@ async def test_who_was_never_trusted_writes_nothing(rig, keeping):
 
 
 async def test_a_full_disk_is_reported_once_and_stops_nothing(rig, keeping, monkeypatch, caplog):
-    """The sidecar serves on; when there is room again, the file is written."""
+    """A full disk is logged once; when there is space again, the file is written."""
     monkeypatch.setattr(timing, "EVERY", 0.005)
     attempts = []
     replace_file = module._sync_directory
@@ -465,7 +465,7 @@ async def test_a_full_disk_is_reported_once_and_stops_nothing(rig, keeping, monk
 async def test_a_file_that_failed_when_trust_was_lost_is_tried_again(
     rig, keeping, monkeypatch, caplog
 ):
-    """An outage may be longer than a disk is full, and the file is for what comes after."""
+    """A write that failed when trust was lost is repeated during the outage."""
     monkeypatch.setattr(timing, "EVERY", 0.02)
     cache = Cache(rig.clock)
     cache.is_trusted = False
@@ -484,7 +484,7 @@ async def test_a_file_that_failed_when_trust_was_lost_is_tried_again(
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda rig: None, "1 records and 0 revoked kids held"),
+        (lambda rig: None, "restored 1 records and 0 revoked kids"),
         (lambda rig: rig.path.unlink(), "there is no"),
         (lambda rig: rig.path.write_bytes(b"x"), "is not used: it is truncated"),
         (lambda rig: rig.clock.advance(31), "only 0 revoked kids are used"),
@@ -492,7 +492,7 @@ async def test_a_file_that_failed_when_trust_was_lost_is_tried_again(
     ],
 )
 def test_what_came_of_it_is_said_in_one_line(rig, caplog, spoil, said):
-    """And the start goes on."""
+    """The result of restoring is logged in one line, and the start continues."""
     rig.write(RECORD)
     spoil(rig)
 

@@ -1,4 +1,4 @@
-"""TLS towards the store, against Debian's redis-server: the wheel's Valkey has none."""
+"""TLS towards the store, on Debian's redis-server: the Valkey wheel has no TLS."""
 
 import contextlib
 import shutil
@@ -20,7 +20,9 @@ NEEDED = "needs a redis-server that speaks TLS: apt-get install redis-server"
 
 
 class Pem:
-    """The files of one authority: its own certificate, and those that it gave to store and us."""
+    """The files of one authority: its certificate, and the ones it signed for the store and for
+    us.
+    """
 
     def __init__(self, directory, *names: str) -> None:
         directory.mkdir()
@@ -40,7 +42,7 @@ class Pem:
 
 @contextlib.contextmanager
 def tls_store(pem: Pem, directory, *, wants_certificate: bool = False):
-    """A server that speaks nothing but TLS. Gives its port."""
+    """Start a server that speaks only TLS and yield its port."""
     binary = shutil.which("redis-server")
     if binary is None:
         pytest.skip(NEEDED)
@@ -61,7 +63,7 @@ def tls_store(pem: Pem, directory, *, wants_certificate: bool = False):
 
 
 def wait_until_it_listens(process, port, log):
-    """Skips when the server does not know what TLS is."""
+    """Wait for the server. Skips if it has no TLS."""
     deadline = time.monotonic() + PATIENCE
     while b"Ready to accept connections" not in log.read_bytes():
         if process.poll() is not None and b"tls-port" in log.read_bytes():
@@ -78,13 +80,13 @@ def pem(tmp_path):
 
 
 def secure(port, host="127.0.0.1", **files):
-    """The store's address."""
+    """Return the endpoint of the store."""
     return Endpoint.parse(f"rediss://{host}:{port}/0", tls=TlsFiles(**files))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_trusted(pem, tmp_path, host):
-    """A store whose certificate is vouched for and names the host is used as any other."""
+    """A store whose certificate is signed by the authority and names the host is used."""
     with tls_store(pem, tmp_path) as port:
         endpoint = secure(port, host, ca=pem.ca)
         async with administration(endpoint) as admin, Sidecar(endpoint) as sidecar:
@@ -97,7 +99,7 @@ async def test_trusted(pem, tmp_path, host):
 
 
 async def refused(endpoint):
-    """Why neither a sidecar nor administration trusts it."""
+    """Return the errors of a sidecar and of administration."""
     client = endpoint.client(timeout=2)
     with pytest.raises((redis.RedisError, OSError)):
         await client.ping()
@@ -109,7 +111,7 @@ async def refused(endpoint):
 
 
 async def test_unknown_authority(pem, tmp_path):
-    """A certificate that our authority, or this system, does not vouch for is refused."""
+    """A certificate of an unknown authority is refused."""
     other = Pem(tmp_path / "other", "127.0.0.1")
     with tls_store(pem, tmp_path) as port:
         assert "self-signed" in await refused(secure(port, ca=other.ca))
@@ -117,7 +119,7 @@ async def test_unknown_authority(pem, tmp_path):
 
 
 async def test_other_host(tmp_path):
-    """A certificate for another host is refused, however good it is."""
+    """A certificate for another host is refused."""
     pem = Pem(tmp_path / "pem", "store.example.com")
     with tls_store(pem, tmp_path) as port:
         assert "mismatch" in await refused(secure(port, ca=pem.ca))
@@ -125,7 +127,7 @@ async def test_other_host(tmp_path):
 
 
 async def test_client_certificate(pem, tmp_path):
-    """A store that wants to know who we are gets our certificate; without one it refuses us."""
+    """A store that requires a client certificate gets ours, and refuses us without it."""
     with tls_store(pem, tmp_path, wants_certificate=True) as port:
         await refused(secure(port, ca=pem.ca))
         cert, key = pem.client
@@ -135,7 +137,7 @@ async def test_client_certificate(pem, tmp_path):
 
 
 async def test_renewed_files(pem, tmp_path):
-    """Files that are replaced are used from the next connection on, without a restart."""
+    """Replaced files are used from the next connection on, without a restart."""
     other = Pem(tmp_path / "other", "127.0.0.1")
     files = [tmp_path / name for name in ("ca", "cert", "key")]
     for file, source in zip(files, (other.ca, *other.client), strict=True):
@@ -157,7 +159,7 @@ async def test_renewed_files(pem, tmp_path):
 
 
 async def test_no_tls_at_the_other_end(valkey, pem):
-    """A server that speaks no TLS is not spoken to in plain text instead."""
+    """A server without TLS is refused instead of being used in plain text."""
     valkey.admin.config_resetstat()
     await refused(secure(valkey.port, ca=pem.ca))
     assert "cmdstat_hello" not in valkey.admin.info("commandstats")
@@ -166,7 +168,7 @@ async def test_no_tls_at_the_other_end(valkey, pem):
 @pytest.mark.parametrize("name", ["ca", "cert"])
 @pytest.mark.parametrize("content", [None, "no certificate"])
 async def test_unusable_file(pem, tmp_path, name, content):
-    """A file that is missing or holds something else is named, to a sidecar and to a command."""
+    """An unusable file is named by a sidecar and by a command."""
     bad = tmp_path / "bad.pem"
     if content is not None:
         bad.write_text(content)

@@ -1,4 +1,4 @@
-"""StoredKeys: setting a store up, and what it says when the store is not as it should be."""
+"""StoredKeys: initialising a store, and its errors."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ OTHERS = {"1": make_pepper("1", b"another pepper of 32 bytes or so").fingerprint
 
 
 async def test_set_up(valkey):
-    """A new store is set up once; to set it up again changes nothing."""
+    """A new store is initialised once; doing it again changes nothing."""
     async with valkey.endpoint.client() as client:
         store = StoredKeys(client)
         assert await store.peppers() == {}
@@ -33,7 +33,7 @@ async def test_set_up(valkey):
 
 
 async def test_new_pepper(valkey):
-    """A store that is ours gets a further pepper; the sidecars that lack it go on."""
+    """A store that is ours gets a further pepper, and sidecars without it keep working."""
     both = make_keyring("ak", "1", "2").fingerprints
     async with valkey.endpoint.client() as client:
         store = StoredKeys(client)
@@ -49,7 +49,7 @@ async def test_new_pepper(valkey):
     "theirs", [OTHERS, OURS | {"2": "0" * 32}, make_keyring("ak", "3").fingerprints]
 )
 async def test_other_peppers(valkey, theirs):
-    """A store whose keys were made with other peppers is not ours, and is left as it is."""
+    """A store with other peppers is foreign and is not changed."""
     ours = make_keyring("ak", "1", "2").fingerprints
     async with valkey.endpoint.client() as client:
         store = StoredKeys(client)
@@ -63,7 +63,7 @@ async def test_other_peppers(valkey, theirs):
 
 @pytest.mark.parametrize("number", ["2", "", "one"])
 async def test_other_schema(valkey, number):
-    """A store of another schema is not ours, and is left as it is."""
+    """A store of another schema is foreign and is not changed."""
     valkey.admin.hset(schema.META, schema.META_SCHEMA, number)
     async with valkey.endpoint.client() as client:
         with pytest.raises(Unavailable, match="schema"):
@@ -72,7 +72,7 @@ async def test_other_schema(valkey, number):
 
 
 async def test_two_set_up_at_the_same_moment(valkey):
-    """Of two who set a store up with different peppers, one does and the other is told."""
+    """Of two concurrent initialisations with different peppers one succeeds, one is refused."""
     async with valkey.endpoint.client() as client:
         store = StoredKeys(client)
         for _ in range(20):
@@ -87,7 +87,7 @@ async def test_two_set_up_at_the_same_moment(valkey):
 
 @pytest.mark.parametrize("garbage", [b"\xff\xfe", b"", b"\x00"])
 async def test_garbled_record(valkey, admin, garbage):
-    """A record that cannot be understood is Unreadable and names its kid."""
+    """A garbled record is Unreadable, and the error names its kid."""
     await admin.store.apply(issued())
     valkey.admin.hset(schema.key(KID), "status", garbage)
     with pytest.raises(Unreadable, match=KID):
@@ -95,14 +95,14 @@ async def test_garbled_record(valkey, admin, garbage):
 
 
 async def test_record_of_another_type(valkey, admin):
-    """A record that is no hash is Unavailable, in the store's words."""
+    """A record of another Redis type is Unavailable with the store's error."""
     valkey.admin.set(schema.key(KID), "text")
     with pytest.raises(Unavailable, match="wrong kind"):
         await admin.store.find(KID)
 
 
 async def test_store_that_is_down():
-    """A store that cannot be reached is Unavailable, and a change known to be not done."""
+    """An unreachable store is Unavailable, and the change was certainly not made."""
     endpoint = Endpoint.parse(f"redis://127.0.0.1:{free_port()}")
     async with endpoint.client() as client:
         store = StoredKeys(client)
@@ -115,7 +115,7 @@ async def test_store_that_is_down():
 
 
 async def test_answer_that_was_lost():
-    """A change whose answer was lost may have been done: that is said."""
+    """A change whose reply was lost raises OutcomeUnknown."""
 
     async def script(peer):
         while (await peer.command())[0] == "HELLO":
@@ -130,7 +130,7 @@ async def test_answer_that_was_lost():
 
 
 async def test_a_store_too_old_for_hello_does_not_reveal_the_password(tmp_path):
-    """An old store quotes a command that it does not know; that text is not passed on."""
+    """An old store quotes an unknown command; that text is not passed on."""
     file = tmp_path / "password"
     file.write_text("hunter2")
 

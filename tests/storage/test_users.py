@@ -1,4 +1,4 @@
-"""deploy/redis/users.acl: each user can do what it is for, and nothing else."""
+"""deploy/redis/users.acl: each user can do its work and nothing else."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
 from authz.storage.permissions import BEATING, CHANGING, REGISTERING, SERVING
-from authz.storage.registry import Identity, Registration, Sidecars
+from authz.storage.registry import Identity, Registration, StoredSidecars
 from tests.spending.plans import make_terms
 from tests.support.fakes import KID
 from tests.support.real import Valkey, eventually
@@ -105,7 +105,7 @@ FORBIDDEN_TO_ALL = [
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """A server with these users, each with its own name for a password."""
+    """A server with these users, each with its own name as password."""
     lines = [f"{line} >{line.split()[1]}" for line in USERS.read_text().splitlines()]
     file = tmp_path_factory.mktemp("acl") / "users.acl"
     file.write_text("\n".join(lines) + "\n")
@@ -115,7 +115,7 @@ def guarded(tmp_path_factory):
 
 @pytest.fixture
 def guarded_valkey(guarded):
-    """The same, emptied."""
+    """The same server, emptied."""
     guarded.admin.flushall()
     guarded.admin.execute_command("ACL", "LOG", "RESET")
     return guarded
@@ -123,7 +123,7 @@ def guarded_valkey(guarded):
 
 @contextlib.asynccontextmanager
 async def administrator(valkey):
-    """Administration as the user for that."""
+    """Administration as the user `admin`."""
     endpoint = valkey.login(ADMIN, ADMIN)
     async with administration(endpoint) as admin:
         yield replace(admin, store=admin.store)
@@ -143,7 +143,7 @@ async def linked(valkey, user):
 
 
 def test_nobody_is_let_in_before_a_password_is_set():
-    """As it is shipped, the file lets nobody log in."""
+    """As shipped, the file allows no login."""
     lines = USERS.read_text().splitlines()
     assert [line.split()[:2] for line in lines] == [["user", n] for n in (SIDECAR, ADMIN, CONSOLE)]
     assert not any(word.startswith((">", "#", "nopass")) for word in USERS.read_text().split())
@@ -153,13 +153,13 @@ def test_nobody_is_let_in_before_a_password_is_set():
     ("user", "commands"), [(SIDECAR, SERVING + BEATING + REGISTERING), (ADMIN, CHANGING)]
 )
 def test_what_the_doctor_asks_for_is_granted(guarded_valkey, user, commands):
-    """Whoever takes the file as it is has nothing to mend."""
+    """`authz doctor` finds no missing permission with this file."""
     said = [guarded_valkey.admin.execute_command("ACL", "DRYRUN", user, *c) for c in commands]
     assert said == ["OK"] * len(commands)
 
 
 async def test_what_they_are_for(guarded_valkey):
-    """Sidecar and admin do all that they do, as these users, and are refused nothing."""
+    """Sidecar and admin can do all their work as these users."""
     valkey = guarded_valkey
     async with administrator(valkey) as admin, Sidecar(valkey.login(SIDECAR, SIDECAR)) as sidecar:
         record, other = await admin.issue(), await admin.issue()
@@ -178,7 +178,7 @@ async def test_what_they_are_for(guarded_valkey):
 
 
 async def change_everything(admin: Admin, revoked: str, rotated: str) -> None:
-    """Every kind of change."""
+    """Make every kind of change."""
     flow, by = admin.lifecycle, admin.lifecycle.author
     await flow.disable(revoked, by("test"))
     await flow.enable(revoked, by("test"))
@@ -187,7 +187,7 @@ async def change_everything(admin: Admin, revoked: str, rotated: str) -> None:
 
 
 async def test_behind_sentinel(guarded_valkey):
-    """What sidecar and admin do besides where there are replicas is permitted, too."""
+    """The additional commands of sidecar and admin behind Sentinel are permitted."""
     valkey = guarded_valkey
     async with administrator(valkey) as admin:
         store = type(admin.store)(admin.store._client, has_replicas=True)
@@ -216,7 +216,7 @@ async def test_imports(guarded_valkey):
 
 
 async def test_limits(guarded_valkey):
-    """The sidecar takes from limits; the admin looks at them, and resets those of a key."""
+    """The sidecar counts limits; the admin reads them and resets those of a key."""
     valkey = guarded_valkey
     asked = charge_for(make_terms("9000/h", "99000/month"), 1, int(time.time() * 1000))
     receipts: list[SpendReply] = []
@@ -255,7 +255,7 @@ async def test_registry(guarded_valkey):
         await admin.issue()
         for user in (ADMIN, CONSOLE):
             async with valkey.login(user, user).client() as client:
-                sidecars = Sidecars(client)
+                sidecars = StoredSidecars(client)
 
                 async def applied(sidecars=sidecars):
                     return [heard.sidecar.applied for heard in (await sidecars.find())[1]] == [1]
@@ -285,7 +285,7 @@ async def test_console_reads(guarded_valkey):
 
 @pytest.mark.parametrize("user", FORBIDDEN)
 async def test_what_they_must_not_do(guarded_valkey, user):
-    """Everything else is refused, and nothing of it was done."""
+    """Every other command is refused and has no effect."""
     async with linked(guarded_valkey, user) as link:
         for command in FORBIDDEN[user] + FORBIDDEN_TO_ALL:
             with pytest.raises(Unavailable, match="NOPERM"):
@@ -309,7 +309,7 @@ async def test_only_the_administrator_changes_keys(guarded_valkey, user):
 
 
 async def test_a_script_reaches_nothing_else(guarded_valkey):
-    """The administrator's scripts are bound by the same permissions, whatever keys they name."""
+    """The administrator's scripts are bound by the same permissions for any key."""
     async with linked(guarded_valkey, ADMIN) as link:
         digest = await link.call("SCRIPT", "LOAD", "return redis.call('SET', KEYS[1], 'x')")
         for name in ("other", schema.SIDECARS, schema.sidecar("one")):

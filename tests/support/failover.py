@@ -26,10 +26,10 @@ QUICK = ("--repl-ping-replica-period", "1", "--repl-timeout", "5")
 
 
 class Replicated(contextlib.AsyncExitStack):
-    """async with Replicated() as store: ...    a primary behind a gate, two replicas, one Sentinel.
+    """A primary behind a gate, two replicas and one Sentinel; an async context manager.
 
-    down_after: milliseconds of silence after which the Sentinel lets a replica take over; it looks
-    once a second itself, so with less it finds fault with the new primary, too.
+    down_after: milliseconds of silence after which the Sentinel promotes a replica. The Sentinel
+    checks once a second, so a smaller value makes it suspect the new primary too.
     """
 
     def __init__(self, down_after: int = 1200) -> None:
@@ -96,12 +96,12 @@ class Replicated(contextlib.AsyncExitStack):
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it is."""
+        """The endpoint behind Sentinel."""
         hosts = (Address("127.0.0.1", self.sentinel_port),)
         return Endpoint.parse("redis://unused", sentinel=Sentinel(hosts, SERVICE))
 
     async def failed_over(self) -> Valkey:
-        """Wait until a replica has taken over, is followed by the other, and all is quiet."""
+        """Wait until a replica is the primary and the other replica follows it; return it."""
         return await eventually(self._heir, 90)
 
     def _heir(self) -> Valkey | None:

@@ -1,4 +1,4 @@
-"""The real parts that tests run against: started on free ports, waited for, always stopped."""
+"""The real servers that tests run against: started on free ports, awaited, always stopped."""
 
 import asyncio
 import contextlib
@@ -28,10 +28,10 @@ BLOCK = 100  # ports of one process
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, and that nobody else is given soon.
+    """Return a loopback port that nobody listens on and that is not given out again soon.
 
-    Between this and the server's bind some time passes, and all of a restart. So no other test
-    process has these ports, the kernel gives them to nobody, and they come round again last.
+    Some time passes before the server binds it, and during a restart. So each test process has its
+    own block of ports, outside the kernel's range, and uses them in rotation.
     """
     for port in itertools.islice(_ports(), BLOCK):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -42,7 +42,9 @@ def free_port() -> int:
 
 @functools.cache
 def _ports() -> Iterator[int]:
-    """The ports of this process, round and round. A name that only one can bind makes them ours."""
+    """Return an endless rotation of this process's ports. An abstract socket name claims the
+    block.
+    """
     for first in random.SystemRandom().sample(PORTS[::BLOCK], len(PORTS) // BLOCK):
         claim = socket.socket(socket.AF_UNIX)
         try:
@@ -61,7 +63,7 @@ _claims: list[socket.socket] = []
 async def eventually(
     predicate: Callable[[], Any | Awaitable[Any]], seconds: float = PATIENCE
 ) -> Any:
-    """What `predicate` gives as soon as that is true. Fails when it is not within `seconds`."""
+    """Return the result of `predicate` as soon as it is true. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = predicate()
@@ -75,7 +77,7 @@ async def eventually(
 
 
 class RealClock:
-    """A Clock that tells the time."""
+    """A Clock that returns the real time."""
 
     def wall_ms(self) -> int:
         """See Clock."""
@@ -89,14 +91,16 @@ class RealClock:
 class Valkey:
     """A Valkey server without persistence, on a loopback port and a Unix socket.
 
-    with Valkey() as valkey: ...    arguments: more of valkey-server's own, such as "--maxclients"
+    `with Valkey() as valkey:` starts it. arguments: further ones of valkey-server. binary: another
+    server, such as redis-server.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, binary: str = "") -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="authz-"))  # short: a socket path is limited
         self.socket_path = self.directory / "valkey.sock"
         self.port = free_port()
         self._arguments = arguments
+        self._binary = binary or str(binaries.valkey_server())
         self._process: subprocess.Popen[bytes] | None = None
         self.admin = redis.Redis(port=self.port, decode_responses=True, protocol=3)
 
@@ -111,26 +115,26 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """What `redis.url` would be."""
+        """The value for `redis.url`."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def endpoint(self) -> Endpoint:
-        """Its address, for the default user."""
+        """The endpoint for the default user."""
         return Endpoint.parse(self.url)
 
     def login(self, username: str, password: str) -> Endpoint:
-        """Its address, for another user."""
+        """Return the endpoint for another user."""
         file = self.directory / f"{username}.password"
         file.write_text(password)
         return Endpoint.parse(self.url, username, file)
 
     def start(self) -> None:
-        """Start and wait until it answers. Does nothing when it runs."""
+        """Start and wait until it answers. Does nothing if it runs."""
         if self._process is not None:
             return
         log = self.directory / "log"
-        command = [str(binaries.valkey_server()), "--bind", "127.0.0.1", "--port", str(self.port)]
+        command = [self._binary, "--bind", "127.0.0.1", "--port", str(self.port)]
         command += ["--unixsocket", str(self.socket_path), "--dir", str(self.directory)]
         command += ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]
         with log.open("wb") as output:
@@ -145,7 +149,7 @@ class Valkey:
             time.sleep(PAUSE)
 
     def stop(self) -> None:
-        """End it in an orderly way. Does nothing when it does not run."""
+        """Stop it orderly. Does nothing if it does not run."""
         if self._process is not None:
             self._process.terminate()
             self.resume()
@@ -154,31 +158,31 @@ class Valkey:
             self.kill()
 
     def kill(self) -> None:
-        """End it without a farewell."""
+        """Kill it with SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def pause(self) -> None:
-        """It hangs from now on: connections stay, nothing is answered."""
+        """Make it hang: connections stay open, nothing is answered."""
         self._signal(signal.SIGSTOP)
         while self._process and self._state() != "T":
             time.sleep(PAUSE)
 
     def resume(self) -> None:
-        """It goes on after `pause`."""
+        """Continue after `pause`."""
         self._signal(signal.SIGCONT)
 
     def restart(self, *, empty: bool = True) -> None:
-        """Kill it and start it on the same port: empty, or with what the last SAVE kept."""
+        """Kill it and start it on the same port: empty, or with the data of the last SAVE."""
         self.kill()
         if empty:
             (self.directory / "dump.rdb").unlink(missing_ok=True)
         self.start()
 
     def reset(self) -> None:
-        """As good as new: no data, no script, no user but the default one."""
+        """Remove all data, scripts and users except the default one."""
         self.admin.flushall()
         self.admin.script_flush()
         for user in self.admin.acl_users():

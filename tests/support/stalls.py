@@ -1,7 +1,7 @@
-"""Did the machine stand still? Where a claim is about time, a round in which it did says nothing.
+"""Detection of pauses of the machine. A round with a pause proves nothing about timing.
 
-What is measured is that a thread which only sleeps was not run, though its process took no
-processor time meanwhile. Nothing that is tested can do that.
+A thread that only sleeps was not run, although its process used no processor time meanwhile. The
+code under test cannot cause that.
 """
 
 import threading
@@ -17,17 +17,17 @@ T = TypeVar("T")
 
 
 def now() -> float:
-    """The boot clock, which all processes of a machine share, and which nobody sets."""
+    """Return the boot clock, which all processes of a machine share and nobody sets."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Watch:
-    """with Watch() as watch: ...    `stalls`: from when to when the thread was not run."""
+    """A context manager that collects `stalls`: begin and end of each pause of the machine."""
 
     def __init__(self) -> None:
         self.stalls: list[tuple[float, float]] = []
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._measure, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -37,7 +37,7 @@ class Watch:
         self._over.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         last, worked, is_over = now(), time.process_time(), False
         while not is_over:
             is_over = self._over.wait(TICK)
@@ -48,7 +48,7 @@ class Watch:
 
 
 def conclusive(play: Callable[[], T], is_right: Callable[[T], bool]) -> T:
-    """What comes of the first round that is right, or in which the machine did not stand still."""
+    """Play rounds until one is right or the machine did not pause; return the last result."""
     for _ in range(ROUNDS):
         with Watch() as watch:
             found = play()
@@ -58,7 +58,7 @@ def conclusive(play: Callable[[], T], is_right: Callable[[T], bool]) -> T:
 
 
 async def conclusively(play: Callable[[], Awaitable[T]], is_right: Callable[[T], bool]) -> T:
-    """The same of a coroutine."""
+    """Like `conclusive`, for a coroutine."""
     for _ in range(ROUNDS):
         with Watch() as watch:
             found = await play()

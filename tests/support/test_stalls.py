@@ -1,4 +1,4 @@
-"""That a machine stood still is measured, and excuses a round, not a result."""
+"""Watch measures pauses of the machine, and such a pause causes another round."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ from tests.support.stalls import ROUNDS, conclusive, conclusively
 STILL = 0.5  # seconds
 WATCHED = """
 import json, sys
-from tests.stalls import Watch
+from tests.support.stalls import Watch
 with Watch() as watch:
     print("watching", flush=True)
     sys.stdin.readline()
@@ -24,7 +24,7 @@ print(json.dumps(watch.stalls))
 
 
 def test_a_process_that_was_not_run_knows_it():
-    """From when to when, by the clock that all processes share."""
+    """A process that was stopped measures the pause by the clock that all processes share."""
     with subprocess.Popen(
         [sys.executable, "-c", WATCHED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -39,7 +39,7 @@ def test_a_process_that_was_not_run_knows_it():
 
 @pytest.fixture(params=["plain", "coroutine"])
 def play(request, monkeypatch):
-    """Plays rounds with these results on a machine that stood still in these; the last result."""
+    """Play rounds with these results, some with pauses; return the last result and the rounds."""
 
     async def played(results, disturbed):
         left = iter(zip(results, disturbed, strict=True))
@@ -71,17 +71,17 @@ def play(request, monkeypatch):
 
 @pytest.mark.parametrize("disturbed", [True, False])
 async def test_what_is_right_is_right(play, disturbed):
-    """The machine does not matter."""
+    """A right result ends the rounds, with or without a pause."""
     assert await play(["right"], [disturbed]) == ("right", 1)
 
 
 async def test_what_is_wrong_is_wrong_where_the_machine_ran(play):
-    """There is no second round."""
+    """A wrong result without a pause ends the rounds."""
     assert await play(["wrong"], [False]) == ("wrong", 1)
 
 
 async def test_a_round_in_which_the_machine_stood_still_is_played_again(play):
-    """Until one tells, but not for ever."""
+    """A wrong result with a pause is repeated, at most ROUNDS times."""
     assert await play(["wrong", "wrong", "right"], [True, True, False]) == ("right", 3)
     assert await play(["wrong", "wrong"], [True, False]) == ("wrong", 2)
     assert await play(["wrong"] * ROUNDS, [True] * ROUNDS) == ("wrong", ROUNDS)

@@ -126,14 +126,14 @@ def test_refusals_have_a_line_each_up_to_the_rate(caplog: pytest.LogCaptureFixtu
     forged, expired = Deny(Reason.FORGED), Deny(Reason.EXPIRED, make_record())
     for decision in [forged] * 100 + [expired] * 50:
         if denials.take_line(decision):
-            denials.tell(decision, "k" * 16, Context("a" * 32, "b" * 16))
+            denials.write(decision, "k" * 16, Context("a" * 32, "b" * 16))
     assert denials.left_out == 98 + 49
     denials.summarise()
     denials.summarise()
     clock.advance(1)
     undecided = Deny(Reason.UNAVAILABLE)
     assert denials.take_line(undecided)
-    denials.tell(undecided, "k" * 16, None)
+    denials.write(undecided, "k" * 16, None)
 
     assert caplog.messages == [
         "denied: forged",
@@ -191,7 +191,7 @@ def test_refusals_have_the_rate_that_was_set(stderr: Terminal) -> None:
     denials = Denials(100, FakeClock().monotonic)
     for _ in range(200):
         if denials.take_line(Deny(Reason.FORGED)):
-            denials.tell(Deny(Reason.FORGED), "", None)
+            denials.write(Deny(Reason.FORGED), "", None)
     assert len(stderr.getvalue().splitlines()) == 100
 
 

@@ -37,6 +37,7 @@ class Keyring:
         self._newest_first = tuple(reversed(peppers))
         self._start = f"{prefix}_"
         self._reserved = tuple(f"{prefix}_{env}_" for env in ENVIRONMENTS)
+        self._shown = re.compile("|".join(self._reserved), re.ASCII)
         self._shape = re.compile(
             rf"{prefix}_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
             rf"[0-9A-Za-z]{{{SECRET_LENGTH + TAG_LENGTH + CHECKSUM_LENGTH}}}",
@@ -56,6 +57,10 @@ class Keyring:
     def claims(self, text: str) -> bool:
         """Return whether `text` begins like one of our keys, well-formed or not."""
         return text.startswith(self._start)
+
+    def shows_key(self, text: str) -> bool:
+        """Does a key of ours, well-formed or not, begin anywhere in `text`?"""
+        return self._shown.search(text) is not None
 
     def parse(self, text: str) -> Presented | None:
         """Parse a key in our format; None if its shape is wrong. This proves nothing."""

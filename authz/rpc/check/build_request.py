@@ -1,8 +1,11 @@
-"""A CheckRequest as Envoy would send it: for who wants to know what a Check decides."""
+"""Write a CheckRequest as Envoy would, to find out what a Check decides."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+
+from authz.rpc.check.credential import BASIC_USERNAME, header_of
 
 
 def check_request(
@@ -14,7 +17,7 @@ def check_request(
     headers: Mapping[str, str],
     extensions: Mapping[str, str],
 ) -> bytes:
-    """The message for one request. extensions: what Envoy's configuration says of the route."""
+    """Return the message for one request. extensions: context_extensions of Envoy's route."""
     message = CheckRequest()
     attributes = message.attributes
     attributes.source.address.socket_address.address = peer
@@ -23,3 +26,11 @@ def check_request(
     http.headers.update(headers)
     attributes.context_extensions.update(extensions)
     return bytes(message.SerializeToString())
+
+
+def carried(carrier: str, key: str) -> tuple[str, str]:
+    """Return the header of a carrier of the settings, and its value with this key."""
+    if carrier == BASIC_USERNAME:
+        return header_of(carrier), f"Basic {b64encode(f'{key}:'.encode()).decode()}"
+    header, _, scheme = carrier.partition(":")
+    return header, f"{scheme} {key}" if scheme else key

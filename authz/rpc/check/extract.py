@@ -1,58 +1,61 @@
-"""CheckRequest -> Request. What Envoy says is read strictly; what is odd is refused, never guessed.
+"""CheckRequest -> Request. The message is read strictly; odd input is refused, never guessed.
 
 Rules:
-1. One credential. Two carriers with a key, a duplicate or a comma-joined header: AMBIGUOUS.
-2. An Authorization with none of our keys is somebody else's: neither a credential nor removed. So
-   an imported key, which says nothing of itself, is read only from carriers without a scheme.
-3. Never a URL parser: the path is split at the first `?`, the query at `&` and `=`.
+1. Only the fields of `CheckView` are read, so no byte in another field can spoil a message.
+2. The path is split at the first `?`, never by a URL parser.
+3. A method in lower case, a host that is no host and a port that is no number are refused: backends
+   read them as the proper ones, and rules would not.
 4. What a route asks comes from context_extensions and our own rules, which no client can write. A
    name there that is not ours is a mistake, such as `scope`, and may have been a restriction.
 5. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
-6. A client may write 60 KiB into one header: what is done with a value is linear in its length.
+6. A client may write 60 KiB into one header: the work on a value is linear in its length.
 """
 
 import codecs
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import unquote
 
-from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from google.protobuf.message import DecodeError
 
 from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
-from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
 from authz.core.request import Request, Route
-from authz.core.routes import FACTS, NO_FACTS, Facts, RouteTable, facts
+from authz.core.routes import FACTS, NO_FACTS, Facts, RouteTable, facts, is_method
+from authz.rpc.check.credential import CredentialReader, Header
+from authz.rpc.pb.check_view_pb2 import CheckView
 
 log = logging.getLogger("authz.check")
 
-Header = Callable[[str, str], str]
-
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
 MAX_ROUTES: Final = 1024
+MAX_AUTHORITY: Final = fields.MAX_HOST + len(".:65535")
+MAX_SIGHTS: Final = 1024  # pairs of method and host that are remembered as well-formed
 
-SAID: Final = ("scopes", "auth", "env", "cost")
+SAID: Final = ("scopes", "auth", "env", "cost", "enforce")
+# Headers by which a client asks some frameworks to run the handler of another method.
+METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
 _UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
-AMBIGUOUS: Final = Deny(Reason.AMBIGUOUS_CREDENTIAL)
-MALFORMED: Final = Deny(Reason.MALFORMED)
 
-_parse_message: Final = CheckRequest.FromString
+_parse_message: Final = CheckView.FromString
+# A host of DNS, an address, with or without a port. Envoy lets more through than any backend needs.
+_AUTHORITY: Final = re.compile(
+    r"(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?",
+    re.ASCII,
+)
 
 
 class Extractor:
     """Reads requests of one installation.
 
-    carriers: `header:` or `header:scheme`, lower case. query: a parameter that may hold the key,
-    or empty. address_header: the header with the client's address, or empty for the peer. env: the
-    environment of routes that name none. rules: of our own settings; what context_extensions say
-    wins over them, fact by fact.
+    carriers, query: see CredentialReader. address_header: the header with the client's address, or
+    empty for the peer. env: the environment of routes that name none. rules: of our own settings;
+    what context_extensions say wins over them, fact by fact.
     """
 
     def __init__(
@@ -65,19 +68,14 @@ class Extractor:
         env: str | None = None,
         rules: RouteTable | None = None,
     ) -> None:
-        self._parse = keyring.parse
-        self._parse_imported = keyring.parse_imported
-        self._claims = keyring.claims
-        self._carriers = tuple(_carrier(text) for text in carriers)
-        bare = {name for name, scheme in self._carriers if scheme is None}
-        self._with_scheme = {name for name, _ in self._carriers} - bare
-        self._query = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
+        self._credential = CredentialReader(keyring, carriers, query).find
         self._address_header = address_header
         self._env = env
         self._rules = rules
         self._default_route = Route(env=env)
         self._routes: dict[tuple[str | Facts, ...], Route | None] = {}
         self._strange: set[frozenset[str]] = set()
+        self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
     def read(self, raw: bytes) -> Request:
         """The request, whatever `raw` is: one that makes no sense carries its refusal."""
@@ -87,23 +85,22 @@ class Extractor:
             return refused(BAD_REQUEST)
         http = attributes.request.http
         header, count = _headers(http)
-        method, path, host = http.method, http.path, http.host
-        extensions = attributes.context_extensions
-        if (
-            not method
-            or not host
-            or "," in host
-            or not (path or method == "CONNECT")
-            or count > MAX_HEADERS
-        ):
+        sight = (http.method, http.host)
+        target = self._well_formed.get(sight) or self._look_at(sight)
+        path = _utf8(http.path)
+        if target is None or path is None or count > MAX_HEADERS:
             return refused(BAD_REQUEST, header)
+        method, host = target
+        if not path and method != "CONNECT":
+            return refused(BAD_REQUEST, header)
+        extensions = attributes.context_extensions
         if extensions or self._rules is not None:
-            route = self._route(extensions, method, host, path)
+            route = self._route(extensions, method, host, path, header)
             if isinstance(route, Deny):
                 return refused(route, header)
         else:
             route = self._default_route
-        credential, carrier = self._credential(header, path)
+        credential, carrier = self._credential(header, path, optional=route.optional)
         return Request(
             credential,
             carrier,
@@ -117,57 +114,32 @@ class Extractor:
             header,
         )
 
-    def _credential(
-        self, header: Header, path: str
-    ) -> tuple[Presented | Imported | Deny | None, str]:
-        """The credential, and the header that holds it."""
-        found, carrier = "", ""
-        for name, scheme in self._carriers:
-            value = header(name, "")
-            if value and scheme:
-                value = self._after_scheme(value, scheme)
-            if not value:
-                continue
-            if found:
-                return AMBIGUOUS, ""
-            found, carrier = value, name
-        if self._query is not None:
-            values = self._query.findall(path.partition("?")[2])
-            if len(values) + bool(found) > 1:
-                return AMBIGUOUS, ""
-            found = found or "".join(values)
-        if not found:
-            return None, ""
-        presented = self._parse(found)
-        if presented is not None:
-            return presented, carrier
-        foreign = self._foreign(found, carrier)
-        return foreign, carrier if isinstance(foreign, Imported) else ""
+    def _look_at(self, sight: tuple[bytes, bytes]) -> tuple[str, str] | None:
+        """Method and host, or None if they are not well-formed. Remembers those that are."""
+        method, host = (part.decode("latin-1") for part in sight)
+        if not is_method(method) or len(host) > MAX_AUTHORITY or not _AUTHORITY.fullmatch(host):
+            return None
+        if len(self._well_formed) >= MAX_SIGHTS:
+            self._well_formed.clear()
+        self._well_formed[sight] = (method, host)
+        return method, host
 
-    def _foreign(self, found: str, carrier: str) -> Imported | Deny:
-        """What a text is that is not one of our keys."""
-        if "," in found:
-            return AMBIGUOUS
-        if carrier in self._with_scheme:
-            return MALFORMED
-        # In a query some characters of a key are written as %2B and the like.
-        return self._parse_imported(found if carrier else unquote(found)) or MALFORMED
-
-    def _after_scheme(self, value: str, scheme: re.Pattern[str]) -> str:
-        """What claims to be our key after the scheme, or empty; a joined header with one whole."""
-        ours = [token for token in scheme.findall(value) if self._claims(token)]
-        if not ours:
-            return ""
-        return value if "," in value else ours[0].rstrip(" ")
-
-    def _route(self, extensions: Any, method: str, host: str, path: str) -> Route | Deny:
+    def _route(
+        self, extensions: Any, method: str, host: str, path: str, header: Header
+    ) -> Route | Deny:
         """What the route asks for, or why it cannot be told."""
         fact = extensions.get
-        said = (fact("scopes", ""), fact("auth", ""), fact("env", ""), fact("cost", ""))  # SAID
+        said = (
+            fact("scopes", ""),
+            fact("auth", ""),
+            fact("env", ""),
+            fact("cost", ""),
+            fact("enforce", ""),
+        )  # SAID
         if len(extensions) > len(said) - said.count("") and not FACTS.issuperset(extensions):
             self._warn_of(frozenset(extensions) - FACTS)
             return BAD_REQUEST
-        rule = NO_FACTS if self._rules is None else self._rules.require(method, host, path)
+        rule = NO_FACTS if self._rules is None else self._rule(method, host, path, header)
         if rule is Reason.ROUTE_NOT_ALLOWED and any(said):
             rule = NO_FACTS
         if not isinstance(rule, Facts):
@@ -177,7 +149,20 @@ class Extractor:
             route = self._learn(said, rule)
         return route or BAD_REQUEST
 
-    def _learn(self, said: tuple[str, str, str, str], rule: Facts) -> Route | None:
+    def _rule(self, method: str, host: str, path: str, header: Header) -> Facts | Reason:
+        """The facts of our own rules. The method that a client asks for must have the same."""
+        rules = self._rules
+        if rules is None:
+            return NO_FACTS
+        found = rules.require(method, host, path)
+        if rules.has_methods:
+            for name in METHOD_OVERRIDES:
+                wanted = header(name, "")
+                if wanted and rules.require(wanted.upper(), host, path) != found:
+                    return Reason.BAD_REQUEST
+        return found
+
+    def _learn(self, said: tuple[str, ...], rule: Facts) -> Route | None:
         """Understand facts once; None when they make no sense."""
         try:
             route = self._combine(facts(dict(zip(SAID, said, strict=True))), rule)
@@ -210,6 +195,7 @@ class Extractor:
             optional=optional or False,
             env=said.env or rule.env or self._env,
             cost=1 if cost is None else cost,
+            enforce=rule.enforce if said.enforce is None else said.enforce,
         )
 
 
@@ -218,19 +204,24 @@ def refused(refusal: Deny, header: Header = lambda _name, default: default) -> R
     return Request(refusal, "", Route(), "", "", "", "", header)
 
 
-def _carrier(text: str) -> tuple[str, re.Pattern[str] | None]:
-    """The header, and what finds each token after the scheme, also in a joined header."""
-    name, _, scheme = text.partition(":")
-    if not scheme:
-        return name, None
-    return name, re.compile(rf"(?:^|,)[ \t]*{re.escape(scheme)} +([^,]*)", re.IGNORECASE | re.ASCII)
+def _utf8(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _headers(http: Any) -> tuple[Header, int]:
     """What gives a header by its lower-case name, and how many headers there are."""
     headers = http.headers
     if headers:
-        return headers.get, len(headers)
+        find = headers.get
+
+        def header(name: str, default: str) -> str:
+            value = find(name)
+            return default if value is None else value.decode("utf-8", _ODD_BYTES)
+
+        return header, len(headers)
     entries = http.header_map.headers
     return _RawHeaders(entries).get, len(entries)
 
@@ -246,18 +237,19 @@ class _RawHeaders:
 
     def get(self, name: str, default: str) -> str:
         """A header by its lower-case name: duplicates with a comma, an odd byte as `!`."""
-        count = self._names.count(name)
+        wanted = name.encode()
+        count = self._names.count(wanted)
         if not count:
             return default
         if count == 1:
-            return _text(self._entries[self._names.index(name)])
+            return _text(self._entries[self._names.index(wanted)])
         pairs = zip(self._names, self._entries, strict=True)
-        return ",".join(_text(entry) for found, entry in pairs if found == name)
+        return ",".join(_text(entry) for found, entry in pairs if found == wanted)
 
 
 def _text(entry: Any) -> str:
-    raw: bytes = entry.raw_value
-    return raw.decode("utf-8", _ODD_BYTES) if raw else entry.value
+    raw: bytes = entry.raw_value or entry.value
+    return raw.decode("utf-8", _ODD_BYTES)
 
 
 def _as_envoy_does(cause: UnicodeError) -> tuple[str, int]:

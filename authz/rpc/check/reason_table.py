@@ -36,11 +36,23 @@ TABLE: Final[dict[Reason, Row]] = {
     Reason.MISSING_CREDENTIAL: Row(
         401, "missing_api_key", "API key required", "The request carries no API key."
     ),
+    Reason.UNRECOGNIZED_CREDENTIAL: Row(
+        401,
+        "missing_api_key",
+        "API key required",
+        "The request carries a token that is not an API key of this service.",
+    ),
     Reason.AMBIGUOUS_CREDENTIAL: Row(
         401,
         "ambiguous_api_key",
         "Ambiguous API key",
         "The request carries more than one API key; send exactly one.",
+    ),
+    Reason.MISPLACED_CREDENTIAL: Row(
+        401,
+        "invalid_api_key",
+        "Invalid API key",
+        "The API key is not in a form that is accepted; send it alone, as documented.",
     ),
     Reason.MALFORMED: _INVALID,
     Reason.FORGED: _INVALID,

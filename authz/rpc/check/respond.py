@@ -18,7 +18,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from authz.core.decision import Allow, Charged, Decision, Deny
 from authz.core.limits.key_limits import KeyLimits
 from authz.core.records import KeyRecord
-from authz.core.request import Request
+from authz.core.request import IN_QUERY, Request
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.refuse import Refuser
 from authz.rpc.check.response_parts import Charges, facts, keep, option
@@ -95,9 +95,9 @@ class Responder:
             if value:
                 ok.headers.append(option(self._header_prefix + name, value))
         unset = [self._header_prefix + name for name, value in identity.items() if not value]
-        held = [carrier] if carrier else []
+        held = [carrier] if carrier and carrier != IN_QUERY else []
         ok.headers_to_remove.extend(dict.fromkeys([*unset, *self._removed, *held]))
-        if self._query:
+        if carrier == IN_QUERY:  # Envoy writes the whole query anew, so only if there was a key
             ok.query_parameters_to_remove.append(self._query)
         answer.dynamic_metadata.update(facts("ok" if key else "anonymous", decision))
         if telling:

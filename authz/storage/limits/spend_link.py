@@ -1,14 +1,14 @@
-"""Take from limits, on a link of its own to the store.
+"""SpendLink: counts limits in the store, on a separate link.
 
 Rules:
-1. What was sent is never sent again, unless the store said that it did not do it: NOSCRIPT, and
-   periods that are over.
-2. Each request is answered within two deadlines: a link on which one was not is dropped, for what
-   is behind it will not be sooner. The next one is good when the store has answered on it.
-3. An answer is handed over as it is parsed.
-4. A store that refuses to count (it became a replica, it has none, it is full) is left, and asked
-   for anew: behind Sentinel that may lead to another. That it lets us in again is no sign that it
-   counts again.
+1. A request is never sent twice, unless the store reported that it did not run it: NOSCRIPT, or a
+   calendar period that is over.
+2. Each request gets an answer within two deadlines. If the store is later, the link is dropped,
+   because later replies on it would be late too.
+3. The parser's callback delivers each reply.
+4. If the store refuses to count (it became a replica, lacks one, or is full), the link is dropped.
+   Behind Sentinel the next connection may lead to another store. The refusal stands until a reply
+   shows that the store counts again; a successful connection does not show that.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from authz.core.limits.charge import Charge, SpendReply, SpendRequest
 from authz.core.ports import Clock
 from authz.storage import reconnect
 from authz.storage.endpoint import Endpoint
-from authz.storage.limits.spend_script import SPEND, arguments, holder_name, receipt
+from authz.storage.limits.spend_script import SPEND, arguments, holder_name, spend_reply
 from authz.storage.link import Link, LinkLost, refusal
 
 log = logging.getLogger("authz.store")
 
 CONNECTION_NAME: Final = "authz-sidecar-limits"
 CONNECT_SECONDS: Final = 1.0
-LOOKS: Final = 2  # in a deadline, for answers that are late
+CHECKS: Final = 2  # for late replies, in each deadline
 MAX_GARBLED: Final = 1000
 
 Deliver = Callable[[SpendReply | Unavailable], None]
@@ -41,10 +41,10 @@ Words = tuple[str | bytes, ...]
 
 
 class SpendLink:
-    """A SpendStore: one EVALSHA each. `run` keeps the link.
+    """A SpendStore. Each request is one EVALSHA; `run` keeps the link open.
 
-    instance: who holds the leases that it is granted. deadline: seconds. script: what is run, in
-    the form of spend.lua.
+    instance: holder of the leases that are granted. deadline: seconds. script: text of the script,
+    with the interface of lua/spend.lua.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SpendLink:
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._link: Link | None = None
         self._fault = ""
-        self._refusal = ""  # the store answered, and would not count: until there is a receipt
+        self._refusal = ""  # why the store does not count, until it does again
         self._sent = self._answered = 0
         self._watch: asyncio.TimerHandle | None = None
         self._garbled: dict[str, None] = {}
@@ -76,7 +76,7 @@ class SpendLink:
 
     @property
     def reason(self) -> str:
-        """Why the store does not count; empty while it does, as far as that is known."""
+        """The known reason why the store does not count; empty while it does."""
         return self._fault or ("" if self._link is not None else "connecting")
 
     def spend(self, charge: Charge, ask: SpendRequest, deliver: Deliver) -> None:
@@ -89,17 +89,17 @@ class SpendLink:
         words = arguments(charge, ask, self._holder)
         self._send(link, partial(self._on_reply, link, charge, words, deliver), words)
 
-    async def settled(self) -> None:
-        """Wait until what was asked so far is answered, for two deadlines at most."""
+    async def drain(self) -> None:
+        """Wait until all requests so far are answered, at most two deadlines."""
         link = self._link
         if link is not None:
             with suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(2 * self._deadline):
-                    await link.call("PING")  # answers keep their order
+                    await link.call("PING")  # replies keep their order
 
     async def run(self) -> None:
-        """Keep a link until cancelled."""
-        await reconnect.keep(self._attempt, self._clock, enough=CONNECT_SECONDS)
+        """Keep a link open until cancelled."""
+        await reconnect.repeat(self._attempt, self._clock, enough=CONNECT_SECONDS)
 
     async def _attempt(self) -> None:
         ended = asyncio.Event()
@@ -112,7 +112,7 @@ class SpendLink:
             await ended.wait()
             self._report(link.fault)
         except (Unavailable, OSError) as cause:
-            self._report(reconnect.explained(cause, CONNECT_SECONDS))
+            self._report(reconnect.describe(cause, CONNECT_SECONDS))
         finally:
             self._link = None
             if link is not None:
@@ -135,7 +135,7 @@ class SpendLink:
     def _send(self, link: Link, on_reply: Callable[[Any], None], words: Words) -> None:
         self._sent += 1
         if self._watch is None:
-            self._look_later(link, 0, 0)
+            self._check_later(link, 0, 0)
         link.send(on_reply, "EVALSHA", self._sha, *words)
 
     def _on_reply(
@@ -154,16 +154,16 @@ class SpendLink:
             if self._refusal:
                 self._refusal = ""
                 self._report("")
-            deliver(receipt(charge, reply))
+            deliver(spend_reply(charge, reply))
         elif isinstance(reply, LinkLost):
             deliver(OutcomeUnknown(str(reply)))
-        elif isinstance(reply, Unavailable):  # it was not sent
+        elif isinstance(reply, Unavailable):  # the command was not sent
             deliver(reply)
         else:
             self._on_refusal(link, deliver, refusal(reply))
 
     def _on_refusal(self, link: Link, deliver: Deliver, problem: str) -> None:
-        problem = problem.partition(" script: ")[0]  # and where in it
+        problem = problem.partition(" script: ")[0]  # cut off the position in the script
         if problem.startswith(("GARBLED ", "WRONGTYPE ")):
             self._report_garbled(problem)
             deliver(Unreadable(problem))
@@ -172,32 +172,31 @@ class SpendLink:
         deliver(Unavailable(f"the store refused: {problem}"))
         link.abort(self._refusal)
 
-    # deadlines
+    # Late replies.
 
-    def _look_later(self, link: Link, older: int, newer: int) -> None:
-        """older, newer: how many requests had been sent at the look before the last, and then."""
-        loop, pause = asyncio.get_running_loop(), self._deadline / LOOKS
+    def _check_later(self, link: Link, older: int, newer: int) -> None:
+        """Check for late replies later. older, newer: requests sent by the last two checks."""
+        loop, pause = asyncio.get_running_loop(), self._deadline / CHECKS
         due = loop.time() + pause
-        self._watch = loop.call_at(due, self._look, link, older, newer, due + pause)
+        self._watch = loop.call_at(due, self._check, link, older, newer, due + pause)
 
-    def _look(self, link: Link, older: int, newer: int, late: float) -> None:
+    def _check(self, link: Link, older: int, newer: int, late: float) -> None:
         self._watch = None
         if self._link is None or self._answered >= self._sent:
             return
         if link is not self._link:
-            self._look_later(self._link, 0, 0)
-        elif asyncio.get_running_loop().time() > late:  # we stood still; what came may be unread
-            self._look_later(link, older, newer)
+            self._check_later(self._link, 0, 0)
+        elif asyncio.get_running_loop().time() > late:
+            # This process was paused. Replies may have arrived that it has not read yet.
+            self._check_later(link, older, newer)
         elif self._answered < older:
             link.abort(f"it has not answered for {self._deadline:g} s")
         else:
-            self._look_later(link, newer, self._sent)
+            self._check_later(link, newer, self._sent)
 
     def _on_lost(self, ended: asyncio.Event) -> None:
         self._link = None
         ended.set()
-
-    # words to the operator, once each
 
     def _report(self, fault: str) -> None:
         if fault == self._fault:
@@ -213,7 +212,7 @@ class SpendLink:
             if len(self._garbled) >= MAX_GARBLED:
                 self._garbled.clear()
             self._garbled[problem] = None
-            log.error("limits that cannot be read, to be mended by reset-limits: %s", problem)
+            log.error("limit counters that cannot be read; use reset-limits: %s", problem)
 
 
 def _expect_primary(role: object) -> None:

@@ -1,4 +1,4 @@
-"""The words of lua/spend.lua: how it is asked, what it answers, and who holds leases by it."""
+"""The interface of lua/spend.lua: its arguments, its reply, and its stored leases."""
 
 import math
 import re
@@ -17,38 +17,38 @@ KINDS: Final = {
     WindowCounter: 1,
     PeriodCounter: 2,
     BurstCounter: 3,
-}  # the first byte of each counter
-MAX_HOLDER: Final = 100  # bytes of a name
+}  # first byte of each counter
+MAX_HOLDER: Final = 100  # bytes of a holder's name
 
 _COUNTER: Final = Struct(">BBQIQQ")
-_LEASE: Final = Struct(">7s5sHIB")  # granted at, in us; requests; life in ms; cost; length of name
+_LEASE: Final = Struct(">7s5sHIB")  # granted at (us), requests, life (ms), cost, length of name
 _HOLDER: Final = Struct(">HIB")
 _UNPRINTABLE: Final = re.compile(rb"[^!-~]")
 
 
 def arguments(charge: Charge, ask: SpendRequest, holder: bytes = b"") -> tuple[str | bytes, ...]:
-    """What EVALSHA gets after the script. holder: who asks for the lease; see `holder_name`."""
+    """Return the arguments of EVALSHA after the script's hash. holder: see `holder_name`."""
     wanted, lease, back, granted_at = ask
-    holds = lease > 0 or back > 0
-    keys, counters = _encoded(charge, holds=holds)
-    whose = _holder(charge, holder) if holds else b""
-    return (*keys, str(wanted), str(back), str(granted_at), str(lease), whose, *counters)
+    has_lease = lease > 0 or back > 0
+    keys, counters = _encoded(charge, has_lease=has_lease)
+    lease_end = _holder(charge, holder) if has_lease else b""
+    return (*keys, str(wanted), str(back), str(granted_at), str(lease), lease_end, *counters)
 
 
-def receipt(charge: Charge, reply: list[int]) -> SpendReply:
-    """What it answered. Of waits it says nothing when there are none."""
+def spend_reply(charge: Charge, reply: list[int]) -> SpendReply:
+    """Return the decoded reply. The script omits the waits if no request has to wait."""
     granted, now, *rows = reply
     count = len(charge.counters) if rows else 0
     return SpendReply(granted, now, tuple(rows[:count]), tuple(rows[count:]) or (0,) * count)
 
 
 def holder_name(instance: str) -> bytes:
-    """A sidecar's name as the script gets it: printable ASCII, and not too long."""
+    """Return a sidecar's name for the script: printable ASCII, at most MAX_HOLDER bytes."""
     return _UNPRINTABLE.sub(b"?", instance.encode("ascii", "replace"))[:MAX_HOLDER]
 
 
 def leases(stored: bytes, now: int) -> list[Lease]:
-    """What is held at `now`, in ms. What nobody of ours can have written is left out."""
+    """Return the leases that are valid at `now`, in ms. Garbled entries are left out."""
     found, at = [], 0
     while at + _LEASE.size < len(stored):
         granted_at, requests, life, cost, length = _LEASE.unpack_from(stored, at)
@@ -61,14 +61,14 @@ def leases(stored: bytes, now: int) -> list[Lease]:
 
 
 @lru_cache(maxsize=10_000)
-def _encoded(charge: Charge, *, holds: bool) -> tuple[tuple[str, ...], tuple[str | bytes, ...]]:
-    """The number of hashes and these, and what is said of the counters of each."""
-    keys = [hash_of(account) for account, _ in charge.groups]
+def _encoded(charge: Charge, *, has_lease: bool) -> tuple[tuple[str, ...], tuple[str | bytes, ...]]:
+    """Return the number of hashes with their names, and the arguments about their counters."""
+    keys = [hash_of(group) for group, _ in charge.groups]
     words: list[str | bytes] = []
     for _, counters in charge.groups:
         packed = (_COUNTER.pack(KINDS[type(c)], *c[1:]) for c in counters)
         words += (b"".join(packed), *(c.field for c in counters))
-        if holds:
+        if has_lease:
             words.append(schema.LEASES)
     return (str(len(keys)), *keys), tuple(words)
 
@@ -78,8 +78,8 @@ def _holder(charge: Charge, name: bytes) -> bytes:
     return _HOLDER.pack(math.ceil(charge.lease_seconds * 1000), charge.cost, len(name)) + name
 
 
-def hash_of(account: LimitGroup) -> str:
-    """Where the counters of an account are."""
-    if account.owner is Owner.KEY:
-        return schema.limit(account.id)
-    return schema.limit(f"{account.owner}:{account.id}")
+def hash_of(group: LimitGroup) -> str:
+    """Return the name of the hash with the counters of a group."""
+    if group.owner is Owner.KEY:
+        return schema.limit(group.id)
+    return schema.limit(f"{group.owner}:{group.id}")

@@ -1,4 +1,4 @@
-"""What was used of limits, for administration: read, reset, and looked through for garbage."""
+"""StoredCounters: reads, resets and checks limit counters, for administration."""
 
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
@@ -10,56 +10,59 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.key_limits import LimitGroup
 from authz.storage import schema
-from authz.storage.limits.spend_script import SPEND, arguments, hash_of, leases, receipt
+from authz.storage.limits.spend_script import SPEND, arguments, hash_of, leases, spend_reply
 from authz.storage.link import refusal
-from authz.storage.replies import answered
+from authz.storage.replies import checked
 
-# As spend.lua writes them: the first byte of a counter and its length, and of older buckets each.
+# As lua/spend.lua writes them: first byte and length of a counter, and length of an older bucket.
 COUNTERS: Final = {(1, 19), (2, 13), (3, 16)}
 OLDER: Final = 7
 
 
 class StoredCounters:
-    """LimitCounters by the script of the sidecars, which only looks when asked for nothing."""
+    """LimitCounters by the sidecars' script, which writes nothing if zero requests are wanted."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
 
     async def look(self, charge: Charge) -> SpendReply:
-        """See LimitCounters. Read-only for the store, too."""
+        """See LimitCounters. EVALSHA_RO, so the store refuses any write."""
         count, *words = arguments(charge, SpendRequest(0))
-        sha = await _asked(self._client.script_load(SPEND))
+        sha = await _reply(self._client.script_load(SPEND))
         look = self._client.evalsha_ro(sha, int(count), *words)
-        return receipt(charge, await _asked(look))
+        return spend_reply(charge, await _reply(look))
 
     async def leases(self, accounts: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
         """See LimitCounters."""
         pipeline = self._client.pipeline(transaction=False)
-        for account in accounts:
-            pipeline.hget(hash_of(account), schema.LEASES)
-        found = await _asked(pipeline.execute())
+        for group in accounts:
+            pipeline.hget(hash_of(group), schema.LEASES)
+        found = await _reply(pipeline.execute())
         return [leases(_bytes(stored or ""), now) for stored in found]
 
     async def reset(self, kid: str) -> None:
         """See LimitCounters."""
-        await _asked(self._client.delete(schema.limit(kid)))
+        await _reply(self._client.delete(schema.limit(kid)))
 
-    async def garbled(self, accounts: Sequence[str]) -> list[str]:
-        """Which of these accounts no sidecar can count in; see schema.limit. Raises Unavailable."""
+    async def garbled(self, groups: Sequence[str]) -> list[str]:
+        """Return the groups with unreadable counters; names as in schema.limit.
+
+        Raises Unavailable.
+        """
         pipeline = self._client.pipeline(transaction=False)
-        for account in accounts:
-            pipeline.hgetall(schema.limit(account))
-        found = await _asked(pipeline.execute(raise_on_error=False))
-        pairs = zip(accounts, found, strict=True)
-        return [account for account, fields in pairs if not _is_whole(fields)]
+        for group in groups:
+            pipeline.hgetall(schema.limit(group))
+        found = await _reply(pipeline.execute(raise_on_error=False))
+        pairs = zip(groups, found, strict=True)
+        return [group for group, fields in pairs if not _is_readable(fields)]
 
 
-async def _asked(answer: Awaitable[Any]) -> Any:
-    """The reply. Raises Unavailable, of counters that cannot be understood Unreadable."""
-    return await answered(_not_refused(answer))
+async def _reply(answer: Awaitable[Any]) -> Any:
+    """Return the reply. Raises Unreadable for garbled counters, Unavailable for other errors."""
+    return await checked(_without_refusal(answer))
 
 
-async def _not_refused(answer: Awaitable[Any]) -> Any:
+async def _without_refusal(answer: Awaitable[Any]) -> Any:
     try:
         return await answer
     except exceptions.ResponseError as cause:
@@ -69,13 +72,13 @@ async def _not_refused(answer: Awaitable[Any]) -> Any:
         raise Unavailable(f"the store refused: {problem}") from None
 
 
-def _is_whole(fields: Any) -> bool:
+def _is_readable(fields: Any) -> bool:
     if not isinstance(fields, dict):
         return False
     return all(
         len(value) % OLDER == 0 if name.endswith(" older") else _is_counter(value)
         for name, value in ((name, _bytes(text)) for name, text in fields.items())
-        if name != schema.LEASES  # nothing is decided by it, and each lease is written anew
+        if name != schema.LEASES  # no decision depends on it
     )
 
 

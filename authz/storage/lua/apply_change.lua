@@ -1,23 +1,23 @@
--- Apply one change to one key, or say why not. All keys share one hash tag.
+-- Apply one change to one key, or return the reason against it. All keys share one hash tag.
 --
--- A script that fails half way keeps what it wrote. So everything that can be checked is checked
--- first, permissions too, and the writes stand in the order in which an early end does no harm:
---   seq      without the rest: sidecars see a number they have not applied and reload
---   log      without the rest: they reload a record that has not changed
---   record   without the rest: seq differs, so within a heartbeat every sidecar reloads it
---   indexes, audit: nobody decides by them; a key that moves is in both lists before it leaves one
---   alias    of an imported key: only now can it be found, and all else is there
---   publish  last: what it announces is all there
--- Sending the same change again finishes what an early end left out.
+-- A script that fails half way keeps its writes. So it first checks all that it can, permissions
+-- included. The writes are ordered so that an early end does no harm:
+--   seq      alone: sidecars see a number that they have not applied, and read the log
+--   log      and no more: sidecars reload a record that has not changed
+--   record   and no more: seq differs, so every sidecar reloads it within one heartbeat
+--   indexes, audit: no decision depends on them; a key that moves is in both lists for a moment
+--   alias    of an imported key: it can be found from here on, and the rest already exists
+--   publish  last: all that it announces exists
+-- Sending the same change again completes the writes that an early end left out.
 --
 -- KEYS  1 record  2 seq  3 log  4 audit  5 all keys  6 keys of this client
---       7.. of an imported key: what may be its alias, newest first; the first is written
---       then keys of the client that it leaves, only where it does
+--       7.. of an imported key: its possible aliases, newest first; the first is written
+--       last: keys of the former client, only if the client changes
 -- ARGV  1 change id  2 base version (0: no record)  3 channel  4 log length  5 kid  6 status
---       7 created_at  8 number of aliases in KEYS  9 number of record fields, then those, then the
+--       7 created_at  8 number of aliases in KEYS  9 number of record fields, then these, then the
 --       audit fields
--- Returns {"applied"|"repeated", version}, {"conflict", version}, or {"taken", kid} when the key was
--- imported before as that kid.
+-- Returns {"applied"|"repeated", version}, {"conflict", version}, or {"taken", kid} if an alias
+-- already belongs to that kid.
 
 local record_key, seq_key, log_key, audit_key, all_key, client_key = unpack(KEYS, 1, 6)
 local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -27,17 +27,17 @@ local audit = {unpack(ARGV, 10 + count)}
 local last_alias = 6 + tonumber(ARGV[8])
 local alias_key, former_key = last_alias > 6 and KEYS[7] or nil, KEYS[last_alias + 1]
 
-local SEARCHED = 1000 -- audit entries after a change among which a late one of its own may be
+local SEARCHED = 1000 -- audit entries that are searched for a late entry of the same change
 
--- A whole number that a double holds exactly. tonumber alone takes 'nan', '0x10' and '1e9' too.
-local function whole(what, text)
+-- Return a whole number that a double holds exactly. tonumber also takes 'nan', '0x10' and '1e9'.
+local function whole(name, text)
   if #text > 15 or not string.find(text, '^%d+$') then
-    error({err = 'ERR ' .. what .. ' is not a number to go on from'})
+    error({err = 'ERR ' .. name .. ' is not a whole number'})
   end
   return tonumber(text)
 end
 
--- The id after which a stream takes entries, also when its newest were deleted.
+-- Return the highest id that a stream ever had, also if its newest entries were deleted.
 local function last_id(stream)
   if redis.call('EXISTS', stream) == 0 then
     return 0
@@ -50,7 +50,8 @@ local function last_id(stream)
   end
 end
 
--- Where the audit entry of change `seq` goes, or nil when it is there. Others may have come between.
+-- Return the id for the audit entry of change `seq`, or nil if the entry exists. If later entries
+-- exist, the id is after them.
 local function audit_id(seq)
   local text = string.format('%.0f', seq)
   for _, entry in ipairs(redis.call('XRANGE', audit_key, text, '+', 'COUNT', SEARCHED)) do
@@ -91,7 +92,7 @@ if repeated then
   local entry = redis.call('XRANGE', log_key, id, id)[1]
   at = entry and entry[2][6]
 else
-  -- A sequence that was lost or restored from an older copy goes on after whatever is newest.
+  -- If seq was lost or restored from an older copy, continue after the highest number found.
   local stored = whole(seq_key, redis.call('GET', seq_key) or '0')
   seq = math.max(stored, version, last_id(log_key), last_id(audit_key)) + 1
   local text = string.format('%.0f', seq)

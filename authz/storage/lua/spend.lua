@@ -1,43 +1,44 @@
--- Take what a request costs from every limit of its accounts, or from none of them.
+-- Charge a request to every limit of its groups (key, project, tenant), or to none of them.
 --
--- Time is the store's own, so that all sidecars count by one clock. All is read, judged and made
--- ready before anything is written; a request that is refused changes nothing.
+-- Time is the store's clock, so that all sidecars use the same one. Everything is read and judged
+-- before anything is written. A refused request changes nothing.
 --
--- A sliding window is counted in buckets of a hundredth of it, and as many buckets are kept that
--- what passed within any stretch of its length is always among them. So no such stretch ever holds
--- more than the limit. The newest bucket and the sum stand in one field; the older buckets, in
--- another, are touched when the bucket changes and when somebody has to be told how long to wait.
+-- A sliding window is counted in buckets of 1/100 of its length. Enough buckets are kept to cover
+-- any stretch of that length, so no such stretch holds more than the limit. Example: 600 per minute
+-- has buckets of 600 ms; the newest and the 100 before it cover every 60 s. The newest bucket and
+-- the sum are in one field. The older buckets are in another field, which is read only if the bucket
+-- changes or a wait must be computed.
 --
--- KEYS  one hash for each account: of the key, its project, its tenant
--- ARGV  1 requests wanted: as many of them as there is room for are granted; 0: only look
---       2 requests given back, of an earlier grant; below 0: passed without a grant in an outage
---       3 the time at which that grant was made, in us; 0 with none
---       4 how many of those wanted are for a lease; the others pass first
---       5 who is to hold it, as the end of a LEASE; empty where nobody can
---       then for each account its counters in one word (COUNTER each), the name of each one's
---       field, and, unless word 5 is empty, that of the field that says who holds leases
--- Returns {requests granted, now in us, then the units left in each counter, and if there was no
---   room for one more request in some of them, for each the us until there is (0: there was, -1:
---   there never is)}, or {-1, now} when now is in none of the periods given. An error that begins
---   with GARBLED names a field that nobody of ours wrote.
+-- KEYS  one hash for each group: the key, its project, its tenant
+-- ARGV  1 requests wanted: as many are granted as fit; 0: only read the counters
+--       2 requests given back from an earlier grant; below 0: served uncounted in an outage
+--       3 time of that grant in us; 0 without one
+--       4 how many of the wanted requests are for a lease; the others are granted first
+--       5 holder of the lease, as the end of a LEASE; empty if no lease is possible
+--       then for each group: its counters in one string (COUNTER each), the field name of each, and
+--       unless argument 5 is empty, the field name of the leases
+-- Returns {requests granted, now in us, units left in each counter}. If one more request does not
+--   fit some counter, for each counter the wait in us follows (0: it fits, -1: it never fits).
+--   Returns {-1, now} if a calendar period is not the current one; then nothing was counted. An
+--   error that begins with GARBLED names a field that this script did not write.
 
--- Its kind, 1: it may refuse | 0: it only says so, limit, charge of one request, and a and b:
---   window: its length in ms, buckets kept before the newest
---   period: its first ms, the first ms after it (the sidecar knows calendars, we do not)
---   smooth: length of the window in ms, burst: the limit as a rate, after a burst at once
+-- Kind, enforced (1: it may refuse, 0: it only reports), limit, charge of one request, a and b:
+--   window: length in ms, number of buckets kept before the newest
+--   period: its first ms, the first ms after it (the sidecar knows the calendar)
+--   smooth: length of the window in ms, burst: the limit is a rate, after a burst at once
 local COUNTER, COUNTER_SIZE = '>BBI8I4I8I8', 30
 local WINDOW, PERIOD, SMOOTH = 1, 2, 3
 
--- What is stored. The first byte of a counter is its kind.
-local WINDOW_STATE = '>BI6I6I6'  -- newest bucket, count in it, count in all kept
-local PERIOD_STATE = '>BI6I6'    -- the first ms after it, count
-local SMOOTH_STATE = '>BI7d'     -- time in us, how much had not drained by then, in units * us
-local OLDER, OLDER_SIZE = '>I2I5', 7     -- a bucket that is not empty: its low bits, count
+-- The stored form of each counter. Its first byte is the kind.
+local WINDOW_STATE = '>BI6I6I6'  -- number of the newest bucket, its count, count of all buckets
+local PERIOD_STATE = '>BI6I6'    -- the first ms after the period, count
+local SMOOTH_STATE = '>BI7d'     -- time in us, amount not yet drained at that time, in units * us
+local OLDER, OLDER_SIZE = '>I2I5', 7     -- a non-empty bucket: low bits of its number, count
 local LEASE, LEASE_SIZE = '>I7I5I2I4B', 19  -- GRANT, life in ms, cost, length of the name; the name
-local GRANT, GRANT_SIZE = '>I7I5', 12       -- granted at, in us; requests
+local GRANT, GRANT_SIZE = '>I7I5', 12       -- time in us, requests
 
-local MOST = 1e12        -- units that debts may make of a count
-local MAX_LEASES = 4096  -- bytes of them that are kept of an account
+local MOST = 1e12        -- largest count that uncounted requests may lead to
+local MAX_LEASES = 4096  -- bytes of leases kept for each group
 
 local pack, unpack_bytes, sub, floor = struct.pack, struct.unpack, string.sub, math.floor
 local min, max, call = math.min, math.max, redis.call
@@ -45,10 +46,10 @@ local wanted, back, booked = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV
 local for_lease, holder = tonumber(ARGV[4]), ARGV[5]
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local turned_back = false  -- to be written also when the request is refused, or it begins anew
+local turned_back = false  -- then counters are written even if the request is refused
 
--- What most calls do without. A function is made anew in every run of a script, and making these
--- took a third of it: so they are made by the first use of one.
+-- Functions that most calls do not need. A script creates its functions in every run, and these
+-- took a third of the run time. So the first use creates them.
 local made
 local function rare()
   if made then
@@ -60,7 +61,7 @@ local function rare()
     error({err = 'GARBLED ' .. c.key .. ' ' .. c.field})
   end
 
-  -- The older buckets as they are stored, oldest first. Their sum is known from the state.
+  -- Return the older buckets in their stored form, oldest first, checked against the stored sum.
   local function older(c)
     if not c.ring then
       c.ring = ''
@@ -82,13 +83,14 @@ local function rare()
     return c.ring
   end
 
-  -- The number of a bucket, of which an entry holds the low bits.
+  -- Return the full number of a bucket from the low bits in its entry.
   local function number(c, low)
     return c.newest - (c.newest - low) % 65536
   end
 
-  -- The clock went back. Up to a window: what passed counts on until the clock is there again.
-  -- Farther: the past goes back with it, so that nobody waits for an hour to come again.
+  -- Handle a clock that went back. Up to one window, earlier requests keep counting until the clock
+  -- catches up. If it went back farther, move the counts back with it. Otherwise clients would wait
+  -- for a time that is far away.
   function made.turn_back(c, by)
     c.ring = string.gsub(older(c), string.rep('.', OLDER_SIZE), function(entry)
       local low, count = unpack_bytes(OLDER, entry)
@@ -97,7 +99,7 @@ local function rare()
     c.newest, c.moved, turned_back = c.newest - by, true, true
   end
 
-  -- To a newer bucket.
+  -- Begin a newer bucket and drop those that are too old.
   function made.advance(c, bucket)
     local ring, oldest = older(c), bucket - c.b
     local p = 1
@@ -153,7 +155,7 @@ local function rare()
     c.left = c.limit - c.total
   end
 
-  -- How long until there is room for one request.
+  -- Return the us until one more request fits, or -1 if it never does.
   function made.wait(c)
     if c.charge > (c.kind == SMOOTH and c.b or c.limit) then
       return -1
@@ -174,8 +176,8 @@ local function rare()
     return (leaves + c.b + 1) * c.a * 10 - now
   end
 
-  -- Who holds requests in advance, oldest first, now that so many were granted. Only people look at
-  -- it, no decision goes by it. What has ended is dropped, and what this lease comes after.
+  -- Return the stored leases, oldest first, with the new one of `leased` requests. They are only
+  -- shown to people. Ended leases are dropped, and the one that this lease replaces.
   function made.holders(stored, leased)
     local kept, p, at, _, lives, name = '', 1
     while p + LEASE_SIZE <= #stored do
@@ -193,8 +195,8 @@ local function rare()
     return leased > 0 and kept .. pack(GRANT, now, leased) .. holder or kept
   end
 
-  -- The hash lives as long as something of it counts, and never ends sooner than it was to: a
-  -- sidecar of other settings may know of a longer limit.
+  -- Extend the TTL of the hash to the longest life of its counters. Never shorten an existing TTL:
+  -- another sidecar may run with a longer window.
   function made.expire(key, from, to, counters)
     local life = 0
     for i = from, to do
@@ -216,7 +218,7 @@ local function rare()
   return made
 end
 
--- Read every counter and bring it up to now.
+-- Read every counter and advance it to the current time.
 local counters, count, last, leases, w = {}, 0, {[0] = 0}, {}, 6
 for k, key in ipairs(KEYS) do
   local packed = ARGV[w]
@@ -226,8 +228,9 @@ for k, key in ipairs(KEYS) do
   for i = 1, size do
     local kind, enforced, limit, charge, a, b =
       unpack_bytes(COUNTER, packed, (i - 1) * COUNTER_SIZE + 1)
-    -- newest: of a period its end. total: of a smooth one what had not drained. added: units to be
-    -- counted now. fits: requests. ring, moved: the older buckets, if read, and if to be written.
+    -- newest: newest bucket, or end of the period. total: count, or the amount not yet drained.
+    -- added: units to count now. fits: number of requests that fit. ring: the older buckets if
+    -- read. moved: whether the ring and the TTL are to be written.
     local c = {
       kind = kind, key = key, field = ARGV[w + i], enforced = enforced == 1, limit = limit,
       charge = charge, a = a, b = b, newest = 0, current = 0, total = 0, added = 0, left = 0,
@@ -265,7 +268,8 @@ for k, key in ipairs(KEYS) do
         if #state ~= 13 or version ~= kind then
           rare().garbled(c)
         end
-        -- A later period than the clock's: it went back. That one counts on, unless it is far off.
+        -- The stored period is later than the current one: the clock went back. Keep counting in
+        -- the stored period, unless it is more than two periods away.
         if ends >= b and ends - b <= 2 * (b - a) then
           c.newest, c.total = ends, total
         end
@@ -291,7 +295,7 @@ for k, key in ipairs(KEYS) do
   last[k], leases[k], w = count, stored[size + 1] or '', w + names + 1
 end
 
--- Settle what was before, then see how many requests there is room for.
+-- Apply what is given back or owed, then compute how many requests fit.
 local granted, is_full = wanted, false
 for i = 1, count do
   local c = counters[i]
@@ -314,7 +318,7 @@ end
 local answer = {granted, now}
 for i = 1, count do
   local c = counters[i]
-  -- What a limit that only says so would have refused takes nothing from it.
+  -- A limit that only reports is not charged for requests that it would have refused.
   local taken = (granted < c.fits and granted or c.fits) * c.charge
   c.added, c.left = c.added + taken, c.left - taken
   answer[i + 2] = c.left > 0 and c.left or 0

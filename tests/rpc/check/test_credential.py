@@ -1,17 +1,20 @@
 """Where in a request the one credential is, in both header forms."""
 
+from base64 import b64encode
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from authz.core.decision import Reason
 from authz.core.keys.credentials import Presented
-from authz.core.request import Request
+from authz.core.request import IN_QUERY, Request
 from tests.support.fakes import KID
 from tests.support.rpc.messages import check_request
 from tests.support.rpc.reading import FORMS, JWT, KEY, OTHER, credential, extractor, read
 
 NONE, AMBIGUOUS, MALFORMED = None, Reason.AMBIGUOUS_CREDENTIAL, Reason.MALFORMED
+MISPLACED, UNRECOGNIZED = Reason.MISPLACED_CREDENTIAL, Reason.UNRECOGNIZED_CREDENTIAL
 IMPORTED = "imported"
 FOREIGN = "sk-9f8e7d6c/5b4a+3210=="
 X, A = "x-api-key", "authorization"
@@ -32,14 +35,14 @@ CREDENTIALS = {
     "two keys in one header": ([(X, f"{KEY},{OTHER}")], AMBIGUOUS, ""),
     "a key and a comma": ([(X, f"{KEY},")], AMBIGUOUS, ""),
     "a key and garbage in two headers": ([(X, "nonsense"), (X, KEY)], AMBIGUOUS, ""),
-    "a user's JWT": ([(A, f"Bearer {JWT}")], NONE, ""),
+    "a user's JWT": ([(A, f"Bearer {JWT}")], UNRECOGNIZED, ""),
     "a user's JWT beside the key": ([(A, f"Bearer {JWT}"), (X, KEY)], KID, X),
     "a user's password": ([(A, "Basic dTpw")], NONE, ""),
     "a user's password beside the key": ([(A, "Basic dTpw"), (X, KEY)], KID, X),
-    "a password that looks like a key": ([(A, f"Basic {KEY}")], NONE, ""),
-    "a key without the scheme": ([(A, KEY)], NONE, ""),
+    "a password that looks like a key": ([(A, f"Basic {KEY}")], MISPLACED, ""),
+    "a key without the scheme": ([(A, KEY)], MISPLACED, ""),
     "the scheme alone": ([(A, "Bearer")], NONE, ""),
-    "two JWTs": ([(A, f"Bearer {JWT}"), (A, f"Bearer {JWT}")], NONE, ""),
+    "two JWTs": ([(A, f"Bearer {JWT}"), (A, f"Bearer {JWT}")], UNRECOGNIZED, ""),
     "a scheme with parameters": ([(A, 'Digest username="u", realm="r"')], NONE, ""),
     "a JWT, then a key": ([(A, f"Bearer {JWT}"), (A, f"Bearer {KEY}")], AMBIGUOUS, ""),
     "a key, then a JWT": ([(A, f"Bearer {KEY}"), (A, f"Bearer {JWT}")], AMBIGUOUS, ""),
@@ -50,7 +53,7 @@ CREDENTIALS = {
     "garbage": ([(X, "nonsense")], MALFORMED, ""),
     "a JWT in our header": ([(X, JWT)], IMPORTED, X),
     "a key of another make": ([(X, FOREIGN)], IMPORTED, X),
-    "a key of another make after Bearer": ([(A, f"Bearer {FOREIGN}")], NONE, ""),
+    "a key of another make after Bearer": ([(A, f"Bearer {FOREIGN}")], UNRECOGNIZED, ""),
     "a key of another make, without the scheme": ([(A, FOREIGN)], NONE, ""),
     "a key of another make beside a JWT": ([(X, FOREIGN), (A, f"Bearer {JWT}")], IMPORTED, X),
     "keys of both makes": ([(X, FOREIGN), (A, f"Bearer {KEY}")], AMBIGUOUS, ""),
@@ -82,6 +85,92 @@ CREDENTIALS = {
 def test_exactly_one_credential_is_found(headers, found, carrier, raw_headers):
     """One key in one carrier is the credential; what is not ours is ignored, doubt is refused."""
     request = read(headers, raw_headers=raw_headers)
+    assert (credential(request), request.carrier) == (found, carrier)
+
+
+def basic(text: str) -> str:
+    """A value of Authorization with `text` as user name and password."""
+    return "Basic " + b64encode(text.encode()).decode()
+
+
+IN_ANOTHER_FORM = {
+    "no scheme": KEY,
+    "another scheme": f"Token {KEY}",
+    "an unknown scheme": f"ApiKey {KEY}",
+    "quotes": f'Bearer "{KEY}"',
+    "single quotes": f"Bearer '{KEY}'",
+    "angle brackets": f"Bearer <{KEY}>",
+    "a tab after the scheme": f"Bearer\t{KEY}",
+    "a colon after the scheme": f"Bearer: {KEY}",
+    "an equals sign after the scheme": f"Bearer={KEY}",
+    "no blank after the scheme": f"Bearer{KEY}",
+    "the scheme twice": f"Bearer Bearer {KEY}",
+    "a parameter": f'ApiKey key="{KEY}", realm=x',
+    "an escape": f"Bearer {KEY.replace('_', '%5F')}",
+    "behind a JWT": f"Bearer {JWT} {KEY}",
+    "behind a JWT and a comma": f"Bearer {JWT}, {KEY}",
+    "a semicolon": f"Bearer {JWT}; {KEY}",
+    "a user name": basic(f"{KEY}:"),
+    "a user name with a password": basic(f"{KEY}:x"),
+    "a password": basic(f"user:{KEY}"),
+    "neither user name nor password": basic(KEY),
+    "Basic in lower case": basic(f"{KEY}:").replace("Basic", "basic"),
+    "Basic without padding": basic(f"user:{KEY}").rstrip("="),
+    "Basic with strange characters": basic(f"user:{KEY}").replace("X", "X.!"),
+    "Basic with the other alphabet": basic(f"\u00ff\u00fe?>:{KEY}").translate(
+        str.maketrans("+/", "-_")
+    ),
+    "Basic of two headers": basic("user:password") + "," + basic(f"user:{KEY}"),
+    "a damaged key": f"Token {KEY[:40]}",
+}
+
+
+@FORMS
+@pytest.mark.parametrize("value", IN_ANOTHER_FORM.values(), ids=IN_ANOTHER_FORM)
+def test_a_key_in_a_form_that_is_not_read_is_refused(value, raw_headers):
+    """Also where a key is optional, and beside a good key: it must not reach a backend."""
+    for route in ({}, {"auth": "optional"}):
+        request = read([(A, value)], raw_headers=raw_headers, extensions=route)
+        assert credential(request) is MISPLACED
+        beside = read([(X, KEY), (A, value)], raw_headers=raw_headers, extensions=route)
+        assert credential(beside) is AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    "value", [f"Bearer {JWT}", "Bearer x", basic("user:password"), "Negotiate abc", "Bearer", ""]
+)
+def test_somebody_else_s_credential_is_left_alone(value):
+    """On a route where a key is optional it is none of ours, and beside a key it stays."""
+    anonymous = read([(A, value)], extensions={"auth": "optional"})
+    assert (credential(anonymous), anonymous.carrier) == (NONE, "")
+    beside = read([(A, value), (X, KEY)])
+    assert (credential(beside), beside.carrier) == (KID, X)
+
+
+BASIC = {"carriers": ("x-api-key:", "authorization:bearer", "basic:username")}
+USERNAMES = {
+    "a key": (basic(f"{KEY}:"), KID, A),
+    "a key and a password": (basic(f"{KEY}:x"), KID, A),
+    "the scheme in lower case": (basic(f"{KEY}:").replace("Basic", "basic"), KID, A),
+    "two blanks": (basic(f"{KEY}:").replace(" ", "  "), KID, A),
+    "no colon": (basic(KEY), MISPLACED, ""),
+    "a key as the password": (basic(f"user:{KEY}"), MISPLACED, ""),
+    "two keys": (basic(f"{KEY}:{OTHER}"), MISPLACED, ""),
+    "two headers": (basic(f"{KEY}:") + "," + basic(f"{KEY}:"), MISPLACED, ""),
+    "a damaged key": (basic(f"{KEY[:-1]}:"), MALFORMED, ""),
+    "a key with a comma": (basic(f"{KEY},x:"), AMBIGUOUS, ""),
+    "a user": (basic("user:password"), NONE, ""),
+    "no base64": ("Basic !", NONE, ""),
+    "a key of another make": (basic(f"{FOREIGN}:"), NONE, ""),
+    "a key after Bearer": (f"Bearer {KEY}", KID, A),
+    "another scheme": (f"Token {KEY}", MISPLACED, ""),
+}
+
+
+@pytest.mark.parametrize(("value", "found", "carrier"), USERNAMES.values(), ids=USERNAMES)
+def test_a_user_name_carries_a_key_where_that_is_switched_on(value, found, carrier):
+    """`basic:username` reads `curl -u KEY:`; the header goes when it held the key."""
+    request = read([(A, value)], settings=BASIC)
     assert (credential(request), request.carrier) == (found, carrier)
 
 
@@ -136,10 +225,18 @@ QUERIES = {
     "an empty parameter and a key": (f"/v1?api_key=&api_key={KEY}", KID),
     "the same key twice": (f"/v1?api_key={KEY}&api_key={KEY}", AMBIGUOUS),
     "two keys with a comma": (f"/v1?api_key={KEY},{KEY}", AMBIGUOUS),
-    "a longer name": (f"/v1?xapi_key={KEY}", NONE),
-    "a name in upper case": (f"/v1?API_KEY={KEY}", NONE),
+    "a longer name": (f"/v1?xapi_key={FOREIGN}", NONE),
+    "a longer name of a key": (f"/v1?xapi_key={KEY}", MISPLACED),
+    "a name in upper case": (f"/v1?API_KEY={KEY}", MISPLACED),
+    "a name with an escape": (f"/v1?api%5Fkey={KEY}", MISPLACED),
+    "a name with an escape, of another make": (f"/v1?api%5Fkey={FOREIGN}", MISPLACED),
+    "a name with an escape beside it": (f"/v1?api_key={KEY}&%61pi_key={KEY}", AMBIGUOUS),
+    "another parameter with an escape": (f"/v1?b={KEY.replace('_', '%5f')}", MISPLACED),
+    "another parameter beside it": (f"/v1?b={OTHER}&api_key={KEY}", AMBIGUOUS),
+    "a semicolon": (f"/v1?a=1;api_key={KEY}", MISPLACED),
+    "a key of escapes": ("/v1?api_key=" + "".join(f"%{ord(c):02x}" for c in KEY), MALFORMED),
     "a path that looks like a query": (f"/v1&api_key={KEY}", NONE),
-    "a second question mark": (f"/v1?a?api_key={KEY}", NONE),
+    "a second question mark": (f"/v1?a?api_key={KEY}", MISPLACED),
     "a question mark in the value": (f"/v1?api_key={KEY}?b", MALFORMED),
     "garbage": ("/v1?api_key=nonsense", MALFORMED),
     "a key of another make": (f"/v1?api_key={FOREIGN}", IMPORTED),
@@ -156,7 +253,8 @@ QUERIES = {
 def test_a_query_parameter_carries_a_key_where_that_is_switched_on(path, found):
     """The query is split at the first `?`, at `&` and at `=`, and off unless it is named."""
     request = read(path=path, settings={"query": "api_key"})
-    assert (credential(request), request.carrier) == (found, "")
+    assert credential(request) == found
+    assert request.carrier == (IN_QUERY if found in {KID, IMPORTED} else "")
     assert credential(read(path=path)) is None
 
 
@@ -168,5 +266,5 @@ def test_a_key_in_the_query_and_one_in_a_header_are_one_too_many():
 
 def test_the_name_of_a_query_parameter_is_no_pattern():
     """A dot in the name is a dot."""
-    request = read(path=f"/?apixkey={KEY}", settings={"query": "api.key"})
+    request = read(path=f"/?apixkey={FOREIGN}", settings={"query": "api.key"})
     assert credential(request) is None

@@ -4,13 +4,14 @@ import logging
 
 import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from google.protobuf.message import DecodeError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Presented
 from authz.core.request import Route
-from authz.rpc.check.extract import MAX_HEADERS, MAX_ROUTES
+from authz.rpc.check.extract import MAX_HEADERS, MAX_ROUTES, MAX_SIGHTS
 from tests.support.fakes import KID
 from tests.support.rpc.messages import PEER, check_request
 from tests.support.rpc.reading import FORMS, KEY, credential, extractor, read
@@ -33,7 +34,9 @@ BAD = Reason.BAD_REQUEST
             {"auth": "optional", "env": "live", "scopes": "a"},
             Route(scopes=frozenset({"a"}), optional=True, env="live"),
         ),
-        ({"scopes": "", "auth": "", "env": "", "cost": ""}, Route()),
+        ({"scopes": "", "auth": "", "env": "", "cost": "", "enforce": ""}, Route()),
+        ({"enforce": "false"}, Route(enforce=False)),
+        ({"enforce": "true", "cost": "2"}, Route(cost=2, enforce=True)),
     ],
 )
 def test_a_route_says_what_it_asks_for(extensions, route):
@@ -58,6 +61,7 @@ def test_the_environment_of_the_settings_is_for_routes_that_name_none():
         {"scopes": "models generate!"},
         {"scopes": "a" * 300},
         {"cost": "five"},
+        {"enforce": "no"},
         {"cost": "-1", "scopes": "models:generate"},
         {"scope": "models:generate"},
         {"scope": ""},
@@ -78,6 +82,15 @@ def test_a_route_that_makes_no_sense_is_refused_and_the_operator_told(extensions
     assert len(caplog.messages[0]) < 400
     assert caplog.messages[0].isprintable()
     assert KEY not in caplog.text
+
+
+def test_the_hosts_that_are_remembered_are_bounded():
+    """A client that invents hosts does not grow the memory."""
+    reader = extractor()
+    for number in range(MAX_SIGHTS + 10):
+        raw = check_request(host=f"h{number}.example").SerializeToString()
+        assert reader.read(raw).host == f"h{number}.example"
+    assert len(reader._well_formed) <= MAX_SIGHTS
 
 
 def test_the_routes_that_are_remembered_are_bounded():
@@ -107,6 +120,75 @@ def test_what_no_proxy_sends_is_a_bad_request(message, raw_headers):
     """Two hosts, no host, no method, and no path outside CONNECT are refused."""
     headers = [(X, KEY), ("content-type", "application/grpc")]
     request = read(headers, raw_headers=raw_headers, **message)
+    assert credential(request) is BAD
+    assert request.header("content-type", "") == "application/grpc"
+
+
+@pytest.mark.parametrize("method", ["get", "Delete", "pOST", "m-search", "GÉT", "123"])
+def test_a_method_that_is_not_in_upper_case_is_a_bad_request(method):
+    """Many frameworks run the handler of DELETE for `delete`, and no rule for DELETE applies."""
+    assert credential(read([(X, KEY)], method=method)) is BAD
+
+
+@pytest.mark.parametrize("method", ["GET", "M-SEARCH", "PATCH", "QUERY", "X1"])
+def test_a_method_in_upper_case_is_taken(method):
+    """Whichever it is: what it means is the backend's affair."""
+    assert credential(read([(X, KEY)], method=method)) == KID
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("api.example.com:", "api.example.com:abc", "api.example.com:80:80", ":80", "a:123456"),
+        *(
+            "user@api.example.com",
+            "user:secret@api.example.com",
+            "api.example.com/x",
+            "a b",
+            "a%2e",
+        ),
+        *("api..example.com", ".example.com", "api.example.com..", "[::1", "::1", "[::1]x"),
+        *("é.example", "a;b", "api.example.com:\uff180", "[fe80::1%25eth0]", "a" * 64, "a." * 2000),
+    ],
+)
+def test_a_host_that_is_none_is_a_bad_request(host):
+    """A backend may read another host in it than the rules."""
+    assert credential(read([(X, KEY)], host=host)) is BAD
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["a", "A.Example.COM:8443", "a.b.", "a_b.c", "10.0.0.1:80", "[::1]", "[2001:db8::1]:443"],
+)
+def test_a_host_is_a_name_or_an_address(host):
+    """With or without a port, in either case, as Envoy passes it on."""
+    request = read([(X, KEY)], host=host)
+    assert (credential(request), request.host) == (KID, host)
+
+
+def test_a_byte_in_a_field_that_nobody_reads_spoils_nothing():
+    """Envoy passes on dynamic metadata and the name of the TLS session as clients wrote them."""
+    message = check_request([(X, KEY)])
+    attributes = message.attributes
+    attributes.tls_session.sni = "sni-of-a-client"
+    fields = attributes.metadata_context.filter_metadata["mark"].fields
+    fields["x"].string_value = "metadata-of-a-client"
+    attributes.source.service = "service-of-a-client"
+    attributes.request.http.id = "id-of-a-client"
+    raw = message.SerializeToString()
+    for text in (b"sni-of", b"metadata-of", b"service-of", b"id-of"):
+        assert raw.count(text) == 1
+        raw = raw.replace(text, b"\xe9" + text[1:])
+    with pytest.raises(DecodeError):
+        CheckRequest.FromString(raw)
+    assert credential(extractor().read(raw)) == KID
+
+
+@pytest.mark.parametrize("field", [b"GET", b"api.example.com", b"/v1/models"])
+def test_a_byte_in_a_field_that_is_read_is_a_bad_request(field):
+    """Method, host and path are text; the headers are still there for the answer."""
+    raw = check_request([(X, KEY), ("content-type", "application/grpc")]).SerializeToString()
+    request = extractor().read(raw.replace(field, field[:-1] + b"\xe9"))
     assert credential(request) is BAD
     assert request.header("content-type", "") == "application/grpc"
 

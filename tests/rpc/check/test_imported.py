@@ -87,7 +87,7 @@ async def test_authorization_is_somebody_else_s():
     """After Bearer the same text is a user's token: no credential, and left where it is."""
     door = ImportDoor()
     answer = await door.ask([("authorization", f"Bearer {FOREIGN}")])
-    assert door.probe.decisions == [Reason.MISSING_CREDENTIAL]
+    assert door.probe.decisions == [Reason.UNRECOGNIZED_CREDENTIAL]
     assert answer.denied_response.status.code == 401
     assert door.aliases.lookups.total() == 0
 

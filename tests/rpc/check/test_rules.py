@@ -90,3 +90,18 @@ def test_without_rules_no_path_is_ambiguous():
     request = read(path="/a/../b;c", settings={})
 
     assert request.credential is None
+
+
+@pytest.mark.parametrize("name", ["x-http-method-override", "x-http-method", "x-method-override"])
+@pytest.mark.parametrize("wanted", ["DELETE", "delete"])
+def test_a_method_that_a_header_asks_for_has_the_same_rule(name, wanted):
+    """Some frameworks run the handler of the method in the header."""
+    rules = [Rule.parse("routes", "/a", "", ("DELETE",), ADMIN)]
+    settings = {"rules": RouteTable(rules)}
+    sent = {"method": "POST", "path": "/a", "settings": settings}
+
+    assert read([(name, wanted)], **sent).credential == Deny(Reason.BAD_REQUEST)
+    assert read([(name, "PATCH")], **sent).credential is None
+    assert read([(name, wanted)], **sent | {"path": "/b"}).credential is None
+    for_all = {"rules": RouteTable([rule("/a")])}
+    assert read([(name, wanted)], **sent | {"settings": for_all}).route.scopes == ADMIN.scopes

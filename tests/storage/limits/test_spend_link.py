@@ -1,4 +1,4 @@
-"""SpendLink on a real store: every question is answered once, and never asked twice."""
+"""SpendLink on a real store: every request is answered once and never sent twice."""
 
 import asyncio
 import contextlib
@@ -18,14 +18,14 @@ HASH = schema.limit("k" * 16)
 
 
 def used(valkey):
-    """What the counter says, by the script itself."""
+    """Return the count in the store, read by the script itself."""
     words = arguments(charge_for(TERMS, 1, RealClock().wall_ms()), SpendRequest(0))
     return 1000 - valkey.admin.eval(SPEND, *words)[2]
 
 
 @contextlib.asynccontextmanager
 async def spending(endpoint, deadline=30.0):
-    """A link that is open."""
+    """Yield an open SpendLink."""
     link = SpendLink(endpoint, RealClock(), instance="one", deadline=deadline)
     running = asyncio.create_task(link.run())
     try:
@@ -38,7 +38,7 @@ async def spending(endpoint, deadline=30.0):
 
 
 async def ask(link, wanted=1, terms=TERMS, returned=0):
-    """One question and what was delivered, exactly once."""
+    """Send one request and return the one reply that was delivered."""
     delivered = []
     now = RealClock().wall_ms()
     link.spend(charge_for(terms, 1, now), SpendRequest(wanted, returned=returned), delivered.append)
@@ -49,7 +49,7 @@ async def ask(link, wanted=1, terms=TERMS, returned=0):
 
 
 async def test_a_question_is_answered_with_a_receipt(valkey):
-    """Granted, by the store's clock, with what is left."""
+    """A reply says how many requests are granted, the store's time, and the units left."""
     async with spending(valkey.endpoint) as link:
         answer = await ask(link, 3)
     assert isinstance(answer, SpendReply)
@@ -59,25 +59,29 @@ async def test_a_question_is_answered_with_a_receipt(valkey):
 
 
 async def test_it_can_be_waited_for_until_all_is_answered(own_valkey):
-    """Whatever was asked is answered then; a store that hangs is not waited for without end."""
+    """After `drain` all earlier requests are answered. If the store hangs, it ends after two
+    deadlines.
+    """
     answers = []
     async with spending(own_valkey.endpoint, deadline=1.0) as link:
         asked = charge_for(TERMS, 1, RealClock().wall_ms())
         for _ in range(3):
             link.spend(asked, SpendRequest(1), answers.append)
-        await link.settled()
+        await link.drain()
         assert [answer.granted for answer in answers] == [1, 1, 1]
 
         own_valkey.pause()
-        await link.settled()
+        await link.drain()
         own_valkey.resume()
         own_valkey.kill()
         await eventually(lambda: not link.is_open)
-        await link.settled()
+        await link.drain()
 
 
 async def test_a_script_that_was_forgotten_is_loaded_and_run_once(valkey):
-    """All questions under way are told so, and each is counted once."""
+    """If the store lost the script, all pending requests get NOSCRIPT and each is then counted
+    once.
+    """
     async with spending(valkey.endpoint) as link:
         valkey.admin.script_flush()
         answers = await asyncio.gather(*(ask(link) for _ in range(5)))
@@ -86,7 +90,7 @@ async def test_a_script_that_was_forgotten_is_loaded_and_run_once(valkey):
 
 
 async def test_nothing_is_asked_of_a_store_that_is_not_there(own_valkey):
-    """It is known at once; when the store is back so is the link."""
+    """Without a store a request fails at once. When the store is back, the link is too."""
     async with spending(own_valkey.endpoint) as link:
         own_valkey.kill()
         await eventually(lambda: not link.is_open)
@@ -100,7 +104,7 @@ async def test_nothing_is_asked_of_a_store_that_is_not_there(own_valkey):
 
 
 async def test_a_store_that_hangs_is_given_up_after_the_deadline(own_valkey):
-    """Whoever waits learns that it may have been counted; the link is made anew."""
+    """If the store hangs, waiting requests get OutcomeUnknown and the link is replaced."""
     async with spending(own_valkey.endpoint, deadline=0.05) as link:
         own_valkey.pause()
         answer = await ask(link)
@@ -114,7 +118,7 @@ async def test_a_store_that_hangs_is_given_up_after_the_deadline(own_valkey):
 
 
 async def test_what_was_lost_on_the_way_is_not_sent_again(own_valkey):
-    """The answer is lost; the store has counted it once, and that is all."""
+    """A request whose reply was lost is counted once by the store and not sent again."""
     async with Gate(own_valkey.port) as gate:
         endpoint = type(own_valkey.endpoint).parse(f"redis://127.0.0.1:{gate.port}/0")
         async with spending(endpoint, deadline=0.05) as link:
@@ -127,7 +131,7 @@ async def test_what_was_lost_on_the_way_is_not_sent_again(own_valkey):
 
 
 async def test_a_garbled_account_is_unreadable_and_said_once(valkey, caplog):
-    """The link stays, for others are counted."""
+    """Garbled counters give Unreadable, are logged once, and do not end the link."""
     caplog.set_level(logging.INFO)
     valkey.admin.hset(HASH, "minute min unit", "rubbish")
     other = make_terms("10/min", kid="o" * 16)
@@ -141,7 +145,7 @@ async def test_a_garbled_account_is_unreadable_and_said_once(valkey, caplog):
 
 
 async def test_a_store_that_takes_no_writes_is_left(own_valkey):
-    """It became a replica, say: nothing was counted, and the link is made anew."""
+    """If the store became a replica, nothing is counted and the link is replaced."""
     async with spending(own_valkey.endpoint) as link:
         own_valkey.admin.config_set("min-replicas-to-write", 1)
         answer = await ask(link)
@@ -153,7 +157,7 @@ async def test_a_store_that_takes_no_writes_is_left(own_valkey):
 
 
 async def test_a_store_that_will_not_count_is_said_to_until_it_does(own_valkey, caplog):
-    """Once, however often it lets us in meanwhile: a link is no receipt."""
+    """A refusal to count is logged once and stands until a reply, even if connections succeed."""
     caplog.set_level(logging.INFO)
     async with spending(own_valkey.endpoint) as link:
         assert link.reason == ""
@@ -173,7 +177,7 @@ async def test_a_store_that_will_not_count_is_said_to_until_it_does(own_valkey, 
 
 
 async def test_a_replica_is_not_counted_on(own_valkey, caplog):
-    """What it counted would be lost with the next word of its primary."""
+    """A replica is refused, because its counts are lost at the next message of its primary."""
     own_valkey.admin.replicaof("127.0.0.1", "1")
     link = SpendLink(own_valkey.endpoint, RealClock(), instance="one", deadline=30)
     running = asyncio.create_task(link.run())
@@ -184,7 +188,7 @@ async def test_a_replica_is_not_counted_on(own_valkey, caplog):
 
 
 async def test_a_store_that_is_gone_is_told_in_words(own_valkey, caplog):
-    """As the other link tells it: what is wrong, without the number and the call behind it."""
+    """An unreachable store is reported by the reason alone, without errno and call."""
     own_valkey.kill()
     endpoint = own_valkey.endpoint
     running = asyncio.create_task(

@@ -1,4 +1,4 @@
-"""What was used of limits, on a real store: read without taking, and reset."""
+"""StoredCounters on a real store: reading without charging, and resetting."""
 
 import re
 
@@ -25,26 +25,26 @@ TERMS = KeyLimits(
 
 @pytest.fixture
 async def client(valkey):
-    """redis-py, as the commands use it."""
+    """A redis-py client, as the commands use it."""
     async with valkey.endpoint.client() as found:
         yield found
 
 
 def now(valkey):
-    """The store's clock, in milliseconds."""
+    """Return the store's time in milliseconds."""
     seconds, microseconds = valkey.admin.time()
     return seconds * 1000 + microseconds // 1000
 
 
 def spend(valkey, wanted):
-    """Take so many requests, as a sidecar does."""
+    """Charge so many requests, as a sidecar does."""
     return valkey.admin.eval(
         SPEND, *arguments(charge_for(TERMS, 1, now(valkey)), SpendRequest(wanted))
     )[0]
 
 
 async def test_a_look_takes_nothing(valkey, client):
-    """However often it is looked, what is left stays, and nothing is written."""
+    """Reading counters any number of times charges nothing and writes nothing."""
     counters = StoredCounters(client)
     asked = charge_for(TERMS, 1, now(valkey))
     assert (await counters.look(asked)).left == (10, 50, 8, 9, 100)
@@ -62,7 +62,7 @@ async def test_a_look_takes_nothing(valkey, client):
 
 
 async def test_a_full_limit_says_when_there_is_room(valkey, client):
-    """What would be refused has a wait, the others none."""
+    """A limit that would refuse has a wait; the others have none."""
     assert spend(valkey, 9) == 8
     receipt = await StoredCounters(client).look(charge_for(TERMS, 1, now(valkey)))
 
@@ -72,7 +72,7 @@ async def test_a_full_limit_says_when_there_is_room(valkey, client):
 
 
 async def test_a_reset_forgets_what_the_key_used_and_not_its_project(valkey, client):
-    """The pool is not the key's to reset."""
+    """A reset clears the counters of the key and leaves the pool of its project."""
     counters = StoredCounters(client)
     spend(valkey, 4)
     await counters.reset(KID)
@@ -83,7 +83,7 @@ async def test_a_reset_forgets_what_the_key_used_and_not_its_project(valkey, cli
 
 @pytest.mark.parametrize("value", ["", "x", "\x01" * 18, "\x07" + "\0" * 18, "9" * 100])
 async def test_garbled_counters(valkey, client, value):
-    """They are told from a store that cannot be asked, and which they are."""
+    """Garbled counters raise Unreadable with their name, unlike a store that cannot be reached."""
     spend(valkey, 1)
     valkey.admin.hset(schema.limit(KID), "hour h unit", value)
     with pytest.raises(Unreadable, match=re.escape(f"GARBLED {schema.limit(KID)} hour h unit")):
@@ -91,14 +91,14 @@ async def test_garbled_counters(valkey, client, value):
 
 
 async def test_another_kind_of_value(valkey, client):
-    """What is no hash is garbled, too."""
+    """A limit counter that is not a hash is garbled."""
     valkey.admin.set(schema.limit(KID), "x")
     with pytest.raises(Unreadable, match="WRONGTYPE"):
         await StoredCounters(client).look(charge_for(TERMS, 1, now(valkey)))
 
 
 async def test_no_store(valkey):
-    """A store that cannot be asked is Unavailable, and the counters are not said to be garbled."""
+    """An unreachable store raises Unavailable and no counters are reported as garbled."""
     async with valkey.login("nobody", "x").client() as client:
         counters = StoredCounters(client)
         for asked in (counters.look(charge_for(TERMS, 1, now(valkey))), counters.reset(KID)):

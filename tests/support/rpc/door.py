@@ -1,4 +1,4 @@
-"""A door over fakes: everything between the bytes and the store is real."""
+"""A CheckHandler over fakes: everything between the bytes and the store is real."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ class OurPeppers:
 
 
 class Door:
-    """A CheckDoor and what it stands on. The store answers when `source` is told to."""
+    """A CheckHandler and what it stands on. The store answers when `source` is told to."""
 
     def __init__(self, grace: float = 0.0) -> None:
         self.clock, self.source, self.probe = FakeClock(), MemoryKeySource(), RecordingProbe()
@@ -35,18 +35,18 @@ class Door:
         self.compose()
 
     def compose(self) -> None:
-        """Make the door from its parts as they are now."""
+        """Make the handler from its current parts."""
         self.real = CheckHandler(self.extractor, self.checker, self.responder, self.probe)
         self.check = self.real.check
 
     def issue(self, **overrides) -> tuple[KeyRecord, str]:
-        """A key that the store knows, and its text."""
+        """Return a key that the store knows, and its text."""
         record, text = issue_record(RING, **overrides)
         self.source.records[record.kid] = record
         return record, text
 
     async def answer(self, message: CheckRequest | bytes) -> CheckResponse:
-        """The answer to a request, the store answering at once."""
+        """Return the answer to a request; the store answers at once."""
         raw = message if isinstance(message, bytes) else message.SerializeToString()
         made = self.check(raw)
         if isinstance(made, bytes):

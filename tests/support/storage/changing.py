@@ -1,4 +1,4 @@
-"""Changes to make, stores on which they fail, and what was left behind."""
+"""Changes, stores on which a change fails, and functions that read what was written."""
 
 import contextlib
 
@@ -35,50 +35,53 @@ end
 
 
 def issued(change_id="c-issue", kid=KID):
-    """A change that makes a key."""
+    """Return a change that issues a key."""
     spec = KeySpec(client_id=CLIENT, env="live", life_ms=None, scopes=frozenset({"a:b"}))
     minted = make_keyring().mint("live", kid)
     return changes.issue(spec, minted, Author(change_id, "ops", "a note"), NOW)
 
 
 def imported(change_id="c-import", kid=KID, digests=(NEWEST, OLDER)):
-    """A change that imports a key, known by `digests`, newest first."""
+    """Return a change that imports a key with `digests`, newest first."""
     spec = KeySpec(client_id=CLIENT, env="live", life_ms=None)
     known = [("1", digest) for digest in digests]
     return changes.import_key(spec, kid, known, Author(change_id, "ops", "a note"), NOW)
 
 
 async def revoked(store, change_id="c-revoke", kid=KID):
-    """A change that ends a key."""
+    """Return a change that revokes a key."""
     record = await store.find(kid)
     reason = RevocationReason.KEY_COMPROMISE
     return changes.revoke(record, reason, Author(change_id, "ops"), NOW + 1)
 
 
+def moved(record, to="acme-batch", change_id="c-move"):
+    """Return a change that gives a key to another client."""
+    return changes.update(record, {"client_id": to}, Author(change_id, "ops"), NOW + 1)
+
+
 def everything(valkey):
-    """All that is in the store."""
+    """Return the whole content of the store."""
     names = sorted(valkey.admin.keys("authz:*"))
     return {name: valkey.admin.dump(name) for name in names}
 
 
 def audited(valkey, change_id):
-    """The audit entries of a change, by their ids."""
+    """Return the audit entries of a change by id."""
     entries = valkey.admin.xrange(schema.AUDIT)
     return [entry_id for entry_id, entry in entries if entry["change_id"] == change_id]
 
 
 @contextlib.asynccontextmanager
 async def failing(valkey, nth):
-    """A store on which the n-th write of the script fails."""
+    """Yield a store on which the n-th write of the script fails."""
     async with valkey.endpoint.client() as client:
-        store = StoredKeys(client)
-        store._apply = client.register_script(FAILING.format(nth=nth) + APPLY_CHANGE)
-        yield store
+        yield StoredKeys(client, script=FAILING.format(nth=nth) + APPLY_CHANGE)
 
 
 @contextlib.asynccontextmanager
 async def permitted(valkey, *rules):
-    """A store for a user who may do what the script does, as far as `rules` leave it."""
+    """Yield a store for a user with the rights that the script needs, restricted by `rules`."""
     commands = [f"+{name}" for name in [*READS, *DONE, *BESIDES]]
     valkey.admin.execute_command(
         "ACL", "SETUSER", "ops", "reset", "on", ">pw", "~authz:*", f"&{schema.CHANGES}", "-@all",

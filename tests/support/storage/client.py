@@ -1,10 +1,10 @@
-"""A link that remembers what it handed over."""
+"""A Link that records what it delivers."""
 
 from authz.storage.link import Link
 
 
 class Wire:
-    """A transport that remembers what was written."""
+    """A transport that records what is written."""
 
     def __init__(self):
         self.written = []
@@ -18,7 +18,7 @@ class Wire:
 
 
 class Client:
-    """A link, and all that it handed over in order: pushes, ("answer", name, value), "lost"."""
+    """A Link that records its events: pushes, ("answer", name, value), "lost"."""
 
     def __init__(self, max_pending=100):
         self.events = []
@@ -28,7 +28,7 @@ class Client:
         self.link.send(lambda reply: self.events.append(("answer", name, reply)), *command)
 
     def answers(self):
-        """Name -> the answers it got."""
+        """Return the answers by name."""
         found = {}
         for event in self.events:
             if event[0] == "answer":
@@ -36,14 +36,14 @@ class Client:
         return found
 
     def connect(self):
-        """To a wire that nobody is at the other end of."""
+        """Connect to a Wire."""
         wire = Wire()
         self.link.connection_made(wire)
         return wire
 
 
 async def open_client(endpoint, **options):
-    """A client of a server."""
+    """Return a Client that is connected to a server."""
     client = Client(**options)
     await endpoint.open(lambda: client.link)
     return client

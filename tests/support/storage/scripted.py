@@ -1,4 +1,4 @@
-"""A store that follows a script: it can answer what no real server would."""
+"""A scripted store that can answer in ways that no real server does."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ class Peer:
         self._parser = hiredis.Reader(encoding="utf-8", notEnoughData=...)
 
     async def command(self) -> list[str]:
-        """The next command. Raises ConnectionError when the client has gone."""
+        """Return the next command. Raises ConnectionError when the client has closed."""
         while (command := self._parser.gets()) is ...:
             data = await self._reader.read(65536)
             if not data:
@@ -35,7 +35,7 @@ class Peer:
             await self.command()
 
     async def say(self, data: bytes) -> None:
-        """Send bytes, whatever they mean."""
+        """Send these bytes."""
         self._writer.write(data)
         await self._writer.drain()
 
@@ -45,7 +45,7 @@ Script = Callable[[Peer], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def scripted_store(script: Script) -> AsyncIterator[Endpoint]:
-    """A loopback server that plays `script` to each connection and then closes it."""
+    """Run a loopback server that plays `script` on each connection and then closes it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The data path of one sidecar, and of whoever administers its keys, against a real store."""
+"""The data path of one sidecar, and administration, on a real store."""
 
 import asyncio
 import contextlib
@@ -20,6 +20,7 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
 from authz.storage.keys import LinkedKeys, StoredKeys
+from authz.storage.registry import Identity, Registration
 from tests.support.caches import make_cache
 from tests.support.fakes import RecordingProbe, make_keyring
 from tests.support.real import RealClock, eventually
@@ -30,7 +31,7 @@ DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # classic BPF: return 0, keep no 
 
 
 class Sidecar:
-    """async with Sidecar(endpoint) as sidecar: ...    the feed runs, the cache is fed."""
+    """A feed, a cache and lookups. `async with Sidecar(endpoint) as sidecar:` runs the feed."""
 
     def __init__(self, endpoint: Endpoint, *, lease: float = LEASE, keyring=None) -> None:
         self.probe = RecordingProbe()
@@ -58,9 +59,9 @@ class Sidecar:
             await self.run
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """What a lookup finds with trust, whenever that is. Raises what it does with trust.
+        """Return the result of a lookup while trusted. Raises what the lookup raises.
 
-        `cache.find` is what a request would get now; a machine that stands still ends trust.
+        A pause of the machine may end trust, so `cache.find` alone may fail.
         """
         while True:
             await self.trusted()
@@ -71,11 +72,11 @@ class Sidecar:
                     raise
 
     async def holds(self, record: KeyRecord) -> None:
-        """See that it has this record; what was forgotten does not come back by itself."""
+        """Wait until the cache holds this record."""
         await eventually(lambda: self.cache.peek(record.kid) == record)
 
     async def alias(self, digests: list[bytes]) -> Alias | None:
-        """Look up an alias. Raises what is delivered instead."""
+        """Look up an alias. Raises the fault that is delivered."""
         delivered: list[LoadedAlias] = []
         self.aliases.resolve(digests, delivered.append)
         await eventually(lambda: delivered)
@@ -86,12 +87,12 @@ class Sidecar:
 
     @property
     def is_trusted(self) -> bool:
-        """May it serve what it has?"""
+        """Whether it may serve its cache."""
         return self.feed.health().trusted
 
     @property
     def reason(self) -> str:
-        """Why it may not."""
+        """Why it may not serve its cache."""
         return self.feed.health().reason
 
     async def trusted(self) -> None:
@@ -99,7 +100,7 @@ class Sidecar:
         await eventually(lambda: self.is_trusted)
 
     async def untrusted(self) -> None:
-        """Wait until it is not."""
+        """Wait until it is not trusted."""
         await eventually(lambda: not self.is_trusted)
 
     async def caught_up(self, seq: int) -> None:
@@ -107,7 +108,7 @@ class Sidecar:
         await eventually(lambda: self.feed.health().seq == seq)
 
     async def last_served(self, kid: str) -> float:
-        """When the record was last served, once it is not any more."""
+        """Return the last time at which the record was served, after that has ended."""
         served = 0.0
         while True:
             now = self.clock.monotonic()
@@ -117,7 +118,7 @@ class Sidecar:
             await asyncio.sleep(0)
 
     def cut(self) -> None:
-        """Make the link half-open: whatever the store sends is lost, and nothing tells of it."""
+        """Make the link half-open: all that the store sends is lost without a sign."""
         transport = self.feed.link._transport
         code = ctypes.create_string_buffer(DROP_ALL)
         program = struct.pack("@HP", 1, ctypes.addressof(code))
@@ -126,31 +127,60 @@ class Sidecar:
             copy.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
+class Registered(Sidecar):
+    """A sidecar that writes its registry entry."""
+
+    def __init__(
+        self, endpoint, instance="web-1", grace_ms=0, predecessor="", lease=LEASE, **settings
+    ):
+        super().__init__(endpoint, lease=lease, **settings)
+        identity = Identity(
+            instance=instance,
+            version="0.1.0",
+            address="127.0.0.1:9191",
+            started_at=1,
+            lease_ms=round(lease * 1000),
+            grace_ms=grace_ms,
+        )
+        self.registration = Registration(
+            self.cache,
+            self.feed,
+            self.clock,
+            identity,
+            entries=self.cache.__len__,
+            predecessor=predecessor,
+        )
+
+    async def __aenter__(self):
+        self.run = asyncio.create_task(self.feed.run(self.registration, self.registration.announce))
+        return self
+
+
 @dataclass
 class Admin:
-    """Administration of a store. `lifecycle` for changes, `store` for what lies below."""
+    """Administration of a store: `lifecycle` for changes, `store` for the level below."""
 
     store: StoredKeys
     lifecycle: Lifecycle
 
     async def issue(self, **overrides) -> KeyRecord:
-        """A new key."""
+        """Issue a key."""
         spec = KeySpec(**{"client_id": "acme-web", "env": "live", "life_ms": None} | overrides)
         return (await self.lifecycle.issue(spec, self.lifecycle.author("test"))).record
 
     async def revoke(self, kid: str) -> KeyRecord:
-        """End a key."""
+        """Revoke a key."""
         author = self.lifecycle.author("test")
         return (await self.lifecycle.revoke(kid, RevocationReason.UNSPECIFIED, author)).record
 
     async def disable(self, kid: str) -> KeyRecord:
-        """Stop a key."""
+        """Disable a key."""
         return (await self.lifecycle.disable(kid, self.lifecycle.author("test"))).record
 
 
 @contextlib.asynccontextmanager
 async def administration(endpoint: Endpoint, keyring=None) -> AsyncIterator[Admin]:
-    """An initialised store and its administration."""
+    """Initialise a store and yield its administration."""
     keyring = keyring or make_keyring()
     client = endpoint.client()
     try:

@@ -1,4 +1,4 @@
-"""Records of every shape that the rest of the package can make."""
+"""Hypothesis strategies for records and for texts that a store may hold."""
 
 import ipaddress
 

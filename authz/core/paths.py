@@ -1,0 +1,82 @@
+"""Paths as clients write them: which have one reading, and their segments.
+
+A proxy in a mesh does not normalise paths, and a backend may. Where rules decide, a path whose
+readers could disagree on its segments is refused:
+
+    //   .   ..   ;   %3B   \\   %5C   %2F          another number of segments
+    %2E   %61                                      encoded, though it needs no encoding
+    %2561   %25u                                   encoded twice
+    %   %zz   %00   %0D   %FF   %C0%AF             not an encoding, a control character, not UTF-8
+
+What remains is read in two ways: decoded, as most frameworks do, and as it was written, as those
+do that decode only what their variables match. One final slash makes no difference to either.
+"""
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+# RFC 3986, section 2.3, names the characters that need no encoding.
+_TWO_READINGS: Final = re.compile(
+    r"[\\;#\x00-\x20\x7f-\U0010ffff]"
+    r"|%(?![0-9A-Fa-f]{2})"
+    r"|%(?:2[DEFdef]|3[0-9Bb]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f])"
+    r"|%25(?:[0-9A-Fa-f]{2}|[Uu])",
+    re.ASCII,
+)
+_ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}", re.ASCII)
+_LOWER: Final = {ord(upper): upper.lower() for upper in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+class Path(NamedTuple):
+    """The segments of a path, decoded and as written. Both are one object if nothing is encoded."""
+
+    decoded: list[str]
+    written: list[str]
+
+
+def read_path(path: str) -> Path | None:
+    """Return the segments of `path`, which has no query; None if it has more than one reading."""
+    if not path.startswith("/") or _TWO_READINGS.search(path):
+        return None
+    written = _segments(path)
+    if not {"", ".", ".."}.isdisjoint(written):
+        return None
+    if "%" not in path:
+        return Path(written, written)
+    try:
+        decoded = unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        return None
+    return Path(_segments(decoded), _segments(with_upper_escapes(path)))
+
+
+def is_canonical(path: str) -> bool:
+    """Has `path`, without its query, only one reading?"""
+    return read_path(path) is not None
+
+
+def with_upper_escapes(path: str) -> str:
+    """`path` with the digits of its escapes in upper case, as RFC 3986 prefers them."""
+    return _ESCAPE.sub(lambda match: match[0].upper(), path)
+
+
+def without_case(text: str) -> str:
+    """`text` with its ASCII letters in lower case, and as long as before."""
+    return text.lower() if text.isascii() else text.translate(_LOWER)
+
+
+def folds_into_ascii(text: str) -> bool:
+    """Has it a letter that some readers without case take for one of ASCII, as U+212A for k?"""
+    return not text.isascii() and any(
+        any(map(str.isascii, character.upper() + character.casefold()))
+        for character in set(text)
+        if not character.isascii()
+    )
+
+
+def _segments(path: str) -> list[str]:
+    segments = path[1:].split("/")
+    if segments[-1] == "":  # one final slash, or the root
+        segments.pop()
+    return segments

@@ -1,0 +1,160 @@
+"""Path templates, matched in time that is linear in the length of the path.
+
+    /v1/models/{model}:generateContent      {name} is a part of one segment, never empty
+    /v1/files/**                            ** at the end is anything below, and /v1/files itself
+
+A segment is matched by its literals alone: the first where it begins, the last where it ends, each
+of the others where it is found first. A variable takes at least one character, so this finds a
+match if there is one, and it never goes back.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from authz.core.errors import BadInput
+from authz.core.fields import shown
+from authz.core.paths import Path, is_canonical, without_case
+
+MAX_TEMPLATE: Final = 1024
+MAX_BETWEEN: Final = 64  # characters between two variables: searching takes their number times n
+ANY_TEXT: Final = "\0"  # stands for a variable where one template is matched by another
+
+VARIABLE: Final = re.compile(r"\{([a-z][a-z0-9_]{0,63})\}", re.ASCII)
+_LITERAL: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-F]{2})*", re.ASCII)
+
+Literals = tuple[str, ...]  # of one segment, with a variable between each two
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template. `decoded` and `written` are its segments in both readings of a path."""
+
+    decoded: tuple[Literals, ...]
+    written: tuple[Literals, ...]
+    names: tuple[tuple[str, ...], ...]  # of the variables of each segment
+    below: bool
+    ignore_case: bool
+
+    @classmethod
+    def parse(cls, field: str, text: str, *, ignore_case: bool = False) -> "Template":
+        """Read a template. Raises BadInput if it is none, or could match no canonical path."""
+        below = text.endswith("/**")
+        body = text.removesuffix("/**" if below else "/")
+        parts = [VARIABLE.split(segment) for segment in body.split("/")[1:]]
+        written = tuple(tuple(part[::2]) for part in parts)
+        if not (
+            text.startswith("/")
+            and len(text) <= MAX_TEMPLATE
+            and all(_LITERAL.fullmatch(literal) for literals in written for literal in literals)
+            and "**" not in body
+            and "}{" not in body
+            and is_canonical(VARIABLE.sub("x", text.removesuffix("**")))
+        ):
+            good = "such as /v1/models/{model}:predict"
+            raise BadInput(field, f"{shown(text)} is not a path template, {good}")
+        if any(len(literal) > MAX_BETWEEN for literals in written for literal in literals[1:-1]):
+            problem = f"at most {MAX_BETWEEN} characters between two variables of a segment"
+            raise BadInput(field, f"{shown(text)}: {problem}")
+        if ignore_case:
+            written = _each(without_case, written)
+        decoded = _each(unquote, written)
+        if ignore_case and not all(text.isascii() for part in decoded for text in part):
+            raise BadInput(field, f"{shown(text)}: only ASCII where routes_case is insensitive")
+        return cls(decoded, written, tuple(tuple(part[1::2]) for part in parts), below, ignore_case)
+
+    @property
+    def beginning(self) -> tuple[str, ...]:
+        """The leading segments, decoded, that have no variable."""
+        count = next((at for at, part in enumerate(self.decoded) if len(part) > 1), None)
+        return tuple(part[0] for part in self.decoded[:count])
+
+    def require_each_once(self, field: str, names: Iterable[str]) -> None:
+        """Raises BadInput unless each of `names` is a variable that stands here once."""
+        known = [name for segment in self.names for name in segment]
+        for name in sorted(names):
+            if name not in known:
+                raise BadInput(field, f"the path has no variable {{{name}}}")
+            if known.count(name) > 1:
+                raise BadInput(field, f"the path has {{{name}}} more than once")
+
+    def matches(self, segments: Sequence[str]) -> bool:
+        """Does the template match the decoded segments of a path?"""
+        return self._match(self.decoded, segments)
+
+    def matches_in_every_reading(self, path: Path) -> bool:
+        """Does a path that the template matches, decoded, match however much of it is decoded?
+
+        Read as it was written, an escape is matched by a variable or by the same escape. So is it
+        then in every reading that decodes only some of them.
+        """
+        return path.written is path.decoded or self._match(self.written, path.written)
+
+    def values(self, segments: Sequence[str]) -> dict[str, str] | None:
+        """The text of each variable; None if a segment can be divided in more than one way.
+
+        `segments` are decoded, with the case of their letters, and are matched by the template.
+        """
+        found: dict[str, str] = {}
+        for names, literals, segment in zip(self.names, self.decoded, segments, strict=False):
+            if not names:
+                continue
+            text = without_case(segment) if self.ignore_case else segment
+            spans = _divide(literals, text)
+            if spans is None or spans != _divide_from_the_end(literals, text):
+                return None
+            found |= {name: segment[a:b] for name, (a, b) in zip(names, spans, strict=True)}
+        return found
+
+    def covers(self, other: "Template") -> bool:
+        """Does it match every path that `other` matches?"""
+        if not self.below and other.below:
+            return False
+        return self.matches([ANY_TEXT.join(part) for part in other.decoded])
+
+    def _match(self, parts: tuple[Literals, ...], segments: Sequence[str]) -> bool:
+        if len(segments) != len(parts) and not (self.below and len(segments) > len(parts)):
+            return False
+        for literals, segment in zip(parts, segments, strict=False):
+            if len(literals) == 1:
+                if literals[0] != segment:
+                    return False
+            elif _divide(literals, segment) is None:
+                return False
+        return True
+
+
+def _divide(literals: Literals, text: str) -> list[tuple[int, int]] | None:
+    """Where each variable stands in `text`, each as short as it can be from the left; or None."""
+    first, last = literals[0], literals[-1]
+    end = len(text) - len(last)
+    at = len(first)
+    if at >= end or not (text.startswith(first) and text.endswith(last)):
+        return None
+    spans = []
+    for literal in literals[1:-1]:
+        found = text.find(literal, at + 1, end)
+        if found < 0:
+            return None
+        spans.append((at, found))
+        at = found + len(literal)
+    if at >= end:
+        return None
+    spans.append((at, end))
+    return spans
+
+
+def _divide_from_the_end(literals: Literals, text: str) -> list[tuple[int, int]] | None:
+    if len(literals) == 2:  # noqa: PLR2004  one variable: there is one way
+        return _divide(literals, text)
+    turned = tuple(literal[::-1] for literal in reversed(literals))
+    spans = _divide(turned, text[::-1])
+    if spans is None:
+        return None
+    return [(len(text) - end, len(text) - start) for start, end in reversed(spans)]
+
+
+def _each(change: Callable[[str], str], parts: tuple[Literals, ...]) -> tuple[Literals, ...]:
+    return tuple(tuple(change(text) for text in literals) for literals in parts)

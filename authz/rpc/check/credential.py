@@ -1,0 +1,193 @@
+"""Find the one credential of a request, and every key that stands where it is not read.
+
+Rules:
+1. One credential. Two carriers with a key, a duplicate or a comma-joined header: AMBIGUOUS.
+2. An Authorization with none of our keys is somebody else's: neither a credential nor removed. So
+   an imported key, which says nothing of itself, is read only from carriers without a scheme.
+3. A key of ours in any other form in a carrier is MISPLACED: it must not reach a backend. So that
+   is refused on routes where a key is optional, and beside a good key.
+4. The query is split at the first `?`, at `&` and at `=`, never by a URL parser.
+5. A client may write 60 KiB into one header: the work on a value is linear in its length.
+"""
+
+import re
+from base64 import b64decode
+from collections.abc import Callable, Iterable
+from typing import Final
+from urllib.parse import unquote, unquote_plus
+
+from authz.core.decision import Deny, Reason
+from authz.core.keys.credentials import Imported, Presented
+from authz.core.keys.keyring import Keyring
+from authz.core.request import IN_QUERY
+
+Header = Callable[[str, str], str]
+Credential = Presented | Imported | Deny | None
+
+AMBIGUOUS: Final = Deny(Reason.AMBIGUOUS_CREDENTIAL)
+MALFORMED: Final = Deny(Reason.MALFORMED)
+MISPLACED: Final = Deny(Reason.MISPLACED_CREDENTIAL)
+UNRECOGNIZED: Final = Deny(Reason.UNRECOGNIZED_CREDENTIAL)
+
+BASIC_USERNAME: Final = "basic:username"
+
+_BASIC: Final = re.compile(r"[ \t]*basic[ \t]+(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
+_NOT_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]+", re.ASCII)
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+class CredentialReader:
+    """Reads the credentials of one installation.
+
+    carriers: `header:`, `header:scheme` or `basic:username`, lower case. query: a parameter that
+    may hold the key, or empty.
+    """
+
+    def __init__(self, keyring: Keyring, carriers: Iterable[str], query: str) -> None:
+        self._parse = keyring.parse
+        self._parse_imported = keyring.parse_imported
+        self._shows_key = keyring.shows_key
+        self._headers: list[tuple[str, _Schemes | None]] = []
+        given = list(carriers)
+        for name in dict.fromkeys(map(header_of, given)):
+            of_this = [text for text in given if header_of(text) == name]
+            is_bare = f"{name}:" in of_this
+            self._headers.append((name, None if is_bare else _Schemes(keyring, of_this)))
+        self._query = query
+        self._parameter = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
+
+    def find(self, header: Header, path: str, *, optional: bool) -> tuple[Credential, str]:
+        """The credential, and its carrier: a header, IN_QUERY, or empty.
+
+        optional: somebody else's token is as good as none.
+        """
+        found, carrier, is_bare = self._in_headers(header)
+        if self._parameter is not None and "?" in path:
+            in_query = self._in_query(self._parameter, path.partition("?")[2])
+            if in_query:
+                is_alone = not found or found is UNRECOGNIZED
+                found, carrier, is_bare = in_query if is_alone else AMBIGUOUS, IN_QUERY, True
+        if isinstance(found, Deny):
+            return (None if optional and found is UNRECOGNIZED else found), ""
+        if not found:
+            return None, ""
+        presented = self._parse(found)
+        if presented is not None:
+            return presented, carrier
+        foreign = self._foreign(found, carrier, is_bare=is_bare)
+        return foreign, carrier if isinstance(foreign, Imported) else ""
+
+    def _in_headers(self, header: Header) -> tuple[str | Deny, str, bool]:
+        """The text of the one carrier that has some, the carrier, and has it no scheme?
+
+        The text is empty, or a refusal, if there is no credential.
+        """
+        found, carrier, is_bare = "", "", True
+        nothing: str | Deny = ""
+        for name, schemes in self._headers:
+            value = header(name, "")
+            if not value:
+                continue
+            if schemes is not None:
+                token = schemes.read(value)
+                if token is UNRECOGNIZED:
+                    nothing = UNRECOGNIZED
+                    continue
+                if isinstance(token, Deny):
+                    return (AMBIGUOUS if found else token), "", True
+                if not token:
+                    continue
+                value = token
+            if found:
+                return AMBIGUOUS, "", True
+            found, carrier, is_bare = value, name, schemes is None
+        return found or nothing, carrier, is_bare
+
+    def _foreign(self, found: str, carrier: str, *, is_bare: bool) -> Imported | Deny:
+        """What a text is that is not one of our keys."""
+        if "," in found:
+            return AMBIGUOUS
+        if not is_bare:
+            return MALFORMED
+        # In a query some characters of a key are written as %2B and the like.
+        return self._parse_imported(unquote(found) if carrier == IN_QUERY else found) or MALFORMED
+
+    def _in_query(self, parameter: re.Pattern[str], query: str) -> str | Deny:
+        """The text of the parameter, or empty; or why there may be none."""
+        values = parameter.findall(query)
+        if len(values) > 1:
+            return AMBIGUOUS
+        if "%" not in query and not self._shows_key(query):
+            return "".join(values)
+        rest = parameter.sub("", query)
+        if self._shows_key(rest) or self._is_escaped(rest):
+            return AMBIGUOUS if values else MISPLACED
+        return "".join(values)
+
+    def _is_escaped(self, query: str) -> bool:
+        """Does it show a key, or name the parameter, to who decodes it?"""
+        if "%" not in query:
+            return False
+        if self._shows_key(unquote_plus(query)):
+            return True
+        names = (part.partition("=")[0] for part in query.split("&"))
+        return any("%" in name and unquote(name) == self._query for name in names)
+
+
+class _Schemes:
+    """A header whose values begin with a scheme, such as Authorization."""
+
+    def __init__(self, keyring: Keyring, carriers: Iterable[str]) -> None:
+        schemes = [text.partition(":")[2] for text in carriers if text != BASIC_USERNAME]
+        self._claims = keyring.claims
+        self._parse = keyring.parse
+        self._shows_key = keyring.shows_key
+        self._has_basic = BASIC_USERNAME in carriers
+        names = "|".join(map(re.escape, schemes))
+        # Each token after a scheme, also in a header that was joined from several.
+        self._tokens = (
+            re.compile(rf"(?:^|,)[ \t]*(?:{names}) +([^,]*)", re.IGNORECASE | re.ASCII)
+            if schemes
+            else None
+        )
+
+    def read(self, value: str) -> str | Deny:
+        """The token that claims to be our key, or empty if the value is somebody else's.
+
+        UNRECOGNIZED if it is somebody else's after our own scheme, MISPLACED if it shows a key in
+        another form. A header that was joined is returned whole.
+        """
+        tokens = self._tokens.findall(value) if self._tokens is not None else []
+        ours = [token for token in tokens if self._claims(token)]
+        if ours:
+            return value if "," in value else ours[0].rstrip(" ")
+        if self._shows_key(value) or ("%" in value and self._shows_key(unquote(value))):
+            return MISPLACED
+        if "basic" in value.lower():
+            return self._read_basic(value)
+        return UNRECOGNIZED if any(token.strip() for token in tokens) else ""
+
+    def _read_basic(self, value: str) -> str | Deny:
+        """The user name if it is our key, and the only one."""
+        found = [match[1] for match in map(_BASIC.fullmatch, value.split(",")) if match]
+        for encoded in found:
+            shown = _decoded(encoded)
+            user, colon, password = shown.partition(":")
+            is_read = self._has_basic and colon and self._claims(user) and "," not in value
+            if is_read and not self._shows_key(password):
+                return user
+            if self._shows_key(shown):
+                return MISPLACED
+        return ""
+
+
+def _decoded(encoded: str) -> str:
+    """Base64 as the most lenient reader takes it: any alphabet, no padding, odd characters."""
+    text = _NOT_BASE64.sub("", encoded.translate(_URL_SAFE))
+    whole = text[: len(text) - (len(text) % 4 == 1)]
+    return b64decode(whole + "=" * (-len(whole) % 4)).decode("utf-8", "replace")
+
+
+def header_of(carrier: str) -> str:
+    """The header of a carrier of the settings."""
+    return "authorization" if carrier == BASIC_USERNAME else carrier.partition(":")[0]
