@@ -1,7 +1,7 @@
 """The seams: what flows need from a shell. Each has at most three methods."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
@@ -222,35 +222,46 @@ class Probe(Protocol):
         """A request was refused for `reason`, or allowed (None)."""
         ...
 
+    def reported(self, reason: Reason) -> None:
+        """A request was allowed that is refused for `reason` where routes enforce."""
+        ...
+
     def count(self, event: Event, times: int = 1) -> None:
         """Something happened, once or several times."""
         ...
 
 
+class ResponseIds(NamedTuple):
+    """The ids of a refusal. told: the one that the caller was told. charge: of the response."""
+
+    told: str
+    charge: str
+
+
 class CheckObserver(Protocol):
-    """Sees some Checks, those it wants and all that waited for the store. MUST NOT wait."""
+    """Records Checks: durations, spans and log lines. MUST NOT wait."""
 
     stride: int
-    """After one that was watched from its beginning, so many are not."""
+    """The number of Checks that are not timed after one that is."""
 
     def take_line(self, decision: Deny) -> bool:
-        """Is this refusal to be told of? Asked once of each that was decided."""
+        """Take a log line for this refusal. Called once for each; False if no line is left."""
         ...
 
-    def saw(
+    def observe(
         self,
         decision: Decision,
         request: Request,
         traceparent: bytes | None,
         began: float | None,
         *,
-        wanted: bool = False,
+        ids: ResponseIds | None = None,
         waited: bool = False,
     ) -> None:
-        """A Check is decided; its answer goes out next.
+        """Record a Check that was decided. Its response goes out next.
 
-        began: when, by `time.perf_counter`, None when it was not watched. wanted: it is a refusal,
-        and `take_line` said so. waited: for the store.
-        traceparent: of the call that carries it (W3C Trace Context), not of the request.
+        traceparent: of the call that carries the Check (W3C Trace Context), not of the request.
+        began: the start by `time.perf_counter`, or None if it was not timed. ids: of the response,
+        for a refusal that took a line. waited: for the store.
         """
         ...
