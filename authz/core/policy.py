@@ -128,7 +128,7 @@ def scope(record: KeyRecord, request: Request, _now: int) -> Reason | None:
     """Every scope that the route asks for is held, itself, as `resource:*` or as `*`."""
     required = request.route.scopes
     held = record.scopes
-    if required <= held or all(_is_held(wanted, held) for wanted in required):
+    if required <= held or all(is_held(wanted, held) for wanted in required):
         return None
     return Reason.INSUFFICIENT_SCOPE
 
@@ -171,7 +171,8 @@ def _fits(pattern: str, given: str) -> bool:
     )
 
 
-def _is_held(wanted: str, held: frozenset[str]) -> bool:
+def is_held(wanted: str, held: frozenset[str]) -> bool:
+    """Return whether `held` covers a scope: itself, as `resource:*` or as `*`."""
     if wanted in held or "*" in held:
         return True
     while ":" in wanted:
