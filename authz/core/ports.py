@@ -4,7 +4,7 @@ MUST marks an obligation of the implementation. A flow relies on it and cannot c
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
@@ -286,35 +286,46 @@ class Probe(Protocol):
         """Count a decision: refused for `reason`, or allowed (None)."""
         ...
 
+    def reported(self, reason: Reason) -> None:
+        """Count a refusal for `reason` on a route that does not enforce: it was allowed."""
+        ...
+
     def count(self, event: Event, times: int = 1) -> None:
         """Count an event."""
         ...
 
 
+class ResponseIds(NamedTuple):
+    """The ids of a refusal. told: the one that the caller was told. charge: of the response."""
+
+    told: str
+    charge: str
+
+
 class CheckObserver(Protocol):
-    """Sees some Checks, those it wants and all that waited for the store. MUST NOT wait."""
+    """Records Checks: durations, spans and log lines. MUST NOT wait."""
 
     stride: int
-    """After one that was watched from its beginning, so many are not."""
+    """The number of Checks that are not timed after one that is."""
 
     def take_line(self, decision: Deny) -> bool:
-        """Is this refusal to be told of? Asked once of each that was decided."""
+        """Take a log line for this refusal. Called once for each; False if no line is left."""
         ...
 
-    def saw(
+    def observe(
         self,
         decision: Decision,
         request: Request,
         traceparent: bytes | None,
         began: float | None,
         *,
-        wanted: bool = False,
+        ids: ResponseIds | None = None,
         waited: bool = False,
     ) -> None:
-        """A Check is decided; its answer goes out next.
+        """Record a Check that was decided. Its response goes out next.
 
-        began: when, by `time.perf_counter`, None when it was not watched. wanted: it is a refusal,
-        and `take_line` said so. waited: for the store.
-        traceparent: of the call that carries it (W3C Trace Context), not of the request.
+        traceparent: of the call that carries the Check (W3C Trace Context), not of the request.
+        began: the start by `time.perf_counter`, or None if it was not timed. ids: of the response,
+        for a refusal that took a line. waited: for the store.
         """
         ...

@@ -99,7 +99,7 @@ class Checker:
         self._monotonic = clock.monotonic
         self._store_clock = store_clock or StoreClock()
         self._probe = probe
-        self._decided = probe.decided
+        self._decided, self._reported = probe.decided, probe.reported
         self._imported = imported
         self.hits = 0  # checks that found their record in the cache; only grows
         self._spend = limiter.spend if limiter else _take_nothing
@@ -110,15 +110,14 @@ class Checker:
         if not isinstance(presented, Presented):
             if isinstance(presented, Imported):
                 return self._check_imported(presented, request)
-            return self._conclude(presented or self._without_key(request))
+            return self._conclude(presented or self._without_key(request), request)
         record = self._peek(presented.kid)
         if record is not None:
             self.hits += 1
             return self._charge(self._judge(presented, record, request), request)
         refusal = self._refuse_unproven(presented)
         if refusal is not None:  # in a flood nearly every request ends here
-            self._decided(refusal.reason)
-            return refusal
+            return self._conclude(refusal, request)
         return self._look_up(self._native, presented, request)
 
     def _check_imported(
@@ -128,14 +127,14 @@ class Checker:
         keys = self._imported
         exist = keys is not None and keys.exist()
         if keys is None or exist is False:
-            return self._conclude(MALFORMED)
+            return self._conclude(MALFORMED, request)
         found = keys.peek(imported)
         if found is not None:
             self.hits += 1
             return self._charge(self._judge(*found, request), request)
         if keys.is_absent(imported):
             self._probe.count(Event.ALIAS_NEGATIVE_HIT)
-            return self._conclude(UNKNOWN)
+            return self._conclude(UNKNOWN, request)
         return self._look_up(keys, imported, request, may_ask=exist is True)
 
     def _without_key(self, request: Request) -> Decision:
@@ -177,7 +176,7 @@ class Checker:
             if stale is not None:
                 return self._charge(stale, request)
         if not may_ask:
-            return self._conclude(UNAVAILABLE)
+            return self._conclude(UNAVAILABLE, request)
         return self._find(keys, credential, request)
 
     async def _find(self, keys: Lookup[_Key], credential: _Key, request: Request) -> Decision:
@@ -208,28 +207,36 @@ class Checker:
     def _charge(self, decision: Decision, request: Request) -> Decision | Awaitable[Decision]:
         """Take an allowed request from the limits of its key."""
         if isinstance(decision, Deny) or decision.key is None:
-            return self._conclude(decision)
+            return self._conclude(decision, request)
         try:
             result = self._spend(decision.key, request.route.cost)
         except Unavailable:
-            return self._conclude(UNAVAILABLE)
+            return self._conclude(UNAVAILABLE, request)
         if result is None:
-            return self._conclude(decision)
+            return self._conclude(decision, request)
         if isinstance(result, LimitResult):
-            return self._conclude(decide_by_limits(decision.key, result, stale=decision.stale))
-        return self._wait_for(result, decision.key, stale=decision.stale)
+            return self._conclude(
+                decide_by_limits(decision.key, result, stale=decision.stale), request
+            )
+        return self._wait_for(result, decision.key, request, stale=decision.stale)
 
     async def _wait_for(
-        self, spending: Awaitable[LimitResult], key: KeyRecord, *, stale: bool
+        self, spending: Awaitable[LimitResult], key: KeyRecord, request: Request, *, stale: bool
     ) -> Decision:
         try:
             result = await spending
         except Unavailable:
-            return self._conclude(UNAVAILABLE)
-        return self._conclude(decide_by_limits(key, result, stale=stale))
+            return self._conclude(UNAVAILABLE, request)
+        return self._conclude(decide_by_limits(key, result, stale=stale), request)
 
-    def _conclude(self, decision: Decision) -> Decision:
-        self._decided(decision.reason if isinstance(decision, Deny) else None)
+    def _conclude(self, decision: Decision, request: Request) -> Decision:
+        """Count the decision. A refusal on a route that does not enforce is counted apart."""
+        if not isinstance(decision, Deny):
+            self._decided(None)
+        elif request.route.enforce is False:
+            self._reported(decision.reason)
+        else:
+            self._decided(decision.reason)
         return decision
 
 

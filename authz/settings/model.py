@@ -70,6 +70,7 @@ class Check(Section):
     idle_timeout: Annotated[float, seconds("1s", "1d")] = 600.0
     flood_tolerance: float = Field(1.0, ge=0.1, le=100, allow_inf_nan=False)
     env: Literal["live", "test"] | None = None
+    enforce: bool = True
     recycle_at_mib: int = Field(0, ge=0)
 
 

@@ -79,17 +79,19 @@ class Sidecar:
 
 
 def check_door(
-    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, witness: CheckObserver
+    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, observer: CheckObserver
 ) -> CheckHandler:
-    """Bytes to bytes: how a CheckRequest is read, decided and answered."""
+    """Put together what reads, decides and answers a CheckRequest."""
+    reading = extractor(settings, ring)
     carriers, query = settings.extract.headers, settings.extract.query
     responder = Responder(
         header_prefix=settings.identity.header_prefix,
         removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
         query=query,
         legacy_headers=settings.limits.legacy_headers,
+        find_keys=reading.find_keys,
     )
-    return CheckHandler(extractor(settings, ring), checker, responder, probe, witness)
+    return CheckHandler(reading, checker, responder, probe, observer)
 
 
 def check_server(settings: Settings, door: CheckHandler, probe: Probe) -> FastServer | GrpcServer:

@@ -65,7 +65,7 @@ class Hot:
     """The door as the sidecar composes it, its cache filled with one key."""
 
     def __init__(
-        self, probe: Probe | None = None, witness: CheckObserver | None = None, **fields: Any
+        self, probe: Probe | None = None, observer: CheckObserver | None = None, **fields: Any
     ) -> None:
         """fields: of the key's record, besides those below."""
         clock, self.probe, ring = SystemClock(), probe or Counters(), make_keyring()
@@ -89,7 +89,7 @@ class Hot:
         self.checker = Checker(self.cache, OurPeppers(), clock, self.probe)
         self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
         self.door = CheckHandler(
-            self.extractor, self.checker, self.responder, self.probe, witness or NullObserver()
+            self.extractor, self.checker, self.responder, self.probe, observer or NullObserver()
         )
         self.requests = {
             form: check_request(

@@ -44,6 +44,9 @@ RATIO = 0.01
 class Silent:
     """A Probe that counts nothing."""
 
+    def reported(self, _reason: Reason) -> None:
+        """See Probe."""
+
     def decided(self, _reason: Reason | None) -> None:
         """See Probe."""
 

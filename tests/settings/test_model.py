@@ -42,6 +42,7 @@ GARBAGE = {
     "check.flood_tolerance": ("lots", "0.5"),
     "check.recycle_at_mib": ("much", "100000"),
     "check.env": ("production", "live"),
+    "check.enforce": ("perhaps", "false"),
     "ops.listen": ("unix:", "unix:/run/authz.sock"),
     "ops.health_listen": ("0.0.0.0", "127.0.0.1:9191"),
     "ops.socket_mode": ("rw-rw----", "0660"),
