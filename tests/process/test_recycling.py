@@ -1,4 +1,4 @@
-"""A process that has grown ends, once, and not in its youth."""
+"""A process that has grown ends once, and not soon after its start."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from tests.support.real import PATIENCE
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Time passes at once; `sizes` are what is found, one look each; `slept` what was waited."""
+    """Time passes at once. `sizes`: measured sizes; `slept`: waited times."""
     found = SimpleNamespace(sizes=[], slept=[])
 
     async def sleep(seconds):
@@ -29,7 +29,7 @@ def quick(monkeypatch):
 
 @pytest.mark.parametrize(("jitter", "ends_at"), [(0.0, 101), (1.0, 111)])
 async def test_it_waits_until_the_limit_is_exceeded(quick, monkeypatch, jitter, ends_at):
-    """By up to a tenth, so that not all sidecars end together."""
+    """The limit is raised by up to a tenth, so that not all sidecars end at once."""
     monkeypatch.setattr(recycling.random, "random", lambda: jitter)
     quick.sizes = [50, 99, 100, 101, 110, 111]
 
@@ -39,7 +39,7 @@ async def test_it_waits_until_the_limit_is_exceeded(quick, monkeypatch, jitter, 
 
 
 def test_memory_is_what_the_system_says():
-    """In MiB."""
+    """The resident memory is in MiB."""
     before = recycling.resident_mib()
     held = bytearray(b"x") * (64 << 20)
 
@@ -48,7 +48,7 @@ def test_memory_is_what_the_system_says():
 
 
 def test_a_system_that_does_not_say_never_recycles(monkeypatch, tmp_path):
-    """There the setting has no effect."""
+    """Without a size of the process it is never recycled."""
     monkeypatch.setattr(recycling, "_STATM", tmp_path / "statm")
 
     assert recycling.resident_mib() == 0
@@ -56,7 +56,7 @@ def test_a_system_that_does_not_say_never_recycles(monkeypatch, tmp_path):
 
 @pytest.fixture
 def serving(monkeypatch):
-    """`serve` without a sidecar: what is logged, and whether it ended."""
+    """Replace the sidecar of `serve` by an empty one."""
 
     async def drained(_ending):
         pass
@@ -74,7 +74,7 @@ def serving(monkeypatch):
 
 
 async def test_a_grown_sidecar_stops_in_an_orderly_way(serving, monkeypatch, caplog):
-    """As after SIGTERM, with a line that says why."""
+    """A grown sidecar stops as after SIGTERM, with a line about its size."""
 
     async def outgrown(limit):
         return limit + 7
@@ -88,7 +88,7 @@ async def test_a_grown_sidecar_stops_in_an_orderly_way(serving, monkeypatch, cap
 
 
 async def test_without_the_setting_nothing_looks(serving, monkeypatch, caplog):
-    """The default: it ends when it is told to."""
+    """By default the size is not measured, and SIGTERM ends the process."""
     monkeypatch.setattr(sidecar, "outgrown", None)
     caplog.set_level("INFO")
     running = asyncio.create_task(sidecar._serve(settings(0)))
@@ -102,6 +102,6 @@ async def test_without_the_setting_nothing_looks(serving, monkeypatch, caplog):
 
 
 def settings(limit):
-    """The defaults, and this."""
+    """Return the default settings with this limit."""
     flags = {"check": {"recycle_at_mib": limit}, "shutdown": {"delay": "0"}}
     return model.load(flags=flags, environ={})
