@@ -35,6 +35,7 @@ from tests.support.serving import Serving, prepared
 
 CONNECTIONS = 20
 KEYS = 20
+TWO_SIDECARS = Path(__file__).parents[2] / "deploy" / "systemd" / "envoy.yaml"
 RESTART_SECONDS = 60.0
 
 
@@ -122,10 +123,15 @@ async def pair(transport: str, **shutdown: str) -> AsyncIterator[Pair]:
 
 
 def _configured(ports: Ports, sidecars: list[Serving]) -> dict[str, Any]:
-    """envoy.yaml with an endpoint for each, where what is allowed is answered at once."""
+    """Return envoy.yaml with an endpoint for each sidecar and the retry policy for two.
+
+    Envoy itself answers allowed requests.
+    """
     wanted = yaml.safe_load(envoy_config(ports, Address("127.0.0.1", 0)))
     resources = wanted["static_resources"]
     authz = next(cluster for cluster in resources["clusters"] if cluster["name"] == "authz")
+    shipped = yaml.safe_load(TWO_SIDECARS.read_text())["static_resources"]["clusters"][0]
+    authz["typed_extension_protocol_options"] = shipped["typed_extension_protocol_options"]
     (locality,) = authz["load_assignment"]["endpoints"]
     locality["lb_endpoints"] = [
         {"endpoint": {"address": {"socket_address": {"address": at.host, "port_value": at.port}}}}

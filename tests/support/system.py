@@ -71,8 +71,6 @@ def running() -> Iterator[tuple[Stack, ChildProcesses]]:
         filters = chain["filters"][0]["typed_config"]["http_filters"]
         (asking,) = (one["typed_config"] for one in filters if one["name"].endswith("ext_authz"))
         asking["grpc_service"]["timeout"] = "20s"
-        retry = asking["grpc_service"]["retry_policy"]
-        retry["retry_back_off"]["max_interval"] = "10s"
         for cluster in config["static_resources"]["clusters"]:
             cluster["connect_timeout"] = "10s"
         return yaml.safe_dump(config)

@@ -4,6 +4,7 @@ import http.client
 import json
 import subprocess
 import threading
+import urllib.request
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 import redis
+import yaml
 
 from authz.cli import binaries
 from authz.cli.demo import Client, demonstrate
@@ -19,6 +21,7 @@ from authz.core.keys.text import KID_LENGTH, checksum
 from tests.support.system import Installation, await_line
 
 ROOT = Path(__file__).parents[2]
+CLIENT_HEADERS = 84  # as envoy.yaml says
 IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan")
 
 
@@ -43,6 +46,28 @@ def get_raw(url: str, headers: list[tuple[str, str | bytes]]) -> tuple[int, dict
         answer = connection.getresponse()
         body = answer.read()
     return answer.status, json.loads(body)
+
+
+def get_status(url: str, headers: list[tuple[str, str]]) -> int:
+    """GET with these header lines and return the status."""
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
+        connection.putrequest("GET", "/")
+        for name, value in headers:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        answer.read()
+    return answer.status
+
+
+def envoy_counter(installation: Installation, name: str) -> int:
+    """Return the sum of Envoy's counters whose name ends with `name`."""
+    config = Path(installation.stack.config).with_name("envoy.yaml")
+    admin = yaml.safe_load(config.read_text())["admin"]["address"]["socket_address"]
+    url = f"http://127.0.0.1:{admin['port_value']}/stats?filter={name}$"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(int(line.rpartition(" ")[2]) for line in lines)
 
 
 def test_envoy_accepts_the_file_that_users_copy() -> None:
@@ -100,6 +125,29 @@ def test_a_held_scope_opens_the_route(installation: Installation, envoy: Client)
 
     assert envoy.get("/scoped", x_api_key=issued.key_text).status == 200
     assert envoy.get("/scoped?a=1", x_api_key=issued.key_text).status == 200
+
+
+def test_another_spelling_does_not_avoid_a_scope(installation: Installation, envoy: Client) -> None:
+    """A key without the scope is denied on every path that a backend may read as /scoped."""
+    issued = installation.issue()
+
+    for path in ("/scoped", "/scoped/", "/scoped;a=b", "/SCOPED", "/%73coped", "/x/../scoped"):
+        assert envoy.get(path, x_api_key=issued.key_text).status == 403, path
+
+
+def test_the_documented_number_of_headers_fits(installation: Installation) -> None:
+    """CLIENT_HEADERS headers of a client pass with every identity header. One more may not:
+    beyond max_headers_count Envoy answers 500 after authz has allowed, and counts that."""
+    issued = installation.issue(project_id="web", tenant_id="t-1", scopes=frozenset({"demo:read"}))
+    own = [("x-api-key", issued.key_text)]  # host and accept-encoding are two more
+
+    def status(count: int) -> int:
+        more = [(f"x-{number}", "1") for number in range(count - len(own) - 2)]
+        return get_status(installation.stack.envoy, own + more)
+
+    assert status(CLIENT_HEADERS) == 200
+    assert status(99) == 500
+    assert envoy_counter(installation, "request_header_limits_reached") >= 1
 
 
 def test_an_exempt_path_is_exact(envoy: Client) -> None:
