@@ -35,7 +35,7 @@ def refusal(outcome: Outcome) -> str:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_garbage_is_refused_wherever_it_stands(no_store: Path, place: str) -> None:
-    """Control characters, several lines, undecodable bytes and huge texts are refused everywhere."""
+    """Control characters, newlines, undecodable bytes and huge texts are refused everywhere."""
     for text in GARBAGE:
         refusal(run(*PLACES[place], f"name={text}" if place.endswith("--metadata") else text))
         assert not list(no_store.iterdir())

@@ -173,7 +173,7 @@ def own_silence(monkeypatch):
 
     def silence(running):
         registration = running.registration
-        monkeypatch.setattr(registration, "_say", lambda _link: None)
+        monkeypatch.setattr(registration, "_write", lambda _link: None)
         return registration._instance
 
     return silence
@@ -222,7 +222,8 @@ async def test_sidecars_are_listed(terminal):
         assert (each["lease_ms"], each["outage_grace_ms"], each["cached"]) == (30_000, 0, 0)
     heading, *lines = out.splitlines()
     assert heading.split() == [
-        *("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED", "TRUST")
+        *("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED"),
+        *("SETTINGS", "TRUST"),
     ]
     assert len(lines) == 2
     assert all(line.endswith("  yes") for line in lines)

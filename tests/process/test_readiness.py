@@ -20,7 +20,8 @@ def readiness(*, trusted: bool, grace: float, leaving: str = "", uncounted: str 
     fault = "" if trusted else "the store is away"
     limits = SimpleNamespace(reason=uncounted)
     feed = SimpleNamespace(health=lambda: FeedHealth(trusted, fault, 4))
-    found = Readiness(feed, Cache(grace_left=grace), limits)
+    settings = SimpleNamespace(report=lambda: {"version": "0123456789ab"})
+    found = Readiness(feed, Cache(grace_left=grace), limits, settings)
     found.leaving = leaving
     return found
 
@@ -39,6 +40,7 @@ def test_every_part_says_whether_it_stands_in_the_way_and_why(trusted, grace, le
     assert parts["store"]["reason"] == ("" if trusted else "the store is away")
     assert parts["cache"] == {"entries": 7, "outage_grace_left": round(grace, 3)}
     assert parts["limits"] == {"counted": True, "reason": ""}
+    assert parts["settings"] == {"version": "0123456789ab"}
 
 
 def test_limits_that_are_not_counted_are_said_and_stand_in_nobody_s_way():

@@ -10,7 +10,7 @@ import pytest
 
 from authz.process import recycling
 from authz.settings import model
-from authz.wiring import sidecar
+from authz.wiring import serving
 from tests.support.real import PATIENCE
 
 
@@ -55,43 +55,44 @@ def test_a_system_that_does_not_say_never_recycles(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def serving(monkeypatch):
+def no_sidecar(monkeypatch):
     """Replace the sidecar of `serve` by an empty one."""
 
     async def drained(_ending):
         pass
 
     @asynccontextmanager
-    async def nothing(_settings):
+    async def nothing(_settings, _read):
         yield SimpleNamespace(
+            settings=None,
             server=SimpleNamespace(address="x"),
             operations="y",
             readiness=SimpleNamespace(leaving=""),
             drain=drained,
         )
 
-    monkeypatch.setattr(sidecar, "sidecar", nothing)
+    monkeypatch.setattr(serving, "sidecar", nothing)
 
 
-async def test_a_grown_sidecar_stops_in_an_orderly_way(serving, monkeypatch, caplog):
+async def test_a_grown_sidecar_stops_in_an_orderly_way(no_sidecar, monkeypatch, caplog):
     """A grown sidecar stops as after SIGTERM, with a line about its size."""
 
     async def outgrown(limit):
         return limit + 7
 
-    monkeypatch.setattr(sidecar, "outgrown", outgrown)
+    monkeypatch.setattr(serving, "outgrown", outgrown)
     caplog.set_level("INFO")
 
-    await asyncio.wait_for(sidecar._serve(settings(512)), PATIENCE)
+    await asyncio.wait_for(serving._serve(settings(512)), PATIENCE)
 
     assert "stopping: 519 MiB are more than check.recycle_at_mib" in caplog.messages
 
 
-async def test_without_the_setting_nothing_looks(serving, monkeypatch, caplog):
+async def test_without_the_setting_nothing_looks(no_sidecar, monkeypatch, caplog):
     """By default the size is not measured, and SIGTERM ends the process."""
-    monkeypatch.setattr(sidecar, "outgrown", None)
+    monkeypatch.setattr(serving, "outgrown", None)
     caplog.set_level("INFO")
-    running = asyncio.create_task(sidecar._serve(settings(0)))
+    running = asyncio.create_task(serving._serve(settings(0)))
     while not any(line.startswith("serving") for line in caplog.messages):
         await asyncio.sleep(0)
 

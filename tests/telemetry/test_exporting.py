@@ -48,7 +48,7 @@ def test_checks_are_counted_by_outcome_and_reason(sidecar: ReportingSidecar) -> 
 
 
 def test_hits_misses_and_durations_add_up(sidecar: ReportingSidecar) -> None:
-    """The first Check of a key is a miss, later ones are hits, and a timed hit counts many times."""
+    """The first Check of a key is a miss, later ones hits. One timed hit counts for many."""
     sidecar.allow()
     before, began = sidecar.samples(), time.monotonic()
     for _ in range(340):

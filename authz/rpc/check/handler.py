@@ -53,14 +53,18 @@ class CheckHandler:
         probe: Probe,
         witness: CheckObserver = NullObserver(),  # noqa: B008  it has no state
     ) -> None:
-        self._read = extractor.read
         self._decide = checker.check
-        self._write = responder.write
         self._probe = probe
         self._witness = witness
         self._take_line, self._saw = witness.take_line, witness.saw
         self._unwatched = 0  # how many Checks to come are not watched
         self._faults = 0
+        self.replace(extractor, responder)
+
+    def replace(self, extractor: Extractor, responder: Responder) -> None:
+        """Parse and answer with these from now on, as after a reload of the settings."""
+        self._read = extractor.read
+        self._write = responder.write
         self._last_resort = responder.write(UNAVAILABLE, refused(UNAVAILABLE))
 
     def check(self, raw: bytes, traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:

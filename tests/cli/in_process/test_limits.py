@@ -9,7 +9,7 @@ LONG = 60_000  # ms; no lease lives that long, but the machine may be busy
 
 
 def test_leases_that_are_out(runner):
-    """Each lease of the key and of its project has a size, a holder and an end, in text and JSON."""
+    """Each lease of the key and of its project has a size, a holder and an end, in both forms."""
     settings = "pools: {projects: {shop: [800000/min]}}"
     (runner.directory / "authz.yaml").write_text(settings)
     config = ("--config", "authz.yaml")
