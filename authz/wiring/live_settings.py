@@ -1,7 +1,7 @@
 """The settings in force of a running sidecar, and their reload.
 
-A reload exchanges the settings in RELOADABLE, all of them or none. All others need a restart: they
-keep their old values, and a log line names those that differ in the file.
+A reload exchanges the settings in RELOADABLE and check.enforce, all of them or none. All others
+need a restart: they keep their old values, and a log line names those that differ in the file.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ RELOADABLE: Final = (
     *("limits", "log", "plans", "pools"),
     *("routes", "routes_case", "routes_default"),
 )
+ENFORCE: Final = "check.enforce"  # of its section, this alone
 HASH_DIGITS: Final = 12
 
 
@@ -57,11 +58,12 @@ def settings_hash(settings: Settings) -> str:
 def restart_needed(old: Settings, new: Settings) -> list[str]:
     """Return the names of settings that differ and cannot be reloaded."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
-    return sorted(
-        name
-        for name in before.keys() | after.keys()
-        if name.partition(".")[0] not in RELOADABLE and before.get(name) != after.get(name)
-    )
+    changed = (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return sorted(name for name in changed if not _reloads(name))
+
+
+def _reloads(name: str) -> bool:
+    return name == ENFORCE or name.partition(".")[0] in RELOADABLE
 
 
 class LiveSettings:
@@ -120,7 +122,9 @@ class LiveSettings:
 
 
 def _merged(old: Settings, new: Settings) -> Settings:
-    return old.model_copy(update={name: getattr(new, name) for name in RELOADABLE})
+    update: dict[str, object] = {name: getattr(new, name) for name in RELOADABLE}
+    update["check"] = old.check.model_copy(update={"enforce": new.check.enforce})
+    return old.model_copy(update=update)
 
 
 def _leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:

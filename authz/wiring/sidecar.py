@@ -13,13 +13,16 @@ from authz import __version__
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import CheckObserver, Clock, Probe
+from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
+from authz.flows.import_index import ImportIndex
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
 from authz.process.clock import SystemClock, boot_id
 from authz.process.ending import Ending
 from authz.process.readiness import Readiness
+from authz.rpc.check.extract import Extractor
 from authz.rpc.check.handler import CheckHandler
 from authz.rpc.check.respond import Responder
 from authz.rpc.grpcio import GrpcServer
@@ -88,7 +91,7 @@ class Components:
 
 def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> Components:
     """Build the components. Raises BadInput for unusable settings, such as a port in use."""
-    clock, ring = SystemClock(), keyring(settings)
+    clock, ring, store_clock = SystemClock(), keyring(settings), StoreClock()
     instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     telemetry = Telemetry(settings, clock)
     counters = telemetry.counters
@@ -104,7 +107,9 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     limiter = Limiter(spend_link, limit_policy(settings), clock, counters, max_keys=max_keys)
 
     # Decisions, and the listener for Envoy.
-    checker = Checker(cache, feed.meta, clock, counters, imported, limiter=limiter)
+    checker = Checker(
+        cache, feed.meta, clock, counters, imported, limiter=limiter, store_clock=store_clock
+    )
     handler = check_handler(settings, ring, checker, counters, telemetry.observer)
     server = check_server(settings, handler, counters)
 
@@ -201,6 +206,7 @@ def imported_keys(
         max_entries=sizes.max_entries,
         max_negatives=sizes.max_negatives,
         deadline=settings.check.deadline,
+        index=ImportIndex(settings.keys.import_index),
     )
 
 
@@ -208,10 +214,11 @@ def check_handler(
     settings: Settings, ring: Keyring, checker: Checker, probe: Probe, observer: CheckObserver
 ) -> CheckHandler:
     """Return the handler of Checks: it parses, decides and answers."""
-    return CheckHandler(extractor(settings, ring), checker, responder(settings), probe, observer)
+    reader = extractor(settings, ring)
+    return CheckHandler(reader, checker, responder(settings, reader), probe, observer)
 
 
-def responder(settings: Settings) -> Responder:
+def responder(settings: Settings, reader: Extractor) -> Responder:
     """Return the writer of answers for these settings."""
     carriers = settings.extract.headers
     return Responder(
@@ -219,6 +226,7 @@ def responder(settings: Settings) -> Responder:
         removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
         query=settings.extract.query,
         legacy_headers=settings.limits.legacy_headers,
+        find_keys=reader.find_keys,
     )
 
 
@@ -285,7 +293,8 @@ class Reloadable:
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
         """See ReloadTarget."""
-        new_extractor, new_responder = extractor(settings, self.ring), responder(settings)
+        new_extractor = extractor(settings, self.ring)
+        new_responder = responder(settings, new_extractor)
         policy = limit_policy(settings)
 
         def exchange() -> None:

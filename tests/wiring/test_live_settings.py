@@ -63,6 +63,7 @@ def test_every_section_either_reloads_or_needs_a_restart():
         ("limits.on_outage", "deny"),
         ("routes", [{"path": "/a"}]),
         ("routes_default", "deny"),
+        ("check.enforce", False),
     ):
         assert restart_needed(old, given(**tree_of(name, value))) == []
 
