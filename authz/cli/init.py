@@ -1,8 +1,8 @@
-"""`authz init`: the pepper file and authz:meta.
+"""`authz init`: create the pepper file and authz:meta.
 
-The order of things is such that a failure leaves nothing to tidy up, and running it again works:
-the store is asked before a file is made, a file appears whole or not at all, and a pepper whose
-fingerprint may have reached the store is never deleted.
+A failure leaves nothing to clean up, and a second run works. The store is read before a file is
+made, a file appears complete or not at all, and a pepper whose fingerprint may have reached the
+store is never deleted.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from authz.wiring import administration
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What there was to do."""
+    """The changes that `init` made."""
 
     pepper: Path
     pepper_made: bool
@@ -35,11 +35,11 @@ class Done:
 @common
 @click.pass_obj
 def init(invocation: Invocation) -> None:
-    """Make the pepper file and initialise the store.
+    """Create the pepper file and initialise the store.
 
-    The pepper is the secret that all keys are made and checked with: the newest of keys.peppers.
-    Copy its file to every sidecar, and keep a copy: without it no key of the store works again.
-    What is there already stays as it is.
+    The pepper is the secret with which keys are made and verified: the newest of keys.peppers.
+    Copy its file to every sidecar, and keep a backup: without it no key of the store works again.
+    An existing file and an initialised store stay unchanged.
 
     \b
     Examples:
@@ -62,7 +62,7 @@ async def _initialise(found: Settings) -> Done:
     async with administration.store(found) as store:
         theirs = await store.peppers()
         made = False
-        if not _is_there(newest.file):
+        if not _exists(newest.file):
             await _refuse_strangers(found, store, theirs)
             made = _make(newest.file)
         ring = administration.keyring(found)
@@ -70,18 +70,21 @@ async def _initialise(found: Settings) -> Done:
             initialised = await store.initialise(ring.fingerprints)
         except Unavailable:
             if made:
-                await _withdraw(newest, ring.fingerprints[newest.version], store)
+                await _remove_unused(newest, ring.fingerprints[newest.version], store)
             raise
     return Done(newest.file, made, initialised)
 
 
 async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str, str]) -> None:
-    """A new pepper is for a new store, or for one whose older pepper is here."""
+    """Raise ClickException if a new pepper does not fit the store.
+
+    It fits an empty store, and a store whose older peppers are in keys.peppers.
+    """
     *older, newest = found.keys.peppers
     if newest.version in theirs:
         raise click.ClickException(
-            f"{newest.file}: is not there, and the store's keys were made with pepper "
-            f"{newest.version}; copy the file that made them here"
+            f"{newest.file}: does not exist, and the store's keys were made with pepper "
+            f"{newest.version}; copy that file here"
         )
     if older:
         keys = found.keys.model_copy(update={"peppers": tuple(older)})
@@ -95,18 +98,18 @@ async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str
         )
 
 
-def _is_there(file: Path) -> bool:
+def _exists(file: Path) -> bool:
     return os.path.lexists(file)
 
 
 def _make(file: Path) -> bool:
-    """Make a pepper file, never over another. False: somebody else was faster."""
+    """Create a pepper file. Return False if another process created it first."""
     try:
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".authz-pepper-") as draft:  # 0600
             draft.write(secrets.token_hex(32).encode())
             draft.flush()
             os.fsync(draft.fileno())
-            os.link(draft.name, file)  # like O_EXCL, but whole from its first moment
+            os.link(draft.name, file)  # like O_EXCL, but the file is complete from the start
     except FileExistsError:
         return False
     except OSError as cause:
@@ -114,7 +117,7 @@ def _make(file: Path) -> bool:
     return True
 
 
-async def _withdraw(pepper: PepperFile, fingerprint: str, store: StoredKeys) -> None:
-    """Remove a pepper just made if the store has another of its version: somebody was faster."""
+async def _remove_unused(pepper: PepperFile, fingerprint: str, store: StoredKeys) -> None:
+    """Remove the new pepper if another process has stored one of the same version."""
     if (await store.peppers()).get(pepper.version, fingerprint) != fingerprint:
         pepper.file.unlink()

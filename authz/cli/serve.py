@@ -8,15 +8,15 @@ from authz.wiring import sidecar
 
 
 @click.command()
-@click.option("--listen", metavar="ADDR", help="Where the proxy asks; else check.listen.")
-@click.option("--ops", metavar="ADDR", help="Health and readiness over HTTP; else ops.listen.")
+@click.option("--listen", metavar="ADDR", help="Address for Envoy. Default: check.listen.")
+@click.option("--ops", metavar="ADDR", help="Address for health and metrics. Default: ops.listen.")
 @common
 @click.pass_obj
 def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
-    """Run the sidecar that Envoy asks, until SIGTERM or SIGINT.
+    """Run the sidecar that answers Envoy, until SIGTERM or SIGINT.
 
-    An address is host:port or unix:PATH. It starts whether the store is there or not, and says on
-    the operations address whether it is ready.
+    An address is host:port or unix:PATH. The sidecar also starts without a store. GET /readyz on
+    the operations address tells whether it is ready.
 
     \b
     Examples:

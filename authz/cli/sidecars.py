@@ -1,4 +1,4 @@
-"""`authz sidecars`: who runs, and how far each is behind."""
+"""`authz sidecars`: the running sidecars, and the lag of each."""
 
 import asyncio
 from typing import Any
@@ -19,11 +19,11 @@ HEADINGS = ("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "START
 @common
 @click.pass_obj
 def sidecars(invocation: Invocation) -> None:
-    """List the sidecars that answer from this store's keys.
+    """List the sidecars of this store.
 
-    APPLIED is the last change that a sidecar has confirmed, LAG by how many it is behind. One that
-    was not heard for its lease has lost the store or ended; it is listed until it could not go on
-    with the keys it knew any more.
+    APPLIED is the last change that a sidecar has confirmed, LAG the number of changes after it. A
+    sidecar without a heartbeat within its trust lease has ended or lost the store. It stays in the
+    list while it could still serve cached keys.
 
     \b
     Examples:

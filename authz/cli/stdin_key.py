@@ -1,4 +1,4 @@
-"""A key that is given on stdin: arguments are seen by every process of the machine."""
+"""Read a key from stdin. Arguments would be visible to every process of the machine."""
 
 import sys
 from getpass import getpass
@@ -12,7 +12,7 @@ MAX_LINE: Final = 4096
 
 
 def key_from_stdin(prompt: str) -> str:
-    """The key, which is not shown. Asks for it on a terminal. Raises BadInput."""
+    """Return the key. On a terminal, ask for it without echo. Raises BadInput."""
     if sys.stdin is None:
         raise BadInput(FIELD, f"is closed; {GOOD}")
     if sys.stdin.isatty():
@@ -20,12 +20,12 @@ def key_from_stdin(prompt: str) -> str:
     else:
         try:
             text = sys.stdin.read(MAX_LINE + 1)
-            text.encode()  # some locales read any byte, into what is no text
+            text.encode()  # some locales decode any byte, into invalid text
         except (UnicodeError, OSError):
             raise BadInput(FIELD, f"is not text; {GOOD}") from None
     text = text.strip(" \t\r\n")
     if not text:
-        raise BadInput(FIELD, f"holds no key; {GOOD}")
+        raise BadInput(FIELD, f"contains no key; {GOOD}")
     if len(text) > MAX_LINE or "\n" in text:
-        raise BadInput(FIELD, f"holds more than a key; {GOOD}")
+        raise BadInput(FIELD, f"contains more than a key; {GOOD}")
     return text

@@ -27,7 +27,7 @@ from authz.settings.model import Extract
 from authz.wiring.administration import AdminSession
 
 ALLOWED, DENIED = 0, 1
-NOWHERE: Final = "not-given.invalid"  # RFC 2606; a request is always for some host
+NOWHERE: Final = "not-given.invalid"  # RFC 2606; a request always has a host
 
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 _AUTHORITY: Final = re.compile(r"[!-+\--~]{1,260}", re.ASCII)  # printable, without a comma
@@ -66,14 +66,14 @@ def _cost(_context: click.Context, _parameter: click.Parameter, value: str | Non
     default="GET",
     callback=_shaped(_METHOD, "not a method, such as POST"),
     show_default=True,
-    help="Of the request.",
+    help="Method of the request.",
 )
 @click.option(
     "--host",
     metavar="HOST",
     default="",
     callback=_shaped(_AUTHORITY, "not a host, such as api.example.com"),
-    help="That the request is for.",
+    help="Host of the request.",
 )
 @click.option(
     "--path",
@@ -81,28 +81,32 @@ def _cost(_context: click.Context, _parameter: click.Parameter, value: str | Non
     default="/",
     callback=_shaped(_PATH, "not a path, such as /v1/models"),
     show_default=True,
-    help="Of the request.",
+    help="Path of the request.",
 )
-@click.option("--ip", metavar="ADDRESS", default="", callback=_address, help="Of the client.")
-@click.option("--origin", metavar="ORIGIN", default="", callback=_origin, help="The Origin header.")
-@click.option("--scope", metavar="SCOPE", multiple=True, help="What the route requires. Repeat.")
 @click.option(
-    "--env", type=click.Choice(ENVIRONMENTS), help="Of the route. Else check.env of the settings."
+    "--ip", metavar="ADDRESS", default="", callback=_address, help="Address of the client."
+)
+@click.option("--origin", metavar="ORIGIN", default="", callback=_origin, help="Origin header.")
+@click.option(
+    "--scope", metavar="SCOPE", multiple=True, help="Scope that the route requires. Repeatable."
+)
+@click.option(
+    "--env", type=click.Choice(ENVIRONMENTS), help="Environment of the route. Default: check.env."
 )
 @click.option(
     "--cost",
     metavar="UNITS",
     callback=_cost,
-    help="What the route takes from limits. Else by routes of the settings, else 1.",
+    help="Units that the route takes from limits. Default: by routes, else 1.",
 )
 @common
 @click.pass_obj
 def verify(invocation: Invocation, /, scope: tuple[str, ...], env: str | None, **asked: str) -> int:
-    """Say what a Check would decide on a key, and why.
+    """Show the decision on a key, and its reason.
 
-    Check by check. Reads the key on stdin and shows it to nobody. The first check that denies is
-    the answer; the others are shown to tell what else is in the way. Nothing is taken from limits.
-    Exit code 0: allow, 1: deny.
+    Reads the key from stdin and never shows it. Prints one line for each check. The first check
+    that denies decides; the later ones show other obstacles. Takes nothing from limits. Exit code
+    0: allow, 1: deny.
 
     \b
     Examples:
@@ -138,7 +142,7 @@ def verify(invocation: Invocation, /, scope: tuple[str, ...], env: str | None, *
 
 
 def _headers(extract: Extract, text: str, ip: str, origin: str) -> dict[str, str]:
-    """The headers of a request that carries the key where these settings look for it."""
+    """Return the headers of a request with the key in a carrier of these settings."""
     carriers = extract.headers
     carrier = next((name for name in carriers if name.endswith(":")), carriers[0])
     header, value = carried(carrier, text)
@@ -194,13 +198,13 @@ def _text(verdict: Verdict, rows: list[Row]) -> str:
         public = TABLE[reason]
         lines.append(f"deny: {reason.value}; the caller is told {public.status} {public.code}")
     elif verdict.record is None:
-        lines.append("allow: anonymous; what was given is not taken for a key")
+        lines.append("allow: anonymous; the text on stdin is not one of our keys")
     else:
         lines.append(f"allow: {verdict.record.kid} of client {verdict.record.client_id}")
     return "\n".join(line.rstrip() for line in lines)
 
 
-# Why there is no record to look at, where the operator may know more than the caller.
+# Reasons for a missing record, in more detail than the caller gets.
 _WHY: Final[dict[str, dict[Reason, str]]] = {
     "shape": {
         Reason.MALFORMED: "not a key of this installation: prefix_env_kid_body",
@@ -234,7 +238,7 @@ def _scopes(record: KeyRecord, request: Request) -> str:
 
 
 def _violated(verdict: Verdict) -> list[str]:
-    """The limits without room for the request, those that are only tried among them."""
+    """Return the limits without room for the request, including those that are not enforced."""
     if verdict.standing is None:
         return []
     return [
@@ -243,7 +247,7 @@ def _violated(verdict: Verdict) -> list[str]:
 
 
 def _limits(verdict: Verdict) -> str:
-    """How limits stand; nothing was taken from them."""
+    """Return the use of each limit. Nothing was taken from them."""
     standing = verdict.standing
     if standing is None:
         return verdict.fault or "none, or nothing to take from them"
@@ -266,7 +270,7 @@ def _limits(verdict: Verdict) -> str:
     return "; ".join(parts)
 
 
-# What each check of a record looked at.
+# The facts that each check of a record compared.
 _FACTS: Final[dict[str, Callable[[KeyRecord, Request], str]]] = {
     "request": lambda _, request: f"{request.method} {fields.shown(request.path)}",
     "shape": lambda record, _: f"kid {record.kid}",

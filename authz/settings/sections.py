@@ -1,4 +1,4 @@
-"""A section of settings, whichever it is: how it is read, refused, and where its paths begin."""
+"""A section of settings: validation, error messages and relative paths."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from authz.settings.sources import Location, Source
 
 
 class Section(BaseModel):
-    """A part of the settings. Unknown names are errors."""
+    """A section of the settings. Unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -34,7 +34,7 @@ _Sections = TypeVar("_Sections", bound=Section)
 
 
 def read(kind: type[_Sections], layers: Sequence[Source]) -> _Sections:
-    """What the sources say, the first of them above all others. Raises BadInput."""
+    """Return the merged settings of all layers. The first layer wins. Raises BadInput."""
     tree = reduce(sources.merged, (source.tree for source in layers))
     try:
         settings = kind.model_validate(tree)
@@ -43,7 +43,7 @@ def read(kind: type[_Sections], layers: Sequence[Source]) -> _Sections:
     return _anchored(settings, layers)
 
 
-# What pydantic says in terms of Python, in terms of settings: by its error type or the first word.
+# Messages for pydantic's errors, by error type or by its first word.
 _MESSAGES: Final = {
     "bool": "true or false",
     "float": "a number, such as 0.5",
@@ -71,7 +71,7 @@ def _explained(cause: ValidationError, kind: type[Section], layers: Sequence[Sou
 
 
 def _section(section: type[Section], location: Location) -> type[Section]:
-    """The section that a setting at `location` of `section` would be in."""
+    """Return the section of the setting at `location`, below `section`."""
     for step in location[:-1]:
         if isinstance(step, str):
             kind = section.model_fields[step].annotation
@@ -84,7 +84,7 @@ def _is_section(kind: Any) -> bool:
 
 
 def _anchored(settings: _Sections, layers: Sequence[Source]) -> _Sections:
-    """Make relative paths absolute, each from where it was written."""
+    """Make relative paths absolute, each from the base of its source."""
 
     def base(at: Location) -> Path:
         return next((source for source in layers if source.holds(at)), layers[-1]).base

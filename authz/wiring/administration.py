@@ -1,6 +1,6 @@
-"""Composition root of administration: what the commands work with, made from the settings.
+"""Composition root of administration: builds the objects of the commands from the settings.
 
-The sidecar is put together in sidecar.py, so that no command pays for its listeners.
+The sidecar has its own root in sidecar.py, so that no command imports the listeners.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -34,7 +34,7 @@ from authz.storage.tls import TlsFiles as StoreTls
 
 
 def keyring(settings: Settings) -> Keyring:
-    """The prefix and the peppers. Raises BadInput when a pepper file cannot be read."""
+    """Return the keyring. Raises BadInput if a pepper file cannot be read."""
     peppers = []
     for entry in settings.keys.peppers:
         try:
@@ -47,7 +47,7 @@ def keyring(settings: Settings) -> Keyring:
 
 
 def endpoint(settings: Settings) -> Endpoint:
-    """Where the store is. Raises BadInput."""
+    """Return the endpoint of the store. Raises BadInput."""
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
     return Endpoint.parse(
         store.url,
@@ -59,14 +59,14 @@ def endpoint(settings: Settings) -> Endpoint:
 
 
 def limit_policy(settings: Settings) -> LimitPolicy:
-    """What the settings say about limits."""
+    """Return the plans, pools and outage behaviour of limits."""
     pools = settings.pools
     return LimitPolicy(settings.plans, pools.projects, pools.tenants, settings.limits.on_outage)
 
 
 @asynccontextmanager
 async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
-    """The store for administration, as it is: not yet known to be ours."""
+    """Yield the key store, before its authz:meta is verified."""
     where = endpoint(settings)
     client = where.client()
     try:
@@ -77,7 +77,7 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
 
 @asynccontextmanager
 async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
-    """Who the sidecars are."""
+    """Yield the registry of sidecars."""
     client = endpoint(settings).client()
     try:
         yield StoredSidecars(client)
@@ -87,16 +87,16 @@ async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
 
 @asynccontextmanager
 async def waiting(settings: Settings) -> AsyncIterator[tuple[StoredSidecars, StoredTrail]]:
-    """What it takes to wait until they have a change, over one connection."""
+    """Yield the registry and the audit trail over one connection, to wait for confirmations."""
     async with aclosing(endpoint(settings).client()) as client:
         yield StoredSidecars(client), StoredTrail(client)
 
 
 @asynccontextmanager
 async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
-    """What the commands that look at a key or change it work with.
+    """Yield a Lifecycle for commands that read or change one key.
 
-    Raises BadInput for unusable settings, Unavailable when the store is not there or not ours.
+    Raises BadInput for unusable settings, Unavailable if the store is unreachable or not ours.
     """
     ring, where = keyring(settings), endpoint(settings)
     async with aclosing(where.client()) as client:
@@ -107,7 +107,7 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
 
 @asynccontextmanager
 async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[Importer]:
-    """What imports keys. Raises what `administration` does."""
+    """Yield an Importer. Raises the errors of `administration`."""
     ring = keyring(settings)
     client = endpoint(settings).client()
     try:
@@ -119,9 +119,9 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
 
 @dataclass(frozen=True, slots=True)
 class AdminSession:
-    """What the commands that look through keys work with.
+    """The objects of commands that read many keys.
 
-    read: a CheckRequest, as a Check. imports: None when the store says that there are none.
+    read: parses a CheckRequest. imports: None if no keys were ever imported.
     """
 
     lifecycle: Lifecycle
@@ -134,8 +134,8 @@ class AdminSession:
 
 @asynccontextmanager
 async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
-    """All of administration. Raises as `administration` does."""
-    from authz.wiring.extraction import extractor  # noqa: PLC0415  protobuf, which most commands do without
+    """Yield an AdminSession. Raises the errors of `administration`."""
+    from authz.wiring.extraction import extractor  # noqa: PLC0415  most commands need no protobuf
 
     clock, ring = SystemClock(), keyring(settings)
     async with aclosing(endpoint(settings).client()) as client:
@@ -157,7 +157,7 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
 
 @asynccontextmanager
 async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]]:
-    """What there is to say about the store. Raises BadInput, Unavailable."""
+    """Yield the findings about the store. Raises BadInput, Unavailable."""
     ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
     deadline, has_replicas = settings.check.deadline, where.has_replicas
     async with AsyncExitStack() as stack:

@@ -16,7 +16,9 @@ from authz.console.operations import MetricsPage, OperationsServer
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import CheckObserver, Clock, Probe
+from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
+from authz.flows.import_index import ImportIndex
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
@@ -68,26 +70,28 @@ class Sidecar:
     async def drain(self, ending: Ending) -> None:
         """Take no new Checks, let those that run end, and none of that when told again."""
         stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
-        hurried = asyncio.create_task(ending.hurried())
-        await asyncio.wait([stopping, hurried], return_when=asyncio.FIRST_COMPLETED)
-        if hurried.done():
+        repeated = asyncio.create_task(ending.repeated())
+        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
+        if repeated.done():
             await self.server.stop(0)
-        hurried.cancel()
+        repeated.cancel()
         await stopping
 
 
 def check_door(
-    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, witness: CheckObserver
+    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, observer: CheckObserver
 ) -> CheckHandler:
-    """Bytes to bytes: how a CheckRequest is read, decided and answered."""
+    """Put together what reads, decides and answers a CheckRequest."""
+    reading = extractor(settings, ring)
     carriers, query = settings.extract.headers, settings.extract.query
     responder = Responder(
         header_prefix=settings.identity.header_prefix,
         removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
         query=query,
         legacy_headers=settings.limits.legacy_headers,
+        find_keys=reading.find_keys,
     )
-    return CheckHandler(extractor(settings, ring), checker, responder, probe, witness)
+    return CheckHandler(reading, checker, responder, probe, observer)
 
 
 def check_server(settings: Settings, door: CheckHandler, probe: Probe) -> FastServer | GrpcServer:
@@ -189,7 +193,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
 
     Raises BadInput for settings that cannot be used, such as a port that is taken.
     """
-    clock, ring = SystemClock(), keyring(settings)
+    clock, ring, store_clock = SystemClock(), keyring(settings), StoreClock()
     telemetry = Telemetry(settings, clock)
     counters, remember = telemetry.counters, settings.cache
     feed = ChangeFeed(
@@ -220,10 +224,13 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_entries=remember.max_entries,
         max_negatives=remember.max_negatives,
         deadline=settings.check.deadline,
+        index=ImportIndex(settings.keys.import_index),
     )
     instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     spending, limiter = spender(settings, instance, clock, counters)
-    checker = Checker(cache, feed.meta, clock, counters, imported, limiter=limiter)
+    checker = Checker(
+        cache, feed.meta, clock, counters, imported, limiter=limiter, store_clock=store_clock
+    )
     server = check_server(
         settings, check_door(settings, ring, checker, counters, telemetry.observer), counters
     )
@@ -282,7 +289,7 @@ async def _serve(settings: Settings) -> None:
             endpoint(settings),
         )
         watching = asyncio.create_task(_watch(settings.check.recycle_at_mib, ending))
-        running.readiness.leaving = f"stopping: {await ending.told()}"
+        running.readiness.leaving = f"stopping: {await ending.requested()}"
         watching.cancel()
         log.info("%s", running.readiness.leaving)
         await ending.pause(pause)
@@ -293,4 +300,4 @@ async def _watch(recycle_at_mib: int, ending: Ending) -> None:
     """End this process when it has grown too much."""
     if recycle_at_mib:
         found = await outgrown(recycle_at_mib)
-        ending.tell(f"{found} MiB are more than check.recycle_at_mib")
+        ending.request(f"{found} MiB are more than check.recycle_at_mib")

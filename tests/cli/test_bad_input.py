@@ -147,7 +147,7 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(no_store: Path, p
     """Not even a part of its secret, whatever option it was given to."""
     for form in (KEY, KEY[:-20], f"see {KEY}", f"name={KEY}", KEY + "\n"):
         line = refusal(run(*PLACES[place], form))
-        assert "holds a key" in line
+        assert "contains a key" in line
         assert SECRET[:4] not in line
 
 

@@ -164,7 +164,7 @@ def test_a_store_that_goes_away(importing, valkey: Valkey) -> None:
     assert outcome.code == 3
     assert outcome.out == ""
     told, error = outcome.err.splitlines()
-    assert told == "imported 0, already there 100, refused 0; run it again to go on"
+    assert told == "imported 0, already there 100, refused 0; run it again to continue"
     assert "WRONGTYPE" in error
     valkey.admin.delete("authz:{0}:client:broken")
     assert importing([*lines, line(900, client="broken")]).code == 0
@@ -187,7 +187,7 @@ def test_ctrl_c(store: Path, valkey: Valkey) -> None:
     out, err = command.communicate(timeout=PATIENCE)
     assert command.returncode == 130
     assert json.loads(out)["imported"] == stored(valkey) == 200
-    assert err.decode() == "interrupted; run it again to go on\n"
+    assert err.decode() == "interrupted; run it again to continue\n"
 
 
 def test_a_bar_on_a_terminal_only(store: Path) -> None:

@@ -116,9 +116,7 @@ def test_rejects_overwrite_nothing(importing, valkey: Valkey) -> None:
     for name in ("keys.jsonl", "link.jsonl"):
         outcome = importing([line()], "--rejects", name)
         assert outcome.code == 2
-        assert outcome.error == (
-            f"authz: --rejects: '{name}' is there already, and is never overwritten"
-        )
+        assert outcome.error == (f"authz: --rejects: '{name}' exists, and is never overwritten")
     assert Path("keys.jsonl").read_text() == line()
     assert not Path("elsewhere.jsonl").exists()
     assert stored(valkey) == 0
@@ -139,7 +137,7 @@ def test_a_full_disk_ends_it(store: Path) -> None:
     )
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1] == (
-        "authz: --rejects: File too large; what was imported stays: run it again with a new file"
+        "authz: --rejects: File too large; imported keys stay: run it again with a new file"
     )
     kept = [json.loads(one)["line"] for one in Path("rejects.jsonl").read_text().splitlines()]
     assert kept == list(range(2, len(kept) + 2))

@@ -198,7 +198,7 @@ async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal,
     code, out, err = await terminal.run("keys", "rotate", kid, "--wait")
 
     assert re.fullmatch(rf"ak_live_{kid}_\w+\n", out)
-    assert "which sidecars have it is not known" in err
+    assert "the sidecars did not confirm" in err
     assert "the store is gone" in err
     assert code == 1
 

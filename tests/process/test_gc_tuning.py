@@ -5,7 +5,7 @@ import sys
 
 CHECK = """
 import gc, weakref
-from authz.process.gc_tuning import THRESHOLDS, settle
+from authz.process.gc_tuning import THRESHOLDS, tune_gc
 
 class Node:
     pass

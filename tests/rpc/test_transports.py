@@ -17,6 +17,7 @@ from tests.support.real import eventually
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
 from tests.support.rpc.servers import SECONDS, TRANSPORTS, ask, channel, serving
+from tests.support.rpc.waiting_handler import WaitingHandler
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -151,27 +152,9 @@ async def test_a_message_over_the_limit_is_refused_and_the_connection_goes_on(tr
         assert (await check(most, timeout=SECONDS)).denied_response.status.code == 401
 
 
-class WaitingDoor:
-    """A handler whose answers wait to be released, and that records cancelled calls."""
-
-    def __init__(self) -> None:
-        self.waiting = self.cancelled = 0
-        self.released = asyncio.Event()
-
-    async def check(self, _raw: bytes, _traceparent: bytes | None = None) -> bytes:
-        """Return an empty message later."""
-        self.waiting += 1
-        try:
-            await self.released.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        return b""
-
-
 async def test_a_client_that_gives_up_cancels_its_call(transport):
     """A cancel and a deadline leave no task running."""
-    door = WaitingDoor()
+    door = WaitingHandler()
     async with serving(transport, door) as server, channel(server.address) as connection:
         check = AuthorizationStub(connection).Check
         given_up = check(check_request())
@@ -199,7 +182,7 @@ async def test_a_client_that_gives_up_does_not_end_the_lookup(transport, door):
 
 async def test_stopping_lets_a_running_call_end(transport):
     """New calls are refused while a running one gets its response."""
-    door = WaitingDoor()
+    door = WaitingHandler()
     async with serving(transport, door) as server, channel(server.address) as connection:
         check = AuthorizationStub(connection).Check
         running = check(check_request(), timeout=SECONDS)
@@ -215,7 +198,7 @@ async def test_stopping_lets_a_running_call_end(transport):
 
 async def test_stopping_does_not_wait_for_ever(transport):
     """A running call ends when the grace is over."""
-    door = WaitingDoor()
+    door = WaitingHandler()
     async with serving(transport, door) as server, channel(server.address) as connection:
         running = AuthorizationStub(connection).Check(check_request(), timeout=SECONDS)
         await eventually(lambda: door.waiting == 1)

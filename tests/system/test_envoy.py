@@ -4,6 +4,7 @@ import http.client
 import json
 import subprocess
 import threading
+import urllib.request
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,14 +12,16 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 import redis
+import yaml
 
 from authz.cli import binaries
 from authz.cli.demo import Client, demonstrate
 from authz.core.keys import base62
 from authz.core.keys.text import KID_LENGTH, checksum
-from tests.system.conftest import Installation
+from tests.support.system import Installation, await_line
 
 ROOT = Path(__file__).parents[2]
+CLIENT_HEADERS = 84  # as envoy.yaml says
 IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan")
 
 
@@ -43,6 +46,28 @@ def get_raw(url: str, headers: list[tuple[str, str | bytes]]) -> tuple[int, dict
         answer = connection.getresponse()
         body = answer.read()
     return answer.status, json.loads(body)
+
+
+def get_status(url: str, headers: list[tuple[str, str]]) -> int:
+    """GET with these header lines and return the status."""
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
+        connection.putrequest("GET", "/")
+        for name, value in headers:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        answer.read()
+    return answer.status
+
+
+def envoy_counter(installation: Installation, name: str) -> int:
+    """Return the sum of Envoy's counters whose name ends with `name`."""
+    config = Path(installation.stack.config).with_name("envoy.yaml")
+    admin = yaml.safe_load(config.read_text())["admin"]["address"]["socket_address"]
+    url = f"http://127.0.0.1:{admin['port_value']}/stats?filter={name}$"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(int(line.rpartition(" ")[2]) for line in lines)
 
 
 def test_envoy_accepts_the_file_that_users_copy() -> None:
@@ -100,6 +125,29 @@ def test_a_held_scope_opens_the_route(installation: Installation, envoy: Client)
 
     assert envoy.get("/scoped", x_api_key=issued.key_text).status == 200
     assert envoy.get("/scoped?a=1", x_api_key=issued.key_text).status == 200
+
+
+def test_another_spelling_does_not_avoid_a_scope(installation: Installation, envoy: Client) -> None:
+    """A key without the scope is denied on every path that a backend may read as /scoped."""
+    issued = installation.issue()
+
+    for path in ("/scoped", "/scoped/", "/scoped;a=b", "/SCOPED", "/%73coped", "/x/../scoped"):
+        assert envoy.get(path, x_api_key=issued.key_text).status == 403, path
+
+
+def test_the_documented_number_of_headers_fits(installation: Installation) -> None:
+    """CLIENT_HEADERS headers of a client pass with every identity header. One more may not:
+    beyond max_headers_count Envoy answers 500 after authz has allowed, and counts that."""
+    issued = installation.issue(project_id="web", tenant_id="t-1", scopes=frozenset({"demo:read"}))
+    own = [("x-api-key", issued.key_text)]  # host and accept-encoding are two more
+
+    def status(count: int) -> int:
+        more = [(f"x-{number}", "1") for number in range(count - len(own) - 2)]
+        return get_status(installation.stack.envoy, own + more)
+
+    assert status(CLIENT_HEADERS) == 200
+    assert status(99) == 500
+    assert envoy_counter(installation, "request_header_limits_reached") >= 1
 
 
 def test_an_exempt_path_is_exact(envoy: Client) -> None:
@@ -210,22 +258,7 @@ def test_what_another_filter_may_use_is_in_the_access_log(
 
     envoy.get("/logged?x=1", x_api_key=issued.key_text)
 
-    lines = await_lines(log, "/logged")
-    entry = json.loads(lines[-1])
+    entry = json.loads(await_line(log, "/logged"))
     assert (entry["key_id"], entry["reason"], entry["path"]) == (issued.record.kid, "ok", "/logged")
     assert len(entry["charge_id"]) > 16
     assert issued.key_text not in log.read_text()
-
-
-def await_lines(file: Path, needle: str) -> list[str]:
-    """The lines of `file` that hold `needle`, as soon as there is one."""
-    with subprocess.Popen(
-        ["tail", "-n", "+1", "-F", file],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as tail:
-        assert tail.stdout is not None
-        found = next(line for line in tail.stdout if needle in line)
-        tail.terminate()
-    return [found]

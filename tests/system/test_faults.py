@@ -1,60 +1,27 @@
 """What a client sees when a part is gone, and keys do not go on without the store."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import Any
-from urllib.error import HTTPError
 
 import pytest
 
-from authz.cli.demo import Answer, Client
 from authz.core.records import RevocationReason
 from authz.core.sidecars import Confirmation
 from authz.flows.confirmation import acknowledged
 from authz.flows.lifecycle import Lifecycle
 from authz.process.clock import SystemClock
 from authz.wiring import administration
-from tests.system.conftest import PATIENT, Installation
-
-PATIENCE = 30.0
+from tests.support.system import PATIENCE, PATIENT, Installation, ask, readiness, until
 
 
 @pytest.fixture(autouse=True)
 def without_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key goes on in an outage."""
     monkeypatch.setenv("AUTHZ_OUTAGE__GRACE", "0")
-
-
-def until(found: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
-    """Look again until `wanted`, at most PATIENCE seconds; the last look."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        seen = found()
-        if wanted(seen) or time.monotonic() > deadline:
-            return seen
-
-
-def readiness(installation: Installation) -> dict:
-    """What /readyz says."""
-    try:
-        with urllib.request.urlopen(f"{installation.stack.ops}/readyz", timeout=5) as answer:
-            return json.load(answer)
-    except HTTPError as refused:
-        with refused:
-            return json.load(refused)
-
-
-def ask(client: Client, key: str) -> Answer:
-    """One request with this key."""
-    return client.get(x_api_key=key)
 
 
 def test_a_hung_store_is_a_503_within_the_lease_and_heals(own_installation: Installation) -> None:

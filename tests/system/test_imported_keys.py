@@ -1,34 +1,13 @@
 """Keys of another make, through the real Envoy: imported by the command, used, rotated, revoked."""
 
 import asyncio
-import json
-import subprocess
-import sys
 from contextlib import closing
-from typing import Any
 
 from authz.cli.demo import Client
 from authz.core.changes import Author
 from authz.core.records import RevocationReason
-from tests.support.real import PATIENCE, eventually
-from tests.system.conftest import Installation
-
-FOREIGN = "sk-0123456789/abcdef+=="
-
-
-def run_import(installation: Installation, *lines: dict[str, Any]) -> dict[str, Any]:
-    """`authz keys import` with the settings of the installation."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "authz.cli.main"),
-            *("--config", installation.stack.config, "keys", "import", "--json"),
-        ],
-        input="".join(json.dumps(line) + "\n" for line in lines).encode(),
-        capture_output=True,
-        timeout=PATIENCE,
-        check=True,
-    )
-    return json.loads(done.stdout)
+from tests.support.real import eventually
+from tests.support.system import FOREIGN, Installation, run_import
 
 
 def kid_of(client: Client, text: str) -> str:

@@ -19,9 +19,7 @@ from authz.core.records import KeyRecord
 from tests.support.limits import limits
 from tests.support.rpc.structured import parse
 from tests.support.stalls import conclusive
-from tests.system.conftest import Installation, running
-from tests.system.test_envoy import await_lines
-from tests.system.test_faults import readiness, until
+from tests.support.system import Installation, await_line, readiness, running, until
 
 SETTINGS = {
     "AUTHZ_PLANS": '{"standard": ["60/min", "1000/h"]}',
@@ -175,7 +173,7 @@ def test_what_is_not_enforced_passes_and_is_in_the_access_log(limited: Installat
 
     assert [answer.status for answer in seen] == [200, 200]
     assert "ratelimit" not in seen[1].headers
-    entry = json.loads(await_lines(log, "/shadow-1")[-1])
+    entry = json.loads(await_line(log, "/shadow-1"))
     assert entry["would_deny"] == "try"
     assert entry["key_id"] == issued.record.kid
 

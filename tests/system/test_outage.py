@@ -12,9 +12,17 @@ import pytest
 
 from authz.cli.demo import Answer
 from authz.core.records import RevocationReason
-from tests.system.conftest import PATIENT, Installation, running
-from tests.system.test_faults import PATIENCE, ask, readiness, until
-from tests.system.test_imported_keys import FOREIGN, run_import
+from tests.support.system import (
+    FOREIGN,
+    PATIENCE,
+    PATIENT,
+    Installation,
+    ask,
+    readiness,
+    run_import,
+    running,
+    until,
+)
 
 Install = Callable[..., Installation]
 

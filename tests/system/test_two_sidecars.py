@@ -14,7 +14,7 @@ from tests.bench.client import Client
 from tests.spending.history import Rate, used, violations
 from tests.support.real import free_port
 from tests.support.stalls import conclusive, now
-from tests.system.conftest import PATIENT, Installation, running
+from tests.support.system import PATIENT, Installation, running
 
 RATE = 1000  # requests a second, of two keys together
 SECONDS = 4.0

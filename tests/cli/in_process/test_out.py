@@ -49,7 +49,7 @@ def test_a_file_is_never_overwritten(runner, there):
     if there == "link":
         other.write_text("mine")
     line = refusal(runner.run("keys", "issue", "--client", "a", "--out", "new.key"))
-    assert "--out: new.key: is there already, and is never overwritten" in line
+    assert "--out: new.key: exists, and is never overwritten" in line
     assert runner.run("keys", "list", "--json").document["keys"] == []
     assert there != "dangling link" or not other.exists()
 

@@ -105,7 +105,7 @@ def test_revoke_asks_on_a_terminal(runner, typed, code, status):
     """It says how many keys, and does nothing without a yes."""
     kid, _ = runner.issue()
     done = on_a_terminal("keys", "revoke", "--client", "acme-web", typed=typed, after="[y/N]: ")
-    assert "revoke 1 keys of client acme-web, for good?" in done.out
+    assert "revoke 1 keys of client acme-web, for ever?" in done.out
     assert "Traceback" not in done.out
     assert (done.code, runner.status(kid)) == (code, status)
 
