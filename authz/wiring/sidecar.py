@@ -274,6 +274,8 @@ async def _serve(settings: Settings) -> None:
             running.operations,
             endpoint(settings),
         )
+        if not settings.check.enforce:
+            log.warning("check.enforce is false: a request that would be refused goes on")
         watching = asyncio.create_task(_watch(settings.check.recycle_at_mib, ending))
         running.readiness.leaving = f"stopping: {await ending.requested()}"
         watching.cancel()
