@@ -132,6 +132,7 @@ class Keys(Section):
     prefix: Prefix = "ak"
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
+    import_index: int = Field(1_000_000, ge=0, le=10_000_000)
 
 
 class Cache(Section):

@@ -16,7 +16,9 @@ from authz.console.operations import MetricsPage, OperationsServer
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import CheckObserver, Clock, Probe
+from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
+from authz.flows.import_index import ImportIndex
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
@@ -182,7 +184,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
 
     Raises BadInput for settings that cannot be used, such as a port that is taken.
     """
-    clock, ring = SystemClock(), keyring(settings)
+    clock, ring, store_clock = SystemClock(), keyring(settings), StoreClock()
     telemetry = Telemetry(settings, clock)
     counters, remember = telemetry.counters, settings.cache
     feed = ChangeFeed(
@@ -213,10 +215,13 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_entries=remember.max_entries,
         max_negatives=remember.max_negatives,
         deadline=settings.check.deadline,
+        index=ImportIndex(settings.keys.import_index),
     )
     instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     spending, limiter = spender(settings, instance, clock, counters)
-    checker = Checker(cache, feed.meta, clock, counters, imported, limiter=limiter)
+    checker = Checker(
+        cache, feed.meta, clock, counters, imported, limiter=limiter, store_clock=store_clock
+    )
     server = check_server(
         settings, check_door(settings, ring, checker, counters, telemetry.observer), counters
     )

@@ -59,6 +59,7 @@ GARBAGE = {
     "keys.prefix": ("A_", "ak"),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
+    "keys.import_index": ("-1", None),
     "cache.ttl": ("0", "1s"),
     "cache.negative_ttl": ("1 s", "30s"),
     "cache.max_entries": ("many", "100000"),

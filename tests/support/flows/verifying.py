@@ -1,4 +1,4 @@
-"""Records, keys and a store for tests that compare the Verifier with a Check."""
+"""Records, a store and words for tests that compare a Verifier with a Check."""
 
 from dataclasses import dataclass
 
@@ -28,14 +28,6 @@ class MemoryStore:
         if isinstance(found, Exception):
             raise found
         return found
-
-
-def word(verdict: Verdict) -> str:
-    """A verdict in the word of the access log."""
-    decision = verdict.decision
-    if isinstance(decision, Deny):
-        return decision.reason.value
-    return "ok" if decision.key else "anonymous"
 
 
 def seldom(values):
@@ -74,3 +66,11 @@ RECORDS = st.builds(
     allowed_origins=few(["https://a.com", "https://*.a.com"]).map(tuple),
     scopes=few(["a", "a:*", "b", "*"]).map(frozenset),
 )
+
+
+def word(verdict: Verdict) -> str:
+    """A verdict in the word of the access log."""
+    decision = verdict.decision
+    if isinstance(decision, Deny):
+        return decision.reason.value
+    return "ok" if decision.key else "anonymous"
