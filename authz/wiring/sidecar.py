@@ -22,9 +22,7 @@ from authz.flows.limits.limiter import Limiter
 from authz.process.clock import SystemClock, boot_id
 from authz.process.ending import Ending
 from authz.process.readiness import Readiness
-from authz.rpc.check.extract import Extractor
 from authz.rpc.check.handler import CheckHandler
-from authz.rpc.check.respond import Responder
 from authz.rpc.grpcio import GrpcServer
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
@@ -38,7 +36,7 @@ from authz.storage.snapshot import Snapshot
 from authz.storage.snapshot_writer import SnapshotWriter, restore
 from authz.telemetry.counters import Counters, TimedKeys
 from authz.wiring.administration import endpoint, keyring, limit_policy
-from authz.wiring.extraction import extractor
+from authz.wiring.extraction import extractor, responder
 from authz.wiring.listeners import check_server, operations
 from authz.wiring.live_settings import LiveSettings
 from authz.wiring.telemetry import Parts, Telemetry
@@ -216,18 +214,6 @@ def check_handler(
     """Return the handler of Checks: it parses, decides and answers."""
     reader = extractor(settings, ring)
     return CheckHandler(reader, checker, responder(settings, reader), probe, observer)
-
-
-def responder(settings: Settings, reader: Extractor) -> Responder:
-    """Return the writer of answers for these settings."""
-    carriers = settings.extract.headers
-    return Responder(
-        header_prefix=settings.identity.header_prefix,
-        removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
-        query=settings.extract.query,
-        legacy_headers=settings.limits.legacy_headers,
-        find_keys=reader.find_keys,
-    )
 
 
 def register(settings: Settings, built: Components, predecessor: str) -> Registration:
