@@ -1,4 +1,4 @@
-"""Texts follow the rules of CONTRIBUTING.md: no clause as a subject, docstrings that stand alone."""
+"""Texts follow CONTRIBUTING.md: no clause as a subject, and docstrings that stand alone."""
 
 import ast
 import re
