@@ -37,6 +37,7 @@ log = logging.getLogger("authz.store")
 PAUSE: Final = 0.020  # seconds between two acknowledgements
 LEAVE_SECONDS: Final = 0.2
 KEPT_MS: Final = MAX_OUTAGE_GRACE_MS + 3_600_000
+MAX_NUMBER: Final = 10**schema.MAX_DIGITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +163,7 @@ class Registration:
             trusted=self._is_trusted,
             reason=self._feed.reason,
             entries=self._entries(),
+            seen=self._feed.highest,
         )
         text = json.dumps(asdict(entry))
         self._writes.send(link, self._on_written, "SET", self._name, text, "PX", str(KEPT_MS))
@@ -197,18 +199,30 @@ class StoredSidecars:
             raise Unavailable(f"the store cannot be used: {cause}") from None
 
 
+async def highest_seen(client: redis.asyncio.Redis) -> int:
+    """Return the highest change that a registered sidecar has seen in any store, or 0.
+
+    Sidecars write their entries also into a store that was emptied. Raises Unavailable.
+    """
+    _, found = await StoredSidecars(client).find()
+    return max((heard.sidecar.seen for heard in found), default=0)
+
+
 def _entry(text: str | None, left_ms: int) -> Heard | None:
     """Return the entry, or None if it is absent or this version cannot read it."""
     try:
         found = json.loads(text or "")
-        sidecar = Sidecar(**{name: _checked(found[name], kind) for name, kind in _KINDS.items()})
+        fields = {"seen": 0} | found  # an older version does not write it
+        sidecar = Sidecar(**{name: _checked(fields[name], kind) for name, kind in _KINDS.items()})
     except (ValueError, TypeError, KeyError):
         return None
     return Heard(sidecar, max(0, KEPT_MS - left_ms))
 
 
 def _checked(value: Any, kind: Any) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, str) and not value.isprintable()):
+    is_unprintable = isinstance(value, str) and not value.isprintable()
+    is_huge = isinstance(value, int) and not 0 <= value <= MAX_NUMBER
+    if not isinstance(value, kind) or is_unprintable or is_huge:
         raise TypeError("not a field of a sidecar's entry")
     return value
 
