@@ -31,6 +31,8 @@ class Sidecar:
     reason: str
     entries: int
     seen: int = 0
+    settings: str = ""  # short hash of the settings in force; empty before version 0.2
+    settings_at: int = 0  # when they were loaded, by the sidecar's clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from authz.core.decision import Decision
 from authz.core.errors import BadInput
 from authz.core.finding import Finding
 from authz.core.keys.keyring import Keyring
@@ -147,13 +148,15 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
 class AdminSession:
     """The objects of commands that read many keys.
 
-    read: parses a CheckRequest. imports: None if no keys were ever imported.
+    read: parses a CheckRequest. write: writes a CheckResponse. imports: None if no keys were ever
+    imported.
     """
 
     lifecycle: Lifecycle
     listing: KeyListing
     verifier: Verifier
     read: Callable[[bytes], Request]
+    write: Callable[[Decision, Request], bytes]
     limit_reports: LimitReports
     imports: ImportStore | None
 
@@ -161,9 +164,13 @@ class AdminSession:
 @asynccontextmanager
 async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
     """Yield an AdminSession. Raises the errors of `administration`."""
-    from authz.wiring.extraction import extractor  # noqa: PLC0415  most commands need no protobuf
+    from authz.wiring.extraction import (  # noqa: PLC0415  most commands need no protobuf
+        extractor,
+        responder,
+    )
 
     clock, ring = SystemClock(), keyring(settings)
+    reading = extractor(settings, ring)
     async with aclosing(endpoint(settings).client()) as client:
         keys = StoredKeys(client)
         await keys.verify(ring.fingerprints)
@@ -175,7 +182,8 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
             Lifecycle(keys, ring, clock, counters),
             KeyListing(StoredIndex(client), StoredTrail(client)),
             Verifier(keys, peppers, clock, reports, imports),
-            extractor(settings, ring).read,
+            reading.read,
+            responder(settings, reading).write,
             reports,
             imports,
         )
