@@ -193,7 +193,11 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
 
     Raises BadInput for settings that cannot be used, such as a port that is taken.
     """
-    clock, ring, store_clock = SystemClock(), keyring(settings), StoreClock()
+    clock, ring, store_clock = (
+        SystemClock(),
+        keyring(settings),
+        StoreClock(settings.cache.trust_lease),
+    )
     telemetry = Telemetry(settings, clock)
     counters, remember = telemetry.counters, settings.cache
     feed = ChangeFeed(
