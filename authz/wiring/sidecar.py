@@ -29,7 +29,6 @@ from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.process.readiness import Readiness
 from authz.process.recycling import outgrown
 from authz.rpc.check.handler import CheckHandler
-from authz.rpc.check.respond import Responder
 from authz.rpc.grpcio import GrpcServer
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
@@ -44,7 +43,7 @@ from authz.storage.snapshot_writer import SnapshotWriter, restore
 from authz.telemetry import log_to_stderr
 from authz.telemetry.counters import Counters, TimedKeys
 from authz.wiring.administration import endpoint, keyring, limit_policy
-from authz.wiring.extraction import extractor
+from authz.wiring.extraction import extractor, responder
 from authz.wiring.telemetry import Parts, Telemetry
 
 log = logging.getLogger("authz")
@@ -83,15 +82,7 @@ def check_door(
 ) -> CheckHandler:
     """Put together what reads, decides and answers a CheckRequest."""
     reading = extractor(settings, ring)
-    carriers, query = settings.extract.headers, settings.extract.query
-    responder = Responder(
-        header_prefix=settings.identity.header_prefix,
-        removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
-        query=query,
-        legacy_headers=settings.limits.legacy_headers,
-        find_keys=reading.find_keys,
-    )
-    return CheckHandler(reading, checker, responder, probe, observer)
+    return CheckHandler(reading, checker, responder(settings, reading), probe, observer)
 
 
 def check_server(settings: Settings, door: CheckHandler, probe: Probe) -> FastServer | GrpcServer:
@@ -292,6 +283,8 @@ async def _serve(settings: Settings) -> None:
             running.operations,
             endpoint(settings),
         )
+        if not settings.check.enforce:
+            log.warning("check.enforce is false: a request that would be refused goes on")
         watching = asyncio.create_task(_watch(settings.check.recycle_at_mib, ending))
         running.readiness.leaving = f"stopping: {await ending.requested()}"
         watching.cancel()

@@ -72,3 +72,16 @@ def test_doctor_shows_no_control_characters(runner):
     spoilt = ENVOY.read_text().replace("stat_prefix: ingress", 'stat_prefix: "a\\e[2Jb"')
     (runner.directory / "envoy.yaml").write_text(spoilt)
     assert "\x1b" not in runner.run("doctor", "--envoy", "envoy.yaml").out
+
+
+def test_doctor_warns_while_refusals_are_not_enforced(runner, monkeypatch, tmp_path):
+    """By the setting for all routes, and by rules; a warning is no failure."""
+    assert not runner.run("doctor").out.count("enforcement")
+    monkeypatch.setenv("AUTHZ_CHECK__ENFORCE", "false")
+    routes = '[{"path": "/a", "enforce": false}, {"path": "/b", "enforce": false}]'
+    monkeypatch.setenv("AUTHZ_ROUTES", routes)
+    done = runner.run("doctor")
+    lines = [line for line in done.out.splitlines() if line.startswith("warn  enforcement")]
+    assert done.code == 0
+    assert "check.enforce is false" in lines[0]
+    assert "the route /a and 1 more" in lines[1]

@@ -25,7 +25,7 @@ def test_revoke_by_a_key_that_is_not_genuine(runner):
     """A kid alone proves nothing: it is said what is wrong, and which kid it names."""
     kid, text = runner.issue()
     swap = "x" if text[40] != "x" else "y"
-    for given in (text[:40] + swap + text[41:], text[:26] + "2" + text[27:]):
+    for given in (text[:40] + swap + text[41:], text[:25] + "2" + text[26:]):
         line = refusal(runner.run("keys", "revoke", "--key-stdin", stdin=given), code=1)
         assert f"so nothing is revoked; it names {kid}" in line
         assert text[30:60] not in line
@@ -150,3 +150,23 @@ def test_a_key_typed_on_a_terminal_is_not_shown(runner):
 def test_revoke_takes_one_way_to_name_keys(runner, arguments):
     """None, or two of them, is wrong usage."""
     refusal(runner.run("keys", "revoke", *arguments))
+
+
+@pytest.mark.parametrize(
+    "wrapped", ['API_KEY="{}"', "Authorization: Bearer {}", "curl -H 'x-api-key: {}' https://a.com"]
+)
+def test_revoke_by_a_key_in_pasted_text(runner, wrapped):
+    """A leak is found in a file, a header or a command."""
+    kid, text = runner.issue()
+    done = runner.run("keys", "revoke", "--key-stdin", stdin=wrapped.format(text))
+    assert (done.code, done.out, done.err) == (0, f"{kid} is now revoked\n", "")
+
+
+def test_a_key_that_is_cut_off_revokes_nothing_and_names_its_kid(runner):
+    """The kid alone proves nothing, but a person may know that it is the one."""
+    kid, text = runner.issue()
+    for given in (text[:40], f'KEY="{text[:-3]}"', f"{text[:26]}..."):
+        line = refusal(runner.run("keys", "revoke", "--key-stdin", stdin=given), code=1)
+        assert f"nothing is revoked; it names {kid}" in line
+        assert f"`authz keys revoke {kid}`" in line
+    assert runner.status(kid) == "active"
