@@ -237,7 +237,7 @@ _OPTIONAL: Final = {
     "seen": 0,
     "settings": "",
     "settings_at": 0,
-}  # absent in entries of older sidecars
+}  # of newer versions
 
 
 def _by_name(heard: Heard) -> str:
