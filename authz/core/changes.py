@@ -12,6 +12,7 @@ from authz.core.errors import BadInput
 from authz.core.fields import Network
 from authz.core.keys.credentials import Minted
 from authz.core.limits.limit import Limit, OnOutage
+from authz.core.narrowing import narrows
 from authz.core.records import (
     MAX_LINEAGE,
     MAX_LIVE_SECRETS,
@@ -40,6 +41,7 @@ class KeyChange:
     `aliases`: digests that an imported key may be known by, newest first. The first becomes its
     alias; if any of them is another key's alias, nothing is changed.
     `former_client_id`: whose key it was until now, when the change gives it to another client.
+    `narrows`: the change only takes rights away, so it also applies on a full store.
     """
 
     id: str
@@ -48,6 +50,7 @@ class KeyChange:
     event: AuditEvent
     aliases: tuple[bytes, ...] = field(default=(), repr=False)
     former_client_id: str | None = None
+    narrows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,9 @@ def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Auth
         metadata=spec.metadata,
         outage_grace=spec.outage_grace,
     )
-    return _change(record, 0, action, author, now, client_id=spec.client_id, expires_at=expires_at)
+    return _change(
+        None, record, action, author, now, client_id=spec.client_id, expires_at=expires_at
+    )
 
 
 def update(
@@ -169,7 +174,7 @@ def update(
         raise BadInput(
             "expires-at", "the key would be over before it begins; disable or revoke it instead"
         )
-    change = _change(updated, record.version, Action.UPDATE, author, now, **altered)
+    change = _change(record, updated, Action.UPDATE, author, now, **altered)
     if updated.client_id != record.client_id:
         return replace(change, former_client_id=record.client_id)
     return change
@@ -202,8 +207,8 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
         expires_at = now + expires_at - record.newest_secret.created_at
     rotated = replace(record, secrets=(*kept, _entry(new_id, minted, now)), expires_at=expires_at)
     return _change(
+        record,
         rotated,
-        record.version,
         Action.ROTATE,
         author,
         now,
@@ -218,7 +223,7 @@ def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int
     if record.status is Status.REVOKED:
         return Unchanged(record, f"{record.kid} is already revoked")
     revoked = replace(record, status=Status.REVOKED, revoked_at=now, revocation_reason=reason)
-    return _change(revoked, record.version, Action.REVOKE, author, now, reason=reason.value)
+    return _change(record, revoked, Action.REVOKE, author, now, reason=reason.value)
 
 
 def disable(record: KeyRecord, author: Author, now: int) -> Outcome:
@@ -238,7 +243,7 @@ def reset_limits(record: KeyRecord, author: Author, now: int) -> Outcome:
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
-    return _change(record, record.version, Action.RESET_LIMITS, author, now)
+    return _change(record, record, Action.RESET_LIMITS, author, now)
 
 
 def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: int) -> Outcome:
@@ -246,7 +251,7 @@ def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: in
         return Unchanged(record, f"{record.kid} is already {to.value}")
     if to not in STATUS_CHANGES[record.status]:
         return Refused(f"{record.kid} is {record.status.value}, which is final; issue a new key")
-    return _change(replace(record, status=to), record.version, action, author, now)
+    return _change(record, replace(record, status=to), action, author, now)
 
 
 def _entry(entry_id: str, minted: Minted, now: int) -> Secret:
@@ -261,12 +266,15 @@ def _retire(entry: Secret, retires_at: int, now: int) -> Secret:
 
 
 def _change(
-    record: KeyRecord,
-    base_version: int,
+    before: KeyRecord | None,
+    after: KeyRecord,
     action: Action,
     author: Author,
     now: int,
     **detail: object,
 ) -> KeyChange:
     event = AuditEvent(action, author.actor, author.note, now, detail)
-    return KeyChange(author.change_id, base_version, record, event)
+    if before is None:
+        return KeyChange(author.change_id, 0, after, event)
+    narrowing = narrows(before, after)
+    return KeyChange(author.change_id, before.version, after, event, narrows=narrowing)

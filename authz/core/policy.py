@@ -16,6 +16,7 @@ from authz.core.fields import folded, split_host
 from authz.core.keys.credentials import matches
 from authz.core.records import KeyRecord, Status
 from authz.core.request import Request
+from authz.core.store_clock import Window
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -41,6 +42,21 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
         if refusal is not None:
             return Deny(refusal, record)
     return None
+
+
+def judge_within(record: KeyRecord, proof: Proof, request: Request, window: Window) -> Deny | None:
+    """Judge at both ends of a window. If the ends differ, refuse with UNAVAILABLE.
+
+    Each time of a record turns a check once and for ever. So if the ends agree, every moment
+    between them does.
+    """
+    refusal = judge(record, proof, request, window.earliest)
+    if not record.changes_between(*window):
+        return refusal
+    later = judge(record, proof, request, window.latest)
+    if (refusal and refusal.reason) == (later and later.reason):
+        return refusal
+    return Deny(Reason.UNAVAILABLE)
 
 
 def examine(
@@ -128,7 +144,7 @@ def scope(record: KeyRecord, request: Request, _now: int) -> Reason | None:
     """Every scope that the route asks for is held, itself, as `resource:*` or as `*`."""
     required = request.route.scopes
     held = record.scopes
-    if required <= held or all(_is_held(wanted, held) for wanted in required):
+    if required <= held or all(is_held(wanted, held) for wanted in required):
         return None
     return Reason.INSUFFICIENT_SCOPE
 
@@ -171,7 +187,8 @@ def _fits(pattern: str, given: str) -> bool:
     )
 
 
-def _is_held(wanted: str, held: frozenset[str]) -> bool:
+def is_held(wanted: str, held: frozenset[str]) -> bool:
+    """Return whether `held` covers a scope: itself, as `resource:*` or as `*`."""
     if wanted in held or "*" in held:
         return True
     while ":" in wanted:

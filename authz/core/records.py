@@ -1,6 +1,6 @@
 """What is known of a key. Times are whole milliseconds since the epoch (UTC)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -87,7 +87,25 @@ class KeyRecord:
     metadata: Mapping[str, str] = field(default_factory=dict)
     revoked_at: int | None = None
     revocation_reason: RevocationReason | None = None
-    outage_grace: int | None = None  # milliseconds; None: as long as the sidecar is set to
+    outage_grace: int | None = None  # milliseconds; None: the sidecar's setting applies
+    is_timed: bool = field(init=False, repr=False, compare=False)  # a decision depends on the time
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_timed", any(True for _ in self._times()))
+
+    def changes_between(self, earliest: int, latest: int) -> bool:
+        """Return whether a check of this record turns within `earliest < time <= latest`."""
+        return any(earliest < time <= latest for time in self._times())
+
+    def _times(self) -> Iterator[int]:
+        if self.not_before is not None:
+            yield self.not_before
+        if self.expires_at is not None:
+            yield self.expires_at
+        for secret in self.secrets:
+            if secret.digest and secret.retires_at is not None:
+                yield secret.retires_at
+                yield secret.retires_at + RETIRED_DIGEST_KEPT_MS
 
     @property
     def newest_secret(self) -> Secret:

@@ -70,6 +70,7 @@ class Check(Section):
     idle_timeout: Annotated[float, seconds("1s", "1d")] = 600.0
     flood_tolerance: float = Field(1.0, ge=0.1, le=100, allow_inf_nan=False)
     env: Literal["live", "test"] | None = None
+    enforce: bool = True
     recycle_at_mib: int = Field(0, ge=0)
 
 
@@ -131,6 +132,7 @@ class Keys(Section):
     prefix: Prefix = "ak"
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
+    import_index: int = Field(1_000_000, ge=0, le=10_000_000)
 
 
 class Cache(Section):

@@ -23,9 +23,10 @@ from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
-from authz.storage.replies import checked
+from authz.storage.replies import checked, describe_full
 
 log = logging.getLogger("authz.store")
 
@@ -94,12 +95,20 @@ class StoredKeys:
     """A KeyStore over redis-py. It never repeats a command by itself.
 
     has_replicas: a change survives a failover only after a replica has it, so `replicas` waits.
+    script: text of the script, with the interface of lua/apply_change.lua.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, *, has_replicas: bool = False) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        has_replicas: bool = False,
+        script: str = APPLY_CHANGE,
+    ) -> None:
         self._client = client
         self._has_replicas = has_replicas
-        self._apply = client.register_script(APPLY_CHANGE)
+        self._apply = client.register_script(script)
+        self._apply_when_full = client.register_script(ALLOW_OOM + script)
 
     async def verify(self, fingerprints: Mapping[str, str]) -> None:
         """Raise Unavailable if the store cannot be reached, Foreign if it is not ours."""
@@ -143,11 +152,14 @@ class StoredKeys:
         """See KeyStore."""
         await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
         keys, args = script_input(change)
+        apply = self._apply_when_full if change.narrows else self._apply
         try:
-            reply = await self._apply(keys=keys, args=args)
+            reply = await apply(keys=keys, args=args)
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
         except exceptions.RedisError as cause:
+            if is_full(cause):
+                raise Unavailable(await describe_full(self._client)) from None
             raise Unavailable(f"the store refused the change: {refusal(cause)}") from None
         outcome = script_outcome(change, reply)
         if isinstance(outcome, Fault):
@@ -169,8 +181,19 @@ class StoredKeys:
             raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
         if isinstance(found, list) and change.id not in [e.get("change_id") for _, e in found]:
             raise OutcomeUnknown("a failover has lost the change")
+        if is_full(written):
+            return await self._replicas_when_full(change)
         answers = (found, written, count)
         return 0 if any(isinstance(answer, Exception) for answer in answers) else int(count)
+
+    async def _replicas_when_full(self, change: KeyChange) -> int:
+        run = self._client.register_script(RUN)
+        async with self._client.client() as connection:  # WAIT is about its own connection
+            try:
+                await run(keys=[schema.HEARTBEAT], args=["SET", change.id], client=connection)
+                return int(await connection.wait(1, WAIT_MS))
+            except (exceptions.RedisError, OSError):
+                return 0
 
     async def _hash(self, name: str) -> dict[str, str]:
         return cast("dict[str, str]", await checked(self._client.hgetall(name), ADVICE))

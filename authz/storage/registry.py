@@ -28,6 +28,7 @@ from authz.core.fields import MAX_OUTAGE_GRACE_MS
 from authz.core.ports import ChangeSink, Clock
 from authz.core.sidecars import Heard, Sidecar
 from authz.storage import schema
+from authz.storage.essential import EssentialWrites
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
 
@@ -83,6 +84,7 @@ class Registration:
         self._acknowledged_at = float("-inf")
         self._due: asyncio.Handle | None = None
         self._refusal = ""
+        self._writes = EssentialWrites()
 
     def forget(self, kid: str, *, revoked: bool) -> None:
         """See ChangeSink."""
@@ -117,7 +119,7 @@ class Registration:
         if link is not self._pruned_on:
             self._pruned_on = link
             link.send(_ignore, "ZREMRANGEBYSCORE", schema.SIDECARS, "-inf", str(now - KEPT_MS))
-        link.send(_ignore, "ZADD", schema.SIDECARS, str(now), self._instance)
+        self._writes.send(link, _ignore, "ZADD", schema.SIDECARS, str(now), self._instance)
 
     async def leave(self) -> None:
         """Remove the entry when this sidecar has stopped serving. Waits at most LEAVE_SECONDS."""
@@ -162,7 +164,7 @@ class Registration:
             entries=self._entries(),
         )
         text = json.dumps(asdict(entry))
-        link.send(self._on_written, "SET", self._name, text, "PX", str(KEPT_MS))
+        self._writes.send(link, self._on_written, "SET", self._name, text, "PX", str(KEPT_MS))
 
     def _on_written(self, reply: Any) -> None:
         problem = refusal(reply) if isinstance(reply, Exception) else ""

@@ -31,6 +31,14 @@ CHECKS: Final = Metric(
     "Checks answered. unavailable: no decision was possible, and the proxy got an error.",
     (ALLOWED, *(refused(reason) for reason in Reason)),
 )
+WOULD_BE_DENIALS: Final = Metric(
+    "authz.check.would_be_denials",
+    Kind.COUNTER,
+    "{check}",
+    "Checks that were allowed because their route does not enforce, and would be refused. They are "
+    "among the allowed of authz.checks.",
+    each(reason=tuple(reason.value for reason in Reason)),
+)
 CHECK_DURATION: Final = Metric(
     "authz.check.duration",
     Kind.HISTOGRAM,

@@ -20,6 +20,7 @@ class Counters:
     def __init__(self) -> None:
         self.allowed = 0
         self.denied: dict[Reason, int] = dict.fromkeys(Reason, 0)
+        self.would_deny: dict[Reason, int] = dict.fromkeys(Reason, 0)
         self.events: dict[Event, int] = dict.fromkeys(Event, 0)
         self.hit_seconds = Histogram(CHECK_DURATION.bounds)
         self.miss_seconds = Histogram(CHECK_DURATION.bounds)
@@ -32,6 +33,11 @@ class Counters:
             self.allowed += 1
         else:
             self.denied[reason] += 1
+
+    def reported(self, reason: Reason) -> None:
+        """See Probe."""
+        self.allowed += 1
+        self.would_deny[reason] += 1
 
     def count(self, event: Event, times: int = 1) -> None:
         """See Probe."""

@@ -1,7 +1,7 @@
-"""Log lines about refusals: a limited number of lines, and a count of the rest.
+"""Log lines about refusals: some get a line, the others are counted.
 
-A flood of one reason hides no other reason. After each summary, the first refusal of each reason
-gets a line at once, on credit from later lines.
+A flood of one reason hides no other reason. After each summary the first refusal of each reason
+gets a line at once, on credit, and later refusals wait longer.
 """
 
 import asyncio
@@ -11,7 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.core.decision import Deny, Reason
+from authz.core.ports import ResponseIds
+from authz.core.request import Request
 from authz.core.token_bucket import TokenBucket
+from authz.telemetry import client_text
 from authz.telemetry.tracecontext import Context
 
 log = logging.getLogger("authz.denied")
@@ -20,52 +23,53 @@ SUMMARY_SECONDS: Final = 10.0
 
 
 class Denials:
-    """Write at most `rate` lines a second, and every SUMMARY_SECONDS a count of the others.
+    """Writes at most `rate` lines a second, and every SUMMARY_SECONDS a count of the others.
 
-    In addition there may be one line for each reason, and the lines of one second after a pause.
+    In any stretch of time at most `rate` lines a second, one line for each reason, and after a rest
+    the lines of one second.
     """
 
     def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
         bucket = TokenBucket(rate)
         self._take, self._borrow = bucket.take, bucket.borrow
         self._monotonic = monotonic
-        self._left_out: Counter[Reason] = Counter()
-        self._written: set[Reason] = set()  # since the last summary
+        self._without_line: Counter[Reason] = Counter()
+        self._with_line: set[Reason] = set()  # since the last summary
         self._summarised = 0
 
     def take_line(self, decision: Deny) -> bool:
-        """Take a line from the budget and return True; or count the refusal and return False."""
+        """Take a line for this refusal and return True; if none is left, count the refusal."""
         reason = decision.reason
         if self._take(self._monotonic()) or (
-            reason not in self._written and self._borrow(len(Reason))
+            reason not in self._with_line and self._borrow(len(Reason))
         ):
-            self._written.add(reason)
+            self._with_line.add(reason)
             return True
-        self._left_out[reason] += 1
+        self._without_line[reason] += 1
         return False
 
     @property
     def left_out(self) -> int:
-        """Return the number of refusals without a line since the start."""
-        return self._summarised + self._left_out.total()
+        """The number of refusals without a line since the start."""
+        return self._summarised + self._without_line.total()
 
-    def write(self, decision: Deny, kid: str, trace: Context | None) -> None:
-        """Write the line of one refusal. Its only text from a client is the kid: 16 characters."""
-        log.info(
-            "%s: %s",
-            "undecided" if decision.reason is Reason.UNAVAILABLE else "denied",
-            decision.reason.value,
-            extra={
-                "reason": decision.reason.value,
-                "kid": kid,
-                "client_id": decision.key.client_id if decision.key else "",
-                "trace_id": trace.trace_id if trace else "",
-                "span_id": trace.span_id if trace else "",
-            },
-        )
+    def write(
+        self, decision: Deny, request: Request, ids: ResponseIds, kid: str, trace: Context | None
+    ) -> None:
+        """Write the line of one refusal."""
+        reason = decision.reason
+        verb = "undecided" if reason is Reason.UNAVAILABLE else "denied"
+        if request.route.enforce is False:
+            verb = "would deny"
+        members = _members(decision, request, ids) | {
+            "kid": kid,
+            "trace_id": trace.trace_id if trace else "",
+            "span_id": trace.span_id if trace else "",
+        }
+        log.info("%s: %s", verb, reason.value, extra=members)
 
     async def run(self) -> None:
-        """Write a summary every SUMMARY_SECONDS, and once more when cancelled."""
+        """Write summaries until cancelled, and then a last one."""
         try:
             while True:
                 await asyncio.sleep(SUMMARY_SECONDS)
@@ -74,9 +78,9 @@ class Denials:
             self.summarise()
 
     def summarise(self) -> None:
-        """Write the number of refusals without a line, by reason, if there are any."""
-        left_out, self._left_out = self._left_out, Counter()
-        self._written.clear()
+        """Write how many refusals had no line, if there were any."""
+        left_out, self._without_line = self._without_line, Counter()
+        self._with_line.clear()
         self._summarised += left_out.total()
         if left_out:
             counts = ", ".join(f"{reason.value} {n}" for reason, n in left_out.most_common())
@@ -85,3 +89,17 @@ class Denials:
                 counts,
                 extra={"left_out": left_out.total()},
             )
+
+
+def _members(decision: Deny, request: Request, ids: ResponseIds) -> dict[str, str | bool]:
+    """Return the members of a line. Text of a client passes through client_text."""
+    return {
+        "reason": decision.reason.value,
+        "report_only": request.route.enforce is False,
+        "request_id": client_text.request_id(ids.told),
+        "charge_id": ids.charge,
+        "client_id": decision.key.client_id if decision.key else "",
+        "method": client_text.method(request.method),
+        "path": client_text.path(request.path),
+        "address": client_text.address(request.client_address),
+    }

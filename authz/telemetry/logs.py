@@ -19,7 +19,10 @@ from authz.core.keys.text import without_secrets
 from authz.core.token_bucket import TokenBucket
 
 # Fields of a line besides its message, in this order; empty ones are left out.
-FIELDS: Final = ("reason", "kid", "client_id", "trace_id", "span_id", "left_out")
+FIELDS: Final = (
+    *("reason", "report_only", "request_id", "charge_id", "kid", "client_id"),
+    *("method", "path", "address", "trace_id", "span_id", "left_out"),
+)
 LINES_PER_SECOND: Final = 10.0
 OWN_BOUND: Final = "authz.denied"
 RARE: Final = ("opentelemetry.", "authz.store.ignored")  # prefixes of logger names

@@ -1,8 +1,8 @@
-"""Observer: durations, spans and denial lines of Checks.
+"""Observer: records durations, spans and log lines of Checks.
 
-One in EVERY cache hits is timed and counts EVERY times in the histogram: timing each would add 3 %
-to its duration. All Checks that wait for the store are timed. EVERY is a prime, so that a client
-with periodic requests is sampled evenly.
+One Check in EVERY is timed and counts EVERY times in the histogram. Timing each would cost 3 % of a
+Check. Checks that wait for the store are all timed. EVERY is a prime: a client that repeats a cycle
+of requests does not show the same one again and again.
 """
 
 import sys
@@ -11,27 +11,29 @@ from typing import TYPE_CHECKING, Final
 
 from authz.core.decision import Decision, Deny
 from authz.core.keys.credentials import Presented
+from authz.core.ports import ResponseIds
 from authz.core.request import Request
 from authz.telemetry import tracecontext
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
-from authz.telemetry.outcomes import ALLOWED, refused
+from authz.telemetry.metric import Labels
+from authz.telemetry.outcomes import ALLOWED, refused, reported
 from authz.telemetry.tracecontext import HEADER, NOT_SAMPLED
 
-if TYPE_CHECKING:  # the SDK of traces, which most sidecars do without
+if TYPE_CHECKING:  # most sidecars run without the SDK of traces
     from authz.telemetry.traces import Attributes, Traces
 
 EVERY: Final = 17
 
 
 class Observer:
-    """A CheckObserver. timed: whether durations are measured."""
+    """A CheckObserver. timed: whether durations are exported."""
 
     def __init__(self, counters: Counters, denials: Denials, *, timed: bool = True) -> None:
         self._hit_seconds = counters.hit_seconds
         self._miss_seconds = counters.miss_seconds
         self.take_line, self._write_line = denials.take_line, denials.write  # see CheckObserver
-        self._untimed = 0  # observed Checks until the next one that is timed
+        self._untimed = 0  # how many Checks that are observed come before the next timed one
         self._gap = 0
         self._traces: Traces | None = None
         self.stride = EVERY - 1 if timed else sys.maxsize
@@ -41,14 +43,14 @@ class Observer:
         self._traces = traces
         self.stride, self._gap = 0, EVERY - 1
 
-    def saw(
+    def observe(
         self,
         decision: Decision,
         request: Request,
         traceparent: bytes | None,
         began: float | None,
         *,
-        wanted: bool = False,
+        ids: ResponseIds | None = None,
         waited: bool = False,
     ) -> None:
         """See CheckObserver."""
@@ -66,24 +68,27 @@ class Observer:
             else:
                 self._untimed = self._gap
                 self._hit_seconds.add(perf_counter() - began, EVERY)
-        if wanted and isinstance(decision, Deny):
+        if ids is not None and isinstance(decision, Deny):
             trace = span or tracecontext.parse(_traceparent(traceparent, request))
-            self._write_line(decision, kid(decision, request), trace)
+            self._write_line(decision, request, ids, kid(decision, request), trace)
 
 
-def _traceparent(traceparent: bytes | None, request: Request) -> str:
-    """Return the traceparent of the call, else of the request.
+def _traceparent(called: bytes | None, request: Request) -> str:
+    """Return the traceparent of the call, else that of the request.
 
-    For a call that is not sampled, `fast` passes only NOT_SAMPLED. A proxy with a trace sets the
-    header in both.
+    `fast` reads no traceparent of a call that is not sampled. A proxy that traces writes it into
+    the call and into the request.
     """
-    called = traceparent.decode("latin-1") if traceparent else ""
-    return request.header(HEADER, "") if called in {"", NOT_SAMPLED} else called
+    text = called.decode("latin-1") if called else ""
+    return request.header(HEADER, "") if text in {"", NOT_SAMPLED} else text
 
 
 def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attributes":
-    """Return the attributes of a span. None of them is a text of the client."""
-    labels = refused(decision.reason) if isinstance(decision, Deny) else ALLOWED
+    """Return the attributes of the span of a Check. None of them is text of a client."""
+    labels: Labels = ALLOWED
+    if isinstance(decision, Deny):
+        is_reported = request.route.enforce is False
+        labels = (reported if is_reported else refused)(decision.reason)
     found: Attributes = {
         "authz.outcome": labels["outcome"],
         "authz.reason": labels["reason"],
@@ -98,9 +103,9 @@ def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attrib
 
 
 def kid(decision: Decision, request: Request) -> str:
-    """Return the kid of the key, proven or only claimed; empty without one.
+    """Return the kid of the proven key, else the kid that the caller claims, else an empty text.
 
-    A kid is public and always has 16 letters and digits.
+    A kid is public, and has one shape whoever sent it.
     """
     if decision.key is not None:
         return decision.key.kid

@@ -28,3 +28,8 @@ def refused(reason: Reason) -> Labels:
     """Return the labels of a refusal. UNAVAILABLE is not a denial."""
     outcome = "unavailable" if reason is Reason.UNAVAILABLE else "denied"
     return {"outcome": outcome, "reason": reason.value}
+
+
+def reported(reason: Reason) -> Labels:
+    """Return the labels of a span whose request was allowed because its route does not enforce."""
+    return {"outcome": "allowed", "reason": reason.value}

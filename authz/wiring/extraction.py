@@ -29,5 +29,6 @@ def extractor(settings: Settings, ring: Keyring) -> Extractor:
         query=settings.extract.query,
         address_header="" if source == "peer" else source,
         env=settings.check.env,
+        enforce=settings.check.enforce,
         rules=route_table(settings),
     )

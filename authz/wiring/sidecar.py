@@ -16,7 +16,9 @@ from authz.console.operations import MetricsPage, OperationsServer
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import CheckObserver, Clock, Probe
+from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
+from authz.flows.import_index import ImportIndex
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
@@ -77,17 +79,19 @@ class Sidecar:
 
 
 def check_door(
-    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, witness: CheckObserver
+    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, observer: CheckObserver
 ) -> CheckHandler:
-    """Bytes to bytes: how a CheckRequest is read, decided and answered."""
+    """Put together what reads, decides and answers a CheckRequest."""
+    reading = extractor(settings, ring)
     carriers, query = settings.extract.headers, settings.extract.query
     responder = Responder(
         header_prefix=settings.identity.header_prefix,
         removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
         query=query,
         legacy_headers=settings.limits.legacy_headers,
+        find_keys=reading.find_keys,
     )
-    return CheckHandler(extractor(settings, ring), checker, responder, probe, witness)
+    return CheckHandler(reading, checker, responder, probe, observer)
 
 
 def check_server(settings: Settings, door: CheckHandler, probe: Probe) -> FastServer | GrpcServer:
@@ -189,7 +193,7 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
 
     Raises BadInput for settings that cannot be used, such as a port that is taken.
     """
-    clock, ring = SystemClock(), keyring(settings)
+    clock, ring, store_clock = SystemClock(), keyring(settings), StoreClock()
     telemetry = Telemetry(settings, clock)
     counters, remember = telemetry.counters, settings.cache
     feed = ChangeFeed(
@@ -220,10 +224,13 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
         max_entries=remember.max_entries,
         max_negatives=remember.max_negatives,
         deadline=settings.check.deadline,
+        index=ImportIndex(settings.keys.import_index),
     )
     instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     spending, limiter = spender(settings, instance, clock, counters)
-    checker = Checker(cache, feed.meta, clock, counters, imported, limiter=limiter)
+    checker = Checker(
+        cache, feed.meta, clock, counters, imported, limiter=limiter, store_clock=store_clock
+    )
     server = check_server(
         settings, check_door(settings, ring, checker, counters, telemetry.observer), counters
     )

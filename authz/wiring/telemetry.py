@@ -131,6 +131,10 @@ def _checks(counters: Counters) -> Readings:
         for reason, count in counters.denied.items():
             yield outcomes.refused(reason), count
 
+    def would_be_denials() -> Values:
+        for reason, count in counters.would_deny.items():
+            yield {"reason": reason.value}, count
+
     def failures() -> Values:
         for reason in outcomes.AUTHENTICATION:
             yield {"reason": reason.value}, counters.denied[reason]
@@ -141,6 +145,7 @@ def _checks(counters: Counters) -> Readings:
 
     return {
         catalogue.CHECKS: checks,
+        catalogue.WOULD_BE_DENIALS: would_be_denials,
         catalogue.AUTHENTICATION_FAILURES: failures,
         catalogue.CHECK_DURATION: durations,
     }

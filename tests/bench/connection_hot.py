@@ -3,6 +3,7 @@
 Without sockets and without a decision; processor time, so that a busy machine matters little.
 """
 
+import argparse
 import itertools
 import statistics
 import time
@@ -28,7 +29,7 @@ from authz.rpc.h2.responses import PREFIX_BYTES, unframe_message
 from authz.rpc.h2.send_queue import SendQueue
 from authz.rpc.h2.stream_states import Call
 from authz.telemetry import Counters
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.bench.load import TO_ZERO, Requests
 from tests.bench.measured import GRPC
 
@@ -38,6 +39,15 @@ BODY = b"\0" + len(MESSAGE).to_bytes(4) + MESSAGE
 PATH = dict(GRPC)[":path"].encode()
 GREETING = PREFACE + settings_frame({}) + frame(FrameType.SETTINGS, ACK, 0)
 REPEATS, SECONDS = 15, 0.05
+
+PUBLISHED = {
+    "step.frames": "frames",
+    "step.block": "header block, seen before",
+    "step.block_new_trace": "header block, another trace",
+    "step.block_decoded": "header block, by hpack",
+    "step.message": "message out of its frame",
+    "step.answer": "answer in its frames",
+}
 
 
 def cost(step: Callable[[], object], calls: int = 1) -> float:
@@ -111,6 +121,9 @@ def answers() -> Callable[[], None]:
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    offer_record(parser)
+    given = parser.parse_args()
     reader = FrameReader()
     list(reader.read(GREETING))
     read = sending(traced=False)()
@@ -121,6 +134,8 @@ def main() -> None:
     for name, traced in (("whole", False), ("whole, another trace each time", True)):
         both, ours = cost(whole(traced=traced), BATCH), cost(sending(traced=traced), BATCH)
         rows[name] = both - ours
+    if given.record:
+        record({name: rows[row] for name, row in PUBLISHED.items()})
     print("microseconds a call")
     for name, value in rows.items():
         print(f"  {name:32} {value:6.2f}")

@@ -26,6 +26,7 @@ import uvloop
 from authz.core.listen_address import Address
 from tests.bench import load
 from tests.bench.check_hot import client_headers, machine
+from tests.bench.figures import offer_record, record
 from tests.bench.measured import GRPC, LOAD_CORE, SERVER_CORE
 from tests.support.fakes import make_keyring
 from tests.support.real import Valkey
@@ -178,6 +179,9 @@ def run(seconds: float, flood_seconds: float, rounds: int) -> dict[str, Any]:
     }
 
 
+PUBLISHED = ("lines", "half", "full")
+
+
 def main() -> None:
     """Measure, and exit with 1 if a figure is over its limit."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -185,8 +189,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2, help="for each latency")
     parser.add_argument("--rounds", type=int, default=12, help="of them; medians count")
     parser.add_argument("--flood", type=float, default=60, help="seconds of the flood")
+    offer_record(parser)
     given = parser.parse_args()
     found = run(given.seconds, given.flood, given.rounds)
+    if given.record:
+        rate = found["checks"] / given.flood
+        record({"flood.rate": rate} | {f"flood.{name}": found[name] for name in PUBLISHED})
     good = all(found[name] <= limit for name, limit in LIMITS.items())
     if given.json:
         print(json.dumps(found | {"limits": LIMITS, "within_limits": good, "machine": machine()}))

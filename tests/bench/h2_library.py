@@ -19,7 +19,7 @@ from authz.rpc.h2.frames import ACK, PREFACE, FrameType, frame, settings_frame, 
 from authz.rpc.h2.request_bodies import BodyMemory
 from authz.rpc.h2.responses import MESSAGE_PREFIX, unframe_message
 from authz.telemetry import Counters
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine
 from tests.bench.load import Requests
 from tests.bench.measured import GRPC
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.bench.measured import GRPC, Bench, Server, medians
 
 SATURATED, ALONE = (2, 16), (1, 1)  # connections, calls at a time on each
@@ -88,12 +88,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    offer_record(parser)
     given = parser.parse_args()
     if shutil.which("h2load") is None:
         print(MISSING)
         return
     with ExitStack() as stack:
         found = measure(Bench(stack), given.rounds, given.seconds)
+    if given.record:
+        fast, grpcio = (found["saturated"][name]["calls a second"] for name in ("fast", "grpcio"))
+        record({"h2load.ratio": fast / grpcio})
     document: dict[str, Any] = {"machine": machine(), "figures": found}
     if given.json:
         print(json.dumps(document))

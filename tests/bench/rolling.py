@@ -29,7 +29,7 @@ from authz.cli.child_processes import ChildProcesses
 from authz.cli.devstack import Ports, envoy_config
 from authz.core.listen_address import Address
 from tests.bench.client import Client
-from tests.bench.figures import tell
+from tests.bench.figures import offer_record, record, tell
 from tests.support.real import Valkey, eventually
 from tests.support.serving import Serving, prepared
 
@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--transport", choices=["fast", "grpcio"], default="fast")
     parser.add_argument("--delay", default="5s", help="shutdown.delay")
     parser.add_argument("--json", action="store_true")
+    offer_record(parser)
     given = parser.parse_args()
     tally = uvloop.run(measured(given.rate, given.rounds, given.transport, delay=given.delay))
     ordered = sorted(tally.took)
@@ -187,6 +188,9 @@ def main() -> None:
         "max_ms": round(ordered[-1] * 1000, 1),
     }
     tell(found, as_json=given.json)
+    if given.record:
+        name = "rolling" if given.transport == "fast" else "rolling.grpcio"
+        record({f"{name}.failed": tally.failed.total(), f"{name}.p99": found["p99_ms"]})
 
 
 if __name__ == "__main__":

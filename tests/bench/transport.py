@@ -20,7 +20,7 @@ import uvloop
 
 from authz.core.listen_address import Address
 from tests.bench import load, polling
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.bench.measured import Bench, Server, medians
 from tests.support.h2.proxy import proxy
 
@@ -204,6 +204,19 @@ LIMITS = {
     "1000 connections": ("megabytes", 150.0, "most"),
 }
 
+PUBLISHED = {
+    "saturated": "transport.saturated",
+    "saturated, every trace another": "transport.traced",
+    "one in flight": "transport.single",
+    "behind a proxy": "transport.envoy",
+    "behind a proxy, of a constant answer": "transport.envoy_constant",
+    "p99 behind a proxy, at half of saturation": "transport.envoy_constant_p99",
+    "p99 without one": "transport.constant_p99_same",
+    "p99 without one, each at its own half": "transport.constant_p99",
+    "p99 of a quiet client": "transport.quiet",
+    "1000 connections": "transport.connections",
+}
+
 
 def measure(bench: Bench, wanted: list[str], seconds: float, rounds: int) -> dict[str, Any]:
     """Return the figures of the wanted measurements."""
@@ -260,6 +273,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each server in each round")
     parser.add_argument("--rounds", type=int, default=3)
+    offer_record(parser)
     given = parser.parse_args()
     if strange := sorted(set(given.measurements) - set(names)):
         parser.error(f"no such measurement: {' '.join(strange)}; there are {listed}")
@@ -267,6 +281,8 @@ def main() -> None:
         bench = Bench(stack)
         found = judged(measure(bench, given.measurements, given.seconds, given.rounds))
     good = all(figures["good"] for figures in found.values())
+    if given.record:
+        record({PUBLISHED[name]: figures["ratio"] for name, figures in found.items()})
     if given.json:
         print(json.dumps({"machine": machine(), "figures": found, "within_limits": good}))
     else:

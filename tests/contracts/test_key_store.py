@@ -1,7 +1,6 @@
 """The KeyStore port: one suite for the twin in memory and for the store on a real server."""
 
 import asyncio
-import itertools
 from dataclasses import replace
 
 import pytest
@@ -10,21 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from authz.core import changes
-from authz.core.audit import Action, AuditEvent
-from authz.core.changes import Author, KeyChange, KeySpec
+from authz.core.changes import KeyChange, KeySpec
 from authz.core.errors import AliasTaken, Conflict
 from authz.core.records import RevocationReason, Status
 from authz.flows.lifecycle import Lifecycle
 from authz.storage import schema
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
-from tests.support.fakes import DAY, KID, NOW, FakeClock, MemoryKeyStore, make_keyring, make_record
+from tests.support.changes import DIGESTS, KEYRING, author, change_to, imported, issued
+from tests.support.fakes import DAY, KID, NOW, FakeClock, MemoryKeyStore, make_record
 from tests.support.storage.strategies import RECORDS
 
 OTHER_KID = "0" * 16
-KEYRING = make_keyring()
-DIGESTS = [b"a" * 32, b"b" * 32, b"c" * 32]
-_ids = itertools.count()
 
 
 @pytest.fixture(params=["memory", "valkey"])
@@ -35,29 +31,6 @@ async def store(request):
         return
     async with request.getfixturevalue("valkey").endpoint.client() as client:
         yield StoredKeys(client)
-
-
-def change_to(record, base_version=0, change_id=None):
-    """A change that makes the record what it is here."""
-    event = AuditEvent(Action.ISSUE, "test", "", NOW, {})
-    return KeyChange(change_id or f"c{next(_ids)}", base_version, record, event)
-
-
-def issued(kid=KID):
-    """A change that makes a key."""
-    spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
-    return changes.issue(spec, KEYRING.mint("live", kid), author(), NOW)
-
-
-def imported(kid=KID, digests=DIGESTS):
-    """A change that imports a key."""
-    spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
-    return changes.import_key(spec, kid, [("1", digest) for digest in digests], author(), NOW)
-
-
-def author():
-    """Who asks, with a fresh change id."""
-    return Author(f"c{next(_ids)}", "test")
 
 
 async def test_unknown(store):

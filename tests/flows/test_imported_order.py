@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from authz.core.decision import Allow, Reason
 from authz.core.records import Secret
-from tests.flows.test_imported import RING, Rig
 from tests.support.fakes import NOW, make_record
+from tests.support.flows.imported import RING, ImportedRig
 
 TEXTS = [f"foreign-key-{number:08}" for number in range(2)]
 STEPS = st.lists(
@@ -30,7 +30,7 @@ def record_of(number):
 
 async def play(steps):
     """Take the steps; each request with what was told of its key before it began."""
-    rig = Rig()
+    rig = ImportedRig()
     rig.aliases.kids.clear()
     rig.source.records.clear()
     told, asked = set(), []

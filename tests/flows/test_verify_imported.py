@@ -17,8 +17,8 @@ from authz.flows.verify import Verifier
 from authz.rpc.check.build_request import check_request
 from authz.rpc.check.extract import Extractor
 from authz.storage.meta import KnownPeppers
-from tests.flows.test_verify import RECORDS, MemoryStore, word
 from tests.support.fakes import KID, NOW, FakeClock, MemoryAliasSource, make_keyring, make_record
+from tests.support.flows.verifying import RECORDS, MemoryStore, word
 from tests.support.limits import MemoryCounters
 from tests.support.rpc.door import Door
 

@@ -15,8 +15,8 @@ from authz.flows.limits.limiter import Limiter
 from authz.flows.verify import Verifier
 from authz.rpc.check.build_request import check_request
 from authz.storage.meta import KnownPeppers
-from tests.flows.test_verify import DIGESTS, TEXTS, MemoryStore, word
 from tests.support.fakes import KID, make_record
+from tests.support.flows.verifying import DIGESTS, TEXTS, MemoryStore, word
 from tests.support.limits import limits
 from tests.support.rpc.door import Door
 from tests.support.rpc.reading import RING

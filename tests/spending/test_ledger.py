@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.limits.memory_counters import MemoryCounters
-from tests.spending.plans import make_terms, terms
+from tests.spending.plans import BEGIN, make_terms, steps, terms
 from tests.spending.reference import Reference
-from tests.spending.test_script_model import BEGIN, steps
 
 ASKED = st.tuples(steps(), st.sampled_from((1, 1, 2, 5)), st.integers(0, 20))
 

@@ -227,11 +227,16 @@ class RecordingProbe:
 
     def __init__(self) -> None:
         self.decisions: list[Reason | None] = []
+        self.reports: list[Reason] = []
         self.events: Counter[Event] = Counter()
 
     def decided(self, reason: Reason | None) -> None:
         """See Probe."""
         self.decisions.append(reason)
+
+    def reported(self, reason: Reason) -> None:
+        """See Probe."""
+        self.reports.append(reason)
 
     def count(self, event: Event, times: int = 1) -> None:
         """See Probe."""

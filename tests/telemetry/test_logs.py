@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.decision import Deny, Reason
+from authz.core.ports import ResponseIds
 from authz.telemetry import logs
 from authz.telemetry.denials import Denials
 from authz.telemetry.logs import JsonLines, LogThrottle, Text
 from authz.telemetry.tracecontext import Context
-from tests.support.fakes import FakeClock, make_keyring, make_record
+from tests.support.fakes import FakeClock, make_keyring, make_record, make_request
 
 log = logging.getLogger("authz.tests")
+IDS = ResponseIds("id-1", "c" * 28)
 
 
 class Terminal(io.StringIO):
@@ -126,14 +128,15 @@ def test_refusals_have_a_line_each_up_to_the_rate(caplog: pytest.LogCaptureFixtu
     forged, expired = Deny(Reason.FORGED), Deny(Reason.EXPIRED, make_record())
     for decision in [forged] * 100 + [expired] * 50:
         if denials.take_line(decision):
-            denials.write(decision, "k" * 16, Context("a" * 32, "b" * 16))
+            trace = Context("a" * 32, "b" * 16)
+            denials.write(decision, make_request(), IDS, "k" * 16, trace)
     assert denials.left_out == 98 + 49
     denials.summarise()
     denials.summarise()
     clock.advance(1)
     undecided = Deny(Reason.UNAVAILABLE)
     assert denials.take_line(undecided)
-    denials.write(undecided, "k" * 16, None)
+    denials.write(undecided, make_request(), IDS, "k" * 16, None)
 
     assert caplog.messages == [
         "denied: forged",
@@ -191,7 +194,7 @@ def test_refusals_have_the_rate_that_was_set(stderr: Terminal) -> None:
     denials = Denials(100, FakeClock().monotonic)
     for _ in range(200):
         if denials.take_line(Deny(Reason.FORGED)):
-            denials.write(Deny(Reason.FORGED), "", None)
+            denials.write(Deny(Reason.FORGED), make_request(), IDS, "", None)
     assert len(stderr.getvalue().splitlines()) == 100
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from authz.core.decision import Deny, Reason
 from authz.core.histogram import Histogram
+from authz.core.ports import ResponseIds
 from authz.rpc.check.handler import CheckHandler
 from authz.rpc.h2.traceparent import NOT_SAMPLED
 from authz.telemetry.counters import Counters
@@ -68,8 +69,11 @@ def traced_line(caplog: pytest.LogCaptureFixture, called: bytes | None, header: 
     observer = Observer(Counters(), Denials(1, FakeClock().monotonic))
     observer.trace(Never())
     request = make_request(headers={"traceparent": header})
-    observer.saw(Deny(Reason.FORGED), request, called, perf_counter(), wanted=True)
+    observer.observe(Deny(Reason.FORGED), request, called, perf_counter(), ids=IDS)
     return caplog.records[-1].trace_id
+
+
+IDS = ResponseIds("id-1", "c" * 28)
 
 
 class Never(Traces):

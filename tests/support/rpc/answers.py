@@ -8,7 +8,10 @@ from authz.core.request import Request
 from authz.rpc.check.respond import Responder
 from tests.support.fakes import make_request
 
-IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan", "stale")
+IDENTITY = (
+    *("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan"),
+    *("stale", "would-deny"),
+)
 
 
 def responder(**settings) -> Responder:

@@ -23,15 +23,23 @@ class OurPeppers:
 
 
 class Door:
-    """A CheckHandler and what it stands on. The store answers when `source` is told to."""
+    """A CheckHandler and what it stands on. The store answers when `source` is told to.
 
-    def __init__(self, grace: float = 0.0) -> None:
+    reading: settings of the extractor.
+    """
+
+    def __init__(self, grace: float = 0.0, **reading) -> None:
         self.clock, self.source, self.probe = FakeClock(), MemoryKeySource(), RecordingProbe()
         self.cache = make_cache(self.source, self.clock, self.probe, grace=grace)
         self.cache.trust(float("inf"))
-        self.extractor = Extractor(RING, carriers=CARRIERS)
+        self.extractor = Extractor(RING, carriers=CARRIERS, **reading)
         self.checker = Checker(self.cache, OurPeppers(), self.clock, self.probe)
-        self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
+        self.responder = Responder(
+            header_prefix="x-auth-",
+            removed_headers=("x-api-key",),
+            query=reading.get("query", ""),
+            find_keys=self.extractor.find_keys,
+        )
         self.compose()
 
     def compose(self) -> None:

@@ -1,0 +1,64 @@
+"""StoreClock: its window holds both clocks, whatever they show."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core.store_clock import ClockOffset, StoreClock, Window
+
+YEARS = 10 * 365 * 86_400_000
+NOW = 1_750_000_000_000
+
+
+@given(
+    offset=st.integers(-YEARS, YEARS),
+    to_store=st.floats(0, 0.9),
+    back=st.floats(0, 0.9),
+    elapsed=st.floats(0, 86_400),
+    drift=st.floats(-0.0009, 0.0009),
+)
+def test_the_window_holds_the_stores_clock(offset, to_store, back, elapsed, drift):
+    """The window holds the time that the store's clock shows, and ours, for any round trip."""
+    clock, sent = StoreClock(), 5000.0
+    reading = NOW + offset + to_store * 1000
+    clock.measured(int(reading), sent, sent + to_store + back)
+    monotonic = sent + to_store + back + elapsed
+    store = reading + (back + elapsed) * 1000 * (1 + drift)
+
+    window = clock.window(NOW, monotonic)
+
+    assert window.earliest <= min(store, NOW)
+    assert window.latest >= max(store, NOW)
+
+
+def test_the_window_is_narrow_when_the_clocks_agree():
+    """Right after a heartbeat with a round trip of 1 ms the window spans at most 4 ms."""
+    clock = StoreClock()
+    clock.measured(NOW, 10.0, 10.001)
+    window = clock.window(NOW, 10.001)
+    assert window.latest - window.earliest <= 4
+
+
+def test_before_the_first_heartbeat():
+    """Only our clock counts, and no offset is known."""
+    clock = StoreClock()
+    assert clock.window(NOW, 1.0) == Window(NOW, NOW)
+    assert clock.offset(NOW, 1.0) is None
+
+
+@pytest.mark.parametrize("ahead", [-86_400_000, 0, 86_400_000])
+def test_offset(ahead):
+    """The bounds of the store's clock minus ours: a reading, and at most a round trip more."""
+    clock = StoreClock()
+    clock.measured(NOW + ahead, 10.0, 10.25)
+    assert clock.offset(NOW, 10.25) == ClockOffset(ahead, ahead + 252)
+
+
+def test_a_jump_of_our_clock_is_seen_at_once():
+    """The store's clock goes on with the monotonic clock, so the window shows both times."""
+    clock = StoreClock()
+    clock.measured(NOW, 10.0, 10.0)
+    jumped = NOW - 86_400_000
+    window = clock.window(jumped, 11.0)
+    assert window.earliest == jumped
+    assert NOW + 999 <= window.latest <= NOW + 1004
