@@ -75,12 +75,26 @@ async def _all(
     except BadInput as cause:
         return [Finding(Level.FAIL, "settings", str(cause), "see `authz serve --help`")]
     found = [Finding(Level.OK, "settings", str(administration.endpoint(given)))]
+    found += _enforcement(given)
     if documents is not None:
         found += rules.examine(documents, expected_of(given))
     if store:
         found += [_pepper(pepper.version, pepper.file) for pepper in given.keys.peppers]
         found += [finding async for finding in _store(given)]
     return found
+
+
+def _enforcement(given: Settings) -> list[Finding]:
+    """Return a warning for each place in the settings that lets refused requests through."""
+    advice = "set it to true once authz.check.would_be_denials shows only what should be refused"
+    places = [] if given.check.enforce else ["check.enforce is false"]
+    if off := [rule.path for rule in given.routes if rule.enforce is False]:
+        more = f" and {len(off) - 1} more" if len(off) > 1 else ""
+        places.append(f"enforce is false for the route {off[0]}{more}")
+    return [
+        Finding(Level.WARN, "enforcement", f"{place}: refused requests go on", advice)
+        for place in places
+    ]
 
 
 def expected_of(given: Settings) -> Expected:

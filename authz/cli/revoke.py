@@ -17,6 +17,7 @@ from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
+from authz.core.keys.pasted import named_kid
 from authz.core.records import RevocationReason
 from authz.flows.bulk_revocation import BulkRevocation
 from authz.flows.verify import resolve
@@ -79,18 +80,21 @@ def revoke(
         client = fields.identifier("--client", client)
         return _revoke_all(invocation, client, why, note, is_agreed=yes)
     if key_stdin:
-        kid = _kid_of(invocation, key_from_stdin("the key to revoke"))
+        prefix = load_settings(invocation).keys.prefix
+        kid = _kid_of(invocation, key_from_stdin("the key to revoke", prefix).text, prefix)
     found = kid or ""
     end = make_change(invocation, note, lambda flow, by: flow.revoke(found, why, by), wait_seconds)
     report_change(invocation, end)
     return DONE
 
 
-def _kid_of(invocation: Invocation, text: str) -> str:
+def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
     """Return the kid of a key that was made or imported here. Raises ClickException."""
     ring = administration.keyring(load_settings(invocation))
     if presented := ring.parse(text):
         return _genuine_kid(presented, ring)
+    if kid := named_kid(text, prefix):
+        raise _not_proven(kid, "is mistyped or cut off")
     if imported := ring.parse_imported(text):
         return with_session(invocation, lambda session: _imported_kid(session, imported))
     raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
@@ -119,7 +123,11 @@ def _genuine_kid(presented: Presented, ring: Keyring) -> str:
         why = "was not made here: its tag is wrong"
     else:
         return kid
-    raise click.ClickException(
+    raise _not_proven(kid, why)
+
+
+def _not_proven(kid: str, why: str) -> click.ClickException:
+    return click.ClickException(
         f"stdin: the key {why}, so nothing is revoked; it names {kid}: "
         f"if that is the one you mean, `authz keys revoke {kid}`"
     )

@@ -5,14 +5,18 @@ from getpass import getpass
 from typing import Final
 
 from authz.core.errors import BadInput
+from authz.core.keys.pasted import Pasted, find_key
 
 FIELD: Final = "stdin"
 GOOD: Final = "give one key on one line, as in: authz ... < key.txt"
 MAX_LINE: Final = 4096
 
 
-def key_from_stdin(prompt: str) -> str:
-    """Return the key. On a terminal, ask for it without echo. Raises BadInput."""
+def key_from_stdin(prompt: str, prefix: str) -> Pasted:
+    """Return the key, also out of pasted text. On a terminal, ask for it without echo.
+
+    prefix: of keys, `keys.prefix`. Raises BadInput.
+    """
     if sys.stdin is None:
         raise BadInput(FIELD, f"is closed; {GOOD}")
     if sys.stdin.isatty():
@@ -26,6 +30,7 @@ def key_from_stdin(prompt: str) -> str:
     text = text.strip(" \t\r\n")
     if not text:
         raise BadInput(FIELD, f"contains no key; {GOOD}")
-    if len(text) > MAX_LINE or "\n" in text:
+    pasted = find_key(text, prefix) if len(text) <= MAX_LINE else None
+    if pasted is None:
         raise BadInput(FIELD, f"contains more than a key; {GOOD}")
-    return text
+    return pasted

@@ -30,6 +30,8 @@ class Sidecar:
     trusted: bool
     reason: str
     entries: int
+    settings: str = ""  # short hash of the settings in force; empty before version 0.2
+    settings_at: int = 0  # when they were loaded, by the sidecar's clock
 
 
 @dataclass(frozen=True, slots=True)

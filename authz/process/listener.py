@@ -32,6 +32,7 @@ class ConnectionLimits:
     message_bytes: int = 1024 * 1024  # of one request
     idle_seconds: float = 600.0  # for which a connection may have no call
     flood_tolerance: float = 1.0  # factor on the flood budgets of the fast transport
+    trusted: bool = False  # whether a flood slows clients down instead of disconnecting them
 
 
 @dataclass(frozen=True, slots=True)

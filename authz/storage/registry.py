@@ -54,7 +54,8 @@ class Identity:
 class Registration:
     """A ChangeSink around `sink` that writes this sidecar's entry.
 
-    entries: returns the number of cached records. predecessor: the instance whose records were
+    entries: returns the number of cached records. settings: returns the hash and the load time of
+    the settings in force. predecessor: the instance whose records were
     restored from a snapshot, or "". Its entry stays until none of those records is served any more.
     """
 
@@ -66,6 +67,7 @@ class Registration:
         identity: Identity,
         *,
         entries: Callable[[], int],
+        settings: Callable[[], tuple[str, int]] = lambda: ("", 0),
         predecessor: str = "",
     ) -> None:
         self._sink = sink
@@ -75,6 +77,7 @@ class Registration:
         self._instance = identity.instance
         self._name = schema.sidecar(identity.instance)
         self._entries = entries
+        self._settings = settings
         self._predecessor = predecessor
         self._trusted_until = 0.0
         self._is_current = False  # no flushed entry may still be served
@@ -156,12 +159,15 @@ class Registration:
             self._predecessor = ""
 
     def _write(self, link: Link) -> None:
+        settings, settings_at = self._settings()
         entry = Sidecar(
             **self._identity,
             applied=self._acknowledged if link is self._trusted_link else None,
             trusted=self._is_trusted,
             reason=self._feed.reason,
             entries=self._entries(),
+            settings=settings,
+            settings_at=settings_at,
         )
         text = json.dumps(asdict(entry))
         self._writes.send(link, self._on_written, "SET", self._name, text, "PX", str(KEPT_MS))
@@ -200,7 +206,7 @@ class StoredSidecars:
 def _entry(text: str | None, left_ms: int) -> Heard | None:
     """Return the entry, or None if it is absent or this version cannot read it."""
     try:
-        found = json.loads(text or "")
+        found = _OPTIONAL | json.loads(text or "")
         sidecar = Sidecar(**{name: _checked(found[name], kind) for name, kind in _KINDS.items()})
     except (ValueError, TypeError, KeyError):
         return None
@@ -214,6 +220,7 @@ def _checked(value: Any, kind: Any) -> Any:
 
 
 _KINDS: Final = get_type_hints(Sidecar)
+_OPTIONAL: Final = {"settings": "", "settings_at": 0}  # absent in entries of older sidecars
 
 
 def _by_name(heard: Heard) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
+from authz.core.decision import Decision
 from authz.core.errors import BadInput
 from authz.core.finding import Finding
 from authz.core.keys.keyring import Keyring
@@ -121,13 +122,15 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
 class AdminSession:
     """The objects of commands that read many keys.
 
-    read: parses a CheckRequest. imports: None if no keys were ever imported.
+    read: parses a CheckRequest. write: writes a CheckResponse. imports: None if no keys were ever
+    imported.
     """
 
     lifecycle: Lifecycle
     listing: KeyListing
     verifier: Verifier
     read: Callable[[bytes], Request]
+    write: Callable[[Decision, Request], bytes]
     limit_reports: LimitReports
     imports: ImportStore | None
 
@@ -135,9 +138,13 @@ class AdminSession:
 @asynccontextmanager
 async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
     """Yield an AdminSession. Raises the errors of `administration`."""
-    from authz.wiring.extraction import extractor  # noqa: PLC0415  most commands need no protobuf
+    from authz.wiring.extraction import (  # noqa: PLC0415  most commands need no protobuf
+        extractor,
+        responder,
+    )
 
     clock, ring = SystemClock(), keyring(settings)
+    reading = extractor(settings, ring)
     async with aclosing(endpoint(settings).client()) as client:
         keys = StoredKeys(client)
         await keys.verify(ring.fingerprints)
@@ -149,7 +156,8 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
             Lifecycle(keys, ring, clock, counters),
             KeyListing(StoredIndex(client), StoredTrail(client)),
             Verifier(keys, peppers, clock, reports, imports),
-            extractor(settings, ring).read,
+            reading.read,
+            responder(settings, reading).write,
             reports,
             imports,
         )

@@ -3,6 +3,7 @@
 from authz.core.keys.keyring import Keyring
 from authz.core.routes import RouteTable
 from authz.rpc.check.extract import Extractor
+from authz.rpc.check.respond import Responder
 from authz.settings.model import Settings
 
 
@@ -31,4 +32,16 @@ def extractor(settings: Settings, ring: Keyring) -> Extractor:
         env=settings.check.env,
         enforce=settings.check.enforce,
         rules=route_table(settings),
+    )
+
+
+def responder(settings: Settings, reading: Extractor) -> Responder:
+    """Return what writes CheckResponses. reading: what finds the keys in a request."""
+    carriers = settings.extract.headers
+    return Responder(
+        header_prefix=settings.identity.header_prefix,
+        removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
+        query=settings.extract.query,
+        legacy_headers=settings.limits.legacy_headers,
+        find_keys=reading.find_keys,
     )

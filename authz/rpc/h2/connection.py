@@ -8,7 +8,8 @@ Give it the bytes that arrive, act on the events that it returns, and send the b
    its response. A response to a call that has ended is dropped, so the caller need not check.
 3. The first frame is SETTINGS. Between HEADERS and the end of its block only CONTINUATION may come.
    The tables of frame_handlers.py name the frames of each phase; unknown types are ignored.
-4. Frames that cost us work without making a call are paid from a budget, which calls refill.
+4. Frames that cost us work without making a call are paid from a budget, which calls refill. Over
+   the budget a trusted client is to be paused, and any other is disconnected.
 5. Memory for a client is bounded: one incomplete frame, one incomplete header block, incomplete
    messages (BodyMemory), calls (ConnectionLimits.streams), and one response to each.
 6. A graceful end has two steps: a GOAWAY that names no stream, with a PING behind it; and, once the
@@ -46,7 +47,7 @@ DRAIN_SECONDS: Final = 1.0  # until the PING of a graceful end is answered
 class Connection:
     """The server's end.
 
-    queue: the bytes to send. streams: takes the responses.
+    queue: the bytes to send. streams: takes the responses. budgets: the pause of a flooding client.
     """
 
     def __init__(
@@ -62,17 +63,17 @@ class Connection:
         self._idle_seconds = limits.idle_seconds
         self._probe = probe
         self._reader = FrameReader()
-        self._budgets = FloodBudgets(probe, now, limits.flood_tolerance)
+        self.budgets = FloodBudgets(probe, now, limits.flood_tolerance, trusted=limits.trusted)
         self.streams = RequestStreams(
             handlers=handlers,
             limits=limits,
             memory=memory,
             queue=self.queue,
-            budgets=self._budgets,
+            budgets=self.budgets,
             probe=probe,
         )
         self._frames = FrameHandlers(
-            self.streams, self.queue, self._budgets, probe, limits.header_bytes
+            self.streams, self.queue, self.budgets, probe, limits.header_bytes
         )
         self._greeted = False
         self._due = now + HANDSHAKE_SECONDS
@@ -93,7 +94,7 @@ class Connection:
         """Take bytes that arrived. Return the calls that started or were cancelled."""
         if self.fault is not None:
             return []
-        self._budgets.now = now
+        self.budgets.now = now
         apply = self._frames.apply
         try:
             for frame_type, flags, stream_id, payload in self._reader.read(data):
@@ -112,7 +113,7 @@ class Connection:
         """Apply the timeouts that are due. Return the calls that were cancelled."""
         if self.fault is not None:
             return []
-        self._budgets.now = now
+        self.budgets.now = now
         if now >= self._due:
             self._apply_timeout(now)
         self.streams.expire(now)

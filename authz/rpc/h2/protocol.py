@@ -5,6 +5,8 @@ in one write, and no task is created. A call that has to wait becomes a task, so
 
 A large read is processed in turns, between which the loop serves other connections. Without turns
 the loop would go on reading from one client, up to eight megabytes in a row.
+
+Reading pauses while a client does not read its responses, and while it is slowed for a flood.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from authz.core.ports import Probe
 from authz.process.listener import ConnectionLimits
 from authz.rpc.h2 import traceparent
 from authz.rpc.h2.connection import Connection
+from authz.rpc.h2.flood_budgets import MIN_PAUSE
 from authz.rpc.h2.request_bodies import BodyMemory
 from authz.rpc.h2.request_headers import MethodHandler
 from authz.rpc.h2.responses import FAILED, GrpcStatus, status_response
@@ -64,6 +67,7 @@ class H2Protocol(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self.stall: asyncio.TimerHandle | None = None  # set while the client does not read
+        self.slowed: asyncio.TimerHandle | None = None  # set while a flooding client is paused
         self._unread = memoryview(b"")  # of the last read; processed before the next read
         self._turn: asyncio.Handle | None = None  # the next turn, once it is scheduled
         self._closing = False
@@ -115,7 +119,7 @@ class H2Protocol(asyncio.Protocol):
     def connection_lost(self, _cause: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._closing = True
-        for timer in (self._timer, self.stall):
+        for timer in (self._timer, self.stall, self.slowed):
             if timer is not None:
                 timer.cancel()
         self._connection.streams.cancel_all()
@@ -149,11 +153,24 @@ class H2Protocol(asyncio.Protocol):
             else:
                 self._cancel(event)
         self._flush()
+        if self._connection.budgets.pause >= MIN_PAUSE and not self._closing:
+            self._slow_down()
+
+    def _slow_down(self) -> None:
+        """Stop reading for the pause that the client's flood costs it."""
+        self.transport.pause_reading()
+        pause = self._connection.budgets.take_pause()
+        self.slowed = self._loop.call_later(pause, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self.slowed = None
+        if self._turn is None:
+            self._next_turn()
 
     def _next_turn(self) -> None:
-        """Process more of the last read, or read again, unless the client has to read first."""
+        """Process more of the last read, or read again, unless reading is paused."""
         self._turn = None
-        if self._closing or self.stall is not None:
+        if self._closing or self.stall is not None or self.slowed is not None:
             return
         if self._unread:
             self._turn = self._loop.call_soon(self._next_turn)

@@ -5,6 +5,7 @@ import contextlib
 import resource
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -53,6 +54,8 @@ class FastServer:
     Refuses to listen in the clear where other machines can connect: requests contain raw keys, and
     any client is answered. Raises BadInput, which names `setting`, for that and for an address that
     cannot be used.
+    A flood slows a client down if only trusted proxies can connect: on loopback, on a Unix socket,
+    or with a client certificate. Elsewhere it disconnects the client.
     traced: whether the handler gets the call's traceparent.
     """
 
@@ -82,7 +85,7 @@ class FastServer:
         self._state = ServerState(
             handlers=handlers,
             traced=traced,
-            limits=limits,
+            limits=replace(limits, trusted=_is_trusted(address, tls)),
             memory=BodyMemory(UNFINISHED_MESSAGES * limits.message_bytes),
             probe=probe,
             max_connections=MAX_PROBES if handler is None else _max_connections(),
@@ -148,6 +151,10 @@ class FastServer:
         if request.service not in BY_READINESS:
             return UNKNOWN_SERVICE
         return SERVING if self._ready() and not self._state.stopping else NOT_SERVING
+
+
+def _is_trusted(address: Address, tls: TlsFiles | None) -> bool:
+    return address.is_local or (tls is not None and tls.client_ca is not None)
 
 
 def _max_connections() -> int:

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.events import Event
-from authz.rpc.h2.flood_budgets import BUDGET_SIZES, BudgetSize, FloodBudget, FloodBudgets
+from authz.rpc.h2.flood_budgets import (
+    BUDGET_SIZES,
+    MAX_PAUSE,
+    SECONDS_PER_UNIT,
+    BudgetSize,
+    FloodBudget,
+    FloodBudgets,
+)
 from authz.rpc.h2.frames import ConnectionFault, ErrorCode
 from authz.rpc.h2.request_bodies import BodyMemory
 from tests.support.fakes import RecordingProbe
@@ -21,7 +28,7 @@ def test_a_budget_is_a_bucket_that_time_and_calls_fill(taken):
     for cost, pause, answered in taken:
         now, calls = now + pause, calls + answered
         left = min(10.0, left + pause * 2 + answered) - cost
-        assert budget.spend(cost, now, calls) == (left >= -1e-9)
+        assert (budget.spend(cost, now, calls) > 1e-9) == (left < -1e-9)
         if left < 0:
             return
 
@@ -55,32 +62,48 @@ def test_body_memory_is_never_overdrawn(moves):
 def test_a_used_up_budget_is_counted_and_ends_the_connection(event):
     """The fault is ENHANCE_YOUR_CALM, and the count names the kind of flood."""
     probe = RecordingProbe()
-    patience = FloodBudgets(probe, now=0.0)
+    budgets = FloodBudgets(probe, now=0.0)
     for _ in range(BUDGET_SIZES[event].burst):
-        patience.spend(event)
+        budgets.spend(event)
     with pytest.raises(ConnectionFault) as ended:
-        patience.spend(event)
+        budgets.spend(event)
     assert ended.value.code is ErrorCode.ENHANCE_YOUR_CALM
     assert probe.events == {event: 1}
 
 
 @pytest.mark.parametrize("event", BUDGET_SIZES)
+def test_a_trusted_client_pays_each_missing_unit_with_a_pause(event):
+    """The pause is bounded, counted once, and taken once."""
+    probe = RecordingProbe()
+    budgets = FloodBudgets(probe, now=0.0, trusted=True)
+    budgets.spend(event, round(BUDGET_SIZES[event].burst))
+    assert budgets.take_pause() == 0
+    for _ in range(100):
+        budgets.spend(event)
+    assert budgets.take_pause() == pytest.approx(100 * SECONDS_PER_UNIT)
+    assert budgets.take_pause() == 0
+    assert probe.events == {event: 1}
+    budgets.spend(event, 10**9)
+    assert budgets.take_pause() == MAX_PAUSE
+
+
+@pytest.mark.parametrize("event", BUDGET_SIZES)
 def test_tolerance_is_a_factor_on_each_budget(event):
     """A tolerance of one half ends a connection after half as many frames."""
-    patience = FloodBudgets(RecordingProbe(), now=0.0, tolerance=0.5)
+    budgets = FloodBudgets(RecordingProbe(), now=0.0, tolerance=0.5)
     for _ in range(BUDGET_SIZES[event].burst // 2):
-        patience.spend(event)
+        budgets.spend(event)
     with pytest.raises(ConnectionFault):
-        patience.spend(event)
+        budgets.spend(event)
 
 
 @pytest.mark.parametrize("event", BUDGET_SIZES)
 def test_answered_calls_refill_a_budget(event):
     """A client that makes calls may send frames without end."""
-    patience = FloodBudgets(RecordingProbe(), now=0.0)
+    budgets = FloodBudgets(RecordingProbe(), now=0.0)
     for _ in range(20_000):
-        patience.answered += 1
-        patience.spend(event, BUDGET_SIZES[event].per_call)
+        budgets.answered += 1
+        budgets.spend(event, BUDGET_SIZES[event].per_call)
 
 
 def test_floods_are_counted_apart():

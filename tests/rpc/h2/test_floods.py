@@ -18,6 +18,7 @@ from hyperframe.frame import (
 
 from authz.core.events import Event
 from authz.process.listener import ConnectionLimits
+from authz.rpc.h2.flood_budgets import BUDGET_SIZES, MIN_PAUSE, SECONDS_PER_UNIT
 from authz.rpc.h2.frames import PREFACE, ErrorCode
 from tests.support.h2.client import Client, farewell, framed, grpc_fields
 
@@ -102,6 +103,24 @@ def test_a_flood_ends_its_connection(name):
     assert code is ErrorCode.ENHANCE_YOUR_CALM
     assert client.probe.events[event] == 1
     assert client.probe.events[Event.H2_CONNECTION_ERROR] == 1
+
+
+@pytest.mark.parametrize("name", [name for name in FLOODS if name != "CONTINUATION"])
+def test_a_flood_slows_a_trusted_client_down(name):
+    """A trusted client is paused in proportion to its flood, and stays connected."""
+    make, event = FLOODS[name]
+    client = Client.greeted(ConnectionLimits(trusted=True), echo=False)
+    pauses = []
+    for stream_id in range(1, 10_001, 2):
+        assert farewell(client.send(*make(client, stream_id))) is None
+        if client.connection.budgets.pause >= MIN_PAUSE:
+            pauses.append(client.connection.budgets.take_pause())
+    assert len(pauses) > 10
+    assert max(pauses) < 2 * MIN_PAUSE + 101 * SECONDS_PER_UNIT
+    assert client.probe.events[event] > 0
+    assert sum(client.probe.events[kind] for kind in BUDGET_SIZES) >= len(pauses)
+    assert client.probe.events[Event.H2_CONNECTION_ERROR] == 0
+    assert len(client.connection.streams.calls) <= 1
 
 
 @pytest.mark.parametrize(("table", "most"), [(True, 1000), (False, 16_000)])

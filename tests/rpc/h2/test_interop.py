@@ -7,7 +7,7 @@ import asyncio
 import shutil
 import ssl
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -18,12 +18,13 @@ from hyperframe.frame import DataFrame, GoAwayFrame
 
 from authz.core.events import Event
 from authz.core.listen_address import Address
-from authz.process.listener import TlsFiles
+from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.rpc.h2 import tls_listener
 from authz.rpc.h2.header_blocks import HeaderBlockDecoder
 from authz.rpc.h2.server import FastServer
 from authz.rpc.services import CHECK_SERVICE
 from tests.support.h2.proxy import proxy
+from tests.support.h2.resets import reset_flood, statuses
 from tests.support.h2.wire import wired
 from tests.support.real import eventually
 from tests.support.rpc.door import Door
@@ -89,6 +90,22 @@ async def get(url: str, key: str = "") -> int:
                 return refused.code
 
     return await asyncio.to_thread(ask)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_client_of_the_proxy_cannot_end_its_shared_connection(stack, trusted):
+    """A rapid reset through Envoy slows the shared connection; unless trusted, it is closed."""
+    limits = ConnectionLimits(flood_tolerance=0.1)
+    server, door, key = await started(stack, limits=limits)
+    server._state.limits = replace(limits, trusted=trusted)
+    port = int(stack.enter_context(proxy(server.address)).rpartition(":")[2])
+    async with reset_flood(port, 3000, key) as flood:
+        found = []
+        while flood.sent < 1200:
+            found += await statuses(port, key, seconds=0.1, pause=0.005)
+    assert door.probe.events[Event.H2_RESET_FLOOD] > 0
+    assert (door.probe.events[Event.H2_CONNECTION_ERROR] > 0) is not trusted
+    assert not trusted or set(found) == {200}
 
 
 @pytest.mark.parametrize("over", ["tcp", "unix", "tls"])

@@ -11,8 +11,8 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, Rs
 
 from authz.core.events import Event
 from authz.core.listen_address import Address
-from authz.process.listener import ConnectionLimits
-from authz.rpc.h2 import connection, protocol
+from authz.process.listener import ConnectionLimits, TlsFiles
+from authz.rpc.h2 import connection, protocol, server
 from authz.rpc.h2.frames import ErrorCode
 from authz.rpc.h2.protocol import H2Protocol, ServerState
 from authz.rpc.h2.request_bodies import BodyMemory
@@ -24,6 +24,7 @@ from tests.support.real import eventually
 
 LOOPBACK = Address("127.0.0.1", 0)
 LARGE = 3000
+DEFAULT_LIMITS = ConnectionLimits()
 INTERNAL = b"grpc-status\x0213"
 
 
@@ -305,11 +306,13 @@ class Transport(asyncio.Transport):
 
 
 @contextmanager
-def greeted_protocol() -> Iterator[tuple[H2Protocol, Transport, Client]]:
+def greeted_protocol(
+    limits: ConnectionLimits = DEFAULT_LIMITS,
+) -> Iterator[tuple[H2Protocol, Transport, Client]]:
     """Return a protocol without a socket that echoes messages, and a client that writes to it."""
     service = ServerState(
         {PATH.encode(): lambda message: message},
-        ConnectionLimits(),
+        limits,
         BodyMemory(0),
         RecordingProbe(),
         10,
@@ -371,6 +374,53 @@ async def test_a_client_that_does_not_read_has_no_turn():
         while not transport.reading:
             await asyncio.sleep(0)
         assert transport.answers == LARGE_READ
+
+
+async def test_a_flooding_trusted_client_is_paused():
+    """Reading stops for the pause, also between two turns, and every call is answered."""
+    limits = ConnectionLimits(flood_tolerance=0.1, trusted=True)
+    with greeted_protocol(limits) as (shell, transport, script):
+        shell.data_received(PingFrame(0, b"flooding").serialize() * 300 + large_read(script))
+        pauses = 0
+        while not transport.reading:
+            assert shell.slowed is None or transport.answers < LARGE_READ
+            pauses += shell.slowed is not None
+            await asyncio.sleep(0.0001)
+        assert pauses > 0
+        assert transport.answers == LARGE_READ
+
+
+async def test_a_client_lost_in_its_pause_leaves_no_timer():
+    """A timer that fired later would read from a closed transport."""
+    limits = ConnectionLimits(flood_tolerance=0.1, trusted=True)
+    with greeted_protocol(limits) as (shell, _transport, _script):
+        shell.data_received(PingFrame(0, b"flooding").serialize() * 300)
+        assert shell.slowed is not None
+    assert shell.slowed.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("listen", "client_ca", "trusted"),
+    [
+        ("127.0.0.1:0", False, True),
+        ("unix:", False, True),
+        ("0.0.0.0:0", False, False),
+        ("0.0.0.0:0", True, True),
+    ],
+)
+async def test_clients_are_trusted_where_only_proxies_connect(
+    listen, client_ca, trusted, tmp_path, monkeypatch
+):
+    """Loopback, a Unix socket or a client certificate; a mesh that encrypts is not enough."""
+    monkeypatch.setattr(server, "server_tls", lambda _files: None)
+    files = TlsFiles(tmp_path, tmp_path, tmp_path) if client_ca else None
+    where = f"unix:{tmp_path}/check.sock" if listen == "unix:" else listen
+    address = Address.parse("check.listen", where)
+    made = FastServer(
+        EchoHandler(), address, probe=RecordingProbe(), tls=files, allow_plaintext=True
+    )
+    assert made._state.limits.trusted is trusted
+    await made.stop(0)
 
 
 async def test_an_error_in_a_large_read_is_the_end_of_it():
