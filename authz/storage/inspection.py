@@ -15,6 +15,7 @@ from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.finding import Finding, Level
+from authz.core.limits.key_limits import pool_of_project
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
 from authz.storage.limits.stored_counters import StoredCounters
@@ -250,7 +251,8 @@ async def limits(store: Store) -> Finding:
     kids = await checked(store.client.zrandmember(schema.KEYS, SAMPLE)) or []
     found = await StoredIndex(store.client).read(kids)
     records = [one for one in found if isinstance(one, KeyRecord)]
-    pools = {f"project:{one.project_id}" for one in records if one.project_id}
+    projects = [pool_of_project(one, ()) for one in records if one.project_id]
+    pools = {f"project:{pool.counter_id}" for pool in projects}
     pools |= {f"tenant:{one.tenant_id}" for one in records if one.tenant_id}
     groups = [*kids, *sorted(pools)]
     bad = await StoredCounters(store.client).garbled(groups)

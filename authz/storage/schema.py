@@ -5,7 +5,8 @@
     authz:{p}:key:<kid>             hash    one key: the fields below, all always present
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
-                                            project or tenant: limit:project:<id>, limit:tenant:<id>
+                                            project or tenant: limit:project:<tenant>/<id>,
+                                            limit:project:<id> without a tenant, limit:tenant:<id>
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at, change_id: recent changes
     authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
@@ -66,7 +67,7 @@ def key(kid: str) -> str:
 
 
 def limit(group: str) -> str:
-    """Name of the hash with the limit counters of a kid, `project:<id>` or `tenant:<id>`."""
+    """Name of the hash with the limit counters of a kid, of `project:<id>` or of `tenant:<id>`."""
     return f"{_TAG}:limit:{group}"
 
 
