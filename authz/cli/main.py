@@ -27,7 +27,7 @@ MAX_MESSAGE: Final = 400
 STDERR: Final = 2
 
 COMMANDS: Final = (
-    *("init", "serve", "keys", "sidecars", "config", "doctor", "backup", "restore", "dev"),
+    *("init", "serve", "keys", "sidecars", "config", "doctor", "backup", "restore", "envoy", "dev"),
     "completion",
 )
 
