@@ -51,7 +51,7 @@ def judge_within(record: KeyRecord, proof: Proof, request: Request, window: Wind
     between them does.
     """
     refusal = judge(record, proof, request, window.earliest)
-    if not record.changes_between(*window):
+    if not any(window.earliest < turn <= window.latest for turn in record.turns):
         return refusal
     later = judge(record, proof, request, window.latest)
     if (refusal and refusal.reason) == (later and later.reason):

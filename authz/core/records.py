@@ -88,14 +88,11 @@ class KeyRecord:
     revoked_at: int | None = None
     revocation_reason: RevocationReason | None = None
     outage_grace: int | None = None  # milliseconds; None: the sidecar's setting applies
-    is_timed: bool = field(init=False, repr=False, compare=False)  # a decision depends on the time
+    turns: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """The times at which a decision on this key may turn."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "is_timed", any(True for _ in self._times()))
-
-    def changes_between(self, earliest: int, latest: int) -> bool:
-        """Return whether a check of this record turns within `earliest < time <= latest`."""
-        return any(earliest < time <= latest for time in self._times())
+        object.__setattr__(self, "turns", tuple(self._times()))
 
     def _times(self) -> Iterator[int]:
         if self.not_before is not None:

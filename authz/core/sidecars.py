@@ -17,7 +17,7 @@ class Sidecar:
     known of this store. lease_ms: how long after a change it may serve what was true before, if it
     does not hear of it; grace_ms: how much longer in an outage, for keys without a grace of their
     own. trusted, reason: whether its link to the store was, and why not. entries: records that it
-    keeps.
+    keeps. seen: the highest change that it has seen in any store.
     """
 
     instance: str
@@ -30,6 +30,7 @@ class Sidecar:
     trusted: bool
     reason: str
     entries: int
+    seen: int = 0
     settings: str = ""  # short hash of the settings in force; empty before version 0.2
     settings_at: int = 0  # when they were loaded, by the sidecar's clock
 

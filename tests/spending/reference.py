@@ -16,7 +16,7 @@ class Reference:
         rows = []
         for account, counters in charge.groups:
             for counter in counters:
-                name = (account.owner, account.id, counter.field)
+                name = (account.owner, account.counter_id, counter.field)
                 bookings = self.bookings.setdefault(name, [])
                 rows.append(REFERENCE[type(counter)](counter, bookings))
         for row in rows:
