@@ -18,12 +18,12 @@ async def acknowledged(
     registry: SidecarRegistry,
     trail: AuditTrail,
     record: KeyRecord,
-    timeout: float,
+    seconds: float,
     clock: Clock,
 ) -> Confirmation:
     """Return the confirmation of the change that made `record`.
 
-    It returns when the confirmation is complete, or after `timeout` seconds. Call it right after
+    It returns when the confirmation is complete, or after `seconds`. Call it right after
     the store has confirmed the change: the elapsed time is measured from the call. Raises
     Unavailable.
     """
@@ -41,9 +41,9 @@ async def acknowledged(
             clock.wall_ms(),
             former=past.graces(),
         )
-        if found.is_complete or elapsed >= timeout:
+        if found.is_complete or elapsed >= seconds:
             return found
-        await asyncio.sleep(min(pause, timeout - elapsed))
+        await asyncio.sleep(min(pause, seconds - elapsed))
         pause = min(pause * 2, PAUSE_MAX)
 
 
