@@ -79,7 +79,7 @@ class ShelfMachine(RuleBasedStateMachine):
 
     @rule(numbers=st.lists(st.integers(0, len(KIDS) - 1), unique=True), version=st.integers(1, 9))
     def update(self, numbers, version):
-        """What another shelf has kept packed is added, or takes the place of what is here."""
+        """Records that were packed elsewhere are added, or replace those here."""
         added = {KIDS[i]: (make_record(kid=KIDS[i], version=version), float(i)) for i in numbers}
         self.shelf.update({kid: pack(*entry) for kid, entry in added.items()})
         self.entries.update(added)
@@ -97,7 +97,7 @@ class ShelfMachine(RuleBasedStateMachine):
         assert len(at_hand) <= IN_USE
 
     def make_room(self) -> bool:
-        """The oldest go until five are left. Had one to?"""
+        """Remove the oldest until five are left. Return whether one was removed."""
         excess = list(self.entries)[:-ROOM]
         for kid in excess:
             del self.entries[kid]
@@ -109,7 +109,7 @@ TestShelf = ShelfMachine.TestCase
 
 @pytest.mark.parametrize("used", KIDS[:3])
 def test_the_latest_are_at_hand(used):
-    """Those that were put or fetched last, and none that was only looked for."""
+    """The records that were put or fetched last are unpacked."""
     shelf = PackedRecords(ROOM, IN_USE)
     for kid in KIDS[:5]:
         shelf.put(make_record(kid=kid), 1.0)

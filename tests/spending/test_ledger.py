@@ -14,7 +14,7 @@ ASKED = st.tuples(steps(), st.sampled_from((1, 1, 2, 5)), st.integers(0, 20))
 @settings(max_examples=150)
 @given(plan=terms(), asked=st.lists(ASKED, max_size=50))
 def test_it_does_what_the_model_says(plan, asked):
-    """The same grant, rest and wait, for random plans, costs and times."""
+    """Memory counters reply as the reference does, for random plans, costs and times."""
     ledger, model, now = MemoryCounters(), Reference(), BEGIN
     for step, cost, wanted in asked:
         now += step
@@ -23,7 +23,7 @@ def test_it_does_what_the_model_says(plan, asked):
 
 
 def test_it_begins_with_what_the_store_said_last():
-    """And does not listen to it again until it has forgotten."""
+    """The counters start with the store's last reply and take no later one until dropped."""
     ledger, taken = (
         MemoryCounters(),
         charge_for(make_terms("10/min", "10/calendar-day"), 1, BEGIN // 1000),
@@ -40,7 +40,7 @@ def test_it_begins_with_what_the_store_said_last():
 
 
 def test_what_was_said_of_another_period_does_not_count():
-    """Yesterday's use is not today's."""
+    """The reply of an earlier period does not count in the current one."""
     ledger, terms_ = MemoryCounters(), make_terms("10/calendar-day")
     today = charge_for(terms_, 1, BEGIN // 1000)
     ledger.open(today, SpendReply(0, BEGIN - 86_400_000_000, (0,), (5,)))
