@@ -19,6 +19,7 @@ class Sidecar:
     grace_ms: how much longer during an outage, for keys without a grace of their own.
     trusted, reason: whether its link to the store is trusted, and if not, why.
     entries: the number of cached records.
+    seen: the highest change that it has seen in any store.
     """
 
     instance: str
@@ -31,6 +32,7 @@ class Sidecar:
     trusted: bool
     reason: str
     entries: int
+    seen: int = 0
     settings: str = ""  # short hash of the settings in force; empty before version 0.2
     settings_at: int = 0  # when they were loaded, by the sidecar's clock
 
