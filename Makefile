@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: conformance differential fuzz proto help demo test check fmt bench outage chaos limits soak clean
+.PHONY: conformance differential fuzz proto help demo test check docs fmt bench outage chaos limits soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,11 @@ check: $(READY) ## Format, lint, types, architecture, docs
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q tests/docs
+
+docs: $(READY) ## Write the generated parts of the pages, and build the site into .site
+	@$(BIN)/python -m tests.support.docs.pages
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file deploy/site/mkdocs.yml
+	@echo "the site is in .site; open .site/index.html"
 
 fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
@@ -73,7 +78,7 @@ proto: $(READY) ## Generate the modules of our messages anew
 	@$(BIN)/python proto/generate.py
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .fuzz .differential .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .fuzz .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

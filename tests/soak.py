@@ -29,6 +29,7 @@ from authz.core.keys.keyring import Keyring
 from authz.rpc.services import CHECK_SERVICE
 from authz.settings import model
 from authz.wiring import administration
+from tests.bench.figures import offer_record, record
 from tests.support.real import Valkey, free_port
 from tests.support.rpc.messages import check_request
 
@@ -174,8 +175,11 @@ def main() -> None:
     parser.add_argument("--transport", choices=("fast", "grpcio"), default="fast")
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    offer_record(parser)
     given = parser.parse_args()
     found = run(given.transport, given.calls)
+    if given.record and given.transport == "grpcio":
+        record({"soak.memory": found["resident_mib"]["end"], "soak.slope": found["bytes_per_call"]})
     if given.json:
         print(json.dumps(found))
     else:

@@ -1,4 +1,4 @@
-"""Who runs the command, for the audit trail."""
+"""The author of a change, for the audit trail."""
 
 import os
 import pwd
@@ -8,14 +8,14 @@ from authz.core import fields
 
 
 def actor() -> str:
-    """$AUTHZ_ACTOR, else user@host: one printable line."""
+    """Return $AUTHZ_ACTOR, else user@host, as one printable line."""
     return _line(os.environ.get("AUTHZ_ACTOR", "")) or _line(f"{_user()}@{socket.gethostname()}")
 
 
 def _user() -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run as a uid that has no name
+    except KeyError:  # a container may run as a uid without a name
         return f"uid-{os.getuid()}"
 
 

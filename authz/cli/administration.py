@@ -1,4 +1,4 @@
-"""What the commands that work on the store have in common. Heavy to import: see main.py."""
+"""Settings and store access for commands. Slow to import, so main.py does not import it."""
 
 import asyncio
 import os
@@ -16,17 +16,22 @@ _T = TypeVar("_T")
 
 
 def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
-    """The settings, with the flags of one command on top. Raises BadInput."""
+    """Return the settings, overridden by the flags of the command. Raises BadInput."""
     if invocation.redis is not None:
         flags["redis"] = {"url": invocation.redis}
+    return load(settings_file(invocation), flags)
+
+
+def settings_file(invocation: Invocation) -> Path | None:
+    """Return the path of the settings file, or None if there is none."""
     file = os.environ.get("AUTHZ_CONFIG") if invocation.config is None else invocation.config
-    return load(None if file is None else Path(file), flags)
+    return None if file is None else Path(file)
 
 
 def with_session(
     invocation: Invocation, work: Callable[[administration.AdminSession], Awaitable[_T]]
 ) -> _T:
-    """Do `work` that looks through the store's keys. Raises as `with_lifecycle` does."""
+    """Run `work` with an AdminSession. Raises BadInput, Unavailable and all that `work` raises."""
     found = load_settings(invocation)
 
     async def run() -> _T:
@@ -37,7 +42,7 @@ def with_session(
 
 
 def with_lifecycle(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]]) -> _T:
-    """Do `work` on the store's keys. Raises BadInput, Unavailable and what `work` raises."""
+    """Run `work` with a Lifecycle. Raises BadInput, Unavailable and all that `work` raises."""
     found = load_settings(invocation)
 
     async def run() -> _T:
@@ -50,18 +55,18 @@ def with_lifecycle(invocation: Invocation, work: Callable[[Lifecycle], Awaitable
 async def _interruptible(work: Coroutine[None, None, _T]) -> _T:
     try:
         return await work
-    except OutcomeUnknown:  # to be told in any case
+    except OutcomeUnknown:  # reported even after Ctrl-C
         raise
     except Unavailable:
-        raise_if_interrupted()  # else Ctrl-C would be told as a store that does not answer
+        raise_if_interrupted()  # else Ctrl-C looks like a store that does not answer
         raise
 
 
 def raise_if_interrupted() -> None:
-    """End long work here if Ctrl-C was pressed.
+    """Raise CancelledError if Ctrl-C was pressed.
 
-    redis-py opens and looks at connections within timeouts, and takes a cancellation that comes at
-    their end for their own. The task remembers it.
+    redis-py works with timeouts and mistakes a cancellation at their end for a timeout. The task
+    still knows that it was cancelled.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

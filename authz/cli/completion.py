@@ -6,7 +6,7 @@ from click.shell_completion import get_completion_class
 from authz.cli.invocation import Invocation, common
 
 SHELLS = ("bash", "zsh", "fish")
-VARIABLE = "_AUTHZ_COMPLETE"  # click looks for it
+VARIABLE = "_AUTHZ_COMPLETE"  # the name that click expects
 
 
 @click.command()
@@ -14,7 +14,7 @@ VARIABLE = "_AUTHZ_COMPLETE"  # click looks for it
 @common
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what makes a shell complete commands and options.
+    """Print a completion script for your shell.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The demonstration: what authz promises, seen through a real Envoy, one line a promise."""
+"""The demonstration: each promise of authz, observed through a real Envoy."""
 
 import asyncio
 import http.client
@@ -27,7 +27,7 @@ ACTOR = "authz dev"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One promise: what was to be seen and what was."""
+    """One promise, the expected observation and the real one."""
 
     name: str
     expected: str
@@ -35,13 +35,13 @@ class Step:
 
     @property
     def held(self) -> bool:
-        """Was it so?"""
+        """Return whether the observation was as expected."""
         return self.seen.startswith(self.expected)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What Envoy answered, as a client sees it."""
+    """An answer of Envoy."""
 
     status: int
     body: dict[str, Any]
@@ -52,18 +52,18 @@ class Answer:
 
     @property
     def arrived(self) -> dict[str, str]:
-        """The headers that the backend saw."""
+        """Return the headers that the backend received."""
         return dict(self.body.get("headers", {}))
 
 
 class Client:
-    """Asks Envoy over one connection that is kept."""
+    """A client of Envoy with one persistent connection."""
 
     def __init__(self, url: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
 
     def get(self, path: str = "/", **headers: str) -> Answer:
-        """GET with these headers, `_` written for `-`."""
+        """Send a GET with these headers. `_` in a name stands for `-`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self._connection.request("GET", path, headers=named)
         answer = self._connection.getresponse()
@@ -71,12 +71,12 @@ class Client:
         return Answer(answer.status, json.loads(body) if body.startswith(b"{") else {})
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
 def demonstrate(stack: Stack) -> Iterator[Step]:
-    """Play it all against a running stack."""
+    """Yield the result of each step against a running stack."""
     settings = model.load(Path(stack.config))
     with closing(Client(stack.envoy)) as client:
         yield from _identities(client, stack.key)
@@ -89,7 +89,7 @@ def _identities(client: Client, key: str) -> Iterator[Step]:
     arrived = client.get(x_api_key=key).arrived
     seen = f"200, client {arrived.get('x-auth-client-id')}, key {_presence(arrived, 'x-api-key')}"
     yield Step(
-        "a key: the backend learns who calls", f"200, client {DEMO_CLIENT}, key absent", seen
+        "a key: the backend learns the client", f"200, client {DEMO_CLIENT}, key absent", seen
     )
 
     arrived = client.get(x_api_key=key, x_auth_client_id="admin", x_auth_plan="gold").arrived
@@ -109,20 +109,20 @@ def _lifecycle(client: Client, stack: Stack, settings: model.Settings) -> Iterat
     first = stack.key
     second = asyncio.run(_rotate(settings, stack.kid, OVERLAP_MS))
     expected = "200, 200"
-    seen = _settled(client, expected, first, second)
+    seen = _answers(client, expected, first, second)
     yield Step("rotated with an overlap: both secrets work", expected, seen)
 
     third = asyncio.run(_rotate(settings, stack.kid, 0))
     expected = "401 api_key_rotated, 401 api_key_rotated, 200"
-    seen = _settled(client, expected, first, second, third)
+    seen = _answers(client, expected, first, second, third)
     yield Step("rotated without one: only the newest works", expected, seen)
 
     seen = asyncio.run(_revoke(settings, stack.kid, client, third))
     yield Step("revoked", "401 api_key_revoked", seen)
 
 
-def _settled(client: Client, expected: str, *keys: str) -> str:
-    """The answers for these keys, asked again until as expected or a second has passed."""
+def _answers(client: Client, expected: str, *keys: str) -> str:
+    """Return the answers for these keys. Repeat for SETTLE_SECONDS until they are as expected."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         seen = ", ".join(str(client.get(x_api_key=key)) for key in keys)
@@ -139,7 +139,7 @@ async def _rotate(settings: model.Settings, kid: str, grace_ms: int) -> str:
 
 
 async def _revoke(settings: model.Settings, kid: str, client: Client, key: str) -> str:
-    """Revoke and ask until denied. Says how long after the command's return that was."""
+    """Revoke the key and ask until it is denied. Return the answer and the delay in words."""
     async with administration.administration(settings) as lifecycle:
         await lifecycle.revoke(kid, RevocationReason.UNSPECIFIED, lifecycle.author(ACTOR))
         returned = time.monotonic()

@@ -1,4 +1,4 @@
-"""`authz dev`: try everything on this machine, or have the demonstration played."""
+"""`authz dev`: run everything on this machine, or play the demonstration."""
 
 import signal
 import time
@@ -18,7 +18,7 @@ BROKEN = 1
 
 
 class Stop(BaseException):
-    """SIGTERM: leave as after Ctrl-C."""
+    """SIGTERM arrived: clean up as after Ctrl-C."""
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Everything on this machine: Valkey, the sidecar, a real Envoy, an echo backend, one demo key."""
+"""A complete local installation: Valkey, sidecar, Envoy, echo backend and one demo key."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ Command = list[str | Path]
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where each part listens, on loopback."""
+    """The loopback port of each process."""
 
     envoy: int = 10_000
     envoy_admin: int = 9_901
@@ -43,12 +43,12 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        """Ports that nobody uses now."""
+        """Return ports that are free now."""
         with _listeners(6) as found:
             return cls(*found)
 
     def refuse_taken(self) -> None:
-        """Raises BadInput that names the first port somebody uses."""
+        """Raise BadInput for the first port that is in use."""
         for name, port in asdict(self).items():
             with closing(socket.socket()) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -62,7 +62,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What runs, as `--json` prints it. `key` is the demo key's only copy."""
+    """The running installation, as `--json` prints it. `key` is the only copy of the demo key."""
 
     envoy: str
     check: str
@@ -77,7 +77,7 @@ class Stack:
 
 @contextmanager
 def running(ports: Ports) -> Iterator[tuple[Stack, ChildProcesses]]:
-    """Start it all, stop it all. Raises BadInput, NotFound, Unavailable."""
+    """Run the installation until the block ends. Raises BadInput, NotFound, Unavailable."""
     ports.refuse_taken()
     with ChildProcesses() as children:
         file = _write_settings(children.directory, ports)
@@ -105,13 +105,13 @@ def running(ports: Ports) -> Iterator[tuple[Stack, ChildProcesses]]:
 
 
 def envoy_config(ports: Ports, check: Address) -> str:
-    """`envoy.yaml` as users copy it, with these addresses."""
+    """Return the shipped `envoy.yaml` with these addresses."""
     shipped = files("authz") / "envoy.yaml"
-    if not shipped.is_file():  # a source tree keeps it at the top
+    if not shipped.is_file():  # in a source tree it is at the top
         shipped = Path(__file__).parents[2] / "envoy.yaml"
-    wanted = yaml.safe_load(shipped.read_text())
-    _listen(wanted["admin"], ports.envoy_admin)
-    resources = wanted["static_resources"]
+    config = yaml.safe_load(shipped.read_text())
+    _listen(config["admin"], ports.envoy_admin)
+    resources = config["static_resources"]
     _listen(resources["listeners"][0], ports.envoy)
     for cluster in resources["clusters"]:
         endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
@@ -121,7 +121,7 @@ def envoy_config(ports: Ports, check: Address) -> str:
             endpoint["address"] = {"pipe": {"path": check.path}}
         else:
             _listen(endpoint, check.port)
-    return yaml.safe_dump(wanted, sort_keys=False)
+    return yaml.safe_dump(config, sort_keys=False)
 
 
 def _listen(node: dict[str, Any], port: int) -> None:
@@ -136,7 +136,7 @@ def _write_settings(directory: Path, ports: Ports) -> Path:
     settings = {
         "check": {"listen": f"127.0.0.1:{ports.check}"},
         "ops": {"listen": f"127.0.0.1:{ports.ops}"},
-        "shutdown": {"delay": "0"},  # there is no other sidecar to turn to
+        "shutdown": {"delay": "0"},  # no other sidecar takes over
         "redis": {"url": f"redis://127.0.0.1:{ports.redis}/0"},
         "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
     }
@@ -157,7 +157,7 @@ def _spawn(children: ChildProcesses, ports: Ports, settings: Path, envoy_file: P
 
 
 async def _prepare(settings: model.Settings) -> Changed:
-    """Make the store ours and issue the demo key."""
+    """Initialise the store and issue the demo key."""
     ring = administration.keyring(settings)
     async with administration.store(settings) as store:
         await store.initialise(ring.fingerprints)
@@ -181,7 +181,7 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def _listeners(count: int) -> Iterator[list[int]]:
-    """Ports that are free, held until the block ends so that no two are the same."""
+    """Yield `count` different free ports, held until the block ends."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         yield [listener.getsockname()[1] for listener in held]

@@ -55,11 +55,12 @@ def doctor(invocation: Invocation, envoy: str | None, store: bool) -> int:
     found = asyncio.run(_all(invocation, documents, store or envoy is None))
     is_healthy = all(finding.level is not Level.FAIL for finding in found)
     report = {"ok": is_healthy, "findings": [asdict(finding) for finding in found]}
-    invocation.answer(report, "\n".join(map(_line, found)))
+    invocation.answer(report, "\n".join(map(finding_line, found)))
     return HEALTHY if is_healthy else SICK
 
 
-def _line(finding: Finding) -> str:
+def finding_line(finding: Finding) -> str:
+    """Return a finding as one line, safe for a terminal."""
     advice = f"; {finding.advice}" if finding.advice else ""
     line = f"{finding.level.value:<4}  {finding.check:<11}  {finding.found}{advice}"
     return "".join(char if char.isprintable() else "?" for char in line)
@@ -74,15 +75,29 @@ async def _all(
     except BadInput as cause:
         return [Finding(Level.FAIL, "settings", str(cause), "see `authz serve --help`")]
     found = [Finding(Level.OK, "settings", str(administration.endpoint(given)))]
+    found += _enforcement(given)
     if documents is not None:
-        found += rules.examine(documents, _expected(given))
+        found += rules.examine(documents, expected_of(given))
     if store:
         found += [_pepper(pepper.version, pepper.file) for pepper in given.keys.peppers]
         found += [finding async for finding in _store(given)]
     return found
 
 
-def _expected(given: Settings) -> Expected:
+def _enforcement(given: Settings) -> list[Finding]:
+    """Return a warning for each place in the settings that lets refused requests through."""
+    advice = "set it to true once authz.check.would_be_denials shows only what should be refused"
+    places = [] if given.check.enforce else ["check.enforce is false"]
+    if off := [rule.path for rule in given.routes if rule.enforce is False]:
+        more = f" and {len(off) - 1} more" if len(off) > 1 else ""
+        places.append(f"enforce is false for the route {off[0]}{more}")
+    return [
+        Finding(Level.WARN, "enforcement", f"{place}: refused requests go on", advice)
+        for place in places
+    ]
+
+
+def expected_of(given: Settings) -> Expected:
     """Return the requirements of these settings for the proxy."""
     extract = given.extract
     return Expected(

@@ -1,6 +1,6 @@
-"""An echo backend: answers any request with 200 and the headers that arrived, as JSON.
+"""Echo backend: answers every request with 200 and the received headers, as JSON.
 
-python -m authz.cli.echo PORT [ADDRESS]     ADDRESS: 127.0.0.1 unless it is given
+python -m authz.cli.echo PORT [ADDRESS]     ADDRESS defaults to 127.0.0.1
 """
 
 import json
@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Shows a request to whoever made it."""
+    """Handler that returns the request to the client."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body leave together: a body on its own waits for a delayed ACK
+    wbufsize = -1  # send head and body together: a separate body waits for a delayed ACK
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -29,7 +29,7 @@ class Echo(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base's name
-        """Say nothing: the proxy keeps the access log."""
+        """Log nothing: the proxy has the access log."""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""`authz keys import`: keys that exist elsewhere, as JSON Lines on stdin.
+"""`authz keys import`: existing keys, as JSON Lines on stdin.
 
-What was imported stays, whatever ends the command: running it again goes on where it ended.
+Imported keys stay if the command is interrupted. A second run continues where the first ended.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ INTERRUPTED: Final = 130
 
 @dataclass(slots=True)
 class Report:
-    """What became of the lines so far. Refusals go to `rejects`, the first also to stderr."""
+    """Counts of the lines so far. Refusals go to `rejects`, the first MAX_SHOWN also to stderr."""
 
     dry_run: bool
     rejects: io.FileIO | None = None
@@ -50,7 +50,7 @@ class Report:
     _lines: dict[bytes, int] = field(default_factory=dict, repr=False)  # digest -> line
 
     def add(self, batch: list[tuple[int, Wanted]], outcomes: list[Outcome]) -> None:
-        """What became of a batch."""
+        """Count the outcomes of a batch."""
         for (line, _), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, BadInput):
                 self.refuse(line, outcome)
@@ -60,31 +60,31 @@ class Report:
                 self.imported += 1
 
     def refuse(self, line: int, cause: BadInput) -> None:
-        """A line is not imported. Raises Unavailable when there is no room to say so."""
+        """Record a refused line. Raises Unavailable if the rejects file cannot be written."""
         self.refused += 1
-        name = cause.field.replace("-", "_")  # of an option of `issue`, as it stands in a line
+        name = cause.field.replace("-", "_")  # the field of a line for an option of `issue`
         if self.rejects is not None:
             entry = {"line": line, "field": name, "problem": cause.problem}
             _append(self.rejects, json.dumps(entry).encode() + b"\n")
         if self.refused <= MAX_SHOWN:
             self._shown.append(f"line {line}: {name}: {cause.problem}")
 
-    def tell(self) -> None:
-        """Show what was refused to the person who watches."""
+    def show_refusals(self) -> None:
+        """Print the first refusals to stderr."""
         for line in self._shown:
             write_stderr(line)
         if self.refused > MAX_SHOWN:
             write_stderr(f"and {self.refused - MAX_SHOWN} more; --rejects FILE has them all")
 
-    def once(self, line: int, wanted: Wanted) -> None:
-        """Raises BadInput when an earlier line has the same key."""
-        _, digest = next(wanted.key.digests())
+    def refuse_duplicate(self, line: int, entry: Wanted) -> None:
+        """Raise BadInput if an earlier line has the same key."""
+        _, digest = next(entry.key.digests())
         first = self._lines.setdefault(digest, line)
         if first != line:
             raise BadInput("key", f"is the same as in line {first}")
 
     def document(self) -> dict[str, Any]:
-        """The report for a machine."""
+        """Return the report as JSON members."""
         return {
             "imported": self.imported,
             "already_there": self.already_there,
@@ -102,23 +102,23 @@ class Report:
     "--rejects",
     metavar="FILE",
     callback=path_such_as("rejects.jsonl"),
-    help="Write what was refused to this new file, as JSON Lines.",
+    help="Write refused lines to this new file, as JSON Lines.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the counts, and change nothing.")
 @note_option
 @common
 @click.pass_obj
 def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: str) -> None:
-    """Import keys that exist elsewhere, from JSON Lines on stdin.
+    """Import existing keys, from JSON Lines on stdin.
 
-    Callers keep their keys; the store gets digests only. Each line is one object with `key` and
-    `client`, and what else `issue` has options for: project, tenant, name, env, scope, host,
-    origin, cidr, limit (each of these five a list), plan, on_outage, expires_in (90d unless it
-    says so), not_before, outage_grace, metadata (an object). A key is 16 to 256 of
+    Callers keep their keys. The store gets only digests. Each line is one object with `key` and
+    `client`. It may also hold the options of `issue`: project, tenant, name, env, scope, host,
+    origin, cidr, limit (each of these five a list), plan, on_outage, expires_in (default 90d),
+    not_before, outage_grace, metadata (an object). A key is 16 to 256 of
     A-Z a-z 0-9 _ . ~ + / = - and works in x-api-key, not after `Authorization: Bearer`.
 
-    What is in the store already is left as it is, so an import that was stopped can be run again.
-    Lines that cannot be imported are refused one by one; then the exit code is 1.
+    Keys that were imported before stay unchanged, so an interrupted import can be run again. Lines
+    that cannot be imported are refused one by one. Then the exit code is 1.
 
     \b
     Examples:
@@ -137,14 +137,14 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
         try:
             code = _run(source, runner, importer, _reader(found), report)
         finally:
-            report.tell()
+            report.show_refusals()
             runner.run(connection.aclose())
     invocation.answer(report.document(), str(report))
     raise click.exceptions.Exit(code)
 
 
 def _reader(found: Settings) -> Reader:
-    """How a line is read by these settings."""
+    """Return the parser of a line for these settings."""
     keyring, clock = administration.keyring(found), SystemClock()
     return lambda raw: importline.parse(raw, keyring, found.plans, clock.wall_ms())
 
@@ -152,15 +152,15 @@ def _reader(found: Settings) -> Reader:
 def _run(
     source: BinaryIO, runner: asyncio.Runner, importer: Importer, read: Reader, report: Report
 ) -> int:
-    """Import all there is. Returns the exit code."""
+    """Import all lines. Return the exit code."""
     try:
         _feed(source, runner, importer, read, report)
     except KeyboardInterrupt:
-        write_stderr("interrupted; run it again to go on")
+        write_stderr("interrupted; run it again to continue")
         return INTERRUPTED
     except Fault:
         if report.imported + report.already_there:
-            write_stderr(f"{report}; run it again to go on")
+            write_stderr(f"{report}; run it again to continue")
         raise
     return REFUSED if report.refused else 0
 
@@ -168,15 +168,15 @@ def _run(
 def _feed(
     source: BinaryIO, runner: asyncio.Runner, importer: Importer, read: Reader, report: Report
 ) -> None:
-    """Read all lines and import them, a batch at a time."""
+    """Read all lines and import them in batches."""
     batch: list[tuple[int, Wanted]] = []
     with _progress(source) as bar:
         for number, size, raw in _lines(source):
             try:
                 if raw is None or raw.strip():
-                    wanted = read(raw)
-                    report.once(number, wanted)
-                    batch.append((number, wanted))
+                    entry = read(raw)
+                    report.refuse_duplicate(number, entry)
+                    batch.append((number, entry))
             except BadInput as cause:
                 report.refuse(number, cause)
             bar.update(size)
@@ -185,14 +185,14 @@ def _feed(
                 batch = []
         if batch:
             runner.run(_put(importer, batch, report))
-        bar.update_min_steps = 1  # show the rest, too
+        bar.update_min_steps = 1  # show the rest
         bar.update(0)
 
 
 async def _put(importer: Importer, batch: list[tuple[int, Wanted]], report: Report) -> None:
-    """Import a batch, also when it is interrupted: what was sent is counted."""
+    """Import a batch. An interrupted batch is completed, so that the counts are right."""
     act = importer.rehearse if report.dry_run else importer.put
-    sent = asyncio.create_task(act([wanted for _, wanted in batch]))  # noqa: RUF006  awaited
+    sent = asyncio.create_task(act([entry for _, entry in batch]))  # noqa: RUF006  awaited
     try:
         report.add(batch, await asyncio.shield(sent))
     except asyncio.CancelledError:
@@ -217,18 +217,18 @@ def _stdin() -> BinaryIO:
 
 @contextlib.contextmanager
 def _rejects(path: str) -> Iterator[io.FileIO]:
-    """A new file for what was refused, gone again when nothing was.
+    """Yield a new file for refused lines. Remove it if no line was refused.
 
-    Only its owner may read it: it tells of somebody's keys.
+    Only its owner may read it: it describes keys.
     """
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        problem = "is there already, and is never overwritten"
+        problem = "exists, and is never overwritten"
         raise BadInput("--rejects", f"{fields.shown(path)} {problem}") from None
     except OSError as cause:
         raise BadInput("--rejects", f"{cause.strerror}: {fields.shown(path)}") from None
-    with io.FileIO(handle, "w") as file:  # no buffer: what was refused is there at once
+    with io.FileIO(handle, "w") as file:  # unbuffered: an interrupt loses no line
         try:
             yield file
         finally:
@@ -242,26 +242,26 @@ def _append(file: io.FileIO, line: bytes) -> None:
         while line:
             line = line[file.write(line) :]
     except OSError as cause:
-        file.truncate(file.seek(end))  # half a line would be read as garbage
-        what = "what was imported stays: run it again with a new file"
-        raise Unavailable(f"--rejects: {cause.strerror}; {what}") from None
+        file.truncate(file.seek(end))  # remove the incomplete line
+        remedy = "imported keys stay: run it again with a new file"
+        raise Unavailable(f"--rejects: {cause.strerror}; {remedy}") from None
 
 
 def _progress(source: BinaryIO) -> Any:
-    """On stderr, if that is a terminal: a bar where the size is known, else how many bytes."""
-    watched = sys.stderr is not None and sys.stderr.isatty()
+    """Return a progress bar on a terminal: with a known size a bar, else the number of bytes."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
     size = None
     with contextlib.suppress(OSError, io.UnsupportedOperation):
         about = os.fstat(source.fileno())
         size = about.st_size if stat.S_ISREG(about.st_mode) else None
-    wandering: Iterator[None] = (None for _ in ())  # what a bar without a length needs
+    no_length: Iterator[None] = (None for _ in ())  # click needs an iterator without a length
     return click.progressbar(
-        None if size else wandering,
+        None if size else no_length,
         length=size,
         label="importing",
         show_pos=not size,
         bar_template="%(label)s  [%(bar)s]  %(info)s" if size else "%(label)s  %(info)s bytes",
         file=sys.stderr,
-        hidden=not watched,
+        hidden=not is_terminal,
         update_min_steps=importline.MAX_LINE,
     )

@@ -1,6 +1,6 @@
-"""One line of an import: a JSON object with a key and what is asked of it.
+"""Parse one line of an import: a JSON object with a key and its specification.
 
-No message shows a value of the line: who mixed two fields up would find the key in a log.
+No error shows a value of the line: a user who mixes up two fields must not find the key in a log.
 """
 
 import json
@@ -24,7 +24,7 @@ MAX_LINE: Final = 65_536  # bytes
 DEFAULT_LIFE: Final = "90d"
 LINE: Final = "the line"
 
-# Each field, and what it has to be.
+# Description of a valid value, by field.
 FIELDS: Final = {
     "key": "16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, and not begin like one of our own keys",
     "client": "1 to 128 of A-Z a-z 0-9 . _ : @ -",
@@ -47,7 +47,7 @@ FIELDS: Final = {
 
 
 def lines(source: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
-    """Number, size and content of each line; None for one that is too long to be held."""
+    """Yield number, size and content of each line. The content of an overlong line is None."""
     number = 0
     while raw := source.readline(MAX_LINE + 1):
         number, size = number + 1, len(raw)
@@ -58,7 +58,7 @@ def lines(source: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
 
 
 def parse(raw: bytes | None, keyring: Keyring, plans: Collection[str], now: int) -> Wanted:
-    """Read a line. plans: the known. Raises BadInput, which names the field and shows no value."""
+    """Parse a line. `plans`: names of all plans. Raises BadInput, which names the field only."""
     if raw is None:
         raise BadInput(LINE, f"is longer than {MAX_LINE} bytes")
     given = _object(raw)
@@ -70,13 +70,13 @@ def parse(raw: bytes | None, keyring: Keyring, plans: Collection[str], now: int)
     if key is None or client is None:
         raise BadInput("client" if key else "key", "is needed")
     if raw.count(given["key"].encode()) > 1:
-        raise BadInput("key", "stands in another field too, where it would be kept and shown")
+        raise BadInput("key", "stands in another field too, where it would be stored and shown")
     return Wanted(key, _spec(client, given, plans, now))
 
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        given = json.loads(raw.decode(), object_pairs_hook=_once)
+        given = json.loads(raw.decode(), object_pairs_hook=_unique_names)
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
@@ -84,10 +84,10 @@ def _object(raw: bytes) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name occurs twice")
     return found
 
 
@@ -120,7 +120,7 @@ def _foreign(text: str, keyring: Keyring) -> Imported:
 
 
 def _one(given: dict[str, Any], name: str, parse: Callable[[str, str], _T], default: _T) -> _T:
-    """A field that holds one text."""
+    """Parse a field with one text."""
     value = given.get(name)
     if value is None:
         return default
@@ -131,7 +131,7 @@ def _one(given: dict[str, Any], name: str, parse: Callable[[str, str], _T], defa
 
 
 def _several(given: dict[str, Any], name: str, parse: Callable[[str, list[str]], _T]) -> _T:
-    """A field that holds a list of texts, or one of them."""
+    """Parse a field with a list of texts, or a single text."""
     value = given.get(name, [])
     try:
         return parse(name, [_text(item) for item in (value if type(value) is list else [value])])

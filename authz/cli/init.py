@@ -1,19 +1,21 @@
-"""`authz init`: the pepper file and authz:meta.
+"""`authz init`: create the pepper file and authz:meta.
 
-The order of things is such that a failure leaves nothing to tidy up, and running it again works:
-the store is asked before a file is made, a file appears whole or not at all, and a pepper whose
-fingerprint may have reached the store is never deleted.
+A failure leaves nothing to clean up, and a second run works. The store is read before a file is
+made, a file appears complete or not at all, and a pepper whose fingerprint may have reached the
+store is never deleted.
 """
 
 import asyncio
 import os
 import secrets
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from authz.cli import storestate
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.core.errors import BadInput, Unavailable
@@ -24,7 +26,7 @@ from authz.wiring import administration
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What there was to do."""
+    """The changes that `init` made."""
 
     pepper: Path
     pepper_made: bool
@@ -32,21 +34,29 @@ class Done:
 
 
 @click.command()
+@click.option(
+    "--new-store",
+    is_flag=True,
+    help="Set up an empty store although its data is gone: all earlier keys get 401.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask, with --new-store.")
 @common
 @click.pass_obj
-def init(invocation: Invocation) -> None:
-    """Make the pepper file and initialise the store.
+def init(invocation: Invocation, new_store: bool, yes: bool) -> None:
+    """Create the pepper file and initialise the store.
 
-    The pepper is the secret that all keys are made and checked with: the newest of keys.peppers.
-    Copy its file to every sidecar, and keep a copy: without it no key of the store works again.
-    What is there already stays as it is.
+    The pepper is the secret with which keys are made and verified: the newest of keys.peppers.
+    Copy its file to every sidecar, and keep a backup: without it no key of the store works again.
+    An existing file and an initialised store stay unchanged. A store that lost its data is refused:
+    `authz restore` brings the keys back, --new-store begins without them.
 
     \b
     Examples:
       authz init
       authz init --config /etc/authz/authz.yaml
     """
-    done = asyncio.run(_initialise(load_settings(invocation)))
+    settings = load_settings(invocation)
+    done = asyncio.run(_initialise(settings, is_new=new_store, is_agreed=yes))
     made = "made" if done.pepper_made else "is there already"
     initialised = "initialised" if done.store_initialised else "is initialised already"
     document = {
@@ -57,12 +67,16 @@ def init(invocation: Invocation) -> None:
     invocation.answer(document, f"pepper {done.pepper}: {made}\nstore: {initialised}")
 
 
-async def _initialise(found: Settings) -> Done:
+async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool) -> Done:
     newest = found.keys.peppers[-1]
     async with administration.store(found) as store:
+        known = storestate.known_change(found)  # first: another init may finish meanwhile
         theirs = await store.peppers()
+        lost = None if theirs else await _lost_change(store, known)
+        if lost is not None:
+            _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)
         made = False
-        if not _is_there(newest.file):
+        if not _exists(newest.file):
             await _refuse_strangers(found, store, theirs)
             made = _make(newest.file)
         ring = administration.keyring(found)
@@ -70,18 +84,44 @@ async def _initialise(found: Settings) -> Done:
             initialised = await store.initialise(ring.fingerprints)
         except Unavailable:
             if made:
-                await _withdraw(newest, ring.fingerprints[newest.version], store)
+                await _remove_unused(newest, ring.fingerprints[newest.version], store)
             raise
+        change = await store.sequence()
+        storestate.remember(found, change) if lost is None else storestate.write(found, change)
     return Done(newest.file, made, initialised)
 
 
+async def _lost_change(store: StoredKeys, known: int | None) -> int | None:
+    """Return the last known change of a store that has no data now; None if it never had any."""
+    seen = await store.highest_seen()
+    return None if known is None and not seen else max(seen, known or 0)
+
+
+def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:
+    """Raise ClickException unless the operator wants an empty store in place of the lost one."""
+    if not is_new:
+        raise click.ClickException(
+            f"the store's data is gone: it was at change {lost} or later; restore it with "
+            "`authz restore FILE`, or begin without its keys with `authz init --new-store`"
+        )
+    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    if not is_agreed and not can_ask:
+        raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
+    question = "set up an empty store? All keys of the lost one get 401"
+    if not is_agreed and not click.confirm(question, err=True):
+        raise click.ClickException("nothing was set up")
+
+
 async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str, str]) -> None:
-    """A new pepper is for a new store, or for one whose older pepper is here."""
+    """Raise ClickException if a new pepper does not fit the store.
+
+    It fits an empty store, and a store whose older peppers are in keys.peppers.
+    """
     *older, newest = found.keys.peppers
     if newest.version in theirs:
         raise click.ClickException(
-            f"{newest.file}: is not there, and the store's keys were made with pepper "
-            f"{newest.version}; copy the file that made them here"
+            f"{newest.file}: does not exist, and the store's keys were made with pepper "
+            f"{newest.version}; copy that file here"
         )
     if older:
         keys = found.keys.model_copy(update={"peppers": tuple(older)})
@@ -95,18 +135,18 @@ async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str
         )
 
 
-def _is_there(file: Path) -> bool:
+def _exists(file: Path) -> bool:
     return os.path.lexists(file)
 
 
 def _make(file: Path) -> bool:
-    """Make a pepper file, never over another. False: somebody else was faster."""
+    """Create a pepper file. Return False if another process created it first."""
     try:
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".authz-pepper-") as draft:  # 0600
             draft.write(secrets.token_hex(32).encode())
             draft.flush()
             os.fsync(draft.fileno())
-            os.link(draft.name, file)  # like O_EXCL, but whole from its first moment
+            os.link(draft.name, file)  # like O_EXCL, but the file is complete from the start
     except FileExistsError:
         return False
     except OSError as cause:
@@ -114,7 +154,7 @@ def _make(file: Path) -> bool:
     return True
 
 
-async def _withdraw(pepper: PepperFile, fingerprint: str, store: StoredKeys) -> None:
-    """Remove a pepper just made if the store has another of its version: somebody was faster."""
+async def _remove_unused(pepper: PepperFile, fingerprint: str, store: StoredKeys) -> None:
+    """Remove the new pepper if another process has stored one of the same version."""
     if (await store.peppers()).get(pepper.version, fingerprint) != fingerprint:
         pepper.file.unlink()

@@ -1,8 +1,8 @@
-"""What every command is told, and how it answers.
+"""Options of every command, and the form of answers.
 
-Manners:
-1. What was asked for goes to stdout, all else to stderr. With --json, stdout is one JSON document.
-2. An error is one line on stderr: what is wrong and what to do. Never a traceback.
+Rules:
+1. The answer goes to stdout, everything else to stderr. With --json, stdout is one JSON document.
+2. An error is one line on stderr with its cause and its remedy. Never a traceback.
 3. A key is written to stdout, once, and nowhere else.
 """
 
@@ -26,7 +26,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(slots=True)
 class Invocation:
-    """The options that every command takes, before or after its name; the nearest wins."""
+    """Options of every command, before or after its name. The nearest wins."""
 
     config: str | None = None
     redis: str | None = None
@@ -34,12 +34,12 @@ class Invocation:
     debug: bool = False
 
     def answer(self, document: dict[str, Any], text: str) -> None:
-        """The result, in the form that was asked for."""
+        """Print the result: `document` with --json, else `text`."""
         write_stdout(json.dumps(document) if self.as_json else text, LOST)
 
 
 def common(command: _Command) -> _Command:
-    """Give a command the options that all commands take."""
+    """Add the options of every command to `command`."""
     for option in reversed(_COMMON):
         command = option(command)
     return command
@@ -51,8 +51,8 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
         setattr(invocation, parameter.name, value)
 
 
-def _help(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
+def _help(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    if given and not context.resilient_parsing:
         write_stdout(context.get_help())
         context.exit()
 
@@ -63,14 +63,14 @@ _COMMON: Final = (
         metavar="FILE",
         expose_value=False,
         callback=_keep,
-        help="Settings file, in YAML. Else $AUTHZ_CONFIG.",
+        help="Settings file, in YAML. Default: $AUTHZ_CONFIG.",
     ),
     click.option(
         "--redis",
         metavar="URL",
         expose_value=False,
         callback=_keep,
-        help="The store. Else redis.url of the settings.",
+        help="URL of the store. Default: redis.url of the settings.",
     ),
     click.option(
         "--json",
@@ -79,7 +79,7 @@ _COMMON: Final = (
         default=None,
         expose_value=False,
         callback=_keep,
-        help="Answer with one JSON document.",
+        help="Print one JSON document.",
     ),
     click.option(
         "--debug",
@@ -95,17 +95,17 @@ _COMMON: Final = (
         is_flag=True,
         is_eager=True,
         expose_value=False,
-        callback=_help,  # click's own would tell a full disk as a bug
+        callback=_help,  # click's own reports a full disk as a bug
         help="Show this message.",
     ),
 )
 
 
 def write_stdout(text: str, otherwise: str = "") -> None:
-    """Write to stdout. Raises Unavailable, which then says `otherwise`, too."""
+    """Write to stdout. Raises Unavailable, with `otherwise` in its message."""
     try:
         click.echo(text)
-    except BrokenPipeError:  # nobody reads any more, as behind `| head`
+    except BrokenPipeError:  # the reader has ended, as behind `| head`
         _abandon_stdout()
         raise click.exceptions.Exit(CLOSED_PIPE) from None
     except OSError as cause:
@@ -114,13 +114,13 @@ def write_stdout(text: str, otherwise: str = "") -> None:
 
 
 def write_stderr(text: str) -> None:
-    """Write to stderr, for the person who watches, if there is one."""
+    """Write to stderr. A closed stderr is ignored."""
     with contextlib.suppress(OSError):
         click.echo(text, err=True)
 
 
 def _abandon_stdout() -> None:
-    """Keep the interpreter from flushing what cannot be written once more at its end."""
+    """Point stdout to /dev/null, or the interpreter fails again when it flushes at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -1,7 +1,7 @@
-"""--out FILE: a new key goes into a file of its owner's, rather than to stdout.
+"""--out FILE: write a new key to a file instead of stdout.
 
-The file is made, and room in it, before the key is: when it cannot be made no key is. It is never
-one that was there, nor what a link leads to.
+The file is created and its space reserved before the key is made: if that fails, no key is made.
+An existing file is never overwritten, and a link is never followed.
 """
 
 import os
@@ -16,11 +16,11 @@ from authz.cli.options import path_such_as
 from authz.core.errors import BadInput, Unavailable
 
 FIELD: Final = "--out"
-ROOM: Final = b" " * 512  # more than any key and its end of line
+ROOM: Final = b" " * 512  # longer than any key with its newline
 
 
 class KeyFile:
-    """A file that waits for one key."""
+    """An open file for one key."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -28,7 +28,7 @@ class KeyFile:
         self.is_written = False
 
     def write(self, kid: str, text: str) -> None:
-        """Keep the key. Raises Unavailable, when the key is lost."""
+        """Write the key. Raises Unavailable if that fails; then the key is lost."""
         line = f"{text}\n".encode()
         try:
             os.pwrite(self._descriptor, line, 0)
@@ -44,11 +44,11 @@ class KeyFile:
 
 @contextmanager
 def key_file(path: str | None) -> Iterator[KeyFile | None]:
-    """The file at `path`, gone again unless a key is written. Raises BadInput."""
+    """Yield the new file at `path`. Remove it if no key was written. Raises BadInput."""
     if path is None:
         yield None
         return
-    file = _made(path)
+    file = _create(path)
     try:
         yield file
     finally:
@@ -57,11 +57,11 @@ def key_file(path: str | None) -> Iterator[KeyFile | None]:
             file.path.unlink(missing_ok=True)
 
 
-def _made(path: str) -> KeyFile:
+def _create(path: str) -> KeyFile:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise BadInput(FIELD, f"{path}: is there already, and is never overwritten") from None
+        raise BadInput(FIELD, f"{path}: exists, and is never overwritten") from None
     except OSError as cause:
         raise BadInput(FIELD, f"{path[:100]}: {cause.strerror}; such as ./acme-web.key") from None
     try:

@@ -1,4 +1,4 @@
-"""`authz keys`: issue, look at, change and end keys."""
+"""`authz keys`: issue, inspect, change and revoke keys."""
 
 from typing import Any, cast
 
@@ -29,10 +29,10 @@ from authz.process.clock import SystemClock
 @click.group(no_args_is_help=False)
 @common
 def keys() -> None:
-    """Issue, look at, change and end keys.
+    """Issue, inspect, change and revoke keys.
 
-    A key is named by its kid, the third part of its text. Each change is written to the audit
-    trail with who made it: $AUTHZ_ACTOR, else user@host.
+    Commands name a key by its kid, the third part of its text. The audit trail records each change
+    and its author: $AUTHZ_ACTOR, else user@host.
 
     \b
     Examples:
@@ -46,24 +46,48 @@ for _command in (list_, history, update, verify, revoke, import_, limits, reset_
 
 
 @keys.command()
-@click.option("--client", metavar="ID", required=True, help="Who the key is for.")
+@click.option("--client", metavar="ID", required=True, help="Owner of the key.")
 @click.option("--project", metavar="ID", help="The client's project.")
 @click.option("--tenant", metavar="ID", help="The client's tenant.")
-@click.option("--name", metavar="TEXT", default="", help="What you call the key.")
+@click.option("--name", metavar="TEXT", default="", help="A name for people.")
 @click.option("--env", type=click.Choice(ENVIRONMENTS), default="live", show_default=True)
-@click.option("--scope", "scopes", metavar="SCOPE", multiple=True, help="What it may do. Repeat.")
-@click.option("--host", "hosts", metavar="HOST", multiple=True, help="Only to this host. Repeat.")
-@click.option("--origin", "origins", metavar="ORIGIN", multiple=True, help="Only from this origin.")
-@click.option("--cidr", "cidrs", metavar="CIDR", multiple=True, help="Only from these addresses.")
 @click.option(
-    "--expires-in", metavar="DURATION", default="90d", show_default=True, help="Or `never`."
+    "--scope",
+    "scopes",
+    metavar="SCOPE",
+    multiple=True,
+    help="A scope to grant: models:read, models:* or *. Repeatable.",
+)
+@click.option(
+    "--host", "hosts", metavar="HOST", multiple=True, help="Allow only this host. Repeatable."
+)
+@click.option(
+    "--origin",
+    "origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Allow only this origin. Repeatable.",
+)
+@click.option(
+    "--cidr", "cidrs", metavar="CIDR", multiple=True, help="Allow only these addresses. Repeatable."
+)
+@click.option(
+    "--expires-in",
+    metavar="DURATION",
+    default="90d",
+    show_default=True,
+    help="Lifetime, or `never`.",
 )
 @click.option("--not-before", metavar="TIME", help="RFC 3339, or a duration from now.")
-@click.option("--metadata", metavar="NAME=VALUE", multiple=True, help="A remark of yours. Repeat.")
 @click.option(
-    "--outage-grace", metavar="DURATION", help="How long it works while the store is down; 0: not."
+    "--metadata", metavar="NAME=VALUE", multiple=True, help="A note of yours. Repeatable."
 )
-@click.option("--plan", metavar="NAME", help="Limits by the name of a plan of the settings.")
+@click.option(
+    "--outage-grace",
+    metavar="DURATION",
+    help="How long the key works during a store outage; 0: not at all.",
+)
+@click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
 @limit_option
 @on_outage_option
 @out_option
@@ -71,14 +95,18 @@ for _command in (list_, history, update, verify, revoke, import_, limits, reset_
 @common
 @click.pass_obj
 def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -> None:
-    """Make a key and show it, once.
+    """Issue a key and print it, once.
 
-    The key goes to stdout, what else there is to say to stderr. The store keeps a digest only.
+    The key goes to stdout, everything else to stderr. The store keeps only a digest.
+
+    The scope models:* grants every scope below models, such as models:read. The scope * grants
+    every scope.
 
     \b
     Examples:
       authz keys issue --client acme-web
       authz keys issue --client acme-web --scope models:generate --scope models:list
+      authz keys issue --client acme-web --scope 'models:*'
       authz keys issue --client batch --env test --expires-in 7d --cidr 10.0.0.0/8
       authz keys issue --client payments --outage-grace 0
       authz keys issue --client acme-web --limit 10/s --limit 1000000/month@15
@@ -101,7 +129,7 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
 @common
 @click.pass_obj
 def show_(invocation: Invocation, kid: str) -> None:
-    """Show a key's record, without its secret.
+    """Print the record of a key, without its secret.
 
     \b
     Examples:
@@ -115,7 +143,11 @@ def show_(invocation: Invocation, kid: str) -> None:
 @keys.command()
 @kid_argument
 @click.option(
-    "--grace", metavar="DURATION", default="7d", show_default=True, help="0: retire it at once."
+    "--grace",
+    metavar="DURATION",
+    default="7d",
+    show_default=True,
+    help="How long the old secret still works.",
 )
 @out_option
 @note_option
@@ -131,10 +163,10 @@ def rotate(
     note: str,
     wait_seconds: float | None,
 ) -> None:
-    """Give a key a new secret; the old one works for a while more.
+    """Give a key a new secret. The old secret works for --grace longer.
 
-    The kid stays, and the key's life begins anew. At most two secrets work at a time. The secret of
-    a key that has expired works no more, whatever the grace.
+    The kid stays the same, and the lifetime starts again. At most two secrets work at a time.
+    --grace 0 ends the old secret at once. The secret of an expired key does not work again.
 
     \b
     Examples:
@@ -162,7 +194,7 @@ def rotate(
 @common
 @click.pass_obj
 def disable(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
-    """Stop a key for a while.
+    """Disable a key until it is enabled again.
 
     \b
     Examples:
@@ -181,7 +213,7 @@ def disable(invocation: Invocation, kid: str, note: str, wait_seconds: float | N
 @common
 @click.pass_obj
 def enable(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
-    """Let a disabled key work again.
+    """Enable a disabled key.
 
     \b
     Examples:

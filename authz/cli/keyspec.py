@@ -1,4 +1,4 @@
-"""What is asked of a new key, read from the options of a command."""
+"""The specification of a new key, parsed from the options of a command."""
 
 from collections.abc import Collection
 from typing import Any
@@ -13,7 +13,7 @@ from authz.process.clock import SystemClock
 
 
 def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: Any) -> KeySpec:
-    """Read what was asked for. plans: those there are. Raises BadInput, which names the option."""
+    """Parse the options. `plans`: names of all plans. Raises BadInput, which names the option."""
     return KeySpec(
         client_id=fields.identifier("--client", client),
         env=env,
@@ -39,10 +39,10 @@ def _not_before(text: str | None) -> int | None:
 
 
 def life_ms(field: str, text: str) -> int | None:
-    """How long a key lives: a duration, or None for `never`. Raises BadInput."""
+    """Return a lifetime in milliseconds, or None for `never`. Raises BadInput."""
     life = None if text == NEVER else fields.duration_ms(field, text)
     if life == 0:
-        raise BadInput(field, "0 is no life; `never` is one without an end")
+        raise BadInput(field, "0 is not a lifetime; for a key without an end, use `never`")
     return life
 
 

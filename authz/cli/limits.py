@@ -26,12 +26,15 @@ LEASE_HEADINGS: Final = ("LEASED BY", "FROM", "REQUESTS", "COST", "UNTIL")
 @common
 @click.pass_obj
 def limits(invocation: Invocation, kid: str) -> None:
-    """Show what a key may use, and what it has used.
+    """Show the limits of a key, and their use.
 
-    Its own limits, those of its plan, and those that it shares with the keys of its project and of
-    its tenant. LEASED: what sidecars have taken in advance; it is among what is used, though some
-    of it may not have come yet. RESETS AT: when a window that is full has room again; when all that
-    was used now is free again; when a period ends.
+    These are its own limits, those of its plan, and those that it shares with the keys of its
+    project and its tenant.
+
+    \b
+    LEASED     taken in advance by sidecars; part of USED before the requests arrive
+    RESETS AT  full window: there is room again; other window: all units are free
+               again; calendar period: its end
 
     \b
     Examples:
@@ -43,11 +46,11 @@ def limits(invocation: Invocation, kid: str) -> None:
         record = await session.lifecycle.show(kid)
         return record, await session.limit_reports.of(record)
 
-    record, standing = with_session(invocation, work)
-    rows = _rows(standing) if standing else []
-    leases = _leases(standing)
+    record, report = with_session(invocation, work)
+    rows = _rows(report) if report else []
+    leases = _leases(report)
     document = {"kid": kid, "plan": record.plan, "limits": rows, "leases": leases}
-    invocation.answer(document, _text(kid, standing, rows, leases))
+    invocation.answer(document, _text(kid, report, rows, leases))
 
 
 @click.command("reset-limits")
@@ -57,10 +60,9 @@ def limits(invocation: Invocation, kid: str) -> None:
 @common
 @click.pass_obj
 def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
-    """Forget what a key has used of its limits.
+    """Set the use of a key's limits to 0.
 
-    Those of its plan are among them. What it used of the limits of its project and its tenant
-    stays.
+    This includes the limits of its plan, but not those of its project and its tenant.
 
     \b
     Examples:
@@ -72,70 +74,70 @@ def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: floa
     report_change(invocation, result, f"{kid} has used nothing of its limits")
 
 
-def _rows(standing: LimitReport) -> list[dict[str, Any]]:
-    """Each limit, as JSON."""
-    spent, terms = standing.result(), standing.charge.key_limits
-    owners = [account for account in terms.groups for _ in account.limits]
+def _rows(report: LimitReport) -> list[dict[str, Any]]:
+    """Return each limit as JSON members."""
+    result, key_limits = report.result(), report.charge.key_limits
+    owners = [group for group in key_limits.groups for _ in group.limits]
     columns = zip(
-        terms.names,
+        key_limits.names,
         owners,
-        terms.limits,
-        standing.used(),
-        spent.remaining,
-        spent.resets_ms,
-        standing.leased(),
+        key_limits.limits,
+        report.used(),
+        result.remaining,
+        result.resets_ms,
+        report.leased(),
         strict=True,
     )
     return [
         show.limit_document(limit)
         | {
             "name": name,
-            "owner": account.owner.value,
-            "owner_id": account.id,
+            "owner": group.owner.value,
+            "owner_id": group.id,
             "used": used,
             "remaining": remaining,
             "leased": leased,
-            "resets_at": optional(_resets_at(standing, limit, used, resets)),
+            "resets_at": optional(_resets_at(report, limit, used, resets)),
         }
-        for name, account, limit, used, remaining, resets, leased in columns
+        for name, group, limit, used, remaining, resets, leased in columns
     ]
 
 
-def _resets_at(standing: LimitReport, limit: Limit, used: int, resets_ms: int) -> int | None:
-    """Milliseconds since the epoch; None of a window in which there is nothing."""
-    return standing.now + resets_ms if used or limit.is_quota else None
+def _resets_at(report: LimitReport, limit: Limit, used: int, resets_ms: int) -> int | None:
+    """Return milliseconds since the epoch; None for an empty window."""
+    return report.now + resets_ms if used or limit.is_quota else None
 
 
-def _leases(standing: LimitReport | None) -> dict[str, Any]:
-    """How much each sidecar may take in advance, for how long; who has taken how much."""
-    size = standing.charge.max_lease if standing else 0
-    life = round(standing.charge.lease_seconds * 1000) if standing and size else 0
-    return {"requests": size, "life_ms": life, "held": _held(standing) if standing else []}
+def _leases(report: LimitReport | None) -> dict[str, Any]:
+    """Return the size and lifetime of a lease, and the leases that sidecars hold."""
+    size = report.charge.max_lease if report else 0
+    life = round(report.charge.lease_seconds * 1000) if report and size else 0
+    return {"requests": size, "life_ms": life, "held": _held(report) if report else []}
 
 
-def _held(standing: LimitReport) -> list[dict[str, Any]]:
-    """One lease is of each account that its key is held to."""
-    accounts = zip(standing.charge.key_limits.groups, standing.leases, strict=True)
+def _held(report: LimitReport) -> list[dict[str, Any]]:
+    """Return the leases of each limit group of the key."""
+    groups = zip(report.charge.key_limits.groups, report.leases, strict=True)
     return [
         {
             "holder": lease.holder,
-            "owner": account.owner.value,
-            "owner_id": account.id,
+            "owner": group.owner.value,
+            "owner_id": group.id,
             "requests": lease.requests,
             "cost": lease.cost,
             "until": rfc3339(lease.until),
         }
-        for account, held in accounts
+        for group, held in groups
         for lease in held
     ]
 
 
 def _text(
-    kid: str, standing: LimitReport | None, rows: list[dict[str, Any]], leases: dict[str, Any]
+    kid: str, report: LimitReport | None, rows: list[dict[str, Any]], leases: dict[str, Any]
 ) -> str:
-    if standing is None:
+    if report is None:
         return f"{kid} has no limits"
-    texts = map(str, standing.charge.key_limits.limits)
+    texts = map(str, report.charge.key_limits.limits)
     cells = [
         (
             row["name"],

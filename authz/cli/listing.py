@@ -49,7 +49,7 @@ def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | N
     show_default=True,
     help="Keys on one page, at most 1000.",
 )
-@click.option("--cursor", metavar="KID", callback=_cursor, help="Go on behind this key.")
+@click.option("--cursor", metavar="KID", callback=_cursor, help="Continue after this key.")
 @common
 @click.pass_obj
 def list_(
@@ -58,7 +58,7 @@ def list_(
     """List keys, oldest first, one page at a time.
 
     The cursor of the next page is the kid of the last key on this one. With --status a page may
-    hold fewer keys than --limit and still have a next.
+    have fewer keys than --limit although another page follows.
 
     \b
     Examples:
@@ -67,16 +67,16 @@ def list_(
       authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c
       authz keys list --json | jq -r '.keys[].kid, .next'
     """
-    wanted = Status(status) if status else None
+    only = Status(status) if status else None
 
     async def work(session: AdminSession) -> Page:
-        return await session.listing.page(limit, cursor, client_id=client, status=wanted)
+        return await session.listing.page(limit, cursor, client_id=client, status=only)
 
     page = with_session(invocation, work)
     document = {"keys": [_document(entry) for entry in page.entries], "next": page.next}
     invocation.answer(document, _table(page.entries))
     if page.next and not invocation.as_json:
-        write_stderr(f"there may be more: go on with --cursor {page.next}")
+        write_stderr(f"there may be more: continue with --cursor {page.next}")
 
 
 @click.command()
@@ -84,7 +84,9 @@ def list_(
 @common
 @click.pass_obj
 def history(invocation: Invocation, kid: str) -> None:
-    """Say who changed a key, what, when and why, newest first.
+    """Show the changes of a key, newest first.
+
+    Each entry has the time, the author, the changed fields and the reason.
 
     \b
     Examples:
@@ -104,7 +106,7 @@ def history(invocation: Invocation, kid: str) -> None:
     invocation.answer(document, "\n".join(map(_line, found.entries)))
     if found.lost is not None and not invocation.as_json:
         write_stderr(
-            f"the audit trail holds no entry of version {found.lost}: nothing older is known"
+            f"the audit trail holds no entry of version {found.lost}: older entries are not known"
         )
 
 
@@ -130,7 +132,7 @@ def _row(entry: Entry, now: int) -> tuple[str, ...]:
     ends = rfc3339(record.expires_at) if record.expires_at else NEVER
     return (
         record.kid,
-        show.standing(record, now),
+        show.status_text(record, now),
         record.env,
         record.client_id,
         ends,
@@ -154,22 +156,22 @@ def _change(entry: AuditEntry) -> dict[str, Any]:
 def _line(entry: AuditEntry) -> str:
     change = _change(entry)
     parts = [f"{change['at']}  {change['action']:<7}  by {change['actor']}"]
-    parts += [f"{name} {_said(value)}" for name, value in change["detail"].items()]
+    parts += [f"{name} {_value_text(value)}" for name, value in change["detail"].items()]
     if change["note"]:
         parts.append(f"note {change['note']}")
     return "; ".join(parts)
 
 
 def _readable(name: str, value: Any) -> Any:
-    """A time as people read it, also where it was altered."""
+    """Return a time as RFC 3339, also inside old and new values."""
     if isinstance(value, dict) and value.keys() == {"old", "new"}:
         return {which: _readable(name, part) for which, part in value.items()}
     return rfc3339(value) if name in _TIMES and isinstance(value, int) else value
 
 
-def _said(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, dict) and value.keys() == {"old", "new"}:
-        return f"{_said(value['old'])} -> {_said(value['new'])}"
+        return f"{_value_text(value['old'])} -> {_value_text(value['new'])}"
     if isinstance(value, str) and value:
         return value
     if not value and value != 0:

@@ -1,6 +1,6 @@
-"""The command line: its commands, how each way to fail is told, and which exit code it has.
+"""The command line: the commands, and the message and exit code of each failure.
 
-This module imports nothing heavy: `authz --version` and a wrong command line answer at once.
+This module imports nothing heavy, so `authz --version` and a usage error answer at once.
 """
 
 import io
@@ -26,23 +26,26 @@ REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 MAX_MESSAGE: Final = 400
 STDERR: Final = 2
 
-COMMANDS: Final = ("init", "serve", "keys", "sidecars", "doctor", "dev", "completion")
+COMMANDS: Final = (
+    *("init", "serve", "keys", "sidecars", "config", "doctor", "backup", "restore", "envoy", "dev"),
+    "completion",
+)
 
-# Arguments are seen by every process of the machine and kept by the shell.
+# Every process of the machine can read arguments, and the shell keeps them in its history.
 _KEY: Final = re.compile(
     r"[a-z][a-z0-9]{1,11}_(live|test)_[0-9A-Za-z]{16}_[0-9A-Za-z]{8}", re.ASCII
 )
 
 
 class Commands(click.Group):
-    """Each command is in the module of its name, imported when it is asked for."""
+    """Load each command from the module of its name, and only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, as help lists them."""
+        """Return the names in the order of `--help`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One command, or None."""
+        """Return the command, or None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
         with _default_interrupt():
@@ -52,9 +55,10 @@ class Commands(click.Group):
 
 @contextmanager
 def _default_interrupt() -> Iterator[None]:
-    """Let Ctrl-C end the process while there is nothing to tidy up.
+    """Let Ctrl-C end the process at once while a command is imported.
 
-    Raised within an import it may be told as something else: pydantic makes it a broken schema.
+    A KeyboardInterrupt inside an import can surface as another error: pydantic reports a broken
+    schema.
     """
     before = signal.getsignal(signal.SIGINT)
     is_ours = threading.current_thread() is threading.main_thread()
@@ -68,8 +72,8 @@ def _default_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
+def _version(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    if given and not context.resilient_parsing:
         write_stdout(f"authz {__version__}")
         context.exit()
 
@@ -88,12 +92,13 @@ def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) 
 def cli(context: click.Context) -> None:
     """API-key authorization for Envoy.
 
-    Settings come from flags, else from the environment (AUTHZ_REDIS__URL is redis.url), else from
-    the settings file. --config, --redis, --json and --debug may stand before or after a command.
+    Flags win over the environment, the environment over the settings file. The variable of
+    redis.url is AUTHZ_REDIS__URL. --config, --redis, --json and --debug may stand before or after
+    a command.
 
     \b
     Exit codes: 0 done, 1 refused or not found, 2 wrong usage or settings,
-    3 the store cannot be reached, is not ours, or did not confirm a change.
+    3 store unreachable, store of another installation, or a change that was not confirmed.
 
     \b
     Examples:
@@ -106,7 +111,7 @@ def cli(context: click.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. Without arguments: the command of this process."""
+    """Run one command and return its exit code. `arguments` defaults to those of the process."""
     if arguments is None:
         arguments = sys.argv[1:]
         warnings.simplefilter("ignore")
@@ -119,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (click.ClickException, Fault) as cause:
         return _fail(*_explained(cause))
-    except Exception as cause:  # noqa: BLE001  the last line of defence
+    except Exception as cause:  # noqa: BLE001  never a traceback
         if invocation.debug:
             traceback.print_exc()
         return _fail(BUG, f"{type(cause).__name__}: this is a bug; --debug shows where it is")
@@ -152,7 +157,10 @@ def _fail(code: int, message: str) -> int:
 
 
 def _prepare_streams() -> None:
-    """Nothing that is opened later may be 0, 1 or 2: what writes there would write into it."""
+    """Occupy descriptors 0, 1 and 2: a file opened later must not become stdout or stderr.
+
+    Raises BadInput if stdout is closed.
+    """
     while (spare := os.open(os.devnull, os.O_RDWR)) <= STDERR:
         pass
     os.close(spare)
@@ -161,13 +169,15 @@ def _prepare_streams() -> None:
     if sys.stdout is None:
         raise BadInput("stdout", "is closed; the answer would be lost")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name may not fit the terminal
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # the terminal may lack a character of a name
 
 
 def _refuse_keys(arguments: Sequence[str]) -> None:
     if any(_KEY.search(argument) for argument in arguments):
-        problem = "holds a key; others saw it and the shell keeps it, so rotate it"
-        raise BadInput("the command line", f"{problem}. Commands take a kid, its third part")
+        problem = "contains a key. Other users and the shell history can see it: rotate the key"
+        raise BadInput("the command line", f"{problem}. Commands take the kid, its third part")
 
 
 if __name__ == "__main__":

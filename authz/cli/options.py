@@ -1,6 +1,6 @@
-"""Arguments and options that several commands take, and how their values are read.
+"""Arguments and options that several commands share, and the parsers of their values.
 
-What is wrong with a value is told in one line that names the option and shows a good value.
+An error names the option and shows a good value, in one line.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ def _note(_context: click.Context, _parameter: click.Parameter, value: str) -> s
 kid_argument = click.argument("kid", callback=_kid)
 optional_kid_argument = click.argument("kid", callback=_kid, required=False)
 note_option = click.option(
-    "--note", metavar="TEXT", default="", callback=_note, help="Why, for the audit trail."
+    "--note", metavar="TEXT", default="", callback=_note, help="Reason for the audit trail."
 )
 
 
@@ -31,17 +31,17 @@ limit_option = click.option(
     "--limit",
     metavar="LIMIT",
     multiple=True,
-    help="How much: 10/s, 300/min, 1000000/month@15. Repeat.",
+    help="A limit: 10/s, 300/min, 1000000/month@15. Repeatable.",
 )
 on_outage_option = click.option(
     "--on-outage",
     type=click.Choice([word.value for word in OnOutage]),
-    help="Its limits while the store is down.",
+    help="How to limit during a store outage.",
 )
 
 
 def path_such_as(good: str) -> Callable[..., str | None]:
-    """What reads a path, one that can be told of in a line."""
+    """Return a parser of printable paths. `good` is the example in its error."""
 
     def read(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
         if value is None or (value and value.isprintable()):
@@ -52,29 +52,32 @@ def path_such_as(good: str) -> Callable[..., str | None]:
 
 
 def plan(field: str, text: str, known: Iterable[str]) -> str:
-    """The name of a plan of the settings."""
+    """Return the plan name. Raises BadInput if the settings do not define it."""
     name = fields.identifier(field, text)
     if name not in known:
-        there = f"there are {', '.join(sorted(known))}" if known else "they have none"
-        raise BadInput(field, f"{fields.shown(text)} is no plan of the settings; {there}")
+        there = f"there are {', '.join(sorted(known))}" if known else "they define none"
+        raise BadInput(field, f"{fields.shown(text)} is not a plan of the settings; {there}")
     return name
 
 
 def optional_id(field: str, text: str | None) -> str:
-    """An id, or empty when the option was not given."""
+    """Return the id, or an empty text if the option was not given."""
     return "" if text is None else fields.identifier(field, text)
 
 
 def scopes(field: str, given: tuple[str, ...]) -> frozenset[str]:
-    """Scopes, one an option."""
+    """Return the scopes of a repeated option. Raises BadInput for a list in one option."""
     for text in given:
         if " " in text or "," in text:
-            raise BadInput(field, f"{fields.shown(text)}: one scope each, {field} a {field} b")
+            raise BadInput(
+                field,
+                f"{fields.shown(text)}: give one scope at a time, such as {field} a {field} b",
+            )
     return fields.scopes(field, given)
 
 
 def metadata(field: str, given: tuple[str, ...]) -> dict[str, str]:
-    """`name=value` pairs."""
+    """Return `name=value` pairs as a dictionary. Raises BadInput."""
     found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""How a change to a key is made by a command, and what of it is told."""
+"""Make a change to a key, and report its result."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -20,7 +20,10 @@ Change = Callable[[Lifecycle, Author], Awaitable[Result]]
 def make_change(
     invocation: Invocation, note: str, change: Change, wait_seconds: float | None
 ) -> Waited:
-    """Make a change, and wait for the sidecars if asked to. A refusal ends the command."""
+    """Make a change and wait for the sidecars if `wait_seconds` is set.
+
+    Raises ClickException if the change is refused.
+    """
     waited = change_and_wait(
         invocation,
         lambda lifecycle: change(lifecycle, lifecycle.author(actor(), note)),
@@ -32,7 +35,7 @@ def make_change(
 
 
 def report_change(invocation: Invocation, waited: Waited, what: str = "") -> None:
-    """Say what was done to a key, or what state it is in now."""
+    """Print the new state of a key."""
     result = cast("Changed | Unchanged", waited.result)
     record, why = result.record, result.why if isinstance(result, Unchanged) else None
     document = {
@@ -45,7 +48,7 @@ def report_change(invocation: Invocation, waited: Waited, what: str = "") -> Non
     verb = "deny" if record.status is Status.ACTIVE else "allow"
     document |= _replicas(result) | waited.document()
     invocation.answer(document, f"{text}{waited.text(verb)}")
-    waited.conclude()
+    waited.exit_if_incomplete()
 
 
 def show_new_key(
@@ -55,7 +58,7 @@ def show_new_key(
     file: KeyFile | None,
     waited: Waited | None = None,
 ) -> None:
-    """Show a new key, the only time that it is shown; or write it to the file, and show the kid."""
+    """Print a new key, the only time that it is shown; or write it to `file` and print the kid."""
     waited = waited or Waited(result, None)
     kid, text = result.record.kid, result.key_text or ""
     rest = {"record": show.document(result.record), **_replicas(result), **waited.document()}
@@ -66,21 +69,21 @@ def show_new_key(
             write_stderr(f"{what}\nthe key is in {file.path} and nowhere else")
         invocation.answer({"kid": kid, "key": None, "file": str(file.path), **rest}, kid)
     else:
-        if not invocation.as_json:  # first, so that the kid is known even if stdout fails
+        if not invocation.as_json:  # first: the kid must be known even if stdout fails
             write_stderr(f"{what}\nthe key is shown once and kept nowhere: store it now")
         invocation.answer({"kid": kid, "key": text, **rest}, text)
-    waited.conclude()
+    waited.exit_if_incomplete()
 
 
 def _replicas(result: Changed | Unchanged) -> dict[str, Any]:
-    """To be added to the JSON answer, where the store has replicas."""
+    """Return the replica count for the JSON answer; empty if the store has no replicas."""
     if isinstance(result, Unchanged) or result.replicas is None:
         return {}
     return {"replicas": result.replicas}
 
 
 def _spread(result: Changed | Unchanged) -> str:
-    """The same in words."""
+    """Return the replica count in words."""
     if isinstance(result, Unchanged) or result.replicas is None:
         return ""
     if not result.replicas:

@@ -1,9 +1,10 @@
-"""Reaper: ends a group of processes and their directory when their owner is gone, however it went.
+"""Process guard: ends a process group and removes its directory after the owner has ended.
 
     python -m authz.cli.process_guard    owns a new process group, prints its directory, reads stdin
 
-The owner starts its children in the reaper's process group and holds the other end of stdin. When
-that closes, also by a SIGKILL of the owner, the reaper ends the group and removes the directory.
+The owner starts its children in the guard's process group and holds the other end of stdin. The
+end of the owner, also by SIGKILL, closes stdin. Then the guard ends the group and removes the
+directory.
 """
 
 import contextlib
@@ -19,14 +20,14 @@ GRACE_SECONDS = 1.0
 
 
 def main() -> None:
-    """Wait for the owner's end, then leave nothing behind."""
+    """Wait until the owner has ended, then end the children and remove the directory."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     directory = Path(tempfile.mkdtemp(prefix="authz-dev-"))
-    with contextlib.suppress(BrokenPipeError):  # the owner is gone already
+    with contextlib.suppress(BrokenPipeError):  # the owner has ended already
         print(directory, flush=True)
-    farewell = sys.stdin.read()
-    if not farewell:  # the owner died: its children are still there
+    goodbye = sys.stdin.read()
+    if not goodbye:  # the owner was killed: its children still run
         os.killpg(0, signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
     shutil.rmtree(directory, ignore_errors=True)

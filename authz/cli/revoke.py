@@ -17,6 +17,7 @@ from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
+from authz.core.keys.pasted import named_kid
 from authz.core.records import RevocationReason
 from authz.flows.bulk_revocation import BulkRevocation
 from authz.flows.verify import resolve
@@ -28,9 +29,9 @@ NOT_OURS: Final = "not a key of this installation"
 
 @click.command()
 @optional_kid_argument
-@click.option("--key-stdin", is_flag=True, help="The key itself, on stdin, rather than its kid.")
-@click.option("--client", metavar="ID", help="All keys of this client.")
-@click.option("--yes", is_flag=True, help="Do not ask, with --client.")
+@click.option("--key-stdin", is_flag=True, help="Read the key itself from stdin.")
+@click.option("--client", metavar="ID", help="Revoke all keys of this client.")
+@click.option("--yes", is_flag=True, help="With --client: do not ask for confirmation.")
 @click.option(
     "--reason",
     type=click.Choice([reason.value for reason in RevocationReason]),
@@ -52,9 +53,10 @@ def revoke(
     key_stdin: bool,
     yes: bool,
 ) -> int:
-    """End a key, for good. A revoked key cannot be enabled again.
+    """Revoke a key, for ever. A revoked key cannot be enabled again.
 
-    --client asks first, goes on when a key cannot be revoked, and then exits with 1.
+    --client asks for confirmation. If one key cannot be revoked, it continues with the others and
+    exits with 1.
 
     \b
     Examples:
@@ -67,26 +69,32 @@ def revoke(
     if (kid is not None) + key_stdin + (client is not None) != 1:
         raise click.UsageError("give one of KID, --key-stdin and --client")
     if client is not None and wait_seconds is not None:
-        raise BadInput("--wait", "is for one key; `authz sidecars` shows what each has applied")
+        raise BadInput(
+            "--wait",
+            "is for one key; `authz sidecars` shows the last change that each sidecar has applied",
+        )
     if yes and client is None:
-        raise BadInput("--yes", "is for --client; one key is revoked without a question")
+        raise BadInput("--yes", "is for --client; one key is revoked without confirmation")
     why = RevocationReason(reason)
     if client is not None:
         client = fields.identifier("--client", client)
         return _revoke_all(invocation, client, why, note, is_agreed=yes)
     if key_stdin:
-        kid = _kid_of(invocation, key_from_stdin("the key to revoke"))
+        prefix = load_settings(invocation).keys.prefix
+        kid = _kid_of(invocation, key_from_stdin("the key to revoke", prefix).text, prefix)
     found = kid or ""
     end = make_change(invocation, note, lambda flow, by: flow.revoke(found, why, by), wait_seconds)
     report_change(invocation, end)
     return DONE
 
 
-def _kid_of(invocation: Invocation, text: str) -> str:
-    """The kid of a key that was made or imported here."""
+def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
+    """Return the kid of a key that was made or imported here. Raises ClickException."""
     ring = administration.keyring(load_settings(invocation))
     if presented := ring.parse(text):
         return _genuine_kid(presented, ring)
+    if kid := named_kid(text, prefix):
+        raise _not_proven(kid, "is mistyped or cut off")
     if imported := ring.parse_imported(text):
         return with_session(invocation, lambda session: _imported_kid(session, imported))
     raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
@@ -105,7 +113,7 @@ async def _imported_kid(session: administration.AdminSession, imported: Imported
 
 
 def _genuine_kid(presented: Presented, ring: Keyring) -> str:
-    """The kid of a key that was made here. Of any other nobody can tell whose it is."""
+    """Return the kid of a key that was made here. Raises ClickException for any other key."""
     kid, flaw = presented.kid, presented.flaw()
     if presented.pepper_version not in ring.fingerprints:
         why = f"was made with pepper {presented.pepper_version}, which keys.peppers does not hold"
@@ -115,7 +123,11 @@ def _genuine_kid(presented: Presented, ring: Keyring) -> str:
         why = "was not made here: its tag is wrong"
     else:
         return kid
-    raise click.ClickException(
+    raise _not_proven(kid, why)
+
+
+def _not_proven(kid: str, why: str) -> click.ClickException:
+    return click.ClickException(
         f"stdin: the key {why}, so nothing is revoked; it names {kid}: "
         f"if that is the one you mean, `authz keys revoke {kid}`"
     )
@@ -124,14 +136,14 @@ def _genuine_kid(presented: Presented, ring: Keyring) -> str:
 def _revoke_all(
     invocation: Invocation, client: str, reason: RevocationReason, note: str, *, is_agreed: bool
 ) -> int:
-    """Revoke all keys of a client, after a question, and report."""
+    """Revoke all keys of a client after a confirmation. Return the exit code."""
     can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     if not is_agreed and not can_ask:
-        raise BadInput("--yes", "is needed where nobody can be asked, as in a script")
+        raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
     done = BulkRevocation(client)
     with_session(invocation, lambda session: done.plan(session.listing))
     count = len(done.planned)
-    question = f"revoke {count} keys of client {client}, for good?"
+    question = f"revoke {count} keys of client {client}, for ever?"
     if count and not is_agreed and not click.confirm(question, err=True):
         raise click.ClickException("nothing was revoked")
 
@@ -149,14 +161,14 @@ def _revoke_all(
 
     try:
         with_session(invocation, work)
-    except BaseException:  # Ctrl-C, or the store is gone
+    except BaseException:  # Ctrl-C, or a store failure
         write_stderr(f"stopped: {len(done.revoked)} of {len(done.planned)} revoked; run it again")
         raise
     return _report(invocation, done)
 
 
 def _progress(count: int) -> AbstractContextManager[Any]:
-    """A bar on a terminal, nothing elsewhere."""
+    """Return a progress bar, hidden where stderr is not a terminal."""
     hidden = not sys.stderr.isatty()
     return click.progressbar(length=count, label="revoking", file=sys.stderr, hidden=hidden)
 

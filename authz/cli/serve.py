@@ -2,21 +2,24 @@
 
 import click
 
-from authz.cli.administration import load_settings
+from authz.cli.administration import load_settings, settings_file
 from authz.cli.invocation import Invocation, common
-from authz.wiring import sidecar
+from authz.wiring import serving
 
 
 @click.command()
-@click.option("--listen", metavar="ADDR", help="Where the proxy asks; else check.listen.")
-@click.option("--ops", metavar="ADDR", help="Health and readiness over HTTP; else ops.listen.")
+@click.option("--listen", metavar="ADDR", help="Address for Envoy. Default: check.listen.")
+@click.option("--ops", metavar="ADDR", help="Address for health and metrics. Default: ops.listen.")
 @common
 @click.pass_obj
 def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
-    """Run the sidecar that Envoy asks, until SIGTERM or SIGINT.
+    """Run the sidecar that answers Envoy, until SIGTERM or SIGINT.
 
-    An address is host:port or unix:PATH. It starts whether the store is there or not, and says on
-    the operations address whether it is ready.
+    An address is host:port or unix:PATH. The sidecar also starts without a store. GET /readyz on
+    the operations address tells whether it is ready.
+
+    SIGHUP and a change of the settings file reload plans, pools, limits, routes and log.level. If
+    the new settings have a mistake, the old ones stay in force.
 
     \b
     Examples:
@@ -29,4 +32,4 @@ def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
         for section, address in (("check", listen), ("ops", ops))
         if address is not None
     }
-    sidecar.serve(load_settings(invocation, **flags))
+    serving.serve(lambda: load_settings(invocation, **flags), settings_file(invocation))

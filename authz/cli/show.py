@@ -1,4 +1,4 @@
-"""How a key's record is shown, as JSON and as text. Digests are not shown to anybody."""
+"""A key record as JSON and as text, without its digests."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from authz.core.records import KeyRecord, Secret, Status
 
 
 def document(record: KeyRecord) -> dict[str, Any]:
-    """The record for a machine: times in RFC 3339, null for a time that is not set."""
+    """Return the record as JSON members: times in RFC 3339, null for an unset time."""
     reason = record.revocation_reason
     return {
         "kid": record.kid,
@@ -39,7 +39,7 @@ def document(record: KeyRecord) -> dict[str, Any]:
 
 
 def limit_document(limit: Limit) -> dict[str, Any]:
-    """One limit, each of its parts by name."""
+    """Return one limit as JSON members."""
     return {
         "name": limit.name,
         "limit": limit.limit,
@@ -52,9 +52,9 @@ def limit_document(limit: Limit) -> dict[str, Any]:
 
 
 def table(record: KeyRecord, now: int) -> str:
-    """The record for a person: what is not set is left out."""
+    """Return the record as text, without unset fields."""
     rows = document(record)
-    rows["status"] = standing(record, now)
+    rows["status"] = status_text(record, now)
     rows["limits"] = list(map(str, record.limits))
     rows["secrets"] = [_secret_line(entry, now) for entry in record.secrets]
     rows["metadata"] = [f"{name}={value}" for name, value in record.metadata.items()]
@@ -67,13 +67,13 @@ def table(record: KeyRecord, now: int) -> str:
 
 
 def summary(record: KeyRecord) -> str:
-    """The record in one line."""
+    """Return the record in one line."""
     until = f"expires {rfc3339(record.expires_at)}" if record.expires_at else "does not expire"
     return f"{record.kid}, client {record.client_id}, {record.env}, {until}"
 
 
-def standing(record: KeyRecord, now: int) -> str:
-    """The status, and what else decides whether the key works at `now`."""
+def status_text(record: KeyRecord, now: int) -> str:
+    """Return the status, and whether the key is expired or not yet valid at `now`."""
     if record.status is Status.ACTIVE and record.expires_at and now >= record.expires_at:
         return "active, but expired"
     if record.status is Status.ACTIVE and record.not_before and now < record.not_before:

@@ -1,4 +1,4 @@
-"""`authz sidecars`: who runs, and how far each is behind."""
+"""`authz sidecars`: the running sidecars, and the lag of each."""
 
 import asyncio
 from typing import Any
@@ -12,18 +12,22 @@ from authz.cli.times import rfc3339
 from authz.core.sidecars import Heard
 from authz.wiring import administration
 
-HEADINGS = ("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED", "TRUST")
+HEADINGS = (
+    *("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED"),
+    *("SETTINGS", "TRUST"),
+)
 
 
 @click.command()
 @common
 @click.pass_obj
 def sidecars(invocation: Invocation) -> None:
-    """List the sidecars that answer from this store's keys.
+    """List the sidecars of this store.
 
-    APPLIED is the last change that a sidecar has confirmed, LAG by how many it is behind. One that
-    was not heard for its lease has lost the store or ended; it is listed until it could not go on
-    with the keys it knew any more.
+    APPLIED is the last change that a sidecar has confirmed, LAG the number of changes after it. A
+    sidecar without a heartbeat within its trust lease has ended or lost the store. It stays in the
+    list while it could still serve cached keys. SETTINGS is the version of the settings in force,
+    as `authz config check` prints it.
 
     \b
     Examples:
@@ -57,6 +61,8 @@ def _document(heard: Heard, seq: int) -> dict[str, Any]:
         "cached": said.entries,
         "lease_ms": said.lease_ms,
         "outage_grace_ms": said.grace_ms,
+        "settings": said.settings or None,
+        "settings_loaded_at": rfc3339(said.settings_at) if said.settings else None,
     }
 
 
@@ -70,6 +76,7 @@ def _row(heard: Heard, seq: int) -> tuple[str, ...]:
         "-" if lag is None else str(lag),
         str(said.entries),
         rfc3339(said.started_at),
+        said.settings or "-",
         "yes" if heard.is_trusted else f"no: {_reason(heard)}",
     )
 

@@ -1,18 +1,22 @@
-"""A key that is given on stdin: arguments are seen by every process of the machine."""
+"""Read a key from stdin. Arguments would be visible to every process of the machine."""
 
 import sys
 from getpass import getpass
 from typing import Final
 
 from authz.core.errors import BadInput
+from authz.core.keys.pasted import Pasted, find_key
 
 FIELD: Final = "stdin"
 GOOD: Final = "give one key on one line, as in: authz ... < key.txt"
 MAX_LINE: Final = 4096
 
 
-def key_from_stdin(prompt: str) -> str:
-    """The key, which is not shown. Asks for it on a terminal. Raises BadInput."""
+def key_from_stdin(prompt: str, prefix: str) -> Pasted:
+    """Return the key, also out of pasted text. On a terminal, ask for it without echo.
+
+    prefix: of keys, `keys.prefix`. Raises BadInput.
+    """
     if sys.stdin is None:
         raise BadInput(FIELD, f"is closed; {GOOD}")
     if sys.stdin.isatty():
@@ -20,12 +24,13 @@ def key_from_stdin(prompt: str) -> str:
     else:
         try:
             text = sys.stdin.read(MAX_LINE + 1)
-            text.encode()  # some locales read any byte, into what is no text
+            text.encode()  # some locales decode any byte, into invalid text
         except (UnicodeError, OSError):
             raise BadInput(FIELD, f"is not text; {GOOD}") from None
     text = text.strip(" \t\r\n")
     if not text:
-        raise BadInput(FIELD, f"holds no key; {GOOD}")
-    if len(text) > MAX_LINE or "\n" in text:
-        raise BadInput(FIELD, f"holds more than a key; {GOOD}")
-    return text
+        raise BadInput(FIELD, f"contains no key; {GOOD}")
+    pasted = find_key(text, prefix) if len(text) <= MAX_LINE else None
+    if pasted is None:
+        raise BadInput(FIELD, f"contains more than a key; {GOOD}")
+    return pasted

@@ -1,4 +1,4 @@
-"""Times as people write them: RFC 3339 in UTC, and durations from now."""
+"""Times in RFC 3339 and UTC, and durations from now."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Final
 from authz.core import fields
 from authz.core.errors import BadInput
 
-NEVER: Final = "never"  # where a time, or a life, may be without end
+NEVER: Final = "never"  # for a time or a lifetime without an end
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339: Final = re.compile(
@@ -16,18 +16,18 @@ _RFC_3339: Final = re.compile(
 
 
 def rfc3339(milliseconds: int) -> str:
-    """`2026-12-01T00:00:00.000Z`."""
+    """Return a time such as `2026-12-01T00:00:00.000Z`."""
     moment = _EPOCH + timedelta(milliseconds=milliseconds)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def optional(milliseconds: int | None) -> str | None:
-    """The same for a time that may not be set."""
+    """Return the time as `rfc3339` does, or None for an unset time."""
     return None if milliseconds is None else rfc3339(milliseconds)
 
 
 def duration(milliseconds: int) -> str:
-    """In the largest unit that says it exactly: `90s`, `1500ms`, `0`."""
+    """Return a duration in the largest exact unit: `90s`, `1500ms`, `0`."""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds and milliseconds % size == 0:
             return f"{milliseconds // size}{unit}"
@@ -35,7 +35,7 @@ def duration(milliseconds: int) -> str:
 
 
 def moment_ms(field: str, text: str, now: int) -> int:
-    """A time, or a duration from `now`, as milliseconds since the epoch. Raises BadInput."""
+    """Return a time, or a duration from `now`, in milliseconds since the epoch. Raises BadInput."""
     try:
         if _RFC_3339.fullmatch(text):
             return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)

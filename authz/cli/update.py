@@ -32,7 +32,7 @@ def _moment(field: str, text: str) -> int:
     return moment_ms(field, text, SystemClock().wall_ms())
 
 
-# Each option, the field that it gives a value, and how that is read.
+# The record field and the parser of each option.
 READ: Final[dict[str, tuple[str, _Reader]]] = {
     "client": ("client_id", fields.identifier),
     "project": ("project_id", fields.identifier),
@@ -49,7 +49,7 @@ READ: Final[dict[str, tuple[str, _Reader]]] = {
     "not-before": ("not_before", _moment),
     "outage-grace": ("outage_grace", fields.outage_grace_ms),
 }
-# What --clear may name, and what its field becomes by it.
+# The empty value of each field that --clear may name.
 EMPTY: Final[dict[str, object]] = {
     "project": "",
     "tenant": "",
@@ -69,28 +69,47 @@ EMPTY: Final[dict[str, object]] = {
 
 @click.command()
 @kid_argument
-@click.option("--client", metavar="ID", help="Give the key to another client.")
+@click.option("--client", metavar="ID", help="Move the key to another client.")
 @click.option("--project", metavar="ID", help="The client's project.")
 @click.option("--tenant", metavar="ID", help="The client's tenant.")
-@click.option("--name", metavar="TEXT", help="What you call the key.")
-@click.option("--scope", metavar="SCOPE", multiple=True, help="All it may do. Repeat.")
-@click.option("--add-scope", metavar="SCOPE", multiple=True, help="What else it may do. Repeat.")
-@click.option("--remove-scope", metavar="SCOPE", multiple=True, help="What it may no more. Repeat.")
-@click.option("--host", metavar="HOST", multiple=True, help="Only to this host. Repeat.")
-@click.option("--origin", metavar="ORIGIN", multiple=True, help="Only from this origin. Repeat.")
-@click.option("--cidr", metavar="CIDR", multiple=True, help="Only from these addresses. Repeat.")
-@click.option("--expires-in", metavar="DURATION", help="From now, or `never`.")
+@click.option("--name", metavar="TEXT", help="A name for people.")
+@click.option(
+    "--scope",
+    metavar="SCOPE",
+    multiple=True,
+    help="Replace all scopes: models:read, models:* or *. Repeatable.",
+)
+@click.option(
+    "--add-scope", metavar="SCOPE", multiple=True, help="Grant this scope too. Repeatable."
+)
+@click.option(
+    "--remove-scope", metavar="SCOPE", multiple=True, help="Take this scope away. Repeatable."
+)
+@click.option("--host", metavar="HOST", multiple=True, help="Allow only this host. Repeatable.")
+@click.option(
+    "--origin", metavar="ORIGIN", multiple=True, help="Allow only this origin. Repeatable."
+)
+@click.option(
+    "--cidr", metavar="CIDR", multiple=True, help="Allow only these addresses. Repeatable."
+)
+@click.option("--expires-in", metavar="DURATION", help="Lifetime from now, or `never`.")
 @click.option("--expires-at", metavar="TIME", help="RFC 3339, or `never`.")
 @click.option("--not-before", metavar="TIME", help="RFC 3339, or a duration from now.")
-@click.option("--metadata", metavar="NAME=VALUE", multiple=True, help="All remarks. Repeat.")
+@click.option(
+    "--metadata", metavar="NAME=VALUE", multiple=True, help="Replace all notes. Repeatable."
+)
 @click.option(
     "--clear",
     type=click.Choice(list(EMPTY)),
     multiple=True,
-    help="Take this off the key. Repeat.",
+    help="Remove this restriction or value. Repeatable.",
 )
-@click.option("--outage-grace", metavar="DURATION", help="While the store is down; 0: not.")
-@click.option("--plan", metavar="NAME", help="Limits by the name of a plan of the settings.")
+@click.option(
+    "--outage-grace",
+    metavar="DURATION",
+    help="How long the key works during a store outage; 0: not at all.",
+)
+@click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
 @limit_option
 @on_outage_option
 @note_option
@@ -100,10 +119,11 @@ EMPTY: Final[dict[str, object]] = {
 def update(
     invocation: Invocation, /, kid: str, note: str, wait_seconds: float | None, **asked: Any
 ) -> None:
-    """Change what a key is for, what it may do, and when.
+    """Change the owner, rights, limits or lifetime of a key.
 
-    What is not named stays. An option that can be repeated replaces all that the key had, except
-    --add-scope and --remove-scope. A key without hosts, origins or address blocks works with any.
+    Fields without an option stay as they are. A repeatable option replaces all earlier values,
+    except --add-scope and --remove-scope. A key without hosts, origins or address blocks works with
+    any. The scope models:* grants every scope below models, * grants every scope.
 
     \b
     Examples:
@@ -114,34 +134,38 @@ def update(
       authz keys update 7Hk2mQ9xT4bVzR1c --plan standard --limit 20/s
       authz keys update 7Hk2mQ9xT4bVzR1c --client acme-batch --note "the team moved"
     """
-    wanted = _wanted(**asked)
-    if wanted.get("plan"):
-        plan("--plan", wanted["plan"], load_settings(invocation).plans)
+    updates = _updates(**asked)
+    if updates.get("plan"):
+        plan("--plan", updates["plan"], load_settings(invocation).plans)
     more, less = (scopes(f"--{name}-scope", asked[f"{name}_scope"]) for name in ("add", "remove"))
-    if "scopes" in wanted and (more or less):
-        raise BadInput("--scope", "replaces all scopes; give either it or --add-scope and the like")
+    if "scopes" in updates and (more or less):
+        raise BadInput(
+            "--scope", "replaces all scopes; give either it or --add-scope and --remove-scope"
+        )
     if more & less:
-        raise BadInput("--add-scope", f"{fields.shown(min(more & less))} is to be removed as well")
-    if not (wanted or more or less):
+        raise BadInput(
+            "--add-scope", f"{fields.shown(min(more & less))} is in --remove-scope as well"
+        )
+    if not (updates or more or less):
         raise click.UsageError("nothing to change; give an option, such as --name web")
     result = make_change(
         invocation,
         note,
-        lambda flow, by: flow.update(kid, wanted, by, add_scopes=more, remove_scopes=less),
+        lambda flow, by: flow.update(kid, updates, by, add_scopes=more, remove_scopes=less),
         wait_seconds,
     )
     report_change(invocation, result, f"updated {kid}")
 
 
-def _wanted(**asked: Any) -> Updates:
-    """Read what was asked for. Raises BadInput, which names the option."""
+def _updates(**asked: Any) -> Updates:
+    """Parse the options. Raises BadInput, which names the option."""
     found: dict[str, Any] = {READ[name][0]: EMPTY[name] for name in asked["clear"]}
     for option, (name, read) in READ.items():
         value = asked[option.replace("-", "_")]
         if value is None or value == ():
             continue
         if name in found:
-            raise BadInput("--clear", f"{option} is given a value as well")
+            raise BadInput("--clear", f"{option} has a value as well")
         found[name] = read(f"--{option}", value)
     return cast("Updates", found) | _end(asked["expires_in"], asked["expires_at"])
 

@@ -1,4 +1,4 @@
-"""`--wait`: come back when every sidecar has the change, and say which has not."""
+"""`--wait`: return when every sidecar has applied the change, or report which has not."""
 
 import asyncio
 import functools
@@ -25,16 +25,16 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class Waited:
-    """What came of a change: the store's answer, and the sidecars' when that was waited for."""
+    """The result of a change, and the confirmation of the sidecars with --wait."""
 
     def __init__(self, result: Result, wait_seconds: float | None) -> None:
         self.result = result
         self.is_waited_for = wait_seconds is not None
         self.confirmation: Confirmation | None = None
-        self.trouble = ""
+        self.error = ""
 
     def document(self) -> dict[str, Any]:
-        """To be added to the JSON answer."""
+        """Return the members to add to the JSON answer."""
         if not self.is_waited_for:
             return {}
         found = self.confirmation
@@ -59,12 +59,12 @@ class Waited:
         }
 
     def text(self, verb: str = "allow") -> str:
-        """To be added to the answer in words. verb: what a sidecar without the change may do."""
+        """Return the text to add to the answer. `verb`: what a late sidecar may do."""
         found = self.confirmation
         if not self.is_waited_for:
             return ""
         if found is None:
-            return "; which sidecars have it is not known"
+            return "; the sidecars did not confirm"
         if not found.sidecars:
             return "; no sidecar is running"
         count = f"; {found.confirmed} of {found.sidecars} sidecars confirmed"
@@ -75,16 +75,16 @@ class Waited:
             lines.append(f"{entry.instance} {may} {verb} until {until}")
         return "\n".join(lines)
 
-    def conclude(self) -> None:
-        """End the command with exit 1 when a sidecar may still act on what was before."""
-        if self.trouble:
-            write_stderr(f"authz: {self.trouble}")
+    def exit_if_incomplete(self) -> None:
+        """Exit with 1 if a sidecar may still act on the state before the change."""
+        if self.error:
+            write_stderr(f"authz: {self.error}")
         if self.is_waited_for and not (self.confirmation and self.confirmation.is_complete):
             raise click.exceptions.Exit(INCOMPLETE)
 
 
 def wait_options(command: _Command) -> _Command:
-    """Give a command `--wait` and `--timeout`; it gets `wait_seconds`, in seconds or None."""
+    """Add `--wait` and `--timeout` to a command, which gets `wait_seconds`; None without --wait."""
 
     @functools.wraps(command)
     def with_patience(*arguments: Any, wait: bool, timeout: str, **options: Any) -> Any:
@@ -92,13 +92,15 @@ def wait_options(command: _Command) -> _Command:
         return command(*arguments, wait_seconds=wait_seconds if wait else None, **options)
 
     options = (
-        click.option("--wait", is_flag=True, help="Until every sidecar has applied the change."),
+        click.option(
+            "--wait", is_flag=True, help="Wait until every sidecar has applied the change."
+        ),
         click.option(
             "--timeout",
             metavar="DURATION",
             default="5s",
             show_default=True,
-            help="How long to wait; exit 1 if a sidecar may still go by what was before.",
+            help="How long to wait; exit 1 if a sidecar has not confirmed.",
         ),
     )
     decorated: Any = with_patience
@@ -112,9 +114,9 @@ def change_and_wait(
     change: Callable[[Lifecycle], Awaitable[Result]],
     wait_seconds: float | None,
 ) -> Waited:
-    """Make a change and wait for the sidecars. Raises what `change` raises, and nothing after it.
+    """Make a change and wait for the sidecars. Raises only errors of `change` itself.
 
-    What comes after the change must not hide it: a new key is shown once.
+    A later error must not hide the change: a new key is shown only once.
     """
     found = load_settings(invocation)
 
@@ -122,17 +124,17 @@ def change_and_wait(
         async with administration.administration(found) as lifecycle:
             if wait_seconds is None:
                 return Waited(await change(lifecycle), None)
-            async with administration.waiting(found) as (directory, trail):
-                await directory.find()  # connects; the time counts from the change
+            async with administration.waiting(found) as (registry, trail):
+                await registry.find()  # connect first: the time counts from the change
                 waited = Waited(await change(lifecycle), wait_seconds)
                 if isinstance(waited.result, Refused):
                     return waited
                 try:
                     waited.confirmation = await acknowledged(
-                        directory, trail, waited.result.record, wait_seconds, SystemClock()
+                        registry, trail, waited.result.record, wait_seconds, SystemClock()
                     )
                 except Unavailable as cause:
-                    waited.trouble = str(cause)
+                    waited.error = str(cause)
                 return waited
 
     return asyncio.run(run())

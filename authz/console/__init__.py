@@ -1,1 +1,1 @@
-"""Doors over HTTP. The only folder that knows the web framework."""
+"""The HTTP listeners. The only folder that uses the web framework."""

@@ -1,15 +1,13 @@
-"""The operations listener: `/healthz` (the process turns), `/readyz` (it may be asked), `/metrics`.
+"""The operations listener: `/healthz` (alive), `/readyz` (should be asked) and `/metrics`.
 
-Liveness never depends on the store: restarting a sidecar does not bring a store back, and loses
-what it remembers.
+Liveness never depends on the store: a restart would not bring the store back, and would lose the
+cached keys.
 """
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -17,38 +15,26 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authz.core.errors import BadInput
 from authz.core.listen_address import Address
+from authz.process.listener import SOCKET_MODE, Listener
+
+SETTING: Final = "ops.listen"
+BACKLOG: Final = 128
 
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
-Page = Callable[[str], tuple[bytes, str]]
-"""A page and its content type, by what the client accepts."""
+MetricsPage = Callable[[str], tuple[bytes, str]]
+"""Returns a page and its content type, given the Accept header."""
 
 
 class OperationsServer:
-    """Serves health and readiness. Raises BadInput when the address cannot be used."""
+    """Serves liveness, readiness and metrics. Raises BadInput if the address cannot be used."""
 
-    def __init__(self, address: Address, version: str) -> None:
+    def __init__(self, address: Address, version: str, socket_mode: int = SOCKET_MODE) -> None:
+        self._version = version
         self._readiness: Readiness = lambda: (False, {})
-        self._metrics: Page | None = None
-
-        async def healthz(_request: Request) -> JSONResponse:
-            return JSONResponse({"status": "ok", "version": version})
-
-        async def readyz(_request: Request) -> JSONResponse:
-            ready, components = self._readiness()
-            status = "ready" if ready else "not_ready"
-            body = {"status": status, "version": version, "components": dict(components)}
-            return JSONResponse(body, 200 if ready else 503)
-
-        async def metrics(request: Request) -> Response:
-            if self._metrics is None:
-                return Response("telemetry.metrics is off\n", 404, media_type="text/plain")
-            page, content_type = self._metrics(request.headers.get("accept", ""))
-            return Response(page, headers={"content-type": content_type})
-
-        routes = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
-        app = Starlette(routes=[Route(path, answer) for path, answer in routes.items()])
+        self._page: MetricsPage | None = None
+        routes = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}
+        app = Starlette(routes=[Route(path, respond) for path, respond in routes.items()])
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -58,87 +44,54 @@ class OperationsServer:
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=1,
+            backlog=BACKLOG,
         )
-        self._server = _QuietServer(config)
-        self._socket = _bind(address)
-        name = self._socket.getsockname()
-        self.address = address if address.path else Address(address.host, int(name[1]))
+        self._server = _EmbeddedServer(config)
+        self._listener = Listener(address, SETTING, socket_mode)
+        self.address = self._listener.address
         self._task: asyncio.Task[None] | None = None
 
-    def ask(self, readiness: Readiness) -> None:
-        """Name who knows whether this process should be asked, and its components with reasons."""
+    def report(self, readiness: Readiness) -> None:
+        """Serve this readiness, and the components with their reasons. Until then: not ready."""
         self._readiness = readiness
 
-    def publish(self, metrics: Page | None) -> None:
-        """Name who writes the page of metrics, if anybody does."""
-        self._metrics = metrics
+    def publish(self, page: MetricsPage | None) -> None:
+        """Serve this page of metrics, or none."""
+        self._page = page
 
     async def start(self) -> None:
         """Begin to answer."""
-        self._task = asyncio.create_task(self._server.serve([self._socket]))
+        for listener in self._listener.sockets:
+            listener.listen(BACKLOG)  # now, because uvicorn does so in a task
+        self._task = asyncio.create_task(self._server.serve(self._listener.sockets))
 
     async def stop(self) -> None:
         """Stop answering."""
-        _unlink(self.address)
+        self._listener.remove_path()
         self._server.should_exit = True
         if self._task is not None:
             await self._task
-        self._socket.close()
+        self._listener.close()
+
+    async def _healthz(self, _request: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok", "version": self._version})
+
+    async def _readyz(self, _request: Request) -> JSONResponse:
+        ready, components = self._readiness()
+        status = "ready" if ready else "not_ready"
+        body = {"status": status, "version": self._version, "components": dict(components)}
+        return JSONResponse(body, 200 if ready else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        if self._page is None:
+            return Response("telemetry.metrics is off\n", 404, media_type="text/plain")
+        page, content_type = self._page(request.headers.get("accept", ""))
+        return Response(page, headers={"content-type": content_type})
 
 
-class _QuietServer(uvicorn.Server):
-    """Leaves the signals to the process that it is a part of."""
+class _EmbeddedServer(uvicorn.Server):
+    """A server that leaves the signals to the process that it is part of."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _bind(address: Address) -> socket.socket:
-    listener = None
-    try:
-        family, where = _resolve(address)
-        listener = socket.socket(family)
-        listener.setblocking(False)
-        if address.path:
-            _unlink_dead(address.path)
-        else:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
-        listener.listen(128)
-    except OSError as cause:
-        if listener is not None:
-            listener.close()
-        problem = cause.strerror or str(cause)
-        raise BadInput("ops.listen", f"{address}: {problem}; name another address") from None
-    return listener
-
-
-def _resolve(address: Address) -> tuple[socket.AddressFamily, Any]:
-    if address.path:
-        return socket.AF_UNIX, address.path
-    try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except UnicodeError:
-        raise OSError("not a host name") from None
-    return found[0][0], found[0][4]
-
-
-def _unlink(address: Address) -> None:
-    """Remove our path while it is ours: once we have closed, another process may take it."""
-    if address.path:
-        Path(address.path).unlink(missing_ok=True)
-
-
-def _unlink_dead(path: str) -> None:
-    """Remove a socket that nobody answers on any more; a live one shall make `bind` fail."""
-    if not Path(path).is_socket():
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)
-        except BlockingIOError:
-            pass  # alive, with a full queue

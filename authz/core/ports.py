@@ -1,7 +1,10 @@
-"""The seams: what flows need from a shell. Each has at most three methods."""
+"""Ports: the interfaces that flows need and outer packages implement. At most three methods each.
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
@@ -17,14 +20,32 @@ from authz.core.sidecars import Heard
 
 
 class Clock(Protocol):
-    """Where the time comes from. Tests move a fake one."""
+    """The time. Tests use a clock that they move."""
 
     def wall_ms(self) -> int:
-        """Milliseconds since the epoch. May jump: only for what a person set, such as an expiry."""
+        """Return milliseconds since the epoch.
+
+        It may jump. Use it only for times that a person set, such as an expiry.
+        """
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never go back and count suspended time: for trust, TTLs and deadlines."""
+        """Return seconds that never go back and that count suspended time.
+
+        Use it for trust, TTLs and deadlines.
+        """
+        ...
+
+
+class ClockSink(Protocol):
+    """Receives the store's clock, so that a wrong clock on either side is noticed."""
+
+    def measured(self, store_ms: int, sent: float, received: float) -> None:
+        """Take a reading of the store's clock, in milliseconds since the epoch.
+
+        The store read it between `sent` and `received`, both by `Clock.monotonic`. MUST be called
+        for every heartbeat that came back, before `ChangeSink.trust` for that heartbeat.
+        """
         ...
 
 
@@ -32,15 +53,16 @@ Loaded = KeyRecord | Fault | None
 
 
 class KeySource(Protocol):
-    """Where the cache gets records from."""
+    """Loads records for the cache."""
 
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
-        """Ask for a record and return at once.
+        """Request a record and return at once.
 
-        MUST call `deliver` exactly once, never inside this call, with the record, None when there
-        is no such key, or a Fault when that is not known. MUST deliver in the order in which the
-        store answered, also relative to ChangeSink calls: a record read before a change is
-        delivered before `forget` of that change. MUST NOT say None of a store that was emptied.
+        `deliver` gets the record, None if there is no such key, or a Fault if that is unknown.
+        MUST call `deliver` exactly once, and never before `load` has returned.
+        MUST deliver in the order of the store's replies, also relative to calls of ChangeSink: a
+        record that was read before a change is delivered before `forget` for that change.
+        MUST NOT deliver None from a store that was emptied.
         """
         ...
 
@@ -49,208 +71,261 @@ LoadedAlias = Alias | Fault | None
 
 
 class AliasSource(Protocol):
-    """Where an imported key's kid comes from."""
+    """Loads the kids of imported keys."""
 
     def has_imports(self) -> bool | None:
-        """Were keys ever imported? None while that is not known."""
+        """Return whether keys were ever imported; None while that is unknown."""
         ...
 
     def resolve(self, digests: Sequence[bytes], deliver: Callable[[LoadedAlias], None]) -> None:
-        """Ask for the alias of the first of `digests` that has one, and return at once.
+        """Request the alias of the first of `digests` that has one, and return at once.
 
-        MUST call `deliver` as KeySource does: once, never inside this call, in the store's order,
-        and with None only when a store that is ours has none of them.
+        MUST call `deliver` as KeySource does: once, never before `resolve` has returned, and in the
+        order of the store's replies. MUST NOT deliver None from a store that is not ours.
+        """
+        ...
+
+
+class DigestSink(Protocol):
+    """Receives the digests of all imported keys, so that other text needs no lookup.
+
+    Loading: `restart`, `change` for all digests in any number of calls, then `confirm`. Following:
+    `change` for each import, then `confirm` at any time.
+    """
+
+    def restart(self) -> None:
+        """Start anew: digests will be loaded, or changes were missed.
+
+        MUST be called when a change may have been missed. Until `confirm` returns, absent digests
+        are looked up.
+        """
+        ...
+
+    def change(self, added: Iterable[bytes], removed: Iterable[bytes] = ()) -> None:
+        """Add and remove digests. Repetitions are harmless.
+
+        MUST be called, for a change that the feed reports, before ChangeSink.forget of that change.
+        """
+        ...
+
+    def confirm(self, count: int, checksum: int) -> bool:
+        """Compare with the store's count and checksum. Return False if a reload is needed.
+
+        checksum: see core/digest_index.py. MUST be of the same moment as the changes applied here.
         """
         ...
 
 
 class ChangeSink(Protocol):
-    """Who is told about changes: the caches."""
+    """Receives changes. The caches implement it."""
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """The key was changed. `revoked`: remember that forever, whatever the store says later."""
+        """Drop a key that was changed. `revoked`: remember it as revoked for ever."""
         ...
 
     def flush(self, *, foreign: bool = False) -> None:
-        """Changes may have been missed: nothing that is held is current any more.
+        """Drop everything, because changes may have been missed.
 
-        It may still be gone on with in an outage, until trust is back; `foreign`: not even that,
-        for the store is not the one it came from. What was seen revoked is never forgotten.
+        Flushed entries may still be served during an outage, until trust is back. With
+        `foreign=True` they are dropped as well: the store is not the one that they came from. Keys
+        seen revoked are never forgotten.
         """
         ...
 
     def trust(self, until: float) -> None:
-        """What is cached holds while `Clock.monotonic()` is below `until`. 0 ends trust at once."""
+        """Serve cached entries as current while `Clock.monotonic() < until`. 0 ends trust now."""
         ...
 
 
 class PepperProof(Protocol):
-    """Whether our peppers are the store's, as far as the store has told us."""
+    """Knows whether our peppers are the store's."""
 
     def refutes(self, pepper_version: str) -> bool:
-        """Does a tag that fails under this version prove a forgery? No while that is not known."""
+        """Return whether a wrong tag under this version proves a forgery.
+
+        False while it is unknown whether the store has the same pepper.
+        """
         ...
 
 
 class KeyStore(Protocol):
-    """Where changes go. Reads here are current and may be slow."""
+    """Reads and changes records. Reads are current and may be slow."""
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """The record, or None. Raises Unavailable."""
+        """Return the record, or None. Raises Unavailable."""
         ...
 
     async def apply(self, change: KeyChange) -> int:
-        """Apply atomically and return the version it got. Applying a change twice is a no-op.
+        """Apply a change atomically and return the new version.
 
-        Raises Conflict when the record is not at `change.base_version`, AliasTaken when one of its
-        aliases is another key's, OutcomeUnknown when the answer was lost, Unavailable when nothing
-        was sent.
+        MUST do nothing if the change was applied before, and return the same version.
+        Raises Conflict if the record is not at `change.base_version`, AliasTaken if an alias is
+        another key's, OutcomeUnknown if the reply was lost, Unavailable if nothing was sent.
         """
         ...
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
-        """How many replicas have a change that was applied; None for a store that has none.
+        """Return how many replicas have an applied change; None if the store has no replicas.
 
-        Raises OutcomeUnknown when the store does not have it any more, or does not say.
+        Raises OutcomeUnknown if the store no longer has the change or does not reply.
         """
         ...
 
 
 class ImportStore(Protocol):
-    """Where keys of somebody else's make go, many at a time."""
+    """Writes imported keys, many at a time."""
 
     async def allow_imports(self) -> None:
-        """Tell the sidecars that imported keys are to be looked up. Raises Unavailable."""
+        """Tell the sidecars to look up imported keys. Raises Unavailable."""
         ...
 
     async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
-        """For each key's digests the kid that they lead to, or None. Raises Unavailable."""
+        """Return for the digests of each key its kid, or None. Raises Unavailable."""
         ...
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
-        """Apply each as KeyStore does, in order; what `apply` would raise stands in its place.
+        """Apply each change as KeyStore.apply does, in order.
 
-        Raises OutcomeUnknown when answers were lost, Unavailable when nothing was sent.
+        The list has the version, or the fault that `apply` would raise. Raises OutcomeUnknown if
+        replies were lost, Unavailable if nothing was sent.
         """
         ...
 
 
 class SidecarRegistry(Protocol):
-    """Who the sidecars are."""
+    """Lists the sidecars."""
 
     async def find(self) -> tuple[int, list[Heard]]:
-        """The number of the last change, and every sidecar that was ever heard and is remembered.
+        """Return the number of the last change, and every sidecar that is remembered.
 
-        MUST remember each for longer than it could act on what it knew. Raises Unavailable.
+        MUST remember each sidecar for longer than it may serve what it cached. Raises Unavailable.
         """
         ...
 
 
 class KeyIndex(Protocol):
-    """What keys there are, oldest first. Reads here are current and may be slow."""
+    """Lists keys, oldest first. Reads are current and may be slow."""
 
     async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
-        """At most `count` kids behind the kid `after`, or from the first when that is empty.
+        """Return at most `count` kids that follow the kid `after`; from the first if it is empty.
 
-        Of one client, or of all. MUST cost the same wherever `after` stands. After an early end of
-        a change a client's kids may be too many, and too few until the change was sent again.
-        Raises BadInput when `after` is not among them, Unavailable.
+        client_id: list this client only. If a change ended early, the list of a client may have
+        kids too many, or lack kids until the change is sent again. MUST cost the same for every
+        `after`. Raises BadInput if `after` is not in the list, Unavailable.
         """
         ...
 
     async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
-        """The record of each, or what is wrong with it, or None. Raises Unavailable."""
+        """Return each record, the reason why it is unreadable, or None. Raises Unavailable."""
         ...
 
 
 class AuditTrail(Protocol):
-    """Who did what, when and why."""
+    """Reads the audit trail."""
 
     async def entry(self, kid: str, version: int) -> AuditEntry | None:
-        """What made this version of a key. Raises Unavailable.
+        """Return the entry that made this version of a key, or None. Raises Unavailable.
 
-        MUST NOT look at more than a bounded part of the trail.
+        MUST NOT read more than a bounded part of the trail.
         """
         ...
 
 
 class SpendStore(Protocol):
-    """Where the use of limits is counted for all sidecars together."""
+    """Counts the use of limits for all sidecars together."""
 
     @property
     def is_open(self) -> bool:
-        """Can it be asked?"""
+        """True while calls can be sent."""
         ...
 
     def spend(
-        self, charge: Charge, ask: SpendRequest, deliver: Callable[[SpendReply | Unavailable], None]
+        self,
+        charge: Charge,
+        request: SpendRequest,
+        deliver: Callable[[SpendReply | Unavailable], None],
     ) -> None:
-        """Take what the requests that are asked for cost.
+        """Take the charge for the requests wanted.
 
-        What is given back, or owed, is settled first, also when nothing is granted.
+        Returned and owed requests are settled first, also if nothing is granted.
 
-        MUST call `deliver` exactly once, never inside this call, within a bounded time, with the
-        receipt, OutcomeUnknown when it may have been done, or another Unavailable when it was not.
-        MUST NOT do it twice. Unreadable: the counters of this account are garbled.
+        MUST call `deliver` exactly once, within a bounded time, and never before `spend` has
+        returned. It gets the reply, OutcomeUnknown if the call may have been counted, Unreadable if
+        the counters are garbled, or another Unavailable if the call was not counted.
+        MUST NOT count a call twice.
         """
         ...
 
 
 class LimitCounters(Protocol):
-    """What was used of limits, for administration. Reads here are current and may be slow."""
+    """Reads and resets the counters of limits. Reads are current and may be slow."""
 
     async def look(self, charge: Charge) -> SpendReply:
-        """What would become of a request; nothing is taken. Raises Unreadable, Unavailable."""
+        """Return the reply to one request and count nothing. Raises Unreadable, Unavailable."""
         ...
 
-    async def leases(self, accounts: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
-        """Who holds requests of each account in advance at `now`, in ms by the clock that counts.
+    async def leases(self, groups: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
+        """Return the leases of each group at `now`, in ms by the store's clock.
 
-        MUST be bounded, and leave out what cannot be read. Raises Unavailable.
+        MUST be bounded, and MUST leave out leases that cannot be read. Raises Unavailable.
         """
         ...
 
     async def reset(self, kid: str) -> None:
-        """Forget what a key used, not what its project and tenant did. Raises Unavailable."""
+        """Reset the counters of a key, not of its project or tenant. Raises Unavailable."""
         ...
 
 
 class Probe(Protocol):
-    """Counts. Called on the hot path: a plain addition, no I/O, no lock, no label from a client."""
+    """Counts events on the hot path.
+
+    MUST be a plain addition: no I/O, no lock, no label from a client.
+    """
 
     def decided(self, reason: Reason | None) -> None:
-        """A request was refused for `reason`, or allowed (None)."""
+        """Count a decision: refused for `reason`, or allowed (None)."""
+        ...
+
+    def reported(self, reason: Reason) -> None:
+        """Count a refusal for `reason` on a route that does not enforce: it was allowed."""
         ...
 
     def count(self, event: Event, times: int = 1) -> None:
-        """Something happened, once or several times."""
+        """Count an event."""
         ...
+
+
+class ResponseIds(NamedTuple):
+    """The ids of a refusal. told: the one that the caller was told. charge: of the response."""
+
+    told: str
+    charge: str
 
 
 class CheckObserver(Protocol):
-    """Sees some Checks, those it wants and all that waited for the store. MUST NOT wait."""
+    """Records Checks: durations, spans and log lines. MUST NOT wait."""
 
     stride: int
-    """After one that was watched from its beginning, so many are not."""
+    """The number of Checks that are not timed after one that is."""
 
     def take_line(self, decision: Deny) -> bool:
-        """Is this refusal to be told of? Asked once of each that was decided."""
+        """Take a log line for this refusal. Called once for each; False if no line is left."""
         ...
 
-    def saw(
+    def observe(
         self,
         decision: Decision,
         request: Request,
         traceparent: bytes | None,
         began: float | None,
         *,
-        wanted: bool = False,
+        ids: ResponseIds | None = None,
         waited: bool = False,
     ) -> None:
-        """A Check is decided; its answer goes out next.
+        """Record a Check that was decided. Its response goes out next.
 
-        began: when, by `time.perf_counter`, None when it was not watched. wanted: it is a refusal,
-        and `take_line` said so. waited: for the store.
-        traceparent: of the call that carries it (W3C Trace Context), not of the request.
+        traceparent: of the call that carries the Check (W3C Trace Context), not of the request.
+        began: the start by `time.perf_counter`, or None if it was not timed. ids: of the response,
+        for a refusal that took a line. waited: for the store.
         """
         ...

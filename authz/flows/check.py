@@ -20,10 +20,11 @@ from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.limits.key_limits import LimitResult
-from authz.core.policy import Proof, judge
+from authz.core.policy import Proof, judge, judge_within
 from authz.core.ports import Clock, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.core.store_clock import StoreClock
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
@@ -46,8 +47,11 @@ class Lookup(Protocol[_Key_contra]):
         """Return what may be served during an outage, or None."""
         ...
 
-    async def find(self, credential: _Key_contra) -> tuple[Proof, KeyRecord] | None:
-        """Return what the store has, or None if there is no such key. Raises Unavailable."""
+    async def find(self, credential: _Key_contra, address: str) -> tuple[Proof, KeyRecord] | None:
+        """Return what the store has, or None if there is no such key. Raises Unavailable.
+
+        address: the client's.
+        """
         ...
 
 
@@ -62,7 +66,7 @@ class NativeKeys:
         record = self._cache.peek_stale(credential.kid)
         return None if record is None else (credential, record)
 
-    async def find(self, credential: Presented) -> tuple[Proof, KeyRecord] | None:
+    async def find(self, credential: Presented, address: str) -> tuple[Proof, KeyRecord] | None:
         """See Lookup."""
         record = await self._cache.find(credential.kid)
         return None if record is None else (credential, record)
@@ -72,7 +76,8 @@ class Checker:
     """Decides requests. A refusal is a return value; only a bug raises.
 
     imported: the lookup of imported keys; without it there are none. limiter: takes from the limits
-    of keys; without it keys have no limits.
+    of keys; without it keys have no limits. store_clock: the store's clock; without it decisions go
+    by our clock alone.
     """
 
     def __init__(
@@ -84,14 +89,17 @@ class Checker:
         imported: ImportedKeys | None = None,
         *,
         limiter: Limiter | None = None,
+        store_clock: StoreClock | None = None,
     ) -> None:
         self._cache = cache
         self._peek = cache.peek
         self._native = NativeKeys(cache)
         self._refutes = peppers.refutes
         self._wall_ms = clock.wall_ms
+        self._monotonic = clock.monotonic
+        self._store_clock = store_clock
         self._probe = probe
-        self._decided = probe.decided
+        self._decided, self._reported = probe.decided, probe.reported
         self._imported = imported
         self.hits = 0  # checks that found their record in the cache; only grows
         self._spend = limiter.spend if limiter else _take_nothing
@@ -102,15 +110,14 @@ class Checker:
         if not isinstance(presented, Presented):
             if isinstance(presented, Imported):
                 return self._check_imported(presented, request)
-            return self._conclude(presented or self._without_key(request))
+            return self._conclude(presented or self._without_key(request), request)
         record = self._peek(presented.kid)
         if record is not None:
             self.hits += 1
             return self._charge(self._judge(presented, record, request), request)
         refusal = self._refuse_unproven(presented)
         if refusal is not None:  # in a flood nearly every request ends here
-            self._decided(refusal.reason)
-            return refusal
+            return self._conclude(refusal, request)
         return self._look_up(self._native, presented, request)
 
     def _check_imported(
@@ -120,18 +127,28 @@ class Checker:
         keys = self._imported
         exist = keys is not None and keys.exist()
         if keys is None or exist is False:
-            return self._conclude(MALFORMED)
+            return self._conclude(MALFORMED, request)
         found = keys.peek(imported)
         if found is not None:
             self.hits += 1
             return self._charge(self._judge(*found, request), request)
+        if keys.is_absent(imported):
+            self._probe.count(Event.ALIAS_NEGATIVE_HIT)
+            return self._conclude(UNKNOWN, request)
         return self._look_up(keys, imported, request, may_ask=exist is True)
 
     def _without_key(self, request: Request) -> Decision:
         return ANONYMOUS if request.route.optional else MISSING
 
-    def _judge(self, proof: Proof, record: KeyRecord, request: Request) -> Decision:
-        refusal = judge(record, proof, request, self._wall_ms())
+    def _judge(
+        self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
+    ) -> Decision:
+        now, clock, turns = self._wall_ms(), self._store_clock, record.turns
+        if not turns or clock is None or (not stale and clock.is_clear(turns, now)):
+            refusal = judge(record, proof, request, now)
+        else:
+            window = clock.window(now, self._monotonic())
+            refusal = judge_within(record, proof, request, window)
         if refusal is None:
             return Allow(record)
         if refusal.reason is Reason.WRONG_SECRET and isinstance(proof, Presented):
@@ -161,12 +178,12 @@ class Checker:
             if stale is not None:
                 return self._charge(stale, request)
         if not may_ask:
-            return self._conclude(UNAVAILABLE)
+            return self._conclude(UNAVAILABLE, request)
         return self._find(keys, credential, request)
 
     async def _find(self, keys: Lookup[_Key], credential: _Key, request: Request) -> Decision:
         try:
-            found = await keys.find(credential)
+            found = await keys.find(credential, request.client_address)
         except Unavailable:
             decision = self._decide_stale(keys, credential, request) or UNAVAILABLE
         else:
@@ -181,7 +198,7 @@ class Checker:
         found = keys.peek_stale(credential)
         if found is None:
             return None
-        decision = self._judge(*found, request)
+        decision = self._judge(*found, request, stale=True)
         if isinstance(decision, Deny):
             return StaleDeny(decision.reason, decision.key)
         self._probe.count(Event.STALE_ALLOWED)
@@ -192,28 +209,36 @@ class Checker:
     def _charge(self, decision: Decision, request: Request) -> Decision | Awaitable[Decision]:
         """Take an allowed request from the limits of its key."""
         if isinstance(decision, Deny) or decision.key is None:
-            return self._conclude(decision)
+            return self._conclude(decision, request)
         try:
             result = self._spend(decision.key, request.route.cost)
         except Unavailable:
-            return self._conclude(UNAVAILABLE)
+            return self._conclude(UNAVAILABLE, request)
         if result is None:
-            return self._conclude(decision)
+            return self._conclude(decision, request)
         if isinstance(result, LimitResult):
-            return self._conclude(decide_by_limits(decision.key, result, stale=decision.stale))
-        return self._wait_for(result, decision.key, stale=decision.stale)
+            return self._conclude(
+                decide_by_limits(decision.key, result, stale=decision.stale), request
+            )
+        return self._wait_for(result, decision.key, request, stale=decision.stale)
 
     async def _wait_for(
-        self, spending: Awaitable[LimitResult], key: KeyRecord, *, stale: bool
+        self, spending: Awaitable[LimitResult], key: KeyRecord, request: Request, *, stale: bool
     ) -> Decision:
         try:
             result = await spending
         except Unavailable:
-            return self._conclude(UNAVAILABLE)
-        return self._conclude(decide_by_limits(key, result, stale=stale))
+            return self._conclude(UNAVAILABLE, request)
+        return self._conclude(decide_by_limits(key, result, stale=stale), request)
 
-    def _conclude(self, decision: Decision) -> Decision:
-        self._decided(decision.reason if isinstance(decision, Deny) else None)
+    def _conclude(self, decision: Decision, request: Request) -> Decision:
+        """Count the decision. A refusal on a route that does not enforce is counted apart."""
+        if not isinstance(decision, Deny):
+            self._decided(None)
+        elif request.route.enforce is False:
+            self._reported(decision.reason)
+        else:
+            self._decided(decision.reason)
         return decision
 
 

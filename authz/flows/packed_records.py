@@ -26,7 +26,7 @@ MAX_IN_USE: Final = 8_192
 NEVER: Final = float("-inf")
 
 Entry = tuple[KeyRecord, float]
-_NAMES: Final = tuple(field.name for field in fields(KeyRecord))
+_NAMES: Final = tuple(field.name for field in fields(KeyRecord) if field.init)
 _values: Final = attrgetter(*_NAMES)
 _secret_values: Final = attrgetter(*(field.name for field in fields(Secret)))
 

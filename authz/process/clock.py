@@ -8,7 +8,7 @@ _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def boot_id() -> str:
-    """What tells this boot of the machine from another; empty where that is not known."""
+    """Return the id of this boot of the machine, or an empty text if there is none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -22,6 +22,6 @@ class SystemClock:
         """See Clock."""
         return time.time_ns() // 1_000_000
 
-    # See Clock. Counts suspended time where the system has such a clock. Asked twice in each Check,
-    # it is worth being no function of ours.
+    # See Clock. Includes suspended time if the system has such a clock. Each Check reads it twice,
+    # so it is a C function and not a method.
     monotonic = staticmethod(partial(time.clock_gettime, _SINCE_BOOT))

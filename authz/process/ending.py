@@ -1,4 +1,4 @@
-"""How a process is told to end, and how much time it has for that."""
+"""Requests to end the process: signals, and the time that they leave for shutdown."""
 
 import asyncio
 import contextlib
@@ -6,45 +6,45 @@ import signal
 
 
 class Ending:
-    """What this process is told about its end.
+    """Requests to end this process.
 
-    SIGTERM, or a reason of its own: in good order, after a pause in which whoever asks it can turn
-    to another. SIGINT: somebody waits at a terminal, so without the pause. A second word, whatever
-    it is: at once.
+    SIGTERM or an internal reason: shut down after a pause, in which clients turn to another
+    process. SIGINT: a person waits at a terminal, so there is no pause. A second request: end at
+    once.
     """
 
     def __init__(self) -> None:
-        self._told = asyncio.Event()
-        self._hurried = asyncio.Event()
+        self._requested = asyncio.Event()
+        self._repeated = asyncio.Event()
         self._reason = ""
         self._has_pause = True
 
     def listen(self) -> None:
-        """Take SIGTERM and SIGINT from now on."""
+        """Handle SIGTERM and SIGINT from now on."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.tell, number.name)
+            loop.add_signal_handler(number, self.request, number.name)
 
-    def tell(self, reason: str) -> None:
-        """It is time to go, or to go faster."""
-        if self._told.is_set():
-            self._hurried.set()
+    def request(self, reason: str) -> None:
+        """Request the end; the second request means at once."""
+        if self._requested.is_set():
+            self._repeated.set()
             return
         self._reason = reason
         self._has_pause = reason != signal.SIGINT.name
-        self._told.set()
+        self._requested.set()
 
-    async def told(self) -> str:
-        """Wait for the first word; returns the reason."""
-        await self._told.wait()
+    async def requested(self) -> str:
+        """Wait for the first request. Return its reason."""
+        await self._requested.wait()
         return self._reason
 
-    async def hurried(self) -> None:
-        """Wait for the second word."""
-        await self._hurried.wait()
+    async def repeated(self) -> None:
+        """Wait for the second request."""
+        await self._repeated.wait()
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long, unless nobody needs it or there is a second word."""
+        """Wait for `seconds`, but not after SIGINT and not beyond a second request."""
         if self._has_pause:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurried.wait(), seconds)
+                await asyncio.wait_for(self._repeated.wait(), seconds)

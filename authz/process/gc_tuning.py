@@ -1,22 +1,21 @@
-"""When the garbage collector looks, and at what.
+"""Tuning of the garbage collector.
 
-What a Check allocates is freed as soon as it is answered, so the collector finds nothing there. It
-is there for the cycles that errors and tasks leave behind, and meanwhile walks whatever the cache
-holds, with the event loop standing still.
+Objects of a Check are freed by reference counting, so the collector finds nothing there. It is
+needed for the cycles of exceptions and tasks. Each collection walks the whole cache and stops the
+event loop meanwhile.
 """
 
 import gc
 from typing import Final
 
-# Objects that a collection of the youngest waits for, and how many of one generation's collections
-# a collection of the next waits for. With Python's own 700, 10, 10 everything is walked again and
-# again while a cache fills up with 100,000 keys, for 44 ms at a time; with these for 3 ms at a time
+# Thresholds of the three generations, see gc.set_threshold. With Python's own 700, 10, 10 a cache
+# that fills up with 100,000 keys causes pauses of 44 ms; with these the longest is 3 ms
 # (python -m tests.bench.collector).
 THRESHOLDS: Final = (5_000, 5, 100)
 
 
 def tune_gc() -> None:
-    """Leave alone what exists now, which lives as long as the process. Once, after the start."""
+    """Exempt all existing objects from collection. Call it once, after the start."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

@@ -1,4 +1,7 @@
-"""Where and how the Check port listens, whichever transport serves it."""
+"""Listeners: bound sockets, their Unix socket locks and modes, TLS, and limits on clients.
+
+The Check, operations and health servers all listen through `Listener`.
+"""
 
 import errno
 import os
@@ -12,36 +15,73 @@ from typing import Final
 
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
+from authz.process.socket_lock import SocketLock
 
 LISTEN: Final = "check.listen"
 TLS: Final = "check.tls"
+SOCKET_MODE: Final = 0o660
 NO_SUCH_FAMILY: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one client may use up."""
+class ConnectionLimits:
+    """Bounds on one client connection."""
 
-    streams: int = 1024  # calls at a time on one connection; Envoy opens another beyond that
+    streams: int = 1024  # concurrent calls; Envoy opens another connection beyond that
     header_bytes: int = 16 * 1024  # of one header list, as SETTINGS_MAX_HEADER_LIST_SIZE counts
     message_bytes: int = 1024 * 1024  # of one request
-    idle_seconds: float = 600.0  # a connection without a call
-    flood_tolerance: float = 1.0  # times the budgets of the fast transport against floods
+    idle_seconds: float = 600.0  # for which a connection may have no call
+    flood_tolerance: float = 1.0  # factor on the flood budgets of the fast transport
+    trusted: bool = False  # whether a flood slows clients down instead of disconnecting them
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files. With `client_ca` only clients it signed are served."""
+    """PEM files. With `client_ca`, a client needs a certificate signed by it."""
 
     cert: Path
     key: Path
     client_ca: Path | None = None
 
 
-def refuse_plaintext(address: Address, *, encrypted: bool, allowed: bool) -> None:
-    """Raises BadInput where other machines could connect in the clear.
+class Listener:
+    """Sockets bound to every address of a host name, or to a Unix socket that is locked.
 
-    The port takes raw keys and answers anyone who asks.
+    address: with the port that the system chose, where `wanted` has port 0.
+    setting: named in errors. Raises BadInput if the address cannot be used.
+    """
+
+    def __init__(self, wanted: Address, setting: str, socket_mode: int = SOCKET_MODE) -> None:
+        self._lock = SocketLock(setting, wanted.path)
+        try:
+            self.sockets = _bind(wanted, socket_mode)
+        except (OSError, UnicodeError) as cause:
+            self._lock.close()
+            raise BadInput(setting, f"{wanted}: {_problem(cause)}; name another") from None
+        self._lock.owns_socket = True
+        port = 0 if wanted.path else self.sockets[0].getsockname()[1]
+        self.address = wanted if wanted.path else Address(wanted.host, port)
+
+    def remove_path(self) -> None:
+        """Remove a Unix socket from the file system. Its path stays locked until `close`."""
+        self._lock.remove_socket()
+
+    def close_sockets(self) -> None:
+        """Take no new connections."""
+        for listener in self.sockets:
+            listener.close()
+
+    def close(self) -> None:
+        """Close the sockets and give up the address. May be called again."""
+        self._lock.remove_socket()
+        self.close_sockets()
+        self._lock.close()
+
+
+def refuse_plaintext(address: Address, *, encrypted: bool, allowed: bool) -> None:
+    """Raise BadInput if other machines could connect in the clear and nobody allowed it.
+
+    Requests to the Check port contain raw keys, and it answers any client.
     """
     if not (encrypted or allowed or address.is_local):
         raise BadInput(
@@ -52,7 +92,7 @@ def refuse_plaintext(address: Address, *, encrypted: bool, allowed: bool) -> Non
 
 
 def server_tls(files: TlsFiles) -> ssl.SSLContext:
-    """Raises BadInput."""
+    """Return the TLS context of a server that speaks HTTP/2. Raises BadInput."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2, those that HTTP/2 allows
@@ -61,7 +101,7 @@ def server_tls(files: TlsFiles) -> ssl.SSLContext:
     cert, key, client_ca = files.cert, files.key, files.client_ca
     try:
         for file in filter(None, (cert, key, client_ca)):
-            file.read_bytes()  # its error names the file, and OpenSSL's does not
+            file.read_bytes()  # this error names the file; OpenSSL's does not
         context.load_cert_chain(cert, key, password="")
         if client_ca:
             context.load_verify_locations(client_ca)
@@ -75,21 +115,20 @@ def server_tls(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def bind(address: Address, socket_mode: int, setting: str = LISTEN) -> list[socket.socket]:
-    """Sockets bound to every address that the name has. Raises BadInput, which names `setting`."""
-    try:
-        if address.path:
-            return [_bind_path(address.path, socket_mode)]
-        return _bind_host(address)
-    except UnicodeError:
-        raise BadInput(setting, f"{address}: not a host name; name another") from None
-    except OSError as cause:
-        problem = cause.strerror or str(cause)
-        raise BadInput(setting, f"{address}: {problem}; name another") from None
+def _problem(cause: OSError | UnicodeError) -> str:
+    if isinstance(cause, UnicodeError):
+        return "not a host name"
+    return cause.strerror or str(cause)
+
+
+def _bind(address: Address, socket_mode: int) -> list[socket.socket]:
+    if address.path:
+        return [_bind_path(address.path, socket_mode)]
+    return _bind_host(address)
 
 
 def _bind_path(path: str, mode: int) -> socket.socket:
-    """The caller holds the lock of the path: a socket there is nobody's."""
+    """Bind a Unix socket. The caller holds the lock, so a socket at the path is left over."""
     Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     try:
@@ -107,7 +146,8 @@ def _bind_host(address: Address) -> list[socket.socket]:
     for family, kind, protocol, _, where in socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     ):
-        # The protocol by name, or asyncio leaves Nagle's algorithm on: 40 ms for what comes in two.
+        # asyncio turns Nagle's algorithm off only if the protocol is named. Nagle would delay a
+        # response that is written in two parts by 40 ms.
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -131,7 +171,7 @@ def _bind_host(address: Address) -> list[socket.socket]:
 
 @contextmanager
 def mode_of_socket(path: str, mode: int) -> Iterator[None]:
-    """Bind a Unix socket so that it never has wider permissions than it shall have."""
+    """Give the Unix socket that is bound inside a mode, without a moment of wider permissions."""
     if not path:
         yield
         return

@@ -1,7 +1,7 @@
-"""End a process that has grown, so that its supervisor starts a fresh one.
+"""Detect a process that has grown, so that its supervisor can start a new one.
 
-grpcio loses some bytes with every call that its client cancels, and Envoy cancels when its own
-timeout fires. A sidecar that times out all day grows by that, and nothing in it can give it back.
+grpcio leaks some bytes with every call that its client cancels, and Envoy cancels a call at its
+timeout. A sidecar with many timeouts grows by that leak.
 """
 
 import asyncio
@@ -10,15 +10,15 @@ import random
 from pathlib import Path
 from typing import Final
 
-LOOK: Final = 10.0  # seconds between two looks
-YOUTH: Final = 300.0  # seconds: what grew in less did not leak; ending it would go round in circles
-SPREAD: Final = 0.1  # so that not all sidecars end at once
+LOOK: Final = 10.0  # seconds between two measurements
+YOUTH: Final = 300.0  # seconds; faster growth is no leak, and a restart would repeat it
+SPREAD: Final = 0.1  # share of the limit; so that not all sidecars restart at once
 
 _STATM: Final = Path("/proc/self/statm")
 
 
 def resident_bytes() -> int:
-    """How much memory this process holds; 0 where the system does not say."""
+    """Return the resident memory of this process; 0 if the system does not tell."""
     try:
         pages = int(_STATM.read_text(encoding="ascii").split()[1])
     except OSError:
@@ -27,12 +27,12 @@ def resident_bytes() -> int:
 
 
 def resident_mib() -> int:
-    """The same in MiB."""
+    """Return the resident memory in MiB."""
     return resident_bytes() >> 20
 
 
 async def outgrown(limit_mib: int) -> int:
-    """Wait until this process holds more than that; returns how much."""
+    """Wait until the resident memory is above the limit. Return it, in MiB."""
     limit = limit_mib * (1 + SPREAD * random.random())  # noqa: S311  jitter
     await asyncio.sleep(YOUTH)
     while True:

@@ -1,11 +1,13 @@
 """A lock beside a Unix socket.
 
-A second server may bind the same path without an error: it takes the traffic silently, and unlinks
-the path of the first when it stops. So whoever serves a path holds an flock on `PATH.lock`.
+The system lets a second server bind the path of a first one, once the path is unlinked. The second
+would silently take the traffic, and unlink the path again when it stops. So a server holds an flock
+on `PATH.lock` while it serves PATH. A socket on which some other program answers is refused, too.
 """
 
 import fcntl
 import os
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -15,37 +17,62 @@ MAX_PATH_BYTES: Final = 107  # sockaddr_un
 
 
 class SocketLock:
-    """Held from `__init__` until `release`. Raises BadInput when another process holds it.
+    """A lock that is held from `__init__` until `close`. Raises BadInput if it cannot be taken.
 
-    path: empty for an address that has none, and nothing is held.
+    setting: named in errors. path: empty for a TCP address; then nothing is locked.
     """
 
-    def __init__(self, field: str, path: str) -> None:
+    def __init__(self, setting: str, path: str) -> None:
         self._path = Path(path)
-        self._fd = self._acquire(field) if path else None
+        self._fd = self._acquire(setting) if path else None
+        self.owns_socket = False
+        """Whether the socket at the path is ours, and so ours to remove."""
 
-    def release(self) -> None:
-        """Give the path up. The lock file stays: removing it would race with the next holder."""
-        if self._fd is not None:
+    def remove_socket(self) -> None:
+        """Remove our socket, so that no client connects any more."""
+        if self.owns_socket and self._fd is not None:
+            self.owns_socket = False
             self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Give the path up. The lock file stays: removing it would race with the next holder."""
+        self.remove_socket()
+        if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
-    def _acquire(self, field: str) -> int:
+    def _acquire(self, setting: str) -> int:
         path = self._path
         if len(os.fsencode(path)) > MAX_PATH_BYTES:
-            raise BadInput(field, f"{path}: a socket path has at most {MAX_PATH_BYTES} bytes")
+            raise BadInput(setting, f"{path}: a socket path has at most {MAX_PATH_BYTES} bytes")
         if path.exists() and not path.is_socket():
-            raise BadInput(field, f"{path} is there and is not a socket; remove it or name another")
+            problem = f"{path} is there and is not a socket; remove it or name another"
+            raise BadInput(setting, problem)
         try:
             fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as cause:
-            raise BadInput(field, f"{path}.lock: {cause.strerror}") from None
+            raise BadInput(setting, f"{path}.lock: {cause.strerror}") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            is_free = False
+        else:
+            is_free = not _is_answered(path)
+        if not is_free:
             os.close(fd)
-            raise BadInput(
-                field, f"{path} is served by a live process; name another path"
-            ) from None
+            problem = f"{path} is served by a live process; name another path"
+            raise BadInput(setting, problem)
         return fd
+
+
+def _is_answered(path: Path) -> bool:
+    """Return whether a process listens at the path, also one whose backlog is full."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True

@@ -1,7 +1,7 @@
 """Find each ext_authz filter of a configuration with the routes and cluster that belong to it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from authz.proxy.document import Message, at, clusters, is_on, items, kind_of, messages, within
@@ -23,12 +23,17 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route, or one weighted cluster of it. `exempt`: the filter is off there."""
+    """A route, or one weighted cluster of it.
+
+    exempt: no ext_authz filter is on. has_override: it configures a filter itself.
+    """
 
     name: str
     match: Message
     route: Message
     exempt: bool
+    has_override: bool
+    is_weighted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +82,33 @@ def chains(documents: Sequence[Any]) -> Iterator[Chain]:
     """Yield every ext_authz filter."""
     known = {str(cluster.get("name")): cluster for cluster in clusters(documents)}
     for manager in messages(documents, "HttpConnectionManager"):
-        table, unseen = _table(documents, manager)
+        table, unseen = route_table(documents, manager)
         filters = list(items(manager.get("http_filters")))
-        for position, entry in enumerate(filters):
-            for config, is_conditional in _ext_authz(documents, entry):
-                paths = list(_paths(table, str(entry.get("name"))))
-                yield Chain(
-                    manager,
-                    config,
-                    filters[:position],
-                    is_conditional,
-                    list(_routes(paths, is_on(entry.get("disabled")))),
-                    [level for *_, level in paths],
-                    unseen,
-                    name := str(at(config, "grpc_service", "envoy_grpc", "cluster_name") or ""),
-                    known.get(name),
-                )
+        found = [
+            (position, config, is_conditional)
+            for position, entry in enumerate(filters)
+            for config, is_conditional in _ext_authz(documents, entry)
+        ]
+        routes = list(_common(_routes(table, filters[position]) for position, *_ in found))
+        for position, config, is_conditional in found:
+            name = str(at(config, "grpc_service", "envoy_grpc", "cluster_name") or "")
+            yield Chain(
+                manager=manager,
+                config=config,
+                before=filters[:position],
+                is_conditional=is_conditional,
+                routes=routes,
+                levels=[level for *_, level in _paths(table, filters[position])],
+                unseen=unseen,
+                cluster_name=name,
+                cluster=known.get(name),
+            )
 
 
-def unprotected(documents: Sequence[Any]) -> Iterator[str]:
-    """Yield the name of each connection manager with routes to backends and no ext_authz filter."""
-    for manager in messages(documents, "HttpConnectionManager"):
-        filters = items(manager.get("http_filters"))
-        if any(True for entry in filters for _ in _ext_authz(documents, entry)):
-            continue
-        table, unseen = _table(documents, manager)
-        routes = [route for host in items(table.get("virtual_hosts")) for route in _of(host)]
-        if unseen or any("route" in route for route in routes):
-            yield manager_name(manager)
+def has_ext_authz(documents: Sequence[Any], manager: Message) -> bool:
+    """Return whether a connection manager has an ext_authz filter."""
+    filters = items(manager.get("http_filters"))
+    return any(True for entry in filters for _ in _ext_authz(documents, entry))
 
 
 def _ext_authz(documents: Sequence[Any], entry: Message) -> Iterator[tuple[Message, bool]]:
@@ -124,7 +128,7 @@ def _ext_authz(documents: Sequence[Any], entry: Message) -> Iterator[tuple[Messa
     yield from ((one, True) for one in inner if kind_of(one).endswith(FILTER))
 
 
-def _table(documents: Sequence[Any], manager: Message) -> tuple[Message, str]:
+def route_table(documents: Sequence[Any], manager: Message) -> tuple[Message, str]:
     """Return a manager's route table, and the source of routes that are not in this file."""
     table = within(manager, "route_config")
     if "rds" in manager:
@@ -144,11 +148,12 @@ def _of(host: Message) -> Iterator[Message]:
     yield from items(host.get("routes"))
 
 
-def _paths(table: Message, name: str) -> Iterator[tuple[RouteLevel, ...]]:
+def _paths(table: Message, entry: Message) -> Iterator[tuple[RouteLevel, ...]]:
     """Yield each level of a route table together with the levels that contain it, outermost first.
 
-    name: the filter's name in typed_per_filter_config.
+    entry: the HTTP filter, whose name selects the overrides.
     """
+    name = str(entry.get("name"))
 
     def level(where: str, message: Message) -> RouteLevel:
         override = _unwrapped(within(message, "typed_per_filter_config", name))
@@ -180,18 +185,34 @@ def _is_off(override: Message) -> bool:
     return is_on(override.get("disabled"))
 
 
-def _routes(paths: Sequence[tuple[RouteLevel, ...]], is_off: bool) -> Iterator[Route]:
-    """Yield every route. The innermost level with an override decides whether the filter is on.
-
-    is_off: the filter is disabled unless a level enables it.
-    """
-    for path in paths:
-        if len(path) < 3 or (len(path) == 4 and not path[-1].override):  # noqa: PLR2004
+def _routes(table: Message, entry: Message) -> Iterator[Route]:
+    """Yield every route. The innermost level with an override decides whether the filter is on."""
+    for path in _paths(table, entry):
+        if len(path) < 3:  # noqa: PLR2004  not yet a route
             continue
-        route = path[2].message
         override = next((level.override for level in reversed(path) if level.override), None)
-        exempt = is_off if override is None else _is_off(override)
-        yield Route(path[-1].name, within(route, "match"), route, exempt)
+        exempt = is_on(entry.get("disabled")) if override is None else _is_off(override)
+        route = path[2].message
+        yield Route(
+            path[-1].name,
+            within(route, "match"),
+            route,
+            exempt,
+            has_override=bool(path[-1].override),
+            is_weighted=len(path) > 3,  # noqa: PLR2004
+        )
+
+
+def _common(of_filters: Iterable[Iterator[Route]]) -> Iterator[Route]:
+    """Yield each route once: it is exempt only if every ext_authz filter is off on it.
+
+    A weighted cluster counts as a route of its own if it has an override of a filter.
+    """
+    for same in zip(*of_filters, strict=True):
+        first = same[0]
+        if first.is_weighted and not any(route.has_override for route in same):
+            continue
+        yield replace(first, exempt=all(route.exempt for route in same))
 
 
 def _pattern(match: Mapping[str, Any]) -> str:

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, items, seconds, within
+from authz.proxy.retries import HTTP_OPTIONS
 from authz.proxy.verdicts import WARN, Problem
 
 HEALTH_SERVICE: Final = "envoy.service.auth.v3.Authorization"
 ASKED: Final = frozenset(
     {"", HEALTH_SERVICE, "readiness", "liveness"}
 )  # the services that authz reports
-HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 FEW_REQUESTS: Final = 2048  # Envoy's default is 1024, over all its workers
 SELDOM: Final = 10.0  # seconds
 

@@ -1,7 +1,7 @@
 """Rules about headers: keys on the way to authz, identity headers on the way to the backend."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from authz.proxy.chains import Chain, Expected
@@ -68,10 +68,12 @@ def carriers(chain: Chain, expected: Expected) -> Iterator[Problem]:
         if not is_seen or any(fits(pattern, name) for pattern in refused):
             advice = f"add {name} to allowed_headers, in lower case or with ignore_case"
             yield FAIL, f"authz is not shown {name}", advice
-        elif any(_removes(step, name) for step in _mutated(chain)):
+        elif any(_removes(step, name) for step in _lost(chain, name)):
             yield FAIL, f"{name} is removed before authz is asked", "leave that to authz"
     if allowed and not any(fits(pattern, "origin") for pattern in allowed):
         yield WARN, "authz is not shown origin", "keys that are bound to origins are refused"
+    if allowed and not any(fits(pattern, "content-type") for pattern in allowed):
+        yield WARN, "authz is not shown content-type", "gRPC callers get messages in JSON"
 
 
 def identity(chain: Chain, expected: Expected) -> Iterator[Problem]:
@@ -99,9 +101,25 @@ def identity(chain: Chain, expected: Expected) -> Iterator[Problem]:
         advice = "headers_with_underscores_action: REJECT_REQUEST"
         yield WARN, f"{prefix.replace('-', '_')}* is the same header to many backends", advice
     yield from _late(chain, prefix)
-    if expected.client_address != "peer" and not is_on(chain.manager.get("use_remote_address")):
+    yield from _address(chain, expected)
+
+
+def _address(chain: Chain, expected: Expected) -> Iterator[Problem]:
+    """Report an address that is not the client's, or that a client can choose."""
+    manager, source = chain.manager, expected.client_address
+    hops = manager.get("xff_num_trusted_hops", 0)
+    if source == "peer":
+        if hops or "original_ip_detection_extensions" in manager:
+            advice = "extract.client_address: x-envoy-external-address"
+            yield WARN, "a key bound to addresses sees the proxy in front, not the client", advice
+    elif not is_on(manager.get("use_remote_address")):
         advice = "use_remote_address: true, and xff_num_trusted_hops"
-        yield FAIL, f"a client can write {expected.client_address} itself", advice
+        yield FAIL, f"a client can write {source} itself", advice
+    elif manager.get("internal_address_config") and not any(
+        _removes(step, source) for step in _mutations(_early(chain))
+    ):
+        advice = f"early_header_mutation_extensions: remove {source}; Envoy then sets its own"
+        yield FAIL, f"a client in internal_address_config can write {source} itself", advice
 
 
 def _late(chain: Chain, prefix: str) -> Iterator[Problem]:
@@ -118,10 +136,23 @@ def _late(chain: Chain, prefix: str) -> Iterator[Problem]:
                 yield WARN, f"{level.name} sets {name}, after authz did", "leave that to authz"
 
 
+def _lost(chain: Chain, name: str) -> Iterator[Message]:
+    """Yield the header mutations after which the filter cannot see a header."""
+    set_by_envoy = name == "x-envoy-external-address"  # after the early mutations
+    return _mutations(chain.before) if set_by_envoy else _mutated(chain)
+
+
 def _mutated(chain: Chain) -> Iterator[Message]:
     """Yield the header mutations that run before the filter."""
-    early = list(items(chain.manager.get("early_header_mutation_extensions")))
-    for step in (*early, *chain.before):
+    return _mutations([*_early(chain), *chain.before])
+
+
+def _early(chain: Chain) -> list[Message]:
+    return list(items(chain.manager.get("early_header_mutation_extensions")))
+
+
+def _mutations(steps: Sequence[Message]) -> Iterator[Message]:
+    for step in steps:
         config = within(step, "typed_config")
         if is_on(step.get("disabled")) or not kind_of(config).endswith("HeaderMutation"):
             continue

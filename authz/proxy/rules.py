@@ -10,14 +10,17 @@ from typing import Any, Final
 from authz.core.errors import BadInput
 from authz.core.finding import Finding, Level
 from authz.core.routes import facts
-from authz.proxy.chains import Chain, Expected, chains, unprotected
+from authz.proxy.chains import Chain, Expected, chains
 from authz.proxy.cluster import cluster, http2
 from authz.proxy.document import at, is_on, seconds, within
 from authz.proxy.headers import carriers, identity, mutations, secrecy
+from authz.proxy.listeners import denying, unprotected
 from authz.proxy.metadata import left_out
+from authz.proxy.retries import retries
 from authz.proxy.verdicts import FAIL, WARN, Problem
 
 DEFAULT_TIMEOUT: Final = 0.2  # seconds; Envoy's default for grpc_service of ext_authz
+RESTRICTING: Final = frozenset({"scopes", "env", "cost"})
 HIDDEN: Final = "[redacted]"  # replaces sensitive values in /config_dump
 VERY_LONG: Final = 10.0  # seconds; Istio's default is ten minutes
 
@@ -32,8 +35,13 @@ def examine(documents: Sequence[Any], expected: Expected) -> Iterator[Finding]:
 def _examine(documents: Sequence[Any], expected: Expected) -> Iterator[Finding]:
     filters = list(chains(documents))
     if not filters:
-        advice = "name the file that Envoy runs from, or what its admin says at /config_dump"
-        yield Finding(FAIL, "envoy", "no HTTP connection manager has an ext_authz filter", advice)
+        found = "no HTTP connection manager has an ext_authz filter"
+        advice = "name the file that Envoy runs from, or a dump of its /config_dump"
+        if policy := denying(documents):
+            found += f", and the RBAC policy {policy} denies everything"
+            advice = "Istio cannot resolve the provider of a CUSTOM AuthorizationPolicy: look for "
+            advice += "its name in extensionProviders, and for its service in one namespace only"
+        yield Finding(FAIL, "envoy", found, advice)
         return
     for chain in filters:
         for check, (rule, summary) in RULES.items():
@@ -101,7 +109,7 @@ def enabled(chain: Chain, _: Expected) -> Iterator[Problem]:
 
 
 def extensions(chain: Chain, _: Expected) -> Iterator[Problem]:
-    """Report context_extensions that authz does not understand: it refuses requests there."""
+    """Report context_extensions that authz does not understand, or that a client can avoid."""
     for level in chain.levels:
         given = within(level.override, "check_settings", "context_extensions")
         try:
@@ -109,6 +117,9 @@ def extensions(chain: Chain, _: Expected) -> Iterator[Problem]:
         except BadInput as cause:
             advice = "every request there is refused as bad_request"
             yield FAIL, f"context_extensions of {level.name}: {cause}", advice
+        if "path" in within(level.message, "match") and given.keys() & RESTRICTING:
+            advice = "match by prefix: a backend may read /a/ and /a;x as /a"
+            yield WARN, f"other spellings avoid the restriction of {level.name}", advice
 
 
 def paths(chain: Chain, _: Expected) -> Iterator[Problem]:
@@ -138,17 +149,6 @@ def timeouts(chain: Chain, expected: Expected) -> Iterator[Problem]:
     elif timeout > VERY_LONG:
         advice = "grpc_service.timeout: 0.5s"
         yield WARN, f"a request waits up to {timeout:g}s for a sidecar that hangs", advice
-    retried = _try(within(asked, "retry_policy", "retry_back_off"))
-    if retried is not None and retried <= expected.deadline:
-        advice = "max_interval is the time-out of one try, too: make it longer than a lookup"
-        yield FAIL, f"a try ends after {retried:g}s, not later than {ours}", advice
-
-
-def _try(back_off: Any) -> float | None:
-    """Return the seconds for one try: max_interval, by default ten times base_interval."""
-    longest = seconds(back_off.get("max_interval"))
-    base = seconds(back_off.get("base_interval"))
-    return 10 * base if longest is None and base is not None else longest
 
 
 # The name of each rule in a report, and the text of the report if there is no problem.
@@ -163,5 +163,6 @@ RULES: Final[dict[str, tuple[Rule, str]]] = {
     "identity": (identity, "no client can send identity headers"),
     "timeouts": (timeouts, "Envoy waits for longer than a lookup takes"),
     "cluster": (cluster, "a sidecar that is gone is noticed"),
+    "retries": (retries, "a retry asks another sidecar, or nobody retries"),
     "secrecy": (secrecy, "no key in the access log"),
 }

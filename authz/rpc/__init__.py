@@ -1,6 +1,6 @@
-"""Door. The only folder that knows gRPC, HTTP/2 and protobuf."""
+"""The gRPC listeners. The only folder that uses gRPC, HTTP/2 and protobuf."""
 
 import os
 
-# gRPC's core writes to stderr by itself, past our logs; it reads this when it is first imported.
+# gRPC's core writes to stderr past our logs. It reads this variable at its first import.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -14,7 +14,8 @@ from authz.core.errors import BadInput
 from authz.core.listen_address import Address
 from authz.process.listener import (
     LISTEN,
-    Limits,
+    SOCKET_MODE,
+    ConnectionLimits,
     TlsFiles,
     mode_of_socket,
     refuse_plaintext,
@@ -25,19 +26,19 @@ from authz.rpc.check.handler import CheckHandler
 from authz.rpc.health import BY_READINESS, LIVENESS
 from authz.rpc.services import CHECK_SERVICE
 
-HEALTH_INTERVAL: Final = 0.1  # seconds between looks at readiness
+HEALTH_INTERVAL: Final = 0.1  # seconds between two reads of the readiness
 
 OPTIONS: Final = (
-    # Two processes on one port share connections unevenly, and nobody notices the second one.
+    # With it a second process could bind the port unnoticed, and take a part of the connections.
     ("grpc.so_reuseport", 0),
-    # Envoy pings idle connections; without these two the answer is GOAWAY too_many_pings.
+    # Envoy pings idle connections. Without these two, gRPC answers GOAWAY too_many_pings.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),
 )
 
 
-def _options(limits: Limits) -> list[tuple[str, int]]:
+def _options(limits: ConnectionLimits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_concurrent_streams", limits.streams),
         ("grpc.max_metadata_size", limits.header_bytes),
@@ -48,30 +49,30 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
 
 
 def credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """TLS as gRPC takes it. Raises BadInput, where gRPC says that the address cannot be used."""
-    server_tls(files)
+    """Return TLS credentials for gRPC. Raises BadInput."""
+    server_tls(files)  # gRPC reports a bad certificate as an address that cannot be used
     chain, private = files.cert.read_bytes(), files.key.read_bytes()
     ca = files.client_ca.read_bytes() if files.client_ca else None
     return grpc.ssl_server_credentials([(private, chain)], ca, require_client_auth=ca is not None)
 
 
 class GrpcServer:
-    """A listener that answers Checks through `door`.
+    """A server for Check, grpc.health.v1 and server reflection.
 
-    Refuses to listen in the clear where other machines can connect: the port takes raw keys and
-    answers anyone who asks. Raises BadInput for that, and for an address that cannot be used.
-    traced: does anybody want to know a call's place in a trace?
+    Refuses to listen in the clear where other machines can connect: requests contain raw keys, and
+    any client is answered. Raises BadInput for that and for an address that cannot be used.
+    traced: whether the handler gets the call's traceparent.
     """
 
     def __init__(
         self,
-        door: CheckHandler,
+        handler: CheckHandler,
         address: Address,
         *,
-        limits: Limits = Limits(),  # noqa: B008  it is frozen
+        limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008  it is frozen
         tls: TlsFiles | None = None,
         allow_plaintext: bool = False,
-        socket_mode: int = 0o660,
+        socket_mode: int = SOCKET_MODE,
         traced: bool = False,
     ) -> None:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
@@ -80,7 +81,7 @@ class GrpcServer:
         self._lock = SocketLock(LISTEN, address.path)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=[*OPTIONS, *_options(limits)])
-        self._server.add_generic_rpc_handlers((_handlers(door, traced=traced),))
+        self._server.add_generic_rpc_handlers((_handlers(handler, traced=traced),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (CHECK_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -88,18 +89,19 @@ class GrpcServer:
             with mode_of_socket(address.path, socket_mode):
                 port = self._bind()
         except (RuntimeError, OSError):
-            self._lock.release()
-            raise BadInput(LISTEN, f"{address}: {_trouble(address)}; name another") from None
+            self._lock.close()
+            raise BadInput(LISTEN, f"{address}: {_problem(address)}; name another") from None
+        self._lock.owns_socket = True
         self.address = address if address.path else Address(address.host, port)
 
     async def start(self) -> None:
-        """Begin to answer; not serving until `show` says so."""
+        """Begin to answer. Health is NOT_SERVING until `show` is called."""
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self._set_serving(serving=False)
         await self._server.start()
 
     async def show(self, ready: Callable[[], bool]) -> None:
-        """Keep grpc.health.v1 saying what `ready` says, until cancelled."""
+        """Let grpc.health.v1 report what `ready` returns, until cancelled."""
         shown = False
         while True:
             if ready() is not shown:
@@ -111,7 +113,7 @@ class GrpcServer:
         """Take no new calls, give the running ones `grace` seconds, then close."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
-        self._lock.release()
+        self._lock.close()
 
     async def _set_serving(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse
@@ -126,27 +128,27 @@ class GrpcServer:
         return self._server.add_secure_port(name, self._credentials)
 
 
-def _handlers(door: CheckHandler, *, traced: bool) -> grpc.GenericRpcHandler:
-    check = door.check
+def _handlers(handler: CheckHandler, *, traced: bool) -> grpc.GenericRpcHandler:
+    check = handler.check
 
-    async def answer(raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        made = check(raw, _traceparent(context) if traced else None)
-        return made if isinstance(made, bytes) else await made
+    async def respond(raw: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        response = check(raw, _traceparent(context) if traced else None)
+        return response if isinstance(response, bytes) else await response
 
-    # No serialisers: the door takes bytes and gives bytes.
+    # Without serialisers gRPC passes bytes on, which is what the handler takes and returns.
     return grpc.method_handlers_generic_handler(
-        CHECK_SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(answer)}
+        CHECK_SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(respond)}
     )
 
 
 def _traceparent(context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes | None:
-    """The call's own place in a trace, or None. One that stands there twice is none."""
+    """Return the call's traceparent, or None if there is none or more than one."""
     found = [value for name, value in context.invocation_metadata() or () if name == "traceparent"]
     return found[0].encode() if len(found) == 1 and isinstance(found[0], str) else None
 
 
-def _trouble(address: Address) -> str:
-    """Why the operating system refuses an address. gRPC tells nobody but stderr."""
+def _problem(address: Address) -> str:
+    """Return the operating system's reason to refuse an address. gRPC only prints it to stderr."""
     if not address.path:
         try:
             found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)

@@ -1,11 +1,11 @@
-"""What grpc.health.v1 can be asked about, whichever transport answers.
+"""The service names that grpc.health.v1 knows, for both transports.
 
-A proxy asks about the Check service, a Kubernetes probe about what it is a probe of.
+A proxy asks about the Check service, a Kubernetes probe about liveness or readiness.
 """
 
 from typing import Final
 
 from authz.rpc.services import CHECK_SERVICE
 
-LIVENESS: Final = "liveness"  # who can answer lives: it depends on nothing
+LIVENESS: Final = "liveness"  # a process that answers is alive
 BY_READINESS: Final = ("", CHECK_SERVICE, "readiness")

@@ -7,4 +7,4 @@ from envoy.service.auth.v3 import external_auth_pb2
 _SERVICES: Final = external_auth_pb2.DESCRIPTOR.services_by_name
 
 CHECK_SERVICE: Final[str] = _SERVICES["Authorization"].full_name
-"""`envoy.service.auth.v3.Authorization`, as the descriptor spells it."""
+"""`envoy.service.auth.v3.Authorization`, from its descriptor."""

@@ -1,8 +1,8 @@
-"""Settings: read once, strict, validated. Flags win over environment, environment over the file.
+"""Settings, strictly validated. Flags win over the environment, the environment over the file.
 
-Only what puts parts together sees this; they get their own values. Durations are seconds in here
-and `50ms`, `30s`, `90d` outside. A relative path is relative to the settings file that names it, or
-to the current directory when a flag or a variable does. A setting without a value keeps its
+Only the composition roots read them; each component gets its own values. Durations are seconds
+here and `50ms`, `30s`, `90d` in the sources. A relative path is relative to the settings file, or
+to the current directory if a flag or a variable gives it. A setting without a value keeps its
 default.
 """
 
@@ -56,7 +56,7 @@ class Tls(Section):
 
 
 class Check(Section):
-    """The listener that the proxy asks."""
+    """The listener for Check calls of the proxy."""
 
     listen: Listen = Address("127.0.0.1", 9191)
     transport: Literal["fast", "grpcio"] = "fast"
@@ -70,24 +70,26 @@ class Check(Section):
     idle_timeout: Annotated[float, seconds("1s", "1d")] = 600.0
     flood_tolerance: float = Field(1.0, ge=0.1, le=100, allow_inf_nan=False)
     env: Literal["live", "test"] | None = None
+    enforce: bool = True
     recycle_at_mib: int = Field(0, ge=0)
 
 
 class Ops(Section):
-    """Health and readiness: over HTTP, and over gRPC for who cannot reach the Check listener."""
+    """Health, readiness and metrics over HTTP; with `health_listen` also health over gRPC."""
 
     listen: Listen = Address("127.0.0.1", 9192)
     health_listen: Listen | None = None
+    socket_mode: Mode = 0o660
 
 
 class Shutdown(Section):
-    """How a sidecar ends after SIGTERM."""
+    """Shutdown after SIGTERM."""
 
     delay: Annotated[float, seconds("0", "10m")] = 5.0
 
 
 class RedisTls(Section):
-    """TLS towards the store, for a `rediss://` URL. Each file is read at every connect."""
+    """TLS to the store, for a `rediss://` URL. Each file is read at every connect."""
 
     ca: File | None = None
     cert: File | None = None
@@ -101,7 +103,7 @@ class RedisTls(Section):
 
 
 class RedisSentinel(Section):
-    """Who knows which server is the primary."""
+    """The Sentinels that know the primary."""
 
     hosts: Several[Listen]
     service: ServiceName
@@ -118,22 +120,23 @@ class Redis(Section):
 
 
 class PepperFile(Section):
-    """One server secret."""
+    """One server secret and its version."""
 
     version: PepperVersion = "1"
     file: File
 
 
 class Keys(Section):
-    """How keys are made and recognised."""
+    """The form of keys and the peppers."""
 
     prefix: Prefix = "ak"
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
+    import_index: int = Field(1_000_000, ge=0, le=10_000_000)
 
 
 class Cache(Section):
-    """What the sidecar remembers of the store, and for how long."""
+    """The cache of a sidecar: sizes and lifetimes."""
 
     ttl: Annotated[float, seconds("1s", "1d")] = 60.0
     negative_ttl: Annotated[float, seconds("100ms", "1h")] = 5.0
@@ -144,19 +147,19 @@ class Cache(Section):
 
 
 class Outage(Section):
-    """How long keys go on while the store is out of reach, when they say nothing of their own."""
+    """Grace of keys without a grace of their own during a store outage."""
 
     grace: Annotated[float, seconds("0", "1d")] = 30.0
 
 
 class Identity(Section):
-    """The headers that tell the backend who calls."""
+    """The headers that give the identity to the backend."""
 
     header_prefix: HeaderName = "x-auth-"
 
 
 class Extract(Section):
-    """Where in a request the key and the client's address are."""
+    """The carriers of the key, and the source of the client's address."""
 
     headers: Several[Carrier] = ("x-api-key:", "authorization:bearer")
     query: Parameter = ""
@@ -164,7 +167,7 @@ class Extract(Section):
 
 
 class RouteRule(Section):
-    """What requests to a route need; the first rule that applies decides. See core/routes.py."""
+    """Requirements of a route. The first matching rule decides. See core/routes.py."""
 
     path: Template
     host: HostPattern = ""
@@ -205,14 +208,14 @@ class RouteRule(Section):
 
 
 class Pools(Section):
-    """Limits that all keys of a project, or of a tenant, share; `*`: of each that is not named."""
+    """Limits that the keys of a project or of a tenant share. `*`: each one that is not named."""
 
     projects: dict[PoolId, LimitSet] = {}
     tenants: dict[PoolId, LimitSet] = {}
 
 
 class Limiting(Section):
-    """How limits are kept, and told."""
+    """How limits work during an outage, and their headers."""
 
     on_outage: OutageWord = OnOutage.LOCAL
     legacy_headers: bool = False
@@ -225,14 +228,14 @@ class Log(Section):
 
 
 class Otlp(Section):
-    """Where telemetry is sent: a receiver of OTLP over HTTP, as JSON."""
+    """The receiver of telemetry: OTLP over HTTP, as JSON."""
 
     endpoint: HttpUrl
     interval: Annotated[float, seconds("1s", "1h")] = 15.0
 
 
 class Tracing(Section):
-    """Spans of Checks. Needs a receiver."""
+    """Spans of Checks. Needs `otlp`."""
 
     enabled: bool = False
     sample_ratio: float = Field(0.01, ge=0, le=1)
@@ -240,7 +243,7 @@ class Tracing(Section):
 
 
 class Telemetry(Section):
-    """What the sidecar says about itself."""
+    """Metrics, traces and denial lines."""
 
     metrics: bool = True
     denials_per_second: int = Field(1, ge=1, le=100_000)

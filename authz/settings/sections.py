@@ -1,4 +1,4 @@
-"""A section of settings, whichever it is: how it is read, refused, and where its paths begin."""
+"""A section of settings: validation, error messages and relative paths."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from authz.core import fields
 from authz.core.errors import BadInput
@@ -17,7 +18,7 @@ from authz.settings.sources import Location, Source
 
 
 class Section(BaseModel):
-    """A part of the settings. Unknown names are errors."""
+    """A section of the settings. Unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -30,20 +31,30 @@ class Section(BaseModel):
         return {name: v for name, v in given.items() if v is not None or name not in known}
 
 
+class BadSettings(BadInput):
+    """Settings with mistakes. `mistakes` has them all, and the text shows the first."""
+
+    def __init__(self, mistakes: Sequence[BadInput]) -> None:
+        first, *rest = mistakes
+        more = f"; {len(rest)} more: `authz config check` lists all" if rest else ""
+        super().__init__(first.field, first.problem + more)
+        self.mistakes = tuple(mistakes)
+
+
 _Sections = TypeVar("_Sections", bound=Section)
 
 
 def read(kind: type[_Sections], layers: Sequence[Source]) -> _Sections:
-    """What the sources say, the first of them above all others. Raises BadInput."""
+    """Return the merged settings of all layers. The first layer wins. Raises BadInput."""
     tree = reduce(sources.merged, (source.tree for source in layers))
     try:
         settings = kind.model_validate(tree)
     except ValidationError as cause:
-        raise _explained(cause, kind, layers) from None
+        raise BadSettings(_explained(cause, kind, layers)) from None
     return _anchored(settings, layers)
 
 
-# What pydantic says in terms of Python, in terms of settings: by its error type or the first word.
+# Messages for pydantic's errors, by error type or by its first word.
 _MESSAGES: Final = {
     "bool": "true or false",
     "float": "a number, such as 0.5",
@@ -57,21 +68,31 @@ _MESSAGES: Final = {
 }
 
 
-def _explained(cause: ValidationError, kind: type[Section], layers: Sequence[Source]) -> BadInput:
-    first = cause.errors(include_url=False, include_context=False)[0]
-    location = first["loc"]
-    problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
-    if first["type"] == "extra_forbidden":
+def _explained(
+    cause: ValidationError, kind: type[Section], layers: Sequence[Source]
+) -> list[BadInput]:
+    """Return one mistake for each setting, in the order of the model."""
+    found: dict[str, BadInput] = {}
+    for error in cause.errors(include_url=False, include_context=False):
+        mistake = _mistake(error, kind, layers)
+        found.setdefault(mistake.field, mistake)
+    return list(found.values())
+
+
+def _mistake(error: ErrorDetails, kind: type[Section], layers: Sequence[Source]) -> BadInput:
+    location = error["loc"]
+    problem = error["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
+    if error["type"] == "extra_forbidden":
         problem = f"no such setting; there are {', '.join(_section(kind, location).model_fields)}"
-    problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
-    problem = _MESSAGES.get(first["type"], problem)
+    problem = _MESSAGES.get(error["type"].partition("_")[0], problem)
+    problem = _MESSAGES.get(error["type"], problem)
     name = ".".join(map(str, location)).removesuffix(".[key]")
     name = name if re.fullmatch(r"[\w.*:@-]{1,80}", name, re.ASCII) else fields.shown(name)
     return BadInput(name, f"{problem} ({sources.origin(layers, location).name(location)})")
 
 
 def _section(section: type[Section], location: Location) -> type[Section]:
-    """The section that a setting at `location` of `section` would be in."""
+    """Return the section of the setting at `location`, below `section`."""
     for step in location[:-1]:
         if isinstance(step, str):
             kind = section.model_fields[step].annotation
@@ -84,7 +105,7 @@ def _is_section(kind: Any) -> bool:
 
 
 def _anchored(settings: _Sections, layers: Sequence[Source]) -> _Sections:
-    """Make relative paths absolute, each from where it was written."""
+    """Make relative paths absolute, each from the base of its source."""
 
     def base(at: Location) -> Path:
         return next((source for source in layers if source.holds(at)), layers[-1]).base

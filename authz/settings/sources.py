@@ -1,6 +1,6 @@
-"""Where settings come from: a file, the environment, the command line. Each is a tree of names.
+"""The sources of settings: a file, the environment, the command line. Each is a tree of names.
 
-A source remembers what the tree was made of, so that a refusal can name the place to look at.
+A source can name the origin of each setting, for error messages.
 """
 
 import json
@@ -18,8 +18,8 @@ from authz.core.errors import BadInput
 from authz.core.fields import shown
 
 ENV_PREFIX: Final = "AUTHZ_"
-# What the command line reads itself, and what Kubernetes sets in every pod beside a Service whose
-# name begins with `authz`. No setting looks like the latter: settings have a `__`.
+# Variables that the command line reads itself, and those that Kubernetes sets in every pod beside a
+# Service whose name begins with `authz`. Those have no `__`; every setting has one.
 NOT_SETTINGS: Final = re.compile(
     r"AUTHZ_(CONFIG|ACTOR|(?!.*__)(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?))"
 )
@@ -30,14 +30,14 @@ Location = tuple[int | str, ...]  # ("keys", "peppers", 0, "file")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Settings from one place. `base`: what its relative paths are relative to."""
+    """Settings of one source. `base`: the directory of its relative paths."""
 
     tree: Mapping[str, Any]
     base: Path
     name: Callable[[Location], str]
 
     def holds(self, location: Location) -> bool:
-        """Does it say something about this setting?"""
+        """Return whether this source has the setting."""
         part: Any = self.tree
         for step in location:
             if isinstance(step, int):
@@ -51,7 +51,7 @@ class Source:
 
 
 def merged(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
-    """Both trees in one. Where both say something, the upper is right; a list is one value."""
+    """Return both trees merged. `upper` wins; a list is one value."""
     found = dict(lower)
     for name, value in upper.items():
         below = found.get(name)
@@ -61,7 +61,7 @@ def merged(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]
 
 
 def origin(layers: Sequence[Source], location: Location) -> Source:
-    """Where to look for `location`. What is missing somewhere is missing in its section."""
+    """Return the source of the setting, or of its section if the setting is missing."""
     for length in range(len(location), 0, -1):
         for source in layers:
             if source.holds(location[:length]):
@@ -70,12 +70,12 @@ def origin(layers: Sequence[Source], location: Location) -> Source:
 
 
 def command_line(flags: Mapping[str, Any]) -> Source:
-    """Flags, nested like the file."""
+    """Return the flags, nested like the file."""
     return Source(flags, Path.cwd(), lambda _: "from the command line")
 
 
 def environment(environ: Mapping[str, str]) -> Source:
-    """`AUTHZ_SECTION__NAME`. A list is JSON, and so is a section in one variable."""
+    """Return the variables `AUTHZ_SECTION__NAME`. A list or a whole section is JSON."""
     given = {
         name: tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
         for name in environ
@@ -98,7 +98,7 @@ def environment(environ: Mapping[str, str]) -> Source:
 
 
 def file(path: Path) -> Source:
-    """A YAML file. Raises BadInput."""
+    """Return the settings of a YAML file. Raises BadInput."""
     try:
         with path.open("rb") as opened:
             content = opened.read(MAX_FILE + 1)
@@ -137,7 +137,7 @@ def _line(content: bytes, location: Location) -> int:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without what hides something: repeated names, and aliases (the stuff of bombs)."""
+    """YAML without repeated names, which hide a value, and without aliases, which can explode."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -162,7 +162,7 @@ def _at(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
 
 def _yaml(content: bytes, path: Path) -> Any:
     try:
-        return yaml.load(content, _StrictLoader)  # noqa: S506  a safe loader, only stricter
+        return yaml.load(content, _StrictLoader)  # noqa: S506  a stricter safe loader
     except yaml.MarkedYAMLError as cause:
         line = f", line {cause.problem_mark.line + 1}" if cause.problem_mark else ""
         raise BadInput("--config", f"{path}{line}: {cause.problem}") from None
@@ -175,5 +175,5 @@ def _json_or_text(text: str) -> Any:
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
-            pass  # [::1]:9191 is text; a broken list is refused where a list is wanted
+            pass  # [::1]:9191 is text; validation refuses a broken list
     return text

@@ -1,7 +1,7 @@
-"""How the value of a setting is read: one strict reader per kind, as types for `config`.
+"""Types of settings: one strict parser per type.
 
-A value is read from text, so that it is refused with the same words wherever it came from. What is
-refused is shown, with a good value beside it.
+Each parser reads text, so that errors are the same for every source. An error shows the refused
+value and a good value.
 """
 
 import re
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 
 def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
-    """A validator that reads a value from text, and says of bad text what `parse` says."""
+    """Return a validator that parses text and raises the error of `parse`."""
 
     def validate(value: object) -> object:
         if not isinstance(value, str | int | float | Path | Address):
@@ -38,7 +38,7 @@ def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
 
 
 def seconds(least: str, most: str) -> BeforeValidator:
-    """A duration from `least` to `most`, as seconds."""
+    """Return a validator of durations from `least` to `most`, in seconds."""
     low, high = fields.duration_ms("", least), fields.duration_ms("", most)
 
     def parse(text: str) -> float:
@@ -63,7 +63,7 @@ def _path(text: str) -> Path:
     try:
         if 0 < len(text) <= MAX_PATH and text.isprintable():
             return Path(text).expanduser()
-    except RuntimeError:  # the home of nobody
+    except RuntimeError:  # the home of an unknown user
         pass
     raise BadInput("", f"{fields.shown(text)} is not a path, such as /etc/authz/pepper-1")
 
@@ -77,7 +77,7 @@ def _carrier(text: str) -> str:
 
 
 def _store_url(text: str) -> str:
-    if not re.fullmatch("(rediss?|unix)://[!-~]+", text):  # not shown: it may hold a password
+    if not re.fullmatch("(rediss?|unix)://[!-~]+", text):  # not shown: it may contain a password
         raise BadInput(
             "", "not a redis://, rediss:// or unix:// URL, such as redis://127.0.0.1:6379/0"
         )
@@ -85,7 +85,7 @@ def _store_url(text: str) -> str:
 
 
 def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
-    # A carrier named twice would make every key ambiguous.
+    # A repeated carrier would make every key ambiguous.
     if len({getattr(entry, "version", entry) for entry in entries}) < len(entries):
         raise ValueError("two of them are the same")
     return entries
@@ -116,7 +116,7 @@ def _limits(value: object) -> object:
 
 
 def _mode(value: object) -> int:
-    # YAML reads 0660 as the number 432, so a number is not what the person wrote.
+    # YAML reads 0660 as the number 432, so a number is not the mode that the user wrote.
     if not (isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value)):
         raise ValueError("a file mode is digits in quotes, such as '0660'")
     return int(value, 8)

@@ -33,11 +33,12 @@ from authz.core.events import Event
 from authz.core.ports import ChangeSink, Clock, Probe
 from authz.storage import notices, reconnect, schema
 from authz.storage.endpoint import Endpoint
+from authz.storage.essential import EssentialWrites
 from authz.storage.follower import Flush, Follower
 from authz.storage.heartbeat import Heartbeat
 from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.link import Link, expect, refusal
-from authz.storage.meta import LatestMeta
+from authz.storage.meta import Emptied, LatestMeta
 from authz.storage.replication import Replication
 
 log = logging.getLogger("authz.store")
@@ -92,6 +93,7 @@ class ChangeFeed:
         self._trust_sent: float | None = None  # when the last heartbeat that granted trust was sent
         self._follower = Follower(clock, probe)
         self._replication = Replication(lease) if endpoint.has_replicas else None
+        self._writes = EssentialWrites()
         self._fault = "connecting"
         self._is_foreign = False
 
@@ -123,6 +125,11 @@ class ChangeFeed:
     def seq(self) -> int | None:
         """The last change applied."""
         return self._follower.seq
+
+    @property
+    def highest(self) -> int:
+        """The highest change that was seen in any store, or 0."""
+        return self._follower.highest
 
     @property
     def reason(self) -> str:
@@ -191,7 +198,8 @@ class ChangeFeed:
         beat = Heartbeat(self._clock.monotonic())
         self._announce(link)
         if self._replication is not None:
-            link.send(partial(self._on_written, link), "SET", schema.HEARTBEAT, beat.nonce)
+            on_written = partial(self._on_written, link)
+            self._writes.send(link, on_written, "SET", schema.HEARTBEAT, beat.nonce)
         link.send(partial(self._on_role, link, beat), "ROLE")
         link.send(partial(self._on_meta, beat), "HGETALL", schema.META)
         link.send(partial(self._on_seq, beat), "GET", schema.SEQ)
@@ -223,6 +231,8 @@ class ChangeFeed:
             self._meta.update(expect(dict, reply))
             self._is_foreign = False
         except Unavailable as cause:
+            if isinstance(cause, Emptied):
+                beat.fail(Emptied(self.highest))
             if isinstance(cause, Foreign) and not self._is_foreign:
                 self._is_foreign = True
                 self._sink.flush(foreign=True)

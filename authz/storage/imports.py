@@ -14,10 +14,11 @@ from authz.core.keys.credentials import Alias
 from authz.core.keys.text import KID_PATTERN
 from authz.core.ports import LoadedAlias
 from authz.storage import meta, schema
+from authz.storage.essential import is_full
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import APPLY_CHANGE, script_input, script_outcome
 from authz.storage.link import Link, refusal
-from authz.storage.replies import checked
+from authz.storage.replies import checked, describe_full
 
 Deliver = Callable[[LoadedAlias], None]
 
@@ -67,7 +68,7 @@ class LinkedAliases:
         if not isinstance(reply, int):
             deliver(_unexpected(reply))
         elif reply <= len(digests):
-            deliver(Unavailable(meta.NOT_INITIALISED))
+            deliver(meta.Emptied(self._feed.highest))
         elif reply == len(digests) + 1:
             deliver(None)
         elif last:
@@ -122,7 +123,11 @@ class StoredImports:
             replies = await pipe.execute(raise_on_error=False)
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             raise OutcomeUnknown(f"the store did not confirm the changes: {cause}") from None
-        return [_outcome(*pair) for pair in zip(changes, replies, strict=True)]
+        full = await describe_full(self._client) if any(map(is_full, replies)) else ""
+        return [
+            Unavailable(full) if is_full(reply) else _outcome(change, reply)
+            for change, reply in zip(changes, replies, strict=True)
+        ]
 
 
 def _outcome(change: KeyChange, reply: Any) -> int | Fault | None:

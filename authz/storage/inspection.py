@@ -15,15 +15,19 @@ from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.finding import Finding, Level
+from authz.core.limits.key_limits import pool_of_project
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
-from authz.storage.replies import checked
+from authz.storage.registry import highest_seen
+from authz.storage.replies import checked, mebibytes
 
 OLDEST_MAJOR: Final = 7
 MEMORY_WARNING, MEMORY_FAILURE = 0.8, 0.95
+GROWTH_WARNING_DAYS: Final = 14
+DAY_MS: Final = 86_400_000
 CLOCK_WARNING_MS, CLOCK_FAILURE_MS = 1_000, 10_000
 SAMPLE: Final = 200
 PINGS: Final = 21
@@ -74,9 +78,11 @@ async def identity(store: Store) -> Finding:
     """Check that its keys were made with our peppers."""
     found = await checked(store.client.hgetall(schema.META))
     try:
+        if not found:
+            raise meta.Emptied(await highest_seen(store.client))
         theirs = meta.verify(found, store.fingerprints)
     except Unavailable as cause:
-        problem, _, advice = str(cause).rpartition("; ")
+        problem, _, advice = str(cause).partition("; ")
         return _fail("identity", problem, advice)
     missing = sorted(theirs.keys() - store.fingerprints.keys())
     if missing:
@@ -113,17 +119,36 @@ async def eviction(store: Store) -> Finding:
 
 
 async def memory(store: Store) -> Finding:
-    """Is there room?"""
+    """Check that the store has memory left, also at its present growth."""
     found = await _info(store, "memory")
     limit = found.get("maxmemory") or found.get("total_system_memory")
     used = found["used_memory"]
     if not limit:
-        return _warn("memory", f"{_mib(used)} used of an unknown limit", "set maxmemory")
-    what = f"{_mib(used)} of {_mib(limit)} used"
-    if used < MEMORY_WARNING * limit:
-        return _ok("memory", what)
+        return _warn("memory", f"{mebibytes(used)} used of an unknown limit", "set maxmemory")
+    measured = f"{mebibytes(used)} of {mebibytes(limit)} used"
+    days = await _days_until_full(store, used, limit)
+    if days is not None:
+        measured += f"; at the growth of the recent changes full in {days:.0f} days"
+    if used < MEMORY_WARNING * limit and (days is None or days >= GROWTH_WARNING_DAYS):
+        return _ok("memory", measured)
     level = Level.FAIL if used >= MEMORY_FAILURE * limit else Level.WARN
-    return Finding(level, "memory", what, "give it more: a full store takes no change")
+    advice = "raise maxmemory: a full store takes only changes that take rights away"
+    return Finding(level, "memory", measured, advice)
+
+
+async def _days_until_full(store: Store, used: int, limit: int) -> float | None:
+    """Estimate it from the rate of the changes in the log; None if the log spans under a day."""
+    try:
+        [oldest] = await checked(store.client.xrange(schema.LOG, count=1))
+        [newest] = await checked(store.client.xrevrange(schema.LOG, count=1))
+        seqs = [int(entry_id.partition("-")[0]) for entry_id, _ in (oldest, newest)]
+        days = (int(newest[1]["at"]) - int(oldest[1]["at"])) / DAY_MS
+    except (Unavailable, ValueError, KeyError):  # an empty log, or one that this user may not read
+        return None
+    if days < 1 or seqs[1] <= seqs[0]:
+        return None
+    growth = used / seqs[1] * (seqs[1] - seqs[0]) / days  # bytes in a day
+    return max(0.0, (limit - used) / growth)
 
 
 async def persistence(store: Store) -> Finding:
@@ -229,7 +254,8 @@ async def limits(store: Store) -> Finding:
     kids = await checked(store.client.zrandmember(schema.KEYS, SAMPLE)) or []
     found = await StoredIndex(store.client).read(kids)
     records = [one for one in found if isinstance(one, KeyRecord)]
-    pools = {f"project:{one.project_id}" for one in records if one.project_id}
+    projects = [pool_of_project(one, ()) for one in records if one.project_id]
+    pools = {f"project:{pool.counter_id}" for pool in projects}
     pools |= {f"tenant:{one.tenant_id}" for one in records if one.tenant_id}
     groups = [*kids, *sorted(pools)]
     bad = await StoredCounters(store.client).garbled(groups)
@@ -273,10 +299,6 @@ async def _permitted(
 
 async def _info(store: Store, section: str) -> dict[str, Any]:
     return cast("dict[str, Any]", await checked(store.client.info(section)))
-
-
-def _mib(count: int) -> str:
-    return f"{count / (1 << 20):.0f} MiB"
 
 
 def _ok(check: str, found: str) -> Finding:

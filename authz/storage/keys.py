@@ -23,9 +23,11 @@ from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
-from authz.storage.replies import checked
+from authz.storage.registry import highest_seen
+from authz.storage.replies import checked, describe_full
 
 log = logging.getLogger("authz.store")
 
@@ -71,7 +73,7 @@ class LinkedKeys:
             case 3:  # the key was issued between HGETALL and EXISTS
                 self.load(kid, deliver)
             case 0 | 1:
-                deliver(Unavailable(meta.NOT_INITIALISED))
+                deliver(meta.Emptied(self._feed.highest))
             case _:
                 deliver(self._read(kid, reply))
 
@@ -94,16 +96,30 @@ class StoredKeys:
     """A KeyStore over redis-py. It never repeats a command by itself.
 
     has_replicas: a change survives a failover only after a replica has it, so `replicas` waits.
+    script: text of the script, with the interface of lua/apply_change.lua.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, *, has_replicas: bool = False) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        has_replicas: bool = False,
+        script: str = APPLY_CHANGE,
+    ) -> None:
         self._client = client
         self._has_replicas = has_replicas
-        self._apply = client.register_script(APPLY_CHANGE)
+        self._apply = client.register_script(script)
+        self._apply_when_full = client.register_script(ALLOW_OOM + script)
 
     async def verify(self, fingerprints: Mapping[str, str]) -> None:
-        """Raise Unavailable if the store cannot be reached, Foreign if it is not ours."""
-        meta.verify(await self._hash(schema.META), fingerprints)
+        """Raise Unavailable if the store cannot be reached, Foreign if it is not ours.
+
+        Raises Emptied if its data is gone, with the last change that a sidecar has seen.
+        """
+        found = await self._hash(schema.META)
+        if not found:
+            raise meta.Emptied(await highest_seen(self._client))
+        meta.verify(found, fingerprints)
 
     async def initialise(self, fingerprints: Mapping[str, str]) -> bool:
         """Write authz:meta, or add peppers to it. Return False if nothing was missing.
@@ -130,6 +146,18 @@ class StoredKeys:
         """Return the store's pepper fingerprints by version; empty without authz:meta."""
         return meta.peppers_of(await self._hash(schema.META))
 
+    async def sequence(self) -> int:
+        """Return the number of the store's last change. Raises Unavailable."""
+        found = await checked(self._client.get(schema.SEQ), ADVICE)
+        try:
+            return schema.number(schema.SEQ, found or "0")
+        except ValueError as cause:
+            raise Unavailable(str(cause)) from None
+
+    async def highest_seen(self) -> int:
+        """Return the highest change that a registered sidecar has seen, or 0."""
+        return await highest_seen(self._client)
+
     async def has_imports(self) -> bool:
         """Return whether keys may have been imported into the store."""
         return meta.has_imports(await self._hash(schema.META))
@@ -143,11 +171,14 @@ class StoredKeys:
         """See KeyStore."""
         await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
         keys, args = script_input(change)
+        apply = self._apply_when_full if change.narrows else self._apply
         try:
-            reply = await self._apply(keys=keys, args=args)
+            reply = await apply(keys=keys, args=args)
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
         except exceptions.RedisError as cause:
+            if is_full(cause):
+                raise Unavailable(await describe_full(self._client)) from None
             raise Unavailable(f"the store refused the change: {refusal(cause)}") from None
         outcome = script_outcome(change, reply)
         if isinstance(outcome, Fault):
@@ -169,8 +200,19 @@ class StoredKeys:
             raise OutcomeUnknown(f"the store did not confirm the change: {cause}") from None
         if isinstance(found, list) and change.id not in [e.get("change_id") for _, e in found]:
             raise OutcomeUnknown("a failover has lost the change")
+        if is_full(written):
+            return await self._replicas_when_full(change)
         answers = (found, written, count)
         return 0 if any(isinstance(answer, Exception) for answer in answers) else int(count)
+
+    async def _replicas_when_full(self, change: KeyChange) -> int:
+        run = self._client.register_script(RUN)
+        async with self._client.client() as connection:  # WAIT is about its own connection
+            try:
+                await run(keys=[schema.HEARTBEAT], args=["SET", change.id], client=connection)
+                return int(await connection.wait(1, WAIT_MS))
+            except (exceptions.RedisError, OSError):
+                return 0
 
     async def _hash(self, name: str) -> dict[str, str]:
         return cast("dict[str, str]", await checked(self._client.hgetall(name), ADVICE))

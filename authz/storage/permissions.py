@@ -12,6 +12,7 @@ CHANGING     a change to a key needs these
 from typing import Final
 
 from authz.storage import schema
+from authz.storage.essential import RUN_SHA
 
 _KID: Final = "0" * 16
 
@@ -44,6 +45,10 @@ REGISTERING: Final = (
     ("ZADD", schema.SIDECARS, "1", "any"),
     ("ZREM", schema.SIDECARS, "any"),
     ("ZREMRANGEBYSCORE", schema.SIDECARS, "-inf", "0"),
+    # On a full store, see essential.py.
+    ("EVALSHA", RUN_SHA, "1", schema.sidecar("any")),
+    ("EVALSHA", RUN_SHA, "1", schema.SIDECARS),
+    ("EVALSHA", RUN_SHA, "1", schema.HEARTBEAT),
 )
 CHANGING: Final = (
     ("EVALSHA", "0" * 40, "1", schema.key(_KID)),

@@ -1,12 +1,18 @@
 """Replies of redis-py for administration, with its exceptions as Unavailable."""
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Final
 
+import redis.asyncio
 from redis import exceptions
 
 from authz.core.errors import Unavailable
+from authz.storage.essential import is_full
 from authz.storage.link import refusal
+
+FULL_ADVICE: Final = (
+    "raise its maxmemory or remove data; revoking, disabling and shrinking keys still works"
+)
 
 
 async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
@@ -14,6 +20,23 @@ async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
     try:
         return await answer
     except (exceptions.RedisError, OSError) as cause:
+        if is_full(cause):
+            raise Unavailable(f"the store is full: {FULL_ADVICE}") from None
         problem = f"the store cannot be used: {refusal(cause)}"
         text = f"{problem.removesuffix('.')}; {advice}" if advice else problem
         raise Unavailable(text) from None
+
+
+async def describe_full(client: redis.asyncio.Redis) -> str:
+    """Describe a full store in one line: how much memory is used, and the remedy."""
+    try:
+        found = await client.info("memory")
+    except (exceptions.RedisError, OSError):  # the user may lack the right to INFO
+        return f"the store is full: {FULL_ADVICE}"
+    used, limit = (mebibytes(found[name]) for name in ("used_memory", "maxmemory"))
+    return f"the store is full: {used} used of {limit} (maxmemory); {FULL_ADVICE}"
+
+
+def mebibytes(count: int) -> str:
+    """Return a number of bytes as text in MiB."""
+    return f"{count / (1 << 20):.0f} MiB"

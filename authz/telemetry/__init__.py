@@ -1,4 +1,4 @@
-"""What the sidecar says about itself: metrics, traces, logs."""
+"""Metrics, traces and logs of the sidecar."""
 
 from authz.telemetry.counters import Counters
 from authz.telemetry.logs import log_to_stderr

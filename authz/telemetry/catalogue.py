@@ -1,16 +1,16 @@
 """Every metric of the sidecar: its name, unit, kind and meaning, and each of its series.
 
 Rules:
-1. What a label may say stands in here and in outcomes.py, all of it. Nothing that comes from a
-   request is a label, so there are as many series under attack as at the start.
-2. Every series is exported from the start, with 0: a rate sees also the first of its events.
+1. This file and outcomes.py list every value of every label. No label comes from a request, so an
+   attack adds no series.
+2. Every series is exported from the start, with 0, so that a rate includes the first event.
 3. Names and units follow OpenTelemetry's conventions for metrics
-   (https://opentelemetry.io/docs/specs/semconv/general/naming/): dots between words, plural for
-   what is counted one by one, no unit and no `total` in the name. Prometheus' name follows from it.
-   What is 1 or 0 counts sidecars or links: a gauge of unit `1` is a share, and a collector or a
-   Prometheus that takes OTLP would append `_ratio` to its name.
+   (https://opentelemetry.io/docs/specs/semconv/general/naming/): dots between words, a plural for
+   countable things, no unit and no `total` in the name. The Prometheus name follows from it.
+   A gauge of 1 or 0 has the unit `{sidecar}` or `{link}`. A collector or a Prometheus that takes
+   OTLP appends `_ratio` to the name of a gauge of unit `1`.
 
-Code that counts, code that exports, rules and dashboards all read this. It needs no SDK.
+Counters, exporters, alert rules and dashboards read this file. It needs no SDK.
 """
 
 import platform
@@ -28,15 +28,23 @@ CHECKS: Final = Metric(
     "authz.checks",
     Kind.COUNTER,
     "{check}",
-    "Checks answered. unavailable: it could not be decided, and the proxy was told so.",
+    "Checks answered. unavailable: no decision was possible, and the proxy got an error.",
     (ALLOWED, *(refused(reason) for reason in Reason)),
+)
+WOULD_BE_DENIALS: Final = Metric(
+    "authz.check.would_be_denials",
+    Kind.COUNTER,
+    "{check}",
+    "Checks that were allowed because their route does not enforce, and would be refused. They are "
+    "among the allowed of authz.checks.",
+    each(reason=tuple(reason.value for reason in Reason)),
 )
 CHECK_DURATION: Final = Metric(
     "authz.check.duration",
     Kind.HISTOGRAM,
     "s",
-    "From the bytes of a Check to those of its answer. "
-    "hit: at once, from what is known here; miss: the store was asked.",
+    "Time from the bytes of a Check to those of its answer. "
+    "hit: answered from the cache; miss: after a store lookup.",
     each(cache=("hit", "miss")),
     (
         *(0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005),
@@ -47,13 +55,13 @@ CHECK_FAULTS: Final = Metric(
     "authz.check.faults",
     Kind.COUNTER,
     "{fault}",
-    "Checks that failed inside, by a bug, and were answered as unavailable.",
+    "Checks that failed because of a bug, and were answered as unavailable.",
 )
 AUTHENTICATION_FAILURES: Final = Metric(
     "authz.authentication.failures",
     Kind.COUNTER,
     "{failure}",
-    "Checks whose caller could not prove who it is; the part of authz.checks answered with 401.",
+    "Checks whose caller could not be authenticated: the part of authz.checks answered with 401.",
     each(reason=tuple(reason.value for reason in AUTHENTICATION)),
 )
 
@@ -63,7 +71,7 @@ LOOKUP_DURATION: Final = Metric(
     "authz.key.lookup.duration",
     Kind.HISTOGRAM,
     "s",
-    "From asking the store for a key's record to its answer, whoever still waited for it.",
+    "Time from a lookup of a key record in the store to its answer.",
     each(result=("found", "absent", "failed")),
     (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
 )
@@ -71,48 +79,48 @@ LOOKUP_FAILURES: Final = Metric(
     "authz.key.lookup.failures",
     Kind.COUNTER,
     "{failure}",
-    "Lookups without a result in time, and records that cannot be read.",
+    "Lookups that timed out, and records that could not be read.",
     each(reason=("timeout", "unreadable")),
 )
 CACHE_ENTRIES: Final = Metric(
     "authz.cache.entries",
     Kind.UP_DOWN,
     "{entry}",
-    "What the cache holds: records, and kids that are known to have none.",
+    "Cache entries. record: key records; negative: kids without a record.",
     each(kind=("record", "negative")),
 )
 CACHE_LOOKUPS: Final = Metric(
     "authz.cache.lookups",
     Kind.COUNTER,
     "{lookup}",
-    "hit: a record was there; negative: it was known that there is none; miss: the store was "
-    "asked, once for all who waited.",
+    "hit: the record was cached; negative: the absence was cached; miss: the store was asked, "
+    "once for all concurrent Checks of a key.",
     each(result=("hit", "negative", "miss")),
 )
 CACHE_EVICTIONS: Final = Metric(
     "authz.cache.evictions",
     Kind.COUNTER,
     "{eviction}",
-    "Records that made room for others.",
+    "Records evicted to make room for others.",
 )
 CACHE_FLUSHES: Final = Metric(
     "authz.cache.flushes",
     Kind.COUNTER,
     "{flush}",
-    "Times that everything was forgotten because changes may have been missed; one at the start.",
+    "Flushes of the whole cache because changes may have been missed; one at the start.",
 )
 STALE_ANSWERS: Final = Metric(
     "authz.cache.stale_answers",
     Kind.COUNTER,
     "{answer}",
-    "Checks allowed in an outage of the store, by what was known before it.",
+    "Checks allowed from stale cache entries during a store outage.",
 )
 ALIAS_LOOKUPS: Final = Metric(
     "authz.alias.lookups",
     Kind.COUNTER,
     "{lookup}",
-    "Of imported keys. negative: it was known that there is none; miss: the store was asked; "
-    "limited: there were too many, so the answer was unavailable.",
+    "Lookups of imported keys. negative: the absence was cached; miss: the store was asked; "
+    "limited: over keys.import_lookups, so the answer was unavailable.",
     each(result=("negative", "miss", "limited")),
 )
 
@@ -120,7 +128,7 @@ SNAPSHOT_WRITES: Final = Metric(
     "authz.snapshot.writes",
     Kind.COUNTER,
     "{write}",
-    "Times that what the cache holds was written to cache.snapshot, or could not be.",
+    "Writes of the cache to cache.snapshot.",
     each(result=("written", "failed")),
 )
 
@@ -130,7 +138,8 @@ CHANGE_LAG: Final = Metric(
     "authz.change.lag",
     Kind.HISTOGRAM,
     "s",
-    "From the store's taking a change to its being applied here, by the clocks of both machines.",
+    "Time from the acceptance of a change by the store until it is applied here, by the clocks of "
+    "both machines.",
     bounds=(
         *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
         *(1.0, 2.0, 5.0, 10.0, 30.0),
@@ -140,50 +149,54 @@ CHANGES_APPLIED: Final = Metric(
     "authz.change.applied", Kind.COUNTER, "{change}", "Changes of keys applied here."
 )
 CHANGE_SEQUENCE: Final = Metric(
-    "authz.change.sequence", Kind.GAUGE, "{change}", "The number of the last change applied here."
+    "authz.change.sequence",
+    Kind.GAUGE,
+    "{change}",
+    "Sequence number of the last change applied here.",
 )
 CHANGE_GAPS: Final = Metric(
     "authz.change.gaps",
     Kind.COUNTER,
     "{gap}",
-    "Times that notices of changes were missed; they are read from the log then.",
+    "Gaps in the notices of changes. The missing changes are then read from the log.",
 )
 CHANGE_REPLAYS: Final = Metric(
     "authz.change.replays",
     Kind.COUNTER,
     "{replay}",
-    "Times that the log was read. covered: it held all that was missed; not_covered: flushed.",
+    "Reads of the change log. covered: it held all missing changes; not_covered: it did not, so "
+    "the cache was flushed.",
     each(result=("covered", "not_covered")),
 )
 CHANGES_GARBLED: Final = Metric(
     "authz.change.garbled",
     Kind.COUNTER,
     "{notice}",
-    "Notices and entries of the log that could not be understood, and were ignored.",
+    "Notices and log entries that could not be parsed, and were ignored.",
 )
 SEQUENCE_RESETS: Final = Metric(
     "authz.change.sequence_resets",
     Kind.COUNTER,
     "{reset}",
-    "Times that the store went back to an earlier change, as after a failover or a restore.",
+    "Resets of the store to an earlier change, as after a failover or a restore.",
 )
 TRUST: Final = Metric(
     "authz.trust.held",
     Kind.GAUGE,
     "{sidecar}",
-    "1 while what is cached is proven to be current, 0 in an outage of the store.",
+    "1 while the cache is proven to be current, 0 during a store outage.",
 )
 TRUST_AGE: Final = Metric(
     "authz.trust.age",
     Kind.GAUGE,
     "s",
-    "Seconds since the last proof that what is cached is current; since the start without any.",
+    "Time since the last proof that the cache is current; since the start if there was none.",
 )
 GRACE: Final = Metric(
     "authz.outage.grace.remaining",
     Kind.GAUGE,
     "s",
-    "Seconds for which keys go on if the store stays away; 0 with nothing to go on with.",
+    "Time for which stale entries may still be served; 0 if there are none.",
 )
 LINK: Final = Metric(
     "authz.link.up", Kind.GAUGE, "{link}", "1 while the link to the store is open."
@@ -192,14 +205,12 @@ LINK_CONNECTS: Final = Metric(
     "authz.link.connects",
     Kind.COUNTER,
     "{connect}",
-    "Times that the link to the store was made; all but the first are reconnects.",
+    "Connects to the store; all but the first are reconnects.",
 )
 LINK_LOSSES: Final = Metric(
-    "authz.link.losses", Kind.COUNTER, "{loss}", "Times that the link to the store ended."
+    "authz.link.losses", Kind.COUNTER, "{loss}", "Losses of the link to the store."
 )
-READY: Final = Metric(
-    "authz.ready", Kind.GAUGE, "{sidecar}", "1 while the sidecar says that it should be asked."
-)
+READY: Final = Metric("authz.ready", Kind.GAUGE, "{sidecar}", "1 while the sidecar is ready.")
 
 # Limits
 
@@ -207,8 +218,8 @@ LIMIT_DECISIONS: Final = Metric(
     "authz.limits.decisions",
     Kind.COUNTER,
     "{decision}",
-    "Checks of keys that have limits. source: who decided; denied_locally: by what the store had "
-    "said before; outage: without it.",
+    "Checks of keys with limits, by decision and source. denied_locally: by an earlier refusal of "
+    "the store; outage: without the store.",
     (
         *each(decision=("allowed",), source=("store", "lease", "outage")),
         *each(decision=("denied",), source=("store", "denied_locally", "outage")),
@@ -218,47 +229,47 @@ LIMIT_SHADOW_DENIALS: Final = Metric(
     "authz.limits.shadow_denials",
     Kind.COUNTER,
     "{check}",
-    "Checks that were allowed and would be denied, were all limits enforced. They are among the "
-    "allowed of authz.limits.decisions.",
+    "Allowed Checks that a limit with enforce=false would have denied. They also count as allowed "
+    "in authz.limits.decisions.",
 )
 LIMIT_LINK: Final = Metric(
     "authz.limits.link.up",
     Kind.GAUGE,
     "{link}",
-    "1 while the store counts limits for this sidecar, over a link of its own.",
+    "1 while the store counts limits for this sidecar, over a separate link.",
 )
 LIMIT_STORE_CALLS: Final = Metric(
-    "authz.limits.store_calls", Kind.COUNTER, "{call}", "Times that the store was asked to spend."
+    "authz.limits.store_calls", Kind.COUNTER, "{call}", "Calls of the store that take from limits."
 )
 LIMIT_LEASES: Final = Metric(
     "authz.limits.leases",
     Kind.COUNTER,
     "{lease}",
-    "Parts of a limit that were debited in advance.",
+    "Leases: units of a limit that were debited in advance.",
 )
 LIMIT_STRANDED: Final = Metric(
     "authz.limits.stranded",
     Kind.COUNTER,
     "{request}",
-    "Requests that were debited in advance and did not come, and could not be given back.",
+    "Requests that were debited in advance, did not arrive and could not be returned.",
 )
 LIMIT_GARBLED: Final = Metric(
     "authz.limits.garbled",
     Kind.COUNTER,
     "{answer}",
-    "Counters of limits in the store that could not be understood.",
+    "Limit counters in the store that could not be parsed.",
 )
 
 # The transport
 
 _H2: Final = "h2_"
-# What each of its events is called there.
+# The label value of each transport event.
 TRANSPORT: Final = {event: event.removeprefix(_H2) for event in Event if event.startswith(_H2)}
 TRANSPORT_EVENTS: Final = Metric(
     "authz.transport.events",
     Kind.COUNTER,
     "{event}",
-    "What the fast transport refused, gave up or closed. Not one of them is a Check.",
+    "Streams and connections that the fast transport refused, reset or closed. None is a Check.",
     each(event=tuple(TRANSPORT.values())),
 )
 
@@ -268,13 +279,13 @@ LOG_SUPPRESSED: Final = Metric(
     "authz.log.suppressed",
     Kind.COUNTER,
     "{line}",
-    "Log lines that were not written because there were too many.",
+    "Log lines that were dropped by a rate limit.",
 )
 BUILD: Final = Metric(
     "authz.build.info",
     Kind.GAUGE,
     "{sidecar}",
-    "Always 1. What runs.",
+    "Always 1. The labels tell the version.",
     ({"version": __version__, "python": platform.python_version()},),
 )
 PROCESS_MEMORY: Final = Metric(

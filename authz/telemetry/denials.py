@@ -1,7 +1,7 @@
-"""Log lines about refusals: some of them whole, of the rest how many there were.
+"""Log lines about refusals: some get a line, the others are counted.
 
-A flood of one kind hides no other: after each summary the first of each reason has a line at once,
-and what comes after it waits for longer.
+A flood of one reason hides no other reason. After each summary the first refusal of each reason
+gets a line at once, on credit, and later refusals wait longer.
 """
 
 import asyncio
@@ -11,7 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.core.decision import Deny, Reason
+from authz.core.ports import ResponseIds
+from authz.core.request import Request
 from authz.core.token_bucket import TokenBucket
+from authz.telemetry import client_text
 from authz.telemetry.tracecontext import Context
 
 log = logging.getLogger("authz.denied")
@@ -20,53 +23,53 @@ SUMMARY_SECONDS: Final = 10.0
 
 
 class Denials:
-    """Writes `rate` lines a second, and one each SUMMARY_SECONDS of what was left out.
+    """Writes at most `rate` lines a second, and every SUMMARY_SECONDS a count of the others.
 
-    In any stretch of time at most `rate` times its length, and one for each reason, and a second's
-    worth after a rest.
+    In any stretch of time at most `rate` lines a second, one line for each reason, and after a rest
+    the lines of one second.
     """
 
     def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
         bucket = TokenBucket(rate)
         self._take, self._borrow = bucket.take, bucket.borrow
         self._monotonic = monotonic
-        self._left_out: Counter[Reason] = Counter()
-        self._told: set[Reason] = set()  # since the last summary
+        self._without_line: Counter[Reason] = Counter()
+        self._with_line: set[Reason] = set()  # since the last summary
         self._summarised = 0
 
     def take_line(self, decision: Deny) -> bool:
-        """May this one have a line? What has none is counted."""
+        """Take a line for this refusal and return True; if none is left, count the refusal."""
         reason = decision.reason
         if self._take(self._monotonic()) or (
-            reason not in self._told and self._borrow(len(Reason))
+            reason not in self._with_line and self._borrow(len(Reason))
         ):
-            self._told.add(reason)
+            self._with_line.add(reason)
             return True
-        self._left_out[reason] += 1
+        self._without_line[reason] += 1
         return False
 
     @property
     def left_out(self) -> int:
-        """How many had no line, in all."""
-        return self._summarised + self._left_out.total()
+        """The number of refusals without a line since the start."""
+        return self._summarised + self._without_line.total()
 
-    def tell(self, decision: Deny, kid: str, trace: Context | None) -> None:
-        """Write the line of one. Nothing in it is a client's word but for a kid's 16 characters."""
-        log.info(
-            "%s: %s",
-            "undecided" if decision.reason is Reason.UNAVAILABLE else "denied",
-            decision.reason.value,
-            extra={
-                "reason": decision.reason.value,
-                "kid": kid,
-                "client_id": decision.key.client_id if decision.key else "",
-                "trace_id": trace.trace_id if trace else "",
-                "span_id": trace.span_id if trace else "",
-            },
-        )
+    def write(
+        self, decision: Deny, request: Request, ids: ResponseIds, kid: str, trace: Context | None
+    ) -> None:
+        """Write the line of one refusal."""
+        reason = decision.reason
+        verb = "undecided" if reason is Reason.UNAVAILABLE else "denied"
+        if request.route.enforce is False:
+            verb = "would deny"
+        members = _members(decision, request, ids) | {
+            "kid": kid,
+            "trace_id": trace.trace_id if trace else "",
+            "span_id": trace.span_id if trace else "",
+        }
+        log.info("%s: %s", verb, reason.value, extra=members)
 
     async def run(self) -> None:
-        """Summarise from time to time, until cancelled, and then once more."""
+        """Write summaries until cancelled, and then a last one."""
         try:
             while True:
                 await asyncio.sleep(SUMMARY_SECONDS)
@@ -75,9 +78,9 @@ class Denials:
             self.summarise()
 
     def summarise(self) -> None:
-        """Say what was left out, if anything was."""
-        left_out, self._left_out = self._left_out, Counter()
-        self._told.clear()
+        """Write how many refusals had no line, if there were any."""
+        left_out, self._without_line = self._without_line, Counter()
+        self._with_line.clear()
         self._summarised += left_out.total()
         if left_out:
             counts = ", ".join(f"{reason.value} {n}" for reason, n in left_out.most_common())
@@ -86,3 +89,17 @@ class Denials:
                 counts,
                 extra={"left_out": left_out.total()},
             )
+
+
+def _members(decision: Deny, request: Request, ids: ResponseIds) -> dict[str, str | bool]:
+    """Return the members of a line. Text of a client passes through client_text."""
+    return {
+        "reason": decision.reason.value,
+        "report_only": request.route.enforce is False,
+        "request_id": client_text.request_id(ids.told),
+        "charge_id": ids.charge,
+        "client_id": decision.key.client_id if decision.key else "",
+        "method": client_text.method(request.method),
+        "path": client_text.path(request.path),
+        "address": client_text.address(request.client_address),
+    }

@@ -1,4 +1,4 @@
-"""Where each event is counted: in one series of a metric, which no other event shares."""
+"""The metric and the series of each event. No two events share a series."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,12 +1,11 @@
-"""Logs: readable text on a terminal, one JSON object a line elsewhere. Bounded, and without keys.
+"""Logs: text on a terminal, one JSON object a line elsewhere. Bounded in rate, and without keys.
 
 Rules:
-1. No call of a logger is given a key. Should a library quote one in what it logs, it is taken out
-   before the line is written.
-2. Each place in the code that logs has so many lines a second; what is left out is counted, and
-   the next line of that place says how many. So whoever can cause lines cannot flood the log.
-   Refusals have a bound of their own, by a setting. Two sources have one line a minute: the SDK of
-   OpenTelemetry, which logs each failed attempt to reach its receiver, and unreadable notices.
+1. No log call passes a key. If a library quotes one, it is removed before the line is written.
+2. Each place in the code may write LINES_PER_SECOND. Further lines are counted, and the next line
+   of that place tells how many were left out. So no client can flood the log. Refusals have their
+   own bound, `telemetry.denials_per_second`. Two sources may write one line a minute: the SDK of
+   OpenTelemetry, which logs each failed export, and unreadable notices.
 """
 
 import json
@@ -19,32 +18,35 @@ from typing import Final
 from authz.core.keys.text import without_secrets
 from authz.core.token_bucket import TokenBucket
 
-# What a line may say besides its message, in this order; an empty one is left out.
-FIELDS: Final = ("reason", "kid", "client_id", "trace_id", "span_id", "left_out")
+# Fields of a line besides its message, in this order; empty ones are left out.
+FIELDS: Final = (
+    *("reason", "report_only", "request_id", "charge_id", "kid", "client_id"),
+    *("method", "path", "address", "trace_id", "span_id", "left_out"),
+)
 LINES_PER_SECOND: Final = 10.0
-BOUNDED_ELSEWHERE: Final = "authz.denied"
-TALKATIVE: Final = ("opentelemetry.", "authz.store.ignored")  # prefixes of logger names
-TALKATIVE_LINES_PER_SECOND: Final = 1 / 60
+OWN_BOUND: Final = "authz.denied"
+RARE: Final = ("opentelemetry.", "authz.store.ignored")  # prefixes of logger names
+RARE_LINES_PER_SECOND: Final = 1 / 60
 
 
 class LogThrottle(logging.Filter):
-    """Lets so many lines a second pass from each place in the code."""
+    """Let `rate` lines a second pass from each place in the code."""
 
     def __init__(self, rate: float = LINES_PER_SECOND) -> None:
         super().__init__()
         self._rate = rate
         self._places: dict[tuple[str, int], _CallSite] = {}
-        self.left_out = 0  # in all; only grows
+        self.left_out = 0  # since the start
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See logging.Filter."""
-        if record.name == BOUNDED_ELSEWHERE:
+        if record.name == OWN_BOUND:
             return True
         where = (record.pathname, record.lineno)
         place = self._places.get(where)
         if place is None:
-            is_talkative = record.name.startswith(TALKATIVE)
-            rate = TALKATIVE_LINES_PER_SECOND if is_talkative else self._rate
+            is_rare = record.name.startswith(RARE)
+            rate = RARE_LINES_PER_SECOND if is_rare else self._rate
             place = self._places[where] = _CallSite(rate)
         if not place.bucket.take(time.monotonic()):
             place.left_out += 1
@@ -57,7 +59,7 @@ class LogThrottle(logging.Filter):
 
 
 class _CallSite:
-    """A place in the code that logs."""
+    """The budget of one log call in the code."""
 
     def __init__(self, rate: float) -> None:
         self.bucket = TokenBucket(rate)
@@ -67,23 +69,23 @@ class _CallSite:
 log_throttle: Final = LogThrottle()
 
 
-def _said(record: logging.LogRecord) -> dict[str, str | int]:
+def _fields(record: logging.LogRecord) -> dict[str, str | int]:
     found = {name: getattr(record, name, "") for name in FIELDS}
     return {name: value for name, value in found.items() if value}
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line, for machines."""
+    """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON."""
+        """Return the record as JSON."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {
             "time": at,
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_said(record),
+            **_fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -91,20 +93,20 @@ class JsonLines(logging.Formatter):
 
 
 class Text(logging.Formatter):
-    """A line for people."""
+    """One line of text."""
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s%(said)s")
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s%(fields)s")
         self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as text."""
-        record.said = "".join(f" {name}={value}" for name, value in _said(record).items())
+        """Return the record as text."""
+        record.fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         return without_secrets(super().format(record))
 
 
 def log_to_stderr(level: str = "INFO") -> None:
-    """Logs go to stderr: readable text on a terminal, JSON lines elsewhere."""
+    """Write all logs to stderr: text on a terminal, JSON lines elsewhere."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Text() if sys.stderr.isatty() else JsonLines())
     handler.addFilter(log_throttle)

@@ -1,4 +1,4 @@
-"""What a metric is: a name, a unit, a meaning, and all of its series. The metrics: catalogue.py."""
+"""The type of a metric: name, unit, meaning and series. The metrics are in catalogue.py."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ Labels = Mapping[str, str]
 
 
 class Kind(StrEnum):
-    """What kind of number it is."""
+    """Kind of a metric."""
 
     COUNTER = "counter"  # only grows
-    UP_DOWN = "up_down"  # a count that can shrink; adds up over sidecars
-    GAUGE = "gauge"  # does not add up
+    UP_DOWN = "up_down"  # a count that can shrink; sums up over sidecars
+    GAUGE = "gauge"  # does not sum up
     HISTOGRAM = "histogram"
 
 
@@ -29,9 +29,9 @@ _PARTS: Final = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """One metric. `bounds`: the upper bounds of a histogram's steps, in its unit.
+    """One metric. `bounds`: the upper bounds of a histogram, in its unit.
 
-    series: the labels of each series that it has; a single one without labels when not given.
+    series: the labels of each series; by default one series without labels.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Metric:
 
     @property
     def labels(self) -> dict[str, tuple[str, ...]]:
-        """Each label and all that it may say, in order."""
+        """Return the values of each label, in order."""
         values: dict[str, dict[str, None]] = {}
         for one in self.series:
             for label, value in one.items():
@@ -52,17 +52,17 @@ class Metric:
 
     @property
     def prometheus(self) -> str:
-        """What Prometheus calls it, but for what it adds to name a part of it; see `samples`."""
+        """Return the Prometheus name without the suffix of a sample; see `samples`."""
         return self.name.replace(".", "_") + _SUFFIXES.get(self.unit, "")
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """Prometheus' names of its samples: what a query has to say."""
+        """Return the Prometheus names of the samples, as queries use them."""
         return tuple(self.prometheus + part for part in _PARTS[self.kind])
 
     @property
     def prometheus_labels(self) -> dict[str, tuple[str, ...]]:
-        """Prometheus' names of its labels, and what they may say; of buckets also `le`."""
+        """Return the values of each Prometheus label, including `le` of a histogram."""
         found = {label.replace(".", "_"): values for label, values in self.labels.items()}
         if self.kind is Kind.HISTOGRAM:
             found["le"] = (*(str(bound) for bound in self.bounds), "+Inf")
@@ -70,6 +70,6 @@ class Metric:
 
 
 def each(**labels: tuple[str, ...]) -> tuple[Labels, ...]:
-    """A series for each combination. An underscore in a name is a dot."""
+    """Return a series for each combination. An underscore in a name stands for a dot."""
     names = [name.replace("_", ".") for name in labels]
     return tuple(dict(zip(names, values, strict=True)) for values in product(*labels.values()))

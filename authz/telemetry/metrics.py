@@ -1,7 +1,7 @@
-"""Metrics, read from plain numbers when somebody wants to know: at /metrics and over OTLP.
+"""Export of metrics at /metrics and over OTLP, read from plain numbers.
 
-Counters and gauges are the SDK's observable instruments. It has none for histograms that are
-counted elsewhere, so those are put beside what it has collected, as the values it would have made.
+Counters and gauges are observable instruments of the SDK. The SDK has no observable histogram, so
+histograms are added to the data that it has collected.
 """
 
 import threading
@@ -35,31 +35,31 @@ from authz.telemetry.catalogue import METRICS
 from authz.telemetry.metric import Kind, Labels, Metric
 
 SCOPE: Final = "authz"
-EXPORT_SECONDS: Final = 5.0  # for one export
-STOP_SECONDS: Final = 1.0  # for the last one
+EXPORT_SECONDS: Final = 5.0  # of one export
+STOP_SECONDS: Final = 1.0  # of the last export
 
-_UNKNOWN: Final = cast("float", None)  # OTLP leaves it out; 0 would be a false maximum
+_UNKNOWN: Final = cast("float", None)  # omitted in OTLP; 0 would be a false maximum
 
 Read = Callable[[], Iterable[tuple[Labels, float | Histogram]]]
 Page = Callable[[str], tuple[bytes, str]]
-"""A page and its content type, by what the client accepts."""
+"""Return a page and its content type for an Accept header."""
 Readings = Mapping[Metric, Read]
-"""How each metric is read: the value of every series that has one now, Histogram of a histogram."""
+"""The reader of each metric: yields the value of every series, a Histogram for a histogram."""
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Where metrics are sent over OTLP and HTTP, and how often."""
+    """The receiver and the interval of OTLP over HTTP."""
 
     endpoint: str
     interval: float  # seconds
 
 
 class Metrics:
-    """Exports `readings`. `about`: what tells this process from others (resource attributes).
+    """Export `readings`. `about`: resource attributes, which identify this process.
 
-    push: where to send them over OTLP, besides what `page` shows. Everything that takes time is
-    done in threads of its own: a receiver that hangs or refuses holds nobody up.
+    push: OTLP receiver, in addition to `page`. The exports run in their own threads, so a receiver
+    that hangs or refuses delays nothing.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Metrics:
                 _instrument(meter, metric, read)
 
     def page(self, accept: str) -> tuple[bytes, str]:
-        """All metrics as a Prometheus wants to read them, and the content type."""
+        """Return all metrics for Prometheus in the form of this Accept header, and its type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     def stop(self) -> None:
-        """Send what there is a last time, within STOP_SECONDS whatever the receiver does."""
+        """Export a last time. Takes at most STOP_SECONDS."""
         ending = threading.Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
         ending.join(STOP_SECONDS)
@@ -105,7 +105,7 @@ def _observe(read: Read, _options: CallbackOptions) -> Iterable[Observation]:
 
 
 def _with_histograms(readings: Readings, since: int, collected: MetricsData) -> MetricsData:
-    """What the SDK has collected, and our histograms in the same scope."""
+    """Return the data of the SDK with our histograms in the same scope."""
     now = time.time_ns()
     histograms = [
         _histogram(metric, read, since, now)
@@ -124,7 +124,7 @@ def _histogram(metric: Metric, read: Read, since: int, now: int) -> Collected:
     points = []
     for labels, value in read():
         histogram = cast("Histogram", value)
-        counts = list(histogram.counts)  # at once: a total that does not fit its steps is none
+        counts = list(histogram.counts)  # copied once: count must be the sum of these
         points.append(
             HistogramDataPoint(
                 attributes=labels,

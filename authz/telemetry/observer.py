@@ -1,8 +1,8 @@
-"""Observer: what telemetry sees of Checks as they go by.
+"""Observer: records durations, spans and log lines of Checks.
 
-One in EVERY is timed, and stands for so many in the histogram: to time each would cost three in a
-hundred of what it measures. Those that wait for the store are all timed. EVERY is a prime, so that
-a client whose requests go round in a circle does not show the same one again and again.
+One Check in EVERY is timed and counts EVERY times in the histogram. Timing each would cost 3 % of a
+Check. Checks that wait for the store are all timed. EVERY is a prime: a client that repeats a cycle
+of requests does not show the same one again and again.
 """
 
 import sys
@@ -11,54 +11,56 @@ from typing import TYPE_CHECKING, Final
 
 from authz.core.decision import Decision, Deny
 from authz.core.keys.credentials import Presented
+from authz.core.ports import ResponseIds
 from authz.core.request import Request
 from authz.telemetry import tracecontext
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
-from authz.telemetry.outcomes import ALLOWED, refused
+from authz.telemetry.metric import Labels
+from authz.telemetry.outcomes import ALLOWED, refused, reported
 from authz.telemetry.tracecontext import HEADER, NOT_SAMPLED
 
-if TYPE_CHECKING:  # the SDK of traces, which most sidecars do without
+if TYPE_CHECKING:  # most sidecars run without the SDK of traces
     from authz.telemetry.traces import Attributes, Traces
 
 EVERY: Final = 17
 
 
 class Observer:
-    """A Witness. timed: does anybody want the durations?"""
+    """A CheckObserver. timed: whether durations are exported."""
 
     def __init__(self, counters: Counters, denials: Denials, *, timed: bool = True) -> None:
         self._hit_seconds = counters.hit_seconds
         self._miss_seconds = counters.miss_seconds
-        self.take_line, self._tell = denials.take_line, denials.tell  # see Witness
-        self._untimed = 0  # how many that are watched are not timed, from here on and each time
+        self.take_line, self._write_line = denials.take_line, denials.write  # see CheckObserver
+        self._untimed = 0  # how many Checks that are observed come before the next timed one
         self._gap = 0
         self._traces: Traces | None = None
         self.stride = EVERY - 1 if timed else sys.maxsize
 
     def trace(self, traces: "Traces") -> None:
-        """From here on offer each Check to `traces`."""
+        """Offer each Check to `traces` from now on."""
         self._traces = traces
         self.stride, self._gap = 0, EVERY - 1
 
-    def saw(
+    def observe(
         self,
         decision: Decision,
         request: Request,
         traceparent: bytes | None,
         began: float | None,
         *,
-        wanted: bool = False,
+        ids: ResponseIds | None = None,
         waited: bool = False,
     ) -> None:
-        """See Witness."""
+        """See CheckObserver."""
         span = None
         if began is not None:
             if self._traces is not None:
                 text = traceparent.decode("latin-1") if traceparent else request.header(HEADER, "")
                 if text[-3:] != NOT_SAMPLED and self._traces.sample(text):
-                    told = attributes(decision, request, waited=waited)
-                    span = self._traces.span(tracecontext.parse(text), perf_counter() - began, told)
+                    said = attributes(decision, request, waited=waited)
+                    span = self._traces.span(tracecontext.parse(text), perf_counter() - began, said)
             if waited:
                 self._miss_seconds.add(perf_counter() - began)
             elif self._untimed:
@@ -66,23 +68,27 @@ class Observer:
             else:
                 self._untimed = self._gap
                 self._hit_seconds.add(perf_counter() - began, EVERY)
-        if wanted and isinstance(decision, Deny):
-            trace = span or tracecontext.parse(_said(traceparent, request))
-            self._tell(decision, kid(decision, request), trace)
+        if ids is not None and isinstance(decision, Deny):
+            trace = span or tracecontext.parse(_traceparent(traceparent, request))
+            self._write_line(decision, request, ids, kid(decision, request), trace)
 
 
-def _said(traceparent: bytes | None, request: Request) -> str:
-    """What the call says of its trace, else its request; also of a call that is not traced.
+def _traceparent(called: bytes | None, request: Request) -> str:
+    """Return the traceparent of the call, else that of the request.
 
-    Of such a call `fast` knows no more than that. A proxy that has a trace puts it into both.
+    `fast` reads no traceparent of a call that is not sampled. A proxy that traces writes it into
+    the call and into the request.
     """
-    called = traceparent.decode("latin-1") if traceparent else ""
-    return request.header(HEADER, "") if called in {"", NOT_SAMPLED} else called
+    text = called.decode("latin-1") if called else ""
+    return request.header(HEADER, "") if text in {"", NOT_SAMPLED} else text
 
 
 def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attributes":
-    """What a span says of a Check. Nothing that is not known to be harmless."""
-    labels = refused(decision.reason) if isinstance(decision, Deny) else ALLOWED
+    """Return the attributes of the span of a Check. None of them is text of a client."""
+    labels: Labels = ALLOWED
+    if isinstance(decision, Deny):
+        is_reported = request.route.enforce is False
+        labels = (reported if is_reported else refused)(decision.reason)
     found: Attributes = {
         "authz.outcome": labels["outcome"],
         "authz.reason": labels["reason"],
@@ -97,9 +103,9 @@ def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attrib
 
 
 def kid(decision: Decision, request: Request) -> str:
-    """Which key it is about: the caller's, or the one it claims to have; empty when none is known.
+    """Return the kid of the proven key, else the kid that the caller claims, else an empty text.
 
-    A kid is public, and of one shape whoever sent it.
+    A kid is public, and has one shape whoever sent it.
     """
     if decision.key is not None:
         return decision.key.kid

@@ -1,4 +1,4 @@
-"""How a Check can end, as labels of a metric and of a span."""
+"""Outcomes of a Check, as labels of metrics and spans."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from authz.core.decision import Reason
 from authz.telemetry.metric import Labels
 
 ALLOWED: Final = {"outcome": "allowed", "reason": "none"}
-# The caller could not prove who it is: what is answered with 401.
+# Reasons that are answered with 401.
 AUTHENTICATION: Final = (
     Reason.MISSING_CREDENTIAL,
     Reason.UNRECOGNIZED_CREDENTIAL,
@@ -25,6 +25,11 @@ AUTHENTICATION: Final = (
 
 
 def refused(reason: Reason) -> Labels:
-    """The labels of a refusal. What could not be decided is not a denial."""
+    """Return the labels of a refusal. UNAVAILABLE is not a denial."""
     outcome = "unavailable" if reason is Reason.UNAVAILABLE else "denied"
     return {"outcome": outcome, "reason": reason.value}
+
+
+def reported(reason: Reason) -> Labels:
+    """Return the labels of a span whose request was allowed because its route does not enforce."""
+    return {"outcome": "allowed", "reason": reason.value}

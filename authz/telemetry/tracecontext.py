@@ -1,4 +1,4 @@
-"""W3C Trace Context: where a call stands in a trace (https://www.w3.org/TR/trace-context/)."""
+"""W3C Trace Context: the position of a call in a trace (https://www.w3.org/TR/trace-context/)."""
 
 import re
 from typing import Final, NamedTuple
@@ -6,13 +6,13 @@ from typing import Final, NamedTuple
 HEADER: Final = "traceparent"
 
 NOT_SAMPLED: Final = "-00"
-"""What most traceparents end with whose caller is not traced: worth a look before any parsing.
+"""The end of a traceparent that is not sampled. Checked first, because parsing costs more.
 
-One of a later version that goes on may end so, too; its Check is not traced then.
+A longer traceparent of a later version may end like this too. Its Check is then not traced.
 """
 _SAMPLED_DIGITS: Final = frozenset("13579bdf")
-# Ids of zeros are none, and ff is no version. What is later than 00 begins as it does and may go on
-# after a dash ("Versioning of traceparent").
+# All-zero ids are invalid (3.2.2). Version ff is invalid. Later versions begin like 00 and may have
+# more fields after a dash ("Versioning of traceparent").
 _TRACEPARENT: Final = re.compile(
     r"(?:00(?=.{53}\Z)|(?!00|ff)[0-9a-f]{2})"
     r"-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]([0-9a-f])(?:-.*)?",
@@ -21,7 +21,7 @@ _TRACEPARENT: Final = re.compile(
 
 
 class Context(NamedTuple):
-    """A span, the trace that it is part of, and whether it is traced. The ids are hexadecimal."""
+    """A span, its trace, and whether it is sampled. The ids are hexadecimal."""
 
     trace_id: str
     span_id: str
@@ -29,6 +29,6 @@ class Context(NamedTuple):
 
 
 def parse(traceparent: str) -> Context | None:
-    """The span that a traceparent names; None when it makes no sense, which means a new trace."""
+    """Return the span of a traceparent, or None if it is invalid: then a new trace begins."""
     match = _TRACEPARENT.fullmatch(traceparent)
     return Context(match[1], match[2], match[3] in _SAMPLED_DIGITS) if match else None

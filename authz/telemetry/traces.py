@@ -1,7 +1,7 @@
-"""Traces: a span `authz.check` for those Checks whose caller is traced, or that are drawn.
+"""Traces: a span `authz.check` for sampled Checks.
 
-Whether there is to be one is decided from the traceparent, before any object is made for it. A
-thread exports, in batches; a receiver that hangs or refuses loses spans and holds nobody up.
+The traceparent decides about sampling before any object is made. A thread exports in batches. A
+receiver that hangs or refuses loses spans, and delays nothing.
 """
 
 import random
@@ -24,10 +24,10 @@ from authz.telemetry import tracecontext
 from authz.telemetry.tracecontext import Context
 
 NAME: Final = "authz.check"
-EXPORT_SECONDS: Final = 5.0  # for one export
-STOP_SECONDS: Final = 1.0  # for the last one
-BATCH: Final = 128  # spans; they are encoded by a thread that the loop has to wait for
-MOST_KEPT: Final = 2048  # spans that wait to be exported
+EXPORT_SECONDS: Final = 5.0  # of one export
+STOP_SECONDS: Final = 1.0  # of the last export
+BATCH: Final = 128  # spans; the encoding thread holds the interpreter lock
+MOST_KEPT: Final = 2048  # spans that wait for export
 
 Attributes = dict[str, str | bool]
 
@@ -37,15 +37,15 @@ _FAILED: Final = Status(StatusCode.ERROR)
 
 
 def exporter(endpoint: str) -> SpanExporter:
-    """Sends spans to a receiver of OTLP over HTTP."""
+    """Return an exporter to a receiver of OTLP over HTTP."""
     return OTLPSpanExporter(f"{endpoint}/v1/traces", timeout=EXPORT_SECONDS)
 
 
 class Traces:
-    """Decides which Checks are traced, and makes their spans.
+    """Sample Checks and make their spans.
 
-    ratio: of Checks whose caller says nothing of a trace; whoever says something is followed. rate:
-    spans a second at most, for anybody can ask for one. about: of this process, for the receiver.
+    ratio: share of Checks without a traceparent; others follow the decision of their caller. rate:
+    spans a second at most, because any client can ask for one. about: resource attributes.
     """
 
     def __init__(
@@ -67,16 +67,16 @@ class Traces:
         )
 
     def sample(self, traceparent: str) -> bool:
-        """Is a Check to be traced whose caller is, or says nothing of it?"""
+        """Return whether to trace a Check, and take it from the rate if so."""
         parent = tracecontext.parse(traceparent)
         drawn = random.random() < self._ratio if parent is None else parent.sampled  # noqa: S311
         return drawn and self._bucket.take(self._monotonic())
 
     def span(self, parent: Context | None, seconds: float, attributes: Attributes) -> Context:
-        """Hand over the span of a Check that took so long until now.
+        """Export the span of a Check that ends now and took `seconds`. Return its context.
 
-        As it is when it has ended: a span that is begun and ended by the SDK costs fifteen times as
-        much, seven Checks.
+        The finished span is built directly. A span that the SDK begins and ends costs 15 times as
+        much, as long as seven Checks.
         """
         ended = time.time_ns()
         trace_id = int(parent.trace_id, 16) if parent else random.getrandbits(128)
@@ -101,7 +101,7 @@ class Traces:
         return Context(f"{trace_id:032x}", f"{made.span_id:016x}")
 
     def stop(self) -> None:
-        """Send what there is a last time, within STOP_SECONDS whatever the receiver does."""
+        """Export a last time. Takes at most STOP_SECONDS."""
         ending = threading.Thread(target=self._batches.shutdown, daemon=True)
         ending.start()
         ending.join(STOP_SECONDS)

@@ -1,12 +1,14 @@
-"""Composition root of administration: what the commands work with, made from the settings.
+"""Composition root of administration: builds the objects of the commands from the settings.
 
-The sidecar is put together in sidecar.py, so that no command pays for its listeners.
+The sidecar has its own root in sidecar.py, so that no command imports the listeners.
 """
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
+from authz.core.decision import Decision
 from authz.core.errors import BadInput
 from authz.core.finding import Finding
 from authz.core.keys.keyring import Keyring
@@ -21,6 +23,7 @@ from authz.flows.limits.limit_report import LimitReports
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
+from authz.storage.backup import Backup, Contents
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection import Store, inspect
@@ -29,12 +32,14 @@ from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta import KnownPeppers
 from authz.storage.registry import StoredSidecars
+from authz.storage.restore import Restore, Restored, verify
+from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
 
 
 def keyring(settings: Settings) -> Keyring:
-    """The prefix and the peppers. Raises BadInput when a pepper file cannot be read."""
+    """Return the keyring. Raises BadInput if a pepper file cannot be read."""
     peppers = []
     for entry in settings.keys.peppers:
         try:
@@ -47,7 +52,7 @@ def keyring(settings: Settings) -> Keyring:
 
 
 def endpoint(settings: Settings) -> Endpoint:
-    """Where the store is. Raises BadInput."""
+    """Return the endpoint of the store. Raises BadInput."""
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
     return Endpoint.parse(
         store.url,
@@ -59,14 +64,14 @@ def endpoint(settings: Settings) -> Endpoint:
 
 
 def limit_policy(settings: Settings) -> LimitPolicy:
-    """What the settings say about limits."""
+    """Return the plans, pools and outage behaviour of limits."""
     pools = settings.pools
     return LimitPolicy(settings.plans, pools.projects, pools.tenants, settings.limits.on_outage)
 
 
 @asynccontextmanager
 async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
-    """The store for administration, as it is: not yet known to be ours."""
+    """Yield the key store, before its authz:meta is verified."""
     where = endpoint(settings)
     client = where.client()
     try:
@@ -75,9 +80,31 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
         await client.aclose()
 
 
+async def back_up(settings: Settings, file: BinaryIO) -> Contents:
+    """Write all keys of the store to `file`. Raises BadInput, Unavailable."""
+    ring, now = keyring(settings), SystemClock().wall_ms()
+    writer = SealedWriter(file, ring.backup_keys[-1])
+    async with aclosing(endpoint(settings).client()) as client:
+        return await Backup(client, writer.write).run(ring.fingerprints, now)
+
+
+async def restore(settings: Settings, file: BinaryIO, known: int) -> Restored:
+    """Write a backup into the empty store. known: a change that the store once had, or 0.
+
+    Raises FileRefused for an unusable file, Conflict for a store with keys, BadInput, Unavailable.
+    """
+    ring = keyring(settings)
+    verified = verify(read(file, ring.backup_keys), ring.fingerprints)
+    file.seek(0)
+    async with aclosing(endpoint(settings).client()) as client:
+        highest = max(known, await StoredKeys(client).highest_seen())
+        seq = await Restore(client).run(verified, read(file, ring.backup_keys), highest)
+        return Restored(verified.contents, seq, highest)
+
+
 @asynccontextmanager
 async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
-    """Who the sidecars are."""
+    """Yield the registry of sidecars."""
     client = endpoint(settings).client()
     try:
         yield StoredSidecars(client)
@@ -87,16 +114,16 @@ async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
 
 @asynccontextmanager
 async def waiting(settings: Settings) -> AsyncIterator[tuple[StoredSidecars, StoredTrail]]:
-    """What it takes to wait until they have a change, over one connection."""
+    """Yield the registry and the audit trail over one connection, to wait for confirmations."""
     async with aclosing(endpoint(settings).client()) as client:
         yield StoredSidecars(client), StoredTrail(client)
 
 
 @asynccontextmanager
 async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
-    """What the commands that look at a key or change it work with.
+    """Yield a Lifecycle for commands that read or change one key.
 
-    Raises BadInput for unusable settings, Unavailable when the store is not there or not ours.
+    Raises BadInput for unusable settings, Unavailable if the store is unreachable or not ours.
     """
     ring, where = keyring(settings), endpoint(settings)
     async with aclosing(where.client()) as client:
@@ -107,7 +134,7 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
 
 @asynccontextmanager
 async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[Importer]:
-    """What imports keys. Raises what `administration` does."""
+    """Yield an Importer. Raises the errors of `administration`."""
     ring = keyring(settings)
     client = endpoint(settings).client()
     try:
@@ -119,25 +146,31 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
 
 @dataclass(frozen=True, slots=True)
 class AdminSession:
-    """What the commands that look through keys work with.
+    """The objects of commands that read many keys.
 
-    read: a CheckRequest, as a Check. imports: None when the store says that there are none.
+    read: parses a CheckRequest. write: writes a CheckResponse. imports: None if no keys were ever
+    imported.
     """
 
     lifecycle: Lifecycle
     listing: KeyListing
     verifier: Verifier
     read: Callable[[bytes], Request]
+    write: Callable[[Decision, Request], bytes]
     limit_reports: LimitReports
     imports: ImportStore | None
 
 
 @asynccontextmanager
 async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
-    """All of administration. Raises as `administration` does."""
-    from authz.wiring.extraction import extractor  # noqa: PLC0415  protobuf, which most commands do without
+    """Yield an AdminSession. Raises the errors of `administration`."""
+    from authz.wiring.extraction import (  # noqa: PLC0415  most commands need no protobuf
+        extractor,
+        responder,
+    )
 
     clock, ring = SystemClock(), keyring(settings)
+    reading = extractor(settings, ring)
     async with aclosing(endpoint(settings).client()) as client:
         keys = StoredKeys(client)
         await keys.verify(ring.fingerprints)
@@ -149,7 +182,8 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
             Lifecycle(keys, ring, clock, counters),
             KeyListing(StoredIndex(client), StoredTrail(client)),
             Verifier(keys, peppers, clock, reports, imports),
-            extractor(settings, ring).read,
+            reading.read,
+            responder(settings, reading).write,
             reports,
             imports,
         )
@@ -157,7 +191,7 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
 
 @asynccontextmanager
 async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]]:
-    """What there is to say about the store. Raises BadInput, Unavailable."""
+    """Yield the findings about the store. Raises BadInput, Unavailable."""
     ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
     deadline, has_replicas = settings.check.deadline, where.has_replicas
     async with AsyncExitStack() as stack:

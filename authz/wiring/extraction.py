@@ -1,13 +1,14 @@
-"""Read CheckRequests by the settings: for the sidecar, and for `authz keys verify`."""
+"""The extractor of CheckRequests, for the sidecar and for `authz keys verify`."""
 
 from authz.core.keys.keyring import Keyring
 from authz.core.routes import RouteTable
 from authz.rpc.check.extract import Extractor
+from authz.rpc.check.respond import Responder
 from authz.settings.model import Settings
 
 
 def route_table(settings: Settings) -> RouteTable | None:
-    """The rules of `routes`, or None when there is nothing to look up."""
+    """Return the table of `routes`, or None if there are no rules."""
     deny_unmatched = settings.routes_default == "deny"
     if not settings.routes and not deny_unmatched:
         return None
@@ -21,7 +22,7 @@ def route_table(settings: Settings) -> RouteTable | None:
 
 
 def extractor(settings: Settings, ring: Keyring) -> Extractor:
-    """How a CheckRequest is read."""
+    """Return the extractor for these settings."""
     source = settings.extract.client_address
     return Extractor(
         ring,
@@ -29,5 +30,18 @@ def extractor(settings: Settings, ring: Keyring) -> Extractor:
         query=settings.extract.query,
         address_header="" if source == "peer" else source,
         env=settings.check.env,
+        enforce=settings.check.enforce,
         rules=route_table(settings),
+    )
+
+
+def responder(settings: Settings, reading: Extractor) -> Responder:
+    """Return what writes CheckResponses. reading: what finds the keys in a request."""
+    carriers = settings.extract.headers
+    return Responder(
+        header_prefix=settings.identity.header_prefix,
+        removed_headers=[c.removesuffix(":") for c in carriers if c.endswith(":")],
+        query=settings.extract.query,
+        legacy_headers=settings.limits.legacy_headers,
+        find_keys=reading.find_keys,
     )

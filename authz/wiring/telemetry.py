@@ -1,4 +1,4 @@
-"""Telemetry, put together: what is read from which part of the sidecar, and who gets it."""
+"""Composition root of telemetry: readers of all metrics, and their exporters."""
 
 import asyncio
 import resource
@@ -35,7 +35,7 @@ Values = Iterable[tuple[Labels, float | Histogram]]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is read, besides what is counted."""
+    """The components with metrics that are not counted by events."""
 
     cache: KeyCache
     checker: Checker
@@ -45,63 +45,63 @@ class Parts:
 
 
 class Telemetry:
-    """Telemetry as the settings want it. Counts from the start, exports once it knows the parts.
+    """Telemetry by the settings. It counts from the start, and exports once it has the components.
 
-    Raises BadInput when there is nowhere to send what is to be sent.
+    Raises BadInput if traces are on and there is no receiver.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._wanted = settings.telemetry
-        if self._wanted.tracing.enabled and self._wanted.otlp is None:
-            problem = "needs telemetry.otlp.endpoint: where spans are sent"
+        self._settings = settings.telemetry
+        if self._settings.tracing.enabled and self._settings.otlp is None:
+            problem = "needs telemetry.otlp.endpoint, the receiver of spans"
             raise BadInput("telemetry.tracing.enabled", problem)
         self._clock = clock
         self.counters = Counters()
-        self.denials = Denials(self._wanted.denials_per_second, clock.monotonic)
-        self.observer = Observer(self.counters, self.denials, timed=self._wanted.metrics)
+        self.denials = Denials(self._settings.denials_per_second, clock.monotonic)
+        self.observer = Observer(self.counters, self.denials, timed=self._settings.metrics)
 
     @asynccontextmanager
     async def exporting(self, instance: str, parts: Parts) -> AsyncIterator[Page | None]:
-        """Export until the end. Gives the page of metrics, if they are wanted."""
+        """Export until the block ends. Yield the page of metrics, or None if they are off."""
         about = {
             "service.name": "authz",
             "service.version": __version__,
             "service.instance.id": instance,
         }
-        telling = asyncio.create_task(self.denials.run())
-        metrics = self._metrics(parts, about) if self._wanted.metrics else None
+        summaries = asyncio.create_task(self.denials.run())
+        metrics = self._metrics(parts, about) if self._settings.metrics else None
         traces = self._traces(about)
         if traces:
             self.observer.trace(traces)
         try:
             yield metrics.page if metrics else None
         finally:
-            telling.cancel()
+            summaries.cancel()
             ending = (asyncio.to_thread(each.stop) for each in (metrics, traces) if each)
-            await asyncio.gather(*ending)  # a moment, and no more than that
+            await asyncio.gather(*ending)  # each takes at most STOP_SECONDS
 
     def _metrics(self, parts: Parts, about: Mapping[str, str]) -> Metrics:
-        otlp = self._wanted.otlp
+        otlp = self._settings.otlp
         push = Push(otlp.endpoint, otlp.interval) if otlp else None
         return Metrics(readings(self.counters, self.denials, parts, self._clock), about, push)
 
     def _traces(self, about: Mapping[str, str]) -> "Traces | None":
-        wanted, otlp = self._wanted.tracing, self._wanted.otlp
-        if otlp is None or not wanted.enabled:
+        tracing, otlp = self._settings.tracing, self._settings.otlp
+        if otlp is None or not tracing.enabled:
             return None
-        from authz.telemetry.traces import Traces, exporter  # noqa: PLC0415  for those who trace
+        from authz.telemetry.traces import Traces, exporter  # noqa: PLC0415  imported only if traces are on
 
         return Traces(
             exporter(otlp.endpoint),
             self._clock.monotonic,
             about,
-            ratio=wanted.sample_ratio,
-            rate=wanted.max_per_second,
+            ratio=tracing.sample_ratio,
+            rate=tracing.max_per_second,
         )
 
 
 def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -> Readings:
-    """How every metric of the catalogue is read."""
+    """Return the reader of every metric of the catalogue."""
     return {
         **{metric: _counted(metric, counters) for metric in METRICS},
         **_checks(counters),
@@ -112,12 +112,12 @@ def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -
 
 
 def _one(read: Callable[[], float]) -> Read:
-    """A metric of a single series."""
+    """Return the reader of a metric with a single series."""
     return lambda: [({}, read())]
 
 
 def _counted(metric: Metric, counters: Counters) -> Read:
-    """From the events that count in it; a series that none counts in is 0."""
+    """Return a reader that sums the events of each series; 0 for a series without events."""
     events = [
         ([event for event, where in COUNTED.items() if where == (metric, labels)], labels)
         for labels in metric.series
@@ -131,6 +131,10 @@ def _checks(counters: Counters) -> Readings:
         for reason, count in counters.denied.items():
             yield outcomes.refused(reason), count
 
+    def would_be_denials() -> Values:
+        for reason, count in counters.would_deny.items():
+            yield {"reason": reason.value}, count
+
     def failures() -> Values:
         for reason in outcomes.AUTHENTICATION:
             yield {"reason": reason.value}, counters.denied[reason]
@@ -141,6 +145,7 @@ def _checks(counters: Counters) -> Readings:
 
     return {
         catalogue.CHECKS: checks,
+        catalogue.WOULD_BE_DENIALS: would_be_denials,
         catalogue.AUTHENTICATION_FAILURES: failures,
         catalogue.CHECK_DURATION: durations,
     }

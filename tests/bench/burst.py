@@ -27,8 +27,7 @@ from redis.asyncio import Redis
 from authz.core.changes import Author, KeyChange, KeySpec, issue, update
 from authz.storage import schema
 from authz.storage.keys import APPLY_CHANGE, script_input
-from tests.bench.check_hot import machine
-from tests.bench.figures import tell
+from tests.bench.figures import machine, offer_record, record, tell
 from tests.bench.outage import initialise, running, settings_file
 from tests.support.fakes import NOW, make_keyring
 from tests.support.real import Valkey, eventually
@@ -128,8 +127,12 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=50_000)
     parser.add_argument("--pause", type=float, default=2.0)
     parser.add_argument("--json", action="store_true")
+    offer_record(parser)
     given = parser.parse_args()
-    tell(uvloop.run(both(given.changes, given.pause)), as_json=given.json)
+    found = uvloop.run(both(given.changes, given.pause))
+    tell(found, as_json=given.json)
+    if given.record:
+        record({"burst.recovery": found["kept_by_the_store"]["converged_seconds"]})
 
 
 if __name__ == "__main__":

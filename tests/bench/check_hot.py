@@ -9,12 +9,10 @@ import argparse
 import asyncio
 import ipaddress
 import json
-import platform
 import statistics
 import time
 import timeit
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
@@ -28,12 +26,14 @@ from authz.rpc.check.handler import CheckHandler, NullObserver
 from authz.rpc.check.respond import Responder
 from authz.rpc.pb.check_view_pb2 import CheckView
 from authz.telemetry import Counters
+from tests.bench.figures import machine, offer_record, record
 from tests.support.caches import filled
 from tests.support.fakes import issue_record, make_keyring
 from tests.support.rpc.door import OurPeppers
 from tests.support.rpc.messages import PEER, check_request
 
 LIMITS = {"map": 8.0, "raw": 15.0}
+STEPS = ("parse", "peek", "digest", "judge", "write")
 
 
 def client_headers(key: str) -> list[tuple[str, str]]:
@@ -66,7 +66,7 @@ class Hot:
     """The door as the sidecar composes it, its cache filled with one key."""
 
     def __init__(
-        self, probe: Probe | None = None, witness: CheckObserver | None = None, **fields: Any
+        self, probe: Probe | None = None, observer: CheckObserver | None = None, **fields: Any
     ) -> None:
         """fields: of the key's record, besides those below."""
         clock, self.probe, ring = SystemClock(), probe or Counters(), make_keyring()
@@ -90,7 +90,7 @@ class Hot:
         self.checker = Checker(self.cache, OurPeppers(), clock, self.probe)
         self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
         self.door = CheckHandler(
-            self.extractor, self.checker, self.responder, self.probe, witness or NullObserver()
+            self.extractor, self.checker, self.responder, self.probe, observer or NullObserver()
         )
         self.requests = {
             form: check_request(
@@ -140,16 +140,6 @@ def _microseconds(step: Callable[[], Any], number: int) -> float:
     return timeit.timeit(step, timer=time.process_time, number=number) / number * 1e6
 
 
-def machine() -> str:
-    """Which machine the figures are from."""
-    cpu = platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [li for li in info.read_text().splitlines() if li.startswith("model name")]
-        cpu = models[0].partition(":")[2].strip() if models else cpu
-    return f"{cpu}, {platform.system()}, Python {platform.python_version()}"
-
-
 def run(repeats: int, number: int) -> dict[str, Any]:
     """Measure both header forms."""
     hot = Hot()
@@ -170,14 +160,28 @@ def run(repeats: int, number: int) -> dict[str, Any]:
     return {"machine": machine(), "forms": forms}
 
 
+def published_of(forms: dict[str, Any]) -> dict[str, float]:
+    """Return the published figures: the ratios, and the steps with the headers as a map."""
+    taken = forms["map"]["microseconds"]
+    steps = {f"step.{name}": taken[name] for name in STEPS}
+    steps["step.extract"] = taken["parse and extract"] - taken["parse"]
+    steps["step.around"] = taken["whole"] - sum(
+        taken[name] for name in ("parse and extract", "decide", "write")
+    )
+    return {f"check_hot.{name}": form["ratio"] for name, form in forms.items()} | steps
+
+
 def main() -> None:
     """Measure, and say whether the figures are within their limits."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--number", type=int, default=200, help="calls a repeat")
+    offer_record(parser)
     given = parser.parse_args()
     found = run(given.repeats, given.number)
+    if given.record:
+        record(published_of(found["forms"]))
     good = all(form["ratio"] <= form["limit"] for form in found["forms"].values())
     if given.json:
         print(json.dumps(found | {"within_limits": good}))

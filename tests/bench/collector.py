@@ -10,6 +10,7 @@ import gc
 import multiprocessing
 import time
 from collections.abc import Callable
+from multiprocessing.queues import SimpleQueue
 
 from authz.core.ports import Loaded
 from authz.flows.keycache import KeyCache
@@ -17,7 +18,7 @@ from authz.process.clock import SystemClock
 from authz.process.gc_tuning import THRESHOLDS
 from authz.rpc.h2 import server
 from authz.telemetry import Counters
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.bench.memory import kid_of
 from tests.support.fakes import make_record
 
@@ -76,8 +77,11 @@ async def fill(count: int) -> None:
         await asyncio.gather(*(cache.find(kid_of(n)) for n in range(start, start + BATCH)))
 
 
-def measure(name: str, count: int) -> None:
-    """Prints a line. In a process of its own: what was collected before would count."""
+def measure(name: str, count: int, found: SimpleQueue[dict[str, float]]) -> None:
+    """Print a line and put the figures into `found`.
+
+    It runs in a process of its own, because earlier collections would count.
+    """
     assert server  # what a sidecar has loaded is there to be walked or not
     freeze, thresholds = SETTINGS[name]
     gc.collect()
@@ -88,6 +92,7 @@ def measure(name: str, count: int) -> None:
     gc.callbacks.append(pauses)
     asyncio.run(fill(count))
     spent, longest = sum(pauses.all) * 1000, max(pauses.all) * 1000
+    found.put({"total": spent, "longest": longest})
     print(
         f"{name:16} {thresholds!s:16} {spent:7.0f} ms in {len(pauses.all):5} collections, "
         f"{pauses.full:3} of them full; the longest {longest:6.1f} ms"
@@ -98,12 +103,20 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--keys", type=int, default=100_000)
+    offer_record(parser)
     given = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
+    found: SimpleQueue[dict[str, float]] = spawn.SimpleQueue()
+    taken = {}
     for name in SETTINGS:
-        child = spawn.Process(target=measure, args=(name, given.keys))
+        child = spawn.Process(target=measure, args=(name, given.keys, found))
         child.start()
+        taken[name] = found.get()
         child.join()
+    if given.record:
+        record({f"collector.{part}": value for part, value in taken["frozen, seldom"].items()})
+        defaults = taken["Python's own"]
+        record({f"collector.default_{part}": value for part, value in defaults.items()})
     print(machine())
 
 

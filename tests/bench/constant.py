@@ -1,4 +1,4 @@
-"""A Check port that gives one answer to everything: what is left is the transport.
+"""A Check port with one constant answer: a measure of the transport alone.
 
 python -m tests.bench.constant fast|grpcio ANSWER-FILE
 """
@@ -15,18 +15,18 @@ from tests.support.rpc.servers import make_server
 
 
 class Door:
-    """See CheckDoor."""
+    """See CheckHandler."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
 
     def check(self, _raw: bytes, _traceparent: bytes | None = None) -> bytes:
-        """See CheckDoor."""
+        """See CheckHandler."""
         return self._answer
 
 
 async def main() -> None:
-    """Prints the address, and serves until it is ended."""
+    """Print the address, and serve until stdin ends."""
     transport, file = sys.argv[1:]
     settings = {"probe": Counters()} if transport == "fast" else {}
     door = Door(Path(file).read_bytes())

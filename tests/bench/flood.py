@@ -1,4 +1,4 @@
-"""What a flood of garbage keys does to everybody else: `python -m tests.bench.flood`.
+"""Measures what a flood of forged keys costs good keys: `python -m tests.bench.flood`.
 
 A real sidecar on a core of its own, with the fast transport and the settings that it has by itself.
 The garbage is forged as well as can be without the pepper: each key another, of the right shape,
@@ -26,6 +26,7 @@ import uvloop
 from authz.core.listen_address import Address
 from tests.bench import load
 from tests.bench.check_hot import client_headers, machine
+from tests.bench.figures import offer_record, record
 from tests.bench.measured import GRPC, LOAD_CORE, SERVER_CORE
 from tests.support.fakes import make_keyring
 from tests.support.real import Valkey
@@ -44,7 +45,7 @@ KEYS = 5000  # of a forged one nothing is remembered: each time it is as if neve
 
 
 class Keys(load.Requests):
-    """One key after the other. All have one length, and so have the requests."""
+    """An endless supply of keys of one length, so that all requests have one length."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         bodies = [body_of(text) for text in texts]
@@ -59,13 +60,13 @@ class Keys(load.Requests):
 
 
 def body_of(key: str) -> bytes:
-    """A gRPC message with a Check of this key."""
+    """Return a gRPC message with the Check of this key."""
     raw = check_request(client_headers(key), method="POST", path="/v1").SerializeToString()
     return b"\0" + len(raw).to_bytes(4) + raw
 
 
 class Flooded:
-    """A sidecar, and who asks it."""
+    """A sidecar and its clients."""
 
     def __init__(self, stack: ExitStack) -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
@@ -84,14 +85,14 @@ class Flooded:
         self._garbage = Keys(ring.mint("live").text for _ in range(KEYS))
 
     def saturation(self, seconds: float, *, garbage: bool = False) -> float:
-        """Checks a second, as many as it can answer."""
+        """Return the largest number of Checks a second that the sidecar answers."""
         found = uvloop.run(self._saturate(self._garbage if garbage else self._good, seconds))
         return found.answered / seconds
 
     def p99(
         self, rate: float, seconds: float, beside: float | None = None, *, garbage: bool = True
     ) -> float:
-        """Of good Checks in seconds, beside others at so many a second, or at full speed (inf)."""
+        """Return the p99 of good Checks beside others at a rate, in seconds; inf is full speed."""
         requests = self._garbage if garbage else self._good
 
         async def run() -> load.Tally:
@@ -124,7 +125,7 @@ class Flooded:
         )
 
     def flood(self, seconds: float) -> dict[str, float]:
-        """Garbage at full speed: log lines, and what memory did from a sixth of the time on."""
+        """Send forged keys at full speed. Return log lines and growth of memory."""
         uvloop.run(self._saturate(self._garbage, seconds / 1.2 / 6))
         before, lines = self._mib(), self._lines()
         found = uvloop.run(self._saturate(self._garbage, seconds / 1.2))
@@ -144,7 +145,7 @@ class Flooded:
 
 
 def run(seconds: float, flood_seconds: float, rounds: int) -> dict[str, Any]:
-    """Measure, each latency for so long in each round."""
+    """Return the measurements. Each latency is measured for so many seconds a round."""
     with ExitStack() as stack:
         server = Flooded(stack)
         server.saturation(1)  # every good key has been seen once
@@ -164,7 +165,7 @@ def run(seconds: float, flood_seconds: float, rounds: int) -> dict[str, Any]:
         flood = server.flood(flood_seconds)
 
     def times(one: str, other: str) -> float:
-        """How the one compares, each round with itself: what else the machine does hits both."""
+        """Return the ratios of two series, each round with itself, so that other load hits both."""
         pairs = zip(taken[one], taken[other], strict=True)
         return round(statistics.median(value / base for value, base in pairs), 2)
 
@@ -178,15 +179,22 @@ def run(seconds: float, flood_seconds: float, rounds: int) -> dict[str, Any]:
     }
 
 
+PUBLISHED = ("lines", "half", "full")
+
+
 def main() -> None:
-    """Measure, and say whether the figures are within their limits."""
+    """Measure, and exit with 1 if a figure is over its limit."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--seconds", type=float, default=2, help="for each latency")
     parser.add_argument("--rounds", type=int, default=12, help="of them; medians count")
     parser.add_argument("--flood", type=float, default=60, help="seconds of the flood")
+    offer_record(parser)
     given = parser.parse_args()
     found = run(given.seconds, given.flood, given.rounds)
+    if given.record:
+        rate = found["checks"] / given.flood
+        record({"flood.rate": rate} | {f"flood.{name}": found[name] for name in PUBLISHED})
     good = all(found[name] <= limit for name, limit in LIMITS.items())
     if given.json:
         print(json.dumps(found | {"limits": LIMITS, "within_limits": good, "machine": machine()}))

@@ -1,4 +1,4 @@
-"""What another's load tool says of both transports: `python -m tests.bench.h2load`.
+"""Measures both transports with h2load: `python -m tests.bench.h2load`.
 
 h2load (Debian's nghttp2-client) asks real sidecars, and servers that give a constant answer, in
 turn: saturated, and one call after the other, with percentiles from its log of every call. Each
@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.bench.measured import GRPC, Bench, Server, medians
 
 SATURATED, ALONE = (2, 16), (1, 1)  # connections, calls at a time on each
@@ -25,7 +25,7 @@ MISSING = "h2load is not installed: apt-get install nghttp2-client"
 
 
 def asked(server: Server, body: bytes, load: tuple[int, int], seconds: float) -> dict[str, float]:
-    """Calls a second, and percentiles of their microseconds. The first fifth does not count."""
+    """Return calls a second and percentiles in microseconds, without the first fifth."""
     connections, at_a_time = load
     headers = [f"-H{name}: {value}" for name, value in GRPC if not name.startswith(":")]
     path = dict(GRPC)[":path"]
@@ -43,7 +43,7 @@ def asked(server: Server, body: bytes, load: tuple[int, int], seconds: float) ->
 
 
 def _told(log: Path, seconds: float) -> dict[str, float]:
-    """What is in the log: a line for each call, with when, its HTTP status and its microseconds."""
+    """Return the log: for each call its time, its HTTP status and its microseconds."""
     times = []
     for line in log.read_text().splitlines():
         _, status, microseconds = line.split("\t")
@@ -59,7 +59,7 @@ def _told(log: Path, seconds: float) -> dict[str, float]:
 
 
 def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, dict[str, dict[str, float]]]:
-    """What each server does, saturated and with one call in flight."""
+    """Return the figures of each server, saturated and with one call in flight."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, load in (("saturated", SATURATED), ("one in flight", ALONE)):
         taken: dict[str, list[dict[str, float]]] = {}
@@ -72,7 +72,7 @@ def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, dict[str, di
 
 
 def show(found: dict[str, dict[str, dict[str, float]]]) -> None:
-    """Ratios first."""
+    """Print the ratios, then the figures."""
     for name, servers in found.items():
         fast, grpcio = servers["fast"], servers["grpcio"]
         ratios = (f"{what} {fast[what] / grpcio[what]:.2f}" for what in fast)
@@ -88,12 +88,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    offer_record(parser)
     given = parser.parse_args()
     if shutil.which("h2load") is None:
         print(MISSING)
         return
     with ExitStack() as stack:
         found = measure(Bench(stack), given.rounds, given.seconds)
+    if given.record:
+        fast, grpcio = (found["saturated"][name]["calls a second"] for name in ("fast", "grpcio"))
+        record({"h2load.ratio": fast / grpcio})
     document: dict[str, Any] = {"machine": machine(), "figures": found}
     if given.json:
         print(json.dumps(document))

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.support.real import Valkey
 
 LIMIT = 60.0  # seconds for 100,000 keys
@@ -76,8 +76,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--keys", type=int, default=100_000)
+    offer_record(parser)
     given = parser.parse_args()
     found = run(given.keys)
+    if given.record:
+        record({"import.first": found["seconds"], "import.again": found["again"]})
+        record({"import.key": found["store_bytes_a_key"]})
     good = found["seconds"] <= LIMIT * given.keys / 100_000
     if given.json:
         print(json.dumps(found | {"within_limits": good}))

@@ -25,7 +25,8 @@ from authz.rpc.check.handler import CheckHandler
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.spend_script import SPEND, arguments
 from authz.telemetry import Counters
-from tests.bench.check_hot import Hot, machine, measure
+from tests.bench.check_hot import Hot, measure
+from tests.bench.figures import machine, offer_record, record
 from tests.support.caches import filled
 from tests.support.fakes import issue_record, make_keyring, make_request
 from tests.support.flows.rigs import Vouched
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=200, help="calls a repeat")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)
+    offer_record(parser)
     given = parser.parse_args()
     lease = lease_ratio(given.repeats, given.number)
     with Valkey() as valkey:
@@ -199,6 +201,16 @@ def main() -> None:
         and strict["ratio"] >= BOUNDS["strict"]
         and load["commands"] <= BOUNDS["commands"]
     )
+    if given.record:
+        record(
+            {
+                "limits.lease": lease["ratio"],
+                "limits.asked": 100 * strict["ratio"],
+                "limits.script": strict["server_us"],
+                "limits.commands": load["commands"],
+                "limits.commands_passed": 100 * load["each"],
+            }
+        )
     if given.json:
         print(json.dumps({"lease": lease, "strict": strict, "full_load": load, "good": good}))
     else:

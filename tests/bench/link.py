@@ -22,7 +22,7 @@ import uvloop
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.bench.measured import LOAD_CORE, SERVER_CORE, medians
 from tests.support.fakes import make_record
 from tests.support.real import Valkey
@@ -185,8 +185,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--notices", type=int, default=50_000)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    offer_record(parser)
     given = parser.parse_args()
     found = run(given.rounds, given.seconds, given.notices)
+    if given.record:
+        rates = found["figures"]
+        lookups, notices = (
+            rates[f"{kind}, a second"]
+            for kind in (f"HGETALL, {AT_A_TIME} at a time", "notices of changes")
+        )
+        for ending, client in (("", "the link"), ("_redis_py", "redis-py")):
+            record({f"link.lookups{ending}": lookups[client]})
+            record({f"link.notices{ending}": notices[client]})
     if given.json:
         print(json.dumps(found))
         return

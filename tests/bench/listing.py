@@ -6,9 +6,9 @@ Makes the keys in a Valkey of its own, half of them one client's, and asks for t
 and last page, of all keys and of that client's, and behind a filter that nothing fits.
 """
 
+import argparse
 import asyncio
 import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -19,7 +19,7 @@ from authz.core.records import KeyRecord, Status
 from authz.flows.key_listing import KeyListing
 from authz.storage import schema
 from authz.storage.listing import StoredIndex, StoredTrail
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import NOW, make_record
 from tests.support.real import Valkey
 
@@ -30,7 +30,7 @@ BATCH = 1000
 CLIENTS = ("acme-web", "acme-batch")
 
 
-def record(number: int) -> KeyRecord:
+def key_record(number: int) -> KeyRecord:
     """One of many keys; ten of each millisecond."""
     return make_record(
         kid=f"{number:016}",
@@ -45,7 +45,7 @@ async def fill(client: redis.asyncio.Redis, count: int) -> None:
     for start in range(0, count, BATCH):
         async with client.pipeline(transaction=False) as pipeline:
             for number in range(start, min(start + BATCH, count)):
-                made = record(number)
+                made = key_record(number)
                 fields = {"version": str(made.version), **schema.encode(made)}
                 pipeline.hset(schema.key(made.kid), mapping=fields)
                 pipeline.zadd(schema.KEYS, {made.kid: made.created_at})
@@ -66,8 +66,9 @@ async def milliseconds(
     return [statistics.median(times) * 1000 for times in taken]
 
 
-async def measure(client: redis.asyncio.Redis, count: int) -> None:
-    """Print a line for each list."""
+async def measure(client: redis.asyncio.Redis, count: int) -> list[float]:
+    """Print a line for each list, and return the milliseconds of each page."""
+    pages: list[float] = []
     directory = KeyListing(StoredIndex(client), StoredTrail(client))
     print(f"{count} keys, pages of {LIMIT}, median of {ROUNDS}, in ms")
     print(f"{'':<12}  {'first':>7}  {'middle':>7}  {'last':>7}")
@@ -80,21 +81,36 @@ async def measure(client: redis.asyncio.Redis, count: int) -> None:
             work = partial(directory.page, LIMIT, cursor, client_id=client_id)
             assert len((await work()).entries) == LIMIT
             works.append(work)
-        columns = "  ".join(f"{cell:7.2f}" for cell in await milliseconds(works, ROUNDS))
+        cells = await milliseconds(works, ROUNDS)
+        pages += cells
+        columns = "  ".join(f"{cell:7.2f}" for cell in cells)
         print(f"{'all keys' if client_id is None else '--client':<12}  {columns}")
     [filtered] = await milliseconds([lambda: directory.page(LIMIT, status=Status.REVOKED)], 3)
     print(f"--status revoked, of which there is none: {filtered:.0f} ms, then a cursor")
     print(machine())
+    return pages
 
 
-async def main(count: int) -> None:
+async def main(count: int) -> list[float]:
     """Fill a store and measure."""
     with Valkey() as valkey:
         client = valkey.endpoint.client(timeout=60)
         await fill(client, count)
-        await measure(client, count)
+        pages = await measure(client, count)
         await client.aclose()
+    return pages
+
+
+def run() -> None:
+    """Read the arguments, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("keys", type=int, nargs="?", default=KEYS)
+    offer_record(parser)
+    given = parser.parse_args()
+    pages = asyncio.run(main(given.keys))
+    if given.record:
+        record({"listing.page": pages})
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else KEYS))
+    run()

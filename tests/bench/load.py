@@ -23,8 +23,8 @@ from authz.rpc.h2.frames import (
     FRAME_HEADER_BYTES,
     PREFACE,
     UINT32,
-    Kind,
-    Setting,
+    FrameType,
+    SettingId,
     frame,
     settings_frame,
     window_update_frame,
@@ -54,14 +54,16 @@ class Requests:
         yield self._frames(self.first, flags, next(ids))
         pack = FRAME_HEADER.pack
         for block, stream_id in zip(itertools.cycle(self.blocks), ids, strict=False):
-            made = pack(0, len(block), Kind.HEADERS, flags, stream_id) + block  # below 256 bytes
+            made = (
+                pack(0, len(block), FrameType.HEADERS, flags, stream_id) + block
+            )  # below 256 bytes
             if body:
-                made += pack(size >> 8, size & 255, Kind.DATA, END_STREAM, stream_id) + body
+                made += pack(size >> 8, size & 255, FrameType.DATA, END_STREAM, stream_id) + body
             yield made
 
     def _frames(self, block: bytes, flags: int, stream_id: int) -> bytes:
-        made = frame(Kind.HEADERS, flags, stream_id, block)
-        return made + frame(Kind.DATA, END_STREAM, stream_id, self.body) if self.body else made
+        made = frame(FrameType.HEADERS, flags, stream_id, block)
+        return made + frame(FrameType.DATA, END_STREAM, stream_id, self.body) if self.body else made
 
 
 def encoded(name: bytes, value: bytes) -> bytes:
@@ -121,7 +123,7 @@ class Connection(asyncio.Protocol):
         """See asyncio.Protocol."""
         self.transport = transport
         offered = settings_frame(
-            {Setting.HEADER_TABLE_SIZE: 4096, Setting.INITIAL_WINDOW_SIZE: WINDOW}
+            {SettingId.HEADER_TABLE_SIZE: 4096, SettingId.INITIAL_WINDOW_SIZE: WINDOW}
         )
         transport.write(PREFACE + offered + window_update_frame(0, WINDOW))
 
@@ -148,8 +150,8 @@ class Connection(asyncio.Protocol):
             end = at + FRAME_HEADER_BYTES + (high << 8 | low)
             if end > size:
                 break
-            if kind <= Kind.HEADERS:
-                bodies += kind == Kind.DATA
+            if kind <= FrameType.HEADERS:
+                bodies += kind == FrameType.DATA
                 if flags & END_STREAM:
                     ended += 1
                     self._on_end(self, stream_id)
@@ -166,15 +168,15 @@ class Connection(asyncio.Protocol):
             self._send_due()
 
     def _control(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if kind == Kind.SETTINGS and not flags & ACK:
-            self.transport.write(frame(Kind.SETTINGS, ACK, 0))
+        if kind == FrameType.SETTINGS and not flags & ACK:
+            self.transport.write(frame(FrameType.SETTINGS, ACK, 0))
             self.ready = True
-        elif kind == Kind.WINDOW_UPDATE and stream_id == 0:
+        elif kind == FrameType.WINDOW_UPDATE and stream_id == 0:
             self._window += UINT32.unpack(payload)[0]
-        elif kind == Kind.PING and not flags & ACK:
-            self.transport.write(frame(Kind.PING, ACK, 0, payload))
-        elif kind in (Kind.RST_STREAM, Kind.GOAWAY):
-            self.failed = f"{Kind(kind).name} {payload!r}"
+        elif kind == FrameType.PING and not flags & ACK:
+            self.transport.write(frame(FrameType.PING, ACK, 0, payload))
+        elif kind in (FrameType.RST_STREAM, FrameType.GOAWAY):
+            self.failed = f"{FrameType(kind).name} {payload!r}"
 
     def connection_lost(self, cause: Exception | None) -> None:
         """See asyncio.Protocol."""

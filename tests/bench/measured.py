@@ -81,10 +81,10 @@ class Bench:
         os.sched_setaffinity(0, LOAD_CORE)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
         store = stack.enter_context(Valkey())
-        file = _settings(directory, store)
-        self.key = asyncio.run(_issue(model.load(file)))
+        file = settings(directory, store)
+        self.key = asyncio.run(issue(model.load(file)))
         self.sidecars = {
-            transport: stack.enter_context(_sidecar(file, transport))
+            transport: stack.enter_context(sidecar(file, transport))
             for transport in ("fast", "grpcio")
         }
         message = check_request(
@@ -117,20 +117,22 @@ def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
 
 
-def _settings(directory: Path, store: Valkey) -> Path:
+def settings(directory: Path, store: Valkey) -> Path:
+    """Write settings for this store. Return the file."""
     pepper = directory / "pepper-1"
     pepper.write_text(token_hex(32))
     file = directory / "authz.yaml"
-    settings = {
+    wanted = {
         "redis": {"url": store.url},
         "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
         "cache": {"ttl": "1h"},
     }
-    file.write_text(yaml.safe_dump(settings))
+    file.write_text(yaml.safe_dump(wanted))
     return file
 
 
-async def _issue(settings: model.Settings) -> str:
+async def issue(settings: model.Settings) -> str:
+    """Initialise the store and return a new key."""
     async with administration.store(settings) as keys:
         await keys.initialise(administration.keyring(settings).fingerprints)
     spec = KeySpec(
@@ -168,8 +170,9 @@ def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen[st
 
 
 @contextmanager
-def _sidecar(file: Path, transport: str) -> Iterator[Server]:
-    check, ops = free_port(), free_port()
+def sidecar(file: Path, transport: str, ops: int = 0) -> Iterator[Server]:
+    """Run a sidecar on the servers' core. ops: its operations port, or 0 for any."""
+    check, ops = free_port(), ops or free_port()
     environment = os.environ | {
         "AUTHZ_CHECK__TRANSPORT": transport,
         "AUTHZ_CHECK__LISTEN": f"127.0.0.1:{check}",

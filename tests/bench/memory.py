@@ -23,7 +23,7 @@ from authz.flows.keycache import KeyCache
 from authz.settings import model
 from authz.storage import schema
 from authz.wiring import administration, sidecar
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import make_record
 from tests.support.real import Valkey, eventually
 
@@ -119,15 +119,29 @@ async def measure(url: str, directory: Path, count: int) -> dict[str, Any]:
         }
 
 
+PUBLISHED = {
+    "resident": "resident_mb",
+    "idle": "idle_mb",
+    "collection": "full_collection_ms",
+    "collection_idle": "idle_collection_ms",
+    "flush": "flush_ms",
+    "copy": "copy_ms",
+    "packed_hit": "hit_us",
+}
+
+
 def main() -> None:
     """Print it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--keys", type=int, default=100_000)
     parser.add_argument("--json", action="store_true")
+    offer_record(parser)
     given = parser.parse_args()
     with Valkey() as valkey:
         fill(valkey.admin, given.keys)
         found = uvloop.run(measure(valkey.url, valkey.directory, given.keys))
+    if given.record:
+        record({f"memory.{name}": found[key] for name, key in PUBLISHED.items()})
     if given.json:
         print(json.dumps(found))
         return

@@ -30,7 +30,7 @@ from authz.core.changes import KeySpec
 from authz.rpc.services import CHECK_SERVICE
 from authz.settings import model
 from authz.wiring import administration
-from tests.bench.figures import tell
+from tests.bench.figures import offer_record, record, tell
 from tests.support.real import Valkey, eventually, free_port
 from tests.support.rpc.messages import check_request
 
@@ -195,8 +195,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument("--json", action="store_true")
+    offer_record(parser)
     given = parser.parse_args()
-    tell(uvloop.run(measure(given.seconds, given.rate)), as_json=given.json)
+    found = uvloop.run(measure(given.seconds, given.rate))
+    tell(found, as_json=given.json)
+    if given.record:
+        before, _, after = found["memory_mib"]
+        record(
+            {
+                "outage.memory_before": before,
+                "outage.memory_after": after,
+                "outage.cpu_idle": found["idle_cpu_percent"],
+                "outage.cpu_asked": found["loaded_cpu_percent"],
+                "outage.return": found["recovery_seconds"],
+            }
+        )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import APPLY_CHANGE, LinkedKeys, StoredKeys, script_input
 from authz.storage.registry import Identity, Registration
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import RecordingProbe, make_keyring
 from tests.support.real import RealClock, Valkey, eventually
 
@@ -148,6 +148,15 @@ def _spread(seconds: list[float]) -> dict[str, float]:
     return {name: round(value * 1000, 3) for name, value in spread.items()}
 
 
+def published_of(found: dict) -> dict[str, float]:
+    """Return the published figures of a run in one process for each sidecar, or in fewer."""
+    each, last = found["taken_to_applied_ms"], found["taken_to_applied_by_the_last_ms"]
+    if found["processes"] == found["sidecars"]:
+        return {f"propagation.crowded.{part}": each[part] for part in ("p50", "p99")}
+    both = {"propagation": each, "propagation.last": last}
+    return {f"{name}.{part}": both[name][part] for name in both for part in ("p50", "p99")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--sidecars", type=int, default=20)
@@ -155,11 +164,14 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=500)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--follow", metavar="URL", help=argparse.SUPPRESS)
+    offer_record(parser)
     given = parser.parse_args()
     if given.follow:
         uvloop.run(follow(given.follow, given.sidecars))
         return
     found = uvloop.run(measure(given.sidecars, given.processes, given.changes))
+    if given.record:
+        record(published_of(found))
     print(json.dumps(found) if given.json else _as_text(found))
 
 

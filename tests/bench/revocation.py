@@ -25,6 +25,7 @@ from authz.flows.lifecycle import Changed, Lifecycle
 from authz.settings import model
 from authz.wiring import administration
 from tests.bench.client import Client
+from tests.bench.figures import offer_record, record
 
 LIFE_MS = 3_600_000
 LOAD_KEYS = 50
@@ -120,10 +121,14 @@ def main() -> None:
     parser.add_argument("--revocations", type=int, default=200)
     parser.add_argument("--rate", type=float, default=500)
     parser.add_argument("--json", action="store_true")
+    offer_record(parser)
     given = parser.parse_args()
     with running(Ports.free()) as (stack, _):
         settings = model.load(Path(stack.config))
         found = uvloop.run(measure(stack.envoy, settings, given.revocations, given.rate))
+    if given.record:
+        spread = found["last_allow_ms"]
+        record({f"revocation.{part}": spread[part] for part in ("p50", "p99")})
     if given.json:
         print(json.dumps(found))
         return

@@ -29,12 +29,13 @@ from authz.cli.child_processes import ChildProcesses
 from authz.cli.devstack import Ports, envoy_config
 from authz.core.listen_address import Address
 from tests.bench.client import Client
-from tests.bench.figures import tell
+from tests.bench.figures import offer_record, record, tell
 from tests.support.real import Valkey, eventually
 from tests.support.serving import Serving, prepared
 
 CONNECTIONS = 20
 KEYS = 20
+TWO_SIDECARS = Path(__file__).parents[2] / "deploy" / "systemd" / "envoy.yaml"
 RESTART_SECONDS = 60.0
 
 
@@ -122,10 +123,15 @@ async def pair(transport: str, **shutdown: str) -> AsyncIterator[Pair]:
 
 
 def _configured(ports: Ports, sidecars: list[Serving]) -> dict[str, Any]:
-    """envoy.yaml with an endpoint for each, where what is allowed is answered at once."""
+    """Return envoy.yaml with an endpoint for each sidecar and the retry policy for two.
+
+    Envoy itself answers allowed requests.
+    """
     wanted = yaml.safe_load(envoy_config(ports, Address("127.0.0.1", 0)))
     resources = wanted["static_resources"]
     authz = next(cluster for cluster in resources["clusters"] if cluster["name"] == "authz")
+    shipped = yaml.safe_load(TWO_SIDECARS.read_text())["static_resources"]["clusters"][0]
+    authz["typed_extension_protocol_options"] = shipped["typed_extension_protocol_options"]
     (locality,) = authz["load_assignment"]["endpoints"]
     locality["lb_endpoints"] = [
         {"endpoint": {"address": {"socket_address": {"address": at.host, "port_value": at.port}}}}
@@ -167,6 +173,7 @@ def main() -> None:
     parser.add_argument("--transport", choices=["fast", "grpcio"], default="fast")
     parser.add_argument("--delay", default="5s", help="shutdown.delay")
     parser.add_argument("--json", action="store_true")
+    offer_record(parser)
     given = parser.parse_args()
     tally = uvloop.run(measured(given.rate, given.rounds, given.transport, delay=given.delay))
     ordered = sorted(tally.took)
@@ -181,6 +188,9 @@ def main() -> None:
         "max_ms": round(ordered[-1] * 1000, 1),
     }
     tell(found, as_json=given.json)
+    if given.record:
+        name = "rolling" if given.transport == "fast" else "rolling.grpcio"
+        record({f"{name}.failed": tally.failed.total(), f"{name}.p99": found["p99_ms"]})
 
 
 if __name__ == "__main__":

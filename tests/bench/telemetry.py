@@ -28,6 +28,7 @@ from authz.telemetry.observer import Observer
 from authz.telemetry.traces import Traces, exporter
 from authz.wiring.telemetry import Parts, readings
 from tests.bench.check_hot import Hot, client_headers, machine
+from tests.bench.figures import offer_record, record
 from tests.support.real import free_port
 from tests.support.rpc.messages import check_request
 from tests.support.telemetry.receiver import black_hole
@@ -42,6 +43,9 @@ RATIO = 0.01
 
 class Silent:
     """A Probe that counts nothing."""
+
+    def reported(self, _reason: Reason) -> None:
+        """See Probe."""
 
     def decided(self, _reason: Reason | None) -> None:
         """See Probe."""
@@ -169,8 +173,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--seconds", type=float, default=20, help="for each comparison")
+    offer_record(parser)
     given = parser.parse_args()
     found = run(given.seconds)
+    if given.record:
+        several = {
+            name: [case["ratio"] for kind, case in found.items() if kind.startswith(begin)]
+            for name, begin in {"metrics": "metrics", "traces": "and traces"}.items()
+        }
+        record({f"telemetry.{name}": ratios for name, ratios in several.items()})
+        record({"telemetry.export": 100 * found["metrics"]["exporting"]})
+        record({"telemetry.spans": 100 * found["and traces"]["exporting"]})
     good = all(case["ratio"] <= case["limit"] for case in found.values())
     if given.json:
         print(json.dumps({"cases": found, "within_limits": good, "machine": machine()}))

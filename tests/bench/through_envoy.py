@@ -21,8 +21,8 @@ from authz.cli import binaries
 from authz.cli.devstack import Ports, envoy_config
 from authz.core.listen_address import Address
 from tests.bench import load
-from tests.bench.check_hot import machine
 from tests.bench.client import Client
+from tests.bench.figures import machine, offer_record, record
 from tests.bench.measured import Bench, medians
 from tests.support.real import eventually
 
@@ -127,8 +127,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    offer_record(parser)
     given = parser.parse_args()
     found = run(given.rounds, given.seconds)
+    if given.record:
+        times = found["figures"]["microseconds, one in flight"]
+        record({"added.p50": (times["fast"] - times["no filter"]) / 1000})
     if given.json:
         print(json.dumps(found))
         return

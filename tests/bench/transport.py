@@ -1,4 +1,4 @@
-"""What the fast transport is worth: ratios to grpcio and to a constant answer, in one run.
+"""Compares the fast transport with grpcio and with a constant answer, in one run.
 
     python -m tests.bench.transport [--seconds 4] [--rounds 3] [--json] [MEASUREMENT...]
 
@@ -20,7 +20,7 @@ import uvloop
 
 from authz.core.listen_address import Address
 from tests.bench import load, polling
-from tests.bench.check_hot import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.bench.measured import Bench, Server, medians
 from tests.support.h2.proxy import proxy
 
@@ -32,7 +32,7 @@ CROWD, CROWD_AT_A_TIME, CROWD_ROUNDS = 1000, 10, 3
 
 
 def saturated(bench: Bench, seconds: float, requests: load.Requests) -> dict[str, float]:
-    """Calls a second, of each server."""
+    """Return the calls a second of each server."""
     found = {}
     for name, server in bench.all().items():
         asked = load.saturate(
@@ -47,7 +47,7 @@ def saturated(bench: Bench, seconds: float, requests: load.Requests) -> dict[str
 
 
 def one_in_flight(bench: Bench, seconds: float) -> dict[str, float]:
-    """Microseconds, the median of one call after the other."""
+    """Return microseconds: the median of one call after the other."""
     found = {}
     for name, server in bench.all().items():
         tally = polling.one_at_a_time(server.address, bench.plain, seconds=seconds)
@@ -56,7 +56,7 @@ def one_in_flight(bench: Bench, seconds: float) -> dict[str, float]:
 
 
 def behind_a_proxy(bench: Bench, seconds: float) -> dict[str, float]:
-    """Requests a second through a real Envoy with one worker, on the core of the load."""
+    """Return requests a second through a real Envoy with one worker, on the load's core."""
     found = {}
     for name, server in bench.all().items():
         with _proxied(bench, server) as address:
@@ -73,7 +73,7 @@ def behind_a_proxy(bench: Bench, seconds: float) -> dict[str, float]:
 
 @contextmanager
 def _proxied(bench: Bench, server: Server) -> Iterator[Address]:
-    """A proxy that asks this server and allows our requests, at the beginning and at the end."""
+    """Run an Envoy that asks this server, and check at both ends that it allows requests."""
     with proxy(server.address) as url:
         _require_allow(url, bench.key)
         yield Address.parse("", url.removeprefix("http://"))
@@ -87,9 +87,9 @@ def _require_allow(url: str, key: str) -> None:
 
 
 def tail_behind_a_proxy(bench: Bench, seconds: float, rounds: int) -> dict[str, float]:
-    """Microseconds, the 99th percentile of requests at half of what the proxy can take.
+    """Return microseconds: the p99 of requests at half of the proxy's saturation.
 
-    It is small beside what else happens on a machine, so it is looked at often and briefly.
+    The figure is small beside other events on a machine, so it is measured often and briefly.
     """
     rate = behind_a_proxy(bench, seconds)["fast"] / 2
     asked = {"fast": bench.sidecars["fast"], "constant fast": bench.constants["fast"]}
@@ -111,11 +111,11 @@ def tail_behind_a_proxy(bench: Bench, seconds: float, rounds: int) -> dict[str, 
 
 
 def tail(bench: Bench, seconds: float, rounds: int) -> dict[str, float]:
-    """The same without a proxy: at half of what the sidecar can take, and each at its own half.
+    """Return the p99 without a proxy, at half of the sidecar's load and of each server's.
 
-    The first is without a limit. Asked at random times a call pays for a wake-up and two system
-    calls of its own, so there the sidecar is busy for three quarters of the time and the constant
-    answer for a third: what is seen is the queue before the one, and none before the other.
+    The first has no limit. At random times each call pays for a wake-up and two system calls. So
+    the sidecar is busy for three quarters of the time and the constant answer for a third, and the
+    figure shows the queue of the one and no queue of the other.
     """
     fast, constant = bench.sidecars["fast"], bench.constants["fast"]
     looks = []
@@ -149,7 +149,7 @@ def _paced(
 
 
 def beside(bench: Bench, seconds: float, rounds: int) -> dict[str, float]:
-    """Microseconds, the 99th percentile of one client, alone and beside one that never rests."""
+    """Return microseconds: the p99 of one client, alone and beside one that never rests."""
     address = bench.sidecars["fast"].address
 
     def busy() -> None:
@@ -175,7 +175,7 @@ def beside(bench: Bench, seconds: float, rounds: int) -> dict[str, float]:
 
 
 def crowded(bench: Bench) -> dict[str, float]:
-    """Megabytes of the sidecar while many connections have calls, and how many went wrong."""
+    """Return the sidecar's megabytes with calls on many connections, and the failures."""
     server = bench.sidecars["fast"]
 
     async def ask() -> load.Tally:
@@ -204,9 +204,22 @@ LIMITS = {
     "1000 connections": ("megabytes", 150.0, "most"),
 }
 
+PUBLISHED = {
+    "saturated": "transport.saturated",
+    "saturated, every trace another": "transport.traced",
+    "one in flight": "transport.single",
+    "behind a proxy": "transport.envoy",
+    "behind a proxy, of a constant answer": "transport.envoy_constant",
+    "p99 behind a proxy, at half of saturation": "transport.envoy_constant_p99",
+    "p99 without one": "transport.constant_p99_same",
+    "p99 without one, each at its own half": "transport.constant_p99",
+    "p99 of a quiet client": "transport.quiet",
+    "1000 connections": "transport.connections",
+}
+
 
 def measure(bench: Bench, wanted: list[str], seconds: float, rounds: int) -> dict[str, Any]:
-    """The figures of each measurement that is wanted."""
+    """Return the figures of the wanted measurements."""
     kinds = {
         "saturated": lambda: saturated(bench, seconds, bench.plain),
         "saturated, every trace another": lambda: saturated(bench, seconds, bench.traced),
@@ -233,7 +246,7 @@ def measure(bench: Bench, wanted: list[str], seconds: float, rounds: int) -> dic
 
 
 def judged(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Each figure with its ratio and whether that is within its limit."""
+    """Return each figure with its ratio, and whether it is within its limit."""
     return {name: _judged(name, figures) for name, figures in found.items()}
 
 
@@ -250,7 +263,7 @@ def _judged(name: str, figures: dict[str, float]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, and say whether the figures are within their limits."""
+    """Measure, and exit with 1 if a figure is over its limit."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     names = ["saturated", "one", "behind", "p99", "quiet", "1000"]
     listed = ", ".join(names)
@@ -260,6 +273,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each server in each round")
     parser.add_argument("--rounds", type=int, default=3)
+    offer_record(parser)
     given = parser.parse_args()
     if strange := sorted(set(given.measurements) - set(names)):
         parser.error(f"no such measurement: {' '.join(strange)}; there are {listed}")
@@ -267,6 +281,8 @@ def main() -> None:
         bench = Bench(stack)
         found = judged(measure(bench, given.measurements, given.seconds, given.rounds))
     good = all(figures["good"] for figures in found.values())
+    if given.record:
+        record({PUBLISHED[name]: figures["ratio"] for name, figures in found.items()})
     if given.json:
         print(json.dumps({"machine": machine(), "figures": found, "within_limits": good}))
     else:
@@ -275,7 +291,7 @@ def main() -> None:
 
 
 def show(found: dict[str, dict[str, Any]]) -> None:
-    """One line for each."""
+    """Print one line for each."""
     for name, figures in found.items():
         what, limit, side = LIMITS[name]
         rest = ", ".join(

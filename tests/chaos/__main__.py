@@ -15,6 +15,7 @@ import time
 
 import uvloop
 
+from tests.bench.figures import offer_record, record
 from tests.chaos.run import Report, run
 
 
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--sidecars", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    offer_record(parser)
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
@@ -31,6 +33,18 @@ def main() -> None:
     began = time.monotonic()
     report = uvloop.run(run(seed, given.seconds, given.sidecars))
     document = {"seed": seed, "seconds": round(time.monotonic() - began)} | report.document()
+    if given.record:
+        latest = document["subjects"]["leased"]["latest_allow_ms"]
+        record(
+            {
+                "chaos.changes": report.confirmed,
+                "chaos.faults": report.faults.total(),
+                "chaos.violations": len(report.violations),
+                "chaos.answers": document["subjects"]["leased"]["answers"],
+                "chaos.latest": latest["grace 0 s"] / 1000,
+                "chaos.latest_grace": latest["grace 2 s"] / 1000,
+            }
+        )
     print(json.dumps(document) if given.json else as_text(document, report), flush=True)
     sys.exit(0 if report.passed else 1)
 

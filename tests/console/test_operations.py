@@ -1,10 +1,12 @@
-"""The operations listener: health and readiness over HTTP."""
+"""The operations listener: liveness, readiness and metrics over HTTP."""
 
 import asyncio
 import contextlib
 import json
 import logging
+import os
 import socket
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,7 +22,7 @@ LOOPBACK = Address("127.0.0.1", 0)
 
 @contextlib.asynccontextmanager
 async def serving(address: Address = LOOPBACK) -> AsyncIterator[OperationsServer]:
-    """A server that is stopped at the end."""
+    """Run a server and stop it at the end."""
     server = OperationsServer(address, "1.2.3")
     try:
         await server.start()
@@ -31,12 +33,12 @@ async def serving(address: Address = LOOPBACK) -> AsyncIterator[OperationsServer
 
 @pytest.fixture(params=["tcp", "unix"])
 def address(request, tmp_path) -> Address:
-    """Where to listen."""
+    """A TCP address, then a Unix socket."""
     return LOOPBACK if request.param == "tcp" else Address("", 0, str(tmp_path / "ops.sock"))
 
 
 async def fetch(address: Address, path: str, method: str = "GET") -> tuple[int, str]:
-    """The status and the body of one request on a connection of its own."""
+    """Return the status and the body of one request on its own connection."""
     if address.path:
         reader, writer = await asyncio.open_unix_connection(address.path)
     else:
@@ -48,16 +50,16 @@ async def fetch(address: Address, path: str, method: str = "GET") -> tuple[int, 
     return int(head.split()[1]), body
 
 
-async def test_a_process_that_turns_is_healthy(address):
-    """Whatever the store does: a restart would only lose what is remembered."""
+async def test_liveness_does_not_depend_on_the_store(address):
+    """A process that answers is alive: a restart would only lose the cached keys."""
     async with serving(address) as server:
-        server.ask(lambda: (False, {}))
+        server.report(lambda: (False, {}))
         status, body = await fetch(server.address, "/healthz")
     assert (status, json.loads(body)) == (200, {"status": "ok", "version": "1.2.3"})
 
 
-def test_it_turns_on_the_loop_of_the_sidecar(address):
-    """uvloop takes the same sockets."""
+def test_the_server_runs_on_uvloop(address):
+    """The sidecar's event loop serves the same sockets."""
 
     async def main() -> int:
         async with serving(address) as server:
@@ -67,11 +69,11 @@ def test_it_turns_on_the_loop_of_the_sidecar(address):
 
 
 async def test_readiness_is_asked_each_time_and_gives_reasons(address):
-    """200 or 503, and the components as they are now."""
+    """Readiness is 200 or 503, with the components as they are at the time of the request."""
     async with serving(address) as server:
         for trusted in (False, True, False):
             components = {"store": {"trusted": trusted, "reason": "the store is away"}}
-            server.ask(lambda ready=trusted, parts=components: (ready, parts))
+            server.report(lambda ready=trusted, parts=components: (ready, parts))
             status, body = await fetch(server.address, "/readyz")
             assert status == (200 if trusted else 503)
             assert json.loads(body) == {
@@ -81,8 +83,8 @@ async def test_readiness_is_asked_each_time_and_gives_reasons(address):
             }
 
 
-async def test_it_is_not_ready_before_anybody_says_so():
-    """A probe that comes early is told to come again."""
+async def test_the_server_is_not_ready_before_a_readiness_is_set():
+    """A probe that comes early gets 503."""
     async with serving() as server:
         assert (await fetch(server.address, "/readyz"))[0] == 503
 
@@ -97,22 +99,22 @@ async def test_it_is_not_ready_before_anybody_says_so():
         ("DELETE", "/readyz", 405),
     ],
 )
-async def test_there_is_nothing_else(method, path, status):
-    """Two paths, to be read."""
+async def test_other_paths_and_methods_are_refused(method, path, status):
+    """Only GET and HEAD of the known paths are served."""
     async with serving() as server:
         assert (await fetch(server.address, path, method))[0] == status
 
 
 async def test_a_failing_readiness_is_an_error_and_no_end():
-    """A bug there is a 500, and the next probe is answered."""
+    """An exception in the readiness is a 500, and the next probe is answered."""
     async with serving() as server:
-        server.ask(lambda: 1 / 0)
+        server.report(lambda: 1 / 0)
         assert (await fetch(server.address, "/readyz"))[0] == 500
         assert (await fetch(server.address, "/healthz"))[0] == 200
 
 
-async def test_a_port_that_is_taken_is_said_to_be():
-    """And the first goes on."""
+async def test_a_port_that_is_taken_is_refused():
+    """The error names the setting, and the first server continues."""
     async with serving() as first:
         with pytest.raises(BadInput, match=r"^ops\.listen: 127.0.0.1:\d+: Address already in use"):
             OperationsServer(first.address, "1.2.3")
@@ -122,31 +124,67 @@ async def test_a_port_that_is_taken_is_said_to_be():
 @pytest.mark.parametrize(
     ("address", "problem"),
     [
-        (Address("192.0.2.1", 9192), "Cannot assign requested address"),
-        (Address("ü" * 70, 9192), "not a host name"),
+        (Address("192.0.2.1", 9192), "Cannot assign requested address; name another"),
+        (Address("ü" * 70, 9192), "not a host name; name another"),
         (Address("", 0, "/no/such/directory/s"), "No such file or directory"),
-        (Address("", 0, f"/tmp/{'x' * 108}"), "path too long"),
+        (Address("", 0, f"/tmp/{'x' * 108}"), "at most 107 bytes"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_explained(address, problem):
-    """One line that says what the operating system said."""
-    with pytest.raises(BadInput, match=f"^ops\\.listen: .*{problem}; name another"):
+    """The error is one line with the reason of the operating system."""
+    with pytest.raises(BadInput, match=f"^ops\\.listen: .*{problem}"):
         OperationsServer(address, "1.2.3")
 
 
+async def test_every_address_of_a_name_is_served(monkeypatch):
+    """A name with two addresses answers on both, on one port."""
+    resolve = socket.getaddrinfo
+
+    def both(host, port, *args, **options):
+        hosts = ("127.0.0.1", "127.0.0.2") if host == "ops.test" else (host,)
+        return [found for each in hosts for found in resolve(each, port, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    async with serving(Address("ops.test", 0)) as server:
+        for host in ("127.0.0.1", "127.0.0.2"):
+            assert (await fetch(Address(host, server.address.port), "/healthz"))[0] == 200
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+async def test_a_socket_has_the_mode_that_is_set(tmp_path, mode):
+    """The mode does not depend on the umask: a scraper may run as another user."""
+    path = tmp_path / "ops.sock"
+    before = os.umask(0o077)
+    try:
+        server = OperationsServer(Address("", 0, str(path)), "1.2.3", mode)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        await server.stop()
+    finally:
+        os.umask(before)
+
+
+async def test_a_socket_is_locked_while_it_is_served(tmp_path):
+    """Without the socket file the lock still keeps the path."""
+    path = tmp_path / "ops.sock"
+    async with serving(Address("", 0, str(path))):
+        path.unlink()
+        with pytest.raises(BadInput, match=r"^ops\.listen: .*served by a live process"):
+            OperationsServer(Address("", 0, str(path)), "1.2.3")
+
+
 async def test_a_socket_path_has_one_server(tmp_path):
-    """A second one is refused, the first goes on, and its path goes with it."""
+    """A second server is refused. The first continues and removes its path at its end."""
     path = Address("", 0, str(tmp_path / "ops.sock"))
     for _ in range(2):
         async with serving(path):
-            with pytest.raises(BadInput, match="Address already in use"):
+            with pytest.raises(BadInput, match="served by a live process"):
                 OperationsServer(path, "1.2.3")
             assert (await fetch(path, "/healthz"))[0] == 200
         assert not Path(path.path).exists()
 
 
 async def test_a_socket_that_nobody_answers_on_is_replaced(tmp_path):
-    """As a killed process leaves it."""
+    """A killed process leaves such a socket."""
     path = Address("", 0, str(tmp_path / "ops.sock"))
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path.path)
@@ -155,7 +193,7 @@ async def test_a_socket_that_nobody_answers_on_is_replaced(tmp_path):
 
 
 async def test_a_socket_whose_server_is_busy_is_left_alone(tmp_path):
-    """A full queue is no sign of death."""
+    """A full backlog does not mean that the server is dead."""
     path = Address("", 0, str(tmp_path / "ops.sock"))
     with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as clients:
         busy.bind(path.path)
@@ -165,21 +203,21 @@ async def test_a_socket_whose_server_is_busy_is_left_alone(tmp_path):
             client.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 client.connect(path.path)
-        with pytest.raises(BadInput, match="Address already in use"):
+        with pytest.raises(BadInput, match="served by a live process"):
             OperationsServer(path, "1.2.3")
         assert Path(path.path).exists()
 
 
 async def test_a_file_in_the_place_of_a_socket_is_left_alone(tmp_path):
-    """A mistyped path destroys nothing."""
+    """A mistyped path destroys no file."""
     (tmp_path / "ops.sock").write_text("precious")
-    with pytest.raises(BadInput, match="Address already in use"):
+    with pytest.raises(BadInput, match="is not a socket; remove it or name another"):
         OperationsServer(Address("", 0, str(tmp_path / "ops.sock")), "1.2.3")
     assert (tmp_path / "ops.sock").read_text() == "precious"
 
 
-async def test_a_server_that_is_stopped_answers_nobody(address):
-    """Its address is free again, also when it never started."""
+async def test_a_stopped_server_frees_its_address(address):
+    """The address is free again, also if the server never started."""
     async with serving(address) as server:
         assert (await fetch(server.address, "/healthz"))[0] == 200
     with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
@@ -190,7 +228,7 @@ async def test_a_server_that_is_stopped_answers_nobody(address):
 
 
 async def test_an_open_connection_does_not_hold_up_the_stop():
-    """A probe's idle keep-alive is closed."""
+    """The idle keep-alive connection of a probe is closed."""
     async with serving() as server:
         reader, writer = await asyncio.open_connection(server.address.host, server.address.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: ops\r\n\r\n")
@@ -200,8 +238,8 @@ async def test_an_open_connection_does_not_hold_up_the_stop():
     await writer.wait_closed()
 
 
-async def test_it_says_nothing_in_ordinary_use(address, caplog):
-    """The sidecar's log tells where it listens; the web server's own words would repeat it."""
+async def test_the_web_server_logs_nothing_in_ordinary_use(address, caplog):
+    """The sidecar logs the address itself, so the web server's lines would repeat it."""
     with caplog.at_level(logging.INFO):
         async with serving(address) as server:
             await fetch(server.address, "/healthz")
@@ -209,8 +247,8 @@ async def test_it_says_nothing_in_ordinary_use(address, caplog):
     assert [record for record in caplog.records if record.name != "asyncio"] == []
 
 
-async def test_the_page_of_metrics_is_who_writes_it_s(address):
-    """By what the client accepts; where nobody writes it, it is not there."""
+async def test_the_page_of_metrics_depends_on_the_accept_header(address):
+    """Without a page, /metrics is 404 and says which setting is off."""
     async with serving(address) as server:
         status, body = await fetch(server.address, "/metrics")
         assert (status, body) == (404, "telemetry.metrics is off\n")

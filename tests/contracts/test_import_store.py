@@ -8,7 +8,7 @@ import pytest
 from authz.core.errors import AliasTaken
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
-from tests.contracts.test_key_store import imported
+from tests.support.changes import imported
 from tests.support.fakes import MemoryKeyStore
 
 KIDS = [f"{number:016}" for number in range(5)]

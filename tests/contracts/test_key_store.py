@@ -1,7 +1,6 @@
 """The KeyStore port: one suite for the twin in memory and for the store on a real server."""
 
 import asyncio
-import itertools
 from dataclasses import replace
 
 import pytest
@@ -10,21 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from authz.core import changes
-from authz.core.audit import Action, AuditEvent
-from authz.core.changes import Author, KeyChange, KeySpec
+from authz.core.changes import KeyChange, KeySpec
 from authz.core.errors import AliasTaken, Conflict
 from authz.core.records import RevocationReason, Status
 from authz.flows.lifecycle import Lifecycle
 from authz.storage import schema
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
-from tests.support.fakes import DAY, KID, NOW, FakeClock, MemoryKeyStore, make_keyring, make_record
+from tests.support.changes import DIGESTS, KEYRING, author, change_to, imported, issued
+from tests.support.fakes import DAY, KID, NOW, FakeClock, MemoryKeyStore, make_record
 from tests.support.storage.strategies import RECORDS
 
 OTHER_KID = "0" * 16
-KEYRING = make_keyring()
-DIGESTS = [b"a" * 32, b"b" * 32, b"c" * 32]
-_ids = itertools.count()
 
 
 @pytest.fixture(params=["memory", "valkey"])
@@ -37,36 +33,13 @@ async def store(request):
         yield StoredKeys(client)
 
 
-def change_to(record, base_version=0, change_id=None):
-    """A change that makes the record what it is here."""
-    event = AuditEvent(Action.ISSUE, "test", "", NOW, {})
-    return KeyChange(change_id or f"c{next(_ids)}", base_version, record, event)
-
-
-def issued(kid=KID):
-    """A change that makes a key."""
-    spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
-    return changes.issue(spec, KEYRING.mint("live", kid), author(), NOW)
-
-
-def imported(kid=KID, digests=DIGESTS):
-    """A change that imports a key."""
-    spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
-    return changes.import_key(spec, kid, [("1", digest) for digest in digests], author(), NOW)
-
-
-def author():
-    """Who asks, with a fresh change id."""
-    return Author(f"c{next(_ids)}", "test")
-
-
 async def test_unknown(store):
     """A kid that was never issued is None."""
     assert await store.find(KID) is None
 
 
 async def test_issue(store):
-    """What was issued is found, equal in every field, with the version that it got."""
+    """An issued record is found, equal in every field, with its new version."""
     change = issued()
     version = await store.apply(change)
     assert version == 1
@@ -253,7 +226,7 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(kid=kids, action=st.sampled_from(["revoke", "rotate", "disable", "enable"]))
     def change(self, kid, action):
-        """What the lifecycle would do."""
+        """Make a change as the lifecycle does."""
         found = self.find(kid)
         if found is None:
             return
@@ -276,7 +249,7 @@ class Comparison(RuleBasedStateMachine):
 
 
 def test_twin_and_server_agree(valkey):
-    """Whatever is asked of them, the twin and the server answer the same."""
+    """The store in memory and the real server reply the same to any sequence of calls."""
     run_state_machine_as_test(
         lambda: Comparison(valkey),
         settings=settings(max_examples=30, stateful_step_count=12, deadline=None),

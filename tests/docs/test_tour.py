@@ -1,4 +1,4 @@
-"""What README.md tells to type is typed, and what it shows is what comes."""
+"""The commands of docs/getting-started.md, typed into a shell, print what the page shows."""
 
 import os
 import re
@@ -10,22 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.docs import ROOT
 from tests.support.docs.console import Step, agree, run, steps
 from tests.support.stalls import conclusive
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-STEPS = steps(README)
+PAGE = "docs/getting-started.md"
+STEPS = steps((ROOT / PAGE).read_text())
 SECONDS = 100.0
 
-START = ".venv/bin/authz dev"  # on the usual ports in the README, on free ones here
+START = ".venv/bin/authz dev"  # on the usual ports in the page, on free ones here
 INSTEAD = {"make demo": ".venv/bin/authz dev --check --ephemeral"}  # its recipe, after installing
-NOT_RUN = {"make test": "it is what runs this"}
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands are typed: a directory with a `.venv`."""
+    """A directory with a `.venv`, in which the commands are typed."""
     made = tmp_path_factory.mktemp("tour")
     (made / ".venv").symlink_to(sys.prefix)
     return made
@@ -33,14 +32,14 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """What a new shell of a user has."""
+    """The variables of a user's new shell."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
     return kept | {"AUTHZ_ACTOR": "you@laptop", "TERM": "xterm"}
 
 
 @contextmanager
 def begun(directory: Path, environment: dict[str, str]) -> Iterator[str]:
-    """`authz dev` runs; what it printed when everything did."""
+    """Run `authz dev`, and yield the text that it prints when everything runs."""
     with subprocess.Popen(
         [*START.split(), "--ephemeral"],
         cwd=directory,
@@ -61,10 +60,10 @@ def begun(directory: Path, environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def printed(directory: Path, environment: dict[str, str]) -> dict[int, str]:
-    """What each step printed, by its number. One shell, all of them in their order.
+    """The output of each step by its number, all of them typed into one shell in their order.
 
-    Envoy and the sidecar wait for as long as they are shipped to, so on a machine that stood still
-    the tour is taken again.
+    Envoy and the sidecar keep their shipped timeouts. If the machine stood still, the tour is
+    repeated.
     """
 
     def tour() -> dict[int, str]:
@@ -98,40 +97,31 @@ def _shown_of(command: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def kids() -> dict[str, str]:
-    """The kid that each kid of the README stands for."""
+    """The kid that each kid of the page stands for."""
     return {}
 
 
-RUN = [number for number, step in enumerate(STEPS) if step.command not in NOT_RUN]
+RUN = list(range(len(STEPS)))
 
 
 @pytest.mark.timeout(600)  # of several rounds
 @pytest.mark.parametrize("number", RUN, ids=lambda number: f"{number} {STEPS[number].command[:50]}")
-def test_the_readme_shows_what_a_command_prints(
+def test_the_page_shows_what_a_command_prints(
     number: int, printed: dict[int, str], kids: dict[str, str]
 ) -> None:
-    """Pasted into a shell, on a terminal, after `authz dev`."""
+    """A command pasted into a shell, after `authz dev`, prints what the page shows."""
     step = STEPS[number]
     assert number in printed, f"{step.command}: it was not reached, or did not end"
-    told = f"$ {step.command}\n--- README.md\n{step.shown}\n--- printed\n{printed[number]}"
+    told = f"$ {step.command}\n--- {PAGE}\n{step.shown}\n--- printed\n{printed[number]}"
     assert agree(step.shown, printed[number], kids), told
 
 
 def test_the_tour_is_one() -> None:
-    """There is something to run, it begins with `authz dev`, and what is not run is there."""
+    """The page has commands, begins with one `authz dev`, and has those that are replaced here."""
     typed = [step.command for step in STEPS]
     assert typed.count(START) == 1
-    assert {*NOT_RUN, *INSTEAD} <= set(typed)
+    assert set(INSTEAD) <= set(typed)
     assert len(RUN) > 15
-
-
-def test_every_block_has_a_language() -> None:
-    """What is to be typed is in a console block, where it is found."""
-    assert set(re.findall(r"^```(\w*)\n(?=.)", README, re.MULTILINE)) - {""} == {
-        "console",
-        "http",
-        "yaml",
-    }
 
 
 @pytest.mark.parametrize(
@@ -155,12 +145,12 @@ def test_every_block_has_a_language() -> None:
     ],
 )
 def test_the_comparison_sees_differences(shown: str, came: str, same: bool) -> None:
-    """Only what has to differ from run to run may differ."""
+    """Times, ports and kids may differ from run to run. Nothing else may."""
     assert agree(shown, came, {}) is same
 
 
 def test_a_kid_stays_the_same_in_later_steps() -> None:
-    """What was issued is what is revoked."""
+    """A kid of the page stands for one kid in all steps."""
     kids = {}
     assert agree("issued 7Hk2mQ9xT4bVzR1c", "issued 0000000000000000", kids)
     assert agree("revoked 7Hk2mQ9xT4bVzR1c", "revoked 0000000000000000", kids)

@@ -1,7 +1,6 @@
 """ImportedKeys, and what the checker decides of them: alias, then record, all under trust."""
 
 import asyncio
-import inspect
 from dataclasses import replace
 
 import pytest
@@ -12,65 +11,17 @@ from authz.core.events import Event
 from authz.core.keys.credentials import Alias
 from authz.core.records import Secret, Status
 from authz.flows.check import Checker
-from authz.flows.imported import ImportedKeys
-from tests.support.fakes import KID, NOW, MemoryAliasSource, make_keyring, make_record, make_request
+from tests.support.fakes import KID, NOW, make_record, make_request
+from tests.support.flows.imported import FOREIGN, NEWEST, OLDER, RECORD, RING, ImportedRig
 from tests.support.flows.rigs import FOREVER, CacheRig, Vouched
 
-RING = make_keyring("ak", "1", "2")
-FOREIGN = "sk-0123456789abcdef"
-NEWEST, OLDER = (digest for _, digest in RING.parse_imported(FOREIGN).digests())
-RECORD = make_record(secrets=(Secret("1", NEWEST, "2", NOW),))
-
 GRACE = 30.0
-
-
-class Rig(CacheRig):
-    """A checker over a cache and aliases, with one imported key that both sources know."""
-
-    def __init__(self, *, grace=0.0, **settings):
-        super().__init__(grace=grace)
-        self.aliases = MemoryAliasSource()
-        self.aliases.kids[NEWEST] = KID
-        self.source.records[KID] = RECORD
-        defaults = {
-            "rate": 200,
-            "negative_ttl": 5.0,
-            "max_entries": 100,
-            "max_negatives": 100,
-            "deadline": 30.0,
-        }
-        self.keys = ImportedKeys(
-            self.aliases, self.cache, self.clock, self.probe, **defaults | settings
-        )
-        self.keys.trust(FOREVER)
-        self.checker = Checker(self.cache, Vouched(), self.clock, self.probe, self.keys)
-
-    def begin(self, text=FOREIGN):
-        """The decision, or a task that waits for a source."""
-        made = self.checker.check(make_request(credential=RING.parse_imported(text)))
-        return asyncio.ensure_future(made) if inspect.isawaitable(made) else made
-
-    async def asked(self):
-        """Wait until the source of aliases is asked."""
-        while not self.aliases.pending:
-            await asyncio.sleep(0)
-
-    async def decide(self, text=FOREIGN):
-        """The decision, both sources answering at once."""
-        made = self.begin(text)
-        while isinstance(made, asyncio.Future):
-            await asyncio.sleep(0)
-            self.aliases.answer_all()
-            self.source.answer_all()
-            if made.done():
-                return await made
-        return made
 
 
 @pytest.fixture
 async def rig():
     """Nothing is cached."""
-    return Rig()
+    return ImportedRig()
 
 
 async def test_alias_then_record(rig):
@@ -185,7 +136,7 @@ async def test_no_trust(rig):
 @pytest.mark.parametrize("known", [True, None])
 async def test_known_key_goes_on_in_an_outage(known):
     """For its grace, without I/O, whether or not imports are remembered; unknown texts do not."""
-    rig = Rig(grace=GRACE)
+    rig = ImportedRig(grace=GRACE)
     await rig.decide()
     rig.keys.trust(0)
     rig.keys.flush()
@@ -203,7 +154,7 @@ async def test_known_key_goes_on_in_an_outage(known):
 
 async def test_own_grace():
     """A key that must not go on does not, whatever the sidecar is set to."""
-    rig = Rig(grace=GRACE)
+    rig = ImportedRig(grace=GRACE)
     rig.source.records[KID] = replace(RECORD, outage_grace=0)
     await rig.decide()
     rig.keys.trust(0)
@@ -211,8 +162,8 @@ async def test_own_grace():
 
 
 async def test_revoked_key_stays_denied_in_an_outage():
-    """However long the outage."""
-    rig = Rig(grace=GRACE)
+    """A revoked imported key is denied for as long as the outage lasts."""
+    rig = ImportedRig(grace=GRACE)
     await rig.decide()
     rig.keys.forget(KID, revoked=True)
     rig.keys.trust(0)
@@ -222,8 +173,8 @@ async def test_revoked_key_stays_denied_in_an_outage():
 
 
 async def test_store_of_another():
-    """What was known of a store that turns out not to be ours is not gone on with."""
-    rig = Rig(grace=GRACE)
+    """Aliases of a store that turns out not to be ours are dropped."""
+    rig = ImportedRig(grace=GRACE)
     await rig.decide()
     rig.keys.flush(foreign=True)
     rig.keys.trust(0)
@@ -235,8 +186,8 @@ async def test_store_of_another():
 
 
 async def test_restarted_in_an_outage():
-    """What one process held, the next goes on with: aliases, too, as many as it may keep."""
-    rig, other = Rig(grace=GRACE), Rig(grace=GRACE, max_entries=1)
+    """A restarted process serves the aliases and records of its predecessor, up to its bound."""
+    rig, other = ImportedRig(grace=GRACE), ImportedRig(grace=GRACE, max_entries=1)
     await rig.decide()
     rig.keys._kids = {b"o" * 32: "0" * 16} | rig.keys._kids
     rig.keys.trust(0)
@@ -251,7 +202,7 @@ async def test_restarted_in_an_outage():
 
 async def test_store_that_fails_in_a_lookup_is_an_outage():
     """Trust that ends while the record is read anew is gone on without."""
-    rig = Rig(grace=GRACE)
+    rig = ImportedRig(grace=GRACE)
     await rig.decide()
     rig.clock.advance(61)
     waiting = rig.begin()
@@ -283,7 +234,7 @@ async def test_fault(rig):
 
 async def test_store_that_does_not_answer():
     """A lookup has a deadline, and its late answer serves the next request."""
-    rig = Rig(deadline=0.01)
+    rig = ImportedRig(deadline=0.01)
     assert await rig.begin() == Deny(Reason.UNAVAILABLE)
     assert rig.probe.events[Event.LOOKUP_TIMEOUT] == 1
     rig.aliases.answer_all()
@@ -307,7 +258,7 @@ async def test_one_lookup_for_many(rig):
 
 async def test_rate(rig):
     """Lookups beyond the rate are Unavailable and counted; what is cached is not slowed down."""
-    rig = Rig(rate=3)
+    rig = ImportedRig(rate=3)
     await rig.decide()
     garbage = [f"garbage-{number:016}" for number in range(5)]
     reasons = [(await rig.decide(text)).reason for text in garbage]
@@ -322,7 +273,7 @@ async def test_rate(rig):
 
 async def test_bounds():
     """Aliases and absences are bounded apart, the oldest go first."""
-    rig = Rig(max_entries=2, max_negatives=2)
+    rig = ImportedRig(max_entries=2, max_negatives=2)
     await rig.decide()
     for number in range(4):
         assert (await rig.decide(f"garbage-{number:016}")).reason is Reason.UNKNOWN_KEY
@@ -376,7 +327,7 @@ async def test_peek_is_about_what_is_cached(rig):
 
 
 async def test_alias_knows_its_digest(rig):
-    """What is found gives the digest that it was found by."""
+    """An alias returns the digest by which it was found."""
     await rig.decide()
     alias, record = rig.keys.peek(RING.parse_imported(FOREIGN))
     assert isinstance(alias, Alias)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from authz.core.decision import Allow, Reason
 from authz.core.records import Secret
-from tests.flows.test_imported import RING, Rig
 from tests.support.fakes import NOW, make_record
+from tests.support.flows.imported import RING, ImportedRig
 
 TEXTS = [f"foreign-key-{number:08}" for number in range(2)]
 STEPS = st.lists(
@@ -30,7 +30,7 @@ def record_of(number):
 
 async def play(steps):
     """Take the steps; each request with what was told of its key before it began."""
-    rig = Rig()
+    rig = ImportedRig()
     rig.aliases.kids.clear()
     rig.source.records.clear()
     told, asked = set(), []
@@ -69,7 +69,7 @@ async def play(steps):
 @example(steps=[("ask", 0), ("answer", 0), ("tick", 0), ("import", 0), ("ask", 0)])
 @example(steps=[("ask", 0), ("answer", 0), ("import", 0), ("ask", 0)])
 def test_what_was_told_is_known(steps):
-    """Who asks after the notice of an import gets in; nobody is ever let in as another key."""
+    """A key is allowed once its import was reported, and never as another key."""
     for number, known, decision in asyncio.run(play(steps)):
         if isinstance(decision, Allow):
             assert decision.key == record_of(number)[1]

@@ -7,26 +7,24 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from authz.core import fields
 from authz.core.decision import Allow, Deny, Reason
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.keys.text import checksum
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.limits.limit import OnOutage
-from authz.core.records import KeyRecord, Secret, Status
+from authz.core.records import Secret, Status
 from authz.flows.check import Checker
 from authz.flows.limits.limit_report import LimitReports
 from authz.flows.verify import CHECKS, Verdict, Verifier
 from authz.rpc.check.build_request import check_request
 from authz.rpc.check.extract import Extractor
 from authz.storage.meta import KnownPeppers
-from tests.support.fakes import DAY, KID, NOW, FakeClock, make_keyring, make_record
+from tests.support.fakes import KID, NOW, FakeClock, make_keyring, make_record
+from tests.support.flows.verifying import DIGESTS, RECORDS, TEXTS, MemoryStore, word
 from tests.support.limits import MemoryCounters, limits
 from tests.support.rpc.door import Door
 from tests.support.rpc.reading import CARRIERS, RING
 
-TEXTS = [RING.mint("live", KID).text for _ in range(3)]
-DIGESTS = [RING.parse(text).digest() for text in TEXTS]
 FOREIGN = make_keyring("ak", "2").mint("live", KID).text  # a pepper that we do not have
 OUTSIDER = make_keyring("ak", "3").mint("live", KID).text  # nor does the store
 # Of these limits all is used, or nothing.
@@ -35,62 +33,12 @@ AGREED = LimitPolicy(plans={"known": limits("300/min")})
 PEPPERS = KnownPeppers(make_keyring("ak", "1", "2").fingerprints, RING.fingerprints)
 
 
-@dataclass
-class MemoryStore:
-    """A KeyStore with what it answers for the one kid."""
-
-    found: KeyRecord | Unreadable | Unavailable | None
-
-    async def find(self, kid: str) -> KeyRecord | None:
-        """See KeyStore."""
-        found = self.found if kid == KID else None
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-
 def forged(text: str) -> str:
     """The key with another secret and a checksum that fits."""
     body = text[:40] + ("x" if text[40] != "x" else "y") + text[41:-6]
     return body + checksum(body)
 
 
-def seldom(values):
-    """None most of the time, so that later checks are reached."""
-    return st.one_of(st.none(), st.none(), st.none(), values)
-
-
-def few(values):
-    """Nothing most of the time, for the same reason."""
-    return st.one_of(st.just(()), st.just(()), st.lists(st.sampled_from(values), max_size=2))
-
-
-TIMES = st.sampled_from([NOW - 31 * DAY, NOW - 1, NOW, NOW + 1])
-RECORDS = st.builds(
-    make_record,
-    status=st.sampled_from([Status.ACTIVE] * 3 + [Status.DISABLED, Status.REVOKED]),
-    env=st.sampled_from(["live", "test"]),
-    secrets=st.lists(
-        st.builds(
-            Secret,
-            id=st.just("1"),
-            digest=st.sampled_from([*[DIGESTS[0]] * 8, *DIGESTS[1:], b""]),
-            pepper=st.just("1"),
-            created_at=st.just(0),
-            retires_at=seldom(TIMES),
-        ),
-        min_size=1,
-        max_size=3,
-    ).map(tuple),
-    not_before=seldom(TIMES),
-    expires_at=seldom(TIMES),
-    allowed_cidrs=few(["203.0.113.0/24", "::ffff:203.0.113.0/120", "10.0.0.0/8"]).map(
-        lambda given: fields.networks("", given)
-    ),
-    allowed_hosts=few(["api.example.com", "*.example.com", "other.org"]).map(tuple),
-    allowed_origins=few(["https://a.com", "https://*.a.com"]).map(tuple),
-    scopes=few(["a", "a:*", "b", "*"]).map(frozenset),
-)
 KEYS = st.one_of(
     *[st.just(TEXTS[0])] * 4,
     st.sampled_from(
@@ -125,7 +73,7 @@ class Asked:
     auth: str = ""
 
     def message(self, text: str) -> bytes:
-        """What Envoy sends of the request with this key."""
+        """Return the CheckRequest that Envoy sends for this request with this key."""
         facts = {"scopes": " ".join(sorted(self.scopes)), "env": self.env or "", "auth": self.auth}
         return check_request(
             method="GET",
@@ -152,7 +100,7 @@ PLAIN = Asked("api.example.com", "203.0.113.7", "", frozenset(), None)
 
 
 async def verified(found, text: str, asked: Asked) -> Verdict:
-    """What the verifier says."""
+    """Return the verdict of the verifier as a word."""
     request = Extractor(RING, carriers=CARRIERS).read(asked.message(text))
     clock = FakeClock()
     standings = LimitReports(MemoryCounters(NOW, USED), AGREED, clock)
@@ -160,7 +108,7 @@ async def verified(found, text: str, asked: Asked) -> Verdict:
 
 
 async def checked(found, text: str, asked: Asked) -> list[str]:
-    """What a Check says: on a miss, and then on a hit."""
+    """Return the words of two Checks: on a miss, and then on a hit."""
     door = Door()
     door.checker = Checker(door.cache, PEPPERS, door.clock, door.probe)
     door.compose()
@@ -168,14 +116,6 @@ async def checked(found, text: str, asked: Asked) -> list[str]:
         door.source.records[KID] = found
     message = asked.message(text)
     return [(await door.answer(message)).dynamic_metadata["reason"] for _ in range(2)]
-
-
-def word(verdict: Verdict) -> str:
-    """A verdict in the word of the access log."""
-    decision = verdict.decision
-    if isinstance(decision, Deny):
-        return decision.reason.value
-    return "ok" if decision.key else "anonymous"
 
 
 @settings(max_examples=500)
@@ -188,7 +128,7 @@ def word(verdict: Verdict) -> str:
 @example(found=None, text="", asked=PLAIN)
 @example(found=None, text=TEXTS[0], asked=replace(PLAIN, auth="nonsense"))
 def test_they_never_disagree(found, text, asked):
-    """For any record, key and request, on a miss and on a hit."""
+    """The verifier and a Check agree for any record, key and request, on a miss and on a hit."""
     verdict = asyncio.run(verified(found, text, asked))
     event(word(verdict))
     assert asyncio.run(checked(found, text, asked)) == [word(verdict)] * 2
@@ -232,14 +172,14 @@ async def test_who_has_not_proven_the_secret_is_denied_as_nobody():
 
 
 async def test_a_good_key_is_allowed():
-    """Every check was reached, none refuses."""
+    """For a good key every check is reached and none refuses."""
     record = make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),))
     verdict = await verified(record, TEXTS[0], PLAIN)
     assert verdict == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
 
 
 async def test_an_imported_key_is_judged_by_its_alias():
-    """Under the digest of any pepper; a text that was not imported is unknown."""
+    """An imported key is found under the digest of any pepper; other text is unknown."""
     ring = make_keyring("ak", "1", "2")
     text = "sk-0123456789abcdef"
     _, older = (digest for _, digest in ring.parse_imported(text).digests())
@@ -271,13 +211,13 @@ async def test_a_record_that_cannot_be_read_says_why():
 
 
 async def test_a_store_that_is_gone_is_a_fault():
-    """What cannot be known is not decided."""
+    """A store that is gone raises Unavailable, and no verdict is given."""
     with pytest.raises(Unavailable, match="down"):
         await verified(Unavailable("down"), TEXTS[0], PLAIN)
 
 
 async def test_judge_and_examine_go_by_the_same_list():
-    """What `examine` tells of a record is told by the policy that decides."""
+    """`examine` and `judge` use the same list of checks."""
     record = replace(make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),)), env="test")
     verdict = await verified(record, TEXTS[0], replace(PLAIN, env="live"))
     assert verdict.said["environment"] is Reason.WRONG_ENVIRONMENT

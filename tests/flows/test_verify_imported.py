@@ -17,8 +17,8 @@ from authz.flows.verify import Verifier
 from authz.rpc.check.build_request import check_request
 from authz.rpc.check.extract import Extractor
 from authz.storage.meta import KnownPeppers
-from tests.flows.test_verify import RECORDS, MemoryStore, word
 from tests.support.fakes import KID, NOW, FakeClock, MemoryAliasSource, make_keyring, make_record
+from tests.support.flows.verifying import RECORDS, MemoryStore, word
 from tests.support.limits import MemoryCounters
 from tests.support.rpc.door import Door
 
@@ -72,7 +72,7 @@ def imported(record, retired: int | None):
 
 
 async def verified(record, kids, raw: bytes, table: RouteTable | None, *, exist: bool) -> str:
-    """What the verifier says."""
+    """Return the verdict of the verifier as a word."""
     request = Extractor(RING, carriers=CARRIERS, rules=table).read(raw)
     imports = Imports(kids) if exist else None
     store = MemoryStore(record)
@@ -81,7 +81,7 @@ async def verified(record, kids, raw: bytes, table: RouteTable | None, *, exist:
 
 
 async def checked(record, kids, raw: bytes, table: RouteTable | None, *, exist: bool) -> list[str]:
-    """What a Check says: on a miss, and then on a hit."""
+    """Return the words of two Checks: on a miss, and then on a hit."""
     door, aliases = Door(), MemoryAliasSource()
     aliases.kids, aliases.known = kids, exist
     bounds = {"rate": 100, "negative_ttl": 5, "max_entries": 9, "max_negatives": 9, "deadline": 5}

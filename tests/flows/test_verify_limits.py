@@ -15,8 +15,8 @@ from authz.flows.limits.limiter import Limiter
 from authz.flows.verify import Verifier
 from authz.rpc.check.build_request import check_request
 from authz.storage.meta import KnownPeppers
-from tests.flows.test_verify import DIGESTS, TEXTS, MemoryStore, word
 from tests.support.fakes import KID, make_record
+from tests.support.flows.verifying import DIGESTS, TEXTS, MemoryStore, word
 from tests.support.limits import limits
 from tests.support.rpc.door import Door
 from tests.support.rpc.reading import RING
@@ -81,7 +81,7 @@ REFUSALS = {"rate_limited", "quota_exceeded"}
 
 
 async def told(record, steps) -> list[tuple[str, str]]:
-    """What the verifier said before each request, and what the Check of it said.
+    """Return the words of the verifier before each request, and of the Check of it.
 
     A sidecar repeats a refusal until the request can pass, though another limit may be in the way
     by then, too: of such an answer it is only said that it is a refusal.

@@ -1,11 +1,11 @@
-"""The garbage collector leaves alone what stays, and goes on to find what does not."""
+"""The garbage collector skips frozen objects and still finds later cycles."""
 
 import subprocess
 import sys
 
 CHECK = """
 import gc, weakref
-from authz.process.gc_tuning import THRESHOLDS, settle
+from authz.process.gc_tuning import THRESHOLDS, tune_gc
 
 class Node:
     pass
@@ -24,5 +24,5 @@ while seen() is not None:
 
 
 def test_what_exists_is_frozen_and_a_later_cycle_is_found():
-    """Before more objects are made than the collector may wait for."""
+    """A later cycle is found within the threshold of new objects."""
     subprocess.run([sys.executable, "-c", CHECK], check=True)

@@ -1,4 +1,4 @@
-"""Where the Check port listens, and how: ports, Unix sockets, pings, silence on stderr."""
+"""Listeners: ports, Unix sockets, pings, and silence on stderr."""
 
 import asyncio
 import contextlib
@@ -24,24 +24,24 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(params=TRANSPORTS)
 def transport(request) -> str:
-    """Which server listens."""
+    """Each transport."""
     return request.param
 
 
 @pytest.fixture
 def door() -> Door:
-    """A door over an empty store."""
+    """A handler over an empty store."""
     return Door()
 
 
 @pytest.fixture
 def path(tmp_path) -> Address:
-    """A Unix socket."""
+    """The address of a Unix socket."""
     return Address("", 0, str(tmp_path / "check.sock"))
 
 
 async def is_answered(address: Address) -> bool:
-    """Does a server answer Checks there?"""
+    """Return whether a server answers Checks at an address."""
     return (await ask(address, check_request())).denied_response.status.code == 401
 
 
@@ -61,7 +61,7 @@ async def is_answered(address: Address) -> bool:
     ],
 )
 def test_keys_are_taken_in_the_clear_from_this_machine_alone(listen, is_open_to_others):
-    """Any other address needs TLS, or the operator's word that a mesh encrypts."""
+    """An address that others can reach needs TLS, or the setting that allows plaintext."""
     address = Address.parse("check.listen", listen)
     if is_open_to_others:
         with pytest.raises(BadInput, match=r"^check\.listen: .*in the clear.*allow_plaintext"):
@@ -73,13 +73,13 @@ def test_keys_are_taken_in_the_clear_from_this_machine_alone(listen, is_open_to_
 
 
 async def test_a_server_asks_for_encryption_before_it_listens(transport, door):
-    """Nothing is open to others, not even for a moment."""
+    """A plaintext port is not open to others for a moment."""
     with pytest.raises(BadInput, match="in the clear"):
         make_server(transport, door, Address("0.0.0.0", 0))
 
 
-async def test_a_port_that_is_taken_is_said_to_be(transport, door):
-    """By another server of this kind or by anybody; the first goes on."""
+async def test_a_port_that_is_taken_is_refused(transport, door):
+    """The port of this kind of server or of any other is refused, and the first continues."""
     async with serving(transport, door) as first:
         with pytest.raises(BadInput, match=r"^check\.listen: 127.0.0.1:\d+: Address already in"):
             make_server(transport, door, first.address)
@@ -100,13 +100,13 @@ async def test_a_port_that_is_taken_is_said_to_be(transport, door):
     ],
 )
 async def test_an_address_that_cannot_be_used_is_explained(transport, door, address, problem):
-    """One line that says what the operating system said."""
+    """The error is one line with the reason of the operating system."""
     with pytest.raises(BadInput, match=problem):
         make_server(transport, door, address, allow_plaintext=True)
 
 
 async def test_one_socket_path_has_one_server(transport, door, path):
-    """A second one is refused, the first goes on, and the path is free once the first stops."""
+    """A second server is refused. The path is free once the first has stopped."""
     async with serving(transport, door, path):
         with pytest.raises(BadInput, match="served by a live process"):
             make_server(transport, door, path)
@@ -117,7 +117,7 @@ async def test_one_socket_path_has_one_server(transport, door, path):
 
 
 async def test_a_server_that_never_started_gives_its_path_back(transport, door, path):
-    """As when another part of the sidecar fails at start."""
+    """A server is stopped unstarted if another part of the sidecar fails at start."""
     await make_server(transport, door, path).stop(0)
     async with serving(transport, door, path):
         assert await is_answered(path)
@@ -125,12 +125,12 @@ async def test_a_server_that_never_started_gives_its_path_back(transport, door, 
 
 @contextlib.contextmanager
 def another_process(transport: str, path: Address) -> Iterator[subprocess.Popen]:
-    """Another process that serves a path until its stdin ends. It is killed at the end."""
+    """Run another process that serves a path until its stdin ends. It is killed at the end."""
     script = """
 import asyncio, sys
-from authz.core.address import Address
-from tests.rpc.door import Door
-from tests.rpc.servers import serving
+from authz.core.listen_address import Address
+from tests.support.rpc.door import Door
+from tests.support.rpc.servers import serving
 
 async def main():
     async with serving(sys.argv[1], Door(), Address("", 0, sys.argv[2])):
@@ -153,7 +153,7 @@ asyncio.run(main())
 
 
 async def test_a_path_is_kept_against_other_processes_and_survives_a_kill(transport, door, path):
-    """A live process keeps its path; the socket that a killed one leaves is in nobody's way."""
+    """A live process keeps its path. The socket of a killed one is replaced."""
     with another_process(transport, path) as other:
         with pytest.raises(BadInput, match="served by a live process"):
             make_server(transport, door, path)
@@ -166,8 +166,8 @@ async def test_a_path_is_kept_against_other_processes_and_survives_a_kill(transp
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
-async def test_a_socket_has_the_mode_it_shall_have(transport, door, path, mode):
-    """Whatever the umask: the proxy runs as another user."""
+async def test_a_socket_has_the_mode_that_is_set(transport, door, path, mode):
+    """The mode does not depend on the umask: the proxy runs as another user."""
     before = os.umask(0o077)
     try:
         async with serving(transport, door, path, socket_mode=mode):
@@ -178,11 +178,26 @@ async def test_a_socket_has_the_mode_it_shall_have(transport, door, path, mode):
 
 
 async def test_a_file_in_the_place_of_a_socket_is_left_alone(transport, door, path):
-    """A mistyped path destroys nothing."""
+    """A mistyped path destroys no file."""
     Path(path.path).write_text("precious")
     with pytest.raises(BadInput, match="is not a socket"):
         make_server(transport, door, path)
     assert Path(path.path).read_text() == "precious"
+
+
+async def test_the_socket_of_another_program_is_left_alone(transport, door, path):
+    """A program that holds no lock keeps its path, also while its backlog is full."""
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as clients:
+        busy.bind(path.path)
+        busy.listen(0)
+        for _ in range(10):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(path.path)
+        with pytest.raises(BadInput, match="served by a live process"):
+            make_server(transport, door, path)
+        assert Path(path.path).is_socket()
 
 
 PING, GOAWAY = 6, 7
@@ -202,7 +217,7 @@ async def test_frequent_pings_are_answered(transport, door):
 
 
 async def _next_frame(reader: asyncio.StreamReader, *awaited: int) -> int:
-    """The type of the next frame of an awaited type; others are passed over."""
+    """Return the type of the next frame of an awaited type, and skip others."""
     while True:
         head = await reader.readexactly(9)
         await reader.readexactly(int.from_bytes(head[:3]))
@@ -211,15 +226,15 @@ async def _next_frame(reader: asyncio.StreamReader, *awaited: int) -> int:
 
 
 def test_nothing_is_written_to_stderr(transport):
-    """gRPC's core has its own log: it is silent in ordinary use and when a port is taken."""
+    """gRPC's own log is silent in ordinary use and if a port is taken."""
     script = """
 import asyncio, sys
 from authz.core.errors import BadInput
 import authz.rpc  # before grpc, as in the sidecar
 import grpc.aio
-from tests.rpc.door import Door
-from tests.rpc.messages import check_request
-from tests.rpc.servers import ask, make_server, serving
+from tests.support.rpc.door import Door
+from tests.support.rpc.messages import check_request
+from tests.support.rpc.servers import ask, make_server, serving
 
 async def main():
     door, transport = Door(), sys.argv[1]

@@ -18,6 +18,7 @@ from authz.rpc.check import respond
 from tests.support.proxy.envoys import validate, without_authz
 from tests.support.proxy.faults import HTTP2, Config
 from tests.support.proxy.report import DEFAULTS, problems
+from tests.support.proxy.retry_faults import in_the_filter, two_sidecars
 from tests.support.proxy.subtle import FILTER_CONFIG, HEADER_MUTATION, marked
 from tests.support.real import free_port
 
@@ -75,6 +76,11 @@ def by_a_mesh(config: Config) -> None:
     marked(config, {"and_rules": {"rules": [but]}})
 
 
+def two_sidecars_of_1_36(config: Config) -> None:
+    """Two sidecars, with the policy in grpc_service as Envoy 1.36 needs it."""
+    in_the_filter(base_interval="0.005s", max_interval="0.2s")(config)
+
+
 def answers_only(config: Config) -> None:
     """A second listener has no route to a backend."""
     resources = config.whole["static_resources"]
@@ -97,6 +103,8 @@ RIGHT = [
     over_tls,
     by_a_mesh,
     answers_only,
+    two_sidecars,
+    two_sidecars_of_1_36,
 ]
 
 

@@ -16,7 +16,7 @@ from authz.proxy.document import read
 from authz.proxy.rules import RULES, examine
 from tests.support.proxy.faults import ORIGINAL, Config, Fault
 from tests.support.proxy.report import DEFAULTS, problems
-from tests.support.proxy.subtle import ALL
+from tests.support.proxy.subtle import ALL, RBAC
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -93,6 +93,33 @@ def test_client_addresses():
     config.manager["use_remote_address"] = False
     config.hide("x-envoy-external-address")
     assert [finding.check for finding in told(config.whole, expected)] == ["carriers", "identity"]
+
+
+def test_an_internal_client_cannot_choose_its_address():
+    """With internal_address_config the address header must be removed before Envoy sets it."""
+    expected = replace(DEFAULTS, client_address="x-envoy-external-address")
+    config = Config()
+    config.manager["internal_address_config"] = {
+        "cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]
+    }
+    assert told(config.whole, expected) == []
+    early = config.manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
+    early[:] = [mutation for mutation in early if "external" not in str(mutation)]
+    (found,) = told(config.whole, expected)
+    assert (found.level, found.check) == ("fail", "identity")
+    assert "a client in internal_address_config can write" in found.found
+
+
+def test_a_policy_of_istio_that_denies_everything():
+    """Without a filter the doctor names the RBAC policy by which Istio denies everything."""
+    name = "istio-ext-authz-ns[a]-policy[b]-rule[0]-deny-due-to-bad-CUSTOM-action"
+    config = Config()
+    rbac = {"@type": RBAC, "rules": {"action": "DENY", "policies": {name: {}}}}
+    config.manager["http_filters"][0] = {"name": "rbac", "typed_config": rbac}
+    (found,) = told(config.whole)
+    assert (found.level, found.check) == ("fail", "envoy")
+    assert name in found.found
+    assert "extensionProviders" in found.advice
 
 
 def test_a_query_that_holds_keys_is_not_logged():

@@ -1,4 +1,4 @@
-"""What the grpcio transport offers beyond Checks: a watch on health, and reflection."""
+"""The grpcio transport beyond Checks: health that can be watched, and reflection."""
 
 import asyncio
 
@@ -16,12 +16,12 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @pytest.fixture
 def door() -> Door:
-    """A door over an empty store."""
+    """A handler over an empty store."""
     return Door()
 
 
 async def test_health_can_be_watched(door):
-    """NOT_SERVING until the sidecar is ready, and again when it is not, or stops."""
+    """A watch reports NOT_SERVING until the sidecar is ready, and when it is not, or stops."""
     ready = False
     async with serving("grpcio", door) as server, channel(server.address) as connection:
         stub = health_pb2_grpc.HealthStub(connection)
@@ -38,7 +38,7 @@ async def test_health_can_be_watched(door):
 
 
 async def test_reflection_names_the_services(door):
-    """For grpcurl and its like."""
+    """grpcurl and similar tools list the services."""
     async with serving("grpcio", door) as server, channel(server.address) as connection:
         stub = reflection_pb2_grpc.ServerReflectionStub(connection)
         asked = reflection_pb2.ServerReflectionRequest(list_services="*")

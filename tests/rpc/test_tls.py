@@ -18,7 +18,7 @@ from tests.support.rpc.servers import TRANSPORTS, ask, serving
 
 @dataclass
 class Files:
-    """Certificates on disk, and those who signed them."""
+    """Certificate files and the authorities that signed them."""
 
     cert: Path
     key: Path
@@ -29,7 +29,7 @@ class Files:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Files:
-    """One authority for servers and clients, and one that nobody knows."""
+    """One authority for servers and clients, and one that nobody trusts."""
     directory = tmp_path_factory.mktemp("tls")
     authority, stranger = trustme.CA(), trustme.CA()
     server = authority.issue_cert("127.0.0.1")
@@ -45,12 +45,12 @@ def files(tmp_path_factory) -> Files:
 
 @pytest.fixture(params=TRANSPORTS)
 def transport(request) -> str:
-    """Which server listens."""
+    """Each transport."""
     return request.param
 
 
 def client(files: Files, signed_by: trustme.CA | None = None) -> grpc.ChannelCredentials:
-    """A client that trusts the authority, with a certificate of its own or without."""
+    """Return credentials that trust the authority, with or without a client certificate."""
     root = files.authority.cert_pem.bytes()
     if signed_by is None:
         return grpc.ssl_channel_credentials(root)
@@ -61,12 +61,12 @@ def client(files: Files, signed_by: trustme.CA | None = None) -> grpc.ChannelCre
 
 
 async def status(address, credentials=None) -> int:
-    """The HTTP status that a Check without a key is answered with."""
+    """Return the HTTP status in the answer to a Check without a key."""
     return (await ask(address, check_request(), credentials)).denied_response.status.code
 
 
 async def test_checks_are_answered_over_tls(transport, files):
-    """A client that trusts our certificate is served; one in the clear or with doubts is not."""
+    """A client that trusts our certificate is served; plaintext and distrust fail."""
     async with serving(transport, Door(), tls=TlsFiles(files.cert, files.key)) as server:
         assert await status(server.address, client(files)) == 401
         doubting = grpc.ssl_channel_credentials(files.stranger.cert_pem.bytes())
@@ -76,7 +76,7 @@ async def test_checks_are_answered_over_tls(transport, files):
 
 
 async def test_with_a_client_ca_only_its_clients_are_served(transport, files):
-    """No certificate, or a stranger's, is no answer."""
+    """A client without a certificate, or with a stranger's, gets no answer."""
     tls = TlsFiles(files.cert, files.key, files.client_ca)
     async with serving(transport, Door(), tls=tls) as server:
         assert await status(server.address, client(files, files.authority)) == 401
@@ -86,7 +86,7 @@ async def test_with_a_client_ca_only_its_clients_are_served(transport, files):
 
 
 def test_a_file_that_is_missing_is_named(files, tmp_path):
-    """Which of the three it is."""
+    """The error names the missing one of the three files."""
     missing = tmp_path / "none.pem"
     for given in (
         (missing, files.key, None),
@@ -98,7 +98,7 @@ def test_a_file_that_is_missing_is_named(files, tmp_path):
 
 
 def test_files_that_do_not_belong_together_are_refused(files, tmp_path):
-    """Another certificate's key, an encrypted key, and what is no PEM: before anything listens."""
+    """A wrong key, an encrypted key and a file that is not PEM are refused at once."""
     other, locked, garbage = (tmp_path / name for name in ("other.pem", "locked.pem", "x.pem"))
     files.stranger.issue_cert("127.0.0.1").private_key_pem.write_to_path(other)
     key = serialization.load_pem_private_key(files.key.read_bytes(), None)

@@ -1,4 +1,4 @@
-"""What a client of any kind sees, whichever transport it is."""
+"""Behaviour that both transports share."""
 
 import asyncio
 
@@ -11,12 +11,13 @@ from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from authz.core.listen_address import Address
-from authz.process.listener import Limits
+from authz.process.listener import ConnectionLimits
 from authz.rpc.services import CHECK_SERVICE
 from tests.support.real import eventually
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
 from tests.support.rpc.servers import SECONDS, TRANSPORTS, ask, channel, serving
+from tests.support.rpc.waiting_handler import WaitingHandler
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -24,26 +25,26 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @pytest.fixture(params=TRANSPORTS)
 def transport(request) -> str:
-    """Which server is asked."""
+    """Each transport."""
     return request.param
 
 
 @pytest.fixture
 def door() -> Door:
-    """A door over an empty store."""
+    """A handler over an empty store."""
     return Door()
 
 
 @pytest.fixture(params=["tcp", "unix"])
 def address(request, tmp_path) -> Address:
-    """Where to listen."""
+    """A TCP address, then a Unix socket."""
     if request.param == "tcp":
         return Address("127.0.0.1", 0)
     return Address("", 0, str(tmp_path / "check.sock"))
 
 
 async def test_a_check_is_answered(transport, door, address):
-    """Allow and deny, over TCP and over a Unix socket."""
+    """Allow and deny over TCP and over a Unix socket."""
     record, key = door.issue()
     await door.answer(check_request([("x-api-key", key)]))
     async with serving(transport, door, address) as server:
@@ -54,7 +55,7 @@ async def test_a_check_is_answered(transport, door, address):
 
 
 async def test_a_blocking_client_is_answered_too(transport, door, address):
-    """Nothing in the protocol depends on the client's library being asynchronous."""
+    """A client with a synchronous library is served."""
 
     def call() -> CheckResponse:
         with grpc.insecure_channel(str(server.address)) as connection:
@@ -65,8 +66,8 @@ async def test_a_blocking_client_is_answered_too(transport, door, address):
     assert answer.denied_response.status.code == 401
 
 
-def test_it_turns_on_the_loop_of_the_sidecar(transport, door, address):
-    """uvloop answers the same."""
+def test_the_server_runs_on_uvloop(transport, door, address):
+    """uvloop gives the same answers."""
 
     async def main() -> int:
         async with serving(transport, door, address) as server:
@@ -76,7 +77,7 @@ def test_it_turns_on_the_loop_of_the_sidecar(transport, door, address):
 
 
 async def test_many_calls_on_one_connection_get_each_their_own_answer(transport, door):
-    """Hits and misses mixed: an answer belongs to its request."""
+    """With hits and misses mixed, each response belongs to its request."""
     issued = [door.issue(kid=f"{number:016}") for number in range(20)]
     async with serving(transport, door) as server, channel(server.address) as connection:
         check = AuthorizationStub(connection).Check
@@ -93,7 +94,7 @@ async def test_many_calls_on_one_connection_get_each_their_own_answer(transport,
 
 
 async def test_garbage_is_answered_not_refused(transport, door):
-    """A client's bytes never become a gRPC error, which the proxy may be told to let through."""
+    """No bytes of a client become a gRPC error, which a proxy may be told to let through."""
     async with serving(transport, door) as server, channel(server.address) as connection:
         call = connection.unary_unary(f"/{CHECK_SERVICE}/Check")
         for raw in (b"", b"\xff\xff", b"\x0a\xff"):
@@ -102,7 +103,7 @@ async def test_garbage_is_answered_not_refused(transport, door):
 
 
 async def test_health_follows_readiness(transport, door):
-    """NOT_SERVING until the sidecar is ready, and again when it is not. Liveness never is that."""
+    """Health is NOT_SERVING while the sidecar is not ready. Liveness is always SERVING."""
     ready = False
 
     async def status(name: str) -> int:
@@ -130,7 +131,7 @@ async def _is(asked, wanted) -> bool:
 
 @pytest.mark.parametrize("method", [f"/{CHECK_SERVICE}/Nope", "/other.Service/Check", "/"])
 async def test_what_is_not_offered_is_unimplemented(transport, door, method):
-    """Only Check is here."""
+    """Only Check and health are served."""
     async with serving(transport, door) as server, channel(server.address) as connection:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await connection.unary_unary(method)(b"", timeout=SECONDS)
@@ -138,40 +139,22 @@ async def test_what_is_not_offered_is_unimplemented(transport, door, method):
 
 
 async def test_a_message_over_the_limit_is_refused_and_the_connection_goes_on(transport, door):
-    """A megabyte is far more than a proxy sends without a body."""
+    """The limit is far above the size of a Check without a body."""
     over = CheckRequest()
-    over.attributes.request.http.body = "x" * Limits().message_bytes
+    over.attributes.request.http.body = "x" * ConnectionLimits().message_bytes
     async with serving(transport, door) as server, channel(server.address) as connection:
         check = AuthorizationStub(connection).Check
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await check(over, timeout=SECONDS)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         most = check_request()
-        most.attributes.request.http.body = "x" * (Limits().message_bytes - 1000)
+        most.attributes.request.http.body = "x" * (ConnectionLimits().message_bytes - 1000)
         assert (await check(most, timeout=SECONDS)).denied_response.status.code == 401
 
 
-class WaitingDoor:
-    """A door whose answers wait to be released, and that sees its calls cancelled."""
-
-    def __init__(self) -> None:
-        self.waiting = self.cancelled = 0
-        self.released = asyncio.Event()
-
-    async def check(self, _raw: bytes, _traceparent: bytes | None = None) -> bytes:
-        """Answers an empty message, some time."""
-        self.waiting += 1
-        try:
-            await self.released.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        return b""
-
-
 async def test_a_client_that_gives_up_cancels_its_call(transport):
-    """By a cancel and by a deadline: nothing is left running."""
-    door = WaitingDoor()
+    """A cancel and a deadline leave no task running."""
+    door = WaitingHandler()
     async with serving(transport, door) as server, channel(server.address) as connection:
         check = AuthorizationStub(connection).Check
         given_up = check(check_request())
@@ -185,7 +168,7 @@ async def test_a_client_that_gives_up_cancels_its_call(transport):
 
 
 async def test_a_client_that_gives_up_does_not_end_the_lookup(transport, door):
-    """The record arrives all the same, and the next request has it."""
+    """The record still arrives, and the next request finds it in the cache."""
     record, key = door.issue()
     message = check_request([("x-api-key", key)])
     async with serving(transport, door) as server, channel(server.address) as connection:
@@ -198,8 +181,8 @@ async def test_a_client_that_gives_up_does_not_end_the_lookup(transport, door):
 
 
 async def test_stopping_lets_a_running_call_end(transport):
-    """New calls are refused while a running one gets its answer."""
-    door = WaitingDoor()
+    """New calls are refused while a running one gets its response."""
+    door = WaitingHandler()
     async with serving(transport, door) as server, channel(server.address) as connection:
         check = AuthorizationStub(connection).Check
         running = check(check_request(), timeout=SECONDS)
@@ -214,8 +197,8 @@ async def test_stopping_lets_a_running_call_end(transport):
 
 
 async def test_stopping_does_not_wait_for_ever(transport):
-    """When the grace is over a running call is ended."""
-    door = WaitingDoor()
+    """A running call ends when the grace is over."""
+    door = WaitingHandler()
     async with serving(transport, door) as server, channel(server.address) as connection:
         running = AuthorizationStub(connection).Check(check_request(), timeout=SECONDS)
         await eventually(lambda: door.waiting == 1)

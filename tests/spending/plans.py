@@ -8,6 +8,8 @@ from authz.core.limits.limit import OnOutage, parse_limit
 
 AMOUNTS = st.integers(1, 40) | st.integers(300, 1500)  # too small for leases, and not
 
+BEGIN = 1_763_779_999_000_000  # a second before a minute
+
 
 @st.composite
 def limits(draw):
@@ -33,7 +35,7 @@ def limits(draw):
 
 @st.composite
 def terms(draw):
-    """What a key is held to: its own limits, and at most two pools."""
+    """The limits of a key: its own, and at most two pools."""
     owners = draw(st.sampled_from(((0,), (0, 1), (0, 2), (0, 1, 2), (1,))))
     named = [(Owner.KEY, "k" * 16), (Owner.PROJECT, "search"), (Owner.TENANT, "acme")]
     accounts = tuple(LimitGroup(*named[i], draw(limits())) for i in owners)
@@ -44,3 +46,13 @@ def make_terms(*texts, on_outage=OnOutage.LOCAL, kid="k" * 16):
     """A key with these limits."""
     found = tuple(parse_limit("limits", text) for text in texts)
     return KeyLimits((LimitGroup(Owner.KEY, kid, found),), on_outage)
+
+
+def steps():
+    """How far the clock goes on: within a bucket, over some, over whole windows, over periods."""
+    return (
+        st.integers(0, 20_000)
+        | st.integers(0, 2_000_000)
+        | st.integers(0, 120_000_000)
+        | st.integers(0, 40 * 86_400_000_000)
+    )

@@ -6,21 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from authz.core.limits.charge import SpendRequest, charge_for
-from tests.spending.plans import terms
+from tests.spending.plans import BEGIN, steps, terms
 from tests.spending.reference import Reference
 from tests.spending.store import TimedStore
-
-BEGIN = 1_763_779_999_000_000  # a second before a minute
-
-
-def steps():
-    """How far the clock goes on: within a bucket, over some, over whole windows, over periods."""
-    return (
-        st.integers(0, 20_000)
-        | st.integers(0, 2_000_000)
-        | st.integers(0, 120_000_000)
-        | st.integers(0, 40 * 86_400_000_000)
-    )
 
 
 class Spending(RuleBasedStateMachine):

@@ -142,7 +142,7 @@ class MemoryKeyStore:
         """See KeyStore. It has none."""
 
     def apply_now(self, change: KeyChange) -> int:
-        """What the store does in one atomic step."""
+        """Apply a change, as the store does in one atomic step."""
         kid = change.record.kid
         for digest in change.aliases:
             if self.aliases.get(digest, kid) != kid:
@@ -227,11 +227,16 @@ class RecordingProbe:
 
     def __init__(self) -> None:
         self.decisions: list[Reason | None] = []
+        self.reports: list[Reason] = []
         self.events: Counter[Event] = Counter()
 
     def decided(self, reason: Reason | None) -> None:
         """See Probe."""
         self.decisions.append(reason)
+
+    def reported(self, reason: Reason) -> None:
+        """See Probe."""
+        self.reports.append(reason)
 
     def count(self, event: Event, times: int = 1) -> None:
         """See Probe."""
@@ -270,7 +275,7 @@ def make_contents(
     last_trusted: float,
     aliases: Sequence[tuple[bytes, str]] = (),
 ) -> CacheContents:
-    """What a cache with these records holds."""
+    """Return the contents of a cache with these records."""
     packed = {record.kid: pack(record) for record in records}
     return CacheContents(packed, list(revoked), last_trusted, aliases)
 

@@ -1,4 +1,4 @@
-"""A loopback server of which nothing is left behind: no task, no socket, no warning later on.
+"""A loopback server that leaves no task, socket or warning behind.
 
 asyncio.start_server leaves a connection behind that it has accepted just before it is closed.
 """
@@ -14,9 +14,9 @@ TURNS = 5  # of the loop: more than it takes a transport to begin or to end
 
 @contextlib.asynccontextmanager
 async def listening(serve: Serve, port: int = 0) -> AsyncIterator[int]:
-    """`serve` is played to each connection, and cancelled at the end. Gives the port.
+    """Run `serve` for each connection, cancelled at the end. Returns the port.
 
-    A connection that it has not closed is cut then. A fault of it is raised at the end.
+    A connection that it has not closed is aborted at the end. Its exceptions are raised there.
     """
     playing: set[asyncio.Task[None]] = set()
     faults: list[BaseException] = []
@@ -50,7 +50,7 @@ async def _accept(
     playing: set[asyncio.Task[None]],
     ended: Callable[[asyncio.Task[None]], None],
 ) -> None:
-    """Until the listener is shut down."""
+    """Accept connections until the listener is shut down."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
         while True:

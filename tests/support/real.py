@@ -91,14 +91,16 @@ class RealClock:
 class Valkey:
     """A Valkey server without persistence, on a loopback port and a Unix socket.
 
-    `with Valkey() as valkey:` starts it. arguments: further ones of valkey-server.
+    `with Valkey() as valkey:` starts it. arguments: further ones of valkey-server. binary: another
+    server, such as redis-server.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, binary: str = "") -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="authz-"))  # short: a socket path is limited
         self.socket_path = self.directory / "valkey.sock"
         self.port = free_port()
         self._arguments = arguments
+        self._binary = binary or str(binaries.valkey_server())
         self._process: subprocess.Popen[bytes] | None = None
         self.admin = redis.Redis(port=self.port, decode_responses=True, protocol=3)
 
@@ -132,7 +134,7 @@ class Valkey:
         if self._process is not None:
             return
         log = self.directory / "log"
-        command = [str(binaries.valkey_server()), "--bind", "127.0.0.1", "--port", str(self.port)]
+        command = [self._binary, "--bind", "127.0.0.1", "--port", str(self.port)]
         command += ["--unixsocket", str(self.socket_path), "--dir", str(self.directory)]
         command += ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]
         with log.open("wb") as output:

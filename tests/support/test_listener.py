@@ -1,4 +1,4 @@
-"""What the tests listen with leaves nothing behind, whatever comes at its end."""
+"""The tests' listeners leave nothing behind."""
 
 import asyncio
 import subprocess
@@ -10,7 +10,7 @@ from tests.support.listener import listening
 
 ROUNDS = """
 import asyncio, gc, random, socket, sys, uvloop
-from tests.gate import Gate
+from tests.support.gate import Gate
 
 async def round(target):
     clients = []
@@ -36,7 +36,7 @@ with socket.create_server(("127.0.0.1", 0), backlog=1000) as target:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_connection_that_comes_at_the_end_leaves_nothing_behind(loop):
-    """Not yet accepted, accepted just then, half way to where the gate leads."""
+    """A connection may be unaccepted, just accepted, or half way through the gate."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", ROUNDS, loop],
         capture_output=True,
@@ -46,8 +46,8 @@ def test_a_connection_that_comes_at_the_end_leaves_nothing_behind(loop):
     assert done.stderr == ""
 
 
-async def test_a_fault_of_who_serves_is_shown():
-    """It is not only logged."""
+async def test_an_exception_of_the_server_is_raised():
+    """An exception is raised, not only logged."""
 
     async def fail(_reader, _writer):
         raise ValueError

@@ -22,7 +22,7 @@ DEV = [sys.executable, "-m", "authz.cli.main", "dev", "--ephemeral"]
 
 
 def processes(mark: str) -> list[str]:
-    """Command lines of live processes that were started with this mark."""
+    """Return the command lines of live processes with this mark."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -34,7 +34,7 @@ def processes(mark: str) -> list[str]:
 
 
 def start(mark: str, tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start `authz dev`; its directory lies in tmp_path."""
+    """Start `authz dev` with its directory in tmp_path."""
     environment = os.environ | {MARK: mark, "TMPDIR": str(tmp_path)}
     return subprocess.Popen(
         [*DEV, *arguments],
@@ -46,7 +46,7 @@ def start(mark: str, tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def gone(mark: str, tmp_path: Path) -> bool:
-    """Is nothing left, neither process nor file? Waits for it."""
+    """Wait until neither a process nor a file is left. Return whether that happened."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if not processes(mark) and not list(tmp_path.iterdir()):
@@ -56,7 +56,7 @@ def gone(mark: str, tmp_path: Path) -> bool:
 
 
 def asked(stack: dict[str, Any]) -> int:
-    """The status of a request with the key; Envoy waits for half a second, as it is shipped."""
+    """Return the status of a request with the key."""
     request = urllib.request.Request(stack["envoy"], headers={"x-api-key": stack["key"]})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
@@ -68,7 +68,7 @@ def asked(stack: dict[str, Any]) -> int:
 
 @pytest.fixture
 def mark() -> str:
-    """Something no other process has in its environment."""
+    """A text that no other process has in its environment."""
     return uuid.uuid4().hex
 
 
@@ -76,7 +76,7 @@ def mark() -> str:
 def test_it_says_in_one_line_what_runs_and_ends_cleanly(
     mark: str, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """One JSON line, all parts reachable; after the signal exit 0 and nothing left."""
+    """--json prints one line. After the signal the exit code is 0 and nothing is left."""
     with start(mark, tmp_path, "--json") as dev:
         assert dev.stdout is not None
         stack = json.loads(dev.stdout.readline())
@@ -94,7 +94,7 @@ def test_it_says_in_one_line_what_runs_and_ends_cleanly(
 
 @pytest.mark.parametrize("parts", range(1, 6))
 def test_killed_half_way_it_leaves_nothing_behind(mark: str, tmp_path: Path, parts: int) -> None:
-    """SIGKILL as soon as so many processes of its own run: all of them end."""
+    """After SIGKILL at any point of the start, all children end."""
     with start(mark, tmp_path) as dev:
         deadline = time.monotonic() + PATIENCE
         while len(processes(mark)) <= parts and time.monotonic() < deadline:
@@ -121,7 +121,7 @@ def test_the_demonstration_exits_zero(mark: str, tmp_path: Path) -> None:
 
 
 def test_a_part_that_ends_is_named(mark: str, tmp_path: Path) -> None:
-    """A child that dies ends the whole with one line that says which, and exit 3."""
+    """A dead child ends the command with one line that names it, and exit code 3."""
     with start(mark, tmp_path, "--json") as dev:
         assert dev.stdout is not None
         stack = json.loads(dev.stdout.readline())

@@ -1,9 +1,10 @@
-"""What a client sees through a real Envoy."""
+"""Requests through a real Envoy, as a client sees them."""
 
 import http.client
 import json
 import subprocess
 import threading
+import urllib.request
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,30 +12,32 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 import redis
+import yaml
 
 from authz.cli import binaries
 from authz.cli.demo import Client, demonstrate
 from authz.core.keys import base62
 from authz.core.keys.text import KID_LENGTH, checksum
-from tests.system.conftest import Installation
+from tests.support.system import Installation, await_line
 
 ROOT = Path(__file__).parents[2]
+CLIENT_HEADERS = 84  # as envoy.yaml says
 IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan")
 
 
 def spoil(text: str, position: int) -> str:
-    """`text` with another base62 character at `position`."""
+    """Return `text` with another base62 character at `position`."""
     other = base62.DIGITS[(base62.DIGITS.index(text[position]) + 1) % 62]
     return text[:position] + other + text[position + 1 or len(text) :]
 
 
 def sealed(text: str) -> str:
-    """A key text with its checksum made right."""
+    """Return a key text with a right checksum."""
     return text[:-6] + checksum(text[:-6])
 
 
 def get_raw(url: str, headers: list[tuple[str, str | bytes]]) -> tuple[int, dict]:
-    """GET with these header lines, duplicates and odd bytes included."""
+    """Send a GET with these header lines, including duplicates and invalid bytes."""
     with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
         connection.putrequest("GET", "/")
         for name, value in headers:
@@ -43,6 +46,28 @@ def get_raw(url: str, headers: list[tuple[str, str | bytes]]) -> tuple[int, dict
         answer = connection.getresponse()
         body = answer.read()
     return answer.status, json.loads(body)
+
+
+def get_status(url: str, headers: list[tuple[str, str]]) -> int:
+    """GET with these header lines and return the status."""
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
+        connection.putrequest("GET", "/")
+        for name, value in headers:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        answer.read()
+    return answer.status
+
+
+def envoy_counter(installation: Installation, name: str) -> int:
+    """Return the sum of Envoy's counters whose name ends with `name`."""
+    config = Path(installation.stack.config).with_name("envoy.yaml")
+    admin = yaml.safe_load(config.read_text())["admin"]["address"]["socket_address"]
+    url = f"http://127.0.0.1:{admin['port_value']}/stats?filter={name}$"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(int(line.rpartition(" ")[2]) for line in lines)
 
 
 def test_envoy_accepts_the_file_that_users_copy() -> None:
@@ -66,7 +91,7 @@ def test_the_demonstration_holds(own_installation: Installation) -> None:
 def test_identity_headers_arrive_and_the_key_does_not(
     installation: Installation, envoy: Client
 ) -> None:
-    """The backend sees who calls, by headers that the client could not have set."""
+    """The backend gets identity headers, which a client cannot set, and no key."""
     issued = installation.issue(project_id="web", tenant_id="t-1", scopes=frozenset({"b:c", "a:*"}))
     spoofed = {f"x_auth_{name.replace('-', '_')}": "spoofed" for name in IDENTITY}
 
@@ -85,7 +110,7 @@ def test_identity_headers_arrive_and_the_key_does_not(
 
 
 def test_a_bearer_key_is_taken_and_removed(installation: Installation, envoy: Client) -> None:
-    """`Authorization: Bearer` is a carrier too; what held the key does not go on."""
+    """`Authorization: Bearer` is a carrier, and its header is removed."""
     issued = installation.issue()
 
     answer = envoy.get(authorization=f"Bearer {issued.key_text}")
@@ -102,8 +127,31 @@ def test_a_held_scope_opens_the_route(installation: Installation, envoy: Client)
     assert envoy.get("/scoped?a=1", x_api_key=issued.key_text).status == 200
 
 
+def test_another_spelling_does_not_avoid_a_scope(installation: Installation, envoy: Client) -> None:
+    """A key without the scope is denied on every path that a backend may read as /scoped."""
+    issued = installation.issue()
+
+    for path in ("/scoped", "/scoped/", "/scoped;a=b", "/SCOPED", "/%73coped", "/x/../scoped"):
+        assert envoy.get(path, x_api_key=issued.key_text).status == 403, path
+
+
+def test_the_documented_number_of_headers_fits(installation: Installation) -> None:
+    """CLIENT_HEADERS headers of a client pass with every identity header. One more may not:
+    beyond max_headers_count Envoy answers 500 after authz has allowed, and counts that."""
+    issued = installation.issue(project_id="web", tenant_id="t-1", scopes=frozenset({"demo:read"}))
+    own = [("x-api-key", issued.key_text)]  # host and accept-encoding are two more
+
+    def status(count: int) -> int:
+        more = [(f"x-{number}", "1") for number in range(count - len(own) - 2)]
+        return get_status(installation.stack.envoy, own + more)
+
+    assert status(CLIENT_HEADERS) == 200
+    assert status(99) == 500
+    assert envoy_counter(installation, "request_header_limits_reached") >= 1
+
+
 def test_an_exempt_path_is_exact(envoy: Client) -> None:
-    """/healthz needs no key; nothing that only begins or ends there is let through."""
+    """/healthz needs no key. Paths that only begin or end with it do."""
     assert envoy.get("/healthz").status == 200
     for path in ("/healthz/", "/healthz/../x", "/healthz;x", "/healthz/..;/x", "//healthz/x"):
         assert envoy.get(path).status == 401, path
@@ -125,7 +173,7 @@ def test_an_exempt_path_is_exact(envoy: Client) -> None:
 def test_credentials_that_are_not_one_good_key(
     installation: Installation, headers: list[tuple[str, str]], code: str
 ) -> None:
-    """Anything but exactly one key is a 401 that says which."""
+    """Anything but exactly one good key is a 401 with its code."""
     key = installation.stack.key
 
     status, body = get_raw(
@@ -138,7 +186,7 @@ def test_credentials_that_are_not_one_good_key(
 def test_all_invalid_keys_look_alike_and_forged_ones_cost_no_lookup(
     installation: Installation,
 ) -> None:
-    """One body for every way of being wrong; the store hears only of what could be ours."""
+    """All invalid keys have the same body, and forged ones cause no store command."""
     good = installation.stack.key
     prefix = len("ak_live_")
     unproven = {
@@ -164,7 +212,7 @@ def test_all_invalid_keys_look_alike_and_forged_ones_cost_no_lookup(
 
 
 class store_commands:  # noqa: N801  reads as what it gives
-    """The commands that a store gets while the block runs."""
+    """Collect the commands that the store gets while the block runs."""
 
     def __init__(self, url: str) -> None:
         self._client = redis.Redis.from_url(url, decode_responses=True)
@@ -210,22 +258,7 @@ def test_what_another_filter_may_use_is_in_the_access_log(
 
     envoy.get("/logged?x=1", x_api_key=issued.key_text)
 
-    lines = await_lines(log, "/logged")
-    entry = json.loads(lines[-1])
+    entry = json.loads(await_line(log, "/logged"))
     assert (entry["key_id"], entry["reason"], entry["path"]) == (issued.record.kid, "ok", "/logged")
     assert len(entry["charge_id"]) > 16
     assert issued.key_text not in log.read_text()
-
-
-def await_lines(file: Path, needle: str) -> list[str]:
-    """The lines of `file` that hold `needle`, as soon as there is one."""
-    with subprocess.Popen(
-        ["tail", "-n", "+1", "-F", file],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as tail:
-        assert tail.stdout is not None
-        found = next(line for line in tail.stdout if needle in line)
-        tail.terminate()
-    return [found]

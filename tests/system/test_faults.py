@@ -1,64 +1,31 @@
-"""What a client sees when a part is gone, and keys do not go on without the store."""
+"""Failures of components, as a client sees them, with a grace of 0."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import Any
-from urllib.error import HTTPError
 
 import pytest
 
-from authz.cli.demo import Answer, Client
 from authz.core.records import RevocationReason
 from authz.core.sidecars import Confirmation
 from authz.flows.confirmation import acknowledged
 from authz.flows.lifecycle import Lifecycle
 from authz.process.clock import SystemClock
 from authz.wiring import administration
-from tests.system.conftest import PATIENT, Installation
-
-PATIENCE = 30.0
+from tests.support.system import PATIENCE, PATIENT, Installation, ask, readiness, until
 
 
 @pytest.fixture(autouse=True)
 def without_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key goes on in an outage."""
+    """Set the outage grace to 0."""
     monkeypatch.setenv("AUTHZ_OUTAGE__GRACE", "0")
 
 
-def until(found: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
-    """Look again until `wanted`, at most PATIENCE seconds; the last look."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        seen = found()
-        if wanted(seen) or time.monotonic() > deadline:
-            return seen
-
-
-def readiness(installation: Installation) -> dict:
-    """What /readyz says."""
-    try:
-        with urllib.request.urlopen(f"{installation.stack.ops}/readyz", timeout=5) as answer:
-            return json.load(answer)
-    except HTTPError as refused:
-        with refused:
-            return json.load(refused)
-
-
-def ask(client: Client, key: str) -> Answer:
-    """One request with this key."""
-    return client.get(x_api_key=key)
-
-
 def test_a_hung_store_is_a_503_within_the_lease_and_heals(own_installation: Installation) -> None:
-    """Trust ends, the answer is unavailable and says so; it returns by itself."""
+    """A hung store ends trust, the answer is 503, and service returns with the store."""
     key, store = own_installation.stack.key, own_installation.stack.pids["store"]
     with closing(own_installation.client()) as client:
         assert ask(client, key).status == 200
@@ -76,7 +43,7 @@ def test_a_hung_store_is_a_503_within_the_lease_and_heals(own_installation: Inst
 
 
 def test_an_emptied_store_makes_no_good_key_unknown(own_installation: Installation) -> None:
-    """All data gone: 503 and never 401."""
+    """After FLUSHALL a good key gets 503 and never 401."""
     key = own_installation.stack.key
     fresh = own_installation.issue().key_text
     port = own_installation.stack.redis.rsplit(":", 1)[1].split("/")[0]
@@ -92,7 +59,7 @@ def test_an_emptied_store_makes_no_good_key_unknown(own_installation: Installati
 
 
 def test_a_dead_sidecar_is_a_503(own_installation: Installation) -> None:
-    """No answer is never an allow."""
+    """Without a sidecar Envoy answers 503."""
     with closing(own_installation.client()) as client:
         assert ask(client, own_installation.stack.key).status == 200
 
@@ -103,7 +70,7 @@ def test_a_dead_sidecar_is_a_503(own_installation: Installation) -> None:
 
 
 def test_a_restarted_sidecar_serves_again(own_installation: Installation) -> None:
-    """`authz --config THAT serve` takes the place of one that ended."""
+    """`authz --config FILE serve` replaces a sidecar that has ended."""
     stack = own_installation.stack
     os.kill(stack.pids["sidecar"], signal.SIGKILL)
     command = [sys.executable, "-m", "authz.cli.main", "--config", stack.config, "serve"]
@@ -120,7 +87,7 @@ def test_a_restarted_sidecar_serves_again(own_installation: Installation) -> Non
 
 
 def test_revoked_while_the_store_is_away_for_a_moment(own_installation: Installation) -> None:
-    """A revocation that was confirmed just before the store hangs stays."""
+    """A revocation that was confirmed just before the store hangs holds."""
     issued = own_installation.issue()
     with closing(own_installation.client()) as client:
         assert ask(client, issued.key_text).status == 200
@@ -135,7 +102,7 @@ def test_revoked_while_the_store_is_away_for_a_moment(own_installation: Installa
 
 
 async def revoke(installation: Installation, kid: str, life: Lifecycle) -> Confirmation:
-    """End a key, and wait until the sidecar has heard."""
+    """Revoke a key and wait until the sidecar has confirmed it."""
     changed = await life.revoke(kid, RevocationReason.KEY_COMPROMISE, life.author("tests"))
     async with administration.waiting(installation.settings) as (directory, trail):
         return await acknowledged(directory, trail, changed.record, PATIENCE, SystemClock())

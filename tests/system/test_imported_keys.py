@@ -1,48 +1,29 @@
-"""Keys of another make, through the real Envoy: imported by the command, used, rotated, revoked."""
+"""Imported keys through the real Envoy: import, use, rotation, revocation."""
 
 import asyncio
-import json
-import subprocess
-import sys
 from contextlib import closing
-from typing import Any
 
 from authz.cli.demo import Client
 from authz.core.changes import Author
 from authz.core.records import RevocationReason
-from tests.support.real import PATIENCE, eventually
-from tests.system.conftest import Installation
-
-FOREIGN = "sk-0123456789/abcdef+=="
-
-
-def run_import(installation: Installation, *lines: dict[str, Any]) -> dict[str, Any]:
-    """`authz keys import` with the settings of the installation."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "authz.cli.main"),
-            *("--config", installation.stack.config, "keys", "import", "--json"),
-        ],
-        input="".join(json.dumps(line) + "\n" for line in lines).encode(),
-        capture_output=True,
-        timeout=PATIENCE,
-        check=True,
-    )
-    return json.loads(done.stdout)
+from tests.support.real import eventually
+from tests.support.system import FOREIGN, Installation, run_import
 
 
 def kid_of(client: Client, text: str) -> str:
-    """Which key the backend was told."""
+    """Return the kid that the backend got."""
     return client.get(x_api_key=text).arrived["x-auth-key-id"]
 
 
 def code_of(client: Client, text: str) -> str:
-    """Why the key is refused, or empty."""
+    """Return the error code of a request with this key, or an empty text."""
     return client.get(x_api_key=text).body.get("code", "")
 
 
 def test_the_life_of_an_imported_key(own_installation: Installation) -> None:
-    """Garbage before its import, a key after it; rotated it has two secrets, revoked none."""
+    """An imported key is unknown before, works after, has two secrets when rotated, none when
+    revoked.
+    """
     with closing(own_installation.client()) as client:
         asyncio.run(eventually(lambda: code_of(client, FOREIGN) == "invalid_api_key"))
 

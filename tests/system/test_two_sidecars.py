@@ -1,4 +1,4 @@
-"""Limits through a real Envoy that asks two sidecars in turn."""
+"""Limits through a real Envoy with two sidecars."""
 
 import asyncio
 import sys
@@ -14,7 +14,7 @@ from tests.bench.client import Client
 from tests.spending.history import Rate, used, violations
 from tests.support.real import free_port
 from tests.support.stalls import conclusive, now
-from tests.system.conftest import PATIENT, Installation, running
+from tests.support.system import PATIENT, Installation, running
 
 RATE = 1000  # requests a second, of two keys together
 SECONDS = 4.0
@@ -23,7 +23,7 @@ CONNECTIONS = 16
 
 @pytest.fixture
 def two_sidecars(transport, monkeypatch):
-    """An installation whose Envoy knows a second sidecar."""
+    """An installation whose Envoy uses a second sidecar."""
     check, ops = free_port(), free_port()
     one = devstack.envoy_config
 

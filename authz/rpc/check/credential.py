@@ -20,6 +20,7 @@ from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
 from authz.core.request import IN_QUERY
+from authz.rpc.check.strip import Strip
 
 Header = Callable[[str, str], str]
 Credential = Presented | Imported | Deny | None
@@ -85,6 +86,23 @@ class CredentialReader:
             return presented, carrier
         foreign = self._foreign(found, carrier, is_bare=is_bare)
         return foreign, carrier if isinstance(foreign, Imported) else ""
+
+    def find_all(self, header: Header, path: str) -> Strip | None:
+        """Find every carrier that holds a key of ours in any form, in a request that is refused.
+
+        None if a key stands in the query where the removal of the parameter would leave it.
+        """
+        shared = [(name, schemes) for name, schemes in self._headers if schemes is not None]
+        held = [n for n, s in shared if s.read(header(n, "")) not in ("", UNRECOGNIZED)]
+        in_query = False
+        if self._parameter is not None and "?" in path:
+            query = path.partition("?")[2]
+            in_query = bool(self._in_query(self._parameter, query))
+            if in_query:
+                rest = self._parameter.sub("", query)
+                if self._shows_key(rest) or self._is_escaped(rest):
+                    return None
+        return Strip(tuple(held), query=in_query)
 
     def _foreign(self, found: str, carrier: str, *, is_bare: bool) -> Imported | Deny:
         """What a text is that is not one of our keys."""

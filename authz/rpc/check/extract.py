@@ -15,6 +15,7 @@ import codecs
 import logging
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -26,6 +27,7 @@ from authz.core.keys.keyring import Keyring
 from authz.core.request import Request, Route
 from authz.core.routes import FACTS, NO_FACTS, Facts, RouteTable, facts, is_method
 from authz.rpc.check.credential import CredentialReader, Header
+from authz.rpc.check.strip import Strip, carrier_strip
 from authz.rpc.pb.check_view_pb2 import CheckView
 
 log = logging.getLogger("authz.check")
@@ -55,8 +57,8 @@ class Extractor:
     """Reads requests of one installation.
 
     carriers, query: see CredentialReader. address_header: the header with the client's address, or
-    empty for the peer. env: the environment of routes that name none. rules: of our own settings;
-    what context_extensions say wins over them, fact by fact.
+    empty for the peer. env, enforce: of routes that do not say. rules: of our own settings; what
+    context_extensions say wins over them, fact by fact.
     """
 
     def __init__(
@@ -67,13 +69,16 @@ class Extractor:
         query: str = "",
         address_header: str = "",
         env: str | None = None,
+        enforce: bool = True,
         rules: RouteTable | None = None,
     ) -> None:
-        self._credential = CredentialReader(keyring, carriers, query).find
+        self._reader = CredentialReader(keyring, carriers, query)
+        self._credential = self._reader.find
         self._address_header = address_header
         self._env = env
+        self._enforce = enforce
         self._rules = rules
-        self._default_route = Route(env=env)
+        self._default_route = Route(env=env, enforce=enforce)
         self._routes: dict[tuple[object, ...], Route | None] = {}
         self._strange: set[frozenset[str]] = set()
         self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
@@ -91,32 +96,52 @@ class Extractor:
         try:
             path = http.path.decode()
         except UnicodeDecodeError:
-            target = None
+            return refused(BAD_REQUEST, header)
+        address = (
+            header(self._address_header, "")
+            if self._address_header
+            else attributes.source.address.socket_address.address
+        )
         if target is None or count > MAX_HEADERS:
-            return refused(BAD_REQUEST, header)
+            method, host = (part.decode("latin-1") for part in sight)
+            odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, header)
+            return self._refuse(odd, {})
         method, host = target
-        if not path and method != "CONNECT":
-            return refused(BAD_REQUEST, header)
         extensions = attributes.context_extensions
+        if not path and method != "CONNECT":
+            odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, header)
+            return self._refuse(odd, extensions)
         if extensions or self._rules is not None:
             route = self._route(extensions, method, host, path, header)
             if isinstance(route, Deny):
-                return refused(route, header)
+                odd = Request(route, "", Route(), method, host, path, address, header)
+                return self._refuse(odd, extensions)
         else:
             route = self._default_route
         credential, carrier = self._credential(header, path, optional=route.optional)
-        return Request(
-            credential,
-            carrier,
-            route,
-            method,
-            host,
-            path,
-            header(self._address_header, "")
-            if self._address_header
-            else attributes.source.address.socket_address.address,
-            header,
-        )
+        if not route.enforce and isinstance(credential, Deny):
+            route = self._reporting(route, header, path)
+        return Request(credential, carrier, route, method, host, path, address, header)
+
+    def find_keys(self, request: Request) -> Strip | None:
+        """Return what holds a key in a request that was read; None if that cannot be removed."""
+        if isinstance(request.credential, Deny):
+            return self._reader.find_all(request.header, request.path)
+        return carrier_strip(request.carrier)
+
+    def _refuse(self, request: Request, extensions: Any) -> Request:
+        """Return a request that is refused before its credential is looked for, with its route."""
+        said = extensions.get("enforce", "")
+        route = Route(enforce=said == "true" if said in {"true", "false"} else self._enforce)
+        if not route.enforce:
+            route = self._reporting(route, request.header, request.path)
+        return replace(request, route=route)
+
+    def _reporting(self, route: Route, header: Header, path: str) -> Route:
+        """Return the route of a refusal that may be reported; it enforces if a key would go on."""
+        if self._reader.find_all(header, path) is None:
+            return replace(route, enforce=True)
+        return route
 
     def _look_at(self, sight: tuple[bytes, bytes]) -> tuple[str, str] | None:
         """Method and host, or None if they are not well-formed. Remembers those that are."""
@@ -193,17 +218,18 @@ class Extractor:
         scopes = rule.scopes if said.scopes is None else said.scopes
         optional = rule.optional if said.optional is None else said.optional
         cost = rule.cost if said.cost is None else said.cost
+        enforce = rule.enforce if said.enforce is None else said.enforce
         return Route(
             scopes=scopes or frozenset(),
             optional=optional or False,
             env=said.env or rule.env or self._env,
             cost=1 if cost is None else cost,
-            enforce=rule.enforce if said.enforce is None else said.enforce,
+            enforce=self._enforce if enforce is None else enforce,
         )
 
 
 def refused(refusal: Deny, header: Header = lambda _name, default: default) -> Request:
-    """A request of which nothing is known but its headers, and that it is refused."""
+    """Return a request of which nothing is known but its headers. Its refusal is enforced."""
     return Request(refusal, "", Route(), "", "", "", "", header)
 
 

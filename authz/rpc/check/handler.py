@@ -1,4 +1,4 @@
-"""The door of a Check: bytes in, bytes out, whichever transport carries them."""
+"""CheckHandler: CheckRequest bytes in, CheckResponse bytes out, over any transport."""
 
 import logging
 import sys
@@ -9,10 +9,11 @@ from typing import Final
 
 from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.events import Event
-from authz.core.ports import CheckObserver, Probe
+from authz.core.ports import CheckObserver, Probe, ResponseIds
 from authz.core.request import Request
 from authz.flows.check import Checker
 from authz.rpc.check.extract import Extractor, refused
+from authz.rpc.check.refuse import response_ids
 from authz.rpc.check.respond import Responder
 
 log = logging.getLogger("authz.check")
@@ -21,29 +22,29 @@ UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
 
 
 class NullObserver:
-    """A Witness that looks away."""
+    """A CheckObserver that records nothing."""
 
     stride = sys.maxsize
 
     def take_line(self, _decision: Deny) -> bool:
-        """See Witness."""
+        """See CheckObserver."""
         return False
 
-    def saw(
+    def observe(
         self,
         decision: Decision,
         request: Request,
         traceparent: bytes | None,
         began: float | None,
         *,
-        wanted: bool = False,
+        ids: ResponseIds | None = None,
         waited: bool = False,
     ) -> None:
-        """See Witness."""
+        """See CheckObserver."""
 
 
 class CheckHandler:
-    """Answers CheckRequests. Whatever comes in, the answer is a decision; a bug is UNAVAILABLE."""
+    """Handles CheckRequests. The response is always a decision; a bug is UNAVAILABLE."""
 
     def __init__(
         self,
@@ -51,69 +52,78 @@ class CheckHandler:
         checker: Checker,
         responder: Responder,
         probe: Probe,
-        witness: CheckObserver = NullObserver(),  # noqa: B008  it has no state
+        observer: CheckObserver = NullObserver(),  # noqa: B008  it has no state
     ) -> None:
-        self._read = extractor.read
         self._decide = checker.check
-        self._write = responder.write
         self._probe = probe
-        self._witness = witness
-        self._take_line, self._saw = witness.take_line, witness.saw
-        self._unwatched = 0  # how many Checks to come are not watched
+        self._observer = observer
+        self._take_line, self._observe = observer.take_line, observer.observe
+        self._untimed = 0  # how many Checks come before the next timed one
         self._faults = 0
-        self._last_resort = responder.write(UNAVAILABLE, refused(UNAVAILABLE))
+        self._unread = refused(UNAVAILABLE)
+        self.replace(extractor, responder)
+
+    def replace(self, extractor: Extractor, responder: Responder) -> None:
+        """Parse and answer with these from now on, as after a reload of the settings."""
+        self._read = extractor.read
+        self._write = responder.write
+        self._last_resort = responder.write(UNAVAILABLE, self._unread)
 
     def check(self, raw: bytes, traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:
-        """The serialised CheckResponse: at once on a cache hit, an awaitable when I/O is needed."""
+        """Return the serialised CheckResponse, or an awaitable of it if I/O is needed."""
+        request = self._unread
         try:
-            if self._unwatched:
-                self._unwatched -= 1
+            if self._untimed:
+                self._untimed -= 1
                 began = None
             else:
-                self._unwatched = self._witness.stride
+                self._untimed = self._observer.stride
                 began = perf_counter()
             request = self._read(raw)
             decision = self._decide(request)
             if isinstance(decision, (Allow, Deny)):
-                answer = self._write(decision, request)
-                wanted = isinstance(decision, Deny) and self._take_line(decision)
-                if wanted:
-                    self._saw(decision, request, traceparent, began, wanted=True)
+                response = self._write(decision, request)
+                if isinstance(decision, Deny) and self._take_line(decision):
+                    ids = response_ids(request, response)
+                    self._observe(decision, request, traceparent, began, ids=ids)
                 elif began is not None:
-                    self._saw(decision, request, traceparent, began)
-                return answer
-        except Exception as cause:  # noqa: BLE001  whatever it is, no allow
-            return self._fault(cause)
+                    self._observe(decision, request, traceparent, began)
+                return response
+        except Exception as cause:  # noqa: BLE001  no exception may become an allow
+            return self._fault(cause, request)
         return self._later(decision, request, traceparent, began or perf_counter())
 
     async def _later(
         self,
-        decision: Awaitable[Decision],
+        deciding: Awaitable[Decision],
         request: Request,
         traceparent: bytes | None,
         began: float,
     ) -> bytes:
         try:
-            found = await decision
-            answer = self._write(found, request)
-            wanted = isinstance(found, Deny) and self._take_line(found)
-            self._saw(found, request, traceparent, began, wanted=wanted, waited=True)
-        except Exception as cause:  # noqa: BLE001  as above; a cancelled call is not one of these
-            return self._fault(cause)
-        return answer
+            decision = await deciding
+            response = self._write(decision, request)
+            ids = None
+            if isinstance(decision, Deny) and self._take_line(decision):
+                ids = response_ids(request, response)
+            self._observe(decision, request, traceparent, began, ids=ids, waited=True)
+        except Exception as cause:  # noqa: BLE001  as above; a cancelled call raises no Exception
+            return self._fault(cause, request)
+        return response
 
-    def _fault(self, cause: Exception) -> bytes:
-        """Our own failure."""
+    def _fault(self, cause: Exception, request: Request) -> bytes:
+        """Return the response for a bug. A request that could not be read is never let through."""
         try:
-            self._report(cause)
-            return self._write(UNAVAILABLE, refused(UNAVAILABLE))
-        except Exception:  # noqa: BLE001  the answer is written by what may have failed
+            self._log(cause)
+            return self._write(UNAVAILABLE, request)
+        except Exception:  # noqa: BLE001  writing the response may be the bug
             return self._last_resort
 
-    def _report(self, cause: Exception) -> None:
-        """Log ever more rarely: who can cause it shall not flood the log.
+    def _log(self, cause: Exception) -> None:
+        """Log the 1st, 2nd, 4th, 8th fault and so on: a caller that can cause one floods no log.
 
-        Where it happened, never what the exception says: that may quote the request.
+        The line says where it happened. The text of the exception is left out: it may quote the
+        request.
         """
         self._faults += 1
         self._probe.count(Event.DECISION_FAULT)

@@ -1,4 +1,4 @@
-"""What a caller is told: the one table of Reasons."""
+"""The one table of what a caller is told for each Reason."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,11 +6,19 @@ from typing import Final
 from authz.core.decision import Reason
 
 _GRPC_CODES: Final = {400: 3, 401: 16, 403: 7, 429: 8, 503: 14}
+# The words of Anthropic's API, which the SDKs of such APIs know.
+_ERROR_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    503: "api_error",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a caller is told. status: of HTTP, one of those below."""
+    """The public side of a Reason. status: of HTTP, one of 400, 401, 403, 429 and 503."""
 
     status: int
     code: str
@@ -19,13 +27,18 @@ class Row:
 
     @property
     def grpc_code(self) -> int:
-        """What the status is in gRPC: a code of google.rpc.Code."""
+        """The google.rpc.Code that means the same as the status."""
         return _GRPC_CODES[self.status]
+
+    @property
+    def error_type(self) -> str:
+        """The `type` of the `error` member that SDKs of AI APIs read."""
+        return _ERROR_TYPES[self.status]
 
 
 _INVALID = Row(401, "invalid_api_key", "Invalid API key", "The API key is not valid.")
 
-# Reasons that a caller may learn before it has proven the secret all look the same.
+# A caller that has not proven its secret must not learn what is wrong: those rows are one.
 TABLE: Final[dict[Reason, Row]] = {
     Reason.BAD_REQUEST: Row(
         400, "bad_request", "Bad request", "The request could not be understood."

@@ -1,54 +1,71 @@
-"""Deny -> CheckResponse bytes. See the rules of respond.py.
+"""Write a Deny as CheckResponse bytes. See the rules of respond.py.
 
-In a flood this is nearly all there is to write. So a refusal is what was made before, with the id
-of its request put in.
+In a flood nearly all responses are refusals. So each kind is serialised once, and the id of the
+request is put in.
 """
 
 import json
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse, DeniedHttpResponse
 
+from authz.core.bounded import BoundedDict
 from authz.core.decision import Deny, OverLimit, Reason
 from authz.core.limits.key_limits import KeyLimits
+from authz.core.ports import ResponseIds
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders, violated_names
 from authz.rpc.check.reason_table import TABLE, Row
-from authz.rpc.check.response_parts import Charges, facts, keep, option
+from authz.rpc.check.response_parts import ChargeIds, decision_metadata, header_option
 from authz.rpc.check.wire import field, header
 
 REALM: Final = "authz"
 RETRY_AFTER_SECONDS: Final = 1
+# Envoy cuts a body off after 4,096 bytes as shipped. The detail stands in it twice.
+MAX_NAMED: Final = 512
+MAX_CHALLENGE_SCOPES: Final = 1024
 
 _is_harmless: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII).fullmatch
 # As Envoy tells it: `application/grpc-web` is not gRPC.
 _GRPC: Final = re.compile(r"application/grpc(\+|\Z)", re.ASCII)
-# Field numbers of CheckResponse, and of a denial.
+# Field numbers of CheckResponse, and of a DeniedHttpResponse.
 _DENIED, _ERROR, _HEADERS, _BODY = 2, 5, 2, 3
 
-# What a refusal depends on, its record and its request apart: whether it is stale, whether the
-# caller speaks gRPC; and if it has proven who it is, the kid, and the scopes that were missing or
-# the limits that refused.
-_Stranger = tuple[Reason, bool, bool]
-_Known = tuple[Reason, bool, bool, str, tuple[str, ...]]
+# A refusal of a caller that has proven no key depends on its reason, on whether it is stale, and on
+# whether the caller speaks gRPC. That of a key also depends on the kid, and on the scopes that the
+# route requires or the limits that refused.
+_Unproven = tuple[Reason, bool, bool]
+_Proven = tuple[Reason, bool, bool, str, tuple[str, ...]]
+_LimitTemplate = tuple[KeyRecord, KeyLimits, "_Template", RateLimitHeaders]
+
+
+def response_ids(request: Request, response: bytes) -> ResponseIds:
+    """Return the ids by which a caller and the proxy's access log name a refusal."""
+    charge_id = str(CheckResponse.FromString(response).dynamic_metadata["charge_id"])
+    text = request.header("x-request-id", "")
+    return ResponseIds(text if _is_harmless(text) else charge_id, charge_id)
 
 
 class Refuser:
-    """Writes refusals. legacy_headers: tell of limits in X-RateLimit headers, too."""
+    """Writes refusals.
 
-    def __init__(self, charges: Charges, *, legacy_headers: bool) -> None:
-        self._prefix, self._charge, self._count = charges.prefix, charges.head, charges.count
+    max_templates: how many templates of proven keys are remembered. legacy_headers: also tell
+    callers of limits in X-RateLimit headers.
+    """
+
+    def __init__(self, ids: ChargeIds, max_templates: int, *, legacy_headers: bool) -> None:
+        self._prefix, self._charge, self._count = ids.prefix, ids.head, ids.count
         self._legacy_headers = legacy_headers
-        self._strangers: dict[_Stranger, _Denial] = {}
+        self._unproven: dict[_Unproven, _Template] = {}
         # Each with the record it was made for, as in Responder.
-        self._known: dict[_Known, tuple[KeyRecord, _Denial]] = {}
-        self._over_limits: dict[_Known, tuple[KeyRecord, KeyLimits, _Denial, RateLimitHeaders]] = {}
+        self._proven: BoundedDict[_Proven, tuple[KeyRecord, _Template]] = BoundedDict(max_templates)
+        self._over_limits: BoundedDict[_Proven, _LimitTemplate] = BoundedDict(max_templates)
 
     def write(self, decision: Deny, request: Request) -> bytes:
-        """A serialised CheckResponse."""
+        """Return a serialised CheckResponse."""
         count = b"%012x" % self._count()
         content_type = request.header("content-type", "")
         is_grpc = "grpc" in content_type and _GRPC.match(content_type) is not None
@@ -58,130 +75,178 @@ class Refuser:
             request_id = text.encode() if _is_harmless(text) else self._prefix + count
         if decision.key is None:
             case = (decision.reason, decision.stale, is_grpc)
-            denial = self._strangers.get(case)
-            if denial is None:
-                denial = self._strangers[case] = _denial(decision, is_grpc)
+            template = self._unproven.get(case)
+            if template is None:
+                template = self._unproven[case] = _template(decision, is_grpc)
         elif isinstance(decision, OverLimit):
             return self._over_limit(decision, request_id, is_grpc) + self._charge + count
         else:
-            denial = self._of_known(decision, decision.key, request.route.scopes, is_grpc)
-        if denial.room != len(request_id):
-            denial.make_room(len(request_id))
-        return b"".join((denial.head, request_id, denial.end, self._charge, count))
+            template = self._of_key(decision, decision.key, request.route.scopes, is_grpc)
+        if template.room != len(request_id):
+            template.make_room(len(request_id))
+        return b"".join((request_id.join(template.pieces), self._charge, count))
 
-    def _of_known(
+    def _of_key(
         self, decision: Deny, key: KeyRecord, required: frozenset[str], is_grpc: bool
-    ) -> "_Denial":
+    ) -> "_Template":
         reason = decision.reason
         scopes = tuple(sorted(required)) if reason is Reason.INSUFFICIENT_SCOPE else ()
         case = (reason, decision.stale, is_grpc, key.kid, scopes)
-        kept = self._known.get(case)
-        if kept is None or kept[0] is not key:
-            made = _denial(decision, is_grpc, scopes=scopes)
-            kept = keep(self._known, case, (key, made))
-        return kept[1]
+        entry = self._proven.get(case)
+        if entry is None or entry[0] is not key:
+            template = _template(decision, is_grpc, scopes=scopes)
+            entry = (key, template)
+            self._proven.put(case, entry)
+        return entry[1]
 
     def _over_limit(self, decision: OverLimit, request_id: bytes, is_grpc: bool) -> bytes:
-        key, spent = decision.key, decision.limit_result
-        violated = violated_names(spent)
+        key, result = decision.key, decision.limit_result
+        violated = violated_names(result)
         case = (decision.reason, decision.stale, is_grpc, key.kid, violated)
-        kept = self._over_limits.get(case)
-        if kept is None or kept[0] is not key or kept[1] is not spent.key_limits:
-            telling = RateLimitHeaders(spent.key_limits, legacy=self._legacy_headers)
-            made = _denial(decision, is_grpc, violated=violated, telling=telling)
-            kept = keep(self._over_limits, case, (key, spent.key_limits, made, telling))
-        headers, metadata = kept[3].of_refused(spent)
+        entry = self._over_limits.get(case)
+        if entry is None or entry[0] is not key or entry[1] is not result.key_limits:
+            limits = RateLimitHeaders(result.key_limits, legacy=self._legacy_headers)
+            template = _template(decision, is_grpc, violated=violated, limits=limits)
+            entry = (key, result.key_limits, template, limits)
+            self._over_limits.put(case, entry)
+        headers, metadata = entry[3].of_refused(result)
         options = (field(_HEADERS, header(*pair)) for pair in headers.items())
-        return kept[2].write(request_id, b"".join(options)) + metadata
+        return entry[2].fill(request_id, b"".join(options)) + metadata
 
 
-class _Denial:
-    """An answer that lacks nothing but the id of the request.
+class _Template:
+    """A serialised refusal without the id of its request.
 
-    base: what goes before the body. before, end: the body, around the id. room: how long an id fits
-    between `head` and `end`. Nearly all have one length; another costs a microsecond more.
+    arms: for each arm of the oneof its field number, and the bytes before its body. before, after:
+    the body around the id. pieces: the same bytes split where the id goes, for ids of `room` bytes.
+    Nearly all ids have one length; another length costs a microsecond more.
     """
 
-    __slots__ = ("_arm", "_base", "_before", "end", "head", "room")
+    __slots__ = ("_after", "_arms", "_before", "pieces", "room")
 
-    def __init__(self, base: bytes, arm: int, before: bytes, end: bytes = b"") -> None:
-        self._base = base
-        self._arm = arm
+    def __init__(
+        self, arms: Sequence[tuple[bytes, int]], before: bytes, after: bytes = b""
+    ) -> None:
+        self._arms = arms
         self._before = before
-        self.end = end
-        self.head, self.room = b"", -1
+        self._after = after
+        self.pieces: list[bytes] = []
+        self.room = -1
 
     def make_room(self, length: int) -> None:
-        """From here on `head` is for ids of this length."""
-        whole = self.write(bytes(length))
-        self.head, self.room = whole[: len(whole) - length - len(self.end)], length
+        """Split the bytes for ids of `length` bytes."""
+        self.pieces, rest = [], b""
+        for head, number in self._arms:
+            arm = field(number, field(_BODY, self._before + bytes(length) + self._after))
+            cut = len(arm) - length - len(self._after)
+            self.pieces.append(rest + head + arm[:cut])
+            rest = self._after
+        self.pieces.append(rest)
+        self.room = length
 
-    def write(self, request_id: bytes, headers: bytes = b"") -> bytes:
-        """The answer. headers: more of them, serialised."""
-        body = field(_BODY, self._before + request_id + self.end)
-        return self._base + field(self._arm, headers + body)
+    def fill(self, request_id: bytes, headers: bytes) -> bytes:
+        """Return the refusal with the id and with more headers, which are serialised."""
+        body = headers + field(_BODY, self._before + request_id + self._after)
+        return b"".join(head + field(number, body) for head, number in self._arms)
 
 
-def _denial(
+def _template(
     decision: Deny,
     is_grpc: bool,
     *,
     scopes: Sequence[str] = (),
     violated: Sequence[str] = (),
-    telling: RateLimitHeaders | None = None,
-) -> _Denial:
+    limits: RateLimitHeaders | None = None,
+) -> _Template:
     reason = decision.reason
     row = TABLE[reason]
-    detail = row.detail
-    if scopes:
-        detail = f"This API key lacks a required scope. Required: {' '.join(scopes)}."
-    elif violated:
-        detail = f"{row.detail.removesuffix('.')}: {' '.join(violated)}."
-    answer = CheckResponse()
-    answer.status.code = row.grpc_code
-    arm = answer.error_response if reason is Reason.UNAVAILABLE else answer.denied_response
-    arm.status.code = row.status
-    headers = _denial_headers(reason, row, scopes, is_grpc) | (telling.headers if telling else {})
-    arm.headers.extend(option(*pair) for pair in headers.items())
-    answer.dynamic_metadata.update(facts(reason.value, decision))
-    if telling:
-        answer.dynamic_metadata.update(telling.metadata)
-    base = answer.SerializeToString()
-    number = _ERROR if reason is Reason.UNAVAILABLE else _DENIED
+    detail = _detail(row, scopes, violated)
+    headers = _headers(reason, row, scopes, is_grpc) | (limits.headers if limits else {})
+    metadata = decision_metadata(reason.value, decision) | (limits.metadata if limits else {})
+    arms = _arms(row, headers, metadata, is_fault=reason is Reason.UNAVAILABLE)
     if is_grpc:
-        return _Denial(base, number, detail.encode())
+        return _Template(arms, detail.encode())
     problem: dict[str, object] = {
         "type": f"urn:authz:problem:{row.code}",
         "title": row.title,
         "status": row.status,
         "detail": detail,
         "code": row.code,
+        "error": {"message": detail, "type": row.error_type, "code": row.code},
     }
     if violated:
         problem["violated-policies"] = list(violated)
     before = json.dumps(problem | {"request_id": ""}).removesuffix('"}')
-    return _Denial(base, number, before.encode(), b'"}')
+    return _Template(arms, before.encode(), b'"}')
 
 
-def _denial_headers(
-    reason: Reason, row: Row, scopes: Sequence[str], is_grpc: bool
-) -> dict[str, str]:
-    challenge = _challenge(reason, row, scopes)
+def _arms(
+    row: Row, headers: dict[str, str], metadata: dict[str, Any], *, is_fault: bool
+) -> list[tuple[bytes, int]]:
+    """Return the arms of a refusal, each with the bytes before its body.
+
+    A fault of ours has two arms: Envoy 1.36 does not know error_response, and would answer 403
+    without a body. It reads the denied_response. Newer ones read the last arm, error_response.
+    """
+    first = CheckResponse()
+    first.status.code = row.grpc_code
+    _fill_arm(first.denied_response, row, headers)
+    rest = CheckResponse()
+    if not is_fault:
+        first.dynamic_metadata.update(metadata)
+        return [(first.SerializeToString(), _DENIED)]
+    _fill_arm(rest.error_response, row, headers)
+    rest.dynamic_metadata.update(metadata)
+    return [(first.SerializeToString(), _DENIED), (rest.SerializeToString(), _ERROR)]
+
+
+def _fill_arm(arm: DeniedHttpResponse, row: Row, headers: dict[str, str]) -> None:
+    arm.status.code = row.status
+    arm.headers.extend(header_option(*pair) for pair in headers.items())
+
+
+def _detail(row: Row, scopes: Sequence[str], violated: Sequence[str]) -> str:
+    if scopes:
+        return f"{row.detail} Required: {_named(scopes)}."
+    if violated:
+        return f"{row.detail.removesuffix('.')}: {_named(violated)}."
+    return row.detail
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return the names as one text of at most MAX_NAMED characters, and how many do not fit."""
+    length, count = 0, 0
+    for name in names:
+        length += len(name) + 1
+        if length > MAX_NAMED:
+            break
+        count += 1
+    left_out = len(names) - count
+    text = " ".join(names[:count])
+    return f"{text} and {left_out} more" if left_out else text
+
+
+def _headers(reason: Reason, row: Row, scopes: Sequence[str], is_grpc: bool) -> dict[str, str]:
     headers = {
         "content-type": "" if is_grpc else "application/problem+json",
-        "www-authenticate": challenge,
+        "grpc-status": str(row.grpc_code) if is_grpc else "",
+        "www-authenticate": _challenge(reason, row, scopes),
         "retry-after": str(RETRY_AFTER_SECONDS) if reason is Reason.UNAVAILABLE else "",
     }
     return {name: value for name, value in headers.items() if value}
 
 
 def _challenge(reason: Reason, row: Row, scopes: Sequence[str]) -> str:
-    """WWW-Authenticate in the form of RFC 6750, section 3."""
+    """Return WWW-Authenticate in the form of RFC 6750, section 3.
+
+    Without the scopes if they are too many: a list that was cut would say what is not so.
+    """
     if reason is Reason.MISSING_CREDENTIAL:
         return f'Bearer realm="{REALM}"'
     if reason is Reason.INSUFFICIENT_SCOPE:
-        wanted = " ".join(scopes)
-        return f'Bearer realm="{REALM}", error="insufficient_scope", scope="{wanted}"'
+        required = " ".join(scopes)
+        scope = f', scope="{required}"' if len(required) <= MAX_CHALLENGE_SCOPES else ""
+        return f'Bearer realm="{REALM}", error="insufficient_scope"{scope}'
     if row.status == 401:  # noqa: PLR2004  Unauthorized
         error = "invalid_request" if reason is Reason.AMBIGUOUS_CREDENTIAL else "invalid_token"
         return f'Bearer realm="{REALM}", error="{error}", error_description="{row.detail}"'

@@ -1,35 +1,48 @@
-"""Decision -> CheckResponse bytes. What a caller sees is made here, from the table of Reasons.
+"""Write a Decision as CheckResponse bytes.
 
 Rules:
-1. Only `status.code` decides, and an empty CheckResponse is an ALLOW. Every answer is built with
-   its code set on purpose; what cannot be decided is an error answer, never an allow.
-2. Every allow sets or removes every identity header, and the one that says it is stale, so that a
-   client's own copy never survives.
-3. An answer is a base that repeats, serialised once, and a suffix that varies. Protobuf messages
-   that follow each other merge, so a suffix never holds field 1 (a second status with code 0 turns
-   a denial into an allow), uses the base's arm of the oneof, and repeats no metadata key.
-4. Nothing that a client wrote is shown, but a request id of harmless characters.
+1. Only `status.code` decides, and an empty CheckResponse is an ALLOW. Every response sets its code
+   on purpose. A request that cannot be decided gets an error, never an allow.
+2. Every allow sets or removes every identity header, and those that say `stale` and `would-deny`.
+   So a client's own copy never survives.
+3. A response is a constant part, serialised once, and a suffix that varies. Protobuf merges
+   messages that follow each other. So a suffix never holds field 1: a second status with code 0
+   would turn a denial into an allow. It uses the arm of the oneof that the constant part uses, and
+   repeats no key of the metadata.
+4. No response shows text that a client wrote, except a request id of harmless characters.
+5. Where a route does not enforce, a refusal is reported in an allow. Keys are stripped all the
+   same. If a key cannot be stripped, the refusal stands.
 """
 
 from collections.abc import Iterable
 
-from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
-
-from authz.core.decision import Allow, Charged, Decision, Deny
+from authz.core.bounded import BoundedDict
+from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit
 from authz.core.limits.key_limits import KeyLimits
 from authz.core.records import KeyRecord
-from authz.core.request import IN_QUERY, Request
+from authz.core.request import Request
+from authz.flows.packed_records import MAX_IN_USE
+from authz.rpc.check.allow import AllowWriter
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
+from authz.rpc.check.reason_table import TABLE
 from authz.rpc.check.refuse import Refuser
-from authz.rpc.check.response_parts import Charges, facts, keep, option
+from authz.rpc.check.response_parts import ChargeIds
+from authz.rpc.check.strip import KeyFinder, Strip, carrier_strip, find_nothing
+
+# An allow with the record it was made from. Versions do not tell records apart: a store that was
+# restored gives a version out again.
+_Allowed = tuple[KeyRecord | None, bytes]
+_Limited = tuple[KeyRecord, KeyLimits, bytes, RateLimitHeaders]
 
 
 class Responder:
-    """Writes answers of one installation.
+    """Writes the responses of one installation.
 
-    header_prefix: of the identity headers. removed_headers: those that carry nothing but a key,
-    removed on every allow. query: a parameter that may hold the key, or empty. legacy_headers: tell
-    of limits in X-RateLimit headers, too.
+    header_prefix: of the identity headers. removed_headers: headers that hold nothing but a key;
+    every allow removes them. query: the parameter that may hold the key, or empty. legacy_headers:
+    also tell callers of limits in X-RateLimit headers. find_keys: finds the keys of a request whose
+    refusal is only reported. max_templates: how many constant parts of each kind are remembered. As
+    many as records that the cache holds unpacked: a record that is unpacked again is a new object.
     """
 
     def __init__(
@@ -39,81 +52,76 @@ class Responder:
         removed_headers: Iterable[str],
         query: str = "",
         legacy_headers: bool = False,
+        find_keys: KeyFinder = find_nothing,
+        max_templates: int = MAX_IN_USE,
     ) -> None:
-        self._header_prefix = header_prefix
-        self._removed = tuple(removed_headers)
-        self._query = query
+        self._write_allow = AllowWriter(header_prefix, removed_headers, query).write
+        self._find_keys = find_keys
         self._legacy_headers = legacy_headers
-        charges = Charges()
-        self._charge, self._count = charges.head, charges.count
-        self._refuse = Refuser(charges, legacy_headers=legacy_headers).write
-        # Each base with the record it was made from. Not with its version: a store that was
-        # restored gives a version out again.
-        self._allows: dict[tuple[str, str], tuple[KeyRecord | None, bytes]] = {}
-        self._stale_allows: dict[tuple[str, str], tuple[KeyRecord | None, bytes]] = {}
-        self._charged: dict[
-            tuple[str, str, bool], tuple[KeyRecord, KeyLimits, bytes, RateLimitHeaders]
-        ] = {}
+        ids = ChargeIds()
+        self._charge, self._count = ids.head, ids.count
+        self._refuse = Refuser(ids, max_templates, legacy_headers=legacy_headers).write
+        self._allows: BoundedDict[tuple[str, str], _Allowed] = BoundedDict(max_templates)
+        self._stale_allows: BoundedDict[tuple[str, str], _Allowed] = BoundedDict(max_templates)
+        self._charged: BoundedDict[tuple[str, str, bool], _Limited] = BoundedDict(max_templates)
+        self._reported: BoundedDict[tuple[str, str, bool, Strip], _Allowed] = BoundedDict(
+            max_templates
+        )
 
     def write(self, decision: Decision, request: Request) -> bytes:
-        """A serialised CheckResponse."""
+        """Return a serialised CheckResponse."""
         if type(decision) is Allow:
-            bases = self._allows
+            entries = self._allows
         elif isinstance(decision, Deny):
+            if request.route.enforce is False:
+                return self._report(decision, request)
             return self._refuse(decision, request)
         elif isinstance(decision, Charged):
             return self._allow_charged(decision, request.carrier)
         else:
-            bases = self._stale_allows
+            entries = self._stale_allows
         key, carrier = decision.key, request.carrier
         name = (key.kid if key else "", carrier)
-        kept = bases.get(name)
-        if kept is None or kept[0] is not key:
-            base = self._allow_base(decision, carrier) + self._charge
-            kept = keep(bases, name, (key, base))
-        return kept[1] + b"%012x" % self._count()
+        entry = entries.get(name)
+        if entry is None or entry[0] is not key:
+            reason = "ok" if key else "anonymous"
+            constant = self._write_allow(decision, reason, carrier_strip(carrier)) + self._charge
+            entry = (key, constant)
+            entries.put(name, entry)
+        return entry[1] + b"%012x" % self._count()
 
     def _allow_charged(self, decision: Charged, carrier: str) -> bytes:
-        key, spent = decision.key, decision.limit_result
+        key, result = decision.key, decision.limit_result
         name = (key.kid, carrier, decision.stale)
-        kept = self._charged.get(name)
-        if kept is None or kept[0] is not key or kept[1] is not spent.key_limits:
-            telling = RateLimitHeaders(spent.key_limits, legacy=self._legacy_headers)
-            base = self._allow_base(decision, carrier, telling) + self._charge
-            kept = keep(self._charged, name, (key, spent.key_limits, base, telling))
-        return kept[2] + b"%012x" % self._count() + kept[3].of_allowed(spent)
+        entry = self._charged.get(name)
+        if entry is None or entry[0] is not key or entry[1] is not result.key_limits:
+            limits = RateLimitHeaders(result.key_limits, legacy=self._legacy_headers)
+            strip = carrier_strip(carrier)
+            constant = self._write_allow(decision, "ok", strip, limits=limits) + self._charge
+            entry = (key, result.key_limits, constant, limits)
+            self._charged.put(name, entry)
+        return entry[2] + b"%012x" % self._count() + entry[3].of_allowed(result)
 
-    def _allow_base(
-        self, decision: Allow, carrier: str, telling: RateLimitHeaders | None = None
-    ) -> bytes:
-        key = decision.key
-        answer = CheckResponse()
-        answer.status.code = 0
-        ok = answer.ok_response
-        identity = _identity(key) | {"stale": "true" if decision.stale else ""}
-        for name, value in identity.items():
-            if value:
-                ok.headers.append(option(self._header_prefix + name, value))
-        unset = [self._header_prefix + name for name, value in identity.items() if not value]
-        held = [carrier] if carrier and carrier != IN_QUERY else []
-        ok.headers_to_remove.extend(dict.fromkeys([*unset, *self._removed, *held]))
-        if carrier == IN_QUERY:  # Envoy writes the whole query anew, so only if there was a key
-            ok.query_parameters_to_remove.append(self._query)
-        answer.dynamic_metadata.update(facts("ok" if key else "anonymous", decision))
-        if telling:
-            ok.response_headers_to_add.extend(option(*pair) for pair in telling.headers.items())
-            answer.dynamic_metadata.update(telling.metadata)
-        return bytes(answer.SerializeToString())
+    def _report(self, decision: Deny, request: Request) -> bytes:
+        """Allow a request that would be refused, unless one of its keys cannot be stripped."""
+        strip = self._find_keys(request)
+        if strip is None:
+            return self._refuse(decision, request)
+        if isinstance(decision, OverLimit):
+            return self._report_over_limit(decision, strip)
+        key, reason = decision.key, decision.reason
+        name = (reason, key.kid if key else "", decision.stale, strip)
+        entry = self._reported.get(name)
+        if entry is None or entry[0] is not key:
+            code = TABLE[reason].code
+            constant = self._write_allow(decision, reason, strip, would_deny=code) + self._charge
+            entry = (key, constant)
+            self._reported.put(name, entry)
+        return entry[1] + b"%012x" % self._count()
 
-
-def _identity(key: KeyRecord | None) -> dict[str, str]:
-    """Every identity header, by its name after the prefix; an empty one is removed."""
-    return {
-        "key-id": key.kid if key else "",
-        "client-id": key.client_id if key else "",
-        "project-id": key.project_id if key else "",
-        "tenant-id": key.tenant_id if key else "",
-        "scopes": " ".join(sorted(key.scopes)) if key else "",
-        "env": key.env if key else "",
-        "plan": key.plan if key else "",
-    }
+    def _report_over_limit(self, decision: OverLimit, strip: Strip) -> bytes:
+        reason, result = decision.reason, decision.limit_result
+        limits = RateLimitHeaders(result.key_limits, legacy=self._legacy_headers)
+        code = TABLE[reason].code
+        constant = self._write_allow(decision, reason, strip, would_deny=code, limits=limits)
+        return constant + self._charge + b"%012x" % self._count() + limits.of_allowed(result)

@@ -1,26 +1,19 @@
-"""What every answer has, and how those that repeat are kept."""
+"""The parts that every CheckResponse has."""
 
 import itertools
 import secrets
-from typing import Final, TypeVar
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 
 from authz.core.decision import Decision
-from authz.flows.packed_records import MAX_IN_USE
 from authz.rpc.check.wire import STRING, field, metadata
 
-MAX_BASES: Final = MAX_IN_USE  # unpacked once more, a record is another object
 
-_K = TypeVar("_K")
-_V = TypeVar("_V")
+class ChargeIds:
+    """The ids of responses: a random prefix of 16 digits and a serial number of 12.
 
-
-class Charges:
-    """The ids of answers: a prefix, which is random, and how many there were before.
-
-    An answer holds `head`, dynamic_metadata to be merged into the base's, and 12 digits of
-    `count`.
+    A response ends with `head`, dynamic metadata that is merged into that of its constant part,
+    and 12 digits of `count`.
     """
 
     def __init__(self) -> None:
@@ -29,35 +22,26 @@ class Charges:
         self.count = itertools.count(1).__next__
 
 
-def option(name: str, value: str) -> HeaderValueOption:
-    """A header that takes the place of whatever has its name."""
-    # Envoy 1.40 reads `append`, other versions `append_action`: say it both ways.
-    made = HeaderValueOption()
-    made.header.key = name
-    made.header.value = value
-    made.append.value = False
-    made.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-    return made
+def header_option(name: str, value: str) -> HeaderValueOption:
+    """Return a header that replaces every header of its name."""
+    # Envoy 1.40 reads `append`, other versions read `append_action`. So both are set.
+    option = HeaderValueOption()
+    option.header.key = name
+    option.header.value = value
+    option.append.value = False
+    option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    return option
 
 
-def facts(reason: str, decision: Decision) -> dict[str, str | bool]:
-    """The dynamic metadata of a decision."""
-    found: dict[str, str | bool] = {"reason": reason, "stale": decision.stale}
+def decision_metadata(reason: str, decision: Decision) -> dict[str, str | bool]:
+    """Return the dynamic metadata of a decision. Empty members are left out."""
+    members: dict[str, str | bool] = {"reason": reason, "stale": decision.stale}
     if key := decision.key:
-        found |= {
+        members |= {
             "key_id": key.kid,
             "client_id": key.client_id,
             "project_id": key.project_id,
             "tenant_id": key.tenant_id,
             "plan": key.plan,
         }
-    return {name: value for name, value in found.items() if value}
-
-
-def keep(kept: dict[_K, _V], name: _K, made: _V) -> _V:
-    """Keep a base; beyond MAX_BASES the one that was made longest ago goes."""
-    kept.pop(name, None)
-    if len(kept) >= MAX_BASES:
-        del kept[next(iter(kept))]
-    kept[name] = made
-    return made
+    return {name: value for name, value in members.items() if value}

@@ -1,18 +1,19 @@
 """One HTTP/2 connection of a client that makes unary gRPC calls. No I/O, no clock.
 
-Feed it what arrives, answer the calls it gives, send what `take` gives.
+Give it the bytes that arrive, act on the events that it returns, and send the bytes of its queue.
 
-1. Whatever arrives, nothing is raised. A stream error resets that stream; a connection error ends
-   the connection with a GOAWAY that names it, and `fault` says what it was.
-2. A call is given when its request is complete, and again when it is over before its answer: its
-   state tells which. An answer to a call that is over is dropped, so that nobody has to look.
-3. The first frame is SETTINGS. Between HEADERS and the end of its block nothing but CONTINUATION
-   comes. Which frames are taken is the table of the phase; unknown kinds are ignored.
-4. What costs us something and asks for nothing is paid out of a budget, which calls fill again.
-5. What is held for a client is bounded: one frame and one header block that are not complete, its
-   unfinished messages (Hold), its calls (Limits.streams), and one answer to each.
-6. An end that nobody forced is in two steps: a GOAWAY that names no stream, and once the client
-   has answered a PING that followed it, so that it knows, a GOAWAY that names the last one.
+1. No input raises an exception. A stream error resets its stream. A connection error ends the
+   connection with a GOAWAY that names it, and `fault` says which it was.
+2. A call is reported as Started when its request is complete, and as Cancelled if it ends before
+   its response. A response to a call that has ended is dropped, so the caller need not check.
+3. The first frame is SETTINGS. Between HEADERS and the end of its block only CONTINUATION may come.
+   The tables of frame_handlers.py name the frames of each phase; unknown types are ignored.
+4. Frames that cost us work without making a call are paid from a budget, which calls refill. Over
+   the budget a trusted client is to be paused, and any other is disconnected.
+5. Memory for a client is bounded: one incomplete frame, one incomplete header block, incomplete
+   messages (BodyMemory), calls (ConnectionLimits.streams), and one response to each.
+6. A graceful end has two steps: a GOAWAY that names no stream, with a PING behind it; and, once the
+   client has answered the PING and so knows, a GOAWAY that names the last stream.
 """
 
 from collections.abc import Mapping
@@ -21,50 +22,58 @@ from typing import Final
 
 from authz.core.events import Event
 from authz.core.ports import Probe
-from authz.process.listener import Limits
-from authz.rpc.h2.answers import Status, status_answer
-from authz.rpc.h2.conversation import Conversation
+from authz.process.listener import ConnectionLimits
+from authz.rpc.h2.flood_budgets import FloodBudgets
+from authz.rpc.h2.frame_handlers import FrameHandlers
+from authz.rpc.h2.frame_reader import FrameReader
 from authz.rpc.h2.frames import (
-    Code,
     ConnectionFault,
-    Setting,
+    ErrorCode,
+    SettingId,
     StreamFault,
     goaway_frame,
     settings_frame,
 )
-from authz.rpc.h2.head import Route
-from authz.rpc.h2.limits import FloodBudgets, Hold
-from authz.rpc.h2.outbox import Outbox
-from authz.rpc.h2.reader import FrameReader
-from authz.rpc.h2.requests import Requests
-from authz.rpc.h2.streams import Call
+from authz.rpc.h2.request_bodies import BodyMemory
+from authz.rpc.h2.request_headers import MethodHandler
+from authz.rpc.h2.request_streams import RequestStreams
+from authz.rpc.h2.send_queue import SendQueue
+from authz.rpc.h2.stream_states import CallEvent
 
 HANDSHAKE_SECONDS: Final = 10.0  # until the client's first SETTINGS
-DRAIN_SECONDS: Final = 1.0  # for the PING of a drain to be answered
+DRAIN_SECONDS: Final = 1.0  # until the PING of a graceful end is answered
 
 
 class Connection:
-    """The server's end."""
+    """The server's end.
+
+    queue: the bytes to send. streams: takes the responses. budgets: the pause of a flooding client.
+    """
 
     def __init__(
-        self, routes: Mapping[bytes, Route], limits: Limits, hold: Hold, probe: Probe, now: float
+        self,
+        handlers: Mapping[bytes, MethodHandler],
+        limits: ConnectionLimits,
+        memory: BodyMemory,
+        probe: Probe,
+        now: float,
     ) -> None:
-        self.fault: ConnectionFault | None = None  # what ended it
+        self.fault: ConnectionFault | None = None  # the connection error that ended it
+        self.queue = SendQueue()
         self._idle_seconds = limits.idle_seconds
-        self._count = probe.count
+        self._probe = probe
         self._reader = FrameReader()
-        self._outbox = Outbox()
-        self._patience = FloodBudgets(probe, now, limits.flood_tolerance)
-        self._requests = Requests(
-            routes=routes,
+        self.budgets = FloodBudgets(probe, now, limits.flood_tolerance, trusted=limits.trusted)
+        self.streams = RequestStreams(
+            handlers=handlers,
             limits=limits,
-            hold=hold,
-            outbox=self._outbox,
-            patience=self._patience,
+            memory=memory,
+            queue=self.queue,
+            budgets=self.budgets,
             probe=probe,
         )
-        self._conversation = Conversation(
-            self._requests, self._outbox, self._patience, limits.header_bytes
+        self._frames = FrameHandlers(
+            self.streams, self.queue, self.budgets, probe, limits.header_bytes
         )
         self._greeted = False
         self._due = now + HANDSHAKE_SECONDS
@@ -72,106 +81,84 @@ class Connection:
 
     @property
     def ended(self) -> bool:
-        """Is there nothing more to do but to send what `take` gives?"""
-        requests = self._requests
-        return self.fault is not None or (
-            requests.last_id is not None and not requests.streams.calls
-        )
+        """Whether nothing is left to do but to send the queue."""
+        streams = self.streams
+        return self.fault is not None or (streams.last_id is not None and not streams.calls)
 
     @property
     def due(self) -> float:
-        """When `expire` wants to be called."""
-        return min(self._due, self._requests.due)
+        """The time at which `expire` is to be called."""
+        return min(self._due, self.streams.due)
 
-    def receive(self, data: bytes, now: float) -> list[Call]:
-        """Take what arrived. The calls whose requests are complete, or that are over."""
+    def receive(self, data: bytes, now: float) -> list[CallEvent]:
+        """Take bytes that arrived. Return the calls that started or were cancelled."""
         if self.fault is not None:
             return []
-        self._patience.now = now
-        take = self._conversation.take
+        self.budgets.now = now
+        apply = self._frames.apply
         try:
-            for kind, flags, stream_id, payload in self._reader.read(data):
+            for frame_type, flags, stream_id, payload in self._reader.read(data):
                 try:
-                    take(kind, flags, stream_id, payload)
+                    apply(frame_type, flags, stream_id, payload)
                 except StreamFault as fault:
-                    self._requests.reset(fault)
+                    self.streams.reset(fault)
         except ConnectionFault as fault:
             self._end(fault)
-        if not self._greeted and self._conversation.greeted:
+        if not self._greeted and self._frames.greeted:
             self._greeted = True
             self._due = now + self._idle_seconds
-        return self._changed()
+        return self.streams.take_events()
 
-    def answer(self, call: Call, message: bytes) -> None:
-        """The answer to a call."""
-        self._requests.answer(call, message)
-
-    def refuse(self, call: Call, status: Status) -> None:
-        """The answer to a call that gets no message."""
-        self._requests.finish(call, status_answer(status))
-
-    def take(self) -> bytes:
-        """What is to be sent now."""
-        return self._outbox.take()
-
-    def expire(self, now: float) -> list[Call]:
-        """Let time pass. The calls that are over."""
+    def expire(self, now: float) -> list[CallEvent]:
+        """Apply the timeouts that are due. Return the calls that were cancelled."""
         if self.fault is not None:
             return []
-        self._patience.now = now
+        self.budgets.now = now
         if now >= self._due:
-            self._due_now(now)
-        self._requests.expire(now)
-        return self._changed()
+            self._apply_timeout(now)
+        self.streams.expire(now)
+        return self.streams.take_events()
 
     def drain(self, now: float) -> None:
-        """Begin to end: what was asked is answered, and what comes until the client knows."""
-        if self.fault is None and not self._conversation.draining:
-            self._conversation.drain()
+        """Begin a graceful end: calls are answered, and new ones taken until the client knows."""
+        if self.fault is None and not self._frames.draining:
+            self._frames.drain()
             self._due = now + DRAIN_SECONDS
 
-    def lost(self) -> None:
-        """Nothing more can be sent."""
-        self._requests.cancel_all()
-
-    def _greet(self, limits: Limits) -> None:
-        offered = {
-            Setting.HEADER_TABLE_SIZE: 0,
-            Setting.MAX_CONCURRENT_STREAMS: limits.streams,
-            Setting.INITIAL_WINDOW_SIZE: self._requests.inbox.stream_window,
-            Setting.MAX_HEADER_LIST_SIZE: limits.header_bytes,
+    def _greet(self, limits: ConnectionLimits) -> None:
+        settings = {
+            SettingId.HEADER_TABLE_SIZE: 0,
+            SettingId.MAX_CONCURRENT_STREAMS: limits.streams,
+            SettingId.INITIAL_WINDOW_SIZE: self.streams.bodies.stream_window,
+            SettingId.MAX_HEADER_LIST_SIZE: limits.header_bytes,
         }
-        self._outbox.control(settings_frame(offered))
-        self._requests.inbox.open()
+        self.queue.control(settings_frame(settings))
+        self.streams.bodies.widen_connection_window()
 
-    def _due_now(self, now: float) -> None:
+    def _apply_timeout(self, now: float) -> None:
         if not self._greeted:
-            self._count(Event.H2_HANDSHAKE_FAILED)
-            self._end(ConnectionFault(Code.SETTINGS_TIMEOUT, "no SETTINGS came"))
-        elif self._conversation.draining:
-            self._conversation.refuse_new()
+            self._probe.count(Event.H2_HANDSHAKE_FAILED)
+            self._end(ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, "no SETTINGS came"))
+        elif self._frames.draining:
+            self._frames.refuse_new()
             self._due = inf
         else:
             self._drain_if_idle(now)
 
     def _drain_if_idle(self, now: float) -> None:
-        if self._requests.streams.calls:
+        if self.streams.calls:
             self._due = now + self._idle_seconds
             return
-        self._due = self._requests.opened_at + self._idle_seconds
+        self._due = self.streams.opened_at + self._idle_seconds
         if now >= self._due:
-            self._count(Event.H2_IDLE_CLOSED)
+            self._probe.count(Event.H2_IDLE_CLOSED)
             self.drain(now)
 
     def _end(self, fault: ConnectionFault) -> None:
-        self._count(Event.H2_CONNECTION_ERROR)
+        self._probe.count(Event.H2_CONNECTION_ERROR)
         self.fault = fault
-        last_id = self._requests.last_id
+        last_id = self.streams.last_id
         if last_id is None:
-            last_id = self._requests.streams.highest
-        self._outbox.control(goaway_frame(last_id, fault.code, fault.problem))
-        self._requests.cancel_all()
-
-    def _changed(self) -> list[Call]:
-        changed, self._requests.changed = self._requests.changed, []
-        return changed
+            last_id = self.streams.states.highest
+        self.queue.control(goaway_frame(last_id, fault.code, fault.problem))
+        self.streams.cancel_all()

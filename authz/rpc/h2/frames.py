@@ -1,4 +1,4 @@
-"""Frames as they stand on the wire (RFC 9113, sections 4, 6 and 7)."""
+"""Frames on the wire (RFC 9113, sections 4, 6 and 7)."""
 
 from collections.abc import Mapping
 from enum import IntEnum
@@ -6,9 +6,9 @@ from struct import Struct
 from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-FRAME_HEADER: Final = Struct(">HBBBL")  # length, its first two bytes and its third; kind; flags; id
+FRAME_HEADER: Final = Struct(">HBBBL")  # length (its first two bytes, its third), type, flags, id
 FRAME_HEADER_BYTES: Final = FRAME_HEADER.size
-MAX_FRAME_BYTES: Final = 16_384  # of a payload that comes in. The default, and never raised
+MAX_FRAME_BYTES: Final = 16_384  # of a payload that we accept: the default, which we never raise
 MAX_STREAM_ID: Final = 2**31 - 1
 MAX_WINDOW: Final = 2**31 - 1
 DEFAULT_WINDOW: Final = 65_535
@@ -23,8 +23,8 @@ UINT32: Final = Struct(">L")
 SETTING: Final = Struct(">HL")
 
 
-class Kind(IntEnum):
-    """The types of frames."""
+class FrameType(IntEnum):
+    """Frame types."""
 
     DATA = 0x0
     HEADERS = 0x1
@@ -38,8 +38,8 @@ class Kind(IntEnum):
     CONTINUATION = 0x9
 
 
-class Code(IntEnum):
-    """Error codes, of RST_STREAM and GOAWAY."""
+class ErrorCode(IntEnum):
+    """Error codes of RST_STREAM and GOAWAY."""
 
     NO_ERROR = 0x0
     PROTOCOL_ERROR = 0x1
@@ -54,8 +54,8 @@ class Code(IntEnum):
     ENHANCE_YOUR_CALM = 0xB
 
 
-class Setting(IntEnum):
-    """The settings that mean something between a client and this server."""
+class SettingId(IntEnum):
+    """The settings that have a meaning between a client and this server."""
 
     HEADER_TABLE_SIZE = 0x1
     ENABLE_PUSH = 0x2
@@ -65,58 +65,60 @@ class Setting(IntEnum):
     MAX_HEADER_LIST_SIZE = 0x6
 
 
-class ConnectionFault(Exception):  # noqa: N818  the word of this project
-    """A connection error: it ends with a GOAWAY that has this code. The text quotes no input."""
+class ConnectionFault(Exception):  # noqa: N818  this project calls such exceptions faults
+    """A connection error: GOAWAY with `code` ends the connection. `problem` quotes no input."""
 
-    def __init__(self, code: Code, problem: str) -> None:
+    def __init__(self, code: ErrorCode, problem: str) -> None:
         super().__init__(f"{code.name}: {problem}")
         self.code = code
         self.problem = problem
 
 
 class StreamFault(Exception):  # noqa: N818  as above
-    """A stream error: that stream ends with a RST_STREAM that has this code, the others go on."""
+    """A stream error: RST_STREAM with `code` ends the stream. Other streams are not affected."""
 
-    def __init__(self, stream_id: int, code: Code) -> None:
+    def __init__(self, stream_id: int, code: ErrorCode) -> None:
         super().__init__(code.name)
         self.stream_id = stream_id
         self.code = code
 
 
-def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
-    """One frame."""
+def frame(frame_type: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    """Return an encoded frame."""
     size = len(payload)
-    return FRAME_HEADER.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
+    return FRAME_HEADER.pack(size >> 8, size & 0xFF, frame_type, flags, stream_id) + payload
 
 
-def settings_frame(values: Mapping[Setting, int]) -> bytes:
-    """A SETTINGS frame."""
-    return frame(Kind.SETTINGS, 0, 0, b"".join(SETTING.pack(*item) for item in values.items()))
+def settings_frame(values: Mapping[SettingId, int]) -> bytes:
+    """Return a SETTINGS frame (section 6.5): entries of a 2-byte id and a 4-byte value."""
+    entries = b"".join(SETTING.pack(*item) for item in values.items())
+    return frame(FrameType.SETTINGS, 0, 0, entries)
 
 
-def rst_stream_frame(stream_id: int, code: Code) -> bytes:
-    """A RST_STREAM frame."""
-    return frame(Kind.RST_STREAM, 0, stream_id, UINT32.pack(code))
+def rst_stream_frame(stream_id: int, code: ErrorCode) -> bytes:
+    """Return a RST_STREAM frame (section 6.4)."""
+    return frame(FrameType.RST_STREAM, 0, stream_id, UINT32.pack(code))
 
 
 def window_update_frame(stream_id: int, increment: int) -> bytes:
-    """A WINDOW_UPDATE frame."""
-    return frame(Kind.WINDOW_UPDATE, 0, stream_id, UINT32.pack(increment))
+    """Return a WINDOW_UPDATE frame (section 6.9); stream 0 is the connection."""
+    return frame(FrameType.WINDOW_UPDATE, 0, stream_id, UINT32.pack(increment))
 
 
-def goaway_frame(last_stream_id: int, code: Code, problem: str = "") -> bytes:
-    """A GOAWAY frame."""
+def goaway_frame(last_stream_id: int, code: ErrorCode, problem: str = "") -> bytes:
+    """Return a GOAWAY frame (section 6.8), with the problem as its debug data."""
     payload = UINT32.pack(last_stream_id) + UINT32.pack(code) + problem.encode()
-    return frame(Kind.GOAWAY, 0, 0, payload)
+    return frame(FrameType.GOAWAY, 0, 0, payload)
 
 
 def unpadded(flags: int, payload: bytes) -> bytes:
-    """The payload of a DATA or HEADERS frame without its padding. Raises ConnectionFault."""
+    """Return the payload of a DATA or HEADERS frame without its padding. Raises ConnectionFault."""
     if not flags & PADDED:
         return payload
     if not payload:
-        raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a padded frame without a pad length")
+        problem = "a padded frame without a pad length"
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, problem)
     padding = payload[0]
     if padding >= len(payload):
-        raise ConnectionFault(Code.PROTOCOL_ERROR, "more padding than payload")
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
     return payload[1 : len(payload) - padding]

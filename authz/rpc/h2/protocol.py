@@ -1,16 +1,17 @@
-"""One connection on a transport of asyncio: reads, asks, writes.
+"""One connection on an asyncio transport: reads, calls the handlers, writes.
 
-What is answered at once is answered inside `data_received`, all answers of one read in one write,
-and no task is made. What has to wait becomes a task, which holds nobody up.
+A call that is answered at once is answered inside `data_received`. All responses to one read go out
+in one write, and no task is created. A call that has to wait becomes a task, so it delays no other.
 
-A large read is taken in turns, between which the loop serves the others. The loop itself would go
-on reading from a client that sends as fast as it is answered, eight megabytes in a row.
+A large read is processed in turns, between which the loop serves other connections. Without turns
+the loop would go on reading from one client, up to eight megabytes in a row.
+
+Reading pauses while a client does not read its responses, and while it is slowed for a flood.
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -18,91 +19,74 @@ from typing import Final, cast
 
 from authz.core.events import Event
 from authz.core.ports import Probe
-from authz.process.listener import Limits
+from authz.process.listener import ConnectionLimits
 from authz.rpc.h2 import traceparent
-from authz.rpc.h2.answers import FAILED, Status
 from authz.rpc.h2.connection import Connection
-from authz.rpc.h2.head import Route
-from authz.rpc.h2.limits import Hold
-from authz.rpc.h2.streams import ANSWERING, Call
+from authz.rpc.h2.flood_budgets import MIN_PAUSE
+from authz.rpc.h2.request_bodies import BodyMemory
+from authz.rpc.h2.request_headers import MethodHandler
+from authz.rpc.h2.responses import FAILED, GrpcStatus, status_response
+from authz.rpc.h2.stream_states import ANSWERING, Call, CallEvent, Started
 
 log = logging.getLogger("authz.h2")
 
-WRITE_BUFFER: Final = 256 * 1024  # bytes that a client may leave unread before we read no more
-TURN: Final = 32 * 1024  # bytes of one connection that are taken before others have a turn
-STALL_SECONDS: Final = 10.0  # and how long it may
-LINGER_SECONDS: Final = 1.0  # for the client to read a GOAWAY before the socket is gone
-
-
-class Complaints:
-    """Log lines about clients, at most one a second."""
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._again = -inf
-        self._left_out = 0
-
-    def __call__(self, peer: object, problem: str) -> None:
-        """A client does wrong. `problem` quotes nothing that it sent."""
-        now = self._monotonic()
-        if now < self._again:
-            self._left_out += 1
-            return
-        also = f"; {self._left_out} lines like this were left out" if self._left_out else ""
-        log.warning("closed the connection of %s: %s%s", peer or "a client", problem, also)
-        self._again, self._left_out = now + 1, 0
+WRITE_BUFFER: Final = 256 * 1024  # bytes that a client may leave unread before we stop reading
+STALL_SECONDS: Final = 10.0  # for which it may do so
+TURN: Final = 32 * 1024  # bytes of one connection that are processed before others have a turn
+LINGER_SECONDS: Final = 1.0  # for the client to read a GOAWAY before the socket is closed
 
 
 @dataclass(slots=True)
-class Service:
-    """What the connections of one server share."""
+class ServerState:
+    """State that the connections of one server share."""
 
-    routes: Mapping[bytes, Route]
-    limits: Limits
-    hold: Hold
+    handlers: Mapping[bytes, MethodHandler]  # by :path
+    limits: ConnectionLimits
+    memory: BodyMemory
     probe: Probe
-    most_connections: int
-    complain: Complaints = field(default_factory=Complaints)
+    max_connections: int
     open: "set[H2Protocol]" = field(default_factory=set)
-    arriving: int = 0  # connections whose TLS handshake goes on
-    changed: asyncio.Event = field(default_factory=asyncio.Event)  # one has closed
+    handshakes: int = 0  # TLS handshakes under way
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  # set when one has closed
     stopping: bool = False
-    traced: bool = False  # does anybody want to know a call's place in a trace?
+    traced: bool = False  # whether handlers get the call's traceparent
 
-    def has_room(self) -> bool:
-        """May one more connect? It is counted if not."""
-        if len(self.open) + self.arriving < self.most_connections:
-            return True
-        self.probe.count(Event.H2_CONNECTION_REFUSED)
-        return False
+    @property
+    def is_full(self) -> bool:
+        """Whether no more clients may connect."""
+        return len(self.open) + self.handshakes >= self.max_connections
 
 
 class H2Protocol(asyncio.Protocol):
     """A connection, from accept to close."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Future[bytes]] = {}
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
         self.stall: asyncio.TimerHandle | None = None  # set while the client does not read
-        self._unread = memoryview(b"")  # of the last read; what comes next is not read before it
-        self._turn: asyncio.Handle | None = None  # the next one, when it is due
+        self.slowed: asyncio.TimerHandle | None = None  # set while a flooding client is paused
+        self._unread = memoryview(b"")  # of the last read; processed before the next read
+        self._turn: asyncio.Handle | None = None  # the next turn, once it is scheduled
         self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        service = self._service
+        state = self._state
         self.transport = cast("asyncio.Transport", transport)
         self._connection = Connection(
-            service.routes, service.limits, service.hold, service.probe, self._loop.time()
+            state.handlers, state.limits, state.memory, state.probe, self._loop.time()
         )
-        if service.stopping or not self._is_welcome():
+        refusal = self._refusal()
+        if state.stopping or refusal is not None:
+            if refusal is not None and not state.stopping:
+                state.probe.count(refusal)
             self._closing = True
             self.transport.abort()
             return
-        service.open.add(self)
+        state.open.add(self)
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self._flush()
 
@@ -115,10 +99,10 @@ class H2Protocol(asyncio.Protocol):
             self._unread = memoryview(data)
             self._next_turn()
         else:
-            self._take(data)
+            self._process(data)
 
     def pause_writing(self) -> None:
-        """The client does not read: ask nothing more of it until it does."""
+        """Stop reading: the client does not read its responses."""
         self.transport.pause_reading()
         self.stall = self._loop.call_later(
             STALL_SECONDS, self._abandon, Event.H2_SLOW_READER, "it does not read its answers"
@@ -135,139 +119,154 @@ class H2Protocol(asyncio.Protocol):
     def connection_lost(self, _cause: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._closing = True
-        for timer in (self._alarm, self.stall):
+        for timer in (self._timer, self.stall, self.slowed):
             if timer is not None:
                 timer.cancel()
-        self._connection.lost()
+        self._connection.streams.cancel_all()
         for task in list(self._tasks.values()):
             task.cancel()
-        self._service.open.discard(self)
-        self._service.changed.set()
+        self._state.open.discard(self)
+        self._state.changed.set()
 
     def drain(self) -> None:
-        """End as soon as what was asked is answered."""
+        """Close once every call is answered."""
         if not self._closing:
             self._connection.drain(self._loop.time())
             self._flush()
 
     def abort(self) -> None:
-        """End now."""
+        """Close at once."""
         self._closing = True
         self.transport.abort()
 
-    def _is_welcome(self) -> bool:
+    def _refusal(self) -> Event | None:
+        """Return the event to count if this client may not connect."""
         tls = self.transport.get_extra_info("ssl_object")
         if tls is None:
-            return self._service.has_room()
-        if tls.selected_alpn_protocol() == "h2":
-            return True
-        self._service.probe.count(Event.H2_HANDSHAKE_FAILED)
-        return False
+            return Event.H2_CONNECTION_REFUSED if self._state.is_full else None
+        return None if tls.selected_alpn_protocol() == "h2" else Event.H2_HANDSHAKE_FAILED
 
-    def _take(self, data: bytes) -> None:
-        for call in self._connection.receive(data, self._loop.time()):
-            if call.state is ANSWERING:
-                self._ask(call)
+    def _process(self, data: bytes) -> None:
+        for event in self._connection.receive(data, self._loop.time()):
+            if isinstance(event, Started):
+                self._start(event.call, event.message)
             else:
-                self._give_up(call)
+                self._cancel(event)
         self._flush()
+        if self._connection.budgets.pause >= MIN_PAUSE and not self._closing:
+            self._slow_down()
+
+    def _slow_down(self) -> None:
+        """Stop reading for the pause that the client's flood costs it."""
+        self.transport.pause_reading()
+        pause = self._connection.budgets.take_pause()
+        self.slowed = self._loop.call_later(pause, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self.slowed = None
+        if self._turn is None:
+            self._next_turn()
 
     def _next_turn(self) -> None:
-        """Go on where reading stopped, unless the client has to read first."""
+        """Process more of the last read, or read again, unless reading is paused."""
         self._turn = None
-        if self._closing or self.stall is not None:
+        if self._closing or self.stall is not None or self.slowed is not None:
             return
         if self._unread:
             self._turn = self._loop.call_soon(self._next_turn)
             data, self._unread = bytes(self._unread[:TURN]), self._unread[TURN:]
-            self._take(data)
+            self._process(data)
         else:
             self.transport.resume_reading()
 
-    def _ask(self, call: Call) -> None:
-        route = cast("Route", call.head.route)
+    def _start(self, call: Call, message: bytes) -> None:
+        handler = cast("MethodHandler", call.headers.handler)
         try:
-            if self._service.traced:
-                made = route(call.message, traceparent.find(call.block))
+            if self._state.traced:
+                response = handler(message, traceparent.find(call.header_block))
             else:
-                made = route(call.message)
-        except Exception:  # noqa: BLE001  whatever it is, it is no allow
-            self._failed(call)
+                response = handler(message)
+        except Exception:  # noqa: BLE001  no exception may become an allow
+            self._fail(call)
             return
-        if isinstance(made, bytes):
-            self._connection.answer(call, made)
-        elif isinstance(made, Status):
-            self._connection.refuse(call, made)
+        if isinstance(response, bytes):
+            self._connection.streams.respond(call, response)
+        elif isinstance(response, GrpcStatus):
+            self._connection.streams.refuse(call, status_response(response))
         else:
-            self._await(call, made)
+            self._await(call, response)
 
-    def _await(self, call: Call, made: Awaitable[bytes]) -> None:
-        task = self._tasks[call.id] = asyncio.ensure_future(made)
-        task.add_done_callback(partial(self._answer, call))
+    def _await(self, call: Call, response: Awaitable[bytes]) -> None:
+        task = self._tasks[call.id] = asyncio.ensure_future(response)
+        task.add_done_callback(partial(self._finish, call))
 
-    def _answer(self, call: Call, task: "asyncio.Future[bytes]") -> None:
+    def _finish(self, call: Call, task: "asyncio.Future[bytes]") -> None:
         self._tasks.pop(call.id, None)
         if task.cancelled() or task.exception() is not None:
-            self._failed(call)
+            self._fail(call)
         else:
-            self._connection.answer(call, task.result())
+            self._connection.streams.respond(call, task.result())
         if not self._closing:
             self._flush()
 
-    def _failed(self, call: Call) -> None:
+    def _fail(self, call: Call) -> None:
         if call.state is ANSWERING:
-            self._service.probe.count(Event.DECISION_FAULT)
-            self._connection.refuse(call, FAILED)
+            self._state.probe.count(Event.DECISION_FAULT)
+            self._connection.streams.refuse(call, status_response(FAILED))
 
-    def _give_up(self, call: Call) -> None:
-        task = self._tasks.pop(call.id, None)
+    def _cancel(self, event: CallEvent) -> None:
+        task = self._tasks.pop(event.call.id, None)
         if task is not None:
             task.cancel()
 
     def _flush(self) -> None:
-        """Send what is to be sent, and see to what comes next."""
+        """Send the queue, then close the connection or set its timer."""
         connection = self._connection
-        out = connection.take()
+        out = connection.queue.take()
         if out:
             self.transport.write(out)
         if connection.ended:
             self._close()
-        elif connection.due < self._alarm_at:
-            self._set_alarm(connection.due)
+        elif connection.due < self._timer_at:
+            self._set_timer(connection.due)
 
-    def _set_alarm(self, at: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = at
-        self._alarm = self._loop.call_at(at, self._ring)
+    def _set_timer(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._expire)
 
-    def _ring(self) -> None:
-        self._alarm_at = inf
-        for call in self._connection.expire(self._loop.time()):
-            self._give_up(call)
+    def _expire(self) -> None:
+        self._timer_at = inf
+        for event in self._connection.expire(self._loop.time()):
+            self._cancel(event)
         self._flush()
 
     def _close(self) -> None:
-        """Close so that the client can still read what we said last.
+        """Close so that the client can still read our last frames.
 
         Closing with unread input makes the system reset the connection, and a reset may overtake
-        the GOAWAY. So our side is closed first, and input is thrown away for a while.
+        the GOAWAY. So we shut down our side first and discard input for a while.
         """
         fault = self._connection.fault
         if fault is not None:
-            self._service.complain(self.transport.get_extra_info("peername"), str(fault))
+            self._warn(str(fault))
         self._closing = True
         self.transport.resume_reading()
-        if self._alarm is not None:
-            self._alarm.cancel()
-        patience = STALL_SECONDS if fault is None else LINGER_SECONDS
-        self._alarm = self._loop.call_later(patience, self.transport.abort)
+        if self._timer is not None:
+            self._timer.cancel()
+        seconds = STALL_SECONDS if fault is None else LINGER_SECONDS
+        self._timer = self._loop.call_later(seconds, self.transport.abort)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
             self.transport.close()
 
     def _abandon(self, event: Event, problem: str) -> None:
-        self._service.probe.count(event)
-        self._service.complain(self.transport.get_extra_info("peername"), problem)
+        self._state.probe.count(event)
+        self._warn(problem)
         self.abort()
+
+    def _warn(self, problem: str) -> None:
+        peer = self.transport.get_extra_info("peername") or "a client"
+        log.warning("closed the connection of %s: %s", peer, problem)

@@ -5,33 +5,40 @@ import contextlib
 import resource
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from authz.core.errors import BadInput
 from authz.core.listen_address import Address
 from authz.core.ports import Probe
-from authz.process.listener import LISTEN, Limits, TlsFiles, bind, refuse_plaintext, server_tls
-from authz.process.socket_lock import SocketLock
+from authz.process.listener import (
+    LISTEN,
+    SOCKET_MODE,
+    ConnectionLimits,
+    Listener,
+    TlsFiles,
+    refuse_plaintext,
+    server_tls,
+)
 from authz.rpc.check.handler import CheckHandler
-from authz.rpc.h2.answers import GrpcCode, Status
-from authz.rpc.h2.arrivals import Arrivals
-from authz.rpc.h2.head import Route
-from authz.rpc.h2.limits import Hold
-from authz.rpc.h2.protocol import H2Protocol, Service
+from authz.rpc.h2.protocol import H2Protocol, ServerState
+from authz.rpc.h2.request_bodies import BodyMemory
+from authz.rpc.h2.request_headers import MethodHandler
+from authz.rpc.h2.responses import GrpcCode, GrpcStatus
+from authz.rpc.h2.tls_listener import TlsListener
 from authz.rpc.health import BY_READINESS, LIVENESS
 from authz.rpc.services import CHECK_SERVICE
 
 BACKLOG: Final = 1024
-SPARE_FILES: Final = 128  # descriptors that are kept for the store and the other listeners
-MOST_PROBES: Final = 64  # connections where there is only health to ask for
-HELD_MESSAGES: Final = 64  # of the largest size may be unfinished, over all connections
+SPARE_FILES: Final = 128  # file descriptors that are left for the store and other listeners
+MAX_PROBES: Final = 64  # connections to a listener that serves health alone
+UNFINISHED_MESSAGES: Final = 64  # of the largest size may be held, over all connections
 
 HEALTH_SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-UNREADABLE: Final = Status(GrpcCode.INTERNAL, "the message is not a HealthCheckRequest")
-UNKNOWN_SERVICE: Final = Status(GrpcCode.NOT_FOUND, "unknown service")
+UNREADABLE: Final = GrpcStatus(GrpcCode.INTERNAL, "the message is not a HealthCheckRequest")
+UNKNOWN_SERVICE: Final = GrpcStatus(GrpcCode.NOT_FOUND, "unknown service")
 SERVING, NOT_SERVING = (
     health_pb2.HealthCheckResponse(status=status).SerializeToString()
     for status in (
@@ -42,69 +49,66 @@ SERVING, NOT_SERVING = (
 
 
 class FastServer:
-    """A listener that answers Checks through `door`, or without one only grpc.health.v1.
+    """A server for Check and grpc.health.v1, or without `handler` for grpc.health.v1 alone.
 
-    Refuses to listen in the clear where other machines can connect: the port takes raw keys and
-    answers anyone who asks. Raises BadInput, which names `setting`, for that and for an address
-    that cannot be used.
+    Refuses to listen in the clear where other machines can connect: requests contain raw keys, and
+    any client is answered. Raises BadInput, which names `setting`, for that and for an address that
+    cannot be used.
+    A flood slows a client down if only trusted proxies can connect: on loopback, on a Unix socket,
+    or with a client certificate. Elsewhere it disconnects the client.
+    traced: whether the handler gets the call's traceparent.
     """
 
     def __init__(
         self,
-        door: CheckHandler | None,
+        handler: CheckHandler | None,
         address: Address,
         *,
         probe: Probe,
-        limits: Limits = Limits(),  # noqa: B008  it is frozen
+        limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008  it is frozen
         tls: TlsFiles | None = None,
         allow_plaintext: bool = False,
-        socket_mode: int = 0o660,
+        socket_mode: int = SOCKET_MODE,
         setting: str = LISTEN,
         traced: bool = False,
     ) -> None:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
         self._tls = server_tls(tls) if tls else None
         self._ready: Callable[[], bool] = lambda: False
-        self._lock = SocketLock(setting, address.path)
-        try:
-            self._sockets = bind(address, socket_mode, setting)
-        except BadInput:
-            self._lock.release()
-            raise
-        port = 0 if address.path else self._sockets[0].getsockname()[1]
-        self.address = address if address.path else Address(address.host, port)
+        self._listener = Listener(address, setting, socket_mode)
+        self.address = self._listener.address
         self._servers: list[asyncio.Server] = []
-        self._arrivals: list[asyncio.Task[None]] = []
-        routes: dict[bytes, Route] = {f"/{HEALTH_SERVICE}/Check".encode(): self._health}
-        if door is not None:
-            routes[f"/{CHECK_SERVICE}/Check".encode()] = door.check
-        self._service = Service(
-            routes=routes,
+        self._accepting: list[asyncio.Task[None]] = []
+        handlers: dict[bytes, MethodHandler] = {f"/{HEALTH_SERVICE}/Check".encode(): self._health}
+        if handler is not None:
+            handlers[f"/{CHECK_SERVICE}/Check".encode()] = handler.check
+        self._state = ServerState(
+            handlers=handlers,
             traced=traced,
-            limits=limits,
-            hold=Hold(HELD_MESSAGES * limits.message_bytes),
+            limits=replace(limits, trusted=_is_trusted(address, tls)),
+            memory=BodyMemory(UNFINISHED_MESSAGES * limits.message_bytes),
             probe=probe,
-            most_connections=_most_connections() if door is not None else MOST_PROBES,
+            max_connections=MAX_PROBES if handler is None else _max_connections(),
         )
 
     async def start(self) -> None:
-        """Begin to answer; not serving until `show` says so."""
+        """Begin to answer. Health is NOT_SERVING until `show` is called."""
         loop = asyncio.get_running_loop()
-        for listener in self._sockets:
+        for listener in self._listener.sockets:
             if self._tls is not None:
                 listener.setblocking(False)
                 listener.listen(BACKLOG)
-                arrivals = Arrivals(listener, self._tls, self._service)
-                self._arrivals.append(loop.create_task(arrivals.run()))
+                accepting = TlsListener(listener, self._tls, self._state)
+                self._accepting.append(loop.create_task(accepting.run()))
                 continue
             self._servers.append(
                 await loop.create_server(
-                    lambda: H2Protocol(self._service), sock=listener, backlog=BACKLOG
+                    lambda: H2Protocol(self._state), sock=listener, backlog=BACKLOG
                 )
             )
 
     async def show(self, ready: Callable[[], bool]) -> None:
-        """Let grpc.health.v1 say what `ready` says, until cancelled."""
+        """Let grpc.health.v1 report what `ready` returns, until cancelled."""
         self._ready = ready
         try:
             await asyncio.Event().wait()
@@ -113,44 +117,47 @@ class FastServer:
 
     async def stop(self, grace: float) -> None:
         """Take no new calls, give the running ones `grace` seconds, then close."""
-        service = self._service
-        service.stopping = True
+        state = self._state
+        state.stopping = True
         for server in self._servers:
             server.close()
-        for task in self._arrivals:
+        for task in self._accepting:
             task.cancel()
-        if self._arrivals:
-            await asyncio.wait(self._arrivals)
-        for listener in self._sockets:
-            listener.close()
-        for connection in list(service.open):
+        if self._accepting:
+            await asyncio.wait(self._accepting)
+        self._listener.close_sockets()
+        for connection in list(state.open):
             connection.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._all_closed()
-        for connection in list(service.open):
+        for connection in list(state.open):
             connection.abort()
         await self._all_closed()
-        self._lock.release()
+        self._listener.close()
 
     async def _all_closed(self) -> None:
-        while self._service.open:
-            self._service.changed.clear()
-            await self._service.changed.wait()
+        while self._state.open:
+            self._state.changed.clear()
+            await self._state.changed.wait()
 
-    def _health(self, raw: bytes, _traceparent: bytes | None = None) -> bytes | Status:
+    def _health(self, raw: bytes, _traceparent: bytes | None = None) -> bytes | GrpcStatus:
         try:
-            asked = health_pb2.HealthCheckRequest.FromString(raw)
+            request = health_pb2.HealthCheckRequest.FromString(raw)
         except DecodeError:
             return UNREADABLE
-        if asked.service == LIVENESS:
+        if request.service == LIVENESS:
             return SERVING
-        if asked.service not in BY_READINESS:
+        if request.service not in BY_READINESS:
             return UNKNOWN_SERVICE
-        return SERVING if self._ready() and not self._service.stopping else NOT_SERVING
+        return SERVING if self._ready() and not self._state.stopping else NOT_SERVING
 
 
-def _most_connections() -> int:
-    """As many as there may be open files, but for some."""
+def _is_trusted(address: Address, tls: TlsFiles | None) -> bool:
+    return address.is_local or (tls is not None and tls.client_ca is not None)
+
+
+def _max_connections() -> int:
+    """Return how many connections the limit on open files leaves room for."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if files == resource.RLIM_INFINITY else max(files - SPARE_FILES, files // 2)

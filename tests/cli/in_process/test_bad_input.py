@@ -1,4 +1,4 @@
-"""Garbage in any option: one line that names it and shows a good value."""
+"""A bad option value gives one line that names the option and shows a good value."""
 
 import os
 import subprocess
@@ -24,11 +24,14 @@ BAD = [
     (("update", KID, "--project", "a,b"), "--project"),
     (("update", KID, "--tenant", "a\n"), "--tenant"),
     (("update", KID, "--name", "a\x1b[1m"), "--name"),
-    (("update", KID, "--scope", "a b"), "--scope: 'a b': one scope each"),
-    (("update", KID, "--add-scope", "a,b"), "--add-scope: 'a,b': one scope each"),
+    (("update", KID, "--scope", "a b"), "--scope: 'a b': give one scope at a time"),
+    (("update", KID, "--add-scope", "a,b"), "--add-scope: 'a,b': give one scope at a time"),
     (("update", KID, "--remove-scope", "!"), "--remove-scope: '!' is not a scope, such as"),
     (("update", KID, "--scope", "a", "--add-scope", "b"), "--scope: replaces all scopes"),
-    (("update", KID, "--add-scope", "a", "--remove-scope", "a"), "--add-scope: 'a' is to be"),
+    (
+        ("update", KID, "--add-scope", "a", "--remove-scope", "a"),
+        "--add-scope: 'a' is in --remove-scope",
+    ),
     (("update", KID, "--host", "https://a"), "--host: 'https://a' is not a host, such as"),
     (("update", KID, "--origin", "a/b"), "--origin: 'a/b' is not an origin, such as"),
     (("update", KID, "--origin", "NULL"), "--origin: 'null' stands for no origin; such as https:"),
@@ -41,7 +44,7 @@ BAD = [
     (("update", KID, "--metadata", "a"), "--metadata: 'a' is not name=value, such as team=web"),
     (("update", KID, "--metadata", "a=1", "--metadata", "a=2"), "--metadata: 'a' is given twice"),
     (("update", KID, "--clear", "client"), "'--clear': 'client' is not one of 'project'"),
-    (("update", KID, "--clear", "host", "--host", "a.com"), "--clear: host is given a value"),
+    (("update", KID, "--clear", "host", "--host", "a.com"), "--clear: host has a value"),
     (("update", KID, "--note", "a\nb"), "--note"),
     (("verify", "--ip", "localhost"), "--ip: 'localhost' is not an address, such as 203.0.113.7"),
     (("verify", "--ip", "10.0.0.0/8"), "--ip"),
@@ -63,14 +66,14 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "said"), BAD, ids=lambda value: str(value)[:40])
 def test_bad_input_is_named(runner, arguments, said):
-    """One line that names the option and shows a good value; the exit code is 2."""
+    """One line names the option and shows a good value. The exit code is 2."""
     assert said in refusal(runner.run("keys", *arguments, stdin="x"))
 
 
 @pytest.mark.parametrize("reading", ["strict", "surrogateescape"])
 @pytest.mark.parametrize("command", [("verify",), ("revoke", "--key-stdin")], ids=" ".join)
 def test_bytes_that_are_no_text(runner, command, reading):
-    """Whether the locale reads them as they are or not at all."""
+    """Invalid bytes on stdin are refused, whatever the locale decodes."""
     environment = os.environ | {"PYTHONIOENCODING": f"utf-8:{reading}"}
     done = subprocess.run(
         [*AUTHZ, "keys", *command],

@@ -1,7 +1,8 @@
-"""The door: bytes in, bytes out, and a decision whatever happens."""
+"""CheckHandler: every request gets a decision, whatever happens inside."""
 
 import asyncio
 import ipaddress
+import json
 import logging
 
 import pytest
@@ -156,36 +157,38 @@ async def test_an_address_that_is_none_is_not_remembered(door):
 
 
 class Recording:
-    """A Witness of every Check, which wants all refusals or none."""
+    """A CheckObserver of every Check, with a line for each refusal or for none."""
 
     stride = 0
 
-    def __init__(self, wanted: bool) -> None:
-        self.wanted, self.asked, self.seen = wanted, [], []
+    def __init__(self, has_lines: bool) -> None:
+        self.has_lines, self.asked, self.seen = has_lines, [], []
 
     def take_line(self, decision: Deny) -> bool:
-        """See Witness."""
+        """See CheckObserver."""
         self.asked.append(decision.reason)
-        return self.wanted
+        return self.has_lines
 
-    def saw(self, decision, _request, _traceparent, began, *, wanted=False, waited=False):
-        """See Witness."""
+    def observe(self, decision, _request, _traceparent, began, *, ids=None, waited=False):
+        """See CheckObserver."""
         assert began is not None
-        self.seen.append((decision.reason, wanted, waited))
+        self.seen.append((decision.reason, ids and ids.told, waited))
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-async def test_each_refusal_is_offered_once_and_seen_with_what_was_said(door, wanted):
-    """One that waited for the store, and one that did not."""
-    witness = Recording(wanted)
-    door.real = CheckHandler(door.extractor, door.checker, door.responder, door.probe, witness)
+@pytest.mark.parametrize("has_lines", [True, False])
+async def test_each_refusal_is_observed_once_with_the_id_that_its_caller_was_told(door, has_lines):
+    """One that waited for the store, and one that did not; with an id of the proxy and without."""
+    observer = Recording(has_lines)
+    door.real = CheckHandler(door.extractor, door.checker, door.responder, door.probe, observer)
     door.check = door.real.check
 
-    await door.answer(carrying(OTHER))
-    await door.answer(check_request([]))
+    await door.answer(check_request([("x-api-key", OTHER), ("x-request-id", "id-1")]))
+    told = await door.answer(check_request([("x-request-id", "not harmless")]))
 
-    assert witness.asked == [Reason.UNKNOWN_KEY, Reason.MISSING_CREDENTIAL]
-    assert witness.seen == [
-        (Reason.UNKNOWN_KEY, wanted, True),
-        (Reason.MISSING_CREDENTIAL, wanted, False),
+    charge_id = told.dynamic_metadata["charge_id"]
+    assert json.loads(told.denied_response.body)["request_id"] == charge_id
+    assert observer.asked == [Reason.UNKNOWN_KEY, Reason.MISSING_CREDENTIAL]
+    assert observer.seen == [
+        (Reason.UNKNOWN_KEY, "id-1" if has_lines else None, True),
+        (Reason.MISSING_CREDENTIAL, charge_id if has_lines else None, False),
     ]

@@ -1,14 +1,15 @@
-"""Decision -> CheckResponse bytes."""
+"""CheckResponses: the headers, statuses, bodies and metadata of each decision."""
 
 import json
+import re
 
 import pytest
-from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse, DeniedHttpResponse
 
 from authz.core.decision import Allow, Deny, Reason
 from authz.core.request import Route
-from authz.rpc.check import response_parts as shared
 from authz.rpc.check.reason_table import TABLE
+from authz.telemetry.outcomes import AUTHENTICATION
 from tests.support.fakes import make_record, make_request
 from tests.support.rpc.answers import IDENTITY, arm, headers_of, responder, told
 
@@ -59,90 +60,147 @@ def test_a_key_is_told_to_the_backend():
     [
         ("x-api-key", "", {"x-api-key"}, []),
         ("authorization", "", {"x-api-key", "authorization"}, []),
-        ("", "", {"x-api-key"}, []),
-        ("", "api_key", {"x-api-key"}, []),
         ("?", "api_key", {"x-api-key"}, ["api_key"]),
+        ("x-api-key", "api_key", {"x-api-key"}, []),
         ("authorization", "api_key", {"x-api-key", "authorization"}, []),
     ],
 )
-@pytest.mark.parametrize("key", [None, FULL], ids=["anonymous", "key"])
-def test_the_credential_does_not_reach_the_backend(key, carrier, query, removed, parameters):
-    """What holds nothing but keys always goes; a shared header goes when it held one."""
-    ok = told(Allow(key), make_request(carrier=carrier), query=query).ok_response
+def test_the_credential_does_not_reach_the_backend(carrier, query, removed, parameters):
+    """A header for keys alone is removed; a shared header or the query only if it held the key.
+
+    Envoy rewrites a query of which it removes a parameter, so a signature over it would break.
+    """
+    ok = told(Allow(FULL), make_request(carrier=carrier), query=query).ok_response
     assert {name for name in ok.headers_to_remove if not name.startswith("x-auth-")} == removed
     assert list(ok.query_parameters_to_remove) == parameters
     assert len(set(ok.headers_to_remove)) == len(ok.headers_to_remove)
 
 
+def test_the_query_of_an_anonymous_request_is_left_alone():
+    """It holds no key."""
+    assert not told(Allow(None), query="api_key").ok_response.query_parameters_to_remove
+
+
 @REASONS
-def test_every_reason_has_an_answer(reason):
-    """A status that Envoy passes on, a code that is no allow, and a body that says why."""
-    answer = told(Deny(reason), make_request(headers={"x-request-id": "id-1"}))
-    row, refused = TABLE[reason], arm(answer)
-    is_ours = reason is Reason.UNAVAILABLE
+def test_every_reason_is_a_refusal_that_envoy_passes_on(reason):
+    """The code is no allow, the status is one of five, and a fault of ours is an error."""
+    answer = told(Deny(reason))
+    refused = arm(answer)
+    is_fault = reason is Reason.UNAVAILABLE
+    assert answer.status.code == {400: 3, 401: 16, 403: 7, 429: 8, 503: 14}[refused.status.code]
     assert answer.WhichOneof("http_response") == (
-        "error_response" if is_ours else "denied_response"
+        "error_response" if is_fault else "denied_response"
     )
-    assert 400 <= refused.status.code <= 599
-    assert (answer.status.code, refused.status.code) == (row.grpc_code, row.status)
-    assert answer.status.code != 0
-    assert json.loads(refused.body) == {
-        "type": f"urn:authz:problem:{row.code}",
-        "title": row.title,
-        "status": row.status,
-        "detail": row.detail,
-        "code": row.code,
-        "request_id": "id-1",
-    }
-    headers = headers_of(refused)
-    assert headers["content-type"] == "application/problem+json"
-    challenged = row.status == 401 or reason is Reason.INSUFFICIENT_SCOPE
-    assert headers.get("www-authenticate", "").startswith("Bearer realm=") is challenged
-    assert ("retry-after" in headers) is (row.status == 503)
+    assert (refused.status.code == 503) is is_fault
+    assert ("retry-after" in headers_of(refused)) is is_fault
     assert answer.dynamic_metadata["reason"] == reason.value
 
 
 @REASONS
-def test_the_statuses_agree_with_the_codes(reason):
-    """google.rpc.Code and HTTP say the same: what a gRPC caller sees is made of the HTTP status."""
-    row = TABLE[reason]
-    assert {400: 3, 401: 16, 403: 7, 429: 8, 503: 14}[row.status] == row.grpc_code
+def test_a_body_is_a_problem_that_agrees_with_the_response(reason):
+    """RFC 9457: the status repeats the HTTP status, the type names the code, the id is shown."""
+    refused = arm(told(Deny(reason), make_request(headers={"x-request-id": "id-1"})))
+    body = json.loads(refused.body)
+    assert headers_of(refused)["content-type"] == "application/problem+json"
+    assert body["status"] == refused.status.code
+    assert body["type"] == f"urn:authz:problem:{body['code']}"
+    assert re.fullmatch("[a-z_]+", body["code"])
+    assert body["title"]
+    assert body["detail"].endswith(".")
+    assert body["request_id"] == "id-1"
 
 
-def test_the_public_codes():
-    """What callers write into their error handling."""
-    assert {reason.name: (row.status, row.code) for reason, row in TABLE.items()} == {
-        "BAD_REQUEST": (400, "bad_request"),
-        "AMBIGUOUS_PATH": (400, "ambiguous_path"),
-        "ROUTE_NOT_ALLOWED": (403, "route_not_allowed"),
-        "MISSING_CREDENTIAL": (401, "missing_api_key"),
-        "UNRECOGNIZED_CREDENTIAL": (401, "missing_api_key"),
-        "AMBIGUOUS_CREDENTIAL": (401, "ambiguous_api_key"),
-        "MISPLACED_CREDENTIAL": (401, "invalid_api_key"),
-        "MALFORMED": (401, "invalid_api_key"),
-        "FORGED": (401, "invalid_api_key"),
-        "UNKNOWN_KEY": (401, "invalid_api_key"),
-        "WRONG_SECRET": (401, "invalid_api_key"),
-        "SECRET_RETIRED": (401, "api_key_rotated"),
-        "REVOKED": (401, "api_key_revoked"),
-        "DISABLED": (401, "api_key_disabled"),
-        "NOT_YET_VALID": (401, "api_key_not_yet_valid"),
-        "EXPIRED": (401, "api_key_expired"),
-        "WRONG_ENVIRONMENT": (403, "wrong_environment"),
-        "ADDRESS_NOT_ALLOWED": (403, "address_not_allowed"),
-        "HOST_NOT_ALLOWED": (403, "host_not_allowed"),
-        "ORIGIN_NOT_ALLOWED": (403, "origin_not_allowed"),
-        "INSUFFICIENT_SCOPE": (403, "insufficient_scope"),
-        "RATE_LIMITED": (429, "rate_limited"),
-        "QUOTA_EXCEEDED": (429, "quota_exceeded"),
-        "UNAVAILABLE": (503, "unavailable"),
+@REASONS
+def test_sdks_find_the_refusal_in_the_error_member(reason):
+    """OpenAI's SDK reads error.message and error.code, Anthropic's error.type and error.message."""
+    body = json.loads(arm(told(Deny(reason))).body)
+    assert body["error"] == {
+        "message": body["detail"],
+        "type": {
+            400: "invalid_request_error",
+            401: "authentication_error",
+            403: "permission_error",
+            429: "rate_limit_error",
+            503: "api_error",
+        }[body["status"]],
+        "code": body["code"],
     }
+
+
+@REASONS
+def test_an_authentication_failure_is_401_with_a_challenge(reason):
+    """RFC 9110, 11.6.1: a 401 has WWW-Authenticate. RFC 6750 wants it for a lack of scope, too."""
+    refused = arm(told(Deny(reason)))
+    assert (refused.status.code == 401) is (reason in AUTHENTICATION)
+    challenged = headers_of(refused).get("www-authenticate", "").startswith("Bearer realm=")
+    assert challenged is (reason in {*AUTHENTICATION, Reason.INSUFFICIENT_SCOPE})
+
+
+def test_a_code_has_one_status():
+    """Callers write codes into their error handling."""
+    statuses: dict[str, set[int]] = {}
+    for row in TABLE.values():
+        statuses.setdefault(row.code, set()).add(row.status)
+    assert TABLE.keys() == set(Reason)
+    assert not [code for code, found in statuses.items() if len(found) > 1]
+
+
+def test_a_token_that_is_no_key_is_told_apart_from_no_token():
+    """The code is the same; the detail and the challenge say that a token was seen."""
+    missing, foreign = (
+        arm(told(Deny(reason)))
+        for reason in (Reason.MISSING_CREDENTIAL, Reason.UNRECOGNIZED_CREDENTIAL)
+    )
+    assert "token" not in json.loads(missing.body)["detail"]
+    assert "token" in json.loads(foreign.body)["detail"]
+    assert "error" not in headers_of(missing)["www-authenticate"]
+    assert 'error="invalid_token"' in headers_of(foreign)["www-authenticate"]
+
+
+def arms_of(raw: bytes) -> list[tuple[int, bytes]]:
+    """The arms of the oneof as they stand in the bytes, each with its field number."""
+    found, at = [], 0
+    while at < len(raw):
+        number, at = raw[at] >> 3, at + 1
+        length = shift = 0
+        while True:
+            byte, at = raw[at], at + 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        if number in (2, 3, 5):
+            found.append((number, raw[at : at + length]))
+        at += length
+    return found
+
+
+@pytest.mark.parametrize("length", [1, 36, 64])
+@pytest.mark.parametrize("kind", ["", "application/grpc"])
+def test_a_fault_of_ours_is_read_by_an_envoy_without_error_response(kind, length):
+    """Envoy 1.36 skips field 5 and reads the denied_response that stands before it."""
+    request = make_request(headers={"x-request-id": "7" * length, "content-type": kind})
+    writer = responder()
+    for _ in range(2):
+        raw = writer.write(Deny(Reason.UNAVAILABLE), request)
+        parts = arms_of(raw)
+        numbers = [number for number, _ in parts]
+        assert numbers == sorted(numbers)
+        assert set(numbers) == {2, 5}
+        old, new = (
+            DeniedHttpResponse.FromString(b"".join(part for at, part in parts if at == number))
+            for number in (2, 5)
+        )
+        assert old == new == CheckResponse.FromString(raw).error_response
+        assert old.status.code == 503
+        assert headers_of(old)["retry-after"] == "1"
+        assert ("7" * length in old.body) is (not kind)
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"content-type": "application/grpc"}], ids=["http", "grpc"]
 )
-def test_who_has_proven_nothing_learns_nothing(headers):
+def test_a_caller_that_has_proven_nothing_learns_nothing(headers):
     """Malformed, forged, unknown and wrong look the same, but for the id of the request."""
     writer, seen = responder(), set()
     for reason in BEFORE_PROOF:
@@ -191,6 +249,26 @@ def test_the_scopes_that_a_route_asks_for_are_named(is_grpc):
     assert headers_of(refused)["www-authenticate"] == (
         'Bearer realm="authz", error="insufficient_scope", scope="a b:c"'
     )
+
+
+LONG = frozenset(f"resource-{number}:{'x' * 100}" for number in range(100))
+
+
+@pytest.mark.parametrize("scopes", [LONG, frozenset({"a" * 256}), frozenset({"a:b"})])
+@pytest.mark.parametrize("kind", ["", "application/grpc"])
+def test_scopes_of_any_length_fit_into_a_response(scopes, kind):
+    """Envoy cuts a body off after 4,096 bytes, as shipped. The rest of the scopes is counted."""
+    headers = {"x-request-id": "i" * 64, "content-type": kind}
+    request = make_request(route=Route(scopes=scopes), headers=headers)
+    refused = arm(told(Deny(Reason.INSUFFICIENT_SCOPE, FULL), request))
+    detail = refused.body if kind else json.loads(refused.body)["detail"]
+    named = [scope for scope in scopes if scope in detail]
+    assert len(refused.body) <= 4096
+    assert named
+    assert (f"and {len(scopes) - len(named)} more" in detail) is (len(named) < len(scopes))
+    challenge = headers_of(refused)["www-authenticate"]
+    assert len(challenge) < 1200
+    assert ("scope=" in challenge) is (scopes is not LONG)
 
 
 def test_the_scopes_of_a_route_are_named_for_a_lack_of_scope_alone():
@@ -249,16 +327,15 @@ def test_a_record_that_was_read_anew_is_told_anew(version):
         assert CheckResponse.FromString(refused).dynamic_metadata["client_id"] == client_id
 
 
-def test_what_is_kept_is_bounded(monkeypatch):
-    """More keys than there is room for are answered all the same, the newest from memory."""
-    monkeypatch.setattr(shared, "MAX_BASES", 5)
-    writer = responder()
+def test_what_is_remembered_is_bounded():
+    """More keys than there is room for get their responses all the same, the newest from memory."""
+    writer = responder(max_templates=5)
     records = [make_record(kid=f"{number:016}") for number in range(20)]
     for record in records:
         for decision in (Allow(record), Deny(Reason.REVOKED, record)):
             answer = CheckResponse.FromString(writer.write(decision, make_request()))
             assert answer.dynamic_metadata["key_id"] == record.kid
-    for kept in (writer._allows, writer._refuse.__self__._known):
+    for kept in (writer._allows, writer._refuse.__self__._proven):
         assert [entry[0] for entry in kept.values()] == records[-5:]
     for _ in range(10):  # one key read anew pushes out nobody
         writer.write(Allow(make_record(kid=records[-1].kid)), make_request())

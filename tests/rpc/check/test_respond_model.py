@@ -66,9 +66,9 @@ def whole(decision: Decision, request: Request, charge_id: str, query: str = "")
             else:
                 ok.headers_to_remove.append(f"x-auth-{name}")
         ok.headers_to_remove.append("x-api-key")
-        if request.carrier not in ("", "x-api-key"):
+        if request.carrier not in ("", "?", "x-api-key"):
             ok.headers_to_remove.append(request.carrier)
-        if query:
+        if query and request.carrier == "?":
             ok.query_parameters_to_remove.append(query)
         facts = {"reason": "ok" if key else "anonymous"}
     else:
@@ -116,11 +116,14 @@ def _refuse(answer: CheckResponse, decision: Deny, request: Request, charge_id: 
         "status": row.status,
         "detail": detail,
         "code": row.code,
+        "error": {"message": detail, "type": row.error_type, "code": row.code},
         "request_id": shown,
     }
     is_grpc = request.header("content-type", "").split("+")[0] == "application/grpc"
     refused.body = detail if is_grpc else json.dumps(problem)
-    if not is_grpc:
+    if is_grpc:
+        _set(refused, "grpc-status", str(row.grpc_code))
+    else:
         _set(refused, "content-type", "application/problem+json")
     challenge = 'Bearer realm="authz"'
     if reason is Reason.AMBIGUOUS_CREDENTIAL:
@@ -164,7 +167,7 @@ _requests = st.builds(
         st.sampled_from(["x-request-id", "content-type", "x-api-key", "x-auth-key-id"]),
         _client_text,
     ),
-    carrier=st.sampled_from(["", "x-api-key", "authorization"]),
+    carrier=st.sampled_from(["?", "x-api-key", "authorization"]),
     route=st.builds(Route, scopes=_scopes),
     host=_client_text,
     path=_client_text,

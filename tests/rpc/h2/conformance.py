@@ -31,7 +31,7 @@ ARGUED = {
 
 
 def h2spec() -> str:
-    """The program: on the PATH, or where Go puts it."""
+    """Return the program: on the PATH, or where Go installs it."""
     places = [os.environ.get("PATH", ""), os.environ.get("GOBIN", "")]
     places += [f"{os.environ.get('GOPATH') or Path.home() / 'go'}/bin"]
     found = shutil.which("h2spec", path=os.pathsep.join(filter(None, places)))
@@ -41,7 +41,7 @@ def h2spec() -> str:
 
 
 async def run(program: str, directory: Path) -> tuple[int, dict[tuple[str, str], str]]:
-    """How many cases there are, and what failed."""
+    """Return the number of cases, and the failures."""
     pepper, report = directory / "pepper-1", directory / "report.xml"
     pepper.write_text("0" * 64)
     settings = model.load(
@@ -70,7 +70,7 @@ async def run(program: str, directory: Path) -> tuple[int, dict[tuple[str, str],
 
 
 def main() -> None:
-    """Exit 0 when nothing failed but what is argued for."""
+    """Exit 0 if nothing failed except the cases that are argued for."""
     with tempfile.TemporaryDirectory(prefix="authz-") as directory:
         count, failed = uvloop.run(run(h2spec(), Path(directory)))
     for case, why in ARGUED.items():

@@ -18,7 +18,7 @@ OPTIONS = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=2048"]
 
 
 def main() -> None:
-    """Never returns: libFuzzer ends the process."""
+    """Run until libFuzzer ends the process."""
     directory, *options = sys.argv[1:]
     Path(directory).mkdir(parents=True, exist_ok=True)
     artifacts = f"-artifact_prefix={directory}/"

@@ -1,4 +1,4 @@
-"""Calls on one connection: however they arrive, whatever becomes of them."""
+"""Calls on one connection, from HEADERS to the response."""
 
 from collections.abc import Callable
 
@@ -17,19 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core.events import Event
-from authz.process.listener import Limits
-from authz.rpc.h2.answers import GrpcCode, Status
-from authz.rpc.h2.frames import PREFACE, Code
-from authz.rpc.h2.limits import Hold
-from authz.rpc.h2.streams import State
+from authz.process.listener import ConnectionLimits
+from authz.rpc.h2.frames import PREFACE, ErrorCode
+from authz.rpc.h2.request_bodies import BodyMemory
+from authz.rpc.h2.responses import GrpcCode, GrpcStatus, status_response
+from authz.rpc.h2.stream_states import StreamState
 from tests.support.h2.client import GRPC, START, Client, farewell, framed, grpc_fields, only, resets
 
 RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, INTERNAL, UNIMPLEMENTED = "8", "4", "13", "12"
 
 
 def test_the_greeting_says_what_is_offered():
-    """A table of no size, the limits, and a window for whole messages."""
-    client = Client(Limits(streams=7, header_bytes=9000, message_bytes=200_000))
+    """Our SETTINGS announce no table, the limits, and a window for whole messages."""
+    client = Client(ConnectionLimits(streams=7, header_bytes=9000, message_bytes=200_000))
     (offered,) = only(client.greeting, SettingsFrame)
     assert offered.settings == {
         SettingsFrame.HEADER_TABLE_SIZE: 0,
@@ -42,13 +42,13 @@ def test_the_greeting_says_what_is_offered():
 
 
 def test_a_window_is_never_smaller_than_clients_begin_with():
-    """They may have used it before they hear of ours."""
-    (offered,) = only(Client(Limits(message_bytes=1024)).greeting, SettingsFrame)
+    """Clients may use the default window before they receive our SETTINGS."""
+    (offered,) = only(Client(ConnectionLimits(message_bytes=1024)).greeting, SettingsFrame)
     assert offered.settings[SettingsFrame.INITIAL_WINDOW_SIZE] == 65_535
 
 
 def test_settings_and_pings_are_acknowledged():
-    """In the order in which they came."""
+    """Acknowledgements come in the order of the frames."""
     client = Client()
     answer = client.send(PREFACE, SettingsFrame(0), PingFrame(0, b"12345678"), SettingsFrame(0))
     assert [(type(frame), frame.flags) for frame in answer] == [
@@ -80,7 +80,7 @@ def test_a_message_arrives_whole_however_it_is_cut(message, cuts, end_apart):
 @given(st.data())
 @settings(max_examples=60)
 def test_the_same_bytes_in_other_pieces_are_answered_the_same(data):
-    """A read may end anywhere, in the middle of a frame as well."""
+    """A read may end anywhere, also in the middle of a frame."""
     script = conversation(data.draw(st.permutations(range(len(ACTS)))))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(script)), max_size=20)))
     whole, cut = Client(), Client()
@@ -105,7 +105,7 @@ ACTS: tuple[Callable[[Client, int], list[Frame | bytes]], ...] = (
 
 
 def conversation(order: list[int]) -> bytes:
-    """The bytes of a client that does these things."""
+    """Return the bytes of a client that does these things."""
     client = Client()
     client.encoder.header_table_size = 0
     parts: list[Frame | bytes] = [PREFACE, SettingsFrame(0), SettingsFrame(0, flags=["ACK"])]
@@ -115,7 +115,7 @@ def conversation(order: list[int]) -> bytes:
 
 
 def in_parts(request: HeadersFrame, size: int = 1) -> bytes:
-    """HEADERS and CONTINUATION of so many bytes each."""
+    """Return HEADERS and CONTINUATION frames of so many bytes each."""
     block, stream_id = request.data, request.stream_id
     rest = range(size, len(block), size)
     frames: list[Frame] = [
@@ -127,12 +127,12 @@ def in_parts(request: HeadersFrame, size: int = 1) -> bytes:
 
 
 def end(stream_id: int) -> DataFrame:
-    """Nothing more comes."""
+    """Return a frame that ends a stream."""
     return DataFrame(stream_id, b"", flags=["END_STREAM"])
 
 
 def test_padding_is_taken_off_and_its_window_given_back():
-    """A client that pads can go on for ever."""
+    """A client that pads its frames never runs out of window."""
     client = Client.greeted()
     padded = DataFrame(1, framed(b"hello")[:7], flags=["PADDED"], pad_length=200)
     answer = client.send(client.request(1), padded)
@@ -142,7 +142,7 @@ def test_padding_is_taken_off_and_its_window_given_back():
 
 
 def test_the_connections_window_is_filled_up():
-    """Of what came, whatever became of it; so it never runs out."""
+    """The window of all received data is given back, also of refused calls."""
     client, given_back, sent = Client.greeted(), 0, 0
     for stream_id in range(1, 400, 2):
         fields = grpc_fields(method="GET") if stream_id % 4 == 1 else GRPC
@@ -155,7 +155,7 @@ def test_the_connections_window_is_filled_up():
 
 
 def test_trailers_of_a_request_end_it():
-    """They are well-formed and mean nothing."""
+    """The values of trailers are not used."""
     client = Client.greeted()
     client.send(client.request(1), DataFrame(1, framed(b"hello")))
     client.send(client.request(1, [("x", "y")], "END_HEADERS", "END_STREAM"))
@@ -164,15 +164,15 @@ def test_trailers_of_a_request_end_it():
 
 @pytest.mark.parametrize("size", [1990, 4000])
 def test_trailers_over_the_limit_are_no_more_than_trailers(size):
-    """Too long once decoded, or too long to be decoded at all: nobody reads them."""
-    client = Client.greeted(Limits(header_bytes=2000))
+    """Trailers that are too long, encoded or decoded, are skipped."""
+    client = Client.greeted(ConnectionLimits(header_bytes=2000))
     client.send(client.request(1), DataFrame(1, framed(b"hello")))
     client.send(in_parts(client.request(1, [("x", "a" * size)], "END_STREAM"), 500))
     assert client.answered(1) == b"hello"
 
 
-def test_padding_of_a_head_is_taken_off():
-    """As that of a body."""
+def test_padding_of_headers_is_taken_off():
+    """Padded HEADERS are decoded without their padding."""
     client = Client.greeted()
     padded = client.request(1, GRPC, "END_HEADERS", "PADDED")
     padded.pad_length = 9
@@ -192,7 +192,7 @@ def test_padding_of_a_head_is_taken_off():
 )
 @pytest.mark.parametrize("in_one", [True, False])
 def test_what_is_not_one_message_is_refused(body, code, in_one):
-    """By a status, in trailers alone; the connection goes on."""
+    """The call ends with a status in trailers alone, and the connection continues."""
     client = Client.greeted()
     frames = [DataFrame(1, body, flags=["END_STREAM"])]
     if not in_one:
@@ -205,19 +205,19 @@ def test_what_is_not_one_message_is_refused(body, code, in_one):
 
 
 def test_a_request_without_a_body_is_no_message():
-    """HEADERS that end the stream."""
+    """HEADERS that end the stream are refused with UNIMPLEMENTED."""
     client = Client.greeted()
     client.send(client.request(1, GRPC, "END_HEADERS", "END_STREAM"))
     assert client.status(1)[0] == UNIMPLEMENTED
 
 
 def test_a_message_over_the_limit_is_refused_at_its_prefix():
-    """At once, and the client is told to stop; what is on its way is dropped."""
-    client = Client.greeted(Limits(message_bytes=1000))
+    """The client is told to stop at once, and its late frames are ignored."""
+    client = Client.greeted(ConnectionLimits(message_bytes=1000))
     prefix = (0).to_bytes(1) + (1001).to_bytes(4)
     answer = client.send(client.request(1), DataFrame(1, prefix))
     assert client.status(1)[0] == RESOURCE_EXHAUSTED
-    assert resets(answer) == [(1, Code.NO_ERROR)]
+    assert resets(answer) == [(1, ErrorCode.NO_ERROR)]
     assert client.send(DataFrame(1, b"x" * 900), end(1)) == []
     assert client.probe.events[Event.H2_MESSAGE_TOO_LARGE] == 1
     client.send(client.call(3, b"x" * 1000))
@@ -225,32 +225,32 @@ def test_a_message_over_the_limit_is_refused_at_its_prefix():
 
 
 def test_unfinished_messages_are_held_up_to_a_bound():
-    """The one that goes over is refused, the others end, and all memory comes back."""
-    hold = Hold(2000)
-    client = Client.greeted(hold=hold)
+    """The message that exceeds the memory is refused, and all memory is given back."""
+    memory = BodyMemory(2000)
+    client = Client.greeted(memory=memory)
     client.send(client.request(1), DataFrame(1, framed(b"x" * 1200)[:900]))
     client.send(client.request(3), DataFrame(3, framed(b"x" * 1200)[:900]))
     assert client.status(3)[0] == RESOURCE_EXHAUSTED
     client.send(DataFrame(1, framed(b"x" * 1200)[900:], flags=["END_STREAM"]))
     assert client.answered(1) == b"x" * 1200
     client.send(client.request(5), DataFrame(5, framed(b"y" * 900)[:800]))
-    client.connection.lost()
-    assert hold.take(0, 1000)
+    client.connection.streams.cancel_all()
+    assert memory.take(0, 1000)
 
 
 def test_a_body_of_something_else_is_not_held():
-    """A page that somebody uploads to this port is counted, not kept."""
-    client = Client.greeted(Limits(message_bytes=20_000), hold=Hold(0))
+    """The body of a request that is not gRPC is counted, not kept."""
+    client = Client.greeted(ConnectionLimits(message_bytes=20_000), memory=BodyMemory(0))
     fields = grpc_fields(("content-type", "text/plain"))
     client.send(client.request(1, fields[:4] + fields[-1:]), DataFrame(1, b"x" * 15_000))
     assert 1 not in client.headers
     answer = client.send(DataFrame(1, b"x" * 15_000))
     assert dict(client.headers[1][0])[":status"] == "415"
-    assert resets(answer) == [(1, Code.NO_ERROR)]
+    assert resets(answer) == [(1, ErrorCode.NO_ERROR)]
 
 
 def test_what_is_not_grpc_gets_a_text():
-    """A whole HTTP response, once the request has ended."""
+    """The text is a whole HTTP response, once the request has ended."""
     client = Client.greeted()
     client.send(client.call(1, fields=grpc_fields(method="GET")))
     (fields,) = client.headers[1]
@@ -259,60 +259,60 @@ def test_what_is_not_grpc_gets_a_text():
 
 
 def test_an_unknown_method_is_unimplemented():
-    """A status in trailers alone."""
+    """The status comes in trailers alone."""
     client = Client.greeted()
     client.send(client.call(1, fields=grpc_fields(path="/a.B/C")))
     assert client.status(1) == (UNIMPLEMENTED, "there is no such method here")
 
 
-def test_answers_may_come_later_and_in_any_order():
-    """Each to its own call."""
+def test_responses_may_come_later_and_in_any_order():
+    """Each response belongs to its own call."""
     client = Client.greeted(echo=False)
     client.send(*(client.call(stream_id, b"%d" % stream_id) for stream_id in (1, 3, 5)))
-    for call in reversed(client.calls):
-        client.connection.answer(call, call.message)
+    for started in reversed(client.calls):
+        client.connection.streams.respond(started.call, started.message)
     client.flush()
     assert [client.answered(stream_id) for stream_id in (1, 3, 5)] == [b"1", b"3", b"5"]
 
 
 def test_a_call_is_answered_once():
-    """Whatever comes later is dropped."""
+    """A second response to a call is dropped."""
     client = Client.greeted(echo=False)
     client.send(client.call(1))
-    (call,) = client.calls
-    client.connection.refuse(call, Status(GrpcCode.NOT_FOUND, "no"))
-    client.connection.answer(call, b"late")
+    call = client.calls[0].call
+    client.connection.streams.refuse(call, status_response(GrpcStatus(GrpcCode.NOT_FOUND, "no")))
+    client.connection.streams.respond(call, b"late")
     client.flush()
     assert client.status(1) == ("5", "no")
     assert 1 not in client.bodies
 
 
 def test_a_client_that_gives_up_ends_its_call():
-    """The call is given again, closed; its answer goes nowhere."""
+    """The call is reported as cancelled, and its response is dropped."""
     client = Client.greeted(echo=False)
     client.send(client.call(1), client.call(3))
-    client.send(RstStreamFrame(1, Code.CANCEL))
-    assert [(call.id, call.state) for call in client.given_up] == [(1, State.CLOSED)]
-    client.connection.answer(client.given_up[0], b"late")
+    client.send(RstStreamFrame(1, ErrorCode.CANCEL))
+    assert [(call.id, call.state) for call in client.cancelled] == [(1, StreamState.CLOSED)]
+    client.connection.streams.respond(client.cancelled[0], b"late")
     assert client.flush() == []
 
 
-def test_a_call_given_up_in_the_same_read_is_not_even_begun():
+def test_a_call_cancelled_in_the_same_read_is_not_reported():
     """A rapid reset costs no decision."""
     client = Client.greeted(echo=False)
-    client.send(client.call(1), RstStreamFrame(1, Code.CANCEL), client.call(3))
-    assert [call.id for call in client.calls] == [3]
+    client.send(client.call(1), RstStreamFrame(1, ErrorCode.CANCEL), client.call(3))
+    assert [started.call.id for started in client.calls] == [3]
 
 
 def test_a_deadline_ends_a_call():
-    """DEADLINE_EXCEEDED, not before its time, while calls with more time go on."""
+    """DEADLINE_EXCEEDED comes at the deadline, while calls with more time continue."""
     client = Client.greeted(echo=False)
     client.send(client.call(1, fields=grpc_fields(("grpc-timeout", "200m"))), client.call(3))
     assert client.connection.due == pytest.approx(START + 0.2)
     assert client.wait(0.199) == []
     client.wait(0.002)
     assert client.status(1)[0] == DEADLINE_EXCEEDED
-    assert [call.id for call in client.given_up] == [1]
+    assert [call.id for call in client.cancelled] == [1]
     assert client.probe.events[Event.H2_CALL_EXPIRED] == 1
     client.wait(29)
     assert client.status(3) is None
@@ -321,28 +321,28 @@ def test_a_deadline_ends_a_call():
 
 
 def test_a_request_that_never_ends_is_ended():
-    """And the client is told to stop."""
+    """The deadline of an incomplete request tells the client to stop."""
     client = Client.greeted()
     client.send(client.request(1, grpc_fields(("grpc-timeout", "1S"))), DataFrame(1, b"\0"))
     answer = client.wait(1)
     assert client.status(1)[0] == DEADLINE_EXCEEDED
-    assert resets(answer) == [(1, Code.NO_ERROR)]
+    assert resets(answer) == [(1, ErrorCode.NO_ERROR)]
 
 
 def test_calls_over_the_limit_are_refused_so_that_they_can_be_made_again():
-    """REFUSED_STREAM says that nothing was done; as soon as one ends there is room."""
-    client = Client.greeted(Limits(streams=2), echo=False)
+    """REFUSED_STREAM says that the call was not processed, so the client may retry it."""
+    client = Client.greeted(ConnectionLimits(streams=2), echo=False)
     answer = client.send(client.call(1), client.call(3), client.call(5))
-    assert resets(answer) == [(5, Code.REFUSED_STREAM)]
+    assert resets(answer) == [(5, ErrorCode.REFUSED_STREAM)]
     assert client.probe.events[Event.H2_STREAM_REFUSED] == 1
-    client.connection.answer(client.calls[0], b"")
+    client.connection.streams.respond(client.calls[0].call, b"")
     client.send(client.call(7))
-    assert [call.id for call in client.calls] == [1, 3, 7]
+    assert [started.call.id for started in client.calls] == [1, 3, 7]
 
 
 def test_headers_over_the_limit_refuse_their_call_alone():
-    """No other call of the proxy may suffer from what one client made it send."""
-    client = Client.greeted(Limits(header_bytes=2000))
+    """A client whose request makes the proxy send large headers harms no other call."""
+    client = Client.greeted(ConnectionLimits(header_bytes=2000))
     client.send(client.call(1))
     for stream_id, size in ((3, 1800), (5, 1990), (7, 2100), (9, 9000)):
         client.send(client.call(stream_id, fields=grpc_fields(("x", "~" * size))))
@@ -356,8 +356,8 @@ def test_headers_over_the_limit_refuse_their_call_alone():
 
 
 def test_with_a_table_headers_over_the_limit_end_the_connection():
-    """What was not read may have changed the table, so no later block could be read."""
-    client = Client(Limits(header_bytes=2000))
+    """The skipped rest may have changed the table, so no later block could be decoded."""
+    client = Client(ConnectionLimits(header_bytes=2000))
     client.send(PREFACE, SettingsFrame(0))
     answer = client.send(client.call(1, fields=grpc_fields(("x", "~" * 2100))))
-    assert farewell(answer) is Code.ENHANCE_YOUR_CALM
+    assert farewell(answer) is ErrorCode.ENHANCE_YOUR_CALM

@@ -1,46 +1,46 @@
-"""How a connection ends: drained, idle, never begun."""
+"""The end of a connection: drained, idle, or without a greeting."""
 
 import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame, SettingsFrame
 
 from authz.core.events import Event
-from authz.process.listener import Limits
-from authz.rpc.h2.frames import MAX_STREAM_ID, PREFACE, Code
+from authz.process.listener import ConnectionLimits
+from authz.rpc.h2.frames import MAX_STREAM_ID, PREFACE, ErrorCode
 from tests.support.h2.client import Client, farewell, framed, only
 
 ANSWERED = {"flags": ["ACK"]}
 
 
 def last_ids(frames) -> list[int]:
-    """The last stream ids that GOAWAYs name."""
+    """Return the last stream ids that GOAWAY frames name."""
     return [frame.last_stream_id for frame in only(frames, GoAwayFrame)]
 
 
-def test_a_drain_waits_until_the_client_knows_and_has_its_answers():
-    """First a GOAWAY that names no stream, then one that names the last; then the end."""
+def test_a_drain_waits_for_the_client_and_its_responses():
+    """The first GOAWAY names no stream, the second the last one; then the connection ends."""
     client = Client.greeted(echo=False)
     client.send(client.call(1))
     client.connection.drain(client.now)
     first = client.flush()
     (ping,) = only(first, PingFrame)
-    assert (last_ids(first), farewell(first)) == ([MAX_STREAM_ID], Code.NO_ERROR)
+    assert (last_ids(first), farewell(first)) == ([MAX_STREAM_ID], ErrorCode.NO_ERROR)
 
     assert client.send(client.call(3)) == []  # it had not heard yet
     second = client.send(PingFrame(0, ping.opaque_data, **ANSWERED))
     assert last_ids(second) == [3]
     assert client.send(client.call(5)) == []  # the GOAWAY says that this one is lost
 
-    assert [call.id for call in client.calls] == [1, 3]
-    for call in client.calls:
+    assert [started.call.id for started in client.calls] == [1, 3]
+    for started in client.calls:
         assert not client.connection.ended
-        client.connection.answer(call, call.message)
+        client.connection.streams.respond(started.call, started.message)
     client.flush()
     assert client.connection.ended
     assert (client.answered(1), client.answered(3)) == (b"hello", b"hello")
 
 
 def test_a_drain_does_not_wait_for_a_client_that_does_not_answer():
-    """A second is enough."""
+    """The PING of a drain has one second."""
     client = Client.greeted()
     client.connection.drain(client.now)
     client.flush()
@@ -59,7 +59,7 @@ def test_another_ping_is_not_the_answer():
 
 
 def test_draining_twice_is_draining_once():
-    """As when a connection is idle and the process stops."""
+    """An idle connection may be draining when the process stops."""
     client = Client.greeted()
     client.connection.drain(client.now)
     client.flush()
@@ -68,7 +68,7 @@ def test_draining_twice_is_draining_once():
 
 
 def test_a_late_body_of_a_call_that_came_too_late_is_dropped():
-    """The connection ends with the answers, not with an error."""
+    """The connection ends after its responses, without an error."""
     client = Client.greeted(echo=False)
     client.send(client.call(1))
     client.connection.drain(client.now)
@@ -79,7 +79,7 @@ def test_a_late_body_of_a_call_that_came_too_late_is_dropped():
 
 
 def test_an_error_while_draining_names_the_same_last_stream():
-    """It may not grow."""
+    """The last stream id of a GOAWAY must not grow."""
     client = Client.greeted(echo=False)
     client.send(client.call(1))
     client.connection.drain(client.now)
@@ -87,20 +87,20 @@ def test_an_error_while_draining_names_the_same_last_stream():
     assert last_ids(client.send(client.call(3), DataFrame(0xFF, b"x"))) == [1]
 
 
-def test_who_does_not_begin_is_ended():
-    """Ten seconds for a preface and SETTINGS."""
+def test_a_client_that_sends_no_settings_is_disconnected():
+    """A client has ten seconds for its preface and SETTINGS."""
     for begun in (b"", PREFACE, PREFACE[:5]):
         client = Client()
         client.send(begun)
         assert client.wait(9.9) == []
-        assert farewell(client.wait(0.2)) is Code.SETTINGS_TIMEOUT
+        assert farewell(client.wait(0.2)) is ErrorCode.SETTINGS_TIMEOUT
         assert client.probe.events[Event.H2_HANDSHAKE_FAILED] == 1
 
 
 @pytest.mark.parametrize("calls", [0, 2])
 def test_an_idle_connection_is_drained(calls):
-    """Counted from its last call; pings do not keep it."""
-    client = Client.greeted(Limits(idle_seconds=100))
+    """Idle time counts from the last call, and PINGs do not extend it."""
+    client = Client.greeted(ConnectionLimits(idle_seconds=100))
     for number in range(calls):
         client.wait(50)
         client.send(client.call(2 * number + 1))
@@ -114,8 +114,8 @@ def test_an_idle_connection_is_drained(calls):
 
 
 def test_a_connection_that_works_is_not_idle():
-    """As long as a call is open."""
-    client = Client.greeted(Limits(idle_seconds=10), echo=False)
+    """An open call keeps its connection."""
+    client = Client.greeted(ConnectionLimits(idle_seconds=10), echo=False)
     client.send(client.call(1))
     client.wait(25)
     assert client.connection.due == client.now + 5  # the deadline of the call
@@ -123,16 +123,16 @@ def test_a_connection_that_works_is_not_idle():
 
 
 def test_a_client_that_is_gone_leaves_nothing():
-    """Its calls are over."""
+    """The calls of a lost connection end."""
     client = Client.greeted(echo=False)
     client.send(client.call(1), client.request(3), DataFrame(3, b"\0"))
-    client.connection.lost()
-    client.connection.answer(client.calls[0], b"late")
+    client.connection.streams.cancel_all()
+    client.connection.streams.respond(client.calls[0].call, b"late")
     assert client.flush() == []
 
 
 def test_settings_may_come_late_and_slowly():
-    """Ten seconds are for the first ones; what follows has no hurry."""
+    """The timeout is for the first SETTINGS alone."""
     client = Client()
     for byte in PREFACE + SettingsFrame(0).serialize():
         client.now += 0.2

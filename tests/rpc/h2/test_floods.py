@@ -17,11 +17,12 @@ from hyperframe.frame import (
 )
 
 from authz.core.events import Event
-from authz.process.listener import Limits
-from authz.rpc.h2.frames import PREFACE, Code
+from authz.process.listener import ConnectionLimits
+from authz.rpc.h2.flood_budgets import BUDGET_SIZES, MIN_PAUSE, SECONDS_PER_UNIT
+from authz.rpc.h2.frames import PREFACE, ErrorCode
 from tests.support.h2.client import Client, farewell, framed, grpc_fields
 
-CANCEL = Code.CANCEL
+CANCEL = ErrorCode.CANCEL
 Parts = list[bytes | Frame]
 COMPRESSED = DataFrame(1, framed(b"x", compressed=1))  # refused before it is complete
 
@@ -92,34 +93,52 @@ FLOODS: dict[str, tuple[Callable[[Client, int], Parts], Event]] = {
 
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_ends_its_connection(name):
-    """ENHANCE_YOUR_CALM, a count of its own, and nothing is left of the client."""
+    """The fault is ENHANCE_YOUR_CALM with its own count, and no memory stays taken."""
     make, event = FLOODS[name]
     client = Client.greeted(echo=False)
     for stream_id in range(1, 10_001, 2):
         code = farewell(client.send(*make(client, stream_id)))
         if code is not None:
             break
-    assert code is Code.ENHANCE_YOUR_CALM
+    assert code is ErrorCode.ENHANCE_YOUR_CALM
     assert client.probe.events[event] == 1
     assert client.probe.events[Event.H2_CONNECTION_ERROR] == 1
 
 
+@pytest.mark.parametrize("name", [name for name in FLOODS if name != "CONTINUATION"])
+def test_a_flood_slows_a_trusted_client_down(name):
+    """A trusted client is paused in proportion to its flood, and stays connected."""
+    make, event = FLOODS[name]
+    client = Client.greeted(ConnectionLimits(trusted=True), echo=False)
+    pauses = []
+    for stream_id in range(1, 10_001, 2):
+        assert farewell(client.send(*make(client, stream_id))) is None
+        if client.connection.budgets.pause >= MIN_PAUSE:
+            pauses.append(client.connection.budgets.take_pause())
+    assert len(pauses) > 10
+    assert max(pauses) < 2 * MIN_PAUSE + 101 * SECONDS_PER_UNIT
+    assert client.probe.events[event] > 0
+    assert sum(client.probe.events[kind] for kind in BUDGET_SIZES) >= len(pauses)
+    assert client.probe.events[Event.H2_CONNECTION_ERROR] == 0
+    assert len(client.connection.streams.calls) <= 1
+
+
 @pytest.mark.parametrize(("table", "most"), [(True, 1000), (False, 16_000)])
 def test_a_header_block_without_an_end_is_ended(table, most):
-    """It is dropped unread when no other block depends on it, but that has a bound too."""
-    limits = Limits(header_bytes=1000)
+    """A block over the limit is skipped unread, up to a bound."""
+    limits = ConnectionLimits(header_bytes=1000)
     client = Client(limits) if table else Client.greeted(limits)
     if table:
         client.send(PREFACE, SettingsFrame(0))
     client.send(client.call(1), HeadersFrame(3, b"\0" * 100))
     part = ContinuationFrame(3, b"\0" * 100)
     assert client.send(*[part] * (most // 100 - 1)) == []
-    assert farewell(client.send(part)) is Code.ENHANCE_YOUR_CALM
+    assert farewell(client.send(part)) is ErrorCode.ENHANCE_YOUR_CALM
     assert client.probe.events[Event.H2_HEADER_FLOOD] == 1
 
 
 def test_requests_that_come_after_the_goaway_are_bounded():
-    """They are dropped unanswered, so who goes on has not understood."""
+    """Requests after the GOAWAY are dropped, and paid from a budget."""
     client = Client.greeted(echo=False)
     client.send(client.call(1))
     client.connection.drain(client.now)
@@ -128,12 +147,12 @@ def test_requests_that_come_after_the_goaway_are_bounded():
     for stream_id in range(3, 10_001, 2):
         if code is None:
             code = farewell(client.send(client.call(stream_id)))
-    assert code is Code.ENHANCE_YOUR_CALM
+    assert code is ErrorCode.ENHANCE_YOUR_CALM
     assert client.probe.events[Event.H2_CONTROL_FLOOD] == 1
 
 
 def many_waiting(count: int) -> Client:
-    """A client whose stream windows hold up so many answers."""
+    """Return a client whose stream windows hold up so many responses."""
     client = Client()
     client.greet(INITIAL_WINDOW_SIZE=1)
     client.send(*(client.call(2 * number + 1) for number in range(count)))
@@ -141,8 +160,8 @@ def many_waiting(count: int) -> Client:
 
 
 @pytest.mark.parametrize("frame", [WindowUpdateFrame(1, 1), WindowUpdateFrame(0, 1)])
-def test_a_window_update_is_as_little_work_with_many_answers_that_wait(frame):
-    """Thirteen bytes have us look at one answer, not at a thousand."""
+def test_a_window_update_looks_at_one_response(frame):
+    """With a thousand waiting responses, 13 bytes of a client cause the work for one."""
 
     def work(client: Client) -> int:
         calls = 0
@@ -161,7 +180,7 @@ def test_a_window_update_is_as_little_work_with_many_answers_that_wait(frame):
 
 
 def test_windows_of_many_streams_are_not_changed_again_and_again():
-    """A SETTINGS has us look at every call, and is paid for accordingly."""
+    """SETTINGS that change the initial window cost more with many calls."""
     client = many_waiting(1000)
     sent, code = 0, None
     while code is None:
@@ -169,12 +188,12 @@ def test_windows_of_many_streams_are_not_changed_again_and_again():
         wanted = SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: size})
         code = farewell(client.send(wanted))
         sent += 1
-    assert code is Code.ENHANCE_YOUR_CALM
+    assert code is ErrorCode.ENHANCE_YOUR_CALM
     assert 10 < sent < 100
 
 
 def test_a_busy_proxy_is_no_flood():
-    """Calls of which every second is given up, with a WINDOW_UPDATE and a PING to each."""
+    """A client may cancel every second call, with a WINDOW_UPDATE and a PING for each."""
     client = Client.greeted()
     for stream_id in range(1, 8001, 4):
         answer = client.send(
@@ -189,8 +208,8 @@ def test_a_busy_proxy_is_no_flood():
 
 
 def test_a_slow_trickle_is_no_flood():
-    """A keepalive every second, for hours."""
-    client = Client.greeted(Limits(idle_seconds=1e6))
+    """A keepalive each second is allowed for hours."""
+    client = Client.greeted(ConnectionLimits(idle_seconds=1e6))
     for _ in range(20_000):
         client.now += 1
         (answer,) = client.send(PingFrame(0, b"keepaliv"))

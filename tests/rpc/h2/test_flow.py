@@ -1,4 +1,4 @@
-"""The client's windows: never more than they allow, and everything once they do."""
+"""Flow control towards the client: never more bytes than its windows allow."""
 
 import pytest
 from hyperframe.frame import (
@@ -13,18 +13,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from authz.rpc.h2.frames import Code
+from authz.rpc.h2.frames import ErrorCode
 from tests.support.h2.client import Client, farewell, framed, grpc_fields, only, resets
 
 WINDOW = SettingsFrame.INITIAL_WINDOW_SIZE
 
 
 class Windows(RuleBasedStateMachine):
-    """A client that changes its windows as it likes, against a model of them."""
+    """A client that changes its windows at random, against a model of them."""
 
     @initialize(initial=st.integers(0, 50))
     def begin(self, initial: int) -> None:
-        """Say hello with small windows."""
+        """Greet with small windows."""
         self.client = Client()
         self.initial, self.connection = initial, 65_535
         self.credit: dict[int, int] = {}
@@ -33,7 +33,7 @@ class Windows(RuleBasedStateMachine):
 
     @rule(size=st.integers(0, 40))
     def call(self, size: int) -> None:
-        """Ask for as many bytes."""
+        """Call for a response of so many bytes."""
         stream_id = 2 * len(self.messages) + 1
         self.messages[stream_id] = bytes([stream_id % 256]) * size
         self.credit[stream_id] = 0
@@ -41,7 +41,7 @@ class Windows(RuleBasedStateMachine):
 
     @rule()
     def use_up(self) -> None:
-        """An answer as large as the connection's window, on a stream that takes it."""
+        """Take a response as large as the connection's window, on a stream that allows it."""
         stream_id = 2 * len(self.messages) + 1
         self.messages[stream_id] = b"x" * 70_000
         self.credit[stream_id] = 80_000
@@ -55,7 +55,7 @@ class Windows(RuleBasedStateMachine):
 
     @rule(increment=st.integers(1, 30), number=st.integers(0, 5))
     def widen_a_stream(self, increment: int, number: int) -> None:
-        """WINDOW_UPDATE of a stream, which may have ended."""
+        """Send a WINDOW_UPDATE of a stream, which may have ended."""
         if number < len(self.messages):
             stream_id = list(self.messages)[number]
             self.credit[stream_id] += increment
@@ -63,13 +63,13 @@ class Windows(RuleBasedStateMachine):
 
     @rule(increment=st.integers(1, 40_000))
     def widen_the_connection(self, increment: int) -> None:
-        """WINDOW_UPDATE of the connection."""
+        """Send a WINDOW_UPDATE of the connection."""
         self.connection += increment
         self._account(self.client.send(WindowUpdateFrame(0, increment)))
 
     @rule(initial=st.integers(0, 60))
     def change_the_initial_window(self, initial: int) -> None:
-        """SETTINGS, which may make windows negative."""
+        """Send SETTINGS, which may make windows negative."""
         self.initial = initial
         self._account(self.client.send(SettingsFrame(0, settings={WINDOW: initial})))
 
@@ -83,7 +83,7 @@ class Windows(RuleBasedStateMachine):
 
     @invariant()
     def all_that_may_be_sent_is_sent(self) -> None:
-        """A call waits only for a window, and what came is a beginning of what it asked for."""
+        """A response waits only for a window, and its sent part is a prefix of the whole."""
         if not hasattr(self, "client"):
             return
         assert self.client.connection.fault is None
@@ -99,8 +99,8 @@ Windows.TestCase.settings = settings(max_examples=60, stateful_step_count=20)
 TestWindows = Windows.TestCase
 
 
-def test_an_answer_larger_than_a_frame_comes_in_several():
-    """Of the size that the client allows."""
+def test_a_large_response_comes_in_several_frames():
+    """The frames have the size that the client allows."""
     for most in (16_384, 20_000):
         client = Client()
         client.greet(INITIAL_WINDOW_SIZE=60_000, MAX_FRAME_SIZE=most)
@@ -116,7 +116,7 @@ def test_an_answer_larger_than_a_frame_comes_in_several():
 
 
 def test_the_first_header_block_says_that_no_table_is_used():
-    """By a dynamic table size update (RFC 7541, section 6.3), which is said once."""
+    """Only the first block begins with a dynamic table size update (RFC 7541, section 6.3)."""
     client = Client.greeted()
     for stream_id, begins in ((1, True), (3, False), (5, False)):
         block = only(client.send(client.call(stream_id)), HeadersFrame)[0].data
@@ -124,7 +124,7 @@ def test_the_first_header_block_says_that_no_table_is_used():
 
 
 def test_plain_text_waits_for_windows_too():
-    """A body without trailers ends with its last byte."""
+    """A body without trailers ends the stream with its last byte."""
     client = Client()
     client.greet(INITIAL_WINDOW_SIZE=1)
     client.send(client.call(1, fields=grpc_fields(method="GET")))
@@ -134,36 +134,36 @@ def test_plain_text_waits_for_windows_too():
 
 
 def test_a_window_that_grows_too_large_is_an_error():
-    """By SETTINGS it is the connection's, by WINDOW_UPDATE the stream's."""
+    """SETTINGS cause a connection error, a WINDOW_UPDATE of a stream causes a stream error."""
     client = Client.greeted(echo=False)
     client.send(client.call(1), WindowUpdateFrame(1, 2**31 - 1 - 65_535))
     assert farewell(client.send(SettingsFrame(0, settings={WINDOW: 65_536}))) is (
-        Code.FLOW_CONTROL_ERROR
+        ErrorCode.FLOW_CONTROL_ERROR
     )
     client = Client.greeted(echo=False)
     client.send(client.call(1))
     assert resets(client.send(WindowUpdateFrame(1, 2**31 - 65_535))) == [
-        (1, Code.FLOW_CONTROL_ERROR)
+        (1, ErrorCode.FLOW_CONTROL_ERROR)
     ]
 
 
-def test_who_does_not_take_its_answer_loses_it():
-    """The deadline of a call counts for its answer too."""
+def test_a_response_that_is_not_taken_expires():
+    """The deadline of a call applies to its response, too."""
     client = Client()
     client.greet(INITIAL_WINDOW_SIZE=3)
     client.send(client.call(1, fields=grpc_fields(("grpc-timeout", "1S"))))
-    assert resets(client.wait(1)) == [(1, Code.CANCEL)]
+    assert resets(client.wait(1)) == [(1, ErrorCode.CANCEL)]
     assert client.send(WindowUpdateFrame(1, 100)) == []
 
 
 @pytest.mark.parametrize("ending", ["the client gives up", "the call expires"])
-def test_an_answer_that_waits_goes_with_its_call(ending):
-    """Nothing of it is sent afterwards, and the other one that waits is."""
+def test_a_waiting_response_ends_with_its_call(ending):
+    """After a reset nothing of it is sent, while other waiting responses are."""
     client = Client()
     client.greet(INITIAL_WINDOW_SIZE=0)
     client.send(client.call(1, fields=grpc_fields(("grpc-timeout", "1S"))), client.call(3))
     if ending == "the client gives up":
-        client.send(RstStreamFrame(1, Code.CANCEL))
+        client.send(RstStreamFrame(1, ErrorCode.CANCEL))
     else:
         client.wait(1)
     client.send(SettingsFrame(0, settings={WINDOW: 100}))

@@ -1,4 +1,4 @@
-"""A listener that only says how the process is, where anybody may come from."""
+"""A listener that serves grpc.health.v1 alone."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -7,7 +7,7 @@ from hyperframe.frame import DataFrame, HeadersFrame
 
 from authz.core.events import Event
 from authz.core.listen_address import Address
-from authz.rpc.h2.server import MOST_PROBES, SERVING, FastServer
+from authz.rpc.h2.server import MAX_PROBES, SERVING, FastServer
 from tests.support.fakes import RecordingProbe
 from tests.support.h2.client import framed, grpc_fields
 from tests.support.h2.wire import wired
@@ -17,8 +17,8 @@ HEALTH = grpc_fields(path="/grpc.health.v1.Health/Check")
 UNIMPLEMENTED = b"grpc-status\x0212"
 
 
-async def test_it_takes_few_connections_and_no_checks():
-    """So that whoever fills it up takes no open file away from the listener that is asked."""
+async def test_a_health_listener_takes_few_connections_and_no_checks():
+    """A client that fills this listener takes no file descriptor away from the Check listener."""
     probe = RecordingProbe()
     server = FastServer(None, Address("0.0.0.0", 0), probe=probe, allow_plaintext=True)
     await server.start()
@@ -26,7 +26,7 @@ async def test_it_takes_few_connections_and_no_checks():
     try:
         at = Address("127.0.0.1", server.address.port)
         async with AsyncExitStack() as opened:
-            wires = [await opened.enter_async_context(wired(at)) for _ in range(MOST_PROBES)]
+            wires = [await opened.enter_async_context(wired(at)) for _ in range(MAX_PROBES)]
             wires[0].greet()
             wires[0].send(wires[0].call(1, b"", HEALTH))
             assert (await wires[0].until(DataFrame, 1)).data == framed(SERVING)

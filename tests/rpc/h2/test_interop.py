@@ -1,4 +1,4 @@
-"""Real clients over real sockets: a proxy, and tools that somebody tries the port with.
+"""Real clients over real sockets: Envoy, curl and h2load.
 
 Clients of grpcio are those of the tests of both transports.
 """
@@ -7,7 +7,7 @@ import asyncio
 import shutil
 import ssl
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -18,12 +18,13 @@ from hyperframe.frame import DataFrame, GoAwayFrame
 
 from authz.core.events import Event
 from authz.core.listen_address import Address
-from authz.process.listener import TlsFiles
-from authz.rpc.h2 import arrivals
-from authz.rpc.h2.blocks import HeaderBlocks
+from authz.process.listener import ConnectionLimits, TlsFiles
+from authz.rpc.h2 import tls_listener
+from authz.rpc.h2.header_blocks import HeaderBlockDecoder
 from authz.rpc.h2.server import FastServer
 from authz.rpc.services import CHECK_SERVICE
 from tests.support.h2.proxy import proxy
+from tests.support.h2.resets import reset_flood, statuses
 from tests.support.h2.wire import wired
 from tests.support.real import eventually
 from tests.support.rpc.door import Door
@@ -44,7 +45,7 @@ class Certificates:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory) -> Certificates:
-    """For 127.0.0.1, signed by an authority that signs clients too."""
+    """Certificates for 127.0.0.1, signed by an authority that also signs clients."""
     directory, ca = tmp_path_factory.mktemp("tls"), trustme.CA()
     paths = {name: directory / f"{name}.pem" for name in ("ca", "cert", "key", "client", "own")}
     server, client = ca.issue_cert("127.0.0.1"), ca.issue_cert("proxy.example")
@@ -59,13 +60,13 @@ def certificates(tmp_path_factory) -> Certificates:
 
 @pytest.fixture
 async def stack():
-    """What is closed at the end."""
+    """A stack that is closed at the end."""
     async with AsyncExitStack() as found:
         yield found
 
 
 async def started(stack, address=Address("127.0.0.1", 0), **settings):  # noqa: B008  it is frozen
-    """A door with one key in its cache, behind the fast transport."""
+    """Start the fast transport with one key in the cache."""
     door = Door()
     _, key = door.issue()
     await door.answer(check_request([("x-api-key", key)]))
@@ -76,7 +77,7 @@ async def started(stack, address=Address("127.0.0.1", 0), **settings):  # noqa: 
 
 
 async def get(url: str, key: str = "") -> int:
-    """The status of a request."""
+    """Return the status of a request."""
 
     def ask() -> int:
         try:
@@ -91,9 +92,25 @@ async def get(url: str, key: str = "") -> int:
     return await asyncio.to_thread(ask)
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_client_of_the_proxy_cannot_end_its_shared_connection(stack, trusted):
+    """A rapid reset through Envoy slows the shared connection; unless trusted, it is closed."""
+    limits = ConnectionLimits(flood_tolerance=0.1)
+    server, door, key = await started(stack, limits=limits)
+    server._state.limits = replace(limits, trusted=trusted)
+    port = int(stack.enter_context(proxy(server.address)).rpartition(":")[2])
+    async with reset_flood(port, 3000, key) as flood:
+        found = []
+        while flood.sent < 1200:
+            found += await statuses(port, key, seconds=0.1, pause=0.005)
+    assert door.probe.events[Event.H2_RESET_FLOOD] > 0
+    assert (door.probe.events[Event.H2_CONNECTION_ERROR] > 0) is not trusted
+    assert not trusted or set(found) == {200}
+
+
 @pytest.mark.parametrize("over", ["tcp", "unix", "tls"])
 async def test_a_proxy_is_answered(stack, certificates, over, tmp_path):
-    """Envoy over h2c, over a Unix socket, and over TLS where both sides show a certificate."""
+    """Envoy asks over h2c, over a Unix socket, and over TLS with certificates on both sides."""
     address, tls, settings = Address("127.0.0.1", 0), None, {}
     if over == "unix":
         address = Address("", 0, str(tmp_path / "check.sock"))
@@ -118,10 +135,12 @@ async def test_a_proxy_is_answered(stack, certificates, over, tmp_path):
 
 
 async def test_a_proxy_that_traces_costs_no_decoding(stack, monkeypatch):
-    """The traceparent differs in every call, and from the fourth on hpack is not asked."""
-    decoded, fields = [], HeaderBlocks.fields
+    """The traceparent differs in each call, and from the fourth call on hpack is not needed."""
+    decoded, fields = [], HeaderBlockDecoder.fields
     monkeypatch.setattr(
-        HeaderBlocks, "fields", lambda self, block: decoded.append(block) or fields(self, block)
+        HeaderBlockDecoder,
+        "fields",
+        lambda self, block: decoded.append(block) or fields(self, block),
     )
     server, _, key = await started(stack)
     url = await asyncio.to_thread(stack.enter_context, proxy(server.address, tracer=True))
@@ -131,24 +150,24 @@ async def test_a_proxy_that_traces_costs_no_decoding(stack, monkeypatch):
 
 
 async def silent(address: Address) -> asyncio.StreamWriter:
-    """A connection on which nothing is said."""
+    """Open a connection and send nothing."""
     _, writer = await asyncio.open_connection(address.host, address.port)
     return writer
 
 
 async def test_connections_count_before_they_shake_hands(stack, certificates, monkeypatch):
-    """Who opens many and says nothing takes no descriptor beyond the bound, nor keeps it."""
-    monkeypatch.setattr(arrivals, "HANDSHAKE_SECONDS", 60.0)
+    """Silent connections take no more file descriptors than the bound allows."""
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 60.0)
     files = TlsFiles(certificates.server.cert, certificates.server.key)
     server, door, _ = await started(stack, tls=files)
-    service, events = server._service, door.probe.events
-    service.most_connections = 3
+    service, events = server._state, door.probe.events
+    service.max_connections = 3
     many = [await silent(server.address) for _ in range(10)]
     await eventually(lambda: events[Event.H2_CONNECTION_REFUSED] == 7)
-    assert service.arriving == 3
+    assert service.handshakes == 3
     for writer in many:
         writer.close()
-    await eventually(lambda: service.arriving == 0)
+    await eventually(lambda: service.handshakes == 0)
     assert events[Event.H2_HANDSHAKE_FAILED] == 3
     context = ssl.create_default_context()
     certificates.ca.configure_trust(context)
@@ -157,35 +176,35 @@ async def test_connections_count_before_they_shake_hands(stack, certificates, mo
         wire.greet()
         wire.send(DataFrame(99, b"an error"))
         assert isinstance((await wire.rest())[-1], GoAwayFrame)
-    assert service.arriving == 0
+    assert service.handshakes == 0
 
 
 async def test_a_handshake_has_its_time(stack, certificates, monkeypatch):
-    """Who says nothing is closed, and is counted."""
-    monkeypatch.setattr(arrivals, "HANDSHAKE_SECONDS", 0.05)
+    """A client that does not finish its TLS handshake is disconnected and counted."""
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 0.05)
     files = TlsFiles(certificates.server.cert, certificates.server.key)
     server, door, _ = await started(stack, tls=files)
     writer = await silent(server.address)
     await eventually(lambda: door.probe.events[Event.H2_HANDSHAKE_FAILED] == 1)
-    assert server._service.arriving == 0
+    assert server._state.handshakes == 0
     writer.close()
 
 
 async def test_stopping_ends_handshakes(stack, certificates, monkeypatch):
-    """Who has said nothing yet is not waited for."""
-    monkeypatch.setattr(arrivals, "HANDSHAKE_SECONDS", 60.0)
+    """A stop does not wait for TLS handshakes."""
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 60.0)
     files = TlsFiles(certificates.server.cert, certificates.server.key)
     server, _, _ = await started(stack, tls=files)
     writer = await silent(server.address)
-    await eventually(lambda: server._service.arriving == 1)
+    await eventually(lambda: server._state.handshakes == 1)
     async with asyncio.timeout(30):
         await server.stop(50)
-    assert server._service.arriving == 0
+    assert server._state.handshakes == 0
     writer.close()
 
 
 async def test_a_client_that_does_not_agree_on_h2_is_closed(stack, certificates):
-    """TLS alone is not enough: it would speak something else. One that does reads its goodbye."""
+    """TLS without ALPN h2 is refused; with it the client is served."""
     files = TlsFiles(certificates.server.cert, certificates.server.key)
     server, door, _ = await started(stack, tls=files)
     context = ssl.create_default_context()
@@ -203,7 +222,7 @@ async def test_a_client_that_does_not_agree_on_h2_is_closed(stack, certificates)
 
 
 async def run(*command: str) -> tuple[int, str]:
-    """The exit status of a program, and what it printed."""
+    """Return the exit status of a program, and its output."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -214,7 +233,7 @@ async def run(*command: str) -> tuple[int, str]:
 if CURL:
 
     async def test_curl_gets_a_clean_answer(stack):
-        """Whatever it asks: a status, a text that helps, exit 0."""
+        """Each request gets a status and a text that helps, and curl exits with 0."""
         server, _, _ = await started(stack)
         for options in ([], ["--data", "x=1"], ["--head"], ["--upload-file", __file__]):
             status, printed = await run(
@@ -229,7 +248,7 @@ if CURL:
 if H2LOAD:
 
     async def test_h2load_sees_no_error(stack, tmp_path):
-        """Many calls at a time on several connections."""
+        """Many concurrent calls on several connections all succeed."""
         server, _, key = await started(stack)
         body: Path = tmp_path / "request"
         message = check_request([("x-api-key", key)]).SerializeToString()

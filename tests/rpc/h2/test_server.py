@@ -1,7 +1,6 @@
-"""The shell: sockets, tasks and time around the connection."""
+"""The protocol and the server: sockets, tasks and timers around the connection."""
 
 import asyncio
-import logging
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import pairwise
@@ -12,11 +11,11 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, Rs
 
 from authz.core.events import Event
 from authz.core.listen_address import Address
-from authz.process.listener import Limits
-from authz.rpc.h2 import connection, protocol
-from authz.rpc.h2.frames import Code
-from authz.rpc.h2.limits import Hold
-from authz.rpc.h2.protocol import Complaints, H2Protocol, Service
+from authz.process.listener import ConnectionLimits, TlsFiles
+from authz.rpc.h2 import connection, protocol, server
+from authz.rpc.h2.frames import ErrorCode
+from authz.rpc.h2.protocol import H2Protocol, ServerState
+from authz.rpc.h2.request_bodies import BodyMemory
 from authz.rpc.h2.server import FastServer
 from tests.support.fakes import RecordingProbe
 from tests.support.h2.client import PATH, Client, framed, frames_of, grpc_fields, only
@@ -25,17 +24,18 @@ from tests.support.real import eventually
 
 LOOPBACK = Address("127.0.0.1", 0)
 LARGE = 3000
+DEFAULT_LIMITS = ConnectionLimits()
 INTERNAL = b"grpc-status\x0213"
 
 
-class Door:
-    """Answers what it is asked: at once, never, wrongly, or with much."""
+class EchoHandler:
+    """A handler that answers at once, later, never, wrongly, or with a large message."""
 
     def __init__(self) -> None:
         self.waiting, self.released = 0, asyncio.Event()
 
     def check(self, message: bytes, _traceparent: bytes | None = None) -> Any:
-        """See CheckDoor."""
+        """See CheckHandler."""
         if message == b"wait":
             return self._later(message)
         if message == b"fail later":
@@ -59,11 +59,11 @@ class Door:
 
 @asynccontextmanager
 async def serving(address: Address = LOOPBACK, **settings):
-    """A server and its door."""
-    door, probe = Door(), RecordingProbe()
-    server = FastServer(door, address, probe=probe, **settings)
+    """Run a server with its handler."""
+    handler, probe = EchoHandler(), RecordingProbe()
+    server = FastServer(handler, address, probe=probe, **settings)
     await server.start()
-    server.door, server.probe = door, probe
+    server.handler, server.probe = handler, probe
     try:
         yield server
     finally:
@@ -71,19 +71,19 @@ async def serving(address: Address = LOOPBACK, **settings):
 
 
 async def answer_to(wire, stream_id: int, message: bytes = b"hello") -> bytes:
-    """The body of the answer to one call."""
+    """Return the body of the response to one call."""
     wire.send(wire.call(stream_id, message))
     return (await wire.until(DataFrame, stream_id)).data
 
 
 async def status_of(wire, stream_id: int, message: bytes) -> bytes:
-    """The header block of an answer without a body."""
+    """Return the header block of a response without a body."""
     wire.send(wire.call(stream_id, message))
     return (await wire.until(HeadersFrame, stream_id)).data
 
 
 async def test_a_fault_of_ours_is_an_internal_error():
-    """At once or later; the client learns nothing, it is counted, and the connection goes on."""
+    """The client learns nothing of an exception, it is counted, and the connection continues."""
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
         for stream_id, message in ((1, b"fail"), (3, b"fail later")):
@@ -94,64 +94,64 @@ async def test_a_fault_of_ours_is_an_internal_error():
         assert await answer_to(wire, 5) == framed(b"hello")
 
 
-async def test_a_garbled_question_about_health_is_an_error():
-    """As over grpcio it is no answer."""
+async def test_a_garbled_health_request_is_an_error():
+    """grpcio refuses it, too."""
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
         wire.send(wire.call(1, b"\xff", grpc_fields(path="/grpc.health.v1.Health/Check")))
         assert INTERNAL in (await wire.until(HeadersFrame, 1)).data
 
 
-async def test_what_waits_holds_nobody_up():
+async def test_a_waiting_call_delays_no_other():
     """A hit behind a miss is answered first."""
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
         wire.send(wire.call(1, b"wait"), wire.call(3, b"hit"))
         assert (await wire.until(DataFrame, 3)).data == framed(b"hit")
-        server.door.released.set()
+        server.handler.released.set()
         assert (await wire.until(DataFrame, 1)).data == framed(b"wait")
 
 
 @pytest.mark.parametrize("ending", ["reset", "deadline", "cut", "goaway", "eof"])
-async def test_a_call_that_is_over_stops_working(ending):
-    """However it ends: nothing is left running."""
+async def test_the_task_of_a_call_that_ended_is_cancelled(ending):
+    """No end of a call leaves a task running."""
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
         timeout = "30m" if ending == "deadline" else "10S"
         wire.send(wire.call(1, b"wait", grpc_fields(("grpc-timeout", timeout))))
-        await eventually(lambda: server.door.waiting == 1)
+        await eventually(lambda: server.handler.waiting == 1)
         if ending == "reset":
-            wire.send(RstStreamFrame(1, Code.CANCEL))
+            wire.send(RstStreamFrame(1, ErrorCode.CANCEL))
         if ending == "cut":
             wire.cut()
         if ending == "goaway":
             wire.send(DataFrame(99, b"an error"))
         if ending == "eof":
             wire.half_close()
-        await eventually(lambda: server.door.waiting == 0)
+        await eventually(lambda: server.handler.waiting == 0)
 
 
-async def test_a_client_reads_why_it_is_ended(monkeypatch):
-    """Also while it goes on sending: the GOAWAY arrives, and then the end, not a reset."""
+async def test_a_client_can_read_the_goaway(monkeypatch):
+    """The GOAWAY arrives and then the end, not a reset, also while the client still sends."""
     monkeypatch.setattr(protocol, "LINGER_SECONDS", 60.0)
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
         wire.send(DataFrame(99, b"an error"), PingFrame(0, b"unheard!").serialize() * 200_000)
         frames = await wire.rest()
         assert isinstance(frames[-1], GoAwayFrame)
-        assert frames[-1].error_code == Code.PROTOCOL_ERROR
+        assert frames[-1].error_code == ErrorCode.PROTOCOL_ERROR
         assert frames[-1].additional_data == b"DATA on a stream never opened"
 
 
 async def test_one_client_harms_no_other(caplog):
-    """A connection error is one connection's, and the log quotes nothing that came."""
+    """A connection error ends one connection, and the log quotes no input."""
     async with serving() as server, wired(server.address) as good, wired(server.address) as bad:
         for wire in (good, bad):
             wire.greet()
         good.send(good.call(1, b"wait"))
         bad.send(HeadersFrame(1, b"\x40\x09x-api-key\x0eak_live_secret\xff", flags=["END_HEADERS"]))
         assert isinstance((await bad.rest())[-1], GoAwayFrame)
-        server.door.released.set()
+        server.handler.released.set()
         assert (await good.until(DataFrame, 1)).data == framed(b"wait")
         assert await answer_to(good, 3) == framed(b"hello")
     (line,) = caplog.messages
@@ -159,10 +159,10 @@ async def test_one_client_harms_no_other(caplog):
     assert line.endswith("): COMPRESSION_ERROR: a header block is garbled")
 
 
-async def test_who_does_not_read_is_asked_no_more_and_then_ended(monkeypatch):
-    """What is kept for it is bounded, others are served, and its time is up some time."""
+async def test_a_client_that_does_not_read_is_disconnected(monkeypatch):
+    """Its buffered responses are bounded, and others are served meanwhile."""
     monkeypatch.setattr(protocol, "STALL_SECONDS", 0.2)
-    many = Limits(streams=10_000)
+    many = ConnectionLimits(streams=10_000)
     async with (
         serving(limits=many) as server,
         wired(server.address) as slow,
@@ -177,21 +177,21 @@ async def test_who_does_not_read_is_asked_no_more_and_then_ended(monkeypatch):
         while not server.probe.events[Event.H2_SLOW_READER]:
             assert await answer_to(other, stream_id) == framed(b"hello")
             stream_id += 2
-            kept = (each.transport.get_write_buffer_size() for each in server._service.open)
+            kept = (each.transport.get_write_buffer_size() for each in server._state.open)
             assert max(kept) < calls * LARGE / 2  # of what it asked for in one read
-        await eventually(lambda: len(server._service.open) == 1)
+        await eventually(lambda: len(server._state.open) == 1)
 
 
-async def test_who_reads_late_gets_everything():
-    """Reading goes on where it was stopped."""
-    many = Limits(streams=10_000)
+async def test_a_client_that_reads_late_gets_everything():
+    """Reading resumes where it stopped."""
+    many = ConnectionLimits(streams=10_000)
     async with serving(limits=many) as server, wired(server.address) as wire:
         wire.greet()
         calls = 8000
         wire.send(b"\0\0\4\x08\0\0\0\0\0\x7f\0\0\0")
         for number in range(calls):
             wire.send(wire.call(2 * number + 1, b"x"))
-        (paused,) = await eventually(lambda: server._service.open)
+        (paused,) = await eventually(lambda: server._state.open)
         await eventually(lambda: paused.stall is not None)
         ends = 0
         while ends < calls:
@@ -201,29 +201,32 @@ async def test_who_reads_late_gets_everything():
 
 
 async def test_an_idle_connection_is_closed():
-    """With a GOAWAY in two steps."""
-    async with serving(limits=Limits(idle_seconds=0.05)) as server, wired(server.address) as wire:
+    """An idle connection ends with a GOAWAY in two steps."""
+    async with (
+        serving(limits=ConnectionLimits(idle_seconds=0.05)) as server,
+        wired(server.address) as wire,
+    ):
         wire.greet()
         ping = await wire.until(PingFrame)
         wire.send(PingFrame(0, ping.opaque_data, flags=["ACK"]))
         (goodbye,) = await wire.rest()
-        assert (goodbye.error_code, goodbye.last_stream_id) == (Code.NO_ERROR, 0)
+        assert (goodbye.error_code, goodbye.last_stream_id) == (ErrorCode.NO_ERROR, 0)
         assert server.probe.events == {Event.H2_IDLE_CLOSED: 1}
 
 
-async def test_who_says_nothing_is_ended(monkeypatch):
-    """A connection without a greeting."""
+async def test_a_client_without_a_greeting_is_disconnected(monkeypatch):
+    """The GOAWAY has SETTINGS_TIMEOUT."""
     monkeypatch.setattr(connection, "HANDSHAKE_SECONDS", 0.05)
     async with serving() as server, wired(server.address) as wire:
         goodbye = await wire.until(GoAwayFrame)
-        assert goodbye.error_code == Code.SETTINGS_TIMEOUT
+        assert goodbye.error_code == ErrorCode.SETTINGS_TIMEOUT
         assert server.probe.events[Event.H2_HANDSHAKE_FAILED] == 1
 
 
-async def test_descriptors_are_kept_for_others():
-    """Connections beyond a bound are closed at once and counted; those there are go on."""
+async def test_connections_over_the_bound_are_closed():
+    """They are counted, and open connections continue."""
     async with serving() as server, wired(server.address) as first:
-        server._service.most_connections = 1
+        server._state.max_connections = 1
         first.greet()
         assert await answer_to(first, 1) == framed(b"hello")
         async with wired(server.address) as second:
@@ -233,28 +236,28 @@ async def test_descriptors_are_kept_for_others():
         assert await answer_to(first, 3) == framed(b"hello")
 
 
-async def test_stopping_says_goodbye_and_waits_for_answers(monkeypatch):
-    """Two GOAWAYs, the answer to what was asked, and the end."""
+async def test_a_stop_waits_for_running_calls(monkeypatch):
+    """Two GOAWAYs, the response to the running call, and the end."""
     monkeypatch.setattr(connection, "DRAIN_SECONDS", 60.0)
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
         wire.send(wire.call(1, b"wait"))
-        await eventually(lambda: server.door.waiting == 1)
+        await eventually(lambda: server.handler.waiting == 1)
         stopping = asyncio.create_task(server.stop(60))
         assert (await wire.until(GoAwayFrame)).last_stream_id == 2**31 - 1
         ping = await wire.until(PingFrame)
         wire.send(wire.call(3, b"just in time"), PingFrame(0, ping.opaque_data, flags=["ACK"]))
         assert (await wire.until(GoAwayFrame)).last_stream_id == 3
         assert (await wire.until(DataFrame, 3)).data == framed(b"just in time")
-        server.door.released.set()
+        server.handler.released.set()
         assert (await wire.until(DataFrame, 1)).data == framed(b"wait")
         await wire.rest()
         wire.cut()
         await stopping
 
 
-async def test_stopping_ends_an_idle_connection_without_waiting_for_its_grace():
-    """As soon as the client has heard of it."""
+async def test_a_stop_does_not_wait_for_idle_connections():
+    """An idle connection closes once the client knows of the end."""
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
         stopping = asyncio.create_task(server.stop(60))
@@ -267,7 +270,7 @@ async def test_stopping_ends_an_idle_connection_without_waiting_for_its_grace():
 
 
 class Transport(asyncio.Transport):
-    """Remembers what is written, and whether it shall read."""
+    """A transport that records what is written, and whether reading is paused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -276,7 +279,7 @@ class Transport(asyncio.Transport):
 
     @property
     def answers(self) -> int:
-        """How many were written so far."""
+        """The number of responses written so far."""
         return len(only(frames_of(b"".join(self.written)), DataFrame))
 
     def write(self, data: bytes) -> None:
@@ -303,10 +306,16 @@ class Transport(asyncio.Transport):
 
 
 @contextmanager
-def greeted_shell() -> Iterator[tuple[H2Protocol, Transport, Client]]:
-    """A connection without a socket that answers with the message, and who writes to it."""
-    service = Service(
-        {PATH.encode(): lambda message: message}, Limits(), Hold(0), RecordingProbe(), 10
+def greeted_protocol(
+    limits: ConnectionLimits = DEFAULT_LIMITS,
+) -> Iterator[tuple[H2Protocol, Transport, Client]]:
+    """Return a protocol without a socket that echoes messages, and a client that writes to it."""
+    service = ServerState(
+        {PATH.encode(): lambda message: message},
+        limits,
+        BodyMemory(0),
+        RecordingProbe(),
+        10,
     )
     shell, transport, script = H2Protocol(service), Transport(), Client()
     shell.connection_made(transport)
@@ -318,8 +327,8 @@ def greeted_shell() -> Iterator[tuple[H2Protocol, Transport, Client]]:
 
 
 async def test_hits_are_answered_in_the_read_that_brought_them():
-    """All of them in one write, and no task is made."""
-    with greeted_shell() as (shell, transport, script):
+    """All responses go out in one write, and no task is created."""
+    with greeted_protocol() as (shell, transport, script):
         tasks = asyncio.all_tasks()
         shell.data_received(b"".join(script.call(2 * number + 1) for number in range(50)))
         assert len(transport.written) == 1
@@ -331,15 +340,15 @@ LARGE_READ = 900  # calls, so many that they are taken in turns, on streams from
 
 
 def large_read(script: Client) -> bytes:
-    """What a busy client sends while the loop is elsewhere."""
+    """Return the bytes that a busy client sends while the loop is elsewhere."""
     made = b"".join(script.call(2 * number + 1, b"m" * 50) for number in range(LARGE_READ))
     assert len(made) > 2 * protocol.TURN
     return made
 
 
 async def test_a_large_read_is_taken_in_turns():
-    """Between two of them the loop serves others, and meanwhile nothing more is read."""
-    with greeted_shell() as (shell, transport, script):
+    """Between two turns the loop serves others, and reading is paused."""
+    with greeted_protocol() as (shell, transport, script):
         read = large_read(script)
         shell.data_received(read)
         answered = [transport.answers]
@@ -352,9 +361,9 @@ async def test_a_large_read_is_taken_in_turns():
         assert answered[-1] == LARGE_READ
 
 
-async def test_who_does_not_read_has_no_turn():
-    """What was read of it waits, until it has taken the answers there are."""
-    with greeted_shell() as (shell, transport, script):
+async def test_a_client_that_does_not_read_has_no_turn():
+    """Its unprocessed bytes wait until it has read its responses."""
+    with greeted_protocol() as (shell, transport, script):
         shell.data_received(large_read(script))
         shell.pause_writing()
         before = transport.answers
@@ -367,25 +376,58 @@ async def test_who_does_not_read_has_no_turn():
         assert transport.answers == LARGE_READ
 
 
+async def test_a_flooding_trusted_client_is_paused():
+    """Reading stops for the pause, also between two turns, and every call is answered."""
+    limits = ConnectionLimits(flood_tolerance=0.1, trusted=True)
+    with greeted_protocol(limits) as (shell, transport, script):
+        shell.data_received(PingFrame(0, b"flooding").serialize() * 300 + large_read(script))
+        pauses = 0
+        while not transport.reading:
+            assert shell.slowed is None or transport.answers < LARGE_READ
+            pauses += shell.slowed is not None
+            await asyncio.sleep(0.0001)
+        assert pauses > 0
+        assert transport.answers == LARGE_READ
+
+
+async def test_a_client_lost_in_its_pause_leaves_no_timer():
+    """A timer that fired later would read from a closed transport."""
+    limits = ConnectionLimits(flood_tolerance=0.1, trusted=True)
+    with greeted_protocol(limits) as (shell, _transport, _script):
+        shell.data_received(PingFrame(0, b"flooding").serialize() * 300)
+        assert shell.slowed is not None
+    assert shell.slowed.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("listen", "client_ca", "trusted"),
+    [
+        ("127.0.0.1:0", False, True),
+        ("unix:", False, True),
+        ("0.0.0.0:0", False, False),
+        ("0.0.0.0:0", True, True),
+    ],
+)
+async def test_clients_are_trusted_where_only_proxies_connect(
+    listen, client_ca, trusted, tmp_path, monkeypatch
+):
+    """Loopback, a Unix socket or a client certificate; a mesh that encrypts is not enough."""
+    monkeypatch.setattr(server, "server_tls", lambda _files: None)
+    files = TlsFiles(tmp_path, tmp_path, tmp_path) if client_ca else None
+    where = f"unix:{tmp_path}/check.sock" if listen == "unix:" else listen
+    address = Address.parse("check.listen", where)
+    made = FastServer(
+        EchoHandler(), address, probe=RecordingProbe(), tls=files, allow_plaintext=True
+    )
+    assert made._state.limits.trusted is trusted
+    await made.stop(0)
+
+
 async def test_an_error_in_a_large_read_is_the_end_of_it():
-    """The rest is thrown away, as is all that comes until the client has read why."""
-    with greeted_shell() as (shell, transport, script):
+    """The rest of the read and all later input are discarded."""
+    with greeted_protocol() as (shell, transport, script):
         shell.data_received(DataFrame(99, b"an error").serialize() + large_read(script))
         assert transport.reading
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert transport.answers == 0
-
-
-def test_complaints_are_at_most_one_line_a_second(caplog):
-    """With the number of those that were left out."""
-    now = 100.0
-    complain = Complaints(lambda: now)
-    with caplog.at_level(logging.WARNING):
-        for now in (100.0, 100.1, 100.9, 101.0, 101.5, 103.0):
-            complain("", f"at {now}")
-    assert caplog.messages == [
-        "closed the connection of a client: at 100.0",
-        "closed the connection of a client: at 101.0; 2 lines like this were left out",
-        "closed the connection of a client: at 103.0; 1 lines like this were left out",
-    ]

@@ -1,4 +1,4 @@
-"""Whatever a client does, the connection holds: a little of what `make fuzz` does for longer."""
+"""The connection survives every input of the fuzzer's seeds: a short `make fuzz`."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ CORPUS = sorted((Path(__file__).parents[2] / "vectors" / "h2_corpus").iterdir())
 
 
 @pytest.mark.parametrize("file", CORPUS, ids=lambda file: file.name)
-def test_what_the_fuzzer_begins_with_is_borne(file):
-    """Each kind of thing that a client can do, and what once was a bug."""
+def test_the_fuzzers_seeds_are_survived(file):
+    """The seeds cover each action of a client, and former bugs."""
     torture(file.read_bytes())
 
 
@@ -23,6 +23,6 @@ def test_what_the_fuzzer_begins_with_is_borne(file):
     st.integers(0, 1000),
     st.binary(max_size=300),
 )
-def test_what_nobody_thought_of_is_borne(known, at, made_up):
-    """Known inputs with something else in the middle, and what comes behind it read anew."""
+def test_spoiled_seeds_are_survived(known, at, made_up):
+    """Seeds with other bytes in the middle shift the meaning of the rest."""
     torture(known[:at] + made_up + known[at:])

@@ -19,14 +19,14 @@ texts = st.builds(
 
 
 def block(value: bytes, *, huffman: bool) -> bytes:
-    """A header block with fields before and behind."""
+    """A header block with fields before and behind the traceparent."""
     field = string(b"traceparent", huffman=huffman) + string(value, huffman=huffman)
     return encoded(b"x-a", b"b") + integer(0, 4, 0) + field + encoded(b"x-c", b"d")
 
 
 @given(texts)
-def test_what_stands_there_is_found(value: bytes) -> None:
-    """Coded or not; of one that is not sampled only that."""
+def test_a_traceparent_is_found(value: bytes) -> None:
+    """Plain or Huffman-coded; one that is not sampled is found as NOT_SAMPLED."""
     assert traceparent.find(block(value, huffman=False)) == value
     found = traceparent.find(block(value, huffman=True))
     assert found == (NOT_SAMPLED if value.endswith(b"-00") else value)
@@ -34,22 +34,22 @@ def test_what_stands_there_is_found(value: bytes) -> None:
 
 @given(st.binary(max_size=120))
 def test_any_value_is_found_or_none(value: bytes) -> None:
-    """A client that plays a proxy cannot make it fail."""
+    """A hostile value raises no exception."""
     assert traceparent.find(block(value, huffman=False)) in {value, None}
     found = traceparent.find(block(value, huffman=True))
     assert found in {value, NOT_SAMPLED, None}
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))
-def test_no_block_makes_it_fail(before: bytes, after: bytes) -> None:
-    """Also one that ends where the value should stand, or that is garbled from there on."""
+def test_a_truncated_or_garbled_block_raises_nothing(before: bytes, after: bytes) -> None:
+    """The block may end where the value should begin."""
     for name in (string(b"traceparent", huffman=True), string(b"traceparent", huffman=False)):
         traceparent.find(before + name + after)
 
 
 @pytest.mark.parametrize("huffman", [True, False])
 def test_without_one_there_is_none(huffman: bool) -> None:
-    """Nor in an empty block, or one whose value is empty or too long to be one."""
+    """An empty block, an empty value and an overlong value give None."""
     assert traceparent.find(b"") is None
     assert traceparent.find(encoded(b"tracestate", b"a=b")) is None
     assert traceparent.find(block(b"", huffman=huffman)) is None

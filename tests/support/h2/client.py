@@ -13,11 +13,11 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from authz.process.listener import Limits
+from authz.process.listener import ConnectionLimits
 from authz.rpc.h2.connection import Connection
-from authz.rpc.h2.frames import PREFACE, Code
-from authz.rpc.h2.limits import Hold
-from authz.rpc.h2.streams import Call, State
+from authz.rpc.h2.frames import PREFACE, ErrorCode
+from authz.rpc.h2.request_bodies import BodyMemory
+from authz.rpc.h2.stream_states import Call, CallEvent, Started
 from tests.support.fakes import RecordingProbe
 
 START = 1000.0
@@ -36,14 +36,14 @@ GRPC = (
 
 
 def grpc_fields(*more: tuple[str, str], **pseudo: str) -> list[tuple[str, str]]:
-    """The fields of a call; `path="/x"` replaces, and an empty value takes a field away."""
+    """Return the fields of a call. `path="/x"` replaces a field, an empty value removes it."""
     changed = {f":{name}": value for name, value in pseudo.items()}
     fields = [(name, changed.get(name, value)) for name, value in GRPC]
     return [field for field in fields if field[1]] + list(more)
 
 
 def framed(message: bytes, compressed: int = 0) -> bytes:
-    """A message as gRPC sends it."""
+    """Return a message in its gRPC frame."""
     return bytes([compressed]) + len(message).to_bytes(4) + message
 
 
@@ -59,38 +59,42 @@ def frames_of(data: bytes) -> list[Frame]:
 
 
 class Client:
-    """Talks to a Connection of its own.
+    """A client of a Connection.
 
     echo: answer every complete call at once with its own message. Otherwise `calls` keeps them.
     """
 
     def __init__(
-        self, limits: Limits | None = None, *, hold: Hold | None = None, echo: bool = True
+        self,
+        limits: ConnectionLimits | None = None,
+        *,
+        memory: BodyMemory | None = None,
+        echo: bool = True,
     ) -> None:
         self.now = START
         self.probe = RecordingProbe()
-        self.limits = limits or Limits()
-        self.hold = hold or Hold(64 * self.limits.message_bytes)
+        self.limits = limits or ConnectionLimits()
+        self.memory = memory or BodyMemory(64 * self.limits.message_bytes)
         self.connection = Connection(
-            {PATH.encode(): lambda message: message}, self.limits, self.hold, self.probe, self.now
+            {PATH.encode(): lambda message: message}, self.limits, self.memory, self.probe, self.now
         )
         self.echo = echo
         self.encoder, self.decoder = Encoder(), Decoder()
-        self.calls: list[Call] = []
-        self.given_up: list[Call] = []
+        self.calls: list[Started] = []
+        self.cancelled: list[Call] = []
         self.headers: dict[int, list[list[tuple[str, str]]]] = {}  # stream -> its header lists
         self.bodies: dict[int, bytes] = {}
         self.greeting = self.flush()  # what came before anything was sent
 
     @classmethod
-    def greeted(cls, limits: Limits | None = None, **options: Any) -> "Client":
-        """A client that has said hello, and uses no header table."""
+    def greeted(cls, limits: ConnectionLimits | None = None, **options: Any) -> "Client":
+        """Return a client that has greeted the server and uses no header table."""
         client = cls(limits, **options)
         client.greet()
         return client
 
     def greet(self, **settings: int) -> list[Frame]:
-        """The preface, our settings, and that we have heard of the server's."""
+        """Send the preface, settings, and the acknowledgement of the server's settings."""
         wanted = {getattr(SettingsFrame, name): value for name, value in settings.items()}
         self.encoder.header_table_size = 0
         return self.send(
@@ -98,42 +102,42 @@ class Client:
         )
 
     def send(self, *parts: bytes | Frame) -> list[Frame]:
-        """Send in one piece; what comes back."""
+        """Send in one piece. Return the server's frames."""
         data = b"".join(part if isinstance(part, bytes) else part.serialize() for part in parts)
         return self.react(self.connection.receive(data, self.now))
 
     def wait(self, seconds: float) -> list[Frame]:
-        """Time passes; what comes back."""
+        """Let time pass. Return the server's frames."""
         self.now += seconds
         return self.react(self.connection.expire(self.now))
 
-    def react(self, calls: list[Call]) -> list[Frame]:
-        """As the shell does."""
-        for call in calls:
-            if call.state is not State.ANSWERING:
-                self.given_up.append(call)
+    def react(self, events: list[CallEvent]) -> list[Frame]:
+        """Act on events as the protocol does. Return the frames that it would send."""
+        for event in events:
+            if not isinstance(event, Started):
+                self.cancelled.append(event.call)
             elif self.echo:
-                self.connection.answer(call, call.message)
+                self.connection.streams.respond(event.call, event.message)
             else:
-                self.calls.append(call)
+                self.calls.append(event)
         return self.flush()
 
     def flush(self) -> list[Frame]:
-        """What the server has to send."""
-        return self._note(frames_of(self.connection.take()))
+        """Return the frames that the server has to send."""
+        return self._note(frames_of(self.connection.queue.take()))
 
     def request(self, stream_id: int, fields: Fields = GRPC, *flags: str) -> HeadersFrame:
-        """HEADERS, complete unless flags say otherwise."""
+        """Return HEADERS, complete unless flags say otherwise."""
         block = self.encoder.encode(list(fields))
         return HeadersFrame(stream_id, block, flags=flags or ["END_HEADERS"])
 
     def call(self, stream_id: int, message: bytes = b"hello", fields: Fields = GRPC) -> bytes:
-        """A whole call in two frames."""
+        """Return a whole call in two frames."""
         body = DataFrame(stream_id, framed(message), flags=["END_STREAM"])
         return self.request(stream_id, fields).serialize() + body.serialize()
 
     def status(self, stream_id: int) -> tuple[str, str] | None:
-        """The gRPC status of an answer and its message, or None when there was none."""
+        """Return the gRPC status of a response and its message, or None without a response."""
         for fields in self.headers.get(stream_id, []):
             named = dict(fields)
             if "grpc-status" in named:
@@ -141,7 +145,7 @@ class Client:
         return None
 
     def answered(self, stream_id: int) -> bytes | None:
-        """The message of an answer that is all right."""
+        """Return the message of a response with status OK, else None."""
         if self.status(stream_id) != ("0", ""):
             return None
         body = self.bodies[stream_id]
@@ -159,16 +163,18 @@ class Client:
 
 
 def only(frames: list[Frame], kind: type[F]) -> list[F]:
-    """The frames of one kind."""
+    """Return the frames of one type."""
     return [frame for frame in frames if isinstance(frame, kind)]
 
 
-def resets(frames: list[Frame]) -> list[tuple[int, Code]]:
-    """The streams that were reset, and why."""
-    return [(frame.stream_id, Code(frame.error_code)) for frame in only(frames, RstStreamFrame)]
+def resets(frames: list[Frame]) -> list[tuple[int, ErrorCode]]:
+    """Return the streams that were reset, with the codes."""
+    return [
+        (frame.stream_id, ErrorCode(frame.error_code)) for frame in only(frames, RstStreamFrame)
+    ]
 
 
-def farewell(frames: list[Frame]) -> Code | None:
-    """The code of the GOAWAY, if there is one."""
+def farewell(frames: list[Frame]) -> ErrorCode | None:
+    """Return the code of the last GOAWAY, or None."""
     found = only(frames, GoAwayFrame)
-    return Code(found[-1].error_code) if found else None
+    return ErrorCode(found[-1].error_code) if found else None

@@ -4,7 +4,7 @@ from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hypothesis import strategies as st
 
-from authz.rpc.h2.blocks import PER_REQUEST
+from authz.rpc.h2.header_blocks import PER_REQUEST
 
 HUFFMAN = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 STATIC_NAMES = {b":path": 4, b":method": 2, b":authority": 1, b"content-type": 31, b"accept": 19}
@@ -21,7 +21,7 @@ long_values = st.integers(100, 300).map(lambda size: b"a" * size)
 
 
 def integer(value: int, bits: int, pattern: int) -> bytes:
-    """An integer with a prefix of so many bits, in a byte that begins with `pattern`."""
+    """Return an integer with a prefix of so many bits, in a byte that begins with `pattern`."""
     most = (1 << bits) - 1
     if value < most:
         return bytes([pattern | value])
@@ -34,7 +34,7 @@ def integer(value: int, bits: int, pattern: int) -> bytes:
 
 
 def string(text: bytes, huffman: bool) -> bytes:
-    """A string literal."""
+    """Return a string literal."""
     if huffman:
         coded = HUFFMAN.encode(text)
         return integer(len(coded), 7, 0x80) + coded
@@ -61,6 +61,11 @@ inserts = literals((0x40,))
 size_updates = st.sampled_from([0, 1, 30, 31, 128, 4096, 4097]).map(lambda n: integer(n, 5, 0x20))
 
 independent_blocks = st.lists(static_fields | literals(), max_size=8).map(b"".join)
+blocks_without_table = st.builds(
+    lambda updates, fields: b"\x20" * updates + b"".join(fields),
+    st.integers(0, 2),
+    st.lists(static_fields | literals() | inserts, max_size=8),
+)
 
 
 @st.composite

@@ -29,7 +29,10 @@ H2 = {
 def proxy(
     check: Address, *, tls: dict[str, Any] | None = None, tracer: bool = False
 ) -> Iterator[str]:
-    """The URL of an Envoy with one worker. `tls`: a CommonTlsContext for asking in."""
+    """Run an Envoy with one worker and return its URL.
+
+    tls: a CommonTlsContext for the connection to the Check port.
+    """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="authz-") as directory:
         file, log = Path(directory) / "envoy.yaml", Path(directory) / "log"
@@ -58,7 +61,7 @@ def _await(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def configuration(port: int, check: Address, tls: dict[str, Any] | None, tracer: bool) -> dict:
-    """A listener with ext_authz and one route that answers 200."""
+    """Return a listener with ext_authz and one route that answers 200."""
     route = {
         "match": {"prefix": "/"},
         "direct_response": {"status": 200, "body": {"inline_string": "ok"}},

@@ -10,8 +10,7 @@ from typing import Final
 
 from hpack import Decoder
 
-from authz.process.listener import Limits
-from authz.rpc.h2.answers import FAILED
+from authz.process.listener import ConnectionLimits
 from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.frames import (
     END_HEADERS,
@@ -20,15 +19,18 @@ from authz.rpc.h2.frames import (
     MAX_FRAME_BYTES,
     PREFACE,
     UINT32,
-    Kind,
+    FrameType,
     frame,
     settings_frame,
 )
-from authz.rpc.h2.limits import Hold
-from authz.rpc.h2.streams import Call, State
+from authz.rpc.h2.request_bodies import BodyMemory
+from authz.rpc.h2.responses import FAILED, status_response
+from authz.rpc.h2.stream_states import Call, CallEvent, Started, StreamState
 from tests.support.fakes import RecordingProbe
 
-LIMITS: Final = Limits(streams=8, header_bytes=1000, message_bytes=4000, idle_seconds=100.0)
+LIMITS: Final = ConnectionLimits(
+    streams=8, header_bytes=1000, message_bytes=4000, idle_seconds=100.0
+)
 MEMORY: Final = 10_000
 PATH: Final = b"/a.B/C"
 # Header blocks: a call, one with a deadline, a trace, nonsense, a GET, one that uses the table.
@@ -52,17 +54,18 @@ LATE: Final = b"\xff"  # a message that begins so is answered later
 
 
 class Torture:
-    """One connection, and everything that is true of it whatever the client does."""
+    """One connection with checks of all that must be true of it."""
 
     def __init__(self, script: bytes) -> None:
         self._script = script
         self._at = 0
         self.now = 0.0
-        self.hold = Hold(MEMORY)
-        routes = {PATH: lambda message: message}
-        self.connection = Connection(routes, LIMITS, self.hold, RecordingProbe(), self.now)
+        self.memory = BodyMemory(MEMORY)
+        handlers = {PATH: lambda message: message}
+        self.connection = Connection(handlers, LIMITS, self.memory, RecordingProbe(), self.now)
         self._decoder = Decoder()
-        self._pending: list[Call] = []
+        self._pending: list[Started] = []
+        self._started: list[Call] = []
         self._ended: set[int] = set()
         self._received = self._sent = 0
         self._over = False
@@ -73,18 +76,18 @@ class Torture:
         )
 
     def run(self) -> None:
-        """Do what the script says. Raises AssertionError, and whatever else goes wrong."""
+        """Do what the script says. Raises AssertionError if a check fails."""
         self._take()
         if self._byte() % 8:
-            self._feed(PREFACE + settings_frame({}) + frame(Kind.SETTINGS, 1, 0))
+            self._feed(PREFACE + settings_frame({}) + frame(FrameType.SETTINGS, 1, 0))
         while self._at < len(self._script):
             self.steps[self._byte() % len(self.steps)]()
-        self.connection.lost()
-        assert not self.connection._requests.streams.calls
-        assert self.hold._free == MEMORY
+        self.connection.streams.cancel_all()
+        assert not self.connection.streams.calls
+        assert self.memory._free == MEMORY
 
     def a_frame(self) -> None:
-        """Of any kind, on any stream, its contents from the script."""
+        """Send a frame of any type on any stream, its contents from the script."""
         kind, flags, stream_id = self._byte() % 12, self._byte(), self._byte() % 24
         size = self._byte()
         if size > 250:
@@ -92,48 +95,49 @@ class Torture:
         self._feed(frame(kind, flags, stream_id, self._bytes(size).ljust(size, b"\0")))
 
     def a_call(self) -> None:
-        """A whole one, on the next stream."""
+        """Send a whole call on the next stream."""
         message = self._bytes(self._byte() % 64)
         body = b"\0" + UINT32.pack(len(message)) + message
-        head = frame(Kind.HEADERS, END_HEADERS, self._next_id, CALL)
-        self._feed(head + frame(Kind.DATA, END_STREAM, self._next_id, body))
+        head = frame(FrameType.HEADERS, END_HEADERS, self._next_id, CALL)
+        self._feed(head + frame(FrameType.DATA, END_STREAM, self._next_id, body))
         self._next_id += 2
 
     def a_block(self) -> None:
-        """HEADERS with one of the blocks, on the next stream or an old one, whole or in two."""
+        """Send one of the header blocks, on the next stream or an old one, whole or in two."""
         block, how = BLOCKS[self._byte() % len(BLOCKS)], self._byte()
         stream_id = self._byte() % 24 if how & 0x40 else self._next_id
         self._next_id = max(self._next_id, stream_id | 1) + 2
         end = how & END_STREAM
         if how & 0x80:
             cut = how % (len(block) + 1)
-            self._feed(frame(Kind.HEADERS, end, stream_id, block[:cut]))
-            self._feed(frame(Kind.CONTINUATION, END_HEADERS, stream_id, block[cut:]))
+            self._feed(frame(FrameType.HEADERS, end, stream_id, block[:cut]))
+            self._feed(frame(FrameType.CONTINUATION, END_HEADERS, stream_id, block[cut:]))
         else:
-            self._feed(frame(Kind.HEADERS, END_HEADERS | end, stream_id, block))
+            self._feed(frame(FrameType.HEADERS, END_HEADERS | end, stream_id, block))
 
     def raw(self) -> None:
-        """Bytes as they stand."""
+        """Send bytes of the script."""
         self._feed(self._bytes(self._byte()))
 
     def wait(self) -> None:
-        """Time passes, up to a few minutes."""
+        """Let time pass, up to a few minutes."""
         self.now += (self._byte() / 16) ** 2
         self._react(self.connection.expire(self.now))
         assert self.connection.ended or self.connection.due > self.now  # or a shell would spin
 
     def answer(self) -> None:
-        """The oldest call that waits gets its answer, whatever became of it."""
+        """Answer the oldest waiting call, which may have ended."""
         if self._pending:
-            call = self._pending.pop(0)
+            started = self._pending.pop(0)
             if self._byte() % 4:
-                self.connection.answer(call, call.message * (self._byte() + 1))
+                message = started.message * (self._byte() + 1)
+                self.connection.streams.respond(started.call, message)
             else:
-                self.connection.refuse(call, FAILED)
+                self.connection.streams.refuse(started.call, status_response(FAILED))
             self._take()
 
     def drain(self) -> None:
-        """The server wants to end."""
+        """Begin a graceful end."""
         if self._byte() % 4 == 0:
             self.connection.drain(self.now)
             self._take()
@@ -150,18 +154,23 @@ class Torture:
         self._received += len(data)
         self._react(self.connection.receive(data, self.now))
 
-    def _react(self, calls: list[Call]) -> None:
-        for call in calls:
-            if call.state is not State.ANSWERING:
-                assert call.state is State.CLOSED
-            elif call.message.startswith(LATE):
-                self._pending.append(call)
+    def _react(self, events: list[CallEvent]) -> None:
+        for event in events:
+            call = event.call
+            if not isinstance(event, Started):
+                assert call.state is StreamState.CLOSED
+                assert call in self._started
+                continue
+            assert call.state is StreamState.ANSWERING
+            self._started.append(call)
+            if event.message.startswith(LATE):
+                self._pending.append(event)
             else:
-                self.connection.answer(call, call.message)
+                self.connection.streams.respond(call, event.message)
         self._take()
 
     def _take(self) -> None:
-        fault, data = self.connection.fault, self.connection.take()
+        fault, data = self.connection.fault, self.connection.queue.take()
         assert not (self._over and data)  # the GOAWAY was the last word
         self._sent += len(data)
         assert self._sent <= 20_000 + 300 * self._received
@@ -170,22 +179,22 @@ class Torture:
             kind, payload = self._check(data)
             data = data[9 + len(payload) :]
         if fault is not None and not self._over:
-            assert kind == Kind.GOAWAY
+            assert kind == FrameType.GOAWAY
             assert UINT32.unpack_from(payload, 4)[0] == fault.code
             self._over = True
         self._check_bounds()
 
     def _check(self, data: bytes) -> tuple[int, bytes]:
-        """One frame that we send."""
+        """Check one frame that we send. Return its type and payload."""
         high, low, kind, flags, stream_id = FRAME_HEADER.unpack_from(data)
         size = high << 8 | low
         payload = data[9 : 9 + size]
         assert len(payload) == size
-        peer_allows = self.connection._outbox._max_frame
+        peer_allows = self.connection.queue._max_frame
         assert size <= max(MAX_FRAME_BYTES, peer_allows)
-        if kind == Kind.HEADERS:
+        if kind == FrameType.HEADERS:
             self._decoder.decode(payload, raw=True)
-        if kind in (Kind.HEADERS, Kind.DATA):
+        if kind in (FrameType.HEADERS, FrameType.DATA):
             assert stream_id & 1
             assert stream_id not in self._ended
             if flags & END_STREAM:
@@ -193,16 +202,16 @@ class Torture:
         return kind, payload
 
     def _check_bounds(self) -> None:
-        """What is held for the client."""
-        calls = self.connection._requests.streams.calls
+        """Check the memory that is held for the client."""
+        calls = self.connection.streams.calls
         assert len(calls) <= LIMITS.streams
         held = sum(len(call.body) for call in calls.values() if call.body)
-        assert self.hold._free == MEMORY - held
+        assert self.memory._free == MEMORY - held
         assert len(self.connection._reader._rest) <= MAX_FRAME_BYTES + 9
-        assert sum(map(len, self.connection._conversation._block.parts)) <= LIMITS.header_bytes
+        assert sum(map(len, self.connection._frames._block.parts)) <= LIMITS.header_bytes
         assert self.connection.fault is None or not calls
 
 
 def torture(script: bytes) -> None:
-    """Raises when anything is not as it shall be."""
+    """Run a script. Raises AssertionError if a check fails."""
     Torture(script).run()

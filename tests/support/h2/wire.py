@@ -25,23 +25,23 @@ class Wire:
         self._encoder.header_table_size = 0
 
     def send(self, *parts: bytes | Frame) -> None:
-        """Send in one piece, without waiting for anything."""
+        """Send in one piece, without waiting."""
         self._writer.write(
             b"".join(part if isinstance(part, bytes) else part.serialize() for part in parts)
         )
 
     def greet(self) -> None:
-        """The preface and our settings, and that we have heard of the server's."""
+        """Send the preface, settings, and the acknowledgement of the server's settings."""
         self.send(PREFACE, SettingsFrame(0), SettingsFrame(0, flags=["ACK"]))
 
     def call(self, stream_id: int, message: bytes = b"hello", fields: Fields = GRPC) -> bytes:
-        """A whole call."""
+        """Return a whole call."""
         head = HeadersFrame(stream_id, self._encoder.encode(list(fields)), flags=["END_HEADERS"])
         body = DataFrame(stream_id, framed(message), flags=["END_STREAM"])
         return head.serialize() + body.serialize()
 
     async def frame(self) -> Frame:
-        """The next frame. Raises EOFError."""
+        """Return the next frame. Raises EOFError."""
         async with asyncio.timeout(SECONDS):
             head = await self._reader.readexactly(9)
             frame, size = Frame.parse_frame_header(memoryview(head))
@@ -49,14 +49,14 @@ class Wire:
             return frame
 
     async def until(self, kind: type[Frame], stream_id: int = 0) -> Frame:
-        """The next frame of a kind; others are passed over. Raises EOFError."""
+        """Return the next frame of a type, and skip others. Raises EOFError."""
         while True:
             frame = await self.frame()
             if isinstance(frame, kind) and frame.stream_id == stream_id:
                 return frame
 
     async def rest(self) -> list[Frame]:
-        """Everything until the server closes."""
+        """Return all frames until the server closes."""
         found = []
         try:
             while True:
@@ -65,22 +65,22 @@ class Wire:
             return found
 
     def half_close(self) -> None:
-        """We send no more."""
+        """End our side of the connection."""
         self._writer.write_eof()
 
     def cut(self) -> None:
-        """The connection is gone."""
+        """Abort the connection."""
         self._writer.transport.abort()
 
     @property
     def tls(self) -> ssl.SSLObject | None:
-        """What was agreed on."""
+        """The TLS object with the negotiated parameters."""
         return self._writer.get_extra_info("ssl_object")
 
 
 @asynccontextmanager
 async def wired(address: Address, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
-    """A connection that is closed at the end."""
+    """Open a connection and close it at the end."""
     if address.path:
         reader, writer = await asyncio.open_unix_connection(address.path)
     else:

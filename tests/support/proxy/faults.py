@@ -250,15 +250,6 @@ FAULTS = [
         "gives up after 0.04s",
     ),
     Fault(
-        "impatient tries",
-        lambda c: c.filter["grpc_service"]["retry_policy"].update(
-            retry_back_off={"base_interval": "0.005s", "max_interval": "0.02s"}
-        ),
-        "fail",
-        "timeouts",
-        "a try ends after 0.02s",
-    ),
-    Fault(
         "waits for ever",
         lambda c: c.filter["grpc_service"].update(timeout="0s"),
         "warn",

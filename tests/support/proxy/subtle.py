@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 from tests.support.proxy.faults import FAULTS, PER_ROUTE, Config, Fault
+from tests.support.proxy.retry_faults import RETRIES
 
 FILTER_CONFIG = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
@@ -125,7 +126,7 @@ SUBTLE = [
         lambda c: c.routes[1].update(typed_per_filter_config=says(c, {"scope": "demo:read"})),
         "fail",
         "extensions",
-        "context_extensions of api path /scoped: 'scope': there are",
+        "context_extensions of api prefix /scoped: 'scope': there are",
     ),
     Fault(
         "a word of one's own",
@@ -133,6 +134,27 @@ SUBTLE = [
         "fail",
         "extensions",
         "context_extensions of host api: auth: 'none'",
+    ),
+    Fault(
+        "a restriction by exact path",
+        lambda c: c.routes[1].update(match={"path": "/scoped"}),
+        "warn",
+        "extensions",
+        "avoid the restriction of api path /scoped",
+    ),
+    Fault(
+        "gRPC callers unknown",
+        lambda c: c.hide("content-type"),
+        "warn",
+        "carriers",
+        "not shown content-type",
+    ),
+    Fault(
+        "a proxy in front",
+        lambda c: c.manager.update(xff_num_trusted_hops=1),
+        "warn",
+        "identity",
+        "sees the proxy in front",
     ),
     Fault(
         "an exempt prefix in a wrapping",
@@ -173,7 +195,7 @@ SUBTLE = [
         ),
         "warn",
         "service",
-        "api path /scoped asks another service",
+        "api prefix /scoped asks another service",
     ),
     Fault(
         "bodies",
@@ -229,15 +251,6 @@ SUBTLE = [
         "warn",
         "identity",
         "api prefix / sets x-auth-client-id",
-    ),
-    Fault(
-        "impatient by default",
-        lambda c: c.filter["grpc_service"]["retry_policy"].update(
-            retry_back_off={"base_interval": "0.004s"}
-        ),
-        "fail",
-        "timeouts",
-        "a try ends after 0.04s",
     ),
     Fault(
         "very patient",
@@ -319,4 +332,4 @@ SUBTLE = [
     ),
 ]
 
-ALL = [*FAULTS, *SUBTLE]
+ALL = [*FAULTS, *SUBTLE, *RETRIES]

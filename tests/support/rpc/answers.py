@@ -8,28 +8,31 @@ from authz.core.request import Request
 from authz.rpc.check.respond import Responder
 from tests.support.fakes import make_request
 
-IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan", "stale")
+IDENTITY = (
+    *("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan"),
+    *("stale", "would-deny"),
+)
 
 
 def responder(**settings) -> Responder:
-    """A responder with the default settings."""
+    """Return a responder with the default settings."""
     return Responder(**{"header_prefix": "x-auth-", "removed_headers": ("x-api-key",)} | settings)
 
 
 def told(decision: Decision, request: Request | None = None, **settings) -> CheckResponse:
-    """The answer as Envoy reads it."""
+    """Return the answer as Envoy parses it."""
     return CheckResponse.FromString(
         responder(**settings).write(decision, request or make_request())
     )
 
 
 def arm(answer: CheckResponse) -> Message:
-    """What the answer carries beside its status."""
+    """Return the part of the answer beside its status."""
     return getattr(answer, answer.WhichOneof("http_response"))
 
 
 def headers_of(part: Message) -> dict[str, str]:
-    """Headers by name; one that comes twice is an error."""
+    """Return headers by name. Raises AssertionError if one comes twice."""
     pairs = [(option.header.key, option.header.value) for option in part.headers]
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)

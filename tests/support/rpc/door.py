@@ -1,4 +1,4 @@
-"""A door over fakes: everything between the bytes and the store is real."""
+"""A CheckHandler over fakes: everything between the bytes and the store is real."""
 
 import asyncio
 
@@ -23,30 +23,38 @@ class OurPeppers:
 
 
 class Door:
-    """A CheckDoor and what it stands on. The store answers when `source` is told to."""
+    """A CheckHandler and what it stands on. The store answers when `source` is told to.
 
-    def __init__(self, grace: float = 0.0) -> None:
+    reading: settings of the extractor.
+    """
+
+    def __init__(self, grace: float = 0.0, **reading) -> None:
         self.clock, self.source, self.probe = FakeClock(), MemoryKeySource(), RecordingProbe()
         self.cache = make_cache(self.source, self.clock, self.probe, grace=grace)
         self.cache.trust(float("inf"))
-        self.extractor = Extractor(RING, carriers=CARRIERS)
+        self.extractor = Extractor(RING, carriers=CARRIERS, **reading)
         self.checker = Checker(self.cache, OurPeppers(), self.clock, self.probe)
-        self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
+        self.responder = Responder(
+            header_prefix="x-auth-",
+            removed_headers=("x-api-key",),
+            query=reading.get("query", ""),
+            find_keys=self.extractor.find_keys,
+        )
         self.compose()
 
     def compose(self) -> None:
-        """Make the door from its parts as they are now."""
+        """Make the handler from its current parts."""
         self.real = CheckHandler(self.extractor, self.checker, self.responder, self.probe)
         self.check = self.real.check
 
     def issue(self, **overrides) -> tuple[KeyRecord, str]:
-        """A key that the store knows, and its text."""
+        """Return a key that the store knows, and its text."""
         record, text = issue_record(RING, **overrides)
         self.source.records[record.kid] = record
         return record, text
 
     async def answer(self, message: CheckRequest | bytes) -> CheckResponse:
-        """The answer to a request, the store answering at once."""
+        """Return the answer to a request; the store answers at once."""
         raw = message if isinstance(message, bytes) else message.SerializeToString()
         made = self.check(raw)
         if isinstance(made, bytes):

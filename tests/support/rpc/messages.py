@@ -19,7 +19,7 @@ def check_request(
     peer: str = PEER,
     extensions: Mapping[str, str] | None = None,
 ) -> CheckRequest:
-    """A request with `headers` as the client sent them, duplicates apart."""
+    """Return a request with `headers` as the client sent them, duplicates apart."""
     message = CheckRequest()
     attributes = message.attributes
     attributes.source.address.socket_address.address = peer
@@ -40,7 +40,7 @@ def check_request(
 
 
 def joined(sent: Iterable[tuple[str, bytes]]) -> dict[str, str]:
-    """The header map of Envoy: duplicates joined with a comma, odd bytes turned into `!`."""
+    """Return Envoy's header map: duplicates joined with a comma, odd bytes turned into `!`."""
     found: dict[str, str] = {}
     for name, value in sent:
         text = _sanitised(value)
@@ -49,7 +49,7 @@ def joined(sent: Iterable[tuple[str, bytes]]) -> dict[str, str]:
 
 
 def _sanitised(value: bytes) -> str:
-    """Each byte that is not part of valid UTF-8 becomes one `!`."""
+    """Replace each byte that is not part of valid UTF-8 by `!`."""
     text = ""
     while value:
         try:

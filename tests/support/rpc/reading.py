@@ -1,4 +1,4 @@
-"""How the tests read requests, and the keys in them."""
+"""How tests read requests and the keys in them."""
 
 import pytest
 
@@ -18,17 +18,17 @@ FORMS = pytest.mark.parametrize("raw_headers", [False, True], ids=["map", "raw"]
 
 
 def extractor(**settings) -> Extractor:
-    """An extractor with the default carriers."""
+    """Return an extractor with the default carriers."""
     return Extractor(RING, **{"carriers": CARRIERS} | settings)
 
 
 def read(headers=(), *, settings=None, **message) -> Request:
-    """What an extractor makes of one request."""
+    """Return the result of an extractor for one request."""
     return extractor(**settings or {}).read(check_request(headers, **message).SerializeToString())
 
 
 def credential(request: Request) -> str | Reason | None:
-    """The kid of a key, "imported", the reason of a refusal, or None."""
+    """Return the kid of a key, "imported", the reason of a refusal, or None."""
     found = request.credential
     if isinstance(found, Imported):
         return "imported"

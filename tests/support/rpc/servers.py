@@ -19,7 +19,7 @@ SECONDS = 30.0  # no call takes that long
 
 
 def make_server(transport: str, door, address: Address, **settings) -> FastServer | GrpcServer:
-    """A server of one kind, not started."""
+    """Return a server of one transport, not started."""
     if transport == "grpcio":
         return GrpcServer(door, address, **settings)
     settings.setdefault("probe", RecordingProbe())
@@ -30,7 +30,7 @@ def make_server(transport: str, door, address: Address, **settings) -> FastServe
 async def serving(
     transport: str, door, address: Address = LOOPBACK, **settings
 ) -> AsyncIterator[FastServer | GrpcServer]:
-    """A server that answers through `door`, stopped at the end."""
+    """Run a server with this handler, and stop it at the end."""
     server = make_server(transport, door, address, **settings)
     try:
         await server.start()
@@ -40,7 +40,7 @@ async def serving(
 
 
 def channel(address: Address, credentials: grpc.ChannelCredentials | None = None):
-    """A client's connection, without waiting long between two attempts."""
+    """Return a client's connection that retries quickly."""
     options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.use_local_subchannel_pool", 1)]
     if credentials is None:
         return grpc.aio.insecure_channel(str(address), options)
@@ -48,6 +48,6 @@ def channel(address: Address, credentials: grpc.ChannelCredentials | None = None
 
 
 async def ask(address: Address, message, credentials=None) -> CheckResponse:
-    """The answer to one Check over a connection of its own."""
+    """Return the answer to one Check over its own connection."""
     async with channel(address, credentials) as connection:
         return await AuthorizationStub(connection).Check(message, timeout=SECONDS)

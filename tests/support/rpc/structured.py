@@ -1,4 +1,4 @@
-"""Structured fields (RFC 9651), as far as RateLimit needs them: lists of strings with integers."""
+"""Structured fields (RFC 9651), as far as RateLimit needs them: strings with integers."""
 
 import re
 
@@ -8,7 +8,7 @@ _ITEM = re.compile(rf"({_STRING})((?:;[a-z*][a-z0-9_.*-]*={_INTEGER})*)", re.ASC
 
 
 def parse(text: str) -> dict[str, dict[str, int]]:
-    """Each item's parameters by the item. Raises ValueError; a string that stands twice is one."""
+    """Return each item's parameters by the item. Raises ValueError, also for a repeated string."""
     found: dict[str, dict[str, int]] = {}
     for part in re.split(r"[ \t]*,[ \t]*", text):
         item = _ITEM.fullmatch(part)

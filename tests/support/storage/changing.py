@@ -76,9 +76,7 @@ def audited(valkey, change_id):
 async def failing(valkey, nth):
     """Yield a store on which the n-th write of the script fails."""
     async with valkey.endpoint.client() as client:
-        store = StoredKeys(client)
-        store._apply = client.register_script(FAILING.format(nth=nth) + APPLY_CHANGE)
-        yield store
+        yield StoredKeys(client, script=FAILING.format(nth=nth) + APPLY_CHANGE)
 
 
 @contextlib.asynccontextmanager

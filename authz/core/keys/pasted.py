@@ -1,0 +1,78 @@
+"""Find a key in text that a person pasted: an assignment, a header, a command, a cut-off key."""
+
+import re
+from typing import Final, NamedTuple
+
+from authz.core.errors import BadInput
+from authz.core.keys.text import ENVIRONMENTS, KID_LENGTH
+
+_ENVIRONMENT: Final = "|".join(ENVIRONMENTS)
+# A header, and perhaps a scheme, at the end of the text before a key.
+_HEADER = re.compile(
+    r"([A-Za-z][A-Za-z0-9-]{0,63})[\"']? ?: ?[\"']?(?:([A-Za-z][A-Za-z0-9-]{0,31}) +)?\Z", re.ASCII
+)
+_LOOK_BACK: Final = 128
+# One word: no blank, no quote, and `=` only at its end, as in base64.
+_WORD = re.compile(r"[^\s\"'`:<>(){}\[\];=\u2026]+=*")
+# A key of another format with one thing around it. An imported key may contain `=`, so the name of
+# an assignment without quotes is in upper case.
+_FOREIGN: Final = r"(?P<key>[A-Za-z0-9_.~+/=-]+)"
+_ASSIGNED = re.compile(
+    r"(?:export +)?(?:[A-Z][A-Z0-9_]{0,63}=|\w{1,64} ?= ?(?=[\"']))"
+    rf"(?P<quote>[\"'`]?){_FOREIGN}(?P=quote);?",
+    re.ASCII,
+)
+_IN_HEADER = re.compile(
+    r"(?P<quote>[\"'`]?)"
+    r"(?P<head>[A-Za-z][A-Za-z0-9-]{0,63}: ?(?:[A-Za-z][A-Za-z0-9-]{0,31} +)?)"
+    rf"{_FOREIGN}(?P=quote)",
+    re.ASCII,
+)
+_QUOTED = re.compile(rf"(?P<quote>[\"'`]){_FOREIGN}(?P=quote)[,;]?", re.ASCII)
+
+
+class Pasted(NamedTuple):
+    """text: the key, or the text that is taken for one. carrier: `header:scheme`, or empty."""
+
+    text: str
+    carrier: str = ""
+
+
+def find_key(text: str, prefix: str) -> Pasted | None:
+    """Return the one key in `text`, which has no blanks at its ends.
+
+    Text that is one word is returned as it is. None if several lines hold no key of ours. Raises
+    BadInput if there are several keys.
+    """
+    if _WORD.fullmatch(text):
+        return Pasted(text)
+    shape = rf"(?<![0-9A-Za-z_]){prefix}_(?:{_ENVIRONMENT})_[0-9A-Za-z_]*"
+    found = list(re.finditer(shape, text, re.ASCII))
+    if len({match[0] for match in found}) > 1:
+        raise BadInput("stdin", "contains several keys; give one")
+    if found:
+        before = text[: found[0].start()]
+        return Pasted(found[0][0], _carrier_before(before))
+    return None if "\n" in text else _unwrapped(text)
+
+
+def named_kid(text: str, prefix: str) -> str:
+    """Return the kid of a key of ours, also if the key is cut off behind it; else empty."""
+    shape = rf"{prefix}_(?:{_ENVIRONMENT})_([0-9A-Za-z]{{{KID_LENGTH}}})(?![0-9A-Za-z])"
+    match = re.match(shape, text, re.ASCII)
+    return match[1] if match else ""
+
+
+def _carrier_before(text: str) -> str:
+    match = _HEADER.search(text[-_LOOK_BACK:])
+    return f"{match[1]}:{match[2] or ''}".lower() if match else ""
+
+
+def _unwrapped(text: str) -> Pasted:
+    """Return a key of another format without the assignment, header or quotes around it."""
+    for pattern in (_ASSIGNED, _QUOTED):
+        if match := pattern.fullmatch(text):
+            return Pasted(match["key"])
+    if match := _IN_HEADER.fullmatch(text):
+        return Pasted(match["key"], _carrier_before(match["head"]))
+    return Pasted(text)

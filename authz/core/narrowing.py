@@ -1,0 +1,87 @@
+"""Narrowing: whether a change only takes rights away. Such a change also applies on a full store.
+
+The rule is strict: a change counts as narrowing only if that is certain for every field. A rotation
+never counts, because it adds a secret.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Final
+
+from authz.core.limits.limit import Limit
+from authz.core.policy import is_held
+from authz.core.records import STATUS_CHANGES, KeyRecord, Secret, Status
+
+# Fields that identify the key or describe it. A change of one of these is not narrowing.
+_IDENTITY: Final = (
+    *("kid", "env", "name", "client_id", "project_id", "tenant_id", "plan"),
+    *("created_at", "metadata", "on_outage"),
+)
+
+
+def narrows(before: KeyRecord, after: KeyRecord) -> bool:
+    """Return whether `after` certainly takes rights away and gives none."""
+    return (
+        after != before
+        and _status_narrows(before.status, after.status)
+        and all(getattr(before, name) == getattr(after, name) for name in _IDENTITY)
+        and all(is_held(scope, before.scopes) for scope in after.scopes)
+        and _restricts(before.allowed_cidrs, after.allowed_cidrs)
+        and _restricts(before.allowed_hosts, after.allowed_hosts)
+        and _restricts(before.allowed_origins, after.allowed_origins)
+        and (after.not_before or 0) >= (before.not_before or 0)
+        and _ends_no_later(before.expires_at, after.expires_at)
+        and _grace_no_longer(before.outage_grace, after.outage_grace)
+        and _limits_no_higher(before.limits, after.limits)
+        and _secrets_end_no_later(before.secrets, after.secrets)
+    )
+
+
+def _status_narrows(before: Status, after: Status) -> bool:
+    return after is before or (after is not Status.ACTIVE and after in STATUS_CHANGES[before])
+
+
+def _restricts(before: Collection[object], after: Collection[object]) -> bool:
+    """An empty list allows everything."""
+    return not before or (bool(after) and set(after) <= set(before))
+
+
+def _ends_no_later(before: int | None, after: int | None) -> bool:
+    """None has no end."""
+    return after == before or (after is not None and (before is None or after <= before))
+
+
+def _grace_no_longer(before: int | None, after: int | None) -> bool:
+    """None is the sidecar's own grace, of unknown length."""
+    return after in {before, 0} or (after is not None and before is not None and after <= before)
+
+
+def _limits_no_higher(before: tuple[Limit, ...], after: tuple[Limit, ...]) -> bool:
+    """The same limits in the same order, none of which is higher."""
+    return all(
+        old is not None
+        and new is not None
+        and replace(old, limit=new.limit, burst=new.burst, enforce=new.enforce) == new
+        and new.limit <= old.limit
+        and _burst_no_higher(old.burst, new.burst)
+        and (new.enforce or not old.enforce)
+        for old, new in zip_longest(before, after)
+    )
+
+
+def _burst_no_higher(before: int | None, after: int | None) -> bool:
+    """With a burst a limit is counted in another way, so it must have one before and after."""
+    return after == before or (before is not None and after is not None and after <= before)
+
+
+def _secrets_end_no_later(before: tuple[Secret, ...], after: tuple[Secret, ...]) -> bool:
+    """The same secrets in the same order, none of which lives longer."""
+    return all(
+        old is not None
+        and new is not None
+        and (old.id, old.pepper, old.created_at) == (new.id, new.pepper, new.created_at)
+        and new.digest in {old.digest, b""}
+        and _ends_no_later(old.retires_at, new.retires_at)
+        for old, new in zip_longest(before, after)
+    )

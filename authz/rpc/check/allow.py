@@ -1,0 +1,71 @@
+"""Write the constant part of a CheckResponse that allows."""
+
+from collections.abc import Iterable
+
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+
+from authz.core.decision import Decision
+from authz.core.records import KeyRecord
+from authz.rpc.check.rate_limit_headers import RateLimitHeaders
+from authz.rpc.check.response_parts import decision_metadata, header_option
+from authz.rpc.check.strip import Strip
+
+STALE, WOULD_DENY = "stale", "would-deny"
+
+
+class AllowWriter:
+    """Writes the constant part of allows.
+
+    header_prefix: of the identity headers. removed_headers: headers that hold nothing but a key;
+    every allow removes them. query: the parameter that may hold the key, or empty.
+    """
+
+    def __init__(self, header_prefix: str, removed_headers: Iterable[str], query: str) -> None:
+        self._header_prefix = header_prefix
+        self._removed = tuple(removed_headers)
+        self._query = query
+
+    def write(
+        self,
+        decision: Decision,
+        reason: str,
+        strip: Strip,
+        *,
+        would_deny: str = "",
+        limits: RateLimitHeaders | None = None,
+    ) -> bytes:
+        """Return the serialised message. would_deny: the code of a refusal that is reported."""
+        key = decision.key
+        response = CheckResponse()
+        response.status.code = 0
+        ok = response.ok_response
+        headers = _identity(key)
+        headers |= {STALE: "true" if decision.stale else "", WOULD_DENY: would_deny}
+        for name, value in headers.items():
+            if value:
+                ok.headers.append(header_option(self._header_prefix + name, value))
+        unset = [self._header_prefix + name for name, value in headers.items() if not value]
+        ok.headers_to_remove.extend(dict.fromkeys([*unset, *self._removed, *strip.headers]))
+        if strip.query and self._query:
+            ok.query_parameters_to_remove.append(self._query)
+        response.dynamic_metadata.update(decision_metadata(reason, decision))
+        if would_deny:
+            response.dynamic_metadata.update({"report_only": True})
+        if limits:
+            options = (header_option(*pair) for pair in limits.headers.items())
+            ok.response_headers_to_add.extend(options)
+            response.dynamic_metadata.update(limits.metadata)
+        return bytes(response.SerializeToString())
+
+
+def _identity(key: KeyRecord | None) -> dict[str, str]:
+    """Return every identity header by its name after the prefix. An empty one is removed."""
+    return {
+        "key-id": key.kid if key else "",
+        "client-id": key.client_id if key else "",
+        "project-id": key.project_id if key else "",
+        "tenant-id": key.tenant_id if key else "",
+        "scopes": " ".join(sorted(key.scopes)) if key else "",
+        "env": key.env if key else "",
+        "plan": key.plan if key else "",
+    }

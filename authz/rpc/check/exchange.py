@@ -1,0 +1,80 @@
+"""Describe a CheckRequest and a CheckResponse in plain values, for people who ask why."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from envoy.config.core.v3.base_pb2 import HeaderValueOption
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+
+from authz.core.keys.text import without_secrets
+
+MASK: Final = "..."
+
+
+def describe_request(raw: bytes, key_header: str, key: str) -> dict[str, Any]:
+    """Return the request that Envoy would send, without the secret of `key` in `key_header`."""
+    attributes = CheckRequest.FromString(raw).attributes
+    http = attributes.request.http
+    headers = {name: _masked(value, key) for name, value in sorted(http.headers.items())}
+    if key_header in headers and headers[key_header].lower().startswith("basic "):
+        headers[key_header] = f"Basic {MASK}"
+    return {
+        "method": http.method,
+        "host": http.host,
+        "path": _masked(http.path, key),
+        "headers": headers,
+        "address": attributes.source.address.socket_address.address,
+        "context_extensions": dict(sorted(attributes.context_extensions.items())),
+    }
+
+
+def describe_response(raw: bytes) -> dict[str, Any]:
+    """Return what a response makes Envoy do: with the backend, and with the caller."""
+    response = CheckResponse.FromString(raw)
+    if response.HasField("ok_response"):
+        ok = response.ok_response
+        return {
+            "backend": {
+                "headers": _headers(ok.headers),
+                "removed_headers": list(ok.headers_to_remove),
+                "removed_parameters": list(ok.query_parameters_to_remove),
+            },
+            "caller": {"headers": _headers(ok.response_headers_to_add)},
+        }
+    arm = getattr(response, response.WhichOneof("http_response") or "denied_response")
+    return {
+        "caller": {
+            "status": arm.status.code,
+            "headers": _headers(arm.headers),
+            "body": json.loads(arm.body),
+        }
+    }
+
+
+def in_lines(sent: Mapping[str, Any], done: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return both descriptions as lines: a label and a text."""
+    lines = [("sent", "; ".join((f"{sent['method']} {sent['host']}{sent['path']}", *_said(sent))))]
+    if backend := done.get("backend"):
+        removed = ", ".join((*backend["removed_headers"], *backend["removed_parameters"]))
+        lines += [("backend", "; ".join(_said(backend)) or "-"), ("removed", removed)]
+    caller = done["caller"]
+    parts = [str(caller["status"])] if "status" in caller else []
+    parts += [*_said(caller), *([json.dumps(caller["body"])] if "body" in caller else [])]
+    return [*lines, ("caller", "; ".join(parts) or "-")]
+
+
+def _said(described: Mapping[str, Any]) -> list[str]:
+    return [f"{name}: {value}" for name, value in described["headers"].items()]
+
+
+def _headers(options: Iterable[HeaderValueOption]) -> dict[str, str]:
+    return {option.header.key: option.header.value for option in options}
+
+
+def _masked(value: str, key: str) -> str:
+    """Return a text without the secret part of a key. Of a key in another format 4 characters."""
+    shown = without_secrets(key)
+    if shown == key:
+        shown = f"{key[:4]}{MASK}"
+    return without_secrets(value.replace(key, shown))

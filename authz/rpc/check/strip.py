@@ -1,0 +1,30 @@
+"""The parts of a request that an allow removes because they hold a key."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from authz.core.request import IN_QUERY, Request
+
+
+class Strip(NamedTuple):
+    """headers: the names of headers to remove. query: whether to remove the query parameter."""
+
+    headers: tuple[str, ...] = ()
+    query: bool = False
+
+
+# Returns the carriers of a request that hold a key in any form. None: a key stands where it cannot
+# be removed, or the request could not be read.
+KeyFinder = Callable[[Request], Strip | None]
+
+
+def carrier_strip(carrier: str) -> Strip:
+    """Return the strip of a request whose one key, if any, stands in `carrier`."""
+    if carrier == IN_QUERY:
+        return Strip(query=True)
+    return Strip((carrier,) if carrier else ())
+
+
+def find_nothing(_request: Request) -> Strip | None:
+    """Say of no request where its keys are: without a KeyFinder every refusal stands."""
+    return None

@@ -1,0 +1,103 @@
+"""Budgets against floods: how many frames a client may send that are not calls.
+
+A client that uses up a budget is disconnected, unless it is trusted. A trusted client is a proxy
+that sends the requests of many others on one connection: one of them can cause a flood of resets,
+and a disconnect would fail the requests of all. So its frames over the budget only cost it time.
+"""
+
+from typing import Final, NamedTuple
+
+from authz.core.events import Event
+from authz.core.ports import Probe
+from authz.rpc.h2.frames import ConnectionFault, ErrorCode
+
+
+class BudgetSize(NamedTuple):
+    """Units of a budget: at once, per second, and for each call that was answered."""
+
+    burst: float
+    per_second: float
+    per_call: float
+
+    def times(self, factor: float) -> "BudgetSize":
+        """Return a size that is so many times as large."""
+        return BudgetSize(*(factor * part for part in self))
+
+
+SECONDS_PER_UNIT: Final = 1 / 50_000  # of a trusted client's pause, for each unit that is missing
+MIN_PAUSE: Final = 0.001  # seconds; a timer's resolution
+MAX_PAUSE: Final = 0.1
+
+BUDGET_SIZES: Final = {
+    # Calls that ended early. A proxy whose clients give up sends many.
+    Event.H2_RESET_FLOOD: BudgetSize(1000, 100, 1),
+    # SETTINGS, PING, WINDOW_UPDATE, PRIORITY, CONTINUATION and unknown frames.
+    Event.H2_CONTROL_FLOOD: BudgetSize(2000, 200, 4),
+    # Frames without content that end nothing.
+    Event.H2_EMPTY_FLOOD: BudgetSize(100, 10, 1),
+}
+
+
+class FloodBudget:
+    """One budget of one connection: a token bucket that time and answered calls fill."""
+
+    __slots__ = ("_at", "_calls", "_left", "_size")
+
+    def __init__(self, size: BudgetSize, now: float) -> None:
+        self._size = size
+        self._left: float = size.burst
+        self._at = now
+        self._calls = 0
+
+    def spend(self, cost: int, now: float, calls: int) -> float:
+        """Take `cost` units. Return how many were missing: 0 if there were enough.
+
+        calls: how many calls of the connection have been answered so far.
+        """
+        burst, per_second, per_call = self._size
+        earned = (now - self._at) * per_second + (calls - self._calls) * per_call
+        self._at, self._calls = now, calls
+        left = min(burst, self._left + earned) - cost
+        self._left = max(left, 0.0)
+        return self._left - left
+
+
+class FloodBudgets:
+    """The budgets of one connection.
+
+    tolerance: factor on every size. trusted: slow the client down instead of disconnecting it.
+    """
+
+    __slots__ = ("_budgets", "_probe", "_trusted", "answered", "now", "pause")
+
+    def __init__(
+        self, probe: Probe, now: float, tolerance: float = 1.0, *, trusted: bool = False
+    ) -> None:
+        self._probe = probe
+        self._trusted = trusted
+        self._budgets = {
+            event: FloodBudget(size.times(tolerance), now) for event, size in BUDGET_SIZES.items()
+        }
+        self.now = now
+        self.answered = 0  # calls
+        self.pause = 0.0  # seconds for which a trusted client is not to be read
+
+    def spend(self, event: Event, cost: int = 1) -> None:
+        """Pay for frames that may be part of a flood.
+
+        If the budget of the event is used up, a trusted client gets a pause. For other clients
+        ConnectionFault with ENHANCE_YOUR_CALM is raised. Each pause is counted once.
+        """
+        missing = self._budgets[event].spend(cost, self.now, self.answered)
+        if not missing:
+            return
+        if not self.pause:
+            self._probe.count(event)
+        if not self._trusted:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, event.value)
+        self.pause += missing * SECONDS_PER_UNIT
+
+    def take_pause(self) -> float:
+        """Remove and return the seconds for which the client is not to be read."""
+        pause, self.pause = min(self.pause, MAX_PAUSE), 0.0
+        return pause

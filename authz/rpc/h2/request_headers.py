@@ -1,0 +1,141 @@
+"""Turns a request's header fields into a method, by the rules of HTTP and then of gRPC.
+
+The rules of HTTP are those of RFC 9113, section 8. No value of a field stands in an error or a log
+line: it could be a key.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from authz.rpc.h2.responses import (
+    EXPIRED,
+    NOT_GRPC,
+    NOT_GRPC_WITHOUT_BODY,
+    UNKNOWN_METHOD,
+    GrpcCode,
+    GrpcStatus,
+    Response,
+    status_response,
+)
+
+Field = tuple[bytes, bytes]
+MethodHandler = Callable[..., bytes | GrpcStatus | Awaitable[bytes]]
+"""Takes a request message and returns the response message, a status, or an awaitable message.
+
+Where calls are traced, a second argument is the call's traceparent or None.
+"""
+
+PSEUDO: Final = {b":method", b":scheme", b":path", b":authority"}
+CONNECTION_SPECIFIC: Final = {
+    *(b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+}
+ONCE: Final = {b"host", b"content-type", b"content-length", b"grpc-timeout"}
+NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+BAD_VALUE: Final = re.compile(rb"[\0\r\n]|\A[ \t]|[ \t]\Z")
+GRPC_TYPE: Final = re.compile(rb"application/grpc(?:[+;].*)?")
+TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
+LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+SECONDS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+MAX_TIMEOUT: Final = 30.0  # seconds that a call may take, whatever grpc-timeout says
+
+BAD_TIMEOUT: Final = GrpcStatus(GrpcCode.INTERNAL, "grpc-timeout is malformed")
+
+
+class MalformedHeaders(Exception):  # noqa: N818  RFC 9113 calls such a request malformed
+    """The fields are not a valid request. The stream ends with PROTOCOL_ERROR."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeaders:
+    """The method that a request calls, or its refusal, whatever its body says."""
+
+    handler: MethodHandler | None
+    refusal: Response | None = None
+    timeout: float = MAX_TIMEOUT
+    content_length: int | None = None
+
+
+def parse_request_headers(
+    handlers: Mapping[bytes, MethodHandler], fields: Iterable[Field]
+) -> RequestHeaders:
+    """Return the request that the fields describe. Raises MalformedHeaders.
+
+    handlers: by `:path`.
+    """
+    pseudo, regular = _split(fields)
+    method = pseudo.get(b":method")
+    if method is None or (method != b"CONNECT" and not _has_target(pseudo)):
+        raise MalformedHeaders
+    if b"host" in regular and not _agree(regular[b"host"], pseudo.get(b":authority")):
+        raise MalformedHeaders
+    length = _content_length(regular.get(b"content-length"))
+    if method != b"POST" or not GRPC_TYPE.fullmatch(regular.get(b"content-type", b"")):
+        refusal = NOT_GRPC_WITHOUT_BODY if method == b"HEAD" else NOT_GRPC
+        return RequestHeaders(None, refusal, content_length=length)
+    handler = handlers.get(pseudo[b":path"])
+    if handler is None:
+        return RequestHeaders(None, status_response(UNKNOWN_METHOD), content_length=length)
+    timeout = _timeout(regular.get(b"grpc-timeout"))
+    if isinstance(timeout, GrpcStatus):
+        return RequestHeaders(None, status_response(timeout), content_length=length)
+    return RequestHeaders(handler, None, timeout, length)
+
+
+def check_trailers(fields: Iterable[Field]) -> None:
+    """Raise MalformedHeaders if these are no valid trailers. Their values are not used."""
+    pseudo, _ = _split(fields)
+    if pseudo:
+        raise MalformedHeaders
+
+
+def _split(fields: Iterable[Field]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """Return the pseudo-header fields and the regular ones."""
+    pseudo: dict[bytes, bytes] = {}
+    regular: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if BAD_VALUE.search(value):
+            raise MalformedHeaders
+        if name in PSEUDO:
+            if name in pseudo or regular:
+                raise MalformedHeaders
+            pseudo[name] = value
+            continue
+        _check_regular(name, value, repeated=name in regular)
+        regular[name] = value
+    return pseudo, regular
+
+
+def _check_regular(name: bytes, value: bytes, *, repeated: bool) -> None:
+    if not NAME.fullmatch(name) or name in CONNECTION_SPECIFIC:
+        raise MalformedHeaders
+    if (name == b"te" and value != b"trailers") or (repeated and name in ONCE):
+        raise MalformedHeaders
+
+
+def _has_target(pseudo: Mapping[bytes, bytes]) -> bool:
+    return b":scheme" in pseudo and pseudo.get(b":path", b"") != b""
+
+
+def _agree(host: bytes, authority: bytes | None) -> bool:
+    return authority is None or host.lower() == authority.lower()
+
+
+def _content_length(text: bytes | None) -> int | None:
+    if text is None:
+        return None
+    if not LENGTH.fullmatch(text):
+        raise MalformedHeaders
+    return int(text)
+
+
+def _timeout(text: bytes | None) -> float | GrpcStatus:
+    """Return seconds, or the status that refuses the call."""
+    if text is None:
+        return MAX_TIMEOUT
+    match = TIMEOUT.fullmatch(text)
+    if match is None:
+        return BAD_TIMEOUT
+    seconds = int(match[1]) * SECONDS[match[2]]
+    return min(seconds, MAX_TIMEOUT) if seconds else EXPIRED

@@ -1,0 +1,168 @@
+"""The states of a stream (RFC 9113, section 5.1), as a table, and the events of its call.
+
+A call is a stream that the client opened. Half of HTTP/2's states cannot occur: nothing is reserved
+for a push, and a stream that we answered early is dropped at once.
+
+    IDLE --HEADERS--> OPEN --END_STREAM--> ANSWERING --response sent--> CLOSED
+                       |                      '----RST_STREAM, from either side----> CLOSED
+                       '--refused or reset by us--> DROPPED --END_STREAM or RST_STREAM--> CLOSED
+"""
+
+from collections.abc import Mapping
+from enum import Enum, IntEnum
+from typing import Final
+
+from authz.rpc.h2.frames import ConnectionFault, ErrorCode, FrameType, StreamFault
+from authz.rpc.h2.request_headers import RequestHeaders
+from authz.rpc.h2.responses import Response
+
+
+class StreamState(IntEnum):
+    """The state of a stream."""
+
+    IDLE = 0  # not opened yet
+    OPEN = 1  # the request is not complete
+    ANSWERING = 2  # the request is complete, its response is not sent
+    DROPPED = 3  # we ended it early, so the client may still send frames on it
+    CLOSED = 4
+
+
+# For the hot path: to reach a member through its class costs 65 ns each time.
+OPEN, ANSWERING, CLOSED = StreamState.OPEN, StreamState.ANSWERING, StreamState.CLOSED
+
+
+class FrameVerdict(Enum):
+    """The treatment of a frame."""
+
+    ACCEPT = "it is in order"
+    IGNORE = "it is late, and the client could not know"
+    STREAM_CLOSED = "stream error STREAM_CLOSED"
+    NEVER_OPENED = "connection error PROTOCOL_ERROR"
+    AFTER_END = "connection error STREAM_CLOSED"
+
+
+RULES: Final[Mapping[StreamState, Mapping[FrameType, FrameVerdict]]] = {
+    StreamState.IDLE: {
+        FrameType.HEADERS: FrameVerdict.ACCEPT,
+        FrameType.DATA: FrameVerdict.NEVER_OPENED,
+        FrameType.RST_STREAM: FrameVerdict.NEVER_OPENED,
+        FrameType.WINDOW_UPDATE: FrameVerdict.NEVER_OPENED,
+    },
+    StreamState.OPEN: {
+        FrameType.HEADERS: FrameVerdict.ACCEPT,  # trailers
+        FrameType.DATA: FrameVerdict.ACCEPT,
+        FrameType.RST_STREAM: FrameVerdict.ACCEPT,
+        FrameType.WINDOW_UPDATE: FrameVerdict.ACCEPT,
+    },
+    StreamState.ANSWERING: {
+        FrameType.HEADERS: FrameVerdict.STREAM_CLOSED,
+        FrameType.DATA: FrameVerdict.STREAM_CLOSED,
+        FrameType.RST_STREAM: FrameVerdict.ACCEPT,
+        FrameType.WINDOW_UPDATE: FrameVerdict.ACCEPT,
+    },
+    StreamState.DROPPED: {
+        FrameType.HEADERS: FrameVerdict.IGNORE,
+        FrameType.DATA: FrameVerdict.IGNORE,
+        FrameType.RST_STREAM: FrameVerdict.IGNORE,
+        FrameType.WINDOW_UPDATE: FrameVerdict.IGNORE,
+    },
+    StreamState.CLOSED: {
+        FrameType.HEADERS: FrameVerdict.AFTER_END,
+        FrameType.DATA: FrameVerdict.AFTER_END,
+        FrameType.RST_STREAM: FrameVerdict.IGNORE,
+        FrameType.WINDOW_UPDATE: FrameVerdict.IGNORE,
+    },
+}
+
+
+class Call:
+    """A stream from its HEADERS to the end of its response."""
+
+    state = OPEN
+    header_block = b""  # of the request, as it arrived
+    received = 0  # bytes of the request's body
+    body: bytearray | None = None  # of a request that is not complete
+    response: Response | None = None  # while it waits for the client's windows
+    sent = 0  # bytes of the response's body
+    credit = 0  # bytes that the client's WINDOW_UPDATEs gave, less those sent
+
+    def __init__(self, stream_id: int, headers: RequestHeaders, deadline: float) -> None:
+        self.id = stream_id
+        self.headers = headers
+        self.deadline = deadline
+
+
+class Started:
+    """The request of a call is complete: make its response."""
+
+    __slots__ = ("call", "message")
+
+    def __init__(self, call: Call, message: bytes) -> None:
+        self.call = call
+        self.message = message
+
+
+class Cancelled:
+    """A call that was reported as started has ended without its response."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+
+CallEvent = Started | Cancelled
+
+
+class StreamStates:
+    """The calls of one connection, and the states of streams that have ended."""
+
+    def __init__(self, max_dropped: int) -> None:
+        self.calls: dict[int, Call] = {}  # OPEN and ANSWERING
+        self.highest = 0  # stream id
+        self._dropped: dict[int, None] = {}  # ids, the oldest first
+        self._max_dropped = max_dropped
+        self._skipped = range(0)  # the ids that the client passed over last
+
+    def open(self, stream_id: int) -> None:
+        """Note that an id is in use. Lower ids that were not used stay unused."""
+        if stream_id > self.highest + 2:
+            self._skipped = range(self.highest + 1, stream_id)
+        self.highest = stream_id
+
+    def drop(self, stream_id: int) -> None:
+        """Note that we ended a stream whose request is not complete."""
+        if len(self._dropped) >= self._max_dropped:
+            del self._dropped[next(iter(self._dropped))]
+        self._dropped[stream_id] = None
+
+    def end_dropped(self, stream_id: int) -> None:
+        """Note that the client sends no more on a dropped stream."""
+        self._dropped.pop(stream_id, None)
+
+    def state(self, stream_id: int) -> StreamState:
+        """Return the state of a stream."""
+        call = self.calls.get(stream_id)
+        if call is not None:
+            return call.state
+        if stream_id > self.highest or not stream_id & 1:  # even ids are not the client's to open
+            return StreamState.IDLE
+        return StreamState.DROPPED if stream_id in self._dropped else StreamState.CLOSED
+
+    def accepts(self, frame_type: FrameType, stream_id: int) -> bool:
+        """Return whether a frame is in order, False if it is to be ignored.
+
+        Raises ConnectionFault and StreamFault.
+        """
+        verdict = RULES[self.state(stream_id)][frame_type]
+        if verdict is FrameVerdict.ACCEPT:
+            return True
+        if verdict is FrameVerdict.IGNORE:
+            return False
+        if verdict is FrameVerdict.STREAM_CLOSED:
+            raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED)
+        if verdict is FrameVerdict.NEVER_OPENED or stream_id in self._skipped:
+            problem = f"{frame_type.name} on a stream never opened"
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, problem)
+        problem = f"{frame_type.name} on a stream that has ended"
+        raise ConnectionFault(ErrorCode.STREAM_CLOSED, problem)

@@ -1,0 +1,67 @@
+"""Writes that must succeed on a store that is over its `maxmemory`.
+
+Over `maxmemory` a store with the policy noeviction refuses SET and ZADD. A script that begins with
+`#!lua flags=allow-oom` is exempt. After the first refusal on a link, a sidecar sends these writes
+through such a script. Its user needs `+evalsha` on the names: see deploy/redis/users.acl.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import hiredis
+from redis import exceptions
+
+from authz.storage.link import Link
+
+ALLOW_OOM: Final = "#!lua flags=allow-oom\n"
+RUN: Final = f"{ALLOW_OOM}return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
+RUN_SHA: Final = hashlib.sha1(RUN.encode(), usedforsecurity=False).hexdigest()
+
+OnReply = Callable[[Any], None]
+
+
+def is_full(reply: object) -> bool:
+    """Return whether an error reply, or an exception of redis-py, says that the store is full."""
+    return isinstance(reply, exceptions.OutOfMemoryError) or (
+        isinstance(reply, Exception) and "OOM " in str(reply)
+    )
+
+
+class EssentialWrites:
+    """Sends writes of one key each on a link, by script if the store is full."""
+
+    def __init__(self) -> None:
+        self._full: Link | None = None  # the link whose store was found full
+
+    def send(self, link: Link, on_reply: OnReply, *command: str) -> None:
+        """Send one write; `on_reply` gets the reply of the command or of the script."""
+        if link is self._full:
+            self._run(link, on_reply, command, retry=True)
+        else:
+            link.send(partial(self._on_reply, link, on_reply, command), *command)
+
+    def _on_reply(
+        self, link: Link, on_reply: OnReply, command: tuple[str, ...], reply: Any
+    ) -> None:
+        if isinstance(reply, hiredis.ReplyError) and is_full(reply):
+            self._full = link
+            self._run(link, on_reply, command, retry=True)
+        else:
+            on_reply(reply)
+
+    def _run(self, link: Link, on_reply: OnReply, command: tuple[str, ...], *, retry: bool) -> None:
+        name, key, *arguments = command
+        if retry:
+            on_reply = partial(self._on_script_reply, link, on_reply, command)
+        link.send(on_reply, "EVALSHA", RUN_SHA, "1", key, name, *arguments)
+
+    def _on_script_reply(
+        self, link: Link, on_reply: OnReply, command: tuple[str, ...], reply: Any
+    ) -> None:
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+            link.send(lambda _sha: None, "SCRIPT", "LOAD", RUN)
+            self._run(link, on_reply, command, retry=False)
+        else:
+            on_reply(reply)
