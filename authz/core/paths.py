@@ -52,17 +52,17 @@ def read_path(path: str) -> Path | None:
 
 
 def is_canonical(path: str) -> bool:
-    """Has `path`, without its query, only one reading?"""
+    """Return whether `path`, without its query, has only one reading."""
     return read_path(path) is not None
 
 
 def with_upper_escapes(path: str) -> str:
-    """`path` with the digits of its escapes in upper case, as RFC 3986 prefers them."""
+    """Return `path` with the digits of its escapes in upper case (RFC 3986, section 2.1)."""
     return _ESCAPE.sub(lambda match: match[0].upper(), path)
 
 
 def without_case(text: str) -> str:
-    """`text` with its ASCII letters in lower case, and as long as before."""
+    """Return `text` with its ASCII letters in lower case, and as long as before."""
     return text.lower() if text.isascii() else text.translate(_LOWER)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 SMALL, LARGE = 6_000, 60_000  # characters; Envoy takes headers of 60 KiB
 MOST = 12  # times the cost, for ten times the input
-TRIES = 5
+TRIES = 9
 NOISE = 2e-4  # seconds; ten times less than what the square of SMALL would cost
 STEEP = 2.8  # times the cost for twice the input; the square is 4 times
 HOPELESS = 1.0  # seconds; no linear work on LARGE takes so long

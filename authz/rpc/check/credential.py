@@ -105,7 +105,7 @@ class CredentialReader:
         return Strip(tuple(held), query=in_query)
 
     def _foreign(self, found: str, carrier: str, *, is_bare: bool) -> Imported | Deny:
-        """What a text is that is not one of our keys."""
+        """Return an imported key, or the refusal of a text that is not one of our keys."""
         if "," in found:
             return AMBIGUOUS
         if not is_bare:
@@ -114,7 +114,7 @@ class CredentialReader:
         return self._parse_imported(unquote(found) if carrier == IN_QUERY else found) or MALFORMED
 
     def _in_query(self, parameter: re.Pattern[str], query: str) -> str | Deny:
-        """The text of the parameter, or empty; or why there may be none."""
+        """Return the text of the parameter, empty if there is none, or a refusal."""
         values = parameter.findall(query)
         if len(values) > 1:
             return AMBIGUOUS
@@ -126,7 +126,7 @@ class CredentialReader:
         return "".join(values)
 
     def _is_escaped(self, query: str) -> bool:
-        """Does it show a key, or name the parameter, to who decodes it?"""
+        """Return whether it shows a key, or names the parameter, once it is decoded."""
         if "%" not in query:
             return False
         if self._shows_key(unquote_plus(query)):
@@ -136,7 +136,7 @@ class CredentialReader:
 
 
 def _one_of(first: str | Deny, second: str | Deny) -> str | Deny:
-    """The credential of two carriers, or AMBIGUOUS; empty if the first one is to stay."""
+    """Return the credential of two carriers, or AMBIGUOUS; empty if the first one is to stay."""
     if not first or first is UNRECOGNIZED:
         return second
     return "" if not second or second is UNRECOGNIZED else AMBIGUOUS
@@ -160,7 +160,7 @@ class _Schemes:
         )
 
     def read(self, value: str) -> str | Deny:
-        """The token that claims to be our key, or empty if the value is somebody else's.
+        """Return the token that claims to be our key, or empty if the value is somebody else's.
 
         UNRECOGNIZED if it is somebody else's after our own scheme, MISPLACED if it shows a key in
         another form. A header that was joined is returned whole.
@@ -176,7 +176,7 @@ class _Schemes:
         return UNRECOGNIZED if any(token.strip() for token in tokens) else ""
 
     def _read_basic(self, value: str) -> str | Deny:
-        """The user name if it is our key, and the only one."""
+        """Return the user name if it is our key, and the only one."""
         found = [match[1] for match in map(_BASIC.fullmatch, value.split(",")) if match]
         for encoded in found:
             shown = _decoded(encoded)
@@ -190,12 +190,12 @@ class _Schemes:
 
 
 def _decoded(encoded: str) -> str:
-    """Base64 as the most lenient reader takes it: any alphabet, no padding, odd characters."""
+    """Decode base64 as the most lenient reader does: either alphabet, any padding, odd bytes."""
     text = _NOT_BASE64.sub("", encoded.translate(_URL_SAFE))
     whole = text[: len(text) - (len(text) % 4 == 1)]
     return b64decode(whole + "=" * (-len(whole) % 4)).decode("utf-8", "replace")
 
 
 def header_of(carrier: str) -> str:
-    """The header of a carrier of the settings."""
+    """Return the header of a carrier of the settings."""
     return "authorization" if carrier == BASIC_USERNAME else carrier.partition(":")[0]

@@ -5,8 +5,8 @@ Rules:
 2. The path is split at the first `?`, never by a URL parser.
 3. A method in lower case, a host that is no host and a port that is no number are refused: backends
    read them as the proper ones, and rules would not.
-4. What a route asks comes from context_extensions and our own rules, which no client can write. A
-   name there that is not ours is a mistake, such as `scope`, and may have been a restriction.
+4. Requirements come from context_extensions and our own rules, which no client can write. An
+   unknown name there is a mistake, such as `scope`, and may have been a restriction.
 5. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
 6. A client may write 60 KiB into one header: the work on a value is linear in its length.
 """
@@ -84,7 +84,7 @@ class Extractor:
         self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
     def read(self, raw: bytes) -> Request:
-        """The request, whatever `raw` is: one that makes no sense carries its refusal."""
+        """Return the request. One that makes no sense carries its refusal."""
         try:
             attributes = _parse_message(raw).attributes
         except DecodeError:
@@ -144,7 +144,7 @@ class Extractor:
         return route
 
     def _look_at(self, sight: tuple[bytes, bytes]) -> tuple[str, str] | None:
-        """Method and host, or None if they are not well-formed. Remembers those that are."""
+        """Return method and host, or None if they are not well-formed. Remember those that are."""
         method, host = (part.decode("latin-1") for part in sight)
         if not is_method(method) or len(host) > MAX_AUTHORITY or not _AUTHORITY.fullmatch(host):
             return None
@@ -156,7 +156,7 @@ class Extractor:
     def _route(
         self, extensions: Any, method: str, host: str, path: str, header: Header
     ) -> Route | Deny:
-        """What the route asks for, or why it cannot be told."""
+        """Return the requirements of the route, or the refusal if they make no sense."""
         said, left = _NOTHING, len(extensions)
         if left:
             scopes = extensions.get("scopes", "")
@@ -179,7 +179,10 @@ class Extractor:
         return route or BAD_REQUEST
 
     def _rule(self, method: str, host: str, path: str, header: Header) -> Facts | Reason:
-        """The facts of our own rules. The method that a client asks for must have the same."""
+        """Return the facts of our own rules, or a refusal.
+
+        A method that a header names must have the same facts.
+        """
         rules = self._rules
         if rules is None:
             return NO_FACTS
@@ -192,7 +195,7 @@ class Extractor:
         return found
 
     def _learn(self, said: tuple[str, ...], rule: Facts) -> Route | None:
-        """Understand facts once; None when they make no sense."""
+        """Parse facts; None if they make no sense."""
         try:
             route = self._combine(facts(dict(zip(SAID, said, strict=True))), rule)
         except BadInput as cause:
@@ -203,7 +206,7 @@ class Extractor:
         return route
 
     def _warn_of(self, strange: frozenset[str]) -> None:
-        """Name them to the operator, once."""
+        """Log unknown names once."""
         if strange in self._strange:
             return
         if len(self._strange) >= MAX_ROUTES:
@@ -234,7 +237,7 @@ def refused(refusal: Deny, header: Header = lambda _name, default: default) -> R
 
 
 def _headers(http: Any) -> tuple[Header, int]:
-    """What gives a header by its lower-case name, and how many headers there are."""
+    """Return a function that gives a header by its lower-case name, and the number of headers."""
     headers = http.headers
     count = len(headers)
     if count:
@@ -255,7 +258,7 @@ def _headers(http: Any) -> tuple[Header, int]:
 
 
 class _RawHeaders:
-    """Raw headers, read as Envoy would have joined them."""
+    """Raw headers, joined as Envoy joins duplicates."""
 
     __slots__ = ("_entries", "_names")
 
@@ -264,7 +267,7 @@ class _RawHeaders:
         self._names = [entry.key for entry in entries]
 
     def get(self, name: str, default: str) -> str:
-        """A header by its lower-case name: duplicates with a comma, an odd byte as `!`."""
+        """Return a header: duplicates joined with a comma, an invalid byte as `!`."""
         wanted = name.encode()
         count = self._names.count(wanted)
         if not count:
