@@ -19,6 +19,7 @@ import yaml
 from authz.cli import devstack
 from authz.cli.child_processes import ChildProcesses
 from authz.cli.demo import Answer, Client
+from authz.cli.devconfig import own_environment
 from authz.cli.devstack import Ports, Stack
 from authz.core.changes import KeySpec
 from authz.core.listen_address import Address
@@ -39,7 +40,7 @@ class Installation:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.settings = model.load(Path(stack.config))
+        self.settings = model.load(Path(stack.config), environ=own_environment())
 
     def administer(self, act: Callable[[Lifecycle], Any]) -> Any:
         """Run a coroutine with a Lifecycle. Return its result."""
@@ -65,7 +66,7 @@ def running() -> Iterator[tuple[Stack, ChildProcesses]]:
     """Run an installation on free ports, with longer timeouts in Envoy and sidecar."""
     shipped = devstack.envoy_config
 
-    def patient(ports: Ports, check: Address) -> str:
+    def patient(ports: Ports, check: Address, _backend: object = None) -> str:
         config = yaml.safe_load(shipped(ports, check))
         (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
         filters = chain["filters"][0]["typed_config"]["http_filters"]
