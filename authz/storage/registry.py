@@ -200,7 +200,7 @@ class StoredSidecars:
             found = [_entry(*pair) for pair in zip(replies[::2], replies[1::2], strict=True)]
             return schema.number(schema.SEQ, seq or "0"), sorted(filter(None, found), key=_by_name)
         except (exceptions.RedisError, OSError, ValueError) as cause:  # ValueError: a garbled seq
-            raise Unavailable(f"the store cannot be used: {cause}") from None
+            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
 
 
 def _entry(text: str | None, left_ms: int) -> Heard | None:
