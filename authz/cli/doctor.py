@@ -56,11 +56,12 @@ def doctor(invocation: Invocation, envoy: str | None, store: bool) -> int:
     found = asyncio.run(_all(invocation, documents, store or envoy is None))
     is_healthy = all(finding.level is not Level.FAIL for finding in found)
     report = {"ok": is_healthy, "findings": [asdict(finding) for finding in found]}
-    invocation.answer(report, "\n".join(map(_line, found)))
+    invocation.answer(report, "\n".join(map(finding_line, found)))
     return HEALTHY if is_healthy else SICK
 
 
-def _line(finding: Finding) -> str:
+def finding_line(finding: Finding) -> str:
+    """Return a finding as one line, safe for a terminal."""
     advice = f"; {finding.advice}" if finding.advice else ""
     line = f"{finding.level.value:<4}  {finding.check:<11}  {finding.found}{advice}"
     return escaped(line)
@@ -80,7 +81,7 @@ async def _all(
         advice = "`authz doctor --envoy envoy.yaml` looks at its configuration"
         found.append(Finding(Level.OK, "envoy", "not looked at", advice))
     else:
-        found += rules.examine(documents, _expected(given))
+        found += rules.examine(documents, expected_of(given))
     if store:
         found += [_pepper(pepper.version, pepper.file) for pepper in given.keys.peppers]
         found += [finding async for finding in _store(given)]
@@ -100,7 +101,7 @@ def _enforcement(given: Settings) -> list[Finding]:
     ]
 
 
-def _expected(given: Settings) -> Expected:
+def expected_of(given: Settings) -> Expected:
     """Return the requirements of these settings for the proxy."""
     extract = given.extract
     return Expected(

@@ -27,7 +27,10 @@ REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 MAX_MESSAGE: Final = 400
 STDERR: Final = 2
 
-COMMANDS: Final = (*("init", "serve", "keys", "sidecars", "config", "doctor", "dev", "completion"),)
+COMMANDS: Final = (
+    *("init", "serve", "keys", "sidecars", "config", "doctor", "backup", "restore", "envoy", "dev"),
+    "completion",
+)
 
 # Every process of the machine can read arguments, and the shell keeps them in its history.
 _KEY: Final = re.compile(

@@ -15,11 +15,13 @@ from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.finding import Finding, Level
+from authz.core.limits.key_limits import pool_of_project
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
+from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, mebibytes
 
 OLDEST_MAJOR: Final = 7
@@ -76,9 +78,11 @@ async def identity(store: Store) -> Finding:
     """Check that its keys were made with our peppers."""
     found = await checked(store.client.hgetall(schema.META))
     try:
+        if not found:
+            raise meta.Emptied(await highest_seen(store.client))
         theirs = meta.verify(found, store.fingerprints)
     except Unavailable as cause:
-        problem, _, advice = str(cause).rpartition("; ")
+        problem, _, advice = str(cause).partition("; ")
         return _fail("identity", problem, advice)
     missing = sorted(theirs.keys() - store.fingerprints.keys())
     if missing:
@@ -250,7 +254,8 @@ async def limits(store: Store) -> Finding:
     kids = await checked(store.client.zrandmember(schema.KEYS, SAMPLE)) or []
     found = await StoredIndex(store.client).read(kids)
     records = [one for one in found if isinstance(one, KeyRecord)]
-    pools = {f"project:{one.project_id}" for one in records if one.project_id}
+    projects = [pool_of_project(one, ()) for one in records if one.project_id]
+    pools = {f"project:{pool.counter_id}" for pool in projects}
     pools |= {f"tenant:{one.tenant_id}" for one in records if one.tenant_id}
     groups = [*kids, *sorted(pools)]
     bad = await StoredCounters(store.client).garbled(groups)

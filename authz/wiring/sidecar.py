@@ -89,7 +89,11 @@ class Components:
 
 def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> Components:
     """Build the components. Raises BadInput for unusable settings, such as a port in use."""
-    clock, ring, store_clock = SystemClock(), keyring(settings), StoreClock()
+    clock, ring, store_clock = (
+        SystemClock(),
+        keyring(settings),
+        StoreClock(settings.cache.trust_lease),
+    )
     instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     telemetry = Telemetry(settings, clock)
     counters = telemetry.counters
