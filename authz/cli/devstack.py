@@ -134,7 +134,7 @@ async def _prepare(settings: model.Settings) -> Changed:
     """Initialise the store and issue the demo key."""
     ring = administration.keyring(settings)
     async with administration.store(settings) as store:
-        await store.initialise(ring.fingerprints)
+        await store.initialise(ring.fingerprints, ring.prefixes)
     async with administration.administration(settings) as lifecycle:
         spec = KeySpec(client_id=DEMO_CLIENT, name="demo key", env="live", life_ms=LIFE_MS)
         return await lifecycle.issue(spec, lifecycle.author("authz dev"))

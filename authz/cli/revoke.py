@@ -11,7 +11,7 @@ from authz.cli.administration import load_settings, raise_if_interrupted, with_s
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change
-from authz.cli.stdin_key import key_from_stdin
+from authz.cli.stdin_key import any_prefix, key_from_stdin
 from authz.cli.terminal import escaped
 from authz.cli.waiting import wait_options
 from authz.core import fields
@@ -95,7 +95,7 @@ def revoke(
         client = fields.identifier("--client", client)
         return _revoke_all(invocation, client, why, note, is_agreed=yes)
     if key_stdin:
-        prefix = load_settings(invocation).keys.prefix
+        prefix = any_prefix(load_settings(invocation).keys)
         kid = _kid_of(invocation, key_from_stdin("the key to revoke", prefix).text, prefix)
     found = kid or ""
     end = make_change(invocation, note, lambda flow, by: flow.revoke(found, why, by), wait_seconds)

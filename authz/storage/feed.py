@@ -20,7 +20,7 @@ Rules:
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -69,6 +69,7 @@ class ChangeFeed:
     """Owns the sidecar's link for records: `run` keeps it open, lookups are sent on `link`.
 
     lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
+    prefixes: of the keys that this sidecar reads.
     """
 
     def __init__(
@@ -79,12 +80,13 @@ class ChangeFeed:
         *,
         lease: float,
         fingerprints: Mapping[str, str],
+        prefixes: Collection[str] = (),
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
         self._probe = probe
         self._lease = lease
-        self._meta = LatestMeta(fingerprints, self._is_trusted)
+        self._meta = LatestMeta(fingerprints, self._is_trusted, prefixes)
         self._sink: ChangeSink
         self._announce: Callable[[Link], None]
         self._link: Link | None = None

@@ -166,9 +166,11 @@ def _resolve(answer: asyncio.Future[Any], reply: Any) -> None:
         answer.set_result(reply)
 
 
-LOGIN_MISSING: Final = "it wants a password, and redis.password_file is not set or is empty"
+LOGIN_MISSING: Final = (
+    "it wants a password, and redis.password_file is not set or is empty (NOAUTH)"
+)
 LOGIN_REFUSED: Final = (
-    "it knows no such user and password; check redis.username and redis.password_file"
+    "it knows no such user and password (WRONGPASS); check redis.username and redis.password_file"
 )
 
 

@@ -56,6 +56,7 @@ HEARTBEAT: Final = f"{_TAG}:heartbeat"
 RESTORING: Final = f"{_TAG}:restoring"
 
 META_SCHEMA: Final = "schema"
+META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders

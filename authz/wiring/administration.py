@@ -52,7 +52,7 @@ def keyring(settings: Settings) -> Keyring:
             hint = "; `authz init` makes it" if isinstance(cause, FileNotFoundError) else ""
             raise BadInput("keys.peppers", f"{entry.file}: {cause.strerror}{hint}") from None
         peppers.append(Pepper.expand(entry.version, secret))
-    return Keyring(settings.keys.prefix, peppers)
+    return Keyring(settings.keys.prefix, peppers, settings.keys.older_prefixes)
 
 
 def exposed_peppers(settings: Settings) -> list[str]:
@@ -145,7 +145,7 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     ring, where = keyring(settings), endpoint(settings)
     async with aclosing(where.client()) as client:
         keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints)
+        await keys.verify(ring.fingerprints, ring.prefixes)
         yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
 
 
@@ -155,7 +155,7 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
     ring = keyring(settings)
     client = endpoint(settings).client()
     try:
-        await StoredKeys(client).verify(ring.fingerprints)
+        await StoredKeys(client).verify(ring.fingerprints, ring.prefixes)
         yield Importer(StoredImports(client), SystemClock(), actor, note)
     finally:
         await client.aclose()
@@ -190,7 +190,7 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
     reading = extractor(settings, ring)
     async with aclosing(endpoint(settings).client()) as client:
         keys = StoredKeys(client)
-        await keys.verify(ring.fingerprints)
+        await keys.verify(ring.fingerprints, ring.prefixes)
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None
         counters = StoredCounters(client)
@@ -217,4 +217,4 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
             nobody = replace(where, username="", password_file=None)
             anonymous = await stack.enter_async_context(aclosing(nobody.client()))
         about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, anonymous)
-        yield inspect(Store(client, *about))
+        yield inspect(Store(client, *about, prefixes=ring.prefixes))

@@ -174,7 +174,12 @@ async def sidecar(
 def change_feed(settings: Settings, ring: Keyring, clock: Clock, probe: Probe) -> ChangeFeed:
     """Return the feed of changes from the store."""
     lease = settings.cache.trust_lease
-    return ChangeFeed(endpoint(settings), clock, probe, lease=lease, fingerprints=ring.fingerprints)
+    return ChangeFeed(
+        *(endpoint(settings), clock, probe),
+        lease=lease,
+        fingerprints=ring.fingerprints,
+        prefixes=ring.prefixes,
+    )
 
 
 def key_cache(settings: Settings, feed: ChangeFeed, clock: Clock, counters: Counters) -> KeyCache:
