@@ -49,7 +49,7 @@ def spoil_stream(admin, name):
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
 @pytest.mark.parametrize("where", ["audit", "record"])
 def test_no_control_character_reaches_the_terminal(runner, valkey, where, command, form):
-    """Neither stdout nor stderr has one, and no hostile text begins a line of its own."""
+    """Stdout and stderr have none, and no hostile text begins a line."""
     kid = spoil(runner, valkey, where)
     done = runner.run(*(word.format(kid=kid) for word in command), *form)
     for text in (done.out, done.err):
