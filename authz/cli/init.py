@@ -8,12 +8,14 @@ store is never deleted.
 import asyncio
 import os
 import secrets
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from authz.cli import storestate
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.core.errors import BadInput, Unavailable
@@ -32,21 +34,29 @@ class Done:
 
 
 @click.command()
+@click.option(
+    "--new-store",
+    is_flag=True,
+    help="Set up an empty store although its data is gone: all earlier keys get 401.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask, with --new-store.")
 @common
 @click.pass_obj
-def init(invocation: Invocation) -> None:
+def init(invocation: Invocation, new_store: bool, yes: bool) -> None:
     """Create the pepper file and initialise the store.
 
     The pepper is the secret with which keys are made and verified: the newest of keys.peppers.
     Copy its file to every sidecar, and keep a backup: without it no key of the store works again.
-    An existing file and an initialised store stay unchanged.
+    An existing file and an initialised store stay unchanged. A store that lost its data is refused:
+    `authz restore` brings the keys back, --new-store begins without them.
 
     \b
     Examples:
       authz init
       authz init --config /etc/authz/authz.yaml
     """
-    done = asyncio.run(_initialise(load_settings(invocation)))
+    settings = load_settings(invocation)
+    done = asyncio.run(_initialise(settings, is_new=new_store, is_agreed=yes))
     made = "made" if done.pepper_made else "is there already"
     initialised = "initialised" if done.store_initialised else "is initialised already"
     document = {
@@ -57,10 +67,14 @@ def init(invocation: Invocation) -> None:
     invocation.answer(document, f"pepper {done.pepper}: {made}\nstore: {initialised}")
 
 
-async def _initialise(found: Settings) -> Done:
+async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool) -> Done:
     newest = found.keys.peppers[-1]
     async with administration.store(found) as store:
+        known = storestate.known_change(found)  # first: another init may finish meanwhile
         theirs = await store.peppers()
+        lost = None if theirs else await _lost_change(store, known)
+        if lost is not None:
+            _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)
         made = False
         if not _exists(newest.file):
             await _refuse_strangers(found, store, theirs)
@@ -72,7 +86,30 @@ async def _initialise(found: Settings) -> Done:
             if made:
                 await _remove_unused(newest, ring.fingerprints[newest.version], store)
             raise
+        change = await store.sequence()
+        storestate.remember(found, change) if lost is None else storestate.write(found, change)
     return Done(newest.file, made, initialised)
+
+
+async def _lost_change(store: StoredKeys, known: int | None) -> int | None:
+    """Return the last known change of a store that has no data now; None if it never had any."""
+    seen = await store.highest_seen()
+    return None if known is None and not seen else max(seen, known or 0)
+
+
+def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:
+    """Raise ClickException unless the operator wants an empty store in place of the lost one."""
+    if not is_new:
+        raise click.ClickException(
+            f"the store's data is gone: it was at change {lost} or later; restore it with "
+            "`authz restore FILE`, or begin without its keys with `authz init --new-store`"
+        )
+    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    if not is_agreed and not can_ask:
+        raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
+    question = "set up an empty store? All keys of the lost one get 401"
+    if not is_agreed and not click.confirm(question, err=True):
+        raise click.ClickException("nothing was set up")
 
 
 async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str, str]) -> None:

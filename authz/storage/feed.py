@@ -38,7 +38,7 @@ from authz.storage.follower import Flush, Follower
 from authz.storage.heartbeat import Heartbeat
 from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.link import Link, expect, refusal
-from authz.storage.meta import LatestMeta
+from authz.storage.meta import Emptied, LatestMeta
 from authz.storage.replication import Replication
 
 log = logging.getLogger("authz.store")
@@ -125,6 +125,11 @@ class ChangeFeed:
     def seq(self) -> int | None:
         """The last change applied."""
         return self._follower.seq
+
+    @property
+    def highest(self) -> int:
+        """The highest change that was seen in any store, or 0."""
+        return self._follower.highest
 
     @property
     def reason(self) -> str:
@@ -226,6 +231,8 @@ class ChangeFeed:
             self._meta.update(expect(dict, reply))
             self._is_foreign = False
         except Unavailable as cause:
+            if isinstance(cause, Emptied):
+                beat.fail(Emptied(self.highest))
             if isinstance(cause, Foreign) and not self._is_foreign:
                 self._is_foreign = True
                 self._sink.flush(foreign=True)

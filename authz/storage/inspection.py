@@ -21,6 +21,7 @@ from authz.storage import meta, schema
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
+from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, mebibytes
 
 OLDEST_MAJOR: Final = 7
@@ -77,9 +78,11 @@ async def identity(store: Store) -> Finding:
     """Check that its keys were made with our peppers."""
     found = await checked(store.client.hgetall(schema.META))
     try:
+        if not found:
+            raise meta.Emptied(await highest_seen(store.client))
         theirs = meta.verify(found, store.fingerprints)
     except Unavailable as cause:
-        problem, _, advice = str(cause).rpartition("; ")
+        problem, _, advice = str(cause).partition("; ")
         return _fail("identity", problem, advice)
     missing = sorted(theirs.keys() - store.fingerprints.keys())
     if missing:

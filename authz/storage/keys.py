@@ -26,6 +26,7 @@ from authz.storage import meta, schema
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
+from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, describe_full
 
 log = logging.getLogger("authz.store")
@@ -72,7 +73,7 @@ class LinkedKeys:
             case 3:  # the key was issued between HGETALL and EXISTS
                 self.load(kid, deliver)
             case 0 | 1:
-                deliver(Unavailable(meta.NOT_INITIALISED))
+                deliver(meta.Emptied(self._feed.highest))
             case _:
                 deliver(self._read(kid, reply))
 
@@ -111,8 +112,14 @@ class StoredKeys:
         self._apply_when_full = client.register_script(ALLOW_OOM + script)
 
     async def verify(self, fingerprints: Mapping[str, str]) -> None:
-        """Raise Unavailable if the store cannot be reached, Foreign if it is not ours."""
-        meta.verify(await self._hash(schema.META), fingerprints)
+        """Raise Unavailable if the store cannot be reached, Foreign if it is not ours.
+
+        Raises Emptied if its data is gone, with the last change that a sidecar has seen.
+        """
+        found = await self._hash(schema.META)
+        if not found:
+            raise meta.Emptied(await highest_seen(self._client))
+        meta.verify(found, fingerprints)
 
     async def initialise(self, fingerprints: Mapping[str, str]) -> bool:
         """Write authz:meta, or add peppers to it. Return False if nothing was missing.
@@ -138,6 +145,18 @@ class StoredKeys:
     async def peppers(self) -> dict[str, str]:
         """Return the store's pepper fingerprints by version; empty without authz:meta."""
         return meta.peppers_of(await self._hash(schema.META))
+
+    async def sequence(self) -> int:
+        """Return the number of the store's last change. Raises Unavailable."""
+        found = await checked(self._client.get(schema.SEQ), ADVICE)
+        try:
+            return schema.number(schema.SEQ, found or "0")
+        except ValueError as cause:
+            raise Unavailable(str(cause)) from None
+
+    async def highest_seen(self) -> int:
+        """Return the highest change that a registered sidecar has seen, or 0."""
+        return await highest_seen(self._client)
 
     async def has_imports(self) -> bool:
         """Return whether keys may have been imported into the store."""

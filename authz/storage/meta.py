@@ -8,8 +8,24 @@ from authz.core.errors import Foreign, Unavailable
 from authz.storage import schema
 
 NOT_INITIALISED: Final = (
-    "the store has no authz:meta: it is empty or was never set up; run `authz init`"
+    "the store has no authz:meta: it was never set up, or its data is gone; "
+    "run `authz init`, or `authz restore FILE` if it had keys"
 )
+
+
+class Emptied(Unavailable):
+    """The store has no authz:meta. highest: the last change that it is known to have had, or 0."""
+
+    def __init__(self, highest: int = 0) -> None:
+        super().__init__(_gone(highest) if highest else NOT_INITIALISED)
+        self.highest = highest
+
+
+def _gone(highest: int) -> str:
+    return (
+        f"the store's data is gone: it was at change {highest}; "
+        "restore it with `authz restore FILE`; do not run `authz init`"
+    )
 
 
 def peppers_of(meta: Mapping[str, str]) -> dict[str, str]:
@@ -23,10 +39,10 @@ def peppers_of(meta: Mapping[str, str]) -> dict[str, str]:
 def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
     """Return the store's pepper fingerprints by version.
 
-    Raises Unavailable if authz:meta is empty, Foreign if it has another schema or other peppers.
+    Raises Emptied if there is no authz:meta, Foreign if it has another schema or other peppers.
     """
     if not meta:
-        raise Unavailable(NOT_INITIALISED)
+        raise Emptied
     if meta.get(schema.META_SCHEMA) != str(schema.SCHEMA):
         found = meta.get(schema.META_SCHEMA, "")[:20]
         raise Foreign(

@@ -37,6 +37,7 @@ log = logging.getLogger("authz.store")
 PAUSE: Final = 0.020  # seconds between two acknowledgements
 LEAVE_SECONDS: Final = 0.2
 KEPT_MS: Final = MAX_OUTAGE_GRACE_MS + 3_600_000
+MAX_NUMBER: Final = 10**schema.MAX_DIGITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +167,7 @@ class Registration:
             trusted=self._is_trusted,
             reason=self._feed.reason,
             entries=self._entries(),
+            seen=self._feed.highest,
             settings=settings,
             settings_at=settings_at,
         )
@@ -203,6 +205,15 @@ class StoredSidecars:
             raise Unavailable(f"the store cannot be used: {cause}") from None
 
 
+async def highest_seen(client: redis.asyncio.Redis) -> int:
+    """Return the highest change that a registered sidecar has seen in any store, or 0.
+
+    Sidecars write their entries also into a store that was emptied. Raises Unavailable.
+    """
+    _, found = await StoredSidecars(client).find()
+    return max((heard.sidecar.seen for heard in found), default=0)
+
+
 def _entry(text: str | None, left_ms: int) -> Heard | None:
     """Return the entry, or None if it is absent or this version cannot read it."""
     try:
@@ -214,13 +225,19 @@ def _entry(text: str | None, left_ms: int) -> Heard | None:
 
 
 def _checked(value: Any, kind: Any) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, str) and not value.isprintable()):
+    is_unprintable = isinstance(value, str) and not value.isprintable()
+    is_huge = isinstance(value, int) and not 0 <= value <= MAX_NUMBER
+    if not isinstance(value, kind) or is_unprintable or is_huge:
         raise TypeError("not a field of a sidecar's entry")
     return value
 
 
 _KINDS: Final = get_type_hints(Sidecar)
-_OPTIONAL: Final = {"settings": "", "settings_at": 0}  # absent in entries of older sidecars
+_OPTIONAL: Final = {
+    "seen": 0,
+    "settings": "",
+    "settings_at": 0,
+}  # of newer versions
 
 
 def _by_name(heard: Heard) -> str:

@@ -18,6 +18,7 @@
     authz:{p}:client:<client_id>    zset    kid by creation time
     authz:{p}:sidecars              zset    instance by the time of its last entry
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
+    authz:{p}:restoring             string  identity of the backup that is or was restored
 
 All names that one change touches share the hash tag {p}, so they lie in one Cluster slot.
 Times are milliseconds since the epoch. An absent value is the empty string. A missing or garbled
@@ -52,6 +53,7 @@ AUDIT: Final = f"{_TAG}:audit"
 KEYS: Final = f"{_TAG}:keys"
 SIDECARS: Final = f"{_TAG}:sidecars"
 HEARTBEAT: Final = f"{_TAG}:heartbeat"
+RESTORING: Final = f"{_TAG}:restoring"
 
 META_SCHEMA: Final = "schema"
 META_PEPPER: Final = "pepper:"

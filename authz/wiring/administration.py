@@ -6,6 +6,7 @@ The sidecar has its own root in sidecar.py, so that no command imports the liste
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from authz.core.decision import Decision
 from authz.core.errors import BadInput
@@ -22,6 +23,7 @@ from authz.flows.limits.limit_report import LimitReports
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
+from authz.storage.backup import Backup, Contents
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection import Store, inspect
@@ -30,6 +32,8 @@ from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta import KnownPeppers
 from authz.storage.registry import StoredSidecars
+from authz.storage.restore import Restore, Restored, verify
+from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
 
@@ -74,6 +78,28 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
         yield StoredKeys(client, has_replicas=where.has_replicas)
     finally:
         await client.aclose()
+
+
+async def back_up(settings: Settings, file: BinaryIO) -> Contents:
+    """Write all keys of the store to `file`. Raises BadInput, Unavailable."""
+    ring, now = keyring(settings), SystemClock().wall_ms()
+    writer = SealedWriter(file, ring.backup_keys[-1])
+    async with aclosing(endpoint(settings).client()) as client:
+        return await Backup(client, writer.write).run(ring.fingerprints, now)
+
+
+async def restore(settings: Settings, file: BinaryIO, known: int) -> Restored:
+    """Write a backup into the empty store. known: a change that the store once had, or 0.
+
+    Raises FileRefused for an unusable file, Conflict for a store with keys, BadInput, Unavailable.
+    """
+    ring = keyring(settings)
+    verified = verify(read(file, ring.backup_keys), ring.fingerprints)
+    file.seek(0)
+    async with aclosing(endpoint(settings).client()) as client:
+        highest = max(known, await StoredKeys(client).highest_seen())
+        seq = await Restore(client).run(verified, read(file, ring.backup_keys), highest)
+        return Restored(verified.contents, seq, highest)
 
 
 @asynccontextmanager

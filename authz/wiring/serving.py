@@ -52,6 +52,8 @@ async def _serve(
             running.operations,
             endpoint(settings),
         )
+        if not settings.check.enforce:
+            log.warning("check.enforce is false: a request that would be refused goes on")
         tasks = [
             asyncio.create_task(_recycle(settings.check.recycle_at_mib, ending)),
             asyncio.create_task(_reload(running.settings, reload, changes)),

@@ -18,7 +18,7 @@ PEPPER = "authz-pepper-1"
 
 
 def test_a_pepper_is_a_secret_file(empty_store: Path) -> None:
-    """A pepper has 64 random hex characters, mode 0600, and no other file beside it."""
+    """A pepper has 64 random hex characters and mode 0600; beside it is the state file."""
     before = os.umask(0)
     try:
         assert run("init").code == 0
@@ -28,7 +28,7 @@ def test_a_pepper_is_a_secret_file(empty_store: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert len(file.read_bytes()) == 64
     assert len(bytes.fromhex(file.read_text())) == 32
-    assert os.listdir(empty_store) == [PEPPER]
+    assert sorted(os.listdir(empty_store)) == [f".{PEPPER}.state", PEPPER]
 
 
 def test_two_stores_get_two_peppers(
@@ -109,7 +109,7 @@ def test_two_at_once_on_one_machine_agree(empty_store: Path) -> None:
     answers = [json.loads(process.communicate()[0]) for process in started]
     assert [process.returncode for process in started] == [0, 0, 0]
     assert sum(answer["pepper_made"] for answer in answers) == 1
-    assert os.listdir(empty_store) == [PEPPER]
+    assert sorted(os.listdir(empty_store)) == [f".{PEPPER}.state", PEPPER]
     assert run("keys", "issue", "--client", "a").code == 0
 
 

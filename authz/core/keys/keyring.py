@@ -54,12 +54,17 @@ class Keyring:
         """The keys that may sign a snapshot of the cache. The last one, the newest, signs."""
         return [pepper.snapshot_key for pepper in self._peppers.values()]
 
+    @property
+    def backup_keys(self) -> list[bytes]:
+        """The keys that may seal a backup of the store. The last one, the newest, seals."""
+        return [pepper.backup_key for pepper in self._peppers.values()]
+
     def claims(self, text: str) -> bool:
         """Return whether `text` begins like one of our keys, well-formed or not."""
         return text.startswith(self._start)
 
     def shows_key(self, text: str) -> bool:
-        """Does a key of ours, well-formed or not, begin anywhere in `text`?"""
+        """Return whether one of our keys, well-formed or not, begins anywhere in `text`."""
         return self._shown.search(text) is not None
 
     def parse(self, text: str) -> Presented | None:
