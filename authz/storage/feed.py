@@ -30,7 +30,7 @@ import hiredis
 
 from authz.core.errors import Foreign, Unavailable
 from authz.core.events import Event
-from authz.core.ports import ChangeSink, Clock, Probe
+from authz.core.ports import ChangeSink, Clock, ClockSink, Probe
 from authz.storage import notices, reconnect, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.essential import EssentialWrites
@@ -69,6 +69,7 @@ class ChangeFeed:
     """Owns the sidecar's link for records: `run` keeps it open, lookups are sent on `link`.
 
     lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
+    store_clock: gets the store's time with each heartbeat.
     """
 
     def __init__(
@@ -79,11 +80,13 @@ class ChangeFeed:
         *,
         lease: float,
         fingerprints: Mapping[str, str],
+        store_clock: ClockSink | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
         self._probe = probe
         self._lease = lease
+        self._store_clock = store_clock
         self._meta = LatestMeta(fingerprints, self._is_trusted)
         self._sink: ChangeSink
         self._announce: Callable[[Link], None]
@@ -201,6 +204,8 @@ class ChangeFeed:
             on_written = partial(self._on_written, link)
             self._writes.send(link, on_written, "SET", schema.HEARTBEAT, beat.nonce)
         link.send(partial(self._on_role, link, beat), "ROLE")
+        if self._store_clock is not None:
+            link.send(partial(self._on_time, self._store_clock, beat), "TIME")
         link.send(partial(self._on_meta, beat), "HGETALL", schema.META)
         link.send(partial(self._on_seq, beat), "GET", schema.SEQ)
         link.send(partial(self._on_pong, beat), "PING", beat.nonce)
@@ -225,6 +230,15 @@ class ChangeFeed:
             beat.fail(Unavailable(NOT_ACKNOWLEDGED))
             if replication.is_overdue(beat.sent):  # reconnect, to ask Sentinel again
                 link.abort(NOT_ACKNOWLEDGED)
+
+    def _on_time(self, store_clock: ClockSink, beat: Heartbeat, reply: Any) -> None:
+        try:
+            seconds, microseconds = map(int, expect(list, reply))
+        except (Unavailable, ValueError, TypeError) as cause:
+            beat.fail(cause)
+        else:
+            store_ms = seconds * 1000 + microseconds // 1000
+            store_clock.measured(store_ms, beat.sent, self._clock.monotonic())
 
     def _on_meta(self, beat: Heartbeat, reply: Any) -> None:
         try:
