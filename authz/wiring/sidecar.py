@@ -26,6 +26,7 @@ from authz.rpc.check.handler import CheckHandler
 from authz.rpc.grpcio import GrpcServer
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
+from authz.storage.clock_watch import ClockWatch
 from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
 from authz.storage.keys import LinkedKeys
@@ -83,6 +84,7 @@ class Components:
     spend_link: SpendLink
     limiter: Limiter
     checker: Checker
+    store_clock: StoreClock
     server: FastServer | GrpcServer
     live: LiveSettings
 
@@ -120,7 +122,7 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
 
     return Components(
         *(instance, clock, ring, telemetry, feed, cache, imported),
-        *(spend_link, limiter, checker, server, live),
+        *(spend_link, limiter, checker, store_clock, server, live),
     )
 
 
@@ -139,7 +141,14 @@ async def sidecar(
         writer, predecessor = await restore_cache(settings, built, stack)
         registration = register(settings, built, predecessor)
         readiness = Readiness(built.feed, built.cache, built.spend_link, built.live)
-        parts = Parts(built.cache, built.checker, built.feed, built.spend_link, readiness)
+        parts = Parts(
+            built.cache,
+            built.checker,
+            built.feed,
+            built.spend_link,
+            readiness,
+            built.store_clock,
+        )
         exporting = built.telemetry.exporting(built.instance, parts)
         metrics = await stack.enter_async_context(exporting)
         await server.start()
@@ -182,7 +191,7 @@ def change_feed(
         probe,
         lease=lease,
         fingerprints=ring.fingerprints,
-        store_clock=store_clock,
+        store_clock=ClockWatch(store_clock, clock),
     )
 
 

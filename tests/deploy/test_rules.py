@@ -39,7 +39,8 @@ PROCESSOR = 'process_cpu_time_seconds_total{cpu_mode="user"}'
 UNREADABLE = 'authz_key_lookup_failures_total{reason="unreadable"}'
 FAULTS = "authz_check_faults_total{}"
 NOT_WRITTEN = 'authz_snapshot_writes_total{result="failed"}'
-GAUGES = {TRUST, TRUST_AGE, UP, READY}
+CLOCK_OFFSET = "authz_clock_offset_seconds{}"
+GAUGES = {TRUST, TRUST_AGE, CLOCK_OFFSET, UP, READY}
 
 EACH_MINUTE: dict[float, tuple[str, ...]] = {
     1000: (ALLOWED, HITS, HITS_WITHIN_50_MS, WITHIN),
@@ -49,7 +50,10 @@ EACH_MINUTE: dict[float, tuple[str, ...]] = {
     96: (WITHIN_50_MS,),  # the objective allows 5 slow ones in 100
     1: (CHANGES, WITHIN_1_S, TRUST, UP, READY),
     0.2: (TRUST_AGE,),
-    0: (UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS, NOT_WRITTEN),
+    0: (
+        *(UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS),
+        *(NOT_WRITTEN, CLOCK_OFFSET),
+    ),
 }
 
 
@@ -102,6 +106,9 @@ CASES = {
     ),
     "AuthzRevocationsLate": Case(
         {TRUST_AGE: after(H, (1, 29), (1, 31), before=0.2)}, fires=(H + 1,), quiet=(H - 1, H, H + 2)
+    ),
+    "AuthzClocksDiffer": Case(
+        {CLOCK_OFFSET: after(H, (1, 0.9), (5, -2))}, fires=(H + 3, H + 5), quiet=(H, H + 1, H + 8)
     ),
     "AuthzChangesSlow": Case(
         {WITHIN_1_S: after(6 * H, (H, 0.5), before=1)}, fires=(7 * H,), quiet=(6 * H,)

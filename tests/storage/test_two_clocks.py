@@ -5,9 +5,11 @@ import inspect
 import pytest
 
 from authz.core.decision import Allow, Reason
+from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
+from authz.storage.clock_watch import ClockWatch
 from tests.support.changes import change_to
-from tests.support.fakes import RecordingProbe, issue_record, make_keyring, make_request
+from tests.support.fakes import FakeClock, RecordingProbe, issue_record, make_keyring, make_request
 from tests.support.flows.rigs import Vouched
 from tests.support.real import RealClock
 from tests.support.storage.sidecar import Sidecar
@@ -69,3 +71,20 @@ async def test_a_wrong_clock_decides_nothing(valkey, admin, ahead, life, reason)
         if inspect.isawaitable(decision):
             decision = await decision
     assert (None if isinstance(decision, Allow) else decision.reason) is reason
+
+
+def test_a_difference_is_logged_once(caplog):
+    """One line says that the clocks differ, and one that they agree again."""
+    clock = FakeClock()
+    caplog.set_level("INFO")
+    watch = ClockWatch(StoreClock(1.0), clock)
+    for ahead in (0, 900, 5000, 5000, -5000, 0, 0):
+        now = clock.monotonic()
+        watch.measured(clock.wall_ms() + ahead, now, now)
+    assert [record.getMessage() for record in caplog.records] == [
+        (
+            "the store's clock is +5.0 s from ours: keys whose times lie between are answered 503; "
+            "set both machines' clocks by NTP"
+        ),
+        "the store's clock and ours agree again",
+    ]
