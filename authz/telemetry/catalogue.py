@@ -196,7 +196,7 @@ CLOCK_OFFSET: Final = Metric(
     "authz.clock.offset",
     Kind.GAUGE,
     "s",
-    "The store's clock minus the sidecar's; 0 before the first heartbeat.",
+    "The store's clock minus the sidecar's; 0 if they agree within the round trip.",
 )
 GRACE: Final = Metric(
     "authz.outage.grace.remaining",

@@ -26,7 +26,6 @@ from authz.rpc.check.handler import CheckHandler
 from authz.rpc.grpcio import GrpcServer
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
-from authz.storage.clock_watch import ClockWatch
 from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
 from authz.storage.keys import LinkedKeys
@@ -84,7 +83,6 @@ class Components:
     spend_link: SpendLink
     limiter: Limiter
     checker: Checker
-    store_clock: StoreClock
     server: FastServer | GrpcServer
     live: LiveSettings
 
@@ -122,7 +120,7 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
 
     return Components(
         *(instance, clock, ring, telemetry, feed, cache, imported),
-        *(spend_link, limiter, checker, store_clock, server, live),
+        *(spend_link, limiter, checker, server, live),
     )
 
 
@@ -141,14 +139,7 @@ async def sidecar(
         writer, predecessor = await restore_cache(settings, built, stack)
         registration = register(settings, built, predecessor)
         readiness = Readiness(built.feed, built.cache, built.spend_link, built.live)
-        parts = Parts(
-            built.cache,
-            built.checker,
-            built.feed,
-            built.spend_link,
-            readiness,
-            built.store_clock,
-        )
+        parts = Parts(built.cache, built.checker, built.feed, built.spend_link, readiness)
         exporting = built.telemetry.exporting(built.instance, parts)
         metrics = await stack.enter_async_context(exporting)
         await server.start()
@@ -184,14 +175,13 @@ def change_feed(
     settings: Settings, ring: Keyring, clock: Clock, probe: Probe, store_clock: StoreClock
 ) -> ChangeFeed:
     """Return the feed of changes from the store."""
-    lease = settings.cache.trust_lease
     return ChangeFeed(
         endpoint(settings),
         clock,
         probe,
-        lease=lease,
+        lease=settings.cache.trust_lease,
         fingerprints=ring.fingerprints,
-        store_clock=ClockWatch(store_clock, clock),
+        store_clock=store_clock,
     )
 
 

@@ -11,7 +11,6 @@ from authz import __version__
 from authz.core.errors import BadInput
 from authz.core.histogram import Histogram
 from authz.core.ports import Clock
-from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
 from authz.process.recycling import resident_bytes
@@ -43,7 +42,6 @@ class Parts:
     feed: ChangeFeed
     limits: SpendLink
     is_ready: Callable[[], bool]
-    store_clock: StoreClock
 
 
 class Telemetry:
@@ -187,16 +185,12 @@ def _store(parts: Parts, clock: Clock) -> Readings:
         age = feed.health().trust_age
         return clock.monotonic() - began if age is None else age
 
-    def clock_offset() -> float:
-        offset = parts.store_clock.offset(clock.wall_ms(), clock.monotonic())
-        return (offset.low_ms + offset.high_ms) / 2000 if offset else 0.0
-
     return {
-        catalogue.CLOCK_OFFSET: _one(clock_offset),
         catalogue.CHANGE_LAG: lag,
         catalogue.CHANGE_SEQUENCE: _one(lambda: feed.seq or 0),
         catalogue.TRUST: _one(lambda: int(feed.health().trusted)),
         catalogue.TRUST_AGE: _one(trust_age),
+        catalogue.CLOCK_OFFSET: _one(lambda: feed.clock_offset or 0.0),
         catalogue.GRACE: _one(lambda: parts.cache.grace_left),
         catalogue.LINK: _one(lambda: int(feed.link is not None and feed.link.is_open)),
         catalogue.LIMIT_LINK: _one(lambda: int(not parts.limits.reason)),

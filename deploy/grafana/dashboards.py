@@ -181,12 +181,6 @@ ON_CALL = (
         about="A revocation is late by that much at most, and by the grace in an outage.",
     ),
     Panel(
-        "The store's clock minus the sidecar's",
-        "s",
-        {"{{instance}}": f"max by (instance) (authz_clock_offset_seconds{where()})"},
-        about="Keys whose times lie between the two clocks get 503.",
-    ),
-    Panel(
         "In an outage",
         "cps",
         {

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from authz.core.decision import Reason
 from authz.core.events import Event
-from authz.core.store_clock import StoreClock
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.limits.spend_link import SpendLink
@@ -66,7 +65,7 @@ class Seen(Hot):
         where = Endpoint.parse("redis://127.0.0.1:1/0", "", None)
         feed = ChangeFeed(where, self.clock, counters, lease=1, fingerprints={})
         limits = SpendLink(where, self.clock, instance="bench", deadline=1)
-        parts = Parts(self.cache, self.checker, feed, limits, lambda: True, StoreClock(1.0))
+        parts = Parts(self.cache, self.checker, feed, limits, lambda: True)
         read = readings(counters, denials, parts, self.clock)
         self.metrics = Metrics(read, ABOUT, Push(endpoint, INTERVAL))
         self._traces = None

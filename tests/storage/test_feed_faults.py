@@ -292,10 +292,10 @@ def late_store(asked):
         "HELLO": HELLO,
         "SUBSCRIBE": b">3\r\n+subscribe\r\n+changes\r\n:1\r\n",
         "ROLE": b"*1\r\n+master\r\n",
-        "TIME": b"*2\r\n+1763779999\r\n+0\r\n",
         "HGETALL": f"%{len(ours)}\r\n".encode()
         + "".join(f"+{name}\r\n+{text}\r\n" for name, text in ours.items()).encode(),
         "GET": b"_\r\n",
+        "TIME": f"*2\r\n+{clock.wall_ms() // 1000}\r\n+0\r\n".encode(),
     }
 
     async def script(peer):
