@@ -16,7 +16,7 @@ from urllib.error import HTTPError
 import pytest
 import yaml
 
-from authz.cli import devstack
+from authz.cli import binaries, devstack
 from authz.cli.child_processes import ChildProcesses
 from authz.cli.demo import Answer, Client
 from authz.cli.devconfig import own_environment
@@ -26,6 +26,7 @@ from authz.core.listen_address import Address
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.settings import model
 from authz.wiring import administration
+from tests.support import envoy_versions
 from tests.support.real import free_port
 
 LIFE_MS = 3_600_000
@@ -74,11 +75,12 @@ def running() -> Iterator[tuple[Stack, ChildProcesses]]:
         asking["grpc_service"]["timeout"] = "20s"
         for cluster in config["static_resources"]["clusters"]:
             cluster["connect_timeout"] = "10s"
-        return yaml.safe_dump(config)
+        return yaml.safe_dump(envoy_versions.adapted(config))
 
     with ExitStack() as opened:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(devstack, "envoy_config", patient)
+            patch.setattr(binaries, "envoy", envoy_versions.binary)
             for name in PATIENT.keys() - os.environ.keys():
                 patch.setenv(name, PATIENT[name])
             ports = Ports(*(free_port() for _ in range(6)))
