@@ -21,7 +21,7 @@ Rules:
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,6 +74,7 @@ class ChangeFeed:
     """Owns the sidecar's link for records: `run` keeps it open, lookups are sent on `link`.
 
     lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
+    prefixes: of the keys that this sidecar reads.
     store_clock: receives the store's clock with each heartbeat.
     """
 
@@ -85,6 +86,7 @@ class ChangeFeed:
         *,
         lease: float,
         fingerprints: Mapping[str, str],
+        prefixes: Collection[str] = (),
         store_clock: StoreClock | None = None,
     ) -> None:
         self._endpoint = endpoint
@@ -93,7 +95,7 @@ class ChangeFeed:
         self._probe = probe
         self._lease = lease
         self._clock_watch = ClockWatch(store_clock or StoreClock(lease), clock)
-        self._meta = LatestMeta(fingerprints, self._is_trusted)
+        self._meta = LatestMeta(fingerprints, self._is_trusted, prefixes)
         self._sink: ChangeSink
         self._announce: Callable[[Link], None]
         self._link: Link | None = None

@@ -5,7 +5,7 @@ many), the finding is a warning, not a failure.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final, cast
@@ -48,6 +48,7 @@ class Store:
     wall_ms: Callable[[], int]
     has_replicas: bool = False
     anonymous: redis.asyncio.Redis | None = None
+    prefixes: Collection[str] = ()
 
     @property
     def names(self) -> schema.Names:
@@ -90,6 +91,12 @@ async def identity(store: Store) -> Finding:
     except Unavailable as cause:
         problem, _, advice = str(cause).partition("; ")
         return _fail("identity", problem, advice)
+    if unlisted := meta.unlisted_prefixes(found, store.prefixes):
+        problem, _, advice = unlisted.partition(": ")
+        return _fail("identity", problem, advice)
+    if not all(f"{schema.META_PREFIX}{prefix}" in found for prefix in store.prefixes):
+        problem = "the store does not know the prefix of its keys"
+        return _warn("identity", problem, "`authz init` records it")
     missing = sorted(theirs.keys() - store.fingerprints.keys())
     if missing:
         which = ", ".join(missing)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -15,6 +15,7 @@ from authz.core.errors import (
     AliasTaken,
     Conflict,
     Fault,
+    Foreign,
     OutcomeUnknown,
     Unavailable,
     Unreadable,
@@ -114,8 +115,10 @@ class StoredKeys:
         self._apply = client.register_script(script)
         self._apply_when_full = client.register_script(ALLOW_OOM + script)
 
-    async def verify(self, fingerprints: Mapping[str, str]) -> None:
+    async def verify(self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()) -> None:
         """Raise Unavailable if the store cannot be reached, Foreign if it is not ours.
+
+        Foreign also if keys have a prefix that is not among `prefixes`.
 
         Raises Emptied if its data is gone, with the last change that a sidecar has seen.
         """
@@ -123,8 +126,11 @@ class StoredKeys:
         if not found:
             raise meta.Emptied(await highest_seen(self._client))
         meta.verify(found, fingerprints)
+        _refuse_unlisted(found, prefixes)
 
-    async def initialise(self, fingerprints: Mapping[str, str]) -> bool:
+    async def initialise(
+        self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()
+    ) -> bool:
         """Write authz:meta, or add peppers to it. Return False if nothing was missing.
 
         Raises Foreign if the store's keys were made with other peppers, Unavailable if the server
@@ -133,12 +139,13 @@ class StoredKeys:
         ask: Callable[..., Awaitable[Any]] = self._client.execute_command
         hello = await checked(ask("HELLO"), ADVICE)
         refuse_old(hello if isinstance(hello, dict) else {})
-        wanted = meta.entries(fingerprints)
+        wanted = meta.entries(fingerprints, prefixes)
 
         async def complete(transaction: Any) -> bool:
             found = await transaction.hgetall(self._names.meta)
             if found:
                 meta.verify(found, fingerprints)
+                _refuse_unlisted(found, prefixes)
             missing = not wanted.items() <= found.items()
             if missing:
                 transaction.multi()
@@ -148,6 +155,11 @@ class StoredKeys:
         # WATCH and MULTI: repeated if another process wrote authz:meta after the read.
         transaction = self._client.transaction(complete, self._names.meta, value_from_callable=True)
         return bool(await checked(transaction, ADVICE))
+
+    async def retire_prefix(self, prefix: str) -> bool:
+        """Forget that keys have this prefix. Return False if that was not recorded."""
+        removed = self._client.hdel(schema.META, f"{schema.META_PREFIX}{prefix}")
+        return bool(await checked(removed, ADVICE))
 
     async def peppers(self) -> dict[str, str]:
         """Return the store's pepper fingerprints by version; empty without authz:meta."""
@@ -266,3 +278,8 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
 
 def _flat(fields: Mapping[str, str]) -> list[str]:
     return [text for pair in fields.items() for text in pair]
+
+
+def _refuse_unlisted(found: Mapping[str, str], prefixes: Collection[str]) -> None:
+    if problem := meta.unlisted_prefixes(found, prefixes):
+        raise Foreign(problem)

@@ -206,7 +206,7 @@ class StoredSidecars:
                 filter(None, found), key=_by_name
             )
         except (exceptions.RedisError, OSError, ValueError) as cause:  # ValueError: a garbled seq
-            raise Unavailable(f"the store cannot be used: {cause}") from None
+            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
 
 
 async def highest_seen(client: redis.asyncio.Redis) -> int:

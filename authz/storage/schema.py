@@ -46,6 +46,7 @@ MAX_DIGITS: Final = 15  # of a number: Lua and JSON numbers represent these exac
 _Word = TypeVar("_Word", bound=StrEnum)
 
 META_SCHEMA: Final = "schema"
+META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders

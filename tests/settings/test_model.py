@@ -58,6 +58,7 @@ GARBAGE = {
     "redis.sentinel.service": ("a b", "mymaster"),
     "cache.snapshot": ("", "/etc/authz/pepper-1"),
     "keys.prefix": ("A_", "ak"),
+    "keys.older_prefixes": ("A_", None),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
     "keys.import_index": ("-1", None),

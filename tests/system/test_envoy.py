@@ -18,6 +18,7 @@ from authz.cli import binaries
 from authz.cli.demo import Client, demonstrate
 from authz.core.keys import base62
 from authz.core.keys.text import KID_LENGTH, checksum
+from tests.support import envoy_versions
 from tests.support.system import Installation, await_line
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +148,8 @@ def test_the_documented_number_of_headers_fits(installation: Installation) -> No
 
     assert status(CLIENT_HEADERS) == 200
     assert status(99) == 500
-    assert envoy_counter(installation, "request_header_limits_reached") >= 1
+    if envoy_versions.version() >= (1, 37):  # older ones do not count it
+        assert envoy_counter(installation, "request_header_limits_reached") >= 1
 
 
 def test_an_exempt_path_is_exact(envoy: Client) -> None:
