@@ -25,6 +25,7 @@ from authz.flows.limits.limiter import Limiter
 from authz.process.clock import SystemClock, boot_id
 from authz.process.ending import Ending
 from authz.process.gc_tuning import tune_gc
+from authz.process.hardening import disable_core_dumps, raise_file_limit
 from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.process.readiness import Readiness
 from authz.process.recycling import outgrown
@@ -265,6 +266,8 @@ async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
 def serve(settings: Settings) -> None:
     """Run a sidecar until it is told to end. Raises BadInput when it cannot start."""
     log_to_stderr(settings.log.level)
+    disable_core_dumps()
+    raise_file_limit()
     uvloop.run(_serve(settings))
 
 
