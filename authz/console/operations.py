@@ -45,6 +45,7 @@ class OperationsServer:
         self._readiness: Readiness = lambda: (False, {})
         self._page: MetricsPage | None = None
         self._pages: dict[str, tuple[float, tuple[bytes, str]]] = {}
+        self._rendering = asyncio.Lock()
         self._connections = HttpConnections()
         routes = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}
         app = Starlette(routes=[Route(path, respond) for path, respond in routes.items()])
@@ -99,23 +100,25 @@ class OperationsServer:
     async def _metrics(self, request: Request) -> Response:
         if self._page is None:
             return Response("telemetry.metrics is off\n", 404, media_type="text/plain")
-        page, content_type = self._rendered(self._page, request.headers.get("accept", ""))
+        page, content_type = await self._rendered(self._page, request.headers.get("accept", ""))
         return Response(page, headers={"content-type": content_type})
 
-    def _rendered(self, render: MetricsPage, accept: str) -> tuple[bytes, str]:
+    async def _rendered(self, render: MetricsPage, accept: str) -> tuple[bytes, str]:
         """Return the page for an Accept header, rendered at most PAGE_SECONDS ago.
 
         A client chooses the header, so the number of headers is bounded. Beyond it the default form
-        is returned, which each client has to accept.
+        is returned, which each client has to accept. Rendering takes ten milliseconds, so a thread
+        does it.
         """
-        now = self._monotonic()
-        for old in [key for key, (at, _) in self._pages.items() if now - at >= PAGE_SECONDS]:
-            del self._pages[old]
-        forms = len(self._pages.keys() - {""})
-        key = accept if accept in self._pages or forms < MAX_FORMS else ""
-        if key not in self._pages:
-            self._pages[key] = now, render(key)
-        return self._pages[key][1]
+        async with self._rendering:
+            now = self._monotonic()
+            for old in [key for key, (at, _) in self._pages.items() if now - at >= PAGE_SECONDS]:
+                del self._pages[old]
+            forms = len(self._pages.keys() - {""})
+            key = accept if accept in self._pages or forms < MAX_FORMS else ""
+            if key not in self._pages:
+                self._pages[key] = now, await asyncio.to_thread(render, key)
+            return self._pages[key][1]
 
 
 class _EmbeddedServer(uvicorn.Server):

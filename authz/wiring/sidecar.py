@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ from authz.wiring.telemetry import Parts, Telemetry
 log = logging.getLogger("authz")
 
 DRAIN_SECONDS = 2.0
+# A thread that renders or exports metrics gives the event loop its turn after this time.
+SWITCH_SECONDS = 0.0005
 PROBE_LIMITS = ConnectionLimits(
     streams=8, message_bytes=4096, idle_seconds=10.0
 )  # a probe asks and goes
@@ -268,6 +271,7 @@ def serve(settings: Settings) -> None:
     log_to_stderr(settings.log.level)
     disable_core_dumps()
     raise_file_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     uvloop.run(_serve(settings))
 
 
