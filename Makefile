@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: conformance fuzz help demo test check docs fmt bench outage chaos limits soak clean
+.PHONY: test-oldest conformance fuzz help demo test check docs fmt bench outage chaos limits soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -16,6 +16,10 @@ demo: $(READY) ## Watch a real Envoy allow, deny and forget a key (about a minut
 test: $(READY) ## Run every test against a real Envoy and a real Valkey
 	@$(BIN)/pytest
 
+test-oldest: $(READY) ## Run the requests of the system tests through the oldest Envoy (VERSION)
+	@TEST_ENVOY=$(or $(VERSION),$$($(BIN)/python -c 'from tests.support.envoy_versions import OLDEST; print(OLDEST)')) \
+	  $(BIN)/pytest -q tests/system/test_envoy.py -k 'not grpcio'
+
 check: $(READY) ## Format, lint, types, architecture, docs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -25,7 +29,7 @@ check: $(READY) ## Format, lint, types, architecture, docs
 
 docs: $(READY) ## Write the generated parts of the pages, and build the site into .site
 	@$(BIN)/python -m tests.support.docs.pages
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file deploy/site/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file deploy/site/mkdocs.yml
 	@echo "the site is in .site; open .site/index.html"
 
 fmt: $(READY) ## Format the code and mend what the linter can

@@ -19,8 +19,13 @@ def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
     """Return the settings, overridden by the flags of the command. Raises BadInput."""
     if invocation.redis is not None:
         flags["redis"] = {"url": invocation.redis}
+    return load(settings_file(invocation), flags)
+
+
+def settings_file(invocation: Invocation) -> Path | None:
+    """Return the path of the settings file, or None if there is none."""
     file = os.environ.get("AUTHZ_CONFIG") if invocation.config is None else invocation.config
-    return load(None if file is None else Path(file), flags)
+    return None if file is None else Path(file)
 
 
 def with_session(

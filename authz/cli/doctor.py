@@ -12,6 +12,7 @@ import click
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
+from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, Unavailable
 from authz.core.finding import Finding, Level
 from authz.proxy import document, rules
@@ -55,14 +56,15 @@ def doctor(invocation: Invocation, envoy: str | None, store: bool) -> int:
     found = asyncio.run(_all(invocation, documents, store or envoy is None))
     is_healthy = all(finding.level is not Level.FAIL for finding in found)
     report = {"ok": is_healthy, "findings": [asdict(finding) for finding in found]}
-    invocation.answer(report, "\n".join(map(_line, found)))
+    invocation.answer(report, "\n".join(map(finding_line, found)))
     return HEALTHY if is_healthy else SICK
 
 
-def _line(finding: Finding) -> str:
+def finding_line(finding: Finding) -> str:
+    """Return a finding as one line, safe for a terminal."""
     advice = f"; {finding.advice}" if finding.advice else ""
     line = f"{finding.level.value:<4}  {finding.check:<11}  {finding.found}{advice}"
-    return "".join(char if char.isprintable() else "?" for char in line)
+    return escaped(line)
 
 
 async def _all(
@@ -75,8 +77,11 @@ async def _all(
         return [Finding(Level.FAIL, "settings", str(cause), "see `authz serve --help`")]
     found = [Finding(Level.OK, "settings", str(administration.endpoint(given)))]
     found += _enforcement(given)
-    if documents is not None:
-        found += rules.examine(documents, _expected(given))
+    if documents is None:
+        advice = "`authz doctor --envoy envoy.yaml` looks at its configuration"
+        found.append(Finding(Level.OK, "envoy", "not looked at", advice))
+    else:
+        found += rules.examine(documents, expected_of(given))
     if store:
         found += [_pepper(pepper.version, pepper.file) for pepper in given.keys.peppers]
         found += [finding async for finding in _store(given)]
@@ -96,7 +101,7 @@ def _enforcement(given: Settings) -> list[Finding]:
     ]
 
 
-def _expected(given: Settings) -> Expected:
+def expected_of(given: Settings) -> Expected:
     """Return the requirements of these settings for the proxy."""
     extract = given.extract
     return Expected(

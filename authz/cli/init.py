@@ -8,14 +8,17 @@ store is never deleted.
 import asyncio
 import os
 import secrets
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from authz.cli import storestate
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
+from authz.core import fields
 from authz.core.errors import BadInput, Unavailable
 from authz.settings.model import PepperFile, Settings
 from authz.storage.keys import StoredKeys
@@ -32,21 +35,41 @@ class Done:
 
 
 @click.command()
+@click.option(
+    "--new-store",
+    is_flag=True,
+    help="Set up an empty store although its data is gone: all earlier keys get 401.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask, with --new-store.")
+@click.option(
+    "--retire-prefix",
+    metavar="PREFIX",
+    default="",
+    help="Give up an older prefix: keys with it are not ours any more.",
+)
 @common
 @click.pass_obj
-def init(invocation: Invocation) -> None:
+def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: str) -> None:
     """Create the pepper file and initialise the store.
 
     The pepper is the secret with which keys are made and verified: the newest of keys.peppers.
     Copy its file to every sidecar, and keep a backup: without it no key of the store works again.
-    An existing file and an initialised store stay unchanged.
+    An existing file and an initialised store stay unchanged. A store that lost its data is refused:
+    `authz restore` brings the keys back, --new-store begins without them.
+
+    The store records keys.prefix. If you change the prefix, list the old one in
+    keys.older_prefixes: its keys stay valid. --retire-prefix gives it up.
 
     \b
     Examples:
       authz init
       authz init --config /etc/authz/authz.yaml
+      authz init --retire-prefix ak
     """
-    done = asyncio.run(_initialise(load_settings(invocation)))
+    settings = load_settings(invocation)
+    done = asyncio.run(
+        _initialise(settings, is_new=new_store, is_agreed=yes, retired=retire_prefix)
+    )
     made = "made" if done.pepper_made else "is there already"
     initialised = "initialised" if done.store_initialised else "is initialised already"
     document = {
@@ -57,22 +80,60 @@ def init(invocation: Invocation) -> None:
     invocation.answer(document, f"pepper {done.pepper}: {made}\nstore: {initialised}")
 
 
-async def _initialise(found: Settings) -> Done:
+async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired: str = "") -> Done:
     newest = found.keys.peppers[-1]
     async with administration.store(found) as store:
+        known = storestate.known_change(found)  # first: another init may finish meanwhile
+        if retired:
+            await _retire(found, store, retired)
         theirs = await store.peppers()
+        lost = None if theirs else await _lost_change(store, known)
+        if lost is not None:
+            _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)
         made = False
         if not _exists(newest.file):
             await _refuse_strangers(found, store, theirs)
             made = _make(newest.file)
         ring = administration.keyring(found)
         try:
-            initialised = await store.initialise(ring.fingerprints)
+            initialised = await store.initialise(ring.fingerprints, ring.prefixes)
         except Unavailable:
             if made:
                 await _remove_unused(newest, ring.fingerprints[newest.version], store)
             raise
+        change = await store.sequence()
+        storestate.remember(found, change) if lost is None else storestate.write(found, change)
     return Done(newest.file, made, initialised)
+
+
+async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:
+    """Remove an older prefix from the store. Raises BadInput if the settings still list it."""
+    if prefix in (found.keys.prefix, *found.keys.older_prefixes):
+        problem = f"{fields.shown(prefix)} is in keys.prefix or keys.older_prefixes"
+        raise BadInput("--retire-prefix", f"{problem}; take it out there first")
+    if not await store.retire_prefix(prefix):
+        raise click.ClickException(f"the store knows no prefix {fields.shown(prefix)}")
+
+
+async def _lost_change(store: StoredKeys, known: int | None) -> int | None:
+    """Return the last known change of a store that has no data now; None if it never had any."""
+    seen = await store.highest_seen()
+    return None if known is None and not seen else max(seen, known or 0)
+
+
+def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:
+    """Raise ClickException unless the operator wants an empty store in place of the lost one."""
+    if not is_new:
+        raise click.ClickException(
+            f"the store's data is gone: it was at change {lost} or later; restore it with "
+            "`authz restore FILE`, or begin without its keys with `authz init --new-store`"
+        )
+    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    if not is_agreed and not can_ask:
+        raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
+    question = "set up an empty store? All keys of the lost one get 401"
+    if not is_agreed and not click.confirm(question, err=True):
+        raise click.ClickException("nothing was set up")
 
 
 async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str, str]) -> None:

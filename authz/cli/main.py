@@ -20,13 +20,17 @@ import click
 
 from authz import __version__
 from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
+from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, Fault, NotFound, OutcomeUnknown
 
 REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 MAX_MESSAGE: Final = 400
 STDERR: Final = 2
 
-COMMANDS: Final = ("init", "serve", "keys", "sidecars", "doctor", "dev", "completion")
+COMMANDS: Final = (
+    *("init", "serve", "keys", "sidecars", "config", "doctor", "backup", "restore", "envoy", "dev"),
+    "completion",
+)
 
 # Every process of the machine can read arguments, and the shell keeps them in its history.
 _KEY: Final = re.compile(
@@ -146,7 +150,7 @@ def _explained(cause: click.ClickException | Fault) -> tuple[int, str]:
 
 
 def _fail(code: int, message: str) -> int:
-    line = "".join(c if c.isprintable() else "?" for c in message[: MAX_MESSAGE + 1])
+    line = escaped(message[: MAX_MESSAGE + 1])
     if len(line) > MAX_MESSAGE:
         line = f"{line[: MAX_MESSAGE - 3]}..."
     write_stderr(f"authz: {line}")

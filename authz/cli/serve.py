@@ -2,9 +2,9 @@
 
 import click
 
-from authz.cli.administration import load_settings
+from authz.cli.administration import load_settings, settings_file
 from authz.cli.invocation import Invocation, common
-from authz.wiring import sidecar
+from authz.wiring import serving
 
 
 @click.command()
@@ -18,6 +18,9 @@ def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
     An address is host:port or unix:PATH. The sidecar also starts without a store. GET /readyz on
     the operations address tells whether it is ready.
 
+    SIGHUP and a change of the settings file reload plans, pools, limits, routes and log.level. If
+    the new settings have a mistake, the old ones stay in force.
+
     \b
     Examples:
       authz serve
@@ -29,4 +32,4 @@ def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
         for section, address in (("check", listen), ("ops", ops))
         if address is not None
     }
-    sidecar.serve(load_settings(invocation, **flags))
+    serving.serve(lambda: load_settings(invocation, **flags), settings_file(invocation))

@@ -12,7 +12,10 @@ from authz.cli.times import rfc3339
 from authz.core.sidecars import Heard
 from authz.wiring import administration
 
-HEADINGS = ("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED", "TRUST")
+HEADINGS = (
+    *("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED"),
+    *("SETTINGS", "TRUST"),
+)
 
 
 @click.command()
@@ -23,7 +26,8 @@ def sidecars(invocation: Invocation) -> None:
 
     APPLIED is the last change that a sidecar has confirmed, LAG the number of changes after it. A
     sidecar without a heartbeat within its trust lease has ended or lost the store. It stays in the
-    list while it could still serve cached keys.
+    list while it could still serve cached keys. SETTINGS is the version of the settings in force,
+    as `authz config check` prints it.
 
     \b
     Examples:
@@ -57,6 +61,8 @@ def _document(heard: Heard, seq: int) -> dict[str, Any]:
         "cached": said.entries,
         "lease_ms": said.lease_ms,
         "outage_grace_ms": said.grace_ms,
+        "settings": said.settings or None,
+        "settings_loaded_at": rfc3339(said.settings_at) if said.settings else None,
     }
 
 
@@ -70,6 +76,7 @@ def _row(heard: Heard, seq: int) -> tuple[str, ...]:
         "-" if lag is None else str(lag),
         str(said.entries),
         rfc3339(said.started_at),
+        said.settings or "-",
         "yes" if heard.is_trusted else f"no: {_reason(heard)}",
     )
 

@@ -97,7 +97,7 @@ class Checker:
         self._refutes = peppers.refutes
         self._wall_ms = clock.wall_ms
         self._monotonic = clock.monotonic
-        self._store_clock = store_clock or StoreClock()
+        self._store_clock = store_clock
         self._probe = probe
         self._decided, self._reported = probe.decided, probe.reported
         self._imported = imported
@@ -140,13 +140,15 @@ class Checker:
     def _without_key(self, request: Request) -> Decision:
         return ANONYMOUS if request.route.optional else MISSING
 
-    def _judge(self, proof: Proof, record: KeyRecord, request: Request) -> Decision:
-        now = self._wall_ms()
-        if record.is_timed:
-            window = self._store_clock.window(now, self._monotonic())
-            refusal = judge_within(record, proof, request, window)
-        else:
+    def _judge(
+        self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
+    ) -> Decision:
+        now, clock, turns = self._wall_ms(), self._store_clock, record.turns
+        if not turns or clock is None or (not stale and clock.is_clear(turns, now)):
             refusal = judge(record, proof, request, now)
+        else:
+            window = clock.window(now, self._monotonic())
+            refusal = judge_within(record, proof, request, window)
         if refusal is None:
             return Allow(record)
         if refusal.reason is Reason.WRONG_SECRET and isinstance(proof, Presented):
@@ -196,7 +198,7 @@ class Checker:
         found = keys.peek_stale(credential)
         if found is None:
             return None
-        decision = self._judge(*found, request)
+        decision = self._judge(*found, request, stale=True)
         if isinstance(decision, Deny):
             return StaleDeny(decision.reason, decision.key)
         self._probe.count(Event.STALE_ALLOWED)

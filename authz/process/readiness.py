@@ -42,6 +42,14 @@ class LimitLink(Protocol):
         ...
 
 
+class LiveSettings(Protocol):
+    """The settings in force."""
+
+    def report(self) -> dict[str, object]:
+        """Return their version and the fault of the last reload as JSON members."""
+        ...
+
+
 class Readiness:
     """Whether this process should be asked, and the state of its components.
 
@@ -49,10 +57,11 @@ class Readiness:
     store outage would take every backend behind Envoy out of service.
     """
 
-    def __init__(self, feed: Feed, cache: Cache, limits: LimitLink) -> None:
+    def __init__(self, feed: Feed, cache: Cache, limits: LimitLink, settings: LiveSettings) -> None:
         self._feed = feed
         self._cache = cache
         self._limits = limits
+        self._settings = settings
         self.leaving = ""
         """Why the process is shutting down; empty while it is not."""
 
@@ -72,6 +81,7 @@ class Readiness:
             "cache": {"entries": len(self._cache), "outage_grace_left": round(grace, 3)},
             # Limits have their own link, which can fail alone; then `limits.on_outage` decides.
             "limits": {"counted": not self._limits.reason, "reason": self._limits.reason},
+            "settings": self._settings.report(),
         }
 
     @property

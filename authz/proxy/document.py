@@ -27,22 +27,32 @@ _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Message = Mapping[str, Any]
 
 
-def read(file: Path) -> list[Any]:
-    """Return the documents of a YAML or JSON file. Raises BadInput if it holds no configuration."""
+def read(file: Path, field: str = "--envoy") -> list[Any]:
+    """Return the documents of a YAML or JSON file. Raises BadInput about `field`."""
+    return parsed(content(file, field), file, field)
+
+
+def content(file: Path, field: str) -> bytes:
+    """Return the bytes of a file. Raises BadInput if it cannot be read or is too large."""
     try:
         with file.open("rb") as opened:
             text = opened.read(MAX_BYTES + 1)
     except OSError as cause:
-        raise BadInput("--envoy", f"{file}: {cause.strerror}") from None
+        raise BadInput(field, f"{file}: {cause.strerror}") from None
     if len(text) > MAX_BYTES:
-        raise BadInput("--envoy", f"{file}: more than {MAX_BYTES >> 20} MiB")
+        raise BadInput(field, f"{file}: more than {MAX_BYTES >> 20} MiB")
+    return text
+
+
+def parsed(text: bytes, file: Path, field: str) -> list[Any]:
+    """Return the documents of YAML or JSON text. Raises BadInput if it has no configuration."""
     try:
         budget = iter(range(MAX_PARTS))
         found = [snake(part, budget) for part in _parse(text)]
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise BadInput("--envoy", f"{file}: not YAML or JSON, such as envoy.yaml") from None
+        raise BadInput(field, f"{file}: not YAML or JSON, such as envoy.yaml") from None
     if not any(isinstance(part, dict) for part in found):
-        raise BadInput("--envoy", f"{file}: no configuration, such as envoy.yaml")
+        raise BadInput(field, f"{file}: no configuration, such as envoy.yaml")
     return found
 
 

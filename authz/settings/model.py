@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.errors import BadInput
 from authz.core.limits.limit import OnOutage
@@ -43,6 +43,7 @@ from authz.settings.values import (
     Several,
     StoreUrl,
     Template,
+    distinct,
     seconds,
 )
 
@@ -130,6 +131,7 @@ class Keys(Section):
     """The form of keys and the peppers."""
 
     prefix: Prefix = "ak"
+    older_prefixes: Annotated[tuple[Prefix, ...], AfterValidator(distinct)] = ()
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
     import_index: int = Field(1_000_000, ge=0, le=10_000_000)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from authz.core import fields
 from authz.core.errors import BadInput
@@ -30,6 +31,16 @@ class Section(BaseModel):
         return {name: v for name, v in given.items() if v is not None or name not in known}
 
 
+class BadSettings(BadInput):
+    """Settings with mistakes. `mistakes` has them all, and the text shows the first."""
+
+    def __init__(self, mistakes: Sequence[BadInput]) -> None:
+        first, *rest = mistakes
+        more = f"; {len(rest)} more: `authz config check` lists all" if rest else ""
+        super().__init__(first.field, first.problem + more)
+        self.mistakes = tuple(mistakes)
+
+
 _Sections = TypeVar("_Sections", bound=Section)
 
 
@@ -39,7 +50,7 @@ def read(kind: type[_Sections], layers: Sequence[Source]) -> _Sections:
     try:
         settings = kind.model_validate(tree)
     except ValidationError as cause:
-        raise _explained(cause, kind, layers) from None
+        raise BadSettings(_explained(cause, kind, layers)) from None
     return _anchored(settings, layers)
 
 
@@ -57,14 +68,24 @@ _MESSAGES: Final = {
 }
 
 
-def _explained(cause: ValidationError, kind: type[Section], layers: Sequence[Source]) -> BadInput:
-    first = cause.errors(include_url=False, include_context=False)[0]
-    location = first["loc"]
-    problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
-    if first["type"] == "extra_forbidden":
+def _explained(
+    cause: ValidationError, kind: type[Section], layers: Sequence[Source]
+) -> list[BadInput]:
+    """Return one mistake for each setting, in the order of the model."""
+    found: dict[str, BadInput] = {}
+    for error in cause.errors(include_url=False, include_context=False):
+        mistake = _mistake(error, kind, layers)
+        found.setdefault(mistake.field, mistake)
+    return list(found.values())
+
+
+def _mistake(error: ErrorDetails, kind: type[Section], layers: Sequence[Source]) -> BadInput:
+    location = error["loc"]
+    problem = error["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
+    if error["type"] == "extra_forbidden":
         problem = f"no such setting; there are {', '.join(_section(kind, location).model_fields)}"
-    problem = _MESSAGES.get(first["type"].partition("_")[0], problem)
-    problem = _MESSAGES.get(first["type"], problem)
+    problem = _MESSAGES.get(error["type"].partition("_")[0], problem)
+    problem = _MESSAGES.get(error["type"], problem)
     name = ".".join(map(str, location)).removesuffix(".[key]")
     name = name if re.fullmatch(r"[\w.*:@-]{1,80}", name, re.ASCII) else fields.shown(name)
     return BadInput(name, f"{problem} ({sources.origin(layers, location).name(location)})")

@@ -84,7 +84,8 @@ def _store_url(text: str) -> str:
     return text
 
 
-def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
+def distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Return the entries. Raises ValueError if two are the same."""
     # A repeated carrier would make every key ambiguous.
     if len({getattr(entry, "version", entry) for entry in entries}) < len(entries):
         raise ValueError("two of them are the same")
@@ -136,7 +137,7 @@ Template = Annotated[str, _read_by(_template)]
 HostPattern = Annotated[str, _read_by(lambda text: fields.hosts("", [text])[0])]
 Method = Annotated[str, _shape("[A-Z][A-Z-]{0,31}", "a method in upper case, such as POST")]
 Scopes = Annotated[str, _read_by(_scopes)]
-Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(_distinct)]
+Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(distinct)]
 ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as mymaster")]
 HttpUrl = Annotated[
     str,

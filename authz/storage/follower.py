@@ -67,6 +67,7 @@ class Follower:
         self._position: Position | None = None
         self._compared = False  # the position was compared with this link's store
         self._newest_read = 0
+        self._highest = 0  # before the sequence went back
         self._reading = False
         self._anchored = False  # the log holds the change of the position
         self.last_flush: Flush | None = None
@@ -76,6 +77,11 @@ class Follower:
     def seq(self) -> int | None:
         """The number of the last change applied."""
         return None if self._position is None else self._position.seq
+
+    @property
+    def highest(self) -> int:
+        """The highest change that was seen in any store, or 0."""
+        return max(self._highest, self.seq or 0, self._newest_read)
 
     @property
     def is_reading(self) -> bool:
@@ -140,6 +146,7 @@ class Follower:
         self._request_mark()
 
     def _begin(self, seq: int) -> None:
+        self._highest = self.highest
         self._sink.flush()
         self._newest_read = 0
         self._position = Position(seq)

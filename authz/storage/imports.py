@@ -68,7 +68,7 @@ class LinkedAliases:
         if not isinstance(reply, int):
             deliver(_unexpected(reply))
         elif reply <= len(digests):
-            deliver(Unavailable(meta.NOT_INITIALISED))
+            deliver(meta.Emptied(self._feed.highest))
         elif reply == len(digests) + 1:
             deliver(None)
         elif last:

@@ -5,7 +5,7 @@ many), the finding is a warning, not a failure.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final, cast
@@ -15,14 +15,16 @@ from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.finding import Finding, Level
+from authz.core.limits.key_limits import pool_of_project
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.endpoint import OLDEST_MAJOR
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
+from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, mebibytes
 
-OLDEST_MAJOR: Final = 7
 MEMORY_WARNING, MEMORY_FAILURE = 0.8, 0.95
 GROWTH_WARNING_DAYS: Final = 14
 DAY_MS: Final = 86_400_000
@@ -46,6 +48,7 @@ class Store:
     wall_ms: Callable[[], int]
     has_replicas: bool = False
     anonymous: redis.asyncio.Redis | None = None
+    prefixes: Collection[str] = ()
 
 
 async def inspect(store: Store) -> AsyncIterator[Finding]:
@@ -76,10 +79,18 @@ async def identity(store: Store) -> Finding:
     """Check that its keys were made with our peppers."""
     found = await checked(store.client.hgetall(schema.META))
     try:
+        if not found:
+            raise meta.Emptied(await highest_seen(store.client))
         theirs = meta.verify(found, store.fingerprints)
     except Unavailable as cause:
-        problem, _, advice = str(cause).rpartition("; ")
+        problem, _, advice = str(cause).partition("; ")
         return _fail("identity", problem, advice)
+    if unlisted := meta.unlisted_prefixes(found, store.prefixes):
+        problem, _, advice = unlisted.partition(": ")
+        return _fail("identity", problem, advice)
+    if not all(f"{schema.META_PREFIX}{prefix}" in found for prefix in store.prefixes):
+        problem = "the store does not know the prefix of its keys"
+        return _warn("identity", problem, "`authz init` records it")
     missing = sorted(theirs.keys() - store.fingerprints.keys())
     if missing:
         which = ", ".join(missing)
@@ -250,7 +261,8 @@ async def limits(store: Store) -> Finding:
     kids = await checked(store.client.zrandmember(schema.KEYS, SAMPLE)) or []
     found = await StoredIndex(store.client).read(kids)
     records = [one for one in found if isinstance(one, KeyRecord)]
-    pools = {f"project:{one.project_id}" for one in records if one.project_id}
+    projects = [pool_of_project(one, ()) for one in records if one.project_id]
+    pools = {f"project:{pool.counter_id}" for pool in projects}
     pools |= {f"tenant:{one.tenant_id}" for one in records if one.tenant_id}
     groups = [*kids, *sorted(pools)]
     bad = await StoredCounters(store.client).garbled(groups)

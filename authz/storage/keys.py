@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -15,6 +15,7 @@ from authz.core.errors import (
     AliasTaken,
     Conflict,
     Fault,
+    Foreign,
     OutcomeUnknown,
     Unavailable,
     Unreadable,
@@ -23,9 +24,11 @@ from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
+from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, describe_full
 
 log = logging.getLogger("authz.store")
@@ -72,7 +75,7 @@ class LinkedKeys:
             case 3:  # the key was issued between HGETALL and EXISTS
                 self.load(kid, deliver)
             case 0 | 1:
-                deliver(Unavailable(meta.NOT_INITIALISED))
+                deliver(meta.Emptied(self._feed.highest))
             case _:
                 deliver(self._read(kid, reply))
 
@@ -110,21 +113,37 @@ class StoredKeys:
         self._apply = client.register_script(script)
         self._apply_when_full = client.register_script(ALLOW_OOM + script)
 
-    async def verify(self, fingerprints: Mapping[str, str]) -> None:
-        """Raise Unavailable if the store cannot be reached, Foreign if it is not ours."""
-        meta.verify(await self._hash(schema.META), fingerprints)
+    async def verify(self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()) -> None:
+        """Raise Unavailable if the store cannot be reached, Foreign if it is not ours.
 
-    async def initialise(self, fingerprints: Mapping[str, str]) -> bool:
+        Foreign also if keys have a prefix that is not among `prefixes`.
+
+        Raises Emptied if its data is gone, with the last change that a sidecar has seen.
+        """
+        found = await self._hash(schema.META)
+        if not found:
+            raise meta.Emptied(await highest_seen(self._client))
+        meta.verify(found, fingerprints)
+        _refuse_unlisted(found, prefixes)
+
+    async def initialise(
+        self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()
+    ) -> bool:
         """Write authz:meta, or add peppers to it. Return False if nothing was missing.
 
-        Raises Foreign if the store's keys were made with other peppers.
+        Raises Foreign if the store's keys were made with other peppers, Unavailable if the server
+        is too old.
         """
-        wanted = meta.entries(fingerprints)
+        ask: Callable[..., Awaitable[Any]] = self._client.execute_command
+        hello = await checked(ask("HELLO"), ADVICE)
+        refuse_old(hello if isinstance(hello, dict) else {})
+        wanted = meta.entries(fingerprints, prefixes)
 
         async def complete(transaction: Any) -> bool:
             found = await transaction.hgetall(schema.META)
             if found:
                 meta.verify(found, fingerprints)
+                _refuse_unlisted(found, prefixes)
             missing = not wanted.items() <= found.items()
             if missing:
                 transaction.multi()
@@ -135,9 +154,26 @@ class StoredKeys:
         transaction = self._client.transaction(complete, schema.META, value_from_callable=True)
         return bool(await checked(transaction, ADVICE))
 
+    async def retire_prefix(self, prefix: str) -> bool:
+        """Forget that keys have this prefix. Return False if that was not recorded."""
+        removed = self._client.hdel(schema.META, f"{schema.META_PREFIX}{prefix}")
+        return bool(await checked(removed, ADVICE))
+
     async def peppers(self) -> dict[str, str]:
         """Return the store's pepper fingerprints by version; empty without authz:meta."""
         return meta.peppers_of(await self._hash(schema.META))
+
+    async def sequence(self) -> int:
+        """Return the number of the store's last change. Raises Unavailable."""
+        found = await checked(self._client.get(schema.SEQ), ADVICE)
+        try:
+            return schema.number(schema.SEQ, found or "0")
+        except ValueError as cause:
+            raise Unavailable(str(cause)) from None
+
+    async def highest_seen(self) -> int:
+        """Return the highest change that a registered sidecar has seen, or 0."""
+        return await highest_seen(self._client)
 
     async def has_imports(self) -> bool:
         """Return whether keys may have been imported into the store."""
@@ -238,3 +274,8 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
 
 def _flat(fields: Mapping[str, str]) -> list[str]:
     return [text for pair in fields.items() for text in pair]
+
+
+def _refuse_unlisted(found: Mapping[str, str], prefixes: Collection[str]) -> None:
+    if problem := meta.unlisted_prefixes(found, prefixes):
+        raise Foreign(problem)

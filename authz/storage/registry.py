@@ -37,6 +37,7 @@ log = logging.getLogger("authz.store")
 PAUSE: Final = 0.020  # seconds between two acknowledgements
 LEAVE_SECONDS: Final = 0.2
 KEPT_MS: Final = MAX_OUTAGE_GRACE_MS + 3_600_000
+MAX_NUMBER: Final = 10**schema.MAX_DIGITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,8 @@ class Identity:
 class Registration:
     """A ChangeSink around `sink` that writes this sidecar's entry.
 
-    entries: returns the number of cached records. predecessor: the instance whose records were
+    entries: returns the number of cached records. settings: returns the hash and the load time of
+    the settings in force. predecessor: the instance whose records were
     restored from a snapshot, or "". Its entry stays until none of those records is served any more.
     """
 
@@ -66,6 +68,7 @@ class Registration:
         identity: Identity,
         *,
         entries: Callable[[], int],
+        settings: Callable[[], tuple[str, int]] = lambda: ("", 0),
         predecessor: str = "",
     ) -> None:
         self._sink = sink
@@ -75,6 +78,7 @@ class Registration:
         self._instance = identity.instance
         self._name = schema.sidecar(identity.instance)
         self._entries = entries
+        self._settings = settings
         self._predecessor = predecessor
         self._trusted_until = 0.0
         self._is_current = False  # no flushed entry may still be served
@@ -156,12 +160,16 @@ class Registration:
             self._predecessor = ""
 
     def _write(self, link: Link) -> None:
+        settings, settings_at = self._settings()
         entry = Sidecar(
             **self._identity,
             applied=self._acknowledged if link is self._trusted_link else None,
             trusted=self._is_trusted,
             reason=self._feed.reason,
             entries=self._entries(),
+            seen=self._feed.highest,
+            settings=settings,
+            settings_at=settings_at,
         )
         text = json.dumps(asdict(entry))
         self._writes.send(link, self._on_written, "SET", self._name, text, "PX", str(KEPT_MS))
@@ -194,13 +202,22 @@ class StoredSidecars:
             found = [_entry(*pair) for pair in zip(replies[::2], replies[1::2], strict=True)]
             return schema.number(schema.SEQ, seq or "0"), sorted(filter(None, found), key=_by_name)
         except (exceptions.RedisError, OSError, ValueError) as cause:  # ValueError: a garbled seq
-            raise Unavailable(f"the store cannot be used: {cause}") from None
+            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+
+
+async def highest_seen(client: redis.asyncio.Redis) -> int:
+    """Return the highest change that a registered sidecar has seen in any store, or 0.
+
+    Sidecars write their entries also into a store that was emptied. Raises Unavailable.
+    """
+    _, found = await StoredSidecars(client).find()
+    return max((heard.sidecar.seen for heard in found), default=0)
 
 
 def _entry(text: str | None, left_ms: int) -> Heard | None:
     """Return the entry, or None if it is absent or this version cannot read it."""
     try:
-        found = json.loads(text or "")
+        found = _OPTIONAL | json.loads(text or "")
         sidecar = Sidecar(**{name: _checked(found[name], kind) for name, kind in _KINDS.items()})
     except (ValueError, TypeError, KeyError):
         return None
@@ -208,12 +225,19 @@ def _entry(text: str | None, left_ms: int) -> Heard | None:
 
 
 def _checked(value: Any, kind: Any) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, str) and not value.isprintable()):
+    is_unprintable = isinstance(value, str) and not value.isprintable()
+    is_huge = isinstance(value, int) and not 0 <= value <= MAX_NUMBER
+    if not isinstance(value, kind) or is_unprintable or is_huge:
         raise TypeError("not a field of a sidecar's entry")
     return value
 
 
 _KINDS: Final = get_type_hints(Sidecar)
+_OPTIONAL: Final = {
+    "seen": 0,
+    "settings": "",
+    "settings_at": 0,
+}  # of newer versions
 
 
 def _by_name(heard: Heard) -> str:

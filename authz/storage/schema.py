@@ -5,7 +5,8 @@
     authz:{p}:key:<kid>             hash    one key: the fields below, all always present
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
-                                            project or tenant: limit:project:<id>, limit:tenant:<id>
+                                            project or tenant: limit:project:<tenant>/<id>,
+                                            limit:project:<id> without a tenant, limit:tenant:<id>
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at, change_id: recent changes
     authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
@@ -17,6 +18,7 @@
     authz:{p}:client:<client_id>    zset    kid by creation time
     authz:{p}:sidecars              zset    instance by the time of its last entry
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
+    authz:{p}:restoring             string  identity of the backup that is or was restored
 
 All names that one change touches share the hash tag {p}, so they lie in one Cluster slot.
 Times are milliseconds since the epoch. An absent value is the empty string. A missing or garbled
@@ -51,8 +53,10 @@ AUDIT: Final = f"{_TAG}:audit"
 KEYS: Final = f"{_TAG}:keys"
 SIDECARS: Final = f"{_TAG}:sidecars"
 HEARTBEAT: Final = f"{_TAG}:heartbeat"
+RESTORING: Final = f"{_TAG}:restoring"
 
 META_SCHEMA: Final = "schema"
+META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
@@ -66,7 +70,7 @@ def key(kid: str) -> str:
 
 
 def limit(group: str) -> str:
-    """Name of the hash with the limit counters of a kid, `project:<id>` or `tenant:<id>`."""
+    """Name of the hash with the limit counters of a kid, of `project:<id>` or of `tenant:<id>`."""
     return f"{_TAG}:limit:{group}"
 
 

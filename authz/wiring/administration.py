@@ -3,9 +3,11 @@
 The sidecar has its own root in sidecar.py, so that no command imports the listeners.
 """
 
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from authz.core.decision import Decision
 from authz.core.errors import BadInput
@@ -22,6 +24,7 @@ from authz.flows.limits.limit_report import LimitReports
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
+from authz.storage.backup import Backup, Contents
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection import Store, inspect
@@ -30,21 +33,39 @@ from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta import KnownPeppers
 from authz.storage.registry import StoredSidecars
+from authz.storage.restore import Restore, Restored, verify
+from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
 
 
 def keyring(settings: Settings) -> Keyring:
-    """Return the keyring. Raises BadInput if a pepper file cannot be read."""
+    """Return the keyring. Raises BadInput for an unreadable or world-writable pepper file."""
     peppers = []
     for entry in settings.keys.peppers:
         try:
+            if entry.file.stat().st_mode & stat.S_IWOTH:
+                problem = f"{entry.file}: every user of this machine may replace it"
+                raise BadInput("keys.peppers", f"{problem}; chmod 600 {entry.file}")
             secret = entry.file.read_bytes().strip()
         except OSError as cause:
             hint = "; `authz init` makes it" if isinstance(cause, FileNotFoundError) else ""
             raise BadInput("keys.peppers", f"{entry.file}: {cause.strerror}{hint}") from None
         peppers.append(Pepper.expand(entry.version, secret))
-    return Keyring(settings.keys.prefix, peppers)
+    return Keyring(settings.keys.prefix, peppers, settings.keys.older_prefixes)
+
+
+def exposed_peppers(settings: Settings) -> list[str]:
+    """Return a line with the remedy for each pepper file that others may read or write."""
+    found = []
+    for entry in settings.keys.peppers:
+        mode = stat.S_IMODE(entry.file.stat().st_mode)
+        if mode & (stat.S_IWGRP | stat.S_IRWXO):
+            who = "every user" if mode & stat.S_IRWXO else "its group"
+            verb = "write" if mode & stat.S_IWGRP else "read"
+            problem = f"pepper file {entry.file}: {who} of this machine may {verb} it"
+            found.append(f"{problem} (mode {mode:04o}); chmod 600 {entry.file}")
+    return found
 
 
 def endpoint(settings: Settings) -> Endpoint:
@@ -76,6 +97,28 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
         await client.aclose()
 
 
+async def back_up(settings: Settings, file: BinaryIO) -> Contents:
+    """Write all keys of the store to `file`. Raises BadInput, Unavailable."""
+    ring, now = keyring(settings), SystemClock().wall_ms()
+    writer = SealedWriter(file, ring.backup_keys[-1])
+    async with aclosing(endpoint(settings).client()) as client:
+        return await Backup(client, writer.write).run(ring.fingerprints, now)
+
+
+async def restore(settings: Settings, file: BinaryIO, known: int) -> Restored:
+    """Write a backup into the empty store. known: a change that the store once had, or 0.
+
+    Raises FileRefused for an unusable file, Conflict for a store with keys, BadInput, Unavailable.
+    """
+    ring = keyring(settings)
+    verified = verify(read(file, ring.backup_keys), ring.fingerprints)
+    file.seek(0)
+    async with aclosing(endpoint(settings).client()) as client:
+        highest = max(known, await StoredKeys(client).highest_seen())
+        seq = await Restore(client).run(verified, read(file, ring.backup_keys), highest)
+        return Restored(verified.contents, seq, highest)
+
+
 @asynccontextmanager
 async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
     """Yield the registry of sidecars."""
@@ -102,7 +145,7 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     ring, where = keyring(settings), endpoint(settings)
     async with aclosing(where.client()) as client:
         keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints)
+        await keys.verify(ring.fingerprints, ring.prefixes)
         yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
 
 
@@ -112,7 +155,7 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
     ring = keyring(settings)
     client = endpoint(settings).client()
     try:
-        await StoredKeys(client).verify(ring.fingerprints)
+        await StoredKeys(client).verify(ring.fingerprints, ring.prefixes)
         yield Importer(StoredImports(client), SystemClock(), actor, note)
     finally:
         await client.aclose()
@@ -147,7 +190,7 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
     reading = extractor(settings, ring)
     async with aclosing(endpoint(settings).client()) as client:
         keys = StoredKeys(client)
-        await keys.verify(ring.fingerprints)
+        await keys.verify(ring.fingerprints, ring.prefixes)
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None
         counters = StoredCounters(client)
@@ -174,4 +217,4 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
             nobody = replace(where, username="", password_file=None)
             anonymous = await stack.enter_async_context(aclosing(nobody.client()))
         about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, anonymous)
-        yield inspect(Store(client, *about))
+        yield inspect(Store(client, *about, prefixes=ring.prefixes))

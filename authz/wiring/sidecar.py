@@ -1,19 +1,15 @@
-"""Composition root of the sidecar: the only place that names the concrete classes it is made of."""
+"""Composition root of the sidecar. It builds the components, starts them and stops them."""
 
 import asyncio
 import logging
 import secrets
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-
-import uvloop
+from typing import Final
 
 from authz import __version__
-from authz.console.operations import MetricsPage, OperationsServer
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import CheckObserver, Clock, Probe
@@ -25,11 +21,7 @@ from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
 from authz.process.clock import SystemClock, boot_id
 from authz.process.ending import Ending
-from authz.process.gc_tuning import tune_gc
-from authz.process.hardening import disable_core_dumps, raise_file_limit
-from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.process.readiness import Readiness
-from authz.process.recycling import outgrown
 from authz.rpc.check.handler import CheckHandler
 from authz.rpc.grpcio import GrpcServer
 from authz.rpc.h2.server import FastServer
@@ -42,20 +34,15 @@ from authz.storage.registry import Identity, Registration
 from authz.storage.replication import longest_alone
 from authz.storage.snapshot import Snapshot
 from authz.storage.snapshot_writer import SnapshotWriter, restore
-from authz.telemetry import log_to_stderr
 from authz.telemetry.counters import Counters, TimedKeys
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor, responder
+from authz.wiring.listeners import check_server, operations
+from authz.wiring.live_settings import LiveSettings
 from authz.wiring.telemetry import Parts, Telemetry
 
-log = logging.getLogger("authz")
-
-DRAIN_SECONDS = 2.0
-# A thread that renders or exports metrics gives the event loop its turn after this time.
-SWITCH_SECONDS = 0.0005
-PROBE_LIMITS = ConnectionLimits(
-    streams=8, message_bytes=4096, idle_seconds=10.0
-)  # a probe asks and goes
+DRAIN_SECONDS: Final = 2.0
+MIGRATED_AT_ONCE: Final = 500  # states of limits, about 2 ms
 
 
 @dataclass(slots=True)
@@ -69,9 +56,10 @@ class Sidecar:
     cache: KeyCache
     registration: Registration
     readiness: Readiness
+    settings: LiveSettings
 
     async def drain(self, ending: Ending) -> None:
-        """Take no new Checks, let those that run end, and none of that when told again."""
+        """Accept no new Checks and wait for the running ones, until a second request to end."""
         stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
         repeated = asyncio.create_task(ending.repeated())
         await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
@@ -81,223 +69,241 @@ class Sidecar:
         await stopping
 
 
-def check_door(
-    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, observer: CheckObserver
-) -> CheckHandler:
-    """Put together what reads, decides and answers a CheckRequest."""
-    reading = extractor(settings, ring)
-    return CheckHandler(reading, checker, responder(settings, reading), probe, observer)
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The components of a sidecar, before it starts. The Check listener is bound already."""
+
+    instance: str
+    clock: SystemClock
+    ring: Keyring
+    telemetry: Telemetry
+    feed: ChangeFeed
+    cache: KeyCache
+    imported: ImportedKeys
+    spend_link: SpendLink
+    limiter: Limiter
+    checker: Checker
+    server: FastServer | GrpcServer
+    live: LiveSettings
 
 
-def check_server(settings: Settings, door: CheckHandler, probe: Probe) -> FastServer | GrpcServer:
-    """The listener that the proxy asks, with the chosen transport. Raises BadInput."""
-    check, tls = settings.check, settings.check.tls
-    serve = GrpcServer if check.transport == "grpcio" else partial(FastServer, probe=probe)
-    return serve(
-        door,
-        check.listen,
-        limits=ConnectionLimits(
-            streams=check.max_streams,
-            header_bytes=check.max_header_bytes,
-            message_bytes=check.max_message_bytes,
-            idle_seconds=check.idle_timeout,
-            flood_tolerance=check.flood_tolerance,
-        ),
-        tls=TlsFiles(tls.cert, tls.key, tls.client_ca) if tls else None,
-        allow_plaintext=check.allow_plaintext,
-        socket_mode=check.socket_mode,
-        traced=settings.telemetry.tracing.enabled,
-    )
-
-
-@asynccontextmanager
-async def probed(
-    settings: Settings, ready: Readiness, probe: Probe, metrics: MetricsPage | None
-) -> AsyncIterator[Address]:
-    """Say how this process is: over HTTP, whose address it gives, and over gRPC where that is set.
-
-    A kubelet asks the address of the pod, which is not where Check listens: so grpc.health.v1 can
-    have a listener of its own, in the clear, for it takes no keys. Raises BadInput.
-    """
-    operations = OperationsServer(settings.ops.listen, __version__, settings.ops.socket_mode)
-    where = settings.ops.health_listen
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(operations.stop)
-        if where is not None:
-            health = FastServer(
-                None,
-                where,
-                probe=probe,
-                limits=PROBE_LIMITS,
-                allow_plaintext=True,
-                socket_mode=settings.ops.socket_mode,
-                setting="ops.health_listen",
-            )
-            stack.push_async_callback(health.stop, 0)
-            await health.start()
-            stack.callback(asyncio.create_task(health.show(ready)).cancel)
-        operations.report(ready.report)
-        operations.publish(metrics)
-        await operations.start()
-        yield operations.address
-
-
-def identity(settings: Settings, instance: str, address: str, clock: SystemClock) -> Identity:
-    """What this sidecar says of itself in the store."""
-    lease = settings.cache.trust_lease
-    isolated = longest_alone(lease) if endpoint(settings).has_replicas else 0.0
-    return Identity(
-        instance=instance,
-        version=__version__,
-        address=address,
-        started_at=clock.wall_ms(),
-        lease_ms=round((lease + isolated) * 1000),
-        grace_ms=round(settings.outage.grace * 1000),
-    )
-
-
-async def restored(snapshot: Snapshot, grace: float, keys: ImportedKeys) -> str:
-    """Hold what an earlier process held; its name, or empty when there is nothing."""
-    kept = await asyncio.to_thread(restore, snapshot, grace)
-    if not kept:
-        return ""
-    keys.restore(kept.holdings)
-    return kept.instance
-
-
-def spender(
-    settings: Settings, instance: str, clock: Clock, probe: Probe
-) -> tuple[SpendLink, Limiter]:
-    """What takes from limits, and its own link to the store."""
-    deadline = settings.check.deadline
-    link = SpendLink(endpoint(settings), clock, instance=instance, deadline=deadline)
-    most = settings.cache.max_entries
-    return link, Limiter(link, limit_policy(settings), clock, probe, max_keys=most)
-
-
-async def give_back(spending: SpendLink, limiter: Limiter) -> None:
-    """What was taken of limits in advance, and is not needed any more."""
-    await spending.drain()  # the last grants
-    limiter.give_back()
-    await spending.drain()
-
-
-@asynccontextmanager
-async def sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
-    """Start a sidecar, whether the store is there or not, and stop it on the way out.
-
-    Raises BadInput for settings that cannot be used, such as a port that is taken.
-    """
-    clock, ring, store_clock = SystemClock(), keyring(settings), StoreClock()
-    telemetry = Telemetry(settings, clock)
-    counters, remember = telemetry.counters, settings.cache
-    feed = ChangeFeed(
-        endpoint(settings),
-        clock,
-        counters,
-        lease=remember.trust_lease,
-        fingerprints=ring.fingerprints,
-    )
-    cache = KeyCache(
-        TimedKeys(LinkedKeys(feed, counters), clock, counters),
-        clock,
-        counters,
-        ttl=remember.ttl,
-        negative_ttl=remember.negative_ttl,
-        max_entries=remember.max_entries,
-        max_negatives=remember.max_negatives,
-        deadline=settings.check.deadline,
-        grace=settings.outage.grace,
-    )
-    imported = ImportedKeys(
-        LinkedAliases(feed),
-        cache,
-        clock,
-        counters,
-        rate=settings.keys.import_lookups,
-        negative_ttl=remember.negative_ttl,
-        max_entries=remember.max_entries,
-        max_negatives=remember.max_negatives,
-        deadline=settings.check.deadline,
-        index=ImportIndex(settings.keys.import_index),
+def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> Components:
+    """Build the components. Raises BadInput for unusable settings, such as a port in use."""
+    clock, ring, store_clock = (
+        SystemClock(),
+        keyring(settings),
+        StoreClock(settings.cache.trust_lease),
     )
     instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    spending, limiter = spender(settings, instance, clock, counters)
+    telemetry = Telemetry(settings, clock)
+    counters = telemetry.counters
+
+    # The link to the store, and the caches that its changes keep current.
+    feed = change_feed(settings, ring, clock, counters, store_clock)
+    cache = key_cache(settings, feed, clock, counters)
+    imported = imported_keys(settings, feed, cache, clock, counters)
+
+    # Limits have a link of their own, so that they never delay a lookup.
+    deadline, max_keys = settings.check.deadline, settings.cache.max_entries
+    spend_link = SpendLink(endpoint(settings), clock, instance=instance, deadline=deadline)
+    limiter = Limiter(spend_link, limit_policy(settings), clock, counters, max_keys=max_keys)
+
+    # Decisions, and the listener for Envoy.
     checker = Checker(
         cache, feed.meta, clock, counters, imported, limiter=limiter, store_clock=store_clock
     )
-    server = check_server(
-        settings, check_door(settings, ring, checker, counters, telemetry.observer), counters
+    handler = check_handler(settings, ring, checker, counters, telemetry.observer)
+    server = check_server(settings, handler, counters)
+
+    # A reload exchanges the route rules, the limits and the log level of these components.
+    live = LiveSettings(settings, read_settings, Reloadable(ring, handler, limiter), clock)
+
+    return Components(
+        *(instance, clock, ring, telemetry, feed, cache, imported),
+        *(spend_link, limiter, checker, server, live),
     )
-    snapshot = remember.snapshot and Snapshot(remember.snapshot, ring, clock, boot_id())
+
+
+@asynccontextmanager
+async def sidecar(
+    settings: Settings, read_settings: Callable[[], Settings] | None = None
+) -> AsyncIterator[Sidecar]:
+    """Run a sidecar until the block ends. It starts with or without the store.
+
+    read_settings: reads the settings again for a reload. Raises BadInput for unusable settings.
+    """
+    built = build(settings, read_settings)
+    server, counters = built.server, built.telemetry.counters
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
-        stack.enter_context(snapshot.claimed() if snapshot else nullcontext())
-        said = identity(settings, instance, str(server.address), clock)
-        keeper = snapshot and SnapshotWriter(snapshot, imported, said.instance, clock, counters)
-        predecessor = await restored(snapshot, settings.outage.grace, imported) if snapshot else ""
-        registration = Registration(
-            imported, feed, clock, said, entries=cache.__len__, predecessor=predecessor
-        )
-        readiness = Readiness(feed, cache, spending)
-        parts = Parts(cache, checker, feed, spending, readiness)
-        metrics = await stack.enter_async_context(telemetry.exporting(said.instance, parts))
+        writer, predecessor = await restore_cache(settings, built, stack)
+        registration = register(settings, built, predecessor)
+        readiness = Readiness(built.feed, built.cache, built.spend_link, built.live)
+        parts = Parts(built.cache, built.checker, built.feed, built.spend_link, readiness)
+        exporting = built.telemetry.exporting(built.instance, parts)
+        metrics = await stack.enter_async_context(exporting)
         await server.start()
-        operations = await stack.enter_async_context(probed(settings, readiness, counters, metrics))
-        running = Sidecar(server, operations, counters, feed, cache, registration, readiness)
+        address = await stack.enter_async_context(
+            operations(settings, readiness, counters, metrics)
+        )
+        running = Sidecar(
+            *(server, address, counters, built.feed, built.cache),
+            *(registration, readiness, built.live),
+        )
         async with asyncio.TaskGroup() as tasks:
             work = [
-                tasks.create_task(feed.run(registration, registration.announce)),
+                tasks.create_task(built.feed.run(registration, registration.announce)),
                 tasks.create_task(server.show(readiness)),
-                tasks.create_task(spending.run()),
+                tasks.create_task(built.spend_link.run()),
             ]
-            if keeper:
-                work.append(tasks.create_task(keeper.run()))
+            if writer:
+                work.append(tasks.create_task(writer.run()))
             try:
                 yield running
             finally:
-                await server.stop(DRAIN_SECONDS)  # first, so that it is fed while it answers
-                await give_back(spending, limiter)
-                if not keeper:  # what a snapshot holds may be served by the next process
+                await server.stop(DRAIN_SECONDS)  # first: running Checks still need the links
+                await return_leases(built.spend_link, built.limiter)
+                if not writer:  # with a snapshot, the next process may serve these entries
                     await registration.leave()
                 for task in work:
                     task.cancel()
-                if keeper:
-                    await keeper.stop()
+                if writer:
+                    await writer.stop()
 
 
-def serve(settings: Settings) -> None:
-    """Run a sidecar until it is told to end. Raises BadInput when it cannot start."""
-    log_to_stderr(settings.log.level)
-    disable_core_dumps()
-    raise_file_limit()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    uvloop.run(_serve(settings))
+def change_feed(
+    settings: Settings, ring: Keyring, clock: Clock, probe: Probe, store_clock: StoreClock
+) -> ChangeFeed:
+    """Return the feed of changes from the store."""
+    return ChangeFeed(
+        endpoint(settings),
+        clock,
+        probe,
+        lease=settings.cache.trust_lease,
+        fingerprints=ring.fingerprints,
+        store_clock=store_clock,
+        prefixes=ring.prefixes,
+    )
 
 
-async def _serve(settings: Settings) -> None:
-    ending, pause = Ending(), settings.shutdown.delay
-    ending.listen()
-    async with sidecar(settings) as running:
-        tune_gc()
-        log.info(
-            "serving Check on %s, operations on %s, store %s",
-            running.server.address,
-            running.operations,
-            endpoint(settings),
-        )
-        if not settings.check.enforce:
-            log.warning("check.enforce is false: a request that would be refused goes on")
-        watching = asyncio.create_task(_watch(settings.check.recycle_at_mib, ending))
-        running.readiness.leaving = f"stopping: {await ending.requested()}"
-        watching.cancel()
-        log.info("%s", running.readiness.leaving)
-        await ending.pause(pause)
-        await running.drain(ending)
+def key_cache(settings: Settings, feed: ChangeFeed, clock: Clock, counters: Counters) -> KeyCache:
+    """Return the cache of key records, which loads from the store over the feed's link."""
+    sizes = settings.cache
+    return KeyCache(
+        TimedKeys(LinkedKeys(feed, counters), clock, counters),
+        clock,
+        counters,
+        ttl=sizes.ttl,
+        negative_ttl=sizes.negative_ttl,
+        max_entries=sizes.max_entries,
+        max_negatives=sizes.max_negatives,
+        deadline=settings.check.deadline,
+        grace=settings.outage.grace,
+    )
 
 
-async def _watch(recycle_at_mib: int, ending: Ending) -> None:
-    """End this process when it has grown too much."""
-    if recycle_at_mib:
-        found = await outgrown(recycle_at_mib)
-        ending.request(f"{found} MiB are more than check.recycle_at_mib")
+def imported_keys(
+    settings: Settings, feed: ChangeFeed, cache: KeyCache, clock: Clock, probe: Probe
+) -> ImportedKeys:
+    """Return the lookup of imported keys in front of the cache."""
+    sizes = settings.cache
+    return ImportedKeys(
+        LinkedAliases(feed),
+        cache,
+        clock,
+        probe,
+        rate=settings.keys.import_lookups,
+        negative_ttl=sizes.negative_ttl,
+        max_entries=sizes.max_entries,
+        max_negatives=sizes.max_negatives,
+        deadline=settings.check.deadline,
+        index=ImportIndex(settings.keys.import_index),
+    )
+
+
+def check_handler(
+    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, observer: CheckObserver
+) -> CheckHandler:
+    """Return the handler of Checks: it parses, decides and answers."""
+    reader = extractor(settings, ring)
+    return CheckHandler(reader, checker, responder(settings, reader), probe, observer)
+
+
+def register(settings: Settings, built: Components, predecessor: str) -> Registration:
+    """Return the registration of this sidecar in the store."""
+    lease = settings.cache.trust_lease
+    isolated = longest_alone(lease) if endpoint(settings).has_replicas else 0.0
+    identity = Identity(
+        instance=built.instance,
+        version=__version__,
+        address=str(built.server.address),
+        started_at=built.clock.wall_ms(),
+        lease_ms=round((lease + isolated) * 1000),
+        grace_ms=round(settings.outage.grace * 1000),
+    )
+    return Registration(
+        built.imported,
+        built.feed,
+        built.clock,
+        identity,
+        entries=built.cache.__len__,
+        settings=lambda: built.live.version,
+        predecessor=predecessor,
+    )
+
+
+async def restore_cache(
+    settings: Settings, built: Components, stack: AsyncExitStack
+) -> tuple[SnapshotWriter | None, str]:
+    """Fill the cache from the snapshot of an earlier process, and claim the file.
+
+    Return the writer of later snapshots, and the instance whose records were restored. Without
+    `cache.snapshot` they are None and empty.
+    """
+    file = settings.cache.snapshot
+    if file is None:
+        return None, ""
+    clock, imported = built.clock, built.imported
+    snapshot = Snapshot(file, built.ring, clock, boot_id())
+    stack.enter_context(snapshot.claimed())
+    counters = built.telemetry.counters
+    writer = SnapshotWriter(snapshot, imported, built.instance, clock, counters)
+    found = await asyncio.to_thread(restore, snapshot, settings.outage.grace)
+    if not found:
+        return writer, ""
+    imported.restore(found.holdings)
+    return writer, found.instance
+
+
+async def return_leases(spend_link: SpendLink, limiter: Limiter) -> None:
+    """Return the unused leases to the store."""
+    await spend_link.drain()  # the last grants
+    limiter.give_back()
+    await spend_link.drain()
+
+
+@dataclass(frozen=True, slots=True)
+class Reloadable:
+    """The components with reloadable settings: a ReloadTarget."""
+
+    ring: Keyring
+    handler: CheckHandler
+    limiter: Limiter
+
+    def prepare(self, settings: Settings) -> Callable[[], None]:
+        """See ReloadTarget."""
+        new_extractor = extractor(settings, self.ring)
+        new_responder = responder(settings, new_extractor)
+        policy = limit_policy(settings)
+
+        def exchange() -> None:
+            self.handler.replace(new_extractor, new_responder)
+            self.limiter.replace_policy(policy)
+            logging.getLogger().setLevel(settings.log.level)
+
+        return exchange
+
+    async def migrate(self) -> None:
+        """See ReloadTarget."""
+        while self.limiter.migrate(MIGRATED_AT_ONCE):  # noqa: ASYNC110  nothing to wait for
+            await asyncio.sleep(0)  # requests are answered meanwhile

@@ -1,4 +1,4 @@
-"""Where commands run: an empty directory, and no settings but the store's address."""
+"""Fixtures of command tests: an empty directory, and only the address of the store as a setting."""
 
 import io
 import os
@@ -23,26 +23,26 @@ def _enter(directory: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @pytest.fixture
 def no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory that commands run in. Nobody listens where the store should be."""
+    """The working directory of commands. Nothing listens at the address of the store."""
     return _enter(tmp_path, NO_STORE, monkeypatch)
 
 
 @pytest.fixture
 def empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, valkey: Valkey) -> Path:
-    """The directory that commands run in, with a real store that was never initialised."""
+    """The working directory of commands, with a real store that was never initialised."""
     return _enter(tmp_path, valkey.url, monkeypatch)
 
 
 @pytest.fixture
 def store(empty_store: Path) -> Path:
-    """The directory that commands run in, with a real store and a pepper."""
+    """The working directory of commands, with an initialised store and a pepper."""
     assert run("init").code == 0
     return empty_store
 
 
 @pytest.fixture
 def importing(store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
-    """Run an import of lines or bytes in this process."""
+    """Return a function that imports lines or bytes in this process."""
 
     def act(given: list[str] | bytes, *options: str) -> Outcome:
         raw = given if isinstance(given, bytes) else "".join(f"{one}\n" for one in given).encode()

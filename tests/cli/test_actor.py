@@ -1,4 +1,4 @@
-"""Who is named in the audit trail."""
+"""The author of a change in the audit trail."""
 
 import os
 import pwd
@@ -10,7 +10,7 @@ from authz.cli.actor import actor
 
 
 def test_the_environment_names_the_actor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pipeline says on whose behalf it works."""
+    """$AUTHZ_ACTOR is the author."""
     monkeypatch.setenv("AUTHZ_ACTOR", "deploy bot <ops@example.com>")
     assert actor() == "deploy bot <ops@example.com>"
 
@@ -19,13 +19,13 @@ def test_the_environment_names_the_actor(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_without_a_name_it_is_the_user_and_the_machine(
     monkeypatch: pytest.MonkeyPatch, nothing: str
 ) -> None:
-    """Nobody is anonymous, not even with an empty name."""
+    """Without $AUTHZ_ACTOR, or with an empty one, the author is user@host."""
     monkeypatch.setenv("AUTHZ_ACTOR", nothing)
     assert actor() == f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
 
 
 def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container may run as any uid."""
+    """A uid without a name is shown as a number."""
     monkeypatch.delenv("AUTHZ_ACTOR", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     assert actor() == f"uid-54321@{socket.gethostname()}"
@@ -44,6 +44,6 @@ def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_actor_is_one_printable_line(
     monkeypatch: pytest.MonkeyPatch, given: str, expected: str
 ) -> None:
-    """Whatever the environment holds."""
+    """The author is one printable line for any environment."""
     monkeypatch.setenv("AUTHZ_ACTOR", given)
     assert actor() == expected

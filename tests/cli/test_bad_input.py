@@ -1,4 +1,4 @@
-"""Whatever stands on the command line: one line on stderr, exit code 2, and no store was asked."""
+"""A bad command line gives one line on stderr and exit code 2, without a store call."""
 
 import json
 from pathlib import Path
@@ -28,14 +28,14 @@ GARBAGE = (
 
 
 def refusal(outcome: Outcome) -> str:
-    """The error of a command that was refused for how it was written."""
+    """Return the error line of a command with wrong usage."""
     assert outcome.code == 2
     return outcome.error
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_garbage_is_refused_wherever_it_stands(no_store: Path, place: str) -> None:
-    """Control characters, several lines, undecodable bytes and far too much, everywhere."""
+    """Control characters, newlines, undecodable bytes and huge texts are refused everywhere."""
     for text in GARBAGE:
         refusal(run(*PLACES[place], f"name={text}" if place.endswith("--metadata") else text))
         assert not list(no_store.iterdir())
@@ -45,7 +45,7 @@ def test_garbage_is_refused_wherever_it_stands(no_store: Path, place: str) -> No
     "place", ["authz keys issue --client", "authz keys issue --scope", "authz keys show kid"]
 )
 def test_ten_megabytes_are_refused_in_one_short_line(no_store: Path, place: str) -> None:
-    """As a caller in the same process may pass them."""
+    """A caller in the same process can pass huge texts, which are refused in a short line."""
     refusal(run(*PLACES[place], "x" * 10_000_000))
 
 
@@ -112,7 +112,7 @@ WRONG = [
 def test_a_value_that_makes_no_sense_is_refused_with_its_option(
     no_store: Path, option: str, text: str, expected: str
 ) -> None:
-    """The line names the option and says what would make sense; the store is never asked."""
+    """The line names the option and shows a good value. No store is called."""
     client = () if option == "--client" else ("--client", "acme-web")
     line = refusal(run("keys", "issue", *client, option, text))
     assert option in line
@@ -120,7 +120,7 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_option(
 
 
 def test_too_many_of_anything_are_refused(no_store: Path) -> None:
-    """An option that repeats has an end."""
+    """A repeatable option has an upper bound."""
     hosts = [word for n in range(101) for word in ("--host", f"h{n}")]
     assert "at most 100 entries" in refusal(run(*ISSUE, *hosts))
     scopes = [word for n in range(101) for word in ("--scope", f"s{n}")]
@@ -132,7 +132,7 @@ def test_too_many_of_anything_are_refused(no_store: Path) -> None:
 
 
 def test_bytes_that_are_not_utf8_are_refused_by_a_real_process(no_store: Path) -> None:
-    """The shell passes any bytes on."""
+    """Arguments of a real process may be any bytes. Those that are not UTF-8 are refused."""
     assert "--name" in refusal(execute(*ISSUE, "--name", b"\xff\xfe"))
     refusal(execute("keys", "show", b"\xff"))
     refusal(execute(b"\xff"))
@@ -144,7 +144,7 @@ SECRET = KEY.rpartition("_")[2]
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_key_on_the_command_line_is_refused_and_not_repeated(no_store: Path, place: str) -> None:
-    """Not even a part of its secret, whatever option it was given to."""
+    """No part of the secret is repeated, whatever option got the key."""
     for form in (KEY, KEY[:-20], f"see {KEY}", f"name={KEY}", KEY + "\n"):
         line = refusal(run(*PLACES[place], form))
         assert "contains a key" in line
@@ -160,7 +160,7 @@ WORDS = st.sampled_from(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arguments=st.lists(WORDS | st.text(max_size=20), max_size=6))
 def test_any_command_line_ends_as_promised(no_store: Path, arguments: list[str]) -> None:
-    """An answer on stdout, or one line on stderr with exit code 2 or 3; never a bug."""
+    """Any command line gives an answer, or one line and exit code 2 or 3; never a bug."""
     outcome = run(*arguments)
     assert outcome.code in {0, 2, 3}
     if outcome.code:
@@ -172,7 +172,7 @@ def test_any_command_line_ends_as_promised(no_store: Path, arguments: list[str])
 
 @pytest.mark.parametrize("place", ["before", "between", "after"])
 def test_json_changes_nothing_about_errors(no_store: Path, place: str) -> None:
-    """An error is a line on stderr for a script, too, and stdout stays empty."""
+    """With --json an error is still a line on stderr, and stdout stays empty."""
     command = {
         "before": ("--json", "keys", "show", "x"),
         "between": ("keys", "--json", "show", "x"),
@@ -182,7 +182,7 @@ def test_json_changes_nothing_about_errors(no_store: Path, place: str) -> None:
 
 
 def test_an_empty_command_line_is_answered_with_help(no_store: Path) -> None:
-    """Bare `authz` shows what there is."""
+    """`authz` without arguments prints the help."""
     outcome = run()
     assert outcome.code == 0
     assert outcome.out == run("--help").out

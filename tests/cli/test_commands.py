@@ -1,4 +1,4 @@
-"""The check of written commands, which other tests rely on."""
+"""The check of commands in documents, on which other tests rely."""
 
 import pytest
 
@@ -21,5 +21,5 @@ from tests.support.cli.commands import misunderstood
     ],
 )
 def test_a_command_that_does_not_exist_is_noticed(line: str, word: str) -> None:
-    """A wrong command, and an option that another command has."""
+    """A wrong command, and an option of another command, are found."""
     assert misunderstood(line) == word

@@ -1,4 +1,4 @@
-"""--help teaches: every command says what it does and shows how."""
+"""--help of every command explains it with examples."""
 
 import re
 
@@ -17,7 +17,7 @@ OURS = [path for path, _ in commands() if path[:1] != ("dev",)]
 
 @pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
 def test_a_command_explains_itself_with_examples(path: tuple[str, ...]) -> None:
-    """A sentence, examples that begin with this command, and an explanation of its options."""
+    """Help has a sentence, examples that begin with the command, and its options."""
     outcome = run(*path, "--help")
     assert outcome.code == 0
     assert outcome.err == ""
@@ -28,14 +28,14 @@ def test_a_command_explains_itself_with_examples(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("path", OURS, ids=" ".join)
 def test_every_command_takes_what_all_commands_take(path: tuple[str, ...]) -> None:
-    """--config, --redis and --json may stand behind any command."""
+    """Every command has --config, --redis and --json."""
     outcome = run(*path, "--help")
     assert all(option in outcome.out for option in COMMON)
 
 
 @pytest.mark.parametrize("path", [(), ("keys",)], ids=["authz", "keys"])
 def test_the_list_of_commands_says_what_each_does(path: tuple[str, ...]) -> None:
-    """In a sentence that fits on its line of 80 columns."""
+    """The summary of each command is a sentence that fits on a line of 80 columns."""
     _, _, listed = run(*path, "--help").out.partition("Commands:\n")
     assert listed
     assert all(line.endswith(".") and "..." not in line for line in listed.splitlines())
@@ -43,7 +43,7 @@ def test_the_list_of_commands_says_what_each_does(path: tuple[str, ...]) -> None
 
 @pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
 def test_every_option_is_explained(path: tuple[str, ...]) -> None:
-    """No option without a word on it; one with a choice or a default explains itself."""
+    """Every option has a help text, a choice or a default."""
     command = dict(commands())[path]
     for option in command.params:
         if isinstance(option, click.Option) and not option.hidden:
@@ -53,12 +53,12 @@ def test_every_option_is_explained(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
 def test_the_examples_are_commands(path: tuple[str, ...]) -> None:
-    """What help shows can be typed: the command exists, and so does each option."""
+    """The examples in help use existing commands and options."""
     shown = re.findall(r"^ {4}(authz .*?)(?:$| \| | {3})", run(*path, "--help").out, re.MULTILINE)
     assert shown
     assert not [word for line in shown if (word := misunderstood(line))]
 
 
 def test_the_version_is_shown() -> None:
-    """`authz --version` says the name and the version."""
+    """`authz --version` prints name and version."""
     assert run("--version").out == f"authz {__version__}\n"

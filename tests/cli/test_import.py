@@ -1,4 +1,4 @@
-"""`authz keys import`: what is taken, what is refused and how that is told."""
+"""`authz keys import`: accepted lines, interruptions and reports."""
 
 import errno
 import io
@@ -73,7 +73,7 @@ def _bytes(dump: Any) -> bytes:
 
 
 def test_a_second_run_goes_on(importing, valkey: Valkey) -> None:
-    """What is there already is counted apart, and nothing is made twice."""
+    """A second run counts the existing keys apart and makes nothing twice."""
     importing([line(number) for number in range(250)])
     outcome = importing([line(number) for number in range(300)], "--json")
     assert outcome.code == 0
@@ -87,7 +87,7 @@ def test_a_second_run_goes_on(importing, valkey: Valkey) -> None:
 
 
 def test_a_dry_run_writes_nothing(importing, valkey: Valkey) -> None:
-    """It says what would be done, also of what is there already."""
+    """A dry run prints the counts of a real run and writes nothing."""
     importing([line(0)])
     valkey.admin.hdel("authz:meta", "imports")
     before = stored(valkey), valkey.admin.get("authz:{0}:seq")
@@ -98,7 +98,7 @@ def test_a_dry_run_writes_nothing(importing, valkey: Valkey) -> None:
 
 
 def test_a_line_of_just_the_longest_length(importing) -> None:
-    """The bound is on the bytes of a line, its end included."""
+    """The bound is on the bytes of a line, including its newline."""
     text = line(1)
     fits = text + " " * (MAX_LINE - len(text) - 1)
     assert importing([fits]).code == 0
@@ -107,7 +107,7 @@ def test_a_line_of_just_the_longest_length(importing) -> None:
 
 @pytest.mark.parametrize("given", [b"", b"\n\n", b"   \r\n"])
 def test_nothing_to_import(importing, valkey: Valkey, given) -> None:
-    """Nothing is no error, and no reason to look imported keys up."""
+    """Empty input is no error, and sidecars need not look up imported keys."""
     outcome = importing(given)
     assert (outcome.code, outcome.out) == (0, "imported 0, already there 0, refused 0\n")
     assert not valkey.admin.hexists("authz:meta", "imports")
@@ -115,14 +115,14 @@ def test_nothing_to_import(importing, valkey: Valkey, given) -> None:
 
 @pytest.mark.parametrize("path", [".", "none/there", "a\0b", ""])
 def test_a_file_for_rejects_that_cannot_be_made(importing, path) -> None:
-    """It is named before anything is imported."""
+    """An impossible rejects file is refused before the import."""
     outcome = importing([line()], "--rejects", path)
     assert outcome.code == 2
     assert outcome.error.startswith("authz: --rejects: ")
 
 
 def test_closed_stdin(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without stdin there is nothing to wait for."""
+    """A closed stdin is refused at once."""
     monkeypatch.setattr(sys, "stdin", None)
     outcome = run("keys", "import")
     assert outcome.code == 2
@@ -130,7 +130,7 @@ def test_closed_stdin(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stdin_that_cannot_be_read(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be read is told in one line."""
+    """An unreadable stdin gives one line."""
 
     class Broken(io.RawIOBase):
         def readable(self) -> bool:
@@ -146,7 +146,7 @@ def test_stdin_that_cannot_be_read(store: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_no_store(no_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a pepper, and then without a store, nothing is read."""
+    """Without a pepper or a store no line is read."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line().encode())))
     assert run("keys", "import").code == 2
     Path("authz-pepper-1").write_text("1" * 64)
@@ -156,7 +156,7 @@ def test_no_store(no_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_store_that_goes_away(importing, valkey: Valkey) -> None:
-    """What was imported so far is told, and that it can be run again."""
+    """The error tells the count so far, and that the import can be run again."""
     lines = [line(number) for number in range(150)]
     importing(lines[:120])
     valkey.admin.rpush("authz:{0}:client:broken", "no sorted set")
@@ -172,7 +172,7 @@ def test_a_store_that_goes_away(importing, valkey: Valkey) -> None:
 
 
 def test_ctrl_c(store: Path, valkey: Valkey) -> None:
-    """What was imported stays and is told; a second run goes on."""
+    """Ctrl-C keeps and reports the imported keys. A second run continues."""
     command = subprocess.Popen(
         [*AUTHZ, "keys", "import", "--json"],
         stdin=subprocess.PIPE,
@@ -191,7 +191,7 @@ def test_ctrl_c(store: Path, valkey: Valkey) -> None:
 
 
 def test_a_bar_on_a_terminal_only(store: Path) -> None:
-    """A person at a terminal sees a bar on stderr; stdout has the report alone."""
+    """A terminal shows a progress bar on stderr. Stdout has only the report."""
     Path("keys.jsonl").write_text("".join(f"{line(number)}\n" for number in range(10)))
     ours, theirs = pty.openpty()
     with Path("keys.jsonl").open("rb") as source:
@@ -213,13 +213,13 @@ def test_a_bar_on_a_terminal_only(store: Path) -> None:
 
 
 def test_an_imported_key_has_no_native_look_alike(importing) -> None:
-    """Keys that begin almost like ours are somebody else's."""
+    """A key that looks almost like a native one can be imported."""
     texts = ["ak_prod_0123456789", "AK_live_0123456789", "ak_live0123456789", "xak_live_0123456789"]
     assert importing([json.dumps({"key": text, "client": "a"}) for text in texts]).code == 0
 
 
 def test_rotation_of_an_imported_key(importing, valkey: Valkey) -> None:
-    """It gets a native second secret, shown once like any other."""
+    """The rotation of an imported key gives it a native second secret, shown once."""
     importing([line()])
     [kid] = valkey.admin.zrange("authz:{0}:keys", 0, -1)
     rotated = run("keys", "rotate", kid, "--json").document

@@ -1,4 +1,4 @@
-"""Lines that `authz keys import` refuses: each by its number and field, none by its values."""
+"""Lines that `authz keys import` refuses, by number and field, without their values."""
 
 import json
 import shlex
@@ -60,7 +60,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("raw", "field"), REFUSED.values(), ids=REFUSED)
 def test_a_line_that_cannot_be_imported(importing, valkey: Valkey, raw, field) -> None:
-    """It is refused by its number and field, without a value of it; the others are imported."""
+    """The refusal has the number and the field, but no value. Other lines are imported."""
     given = b"\n".join([line(1).encode(), b"", raw, line(2).encode()])
     outcome = importing(given, "--rejects", "rejects.jsonl")
     assert (outcome.code, outcome.out) == (1, "imported 2, already there 0, refused 1\n")
@@ -76,7 +76,7 @@ def test_a_line_that_cannot_be_imported(importing, valkey: Valkey, raw, field) -
 
 
 def test_fields_that_were_mixed_up(importing) -> None:
-    """A key that stands where something else belongs is not shown."""
+    """A key in the wrong field is not shown."""
     secret = "sk/0123456789+abcdef="
     for name in ("client", "project", "env", "scope", "host", "cidr", "expires_in", "not_before"):
         outcome = importing([line(**{name: secret})], "--rejects", "rejects.jsonl")
@@ -87,7 +87,7 @@ def test_fields_that_were_mixed_up(importing) -> None:
 
 
 def test_the_same_key_twice(importing, valkey: Valkey) -> None:
-    """A second line with a key is refused and names the first: it may ask for something else."""
+    """The second line with a key is refused, and names the first line."""
     outcome = importing([line(1), line(2), line(1, client="other"), line(1)])
     assert outcome.code == 1
     assert outcome.err.splitlines() == [
@@ -98,7 +98,7 @@ def test_the_same_key_twice(importing, valkey: Valkey) -> None:
 
 
 def test_many_refusals(importing) -> None:
-    """The first twenty are shown and the rest counted; the file has them all, for its owner."""
+    """Stderr shows the first 20 refusals and a count. The file has them all, for its owner only."""
     outcome = importing([line(client="a b")] * 30, "--rejects", "rejects.jsonl")
     told = outcome.err.splitlines()
     assert told[0].startswith("line 1: client: has to be 1 to 128 of")
@@ -110,7 +110,7 @@ def test_many_refusals(importing) -> None:
 
 
 def test_rejects_overwrite_nothing(importing, valkey: Valkey) -> None:
-    """Neither a file, such as the one with the keys, nor what a link leads to."""
+    """An existing file or link is not overwritten."""
     Path("keys.jsonl").write_text(line())
     Path("link.jsonl").symlink_to("elsewhere.jsonl")
     for name in ("keys.jsonl", "link.jsonl"):
@@ -123,13 +123,13 @@ def test_rejects_overwrite_nothing(importing, valkey: Valkey) -> None:
 
 
 def test_rejects_leave_no_empty_file(importing) -> None:
-    """When nothing was refused there is nothing to look at."""
+    """Without refusals there is no rejects file."""
     assert importing([line()], "--rejects", "rejects.jsonl").code == 0
     assert not Path("rejects.jsonl").exists()
 
 
 def test_a_full_disk_ends_it(store: Path) -> None:
-    """Each line that was kept is whole, and what was imported stays."""
+    """A full disk ends the import. The file has complete lines, and imported keys stay."""
     given = "".join(f"{text}\n" for text in [*[line()], *["{}"] * 100])
     limited = f"ulimit -f 4; exec {shlex.join(AUTHZ)} keys import --rejects rejects.jsonl"
     done = subprocess.run(
@@ -145,7 +145,7 @@ def test_a_full_disk_ends_it(store: Path) -> None:
 
 
 def test_an_import_that_did_not_begin_leaves_no_file(no_store: Path) -> None:
-    """The same command can be run again when the store is back."""
+    """An import without a store leaves no rejects file, so the same command can be run again."""
     (no_store / "authz-pepper-1").write_text("0" * 64)
     assert execute("keys", "import", "--rejects", "rejects.jsonl").code == 3
     assert not (no_store / "rejects.jsonl").exists()

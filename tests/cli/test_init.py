@@ -1,10 +1,11 @@
-"""`authz init`: what it leaves behind, whoever else does the same at the same time."""
+"""`authz init`: the pepper and the store, also with concurrent runs."""
 
 import json
 import os
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ PEPPER = "authz-pepper-1"
 
 
 def test_a_pepper_is_a_secret_file(empty_store: Path) -> None:
-    """64 hex characters that differ each time, for the owner's eyes only, and nothing beside it."""
+    """A pepper has 64 random hex characters and mode 0600; beside it is the state file."""
     before = os.umask(0)
     try:
         assert run("init").code == 0
@@ -28,13 +29,13 @@ def test_a_pepper_is_a_secret_file(empty_store: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert len(file.read_bytes()) == 64
     assert len(bytes.fromhex(file.read_text())) == 32
-    assert os.listdir(empty_store) == [PEPPER]
+    assert sorted(os.listdir(empty_store)) == [f".{PEPPER}.state", PEPPER]
 
 
 def test_two_stores_get_two_peppers(
     tmp_path: Path, empty_store: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing about a pepper is fixed."""
+    """Two runs make different peppers."""
     run("init")
     first = (empty_store / PEPPER).read_text()
     valkey.reset()
@@ -46,7 +47,7 @@ def test_two_stores_get_two_peppers(
 
 
 def test_a_pepper_that_is_there_is_left_alone(empty_store: Path) -> None:
-    """Bytes, mode and time stay, whoever made it."""
+    """Content, mode and time of an existing pepper stay the same."""
     file = empty_store / PEPPER
     file.write_bytes(os.urandom(40))
     file.chmod(0o640)
@@ -57,7 +58,7 @@ def test_a_pepper_that_is_there_is_left_alone(empty_store: Path) -> None:
 
 
 def test_a_store_that_cannot_be_reached_leaves_nothing_behind(no_store: Path) -> None:
-    """No pepper for a store that may have one; the next try begins anew."""
+    """Without the store no pepper is made, and a later run succeeds."""
     assert run("init").code == 3
     assert os.listdir(no_store) == []
 
@@ -65,11 +66,11 @@ def test_a_store_that_cannot_be_reached_leaves_nothing_behind(no_store: Path) ->
 def test_a_store_that_goes_away_in_between_leaves_a_pepper_to_go_on_with(
     empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fingerprint may have arrived: the pepper stays, and running it again is enough."""
+    """A pepper whose fingerprint may be stored is kept, and a second run completes."""
     initialise = StoredKeys.initialise
 
-    async def lost(self: StoredKeys, fingerprints: dict[str, str]) -> bool:
-        await initialise(self, fingerprints)
+    async def lost(self: StoredKeys, *wanted: Any) -> bool:
+        await initialise(self, *wanted)
         raise Unavailable("the store cannot be used: gone")
 
     with monkeypatch.context() as patched:
@@ -84,7 +85,7 @@ def test_a_store_that_goes_away_in_between_leaves_a_pepper_to_go_on_with(
 def test_who_loses_the_store_to_another_machine_keeps_no_pepper(
     empty_store: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pepper that opens nothing would only be in the way; the store keeps the winner's."""
+    """The loser of a race between two machines removes its pepper."""
     peppers = StoredKeys.peppers
 
     async def overtaken(self: StoredKeys) -> dict[str, str]:
@@ -102,19 +103,19 @@ def test_who_loses_the_store_to_another_machine_keeps_no_pepper(
 
 
 def test_two_at_once_on_one_machine_agree(empty_store: Path) -> None:
-    """One makes the pepper, both end well, and the keys made afterwards are good."""
+    """Two concurrent runs succeed with one pepper, and the keys made afterwards are good."""
     started = [
         subprocess.Popen([*AUTHZ, "init", "--json"], stdout=subprocess.PIPE) for _ in range(3)
     ]
     answers = [json.loads(process.communicate()[0]) for process in started]
     assert [process.returncode for process in started] == [0, 0, 0]
     assert sum(answer["pepper_made"] for answer in answers) == 1
-    assert os.listdir(empty_store) == [PEPPER]
+    assert sorted(os.listdir(empty_store)) == [f".{PEPPER}.state", PEPPER]
     assert run("keys", "issue", "--client", "a").code == 0
 
 
 def test_a_directory_without_permission_is_named(empty_store: Path) -> None:
-    """The line says which file could not be made."""
+    """The error names the file that could not be made."""
     outcome = execute(
         "init", env=os.environ | {"AUTHZ_KEYS__PEPPERS": '[{"file": "/proc/pepper"}]'}
     )

@@ -1,4 +1,4 @@
-"""Commands as processes: streams that are closed, full or cut off, signals, and start-up."""
+"""Commands as processes: closed, full or interrupted streams, signals, and start-up."""
 
 import contextlib
 import json
@@ -25,14 +25,14 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    """The exit code and stderr of a command."""
+    """Return the exit code and stderr of a command."""
     _, err = process.communicate(timeout=PATIENCE)
     return process.returncode, err.decode()
 
 
 @pytest.mark.parametrize("arguments", [("init", "--json"), ("--help",), ("--version",), ()])
 def test_nobody_reads_the_answer(store: Path, arguments: tuple[str, ...]) -> None:
-    """As behind `| head`: quiet, with an exit code that is not success."""
+    """A closed stdout gives a quiet exit with a code that is not 0."""
     reader, writer = os.pipe()
     os.close(reader)
     code, err = ended(start(*arguments, stdout=writer))
@@ -41,7 +41,7 @@ def test_nobody_reads_the_answer(store: Path, arguments: tuple[str, ...]) -> Non
 
 
 def test_a_key_that_nobody_reads_is_known_by_its_kid(store: Path) -> None:
-    """What was issued can be revoked, and the key is not on stderr instead."""
+    """With a closed stdout, stderr has the kid but not the key."""
     reader, writer = os.pipe()
     os.close(reader)
     code, err = ended(start(*ISSUE, stdout=writer))
@@ -53,7 +53,7 @@ def test_a_key_that_nobody_reads_is_known_by_its_kid(store: Path) -> None:
 
 
 def test_an_answer_that_cannot_be_written(store: Path) -> None:
-    """A full disk: one line that says that the change was made."""
+    """With a full disk one line says that the change was made."""
     with Path("/dev/full").open("wb") as full:
         code, err = ended(start("init", stdout=full))
     assert code == 3
@@ -65,14 +65,14 @@ def test_an_answer_that_cannot_be_written(store: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("--help",), ("keys", "issue", "-h"), ("--version",), ()])
 def test_help_that_cannot_be_written(no_store: Path, arguments: tuple[str, ...]) -> None:
-    """A full disk is no bug of ours, and nothing was carried out."""
+    """A full disk while help is printed is not reported as a bug."""
     with Path("/dev/full").open("wb") as full:
         code, err = ended(start(*arguments, stdout=full))
     assert (code, err) == (3, "authz: stdout: No space left on device\n")
 
 
 def test_without_stdout_nothing_is_done(store: Path) -> None:
-    """A key that could not be shown is not made."""
+    """Without stdout no key is made."""
     script = f"exec {sys.executable} -m authz.cli.main keys issue --client a >&-"
     done = subprocess.run(["sh", "-c", script], capture_output=True, check=False)
     assert done.returncode == 2
@@ -81,14 +81,14 @@ def test_without_stdout_nothing_is_done(store: Path) -> None:
 
 
 def test_without_stderr_the_exit_code_is_left(store: Path) -> None:
-    """Nothing of an error strays to stdout."""
+    """Without stderr an error does not appear on stdout."""
     script = f"exec {sys.executable} -m authz.cli.main keys show x 2>&-"
     done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
 
 
 def test_without_stderr_all_keys_of_a_client_are_revoked(store: Path) -> None:
-    """There is nobody to show a bar to, and that is all."""
+    """--client works without stderr, and without a progress bar."""
     kid = run(*ISSUE, "--json").document["kid"]
     script = f"exec {sys.executable} -m authz.cli.main keys revoke --client a --yes 2>&-"
     done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=False)
@@ -97,7 +97,7 @@ def test_without_stderr_all_keys_of_a_client_are_revoked(store: Path) -> None:
 
 
 def test_nothing_takes_the_place_of_a_closed_stream(no_store: Path) -> None:
-    """What a library writes to stderr shall not end up in a key file or on a connection."""
+    """A library's output on stderr does not reach a key file or a connection."""
     code = "import os; from authz.cli.main import main; main(['-h']); print(os.dup(1))"
     script = f'exec {sys.executable} -c "{code}" 2>&- <&-'
     done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True)
@@ -105,7 +105,7 @@ def test_nothing_takes_the_place_of_a_closed_stream(no_store: Path) -> None:
 
 
 def test_nobody_reads_stderr(store: Path) -> None:
-    """A key is shown even if what there is to say about it cannot be."""
+    """A key is shown even if stderr is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([*AUTHZ, *ISSUE], stdout=subprocess.PIPE, stderr=writer, check=False)
@@ -117,7 +117,7 @@ def test_nobody_reads_stderr(store: Path) -> None:
 
 
 def test_a_terminal_that_knows_no_unicode(store: Path) -> None:
-    """A name that does not fit the terminal is shown as well as it can be."""
+    """A name that the terminal cannot show is escaped."""
     kid = run(*ISSUE, "--name", "Blue \N{KEY}", "--json").document["kid"]
     environ = os.environ | {"PYTHONIOENCODING": "latin-1"}
     shown = execute("keys", "show", kid, env=environ)
@@ -127,7 +127,7 @@ def test_a_terminal_that_knows_no_unicode(store: Path) -> None:
 
 
 def test_ctrl_c_while_the_store_hangs(no_store: Path) -> None:
-    """Exit code 130 and no traceback."""
+    """Ctrl-C gives exit code 130 and no traceback."""
     (no_store / "authz-pepper-1").write_text("0" * 64)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(PATIENCE)
@@ -156,7 +156,7 @@ main.main(["keys", "list"])
 
 
 def test_ctrl_c_while_a_command_is_loaded(no_store: Path) -> None:
-    """It ends like any process, without a word. A library would make something else of it."""
+    """Ctrl-C during an import ends the process without output."""
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, check=False
     )
@@ -164,7 +164,7 @@ def test_ctrl_c_while_a_command_is_loaded(no_store: Path) -> None:
 
 
 def test_ctrl_c_is_what_it_was_once_a_command_is_loaded(no_store: Path) -> None:
-    """A command may tidy up, and one that was started with Ctrl-C ignored goes on ignoring it."""
+    """After the import the earlier handler of SIGINT is in place again, also an ignored one."""
     before = signal.getsignal(signal.SIGINT)
     try:
         for handler in (signal.default_int_handler, signal.SIG_IGN):
@@ -178,7 +178,7 @@ def test_ctrl_c_is_what_it_was_once_a_command_is_loaded(no_store: Path) -> None:
 def test_a_bug_is_one_line_unless_asked_for_more(
     no_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line says how to see the traceback; --debug shows it, and the line after it."""
+    """A bug gives one line. --debug adds the traceback before it."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("ak_live_7Hk2mQ9xT4bVzR1c_1secret")
@@ -194,7 +194,7 @@ def test_a_bug_is_one_line_unless_asked_for_more(
 
 
 def test_a_key_is_only_ever_on_stdout(store: Path) -> None:
-    """Neither the issue nor the rotation of a key shows it a second time."""
+    """Issue and rotation show a key once, on stdout."""
     issued = run(*ISSUE)
     assert issued.out.startswith("ak_live_")
     assert issued.out.count("\n") == 1
@@ -208,7 +208,7 @@ def test_a_key_is_only_ever_on_stdout(store: Path) -> None:
 
 
 def test_the_audit_trail_says_who_and_why(store: Path, valkey: Any) -> None:
-    """$AUTHZ_ACTOR and --note."""
+    """The audit trail has $AUTHZ_ACTOR and --note."""
     kid = run(*ISSUE, "--json", "--note", "ticket 7").document["kid"]
     run("keys", "revoke", kid, "--note", "left the company")
     events = [event for _, event in valkey.admin.xrange("authz:{0}:audit")]
@@ -222,7 +222,7 @@ LIGHT = "import sys; from authz.cli.main import main; main(sys.argv[1:]); print(
 
 
 def test_what_needs_no_store_starts_light(no_store: Path) -> None:
-    """`--version` and a wrong command line import neither drivers nor validation nor a loop."""
+    """`--version` and a usage error import no driver, no validation and no event loop."""
     heavy = {"grpc", "starlette", "uvicorn", "redis", "pydantic", "yaml", "asyncio"}
     for arguments in (("--version",), ("nonsense",), ("--nonsense",)):
         done = subprocess.run(
@@ -234,9 +234,9 @@ def test_what_needs_no_store_starts_light(no_store: Path) -> None:
 def test_serve_takes_its_addresses_from_flags(
     no_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """--listen and --ops win over everything else."""
+    """--listen and --ops win over all other sources."""
     served = []
-    monkeypatch.setattr("authz.wiring.sidecar.serve", served.append)
+    monkeypatch.setattr("authz.wiring.serving.serve", lambda read, _file: served.append(read()))
     monkeypatch.setenv("AUTHZ_CHECK__LISTEN", "127.0.0.1:7")
     monkeypatch.setenv("AUTHZ_OPS__LISTEN", "127.0.0.1:8")
     assert run("serve").code == 0
@@ -249,7 +249,7 @@ def test_serve_takes_its_addresses_from_flags(
 
 
 def test_serve_on_a_port_that_is_taken(no_store: Path) -> None:
-    """One line that names the address, and exit code 2."""
+    """A taken port gives one line with the address, and exit code 2."""
     (no_store / "authz-pepper-1").write_text("0" * 64)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -262,7 +262,7 @@ def test_serve_on_a_port_that_is_taken(no_store: Path) -> None:
 
 
 def test_the_console_script_is_this_command_line() -> None:
-    """`authz` on the PATH is what is tested here."""
+    """`authz` on the PATH is the tested program."""
     script = Path(sys.executable).with_name("authz")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == run("--version").out
@@ -270,7 +270,7 @@ def test_the_console_script_is_this_command_line() -> None:
 
 
 def test_json_is_one_document_and_nothing_else(store: Path) -> None:
-    """What a script reads is whole, and stderr is silent."""
+    """--json prints one complete document, and nothing on stderr."""
     done = execute(*ISSUE, "--json")
     assert done.err == ""
     assert set(json.loads(done.out)) == {"kid", "key", "record"}

@@ -1,4 +1,4 @@
-"""What a command says where the store has replicas."""
+"""Answers of commands on a store with replicas."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from tests.support.stalls import conclusively
 
 
 class Command:
-    """Runs commands on a store behind Sentinel. Calling one gives what it printed."""
+    """Commands on a store behind Sentinel. A call returns the outcome."""
 
     def __init__(self, store, directory):
         self.store = store
@@ -25,11 +25,11 @@ class Command:
         )
 
     async def __call__(self, *arguments):
-        """Until it succeeds: a primary whose replicas were late a moment ago takes no change."""
+        """Run until success: a primary whose replicas were late a moment ago takes no change."""
         return await eventually(lambda: self.once(*arguments))
 
     async def once(self, *arguments):
-        """Empty where the primary takes no change."""
+        """Run once. Return None if the primary takes no change."""
         out, err, code = await asyncio.to_thread(self._run, *arguments)
         assert code == 0 or "NOREPLICAS" in err, err
         return out if code == 0 else ""
@@ -43,7 +43,7 @@ class Command:
 
 @pytest.fixture
 async def command(tmp_path):
-    """On a store that was set up."""
+    """A command on an initialised store."""
     async with Replicated() as store:
         found = Command(store, tmp_path)
         await found("init")
@@ -51,7 +51,7 @@ async def command(tmp_path):
 
 
 async def test_replicas(command):
-    """A change says how many replicas have it: that many survive a failover with it."""
+    """A change reports the number of replicas that have it."""
 
     async def issue():
         return json.loads(await command("keys", "issue", "--client", "acme", "--json"))
@@ -62,7 +62,7 @@ async def test_replicas(command):
 
 
 async def test_no_replica(command):
-    """A change that none has says so, and one that changes nothing says nothing of replicas."""
+    """A change without a replica reports that. A command without a change reports nothing."""
     kid = json.loads(await command("keys", "issue", "--client", "acme", "--json"))["kid"]
 
     async def enable():

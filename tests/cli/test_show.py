@@ -1,4 +1,4 @@
-"""How a record is shown, and how times are written and read."""
+"""Records as text and JSON, and the form of times."""
 
 from dataclasses import fields as fields_of
 from dataclasses import replace
@@ -26,12 +26,14 @@ RECORD = KeyRecord(
 
 
 def test_no_field_of_a_record_is_forgotten() -> None:
-    """Who adds a field to the record shows it, too, under the same name."""
-    assert set(show.document(RECORD)) == {field.name for field in fields_of(KeyRecord)}
+    """Every field of a record is shown under its own name."""
+    assert set(show.document(RECORD)) == {
+        field.name for field in fields_of(KeyRecord) if field.init
+    }
 
 
 def test_a_digest_is_not_shown() -> None:
-    """Neither to a person nor to a script."""
+    """A digest appears neither in text nor in JSON."""
     shown = f"{show.document(RECORD)} {show.table(RECORD, NOW)} {show.summary(RECORD)}"
     assert DIGEST.hex() not in shown
     assert repr(DIGEST) not in shown
@@ -53,7 +55,7 @@ def test_a_digest_is_not_shown() -> None:
 def test_a_person_is_told_when_an_active_key_does_not_work(
     change: dict[str, object], expected: str
 ) -> None:
-    """The status alone does not say it; for a script the status stays one word."""
+    """Text says that an active key is expired or not yet valid. JSON has only the status."""
     record = replace(RECORD, **change)
     row = next(line for line in show.table(record, NOW).splitlines() if line.startswith("status"))
     assert row.split(maxsplit=1)[1] == expected
@@ -72,14 +74,14 @@ def test_a_person_is_told_when_an_active_key_does_not_work(
 def test_a_person_is_told_what_a_secret_is_good_for(
     retires_at: int | None, digest: bytes, expected: str
 ) -> None:
-    """Each secret has a line: live, live for a while more, or retired."""
+    """Text has a line for each secret: live, live until a time, or retired."""
     record = replace(RECORD, secrets=(Secret("1", digest, "1", NOW, retires_at),))
     line = next(line for line in show.table(record, NOW).splitlines() if "pepper" in line)
     assert line.endswith(expected)
 
 
 def test_what_is_not_set_is_left_out_for_a_person_and_empty_for_a_script() -> None:
-    """A table of what there is; a document whose shape never changes."""
+    """Text omits unset fields. JSON always has all members."""
     assert "project_id" not in show.table(RECORD, NOW)
     assert show.document(RECORD)["project_id"] == ""
     assert show.document(RECORD)["expires_at"] is None
@@ -107,13 +109,13 @@ def test_a_time_is_read_back_as_it_was_written(moment: int) -> None:
     ],
 )
 def test_a_time_may_have_an_offset_or_be_a_duration_from_now(text: str, expected: int) -> None:
-    """RFC 3339 with any offset, or as far from now as a duration says."""
+    """A time is RFC 3339 with any offset, or a duration from now."""
     assert moment_ms("at", text, now=1000) == expected
 
 
 @given(st.text() | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"))
 def test_any_other_text_is_no_time(text: str) -> None:
-    """Read as a whole number, or refused; nothing else happens."""
+    """Any text gives a whole number or a refusal."""
     try:
         assert isinstance(moment_ms("at", text, now=0), int)
     except BadInput as cause:

@@ -1,4 +1,4 @@
-"""A store that is not there, not ours, or does not answer: exit code 3 and one line."""
+"""A missing, foreign or silent store gives exit code 3 and one line."""
 
 import contextlib
 import socket
@@ -25,7 +25,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_store_that_is_not_there(no_store: Path, command: tuple[str, ...]) -> None:
-    """Every command says so and makes nothing."""
+    """Every command reports a missing store and makes nothing."""
     (no_store / "authz-pepper-1").write_text("0" * 64)
     outcome = run(*command)
     assert outcome.code == 3
@@ -34,7 +34,7 @@ def test_a_store_that_is_not_there(no_store: Path, command: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)
 def test_a_store_that_was_never_initialised(empty_store: Path, command: tuple[str, ...]) -> None:
-    """An emptied store is not one without keys: the line says what to do about it."""
+    """An empty store is reported with its remedy."""
     (empty_store / "authz-pepper-1").write_text("0" * 64)
     outcome = run(*command)
     assert outcome.code == 3
@@ -43,7 +43,7 @@ def test_a_store_that_was_never_initialised(empty_store: Path, command: tuple[st
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_store_of_other_peppers(store: Path, command: tuple[str, ...]) -> None:
-    """A key made or judged with the wrong pepper would be worth nothing."""
+    """A store of other peppers is refused."""
     (store / "authz-pepper-1").write_text("0" * 64)
     outcome = run(*command)
     assert outcome.code == 3
@@ -51,25 +51,26 @@ def test_a_store_of_other_peppers(store: Path, command: tuple[str, ...]) -> None
 
 
 def test_a_store_that_wants_a_password(store: Path, own_valkey: Valkey) -> None:
-    """No password and a wrong one are told apart from no store; the right one works."""
+    """A missing and a wrong password have their own errors. The right one works."""
     own_valkey.admin.config_set("requirepass", "hunter2")
     file = store / "password"
     with_password = (f"--redis={own_valkey.url}", f"--config={store / 'authz.yaml'}")
     (store / "authz.yaml").write_text("redis: {password_file: password}")
     for password, code, said in (
-        ("", 3, "authenticated"),
-        ("wrong", 3, "invalid username-password"),
+        ("", 3, "redis.password_file is not set or is empty"),
+        ("wrong", 3, "check redis.username and redis.password_file"),
         ("hunter2", 0, ""),
     ):
         file.write_text(password)
         outcome = run("init", *with_password)
         assert outcome.code == code
         assert said in outcome.err
+        assert "redis.url" not in outcome.err
         assert "hunter2" not in outcome.err
 
 
 def test_an_unreadable_record(store: Path, valkey: Valkey) -> None:
-    """A garbled record is not shown as if it were good, and not changed."""
+    """A garbled record is neither shown nor changed."""
     run("keys", "issue", "--client", "a")
     kid = valkey.admin.zrange("authz:{0}:keys", 0, -1)[0]
     valkey.admin.hset(f"authz:{{0}}:key:{kid}", "status", "cheerful")
@@ -81,7 +82,7 @@ def test_an_unreadable_record(store: Path, valkey: Valkey) -> None:
 
 @contextlib.contextmanager
 def proxy(port: int, cut: Callable[[bytes], bool]) -> Iterator[int]:
-    """A way to the store that breaks when `cut` says so of what is sent, before the answer."""
+    """A proxy to the store that closes before the answer if `cut` accepts the request."""
     listener = socket.create_server(("127.0.0.1", 0))
     connections: list[socket.socket] = []
 
@@ -124,7 +125,7 @@ def proxy(port: int, cut: Callable[[bytes], bool]) -> Iterator[int]:
 def test_a_change_that_is_not_confirmed(
     store: Path, valkey: Valkey, command: tuple[str, ...]
 ) -> None:
-    """It may have been made: the line says so, and no key is shown that may not exist."""
+    """The error says that the change may have been made, and no key is shown."""
     kid = run("keys", "issue", "--client", "a", "--json").document["kid"]
     named = command if "issue" in command else (*command, kid)
     with proxy(valkey.port, lambda data: b"EVALSHA" in data or b"EVAL" in data) as port:
@@ -134,7 +135,7 @@ def test_a_change_that_is_not_confirmed(
 
 
 def test_a_change_whose_first_answer_is_lost_is_made_once(store: Path, valkey: Valkey) -> None:
-    """It is sent again until the store confirms it; the second sending changes nothing."""
+    """A change without an answer is sent again, and the second time changes nothing."""
     kid = run("keys", "issue", "--client", "a", "--json").document["kid"]
     lost: list[bytes] = []
 

@@ -1,4 +1,4 @@
-"""Every command as it is used: the transcripts, run against a real Valkey."""
+"""Transcripts of every command, run against a real Valkey."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda file: file.stem)
 def test_a_transcript_holds(transcript: Path, empty_store: Path) -> None:
-    """Commands print what is written, to the right stream, and exit as written."""
+    """Commands print the written lines to the right stream, and exit with the written code."""
     play(transcript, empty_store, run)
 
 
 def test_a_transcript_holds_for_real_processes(empty_store: Path) -> None:
-    """Running in one process hides nothing: processes without a terminal do the same."""
+    """Separate processes without a terminal give the same results."""
     play(Path(__file__).parent / "transcripts" / "no_store.txt", empty_store, execute)

@@ -21,7 +21,7 @@ KID = re.compile(r"[0-9A-Za-z]{16}")
 
 
 class Terminal:
-    """Runs commands against one store, and sidecars beside them."""
+    """Commands against one store, with sidecars."""
 
     def __init__(self, directory: Path, store: str) -> None:
         self.file = directory / "authz.yaml"
@@ -30,25 +30,25 @@ class Terminal:
         self.set(lease="30s")
 
     def set(self, lease: str, grace: str = "0") -> None:
-        """Settings of sidecars that are started from now on."""
+        """Change the settings of sidecars that start later."""
         self.file.write_text(
             f"{self._store}cache: {{ trust_lease: {lease} }}\noutage: {{ grace: {grace} }}\n"
             "check: { listen: '127.0.0.1:0' }\nops: { listen: '127.0.0.1:0' }\n"
         )
 
     async def run(self, *arguments: str) -> tuple[int, str, str]:
-        """The exit code and what was written."""
+        """Run a command. Return its exit code and output."""
         done = await asyncio.to_thread(run, "--config", str(self.file), *arguments)
         return done.code, done.out, done.err
 
     async def issue(self, *arguments: str) -> str:
-        """The kid of a new key."""
+        """Issue a key. Return its kid."""
         _, out, _ = await self.run("keys", "issue", "--client", "acme", "--json", *arguments)
         return json.loads(out)["kid"]
 
     @contextlib.asynccontextmanager
     async def sidecars(self, count: int):
-        """So many, trusted."""
+        """Run this many sidecars until the block ends. Yield them when they are trusted."""
         settings = model.load(self.file)
         async with AsyncExitStack() as stack:
             started = [sidecar.sidecar(settings) for _ in range(count)]
@@ -67,7 +67,7 @@ async def terminal(tmp_path, valkey: Valkey):
 
 
 async def test_a_revocation_waits_for_every_sidecar(terminal):
-    """And says how many and how long."""
+    """The answer has the number of sidecars and the time."""
     kid = await terminal.issue()
     async with terminal.sidecars(3):
         code, out, err = await terminal.run("keys", "revoke", kid, "--wait")
@@ -78,7 +78,7 @@ async def test_a_revocation_waits_for_every_sidecar(terminal):
 
 @pytest.mark.parametrize("command", ["revoke", "disable", "enable", "rotate"])
 async def test_every_change_of_a_key_can_be_waited_for(terminal, command):
-    """The JSON document carries it; the document is the same without."""
+    """--wait only adds the confirmation to the JSON document."""
     kid = await terminal.issue()
     if command == "enable":
         await terminal.run("keys", "disable", kid)
@@ -97,7 +97,7 @@ async def test_every_change_of_a_key_can_be_waited_for(terminal, command):
 
 
 async def test_without_wait_nothing_is_said_of_sidecars(terminal):
-    """Nobody waits who did not ask to."""
+    """Without --wait the answer does not mention sidecars."""
     kid = await terminal.issue()
     async with terminal.sidecars(1):
         _, out, _ = await terminal.run("keys", "disable", kid, "--json")
@@ -106,7 +106,7 @@ async def test_without_wait_nothing_is_said_of_sidecars(terminal):
 
 
 async def test_with_no_sidecar_there_is_nothing_to_wait_for(terminal):
-    """That is said, and is no failure."""
+    """Without sidecars --wait succeeds and says so."""
     kid = await terminal.issue()
 
     code, out, _ = await terminal.run("keys", "revoke", kid, "--wait")
@@ -115,7 +115,9 @@ async def test_with_no_sidecar_there_is_nothing_to_wait_for(terminal):
 
 
 async def test_a_sidecar_that_does_not_hear_is_named(terminal, own_silence):
-    """With the time until which it may allow the key, and exit 1 when that is after the timeout."""
+    """A silent sidecar is named with the end of its trust. Exit code 1 if that is after the
+    timeout.
+    """
     async with terminal.sidecars(2) as (deaf, _):
         instance = own_silence(deaf)
 
@@ -134,7 +136,7 @@ async def test_a_sidecar_that_does_not_hear_is_named(terminal, own_silence):
 
 
 async def test_a_sidecar_whose_time_is_over_holds_nobody_up(terminal, own_silence):
-    """A key without a grace cannot be allowed a lease later, confirmed or not."""
+    """After one lease a key without grace is denied everywhere, so --wait succeeds."""
     terminal.set(lease="300ms")
     kid = await terminal.issue("--outage-grace", "0")
     async with terminal.sidecars(1) as [deaf]:
@@ -148,7 +150,7 @@ async def test_a_sidecar_whose_time_is_over_holds_nobody_up(terminal, own_silenc
 
 
 async def test_a_shorter_grace_is_waited_for_by_the_longer_one(terminal, own_silence):
-    """Who has not heard of it goes on by the grace it knew, whatever is asked of the key next."""
+    """A silent sidecar uses the earlier, longer grace of the key, so --wait counts with it."""
     kid = await terminal.issue("--outage-grace", "1h")
     shorter = ("keys", "update", kid, "--outage-grace", "0")
     waiting = ("--wait", "--timeout", "500ms", "--json")
@@ -167,18 +169,18 @@ async def test_a_shorter_grace_is_waited_for_by_the_longer_one(terminal, own_sil
 
 @pytest.fixture
 def own_silence(monkeypatch):
-    """Makes a sidecar apply nothing and say nothing more; gives its instance."""
+    """Return a function that silences a sidecar and returns its instance."""
 
     def silence(running):
         registration = running.registration
-        monkeypatch.setattr(registration, "_say", lambda _link: None)
+        monkeypatch.setattr(registration, "_write", lambda _link: None)
         return registration._instance
 
     return silence
 
 
 async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal, monkeypatch):
-    """What comes after the change must not hide it."""
+    """A failure after the change does not hide the new key."""
     kid = await terminal.issue()
 
     class Fails:
@@ -204,7 +206,7 @@ async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal,
 
 
 async def test_sidecars_are_listed(terminal):
-    """One line each, and the same as JSON."""
+    """Each sidecar has one line, and one entry in JSON."""
     kid = await terminal.issue()
     async with terminal.sidecars(2) as running:
         await eventually(lambda: all(r.registration._acknowledged == 1 for r in running))
@@ -220,14 +222,15 @@ async def test_sidecars_are_listed(terminal):
         assert (each["lease_ms"], each["outage_grace_ms"], each["cached"]) == (30_000, 0, 0)
     heading, *lines = out.splitlines()
     assert heading.split() == [
-        *("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED", "TRUST")
+        *("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED"),
+        *("SETTINGS", "TRUST"),
     ]
     assert len(lines) == 2
     assert all(line.endswith("  yes") for line in lines)
 
 
 async def test_a_sidecar_that_stops_is_not_listed_any_more(terminal):
-    """At once, when it stops in an orderly way."""
+    """An orderly stop removes the sidecar from the list at once."""
     async with terminal.sidecars(1):
         pass
 
@@ -237,7 +240,7 @@ async def test_a_sidecar_that_stops_is_not_listed_any_more(terminal):
 
 
 async def test_a_dead_sidecar_is_listed_as_lost_and_then_no_more(terminal, own_silence, valkey):
-    """Until it could not go on with the keys it knew any more."""
+    """A dead sidecar stays in the list while it could serve cached keys."""
     terminal.set(lease="300ms", grace="10m")
     async with terminal.sidecars(1) as [deaf]:
         instance = own_silence(deaf)
@@ -249,6 +252,6 @@ async def test_a_dead_sidecar_is_listed_as_lost_and_then_no_more(terminal, own_s
 
 
 async def find(terminal, wanted):
-    """The list, once it says this."""
+    """Return the list as soon as it fits the condition."""
     _, out, _ = await terminal.run("sidecars")
     return out if wanted in out else ""

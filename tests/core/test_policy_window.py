@@ -63,9 +63,9 @@ def test_within_a_window(record, digest, bounds):
 
 
 @given(record=records(), now=OFFSETS)
-def test_is_timed(record, now):
-    """A record that is not timed is judged the same at any time."""
-    if not record.is_timed:
+def test_a_record_without_turns(record, now):
+    """A record without turns is judged the same at any time."""
+    if not record.turns:
         assert judge(record, Given(FIRST), make_request(), NOW + now) == judge(
             record, Given(FIRST), make_request(), 0
         )

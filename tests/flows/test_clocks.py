@@ -23,10 +23,14 @@ RING = make_keyring()
 YEAR = 365 * 86_400_000
 LIFE = 60_000
 ROUND_TRIP = 0.004
+LEASE = 1.0
 
 
 class OnlyOurs(StoreClock):
     """Mutant: it does not look at the store's clock."""
+
+    def is_clear(self, _turns, _wall_ms):
+        return False
 
     def window(self, wall_ms, _monotonic):
         return Window(wall_ms, wall_ms)
@@ -34,6 +38,9 @@ class OnlyOurs(StoreClock):
 
 class OnlyTheStores(StoreClock):
     """Mutant: it trusts the store's clock alone."""
+
+    def is_clear(self, _turns, _wall_ms):
+        return False
 
     def window(self, wall_ms, monotonic):
         offset = self.offset(wall_ms, monotonic)
@@ -88,7 +95,7 @@ def run(seed, kind):
     """Return the wrong allows, the wrong refusals, and how many checks were decided."""
     machines, clock = Machines(seed), FakeClock()
     keys = timed_records()
-    store_clock = kind()
+    store_clock = kind(LEASE)
     cache = AlwaysCached(record for record, _ in keys.values())
     checker = Checker(cache, Vouched(), clock, RecordingProbe(), store_clock=store_clock)
     start, wrong_allows, wrong_refusals, decided = clock.monotonic(), [], [], 0

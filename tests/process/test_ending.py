@@ -1,4 +1,4 @@
-"""What a process is told about its end."""
+"""Requests to end a process."""
 
 import asyncio
 import os
@@ -13,13 +13,13 @@ LONG = 3600.0
 
 
 async def told(ending: Ending) -> str:
-    """The reason, which has to be there."""
+    """Return the reason, which must exist."""
     return await asyncio.wait_for(ending.requested(), PATIENCE)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_is_a_reason(number):
-    """Its name is."""
+    """The reason is the name of the signal."""
     ending = Ending()
     ending.listen()
     os.kill(os.getpid(), number)
@@ -27,7 +27,7 @@ async def test_a_signal_is_a_reason(number):
 
 
 async def test_the_first_word_is_the_reason_the_second_hurries():
-    """A second one ends the pause, and whatever else waits for it."""
+    """A second request ends the pause, but does not change the reason."""
     ending = Ending()
     ending.request("too large")
     pausing = asyncio.create_task(ending.pause(LONG))
@@ -43,14 +43,14 @@ async def test_the_first_word_is_the_reason_the_second_hurries():
 
 
 async def test_a_pause_ends_by_itself():
-    """Nobody has to hurry."""
+    """A pause ends without a second request."""
     ending = Ending()
     ending.request("SIGTERM")
     await asyncio.wait_for(ending.pause(0.001), PATIENCE)
 
 
 async def test_at_a_terminal_there_is_no_pause():
-    """Ctrl-C comes from somebody who waits."""
+    """SIGINT has no pause."""
     ending = Ending()
     ending.request("SIGINT")
     await asyncio.wait_for(ending.pause(LONG), PATIENCE)

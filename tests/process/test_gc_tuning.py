@@ -1,4 +1,4 @@
-"""The garbage collector leaves alone what stays, and goes on to find what does not."""
+"""The garbage collector skips frozen objects and still finds later cycles."""
 
 import subprocess
 import sys
@@ -24,5 +24,5 @@ while seen() is not None:
 
 
 def test_what_exists_is_frozen_and_a_later_cycle_is_found():
-    """Before more objects are made than the collector may wait for."""
+    """A later cycle is found within the threshold of new objects."""
     subprocess.run([sys.executable, "-c", CHECK], check=True)

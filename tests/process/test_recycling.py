@@ -1,4 +1,4 @@
-"""A process that has grown ends, once, and not in its youth."""
+"""A process that has grown ends once, and not soon after its start."""
 
 import asyncio
 import os
@@ -10,13 +10,13 @@ import pytest
 
 from authz.process import recycling
 from authz.settings import model
-from authz.wiring import sidecar
+from authz.wiring import serving
 from tests.support.real import PATIENCE
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Time passes at once; `sizes` are what is found, one look each; `slept` what was waited."""
+    """Time passes at once. `sizes`: measured sizes; `slept`: waited times."""
     found = SimpleNamespace(sizes=[], slept=[])
 
     async def sleep(seconds):
@@ -29,7 +29,7 @@ def quick(monkeypatch):
 
 @pytest.mark.parametrize(("jitter", "ends_at"), [(0.0, 101), (1.0, 111)])
 async def test_it_waits_until_the_limit_is_exceeded(quick, monkeypatch, jitter, ends_at):
-    """By up to a tenth, so that not all sidecars end together."""
+    """The limit is raised by up to a tenth, so that not all sidecars end at once."""
     monkeypatch.setattr(recycling.random, "random", lambda: jitter)
     quick.sizes = [50, 99, 100, 101, 110, 111]
 
@@ -39,7 +39,7 @@ async def test_it_waits_until_the_limit_is_exceeded(quick, monkeypatch, jitter, 
 
 
 def test_memory_is_what_the_system_says():
-    """In MiB."""
+    """The resident memory is in MiB."""
     before = recycling.resident_mib()
     held = bytearray(b"x") * (64 << 20)
 
@@ -48,50 +48,51 @@ def test_memory_is_what_the_system_says():
 
 
 def test_a_system_that_does_not_say_never_recycles(monkeypatch, tmp_path):
-    """There the setting has no effect."""
+    """Without a size of the process it is never recycled."""
     monkeypatch.setattr(recycling, "_STATM", tmp_path / "statm")
 
     assert recycling.resident_mib() == 0
 
 
 @pytest.fixture
-def serving(monkeypatch):
-    """`serve` without a sidecar: what is logged, and whether it ended."""
+def no_sidecar(monkeypatch):
+    """Replace the sidecar of `serve` by an empty one."""
 
     async def drained(_ending):
         pass
 
     @asynccontextmanager
-    async def nothing(_settings):
+    async def nothing(_settings, _read):
         yield SimpleNamespace(
+            settings=None,
             server=SimpleNamespace(address="x"),
             operations="y",
             readiness=SimpleNamespace(leaving=""),
             drain=drained,
         )
 
-    monkeypatch.setattr(sidecar, "sidecar", nothing)
+    monkeypatch.setattr(serving, "sidecar", nothing)
 
 
-async def test_a_grown_sidecar_stops_in_an_orderly_way(serving, monkeypatch, caplog):
-    """As after SIGTERM, with a line that says why."""
+async def test_a_grown_sidecar_stops_in_an_orderly_way(no_sidecar, monkeypatch, caplog):
+    """A grown sidecar stops as after SIGTERM, with a line about its size."""
 
     async def outgrown(limit):
         return limit + 7
 
-    monkeypatch.setattr(sidecar, "outgrown", outgrown)
+    monkeypatch.setattr(serving, "outgrown", outgrown)
     caplog.set_level("INFO")
 
-    await asyncio.wait_for(sidecar._serve(settings(512)), PATIENCE)
+    await asyncio.wait_for(serving._serve(settings(512)), PATIENCE)
 
     assert "stopping: 519 MiB are more than check.recycle_at_mib" in caplog.messages
 
 
-async def test_without_the_setting_nothing_looks(serving, monkeypatch, caplog):
-    """The default: it ends when it is told to."""
-    monkeypatch.setattr(sidecar, "outgrown", None)
+async def test_without_the_setting_nothing_looks(no_sidecar, monkeypatch, caplog):
+    """By default the size is not measured, and SIGTERM ends the process."""
+    monkeypatch.setattr(serving, "outgrown", None)
     caplog.set_level("INFO")
-    running = asyncio.create_task(sidecar._serve(settings(0)))
+    running = asyncio.create_task(serving._serve(settings(0)))
     while not any(line.startswith("serving") for line in caplog.messages):
         await asyncio.sleep(0)
 
@@ -102,6 +103,6 @@ async def test_without_the_setting_nothing_looks(serving, monkeypatch, caplog):
 
 
 def settings(limit):
-    """The defaults, and this."""
+    """Return the default settings with this limit."""
     flags = {"check": {"recycle_at_mib": limit}, "shutdown": {"delay": "0"}}
     return model.load(flags=flags, environ={})

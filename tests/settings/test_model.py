@@ -1,4 +1,4 @@
-"""Settings: where they come from, which wins, and that nothing wrong gets in quietly."""
+"""Settings: sources, precedence and refusals."""
 
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ GARBAGE = {
     "redis.sentinel.service": ("a b", "mymaster"),
     "cache.snapshot": ("", "/etc/authz/pepper-1"),
     "keys.prefix": ("A_", "ak"),
+    "keys.older_prefixes": ("A_", None),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
     "keys.import_index": ("-1", None),
@@ -90,7 +91,7 @@ GARBAGE = {
 
 
 def test_every_setting_has_a_default() -> None:
-    """Nothing has to be set."""
+    """An empty file is valid."""
     settings = load(None, {}, {})
     assert settings.check.listen == Address("127.0.0.1", 9191)
     assert settings.redis.url == "redis://127.0.0.1:6379/0"
@@ -111,7 +112,7 @@ def test_every_setting_has_a_default() -> None:
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(
     tmp_path: Path, flag: str | None, variable: str | None, line: str | None, expected: str
 ) -> None:
-    """One order for every setting, and what is not set falls through to the next."""
+    """Every setting has the same precedence of sources."""
     settings = load(
         written(
             tmp_path, yaml.safe_dump(tree_of("check.listen", line) | tree_of("cache.ttl", "2s"))
@@ -125,7 +126,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
 
 @pytest.mark.parametrize("name", ["chekc.listen", "check.listne", "check.tls.kee", "nothing"])
 def test_an_unknown_name_is_refused_at_every_level(tmp_path: Path, name: str) -> None:
-    """A misspelled setting is an error that names it, its source and the names there are."""
+    """The error names the setting, its source and the valid names."""
     rest = beside(name)
     file = written(tmp_path, yaml.safe_dump(sources.merged(tree_of(name, "1"), rest)))
     said = [
@@ -140,7 +141,7 @@ def test_an_unknown_name_is_refused_at_every_level(tmp_path: Path, name: str) ->
 
 
 def test_every_setting_is_tried_with_garbage() -> None:
-    """The table below covers every setting there is."""
+    """The table below covers every setting."""
     assert set(GARBAGE) == set(settings_names())
 
 
@@ -148,7 +149,7 @@ def test_every_setting_is_tried_with_garbage() -> None:
 def test_garbage_is_refused_with_the_name_the_source_and_a_good_value(
     tmp_path: Path, name: str
 ) -> None:
-    """One line that is enough to mend the setting; the value that it shows is taken."""
+    """One line tells the remedy, and the good value in it is accepted."""
     bad, good = GARBAGE[name]
     rest = beside(name)
     file = written(tmp_path, yaml.safe_dump(sources.merged(tree_of(name, bad), rest)))
@@ -171,14 +172,14 @@ def test_garbage_is_refused_with_the_name_the_source_and_a_good_value(
 @pytest.mark.parametrize("name", GARBAGE)
 @pytest.mark.parametrize("value", [{"a": 1}, [[]], [None], "\x00", "x" * 100_000, "\udcff"])
 def test_no_kind_of_value_gets_past_a_setting(name: str, value: Any) -> None:
-    """Values of a wrong kind, huge ones and undecodable bytes end in one line, too."""
+    """Values of a wrong type, huge values and invalid bytes give one line."""
     rest = beside(name)
     assert name in refusal(flags=sources.merged(tree_of(name, value), rest))
 
 
 @given(name=st.sampled_from(settings_names()), text=st.text())
 def test_any_text_is_either_taken_or_refused_in_one_line(name: str, text: str) -> None:
-    """There is no third way out."""
+    """Any text is accepted, or refused in one line."""
     rest = beside(name)
     try:
         load(None, rest, {variable_of(name): text})
@@ -211,17 +212,17 @@ def test_any_text_is_either_taken_or_refused_in_one_line(name: str, text: str) -
 def test_what_yaml_makes_of_a_line_is_not_taken_for_what_was_meant(
     tmp_path: Path, line: str, expected: str
 ) -> None:
-    """YAML has opinions on 0660, `no` and dates; and parts of a section need each other."""
+    """YAML types of 0660, `no` and dates are refused; so are incomplete pairs of settings."""
     assert expected in refusal(written(tmp_path, line))
 
 
 def test_the_address_of_the_store_is_not_shown() -> None:
-    """Somebody will put a password into it."""
+    """A refused URL is not shown, because it may contain a password."""
     assert "hunter2" not in refusal(environ={"AUTHZ_REDIS__URL": "https://:hunter2@host"})
 
 
 def test_a_value_may_be_written_the_way_people_write_it(tmp_path: Path) -> None:
-    """A pepper version without quotes, a level in lower case, a header in any case."""
+    """A version without quotes, a level in lower case and a header in any case are accepted."""
     settings = load(
         written(
             tmp_path,
@@ -244,7 +245,7 @@ def test_a_value_may_be_written_the_way_people_write_it(tmp_path: Path) -> None:
     "name", sorted(set(settings_names()) - {"check.tls.cert", "check.tls.key"})
 )
 def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
-    """A name without a value is not a value."""
+    """A name without a value keeps the default."""
     rest = beside(name)
     with_null = load(written(tmp_path, yaml.safe_dump(tree_of(name, None))), rest, {})
     assert value_of(with_null, name) == value_of(load(written(tmp_path, ""), rest, {}), name)
@@ -270,7 +271,7 @@ def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Path, rule: dict, refused: str) -> None:
-    """A rule is read when the settings are, not when the first request comes."""
+    """A bad rule is refused when the settings are read."""
     said = refusal(written(tmp_path, yaml.safe_dump({"routes": [rule]})))
 
     assert said.startswith(refused)
@@ -328,14 +329,14 @@ def test_rules_that_differ_by_case_are_the_same_without_it(tmp_path: Path) -> No
     ],
 )
 def test_limits_that_make_no_sense_are_refused(tmp_path: Path, given: dict, refused: str) -> None:
-    """A plan or a pool is read when the settings are, and a refusal says which it is."""
+    """A bad plan or pool is refused by its name when the settings are read."""
     said = refusal(written(tmp_path, yaml.safe_dump(given)))
 
     assert said.startswith(refused)
 
 
 def test_plans_and_pools(tmp_path: Path) -> None:
-    """Sets of limits by name; another source adds a name, or takes the place of one."""
+    """Another source can add a plan, or replace one of the same name."""
     file = written(
         tmp_path,
         """
@@ -354,7 +355,7 @@ def test_plans_and_pools(tmp_path: Path) -> None:
 def test_a_relative_path_is_relative_to_where_it_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a file to the file, wherever the process runs; else to the current directory."""
+    """A path in a file is relative to the file, any other to the current directory."""
     etc, here = tmp_path / "etc", tmp_path / "here"
     etc.mkdir()
     here.mkdir()
@@ -384,7 +385,7 @@ def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_the_example_file_has_every_setting_at_its_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who copies deploy/authz.example.yaml starts with what there is without a file."""
+    """deploy/authz.example.yaml lists every setting with its default."""
     monkeypatch.chdir(tmp_path)
     text = EXAMPLE.read_text()
     assert load(written(tmp_path, text), {}, {}) == load(None, {}, {})

@@ -1,4 +1,4 @@
-"""Where settings come from: files that are none, variables that are none, and which source wins."""
+"""Sources of settings: invalid files and variables, and the merge of sources."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ TREES = st.recursive(
 
 
 def leaves(tree: Any, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Every value in a tree, by its path."""
+    """Yield every value of a tree with its path."""
     if not isinstance(tree, dict):
         return {at: tree}
     return {
@@ -34,7 +34,7 @@ def leaves(tree: Any, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
 def test_merging_keeps_all_of_the_upper_and_what_it_does_not_touch_of_the_lower(
     upper: dict[str, Any], lower: dict[str, Any]
 ) -> None:
-    """No setting is lost on the way, whatever else the two sources say."""
+    """The merge has all values of the upper tree, and all others of the lower."""
     merged = leaves(sources.merged(upper, lower))
     above = leaves(upper)
     assert above.items() <= merged.items()
@@ -45,7 +45,7 @@ def test_merging_keeps_all_of_the_upper_and_what_it_does_not_touch_of_the_lower(
 
 
 def test_the_environment_gives_lists_and_sections_as_json() -> None:
-    """A list is one value, and a deeper variable wins over the section it is in."""
+    """A list is one value, and a deeper variable wins over its section."""
     settings = load(
         None,
         {},
@@ -63,13 +63,13 @@ def test_the_environment_gives_lists_and_sections_as_json() -> None:
 
 @pytest.mark.parametrize("content", ["", "# nothing\n", "---\n", "check:\nredis:\n", "\ufeff"])
 def test_an_empty_file_and_an_empty_section_change_nothing(tmp_path: Path, content: str) -> None:
-    """A file of which all is commented out is a good file."""
+    """A file with only comments is valid."""
     file = written(tmp_path, content)
     assert load(file, {}, {}).check == load(None, {}, {}).check
 
 
 def test_what_kubernetes_puts_into_every_pod_is_ignored() -> None:
-    """A Service named authz, or authz-admin, must not keep the sidecar from starting."""
+    """Variables for a Service named authz or authz-admin are no settings."""
     environ = {
         "AUTHZ_SERVICE_HOST": "10.0.0.1",
         "AUTHZ_SERVICE_PORT": "9191",
@@ -116,7 +116,7 @@ def test_what_kubernetes_puts_into_every_pod_is_ignored() -> None:
 def test_a_file_that_is_not_settings_is_refused(
     tmp_path: Path, content: str | bytes, expected: str
 ) -> None:
-    """Binary files, YAML bombs, repeated names and huge files: one line with the file's name."""
+    """Binary files, YAML bombs, repeated names and huge files give one line with the file name."""
     file = written(tmp_path, content)
     said = refusal(file)
     assert said.startswith(f"--config: {file}")
@@ -133,6 +133,6 @@ def test_a_file_that_is_not_settings_is_refused(
     ],
 )
 def test_a_path_that_is_not_a_settings_file_is_refused(path: str, expected: str) -> None:
-    """What cannot be read is named, and nothing is read without end."""
+    """An unreadable or endless file is refused by its name."""
     with pytest.raises(BadInput, match=expected):
         load(Path(path), {}, {})

@@ -1,4 +1,4 @@
-"""Settings of the way to the store: Sentinel, TLS."""
+"""Settings of Sentinel and of TLS to the store."""
 
 import pytest
 
@@ -8,21 +8,21 @@ from authz.wiring import administration
 
 
 def read(tmp_path, text):
-    """The settings of a file that has this `redis` section."""
+    """Return the settings of a file with this `redis` section."""
     file = tmp_path / "authz.yaml"
     file.write_text(f"redis: {text}\n")
     return model.load(file, environ={})
 
 
 def test_sentinel(tmp_path):
-    """The Sentinels and the name of the service are where the store is."""
+    """The Sentinels and the service name give the endpoint."""
     found = read(tmp_path, "{sentinel: {hosts: ['10.0.0.1:26379', '[::1]:26380'], service: main}}")
     assert str(administration.endpoint(found)) == "main behind Sentinel 10.0.0.1:26379, [::1]:26380"
     assert administration.endpoint(found).has_replicas
 
 
 def test_tls(tmp_path):
-    """Certificates are found beside the settings file."""
+    """Relative certificate paths are relative to the settings file."""
     found = read(tmp_path, "{url: 'rediss://store:6380', tls: {ca: ca.pem, cert: c.pem, key: k}}")
     files = administration.endpoint(found).tls
     assert (files.ca, files.cert) == (tmp_path / "ca.pem", tmp_path / "c.pem")
@@ -44,6 +44,6 @@ def test_tls(tmp_path):
     ],
 )
 def test_refused(tmp_path, text, problem):
-    """What cannot work is refused at the start, with the setting's name."""
+    """Contradictory store settings are refused by name."""
     with pytest.raises(BadInput, match=problem):
         administration.endpoint(read(tmp_path, text))

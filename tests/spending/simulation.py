@@ -23,7 +23,7 @@ DRIFT = 0.0005
 
 
 class World:
-    """What happens next, and at which microsecond."""
+    """The queue of events, each at its microsecond."""
 
     def __init__(self, client, seed, texts, lossy=0.0):
         self.chance = random.Random(seed)
@@ -57,15 +57,17 @@ class Sidecar:
 
     is_open = True
 
-    def __init__(self, world, limiter=Limiter):
+    def __init__(self, world, policy=None, record=None):
         self.world = world
         self.speed = 1 + world.chance.uniform(-DRIFT, DRIFT)
         self.paused_until = 0
         self.alive = True
         self.waiting = []  # (asked at, future)
         self.probe = RecordingProbe()
-        self.limiter = limiter(self, LimitPolicy(), self, self.probe, max_keys=10)
+        self.record = record or world.record
+        self.limiter = Limiter(self, policy or LimitPolicy(), self, self.probe, max_keys=10)
         self.counted = self.let_pass = 0
+        self.passed = []
         world.sidecars.append(self)
 
     # Clock
@@ -127,7 +129,7 @@ class Sidecar:
         self.world.at(self.world.now, request)
 
     def ask(self):
-        spent = self.limiter.spend(self.world.record, 1)
+        spent = self.limiter.spend(self.record, 1)
         if asyncio.isfuture(spent):
             self.waiting.append((self.world.now, spent))
         else:
@@ -141,11 +143,12 @@ class Sidecar:
         if spent.allowed:
             self.let_pass += 1
             self.world.passed.append(moment)
+            self.passed.append(moment)
 
     def pause(self, microseconds):
         self.paused_until = self.world.now + microseconds
 
     @property
     def stranded(self):
-        """What was counted for it and did not pass."""
+        """The requests that were counted for it and did not pass."""
         return self.counted - self.let_pass

@@ -9,9 +9,10 @@ LATER = 0.02  # seconds
 
 FIXED_WINDOWS = """
 local time = redis.call('TIME')
-local now, wanted, w = time[1] * 1000000 + time[2], tonumber(ARGV[1]), 6
+local now, wanted, w = time[1] * 1000000 + time[2], tonumber(ARGV[1]), 7
 local answer, names, granted = {}, {}, wanted
-for _, key in ipairs(KEYS) do
+for k = 1, #KEYS - (ARGV[6] == '0' and 0 or 1) do
+  local key = KEYS[k]
   local count = #ARGV[w] / 30
   for i = 1, count do
     local kind, _, limit, _, a, b = struct.unpack('>BBI8I4I8I8', ARGV[w], 30 * i - 29)

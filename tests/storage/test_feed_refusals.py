@@ -18,7 +18,7 @@ async def test_emptied_store(valkey, admin):
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         valkey.admin.flushall()
-        await eventually(lambda: "authz init" in sidecar.reason)
+        await eventually(lambda: "data is gone: it was at change 1; restore it" in sidecar.reason)
         with pytest.raises(Unavailable):
             await sidecar.cache.find(record.kid)
 

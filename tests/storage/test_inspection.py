@@ -88,7 +88,8 @@ async def test_a_store_that_is_gone(own_valkey):
 async def test_a_store_that_was_never_initialised(valkey):
     """A store without authz:meta fails with the remedy."""
     identity = (await report(valkey.endpoint))["identity"]
-    assert (identity.level, identity.advice) == (Level.FAIL, "run `authz init`")
+    advice = "run `authz init`, or `authz restore FILE` if it had keys"
+    assert (identity.level, identity.advice) == (Level.FAIL, advice)
 
 
 async def test_a_store_of_other_peppers(valkey, admin):
@@ -375,3 +376,18 @@ async def test_what_a_sidecar_is_asked_for_is_enough(valkey, admin):
         await eventually(lambda: sidecar.registration._acknowledged == record.version)
         await sidecar.registration.leave()
     assert valkey.admin.acl_log() == []
+
+
+async def test_a_store_that_lost_its_data(valkey, admin):
+    """An emptied store fails with the last change that a sidecar saw, and the remedy."""
+    await admin.issue()
+    async with Registered(valkey.endpoint) as sidecar:
+        await sidecar.trusted()
+        valkey.admin.flushall()
+        await eventually(lambda: valkey.admin.zcard(schema.SIDECARS))
+        identity = (await report(valkey.endpoint))["identity"]
+    assert (identity.level, identity.found) == (
+        Level.FAIL,
+        "the store's data is gone: it was at change 1",
+    )
+    assert "authz restore FILE" in identity.advice

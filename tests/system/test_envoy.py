@@ -1,4 +1,4 @@
-"""What a client sees through a real Envoy."""
+"""Requests through a real Envoy, as a client sees them."""
 
 import http.client
 import json
@@ -18,6 +18,7 @@ from authz.cli import binaries
 from authz.cli.demo import Client, demonstrate
 from authz.core.keys import base62
 from authz.core.keys.text import KID_LENGTH, checksum
+from tests.support import envoy_versions
 from tests.support.system import Installation, await_line
 
 ROOT = Path(__file__).parents[2]
@@ -26,18 +27,18 @@ IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "
 
 
 def spoil(text: str, position: int) -> str:
-    """`text` with another base62 character at `position`."""
+    """Return `text` with another base62 character at `position`."""
     other = base62.DIGITS[(base62.DIGITS.index(text[position]) + 1) % 62]
     return text[:position] + other + text[position + 1 or len(text) :]
 
 
 def sealed(text: str) -> str:
-    """A key text with its checksum made right."""
+    """Return a key text with a right checksum."""
     return text[:-6] + checksum(text[:-6])
 
 
 def get_raw(url: str, headers: list[tuple[str, str | bytes]]) -> tuple[int, dict]:
-    """GET with these header lines, duplicates and odd bytes included."""
+    """Send a GET with these header lines, including duplicates and invalid bytes."""
     with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
         connection.putrequest("GET", "/")
         for name, value in headers:
@@ -91,7 +92,7 @@ def test_the_demonstration_holds(own_installation: Installation) -> None:
 def test_identity_headers_arrive_and_the_key_does_not(
     installation: Installation, envoy: Client
 ) -> None:
-    """The backend sees who calls, by headers that the client could not have set."""
+    """The backend gets identity headers, which a client cannot set, and no key."""
     issued = installation.issue(project_id="web", tenant_id="t-1", scopes=frozenset({"b:c", "a:*"}))
     spoofed = {f"x_auth_{name.replace('-', '_')}": "spoofed" for name in IDENTITY}
 
@@ -110,7 +111,7 @@ def test_identity_headers_arrive_and_the_key_does_not(
 
 
 def test_a_bearer_key_is_taken_and_removed(installation: Installation, envoy: Client) -> None:
-    """`Authorization: Bearer` is a carrier too; what held the key does not go on."""
+    """`Authorization: Bearer` is a carrier, and its header is removed."""
     issued = installation.issue()
 
     answer = envoy.get(authorization=f"Bearer {issued.key_text}")
@@ -147,11 +148,12 @@ def test_the_documented_number_of_headers_fits(installation: Installation) -> No
 
     assert status(CLIENT_HEADERS) == 200
     assert status(99) == 500
-    assert envoy_counter(installation, "request_header_limits_reached") >= 1
+    if envoy_versions.version() >= (1, 37):  # older ones do not count it
+        assert envoy_counter(installation, "request_header_limits_reached") >= 1
 
 
 def test_an_exempt_path_is_exact(envoy: Client) -> None:
-    """/healthz needs no key; nothing that only begins or ends there is let through."""
+    """/healthz needs no key. Paths that only begin or end with it do."""
     assert envoy.get("/healthz").status == 200
     for path in ("/healthz/", "/healthz/../x", "/healthz;x", "/healthz/..;/x", "//healthz/x"):
         assert envoy.get(path).status == 401, path
@@ -173,7 +175,7 @@ def test_an_exempt_path_is_exact(envoy: Client) -> None:
 def test_credentials_that_are_not_one_good_key(
     installation: Installation, headers: list[tuple[str, str]], code: str
 ) -> None:
-    """Anything but exactly one key is a 401 that says which."""
+    """Anything but exactly one good key is a 401 with its code."""
     key = installation.stack.key
 
     status, body = get_raw(
@@ -186,7 +188,7 @@ def test_credentials_that_are_not_one_good_key(
 def test_all_invalid_keys_look_alike_and_forged_ones_cost_no_lookup(
     installation: Installation,
 ) -> None:
-    """One body for every way of being wrong; the store hears only of what could be ours."""
+    """All invalid keys have the same body, and forged ones cause no store command."""
     good = installation.stack.key
     prefix = len("ak_live_")
     unproven = {
@@ -212,7 +214,7 @@ def test_all_invalid_keys_look_alike_and_forged_ones_cost_no_lookup(
 
 
 class store_commands:  # noqa: N801  reads as what it gives
-    """The commands that a store gets while the block runs."""
+    """Collect the commands that the store gets while the block runs."""
 
     def __init__(self, url: str) -> None:
         self._client = redis.Redis.from_url(url, decode_responses=True)

@@ -1,4 +1,4 @@
-"""What a client sees when a part is gone, and keys do not go on without the store."""
+"""Failures of components, as a client sees them, with a grace of 0."""
 
 import os
 import signal
@@ -20,12 +20,12 @@ from tests.support.system import PATIENCE, PATIENT, Installation, ask, readiness
 
 @pytest.fixture(autouse=True)
 def without_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key goes on in an outage."""
+    """Set the outage grace to 0."""
     monkeypatch.setenv("AUTHZ_OUTAGE__GRACE", "0")
 
 
 def test_a_hung_store_is_a_503_within_the_lease_and_heals(own_installation: Installation) -> None:
-    """Trust ends, the answer is unavailable and says so; it returns by itself."""
+    """A hung store ends trust, the answer is 503, and service returns with the store."""
     key, store = own_installation.stack.key, own_installation.stack.pids["store"]
     with closing(own_installation.client()) as client:
         assert ask(client, key).status == 200
@@ -43,7 +43,7 @@ def test_a_hung_store_is_a_503_within_the_lease_and_heals(own_installation: Inst
 
 
 def test_an_emptied_store_makes_no_good_key_unknown(own_installation: Installation) -> None:
-    """All data gone: 503 and never 401."""
+    """After FLUSHALL a good key gets 503 and never 401."""
     key = own_installation.stack.key
     fresh = own_installation.issue().key_text
     port = own_installation.stack.redis.rsplit(":", 1)[1].split("/")[0]
@@ -59,7 +59,7 @@ def test_an_emptied_store_makes_no_good_key_unknown(own_installation: Installati
 
 
 def test_a_dead_sidecar_is_a_503(own_installation: Installation) -> None:
-    """No answer is never an allow."""
+    """Without a sidecar Envoy answers 503."""
     with closing(own_installation.client()) as client:
         assert ask(client, own_installation.stack.key).status == 200
 
@@ -70,7 +70,7 @@ def test_a_dead_sidecar_is_a_503(own_installation: Installation) -> None:
 
 
 def test_a_restarted_sidecar_serves_again(own_installation: Installation) -> None:
-    """`authz --config THAT serve` takes the place of one that ended."""
+    """`authz --config FILE serve` replaces a sidecar that has ended."""
     stack = own_installation.stack
     os.kill(stack.pids["sidecar"], signal.SIGKILL)
     command = [sys.executable, "-m", "authz.cli.main", "--config", stack.config, "serve"]
@@ -87,7 +87,7 @@ def test_a_restarted_sidecar_serves_again(own_installation: Installation) -> Non
 
 
 def test_revoked_while_the_store_is_away_for_a_moment(own_installation: Installation) -> None:
-    """A revocation that was confirmed just before the store hangs stays."""
+    """A revocation that was confirmed just before the store hangs holds."""
     issued = own_installation.issue()
     with closing(own_installation.client()) as client:
         assert ask(client, issued.key_text).status == 200
@@ -102,7 +102,7 @@ def test_revoked_while_the_store_is_away_for_a_moment(own_installation: Installa
 
 
 async def revoke(installation: Installation, kid: str, life: Lifecycle) -> Confirmation:
-    """End a key, and wait until the sidecar has heard."""
+    """Revoke a key and wait until the sidecar has confirmed it."""
     changed = await life.revoke(kid, RevocationReason.KEY_COMPROMISE, life.author("tests"))
     async with administration.waiting(installation.settings) as (directory, trail):
         return await acknowledged(directory, trail, changed.record, PATIENCE, SystemClock())

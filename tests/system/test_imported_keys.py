@@ -1,4 +1,4 @@
-"""Keys of another make, through the real Envoy: imported by the command, used, rotated, revoked."""
+"""Imported keys through the real Envoy: import, use, rotation, revocation."""
 
 import asyncio
 from contextlib import closing
@@ -11,17 +11,19 @@ from tests.support.system import FOREIGN, Installation, run_import
 
 
 def kid_of(client: Client, text: str) -> str:
-    """Which key the backend was told."""
+    """Return the kid that the backend got."""
     return client.get(x_api_key=text).arrived["x-auth-key-id"]
 
 
 def code_of(client: Client, text: str) -> str:
-    """Why the key is refused, or empty."""
+    """Return the error code of a request with this key, or an empty text."""
     return client.get(x_api_key=text).body.get("code", "")
 
 
 def test_the_life_of_an_imported_key(own_installation: Installation) -> None:
-    """Garbage before its import, a key after it; rotated it has two secrets, revoked none."""
+    """An imported key is unknown before, works after, has two secrets when rotated, none when
+    revoked.
+    """
     with closing(own_installation.client()) as client:
         asyncio.run(eventually(lambda: code_of(client, FOREIGN) == "invalid_api_key"))
 

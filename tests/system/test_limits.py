@@ -1,4 +1,4 @@
-"""What a client sees of limits, through a real Envoy."""
+"""Limits through a real Envoy, as a client sees them."""
 
 import http.client
 import json
@@ -32,7 +32,7 @@ SETTINGS = {
 
 @dataclass
 class Seen:
-    """An answer, as a client sees it."""
+    """An answer to a client."""
 
     status: int
     headers: dict[str, str]
@@ -40,12 +40,12 @@ class Seen:
 
     @property
     def left(self) -> dict[str, int]:
-        """What is left of each limit, by its name."""
+        """Return the remaining units of each limit, by name."""
         return {name: item["r"] for name, item in parse(self.headers["ratelimit"]).items()}
 
 
 def get(installation: Installation, key: str | None, path: str = "/") -> Seen:
-    """Ask Envoy on a connection of its own."""
+    """Send a GET to Envoy on a new connection."""
     place = urlsplit(installation.stack.envoy).netloc
     with closing(http.client.HTTPConnection(place, timeout=10)) as connection:
         connection.request("GET", path, headers={"x-api-key": key or ""})
@@ -64,7 +64,7 @@ def update(installation: Installation, record: KeyRecord, **wanted: Any) -> KeyR
 
 @pytest.fixture(scope="module")
 def limited(transport: str) -> Iterator[Installation]:
-    """An installation with a plan, a pool and routes that cost more, and nothing."""
+    """An installation with a plan, a pool, and routes with a cost of 4 and 0."""
     with pytest.MonkeyPatch.context() as environment:
         for name, value in SETTINGS.items():
             environment.setenv(name, value)
@@ -73,7 +73,9 @@ def limited(transport: str) -> Iterator[Installation]:
 
 
 def test_headers_on_the_way_and_429_at_the_end(limited: Installation) -> None:
-    """What is left goes down to nothing; then 429 with when to come back, and how long it is."""
+    """The remaining units count down to 0. Then the answer is 429 with Retry-After and problem
+    details.
+    """
     key = limited.issue(limits=limits("3/h")).key_text
 
     seen = [get(limited, key) for _ in range(5)]
@@ -94,7 +96,7 @@ def test_headers_on_the_way_and_429_at_the_end(limited: Installation) -> None:
 
 
 def test_a_request_that_comes_back_when_it_was_told_passes(limited: Installation) -> None:
-    """Retry-After is not too early."""
+    """A request after Retry-After is allowed."""
     key = ""
 
     def twice() -> Seen:
@@ -112,7 +114,7 @@ def test_a_request_that_comes_back_when_it_was_told_passes(limited: Installation
 
 
 def test_a_plan_a_quota_and_a_pool_together(limited: Installation) -> None:
-    """Keys of a project share its pool, and a quota is told apart from a rate."""
+    """Keys of a project share its pool, and a quota has another code than a rate."""
     first = limited.issue(plan="standard", project_id="shop").key_text
     second = limited.issue(limits=limits("5/month"), project_id="shop").key_text
 
@@ -128,7 +130,7 @@ def test_a_plan_a_quota_and_a_pool_together(limited: Installation) -> None:
 
 
 def test_costs(limited: Installation) -> None:
-    """A route takes what it costs, or nothing, and what would cost more than all never passes."""
+    """A route takes its cost, cost 0 takes nothing, and a cost above the limit never passes."""
     key = limited.issue(limits=limits("6/h")).key_text
     cheap = limited.issue(limits=limits("3/h")).key_text
 
@@ -142,13 +144,13 @@ def test_costs(limited: Installation) -> None:
 
 
 def test_keys_without_limits_and_nobody_are_told_of_none(limited: Installation) -> None:
-    """No header speaks of limits where there are none."""
+    """Without limits there are no rate limit headers."""
     for key in (limited.stack.key, None):
         assert not [name for name in get(limited, key).headers if "ratelimit" in name]
 
 
 def test_other_limits_and_a_reset_hold_at_once(limited: Installation) -> None:
-    """A refusal is not remembered against what the operator has changed since."""
+    """A changed limit and a reset end an earlier refusal at once."""
     issued = limited.issue(limits=limits("1/h"))
     key, record = issued.key_text, issued.record
 
@@ -165,7 +167,7 @@ def test_other_limits_and_a_reset_hold_at_once(limited: Installation) -> None:
 
 
 def test_what_is_not_enforced_passes_and_is_in_the_access_log(limited: Installation) -> None:
-    """The operator sees what would have been refused."""
+    """A limit with enforce=false allows, and the access log names it."""
     issued = limited.issue(limits=limits("try=1/h,enforce=false"))
     log = Path(limited.stack.config).parent / "envoy.log"
 
@@ -181,7 +183,7 @@ def test_what_is_not_enforced_passes_and_is_in_the_access_log(limited: Installat
 def test_in_an_outage_a_key_goes_by_its_word(
     transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Held to its limits by the sidecar alone, let through, or unavailable: as the key says."""
+    """In an outage the key's on_outage decides: local limits, allow or 503."""
     monkeypatch.setenv("AUTHZ_OUTAGE__GRACE", "60s")
     with running() as (stack, _):
         own = Installation(stack)

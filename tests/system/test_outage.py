@@ -1,4 +1,4 @@
-"""What a client sees while the store is out of reach, through a real Envoy."""
+"""A store outage through a real Envoy, as a client sees it."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ Install = Callable[..., Installation]
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Makes an installation of the test's own, with these settings."""
+    """Return a function that starts an installation with these settings."""
     with ExitStack() as opened:
 
         def make(**settings: str) -> Installation:
@@ -42,23 +42,25 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
 
 
 def lose_the_store(installation: Installation) -> None:
-    """The store is gone, and the sidecar knows."""
+    """Kill the store and wait until the sidecar has lost trust."""
     os.kill(installation.stack.pids["store"], signal.SIGKILL)
     until(lambda: is_trusted(installation), lambda trusted: not trusted)
 
 
 def is_trusted(installation: Installation) -> bool:
-    """Does the sidecar trust its link?"""
+    """Return whether the sidecar trusts its link."""
     return readiness(installation)["components"]["store"]["trusted"]
 
 
 def is_stale(answer: Answer) -> bool:
-    """Was the backend told that the identity may be stale?"""
+    """Return whether the backend got x-auth-stale."""
     return answer.arrived.get("x-auth-stale") == "true"
 
 
 def test_a_known_key_goes_on_and_then_is_unavailable(install: Install) -> None:
-    """Marked for the backend, for as long as the grace is; nobody else can say that it is stale."""
+    """A cached key is allowed with x-auth-stale for the grace, then 503. A client cannot set the
+    header.
+    """
     installation = install(OUTAGE__GRACE="8s")
     key = installation.stack.key
     with closing(installation.client()) as client:
@@ -76,7 +78,7 @@ def test_a_known_key_goes_on_and_then_is_unavailable(install: Install) -> None:
 
 
 def test_keys_have_their_own_grace_and_unknown_ones_none(install: Install) -> None:
-    """A critical key is unavailable when trust is lost, an unknown one too; others go on."""
+    """A key with grace 0 and an uncached key get 503 at once. Other keys keep working."""
     installation = install(OUTAGE__GRACE="60s")
     usual = installation.stack.key
     critical = installation.issue(outage_grace=0).key_text
@@ -91,7 +93,7 @@ def test_keys_have_their_own_grace_and_unknown_ones_none(install: Install) -> No
 
 
 def test_a_hung_store_ends_trust_within_the_lease(install: Install) -> None:
-    """The connection stays and nothing is answered: the critical key ends, the others go on."""
+    """With a hung store a key with grace 0 gets 503, others keep working."""
     installation = install(OUTAGE__GRACE="60s")
     critical = installation.issue(outage_grace=0).key_text
     with closing(installation.client()) as client:
@@ -112,7 +114,7 @@ def test_a_hung_store_ends_trust_within_the_lease(install: Install) -> None:
 
 
 def test_a_revoked_key_stays_denied_through_the_outage(install: Install) -> None:
-    """As revoked, while others go on, and after their grace."""
+    """A revoked key gets 401 before, during and after the grace of others."""
     installation = install(OUTAGE__GRACE="8s")
     issued = installation.issue()
     usual = installation.stack.key
@@ -136,7 +138,7 @@ def test_a_revoked_key_stays_denied_through_the_outage(install: Install) -> None
 
 @contextmanager
 def another_sidecar(installation: Installation) -> Iterator[None]:
-    """A sidecar in the place of the one that ended."""
+    """Run a sidecar in place of one that has ended."""
     command = [sys.executable, "-m", "authz.cli.main"]
     command += ["--config", installation.stack.config, "serve"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | PATIENT) as sidecar:
@@ -151,9 +153,7 @@ def another_sidecar(installation: Installation) -> Iterator[None]:
 def test_a_sidecar_restarted_in_an_outage_serves_the_keys_it_knew(
     install: Install, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """However it ended, imported ones too; what it did not know, and what is critical, stays
-    unavailable.
-    """
+    """A restart in an outage keeps cached and imported keys. Other keys get 503."""
     installation = install(OUTAGE__GRACE="5m", CACHE__SNAPSHOT=str(tmp_path / "snapshot"))
     key = installation.stack.key
     critical = installation.issue(outage_grace=0).key_text
@@ -180,12 +180,12 @@ def test_a_sidecar_restarted_in_an_outage_serves_the_keys_it_knew(
 
 
 def has_ended(pid: int) -> bool:
-    """A zombie that nobody has waited for yet counts."""
+    """Return whether the process is a zombie."""
     return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
 
 
 def test_without_a_snapshot_a_restarted_sidecar_knows_nothing(install: Install) -> None:
-    """And says so: unavailable, never unknown."""
+    """Without a snapshot a restarted sidecar answers 503, never 401."""
     installation = install(OUTAGE__GRACE="5m")
     with closing(installation.client()) as client:
         assert ask(client, installation.stack.key).status == 200
@@ -203,7 +203,7 @@ def test_without_a_snapshot_a_restarted_sidecar_knows_nothing(install: Install) 
 
 
 def test_a_waiting_revocation_is_confirmed_through_the_stack(install: Install) -> None:
-    """`authz keys revoke --wait` returns, and the very next request is denied."""
+    """After `authz keys revoke --wait` the next request is denied."""
     installation = install()
     issued = installation.issue()
     command = [sys.executable, "-m", "authz.cli.main", "--config", installation.stack.config]

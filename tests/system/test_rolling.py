@@ -1,4 +1,4 @@
-"""Two sidecars behind a real Envoy, restarted one after the other under load."""
+"""Two sidecars behind a real Envoy, restarted in turn under load."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ RATE = 100  # requests a second; `python -m tests.bench.rolling` asks with 1,000
 @pytest.mark.timeout(300)  # of several rounds
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_rollout_fails_no_request(transport: str) -> None:
-    """With envoy.yaml and `shutdown.delay` as they are shipped."""
+    """With the shipped envoy.yaml and `shutdown.delay` no request fails."""
     tally = await conclusively(
         lambda: measured(RATE, rounds=1, transport=transport), lambda tally: not tally.failed
     )
@@ -29,7 +29,9 @@ async def test_a_rollout_fails_no_request(transport: str) -> None:
 
 
 def test_the_delay_is_longer_than_envoy_takes_to_notice() -> None:
-    """By the health checks of envoy.yaml; and a kubelet waits until it has drained."""
+    """The delay is longer than the health checks of envoy.yaml need, and shorter than a kubelet
+    waits.
+    """
     clusters = yaml.safe_load((ROOT / "envoy.yaml").read_text())["static_resources"]["clusters"]
     (health,) = next(one for one in clusters if one["name"] == "authz")["health_checks"]
     noticed = float(health["interval"].removesuffix("s")) * health["unhealthy_threshold"]

@@ -1,4 +1,4 @@
-"""How a sidecar process ends, and what it says of itself meanwhile."""
+"""The end of a sidecar process, and its health meanwhile."""
 
 import asyncio
 import signal
@@ -28,13 +28,13 @@ Serve = Callable[..., Serving]
 
 @pytest.fixture(params=TRANSPORTS)
 def transport(request: pytest.FixtureRequest) -> str:
-    """Which transport answers Checks."""
+    """The transport of Checks."""
     return request.param
 
 
 @pytest.fixture
 async def serve(tmp_path: Path, valkey: Valkey, transport: str) -> AsyncIterator[Serve]:
-    """Starts a sidecar that is ready, with this delay."""
+    """Return a function that starts a ready sidecar with this delay."""
     with ExitStack() as opened:
 
         async def start(delay: str, **ops: str) -> Serving:
@@ -49,7 +49,7 @@ async def serve(tmp_path: Path, valkey: Valkey, transport: str) -> AsyncIterator
 
 
 async def said(target: str) -> dict[str, int]:
-    """What grpc.health.v1 says, by service."""
+    """Return the answers of grpc.health.v1, by service."""
     async with channel(Address.parse("", target)) as connection:
         check = health_pb2_grpc.HealthStub(connection).Check
         names = ("", CHECK_SERVICE, "readiness", "liveness")
@@ -60,7 +60,7 @@ async def said(target: str) -> dict[str, int]:
 
 
 def ready_and_alive(target: str) -> Callable[[], Any]:
-    """Both, over gRPC."""
+    """Return readiness and liveness over gRPC."""
 
     async def look() -> bool:
         return set((await said(target)).values()) == {SERVING}
@@ -69,13 +69,13 @@ def ready_and_alive(target: str) -> Callable[[], Any]:
 
 
 async def answer_code(sidecar: Serving) -> int:
-    """The gRPC code of the answer to one Check."""
+    """Return the gRPC code of one Check."""
     message = check_request([("x-api-key", sidecar.key)])
     return (await ask(Address.parse("", sidecar.check), message)).status.code
 
 
 async def test_after_sigterm_it_is_not_ready_and_serves_on(serve: Serve) -> None:
-    """So that whoever asks it has turned to another when it drains."""
+    """After SIGTERM it is not ready, and still answers until the delay is over."""
     sidecar = await serve(LONG)
     await eventually(ready_and_alive(sidecar.check))
 
@@ -94,7 +94,7 @@ async def test_after_sigterm_it_is_not_ready_and_serves_on(serve: Serve) -> None
 
 
 async def test_it_lives_until_the_delay_is_over(serve: Serve) -> None:
-    """Not a moment less, and then ends in good order."""
+    """The process ends with status 0, and not before the delay is over."""
     sidecar = await serve("1s")
     told = time.monotonic()
 
@@ -105,7 +105,7 @@ async def test_it_lives_until_the_delay_is_over(serve: Serve) -> None:
 
 
 async def leaving(target: str) -> dict[str, int]:
-    """What grpc.health.v1 says once no service but liveness is ready, else nothing.
+    """Return the answers of grpc.health.v1 if only liveness is ready, else an empty dictionary.
 
     They are asked one after the other: the first may still be ready where the last is not.
     """
@@ -114,7 +114,7 @@ async def leaving(target: str) -> dict[str, int]:
 
 
 async def test_a_second_sigterm_ends_it_at_once(serve: Serve) -> None:
-    """Whatever the delay; in good order, with status 0."""
+    """A second SIGTERM ends it at once, with status 0, whatever the delay."""
     sidecar = await serve(LONG)
     sidecar.tell(signal.SIGTERM)
     await eventually(lambda: not sidecar.is_ready())
@@ -127,7 +127,7 @@ async def test_a_second_sigterm_ends_it_at_once(serve: Serve) -> None:
 
 
 async def test_ctrl_c_waits_for_no_proxy(serve: Serve) -> None:
-    """Somebody sits before it."""
+    """SIGINT ends it without the delay."""
     sidecar = await serve(LONG)
 
     sidecar.tell(signal.SIGINT)
@@ -136,7 +136,7 @@ async def test_ctrl_c_waits_for_no_proxy(serve: Serve) -> None:
 
 
 async def test_health_can_have_a_listener_of_its_own(serve: Serve) -> None:
-    """It says what the Check listener says, answers no Check, and says so to the end."""
+    """The health listener has the answers of the Check listener, and answers no Check."""
     where = f"127.0.0.1:{free_port()}"
     sidecar = await serve(LONG, health_listen=where)
     await eventually(ready_and_alive(where))
@@ -151,7 +151,7 @@ async def test_health_can_have_a_listener_of_its_own(serve: Serve) -> None:
 
 
 async def test_a_health_listener_beyond_loopback_needs_no_tls(serve: Serve) -> None:
-    """A kubelet comes from outside the pod, and there is no key to be seen."""
+    """The health listener takes no keys, so it needs no TLS."""
     port = free_port()
     await serve("0", health_listen=f"0.0.0.0:{port}")
 
@@ -159,7 +159,7 @@ async def test_a_health_listener_beyond_loopback_needs_no_tls(serve: Serve) -> N
 
 
 async def test_a_health_address_that_is_taken_is_named(tmp_path: Path, own_valkey: Valkey) -> None:
-    """One line, and exit code 2."""
+    """A taken health address gives one line and exit code 2."""
     more = {"ops": {"health_listen": f"127.0.0.1:{own_valkey.port}"}}
     with Serving(tmp_path, own_valkey, more) as sidecar:
         assert await asyncio.to_thread(sidecar.wait) == 2

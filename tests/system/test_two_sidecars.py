@@ -1,4 +1,4 @@
-"""Limits through a real Envoy that asks two sidecars in turn."""
+"""Limits through a real Envoy with two sidecars."""
 
 import asyncio
 import sys
@@ -23,11 +23,11 @@ CONNECTIONS = 16
 
 @pytest.fixture
 def two_sidecars(transport, monkeypatch):
-    """An installation whose Envoy knows a second sidecar."""
+    """An installation whose Envoy uses a second sidecar."""
     check, ops = free_port(), free_port()
     one = devstack.envoy_config
 
-    def both(ports, address):
+    def both(ports, address, _backend=None):
         wanted = yaml.safe_load(one(ports, address))
         clusters = wanted["static_resources"]["clusters"]
         [cluster] = [cluster for cluster in clusters if cluster["name"] == "authz"]

@@ -20,7 +20,7 @@ def receiver() -> Iterator[Receiver]:
 def sidecar(
     request: pytest.FixtureRequest, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ReportingSidecar]:
-    """One with everything on, and no more denials left out than there are."""
+    """A sidecar with all telemetry on, and a high rate of denial lines."""
     telemetry = {
         "otlp": {"endpoint": receiver.endpoint, "interval": "1s"},
         "tracing": {"enabled": True, "sample_ratio": 0, "max_per_second": 100_000},

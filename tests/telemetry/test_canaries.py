@@ -1,4 +1,4 @@
-"""Keys in every place that a client can write to: none comes out where telemetry is read."""
+"""No telemetry contains a key, wherever a client writes it."""
 
 import base64
 from urllib.parse import quote
@@ -15,7 +15,7 @@ FOREIGN = "sk-proj-T3BlbkFJ0123456789abcdefGHIJ"  # as keys of another make look
 
 
 def canaries(sidecar: ReportingSidecar) -> dict[str, str]:
-    """Keys of each kind: ours and good, forged, of another kid, cut off, of another make."""
+    """Return keys of each kind: good, forged, with another kid, cut off, imported."""
     return {
         "good": sidecar.key,
         "forged": make_keyring().mint("live").text,
@@ -27,12 +27,12 @@ def canaries(sidecar: ReportingSidecar) -> dict[str, str]:
 
 
 def secret_of(key: str) -> str:
-    """What must not be seen of it: all behind the kid."""
+    """Return the secret part of a key: all after the kid."""
     return key if key == FOREIGN else key.split("_", 3)[3]
 
 
 def hostile(key: str) -> list[bytes]:
-    """Requests with a key in each place that a client can write to."""
+    """Yield requests with a key in each place that a client can write to."""
     places = ["x-api-key", "authorization", "cookie", "user-agent", "x-request-id", "content-type"]
     places += ["origin", "referer", "traceparent", "tracestate", "x-forwarded-for", ":authority"]
     made = [check_request([(place, value)]) for place in places for value in (key, f"Bearer {key}")]
@@ -54,7 +54,7 @@ def hostile(key: str) -> list[bytes]:
 async def test_a_key_comes_out_nowhere(
     sidecar: ReportingSidecar, receiver: Receiver, kind: str
 ) -> None:
-    """Not in a log line at the most talkative level, nor on a page, nor in a span."""
+    """No log line, metric or span contains a part of a secret."""
     key = canaries(sidecar)[kind]
     for number, raw in enumerate(hostile(key)):
         sidecar.ask(raw, f"00-{number + 1:032x}-{1:016x}-01")

@@ -1,4 +1,4 @@
-"""The catalogue of metrics names everything once, and Prometheus calls it what it says."""
+"""The catalogue of metrics has unique names, and Prometheus uses the names that it tells."""
 
 import re
 
@@ -19,7 +19,7 @@ from authz.telemetry.outcomes import AUTHENTICATION
 
 
 def exported(metric: Metric) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
-    """Name and labels of every sample that the official exporter makes of a metric."""
+    """Return name and labels of every sample that the official exporter makes of a metric."""
     registry = CollectorRegistry()
     reader = PrometheusMetricReader(True, scope_info_enabled=False, registry=registry)
     provider = MeterProvider([reader], shutdown_on_exit=False)
@@ -52,7 +52,7 @@ def exported(metric: Metric) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_the_official_exporter_makes_the_names_of_the_catalogue(metric: Metric) -> None:
-    """Of the samples, their labels, and what these say."""
+    """The exporter has the same samples, labels and label values."""
     found = exported(metric)
 
     assert {name for name, _ in found} == set(metric.samples)
@@ -62,27 +62,27 @@ def test_the_official_exporter_makes_the_names_of_the_catalogue(metric: Metric) 
 
 
 def test_a_collector_calls_a_metric_the_same() -> None:
-    """It knows these units, drops those in braces, and makes a `_ratio` of a gauge of unit 1."""
+    """Each unit is one that a collector maps to the same name."""
     units = {metric.unit for metric in METRICS}
     assert {unit for unit in units if not re.fullmatch(r"{[a-z]+}", unit)} == {"s", "By"}
 
 
 def test_metrics_are_named_once() -> None:
-    """Neither two metrics nor two of Prometheus' samples share a name."""
+    """No two metrics and no two Prometheus samples share a name."""
     for names in ([m.name for m in METRICS], [s for m in METRICS for s in m.samples]):
         assert sorted(set(names)) == sorted(names)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_the_series_of_a_metric_have_the_same_labels(metric: Metric) -> None:
-    """And no two of them say the same."""
+    """All series of a metric have the same labels, and no two are equal."""
     assert len({tuple(sorted(labels)) for labels in metric.series}) == 1
     assert len({tuple(sorted(labels.items())) for labels in metric.series}) == len(metric.series)
 
 
 @pytest.mark.parametrize("event", Event)
 def test_every_event_is_counted_in_a_series_of_its_own(event: Event) -> None:
-    """In one that its metric has, and that no other event shares."""
+    """Each event has an existing series that no other event shares."""
     metric, labels = COUNTED[event]
 
     assert metric in METRICS
@@ -91,10 +91,10 @@ def test_every_event_is_counted_in_a_series_of_its_own(event: Event) -> None:
 
 
 def test_authentication_failures_are_what_is_answered_with_401() -> None:
-    """Who adds a reason decides where it belongs."""
+    """The authentication reasons are those with status 401."""
     assert {reason for reason in Reason if TABLE[reason].status == 401} == set(AUTHENTICATION)
 
 
 def test_the_steps_of_the_lag_are_those_that_storage_counts() -> None:
-    """In seconds here, in milliseconds there."""
+    """The bounds of the lag are the same in seconds and in milliseconds."""
     assert catalogue.CHANGE_LAG.bounds == tuple(bound / 1000 for bound in BOUNDS_MS)

@@ -1,4 +1,4 @@
-"""What is counted and timed without anybody looking."""
+"""Durations of lookups."""
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.telemetry.counters import Counters, TimedKeys
@@ -6,7 +6,7 @@ from tests.support.fakes import KID, FakeClock, MemoryKeySource, make_record
 
 
 def test_a_lookup_is_timed_until_its_answer_and_told_by_its_result() -> None:
-    """Found, absent or failed; the answer goes on as it came."""
+    """A found, absent or failed lookup is timed, and its answer is passed on unchanged."""
     clock, source, counters = FakeClock(), MemoryKeySource(), Counters()
     keys = TimedKeys(source, clock, counters)
     answers = [make_record(), None, Unavailable("away"), Unreadable("garbled")]

@@ -1,4 +1,4 @@
-"""What a real sidecar exports: every series of the catalogue, and no other whatever it is sent."""
+"""A real sidecar exports every series of the catalogue, and no other."""
 
 import random
 import string
@@ -25,12 +25,12 @@ HOSTILE = 10_000
 
 
 def test_the_page_has_every_series_of_the_catalogue_and_no_other(sidecar: ReportingSidecar) -> None:
-    """From the start, also where nothing was counted yet."""
+    """Every series exists from the start."""
     assert set(sidecar.samples()) == catalogued()
 
 
 def test_checks_are_counted_by_outcome_and_reason(sidecar: ReportingSidecar) -> None:
-    """An allow and two kinds of refusal; who cannot say who it is also failed to authenticate."""
+    """An allow and two kinds of refusal are counted; one of them is an authentication failure."""
     before = sidecar.samples()
     sidecar.allow()
     sidecar.ask(check_request())
@@ -48,7 +48,7 @@ def test_checks_are_counted_by_outcome_and_reason(sidecar: ReportingSidecar) -> 
 
 
 def test_hits_misses_and_durations_add_up(sidecar: ReportingSidecar) -> None:
-    """The first Check of a key asks the store, the others do not; a timed one counts for many."""
+    """The first Check of a key is a miss, later ones hits. One timed hit counts for many."""
     sidecar.allow()
     before, began = sidecar.samples(), time.monotonic()
     for _ in range(340):
@@ -70,7 +70,7 @@ def test_hits_misses_and_durations_add_up(sidecar: ReportingSidecar) -> None:
 
 
 def test_the_state_of_the_store_s_link_is_shown(sidecar: ReportingSidecar) -> None:
-    """Trusted and ready, with the number of the change that issued the key."""
+    """The metrics show trust, readiness and the sequence number of the last change."""
     assert sidecar.value("authz_trust_held") == sidecar.value("authz_link_up") == 1
     assert sidecar.value("authz_ready") == 1
     assert sidecar.value("authz_link_connects_total") == 1
@@ -81,7 +81,7 @@ def test_the_state_of_the_store_s_link_is_shown(sidecar: ReportingSidecar) -> No
 
 
 async def test_the_same_goes_over_otlp(sidecar: ReportingSidecar, receiver: Receiver) -> None:
-    """Every metric with all its series, histograms with their steps."""
+    """OTLP has every metric with all its series and histogram bounds."""
     sidecar.allow()
 
     def told() -> dict[str, Said]:
@@ -104,7 +104,7 @@ async def test_the_same_goes_over_otlp(sidecar: ReportingSidecar, receiver: Rece
 
 
 def timed(received: dict[str, Said]) -> int:
-    """How many Checks have a duration."""
+    """Return the number of Checks with a duration."""
     points = received[CHECK_DURATION.name]["histogram"]["dataPoints"]
     return sum(int(point.get("count", 0)) for point in points)
 
@@ -112,7 +112,7 @@ def timed(received: dict[str, Said]) -> int:
 async def test_it_says_who_it_is_and_where(
     tmp_path: Path, own_valkey: Valkey, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To a receiver: by the conventions, and what the environment of the process adds."""
+    """OTLP has the standard resource attributes, and those of the process environment."""
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=gateway-1,service.name=other")
     telemetry = {
         "otlp": {"endpoint": receiver.endpoint, "interval": "1s"},
@@ -134,7 +134,7 @@ async def test_it_says_who_it_is_and_where(
 
 
 def hostile(made: random.Random, sidecar: ReportingSidecar) -> bytes:
-    """A request of which every part is a client's invention."""
+    """Return a request with random values in every part."""
 
     def text(length: int = 40) -> str:
         return "".join(made.choices(string.ascii_letters + string.digits, k=length))
@@ -168,7 +168,7 @@ def hostile(made: random.Random, sidecar: ReportingSidecar) -> bytes:
 
 
 def test_ten_thousand_hostile_values_make_no_series(sidecar: ReportingSidecar) -> None:
-    """Nor does a key, a kid or anything else that a client wrote stand in one."""
+    """Hostile requests add no series, and no series contains a text of a client."""
     made = random.Random(7)
     before = set(sidecar.samples())
     for _ in range(HOSTILE):
@@ -181,7 +181,7 @@ def test_ten_thousand_hostile_values_make_no_series(sidecar: ReportingSidecar) -
 
 
 def test_with_metrics_off_there_are_none(tmp_path: Path, own_valkey: Valkey) -> None:
-    """Checks are answered as ever."""
+    """With metrics off, /metrics is 404 and Checks are answered."""
     with telling(tmp_path, own_valkey, {"telemetry": {"metrics": False}}) as sidecar:
         sidecar.allow()
         with pytest.raises(HTTPError) as refused:
@@ -191,7 +191,7 @@ def test_with_metrics_off_there_are_none(tmp_path: Path, own_valkey: Valkey) -> 
 
 
 def test_tracing_without_a_receiver_is_refused() -> None:
-    """It would be tracing into nowhere."""
+    """Tracing without a receiver is refused at the start."""
     settings = load(None, {"telemetry": {"tracing": {"enabled": True}}}, {})
     with pytest.raises(BadInput, match=r"telemetry\.tracing\.enabled: needs telemetry\.otlp"):
         Telemetry(settings, SystemClock())

@@ -1,4 +1,4 @@
-"""Every call of a logger in the program, read: none is given what may hold a key."""
+"""No log call in the source passes a value that may contain a key."""
 
 import ast
 import logging
@@ -18,14 +18,14 @@ UNSAFE = {
 
 
 class Call:
-    """A call of a logger."""
+    """One log call in a source file."""
 
     def __init__(self, file: Path, node: ast.Call) -> None:
         self.node = node
         self.place = f"{file.name}:{node.lineno}"
 
     def trouble(self) -> str:
-        """What is wrong with it, or nothing."""
+        """Return the fault of the call, or an empty text."""
         node = self.node
         template, *rest = node.args or [None]
         if not isinstance(template, ast.Constant) or not isinstance(template.value, str):
@@ -38,7 +38,7 @@ class Call:
 
 
 def names(part: ast.AST) -> Iterator[str]:
-    """Every variable and attribute that an expression reads, but for the name of a module."""
+    """Return the variables and attributes of an expression, without module names."""
     modules = {
         id(node.func.value)
         for node in ast.walk(part)
@@ -52,7 +52,7 @@ def names(part: ast.AST) -> Iterator[str]:
 
 
 def is_logger(node: ast.AST) -> bool:
-    """Is it `log`, `logging`, or `getLogger(...)`?"""
+    """Return whether the expression is `log`, `logging`, or `getLogger(...)`."""
     if isinstance(node, ast.Call):
         node = node.func
     name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
@@ -60,7 +60,7 @@ def is_logger(node: ast.AST) -> bool:
 
 
 def calls(source: str, file: Path = Path("made_up.py")) -> list[Call]:
-    """The calls of loggers in a source."""
+    """Return the log calls of a source file."""
     return [
         Call(file, node)
         for node in ast.walk(ast.parse(source))
@@ -75,7 +75,7 @@ CALLS = [call for file in sorted(PACKAGE.rglob("*.py")) for call in calls(file.r
 
 
 def test_the_calls_are_found() -> None:
-    """In several files, and as many as the sources show."""
+    """The search finds as many calls as the sources contain, in several files."""
     shown = sum(
         line.strip().startswith(("log.", "logger.", "logging.warn", "logging.err"))
         for file in PACKAGE.rglob("*.py")
@@ -87,7 +87,7 @@ def test_the_calls_are_found() -> None:
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.place)
 def test_no_call_is_given_what_a_client_wrote(call: Call) -> None:
-    """A constant template, and values that are ours."""
+    """Each call has a constant template and only values that cannot contain a key."""
     assert call.trouble() == ""
 
 
@@ -104,13 +104,13 @@ def test_no_call_is_given_what_a_client_wrote(call: Call) -> None:
     ],
 )
 def test_a_call_that_is_given_too_much_is_noticed(source: str) -> None:
-    """What this file looks for, it finds."""
+    """A call with a forbidden value is found."""
     (call,) = calls(source)
     assert call.trouble()
 
 
 def test_nothing_is_printed_past_the_log() -> None:
-    """Neither print nor a write to stderr, outside the commands, whose output is their purpose."""
+    """Only commands print or write to stderr."""
     found = [
         f"{file.relative_to(PACKAGE)}:{node.lineno}"
         for file in sorted(PACKAGE.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""How a log line looks, how many there may be, and what never stands in one."""
+"""Form, rate and content of log lines."""
 
 import io
 import json
@@ -32,7 +32,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(params=[False, True], ids=["json", "text"])
 def stderr(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
-    """Where log lines are written, as they are in the sidecar."""
+    """A stderr that gets log lines as in the sidecar."""
     monkeypatch.setattr(logs, "log_throttle", LogThrottle(5))
     root = logging.getLogger()
     before = root.handlers[:], root.level
@@ -44,12 +44,12 @@ def stderr(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 
 
 def fail(problem: str) -> None:
-    """Something goes wrong."""
+    """Raise an exception."""
     raise ValueError(problem)
 
 
 def test_a_line_says_what_it_is_about(stderr: Terminal) -> None:
-    """The fields that it was given, and none that it was not."""
+    """A line has the given fields and no others."""
     log.info("denied: %s", "expired", extra={"reason": "expired", "kid": "k" * 16, "trace_id": ""})
 
     line = stderr.getvalue()
@@ -70,7 +70,7 @@ def test_a_line_says_what_it_is_about(stderr: Terminal) -> None:
 
 
 def test_a_failure_has_its_traceback(stderr: Terminal) -> None:
-    """In one line where machines read."""
+    """A traceback is part of the one JSON line."""
     try:
         fail("no")
     except ValueError:
@@ -80,7 +80,7 @@ def test_a_failure_has_its_traceback(stderr: Terminal) -> None:
 
 
 def test_a_key_that_a_library_quotes_is_taken_out(stderr: Terminal) -> None:
-    """Whole or cut off, in the message, its arguments or an exception; the kid stays."""
+    """A whole or cut key is removed from message, arguments and exception. The kid stays."""
     minted = make_keyring("acme").mint("live")
     secret = minted.text.rpartition("_")[2]
     try:
@@ -92,7 +92,7 @@ def test_a_key_that_a_library_quotes_is_taken_out(stderr: Terminal) -> None:
 
 
 def test_one_place_cannot_flood_the_log(stderr: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the rate its lines are left out; other places write on."""
+    """Lines above the rate are dropped, and other places still write."""
     monkeypatch.setattr("time.monotonic", lambda: 100.0)
     for number in range(1000):
         log.info("noise %d", number)
@@ -104,7 +104,7 @@ def test_one_place_cannot_flood_the_log(stderr: Terminal, monkeypatch: pytest.Mo
 
 
 def test_the_next_line_says_how_many_were_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the one after it no more."""
+    """The next line has the count of dropped lines, and the one after it has none."""
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     throttle = LogThrottle(5)
@@ -121,7 +121,7 @@ def test_the_next_line_says_how_many_were_left_out(monkeypatch: pytest.MonkeyPat
 
 
 def test_refusals_have_a_line_each_up_to_the_rate(caplog: pytest.LogCaptureFixture) -> None:
-    """And then one line with how many of each kind were left out."""
+    """Refusals above the rate are in one summary line, by reason."""
     caplog.set_level(logging.INFO)
     clock = FakeClock()
     denials = Denials(2, clock.monotonic)
@@ -162,7 +162,7 @@ def test_refusals_have_a_line_each_up_to_the_rate(caplog: pytest.LogCaptureFixtu
 def test_no_mix_of_refusals_makes_more_lines(
     rate: int, floods: list[tuple[float, Reason, int]]
 ) -> None:
-    """The rate, a second's worth after a rest, and one for each reason; every other one counts."""
+    """No mix of reasons exceeds the rate, one second's worth and one line for each reason."""
     clock, told, came = FakeClock(), 0, 0
     denials = Denials(rate, clock.monotonic)
     for number, (pause, reason, times) in enumerate(floods):
@@ -178,7 +178,7 @@ def test_no_mix_of_refusals_makes_more_lines(
 
 
 def test_the_first_of_a_reason_is_seen_in_a_flood_of_another() -> None:
-    """Also once the flood has taken every line there was, and again after the next summary."""
+    """The first refusal of a reason has a line in a flood of another, after each summary."""
     clock = FakeClock()
     denials = Denials(1, clock.monotonic)
     for _ in range(3):
@@ -190,7 +190,7 @@ def test_the_first_of_a_reason_is_seen_in_a_flood_of_another() -> None:
 
 
 def test_refusals_have_the_rate_that_was_set(stderr: Terminal) -> None:
-    """It may be more than other places have."""
+    """The rate of denial lines may exceed that of other places."""
     denials = Denials(100, FakeClock().monotonic)
     for _ in range(200):
         if denials.take_line(Deny(Reason.FORGED)):
@@ -199,7 +199,7 @@ def test_refusals_have_the_rate_that_was_set(stderr: Terminal) -> None:
 
 
 def test_a_receiver_that_is_away_takes_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK has two a second for it, which would hide what else goes wrong."""
+    """The SDK, which writes two lines a second for a missing receiver, gets one a minute."""
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     throttle, seen = LogThrottle(), []

@@ -1,4 +1,4 @@
-"""Observer: what is timed, for how much it stands, and what is said of a refusal."""
+"""Observer: sampled durations, and denial lines."""
 
 import logging
 import sys
@@ -21,7 +21,7 @@ from tests.support.rpc.messages import check_request
 
 
 class Watched(Door):
-    """A door that an Observer watches."""
+    """A handler with an Observer."""
 
     def __init__(self) -> None:
         self.counters = Counters()
@@ -38,7 +38,7 @@ class Watched(Door):
 
 
 async def test_one_in_so_many_is_timed_and_counts_for_all_of_them() -> None:
-    """So the histogram has as many as were answered at once, give or take one turn."""
+    """The histogram has about as many values as there were cache hits."""
     door = Watched()
     _, key = door.issue()
     message = check_request([("x-api-key", key)])
@@ -53,7 +53,7 @@ async def test_one_in_so_many_is_timed_and_counts_for_all_of_them() -> None:
 
 
 async def test_each_that_waits_for_the_store_is_timed() -> None:
-    """They are few, and what they take is what is looked for."""
+    """All Checks that wait for the store are timed."""
     door = Watched()
     for _ in range(20):
         _, key = door.issue(kid=None)
@@ -64,7 +64,7 @@ async def test_each_that_waits_for_the_store_is_timed() -> None:
 
 
 def traced_line(caplog: pytest.LogCaptureFixture, called: bytes | None, header: str) -> str:
-    """The trace that the line of a refusal names; what the call and its request say of one."""
+    """Return the trace in a denial line, given the traceparents of call and request."""
     caplog.set_level(logging.INFO)
     observer = Observer(Counters(), Denials(1, FakeClock().monotonic))
     observer.trace(Never())
@@ -77,7 +77,7 @@ IDS = ResponseIds("id-1", "c" * 28)
 
 
 class Never(Traces):
-    """Traces that a call which is not traced does not ask for a span."""
+    """Traces that fail if a span is asked for."""
 
     def __init__(self) -> None:
         pass
@@ -90,7 +90,7 @@ class Never(Traces):
 def test_the_line_of_a_refusal_names_the_trace_also_where_nobody_samples(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """By the request's own words where the transport has not read those of the call."""
+    """Without a decoded traceparent of the call, that of the request is used."""
     ours, other = f"00-{'a' * 32}-{'b' * 16}-00", f"00-{'c' * 32}-{'d' * 16}-00"
     assert traced_line(caplog, NOT_SAMPLED, other) == "c" * 32
     assert traced_line(caplog, NOT_SAMPLED, "") == ""
@@ -99,13 +99,13 @@ def test_the_line_of_a_refusal_names_the_trace_also_where_nobody_samples(
 
 
 def test_without_a_reader_nothing_is_timed() -> None:
-    """Only refusals are seen."""
+    """With metrics off, only refusals are observed."""
     observer = Observer(Counters(), Denials(1, FakeClock().monotonic), timed=False)
     assert observer.stride == sys.maxsize
 
 
 def test_a_value_on_a_bound_is_within_it() -> None:
-    """As Prometheus says: less or equal."""
+    """A bound is inclusive, as in Prometheus."""
     steps = Histogram((1.0, 2.0))
     for value in (0.5, 1.0, 1.5, 2.0, 2.5):
         steps.add(value)

@@ -1,4 +1,4 @@
-"""Traces: a Check goes on with its caller's trace, and costs nothing where there is none."""
+"""Traces follow the caller's trace."""
 
 import random
 import time
@@ -20,13 +20,13 @@ def fresh(flags: str = "01") -> str:
 
 
 async def spans_of(receiver: Receiver, traceparent: str) -> list:
-    """The spans of a trace, as soon as there are any."""
+    """Return the spans of a trace as soon as there are any."""
     trace_id = traceparent[3:35]
     return await eventually(lambda: [s for s in receiver.spans() if s["traceId"] == trace_id])
 
 
 async def test_the_call_s_own_trace_goes_on(sidecar: ReportingSidecar, receiver: Receiver) -> None:
-    """Its place is the call's, although the request names another; it says what was decided."""
+    """The span belongs to the trace of the call, not of the request, and has the decision."""
     ours, client_s = fresh(), fresh()
     sidecar.allow(("traceparent", client_s), traceparent=ours)
 
@@ -47,7 +47,9 @@ async def test_the_call_s_own_trace_goes_on(sidecar: ReportingSidecar, receiver:
 async def test_else_the_request_s_trace_goes_on(
     sidecar: ReportingSidecar, receiver: Receiver
 ) -> None:
-    """A proxy that is not traced passes on what the client sent, in either form of headers."""
+    """Without a trace of the call, the span belongs to that of the request, in either header
+    form.
+    """
     for raw_headers in (False, True):
         client_s = fresh()
         headers = [("x-api-key", sidecar.key), ("traceparent", client_s)]
@@ -57,7 +59,7 @@ async def test_else_the_request_s_trace_goes_on(
 
 
 async def test_a_refusal_says_why(sidecar: ReportingSidecar, receiver: Receiver) -> None:
-    """And which key it was about, as far as that is known; its log line names the span."""
+    """The span has the reason and the kid, and the denial line names the span."""
     ours = fresh()
     sidecar.ask(check_request([("x-api-key", sidecar.key[:-1] + "!")]), ours)
     (span,) = await spans_of(receiver, ours)
@@ -78,7 +80,7 @@ async def test_a_refusal_says_why(sidecar: ReportingSidecar, receiver: Receiver)
 async def test_what_the_caller_does_not_sample_is_not_traced(
     sidecar: ReportingSidecar, receiver: Receiver, flags: str
 ) -> None:
-    """A refusal's line still names the trace, and the caller's span in it."""
+    """An unsampled call has no span. Its denial line names the trace and the caller's span."""
     unsampled, later = fresh(flags), fresh()
     sidecar.ask(check_request(), unsampled)
     sidecar.allow(traceparent=later)
@@ -91,7 +93,7 @@ async def test_what_the_caller_does_not_sample_is_not_traced(
 
 
 async def test_who_says_nothing_of_a_trace_is_drawn(own_valkey: Valkey, tmp_path) -> None:
-    """With a ratio of 1 every Check begins a trace; a malformed traceparent says nothing."""
+    """With a ratio of 1 every Check without a valid traceparent begins a trace."""
     with receiving() as receiver:
         telemetry = {
             "otlp": {"endpoint": receiver.endpoint},
@@ -108,7 +110,7 @@ async def test_who_says_nothing_of_a_trace_is_drawn(own_valkey: Valkey, tmp_path
 async def test_a_client_cannot_ask_for_more_spans_than_there_may_be(
     own_valkey: Valkey, tmp_path
 ) -> None:
-    """Beyond the rate a Check is decided as ever, and has no span."""
+    """Above the rate a Check has no span and the same decision."""
     with receiving() as receiver:
         telemetry = {
             "otlp": {"endpoint": receiver.endpoint},
@@ -126,7 +128,7 @@ async def test_a_client_cannot_ask_for_more_spans_than_there_may_be(
 
 
 async def test_a_receiver_that_hangs_holds_up_nothing(own_valkey: Valkey, tmp_path) -> None:
-    """Checks are answered meanwhile, and the process ends within seconds, in good order."""
+    """With a hanging receiver, Checks are answered and the process ends within seconds."""
     with black_hole() as endpoint:
         telemetry = {
             "otlp": {"endpoint": endpoint, "interval": "1s"},
@@ -161,12 +163,12 @@ async def test_a_receiver_that_hangs_holds_up_nothing(own_valkey: Valkey, tmp_pa
     ],
 )
 def test_a_traceparent_that_makes_no_sense_is_none(text: str) -> None:
-    """A new trace begins then."""
+    """An invalid traceparent begins a new trace."""
     assert tracecontext.parse(text) is None
 
 
 def test_a_traceparent_names_a_trace_and_a_span() -> None:
-    """Whatever its flags say."""
+    """The flags do not change the ids."""
     for flags in ("00", "01", "ff"):
         sampled = flags != "00"
         assert tracecontext.parse(f"00-{TRACE}-{SPAN}-{flags}") == (TRACE, SPAN, sampled)
@@ -174,5 +176,5 @@ def test_a_traceparent_names_a_trace_and_a_span() -> None:
 
 @pytest.mark.parametrize("rest", ["", "-", "-what-the-future-will-be-like"])
 def test_a_traceparent_of_a_later_version_begins_as_those_of_today(rest: str) -> None:
-    """W3C Trace Context: it is read as far as it is understood."""
+    """A traceparent of a later version is read as version 00 (W3C Trace Context)."""
     assert tracecontext.parse(f"cc-{TRACE}-{SPAN}-01{rest}") == (TRACE, SPAN, True)

@@ -1,4 +1,4 @@
-"""A sidecar that stops gives back what it has taken of limits in advance."""
+"""A sidecar that stops returns its leases."""
 
 import asyncio
 import signal
@@ -20,7 +20,7 @@ AT_ONCE, ROUNDS = 40, 5
 
 
 async def used(file: Path, kid: str) -> list[int]:
-    """What the key has used of its limits, as `authz keys limits` says."""
+    """Return the use of each limit of a key."""
     async with administration.admin_session(model.load(file, environ={})) as session:
         standing = await session.limit_reports.of(await session.lifecycle.show(kid))
     assert standing is not None
@@ -28,7 +28,7 @@ async def used(file: Path, kid: str) -> list[int]:
 
 
 def test_what_did_not_come_is_not_used(tmp_path: Path, own_valkey: Valkey) -> None:
-    """Of a month nothing is lost: as much is used as was let pass."""
+    """After a stop, the used units of a monthly quota equal the allowed requests."""
     process = Serving(tmp_path, own_valkey, {"check": {"deadline": "10s"}})
     wanted = {"limits": limits("1000000/month")}
     (issued,) = asyncio.run(prepared(process.file, **wanted))

@@ -47,6 +47,7 @@ class Pepper:
     tag_key: bytes = field(repr=False)
     digest_key: bytes = field(repr=False)
     snapshot_key: bytes = field(repr=False)
+    backup_key: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
 
@@ -73,4 +74,5 @@ class Pepper:
             tag_key=hkdf_sha256(secret, b"authz key tag"),
             digest_key=hkdf_sha256(secret, b"authz key digest"),
             snapshot_key=hkdf_sha256(secret, b"authz cache snapshot"),
+            backup_key=hkdf_sha256(secret, b"authz store backup"),
         )

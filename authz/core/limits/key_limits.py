@@ -30,11 +30,30 @@ class Owner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LimitGroup:
-    """Limits that are counted together. `id`: the kid, the project's id or the tenant's id."""
+    """Limits that are counted together. `id`: the kid, the project's id or the tenant's id.
+
+    tenant_id: the tenant of a project; empty if the project has none. Two tenants may have projects
+    of the same id. Each of them has its own pool.
+    """
 
     owner: Owner
     id: str
     limits: Limits
+    tenant_id: str = ""
+
+    @property
+    def counter_id(self) -> str:
+        """The id under which the group is counted: `tenant/project` for a project of a tenant."""
+        return f"{self.tenant_id}/{self.id}" if self.tenant_id else self.id
+
+    @property
+    def former_id(self) -> str:
+        """The id under which earlier versions counted the group; empty if it is the same.
+
+        They counted all projects of one id together. A pool that has no counters yet
+        starts with theirs, so an upgrade gives nobody a fresh limit.
+        """
+        return self.id if self.tenant_id else ""
 
     def names(self) -> tuple[str, ...]:
         """Return the name of each limit as callers see it: `minute`, of a pool `tenant:minute`."""
@@ -111,7 +130,7 @@ class LimitPolicy:
         """Return the limits of a key, or None if it has none. Raises UnknownPlan."""
         groups = (
             LimitGroup(Owner.KEY, record.kid, self._own(record)),
-            LimitGroup(Owner.PROJECT, record.project_id, _pool(self.projects, record.project_id)),
+            pool_of_project(record, _pool(self.projects, record.project_id)),
             LimitGroup(Owner.TENANT, record.tenant_id, _pool(self.tenants, record.tenant_id)),
         )
         with_limits = tuple(group for group in groups if group.limits)
@@ -128,6 +147,11 @@ class LimitPolicy:
         if plan is None:
             raise UnknownPlan(f"key {record.kid}: the settings have no plan {record.plan}")
         return tuple({limit.name: limit for limit in (*plan, *record.limits)}.values())
+
+
+def pool_of_project(record: KeyRecord, limits: Limits) -> LimitGroup:
+    """Return the pool of the key's project, which belongs to the key's tenant."""
+    return LimitGroup(Owner.PROJECT, record.project_id, limits, record.tenant_id)
 
 
 def _pool(pools: Mapping[str, Limits], owner_id: str) -> Limits:

@@ -165,7 +165,7 @@ class MemoryCounters:
 
 def _names(charge: Charge) -> list[_Name]:
     return [
-        (group.owner, group.id, counter.field)
+        (group.owner, group.counter_id, counter.field)
         for group, counters in charge.groups
         for counter in counters
     ]

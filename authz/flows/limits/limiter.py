@@ -20,8 +20,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable
 from functools import partial
+from itertools import islice
 
-from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
+from authz.core.errors import OutcomeUnknown, Unavailable, UnknownPlan, Unreadable
 from authz.core.events import Event
 from authz.core.limits.charge import (
     SpendReply,
@@ -31,7 +32,7 @@ from authz.core.limits.charge import (
     next_lease_size,
     seconds_until_room,
 )
-from authz.core.limits.key_limits import LimitPolicy, LimitResult
+from authz.core.limits.key_limits import KeyLimits, LimitPolicy, LimitResult
 from authz.core.ports import Clock, Probe, SpendStore
 from authz.core.records import KeyRecord
 from authz.flows.limits.key_limit_state import KeyLimitState, PendingSpend, Waiter, serve
@@ -60,6 +61,7 @@ class Limiter:
         self._max_keys = max_keys
         self._leases = leases
         self._states: dict[str | tuple[str, int], KeyLimitState] = {}
+        self._earlier: dict[str | tuple[str, int], KeyLimitState] = {}  # of the policy before
         self._outage = OutageLimits(store, self._wall_ms, probe)
         self._ahead_ms = 0  # how far the store's clock was found ahead of ours
 
@@ -96,7 +98,7 @@ class Limiter:
 
     def _open(self, record: KeyRecord, cost: int) -> KeyLimitState:
         name = record.kid if cost == 1 else (record.kid, cost)
-        known = self._states.get(name)
+        known = self._states.get(name) or self._reopen(name, record)
         if known is not None and known.record.version == record.version:
             known.record = record  # the same version, loaded again
             return known
@@ -107,6 +109,32 @@ class Limiter:
             self._evict(self._states.pop(next(iter(self._states))))
         state = self._states[name] = KeyLimitState(record, key_limits, cost)
         return state
+
+    def replace_policy(self, policy: LimitPolicy) -> None:
+        """Judge by `policy` from now on. Call `migrate` until it returns False, before the next."""
+        self._policy = policy
+        self._has_pools = bool(policy.projects or policy.tenants)
+        self._earlier, self._states = self._earlier | self._states, {}
+
+    def migrate(self, count: int) -> bool:
+        """Apply the new policy to up to `count` states. Return whether any are left."""
+        for name, state in list(islice(self._earlier.items(), count)):
+            self._reopen(name, state.record)
+        return bool(self._earlier)
+
+    def _reopen(self, name: str | tuple[str, int], record: KeyRecord) -> KeyLimitState | None:
+        """Take over the state of the policy before, unless the limits of the key differ now."""
+        state = self._earlier.pop(name, None)
+        if state is None:
+            return None
+        if state.record.version != record.version:
+            self._strand(state)
+        elif _are_same(state.key_limits, self._policy, record):
+            self._states[name] = state
+            return state
+        else:
+            self._evict(state)
+        return None
 
     def _evict(self, state: KeyLimitState) -> None:
         self._count_leased(state)
@@ -147,8 +175,9 @@ class Limiter:
         Call it before an orderly stop. Otherwise the unused requests stay counted: of a window of a
         day for a day, of a month until its end.
         """
-        for state in self._states.values():
+        for state in (*self._earlier.values(), *self._states.values()):
             self._evict(state)
+        self._earlier.clear()
         self._states.clear()
 
     # calls
@@ -278,3 +307,13 @@ class Limiter:
 
 def _ignore(_reply: SpendReply | Unavailable) -> None:
     """Nobody waits for this reply."""
+
+
+def _are_same(limits: KeyLimits | None, policy: LimitPolicy, record: KeyRecord) -> bool:
+    try:
+        now = policy.of(record)
+    except UnknownPlan:
+        return False
+    if limits is None or now is None:
+        return limits is now
+    return (limits.groups, limits.on_outage) == (now.groups, now.on_outage)

@@ -54,15 +54,19 @@ class CheckHandler:
         probe: Probe,
         observer: CheckObserver = NullObserver(),  # noqa: B008  it has no state
     ) -> None:
-        self._read = extractor.read
         self._decide = checker.check
-        self._write = responder.write
         self._probe = probe
         self._observer = observer
         self._take_line, self._observe = observer.take_line, observer.observe
         self._untimed = 0  # how many Checks come before the next timed one
         self._faults = 0
         self._unread = refused(UNAVAILABLE)
+        self.replace(extractor, responder)
+
+    def replace(self, extractor: Extractor, responder: Responder) -> None:
+        """Parse and answer with these from now on, as after a reload of the settings."""
+        self._read = extractor.read
+        self._write = responder.write
         self._last_resort = responder.write(UNAVAILABLE, self._unread)
 
     def check(self, raw: bytes, traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:

@@ -64,7 +64,12 @@ def leases(stored: bytes, now: int) -> list[Lease]:
 def _encoded(charge: Charge, *, has_lease: bool) -> tuple[tuple[str, ...], tuple[str | bytes, ...]]:
     """Return the number of hashes with their names, and the arguments about their counters."""
     keys = [hash_of(group) for group, _ in charge.groups]
-    words: list[str | bytes] = []
+    starts, words = "0", list[str | bytes]()
+    for number, (group, _) in enumerate(charge.groups, 1):
+        if group.former_id:
+            starts = str(number)
+            keys.append(_hash(group.owner, group.former_id))
+    words.append(starts)
     for _, counters in charge.groups:
         packed = (_COUNTER.pack(KINDS[type(c)], *c[1:]) for c in counters)
         words += (b"".join(packed), *(c.field for c in counters))
@@ -80,6 +85,8 @@ def _holder(charge: Charge, name: bytes) -> bytes:
 
 def hash_of(group: LimitGroup) -> str:
     """Return the name of the hash with the counters of a group."""
-    if group.owner is Owner.KEY:
-        return schema.limit(group.id)
-    return schema.limit(f"{group.owner}:{group.id}")
+    return _hash(group.owner, group.counter_id)
+
+
+def _hash(owner: Owner, counter_id: str) -> str:
+    return schema.limit(counter_id if owner is Owner.KEY else f"{owner}:{counter_id}")

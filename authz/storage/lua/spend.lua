@@ -9,12 +9,15 @@
 -- the sum are in one field. The older buckets are in another field, which is read only if the bucket
 -- changes or a wait must be computed.
 --
--- KEYS  one hash for each group: the key, its project, its tenant
+-- KEYS  one hash for each group: the key, its project, its tenant. If argument 6 is not 0, one more
 -- ARGV  1 requests wanted: as many are granted as fit; 0: only read the counters
 --       2 requests given back from an earlier grant; below 0: served uncounted in an outage
 --       3 time of that grant in us; 0 without one
 --       4 how many of the wanted requests are for a lease; the others are granted first
 --       5 holder of the lease, as the end of a LEASE; empty if no lease is possible
+--       6 number of the group that starts with the counters in the last of KEYS, while its own hash
+--         has none of them; 0: none. So a pool of a project goes on when it becomes a pool of its
+--         tenant: each tenant starts with all that the project had used
 --       then for each group: its counters in one string (COUNTER each), the field name of each, and
 --       unless argument 5 is empty, the field name of the leases
 -- Returns {requests granted, now in us, units left in each counter}. If one more request does not
@@ -43,7 +46,8 @@ local MAX_LEASES = 4096  -- bytes of leases kept for each group
 local pack, unpack_bytes, sub, floor = struct.pack, struct.unpack, string.sub, math.floor
 local min, max, call = math.min, math.max, redis.call
 local wanted, back, booked = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local for_lease, holder = tonumber(ARGV[4]), ARGV[5]
+local for_lease, holder, starts = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local groups = #KEYS - (starts > 0 and 1 or 0)
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local turned_back = false  -- then counters are written even if the request is refused
@@ -57,8 +61,17 @@ local function rare()
   end
   made = {}
 
+  function made.is_new(stored, size)
+    for i = 1, size do
+      if stored[i] then
+        return false
+      end
+    end
+    return true
+  end
+
   function made.garbled(c)
-    error({err = 'GARBLED ' .. c.key .. ' ' .. c.field})
+    error({err = 'GARBLED ' .. c.source .. ' ' .. c.field})
   end
 
   -- Return the older buckets in their stored form, oldest first, checked against the stored sum.
@@ -66,7 +79,7 @@ local function rare()
     if not c.ring then
       c.ring = ''
       if c.total > c.current then
-        c.ring = call('HGET', c.key, c.field .. ' older') or ''
+        c.ring = call('HGET', c.source, c.field .. ' older') or ''
         local sum = c.current
         if #c.ring % OLDER_SIZE ~= 0 then
           made.garbled(c)
@@ -82,6 +95,7 @@ local function rare()
     end
     return c.ring
   end
+  made.older = older
 
   -- Return the full number of a bucket from the low bits in its entry.
   local function number(c, low)
@@ -219,12 +233,17 @@ local function rare()
 end
 
 -- Read every counter and advance it to the current time.
-local counters, count, last, leases, w = {}, 0, {[0] = 0}, {}, 6
-for k, key in ipairs(KEYS) do
+local counters, count, last, leases, w = {}, 0, {[0] = 0}, {}, 7
+for k = 1, groups do
+  local key = KEYS[k]
   local packed = ARGV[w]
   local size = #packed / COUNTER_SIZE
   local names = size + (holder == '' and 0 or 1)
-  local stored = call('HMGET', key, unpack(ARGV, w + 1, w + names))
+  local stored, source = call('HMGET', key, unpack(ARGV, w + 1, w + names)), key
+  if k == starts and rare().is_new(stored, size) then
+    source = KEYS[#KEYS]
+    stored = call('HMGET', source, unpack(ARGV, w + 1, w + size))
+  end
   for i = 1, size do
     local kind, enforced, limit, charge, a, b =
       unpack_bytes(COUNTER, packed, (i - 1) * COUNTER_SIZE + 1)
@@ -232,7 +251,7 @@ for k, key in ipairs(KEYS) do
     -- added: units to count now. fits: number of requests that fit. ring: the older buckets if
     -- read. moved: whether the ring and the TTL are to be written.
     local c = {
-      kind = kind, key = key, field = ARGV[w + i], enforced = enforced == 1, limit = limit,
+      kind = kind, key = key, source = source, field = ARGV[w + i], enforced = enforced == 1, limit = limit,
       charge = charge, a = a, b = b, newest = 0, current = 0, total = 0, added = 0, left = 0,
       fits = 0, ring = false, moved = false,
     }
@@ -289,6 +308,12 @@ for k, key in ipairs(KEYS) do
       end
       c.moved, c.left = true, floor((b * unit - c.total) / unit)
     end
+    if source ~= key then  -- all of it has to be written, with a time to live
+      c.moved = true
+      if kind == WINDOW then
+        rare().older(c)
+      end
+    end
     count = count + 1
     counters[count] = c
   end
@@ -332,7 +357,8 @@ if granted == 0 and back == 0 and not (turned_back and wanted > 0) then
   return answer
 end
 
-for k, key in ipairs(KEYS) do
+for k = 1, groups do
+  local key = KEYS[k]
   local writes, size, moved = {}, 0, false
   for i = last[k - 1] + 1, last[k] do
     local c = counters[i]

@@ -1,4 +1,4 @@
-"""Where these commands run."""
+"""Fixtures of the commands that run in this process."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Garbage in any option: one line that names it and shows a good value."""
+"""A bad option value gives one line that names the option and shows a good value."""
 
 import os
 import subprocess
@@ -66,14 +66,14 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "said"), BAD, ids=lambda value: str(value)[:40])
 def test_bad_input_is_named(runner, arguments, said):
-    """One line that names the option and shows a good value; the exit code is 2."""
+    """One line names the option and shows a good value. The exit code is 2."""
     assert said in refusal(runner.run("keys", *arguments, stdin="x"))
 
 
 @pytest.mark.parametrize("reading", ["strict", "surrogateescape"])
 @pytest.mark.parametrize("command", [("verify",), ("revoke", "--key-stdin")], ids=" ".join)
 def test_bytes_that_are_no_text(runner, command, reading):
-    """Whether the locale reads them as they are or not at all."""
+    """Invalid bytes on stdin are refused, whatever the locale decodes."""
     environment = os.environ | {"PYTHONIOENCODING": f"utf-8:{reading}"}
     done = subprocess.run(
         [*AUTHZ, "keys", *command],

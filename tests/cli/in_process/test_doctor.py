@@ -1,4 +1,4 @@
-"""`authz doctor`: a finding a line."""
+"""`authz doctor`: one line for each finding."""
 
 import re
 
@@ -6,7 +6,7 @@ from tests.support.proxy.faults import ORIGINAL as ENVOY
 
 
 def test_doctor(runner):
-    """A line for each finding; warnings are no failure."""
+    """Each finding has a line, and a warning is no failure."""
     done = runner.run("doctor")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
@@ -18,21 +18,21 @@ def test_doctor(runner):
 
 
 def test_doctor_on_a_store_that_is_gone(runner):
-    """It fails, and says what to do."""
+    """Without a store the doctor fails and shows a remedy."""
     done = runner.run("doctor", "--redis", "redis://127.0.0.1:1/0")
     assert done.code == 1
     assert re.search(r"^fail  store .*; check redis.url", done.out, re.MULTILINE)
 
 
 def test_doctor_on_settings(runner):
-    """Settings that cannot be used are a finding like others."""
+    """Unusable settings are a finding like others."""
     done = runner.run("doctor", "--config", "missing.yaml")
     assert done.code == 1
     assert done.out.startswith("fail  settings     --config: missing.yaml: No such file")
 
 
 def test_doctor_on_a_pepper(runner):
-    """One that others can read is warned of; one that is not there fails."""
+    """A pepper that others can read is a warning. A missing pepper is a failure."""
     pepper = runner.directory / "authz-pepper-1"
     pepper.chmod(0o644)
     done = runner.run("doctor")
@@ -46,7 +46,7 @@ def test_doctor_on_a_pepper(runner):
 
 
 def test_doctor_on_an_envoy_configuration(runner):
-    """The file is looked at by the settings; the store only when that is asked for, too."""
+    """With --envoy the doctor reads the file, and the store only with --store."""
     (runner.directory / "envoy.yaml").write_text(ENVOY.read_text())
     done = runner.run("doctor", "--envoy", "envoy.yaml", "--redis", "redis://127.0.0.1:1/0")
     assert (done.code, done.err) == (0, "")
@@ -61,14 +61,14 @@ def test_doctor_on_an_envoy_configuration(runner):
 
 
 def test_doctor_on_no_envoy_configuration(runner):
-    """One line, and wrong usage."""
+    """An unusable Envoy file gives one line and exit code 2."""
     done = runner.run("doctor", "--envoy", "missing.yaml")
     assert (done.code, done.out) == (2, "")
     assert done.err == "authz: --envoy: missing.yaml: No such file or directory\n"
 
 
 def test_doctor_shows_no_control_characters(runner):
-    """What a configuration holds cannot write to a terminal."""
+    """Control characters of a configuration do not reach the terminal."""
     spoilt = ENVOY.read_text().replace("stat_prefix: ingress", 'stat_prefix: "a\\e[2Jb"')
     (runner.directory / "envoy.yaml").write_text(spoilt)
     assert "\x1b" not in runner.run("doctor", "--envoy", "envoy.yaml").out

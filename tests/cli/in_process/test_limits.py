@@ -1,4 +1,4 @@
-"""`authz keys limits`: which sidecars hold how much in advance."""
+"""`authz keys limits`: the leases that sidecars hold."""
 
 import struct
 import time
@@ -9,7 +9,7 @@ LONG = 60_000  # ms; no lease lives that long, but the machine may be busy
 
 
 def test_leases_that_are_out(runner):
-    """Of the key and of its project: how much, who has it, until when; the same for machines."""
+    """Each lease of the key and of its project has a size, a holder and an end, in both forms."""
     settings = "pools: {projects: {shop: [800000/min]}}"
     (runner.directory / "authz.yaml").write_text(settings)
     config = ("--config", "authz.yaml")

@@ -8,7 +8,7 @@ from tests.support.cli.in_process import AUTHZ
 
 
 def test_pages_follow_each_other(runner):
-    """The cursor of each page gives the one behind it; the last has none."""
+    """The cursor of each page leads to the next one. The last page has none."""
     kids = [runner.issue()[0] for _ in range(5)]
     seen, cursor = [], []
     for expected in (2, 2, 1):
@@ -21,7 +21,7 @@ def test_pages_follow_each_other(runner):
 
 
 def test_list_as_text(runner):
-    """A line for each key, and on stderr how to go on."""
+    """Each key has a line, and stderr shows the next cursor."""
     first, _ = runner.issue("--name", "the shop")
     runner.issue(client="acme-batch")
     done = runner.run("keys", "list", "--limit", "1")
@@ -31,7 +31,7 @@ def test_list_as_text(runner):
 
 
 def test_list_of_an_unreadable_record(runner):
-    """It is a line of the list, and an entry of the document, with what is wrong."""
+    """An unreadable record is a line of the list and an entry of the document, with its fault."""
     kid, _ = runner.issue()
     runner.issue()
     runner.valkey.admin.hset(schema.key(kid), "env", "nowhere")
@@ -42,7 +42,7 @@ def test_list_of_an_unreadable_record(runner):
 
 
 def test_list_behind_a_closed_pipe(runner):
-    """`| head -1` gets its line, and nothing is said of the rest."""
+    """`| head -1` gets its line, and stderr stays empty."""
     for _ in range(20):
         runner.issue()
     command = f"'{AUTHZ[0]}' -c '{AUTHZ[2]}' keys list | head -1"

@@ -1,4 +1,4 @@
-"""--out: a new key goes into a file."""
+"""--out writes a new key to a file."""
 
 import os
 import re
@@ -13,7 +13,7 @@ KID = "7Hk2mQ9xT4bVzR1c"
 
 @pytest.mark.parametrize("command", ["issue", "rotate"])
 def test_a_key_into_a_file(runner, command):
-    """The key is in a file of its owner's alone, and nowhere else; stdout has the kid."""
+    """Only the file has the key, and only its owner may read it. Stdout has the kid."""
     target = ("--client", "acme-web") if command == "issue" else (runner.issue()[0],)
     before = os.umask(0)
     try:
@@ -38,7 +38,7 @@ def test_a_key_into_a_file_as_json(runner):
 
 @pytest.mark.parametrize("there", ["file", "link", "dangling link", "directory"])
 def test_a_file_is_never_overwritten(runner, there):
-    """Nor is what a link leads to; and no key is made."""
+    """An existing file or link stays unchanged, and no key is made."""
     path, other = runner.directory / "new.key", runner.directory / "other"
     if there == "file":
         path.write_text("mine")
@@ -56,14 +56,14 @@ def test_a_file_is_never_overwritten(runner, there):
 
 @pytest.mark.parametrize("path", ["", "no/such/directory/key", "a\nb", "x" * 5000, "/dev/full/x"])
 def test_a_file_that_cannot_be_made(runner, path):
-    """The option is named and no key is made."""
+    """The error names the option, and no key is made."""
     line = refusal(runner.run("keys", "issue", "--client", "a", "--out", path))
     assert line.startswith("authz: --out: ")
     assert runner.run("keys", "list", "--json").document["keys"] == []
 
 
 def test_no_file_is_left_when_no_key_is_made(runner):
-    """A refused or failed issue takes its file back."""
+    """A refused or failed issue leaves no file."""
     runner.run("keys", "rotate", KID, "--out", "new.key")
     runner.run("keys", "issue", "--client", "a", "--not-before", "2d", "--expires-in", "1d",
              "--out", "new.key")  # fmt: skip

@@ -1,4 +1,4 @@
-"""`authz keys revoke`: by the key itself, and all keys of a client."""
+"""`authz keys revoke` by the key itself, and for all keys of a client."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ KID = "7Hk2mQ9xT4bVzR1c"
 
 
 def test_revoke_by_the_key(runner):
-    """A key that was found somewhere is revoked, whichever of its secrets it holds."""
+    """Each secret of a key is enough to revoke it."""
     kid, old = runner.issue()
     runner.run("keys", "rotate", kid, "--grace", "0")
     done = runner.run("keys", "revoke", "--key-stdin", stdin=f"{old}\r\n")
@@ -22,7 +22,7 @@ def test_revoke_by_the_key(runner):
 
 
 def test_revoke_by_a_key_that_is_not_genuine(runner):
-    """A kid alone proves nothing: it is said what is wrong, and which kid it names."""
+    """A forged key revokes nothing. The error tells its fault and its kid."""
     kid, text = runner.issue()
     swap = "x" if text[40] != "x" else "y"
     for given in (text[:40] + swap + text[41:], text[:25] + "2" + text[26:]):
@@ -35,7 +35,7 @@ def test_revoke_by_a_key_that_is_not_genuine(runner):
 
 
 def test_revoke_by_an_imported_key(runner):
-    """A key of another make leads to its kid by what was imported, also after a rotation."""
+    """The text of an imported key leads to its kid, also after a rotation."""
     text = "sk-0123456789abcdef"
     runner.run("keys", "import", stdin=json.dumps({"key": text, "client": "acme-web"}))
     (record,) = runner.run("keys", "list", "--json").document["keys"]
@@ -48,7 +48,7 @@ def test_revoke_by_an_imported_key(runner):
 
 
 def test_revoke_by_a_key_that_was_not_imported(runner):
-    """It is said that nobody here knows it, whether there are imports or not; never the text."""
+    """The error says that the key is unknown, and does not show it."""
     stranger = "ghp_0123456789abcdef"
     line = refusal(runner.run("keys", "revoke", "--key-stdin", stdin=stranger), code=1)
     assert "stdin: not a key of this installation, and none were imported here" in line
@@ -59,7 +59,7 @@ def test_revoke_by_a_key_that_was_not_imported(runner):
 
 
 def test_revoke_all_keys_of_a_client(runner):
-    """With --yes, and with a report; other clients keep theirs."""
+    """--client --yes revokes all keys of the client and reports them. Other clients keep theirs."""
     kids = {runner.issue()[0] for _ in range(3)}
     other, _ = runner.issue(client="acme-batch")
     done = runner.run("keys", "revoke", "--client", "acme-web", "--yes", "--json")
@@ -90,7 +90,7 @@ def test_revoke_goes_on_after_a_failure(runner):
 
 
 def test_revoke_asks_nobody_without_a_terminal(runner):
-    """A script has to say --yes."""
+    """Without a terminal, --client needs --yes."""
     kid, _ = runner.issue()
     assert "--yes: is needed" in refusal(runner.run("keys", "revoke", "--client", "acme-web"))
     assert runner.status(kid) == "active"
@@ -102,7 +102,7 @@ def test_revoke_asks_nobody_without_a_terminal(runner):
     ids=["no", "enter", "yes", "Ctrl-C"],
 )
 def test_revoke_asks_on_a_terminal(runner, typed, code, status):
-    """It says how many keys, and does nothing without a yes."""
+    """The question tells the number of keys. Without a yes nothing is revoked."""
     kid, _ = runner.issue()
     done = on_a_terminal("keys", "revoke", "--client", "acme-web", typed=typed, after="[y/N]: ")
     assert "revoke 1 keys of client acme-web, for ever?" in done.out
@@ -111,7 +111,7 @@ def test_revoke_asks_on_a_terminal(runner, typed, code, status):
 
 
 def test_ctrl_c_while_many_keys_are_revoked(runner):
-    """What was revoked stays so, it is said how many, and a second run goes on."""
+    """Ctrl-C keeps and reports the finished revocations. A second run continues."""
     count = 4000
     asyncio.run(filled(runner.valkey, count))
     command = ("keys", "revoke", "--client", CLIENTS[0], "--yes")
@@ -134,7 +134,7 @@ async def filled(valkey, count):
 
 
 def test_a_key_typed_on_a_terminal_is_not_shown(runner):
-    """A terminal is asked, and shows nothing of what is pasted."""
+    """A key that is pasted at the prompt is not echoed."""
     kid, text = runner.issue()
     done = on_a_terminal("keys", "verify", typed=f"{text}\n", after="(not shown)")
     assert (done.code, text in done.out) == (0, False)
@@ -148,7 +148,7 @@ def test_a_key_typed_on_a_terminal_is_not_shown(runner):
     ids=" ".join,
 )  # fmt: skip
 def test_revoke_takes_one_way_to_name_keys(runner, arguments):
-    """None, or two of them, is wrong usage."""
+    """Exactly one of KID, --key-stdin and --client is needed."""
     refusal(runner.run("keys", "revoke", *arguments))
 
 

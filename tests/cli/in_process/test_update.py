@@ -9,7 +9,7 @@ from tests.support.cli.in_process import AUTHZ
 
 
 def test_update_moves_a_key_to_another_client(runner):
-    """It is on the other client's list from then on."""
+    """A moved key is on the list of its new client."""
     kid, _ = runner.issue()
     assert runner.run("keys", "update", kid, "--client", "acme-batch").out == f"updated {kid}\n"
     lists = {
@@ -21,7 +21,7 @@ def test_update_moves_a_key_to_another_client(runner):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(runner, shell):
-    """A script for the shell, that asks this program."""
+    """The script for the shell calls this program."""
     done = runner.run("completion", shell)
     assert (done.code, done.err) == (0, "")
     assert "_AUTHZ_COMPLETE" in done.out

@@ -1,4 +1,4 @@
-"""`authz keys verify`: what a Check would decide, and why."""
+"""`authz keys verify`: the decision on a key, and its reason."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.support.cli.in_process import refusal
 
 
 def test_verify_allows(runner):
-    """Every check is told, and the exit code is 0."""
+    """Every check has a line, and the exit code is 0."""
     kid, text = runner.issue("--scope", "a:b", "--cidr", "10.0.0.0/8", "--host", "*.example.com")
     request = ("--scope", "a:b", "--ip", "10.1.2.3", "--host", "API.example.com:443")
     done = runner.run("keys", "verify", *request, stdin=f"{text}\n")
@@ -30,7 +30,7 @@ def test_verify_allows(runner):
     ],
 )
 def test_verify_denies(runner, options, check, why):
-    """The check that refuses is named, with what it looked at, and the exit code is 1."""
+    """The denying check has its reason and the compared facts. The exit code is 1."""
     _, text = runner.issue("--scope", "a:b", "--cidr", "10.0.0.0/8")
     done = runner.run("keys", "verify", *options, stdin=text)
     assert done.code == 1
@@ -42,7 +42,7 @@ def test_verify_denies(runner, options, check, why):
 
 
 def test_verify_goes_by_the_environment_of_the_settings(runner, monkeypatch):
-    """As a Check does, where no --env is given."""
+    """Without --env, check.env decides."""
     _, text = runner.issue()
     monkeypatch.setenv("AUTHZ_CHECK__ENV", "test")
     assert "key live; route test" in runner.run("keys", "verify", stdin=text).out
@@ -50,7 +50,7 @@ def test_verify_goes_by_the_environment_of_the_settings(runner, monkeypatch):
 
 
 def test_verify_shows_no_key(runner):
-    """Whatever is wrong with it, the key is not in the answer."""
+    """No answer contains the key, whatever is wrong with it."""
     _, text = runner.issue()
     for given in (text, text[:-1], text.replace("_", "-"), f"{text},{text}", text.upper()):
         done = runner.run("keys", "verify", stdin=given)
@@ -65,7 +65,7 @@ def test_verify_shows_no_key(runner):
 )
 @pytest.mark.parametrize("command", [("verify",), ("revoke", "--key-stdin")], ids=" ".join)
 def test_stdin_without_a_key(runner, command, stdin):
-    """Anything but one line is wrong usage, in one line."""
+    """Anything but one line on stdin is wrong usage, in one line."""
     assert "stdin: " in refusal(runner.run("keys", *command, stdin=stdin))
 
 

@@ -1,4 +1,4 @@
-"""Receivers of OTLP over HTTP, good and bad. Run as a program: a good one."""
+"""Receivers of OTLP over HTTP, good and bad. As a program: a good one."""
 
 import contextlib
 import json
@@ -12,13 +12,13 @@ Said = dict[str, Any]  # a message in the JSON form of OTLP
 
 
 def attributes(said: Said) -> dict[str, str | bool]:
-    """The attributes of a span or a data point."""
+    """Return the attributes of a span or a data point."""
     pairs = ((each["key"], each["value"]) for each in said.get("attributes", ()))
     return {key: value for key, form in pairs for value in form.values()}
 
 
 class Receiver(ThreadingHTTPServer):
-    """Keeps what it is sent."""
+    """A receiver that keeps all messages."""
 
     daemon_threads = True
 
@@ -28,16 +28,16 @@ class Receiver(ThreadingHTTPServer):
         self.received: list[tuple[str, bytes]] = []
 
     def resources(self, kind: str) -> list[Said]:
-        """Who sent, as it said itself; kind: `metrics` or `traces`."""
+        """Return the resource attributes of all messages of `metrics` or `traces`."""
         level = {"metrics": "resourceMetrics", "traces": "resourceSpans"}[kind]
         return [attributes(each["resource"]) for each in self._all(f"/v1/{kind}", level)]
 
     def spans(self) -> list[Said]:
-        """Every span that came."""
+        """Return every received span."""
         return list(self._all("/v1/traces", "resourceSpans", "scopeSpans", "spans"))
 
     def metrics(self) -> dict[str, Said]:
-        """Every metric that came, as it was last."""
+        """Return the last message of every metric."""
         found = self._all("/v1/metrics", "resourceMetrics", "scopeMetrics", "metrics")
         return {metric["name"]: metric for metric in found}
 
@@ -52,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        """Keep it and say that all is well."""
+        """Keep the message and answer 200."""
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.received.append((self.path, body))
         self.send_response(200)
@@ -61,12 +61,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def receiving() -> Iterator[Receiver]:
-    """A receiver in a thread."""
+    """Run a receiver in a thread."""
     with Receiver() as receiver:
         thread = threading.Thread(target=receiver.serve_forever, args=(0.01,))
         thread.start()
@@ -79,7 +79,7 @@ def receiving() -> Iterator[Receiver]:
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[str]:
-    """The endpoint of one that takes connections and never says a word."""
+    """Yield the endpoint of a receiver that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 

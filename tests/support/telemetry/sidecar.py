@@ -1,4 +1,4 @@
-"""A sidecar process with a key, and what it says about itself."""
+"""A sidecar process with a key, its metrics and its log."""
 
 import asyncio
 import json
@@ -37,19 +37,19 @@ class ReportingSidecar:
         self._check = self._channel.unary_unary(f"/{CHECK_SERVICE}/Check")
 
     def ask(self, message: CheckRequest | bytes, traceparent: str = "") -> CheckResponse:
-        """The answer to a Check; `traceparent` stands in the call's metadata."""
+        """Return the answer to a Check. `traceparent` is in the metadata of the call."""
         self._asked = True
         raw = message if isinstance(message, bytes) else message.SerializeToString()
         metadata = (("traceparent", traceparent),) if traceparent else ()
         return CheckResponse.FromString(self._check(raw, metadata=metadata, timeout=10))
 
     def allow(self, *headers: tuple[str, str], traceparent: str = "") -> None:
-        """Ask with the key, which is let through."""
+        """Send a Check with the key, which must be allowed."""
         answer = self.ask(check_request([("x-api-key", self.key), *headers]), traceparent)
         assert answer.HasField("ok_response")
 
     def page(self) -> str:
-        """Return /metrics, rendered after the last Check."""
+        """Return the page /metrics, rendered after the last Check."""
         if self._asked:
             time.sleep(max(0.0, self._fresh_at - time.monotonic()))
         self._asked = False
@@ -59,7 +59,7 @@ class ReportingSidecar:
         return page
 
     def samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        """Every sample at /metrics, by its name and labels."""
+        """Return every sample of /metrics, by name and labels."""
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
             for family in text_string_to_metric_families(self.page())
@@ -68,20 +68,20 @@ class ReportingSidecar:
         }
 
     def value(self, name: str, **labels: str) -> float:
-        """One sample."""
+        """Return one sample."""
         return self.samples()[name, tuple(sorted(labels.items()))]
 
     def log(self) -> str:
-        """All that it has written."""
+        """Return the whole log."""
         return self.process.log.read_text()
 
     def lines(self, logger: str) -> list[dict[str, Any]]:
-        """What one logger has written."""
+        """Return the lines of one logger."""
         written = [json.loads(line) for line in self.log().splitlines()]
         return [line for line in written if line["logger"] == logger]
 
     def close(self) -> None:
-        """Ask no more."""
+        """Close the connection."""
         self._channel.close()
 
 
@@ -89,10 +89,7 @@ class ReportingSidecar:
 def telling(
     directory: Path, valkey: Valkey, more: Mapping[str, Mapping[str, Any]] = {}
 ) -> Iterator[ReportingSidecar]:
-    """A sidecar that has a key, trusts its store, and is asked over the fast transport.
-
-    With more patience than by default: a machine may stand still for seconds.
-    """
+    """Run a trusted sidecar with a key, and with long timeouts for a busy machine."""
     chosen = {
         "check": {"transport": "fast", "deadline": "10s"},
         "cache": {"trust_lease": LEASE},
@@ -112,7 +109,7 @@ def telling(
 
 
 def catalogued() -> Series:
-    """Every sample of the catalogue, by its name and labels."""
+    """Return every sample of the catalogue, by name and labels."""
     found: Series = set()
     for metric in METRICS:
         for labels in metric.series:

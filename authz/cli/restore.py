@@ -1,0 +1,60 @@
+"""`authz restore`."""
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from authz.cli import storestate
+from authz.cli.administration import load_settings
+from authz.cli.invocation import Invocation, common
+from authz.cli.options import path_such_as
+from authz.core.errors import BadInput, Conflict
+from authz.storage.restore import Restored
+from authz.storage.sealed_lines import FileRefused
+from authz.wiring import administration
+
+
+@click.command()
+@click.argument("file", metavar="FILE", callback=path_such_as("authz.backup"))
+@common
+@click.pass_obj
+def restore(invocation: Invocation, file: str) -> None:
+    """Write a backup into an empty store.
+
+    Kids, versions and history stay as they were. Changes after the backup are lost, revocations
+    too: revoke these keys again. The whole file is verified before anything is written. The
+    sequence continues above the highest change that a sidecar has seen.
+
+    \b
+    Examples:
+      authz restore /var/backups/authz-2026-11-28
+      authz restore authz.backup --json | jq .lost_changes
+    """
+    settings = load_settings(invocation)
+    known = storestate.known_change(settings) or 0
+    try:
+        with Path(file).open("rb") as opened:
+            done = asyncio.run(administration.restore(settings, opened, known))
+    except (FileRefused, Conflict) as cause:
+        raise click.ClickException(f"{file}: {cause}") from None
+    except OSError as cause:
+        raise BadInput("FILE", f"{file}: {cause.strerror}") from None
+    storestate.write(settings, done.seq)
+    _answer(invocation, file, done)
+
+
+def _answer(invocation: Invocation, file: str, done: Restored) -> None:
+    found = done.contents
+    lost = max(0, done.highest - found.seq)
+    document: dict[str, Any] = {"file": file, **asdict(found), "seq": done.seq}
+    document |= {"backup_seq": found.seq, "highest_seen": done.highest, "lost_changes": lost}
+    text = f"{found.records} records and {found.audit} audit entries, up to change {found.seq}"
+    if lost:
+        text += (
+            f"\n{lost} later changes are lost, up to change {done.highest}; "
+            "revoke again the keys that were revoked since the backup"
+        )
+    invocation.answer(document, text)

@@ -1,0 +1,43 @@
+"""The state file beside a pepper: the store that was set up with it, and its last known change.
+
+`authz init` refuses to set up an empty store if this file says that the store had data. The file is
+a safeguard only: if the directory cannot be written, there is none.
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from authz.settings.model import Settings
+from authz.wiring import administration
+
+
+def known_change(settings: Settings) -> int | None:
+    """Return the last known change of this store, or None if it was never set up from here."""
+    with suppress(OSError, ValueError, TypeError, LookupError):
+        found = json.loads(_file(settings).read_text(encoding="utf-8"))
+        if found["store"] == str(administration.endpoint(settings)):
+            return int(found["change"])
+    return None
+
+
+def remember(settings: Settings, change: int) -> None:
+    """Write the file. The change never decreases, except for another store."""
+    change = max(change, known_change(settings) or 0)
+    write(settings, change)
+
+
+def write(settings: Settings, change: int) -> None:
+    """Write the file with exactly this change."""
+    file = _file(settings)
+    document = {"store": str(administration.endpoint(settings)), "change": change}
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    with suppress(OSError):
+        draft.write_text(json.dumps(document), encoding="utf-8")
+        draft.replace(file)
+
+
+def _file(settings: Settings) -> Path:
+    pepper = settings.keys.peppers[-1].file
+    return pepper.with_name(f".{pepper.name}.state")

@@ -1,0 +1,206 @@
+"""Change a configuration so that the rules find no problem, as far as that needs no decision.
+
+A person has to decide about exempt routes, other listeners, and keys in access logs. The changes
+are made in place, and only where a rule reports a problem: a second run changes nothing.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, cast
+
+from authz.proxy import headers, rules
+from authz.proxy.chains import Chain, Expected, chains
+from authz.proxy.cluster import HEALTH_SERVICE, cluster, http2
+from authz.proxy.document import Message, at, is_on, items
+from authz.proxy.matching import fits
+from authz.proxy.retries import ATTEMPTS, HTTP_OPTIONS, retries
+from authz.proxy.verdicts import Problem
+
+TYPES: Final = "type.googleapis.com/envoy.extensions"
+EARLY: Final = f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+MUTATION: Final = f"{TYPES}.filters.http.header_mutation.v3.HeaderMutation"
+PREVIOUS_HOSTS: Final = f"{TYPES}.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+SHOWN: Final = ("origin", "content-type", "x-request-id", "x-envoy-external-address", "traceparent")
+
+HEALTH_CHECK: Final = {
+    "timeout": "0.5s",
+    "interval": "1s",
+    "no_traffic_interval": "1s",
+    "unhealthy_threshold": 2,
+    "healthy_threshold": 1,
+    "grpc_health_check": {"service_name": HEALTH_SERVICE},
+}
+
+Node = dict[str, Any]
+Rule = Callable[[Chain, Expected], Iterator[Problem]]
+
+
+def repair(documents: Sequence[Any], expected: Expected) -> None:
+    """Change every ext_authz filter, its connection manager and its cluster in place."""
+    for chain in chains(documents):
+        for rule, mend in _MENDING:
+            if any(True for _ in rule(chain, expected)):
+                mend(chain, expected)
+
+
+def _node(message: Message, *path: str) -> Node:
+    """Return the message at a path, and make what is missing."""
+    found = cast("Node", message)
+    for name in path:
+        inner = found.get(name)
+        if not isinstance(inner, dict):
+            inner = found[name] = {}
+        found = inner
+    return found
+
+
+def _set(node: Node, **values: Any) -> None:
+    """Set fields that differ: an equal one keeps its comments and its form."""
+    for name, value in values.items():
+        if node.get(name) != value:
+            node[name] = value
+
+
+def _failures(chain: Chain, expected: Expected) -> None:
+    config = _node(chain.config)
+    if is_on(config.get("failure_mode_allow")):
+        config["failure_mode_allow"] = False
+    if any(True for _ in rules.failures(chain, expected)):
+        config["status_on_error"] = {"code": "ServiceUnavailable"}
+
+
+def _enabled(chain: Chain, _: Expected) -> None:
+    for name in ("shadow_mode", "filter_enabled"):
+        _node(chain.config).pop(name, None)
+
+
+def _service(chain: Chain, _: Expected) -> None:
+    _node(chain.config).pop("with_request_body", None)
+    if chain.cluster is not None and http2(chain.cluster) is None:
+        options = _options(chain)
+        options.pop("auto_config", None)
+        _node(options, "explicit_http_config").pop("http_protocol_options", None)
+        _node(options, "explicit_http_config", "http2_protocol_options")
+
+
+def _paths(chain: Chain, _: Expected) -> None:
+    manager = _node(chain.manager)
+    _set(manager, normalize_path=True, merge_slashes=True)
+    _set(manager, path_with_escaped_slashes_action="REJECT_REQUEST")
+
+
+def _mutations(chain: Chain, expected: Expected) -> None:
+    config = _node(chain.config)
+    _set(config, validate_mutations=True)
+    if is_on(config.get("clear_route_cache")):
+        config["clear_route_cache"] = False
+    names = "|".join(re.escape(name).replace("\\-", "-") for name in expected.carriers)
+    changed = _node(config, "decoder_header_mutation_rules")
+    changed.pop("disallow_expression", None)
+    _set(changed, disallow_all=True, disallow_is_error=True)
+    prefix = re.escape(expected.header_prefix).replace("\\-", "-")
+    _set(changed, allow_expression={"regex": f"^({prefix}[a-z0-9-]+|{names})$"})
+
+
+def _carriers(chain: Chain, expected: Expected) -> None:
+    _node(chain.config).pop("disallowed_headers", None)
+    allow_headers(_node(chain.config), expected)
+
+
+def allow_headers(config: Node, expected: Expected) -> None:
+    """Let the filter send authz the headers that it needs, and keep the others that it sends."""
+    patterns = _node(config, "allowed_headers").setdefault("patterns", [])
+    for name in dict.fromkeys([*expected.carriers, expected.client_address, *SHOWN]):
+        if name != "peer" and not any(fits(pattern, name) for pattern in items(patterns)):
+            patterns.append({"exact": name, "ignore_case": True})
+
+
+def _identity(chain: Chain, expected: Expected) -> None:
+    manager = _node(chain.manager)
+    action = "headers_with_underscores_action"
+    if at(manager, "common_http_protocol_options", action) in (None, "ALLOW", 0):
+        _node(manager, "common_http_protocol_options")[action] = "REJECT_REQUEST"
+    if expected.client_address != "peer":
+        _set(manager, use_remote_address=True)
+    removed = [
+        {"remove_on_match": {"key_matcher": {"prefix": expected.header_prefix}}},
+        {"remove": "x-envoy-external-address"},
+        {"remove": "x-envoy-auth-failure-mode-allowed"},
+        {"remove": "x-envoy-auth-partial-body"},
+    ]
+    listed = manager.setdefault("early_header_mutation_extensions", [])
+    for extension in items(listed):
+        if at(extension, "typed_config", "@type") == EARLY:
+            mutations = _node(extension, "typed_config").setdefault("mutations", [])
+            mutations.extend(one for one in removed if one not in mutations)
+            return
+    config = {"@type": EARLY, "mutations": removed}
+    listed.append(
+        {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": config}
+    )
+
+
+def _timeouts(chain: Chain, expected: Expected) -> None:
+    _node(chain.config, "grpc_service")["timeout"] = f"{max(0.5, 2 * expected.deadline):g}s"
+
+
+def _options(chain: Chain) -> Node:
+    options = _node(chain.cluster or {}, "typed_extension_protocol_options", HTTP_OPTIONS)
+    options.setdefault("@type", f"type.googleapis.com/{HTTP_OPTIONS}")
+    return options
+
+
+def _cluster(chain: Chain, _: Expected) -> None:
+    if chain.cluster is None:
+        return
+    own = _node(chain.cluster)
+    _set(own, health_checks=[HEALTH_CHECK])
+    if http2(own) is not None:
+        kind = "auto_config" if "auto_config" in _options(chain) else "explicit_http_config"
+        spoken = _node(_options(chain), kind, "http2_protocol_options")
+        spoken.setdefault("connection_keepalive", {"interval": "30s", "timeout": "5s"})
+    room = {"max_pending_requests": 4096, "max_requests": 4096, "max_retries": 64}
+    thresholds = _node(own, "circuit_breakers").setdefault("thresholds", [])
+    for one in items(thresholds):
+        if one.get("priority", "DEFAULT") in ("DEFAULT", 0):
+            _set(_node(one), **room)
+            return
+    thresholds.append({"priority": "DEFAULT", **room})
+
+
+def _retries(chain: Chain, expected: Expected) -> None:
+    """Write the policy of deploy/systemd/envoy.yaml, or none for a single sidecar."""
+    if chain.cluster is None:
+        return
+    _node(chain.config, "grpc_service").pop("retry_policy", None)
+    options = _options(chain)
+    options.pop("retry_policy", None)
+    limits = _node(options, "common_http_protocol_options")
+    limits["max_stream_duration"] = f"{4 * expected.deadline:g}s"
+    if not any(True for _ in retries(chain, expected)):
+        limits.pop("max_stream_duration")
+        if not limits:
+            del options["common_http_protocol_options"]
+        return
+    host = {"name": "envoy.retry_host_predicates.previous_hosts"}
+    options["retry_policy"] = {
+        "num_retries": 1,
+        "retry_on": "connect-failure,refused-stream,reset,unavailable",
+        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
+        "retry_host_predicate": [{**host, "typed_config": {"@type": PREVIOUS_HOSTS}}],
+        "host_selection_retry_max_attempts": ATTEMPTS,
+    }
+
+
+_MENDING: Final[tuple[tuple[Rule, Callable[[Chain, Expected], None]], ...]] = (
+    (rules.service, _service),
+    (rules.failures, _failures),
+    (rules.enabled, _enabled),
+    (rules.paths, _paths),
+    (headers.mutations, _mutations),
+    (headers.carriers, _carriers),
+    (headers.identity, _identity),
+    (rules.timeouts, _timeouts),
+    (cluster, _cluster),
+    (retries, _retries),
+)

@@ -1,0 +1,81 @@
+"""The parts of an Envoy configuration that authz needs, for a configuration of one's own."""
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from authz.core.listen_address import Address
+from authz.proxy.chains import Expected
+from authz.proxy.repair import MUTATION, TYPES, allow_headers, repair
+
+EXT_AUTHZ = f"{TYPES}.filters.http.ext_authz.v3.ExtAuthz"
+MANAGER = f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_HEAD = """\
+# Merge `manager` into the HTTP connection manager, with the filters before the router, and add the
+# clusters to static_resources. Exempt routes by exact path, restrict them by prefix.
+"""
+
+
+def snippet(expected: Expected, sidecars: Sequence[Address]) -> str:
+    """Return the YAML for sidecars at these addresses: settings of the manager, and a cluster."""
+    asked = {"envoy_grpc": {"cluster_name": "authz", "authority": "authz.local"}, "timeout": "0.5s"}
+    config = {"@type": EXT_AUTHZ, "transport_api_version": "V3", "grpc_service": asked}
+    allow_headers(config, expected)
+    manager: dict[str, Any] = {
+        "@type": MANAGER,
+        "use_remote_address": True,
+        "http_filters": [{"name": "envoy.filters.http.ext_authz", "typed_config": config}],
+    }
+    cluster = {
+        "name": "authz",
+        "type": "STATIC" if all(map(_is_static, sidecars)) else "STRICT_DNS",
+        "connect_timeout": "0.25s",
+        "lb_policy": "LEAST_REQUEST",
+        "load_assignment": {
+            "cluster_name": "authz",
+            "endpoints": [{"lb_endpoints": [_endpoint(address) for address in sidecars]}],
+        },
+    }
+    repair([{"manager": manager, "clusters": [cluster]}], expected)
+    manager["http_filters"].append(_trailers(expected))
+    del manager["@type"]
+    parts = {"manager": manager, "clusters": [cluster]}
+    return _HEAD + yaml.safe_dump(parts, sort_keys=False, default_flow_style=None, width=100)
+
+
+def _is_static(address: Address) -> bool:
+    if address.path:
+        return True
+    try:
+        ipaddress.ip_address(address.host)
+    except ValueError:
+        return False
+    return True
+
+
+def _endpoint(address: Address) -> dict[str, Any]:
+    """Return the endpoint. For a sidecar that listens on every address it is loopback."""
+    if address.path:
+        return {"endpoint": {"address": {"pipe": {"path": address.path}}}}
+    host = _LOOPBACK.get(address.host, address.host)
+    where = {"address": host, "port_value": address.port}
+    return {"endpoint": {"address": {"socket_address": where}}}
+
+
+def _trailers(expected: Expected) -> dict[str, Any]:
+    """Return the filter for trailers and upgrades, which early mutations do not reach."""
+    matcher = {"prefix": expected.header_prefix, "ignore_case": True}
+    upgrade = {
+        "header": {"key": "connection", "value": "upgrade"},
+        "append_action": "OVERWRITE_IF_EXISTS",
+    }
+    mutations = {
+        "request_mutations": [{"append": upgrade}],
+        "request_trailers_mutations": [{"remove_on_match": {"key_matcher": matcher}}],
+    }
+    config = {"@type": MUTATION, "mutations": mutations}
+    return {"name": "envoy.filters.http.header_mutation", "typed_config": config}

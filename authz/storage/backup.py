@@ -1,0 +1,142 @@
+"""Backup: all keys of a store in one sealed file, as they were at one change.
+
+Written: authz:meta, every record with its version, the aliases of imported keys, and the audit
+trail. The indexes follow from the records. Limit counters, the log of recent changes and the
+registry of sidecars are left out.
+
+The store is not stopped meanwhile. Records that change while the others are read are read again,
+from the log of changes, until one transaction shows that no further change was made. A record may
+therefore appear several times in the file; the last one counts.
+
+The lines, see sealed_lines.py:
+    {"format": 1, "schema": ..., "created_at": ..., "meta": {...}}
+    {"records": [[kid, {field: value}], ...]} with "again": true for records that were read again
+    {"aliases": [[digest, kid], ...]}
+    {"audit": [[id, {field: value}], ...]}
+    {"end": {"seq": ..., "records": ..., "aliases": ..., "audit": ...}}
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import redis.asyncio
+
+from authz.core.errors import Unavailable
+from authz.storage import meta, schema
+from authz.storage.listing import StoredIndex
+from authz.storage.replies import checked
+
+FORMAT: Final = 1
+PAGE: Final = 200  # records or audit entries in a line
+MAX_ROUNDS: Final = 100
+_LAST: Final = str(2**64 - 1)  # the highest second part of a stream id
+
+Write = Callable[[dict[str, Any]], None]
+
+
+@dataclass(slots=True)
+class Contents:
+    """The number of items in the file. seq: the change up to which it holds all changes."""
+
+    seq: int = 0
+    records: int = 0
+    aliases: int = 0
+    audit: int = 0
+
+
+class Backup:
+    """Reads a store and gives each line to `write`. created_at: milliseconds since the epoch."""
+
+    def __init__(self, client: redis.asyncio.Redis, write: Write) -> None:
+        self._client = client
+        self._index = StoredIndex(client)
+        self._write = write
+        self._found = Contents()
+
+    async def run(self, fingerprints: Mapping[str, str], created_at: int) -> Contents:
+        """Write all lines and return their counts. Raises Unavailable, Foreign."""
+        found = await checked(self._client.hgetall(schema.META))
+        meta.verify(found, fingerprints)
+        header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
+        self._write(header | {"meta": found})
+        self._found.seq = await self._seq()
+        after = ""
+        while kids := await self._index.kids(None, after, PAGE):
+            await self._copy(kids)
+            after = kids[-1]
+        await self._catch_up()
+        await self._copy_audit()
+        self._write({"end": asdict(self._found)})
+        return self._found
+
+    async def _copy(self, kids: Sequence[str]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for kid in kids:
+            pipeline.hgetall(schema.key(kid))
+        await self._write_records(kids, await checked(pipeline.execute()))
+
+    async def _write_records(
+        self, kids: Sequence[str], found: Sequence[dict[str, str]], *, again: bool = False
+    ) -> None:
+        records = [(kid, fields) for kid, fields in zip(kids, found, strict=True) if fields]
+        if not records:
+            return
+        self._write({"records": records} | ({"again": True} if again else {}))
+        self._found.records += len(records)
+        digests = [digest for _, fields in records for digest in _digests(fields)]
+        names = [schema.alias(bytes.fromhex(digest)) for digest in digests]
+        owners = await checked(self._client.mget(names)) if names else []
+        aliases = [[d, kid] for d, kid in zip(digests, owners, strict=True) if kid]
+        if aliases:
+            self._write({"aliases": aliases})
+            self._found.aliases += len(aliases)
+
+    async def _catch_up(self) -> None:
+        """Read the changed records again until no change is left out."""
+        for _ in range(MAX_ROUNDS):
+            now = await self._seq()
+            if now == self._found.seq:
+                return
+            kids = await self._changed(self._found.seq, now)
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.get(schema.SEQ)
+            for kid in kids:
+                pipeline.hgetall(schema.key(kid))
+            seq, *found = await checked(pipeline.execute())
+            await self._write_records(kids, found, again=True)
+            self._found.seq = now
+            if schema.number(schema.SEQ, seq or "0") == now:
+                return
+        raise Unavailable("the store changes too fast to be read; try again")
+
+    async def _changed(self, since: int, until: int) -> list[str]:
+        """Return the kids that the changes after `since`, up to `until`, were made to."""
+        entries = await checked(self._client.xrange(schema.LOG, f"({since}-0", f"{until}-0"))
+        kids = [entry["kid"] for entry_id, entry in entries if entry_id.endswith("-0")]
+        if len(kids) != until - since:
+            raise Unavailable("more was changed meanwhile than the log holds; try again")
+        return list(dict.fromkeys(kids))
+
+    async def _copy_audit(self) -> None:
+        start, end = "-", f"{self._found.seq}-{_LAST}"
+        while True:
+            page = await checked(self._client.xrange(schema.AUDIT, start, end, count=PAGE))
+            if not page:
+                return
+            self._write({"audit": [[entry_id, entry] for entry_id, entry in page]})
+            self._found.audit += len(page)
+            start = f"({page[-1][0]}"
+
+    async def _seq(self) -> int:
+        return schema.number(schema.SEQ, await checked(self._client.get(schema.SEQ)) or "0")
+
+
+def _digests(fields: Mapping[str, str]) -> list[str]:
+    """Return the digests of a record in hexadecimal; none if it cannot be read."""
+    try:
+        found = [secret["digest"] for secret in json.loads(fields["secrets"])]
+        return [digest for digest in found if len(bytes.fromhex(digest))]
+    except (ValueError, TypeError, LookupError):
+        return []

@@ -1,0 +1,161 @@
+"""Restore: the content of a backup file into an empty store.
+
+Rules:
+1. The whole file is verified before anything is written.
+2. The store must hold no keys. Registry entries and limit counters of running sidecars may exist.
+3. authz:meta is written last, together with the sequence. Without it no sidecar trusts the store,
+   so none sees half of the keys.
+4. The sequence continues above the highest change that the backup or a sidecar knows. So a sidecar
+   cannot take a change of the restored store for one that it has already applied.
+5. An interrupted restore continues if it is started again with the same file.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, cast
+
+import redis.asyncio
+
+from authz.core.errors import Conflict
+from authz.storage import meta, schema
+from authz.storage.backup import FORMAT, Contents
+from authz.storage.replies import checked
+from authz.storage.sealed_lines import FileRefused
+
+Line = tuple[int, dict[str, Any]]
+Lines = Callable[[], Iterable[Line]]
+_ANYTHING: Final = (schema.META, schema.SEQ, schema.LOG, schema.AUDIT, schema.KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A file that was read to its end. identity: tells it from another backup."""
+
+    meta: Mapping[str, str]
+    created_at: int
+    contents: Contents
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The result. seq: the new sequence number. highest: the highest change known elsewhere."""
+
+    contents: Contents
+    seq: int
+    highest: int
+
+
+def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
+    """Read a whole file. Raises FileRefused with the line, Foreign for other peppers."""
+    found = Contents()
+    header: dict[str, Any] = {}
+    for number, item in lines:
+        try:
+            if number == 1:
+                header = item
+                _check_header(item)
+            elif "end" in item:
+                _check_end(item["end"], found)
+            else:
+                _check(item, found)
+        except (ValueError, TypeError, LookupError, AttributeError) as cause:
+            raise FileRefused(f"line {number}: {cause}") from None
+    meta.verify(header["meta"], fingerprints)
+    identity = f"{header['created_at']}-{found.seq}-{found.records}-{found.audit}"
+    return Verified(header["meta"], header["created_at"], found, identity)
+
+
+def _check_header(item: dict[str, Any]) -> None:
+    if item.get("format") != FORMAT:
+        raise ValueError(f"format {item.get('format')!r}; this version reads {FORMAT}")
+    if item["schema"] != schema.SCHEMA:
+        raise ValueError(f"schema {item['schema']}; this version reads {schema.SCHEMA}; upgrade it")
+
+
+def _check(item: dict[str, Any], found: Contents) -> None:
+    for kid, fields in item.get("records", ()):
+        if schema.number("schema", fields["schema"]) > schema.SCHEMA:
+            raise ValueError(f"record {kid} has a newer schema; upgrade this version")
+        found.records += 1
+    for digest, _kid in item.get("aliases", ()):
+        bytes.fromhex(digest)
+        found.aliases += 1
+    found.audit += len(item.get("audit", ()))
+
+
+def _check_end(end: dict[str, int], found: Contents) -> None:
+    found.seq = end["seq"]
+    if end != asdict(found):
+        raise ValueError("the file does not hold as much as its end says")
+
+
+class Restore:
+    """Writes a verified file into a store."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+
+    async def run(self, file: Verified, lines: Iterable[Line], highest: int) -> int:
+        """Write everything and return the new sequence number. highest: change known elsewhere.
+
+        Raises Conflict if the store is not empty, Unavailable.
+        """
+        await self._claim(file)
+        done = await self._audited()
+        for _, item in lines:
+            await self._write(item, done)
+        seq = max(file.contents.seq, highest) + 1
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.set(schema.SEQ, seq)
+        pipeline.hset(schema.META, mapping=cast("Any", dict(file.meta)))
+        await checked(pipeline.execute())
+        return seq
+
+    async def _claim(self, file: Verified) -> None:
+        restoring = await checked(self._client.get(schema.RESTORING))
+        exists = [name for name in _ANYTHING if await checked(self._client.exists(name))]
+        is_started = restoring == file.identity and schema.META not in exists
+        if exists and not is_started:
+            raise Conflict(
+                f"the store is not empty: it has {exists[0]}; restore into an empty store, "
+                "or empty this one first (FLUSHDB)"
+            )
+        await checked(self._client.set(schema.RESTORING, file.identity))
+
+    async def _audited(self) -> tuple[int, int]:
+        """Return the id of the last audit entry; of an earlier attempt, if any."""
+        last = await checked(self._client.xrevrange(schema.AUDIT, count=1))
+        return _stream_id(last[0][0]) if last else (0, 0)
+
+    async def _write(self, item: dict[str, Any], done: tuple[int, int]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        former = await self._former_clients(item) if item.get("again") else {}
+        for kid, fields in item.get("records", ()):
+            pipeline.hset(schema.key(kid), mapping=cast("Any", fields))
+            score = {kid: schema.number("created_at", fields["created_at"])}
+            pipeline.zadd(schema.KEYS, score)
+            if former.get(kid, fields["client_id"]) != fields["client_id"]:
+                pipeline.zrem(schema.client(former[kid]), kid)
+            pipeline.zadd(schema.client(fields["client_id"]), score)
+        for digest, kid in item.get("aliases", ()):
+            pipeline.set(schema.alias(bytes.fromhex(digest)), kid)
+        for entry_id, entry in item.get("audit", ()):
+            if _stream_id(entry_id) > done:
+                pipeline.xadd(schema.AUDIT, entry, id=entry_id)
+        if len(pipeline):
+            await checked(pipeline.execute())
+
+    async def _former_clients(self, item: dict[str, Any]) -> dict[str, str]:
+        """Return the clients of records that were written before from an earlier line."""
+        kids = [kid for kid, _ in item["records"]]
+        pipeline = self._client.pipeline(transaction=False)
+        for kid in kids:
+            pipeline.hget(schema.key(kid), "client_id")
+        found = await checked(pipeline.execute())
+        return {kid: client for kid, client in zip(kids, found, strict=True) if client}
+
+
+def _stream_id(text: str) -> tuple[int, int]:
+    first, _, second = text.partition("-")
+    return int(first), int(second)

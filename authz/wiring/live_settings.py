@@ -1,0 +1,135 @@
+"""The settings in force of a running sidecar, and their reload.
+
+A reload exchanges the settings in RELOADABLE and check.enforce, all of them or none. All others
+need a restart: they keep their old values, and a log line names those that differ in the file.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, Protocol
+
+from authz.core.errors import BadInput
+from authz.core.ports import Clock
+from authz.settings.model import Settings
+from authz.settings.sections import Section
+
+log = logging.getLogger("authz.settings")
+
+RELOADABLE: Final = (
+    *("limits", "log", "plans", "pools"),
+    *("routes", "routes_case", "routes_default"),
+)
+ENFORCE: Final = "check.enforce"  # of its section, this alone
+HASH_DIGITS: Final = 12
+
+
+class SettingsVersion(NamedTuple):
+    """A short hash of the settings in force, and the time of their load in milliseconds."""
+
+    hash: str
+    loaded_at: int
+
+
+class ReloadTarget(Protocol):
+    """The components that a reload changes."""
+
+    def prepare(self, settings: Settings) -> Callable[[], None]:
+        """Build the new parts, in any thread. Return the exchange, which cannot fail.
+
+        Raises BadInput for unusable settings.
+        """
+        ...
+
+    async def migrate(self) -> None:
+        """Bring the state of earlier requests to the new settings, in small steps."""
+        ...
+
+
+def settings_hash(settings: Settings) -> str:
+    """Return a short hash. Equal settings have the same hash, whatever source they come from."""
+    text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+
+
+def restart_needed(old: Settings, new: Settings) -> list[str]:
+    """Return the names of settings that differ and cannot be reloaded."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    changed = (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return sorted(name for name in changed if not _reloads(name))
+
+
+def _reloads(name: str) -> bool:
+    return name == ENFORCE or name.partition(".")[0] in RELOADABLE
+
+
+class LiveSettings:
+    """The settings in force. read: reads the settings again; None if a reload is impossible."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        read: Callable[[], Settings] | None,
+        target: ReloadTarget,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._read = read
+        self._target = target
+        self._clock = clock
+        self._error = ""
+        self._waiting: list[str] = []
+        self.version = SettingsVersion(settings_hash(settings), clock.wall_ms())
+
+    def report(self) -> dict[str, object]:
+        """Return the version, the last error and the settings that need a restart, for /readyz."""
+        loaded_at = datetime.fromtimestamp(self.version.loaded_at / 1000, UTC)
+        return {
+            "version": self.version.hash,
+            "loaded_at": loaded_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "restart_needed": self._waiting,
+            "reason": self._error,
+        }
+
+    async def reload(self) -> None:
+        """Read the settings and put them in force; or keep the old ones and log one line."""
+        if self._read is None:
+            return
+        try:
+            # In a thread: the file may be long, and requests are answered meanwhile.
+            found, exchange = await asyncio.to_thread(self._prepare, self._read)
+        except BadInput as cause:
+            self._error = f"not reloaded: {cause}"
+            log.warning("settings were not reloaded, the old ones stay in force: %s", cause)
+            return
+        self._waiting = restart_needed(self._settings, found)
+        exchange()
+        self._settings = _merged(self._settings, found)
+        self._error = ""
+        self.version = SettingsVersion(settings_hash(self._settings), self._clock.wall_ms())
+        log.info("settings reloaded, version %s", self.version.hash)
+        if self._waiting:
+            names = ", ".join(self._waiting)
+            log.warning("settings that need a restart keep their old values: %s", names)
+        await self._target.migrate()
+
+    def _prepare(self, read: Callable[[], Settings]) -> tuple[Settings, Callable[[], None]]:
+        found = read()
+        return found, self._target.prepare(_merged(self._settings, found))
+
+
+def _merged(old: Settings, new: Settings) -> Settings:
+    update: dict[str, object] = {name: getattr(new, name) for name in RELOADABLE}
+    update["check"] = old.check.model_copy(update={"enforce": new.check.enforce})
+    return old.model_copy(update=update)
+
+
+def _leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in section:
+        if isinstance(value, Section):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

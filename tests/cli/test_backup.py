@@ -1,0 +1,137 @@
+"""`authz backup`, `authz restore`, and `authz init` on a store that lost its data."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from authz.storage import schema
+from tests.support.cli.terminal import run
+from tests.support.real import Valkey
+
+FILE = "authz.backup"
+STATE = ".authz-pepper-1.state"
+
+
+def issue() -> dict[str, str]:
+    """Issue a key and return its document."""
+    return run("keys", "issue", "--client", "acme-web", "--json").document
+
+
+def test_there_and_back(store: Path, valkey: Valkey) -> None:
+    """After a restore a key has its kid, its version and its history, and its secret verifies."""
+    key = issue()
+    before = run("keys", "history", key["kid"], "--json").document
+    made = run("backup", FILE, "--json").document
+    assert (made["records"], made["audit"], made["seq"]) == (1, 1, 1)
+    assert made["bytes"] == os.stat(FILE).st_size
+    assert stat.S_IMODE(os.stat(FILE).st_mode) == 0o600
+
+    valkey.admin.flushall()
+    refused = run("keys", "show", key["kid"])
+    assert refused.code == 3
+    done = run("restore", FILE, "--json")
+    assert (done.code, done.document["seq"], done.document["lost_changes"]) == (0, 2, 0)
+    assert run("keys", "history", key["kid"], "--json").document == before
+    assert run("keys", "show", key["kid"], "--json").document["version"] == 1
+    assert valkey.admin.get(schema.SEQ) == "2"
+    assert key["key"] not in Path(FILE).read_text()
+
+
+def test_a_file_that_exists(store: Path) -> None:
+    """A backup never overwrites a file."""
+    Path(FILE).write_text("mine")
+    outcome = run("backup", FILE)
+    assert outcome.code == 2
+    assert "exists already" in outcome.error
+    assert Path(FILE).read_text() == "mine"
+
+
+def test_a_backup_that_fails_leaves_no_file(no_store: Path) -> None:
+    """If the store cannot be reached, no file remains."""
+    (no_store / "authz-pepper-1").write_text("0" * 64)
+    assert run("backup", FILE).code == 3
+    assert os.listdir(no_store) == ["authz-pepper-1"]
+
+
+def test_a_store_with_keys(store: Path) -> None:
+    """A restore onto a store with keys is refused with the remedy."""
+    issue()
+    run("backup", FILE)
+    outcome = run("restore", FILE)
+    assert outcome.code == 1
+    assert "not empty" in outcome.error
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "missing"])
+def test_a_bad_file(store: Path, valkey: Valkey, damage: str) -> None:
+    """A damaged file is refused by its line, and nothing is written."""
+    issue()
+    run("backup", FILE)
+    content = Path(FILE).read_bytes()
+    if damage == "cut":
+        Path(FILE).write_bytes(content[:-10])
+    elif damage == "altered":
+        Path(FILE).write_bytes(content.replace(b"acme-web", b"acme-evi"))
+    else:
+        os.unlink(FILE)
+    valkey.admin.flushall()
+    outcome = run("restore", FILE)
+    assert outcome.code == (2 if damage == "missing" else 1)
+    assert ("No such file" if damage == "missing" else "line ") in outcome.error
+    assert valkey.admin.dbsize() == 0
+
+
+def test_init_on_a_store_that_lost_its_data(store: Path, valkey: Valkey) -> None:
+    """`init` refuses a store that it has set up and that is empty now; --new-store sets it up."""
+    issue()
+    run("backup", FILE)
+    valkey.admin.flushall()
+    refused = run("init")
+    assert refused.code == 1
+    assert "data is gone: it was at change 1 or later; restore it" in refused.error
+    assert "--new-store" in refused.error
+    assert valkey.admin.dbsize() == 0
+
+    asked = run("init", "--new-store")
+    assert asked.code == 2
+    assert "--yes" in asked.error
+    assert run("init", "--new-store", "--yes").code == 0
+    assert json.loads((store / STATE).read_text())["change"] == 0
+    assert run("init").code == 0
+
+
+def test_init_where_sidecars_saw_changes(empty_store: Path, valkey: Valkey) -> None:
+    """`init` refuses an empty store if a registered sidecar has seen a change."""
+    entry = {
+        "instance": "web-1", "version": "1", "address": "x", "started_at": 1, "applied": None,
+        "lease_ms": 1000, "grace_ms": 0, "trusted": False, "reason": "", "entries": 0, "seen": 415,
+    }  # fmt: skip
+    valkey.admin.set(schema.sidecar("web-1"), json.dumps(entry), px=60_000)
+    valkey.admin.zadd(schema.SIDECARS, {"web-1": 1})
+    refused = run("init")
+    assert refused.code == 1
+    assert "it was at change 415" in refused.error
+    assert not (empty_store / "authz-pepper-1").exists()
+    assert run("init", "--new-store", "--yes").code == 0
+
+
+def test_init_for_another_store(store: Path, valkey: Valkey) -> None:
+    """The state file is about one store; another store may be set up with the same pepper."""
+    with Valkey() as other:
+        assert run("init", "--redis", other.url).code == 0
+
+
+def test_the_restored_sequence_is_above_the_known_one(store: Path, valkey: Valkey) -> None:
+    """A restore counts the changes that are lost and continues above them."""
+    issue()
+    run("backup", FILE)
+    document = json.loads((store / STATE).read_text())
+    (store / STATE).write_text(json.dumps(document | {"change": 415}))
+    valkey.admin.flushall()
+    done = run("restore", FILE)
+    assert done.code == 0
+    assert "414 later changes are lost, up to change 415" in done.out
+    assert issue()["record"]["version"] == 417

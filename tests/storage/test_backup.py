@@ -1,0 +1,328 @@
+"""Backup and restore: nothing is lost, changes during a backup included; bad files are refused."""
+
+import asyncio
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core.errors import Conflict, Foreign, Unavailable
+from authz.core.records import Status
+from authz.storage import backup as module
+from authz.storage import schema
+from authz.storage.backup import Backup
+from authz.storage.imports import StoredImports
+from authz.storage.keys import StoredKeys
+from authz.storage.listing import StoredIndex, StoredTrail
+from authz.storage.restore import Restore, verify
+from authz.storage.sealed_lines import FileRefused, SealedWriter, read
+from tests.support.fakes import NOW, make_keyring
+from tests.support.real import eventually
+from tests.support.storage.changing import NEWEST, everything, imported, moved
+from tests.support.storage.sidecar import Registered
+
+RING = make_keyring()
+KEYS = RING.backup_keys
+
+
+async def back_up(endpoint, ring=RING):
+    """Return a backup as bytes."""
+    file = io.BytesIO()
+    async with endpoint.client() as client:
+        await Backup(client, SealedWriter(file, ring.backup_keys[-1]).write).run(
+            ring.fingerprints, NOW
+        )
+    return file.getvalue()
+
+
+async def restored(endpoint, content, highest=0, ring=RING):
+    """Restore a backup and return the new sequence."""
+    file = verify(read(io.BytesIO(content), ring.backup_keys), ring.fingerprints)
+    async with endpoint.client() as client:
+        lines = read(io.BytesIO(content), ring.backup_keys)
+        return await Restore(client).run(file, lines, highest)
+
+
+async def filled(admin, endpoint):
+    """Make keys of every kind and return their kids."""
+    records = [await admin.issue(name="Zürich", scopes=frozenset({"a:b"})) for _ in range(5)]
+    flow, author = admin.lifecycle, admin.lifecycle.author
+    await admin.revoke(records[0].kid)
+    await admin.disable(records[1].kid)
+    await flow.rotate(records[2].kid, 60_000, author("ops", "a note"))
+    await admin.store.apply(moved(records[3]))
+    async with endpoint.client() as client:
+        imports = StoredImports(client)
+        await imports.allow_imports()
+        await imports.apply_all([imported()])
+    return [record.kid for record in records]
+
+
+def keys_of(valkey):
+    """Return all data but the sequence, the log and the marker of a restore."""
+    admin = valkey.admin
+    readers = {
+        "hash": admin.hgetall,
+        "string": admin.get,
+        "stream": admin.xrange,
+        "zset": lambda name: admin.zrange(name, 0, -1, withscores=True),
+    }
+    left_out = {schema.SEQ, schema.LOG, schema.RESTORING}
+    names = sorted(set(admin.keys("authz:*")) - left_out)
+    return {name: readers[admin.type(name)](name) for name in names}
+
+
+async def test_round_trip(own_valkey, own_admin):
+    """Records, indexes, aliases, audit trail and authz:meta are as before; the sequence grows."""
+    await filled(own_admin, own_valkey.endpoint)
+    before, seq = keys_of(own_valkey), int(own_valkey.admin.get(schema.SEQ))
+    content = await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    assert await restored(own_valkey.endpoint, content) == seq + 1
+    assert own_valkey.admin.get(schema.SEQ) == str(seq + 1)
+    assert keys_of(own_valkey) == before
+
+
+async def test_changes_go_on(own_valkey, own_admin):
+    """After a restore the next change gets a number above all that were seen."""
+    record = await own_admin.issue()
+    content = await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    assert await restored(own_valkey.endpoint, content, highest=415) == 416
+    assert (await own_admin.revoke(record.kid)).version == 417
+    async with own_valkey.endpoint.client() as client:
+        entry = await StoredTrail(client).entry(record.kid, 417)
+        assert entry.base_version == record.version
+
+
+async def test_changes_during_a_backup(own_valkey, own_admin, monkeypatch):
+    """Changes while the records are read are in the file, or none of them is."""
+    monkeypatch.setattr(module, "PAGE", 2)
+    records = [await own_admin.issue() for _ in range(20)]
+    backup_running = asyncio.create_task(back_up(own_valkey.endpoint))
+    for record in records:
+        await own_admin.revoke(record.kid)
+        await own_admin.issue()
+    content = await backup_running
+    end = json.loads(content.splitlines()[-1].rpartition(b"\t")[0])["end"]
+    trail = own_valkey.admin.xrange(schema.AUDIT, max=f"{end['seq']}-9")
+    wanted = {entry["kid"]: int(entry_id.partition("-")[0]) for entry_id, entry in trail}
+    own_valkey.admin.flushall()
+    await restored(own_valkey.endpoint, content)
+    async with own_valkey.endpoint.client() as client:
+        kids = await StoredIndex(client).kids(None, "", 10_000)
+        found = await StoredIndex(client).read(kids)
+    assert {record.kid: record.version for record in found} == wanted
+
+
+async def test_a_move_during_a_backup(own_valkey, own_admin, monkeypatch):
+    """A key that gets another client after it was read is in the new client's index alone."""
+    record = await own_admin.issue()
+    original = Backup._catch_up
+
+    async def late(self):
+        await own_admin.store.apply(moved(record))
+        await original(self)
+
+    monkeypatch.setattr(Backup, "_catch_up", late)
+    content = await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    await restored(own_valkey.endpoint, content)
+    assert own_valkey.admin.zrange(schema.client("acme-web"), 0, -1) == []
+    assert own_valkey.admin.zrange(schema.client("acme-batch"), 0, -1) == [record.kid]
+
+
+async def test_more_changes_than_the_log_holds(own_valkey, own_admin, monkeypatch):
+    """A backup that cannot be consistent fails."""
+    record = await own_admin.issue()
+    original = Backup._catch_up
+
+    async def late(self):
+        await own_admin.disable(record.kid)
+        own_valkey.admin.xtrim(schema.LOG, maxlen=0, approximate=False)
+        await original(self)
+
+    monkeypatch.setattr(Backup, "_catch_up", late)
+    with pytest.raises(Unavailable, match="more was changed"):
+        await back_up(own_valkey.endpoint)
+
+
+async def test_a_store_with_keys(own_valkey, own_admin):
+    """A restore into a store with keys, or one that was only initialised, is refused."""
+    content = await back_up(own_valkey.endpoint)
+    before = everything(own_valkey)
+    with pytest.raises(Conflict, match="not empty: it has authz:meta"):
+        await restored(own_valkey.endpoint, content)
+    await own_admin.issue()
+    own_valkey.admin.delete(schema.META)
+    with pytest.raises(Conflict, match="not empty"):
+        await restored(own_valkey.endpoint, content)
+    assert before.keys() <= everything(own_valkey).keys() | {schema.META}
+
+
+async def test_an_interrupted_restore(own_valkey, own_admin, monkeypatch):
+    """An interrupted restore leaves an untrusted store and continues with the same file."""
+    await filled(own_admin, own_valkey.endpoint)
+    before = keys_of(own_valkey)
+    content = await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    original, done = Restore._write, []
+
+    async def fails(self, item, audited):
+        if len(done) == 2:
+            raise Unavailable("interrupted")
+        done.append(item)
+        await original(self, item, audited)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Restore, "_write", fails)
+        with pytest.raises(Unavailable, match="interrupted"):
+            await restored(own_valkey.endpoint, content)
+    assert not own_valkey.admin.exists(schema.META)
+    await restored(own_valkey.endpoint, content)
+    assert keys_of(own_valkey) == before
+
+
+async def test_a_running_sidecar(own_valkey, own_admin):
+    """A sidecar that saw later changes than the backup flushes, and its number names the loss."""
+    record, other = await own_admin.issue(), await own_admin.issue()
+    content = await back_up(own_valkey.endpoint)
+    async with (
+        Registered(own_valkey.endpoint) as sidecar,
+        own_valkey.endpoint.client() as client,
+    ):
+        await sidecar.trusted()
+        await sidecar.find(record.kid)
+        await own_admin.revoke(other.kid)
+        await sidecar.caught_up(3)
+        own_valkey.admin.flushall()
+        await eventually(lambda: "data is gone: it was at change 3;" in sidecar.reason)
+        store = StoredKeys(client)
+
+        async def seen():
+            return await store.highest_seen() == 3
+
+        await eventually(seen)
+        with pytest.raises(Unavailable, match="data is gone: it was at change 3;"):
+            await store.verify(RING.fingerprints)
+        assert await restored(own_valkey.endpoint, content, await store.highest_seen()) == 4
+        await sidecar.caught_up(4)
+        await sidecar.trusted()
+        assert await sidecar.find(record.kid) == record
+        assert (await sidecar.find(other.kid)).status is Status.REVOKED  # it remembers
+        assert (await own_admin.store.find(other.kid)).status is Status.ACTIVE
+
+
+@pytest.fixture(scope="module")
+def content():
+    """A small backup file."""
+    file = io.BytesIO()
+    writer = SealedWriter(file, KEYS[-1])
+    for item in small_backup():
+        writer.write(item)
+    return file.getvalue()
+
+
+def small_backup():
+    """Return the lines of a backup."""
+    meta = {"schema": "1", **{f"pepper:{v}": f for v, f in RING.fingerprints.items()}}
+    fields = {"schema": "1", "created_at": "1", "client_id": "acme-web", "secrets": "[]"}
+    return [
+        {"format": 1, "schema": 1, "created_at": NOW, "meta": meta},
+        {"records": [["A" * 16, fields]]},
+        {"aliases": [[NEWEST.hex(), "A" * 16]]},
+        {"audit": [["1-0", {"kid": "A" * 16}]]},
+        {"end": {"seq": 1, "records": 1, "aliases": 1, "audit": 1}},
+    ]
+
+
+def check(content, ring=RING):
+    """Verify a file."""
+    return verify(read(io.BytesIO(content), ring.backup_keys), ring.fingerprints)
+
+
+def test_a_good_file(content):
+    """An intact file is verified."""
+    found = check(content)
+    assert (found.contents.seq, found.contents.records, found.created_at) == (1, 1, NOW)
+
+
+@given(data=st.data())
+def test_an_altered_file(content, data):
+    """A change of any byte is refused, with its line or the next one."""
+    at = data.draw(st.integers(0, len(content) - 1))
+    value = data.draw(st.integers(0, 255).filter(lambda found: found != content[at]))
+    line = content[:at].count(b"\n") + 1
+    with pytest.raises(FileRefused) as refused:
+        check(content[:at] + bytes([value]) + content[at + 1 :])
+    number = int(str(refused.value).split(":")[0].removeprefix("line "))
+    assert number in {line, line + 1}
+
+
+@given(data=st.data())
+def test_a_truncated_file(content, data):
+    """A truncated file is refused."""
+    length = data.draw(st.integers(0, len(content) - 1))
+    with pytest.raises(FileRefused, match=r"^line \d"):
+        check(content[:length])
+
+
+def test_lines_of_another_file(content):
+    """Lines that are left out, repeated or appended are refused by line."""
+    lines = content.splitlines(keepends=True)
+    for altered, number in (
+        (lines[:1] + lines[2:], 2),
+        (lines[:2] + lines[1:], 3),
+        (lines + lines[-1:], 6),
+    ):
+        with pytest.raises(FileRefused, match=f"^line {number}: "):
+            check(b"".join(altered))
+
+
+def sealed(items):
+    """Return a file of these lines."""
+    file = io.BytesIO()
+    writer = SealedWriter(file, KEYS[-1])
+    for item in items:
+        writer.write(item)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("number", "changed", "problem"),
+    [
+        (1, {"schema": 2}, "schema 2; this version reads 1"),
+        (1, {"format": 2}, "format 2"),
+        (2, {"records": [["A" * 16, {"schema": "2"}]]}, "newer schema"),
+        (2, {"records": [["A" * 16, {}]]}, "schema"),
+        (3, {"aliases": [["xyz", "A" * 16]]}, "hexadecimal"),
+        (5, {"end": {"seq": 1, "records": 2, "aliases": 1, "audit": 1}}, "not hold as much"),
+    ],
+)
+def test_a_file_of_another_version(number, changed, problem):
+    """A sealed file with content that this version cannot restore is refused by line."""
+    items = small_backup()
+    items[number - 1] = items[number - 1] | changed
+    with pytest.raises(FileRefused, match=f"^line {number}: .*{problem}"):
+        check(sealed(items))
+
+
+def test_another_pepper(content):
+    """A file that was sealed with another pepper is refused at its first line."""
+    with pytest.raises(FileRefused, match=r"^line 1: .*another pepper"):
+        check(content, make_keyring("ak", "2"))
+
+
+def test_an_older_pepper_of_ours(content):
+    """A file that was sealed with an older pepper of ours is accepted."""
+    assert check(content, make_keyring("ak", "1", "2")).contents.seq == 1
+
+
+def test_peppers_that_do_not_fit():
+    """A file whose authz:meta has other peppers is refused."""
+    items = small_backup()
+    items[0]["meta"]["pepper:1"] = "other"
+    with pytest.raises(Foreign):
+        check(sealed(items))
