@@ -73,7 +73,7 @@ class Asked:
     auth: str = ""
 
     def message(self, text: str) -> bytes:
-        """What Envoy sends of the request with this key."""
+        """The CheckRequest of this request with this key."""
         facts = {"scopes": " ".join(sorted(self.scopes)), "env": self.env or "", "auth": self.auth}
         return check_request(
             method="GET",
@@ -100,15 +100,15 @@ PLAIN = Asked("api.example.com", "203.0.113.7", "", frozenset(), None)
 
 
 async def verified(found, text: str, asked: Asked) -> Verdict:
-    """What the verifier says."""
+    """The verdict of the verifier."""
     request = Extractor(RING, carriers=CARRIERS).read(asked.message(text))
     clock = FakeClock()
-    standings = LimitReports(MemoryCounters(NOW, USED), AGREED, clock)
-    return await Verifier(MemoryStore(found), PEPPERS, clock, standings).verify(request)
+    reports = LimitReports(MemoryCounters(NOW, USED), AGREED, clock)
+    return await Verifier(MemoryStore(found), PEPPERS, clock, reports).verify(request)
 
 
 async def checked(found, text: str, asked: Asked) -> list[str]:
-    """What a Check says: on a miss, and then on a hit."""
+    """The reasons of a Check: on a miss, and then on a hit."""
     door = Door()
     door.checker = Checker(door.cache, PEPPERS, door.clock, door.probe)
     door.compose()
@@ -195,8 +195,8 @@ async def test_an_imported_key_is_judged_by_its_alias():
     async def told(key):
         request = Extractor(ring, carriers=CARRIERS).read(PLAIN.message(key))
         clock = FakeClock()
-        standings = LimitReports(MemoryCounters(NOW), AGREED, clock)
-        verifier = Verifier(MemoryStore(record), PEPPERS, clock, standings, Imports())
+        reports = LimitReports(MemoryCounters(NOW), AGREED, clock)
+        verifier = Verifier(MemoryStore(record), PEPPERS, clock, reports, Imports())
         return await verifier.verify(request)
 
     assert await told(text) == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
@@ -211,13 +211,13 @@ async def test_a_record_that_cannot_be_read_says_why():
 
 
 async def test_a_store_that_is_gone_is_a_fault():
-    """What cannot be known is not decided."""
+    """A fault of the store is raised, not decided."""
     with pytest.raises(Unavailable, match="down"):
         await verified(Unavailable("down"), TEXTS[0], PLAIN)
 
 
 async def test_judge_and_examine_go_by_the_same_list():
-    """What `examine` tells of a record is told by the policy that decides."""
+    """`examine` and `judge` agree on a record."""
     record = replace(make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),)), env="test")
     verdict = await verified(record, TEXTS[0], replace(PLAIN, env="live"))
     assert verdict.said["environment"] is Reason.WRONG_ENVIRONMENT
@@ -244,8 +244,8 @@ async def test_limits_are_looked_at(fields_of_record, cost, reason):
     request.route = replace(request.route, cost=int(cost))
     counters = MemoryCounters(NOW, USED)
     clock = FakeClock()
-    standings = LimitReports(counters, AGREED, clock)
-    verdict = await Verifier(MemoryStore(record), PEPPERS, clock, standings).verify(request)
+    reports = LimitReports(counters, AGREED, clock)
+    verdict = await Verifier(MemoryStore(record), PEPPERS, clock, reports).verify(request)
 
     assert verdict.said["limits"] is reason
     assert isinstance(verdict.decision, Deny) is (reason is not None)
@@ -261,8 +261,8 @@ async def test_limits_that_cannot_be_read(on_outage):
     request = Extractor(RING, carriers=CARRIERS).read(PLAIN.message(TEXTS[0]))
     counters = MemoryCounters(NOW, fault=Unreadable("GARBLED x y"))
     clock = FakeClock()
-    standings = LimitReports(counters, AGREED, clock)
-    verdict = await Verifier(MemoryStore(record), PEPPERS, clock, standings).verify(request)
+    reports = LimitReports(counters, AGREED, clock)
+    verdict = await Verifier(MemoryStore(record), PEPPERS, clock, reports).verify(request)
 
     assert verdict.fault == "GARBLED x y"
     assert isinstance(verdict.decision, Deny) is (on_outage is OnOutage.DENY)

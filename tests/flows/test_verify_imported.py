@@ -72,16 +72,16 @@ def imported(record, retired: int | None):
 
 
 async def verified(record, kids, raw: bytes, table: RouteTable | None, *, exist: bool) -> str:
-    """What the verifier says."""
+    """The verdict of the verifier."""
     request = Extractor(RING, carriers=CARRIERS, rules=table).read(raw)
     imports = Imports(kids) if exist else None
     store = MemoryStore(record)
-    standings = LimitReports(MemoryCounters(NOW), LimitPolicy(), FakeClock())
-    return word(await Verifier(store, PEPPERS, FakeClock(), standings, imports).verify(request))
+    reports = LimitReports(MemoryCounters(NOW), LimitPolicy(), FakeClock())
+    return word(await Verifier(store, PEPPERS, FakeClock(), reports, imports).verify(request))
 
 
 async def checked(record, kids, raw: bytes, table: RouteTable | None, *, exist: bool) -> list[str]:
-    """What a Check says: on a miss, and then on a hit."""
+    """The reasons of a Check: on a miss, and then on a hit."""
     door, aliases = Door(), MemoryAliasSource()
     aliases.kids, aliases.known = kids, exist
     bounds = {"rate": 100, "negative_ttl": 5, "max_entries": 9, "max_negatives": 9, "deadline": 5}

@@ -81,7 +81,7 @@ REFUSALS = {"rate_limited", "quota_exceeded"}
 
 
 async def told(record, steps) -> list[tuple[str, str]]:
-    """What the verifier said before each request, and what the Check of it said.
+    """The reason that the verifier foresaw for each request, and that of its Check.
 
     A sidecar repeats a refusal until the request can pass, though another limit may be in the way
     by then, too: of such an answer it is only said that it is a refusal.
@@ -92,8 +92,8 @@ async def told(record, steps) -> list[tuple[str, str]]:
     door.checker = Checker(door.cache, PEPPERS, door.clock, door.probe, limiter=limiter)
     door.compose()
     door.source.records[KID] = record
-    standings = LimitReports(counters, AGREED, door.clock)
-    verifier = Verifier(MemoryStore(record), PEPPERS, door.clock, standings)
+    reports = LimitReports(counters, AGREED, door.clock)
+    verifier = Verifier(MemoryStore(record), PEPPERS, door.clock, reports)
     found = []
     for cost, pause in steps:
         door.clock.advance(pause)

@@ -21,7 +21,7 @@ from authz.cli.demo import Client, demonstrate
 from authz.core.keys import base62
 from authz.core.keys.text import KID_LENGTH, checksum
 from tests.support.limits import limits
-from tests.support.system import Installation, await_line, until
+from tests.support.system import ENVOY_BINARY, Installation, await_line, until
 
 ROOT = Path(__file__).parents[2]
 CLIENT_HEADERS = 84  # as envoy.yaml says
@@ -150,7 +150,8 @@ def test_the_documented_number_of_headers_fits(installation: Installation) -> No
 
     assert status(CLIENT_HEADERS) == 200
     assert status(99) == 500
-    assert envoy_counter(installation, "request_header_limits_reached") >= 1
+    if "/1.36." not in ENVOY_BINARY:  # which does not count these
+        assert envoy_counter(installation, "request_header_limits_reached") >= 1
 
 
 def test_an_exempt_path_is_exact(envoy: Client) -> None:
