@@ -25,7 +25,7 @@ check: $(READY) ## Format, lint, types, architecture, docs
 
 docs: $(READY) ## Write the generated parts of the pages, and build the site into .site
 	@$(BIN)/python -m tests.support.docs.pages
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file deploy/site/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file deploy/site/mkdocs.yml
 	@echo "the site is in .site; open .site/index.html"
 
 fmt: $(READY) ## Format the code and mend what the linter can

@@ -1,1 +1,1 @@
-"""Decides. No await, no clock, no driver: values, and functions of their arguments."""
+"""The pure core: values, and functions of their arguments. No await, no clock, no driver."""

@@ -1,4 +1,4 @@
-"""The audit trail: what was done to a key, by whom, when and why."""
+"""Entries of the audit trail: a change of a key, its author, its time and its reason."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """What was done, in the audit trail."""
+    """The kind of a change."""
 
     ISSUE = "issue"
     IMPORT = "import"
@@ -20,7 +20,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One line of the audit trail. `detail` holds what JSON can hold."""
+    """One change. `at`: ms since the epoch. `detail`: values that JSON can hold."""
 
     action: Action
     actor: str
@@ -31,7 +31,7 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """An event as the trail keeps it: which version it made, and of which (0: the key was new)."""
+    """An event in the trail: the version it made from `base_version` (0: the key was new)."""
 
     version: int
     base_version: int

@@ -1,6 +1,6 @@
-"""Changes to a key, as values. Each function reads a record and says what would be done to it.
+"""Changes of a key, as values. Each function plans one from a record and performs nothing.
 
-KeyChange   do this          Unchanged   it is so already          Refused   it may not be done
+KeyChange: to be applied. Unchanged: the record is in that state already. Refused: not permitted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from authz.core.updates import Updates, differences
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who asks for a change and why, and the id that makes asking twice harmless."""
+    """The author of a change and the reason. `change_id` makes a repeated request harmless."""
 
     change_id: str
     actor: str
@@ -36,11 +36,11 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """The record as it shall be, if it is still at `base_version` (0: there is none yet).
+    """The new record, to be written if the stored one is at `base_version` (0: there is none).
 
-    `aliases`: digests that an imported key may be known by, newest first. The first becomes its
-    alias; if any of them is another key's alias, nothing is changed.
-    `former_client_id`: whose key it was until now, when the change gives it to another client.
+    `aliases`: the digests of an imported key, newest pepper first. The first becomes its alias. If
+    any of them is the alias of another key, the change is not made.
+    `former_client_id`: the client until now, if the change gives the key to another client.
     `narrows`: the change only takes rights away, so it also applies on a full store.
     """
 
@@ -55,7 +55,7 @@ class KeyChange:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Nothing to do: `why` says what is so already."""
+    """Nothing to do. `why` names the state that the key is in already."""
 
     record: KeyRecord
     why: str
@@ -63,7 +63,7 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """May not be done: `why` says what to do instead."""
+    """Not permitted. `why` says what to do instead."""
 
     why: str
 
@@ -73,7 +73,7 @@ Outcome = KeyChange | Unchanged | Refused
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySpec:
-    """What a person asks of a new key. Values have been through `core.fields`."""
+    """The fields of a new key. `core.fields` has checked them."""
 
     client_id: str
     env: str
@@ -82,7 +82,7 @@ class KeySpec:
     tenant_id: str = ""
     plan: str = ""
     limits: tuple[Limit, ...] = ()
-    on_outage: OnOutage | None = None  # of the limits; None: as each sidecar is set to
+    on_outage: OnOutage | None = None  # of the limits; None: the setting of each sidecar
     scopes: frozenset[str] = frozenset()
     not_before: int | None = None
     life_ms: int | None  # None: it does not expire
@@ -90,20 +90,20 @@ class KeySpec:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
-    outage_grace: int | None = None  # milliseconds; None: as long as each sidecar is set to
+    outage_grace: int | None = None  # milliseconds; None: the setting of each sidecar
 
 
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
-    """A new key. Raises BadInput when it would expire before it begins."""
+    """Plan a new key. Raises BadInput if it would expire before it begins."""
     return _begin(Action.ISSUE, spec, minted.kid, _entry("1", minted, now), author)
 
 
 def import_key(
     spec: KeySpec, kid: str, digests: Sequence[tuple[str, bytes]], author: Author, now: int
 ) -> KeyChange:
-    """A key that exists elsewhere, by its digests: pepper version and digest, newest first.
+    """Plan the import of a key. digests: pepper version and digest, newest first.
 
-    Raises BadInput when it would expire before it begins.
+    Raises BadInput if the key would expire before it begins.
     """
     version, digest = digests[0]
     secret = Secret("1", digest, version, now)
@@ -156,9 +156,9 @@ def update(
     add_scopes: frozenset[str] = frozenset(),
     remove_scopes: frozenset[str] = frozenset(),
 ) -> Outcome:
-    """Other values in some fields; the event says which, with what was and what is.
+    """Plan new values for some fields. The event lists each with its old and new value.
 
-    Raises BadInput when the key would be over before it begins, or gets too many scopes.
+    Raises BadInput if the key would end before it begins, or would have too many scopes.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -181,11 +181,11 @@ def update(
 
 
 def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now: int) -> Outcome:
-    """A second secret; the first works for `grace_ms` more, or not at all when that is 0.
+    """Plan a second secret. The first works for `grace_ms` more; with 0 it stops now.
 
-    The new secret lives as long as the one before it was meant to. A holder who was promised an
-    overlap keeps it: while two secrets are live, only a grace of 0 (retire both now) is taken.
-    Of a key that has expired no secret is live, so there is no overlap.
+    The new secret gets the lifetime that its predecessor was given. While two secrets are live, a
+    promised overlap is kept: only a grace of 0, which retires both, is accepted. An expired key has
+    no live secret, so it gets no overlap.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -219,7 +219,7 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
 
 
 def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int) -> Outcome:
-    """The end of a key."""
+    """Plan the revocation of a key, which is final."""
     if record.status is Status.REVOKED:
         return Unchanged(record, f"{record.kid} is already revoked")
     revoked = replace(record, status=Status.REVOKED, revoked_at=now, revocation_reason=reason)
@@ -227,19 +227,19 @@ def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int
 
 
 def disable(record: KeyRecord, author: Author, now: int) -> Outcome:
-    """Stop a key for a while."""
+    """Plan to disable a key until it is enabled."""
     return _turn(record, Status.DISABLED, Action.DISABLE, author, now)
 
 
 def enable(record: KeyRecord, author: Author, now: int) -> Outcome:
-    """Let a disabled key work again."""
+    """Plan to enable a disabled key."""
     return _turn(record, Status.ACTIVE, Action.ENABLE, author, now)
 
 
 def reset_limits(record: KeyRecord, author: Author, now: int) -> Outcome:
-    """The record stays; that it has a newer version ends what sidecars know of its use.
+    """Plan a new version of the same record. It ends the leases and refusals at the sidecars.
 
-    What was counted is forgotten where it is: see LimitCounters.
+    LimitCounters.reset resets the counters themselves.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -259,7 +259,7 @@ def _entry(entry_id: str, minted: Minted, now: int) -> Secret:
 
 
 def _retire(entry: Secret, retires_at: int, now: int) -> Secret:
-    """Retire a live secret; forget the digest of one that nobody needs to be told about."""
+    """Retire a live secret. Drop the digest of one that was retired long ago."""
     if entry.is_live(now):
         return replace(entry, retires_at=min(retires_at, entry.retires_at or retires_at))
     return entry if entry.is_remembered(now) else replace(entry, digest=b"")

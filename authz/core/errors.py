@@ -1,36 +1,36 @@
-"""Faults: what stops a decision or a change from being made. A refusal is a value instead."""
+"""Faults: exceptions that prevent a decision or a change. A refusal is a value instead."""
 
 
 class Fault(Exception):  # noqa: N818  the word of this package
-    """The root, never raised itself."""
+    """The base class. It is never raised itself."""
 
 
 class Unavailable(Fault):
-    """The answer is not known now and may be later: no store, no trust, an unreadable record."""
+    """The result is unknown now: no store, no trust, or an unreadable record. Try again later."""
 
 
 class Unreadable(Unavailable):
-    """A record is there and cannot be understood: garbled, or written by a newer version."""
+    """A record exists and cannot be read: it is garbled, or a newer version wrote it."""
 
 
 class UnknownPlan(Unavailable):
-    """A key is of a plan that the settings do not have, so what it may use is not known."""
+    """The settings lack the plan of a key, so its limits are unknown."""
 
 
 class Foreign(Unavailable):
-    """The store answers and is not ours: made with other peppers, or of another schema."""
+    """The store is not ours: it has other peppers or another schema."""
 
 
 class OutcomeUnknown(Unavailable):
-    """A change was sent and its answer was lost. Applying the same change again is safe."""
+    """A change was sent and its reply was lost. Sending the same change again is safe."""
 
 
 class Conflict(Fault):
-    """The record was changed by somebody else since it was read."""
+    """Another change of the record came first."""
 
 
 class AliasTaken(Fault):
-    """The key was imported before: one of its digests leads to another kid."""
+    """The key was imported before: one of its digests is an alias of another kid."""
 
     def __init__(self, kid: str) -> None:
         super().__init__(f"the key was imported before, as {kid}")
@@ -42,7 +42,7 @@ class NotFound(Fault):
 
 
 class BadInput(Fault):
-    """A value that a person gave cannot be used. `field` names it, the text says what is wrong."""
+    """A value from a person cannot be used. `field` names it; `problem` says why."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")

@@ -1,10 +1,10 @@
-"""What happens in a sidecar and is counted, decisions apart."""
+"""Events that a sidecar counts, apart from decisions."""
 
 from enum import StrEnum
 
 
 class Event(StrEnum):
-    """One kind of it. Metrics are made of these; see telemetry/events.py."""
+    """A kind of event. telemetry/events.py turns these into metrics."""
 
     CACHE_NEGATIVE_HIT = "cache_negative_hit"
     CACHE_MISS = "cache_miss"

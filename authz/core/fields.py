@@ -1,8 +1,8 @@
-"""What may stand in each field of a key: one strict parser per kind of value.
+"""The fields of a key: one strict parser for each kind of value.
 
-Each takes the text that a person or a stored record gave and returns the value, or raises BadInput
-that names the field, says what is wrong and shows a good value. Ids and scopes become header
-values, so their alphabets hold no blank, quote, comma or control character.
+A parser takes text from a person or a stored record. It returns the value, or raises BadInput that
+names the field, the problem and a good value. Ids and scopes become header values, so they contain
+no blank, quote, comma or control character.
 """
 
 import ipaddress
@@ -43,46 +43,49 @@ MAX_OUTAGE_GRACE_MS: Final = 86_400_000
 
 
 def shown(text: str) -> str:
-    """`text` fit for a message: printable ASCII, at most 42 characters."""
+    """Return `text` for use in a message: printable ASCII, at most 42 characters."""
     clean = ascii(text)
     return clean if len(clean) <= MAX_SHOWN else f"{clean[: MAX_SHOWN - 4]}...{clean[-1]}"
 
 
 def folded(text: str) -> str:
-    """`text` in lower case, if it is ASCII. Other alphabets fold into ours: a Kelvin sign to k."""
+    """Return ASCII text in lower case, other text as it is.
+
+    Lower case turns some other letters into ASCII, such as the Kelvin sign into k.
+    """
     return text.lower() if text.isascii() else text
 
 
 def identifier(field: str, text: str) -> str:
-    """`client_id project_id tenant_id`: they become headers."""
+    """Check a `client_id`, `project_id` or `tenant_id`. They become header values."""
     if not _ID.fullmatch(text):
         raise BadInput(field, f"{shown(text)}: 1 to 128 of A-Z a-z 0-9 . _ : @ -, such as acme-web")
     return text
 
 
 def kid(field: str, text: str) -> str:
-    """The public id of a key. What is refused is not shown: it may be a whole key."""
+    """Check a kid. The message does not show refused text: it may be a whole key."""
     if not KID_PATTERN.fullmatch(text):
         raise BadInput(field, "not a kid: 16 letters and digits, such as 7Hk2mQ9xT4bVzR1c")
     return text
 
 
 def environment(field: str, text: str) -> str:
-    """`live` or `test`."""
+    """Check an environment: `live` or `test`."""
     if text not in ENVIRONMENTS:
         raise BadInput(field, f"{shown(text)}: one of {', '.join(ENVIRONMENTS)}")
     return text
 
 
 def line(field: str, text: str, limit: int = MAX_TEXT) -> str:
-    """One line of printable text: a name, a reason, an actor."""
+    """Check one line of printable text: a name, a reason, an actor."""
     if len(text) > limit or not text.isprintable():
         raise BadInput(field, f"{shown(text)}: one printable line of at most {limit} characters")
     return text
 
 
 def scopes(field: str, given: Iterable[str]) -> frozenset[str]:
-    """Scopes of a key: `models:generate`, `models:*`, `*`."""
+    """Parse the scopes of a key: `models:generate`, `models:*`, `*`."""
     found = frozenset(given)
     for scope in found:
         if len(scope) > MAX_TEXT or not _SCOPE.fullmatch(scope):
@@ -93,27 +96,27 @@ def scopes(field: str, given: Iterable[str]) -> frozenset[str]:
 
 
 def is_part_of_scope(text: str) -> bool:
-    """Can it stand between two colons of a scope? A star cannot."""
+    """Return whether `text` may stand between two colons of a scope. A star may not."""
     return _SCOPE_PART.fullmatch(text) is not None
 
 
 def networks(field: str, given: Iterable[str]) -> tuple[Network, ...]:
-    """CIDR blocks. IPv4-mapped IPv6 is IPv4; a block with host bits set is refused."""
+    """Parse CIDR blocks. IPv4-mapped IPv6 becomes IPv4. A block with host bits is refused."""
     return _entries(field, (_network(field, text) for text in given))
 
 
 def hosts(field: str, given: Iterable[str]) -> tuple[str, ...]:
-    """Host names, exact or `*.suffix`, without a port."""
+    """Parse host names, exact or `*.suffix`, without a port."""
     return _entries(field, (_host(field, text) for text in given))
 
 
 def origins(field: str, given: Iterable[str]) -> tuple[str, ...]:
-    """Origins (RFC 6454), exact or with a `*.suffix` host. A bare host means https."""
+    """Parse origins (RFC 6454), exact or with a `*.suffix` host. A bare host means https."""
     return _entries(field, (_origin(field, text) for text in given))
 
 
 def metadata(field: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Notes of the operator on a key: never interpreted, never sent to a backend."""
+    """Check the operator's notes on a key. Nothing interprets them or sends them to a backend."""
     if len(given) > MAX_METADATA:
         raise BadInput(field, f"at most {MAX_METADATA} entries")
     for name, value in given.items():
@@ -124,7 +127,7 @@ def metadata(field: str, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def duration_ms(field: str, text: str) -> int:
-    """A duration in milliseconds: `50ms`, `30s`, `15m`, `24h`, `90d`, or `0`."""
+    """Parse a duration into milliseconds: `50ms`, `30s`, `15m`, `24h`, `90d`, or `0`."""
     if text == "0":
         return 0
     match = _DURATION.fullmatch(text)
@@ -137,7 +140,7 @@ def duration_ms(field: str, text: str) -> int:
 
 
 def outage_grace_ms(field: str, text: str) -> int:
-    """How long a key goes on in an outage of the store: `0` to `1d`, in milliseconds."""
+    """Parse the outage grace of a key into milliseconds: `0` to `1d`."""
     amount = duration_ms(field, text)
     if amount > MAX_OUTAGE_GRACE_MS:
         raise BadInput(field, f"{shown(text)}: a duration from 0 to 1d")
@@ -145,7 +148,7 @@ def outage_grace_ms(field: str, text: str) -> int:
 
 
 def split_host(authority: str) -> str:
-    """The host of an authority, lower case, without its port and a final dot."""
+    """Return the host of an authority in lower case, without its port and a final dot."""
     host, colon, port = authority.rpartition(":")
     if not colon or not (port.isascii() and port.isdecimal()):
         host = authority
@@ -153,7 +156,10 @@ def split_host(authority: str) -> str:
 
 
 def host_matches(pattern: str, host: str) -> bool:
-    """Is `host`, in lower case and without a port, `pattern`, or below it for `*.suffix`?"""
+    """Return whether `host` is `pattern`, or is below it for `*.suffix`.
+
+    host: in lower case, without a port.
+    """
     if pattern.startswith("*."):
         return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
     return host == pattern
@@ -172,7 +178,7 @@ def _network(field: str, text: str) -> Network:
         network = ipaddress.ip_network(text)
     except ValueError:
         network = None
-    if network is None or "%" in text:  # a zone, which no comparison of addresses looks at
+    if network is None or "%" in text:  # comparisons of addresses ignore a zone
         raise BadInput(
             field, f"{shown(text)} is not an address block, such as 10.0.0.0/8 or 2001:db8::/32"
         )
@@ -193,7 +199,7 @@ def _host(field: str, text: str) -> str:
 
 def _origin(field: str, text: str) -> str:
     origin = folded(text)
-    if origin == "null":  # of pages without an origin, and of whoever writes it
+    if origin == "null":  # browsers send it for pages without an origin, and anybody can
         raise BadInput(field, "'null' stands for no origin; such as https://app.example.com")
     if "://" not in origin:
         origin = f"https://{origin}"

@@ -1,11 +1,11 @@
-"""What an inspection says."""
+"""Findings of an inspection, such as `authz doctor`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -14,7 +14,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of a report: what was looked at, what was found, what to do about it."""
+    """One line of a report: the check, the finding, and the remedy."""
 
     level: Level
     check: str

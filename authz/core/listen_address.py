@@ -1,4 +1,4 @@
-"""Where a listener listens: `host:port` or `unix:PATH`."""
+"""Address of a listener: `host:port` or `unix:PATH`."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Address:
 
     @classmethod
     def parse(cls, field: str, text: str) -> "Address":
-        """Read `127.0.0.1:9191`, `[::1]:9191`, `localhost:0` or `unix:/run/authz.sock`."""
+        """Parse `127.0.0.1:9191`, `[::1]:9191`, `localhost:0` or `unix:/run/authz.sock`."""
         if text.startswith("unix:"):
             path = text.removeprefix("unix:")
             if not path or "\0" in path:
@@ -48,7 +48,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """Can only this machine connect?"""
+        """True if only this machine can connect."""
         if self.path or self.host == "localhost":
             return True
         try:

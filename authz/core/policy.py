@@ -1,8 +1,8 @@
-"""The checks, in order. The first refusal wins.
+"""The checks of a request against a record, in order. The first refusal wins.
 
-Identity may be cached, authority may not: every check here runs on every request, so an expiry is
-exact to the millisecond on a cache hit too. The secret comes first: who has not proven to hold the
-key learns nothing about it.
+Records are cached, decisions are not: every check runs for every request. So an expiry is exact to
+the millisecond on a cache hit too. The secret is checked first: without it a caller learns nothing
+about the key.
 """
 
 import ipaddress
@@ -20,20 +20,20 @@ from authz.core.store_clock import Window
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-MAX_ADDRESS: Final = 64  # of its text; a longer one is none, and shall not be remembered
+MAX_ADDRESS: Final = 64  # characters; longer text is no address and must not fill the cache
 _LABELS = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 
 
 class Proof(Protocol):
-    """What a caller presented: one of our keys, or an imported one that was found."""
+    """A presented credential: a key in our format, or an imported key that was found."""
 
     def digest(self) -> bytes:
-        """The digest that a record would hold for it."""
+        """Return the digest that the record holds for this credential."""
         ...
 
 
 def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> Deny | None:
-    """Judge a request that presents a key against that key's record. `now` in milliseconds."""
+    """Return the first refusal, or None to allow. `now`: milliseconds since the epoch."""
     refusal = secret(record, presented, now)
     if refusal is not None:
         return Deny(refusal, None if refusal is Reason.WRONG_SECRET else record)
@@ -62,13 +62,13 @@ def judge_within(record: KeyRecord, proof: Proof, request: Request, window: Wind
 def examine(
     record: KeyRecord, presented: Proof, request: Request, now: int
 ) -> Iterator[tuple[str, Reason | None]]:
-    """What each check says, by its name. `judge` goes by the first that refuses."""
+    """Yield the name of each check with its refusal or None. `judge` returns the first refusal."""
     verdicts = (check(record, request, now) for check in CHECKS)
     yield from zip(NAMES, (secret(record, presented, now), *verdicts), strict=True)
 
 
 def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
-    """Every digest is compared, whichever matches, so that time tells nothing."""
+    """Refuse a wrong or retired secret. All digests are compared, so timing reveals nothing."""
     digest = presented.digest()
     found = None
     for entry in record.secrets:
@@ -80,35 +80,35 @@ def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
 
 
 def status(record: KeyRecord, _request: Request, _now: int) -> Reason | None:
-    """Only an active key opens anything."""
+    """Refuse a key that is not active."""
     if record.status is Status.ACTIVE:
         return None
     return Reason.REVOKED if record.status is Status.REVOKED else Reason.DISABLED
 
 
 def not_before(record: KeyRecord, _request: Request, now: int) -> Reason | None:
-    """Valid from `not_before` on, inclusive."""
+    """Refuse a key before its `not_before`; that millisecond itself is valid."""
     if record.not_before is not None and now < record.not_before:
         return Reason.NOT_YET_VALID
     return None
 
 
 def expiry(record: KeyRecord, _request: Request, now: int) -> Reason | None:
-    """Valid until `expires_at`, exclusive."""
+    """Refuse a key from its `expires_at` on; that millisecond itself is not valid."""
     if record.expires_at is not None and now >= record.expires_at:
         return Reason.EXPIRED
     return None
 
 
 def environment(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """A test key does not open a live route, nor a live key a test route."""
+    """Refuse a test key on a live route, and a live key on a test route."""
     if request.route.env is not None and request.route.env != record.env:
         return Reason.WRONG_ENVIRONMENT
     return None
 
 
 def address(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """A key bound to address blocks needs a client address that is known and inside one."""
+    """Refuse a client address that is unknown or outside the key's address blocks."""
     if not record.allowed_cidrs:
         return None
     text = request.client_address
@@ -121,7 +121,7 @@ def address(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 
 
 def host(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """A key bound to hosts needs the request to be for one of them."""
+    """Refuse a request for a host that is not among the key's hosts."""
     if not record.allowed_hosts:
         return None
     wanted = split_host(request.host)
@@ -131,7 +131,7 @@ def host(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 
 
 def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """A key bound to origins needs an Origin header (RFC 6454) that is one of them."""
+    """Refuse an Origin header (RFC 6454) that is absent or not among the key's origins."""
     if not record.allowed_origins:
         return None
     given = folded(request.header("origin", ""))
@@ -141,7 +141,7 @@ def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 
 
 def scope(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """Every scope that the route asks for is held, itself, as `resource:*` or as `*`."""
+    """Refuse a key that lacks a scope of the route. `resource:*` and `*` cover scopes."""
     required = request.route.scopes
     held = record.scopes
     if required <= held or all(is_held(wanted, held) for wanted in required):
@@ -173,9 +173,9 @@ def _address(text: str) -> Address | None:
 
 
 def _fits(pattern: str, given: str) -> bool:
-    """Is `given` the pattern, or has it proper labels where the pattern has its star?
+    """Return whether `given` is the pattern, with proper host labels in place of its star.
 
-    Stricter than the match of a route's host, which takes what the proxy's own suffix match takes.
+    It is stricter than the match of a route's host, which follows the proxy's suffix match.
     """
     head, star, tail = pattern.partition("*")
     if not star:

@@ -1,4 +1,4 @@
-"""What is known of a key. Times are whole milliseconds since the epoch (UTC)."""
+"""KeyRecord: the stored record of a key. Times are whole milliseconds since the epoch (UTC)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,14 +14,14 @@ RETIRED_DIGEST_KEPT_MS: Final = 30 * 86_400_000
 
 
 class Status(StrEnum):
-    """The state of a key."""
+    """The status of a key."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
     REVOKED = "revoked"
 
 
-# From each status, what it may become. Revoked is terminal: a leaked key never comes back.
+# The permitted changes of each status. Revoked is final: a leaked key never comes back.
 STATUS_CHANGES: Final[Mapping[Status, frozenset[Status]]] = {
     Status.ACTIVE: frozenset({Status.DISABLED, Status.REVOKED}),
     Status.DISABLED: frozenset({Status.ACTIVE, Status.REVOKED}),
@@ -30,7 +30,7 @@ STATUS_CHANGES: Final[Mapping[Status, frozenset[Status]]] = {
 
 
 class RevocationReason(StrEnum):
-    """Why a key was revoked, in the words of RFC 5280, section 5.3.1."""
+    """The reason of a revocation, by the names of RFC 5280, section 5.3.1."""
 
     UNSPECIFIED = "unspecified"
     KEY_COMPROMISE = "key_compromise"
@@ -42,7 +42,7 @@ class RevocationReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """One secret of a key. An old one keeps its digest for a while, then only its place in line."""
+    """One secret of a key. A retired one keeps its digest for 30 days, then only its id."""
 
     id: str
     digest: bytes = field(repr=False)
@@ -51,11 +51,11 @@ class Secret:
     retires_at: int | None = None
 
     def is_live(self, now: int) -> bool:
-        """Does this secret open anything at `now`?"""
+        """Return whether this secret is accepted at `now`."""
         return bool(self.digest) and (self.retires_at is None or now < self.retires_at)
 
     def is_remembered(self, now: int) -> bool:
-        """Is its holder still told that it was rotated, rather than that the key is unknown?"""
+        """Return whether its holder is told that it was rotated, and not that it is wrong."""
         return bool(self.digest) and (
             self.retires_at is None or now < self.retires_at + RETIRED_DIGEST_KEPT_MS
         )
@@ -63,7 +63,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key as the store keeps it. `version` is the sequence number of the change that wrote it."""
+    """The record of a key. `version`: the sequence number of the change that wrote it."""
 
     kid: str
     version: int
@@ -75,9 +75,9 @@ class KeyRecord:
     name: str = ""
     project_id: str = ""
     tenant_id: str = ""
-    plan: str = ""  # of the settings; with none the key has its own limits only
+    plan: str = ""  # name of a plan in the settings; empty: only the key's own limits
     limits: tuple[Limit, ...] = ()
-    on_outage: OnOutage | None = None  # of the limits; None: as the sidecar is set to
+    on_outage: OnOutage | None = None  # of the limits; None: the sidecar's setting applies
     scopes: frozenset[str] = frozenset()
     not_before: int | None = None
     expires_at: int | None = None
@@ -106,12 +106,12 @@ class KeyRecord:
 
     @property
     def newest_secret(self) -> Secret:
-        """The secret that the last issue or rotation made."""
+        """The secret of the last issue or rotation."""
         return self.secrets[-1]
 
 
 def as_revoked(record: KeyRecord) -> KeyRecord:
-    """The same key for a reader that knows better than the store: once revoked, always revoked."""
+    """Return the record as revoked. A key that was seen revoked stays revoked."""
     if record.status is Status.REVOKED:
         return record
     return replace(record, status=Status.REVOKED)

@@ -1,23 +1,25 @@
-"""What a sidecar says of itself, and what follows from it for a change."""
+"""Registry entries of sidecars, and the confirmation of a change that follows from them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# A word that is older than the change by more than this confirms nothing: it may be of another
-# history of the store, from before a failover.
+# An entry that is older than the change by more than this confirms nothing. It may be from before a
+# failover, when the store had another history.
 SPOKE_BEFORE_MS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """One sidecar, as it last said and the store has kept it.
+    """The last registry entry of a sidecar.
 
-    applied: every change up to this one is applied, and nothing older is held; None before that is
-    known of this store. lease_ms: how long after a change it may serve what was true before, if it
-    does not hear of it; grace_ms: how much longer in an outage, for keys without a grace of their
-    own. trusted, reason: whether its link to the store was, and why not. entries: records that it
-    keeps. seen: the highest change that it has seen in any store.
+    applied: the sidecar has applied every change up to this one, and caches nothing older. None if
+    it does not know that of this store yet.
+    lease_ms: how long it may serve an old record after a change that it does not hear of.
+    grace_ms: how much longer during an outage, for keys without a grace of their own.
+    trusted, reason: whether its link to the store is trusted, and if not, why.
+    entries: the number of cached records.
+    seen: the highest change that it has seen in any store.
     """
 
     instance: str
@@ -37,7 +39,7 @@ class Sidecar:
 
 @dataclass(frozen=True, slots=True)
 class FormerGrace:
-    """The outage grace that a key had until the change of this number; None: none of its own."""
+    """The outage grace of a key until change `until`. None: the sidecar's setting applied."""
 
     until: int
     grace_ms: int | None
@@ -45,26 +47,26 @@ class FormerGrace:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A sidecar, and how long ago it said so, by the store's clock."""
+    """A sidecar's entry and its age, by the store's clock."""
 
     sidecar: Sidecar
     silent_ms: int
 
     @property
     def is_trusted(self) -> bool:
-        """Is its link to the store good, as far as can be told from here?"""
+        """True if its link to the store is trusted, as far as the entry tells."""
         return self.sidecar.trusted and self.silent_ms < self.sidecar.lease_ms
 
     def reach_ms(self, grace_ms: int | None = None) -> int:
-        """For how long after a change, or after its last word, it may act on what was before.
+        """Return how long it may serve an old record after a change, or after its last entry.
 
-        It speaks before each heartbeat and is trusted for a lease after the last one that was
-        answered, so the earlier of the two counts. grace_ms: the key's own; None if it has none.
+        The earlier of the two counts: it writes an entry before each heartbeat, and is trusted for
+        a lease after the last heartbeat that came back. grace_ms: the key's own, or None.
         """
         return self.sidecar.lease_ms + (self.sidecar.grace_ms if grace_ms is None else grace_ms)
 
     def has_applied(self, seq: int, elapsed_ms: int) -> bool:
-        """Does it hold nothing that is older than this change, `elapsed_ms` ago?"""
+        """Return whether it caches nothing older than change `seq`, made `elapsed_ms` ago."""
         applied = self.sidecar.applied
         lately = self.silent_ms <= elapsed_ms + SPOKE_BEFORE_MS
         return lately and applied is not None and applied >= seq
@@ -72,7 +74,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
-    """A sidecar that has not confirmed a change, and until when it may act on what was before."""
+    """A sidecar that has not confirmed a change, and until when it may serve an old record."""
 
     instance: str
     may_allow_until: int  # by the wall clock
@@ -81,7 +83,7 @@ class Outstanding:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """Which sidecars have applied a change, `elapsed_ms` after the store confirmed it."""
+    """The sidecars that have applied a change, `elapsed_ms` after the store confirmed it."""
 
     confirmed: int
     outstanding: tuple[Outstanding, ...]
@@ -89,12 +91,12 @@ class Confirmation:
 
     @property
     def is_complete(self) -> bool:
-        """Can no sidecar act on what was before the change any more?"""
+        """True if no sidecar can serve a record from before the change."""
         return all(entry.is_over for entry in self.outstanding)
 
     @property
     def sidecars(self) -> int:
-        """All that the change matters to."""
+        """The number of sidecars that may have cached the key."""
         return self.confirmed + len(self.outstanding)
 
 
@@ -107,11 +109,11 @@ def confirmation(
     *,
     former: Sequence[FormerGrace] = (),
 ) -> Confirmation:
-    """Where change `seq` of a key stands. `now`: milliseconds by the wall clock.
+    """Return the confirmation of change `seq` of a key. `now`: milliseconds by the wall clock.
 
-    A sidecar goes by the grace of the record that it holds, so the longest counts of all that the
-    key had since the last change which it has applied. Whoever was silent for so long before the
-    change that it could not have acted on the key any more does not matter to it.
+    A sidecar uses the grace of the record that it caches. So the longest grace counts that the key
+    had since the last change that the sidecar has applied. A sidecar is left out if it was silent
+    for so long before the change that it could not serve the key any more.
     """
     confirmed, outstanding = 0, []
     for each in heard:

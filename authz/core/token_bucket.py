@@ -1,22 +1,23 @@
-"""TokenBucket: at most so many a second, and after a rest a second's worth at once."""
+"""TokenBucket: a rate limit that allows bursts of at most one second's tokens."""
 
 from math import inf
 
 
 class TokenBucket:
-    """`rate` tokens a second, above 0; at most a second's worth kept. The time is an argument.
+    """`rate` tokens a second, above 0. It holds at most the tokens of one second, or one token.
 
-    What is borrowed is paid back before there is another: it bends the rate, and does not raise it.
+    Time is an argument. A borrowed token is paid back before another is given, so borrowing does
+    not raise the rate.
     """
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._most = self._tokens = max(rate, 1.0)
         self._at: float | None = None
-        self._none_before = -inf  # who is refused, in a flood nearly everyone, costs a comparison
+        self._none_before = -inf  # makes a refusal cheap: in a flood nearly every call is one
 
     def take(self, now: float) -> bool:
-        """Take one token, if there is a whole one. `now` in seconds; it does not go back."""
+        """Take one token and return True, or return False. `now`: seconds, never going back."""
         if now < self._none_before:
             return False
         if self._at is not None:
@@ -29,7 +30,7 @@ class TokenBucket:
         return True
 
     def borrow(self, most: int) -> bool:
-        """Take one although there is none, while no more than `most` are owed with it."""
+        """Take a token that is not there yet, unless more than `most` would be owed."""
         if self._tokens - 1 < -most:
             return False
         self._tokens -= 1

@@ -1,4 +1,4 @@
-"""What an update may set, and what it altered, in the words of the audit trail."""
+"""The fields that an update may set, and the differences that it made."""
 
 from collections.abc import Mapping
 from typing import TypedDict
@@ -9,7 +9,7 @@ from authz.core.records import KeyRecord
 
 
 class Updates(TypedDict, total=False):
-    """New values of a key's fields, through `core.fields`. A field that is not named stays."""
+    """New values of a key's fields, checked by `core.fields`. Other fields stay."""
 
     client_id: str
     project_id: str
@@ -29,7 +29,7 @@ class Updates(TypedDict, total=False):
 
 
 def differences(before: KeyRecord, after: KeyRecord) -> dict[str, object]:
-    """Each field that an update altered: what it was and what it is, in terms of JSON."""
+    """Return the old and new value of each altered field, as JSON values."""
     old, new = _plain(before), _plain(after)
     return {
         name: {"old": old[name], "new": value} for name, value in new.items() if value != old[name]

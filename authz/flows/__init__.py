@@ -1,1 +1,1 @@
-"""Does. Async, knows no driver; stands on core alone."""
+"""The flows: async code that uses core and ports. It knows no driver."""

@@ -1,4 +1,4 @@
-"""BulkRevocation: all keys of a client revoked, whatever becomes of any one of them."""
+"""BulkRevocation: revokes all keys of a client. A key that fails does not stop the others."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Final
@@ -9,14 +9,14 @@ from authz.core.records import RevocationReason, Status
 from authz.flows.key_listing import KeyListing
 from authz.flows.lifecycle import Lifecycle
 
-MAX_FAILURES: Final = 5  # in a row that are not the key's own: then the store is gone
+MAX_FAILURES: Final = 5  # in a row that concern the store, not a key: then it is down
 
 
 class BulkRevocation:
-    """What is to be revoked, and what came of it so far.
+    """The keys to revoke and the results so far.
 
-    planned, revoked: kids. failed: kid -> why not. tried: how many of the planned.
-    already: how many were revoked by others.
+    planned, revoked: kids. failed: kid -> reason. tried: how many planned kids were tried.
+    already: how many keys others had revoked.
     """
 
     def __init__(self, client_id: str) -> None:
@@ -28,9 +28,9 @@ class BulkRevocation:
         self.tried = 0
         self._seen: set[str] = set()
 
-    async def plan(self, directory: KeyListing) -> None:
-        """Look for keys not seen yet. One that cannot be read is tried, too. Raises Unavailable."""
-        async for entry in directory.keys_of(self.client_id):
+    async def plan(self, listing: KeyListing) -> None:
+        """Plan the keys that were not seen yet, unreadable ones too. Raises Unavailable."""
+        async for entry in listing.keys_of(self.client_id):
             if entry.kid in self._seen:
                 continue
             self._seen.add(entry.kid)
@@ -41,17 +41,17 @@ class BulkRevocation:
 
     async def carry_out(
         self,
-        directory: KeyListing,
+        listing: KeyListing,
         lifecycle: Lifecycle,
         reason: RevocationReason,
         author: Callable[[], Author],
     ) -> AsyncIterator[str]:
-        """Revoke what is planned, and what was issued meanwhile; gives each kid that was tried.
+        """Revoke the planned keys and those issued meanwhile. Yield each kid that was tried.
 
-        Raises Unavailable when the store fails for one key after the other.
+        Raises Unavailable if the store fails for MAX_FAILURES keys in a row.
         """
         in_a_row = 0
-        for kid in self.planned:  # grows
+        for kid in self.planned:  # the list grows meanwhile
             try:
                 result = await lifecycle.revoke(kid, reason, author())
             except Fault as cause:
@@ -64,11 +64,11 @@ class BulkRevocation:
                 match result:
                     case Refused(why):
                         self.failed[kid] = why
-                    case Unchanged():  # somebody else was faster
+                    case Unchanged():  # another revocation was faster
                         self.already += 1
                     case _:
                         self.revoked.append(kid)
             self.tried += 1
             yield kid
             if self.tried == len(self.planned):
-                await self.plan(directory)
+                await self.plan(listing)

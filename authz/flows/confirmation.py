@@ -1,4 +1,4 @@
-"""Wait until every sidecar has applied a change, or can no longer act on what was before it."""
+"""Wait until every sidecar has applied a change or can no longer serve the old record."""
 
 import asyncio
 from typing import Any, Final, cast
@@ -15,20 +15,21 @@ MAX_LOOK_BACK: Final = 100  # changes of the key
 
 
 async def acknowledged(
-    directory: SidecarRegistry,
+    registry: SidecarRegistry,
     trail: AuditTrail,
     record: KeyRecord,
-    patience: float,
+    seconds: float,
     clock: Clock,
 ) -> Confirmation:
-    """Where the change that made `record` stands, once it is complete or after `patience` seconds.
+    """Return the confirmation of the change that made `record`.
 
-    Call it when the store has confirmed the change: the time of that is taken here. Raises
+    It returns when the confirmation is complete, or after `seconds`. Call it right after
+    the store has confirmed the change: the elapsed time is measured from the call. Raises
     Unavailable.
     """
     began, pause, past = clock.monotonic(), PAUSE_MIN, _Past(trail, record)
     while True:
-        _, heard = await directory.find()
+        _, heard = await registry.find()
         elapsed = clock.monotonic() - began
         elapsed_ms = int(elapsed * 1000)
         await past.look_back(_oldest(heard, record.version, elapsed_ms))
@@ -40,30 +41,30 @@ async def acknowledged(
             clock.wall_ms(),
             former=past.graces(),
         )
-        if found.is_complete or elapsed >= patience:
+        if found.is_complete or elapsed >= seconds:
             return found
-        await asyncio.sleep(min(pause, patience - elapsed))
+        await asyncio.sleep(min(pause, seconds - elapsed))
         pause = min(pause * 2, PAUSE_MAX)
 
 
 def _oldest(heard: list[Heard], seq: int, elapsed_ms: int) -> int:
-    """The change that every sidecar has applied; none that has applied `seq` is asked for more."""
+    """Return the last change that every sidecar has applied, at most `seq`."""
     late = [each.sidecar.applied or 0 for each in heard if not each.has_applied(seq, elapsed_ms)]
     return min(late, default=seq)
 
 
 class _Past:
-    """The graces that a key had, as its history tells. What that does not tell: the longest."""
+    """The graces that a key had, from its history. Where the history ends, the longest counts."""
 
     def __init__(self, trail: AuditTrail, record: KeyRecord) -> None:
         self._trail = trail
         self._kid = record.kid
-        self._version = record.version  # what made this one has not been looked at
+        self._version = record.version  # the entry of this version has not been read yet
         self._steps = MAX_LOOK_BACK
         self._found: list[FormerGrace] = []
 
     async def look_back(self, version: int) -> None:
-        """Look at every change behind `version`. Raises Unavailable."""
+        """Read every change after `version`. Raises Unavailable."""
         while self._version > version and self._steps:
             self._steps -= 1
             try:
@@ -79,7 +80,7 @@ class _Past:
             self._version = entry.base_version
 
     def graces(self) -> list[FormerGrace]:
-        """What was found."""
+        """Return the graces found, and the longest for versions that were not found."""
         if not self._version:
             return self._found
         return [*self._found, FormerGrace(self._version, MAX_OUTAGE_GRACE_MS)]

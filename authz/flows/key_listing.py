@@ -1,4 +1,4 @@
-"""KeyListing: what every door calls to look through keys, and back through what was done to one."""
+"""KeyListing: pages of keys, and the history of one key. The CLI and the admin APIs call it."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from authz.core.errors import Unreadable
 from authz.core.ports import AuditTrail, KeyIndex
 from authz.core.records import KeyRecord, Status
 
-CHUNK: Final = 500  # kids whose records are read in one go
-MAX_CHUNKS: Final = 20  # that one page with a filter may cost
+CHUNK: Final = 500  # records read in one call
+MAX_CHUNKS: Final = 20  # calls for one page with a filter
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key of a list. One that cannot be read says why, and hides no other."""
+    """One key of a list. `why`: the reason if its record cannot be read."""
 
     kid: str
     record: KeyRecord | None
@@ -24,7 +24,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list. `next`: the cursor of the part behind it, None at the end."""
+    """One page of a list. `next`: the cursor of the next page, None at the end."""
 
     entries: tuple[Entry, ...]
     next: str | None
@@ -32,14 +32,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The changes of a key, newest first. `lost`: the version whose entry is not there, or None."""
+    """The changes of a key, newest first. `lost`: the version whose entry is missing, or None."""
 
     entries: tuple[AuditEntry, ...]
     lost: int | None
 
 
 class KeyListing:
-    """Lists and histories. A page costs what it holds, wherever in the list it stands."""
+    """Lists and histories. The cost of a page does not depend on its place in the list."""
 
     def __init__(self, index: KeyIndex, trail: AuditTrail) -> None:
         self._index = index
@@ -53,10 +53,10 @@ class KeyListing:
         client_id: str | None = None,
         status: Status | None = None,
     ) -> Page:
-        """At most `limit` keys behind the kid `cursor`. Raises BadInput, Unavailable.
+        """Return at most `limit` keys that follow the kid `cursor`. Raises BadInput, Unavailable.
 
-        With a filter it may hold fewer and still have a next: only so many records are read. A
-        record that cannot be read is listed whatever the filter, for it may be one of those.
+        With a filter a page may have fewer keys and still a next page, because the number of
+        records read is bounded. An unreadable record is always listed: it may match the filter.
         """
         found: list[Entry] = []
         for _ in range(MAX_CHUNKS):
@@ -74,7 +74,7 @@ class KeyListing:
         return Page(tuple(found), cursor)
 
     async def keys_of(self, client_id: str) -> AsyncIterator[Entry]:
-        """All keys of a client. Raises Unavailable."""
+        """Yield all keys of a client. Raises Unavailable."""
         cursor: str | None = ""
         while cursor is not None:
             page = await self.page(CHUNK, cursor, client_id=client_id)
@@ -83,7 +83,7 @@ class KeyListing:
             cursor = page.next
 
     async def history(self, record: KeyRecord) -> History:
-        """What was done to a key, from its version back to its issue. Raises Unavailable."""
+        """Return the changes of a key from its version back to its issue. Raises Unavailable."""
         entries: list[AuditEntry] = []
         version = record.version
         while version:
@@ -95,7 +95,7 @@ class KeyListing:
         return History(tuple(entries), None)
 
     async def _entries(self, kids: Sequence[str], client_id: str | None) -> list[Entry]:
-        """What a list shows of `kids`: without those that belong to another client by now."""
+        """Return the entries of `kids`, without keys that belong to another client by now."""
         shown = []
         for kid, found in zip(kids, await self._index.read(kids), strict=True):
             if isinstance(found, KeyRecord):

@@ -45,7 +45,7 @@ class Recorder:
         pass
 
     def loads(self):
-        """What was delivered, without what was told of changes."""
+        """The deliveries, without the calls for changes."""
         return [what for what in self.told if what[0] == "loaded"]
 
     def deliver(self, kid):
@@ -106,7 +106,7 @@ async def linked(valkey, sink):
 
 @pytest.fixture
 def recorder():
-    """Who is told."""
+    """A ChangeSink that records its calls."""
     return Recorder()
 
 
@@ -150,7 +150,7 @@ async def test_many_at_once(world, recorder):
 
 
 async def test_same_key_twice(world, recorder):
-    """Two loads of one key are two answers."""
+    """Two loads of one key deliver twice."""
     record = await world.put(make_record())
     for name in ("first", "second"):
         world.source.load(KID, recorder.deliver(name))

@@ -39,7 +39,7 @@ async def test_unknown(store):
 
 
 async def test_issue(store):
-    """What was issued is found, equal in every field, with the version that it got."""
+    """An issued record is found, equal in every field, with its new version."""
     change = issued()
     version = await store.apply(change)
     assert version == 1
@@ -226,7 +226,7 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(kid=kids, action=st.sampled_from(["revoke", "rotate", "disable", "enable"]))
     def change(self, kid, action):
-        """What the lifecycle would do."""
+        """Make a change as the lifecycle does."""
         found = self.find(kid)
         if found is None:
             return
@@ -249,7 +249,7 @@ class Comparison(RuleBasedStateMachine):
 
 
 def test_twin_and_server_agree(valkey):
-    """Whatever is asked of them, the twin and the server answer the same."""
+    """The store in memory and the real server reply the same to any sequence of calls."""
     run_state_machine_as_test(
         lambda: Comparison(valkey),
         settings=settings(max_examples=30, stateful_step_count=12, deadline=None),

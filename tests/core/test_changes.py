@@ -1,4 +1,4 @@
-"""What may be done to a key, and what it becomes."""
+"""The changes that a key permits, and the records that they make."""
 
 from dataclasses import fields, replace
 
@@ -73,7 +73,7 @@ def test_issue():
 
 
 def test_a_key_may_have_no_end():
-    """Without a life there is no expiry."""
+    """A key that is issued without a lifetime has no expiry."""
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
 
     assert changes.issue(spec, KEYRING.mint("live"), AUTHOR, NOW).record.expires_at is None
@@ -148,7 +148,7 @@ def test_disable_and_enable_change_nothing_else():
 
 
 def test_rotate_adds_a_secret_and_retires_the_one_before():
-    """Both work during the overlap, then only the new one; the kid stays."""
+    """A rotation adds a secret; both work during the overlap, then the new one. The kid stays."""
     record, _ = issue_record(KEYRING)
     minted = KEYRING.mint("live", record.kid)
 
@@ -205,7 +205,7 @@ def test_a_rotation_never_prolongs_a_secret():
 
 @pytest.mark.parametrize("grace_ms", [0, GRACE])
 def test_an_expired_key_gets_no_overlap(grace_ms):
-    """Its secrets were dead: a rotation gives it a new one and revives none, whatever the grace."""
+    """Rotating an expired key gives it a new secret and revives no old one, with any grace."""
     during = rotated(make_record(expires_at=NOW + DAY))
     ended = replace(during, expires_at=NOW + DAY)
 
@@ -216,14 +216,14 @@ def test_an_expired_key_gets_no_overlap(grace_ms):
 
 
 def test_a_key_that_has_not_quite_expired_gets_its_overlap():
-    """What works is promised to go on for as long as the operator says."""
+    """The rotation of a key that has not expired yet gives the full overlap."""
     after = rotated(make_record(expires_at=NOW + 1))
 
     assert live(after, NOW + GRACE - 1) == ["1", "2"]
 
 
 def test_the_lineage_is_bounded():
-    """At most five entries, the newest, numbered on."""
+    """A key keeps its five newest secrets, and the numbers go on."""
     record = make_record()
     for step in range(1, 10):
         record = rotated(record, now=NOW + step * GRACE)
@@ -270,7 +270,7 @@ def test_a_revoked_key_cannot_be_rotated():
 
 
 def test_a_disabled_key_stays_disabled():
-    """Rotation does not enable."""
+    """A disabled key that is rotated stays disabled."""
     assert rotated(make_record(status=Status.DISABLED)).status is Status.DISABLED
 
 

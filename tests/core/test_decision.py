@@ -31,7 +31,7 @@ def test_decisions_compare_by_value():
 
 
 def test_faults_that_leave_the_outcome_open_are_unavailable():
-    """Who catches Unavailable catches a lost answer too, but no conflict and no mistake."""
+    """A lost reply is a kind of Unavailable; a conflict and bad input are not."""
     assert issubclass(OutcomeUnknown, Unavailable)
     for fault in (Conflict, NotFound, BadInput):
         assert issubclass(fault, Fault)

@@ -27,7 +27,7 @@ LONGEST = ".".join(["a" * 49] * 5) + ".abc"  # 253 characters
     ],
 )
 def test_networks(text, network):
-    """A block or an address; IPv4 in the clothes of IPv6 is IPv4."""
+    """A block or an address is accepted, and IPv4-mapped IPv6 becomes IPv4."""
     assert fields.networks("allowed_cidrs", [text]) == (ipaddress.ip_network(network),)
 
 
@@ -75,7 +75,7 @@ def test_refused_networks(text):
     ],
 )
 def test_hosts(text, host):
-    """A name in lower case, exact or with a leading `*.`."""
+    """A host is accepted exactly or with a leading `*.`, and becomes lower case."""
     assert fields.hosts("allowed_hosts", [text]) == (host,)
 
 
@@ -104,7 +104,7 @@ def test_hosts(text, host):
     ],
 )
 def test_refused_hosts(text):
-    """No port, no scheme, no empty part, no star elsewhere."""
+    """A host with a port, a scheme, an empty part or another star is refused."""
     with pytest.raises(BadInput, match=r"\*\.example\.com"):
         fields.hosts("allowed_hosts", [text])
 
@@ -193,7 +193,7 @@ def test_origins(text, origin):
     ],
 )
 def test_refused_origins(text):
-    """Nothing that no browser would send."""
+    """An origin that no browser sends is refused."""
     with pytest.raises(BadInput, match=r"https://app\.example\.com"):
         fields.origins("allowed_origins", [text])
 
@@ -207,7 +207,7 @@ def test_refused_origins(text):
     ],
 )
 def test_entries_are_bounded_and_counted_once(parse, make):
-    """At most 100 entries, in the order given, each once."""
+    """A list has at most 100 entries, in the order given, each once."""
     texts = [make(i) for i in range(101)]
 
     assert len(parse("field", texts[:100])) == 100

@@ -1,4 +1,4 @@
-"""What may stand in each field: accepted values, refused values, and no input that takes long."""
+"""The parsers of fields: accepted values, refused values, and no input that takes long."""
 
 import pytest
 from hypothesis import given
@@ -50,7 +50,7 @@ def test_no_odd_character_anywhere(name, odd):
     ["a", "a.", "a-", "a:", "1.", "0", ":", "*", "*.", "a" * 63 + ".", "https://", "ms", "\n"],
 )
 def test_ten_megabytes_are_refused_at_once(name, unit):
-    """Whatever is repeated, a huge text costs no more than reading it, and is not shown."""
+    """A huge text of any repeated character is refused in linear time and is not shown."""
     parsers = {kind: parse for kind, (parse, _) in TEXT_PARSERS.items()}
     parsers["line"] = fields.line
     parsers["metadata"] = lambda field, text: fields.metadata(field, {"note": text})
@@ -73,7 +73,7 @@ def test_what_is_shown_is_short_ascii_on_one_line(text):
 
 
 def test_what_fits_is_shown_whole():
-    """42 characters with the quotes."""
+    """Text up to 42 characters with its quotes is shown whole."""
     assert fields.shown("x" * 40) == repr("x" * 40)
     assert fields.shown("x" * 41) == f"'{'x' * 37}...'"
 
@@ -83,13 +83,13 @@ def test_what_fits_is_shown_whole():
 
 @pytest.mark.parametrize("text", ["a", "acme-web", "A.b_c:d@e-f", "0", "x" * 128, "@", ".."])
 def test_identifiers(text):
-    """1 to 128 of the characters that a header may hold as they are."""
+    """An id is 1 to 128 characters that a header value needs not quote."""
     assert fields.identifier("client_id", text) == text
 
 
 @pytest.mark.parametrize("text", ["", "x" * 129, "a b", "a,b", 'a"b', "a/b", "a\n", "a*b", "a;b"])
 def test_refused_identifiers(text):
-    """Nothing that a header would have to quote, and nothing without an end."""
+    """An id that is too long, or that a header would have to quote, is refused."""
     with pytest.raises(BadInput, match="acme-web") as refusal:
         fields.identifier("client_id", text)
 
@@ -97,7 +97,7 @@ def test_refused_identifiers(text):
 
 
 def test_kid():
-    """16 letters and digits."""
+    """A kid is 16 letters and digits."""
     assert fields.kid("kid", KID) == KID
     for text in ("", KID[:-1], KID + "c", KID + "\n", "_" * 16):
         with pytest.raises(BadInput, match="7Hk2mQ9xT4bVzR1c"):
@@ -105,7 +105,7 @@ def test_kid():
 
 
 def test_a_key_given_for_a_kid_is_not_shown():
-    """Who pastes the whole key where its kid belongs does not find it in a log."""
+    """A whole key that is given for a kid does not appear in the message."""
     minted = make_keyring().mint("live")
     body = minted.text.rpartition("_")[2]
 
@@ -116,7 +116,7 @@ def test_a_key_given_for_a_kid_is_not_shown():
 
 
 def test_environments():
-    """`live` or `test`, spelt so."""
+    """An environment is `live` or `test`, in this spelling."""
     assert [fields.environment("env", env) for env in ENVIRONMENTS] == ["live", "test"]
     for text in ("", "Live", "prod", "live "):
         with pytest.raises(BadInput, match="live, test"):
@@ -128,13 +128,13 @@ def test_environments():
 
 @pytest.mark.parametrize("text", ["", "Acme's web shop", "Žluťoučký kůň", "日本", "x" * 256])
 def test_lines(text):
-    """One printable line in any language, or none."""
+    """A line is printable text in any language, or empty."""
     assert fields.line("name", text) == text
 
 
 @pytest.mark.parametrize("text", ["x" * 257, "a\nb", "a\tb", "\x1b[31mred", "a\u202eb", "\ud800"])
 def test_refused_lines(text):
-    """Nothing that could forge a line of a log or turn a terminal."""
+    """Text that could forge a log line or control a terminal is refused."""
     with pytest.raises(BadInput, match="printable"):
         fields.line("name", text)
 
@@ -166,7 +166,7 @@ def test_metadata():
     ["a", "*", "models:generate", "models:*", "a:b:*", "read/write@x", "a.b-c_d+e", "1", "x" * 256],
 )
 def test_scopes(scope):
-    """A name, names joined by colons, either open-ended, or everything."""
+    """A scope is names joined by colons, with `:*` at its end or without, or `*`."""
     assert fields.scopes("scopes", [scope]) == {scope}
 
 
@@ -224,7 +224,7 @@ def test_scopes_are_bounded_together():
     ],
 )
 def test_durations(text, ms):
-    """A whole number and a unit, or a bare 0."""
+    """A duration is a whole number with a unit, or 0."""
     assert fields.duration_ms("grace", text) == ms
 
 
@@ -233,12 +233,12 @@ def test_durations(text, ms):
     ["", "1", "00", "-1s", "+1s", "1.5h", "1 s", "s", "1S", "1w", "1h30m", "1e3s", "9" * 13 + "s"],
 )
 def test_refused_durations(text):
-    """No sign, no fraction, no number without a unit."""
+    """A duration with a sign, a fraction or no unit is refused."""
     with pytest.raises(BadInput, match="not a duration"):
         fields.duration_ms("grace", text)
 
 
 def test_a_duration_has_an_end():
-    """A hundred years, so that no sum of times leaves its range."""
+    """A duration is at most 100 years, so that no sum of times overflows."""
     with pytest.raises(BadInput, match="100 years"):
         fields.duration_ms("grace", "36501d")

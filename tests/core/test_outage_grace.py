@@ -13,21 +13,21 @@ from tests.support.fakes import NOW, make_keyring
     ("text", "ms"), [("0", 0), ("1500ms", 1500), ("30s", 30_000), ("1d", 86_400_000)]
 )
 def test_a_grace_is_a_duration_of_at_most_a_day(text, ms):
-    """And it is shown as it would be asked for."""
+    """A grace from 0 to one day is accepted, and is shown as it was written."""
     assert fields.outage_grace_ms("--outage-grace", text) == ms
     assert duration(ms) == text
 
 
 @pytest.mark.parametrize("text", ["", "-1s", "25h", "86401s", "forever", "1e3s"])
 def test_another_grace_is_refused(text):
-    """With the name of the option."""
+    """Another grace is refused with the name of the option."""
     with pytest.raises(BadInput, match="--outage-grace: "):
         fields.outage_grace_ms("--outage-grace", text)
 
 
 @pytest.mark.parametrize("grace", [None, 0, 60_000])
 def test_a_key_is_issued_with_its_grace(grace):
-    """None is not 0: it leaves the length to each sidecar."""
+    """A key gets its grace; None differs from 0 and leaves the length to each sidecar."""
     spec = KeySpec(client_id="acme", env="live", life_ms=None, outage_grace=grace)
 
     change = issue(spec, make_keyring().mint("live"), Author("id", "me"), NOW)

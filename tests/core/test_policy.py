@@ -14,7 +14,7 @@ from tests.support.fakes import KID, NOW, issue_record, make_keyring, make_recor
 
 
 def test_a_good_key_is_not_refused():
-    """No restriction, no refusal."""
+    """A key without restrictions is allowed."""
     assert decide() is None
 
 
@@ -30,7 +30,7 @@ def test_a_wrong_secret_learns_nothing():
 
 
 def test_who_has_the_secret_learns_which_key_it_is():
-    """Every other refusal carries the record."""
+    """Every refusal after the right secret carries the record."""
     record, text = issue_record(KEYRING, status=Status.REVOKED)
 
     refusal = judge(record, KEYRING.parse(text), make_request(), NOW)
@@ -48,7 +48,7 @@ def test_who_has_the_secret_learns_which_key_it_is():
     ],
 )
 def test_a_retired_secret(after, expected):
-    """It works until it retires, its holder is told so for 30 days, and then it is unknown."""
+    """A retired secret is reported as retired for 30 days, and as wrong after that."""
     retired = Secret("1", MINTED.digest, "1", NOW - 5, retires_at=NOW)
     newer = Secret("2", bytes(32), "1", NOW - 5)
 
@@ -95,7 +95,7 @@ def test_every_digest_is_compared(position, monkeypatch):
     ],
 )
 def test_status(status, expected):
-    """Only an active key opens anything."""
+    """A key that is not active is refused with its status."""
     assert reason({"status": status}) is expected
 
 

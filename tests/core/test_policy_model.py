@@ -81,7 +81,7 @@ CASES = st.builds(
 
 
 def expected(case: Case) -> str | None:
-    """What must come of it."""
+    """Return the reason that a plain reading of the rules gives."""
     entries = [retires for index, retires in case.secrets if index == case.presented]
     if not entries or (entries[-1] is not None and case.now - entries[-1] >= MONTH):
         return "wrong_secret"
@@ -113,7 +113,7 @@ def bits(address: str) -> str | None:
 
 
 def address_inside(address: str, cidrs: list[str]) -> bool:
-    """Do the leading bits agree with those of any block?"""
+    """Return whether the leading bits agree with those of a block."""
     client = bits(address)
     for cidr in cidrs:
         base, _, length = cidr.partition("/")

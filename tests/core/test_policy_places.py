@@ -157,7 +157,7 @@ def test_origin(pattern, origin, expected):
 
 
 def test_no_origin_is_not_an_allowed_one():
-    """A key bound to origins needs the header."""
+    """A key bound to origins is refused without an Origin header."""
     assert reason({"allowed_origins": ("https://a.net",)}) is Reason.ORIGIN_NOT_ALLOWED
 
 

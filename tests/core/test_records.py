@@ -1,4 +1,4 @@
-"""What is known of a key."""
+"""Records of keys."""
 
 from dataclasses import fields, replace
 
@@ -18,7 +18,7 @@ def test_revoked_is_terminal():
 
 
 def test_every_status_can_be_revoked():
-    """Whatever state a key is in, it can be ended."""
+    """A key of any status can be revoked."""
     ended = {status for status, targets in STATUS_CHANGES.items() if Status.REVOKED in targets}
 
     assert ended == set(Status) - {Status.REVOKED}
@@ -54,7 +54,7 @@ def test_the_newest_secret_is_the_last():
 
 @pytest.mark.parametrize("status", Status)
 def test_as_revoked(status):
-    """The same key, but revoked; one that is so already is left alone."""
+    """A record is returned as revoked; one that is revoked already is returned as it is."""
     record = make_record(status=status, revoked_at=NOW if status is Status.REVOKED else None)
 
     revoked = as_revoked(record)

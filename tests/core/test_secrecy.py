@@ -66,7 +66,7 @@ def test_nothing_shows_a_secret():
 
 
 def test_public_parts_are_shown():
-    """What stands in a log can be told apart: the kid is public."""
+    """The kid is public, so logs can tell keys apart."""
     keyring = make_keyring()
     record, text = issue_record(keyring)
 

@@ -28,7 +28,7 @@ def make_heard(silent_ms=0, **overrides):
 
 
 def test_whoever_has_applied_it_has_confirmed_it():
-    """This change, or a later one."""
+    """A sidecar that has applied this change or a later one has confirmed it."""
     found = confirmation([make_heard(), make_heard(applied=9)], 7, None, 4, NOW)
 
     assert (found.confirmed, found.sidecars, found.is_complete, found.elapsed_ms) == (2, 2, True, 4)
@@ -45,7 +45,7 @@ def test_whoever_has_applied_it_has_confirmed_it():
     ],
 )
 def test_who_has_not_may_act_on_what_was_before_for_lease_and_grace(grace, silent, elapsed, left):
-    """Counted from the change or from its last word, whichever was earlier."""
+    """A sidecar is outstanding for lease and grace, from the change or its last entry."""
     found = confirmation([make_heard(silent, applied=6)], 7, grace, elapsed, NOW)
 
     assert [(o.may_allow_until, o.is_over) for o in found.outstanding] == [(NOW + left, False)]
@@ -74,14 +74,14 @@ def test_who_knows_an_earlier_grace_goes_by_that(applied, left):
 
 
 def test_a_time_that_is_over_completes_it():
-    """It has not confirmed, and can do no harm any more."""
+    """A sidecar whose lease and grace are over is no longer outstanding."""
     found = confirmation([make_heard(100, applied=6), make_heard()], 7, 0, LEASE, NOW)
 
     assert (found.confirmed, found.sidecars, found.is_complete) == (1, 2, True)
 
 
 def test_a_sidecar_that_ended_long_before_does_not_matter():
-    """It could not have acted on the key when the change was made."""
+    """A sidecar that could not serve the key when it was changed is left out."""
     assert confirmation([make_heard(LEASE, applied=6)], 7, 0, 0, NOW).sidecars == 0
     assert confirmation([make_heard(LEASE + 20, applied=6)], 7, 0, 20, NOW).sidecars == 0
     assert confirmation([make_heard(LEASE, applied=6)], 7, None, 0, NOW).sidecars == 1
@@ -96,7 +96,7 @@ def test_a_word_from_before_the_change_confirms_nothing():
 
 
 def test_a_sidecar_that_has_applied_nothing_yet_has_not_confirmed():
-    """It has just begun."""
+    """A sidecar that has just started has not confirmed."""
     assert not confirmation([make_heard(applied=None)], 0, None, 0, NOW).is_complete
 
 
@@ -106,7 +106,7 @@ def test_a_sidecar_that_has_applied_nothing_yet_has_not_confirmed():
     elapsed=st.integers(0, 80_000),
 )
 def test_nothing_is_outstanding_for_ever(sidecars, grace, elapsed):
-    """Once lease and grace have passed since the change, it is complete, whoever confirmed it."""
+    """A change is complete when lease and grace have passed, whichever sidecars confirmed it."""
     heard = [make_heard(silent, applied=applied) for silent, applied in sidecars]
     found = confirmation(heard, 5, grace, elapsed, NOW)
 

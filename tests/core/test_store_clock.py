@@ -40,7 +40,7 @@ def test_the_window_is_narrow_when_the_clocks_agree():
 
 
 def test_before_the_first_heartbeat():
-    """Only our clock counts, and no offset is known."""
+    """Before the first heartbeat the window is our clock, and no offset is known."""
     clock = StoreClock(1.0)
     assert clock.window(NOW, 1.0) == Window(NOW, NOW)
     assert clock.offset(NOW, 1.0) is None

@@ -22,7 +22,7 @@ def test_never_more_than_rate_and_a_second_s_worth(rate, steps):
 
 
 def test_it_gives_what_it_promises():
-    """A second's worth at once, then one each time that one has flowed in."""
+    """A bucket gives the tokens of one second at once, then one as each flows in."""
     bucket = TokenBucket(4)
 
     assert [bucket.take(10.0) for _ in range(5)] == [True] * 4 + [False]
@@ -31,7 +31,7 @@ def test_it_gives_what_it_promises():
 
 
 def test_a_slow_rate_gives_whole_tokens():
-    """Below one a second, one is still one."""
+    """A rate below one a second still gives whole tokens."""
     bucket = TokenBucket(0.5)
     assert [bucket.take(now) for now in (0.0, 1.0, 2.0, 3.0)] == [True, False, True, False]
 

@@ -48,7 +48,7 @@ OTHER: Updates = {
 
 
 def update(wanted: Updates, record: KeyRecord = OLD, **scopes):
-    """What comes of an update."""
+    """Return the outcome of an update."""
     return changes.update(record, wanted, AUTHOR, NOW, **scopes)
 
 
@@ -79,7 +79,7 @@ def test_only_what_is_named_changes(names):
 
 
 def test_the_event_holds_what_was_and_what_is():
-    """Old and new values, in terms of JSON."""
+    """The event of an update has the old and the new values as JSON."""
     wanted = {name: OTHER[name] for name in ("client_id", "scopes", "allowed_cidrs", "expires_at")}
     assert update(wanted).event.detail == {
         "client_id": {"old": "acme-web", "new": "acme-batch"},
@@ -91,7 +91,7 @@ def test_the_event_holds_what_was_and_what_is():
 
 @pytest.mark.parametrize("name", sorted(OTHER))
 def test_the_same_value_is_no_change(name):
-    """An update to what is so already says that, and changes nothing."""
+    """An update to the present values is Unchanged."""
     record = replace(OLD, **{name: OTHER[name]})
     outcome = update({name: OTHER[name]}, record)
     assert isinstance(outcome, Unchanged)
@@ -99,7 +99,7 @@ def test_the_same_value_is_no_change(name):
 
 
 def test_scopes_are_added_and_removed():
-    """What is added is added, what is removed goes, the rest stays."""
+    """Scopes are added and removed; the others stay."""
     change = update({}, add_scopes=frozenset({"e:f"}), remove_scopes=frozenset({"a:b", "x:y"}))
     assert change.record.scopes == {"c:d", "e:f"}
     assert change.event.detail == {"scopes": {"old": ["a:b", "c:d"], "new": ["c:d", "e:f"]}}
@@ -135,7 +135,7 @@ def test_a_key_does_not_end_before_it_begins(wanted):
 
 
 def test_an_expired_key_can_be_named_and_renewed():
-    """That a key has expired stops no other update, nor a new end."""
+    """An expired key can be renamed and can get a new end."""
     expired = replace(OLD, expires_at=NOW - DAY)
     assert update({"name": "x"}, expired).record.expires_at == NOW - DAY
     assert update({"expires_at": NOW + DAY}, expired).record.expires_at == NOW + DAY

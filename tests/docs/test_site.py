@@ -21,7 +21,7 @@ LOADED = re.compile(
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site. A warning, such as one about a link, fails the build."""
     made = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-f", str(CONFIG)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(CONFIG)]
     built = subprocess.run(
         [*command, "-d", str(made)],
         capture_output=True,
@@ -30,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "SOURCE_DATE_EPOCH": "0"},
     )
     assert built.returncode == 0, built.stderr
-    assert built.stderr == ""
+    assert "WARNING" not in built.stderr
     return made
 
 

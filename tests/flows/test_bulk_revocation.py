@@ -87,7 +87,7 @@ async def test_all_keys_of_the_client_and_no_other():
 
 
 async def test_nothing_to_do():
-    """A client without keys."""
+    """A client without keys gives an empty plan."""
     rig = Rig(0)
     assert await rig.carry_out() == []
 
@@ -104,7 +104,7 @@ async def test_it_goes_on_after_a_failure():
 
 
 async def test_keys_that_cannot_be_read_stop_nothing():
-    """However many of them there are in a row."""
+    """Unreadable keys do not end a bulk revocation, however many there are in a row."""
     rig = Rig(MAX_FAILURES + 3)
     find = rig.store.find
 

@@ -45,7 +45,7 @@ def test_no_credential(rig, route, expected):
 @pytest.mark.parametrize("route", [Route(), OPTIONAL])
 @pytest.mark.parametrize("reason", [Reason.AMBIGUOUS_CREDENTIAL, Reason.BAD_REQUEST])
 def test_a_refusal_that_reading_led_to(rig, route, reason):
-    """What could not be read as one credential stays refused, on an optional route too."""
+    """A request without exactly one credential is refused, on an optional route too."""
     refusal = Deny(reason)
 
     assert rig.checker.check(make_request(credential=refusal, route=route)) is refusal
@@ -89,7 +89,7 @@ def test_a_wrong_secret_of_a_cached_key(warm, vouched):
 
 
 def test_a_refusal_with_the_right_secret_says_so(warm):
-    """Who proved the key is told the reason, with the key."""
+    """A refusal after the right secret names the reason and the key."""
     decision = warm.checker.check(warm.request(warm.text, route=Route(scopes=frozenset({"a"}))))
 
     assert decision == Deny(Reason.INSUFFICIENT_SCOPE, warm.record)
@@ -142,7 +142,7 @@ def test_a_key_of_an_unknown_pepper(either, vouched, expected):
 
 
 async def test_a_thousand_forgeries_cost_no_load(rig):
-    """Who has no pepper can make this process ask for nothing."""
+    """A thousand forged keys cause no load from the store."""
     for i in range(1000):
         forged = rig.forge(f"ak_live_{i:016}_" + rig.text[25:])
         assert rig.checker.check(rig.request(forged)) == Deny(Reason.FORGED)
@@ -212,7 +212,7 @@ async def test_an_unknown_key(rig):
     "fault", [Unavailable("link lost"), Unreadable("garbled"), Conflict("what is this?")]
 )
 async def test_a_fault_is_unavailable(rig, fault):
-    """Whatever stops the record from being known, the answer is that it is not known."""
+    """Every fault of the source makes the decision UNAVAILABLE."""
     rig.source.records[rig.record.kid] = fault
 
     assert await rig.decide(rig.request(rig.text)) == Deny(Reason.UNAVAILABLE)
@@ -220,7 +220,7 @@ async def test_a_fault_is_unavailable(rig, fault):
 
 
 async def test_without_trust_a_cached_key_is_unavailable(warm):
-    """No trust, no allow, and no load either."""
+    """Without trust a cached key is UNAVAILABLE, and nothing is loaded."""
     warm.cache.trust(0.0)
 
     assert await warm.decide(warm.request(warm.text)) == Deny(Reason.UNAVAILABLE)

@@ -80,7 +80,7 @@ async def reach(applied, trail):
     ],
 )
 async def test_history_is_read_as_far_back_as_a_sidecar_is_behind(applied, expected, looks):
-    """No farther, and not at all when every sidecar has the change."""
+    """History is read only as far back as a sidecar is behind."""
     trail = MemoryTrail()
 
     assert await reach(applied, trail) == expected
@@ -89,7 +89,7 @@ async def test_history_is_read_as_far_back_as_a_sidecar_is_behind(applied, expec
 
 @pytest.mark.parametrize("missing", [None, Unreadable("garbled")])
 async def test_what_history_does_not_tell_is_the_longest_grace(missing):
-    """For who may hold what was before that; the others are not concerned."""
+    """Where history is missing, the longest grace counts for sidecars that are so far behind."""
     trail = MemoryTrail()
     trail.entries[7] = missing
 
@@ -99,7 +99,7 @@ async def test_what_history_does_not_tell_is_the_longest_grace(missing):
 
 @pytest.mark.parametrize("jump", [0, 3_600_000, -3_600_000])
 async def test_a_wall_clock_that_is_moved_ends_no_waiting(jump):
-    """Nor makes it longer: a sidecar that does not answer is waited for until its lease is over."""
+    """A jump of the wall clock changes no waiting: a silent sidecar counts until its lease ends."""
     clock, directory = FakeClock(), MemoryDirectory(1)
 
     async def find():
@@ -117,7 +117,7 @@ async def test_a_wall_clock_that_is_moved_ends_no_waiting(jump):
 
 
 async def test_history_is_not_read_for_ever(monkeypatch):
-    """Behind so many changes anything may have been."""
+    """After MAX_LOOK_BACK changes the longest grace counts."""
     monkeypatch.setattr(confirmation, "MAX_LOOK_BACK", 2)
 
     assert await reach(4, MemoryTrail()) == [0]

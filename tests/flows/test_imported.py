@@ -162,7 +162,7 @@ async def test_own_grace():
 
 
 async def test_revoked_key_stays_denied_in_an_outage():
-    """However long the outage."""
+    """A revoked imported key is denied for as long as the outage lasts."""
     rig = ImportedRig(grace=GRACE)
     await rig.decide()
     rig.keys.forget(KID, revoked=True)
@@ -173,7 +173,7 @@ async def test_revoked_key_stays_denied_in_an_outage():
 
 
 async def test_store_of_another():
-    """What was known of a store that turns out not to be ours is not gone on with."""
+    """Aliases of a store that turns out not to be ours are dropped."""
     rig = ImportedRig(grace=GRACE)
     await rig.decide()
     rig.keys.flush(foreign=True)
@@ -186,7 +186,7 @@ async def test_store_of_another():
 
 
 async def test_restarted_in_an_outage():
-    """What one process held, the next goes on with: aliases, too, as many as it may keep."""
+    """A restarted process serves the aliases and records of its predecessor, up to its bound."""
     rig, other = ImportedRig(grace=GRACE), ImportedRig(grace=GRACE, max_entries=1)
     await rig.decide()
     rig.keys._kids = {b"o" * 32: "0" * 16} | rig.keys._kids
@@ -327,7 +327,7 @@ async def test_peek_is_about_what_is_cached(rig):
 
 
 async def test_alias_knows_its_digest(rig):
-    """What is found gives the digest that it was found by."""
+    """An alias returns the digest by which it was found."""
     await rig.decide()
     alias, record = rig.keys.peek(RING.parse_imported(FOREIGN))
     assert isinstance(alias, Alias)

@@ -69,7 +69,7 @@ async def play(steps):
 @example(steps=[("ask", 0), ("answer", 0), ("tick", 0), ("import", 0), ("ask", 0)])
 @example(steps=[("ask", 0), ("answer", 0), ("import", 0), ("ask", 0)])
 def test_what_was_told_is_known(steps):
-    """Who asks after the notice of an import gets in; nobody is ever let in as another key."""
+    """A key is allowed once its import was reported, and never as another key."""
     for number, known, decision in asyncio.run(play(steps)):
         if isinstance(decision, Allow):
             assert decision.key == record_of(number)[1]

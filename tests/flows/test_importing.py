@@ -61,7 +61,7 @@ async def test_import(store, importer):
 
 
 async def test_again(store, importer):
-    """What is there already is said to be, by its kid, and left as it is."""
+    """A repeated import reports the kid of the existing key and changes nothing."""
     [first] = await importer.put([wanted(0)])
     outcomes = await importer.put([wanted(0), wanted(1)])
     assert outcomes == [Done(first.kid, already=True), outcomes[1]]
@@ -163,5 +163,5 @@ async def test_changed_by_somebody_while_the_answer_was_lost(store, importer, mo
 
 
 def test_nothing_shows_the_key():
-    """What is wanted of a key does not show it."""
+    """The repr of a wanted import does not show the key."""
     assert "foreign" not in repr(wanted(0))

@@ -122,7 +122,7 @@ async def test_pages_hold_every_key_once(states, limit, chunk, client_id, status
 
 
 async def test_a_page_without_a_filter_reads_what_it_shows():
-    """As many records as there are on the page."""
+    """A page without a filter reads as many records as it shows."""
     found, index = listing(*(key(number) for number in range(10)))
     page = await found.page(4)
     assert ([entry.kid for entry in page.entries], page.next) == (list(map(kid, range(4))), kid(3))
@@ -130,7 +130,7 @@ async def test_a_page_without_a_filter_reads_what_it_shows():
 
 
 async def test_the_last_page_has_no_next():
-    """Also where it is exactly full."""
+    """The last page has no next cursor, also if it is exactly full."""
     found, _ = listing(*(key(number) for number in range(4)))
     assert (await found.page(4)).next is None
     assert (await found.page(2, kid(1))).next is None

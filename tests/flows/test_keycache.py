@@ -119,7 +119,7 @@ async def test_records_are_bounded():
 
 
 async def test_reading_a_kept_record_again_evicts_nothing():
-    """Taking its own place needs no room."""
+    """A record that is loaded again evicts no other."""
     rig = CacheRig(max_entries=2)
     await rig.hold(numbered(0), numbered(1))
     rig.clock.advance(61)
@@ -133,7 +133,7 @@ async def test_reading_a_kept_record_again_evicts_nothing():
 
 
 async def test_an_unknown_key_is_remembered_briefly(rig):
-    """Who tries the same unknown key again costs nothing for a while."""
+    """An unknown key that is tried again costs no load for a while."""
     [task] = await rig.ask()
     rig.source.answer(KID, None)
     assert await task is None
@@ -180,7 +180,7 @@ async def test_an_issued_key_is_known_at_once(rig):
 
 
 async def test_an_unreadable_record_is_remembered_briefly(rig):
-    """It is unavailable, not unknown, and is not read again for every request."""
+    """An unreadable record is Unavailable, and is not loaded again for every request."""
     [task] = await rig.ask()
     rig.source.answer(KID, Unreadable("record is garbled"))
     for attempt in (task, rig.cache.find(KID), rig.cache.find(KID)):
@@ -235,7 +235,7 @@ async def test_a_kid_told_revoked_stays_revoked(rig):
 
 
 async def test_a_kid_read_revoked_stays_revoked(rig):
-    """It is enough to have read the revoked record once, without a notice."""
+    """A key that was loaded as revoked stays revoked, also without a notice."""
     await rig.hold(REVOKED)
     rig.cache.flush()
 

@@ -47,7 +47,7 @@ async def test_loads_of_different_keys_do_not_wait_for_each_other(rig):
 
 @pytest.mark.parametrize("cancelled", [0, 1, 2])
 async def test_a_cancelled_waiter_cancels_nobody_else(rig, cancelled):
-    """Whoever began the load and whoever leaves, the others get their record."""
+    """A waiter that leaves, also the one that began the load, cancels no other."""
     tasks = await rig.ask(waiters=3)
     leaver = tasks.pop(cancelled)
 
@@ -61,7 +61,7 @@ async def test_a_cancelled_waiter_cancels_nobody_else(rig, cancelled):
 
 
 async def test_a_load_that_all_waiters_left_still_fills(rig):
-    """What was paid for is kept."""
+    """A load whose waiters have all left still fills the cache."""
     tasks = await rig.ask(waiters=2)
     for task in tasks:
         task.cancel()
@@ -135,7 +135,7 @@ async def test_without_trust_nothing_is_served_and_nothing_asked():
 
 
 async def test_a_new_cache_trusts_nothing():
-    """Trust begins with the first heartbeat."""
+    """A new cache trusts nothing before the first heartbeat."""
     fresh = make_cache(MemoryKeySource(), FakeClock(monotonic=0.0), RecordingProbe())
 
     with pytest.raises(Unavailable, match="not trusted"):
@@ -196,7 +196,7 @@ async def test_a_changed_key_is_read_again(rig):
 
 
 async def test_a_notice_of_an_unknown_kid_is_harmless(rig):
-    """Most notices are of keys that this sidecar never saw."""
+    """A notice of an unknown kid changes nothing."""
     rig.cache.forget(KID, revoked=False)
 
     await rig.hold(RECORD)

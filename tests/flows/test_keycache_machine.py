@@ -23,7 +23,7 @@ TestKeyCacheMachine = LinkMachine.TestCase
 
 
 class NaiveCache:
-    """What everybody writes first: get, then set by the task that awaited; no trust."""
+    """The naive cache: the waiting task stores its own result, and trust is ignored."""
 
     def __init__(self, source, *_args, **_settings):
         self.source = source
@@ -53,7 +53,7 @@ class NaiveCache:
         self.records.clear()
 
     def trust(self, until):
-        """What is that?"""
+        """Ignore trust."""
 
 
 class FillsLate(KeyCache):
@@ -64,7 +64,7 @@ class FillsLate(KeyCache):
 
 
 class TrustsForEver(KeyCache):
-    """Once trusted, always trusted."""
+    """Mutant: trust never ends."""
 
     def trust(self, until):
         """Never lapses, not even when the link is lost."""
@@ -159,7 +159,7 @@ def drive(machine, seed):
 
 
 def verdict(machine, seed):
-    """What the judge says of a machine on the schedule of `seed`; None when it is content."""
+    """Return the judge's error for a machine on the schedule of `seed`, or None."""
     try:
         drive(machine, seed)
     except (StaleError, RevivedError) as caught:
@@ -180,7 +180,7 @@ def test_the_judge_sees_every_mistake(mutant, verdicts):
         cache_kind = mutant
 
         def settle(self):
-            """What is served along the way has to give it away."""
+            """Do nothing: the judge has to find the mistake in what was served."""
 
     found = (verdict(MutantMachine(), seed) for seed in range(SCHEDULES))
 

@@ -23,7 +23,7 @@ def rig():
 
 @pytest.fixture
 async def issued(rig):
-    """What came of issuing a key in `rig`."""
+    """The result of issuing a key in `rig`."""
     return await rig.keys.issue(SPEC, rig.author())
 
 
@@ -42,7 +42,7 @@ async def test_issue(rig):
 
 
 async def test_issue_refuses_a_key_that_would_never_work(rig):
-    """Nothing reaches the store."""
+    """A key that would never work is refused before anything reaches the store."""
     with pytest.raises(BadInput):
         await rig.keys.issue(KeySpec(client_id="a", env="live", life_ms=0), rig.author())
 
@@ -50,7 +50,7 @@ async def test_issue_refuses_a_key_that_would_never_work(rig):
 
 
 async def test_show(rig, issued):
-    """The record as it is in the store now."""
+    """`show` returns the current record."""
     assert await rig.keys.show(issued.record.kid) == issued.record
 
 
@@ -67,7 +67,7 @@ async def test_rotate(rig, issued):
 
 
 async def test_revoke(rig, issued):
-    """The key is over, and stays so."""
+    """A revoked key stays revoked."""
     changed = await rig.revoke(issued.record.kid)
 
     assert changed.record.status is Status.REVOKED
@@ -84,7 +84,7 @@ async def test_revoke(rig, issued):
 
 
 async def test_disable_and_enable(rig, issued):
-    """The key stops and works again, with the same text."""
+    """A key that is disabled and enabled works again with the same text."""
     kid = issued.record.kid
 
     assert (await rig.disable(kid)).record.status is Status.DISABLED
@@ -107,7 +107,7 @@ async def test_what_is_so_already_is_not_done_again(rig, issued):
 
 
 async def test_an_unknown_kid(rig):
-    """No record, no change."""
+    """A change of an unknown kid raises NotFound."""
     for attempt in (
         rig.keys.show(KID),
         rig.rotate(KID),
@@ -166,7 +166,7 @@ async def test_a_change_that_has_become_pointless(rig, issued):
 
 
 async def test_a_change_that_is_no_longer_permitted(rig, issued):
-    """Who was about to rotate a key that is being revoked is refused."""
+    """A rotation that meets a revocation is refused."""
     kid = issued.record.kid
     rotation = asyncio.create_task(rig.rotate(kid))
 
@@ -189,7 +189,7 @@ class BusyStore(MemoryKeyStore):
 
 
 async def test_a_key_that_others_change_without_a_pause():
-    """It is given up in the end, and said so."""
+    """A change is given up, with Unavailable, if other changes always come first."""
     rig = LifecycleRig(BusyStore())
     kid = (await rig.keys.issue(SPEC, rig.author())).record.kid
 

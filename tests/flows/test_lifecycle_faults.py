@@ -26,7 +26,7 @@ def rig():
 
 @pytest.fixture
 async def issued(rig):
-    """What came of issuing a key in `rig`."""
+    """The result of issuing a key in `rig`."""
     return await rig.keys.issue(SPEC, rig.author())
 
 
@@ -60,7 +60,7 @@ async def test_issue_survives_a_lost_answer(rig, failure):
 
 
 async def test_a_rotation_whose_answer_was_lost_still_gives_the_text(rig, issued):
-    """It was made, so its holder needs the text; a second one would retire it again."""
+    """A rotation whose reply was lost returns the text of the secret that was made."""
     rig.store.failures = deque([Failure.APPLIED])
 
     changed = await rig.rotate(issued.record.kid)
@@ -83,7 +83,7 @@ async def test_what_nobody_confirms_is_unknown(rig, issued, failures):
 
 
 async def test_a_store_that_comes_back_confirms(rig, issued):
-    """Unreachable between two tries is not the end."""
+    """A store that is unreachable between two tries can still confirm."""
     rig.store.failures = deque([Failure.APPLIED, Failure.NOT_SENT])
 
     assert (await rig.revoke(issued.record.kid)).record.status is Status.REVOKED
@@ -102,7 +102,7 @@ async def test_what_was_never_sent_is_not_done(rig, issued):
 
 
 async def test_a_store_that_cannot_be_read(rig, issued):
-    """No read, no change."""
+    """A store that cannot be read raises Unavailable, and nothing changes."""
     rig.store.down = True
 
     for attempt in (rig.keys.show(issued.record.kid), rig.revoke(issued.record.kid)):
@@ -141,7 +141,7 @@ def rotate(record, author):
 
 @pytest.mark.parametrize("overtake", [disable, rotate])
 async def test_a_rotation_that_was_overtaken_is_not_made_twice(overtake):
-    """Its text is given out, and what somebody did since stands."""
+    """A rotation that was overtaken returns its text, and the later change stays."""
     rig = LifecycleRig(OvertakenStore())
     kid = (await rig.keys.issue(SPEC, rig.author())).record.kid
     rig.store.overtake = overtake

@@ -56,7 +56,7 @@ async def test_a_link_that_flaps_prolongs_nothing(rig):
 
 
 async def test_what_a_flush_took_out_ends_when_trust_is_back(rig):
-    """Then it can be read anew; the next outage does not find it."""
+    """Flushed records are dropped when trust is back; the next outage does not serve them."""
     await rig.hold(RECORD, numbered(1))
     rig.cache.trust(0.0)
     rig.cache.flush()
@@ -84,7 +84,7 @@ async def test_what_is_held_aside_is_bounded():
 
 @pytest.mark.parametrize("flushed", [True, False])
 async def test_a_store_that_is_not_ours_ends_it_at_once(rig, flushed):
-    """Also for what an earlier flush took out; what was seen revoked is remembered on."""
+    """A foreign store ends stale serving, of flushed records too; revoked kids are remembered."""
     await rig.hold(RECORD)
     rig.cache.forget(numbered(1).kid, revoked=True)
     if flushed:
@@ -100,7 +100,7 @@ async def test_a_store_that_is_not_ours_ends_it_at_once(rig, flushed):
 
 @pytest.mark.parametrize("flushed", [True, False])
 async def test_a_changed_record_is_not_held(rig, flushed):
-    """What it is now is not known, so it is unavailable rather than what it was."""
+    """A changed record is not served stale, because its new state is unknown."""
     await rig.hold(RECORD)
     if flushed:
         rig.cache.flush()
@@ -181,7 +181,7 @@ async def test_what_is_done_with_all_records_unpacks_none(monkeypatch):
 
 
 async def test_another_process_goes_on_with_the_holdings(rig):
-    """For what is left of the grace, and no longer; revoked kids stay revoked."""
+    """A restarted process serves restored records for the rest of the grace."""
     await rig.hold(RECORD, numbered(1), numbered(2))
     rig.cache.forget(numbered(1).kid, revoked=True)
     rig.cache.flush()
@@ -202,7 +202,7 @@ async def test_another_process_goes_on_with_the_holdings(rig):
 
 
 async def test_restored_records_are_never_current(rig):
-    """With trust they are given up, and read anew."""
+    """Restored records are never current: trust drops them, and they are loaded again."""
     rig.cache.trust(0.0)
     rig.cache.restore(make_contents(RECORD, last_trusted=rig.clock.monotonic()))
     assert rig.cache.peek(KID) is None
@@ -215,7 +215,7 @@ async def test_restored_records_are_never_current(rig):
 
 
 async def test_a_kid_that_was_seen_revoked_is_restored_as_revoked(rig):
-    """Whatever the record beside it says."""
+    """A kid that was seen revoked is restored as revoked, even if its record is active."""
     rig.cache.trust(0.0)
     other = make_record(kid="B" * 16)
     rig.cache.restore(
@@ -227,7 +227,7 @@ async def test_a_kid_that_was_seen_revoked_is_restored_as_revoked(rig):
 
 
 async def test_an_empty_cache_has_no_grace_left(rig):
-    """Who holds nothing has nothing to go on with."""
+    """An empty cache has no grace left."""
     assert rig.cache.grace_left == 0
     rig.cache.trust(0.0)
     assert rig.cache.grace_left == 0

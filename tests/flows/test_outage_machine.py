@@ -40,7 +40,7 @@ class KeepsAside(KeyCache):
 
 
 class HasOneGrace(KeyCache):
-    """Does not ask what the key says of it."""
+    """Mutant: it ignores the key's own grace."""
 
     def peek_stale(self, kid):
         """For the sidecar's grace."""
@@ -80,7 +80,7 @@ class EndsWithTheTtl(KeyCache):
     """Holds nothing longer than its TTL, outage or not."""
 
     def peek_stale(self, kid):
-        """What could still be peeked at."""
+        """Return the record also if only its TTL has ended."""
         _, deadline = self._entries.fetch(kid) or (None, 0.0)
         return super().peek_stale(kid) if self._monotonic() < deadline else None
 

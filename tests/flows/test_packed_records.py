@@ -40,11 +40,11 @@ def test_packing_loses_nothing(record: KeyRecord, deadline: float):
 
 
 class ShelfMachine(RuleBasedStateMachine):
-    """A shelf for five records, two of them in use, beside a plain dict of its entries."""
+    """PackedRecords for five records, two of them in use, beside a plain dict of the entries."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.shelf = PackedRecords(ROOM, IN_USE)
+        self.records = PackedRecords(ROOM, IN_USE)
         self.entries: dict[str, tuple] = {}
 
     @rule(kid=kids, version=st.integers(1, 9), deadline=DEADLINES)
@@ -54,50 +54,50 @@ class ShelfMachine(RuleBasedStateMachine):
         self.entries.pop(kid, None)
         self.entries[kid] = (record, deadline)
 
-        assert self.shelf.put(record, deadline) is self.make_room()
+        assert self.records.put(record, deadline) is self.make_room()
 
     @rule(kid=kids)
     def fetch(self, kid):
         """A record is taken into use, and is then at hand as the same object."""
-        found = self.shelf.fetch(kid)
+        found = self.records.fetch(kid)
 
         assert found == self.entries.get(kid)
-        assert self.shelf.in_use(kid) is found
-        assert self.shelf.fetch(kid) is found
+        assert self.records.in_use(kid) is found
+        assert self.records.fetch(kid) is found
 
     @rule(kid=kids)
     def pop(self, kid):
         """A record is kept no more."""
-        self.shelf.pop(kid)
+        self.records.pop(kid)
         self.entries.pop(kid, None)
 
     @rule()
     def clear(self):
         """Nothing is kept any more."""
-        self.shelf.clear()
+        self.records.clear()
         self.entries.clear()
 
     @rule(numbers=st.lists(st.integers(0, len(KIDS) - 1), unique=True), version=st.integers(1, 9))
     def update(self, numbers, version):
-        """What another shelf has kept packed is added, or takes the place of what is here."""
+        """Records that were packed elsewhere are added, or replace those here."""
         added = {KIDS[i]: (make_record(kid=KIDS[i], version=version), float(i)) for i in numbers}
-        self.shelf.update({kid: pack(*entry) for kid, entry in added.items()})
+        self.records.update({kid: pack(*entry) for kid, entry in added.items()})
         self.entries.update(added)
         self.make_room()
 
     @invariant()
     def keeps_what_it_should(self):
         """The same records, in the same order, and those at hand say the same."""
-        kept = {kid: unpack(packed) for kid, packed in self.shelf.packed.items()}
-        at_hand = {kid: entry for kid in KIDS if (entry := self.shelf.in_use(kid))}
+        kept = {kid: unpack(packed) for kid, packed in self.records.packed.items()}
+        at_hand = {kid: entry for kid in KIDS if (entry := self.records.in_use(kid))}
 
         assert list(kept.items()) == list(self.entries.items())
-        assert len(self.shelf) == len(kept)
+        assert len(self.records) == len(kept)
         assert at_hand.items() <= kept.items()
         assert len(at_hand) <= IN_USE
 
     def make_room(self) -> bool:
-        """The oldest go until five are left. Had one to?"""
+        """Remove the oldest until five are left. Return whether one was removed."""
         excess = list(self.entries)[:-ROOM]
         for kid in excess:
             del self.entries[kid]
@@ -109,12 +109,12 @@ TestShelf = ShelfMachine.TestCase
 
 @pytest.mark.parametrize("used", KIDS[:3])
 def test_the_latest_are_at_hand(used):
-    """Those that were put or fetched last, and none that was only looked for."""
-    shelf = PackedRecords(ROOM, IN_USE)
+    """The records that were put or fetched last are unpacked."""
+    records = PackedRecords(ROOM, IN_USE)
     for kid in KIDS[:5]:
-        shelf.put(make_record(kid=kid), 1.0)
+        records.put(make_record(kid=kid), 1.0)
 
-    shelf.fetch(used)
-    shelf.fetch(KIDS[6])
+    records.fetch(used)
+    records.fetch(KIDS[6])
 
-    assert [kid for kid in KIDS if shelf.in_use(kid)] == [used, KIDS[4]]
+    assert [kid for kid in KIDS if records.in_use(kid)] == [used, KIDS[4]]

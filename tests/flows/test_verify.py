@@ -73,7 +73,7 @@ class Asked:
     auth: str = ""
 
     def message(self, text: str) -> bytes:
-        """The CheckRequest of this request with this key."""
+        """Return the CheckRequest that Envoy sends for this request with this key."""
         facts = {"scopes": " ".join(sorted(self.scopes)), "env": self.env or "", "auth": self.auth}
         return check_request(
             method="GET",
@@ -100,7 +100,7 @@ PLAIN = Asked("api.example.com", "203.0.113.7", "", frozenset(), None)
 
 
 async def verified(found, text: str, asked: Asked) -> Verdict:
-    """The verdict of the verifier."""
+    """Return the verdict of the verifier as a word."""
     request = Extractor(RING, carriers=CARRIERS).read(asked.message(text))
     clock = FakeClock()
     reports = LimitReports(MemoryCounters(NOW, USED), AGREED, clock)
@@ -108,7 +108,7 @@ async def verified(found, text: str, asked: Asked) -> Verdict:
 
 
 async def checked(found, text: str, asked: Asked) -> list[str]:
-    """The reasons of a Check: on a miss, and then on a hit."""
+    """Return the words of two Checks: on a miss, and then on a hit."""
     door = Door()
     door.checker = Checker(door.cache, PEPPERS, door.clock, door.probe)
     door.compose()
@@ -128,7 +128,7 @@ async def checked(found, text: str, asked: Asked) -> list[str]:
 @example(found=None, text="", asked=PLAIN)
 @example(found=None, text=TEXTS[0], asked=replace(PLAIN, auth="nonsense"))
 def test_they_never_disagree(found, text, asked):
-    """For any record, key and request, on a miss and on a hit."""
+    """The verifier and a Check agree for any record, key and request, on a miss and on a hit."""
     verdict = asyncio.run(verified(found, text, asked))
     event(word(verdict))
     assert asyncio.run(checked(found, text, asked)) == [word(verdict)] * 2
@@ -172,14 +172,14 @@ async def test_who_has_not_proven_the_secret_is_denied_as_nobody():
 
 
 async def test_a_good_key_is_allowed():
-    """Every check was reached, none refuses."""
+    """For a good key every check is reached and none refuses."""
     record = make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),))
     verdict = await verified(record, TEXTS[0], PLAIN)
     assert verdict == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
 
 
 async def test_an_imported_key_is_judged_by_its_alias():
-    """Under the digest of any pepper; a text that was not imported is unknown."""
+    """An imported key is found under the digest of any pepper; other text is unknown."""
     ring = make_keyring("ak", "1", "2")
     text = "sk-0123456789abcdef"
     _, older = (digest for _, digest in ring.parse_imported(text).digests())
@@ -211,13 +211,13 @@ async def test_a_record_that_cannot_be_read_says_why():
 
 
 async def test_a_store_that_is_gone_is_a_fault():
-    """A fault of the store is raised, not decided."""
+    """A store that is gone raises Unavailable, and no verdict is given."""
     with pytest.raises(Unavailable, match="down"):
         await verified(Unavailable("down"), TEXTS[0], PLAIN)
 
 
 async def test_judge_and_examine_go_by_the_same_list():
-    """`examine` and `judge` agree on a record."""
+    """`examine` and `judge` use the same list of checks."""
     record = replace(make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),)), env="test")
     verdict = await verified(record, TEXTS[0], replace(PLAIN, env="live"))
     assert verdict.said["environment"] is Reason.WRONG_ENVIRONMENT

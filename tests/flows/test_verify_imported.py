@@ -72,7 +72,7 @@ def imported(record, retired: int | None):
 
 
 async def verified(record, kids, raw: bytes, table: RouteTable | None, *, exist: bool) -> str:
-    """The verdict of the verifier."""
+    """Return the verdict of the verifier as a word."""
     request = Extractor(RING, carriers=CARRIERS, rules=table).read(raw)
     imports = Imports(kids) if exist else None
     store = MemoryStore(record)
@@ -81,7 +81,7 @@ async def verified(record, kids, raw: bytes, table: RouteTable | None, *, exist:
 
 
 async def checked(record, kids, raw: bytes, table: RouteTable | None, *, exist: bool) -> list[str]:
-    """The reasons of a Check: on a miss, and then on a hit."""
+    """Return the words of two Checks: on a miss, and then on a hit."""
     door, aliases = Door(), MemoryAliasSource()
     aliases.kids, aliases.known = kids, exist
     bounds = {"rate": 100, "negative_ttl": 5, "max_entries": 9, "max_negatives": 9, "deadline": 5}

@@ -81,7 +81,7 @@ REFUSALS = {"rate_limited", "quota_exceeded"}
 
 
 async def told(record, steps) -> list[tuple[str, str]]:
-    """The reason that the verifier foresaw for each request, and that of its Check.
+    """Return the words of the verifier before each request, and of the Check of it.
 
     A sidecar repeats a refusal until the request can pass, though another limit may be in the way
     by then, too: of such an answer it is only said that it is a refusal.

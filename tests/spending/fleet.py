@@ -35,7 +35,7 @@ KEYS = [
 
 @dataclass
 class Outcome:
-    """What was found. used: the part of each key's limit that was used while demand lasted."""
+    """The result of a run. used: the part of each key's limit that was used under demand."""
 
     violations: list[str] = field(default_factory=list)
     used: dict[str, float] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What was let pass, and when: read from many processes, judged against limits.
+"""Admitted requests with their times, read from many processes and judged against limits.
 
 An admission is an interval in microseconds by the boot clock, which all processes of a machine
 share: the decision was made in it. One made on a lease is a moment; one that the store made lies

@@ -35,7 +35,7 @@ def limits(draw):
 
 @st.composite
 def terms(draw):
-    """What a key is held to: its own limits, and at most two pools."""
+    """The limits of a key: its own, and at most two pools."""
     owners = draw(st.sampled_from(((0,), (0, 1), (0, 2), (0, 1, 2), (1,))))
     named = [(Owner.KEY, "k" * 16), (Owner.PROJECT, "search"), (Owner.TENANT, "acme")]
     accounts = tuple(LimitGroup(*named[i], draw(limits())) for i in owners)

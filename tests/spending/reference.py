@@ -1,4 +1,4 @@
-"""What spending is, said the plain way: every booking is kept, every question counts them all."""
+"""A plain reference of spending: it keeps every booking and counts all of them each time."""
 
 from authz.core.limits.charge import SpendReply
 from authz.core.limits.counters import BurstCounter, PeriodCounter, WindowCounter
@@ -55,7 +55,7 @@ class Counted:
 
 
 class Window(Counted):
-    """What lies in the bucket of now and in those kept before it."""
+    """A window: the units in the newest bucket and in the older ones that count."""
 
     @property
     def width(self):
@@ -78,7 +78,7 @@ class Window(Counted):
 
 
 class Period(Counted):
-    """What lies in the period."""
+    """A calendar period: the units between its bounds."""
 
     def room(self, _now):
         first, after = self.counter.begins_ms * 1000, self.counter.ends_ms * 1000

@@ -23,7 +23,7 @@ DRIFT = 0.0005
 
 
 class World:
-    """What happens next, and at which microsecond."""
+    """The queue of events, each at its microsecond."""
 
     def __init__(self, client, seed, texts, lossy=0.0):
         self.chance = random.Random(seed)
@@ -150,5 +150,5 @@ class Sidecar:
 
     @property
     def stranded(self):
-        """What was counted for it and did not pass."""
+        """The requests that were counted for it and did not pass."""
         return self.counted - self.let_pass

@@ -1,4 +1,4 @@
-"""Who holds leases, as spend.lua keeps account of it: for people, and nothing is decided by it."""
+"""The leases that spend.lua records. People read them; no decision uses them."""
 
 import pytest
 import redis
@@ -40,7 +40,7 @@ def stored(store, name=HASH):
 
 
 def held(store, now, name=HASH):
-    """What is read of it: (holder, requests)."""
+    """Return the leases as (holder, requests)."""
     return [(lease.holder, lease.requests) for lease in leases(stored(store, name), now // 1000)]
 
 
@@ -56,7 +56,7 @@ def test_a_lease_is_told_from_what_passed_at_once(store):
 
 
 def test_who_asks_again_has_the_new_lease_only(store):
-    """That of another sidecar, and another lease of the same, as of another cost, stay."""
+    """A sidecar that returns a lease has its new one instead; all others stay."""
     first = take(store, "one", 12, NOW)
     take(store, "two", 20, NOW + 1000)
     take(store, "one", 5, NOW + 2000)
@@ -66,7 +66,7 @@ def test_who_asks_again_has_the_new_lease_only(store):
 
 
 def test_what_is_given_back_is_out_no_more(store):
-    """Also when nothing new is asked for."""
+    """Returned requests leave the lease, also if nothing new is asked for."""
     receipt = take(store, "one", 12, NOW)
     given = charge_for(TERMS, 1, NOW // 1000)
     store.spend(given, SpendRequest(0, returned=12, granted_at=receipt.now_us), NOW + 1000, b"one")
@@ -88,7 +88,7 @@ def test_what_was_not_granted_is_not_out(store):
 
 
 def test_each_account_knows(store):
-    """What a pool's keys hold is told of the pool, too."""
+    """A lease is recorded in each group, so a pool lists the leases of all its keys."""
     accounts = (
         LimitGroup(Owner.KEY, "k" * 16, limits("900000/min")),
         LimitGroup(Owner.PROJECT, "shop", limits("800000/min")),
@@ -105,7 +105,7 @@ def test_each_account_knows(store):
 
 
 def test_a_hash_of_an_older_version_gets_the_field(store):
-    """It has counters and nothing of leases: nothing is said of that, and nothing is lost."""
+    """A hash with counters and without leases gets the field, and loses nothing."""
     take(store, "one", 12, NOW)
     store.client.hdel(HASH, schema.LEASES)
 
@@ -115,7 +115,7 @@ def test_a_hash_of_an_older_version_gets_the_field(store):
 
 @pytest.mark.parametrize("garbage", [b"", b"x", b"rubbish" * 40, b"\xff" * 700, b"\0" * 64])
 def test_garbage_is_replaced(store, garbage):
-    """No decision goes by it, so it takes nobody's limits away."""
+    """Garbage in the field of leases is replaced, because no decision uses it."""
     take(store, "one", 12, NOW)
     store.client.hset(HASH, schema.LEASES, garbage)
     assert held(store, NOW) == []
@@ -140,7 +140,7 @@ def test_it_is_bounded(store):
 
 @pytest.mark.parametrize("name", ["node-1-ab12cd", "n\u00f6de\n1", "x" * 300, "a b", "\0"])
 def test_a_name_is_bounded_and_printable(store, name):
-    """Whatever the machine is called: what is not a letter, digit or sign becomes a question."""
+    """A holder's name is cut, and characters that are not printable ASCII become `?`."""
     take(store, name, 10, NOW)
     found = [holder for holder, _ in held(store, NOW)]
 
@@ -175,7 +175,7 @@ def test_it_is_what_each_was_granted_last(store, steps):
 
 
 def test_who_takes_no_lease_sends_no_name():
-    """The usual question of a small limit is no longer for it."""
+    """A request without a lease sends no holder's name."""
     asked = charge_for(TERMS, 1, NOW // 1000)
     assert b"one" not in b"".join(
         word if isinstance(word, bytes) else word.encode()

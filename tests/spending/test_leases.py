@@ -45,7 +45,7 @@ async def simulate(client, *, seed, limit, minute, size, load, faults):
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(setup=SETUPS)
 def test_no_window_holds_more_than_the_limit(valkey, setup):
-    """Up to six sidecars, slow and lossy networks, pauses, deaths: never over."""
+    """With up to six sidecars, lossy networks, pauses and deaths no window holds too much."""
     world = asyncio.run(simulate(valkey.admin, **setup))
     passed = [(moment, moment) for moment in world.passed]
 
@@ -58,7 +58,7 @@ def test_no_window_holds_more_than_the_limit(valkey, setup):
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(setup=SETUPS)
 def test_what_is_lost_is_a_lease_at_most(valkey, setup):
-    """What was counted for a sidecar and did not pass is at most one lease."""
+    """The requests that were counted for a sidecar and did not pass are at most one lease."""
     world = asyncio.run(simulate(valkey.admin, **setup | {"faults": False}))
 
     for sidecar in world.sidecars:

@@ -21,7 +21,7 @@ HASH = schema.limit("k" * 16)
 
 @pytest.fixture
 def dump(valkey):
-    """What the store holds of the account, as bytes."""
+    """The stored hash as bytes."""
     client = redis.Redis(port=valkey.port)
     yield lambda: client.dump(HASH)
     client.close()
@@ -63,7 +63,7 @@ def test_a_refused_request_takes_nothing(store, dump):
 
 
 def test_debts_without_end_are_counted_to_a_bound_and_exactly(store):
-    """What passed in outages counts up to 10**12 units, where doubles still count by one."""
+    """Debts count up to 10**12 units, where doubles are still exact."""
     terms = make_terms("100/month")
     wanted = charge_for(terms, 1, NOW // 1000)
 
@@ -75,7 +75,7 @@ def test_debts_without_end_are_counted_to_a_bound_and_exactly(store):
 
 
 def test_a_limit_that_only_says_so_refuses_nothing(store):
-    """What it would have refused passes, is marked, and takes nothing from it."""
+    """A limit that does not enforce marks a violation, and the request takes nothing from it."""
     terms = make_terms("2/s,enforce=false", "other=5/s")
 
     assert spend(store, terms, wanted=2).waits_us == (0, 0)
@@ -119,7 +119,7 @@ GARBAGE = [
 
 @pytest.mark.parametrize(("field", "value"), GARBAGE)
 def test_a_garbled_field_is_an_error_and_stays_as_it_is(store, valkey, dump, field, value):
-    """Which account and which field is said; nothing is overwritten."""
+    """A garbled field is an error that names hash and field, and nothing is overwritten."""
     terms = make_terms("10/s", "100/min,burst=5", "1000/month")
     spend(store, terms)
     valkey.admin.hset(HASH, field, value)
@@ -143,7 +143,7 @@ def test_older_buckets_that_do_not_add_up_are_an_error(store, valkey, value):
 
 
 def test_an_account_that_is_no_hash_is_an_error(store, valkey):
-    """WRONGTYPE comes before anything was written."""
+    """A key that is no hash is an error before anything is written."""
     valkey.admin.set(HASH, "text")
 
     with pytest.raises(redis.ResponseError, match=r"^WRONGTYPE"):
@@ -151,7 +151,7 @@ def test_an_account_that_is_no_hash_is_an_error(store, valkey):
 
 
 def test_a_hash_ends_with_the_longest_of_its_limits(valkey):
-    """It lives as long as something of it counts; who does not know all limits shortens nothing."""
+    """A hash lives as long as a counter counts; a shorter limit never shortens its life."""
     store = TimedStore(valkey.admin, persistent=False)
     spend(store, make_terms("10/s", "100/d"))
     day = valkey.admin.pttl(HASH)
@@ -162,7 +162,7 @@ def test_a_hash_ends_with_the_longest_of_its_limits(valkey):
 
 
 def test_a_clock_that_goes_back_a_little_gives_nothing_away(store):
-    """Within a window: what has passed counts until the clock is there again."""
+    """If the clock goes back within a window, past requests count until it is there again."""
     terms = make_terms("10/s")
     assert spend(store, terms, wanted=10).granted == 10
 
@@ -173,7 +173,7 @@ def test_a_clock_that_goes_back_a_little_gives_nothing_away(store):
 
 
 def test_a_clock_that_goes_back_a_lot_keeps_nobody_waiting(store):
-    """By an hour: what has passed counts as if it had just passed, for a window."""
+    """If the clock goes back by an hour, past requests count as if they had just passed."""
     terms = make_terms("10/s", "100/month")
     spend(store, terms, wanted=4, now=NOW - SECOND // 2)
     spend(store, terms, wanted=6)
@@ -187,7 +187,7 @@ def test_a_clock_that_goes_back_a_lot_keeps_nobody_waiting(store):
 
 
 def test_a_month_that_the_clock_goes_back_from_counts_on(store):
-    """What was used of the next month is not forgotten when the clock turns back over its start."""
+    """Use of the next month is kept if the clock goes back over its start."""
     terms = make_terms("10/month")
     december = 1_764_547_200_000_000
     assert spend(store, terms, wanted=10, now=december).granted == 10

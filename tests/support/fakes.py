@@ -142,7 +142,7 @@ class MemoryKeyStore:
         """See KeyStore. It has none."""
 
     def apply_now(self, change: KeyChange) -> int:
-        """What the store does in one atomic step."""
+        """Apply a change, as the store does in one atomic step."""
         kid = change.record.kid
         for digest in change.aliases:
             if self.aliases.get(digest, kid) != kid:
@@ -275,7 +275,7 @@ def make_contents(
     last_trusted: float,
     aliases: Sequence[tuple[bytes, str]] = (),
 ) -> CacheContents:
-    """What a cache with these records holds."""
+    """Return the contents of a cache with these records."""
     packed = {record.kid: pack(record) for record in records}
     return CacheContents(packed, list(revoked), last_trusted, aliases)
 

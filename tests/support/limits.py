@@ -74,5 +74,5 @@ def any_limit(draw):
 
 
 def any_limits():
-    """What a key may have."""
+    """All sets of limits that a key may have."""
     return st.lists(any_limit(), max_size=MAX_LIMITS, unique_by=lambda limit: limit.name).map(tuple)

@@ -64,7 +64,7 @@ class Keyring:
         return text.startswith(self._start)
 
     def shows_key(self, text: str) -> bool:
-        """Does a key of ours, well-formed or not, begin anywhere in `text`?"""
+        """Return whether one of our keys, well-formed or not, begins anywhere in `text`."""
         return self._shown.search(text) is not None
 
     def parse(self, text: str) -> Presented | None:

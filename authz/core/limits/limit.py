@@ -1,6 +1,6 @@
-"""Limits: how much a key may use, in how long.
+"""Limit: the units that a key may use in a time.
 
-    10/s   300/min   5000/h   50000/d       in any second, minute, ..., wherever it begins
+    10/s   300/min   5000/h   50000/d       in any second, minute, ... wherever it begins
     100000/calendar-day                     from midnight to midnight
     1000000/month@15                        from the 15th to the 15th
     nightly=500/calendar-day,zone=Europe/Berlin
@@ -9,11 +9,11 @@
 The text is `[NAME=]LIMIT/PERIOD[,OPTION=VALUE]...`. A limit without a name is called by its period
 (`second`, `month`), so a key's `20/s` takes the place of the `10/s` of its plan.
 
-    burst     at most so many at once; the rest is spread evenly over the window
-    cost_of   unit: a request takes what it costs (so it is unless said otherwise); request: it
-              takes 1. A request that costs nothing takes nothing from either
-    enforce   false: count, say what would have been refused, and let it pass
-    zone      whose calendar; UTC unless said otherwise
+    burst     at most this many units at once; the rest is spread evenly over the window
+    cost_of   unit (default): a request takes its cost; request: it takes 1. A request of cost 0
+              takes nothing in both cases
+    enforce   false: count and report a refusal, but let the request pass
+    zone      time zone of the calendar; default UTC
 """
 
 import re
@@ -38,25 +38,25 @@ _OPTIONS: Final = ("burst", "cost_of", "enforce", "zone")
 
 
 class CostOf(StrEnum):
-    """What a request takes from a limit."""
+    """The units that a request takes from a limit: 1, or its cost."""
 
     REQUEST = "request"
     UNIT = "unit"
 
 
 class OnOutage(StrEnum):
-    """What becomes of limits while the store, where they are counted, is out of reach."""
+    """The limits of a key during a store outage."""
 
-    LOCAL = "local"  # each sidecar goes by what it has let pass itself
+    LOCAL = "local"  # each sidecar counts the requests that it lets pass itself
     ALLOW = "allow"
     DENY = "deny"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """At most `limit` units in any window, or in each period of the calendar, that `per` says.
+    """At most `limit` units in any window of `per`, or in each calendar period.
 
-    burst: from 1 to `limit`, of a sliding window; None: all of it at once.
+    burst: 1 to `limit`, for sliding windows only. None: the whole limit may be used at once.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Limit:
     enforce: bool = True
 
     def __str__(self) -> str:
-        """The one text of this limit: `parse` gives it back."""
+        """Return the text of this limit, which `parse_limit` parses to an equal one."""
         text = f"{self.limit}/{self.per}"
         if self.name != self.per.name:
             text = f"{self.name}={text}"
@@ -83,16 +83,16 @@ class Limit:
 
     @property
     def is_quota(self) -> bool:
-        """Is it counted by the calendar? Otherwise it is a rate."""
+        """True for a calendar quota, False for a rate."""
         return isinstance(self.per, Calendar)
 
     def charge(self, cost: int) -> int:
-        """What a request that costs `cost` takes from this limit."""
+        """Return the units that a request of `cost` takes from this limit."""
         return cost if self.cost_of is CostOf.UNIT else min(cost, 1)
 
 
 def parse_limit(field: str, text: str) -> Limit:
-    """One limit. Raises BadInput."""
+    """Parse one limit. Raises BadInput."""
     amount_of, slash, rest = text.partition("/")
     per_text, *given = rest.split(",")
     name, equals, amount = amount_of.rpartition("=")
@@ -114,7 +114,7 @@ def parse_limit(field: str, text: str) -> Limit:
 
 
 def parse_limits(field: str, given: Iterable[str]) -> tuple[Limit, ...]:
-    """The limits of one key, plan or pool, in the order given. Raises BadInput."""
+    """Parse the limits of one key, plan or pool, in their order. Raises BadInput."""
     found = tuple(parse_limit(field, text) for text in given)
     names = [limit.name for limit in found]
     for name in names:
@@ -126,21 +126,21 @@ def parse_limits(field: str, given: Iterable[str]) -> tuple[Limit, ...]:
 
 
 def parse_limit_name(field: str, text: str) -> str:
-    """What a limit is called: callers see it."""
+    """Check the name of a limit. Callers see it."""
     if not _NAME.fullmatch(text):
         raise BadInput(field, f"{shown(text)}: a name is 1 to 32 of a-z 0-9 . _ -, such as burst")
     return text
 
 
 def parse_cost(field: str, text: str) -> int:
-    """What a request costs: 0 to 1000000 units. 0 is free."""
+    """Parse the cost of a request: 0 to 1000000 units."""
     if not (text == "0" or _NUMBER.fullmatch(text)) or int(text) > MAX_COST:
         raise BadInput(field, f"{shown(text)}: a cost is a whole number from 0 to {MAX_COST}")
     return int(text)
 
 
 def parse_on_outage(field: str, text: str) -> OnOutage:
-    """`local`, `allow` or `deny`."""
+    """Parse `local`, `allow` or `deny`."""
     try:
         return OnOutage(text)
     except ValueError:
@@ -148,7 +148,7 @@ def parse_on_outage(field: str, text: str) -> OnOutage:
 
 
 def _is_whole(text: str) -> bool:
-    """Was a whole number meant, whichever? One of no use gets a message of its own."""
+    """Return whether the text is meant as a number. One out of range gets its own message."""
     return text.isascii() and text.removeprefix("-").isdecimal()
 
 

@@ -1,4 +1,4 @@
-"""The time that a limit is for: a window that slides, or a period of somebody's calendar."""
+"""The time that a limit applies to: a sliding window or a calendar period."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Sliding:
-    """Any stretch of time of this length, wherever it begins. `name` is the unit in full."""
+    """Any window of this length, wherever it begins. `name`: the unit in full."""
 
     text: str
     name: str
@@ -40,10 +40,10 @@ SLIDING: Final = {window.text: window for window in (SECOND, MINUTE, HOUR, DAY)}
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """A day of the calendar in `zone`, or a month that begins on its day `anchor`.
+    """A calendar day in `zone`, or a month that begins on day `anchor`.
 
-    Whoever counts against the same limit must see the same periods. So the rules of time zones come
-    from the tzdata package alone, not from whichever files a machine has.
+    All sidecars must see the same periods. So time zones come from the tzdata package only, never
+    from files of the machine.
     """
 
     anchor: int | None = None  # None: a day
@@ -60,15 +60,15 @@ class Calendar:
         return "calendar-day" if self.anchor is None else "month"
 
     def bounds(self, now: int) -> tuple[int, int]:
-        """The period that `now` lies in: its first moment, and the first one after it.
+        """Return the first moment of the period of `now`, and the first moment after it.
 
-        All in milliseconds since the epoch. Periods follow each other without a gap, whatever the
-        clocks of the zone do: a midnight that they skip is the moment at which they skip it, of a
-        midnight that they show twice it is the first.
+        All in milliseconds since the epoch. Periods follow each other without a gap. If the clocks
+        of the zone skip a midnight, the moment of the jump counts. If they show a midnight twice,
+        the first one counts.
         """
         zone = _zone(self.zone)
         first = self._floor((_EPOCH + now * _MS).astimezone(zone).date())
-        # Where clocks go back at midnight, a time after it may show the date before it.
+        # If clocks go back at midnight, a time after midnight may show the date before it.
         while now >= (after := _midnight(self._next(first), zone)):
             first = self._next(first)
         while now < (start := _midnight(first, zone)):
@@ -79,7 +79,7 @@ class Calendar:
         if self.anchor is None:
             return day
         if day.day < self.anchor:
-            day = day.replace(day=1) - _DAY  # some day of the month before
+            day = day.replace(day=1) - _DAY  # the last day of the month before
         return day.replace(day=self.anchor)
 
     def _next(self, first: date) -> date:
@@ -92,7 +92,7 @@ Period = Sliding | Calendar
 
 
 def parse(field: str, text: str, zone: str = "") -> Period:
-    """`s`, `min`, `h`, `d`, `calendar-day`, `month`, `month@15`. Raises BadInput."""
+    """Parse `s`, `min`, `h`, `d`, `calendar-day`, `month` or `month@15`. Raises BadInput."""
     if text in SLIDING:
         if zone:
             raise BadInput(field, f"a time zone goes with calendar-day or month, not with {text}")
@@ -112,7 +112,7 @@ def parse(field: str, text: str, zone: str = "") -> Period:
 
 
 def timezone(field: str, text: str) -> str:
-    """The name of a time zone, as tzdata spells it."""
+    """Check the name of a time zone by the list of tzdata. Raises BadInput."""
     if text not in _zones():
         raise BadInput(field, f"{shown(text)} is not a time zone, such as UTC or Europe/Berlin")
     return text

@@ -31,7 +31,7 @@ def test_any_text_of_the_alphabet(text):
 
 @given(st.text(max_size=300))
 def test_other_texts(text):
-    """Whatever is too short, too long or of another alphabet is no imported key."""
+    """Text that is too short, too long or of another alphabet is no imported key."""
     fits = 16 <= len(text) <= 256 and set(text) <= set(ALPHABET)
     fits = fits and not text.startswith(("ak_live_", "ak_test_"))
     assert isinstance(RING.parse_imported(text), Imported) is fits
@@ -90,7 +90,7 @@ def test_nothing_shows_the_text():
 
 
 def spec(**overrides):
-    """What is asked of an imported key."""
+    """The fields of an imported key."""
     return KeySpec(**{"client_id": "acme-web", "env": "live", "life_ms": DAY} | overrides)
 
 

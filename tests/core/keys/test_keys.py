@@ -25,7 +25,7 @@ def whole(text):
 
 
 def is_refused(keyring, text, digest):
-    """Is `text` neither well-shaped and whole, nor the key of `digest`?"""
+    """Return whether `text` has a wrong shape, a flaw, or another digest."""
     presented = keyring.parse(text)
     if presented is None:
         return True
@@ -50,7 +50,7 @@ def test_format(prefix, env):
 
 @given(st.sampled_from(["live", "test"]), st.sampled_from([None, KID, "0" * 16, "z" * 16]))
 def test_round_trip(env, kid):
-    """What is minted is read back, whole and genuine, with the digest that was stored."""
+    """A minted key is parsed again, without a flaw and with the stored digest."""
     keyring = make_keyring()
 
     minted = keyring.mint(env, kid)
@@ -75,7 +75,7 @@ def test_every_mint_is_new():
 
 @pytest.mark.parametrize("env", ["", "prod", "LIVE", "live_", "live\n"])
 def test_mint_refuses_an_unknown_environment(env):
-    """There are two environments."""
+    """An environment other than live and test is refused."""
     with pytest.raises(BadInput, match="live, test"):
         make_keyring().mint(env)
 
@@ -178,7 +178,7 @@ def test_a_forged_key_with_a_right_checksum_has_no_tag(tail, version):
     ],
 )
 def test_reading_is_strict(edit):
-    """One alphabet, exact lengths, nothing trimmed, nothing folded."""
+    """Parsing accepts one alphabet and exact lengths, and neither trims nor folds."""
     keyring = make_keyring()
     text = keyring.mint("live", KID).text
 
@@ -187,7 +187,7 @@ def test_reading_is_strict(edit):
 
 
 def test_claims_what_begins_with_the_prefix():
-    """What begins with the prefix and an underscore is ours to judge, well-formed or not."""
+    """Text that begins with the prefix and an underscore counts as ours, well-formed or not."""
     keyring = make_keyring()
 
     assert keyring.claims("ak_garbage")
@@ -199,7 +199,7 @@ def test_claims_what_begins_with_the_prefix():
 
 
 def test_the_newest_pepper_mints_and_all_verify():
-    """Keys made before a new pepper go on, keys made after it carry its version."""
+    """Older keys stay valid with a new pepper, and new keys carry its version."""
     old = make_keyring("ak", "1").mint("live")
     keyring = make_keyring("ak", "1", "2")
 
@@ -231,7 +231,7 @@ def test_an_unknown_pepper_version_proves_nothing():
 
 
 def test_another_pepper_of_the_same_version_proves_nothing():
-    """A pepper is its bytes, not its version."""
+    """Another pepper of the same version proves no key."""
     minted = make_keyring().mint("live")
 
     presented = Keyring("ak", [make_pepper("1", SECRET)]).parse(minted.text)

@@ -44,7 +44,7 @@ def test_one_thing_around_a_key_is_taken_off(text, carrier, key):
     ],
 )
 def test_a_key_of_ours_is_found_in_any_text(text, carrier):
-    """Its prefix tells it; the same key twice is one key."""
+    """A key is found in text by its prefix, and the same key twice counts once."""
     assert find_key(text.format(KEY), "ak") == Pasted(KEY, carrier)
 
 

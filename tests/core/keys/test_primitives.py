@@ -1,4 +1,4 @@
-"""What key text is made of: base62, HKDF and the comparison of digests."""
+"""The parts of key text: base62, HKDF and the comparison of digests."""
 
 import hmac
 
@@ -43,7 +43,7 @@ def test_hkdf_rfc_5869_test_case_3():
 
 @given(st.binary(min_size=1), st.binary(), st.integers(1, 32))
 def test_hkdf_is_what_another_implementation_makes(secret, info, length):
-    """Any secret, info and length up to one block."""
+    """HKDF agrees with another implementation for any secret, info and length."""
     expected = HKDF(SHA256(), length, salt=None, info=info).derive(secret)
 
     assert hkdf_sha256(secret, info, length) == expected
@@ -62,7 +62,7 @@ def test_hkdf_is_what_another_implementation_makes(secret, info, length):
     ],
 )
 def test_matches(presented, stored, expected):
-    """Only two equal digests of 32 bytes match; an empty one matches nothing."""
+    """Two digests match if they are equal and have 32 bytes. An empty one matches nothing."""
     assert matches(presented, stored) is expected
 
 

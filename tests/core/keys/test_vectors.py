@@ -61,7 +61,7 @@ def test_no_step_goes_untested():
 
 
 def test_minted_keys_are_keys_to_the_reference(keyring):
-    """What the product mints, the specification accepts, with the same digest."""
+    """The reference accepts every key that the product mints, with the same digest."""
     for env in ("live", "test"):
         minted = keyring.mint(env)
 
@@ -71,7 +71,7 @@ def test_minted_keys_are_keys_to_the_reference(keyring):
 
 @given(st.integers(0, 62**16 - 1), st.integers(0, 2**256 - 1), st.sampled_from(["1", "b"]))
 def test_keys_of_the_reference_are_keys_to_the_product(keyring, kid, secret, version):
-    """What the specification makes, the product accepts: whatever its tag and its checksum."""
+    """The product accepts every key that the reference makes, with any tag and checksum."""
     text = reference.key_text("live", reference.to_base62(kid, 16), version, secret)
 
     assert step(keyring, text) == "accepted"

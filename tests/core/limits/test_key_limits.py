@@ -1,4 +1,4 @@
-"""What a key is held to: its plan, its own limits, its pools; and what spending says."""
+"""The limits of a key (plan, own limits, pools), and the results of spending."""
 
 import pytest
 from hypothesis import given
@@ -25,13 +25,13 @@ def texts(terms):
 
 
 def test_a_key_without_plan_limits_or_pool_is_held_to_nothing():
-    """Nothing is counted of it."""
+    """A key without plan, limits and pool has no limits."""
     assert AGREED.of(make_record(project_id="p2")) is None
     assert LimitPolicy().of(make_record(project_id="p1", tenant_id="t1")) is None
 
 
 def test_a_plan_may_have_no_limits():
-    """A key of a plan without limits is held to nothing."""
+    """A key of a plan without limits has no limits."""
     assert AGREED.of(make_record(plan="free")) is None
 
 
@@ -60,7 +60,7 @@ def test_pools_are_shared_by_name_or_by_everyone_not_named():
 
 
 def test_names_say_whose_pool_it_is():
-    """A name stands once among all that a key is held to."""
+    """The name of a pool's limit says whose pool it is, so names are unique."""
     own = limits("10/min", "try=50/min,enforce=false")
     terms = AGREED.of(make_record(project_id="p1", tenant_id="t1", limits=own))
 
@@ -69,7 +69,7 @@ def test_names_say_whose_pool_it_is():
 
 
 def test_a_key_may_say_what_an_outage_means_for_its_limits():
-    """Its own word wins over the settings."""
+    """A key's own `on_outage` replaces that of the settings."""
     agreed = LimitPolicy(plans={"standard": STANDARD}, on_outage=OnOutage.ALLOW)
 
     assert agreed.of(make_record(plan="standard")).on_outage is OnOutage.ALLOW

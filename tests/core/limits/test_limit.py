@@ -66,7 +66,7 @@ def test_whatever_is_read_has_one_text(text):
     ],
 )
 def test_parse(text, limit):
-    """What people write is what they mean, and these texts are canonical."""
+    """Common texts parse to the limits that people mean, and are canonical."""
     assert parse_limit("limit", text) == limit
     assert str(limit) == text
 
@@ -82,7 +82,7 @@ def test_parse(text, limit):
     ],
 )
 def test_canonical(text, canonical):
-    """What goes without saying is not said, and options stand in one order."""
+    """The canonical text leaves out defaults and has its options in one order."""
     assert str(parse_limit("limit", text)) == canonical
 
 
@@ -128,7 +128,7 @@ def test_canonical(text, canonical):
     ],
 )
 def test_refused(text, problem):
-    """What is no limit is refused in one short line that says what is wrong with it."""
+    """Text that is no limit is refused with one short line that names the problem."""
     with pytest.raises(BadInput) as refused:
         parse_limit("limit", text)
 
@@ -169,13 +169,13 @@ def test_cost(text, cost):
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "five", "01", "1000001", "\u0663", "9" * 5000])
 def test_no_cost(text):
-    """Anything else is no cost."""
+    """Text that is not a whole number from 0 to 1000000 is refused as a cost."""
     with pytest.raises(BadInput, match="a cost is a whole number from 0 to 1000000"):
         parse_cost("cost", text)
 
 
 def test_on_outage():
-    """Three words, and no other."""
+    """`local`, `allow` and `deny` are accepted, and nothing else."""
     assert [parse_on_outage("x", word) for word in ("local", "allow", "deny")] == list(OnOutage)
     with pytest.raises(BadInput, match="one of local, allow, deny"):
         parse_on_outage("on_outage", "open")

@@ -118,14 +118,14 @@ def test_another_period_begins_between_two_noons_where_the_calendar_says_so(cale
     ],
 )
 def test_bounds(text, zone, now, start, end):
-    """What people mean by a day and by a month that begins on a day of theirs."""
+    """The bounds of calendar days, and of months that begin on a given day."""
     calendar = periods.parse("per", text, zone)
 
     assert calendar.bounds(ms(now, zone)) == (ms(start, zone), ms(end, zone))
 
 
 def test_a_day_of_23_hours_and_one_of_25():
-    """A day on which clocks change is as long as it is."""
+    """A day on which clocks change has 23 or 25 hours."""
     berlin = Calendar(None, "Europe/Berlin")
     spring = berlin.bounds(ms("2026-03-29T12:00", "Europe/Berlin"))
     autumn = berlin.bounds(ms("2026-10-25T12:00", "Europe/Berlin"))
@@ -148,7 +148,7 @@ def test_a_day_of_23_hours_and_one_of_25():
     ],
 )
 def test_parse(text, period):
-    """Every period has its word."""
+    """Every period is parsed from its text."""
     assert periods.parse("per", text) == period
 
 
@@ -157,7 +157,7 @@ def test_parse(text, period):
     ["", "fortnight", "S", "sec", "m", "month@", "month@1a", "month@ 1", "month@\u0661", "day"],
 )
 def test_no_such_period(text):
-    """What is no period is refused with those that there are."""
+    """An unknown period is refused with a list of the known ones."""
     with pytest.raises(BadInput, match="is not a period; s, min, h, d, calendar-day, month"):
         periods.parse("per", text)
 
@@ -171,12 +171,12 @@ def test_no_month_begins_on_a_day_that_some_lack(anchor):
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../UTC", "utc", "Europe", "europe/berlin", "/"])
 def test_no_such_zone(zone):
-    """Only zones of tzdata, in its spelling."""
+    """A time zone that tzdata does not have, or spells otherwise, is refused."""
     with pytest.raises(BadInput, match="is not a time zone"):
         periods.parse("per", "month", zone)
 
 
 def test_a_sliding_window_has_no_zone():
-    """A second is the same everywhere."""
+    """A sliding window with a time zone is refused."""
     with pytest.raises(BadInput, match="goes with calendar-day or month"):
         periods.parse("per", "s", "Europe/Berlin")

@@ -33,7 +33,7 @@ async def test_used_and_remaining():
 
 
 async def test_leases():
-    """What sidecars hold counts in each limit as a request does; of a pool also other keys'."""
+    """Leased units count in each limit as requests do; in a pool those of other keys, too."""
     ours, ended = Lease("one", 20, 2, NOW + 5), Lease("old", 9, 1, NOW)
     others = Lease("two", 30, 1, NOW + 9)
     record = make_record(tenant_id="t", limits=limits("9000/s", "calls=900/min,cost_of=request"))

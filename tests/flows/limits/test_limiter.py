@@ -17,7 +17,7 @@ from tests.support.flows.rigs import CheckRig
 
 
 async def test_a_key_without_limits_asks_nothing():
-    """Neither does a request that costs nothing."""
+    """A key without limits, and a request of cost 0, take nothing and ask nothing."""
     rig = Rig()
     assert rig.spend() is None
     assert Rig("10/s").spend(cost=0) is None
@@ -36,13 +36,13 @@ async def test_pools_that_the_key_is_not_in_ask_nothing():
 
 
 async def test_a_plan_that_nobody_knows_is_a_fault():
-    """The key cannot be judged."""
+    """A key of an unknown plan raises UnknownPlan."""
     with pytest.raises(Unavailable, match="no plan gold"):
         Rig(plan="gold").spend()
 
 
 async def test_small_limits_ask_for_every_request():
-    """Each on its own, side by side."""
+    """Requests of a small limit ask the store one by one, in parallel."""
     rig = Rig("10/s")
     waiting = [rig.spend(), rig.spend()]
     assert [asked[1] for asked in rig.store.asked] == [1, 1]
@@ -54,7 +54,7 @@ async def test_small_limits_ask_for_every_request():
 
 
 async def test_after_a_refusal_nothing_is_asked_until_it_would_pass():
-    """And what is told of the wait becomes shorter, never negative."""
+    """After a refusal the reported wait becomes shorter and never negative."""
     rig = Rig("10/s")
     refused = rig.spend()
     rig.store.answer(0, 500_000)
@@ -74,7 +74,7 @@ async def test_after_a_refusal_nothing_is_asked_until_it_would_pass():
 
 
 async def test_a_grant_that_was_under_way_does_not_undo_a_refusal():
-    """What is answered locally goes by the refusal, whatever was answered after it."""
+    """Local refusals use the last refusal, also if a grant arrives after it."""
     rig = Rig("10/s")
     waiting = [rig.spend(), rig.spend()]
     rig.store.answer(0, 500_000)
@@ -97,7 +97,7 @@ async def test_a_change_of_the_key_ends_a_refusal():
 
 
 async def test_what_costs_more_than_the_limit_is_never_asked_again():
-    """There is no time to come back at."""
+    """A request that costs more than the limit is refused without a time to retry."""
     rig = Rig("3/s")
     waiting = rig.spend(cost=5)
     rig.store.answer(0, -1)
@@ -161,7 +161,7 @@ async def test_a_lease_lives_for_a_bucket_from_the_question():
 
 
 async def test_those_who_waited_pass_however_late_the_answer_comes():
-    """They were there when it was counted; who came later needs a lease that lives."""
+    """Requests that waited are admitted on a late reply; later ones need a valid lease."""
     rig = Rig("3000/s")
     rig.spend()
     rig.store.answer(1)
@@ -176,7 +176,7 @@ async def test_those_who_waited_pass_however_late_the_answer_comes():
 
 
 async def test_one_lease_is_asked_for_at_a_time():
-    """Whoever comes meanwhile waits; a refusal answers them all."""
+    """Requests wait while a lease is asked for, and a refusal refuses them all."""
     rig = Rig("3000/s")
     waiting = [rig.spend() for _ in range(5)]
     assert len(rig.store.asked) == 1
@@ -187,7 +187,7 @@ async def test_one_lease_is_asked_for_at_a_time():
 
 
 async def test_no_lease_is_larger_than_a_hundredth():
-    """Nor than what came in the life of one; for fewer than three each is asked."""
+    """A lease is at most a hundredth of the limit and at most the demand, and at least 3."""
     rig = Rig("600/s")
     rig.lease(30)
     assert rig.probe.events[Event.LIMIT_ALLOWED_BY_STORE] == 31
@@ -201,7 +201,7 @@ async def test_no_lease_is_larger_than_a_hundredth():
 
 
 async def test_leases_become_smaller_towards_the_end_of_a_period():
-    """What is left of a month does not come back until the next."""
+    """Leases shrink towards the end of a calendar quota."""
     rig = Rig("3000/s", "100000/month")
     waiters = []
     for left, most in ((50_000, 30), (1000, 10), (200, 0)):
@@ -215,7 +215,7 @@ async def test_leases_become_smaller_towards_the_end_of_a_period():
 
 
 async def test_limits_with_a_burst_are_not_leased():
-    """What is to be spread evenly is not to be had in advance."""
+    """A limit with a burst is not leased: a lease would use it at once."""
     rig = Rig("3000/s,burst=10")
     waiting = [rig.spend() for _ in range(50)]
     assert {asked[1] for asked in rig.store.asked} == {1}
@@ -223,7 +223,7 @@ async def test_limits_with_a_burst_are_not_leased():
 
 
 async def test_a_client_that_has_gone_leaves_its_unit_to_others():
-    """Its request is cancelled while it waits for a lease."""
+    """A request that is cancelled while it waits leaves its unit to the next one."""
     rig = Rig("3000/s")
     gone, waiting = rig.spend(), rig.spend()
     gone.cancel()
@@ -264,7 +264,7 @@ async def test_the_stores_calendar_counts():
 
 
 async def test_a_store_whose_clock_is_nowhere_is_an_outage():
-    """It is not asked for ever."""
+    """A store whose clock fits no period is asked twice, and then counts as an outage."""
     rig = Rig("10/calendar-day", on_outage=OnOutage.DENY)
     waiting = rig.spend()
     rig.store.answer(-1)
@@ -294,14 +294,14 @@ async def test_local_goes_by_what_the_store_said_last():
 
 
 async def test_a_key_that_nobody_has_asked_about_has_all_of_its_limit():
-    """There is nothing else to go by."""
+    """In an outage a key that was never counted may use its whole limit."""
     rig = Rig("2/s")
     rig.store.is_open = False
     assert [rig.spend().allowed for _ in range(3)] == [True, True, False]
 
 
 async def test_allow_lets_pass_and_deny_is_unavailable():
-    """As the key says, or the settings."""
+    """With `allow` requests pass and with `deny` they are Unavailable, by key or settings."""
     rig = Rig("1/s", on_outage=OnOutage.ALLOW)
     rig.store.is_open = False
     assert all(rig.spend().allowed for _ in range(5))
@@ -348,7 +348,7 @@ async def test_a_debt_that_was_not_counted_stays():
 
 
 async def test_a_lost_answer_is_an_outage_and_nothing_is_asked_twice():
-    """Those who wait go by `on_outage`; the units may be gone."""
+    """After a lost reply waiting requests follow `on_outage`, and nothing is asked twice."""
     rig = Rig("3000/s")
     waiting = [rig.spend() for _ in range(3)]
     rig.store.is_open = False
@@ -361,7 +361,7 @@ async def test_a_lost_answer_is_an_outage_and_nothing_is_asked_twice():
 
 
 async def test_a_garbled_account_is_its_keys_own_outage():
-    """Others are counted as ever."""
+    """Garbled counters are an outage for their own key only."""
     rig = Rig("10/s", on_outage=OnOutage.DENY)
     waiting = rig.spend()
     rig.store.fail(Unreadable("GARBLED"))
@@ -372,7 +372,7 @@ async def test_a_garbled_account_is_its_keys_own_outage():
 
 
 async def test_shadow_limits_are_counted_and_pass():
-    """What would have been refused is marked."""
+    """A limit that does not enforce counts, marks violations, and lets requests pass."""
     rig = Rig("1/s,enforce=false", "other=5/s")
     waiting = rig.spend()
     rig.store.answer(1, 500_000, 0)
@@ -393,7 +393,7 @@ async def test_what_is_held_is_bounded_and_given_back():
 
 
 async def test_an_orderly_stop_gives_back_what_is_held():
-    """What is left of each lease, and what is owed; then every request is asked for."""
+    """A stop returns unused leases and debts; after it every request asks the store."""
     rig = Rig("3000/s")
     rig.lease(12)
     assert rig.spend().allowed
@@ -410,7 +410,7 @@ async def test_an_orderly_stop_gives_back_what_is_held():
 
 
 async def test_a_change_of_the_key_strands_its_lease():
-    """Its counters may have been reset: what is given back would be somebody else's."""
+    """A changed key strands its lease, because its counters may have been reset."""
     rig = Rig("3000/s")
     rig.lease(12)
     rig.spend(record=make_record(limits=rig.record.limits, version=2))
@@ -453,7 +453,7 @@ class Limited(CheckRig):
 
 
 async def test_the_checker_charges_who_is_let_through():
-    """And says what it was told of the limits; the outcome is counted once."""
+    """The checker charges allowed requests, reports the result, and counts the decision once."""
     rig = Limited("10/s")
     await rig.hold()
     decision = await rig.decide_with(lambda: rig.store.answer(1, left=(9,)))
@@ -478,7 +478,7 @@ async def test_who_is_refused_anyway_takes_nothing():
 
 
 async def test_limits_that_cannot_be_counted_are_unavailable():
-    """Where the key says so, at once and after a wait."""
+    """With `on_outage` deny a request is UNAVAILABLE, at once and after a wait."""
     rig = Limited("10/s", on_outage=OnOutage.DENY)
     await rig.hold()
     decision = await rig.decide_with(lambda: rig.store.fail(OutcomeUnknown("lost")))
@@ -489,7 +489,7 @@ async def test_limits_that_cannot_be_counted_are_unavailable():
 
 
 async def test_in_an_outage_what_is_held_is_charged_as_stale():
-    """Neither the record nor its limits can be asked for."""
+    """In an outage a stale record is charged by the local counters."""
     rig = Limited("1/s", outage_grace=60_000)
     await rig.hold()
     rig.store.is_open = False
@@ -499,7 +499,7 @@ async def test_in_an_outage_what_is_held_is_charged_as_stale():
 
 
 async def test_a_key_that_is_looked_up_first_is_charged_too():
-    """A miss, then a question to the limits."""
+    """A key that is loaded first is charged to its limits, too."""
     rig = Limited("10/s")
     decision = asyncio.ensure_future(rig.checker.check(rig.request(rig.text)))
     await asyncio.sleep(0)

@@ -35,7 +35,7 @@ def rig():
 
 
 async def test_the_record_stays_and_has_a_newer_version(rig):
-    """So that every sidecar hears of it, after the counters are empty; and the trail says so."""
+    """A reset empties the counters, then makes a new version, and writes an audit entry."""
     kid = (await rig.keys.issue(SPEC, rig.author())).record.kid
 
     changed = await rig.keys.reset_limits(kid, rig.author())
@@ -47,7 +47,7 @@ async def test_the_record_stays_and_has_a_newer_version(rig):
 
 
 async def test_a_revoked_key_and_an_unknown_one(rig):
-    """Nothing is reset, nothing is changed."""
+    """For a revoked and for an unknown key nothing is reset and nothing changes."""
     kid = (await rig.keys.issue(SPEC, rig.author())).record.kid
     await rig.revoke(kid)
 
@@ -58,7 +58,7 @@ async def test_a_revoked_key_and_an_unknown_one(rig):
 
 
 async def test_counters_that_cannot_be_reset(rig):
-    """Then sidecars are not told that they were."""
+    """If the counters cannot be reset, the record gets no new version."""
     kid = (await rig.keys.issue(SPEC, rig.author())).record.kid
     rig.counters.fault = Unavailable("gone")
 

@@ -59,7 +59,7 @@ def key_text(env: str, kid: str, version: str, secret: int, prefix: str = PREFIX
 
 
 def digest(version: str, text: str) -> str:
-    """What a record holds of a key, as hexadecimal text."""
+    """Return the stored digest of a key as hexadecimal text."""
     key = expand(PEPPERS[version], b"authz key digest")
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
@@ -81,7 +81,7 @@ def judge(text: str) -> str:
 
 
 def vectors() -> dict:
-    """What `tests/vectors/keys.json` holds."""
+    """Return the content of `tests/vectors/keys.json`."""
     return {
         "prefix": PREFIX,
         "peppers": [{"version": v, "hex": secret.hex()} for v, secret in PEPPERS.items()],

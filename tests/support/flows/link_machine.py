@@ -132,7 +132,7 @@ class LinkMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.said)
     @rule(count=st.integers(1, 5))
     def hand_over(self, count):
-        """What the store said arrives, in order, and is applied before any waiter wakes."""
+        """Deliver the store's replies in order, before any waiter wakes."""
         for _ in range(min(count, len(self.said))):
             match self.said.popleft():
                 case ("record", kid, deliver, record):
@@ -278,7 +278,7 @@ class LinkMachine(RuleBasedStateMachine):
     # the judge
 
     def judge(self, kid, served, bound=LEASE):
-        """What is served was true at some moment of the last `bound`; revoked is for ever."""
+        """Check that a served record was true within the last `bound`, and revoked ones stay so."""
         if served is not None and served.status is Status.REVOKED:
             self.seen_revoked.add(kid)
         elif served is not None and kid in self.seen_revoked:
@@ -323,7 +323,7 @@ class LinkMachine(RuleBasedStateMachine):
                 assert (served.status is Status.REVOKED) is (kid in self.seen_revoked)
 
     def quiesce(self):
-        """Until nothing moves any more."""
+        """Run until nothing moves any more."""
         self.wake()
         while self.commands or self.said:
             self.catch_up()

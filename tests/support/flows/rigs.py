@@ -128,7 +128,7 @@ class LifecycleRig:
         return self.keys.author("alice", "because")
 
     def opens(self, text):
-        """Does the store's record let this key text through now?"""
+        """Return whether the stored record allows this key now."""
         presented = KEYRING.parse(text)
         record = self.store.records[presented.kid]
         return judge(record, presented, make_request(), self.clock.wall_ms()) is None
@@ -147,5 +147,5 @@ class LifecycleRig:
 
     @property
     def actions(self):
-        """What the audit trail says was done."""
+        """The actions in the audit trail."""
         return [event.action for _, _, event in self.store.audit]

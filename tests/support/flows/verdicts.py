@@ -1,4 +1,4 @@
-"""What the judge of a cache finds."""
+"""The errors that the judge of a cache finds."""
 
 import pytest
 from hypothesis import Phase, settings
