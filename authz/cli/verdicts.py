@@ -4,6 +4,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
+from authz.cli.terminal import escaped
 from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.decision import Deny, Reason
@@ -63,7 +64,10 @@ def as_document(verdict: Verdict, rows: list[Row], kid: str) -> dict[str, Any]:
 def as_lines(verdict: Verdict, rows: list[Row], request: Request) -> list[str]:
     """Return the lines of the answer: one for each check, and the decision."""
     marks = {"ok": "ok", "deny": "DENY", "skipped": "-"}
-    lines = [f"{row['check']:<12}  {marks[row['result'] or '']:<4}  {row['why']}" for row in rows]
+    lines = [
+        f"{row['check']:<12}  {marks[row['result'] or '']:<4}  {escaped(row['why'] or '')}"
+        for row in rows
+    ]
     if isinstance(verdict.decision, Deny):
         reason = verdict.decision.reason
         public = TABLE[reason]

@@ -16,7 +16,7 @@ from authz.process.gc_tuning import tune_gc
 from authz.process.recycling import outgrown
 from authz.settings.model import Settings
 from authz.telemetry import log_to_stderr
-from authz.wiring.administration import endpoint
+from authz.wiring.administration import endpoint, exposed_peppers
 from authz.wiring.live_settings import LiveSettings
 from authz.wiring.sidecar import sidecar
 
@@ -46,6 +46,8 @@ async def _serve(
     changes = FileChanges(file)
     async with sidecar(settings, read_settings) as running:
         tune_gc()
+        for line in exposed_peppers(settings):
+            log.warning("%s", line)
         log.info(
             "serving Check on %s, operations on %s, store %s",
             running.server.address,

