@@ -33,6 +33,7 @@ from authz.settings.values import (
     Listen,
     Method,
     Mode,
+    Namespace,
     OutageWord,
     Parameter,
     PepperVersion,
@@ -114,6 +115,7 @@ class Redis(Section):
     """The store."""
 
     url: StoreUrl = "redis://127.0.0.1:6379/0"
+    namespace: Namespace = ""
     username: Line = ""
     password_file: File | None = None
     tls: RedisTls | None = None

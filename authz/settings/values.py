@@ -131,6 +131,9 @@ Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
 StoreUrl = Annotated[str, _read_by(_store_url)]
 PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
 Prefix = Annotated[str, _shape(PREFIX_PATTERN.pattern, "2 to 12 of a-z 0-9, such as ak")]
+Namespace = Annotated[
+    str, _shape("([a-z0-9][a-z0-9-]{0,31})?", "1 to 32 of a-z 0-9 -, such as staging")
+]
 HeaderName = Annotated[str, _shape("[a-z][a-z0-9-]{0,63}", "lower case, such as x-auth-")]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_by(str.upper)]
 Template = Annotated[str, _read_by(_template)]

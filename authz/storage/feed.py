@@ -90,6 +90,7 @@ class ChangeFeed:
         store_clock: StoreClock | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._names = endpoint.names
         self._clock = clock
         self._probe = probe
         self._lease = lease
@@ -101,7 +102,7 @@ class ChangeFeed:
         self._unanswered = 0
         self._trusted_until = 0.0
         self._trust_sent: float | None = None  # when the last heartbeat that granted trust was sent
-        self._follower = Follower(clock, probe)
+        self._follower = Follower(clock, probe, endpoint.names)
         self._replication = Replication(lease) if endpoint.has_replicas else None
         self._writes = EssentialWrites()
         self._fault = "connecting"
@@ -111,6 +112,11 @@ class ChangeFeed:
     def link(self) -> Link | None:
         """The open link, or None."""
         return self._link
+
+    @property
+    def names(self) -> schema.Names:
+        """The names in the store."""
+        return self._names
 
     @property
     def meta(self) -> LatestMeta:
@@ -192,7 +198,7 @@ class ChangeFeed:
             hello = await self._endpoint.greet(link, CONNECTION_NAME)
             if hello.get("role") != PRIMARY:
                 raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
-            await link.call("SUBSCRIBE", schema.CHANGES)
+            await link.call("SUBSCRIBE", self._names.changes)
         if self._replication is not None:
             self._replication.start(self._clock.monotonic())
         self._follower.follow(link, self._sink, partial(self._send_heartbeat, link))
@@ -215,10 +221,10 @@ class ChangeFeed:
         self._announce(link)
         if self._replication is not None:
             on_written = partial(self._on_written, link)
-            self._writes.send(link, on_written, "SET", schema.HEARTBEAT, beat.nonce)
+            self._writes.send(link, on_written, "SET", self._names.heartbeat, beat.nonce)
         link.send(partial(self._on_role, link, beat), "ROLE")
-        link.send(partial(self._on_meta, beat), "HGETALL", schema.META)
-        link.send(partial(self._on_seq, beat), "GET", schema.SEQ)
+        link.send(partial(self._on_meta, beat), "HGETALL", self._names.meta)
+        link.send(partial(self._on_seq, beat), "GET", self._names.seq)
         link.send(partial(self._on_time, beat), "TIME")
         link.send(partial(self._on_pong, beat), "PING", beat.nonce)
 
@@ -261,7 +267,7 @@ class ChangeFeed:
 
     def _on_seq(self, beat: Heartbeat, reply: Any) -> None:
         try:
-            seq = schema.number(schema.SEQ, expect(str, "0" if reply is None else reply))
+            seq = schema.number(self._names.seq, expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
             beat.fail(cause)
         else:

@@ -77,6 +77,7 @@ def endpoint(settings: Settings) -> Endpoint:
         store.password_file,
         tls=StoreTls(tls.ca, tls.cert, tls.key) if tls else None,
         sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
+        namespace=store.namespace,
     )
 
 

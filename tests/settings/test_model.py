@@ -49,6 +49,7 @@ GARBAGE = {
     "shutdown.delay": ("5", "30s"),
     "redis.url": ("http://127.0.0.1", "redis://127.0.0.1:6379/0"),
     "redis.username": ("two\nlines", None),
+    "redis.namespace": ("a:b", "staging"),
     "redis.password_file": ("", "/etc/authz/pepper-1"),
     "redis.tls.ca": ("", "/etc/authz/pepper-1"),
     "redis.tls.cert": ("", "/etc/authz/pepper-1"),
