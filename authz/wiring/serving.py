@@ -13,6 +13,7 @@ import uvloop
 
 from authz.process.ending import Ending
 from authz.process.gc_tuning import tune_gc
+from authz.process.hardening import disable_core_dumps, raise_file_limit
 from authz.process.recycling import outgrown
 from authz.settings.model import Settings
 from authz.telemetry import log_to_stderr
@@ -23,6 +24,8 @@ from authz.wiring.sidecar import sidecar
 log = logging.getLogger("authz")
 
 LOOK_SECONDS: Final = 1.0  # between two looks at the settings file
+# A thread that renders or exports metrics gives the event loop its turn after this time.
+SWITCH_SECONDS: Final = 0.0005
 
 
 def serve(read_settings: Callable[[], Settings], file: Path | None = None) -> None:
@@ -30,6 +33,9 @@ def serve(read_settings: Callable[[], Settings], file: Path | None = None) -> No
 
     file: the settings file, whose change causes a reload as SIGHUP does.
     """
+    disable_core_dumps()
+    raise_file_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     settings = read_settings()
     log_to_stderr(settings.log.level)
     uvloop.run(_serve(settings, read_settings, file))

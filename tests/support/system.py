@@ -63,14 +63,21 @@ class Installation:
 
 
 @contextmanager
-def running() -> Iterator[tuple[Stack, ChildProcesses]]:
-    """Run an installation on free ports, with longer timeouts in Envoy and sidecar."""
+def running(
+    alter: Callable[[dict[str, Any]], None] = lambda _manager: None,
+) -> Iterator[tuple[Stack, ChildProcesses]]:
+    """Run an installation on free ports, with longer timeouts in Envoy and sidecar.
+
+    alter: changes the settings of Envoy's HTTP connection manager.
+    """
     shipped = devstack.envoy_config
 
     def patient(ports: Ports, check: Address, _backend: object = None) -> str:
         config = yaml.safe_load(shipped(ports, check))
         (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
-        filters = chain["filters"][0]["typed_config"]["http_filters"]
+        manager = chain["filters"][0]["typed_config"]
+        alter(manager)
+        filters = manager["http_filters"]
         (asking,) = (one["typed_config"] for one in filters if one["name"].endswith("ext_authz"))
         asking["grpc_service"]["timeout"] = "20s"
         for cluster in config["static_resources"]["clusters"]:
