@@ -1,4 +1,4 @@
-"""What is answered while the store cannot be asked."""
+"""Responses while the store is unreachable."""
 
 import asyncio
 
