@@ -8,7 +8,7 @@ A rule must hold for every spelling that a backend reads as the same request:
 1. A path with two readings is refused (see core/paths.py).
 2. Templates are compared with the decoded path. Some backends do not decode literals, so that a
    later rule may be theirs: `/v1/a%3Arun` is `/v1/{name}:run` to one and `/v1/{name}` to another.
-   Then both rules hold together.
+   So may `/v1/:run` be, whose variable is empty. Then both rules hold together.
 3. A rule for GET is one for HEAD, which frameworks give to the same handler.
 4. `*` and the missing path of CONNECT are matched by `/**` alone.
 """
