@@ -27,7 +27,7 @@ _OF_THE_KEY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What would be decided. `said`: each check that was reached, with its refusal or None.
+    """The decision of a Check. `said`: each check that was reached, with its refusal or None.
 
     All checks of the policy are reached once the record is known, though the first refusal wins.
     `record` is for the operator: a Deny before the secret is proven holds none.
@@ -105,7 +105,7 @@ class Verifier:
     async def _limits(
         self, record: KeyRecord, request: Request
     ) -> tuple[Decision, str, LimitReport | None]:
-        """What the limits would make of a request that is allowed otherwise."""
+        """Return the decision of the limits on a request that is allowed otherwise."""
         try:
             standing = await self._standings.of(record, request.route.cost)
         except UnknownPlan as cause:

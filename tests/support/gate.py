@@ -13,7 +13,7 @@ _NAME = re.compile(rb"SETNAME\r\n\$\d+\r\n([^\r]+)")
 
 
 class Verdict(enum.Enum):
-    """What happens to bytes on their way."""
+    """The fate of bytes on their way."""
 
     PASS = enum.auto()
     LOSE = enum.auto()  # nobody is told; the connection never recovers from it
@@ -78,7 +78,7 @@ class Gate:
                 await asyncio.gather(*pumps, return_exceptions=True)
 
     async def verdict(self, name: str, direction: int) -> Verdict:
-        """What happens to bytes that are here now; waits while they are held up."""
+        """Return the fate of bytes that are here now; waits while they are held up."""
         while (found := self._rule(name)[direction]) is HOLD:
             await self._changed.wait()
         return found

@@ -1,4 +1,4 @@
-"""What tests of the settings have in common."""
+"""Common parts of the tests of the settings."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -45,7 +45,7 @@ def tree_of(name: str, value: Any) -> dict[str, Any]:
 
 
 def beside(name: str) -> dict[str, Any]:
-    """What else has to be set for `name` to make sense."""
+    """Return the other settings that `name` needs."""
     section = name.rpartition(".")[0]
     return tree_of(section, NEIGHBOURS[section]) if section in NEIGHBOURS else {}
 
@@ -56,7 +56,7 @@ def variable_of(name: str) -> str:
 
 
 def value_of(settings: Settings, name: str) -> Any:
-    """What a setting is."""
+    """Return the value of a setting."""
     part: Any = settings
     for step in name.split("."):
         part = getattr(part, step)
@@ -64,7 +64,7 @@ def value_of(settings: Settings, name: str) -> Any:
 
 
 def refusal(file: Path | None = None, flags: Any = None, environ: Any = None) -> str:
-    """What `load` says when it refuses."""
+    """Return the message with which `load` refuses."""
     with pytest.raises(BadInput) as caught:
         load(file, flags or {}, environ or {})
     message = str(caught.value)

@@ -122,7 +122,7 @@ class CredentialReader:
         return found or nothing, carrier, is_bare
 
     def _foreign(self, found: str, carrier: str, *, is_bare: bool) -> Imported | Deny:
-        """What a text is that is not one of our keys."""
+        """Return the reason for a text that is not one of our keys."""
         if "," in found:
             return AMBIGUOUS
         if not is_bare:

@@ -154,7 +154,7 @@ class Extractor:
     def _route(
         self, extensions: Any, method: str, host: str, path: str, header: Header
     ) -> Route | Deny:
-        """What the route asks for, or why it cannot be told."""
+        """Return the requirements of the route, or the refusal if they cannot be read."""
         fact = extensions.get
         said = (
             fact("scopes", ""),
@@ -240,7 +240,7 @@ def _utf8(raw: bytes) -> str | None:
 
 
 def _headers(http: Any) -> tuple[Header, int]:
-    """What gives a header by its lower-case name, and how many headers there are."""
+    """Return a lookup of headers by their lower-case names, and the number of headers."""
     headers = http.headers
     if headers:
         find = headers.get

@@ -1,4 +1,4 @@
-"""What is told of limits: header fields for the caller, dynamic metadata for Envoy.
+"""The state of limits in answers: header fields for the caller, dynamic metadata for Envoy.
 
 RateLimit-Policy and RateLimit are those of draft-ietf-httpapi-ratelimit-headers-10, lists of
 structured fields (RFC 9651): `"minute";q=300;w=60` and `"minute";r=299;t=60`. A limit that is not
@@ -28,7 +28,7 @@ _NUMBER: Final = b"\x11"  # the tag of its number_value, a double
 
 
 class RateLimitHeaders:
-    """What is told of one key's terms. Made once, asked with every answer.
+    """The header fields and metadata of one key's limits. Made once, used by every answer.
 
     headers, metadata: what is the same in every answer.
     """
@@ -46,7 +46,7 @@ class RateLimitHeaders:
         self._last: tuple[LimitResult | None, bytes] = (None, b"")
 
     def of_allowed(self, spent: LimitResult) -> bytes:
-        """What a CheckResponse that allows gets appended.
+        """Return the bytes that are appended to a CheckResponse that allows.
 
         Whatever passes on one lease is told the same, so that is made once.
         """

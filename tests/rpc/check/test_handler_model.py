@@ -126,7 +126,7 @@ def test_a_damaged_message_is_let_through_for_what_it_says_alone(data, raw_heade
 
 @given(raw=st.binary())
 def test_random_bytes_are_answered(raw):
-    """Whatever arrives, what leaves is an answer that says no unless it means yes."""
+    """The answer to any bytes is a refusal, unless they are a request that is allowed."""
     _agree(raw)
 
 

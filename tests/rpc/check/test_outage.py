@@ -1,4 +1,4 @@
-"""What is answered while the store cannot be asked."""
+"""The answers while the store cannot be asked."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What is told of limits: to the caller in headers, to Envoy in metadata."""
+"""The state of limits in answers: headers for the caller, metadata for Envoy."""
 
 import json
 
@@ -28,7 +28,7 @@ def terms_of(*texts, project=()):
 
 
 def headers_to_caller(answer):
-    """What the caller is told, whatever the decision."""
+    """Return the headers for the caller, for any decision."""
     if answer.HasField("ok_response"):
         pairs = answer.ok_response.response_headers_to_add
         return {option.header.key: option.header.value for option in pairs}
@@ -71,14 +71,14 @@ def test_an_allowed_request():
 
 
 def test_the_backend_is_not_told():
-    """What is said of limits goes to the caller, not upstream."""
+    """The state of limits goes to the caller, not upstream."""
     ok = told(decide_by_limits(KEY, ALLOWED)).ok_response
 
     assert not [name for name in headers_of(ok) if "ratelimit" in name]
 
 
 def test_a_limit_that_is_not_enforced_is_marked():
-    """What would have been refused passes, and the operator sees it; the caller does not."""
+    """A request that would have been refused passes. The operator sees it, the caller does not."""
     answer = told(decide_by_limits(KEY, MARKED))
 
     assert answer.status.code == 0
@@ -186,7 +186,7 @@ def test_a_limit_beyond_what_envoy_can_hold():
 
 
 def test_other_terms_of_the_same_key_are_told_anew():
-    """What was kept for a key is not told of limits that it no longer has."""
+    """A kept answer of a key is not used after its limits changed."""
     writer = responder()
     for texts in (("10/s",), ("20/s", "5/min")):
         for _ in range(2):
@@ -202,7 +202,7 @@ def test_other_terms_of_the_same_key_are_told_anew():
 
 @st.composite
 def any_spent(draw):
-    """What may become of a request, allowed or not."""
+    """Results of spending, allowed and refused."""
     own = draw(any_limits())
     project = draw(any_limits() if own else any_limits().filter(bool))
     tenant = draw(st.just(()) | any_limits())
@@ -263,7 +263,7 @@ def test_metadata_is_what_envoy_takes(spent):
 
 
 def test_one_writer_tells_each_refusal_for_itself():
-    """What is kept of one is not taken for another: of other limits, of a gRPC call, of a key."""
+    """A kept answer serves only its own limits, kind of call and key."""
     writer, others = responder(), make_record(kid="o" * 16, plan="standard")
     cases = [
         (made, key, spent, kind)
