@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from authz.storage.tls import TlsFiles, secured
 
 FIELD: Final = "redis.url"
 GOOD_URL: Final = "such as redis://127.0.0.1:6379/0 or unix:///run/valkey.sock?db=0"
+OLDEST_MAJOR: Final = 7
 NO_RESP3: Final = "the store does not speak RESP3; Redis 7 or Valkey is needed"
 
 # A host name or an IPv4 address, or an IPv6 address without its brackets.
@@ -130,6 +131,7 @@ class Endpoint:
             raise
         if not isinstance(hello, dict):
             raise Unavailable(NO_RESP3)
+        refuse_old(hello)
         if self.db:
             await link.call("SELECT", str(self.db))
         return hello
@@ -181,6 +183,15 @@ class Endpoint:
         except (OSError, ValueError) as cause:
             problem = cause.strerror if isinstance(cause, OSError) else "not a text file"
             raise Unavailable(f"redis.password_file: {problem}: {self.password_file}") from None
+
+
+def refuse_old(hello: Mapping[str, Any]) -> None:
+    """Raise Unavailable if the reply to HELLO is of a server that is too old."""
+    found = str(hello.get("version", ""))
+    major = found.partition(".")[0]
+    if major.isdecimal() and int(major) < OLDEST_MAJOR:
+        server = hello.get("server", "server")
+        raise Unavailable(f"the store is {server} {found}; Redis 7 or Valkey is needed")
 
 
 def _client(**options: Any) -> redis.asyncio.Redis:

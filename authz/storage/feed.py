@@ -14,7 +14,8 @@ Rules:
 5. `authz:meta` must say that the store is ours. Without it, or with another schema or pepper, there
    is no trust. So an emptied store does not turn good keys into unknown ones. Another schema or
    pepper means another store, so entries kept for an outage are dropped too.
-6. Before each PING `run` calls `announce`. Its writes are in the store before the PONG that grants
+6. Each heartbeat reads the store's clock and passes it to `store_clock` before it grants trust.
+7. Before each PING `run` calls `announce`. Its writes are in the store before the PONG that grants
    trust.
 """
 
@@ -31,7 +32,9 @@ import hiredis
 from authz.core.errors import Foreign, Unavailable
 from authz.core.events import Event
 from authz.core.ports import ChangeSink, Clock, Probe
+from authz.core.store_clock import StoreClock
 from authz.storage import notices, reconnect, schema
+from authz.storage.clock_watch import ClockWatch
 from authz.storage.endpoint import Endpoint
 from authz.storage.essential import EssentialWrites
 from authz.storage.follower import Flush, Follower
@@ -55,6 +58,7 @@ class FeedHealth:
 
     seq: the last change applied. flush: the last flush because of missed changes. lag: how late
     changes are applied. trust_age: seconds since the last heartbeat that granted trust was sent.
+    clock_offset: the store's clock minus ours, in seconds.
     """
 
     trusted: bool
@@ -63,12 +67,14 @@ class FeedHealth:
     flush: Flush | None = None
     lag: LagSummary | None = None
     trust_age: float | None = field(default=None, compare=False)
+    clock_offset: float | None = field(default=None, compare=False)
 
 
 class ChangeFeed:
     """Owns the sidecar's link for records: `run` keeps it open, lookups are sent on `link`.
 
     lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
+    store_clock: receives the store's clock with each heartbeat.
     """
 
     def __init__(
@@ -79,11 +85,13 @@ class ChangeFeed:
         *,
         lease: float,
         fingerprints: Mapping[str, str],
+        store_clock: StoreClock | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
         self._probe = probe
         self._lease = lease
+        self._clock_watch = ClockWatch(store_clock or StoreClock(lease), clock)
         self._meta = LatestMeta(fingerprints, self._is_trusted)
         self._sink: ChangeSink
         self._announce: Callable[[Link], None]
@@ -119,12 +127,18 @@ class ChangeFeed:
             follower.last_flush,
             follower.lag.summary(),
             None if self._trust_sent is None else round(now - self._trust_sent, 3),
+            self._clock_watch.offset,
         )
 
     @property
     def seq(self) -> int | None:
         """The last change applied."""
         return self._follower.seq
+
+    @property
+    def clock_offset(self) -> float | None:
+        """The store's clock minus ours in seconds, or None; see ClockWatch."""
+        return self._clock_watch.offset
 
     @property
     def highest(self) -> int:
@@ -203,6 +217,7 @@ class ChangeFeed:
         link.send(partial(self._on_role, link, beat), "ROLE")
         link.send(partial(self._on_meta, beat), "HGETALL", schema.META)
         link.send(partial(self._on_seq, beat), "GET", schema.SEQ)
+        link.send(partial(self._on_time, beat), "TIME")
         link.send(partial(self._on_pong, beat), "PING", beat.nonce)
 
     # Replies and pushes. The parser calls these in the store's order.
@@ -250,6 +265,15 @@ class ChangeFeed:
         else:
             self._follower.catch_up(seq)
             beat.in_step = self._follower.is_in_step
+
+    def _on_time(self, beat: Heartbeat, reply: Any) -> None:
+        try:
+            seconds, micros = (schema.number("TIME", part) for part in expect(list, reply))
+        except (Unavailable, ValueError, AttributeError) as cause:
+            beat.fail(cause)
+            return
+        store_ms = seconds * 1000 + micros // 1000
+        self._clock_watch.measured(store_ms, beat.sent, self._clock.monotonic())
 
     def _on_pong(self, beat: Heartbeat, reply: Any) -> None:
         if isinstance(reply, Unavailable):  # from the link itself: the store did not answer

@@ -18,13 +18,13 @@ from authz.core.finding import Finding, Level
 from authz.core.limits.key_limits import pool_of_project
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.endpoint import OLDEST_MAJOR
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
 from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, mebibytes
 
-OLDEST_MAJOR: Final = 7
 MEMORY_WARNING, MEMORY_FAILURE = 0.8, 0.95
 GROWTH_WARNING_DAYS: Final = 14
 DAY_MS: Final = 86_400_000

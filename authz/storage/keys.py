@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -23,6 +23,7 @@ from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
@@ -124,8 +125,12 @@ class StoredKeys:
     async def initialise(self, fingerprints: Mapping[str, str]) -> bool:
         """Write authz:meta, or add peppers to it. Return False if nothing was missing.
 
-        Raises Foreign if the store's keys were made with other peppers.
+        Raises Foreign if the store's keys were made with other peppers, Unavailable if the server
+        is too old.
         """
+        ask: Callable[..., Awaitable[Any]] = self._client.execute_command
+        hello = await checked(ask("HELLO"), ADVICE)
+        refuse_old(hello if isinstance(hello, dict) else {})
         wanted = meta.entries(fingerprints)
 
         async def complete(transaction: Any) -> bool:

@@ -20,6 +20,7 @@ SERVING: Final = (
     ("HELLO", "3"),
     ("PING",),
     ("ROLE",),
+    ("TIME",),
     ("SUBSCRIBE", schema.CHANGES),
     ("GET", schema.SEQ),
     ("HGETALL", schema.META),

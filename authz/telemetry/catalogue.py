@@ -192,6 +192,12 @@ TRUST_AGE: Final = Metric(
     "s",
     "Time since the last proof that the cache is current; since the start if there was none.",
 )
+CLOCK_OFFSET: Final = Metric(
+    "authz.clock.offset",
+    Kind.GAUGE,
+    "s",
+    "The store's clock minus the sidecar's; 0 if they agree within the round trip.",
+)
 GRACE: Final = Metric(
     "authz.outage.grace.remaining",
     Kind.GAUGE,

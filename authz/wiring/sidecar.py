@@ -99,7 +99,7 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     counters = telemetry.counters
 
     # The link to the store, and the caches that its changes keep current.
-    feed = change_feed(settings, ring, clock, counters)
+    feed = change_feed(settings, ring, clock, counters, store_clock)
     cache = key_cache(settings, feed, clock, counters)
     imported = imported_keys(settings, feed, cache, clock, counters)
 
@@ -171,10 +171,18 @@ async def sidecar(
                     await writer.stop()
 
 
-def change_feed(settings: Settings, ring: Keyring, clock: Clock, probe: Probe) -> ChangeFeed:
+def change_feed(
+    settings: Settings, ring: Keyring, clock: Clock, probe: Probe, store_clock: StoreClock
+) -> ChangeFeed:
     """Return the feed of changes from the store."""
-    lease = settings.cache.trust_lease
-    return ChangeFeed(endpoint(settings), clock, probe, lease=lease, fingerprints=ring.fingerprints)
+    return ChangeFeed(
+        endpoint(settings),
+        clock,
+        probe,
+        lease=settings.cache.trust_lease,
+        fingerprints=ring.fingerprints,
+        store_clock=store_clock,
+    )
 
 
 def key_cache(settings: Settings, feed: ChangeFeed, clock: Clock, counters: Counters) -> KeyCache:

@@ -190,6 +190,7 @@ def _store(parts: Parts, clock: Clock) -> Readings:
         catalogue.CHANGE_SEQUENCE: _one(lambda: feed.seq or 0),
         catalogue.TRUST: _one(lambda: int(feed.health().trusted)),
         catalogue.TRUST_AGE: _one(trust_age),
+        catalogue.CLOCK_OFFSET: _one(lambda: feed.clock_offset or 0.0),
         catalogue.GRACE: _one(lambda: parts.cache.grace_left),
         catalogue.LINK: _one(lambda: int(feed.link is not None and feed.link.is_open)),
         catalogue.LIMIT_LINK: _one(lambda: int(not parts.limits.reason)),

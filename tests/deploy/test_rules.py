@@ -28,6 +28,7 @@ CHANGES, WITHIN_1_S = (
     'authz_change_lag_seconds_bucket{le="1.0"}',
 )
 TRUST, TRUST_AGE = "authz_trust_held{}", "authz_trust_age_seconds{}"
+CLOCK = "authz_clock_offset_seconds{}"
 RESETS = "authz_change_sequence_resets_total{}"
 MISSING = 'authz_authentication_failures_total{reason="missing_credential"}'
 FORGED = 'authz_authentication_failures_total{reason="forged"}'
@@ -39,7 +40,7 @@ PROCESSOR = 'process_cpu_time_seconds_total{cpu_mode="user"}'
 UNREADABLE = 'authz_key_lookup_failures_total{reason="unreadable"}'
 FAULTS = "authz_check_faults_total{}"
 NOT_WRITTEN = 'authz_snapshot_writes_total{result="failed"}'
-GAUGES = {TRUST, TRUST_AGE, UP, READY}
+GAUGES = {TRUST, TRUST_AGE, CLOCK, UP, READY}
 
 EACH_MINUTE: dict[float, tuple[str, ...]] = {
     1000: (ALLOWED, HITS, HITS_WITHIN_50_MS, WITHIN),
@@ -49,7 +50,10 @@ EACH_MINUTE: dict[float, tuple[str, ...]] = {
     96: (WITHIN_50_MS,),  # the objective allows 5 slow ones in 100
     1: (CHANGES, WITHIN_1_S, TRUST, UP, READY),
     0.2: (TRUST_AGE,),
-    0: (UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS, NOT_WRITTEN),
+    0: (
+        *(UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS),
+        *(NOT_WRITTEN, CLOCK),
+    ),
 }
 
 
@@ -108,6 +112,9 @@ CASES = {
     ),
     "AuthzStoreWentBack": Case(
         {RESETS: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
+    ),
+    "AuthzClockWrong": Case(
+        {CLOCK: after(H, (1, -2), (1, 2), (3, -2))}, fires=(H + 4,), quiet=(H - 1, H + 1, H + 7)
     ),
     "AuthzAuthenticationFailing": Case(
         {MISSING: after(6 * H, (H, 300))}, fires=(7 * H,), quiet=(6 * H, 6 * H + 5)

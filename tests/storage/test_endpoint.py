@@ -6,10 +6,14 @@ import redis
 from authz.core.errors import BadInput, Unavailable
 from authz.core.listen_address import Address
 from authz.storage.endpoint import Endpoint
+from authz.storage.keys import StoredKeys
 from authz.storage.link import Link
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles
+from tests.support.fakes import make_keyring
+from tests.support.real import eventually
 from tests.support.storage.scripted import scripted_store
+from tests.support.storage.sidecar import Sidecar
 
 
 async def greeted(endpoint):
@@ -229,3 +233,23 @@ async def test_client_gives_up_in_time(own_valkey):
     with pytest.raises(redis.TimeoutError):
         await client.ping()
     await client.aclose()
+
+
+OLD_HELLO = b"%3\r\n+server\r\n+redis\r\n+version\r\n+6.2.14\r\n+role\r\n+master\r\n"
+
+
+async def old_store(peer):
+    """Answer as Redis 6.2 does."""
+    while command := await peer.command():
+        await peer.say(OLD_HELLO if command[0].upper() == "HELLO" else b"+OK\r\n")
+
+
+async def test_an_old_server():
+    """A server before Redis 7 is refused by a sidecar and by `authz init`, with its version."""
+    problem = "redis 6.2.14; Redis 7 or Valkey is needed"
+    async with scripted_store(old_store) as address:
+        async with Sidecar(address) as sidecar:
+            await eventually(lambda: problem in sidecar.reason)
+        async with address.client() as client:
+            with pytest.raises(Unavailable, match=problem):
+                await StoredKeys(client).initialise(make_keyring().fingerprints)

@@ -295,6 +295,7 @@ def late_store(asked):
         "HGETALL": f"%{len(ours)}\r\n".encode()
         + "".join(f"+{name}\r\n+{text}\r\n" for name, text in ours.items()).encode(),
         "GET": b"_\r\n",
+        "TIME": f"*2\r\n+{clock.wall_ms() // 1000}\r\n+0\r\n".encode(),
     }
 
     async def script(peer):

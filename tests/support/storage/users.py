@@ -3,7 +3,9 @@
 from authz.storage import schema
 
 # Exactly the commands that the feed and the lookups need.
-PERMISSIONS = ["hello", "select", "subscribe", "ping", "role", "get", "hgetall", "exists", "xrange"]
+PERMISSIONS = [
+    *("hello", "select", "subscribe", "ping", "role", "time", "get", "hgetall", "exists", "xrange")
+]
 
 
 def restrict(valkey, *, without="", also=(), channel=True):
