@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: conformance fuzz help demo test check docs fmt bench outage chaos limits soak clean
+.PHONY: test-oldest conformance fuzz help hostile demo test check docs fmt bench outage chaos limits soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -15,6 +15,10 @@ demo: $(READY) ## Watch a real Envoy allow, deny and forget a key (about a minut
 
 test: $(READY) ## Run every test against a real Envoy and a real Valkey
 	@$(BIN)/pytest
+
+test-oldest: $(READY) ## Run the requests of the system tests through the oldest Envoy (VERSION)
+	@TEST_ENVOY=$(or $(VERSION),$$($(BIN)/python -c 'from tests.support.envoy_versions import OLDEST; print(OLDEST)')) \
+	  $(BIN)/pytest -q tests/system/test_envoy.py -k 'not grpcio'
 
 check: $(READY) ## Format, lint, types, architecture, docs
 	@$(BIN)/ruff format --check .
@@ -62,6 +66,9 @@ limits: $(READY) ## Eight processes spend from the same limits, killed and pause
 
 soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS, TRANSPORT)
 	@$(BIN)/python -m tests.soak --transport $(or $(TRANSPORT),fast) --calls $(or $(CALLS),1000000)
+
+hostile: $(READY) ## Ten thousand hostile requests through two Envoys: none allowed, no key seen (REQUESTS each)
+	@HOSTILE_REQUESTS=$(or $(REQUESTS),5000) $(BIN)/pytest -q -s tests/system/test_hostile.py
 
 conformance: $(READY) ## h2spec against the fast transport; says how to get h2spec
 	@$(BIN)/python -m tests.rpc.h2.conformance

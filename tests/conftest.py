@@ -19,20 +19,20 @@ settings.load_profile("authz")
 
 @pytest.fixture(scope="session")
 def shared_valkey() -> Iterator[Valkey]:
-    """One server for the whole session. Tests want `valkey` instead."""
+    """One server for the whole session. Tests use `valkey` instead."""
     with Valkey() as server:
         yield server
 
 
 @pytest.fixture
 def valkey(shared_valkey: Valkey) -> Valkey:
-    """An empty server that other tests use too: to write to, not to stop or to configure."""
+    """An empty server that other tests share. A test must not stop or configure it."""
     shared_valkey.reset()
     return shared_valkey
 
 
 @pytest.fixture
 def own_valkey() -> Iterator[Valkey]:
-    """A server of the test's own, to abuse."""
+    """A server of one test, which may damage it."""
     with Valkey() as server:
         yield server

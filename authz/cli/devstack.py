@@ -7,16 +7,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
-from secrets import token_hex
-from typing import Any
 from urllib.error import URLError
 
-import yaml
-
-from authz.cli import binaries
+from authz.cli import binaries, devconfig
 from authz.cli.child_processes import ChildProcesses
+from authz.cli.devconfig import Backend, own_environment, taken_sections, write_settings
 from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
@@ -76,80 +72,58 @@ class Stack:
 
 
 @contextmanager
-def running(ports: Ports) -> Iterator[tuple[Stack, ChildProcesses]]:
-    """Run the installation until the block ends. Raises BadInput, NotFound, Unavailable."""
+def running(
+    ports: Ports, config: Path | None = None, backend: Backend | None = None
+) -> Iterator[tuple[Stack, ChildProcesses]]:
+    """Run the installation until the block ends. Raises BadInput, NotFound, Unavailable.
+
+    config: a settings file whose routes, plans and limits are used. backend: a running server
+    instead of the echo backend.
+    """
     ports.refuse_taken()
-    with ChildProcesses() as children:
-        file = _write_settings(children.directory, ports)
-        settings = model.load(file)
+    taken = taken_sections(config)[0] if config else {}
+    environ = own_environment()
+    with ChildProcesses(environ) as children:
+        file = write_settings(children.directory, ports.check, ports.ops, ports.redis, taken)
+        settings = model.load(file, environ=environ)
         envoy_file = children.directory / "envoy.yaml"
-        envoy_file.write_text(envoy_config(ports, settings.check.listen))
-        _spawn(children, ports, file, envoy_file)
-        children.wait("store", lambda: _accepts(ports.redis))
+        envoy_file.write_text(envoy_config(ports, settings.check.listen, backend))
+        _spawn(children, ports, file, envoy_file, echo=backend is None)
+        children.wait("store", lambda: _is_process(ports.redis, children.pids["store"]))
         issued = asyncio.run(_prepare(settings))
         stack = Stack(
             envoy=f"http://127.0.0.1:{ports.envoy}",
             check=str(settings.check.listen),
             ops=f"http://{settings.ops.listen}",
             redis=settings.redis.url,
-            backend=f"http://127.0.0.1:{ports.backend}",
+            backend=str(backend or Backend("127.0.0.1", ports.backend)),
             key=issued.key_text or "",
             kid=issued.record.kid,
             config=str(file),
             pids=children.pids,
         )
-        children.wait("backend", lambda: _accepts(ports.backend))
+        if backend is None:
+            children.wait("backend", lambda: _accepts(ports.backend))
         children.wait("sidecar", lambda: _answers(f"{stack.ops}/readyz"))
         children.wait("envoy", lambda: _answers(f"http://127.0.0.1:{ports.envoy_admin}/ready"))
         yield stack, children
 
 
-def envoy_config(ports: Ports, check: Address) -> str:
-    """Return the shipped `envoy.yaml` with these addresses."""
-    shipped = files("authz") / "envoy.yaml"
-    if not shipped.is_file():  # in a source tree it is at the top
-        shipped = Path(__file__).parents[2] / "envoy.yaml"
-    config = yaml.safe_load(shipped.read_text())
-    _listen(config["admin"], ports.envoy_admin)
-    resources = config["static_resources"]
-    _listen(resources["listeners"][0], ports.envoy)
-    for cluster in resources["clusters"]:
-        endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-        if cluster["name"] == "backend":
-            _listen(endpoint, ports.backend)
-        elif check.path:
-            endpoint["address"] = {"pipe": {"path": check.path}}
-        else:
-            _listen(endpoint, check.port)
-    return yaml.safe_dump(config, sort_keys=False)
+def envoy_config(ports: Ports, check: Address, backend: Backend | None = None) -> str:
+    """Return the shipped `envoy.yaml` with these addresses. Without a backend: the echo backend."""
+    backend = backend or Backend("127.0.0.1", ports.backend)
+    return devconfig.envoy_config(ports.envoy, ports.envoy_admin, check, backend)
 
 
-def _listen(node: dict[str, Any], port: int) -> None:
-    node["address"] = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-def _write_settings(directory: Path, ports: Ports) -> Path:
-    pepper = directory / "pepper-1"
-    pepper.touch(0o600)
-    pepper.write_text(token_hex(32))
-    file = directory / "authz.yaml"
-    settings = {
-        "check": {"listen": f"127.0.0.1:{ports.check}"},
-        "ops": {"listen": f"127.0.0.1:{ports.ops}"},
-        "shutdown": {"delay": "0"},  # no other sidecar takes over
-        "redis": {"url": f"redis://127.0.0.1:{ports.redis}/0"},
-        "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
-    }
-    file.write_text(yaml.safe_dump(settings, sort_keys=False))
-    return file
-
-
-def _spawn(children: ChildProcesses, ports: Ports, settings: Path, envoy_file: Path) -> None:
+def _spawn(
+    children: ChildProcesses, ports: Ports, settings: Path, envoy_file: Path, *, echo: bool
+) -> None:
     python: Command = [sys.executable, "-m"]
     store: Command = [binaries.valkey_server(), "--bind", "127.0.0.1", "--port", str(ports.redis)]
     memory_only: Command = ["--save", "", "--appendonly", "no", "--dir", children.directory]
     children.spawn("store", [*store, *memory_only])
-    children.spawn("backend", [*python, "authz.cli.echo", str(ports.backend)])
+    if echo:
+        children.spawn("backend", [*python, "authz.cli.echo", str(ports.backend)])
     children.spawn("sidecar", [*python, "authz.cli.main", "--config", settings, "serve"])
     envoy: Command = [binaries.envoy(), "--config-path", envoy_file, "--disable-hot-restart"]
     envoy += ["--file-flush-interval-msec", "100"]
@@ -160,10 +134,22 @@ async def _prepare(settings: model.Settings) -> Changed:
     """Initialise the store and issue the demo key."""
     ring = administration.keyring(settings)
     async with administration.store(settings) as store:
-        await store.initialise(ring.fingerprints)
+        await store.initialise(ring.fingerprints, ring.prefixes)
     async with administration.administration(settings) as lifecycle:
         spec = KeySpec(client_id=DEMO_CLIENT, name="demo key", env="live", life_ms=LIFE_MS)
         return await lifecycle.issue(spec, lifecycle.author("authz dev"))
+
+
+def _is_process(port: int, pid: int) -> bool:
+    """Return whether this process is the store at `port`, and not one of somebody else."""
+    with closing(socket.socket()) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(("127.0.0.1", port))
+            probe.sendall(b"INFO server\r\n")
+            return f"process_id:{pid}\r\n".encode() in probe.recv(65_536)
+        except OSError:
+            return False
 
 
 def _accepts(port: int) -> bool:

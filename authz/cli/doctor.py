@@ -12,6 +12,7 @@ import click
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
+from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, Unavailable
 from authz.core.finding import Finding, Level
 from authz.proxy import document, rules
@@ -63,7 +64,7 @@ def finding_line(finding: Finding) -> str:
     """Return a finding as one line, safe for a terminal."""
     advice = f"; {finding.advice}" if finding.advice else ""
     line = f"{finding.level.value:<4}  {finding.check:<11}  {finding.found}{advice}"
-    return "".join(char if char.isprintable() else "?" for char in line)
+    return escaped(line)
 
 
 async def _all(
@@ -76,7 +77,10 @@ async def _all(
         return [Finding(Level.FAIL, "settings", str(cause), "see `authz serve --help`")]
     found = [Finding(Level.OK, "settings", str(administration.endpoint(given)))]
     found += _enforcement(given)
-    if documents is not None:
+    if documents is None:
+        advice = "`authz doctor --envoy envoy.yaml` looks at its configuration"
+        found.append(Finding(Level.OK, "envoy", "not looked at", advice))
+    else:
         found += rules.examine(documents, expected_of(given))
     if store:
         found += [_pepper(pepper.version, pepper.file) for pepper in given.keys.peppers]

@@ -18,6 +18,7 @@ import click
 from authz.cli import storestate
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
+from authz.core import fields
 from authz.core.errors import BadInput, Unavailable
 from authz.settings.model import PepperFile, Settings
 from authz.storage.keys import StoredKeys
@@ -40,9 +41,15 @@ class Done:
     help="Set up an empty store although its data is gone: all earlier keys get 401.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask, with --new-store.")
+@click.option(
+    "--retire-prefix",
+    metavar="PREFIX",
+    default="",
+    help="Give up an older prefix: keys with it are not ours any more.",
+)
 @common
 @click.pass_obj
-def init(invocation: Invocation, new_store: bool, yes: bool) -> None:
+def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: str) -> None:
     """Create the pepper file and initialise the store.
 
     The pepper is the secret with which keys are made and verified: the newest of keys.peppers.
@@ -50,13 +57,19 @@ def init(invocation: Invocation, new_store: bool, yes: bool) -> None:
     An existing file and an initialised store stay unchanged. A store that lost its data is refused:
     `authz restore` brings the keys back, --new-store begins without them.
 
+    The store records keys.prefix. If you change the prefix, list the old one in
+    keys.older_prefixes: its keys stay valid. --retire-prefix gives it up.
+
     \b
     Examples:
       authz init
       authz init --config /etc/authz/authz.yaml
+      authz init --retire-prefix ak
     """
     settings = load_settings(invocation)
-    done = asyncio.run(_initialise(settings, is_new=new_store, is_agreed=yes))
+    done = asyncio.run(
+        _initialise(settings, is_new=new_store, is_agreed=yes, retired=retire_prefix)
+    )
     made = "made" if done.pepper_made else "is there already"
     initialised = "initialised" if done.store_initialised else "is initialised already"
     document = {
@@ -67,10 +80,12 @@ def init(invocation: Invocation, new_store: bool, yes: bool) -> None:
     invocation.answer(document, f"pepper {done.pepper}: {made}\nstore: {initialised}")
 
 
-async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool) -> Done:
+async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired: str = "") -> Done:
     newest = found.keys.peppers[-1]
     async with administration.store(found) as store:
         known = storestate.known_change(found)  # first: another init may finish meanwhile
+        if retired:
+            await _retire(found, store, retired)
         theirs = await store.peppers()
         lost = None if theirs else await _lost_change(store, known)
         if lost is not None:
@@ -81,7 +96,7 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool) -> Done
             made = _make(newest.file)
         ring = administration.keyring(found)
         try:
-            initialised = await store.initialise(ring.fingerprints)
+            initialised = await store.initialise(ring.fingerprints, ring.prefixes)
         except Unavailable:
             if made:
                 await _remove_unused(newest, ring.fingerprints[newest.version], store)
@@ -89,6 +104,15 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool) -> Done
         change = await store.sequence()
         storestate.remember(found, change) if lost is None else storestate.write(found, change)
     return Done(newest.file, made, initialised)
+
+
+async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:
+    """Remove an older prefix from the store. Raises BadInput if the settings still list it."""
+    if prefix in (found.keys.prefix, *found.keys.older_prefixes):
+        problem = f"{fields.shown(prefix)} is in keys.prefix or keys.older_prefixes"
+        raise BadInput("--retire-prefix", f"{problem}; take it out there first")
+    if not await store.retire_prefix(prefix):
+        raise click.ClickException(f"the store knows no prefix {fields.shown(prefix)}")
 
 
 async def _lost_change(store: StoredKeys, known: int | None) -> int | None:

@@ -4,6 +4,7 @@ Rules:
 1. The answer goes to stdout, everything else to stderr. With --json, stdout is one JSON document.
 2. An error is one line on stderr with its cause and its remedy. Never a traceback.
 3. A key is written to stdout, once, and nowhere else.
+4. Control characters are escaped. A text from the store stays on its line; see terminal.py.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from authz.cli.terminal import escaped_lines
 from authz.core.errors import Unavailable
 
 CLOSED_PIPE: Final = 141  # what a shell reports for a process that SIGPIPE ended
@@ -104,7 +106,7 @@ _COMMON: Final = (
 def write_stdout(text: str, otherwise: str = "") -> None:
     """Write to stdout. Raises Unavailable, with `otherwise` in its message."""
     try:
-        click.echo(text)
+        click.echo(escaped_lines(text))
     except BrokenPipeError:  # the reader has ended, as behind `| head`
         _abandon_stdout()
         raise click.exceptions.Exit(CLOSED_PIPE) from None
@@ -116,7 +118,7 @@ def write_stdout(text: str, otherwise: str = "") -> None:
 def write_stderr(text: str) -> None:
     """Write to stderr. A closed stderr is ignored."""
     with contextlib.suppress(OSError):
-        click.echo(text, err=True)
+        click.echo(escaped_lines(text), err=True)
 
 
 def _abandon_stdout() -> None:

@@ -1,6 +1,6 @@
 """`authz keys`: issue, inspect, change and revoke keys."""
 
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import click
 
@@ -25,8 +25,29 @@ from authz.core.keys.text import ENVIRONMENTS
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.process.clock import SystemClock
 
+ALIASES: Final = {"create": "issue"}
+HINTS: Final = {
+    **dict.fromkeys(
+        ("delete", "remove", "rm"),
+        "keys are not deleted, so that their history stays; `authz keys revoke KID` ends one",
+    ),
+    "get": "`authz keys show KID` prints a record",
+    "ls": "`authz keys list` lists keys",
+    "roll": "`authz keys rotate KID` gives a key a new secret",
+}
 
-@click.group(no_args_is_help=False)
+
+class KeyCommands(click.Group):
+    """The commands of `authz keys`, with an alias and hints for names of other tools."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None. Raises UsageError with a hint for a known other name."""
+        if cmd_name in HINTS and not ctx.resilient_parsing:
+            raise click.UsageError(f"no such command '{cmd_name}': {HINTS[cmd_name]}", ctx)
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
+
+
+@click.group(cls=KeyCommands, no_args_is_help=False)
 @common
 def keys() -> None:
     """Issue, inspect, change and revoke keys.

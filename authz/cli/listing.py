@@ -8,8 +8,10 @@ import click
 
 from authz.cli import show
 from authz.cli.administration import with_session
+from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
+from authz.cli.terminal import escaped
 from authz.cli.times import NEVER, rfc3339
 from authz.core import fields
 from authz.core.audit import AuditEntry
@@ -120,15 +122,13 @@ def _table(entries: tuple[Entry, ...]) -> str:
     if not entries:
         return "no keys"
     now = SystemClock().wall_ms()
-    rows = [_COLUMNS, *(_row(entry, now) for entry in entries)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return columns([_COLUMNS, *(_row(entry, now) for entry in entries)])
 
 
 def _row(entry: Entry, now: int) -> tuple[str, ...]:
     record = entry.record
     if record is None:
-        return (fields.shown(entry.kid).strip("'"), "unreadable", "", "", "", entry.why)
+        return (entry.kid, "unreadable", "", "", "", entry.why)
     ends = rfc3339(record.expires_at) if record.expires_at else NEVER
     return (
         record.kid,
@@ -159,7 +159,7 @@ def _line(entry: AuditEntry) -> str:
     parts += [f"{name} {_value_text(value)}" for name, value in change["detail"].items()]
     if change["note"]:
         parts.append(f"note {change['note']}")
-    return "; ".join(parts)
+    return "; ".join(map(escaped, parts))
 
 
 def _readable(name: str, value: Any) -> Any:

@@ -20,6 +20,7 @@ import click
 
 from authz import __version__
 from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
+from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, Fault, NotFound, OutcomeUnknown
 
 REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
@@ -149,7 +150,7 @@ def _explained(cause: click.ClickException | Fault) -> tuple[int, str]:
 
 
 def _fail(code: int, message: str) -> int:
-    line = "".join(c if c.isprintable() else "?" for c in message[: MAX_MESSAGE + 1])
+    line = escaped(message[: MAX_MESSAGE + 1])
     if len(line) > MAX_MESSAGE:
         line = f"{line[: MAX_MESSAGE - 3]}..."
     write_stderr(f"authz: {line}")

@@ -9,6 +9,7 @@ from authz.cli import show
 from authz.cli.actor import actor
 from authz.cli.invocation import Invocation, write_stderr
 from authz.cli.keyfile import KeyFile
+from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited, change_and_wait
 from authz.core.changes import Author, Refused, Unchanged
 from authz.core.records import Status
@@ -44,7 +45,7 @@ def report_change(invocation: Invocation, waited: Waited, what: str = "") -> Non
         "changed": why is None,
         "record": show.document(record),
     }
-    text = (why or what or f"{record.kid} is now {record.status.value}") + _spread(result)
+    text = escaped(why or what or f"{record.kid} is now {record.status.value}") + _spread(result)
     verb = "deny" if record.status is Status.ACTIVE else "allow"
     document |= _replicas(result) | waited.document()
     invocation.answer(document, f"{text}{waited.text(verb)}")

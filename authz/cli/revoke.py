@@ -11,7 +11,8 @@ from authz.cli.administration import load_settings, raise_if_interrupted, with_s
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change
-from authz.cli.stdin_key import key_from_stdin
+from authz.cli.stdin_key import any_prefix, key_from_stdin
+from authz.cli.terminal import escaped
 from authz.cli.waiting import wait_options
 from authz.core import fields
 from authz.core.errors import BadInput
@@ -24,7 +25,20 @@ from authz.flows.verify import resolve
 from authz.wiring import administration
 
 DONE, FAILED = 0, 1
+SYNONYMS: Final = {  # of the reasons in RFC 5280
+    **dict.fromkeys(("leaked", "leak", "compromised", "stolen"), "key_compromise"),
+    **dict.fromkeys(("replaced", "rotated"), "superseded"),
+    **dict.fromkeys(("unused", "closed"), "cessation_of_operation"),
+}
 NOT_OURS: Final = "not a key of this installation"
+
+
+class Reason(click.Choice[str]):
+    """A reason of RFC 5280, or a common word for one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the reason. Raises UsageError for an unknown word."""
+        return super().convert(SYNONYMS.get(value, value), param, ctx)
 
 
 @click.command()
@@ -34,7 +48,7 @@ NOT_OURS: Final = "not a key of this installation"
 @click.option("--yes", is_flag=True, help="With --client: do not ask for confirmation.")
 @click.option(
     "--reason",
-    type=click.Choice([reason.value for reason in RevocationReason]),
+    type=Reason([reason.value for reason in RevocationReason]),
     default=RevocationReason.UNSPECIFIED.value,
     show_default=True,
 )
@@ -56,7 +70,8 @@ def revoke(
     """Revoke a key, for ever. A revoked key cannot be enabled again.
 
     --client asks for confirmation. If one key cannot be revoked, it continues with the others and
-    exits with 1.
+    exits with 1. It also exits with 1 if the client has no keys. --reason leaked stands for
+    key_compromise.
 
     \b
     Examples:
@@ -80,7 +95,7 @@ def revoke(
         client = fields.identifier("--client", client)
         return _revoke_all(invocation, client, why, note, is_agreed=yes)
     if key_stdin:
-        prefix = load_settings(invocation).keys.prefix
+        prefix = any_prefix(load_settings(invocation).keys)
         kid = _kid_of(invocation, key_from_stdin("the key to revoke", prefix).text, prefix)
     found = kid or ""
     end = make_change(invocation, note, lambda flow, by: flow.revoke(found, why, by), wait_seconds)
@@ -185,5 +200,8 @@ def _report(invocation: Invocation, done: BulkRevocation) -> int:
     invocation.answer(document, text)
     if not invocation.as_json:
         for kid, why in done.failed.items():
-            write_stderr(f"not revoked: {kid}: {why}")
+            write_stderr(escaped(f"not revoked: {kid}: {why}"))
+    if not (done.revoked or done.already or done.failed):
+        write_stderr(f"authz: client {done.client_id} has no keys; see `authz keys list`")
+        return FAILED
     return FAILED if done.failed else DONE

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from authz.cli.terminal import escaped
 from authz.cli.times import duration, optional, rfc3339
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Calendar
@@ -62,14 +63,14 @@ def table(record: KeyRecord, now: int) -> str:
     for name, value in rows.items():
         for index, entry in enumerate(value if isinstance(value, list) else [value]):
             if entry not in {None, ""}:
-                lines.append(f"{'' if index else name:<17}  {entry}")
+                lines.append(f"{'' if index else name:<17}  {escaped(str(entry))}")
     return "\n".join(lines)
 
 
 def summary(record: KeyRecord) -> str:
     """Return the record in one line."""
     until = f"expires {rfc3339(record.expires_at)}" if record.expires_at else "does not expire"
-    return f"{record.kid}, client {record.client_id}, {record.env}, {until}"
+    return escaped(f"{record.kid}, client {record.client_id}, {record.env}, {until}")
 
 
 def status_text(record: KeyRecord, now: int) -> str:

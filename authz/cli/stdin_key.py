@@ -6,16 +6,22 @@ from typing import Final
 
 from authz.core.errors import BadInput
 from authz.core.keys.pasted import Pasted, find_key
+from authz.settings.model import Keys
 
 FIELD: Final = "stdin"
 GOOD: Final = "give one key on one line, as in: authz ... < key.txt"
 MAX_LINE: Final = 4096
 
 
+def any_prefix(keys: Keys) -> str:
+    """Return a pattern for the prefix of keys, and for the older ones."""
+    return f"(?:{'|'.join((keys.prefix, *keys.older_prefixes))})"
+
+
 def key_from_stdin(prompt: str, prefix: str) -> Pasted:
     """Return the key, also out of pasted text. On a terminal, ask for it without echo.
 
-    prefix: of keys, `keys.prefix`. Raises BadInput.
+    prefix: a pattern for the prefix of keys. Raises BadInput.
     """
     if sys.stdin is None:
         raise BadInput(FIELD, f"is closed; {GOOD}")

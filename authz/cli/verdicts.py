@@ -4,6 +4,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
+from authz.cli.terminal import escaped
 from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.decision import Deny, Reason
@@ -63,7 +64,10 @@ def as_document(verdict: Verdict, rows: list[Row], kid: str) -> dict[str, Any]:
 def as_lines(verdict: Verdict, rows: list[Row], request: Request) -> list[str]:
     """Return the lines of the answer: one for each check, and the decision."""
     marks = {"ok": "ok", "deny": "DENY", "skipped": "-"}
-    lines = [f"{row['check']:<12}  {marks[row['result'] or '']:<4}  {row['why']}" for row in rows]
+    lines = [
+        f"{row['check']:<12}  {marks[row['result'] or '']:<4}  {escaped(row['why'] or '')}"
+        for row in rows
+    ]
     if isinstance(verdict.decision, Deny):
         reason = verdict.decision.reason
         public = TABLE[reason]
@@ -113,25 +117,26 @@ def _scopes(record: KeyRecord, request: Request) -> str:
 
 def _violated(verdict: Verdict) -> list[str]:
     """Return the limits without room for the request, including those that are not enforced."""
-    if verdict.standing is None:
+    if verdict.limit_report is None:
         return []
     return [
-        verdict.standing.charge.key_limits.names[at] for at in verdict.standing.result().violated
+        verdict.limit_report.charge.key_limits.names[at]
+        for at in verdict.limit_report.result().violated
     ]
 
 
 def _limits(verdict: Verdict) -> str:
     """Return the use of each limit. Nothing was taken from them."""
-    standing = verdict.standing
-    if standing is None:
+    report = verdict.limit_report
+    if report is None:
         return verdict.fault or "none, or nothing to take from them"
-    charge, spent, full = standing.charge, standing.result(), _violated(verdict)
+    charge, spent, full = report.charge, report.result(), _violated(verdict)
     parts = [f"cost {charge.cost}"]
     rows = zip(
         charge.key_limits.names,
         charge.key_limits.limits,
-        standing.used(),
-        standing.leased(),
+        report.used(),
+        report.leased(),
         strict=True,
     )
     for name, limit, used, leased in rows:

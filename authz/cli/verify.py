@@ -11,7 +11,7 @@ import click
 from authz.cli.administration import load_settings, with_session
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import scopes
-from authz.cli.stdin_key import key_from_stdin
+from authz.cli.stdin_key import any_prefix, key_from_stdin
 from authz.cli.verdicts import NOWHERE, as_document, as_lines, is_malformed, row_of
 from authz.core import fields
 from authz.core.decision import Deny
@@ -173,7 +173,7 @@ def verify(
         "env": env or "",
         "cost": asked["cost"],
     }
-    pasted = key_from_stdin("the key", found.keys.prefix)
+    pasted = key_from_stdin("the key", any_prefix(found.keys))
     used = carrier or _carrier_for(found.extract, pasted.carrier)
     path, headers = _carried(found.extract, used, pasted.text, asked["path"])
     headers += [*header, *_described(found.extract, asked["ip"], asked["origin"])]
@@ -192,7 +192,7 @@ def verify(
         return request, verdict, session.write(verdict.decision, request)
 
     request, verdict, response = with_session(invocation, work)
-    kid = named_kid(pasted.text, found.keys.prefix) if is_malformed(verdict) else ""
+    kid = named_kid(pasted.text, any_prefix(found.keys)) if is_malformed(verdict) else ""
     rows = [row_of(check, verdict, request, kid) for check in CHECKS]
     document, lines = as_document(verdict, rows, kid), as_lines(verdict, rows, request)
     if header or carrier:

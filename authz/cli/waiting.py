@@ -9,6 +9,7 @@ import click
 
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, write_stderr
+from authz.cli.terminal import escaped
 from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.changes import Refused
@@ -72,7 +73,7 @@ class Waited:
         for entry in found.outstanding:
             may = "could" if entry.is_over else "may"
             until = rfc3339(entry.may_allow_until)
-            lines.append(f"{entry.instance} {may} {verb} until {until}")
+            lines.append(f"{escaped(entry.instance)} {may} {verb} until {until}")
         return "\n".join(lines)
 
     def exit_if_incomplete(self) -> None:

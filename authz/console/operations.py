@@ -5,9 +5,10 @@ cached keys.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,11 +16,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from authz.console.http_connections import HttpConnections
 from authz.core.listen_address import Address
 from authz.process.listener import SOCKET_MODE, Listener
 
 SETTING: Final = "ops.listen"
 BACKLOG: Final = 128
+PAGE_SECONDS: Final = 1.0  # for which a page of metrics is served again
+MAX_FORMS: Final = 2  # of the page, beside the default form
 
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
 MetricsPage = Callable[[str], tuple[bytes, str]]
@@ -29,10 +33,20 @@ MetricsPage = Callable[[str], tuple[bytes, str]]
 class OperationsServer:
     """Serves liveness, readiness and metrics. Raises BadInput if the address cannot be used."""
 
-    def __init__(self, address: Address, version: str, socket_mode: int = SOCKET_MODE) -> None:
+    def __init__(
+        self,
+        address: Address,
+        version: str,
+        socket_mode: int = SOCKET_MODE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._version = version
+        self._monotonic = monotonic
         self._readiness: Readiness = lambda: (False, {})
         self._page: MetricsPage | None = None
+        self._pages: dict[str, tuple[float, tuple[bytes, str]]] = {}
+        self._rendering = asyncio.Lock()
+        self._connections = HttpConnections()
         routes = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}
         app = Starlette(routes=[Route(path, respond) for path, respond in routes.items()])
         config = uvicorn.Config(
@@ -43,6 +57,7 @@ class OperationsServer:
             server_header=False,
             lifespan="off",
             ws="none",
+            http=cast("type[asyncio.Protocol]", self._connections.protocol),
             timeout_graceful_shutdown=1,
             backlog=BACKLOG,
         )
@@ -85,8 +100,25 @@ class OperationsServer:
     async def _metrics(self, request: Request) -> Response:
         if self._page is None:
             return Response("telemetry.metrics is off\n", 404, media_type="text/plain")
-        page, content_type = self._page(request.headers.get("accept", ""))
+        page, content_type = await self._rendered(self._page, request.headers.get("accept", ""))
         return Response(page, headers={"content-type": content_type})
+
+    async def _rendered(self, render: MetricsPage, accept: str) -> tuple[bytes, str]:
+        """Return the page for an Accept header, rendered at most PAGE_SECONDS ago.
+
+        A client chooses the header, so the number of headers is bounded. Beyond it the default form
+        is returned, which each client has to accept. Rendering takes ten milliseconds, so a thread
+        does it.
+        """
+        async with self._rendering:
+            now = self._monotonic()
+            for old in [key for key, (at, _) in self._pages.items() if now - at >= PAGE_SECONDS]:
+                del self._pages[old]
+            forms = len(self._pages.keys() - {""})
+            key = accept if accept in self._pages or forms < MAX_FORMS else ""
+            if key not in self._pages:
+                self._pages[key] = now, await asyncio.to_thread(render, key)
+            return self._pages[key][1]
 
 
 class _EmbeddedServer(uvicorn.Server):

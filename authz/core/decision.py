@@ -1,8 +1,8 @@
 """Decision = Allow | Deny. A refusal is a value.
 
-A decision made in an outage of the store, on what was known before it, is a StaleAllow or a
-StaleDeny. A request that took from limits is a Charged, one that they refused is OverLimit. They
-are classes of their own so that a decision on a cache hit pays nothing for them.
+During a store outage, a decision by a stale record is a StaleAllow or a StaleDeny. The decision on
+a request that took from limits is a Charged; if the limits refused it, an OverLimit. These are
+classes of their own, so that a decision on a cache hit costs nothing more.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from authz.core.records import KeyRecord
 
 
 class Reason(StrEnum):
-    """Why a request is not let through. Logs and metrics use these words; callers see fewer."""
+    """The reasons of a refusal. Logs and metrics use these words; callers see fewer."""
 
     BAD_REQUEST = "bad_request"
     AMBIGUOUS_PATH = "ambiguous_path"
@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """Let it through as this key, or anonymously."""
+    """Allow the request as this key, or as anonymous if `key` is None."""
 
     key: KeyRecord | None
 
@@ -53,7 +53,7 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Refuse. `key` is set only once the caller has proven that it holds the key."""
+    """Refuse the request. `key` is set only if the caller has proven that it holds the key."""
 
     reason: Reason
     key: KeyRecord | None = None
@@ -62,7 +62,7 @@ class Deny:
 
 
 class StaleAllow(Allow):
-    """Let it through, though the store cannot be asked whether that still holds."""
+    """Allow the request by a stale record, while the store is unreachable."""
 
     __slots__ = ()
 
@@ -70,7 +70,7 @@ class StaleAllow(Allow):
 
 
 class StaleDeny(Deny):
-    """Refuse, though the store cannot be asked whether that still holds."""
+    """Refuse the request by a stale record, while the store is unreachable."""
 
     __slots__ = ()
 
@@ -79,14 +79,14 @@ class StaleDeny(Deny):
 
 @dataclass(frozen=True, slots=True)
 class Charged(Allow):
-    """Let it through: there was room for it in every limit."""
+    """Allow the request: every enforced limit had room for it."""
 
     key: KeyRecord
     limit_result: LimitResult
 
 
 class StaleCharged(Charged):
-    """As StaleAllow."""
+    """A Charged by a stale record."""
 
     __slots__ = ()
 
@@ -95,14 +95,14 @@ class StaleCharged(Charged):
 
 @dataclass(frozen=True, slots=True)
 class OverLimit(Deny):
-    """Refuse: RATE_LIMITED or QUOTA_EXCEEDED."""
+    """Refuse the request: RATE_LIMITED or QUOTA_EXCEEDED."""
 
     key: KeyRecord
     limit_result: LimitResult
 
 
 class StaleOverLimit(OverLimit):
-    """As StaleDeny."""
+    """An OverLimit by a stale record."""
 
     __slots__ = ()
 
@@ -113,7 +113,7 @@ Decision = Allow | Deny
 
 
 def decide_by_limits(key: KeyRecord, result: LimitResult, *, stale: bool = False) -> Decision:
-    """The decision on a request that was otherwise allowed, by what became of it in the limits."""
+    """Return the decision on an otherwise allowed request, by the result of its limits."""
     if result.allowed:
         return (StaleCharged if stale else Charged)(key, result)
     reason = Reason.QUOTA_EXCEEDED if result.exceeds_quota else Reason.RATE_LIMITED

@@ -1,4 +1,4 @@
-"""Verifier: what a Check would decide on a request with a key, and what each of its checks says."""
+"""Verifier: decides a request as a Check would, and tells the result of every check."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.limits.limit_report import LimitReport, LimitReports
 
-# In the order of a Check. What stands before the policy's own needs no record.
+# In the order of a Check. The checks before those of the policy need no record.
 CHECKS: Final = ("request", "shape", "checksum", "tag", "known", *policy.NAMES, "limits")
 
 _OF_THE_KEY: Final = {
@@ -27,23 +27,23 @@ _OF_THE_KEY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision of a Check. `said`: each check that was reached, with its refusal or None.
+    """The decision of a Check. said: each check that was reached, with its refusal or None.
 
-    All checks of the policy are reached once the record is known, though the first refusal wins.
-    `record` is for the operator: a Deny before the secret is proven holds none.
+    If the record is known, all checks of the policy are reached, though the first refusal wins.
+    record: for the operator. The Deny of a caller without a proven secret holds no record.
     """
 
     decision: Decision
     said: dict[str, Reason | None]
     record: KeyRecord | None = None
     fault: str = ""
-    standing: LimitReport | None = None
+    limit_report: LimitReport | None = None
 
 
 class Verifier:
-    """Decides as a Checker does, on the store's own word, and explains it. Takes from no limit.
+    """Decides as a Checker does, but by the store instead of a cache. Takes from no limit.
 
-    imports: where imported keys are found; None when the store says that there are none.
+    imports: finds imported keys; None if no keys were ever imported.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Verifier:
         store: KeyStore,
         peppers: PepperProof,
         clock: Clock,
-        standings: LimitReports,
+        limit_reports: LimitReports,
         imports: ImportStore | None = None,
     ) -> None:
         self._store = store
         self._peppers = peppers
         self._clock = clock
         self._imports = imports
-        self._standings = standings
+        self._limit_reports = limit_reports
 
     async def verify(self, request: Request) -> Verdict:
-        """Judge a request as it was read. Raises Unavailable when the store cannot be asked."""
+        """Return the verdict on a request. Raises Unavailable if the store is unreachable."""
         presented = request.credential
         if presented is None and request.route.optional:
             return Verdict(Allow(None), {"request": None, "shape": None})
@@ -98,29 +98,29 @@ class Verifier:
         now = self._clock.wall_ms()
         said = _passed("known") | dict(policy.examine(record, presented, request, now))
         refusal = policy.judge(record, presented, request, now)
-        limited, fault, standing = await self._limits(record, request)
+        limited, fault, report = await self._limits(record, request)
         reason = limited.reason if isinstance(limited, Deny) else None
-        return Verdict(refusal or limited, said | {"limits": reason}, record, fault, standing)
+        return Verdict(refusal or limited, said | {"limits": reason}, record, fault, report)
 
     async def _limits(
         self, record: KeyRecord, request: Request
     ) -> tuple[Decision, str, LimitReport | None]:
-        """Return the decision of the limits on a request that is allowed otherwise."""
+        """Return the decision on an otherwise allowed request, a fault, and the report."""
         try:
-            standing = await self._standings.of(record, request.route.cost)
+            report = await self._limit_reports.of(record, request.route.cost)
         except UnknownPlan as cause:
             return Deny(Reason.UNAVAILABLE, record), str(cause), None
         except Unreadable as cause:
-            is_denied = self._standings.on_outage_of(record) is OnOutage.DENY
+            is_denied = self._limit_reports.on_outage_of(record) is OnOutage.DENY
             found = Deny(Reason.UNAVAILABLE, record) if is_denied else Allow(record)
             return found, str(cause), None
-        if standing is None:
+        if report is None:
             return Allow(record), "", None
-        return decide_by_limits(record, standing.result()), "", standing
+        return decide_by_limits(record, report.result()), "", report
 
 
 async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:
-    """The kid that an imported key leads to, under whichever pepper. Raises Unavailable."""
+    """Return the alias of an imported key under any of the peppers, or None. Raises Unavailable."""
     digests = [digest for _, digest in imported.digests()]
     kids = await imports.resolve_all([[digest] for digest in digests])
     found = zip(kids, digests, strict=True)
@@ -128,7 +128,7 @@ async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:
 
 
 def _passed(last: str) -> dict[str, Reason | None]:
-    """All checks up to `last` have nothing against it."""
+    """Return all checks up to `last`, without a refusal."""
     return dict.fromkeys(CHECKS[: CHECKS.index(last) + 1])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from authz.core.errors import BadInput
 from authz.core.limits.limit import OnOutage
@@ -33,6 +33,7 @@ from authz.settings.values import (
     Listen,
     Method,
     Mode,
+    Namespace,
     OutageWord,
     Parameter,
     PepperVersion,
@@ -43,6 +44,7 @@ from authz.settings.values import (
     Several,
     StoreUrl,
     Template,
+    distinct,
     seconds,
 )
 
@@ -113,6 +115,7 @@ class Redis(Section):
     """The store."""
 
     url: StoreUrl = "redis://127.0.0.1:6379/0"
+    namespace: Namespace = ""
     username: Line = ""
     password_file: File | None = None
     tls: RedisTls | None = None
@@ -130,6 +133,7 @@ class Keys(Section):
     """The form of keys and the peppers."""
 
     prefix: Prefix = "ak"
+    older_prefixes: Annotated[tuple[Prefix, ...], AfterValidator(distinct)] = ()
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
     import_index: int = Field(1_000_000, ge=0, le=10_000_000)

@@ -84,7 +84,8 @@ def _store_url(text: str) -> str:
     return text
 
 
-def _distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
+def distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Return the entries. Raises ValueError if two are the same."""
     # A repeated carrier would make every key ambiguous.
     if len({getattr(entry, "version", entry) for entry in entries}) < len(entries):
         raise ValueError("two of them are the same")
@@ -130,13 +131,16 @@ Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
 StoreUrl = Annotated[str, _read_by(_store_url)]
 PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
 Prefix = Annotated[str, _shape(PREFIX_PATTERN.pattern, "2 to 12 of a-z 0-9, such as ak")]
+Namespace = Annotated[
+    str, _shape("([a-z0-9][a-z0-9-]{0,31})?", "1 to 32 of a-z 0-9 -, such as staging")
+]
 HeaderName = Annotated[str, _shape("[a-z][a-z0-9-]{0,63}", "lower case, such as x-auth-")]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_by(str.upper)]
 Template = Annotated[str, _read_by(_template)]
 HostPattern = Annotated[str, _read_by(lambda text: fields.hosts("", [text])[0])]
 Method = Annotated[str, _shape("[A-Z][A-Z-]{0,31}", "a method in upper case, such as POST")]
 Scopes = Annotated[str, _read_by(_scopes)]
-Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(_distinct)]
+Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(distinct)]
 ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as mymaster")]
 HttpUrl = Annotated[
     str,

@@ -51,13 +51,14 @@ class Backup:
 
     def __init__(self, client: redis.asyncio.Redis, write: Write) -> None:
         self._client = client
+        self._names = schema.names_of(client)
         self._index = StoredIndex(client)
         self._write = write
         self._found = Contents()
 
     async def run(self, fingerprints: Mapping[str, str], created_at: int) -> Contents:
         """Write all lines and return their counts. Raises Unavailable, Foreign."""
-        found = await checked(self._client.hgetall(schema.META))
+        found = await checked(self._client.hgetall(self._names.meta))
         meta.verify(found, fingerprints)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
         self._write(header | {"meta": found})
@@ -74,7 +75,7 @@ class Backup:
     async def _copy(self, kids: Sequence[str]) -> None:
         pipeline = self._client.pipeline(transaction=False)
         for kid in kids:
-            pipeline.hgetall(schema.key(kid))
+            pipeline.hgetall(self._names.key(kid))
         await self._write_records(kids, await checked(pipeline.execute()))
 
     async def _write_records(
@@ -86,7 +87,7 @@ class Backup:
         self._write({"records": records} | ({"again": True} if again else {}))
         self._found.records += len(records)
         digests = [digest for _, fields in records for digest in _digests(fields)]
-        names = [schema.alias(bytes.fromhex(digest)) for digest in digests]
+        names = [self._names.alias(bytes.fromhex(digest)) for digest in digests]
         owners = await checked(self._client.mget(names)) if names else []
         aliases = [[d, kid] for d, kid in zip(digests, owners, strict=True) if kid]
         if aliases:
@@ -101,19 +102,19 @@ class Backup:
                 return
             kids = await self._changed(self._found.seq, now)
             pipeline = self._client.pipeline(transaction=True)
-            pipeline.get(schema.SEQ)
+            pipeline.get(self._names.seq)
             for kid in kids:
-                pipeline.hgetall(schema.key(kid))
+                pipeline.hgetall(self._names.key(kid))
             seq, *found = await checked(pipeline.execute())
             await self._write_records(kids, found, again=True)
             self._found.seq = now
-            if schema.number(schema.SEQ, seq or "0") == now:
+            if schema.number(self._names.seq, seq or "0") == now:
                 return
         raise Unavailable("the store changes too fast to be read; try again")
 
     async def _changed(self, since: int, until: int) -> list[str]:
         """Return the kids that the changes after `since`, up to `until`, were made to."""
-        entries = await checked(self._client.xrange(schema.LOG, f"({since}-0", f"{until}-0"))
+        entries = await checked(self._client.xrange(self._names.log, f"({since}-0", f"{until}-0"))
         kids = [entry["kid"] for entry_id, entry in entries if entry_id.endswith("-0")]
         if len(kids) != until - since:
             raise Unavailable("more was changed meanwhile than the log holds; try again")
@@ -122,7 +123,7 @@ class Backup:
     async def _copy_audit(self) -> None:
         start, end = "-", f"{self._found.seq}-{_LAST}"
         while True:
-            page = await checked(self._client.xrange(schema.AUDIT, start, end, count=PAGE))
+            page = await checked(self._client.xrange(self._names.audit, start, end, count=PAGE))
             if not page:
                 return
             self._write({"audit": [[entry_id, entry] for entry_id, entry in page]})
@@ -130,7 +131,9 @@ class Backup:
             start = f"({page[-1][0]}"
 
     async def _seq(self) -> int:
-        return schema.number(schema.SEQ, await checked(self._client.get(schema.SEQ)) or "0")
+        return schema.number(
+            self._names.seq, await checked(self._client.get(self._names.seq)) or "0"
+        )
 
 
 def _digests(fields: Mapping[str, str]) -> list[str]:

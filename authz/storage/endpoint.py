@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
@@ -18,6 +18,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from authz.core.errors import BadInput, Unavailable
 from authz.storage.link import Link
+from authz.storage.schema import Names
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles, secured
 
@@ -47,6 +48,7 @@ class Endpoint:
     password_file: Path | None
     tls: TlsFiles | None = None
     sentinel: Sentinel | None = None
+    namespace: str = ""
 
     @classmethod
     def parse(
@@ -57,12 +59,13 @@ class Endpoint:
         *,
         tls: TlsFiles | None = None,
         sentinel: Sentinel | None = None,
+        namespace: str = "",
     ) -> "Endpoint":
         """Parse a `redis://`, `rediss://` (TLS) or `unix://` URL. Raises BadInput.
 
         A password in the URL is refused, because URLs appear in logs and process lists. It comes
         from `password_file`, read at every connect. With `sentinel`, only the scheme and the
-        database of the URL are used.
+        database of the URL are used. namespace: begins all names in the store.
         """
         try:
             parts = urlsplit(url)
@@ -93,7 +96,7 @@ class Endpoint:
             raise BadInput("redis.sentinel", "names an address; redis.url has to be one, too")
         if sentinel is not None and not all(asked.port for asked in sentinel.hosts):
             raise BadInput("redis.sentinel.hosts", "host:port each, such as 10.0.0.1:26379")
-        return cls(*where, db, username, password_file, tls, sentinel)
+        return cls(*where, db, username, password_file, tls, sentinel, namespace)
 
     def __str__(self) -> str:
         if self.socket_path:
@@ -102,6 +105,11 @@ class Endpoint:
             return str(self.sentinel)
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.db}"
+
+    @property
+    def names(self) -> Names:
+        """The names in the store."""
+        return Names(self.namespace, self.db)
 
     @property
     def has_replicas(self) -> bool:
@@ -138,6 +146,11 @@ class Endpoint:
 
     def client(self, timeout: float = 5.0) -> redis.asyncio.Redis:
         """Return a redis-py client for administration. It repeats no command and never hangs."""
+        client: redis.asyncio.Redis = self._client(timeout)
+        cast("Any", client).names = self.names  # see schema.names_of
+        return client
+
+    def _client(self, timeout: float) -> Any:
         login = {"db": self.db, "credential_provider": _Login(self) if self.login() else None}
         if self.sentinel:
             options = self._options(SentinelManagedConnection, timeout)

@@ -21,7 +21,7 @@ Rules:
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,6 +74,7 @@ class ChangeFeed:
     """Owns the sidecar's link for records: `run` keeps it open, lookups are sent on `link`.
 
     lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
+    prefixes: of the keys that this sidecar reads.
     store_clock: receives the store's clock with each heartbeat.
     """
 
@@ -85,21 +86,23 @@ class ChangeFeed:
         *,
         lease: float,
         fingerprints: Mapping[str, str],
+        prefixes: Collection[str] = (),
         store_clock: StoreClock | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._names = endpoint.names
         self._clock = clock
         self._probe = probe
         self._lease = lease
         self._clock_watch = ClockWatch(store_clock or StoreClock(lease), clock)
-        self._meta = LatestMeta(fingerprints, self._is_trusted)
+        self._meta = LatestMeta(fingerprints, self._is_trusted, prefixes)
         self._sink: ChangeSink
         self._announce: Callable[[Link], None]
         self._link: Link | None = None
         self._unanswered = 0
         self._trusted_until = 0.0
         self._trust_sent: float | None = None  # when the last heartbeat that granted trust was sent
-        self._follower = Follower(clock, probe)
+        self._follower = Follower(clock, probe, endpoint.names)
         self._replication = Replication(lease) if endpoint.has_replicas else None
         self._writes = EssentialWrites()
         self._fault = "connecting"
@@ -109,6 +112,11 @@ class ChangeFeed:
     def link(self) -> Link | None:
         """The open link, or None."""
         return self._link
+
+    @property
+    def names(self) -> schema.Names:
+        """The names in the store."""
+        return self._names
 
     @property
     def meta(self) -> LatestMeta:
@@ -190,7 +198,7 @@ class ChangeFeed:
             hello = await self._endpoint.greet(link, CONNECTION_NAME)
             if hello.get("role") != PRIMARY:
                 raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
-            await link.call("SUBSCRIBE", schema.CHANGES)
+            await link.call("SUBSCRIBE", self._names.changes)
         if self._replication is not None:
             self._replication.start(self._clock.monotonic())
         self._follower.follow(link, self._sink, partial(self._send_heartbeat, link))
@@ -213,10 +221,10 @@ class ChangeFeed:
         self._announce(link)
         if self._replication is not None:
             on_written = partial(self._on_written, link)
-            self._writes.send(link, on_written, "SET", schema.HEARTBEAT, beat.nonce)
+            self._writes.send(link, on_written, "SET", self._names.heartbeat, beat.nonce)
         link.send(partial(self._on_role, link, beat), "ROLE")
-        link.send(partial(self._on_meta, beat), "HGETALL", schema.META)
-        link.send(partial(self._on_seq, beat), "GET", schema.SEQ)
+        link.send(partial(self._on_meta, beat), "HGETALL", self._names.meta)
+        link.send(partial(self._on_seq, beat), "GET", self._names.seq)
         link.send(partial(self._on_time, beat), "TIME")
         link.send(partial(self._on_pong, beat), "PING", beat.nonce)
 
@@ -259,7 +267,7 @@ class ChangeFeed:
 
     def _on_seq(self, beat: Heartbeat, reply: Any) -> None:
         try:
-            seq = schema.number(schema.SEQ, expect(str, "0" if reply is None else reply))
+            seq = schema.number(self._names.seq, expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
             beat.fail(cause)
         else:

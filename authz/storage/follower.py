@@ -58,8 +58,9 @@ class Follower:
     Call `follow` for each new link, `notice` for each notice, and `catch_up` at each heartbeat.
     """
 
-    def __init__(self, clock: Clock, probe: Probe) -> None:
+    def __init__(self, clock: Clock, probe: Probe, names: schema.Names = schema.DEFAULT) -> None:
         self._clock = clock
+        self._names = names
         self._probe = probe
         self._link: Link | None = None
         self._sink: ChangeSink
@@ -156,7 +157,7 @@ class Follower:
         at = self._position
         if at is not None and at.seq and not at.mark and self._link is not None:
             name = f"{at.seq}-0"
-            self._link.send(partial(self._on_mark, at), "XRANGE", schema.LOG, name, name)
+            self._link.send(partial(self._on_mark, at), "XRANGE", self._names.log, name, name)
 
     def _on_mark(self, at: Position, reply: Any) -> None:
         if self._position == at and isinstance(reply, list) and len(reply) == 1:
@@ -175,7 +176,7 @@ class Follower:
 
     def _request_page(self, link: Link, target: int, start: str) -> None:
         on_page = partial(self._on_page, link, target)
-        link.send(on_page, "XRANGE", schema.LOG, start, "+", "COUNT", str(PAGE))
+        link.send(on_page, "XRANGE", self._names.log, start, "+", "COUNT", str(PAGE))
 
     def _on_page(self, link: Link, target: int, reply: Any) -> None:
         if link is not self._link:

@@ -28,6 +28,7 @@ class LinkedAliases:
 
     def __init__(self, feed: ChangeFeed) -> None:
         self._feed = feed
+        self._names = feed.names
 
     def has_imports(self) -> bool | None:
         """See AliasSource."""
@@ -42,7 +43,7 @@ class LinkedAliases:
         if link is None:
             asyncio.get_running_loop().call_soon(deliver, Unavailable("not connected"))
             return
-        names = map(schema.alias, digests)
+        names = map(self._names.alias, digests)
         link.send(partial(self._on_kids, link, digests, deliver, last), "MGET", *names)
 
     def _on_kids(
@@ -58,8 +59,8 @@ class LinkedAliases:
         # As for a record: the key is absent, or the store is empty. EXISTS counts a repeated name
         # each time. authz:meta is named once more often than there are aliases, so the count shows
         # whether authz:meta exists and whether an alias does.
-        proof = [schema.META] * (len(digests) + 1)
-        names = map(schema.alias, digests)
+        proof = [self._names.meta] * (len(digests) + 1)
+        names = map(self._names.alias, digests)
         link.send(partial(self._on_presence, digests, deliver, last), "EXISTS", *proof, *names)
 
     def _on_presence(
@@ -82,17 +83,18 @@ class StoredImports:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._names = schema.names_of(client)
         self._script = ""
 
     async def allow_imports(self) -> None:
         """See ImportStore."""
-        await checked(self._client.hset(schema.META, schema.META_IMPORTS, "1"))
+        await checked(self._client.hset(self._names.meta, schema.META_IMPORTS, "1"))
 
     async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
         """See ImportStore."""
         pipe = self._client.pipeline(transaction=False)
         for known in digests:
-            pipe.mget(list(map(schema.alias, known)))
+            pipe.mget(list(map(self._names.alias, known)))
         found = await checked(pipe.execute())
         return [next(filter(None, kids), None) for kids in found]
 
@@ -117,7 +119,7 @@ class StoredImports:
         """Return one outcome for each change; None where the store does not have the script."""
         pipe = self._client.pipeline(transaction=False)
         for change in changes:
-            keys, args = script_input(change)
+            keys, args = script_input(change, self._names)
             pipe.evalsha(self._script, len(keys), *keys, *args)
         try:
             replies = await pipe.execute(raise_on_error=False)

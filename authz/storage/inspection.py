@@ -5,7 +5,7 @@ many), the finding is a warning, not a failure.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final, cast
@@ -21,7 +21,7 @@ from authz.storage import meta, schema
 from authz.storage.endpoint import OLDEST_MAJOR
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
-from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
+from authz.storage.permissions import permissions
 from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, mebibytes
 
@@ -48,6 +48,12 @@ class Store:
     wall_ms: Callable[[], int]
     has_replicas: bool = False
     anonymous: redis.asyncio.Redis | None = None
+    prefixes: Collection[str] = ()
+
+    @property
+    def names(self) -> schema.Names:
+        """The names in the store."""
+        return schema.names_of(self.client)
 
 
 async def inspect(store: Store) -> AsyncIterator[Finding]:
@@ -76,14 +82,21 @@ async def version(store: Store) -> Finding:
 
 async def identity(store: Store) -> Finding:
     """Check that its keys were made with our peppers."""
-    found = await checked(store.client.hgetall(schema.META))
+    found = await checked(store.client.hgetall(store.names.meta))
     try:
         if not found:
+            await _refuse_other_namespace(store)
             raise meta.Emptied(await highest_seen(store.client))
         theirs = meta.verify(found, store.fingerprints)
     except Unavailable as cause:
         problem, _, advice = str(cause).partition("; ")
         return _fail("identity", problem, advice)
+    if unlisted := meta.unlisted_prefixes(found, store.prefixes):
+        problem, _, advice = unlisted.partition(": ")
+        return _fail("identity", problem, advice)
+    if not all(f"{schema.META_PREFIX}{prefix}" in found for prefix in store.prefixes):
+        problem = "the store does not know the prefix of its keys"
+        return _warn("identity", problem, "`authz init` records it")
     missing = sorted(theirs.keys() - store.fingerprints.keys())
     if missing:
         which = ", ".join(missing)
@@ -91,12 +104,27 @@ async def identity(store: Store) -> Finding:
     return _ok("identity", f"initialised, pepper {', '.join(sorted(theirs))}")
 
 
+async def _refuse_other_namespace(store: Store) -> None:
+    """Raise Unavailable if the store has the authz:meta of another namespace."""
+    try:
+        names = [name async for name in store.client.scan_iter("*authz:meta", count=10_000)]
+    except (exceptions.RedisError, OSError):  # the user may lack the right to SCAN
+        names = [schema.META] if await checked(store.client.exists(schema.META)) else []
+    others = [name.removesuffix("authz:meta").removesuffix(":") for name in names]
+    if others:
+        found = ", ".join(repr(other) if other else "(none)" for other in sorted(others)[:5])
+        ours = repr(store.names.namespace) if store.names.namespace else "(none)"
+        raise Unavailable(
+            f"there is no authz:meta of namespace {ours}, but of {found}; correct redis.namespace"
+        )
+
+
 async def access(store: Store) -> Finding:
     """Check that it refuses clients that do not log in."""
     if store.anonymous is None:
         return _warn("access", "no login is required", "give it users: deploy/redis/users.acl")
     try:
-        await store.anonymous.exists(schema.META)
+        await store.anonymous.exists(store.names.meta)
     except (exceptions.RedisError, OSError) as cause:
         refused = isinstance(cause, exceptions.ResponseError | exceptions.AuthenticationError)
         if refused or UNGREETED in str(cause):  # redis-py has another class for Unix sockets
@@ -139,8 +167,8 @@ async def memory(store: Store) -> Finding:
 async def _days_until_full(store: Store, used: int, limit: int) -> float | None:
     """Estimate it from the rate of the changes in the log; None if the log spans under a day."""
     try:
-        [oldest] = await checked(store.client.xrange(schema.LOG, count=1))
-        [newest] = await checked(store.client.xrevrange(schema.LOG, count=1))
+        [oldest] = await checked(store.client.xrange(store.names.log, count=1))
+        [newest] = await checked(store.client.xrevrange(store.names.log, count=1))
         seqs = [int(entry_id.partition("-")[0]) for entry_id, _ in (oldest, newest)]
         days = (int(newest[1]["at"]) - int(oldest[1]["at"])) / DAY_MS
     except (Unavailable, ValueError, KeyError):  # an empty log, or one that this user may not read
@@ -218,29 +246,30 @@ async def latency(store: Store) -> Finding:
 
 async def serving(store: Store) -> Finding:
     """Check that this user may run the commands that every sidecar needs."""
-    needed = (*SERVING, *BEATING) if store.has_replicas else SERVING
+    found = permissions(store.names)
+    needed = (*found.serving, *found.beating) if store.has_replicas else found.serving
     return await _permitted(store, "serving", needed, Level.FAIL)
 
 
 async def counting(store: Store) -> Finding:
     """Check that this user may count limits. Otherwise each sidecar counts alone."""
-    return await _permitted(store, "counting", COUNTING, Level.WARN)
+    return await _permitted(store, "counting", permissions(store.names).counting, Level.WARN)
 
 
 async def registering(store: Store) -> Finding:
     """Check that this user may write registry entries, which `--wait` needs."""
-    return await _permitted(store, "registering", REGISTERING, Level.WARN)
+    return await _permitted(store, "registering", permissions(store.names).registering, Level.WARN)
 
 
 async def changing(store: Store) -> Finding:
     """Check that this user may change keys. A sidecar's user does not need that."""
-    return await _permitted(store, "changing", CHANGING, Level.WARN)
+    return await _permitted(store, "changing", permissions(store.names).changing, Level.WARN)
 
 
 async def records(store: Store) -> Finding:
     """Check that a sample of the records can be read."""
-    total = await checked(store.client.zcard(schema.KEYS))
-    kids = await checked(store.client.zrandmember(schema.KEYS, SAMPLE)) if total else []
+    total = await checked(store.client.zcard(store.names.keys))
+    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) if total else []
     found = await StoredIndex(store.client).read(kids)
     bad = [str(one) for one in found if isinstance(one, Unreadable)]
     if bad:
@@ -251,7 +280,7 @@ async def records(store: Store) -> Finding:
 
 async def limits(store: Store) -> Finding:
     """Check the limit counters of a sample of keys, with their projects and tenants."""
-    kids = await checked(store.client.zrandmember(schema.KEYS, SAMPLE)) or []
+    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) or []
     found = await StoredIndex(store.client).read(kids)
     records = [one for one in found if isinstance(one, KeyRecord)]
     projects = [pool_of_project(one, ()) for one in records if one.project_id]

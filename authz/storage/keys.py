@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -15,6 +15,7 @@ from authz.core.errors import (
     AliasTaken,
     Conflict,
     Fault,
+    Foreign,
     OutcomeUnknown,
     Unavailable,
     Unreadable,
@@ -42,6 +43,7 @@ class LinkedKeys:
 
     def __init__(self, feed: ChangeFeed, probe: Probe) -> None:
         self._feed = feed
+        self._names = feed.names
         self._probe = probe
 
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
@@ -50,7 +52,7 @@ class LinkedKeys:
         if link is None:
             asyncio.get_running_loop().call_soon(deliver, Unavailable("not connected"))
             return
-        link.send(partial(self._on_hash, link, kid, deliver), "HGETALL", schema.key(kid))
+        link.send(partial(self._on_hash, link, kid, deliver), "HGETALL", self._names.key(kid))
 
     def _on_hash(self, link: Link, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
         if reply != {}:
@@ -62,9 +64,9 @@ class LinkedKeys:
         link.send(
             partial(self._on_presence, kid, deliver),
             "EXISTS",
-            schema.META,
-            schema.META,
-            schema.key(kid),
+            self._names.meta,
+            self._names.meta,
+            self._names.key(kid),
         )
 
     def _on_presence(self, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
@@ -108,21 +110,27 @@ class StoredKeys:
         script: str = APPLY_CHANGE,
     ) -> None:
         self._client = client
+        self._names = schema.names_of(client)
         self._has_replicas = has_replicas
         self._apply = client.register_script(script)
         self._apply_when_full = client.register_script(ALLOW_OOM + script)
 
-    async def verify(self, fingerprints: Mapping[str, str]) -> None:
+    async def verify(self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()) -> None:
         """Raise Unavailable if the store cannot be reached, Foreign if it is not ours.
+
+        Foreign also if keys have a prefix that is not among `prefixes`.
 
         Raises Emptied if its data is gone, with the last change that a sidecar has seen.
         """
-        found = await self._hash(schema.META)
+        found = await self._hash(self._names.meta)
         if not found:
             raise meta.Emptied(await highest_seen(self._client))
         meta.verify(found, fingerprints)
+        _refuse_unlisted(found, prefixes)
 
-    async def initialise(self, fingerprints: Mapping[str, str]) -> bool:
+    async def initialise(
+        self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()
+    ) -> bool:
         """Write authz:meta, or add peppers to it. Return False if nothing was missing.
 
         Raises Foreign if the store's keys were made with other peppers, Unavailable if the server
@@ -131,31 +139,37 @@ class StoredKeys:
         ask: Callable[..., Awaitable[Any]] = self._client.execute_command
         hello = await checked(ask("HELLO"), ADVICE)
         refuse_old(hello if isinstance(hello, dict) else {})
-        wanted = meta.entries(fingerprints)
+        wanted = meta.entries(fingerprints, prefixes)
 
         async def complete(transaction: Any) -> bool:
-            found = await transaction.hgetall(schema.META)
+            found = await transaction.hgetall(self._names.meta)
             if found:
                 meta.verify(found, fingerprints)
+                _refuse_unlisted(found, prefixes)
             missing = not wanted.items() <= found.items()
             if missing:
                 transaction.multi()
-                transaction.hset(schema.META, mapping=wanted)
+                transaction.hset(self._names.meta, mapping=wanted)
             return missing
 
         # WATCH and MULTI: repeated if another process wrote authz:meta after the read.
-        transaction = self._client.transaction(complete, schema.META, value_from_callable=True)
+        transaction = self._client.transaction(complete, self._names.meta, value_from_callable=True)
         return bool(await checked(transaction, ADVICE))
+
+    async def retire_prefix(self, prefix: str) -> bool:
+        """Forget that keys have this prefix. Return False if that was not recorded."""
+        removed = self._client.hdel(schema.META, f"{schema.META_PREFIX}{prefix}")
+        return bool(await checked(removed, ADVICE))
 
     async def peppers(self) -> dict[str, str]:
         """Return the store's pepper fingerprints by version; empty without authz:meta."""
-        return meta.peppers_of(await self._hash(schema.META))
+        return meta.peppers_of(await self._hash(self._names.meta))
 
     async def sequence(self) -> int:
         """Return the number of the store's last change. Raises Unavailable."""
-        found = await checked(self._client.get(schema.SEQ), ADVICE)
+        found = await checked(self._client.get(self._names.seq), ADVICE)
         try:
-            return schema.number(schema.SEQ, found or "0")
+            return schema.number(self._names.seq, found or "0")
         except ValueError as cause:
             raise Unavailable(str(cause)) from None
 
@@ -165,17 +179,17 @@ class StoredKeys:
 
     async def has_imports(self) -> bool:
         """Return whether keys may have been imported into the store."""
-        return meta.has_imports(await self._hash(schema.META))
+        return meta.has_imports(await self._hash(self._names.meta))
 
     async def find(self, kid: str) -> KeyRecord | None:
         """See KeyStore."""
-        found = await self._hash(schema.key(kid))
+        found = await self._hash(self._names.key(kid))
         return schema.decode(kid, found) if found else None
 
     async def apply(self, change: KeyChange) -> int:
         """See KeyStore."""
         await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
-        keys, args = script_input(change)
+        keys, args = script_input(change, self._names)
         apply = self._apply_when_full if change.narrows else self._apply
         try:
             reply = await apply(keys=keys, args=args)
@@ -196,8 +210,8 @@ class StoredKeys:
             return None
         name = f"{version}-0"
         pipeline = self._client.pipeline(transaction=False)  # WAIT is about its own connection
-        pipeline.xrange(schema.LOG, name, name)
-        pipeline.set(schema.HEARTBEAT, change.id)
+        pipeline.xrange(self._names.log, name, name)
+        pipeline.set(self._names.heartbeat, change.id)
         pipeline.wait(1, WAIT_MS)
         try:
             found, written, count = await pipeline.execute(raise_on_error=False)
@@ -214,7 +228,7 @@ class StoredKeys:
         run = self._client.register_script(RUN)
         async with self._client.client() as connection:  # WAIT is about its own connection
             try:
-                await run(keys=[schema.HEARTBEAT], args=["SET", change.id], client=connection)
+                await run(keys=[self._names.heartbeat], args=["SET", change.id], client=connection)
                 return int(await connection.wait(1, WAIT_MS))
             except (exceptions.RedisError, OSError):
                 return 0
@@ -223,24 +237,26 @@ class StoredKeys:
         return cast("dict[str, str]", await checked(self._client.hgetall(name), ADVICE))
 
 
-def script_input(change: KeyChange) -> tuple[list[str], list[str | int]]:
+def script_input(
+    change: KeyChange, names: schema.Names = schema.DEFAULT
+) -> tuple[list[str], list[str | int]]:
     """Return KEYS and ARGV of lua/apply_change.lua for this change."""
     record = change.record
     fields = _flat(schema.encode(record))
     keys = [
-        schema.key(record.kid),
-        schema.SEQ,
-        schema.LOG,
-        schema.AUDIT,
-        schema.KEYS,
-        schema.client(record.client_id),
-        *map(schema.alias, change.aliases),
-        *([schema.client(change.former_client_id)] if change.former_client_id else []),
+        names.key(record.kid),
+        names.seq,
+        names.log,
+        names.audit,
+        names.keys,
+        names.client(record.client_id),
+        *map(names.alias, change.aliases),
+        *([names.client(change.former_client_id)] if change.former_client_id else []),
     ]
     return keys, [
         change.id,
         change.base_version,
-        schema.CHANGES,
+        names.changes,
         schema.LOG_LENGTH,
         record.kid,
         record.status.value,
@@ -262,3 +278,8 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
 
 def _flat(fields: Mapping[str, str]) -> list[str]:
     return [text for pair in fields.items() for text in pair]
+
+
+def _refuse_unlisted(found: Mapping[str, str], prefixes: Collection[str]) -> None:
+    if problem := meta.unlisted_prefixes(found, prefixes):
+        raise Foreign(problem)

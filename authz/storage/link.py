@@ -166,12 +166,25 @@ def _resolve(answer: asyncio.Future[Any], reply: Any) -> None:
         answer.set_result(reply)
 
 
+LOGIN_MISSING: Final = (
+    "it wants a password, and redis.password_file is not set or is empty (NOAUTH)"
+)
+LOGIN_REFUSED: Final = (
+    "it knows no such user and password (WRONGPASS); check redis.username and redis.password_file"
+)
+
+
 def refusal(error: Exception) -> str:
-    """Return an error reply as text.
+    """Return an error reply as text. For a failed login, return its cause and the remedy.
 
     An old store quotes the whole command, which may contain a password. That part is cut off.
     """
-    return str(error).partition(", with args")[0]
+    text = str(error).partition(", with args")[0]
+    if any(word in text for word in ("HELLO must be called", "NOAUTH", "uthentication required")):
+        return LOGIN_MISSING
+    if any(word in text for word in ("WRONGPASS", "invalid username-password")):
+        return LOGIN_REFUSED
+    return text
 
 
 def expect(kind: type[_Kind], reply: Any) -> _Kind:

@@ -26,10 +26,11 @@ class StoredIndex:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._names = schema.names_of(client)
 
     async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
         """See KeyIndex. Reads by rank: a range by score would have to skip all keys of one time."""
-        name = schema.KEYS if client_id is None else schema.client(client_id)
+        name = self._names.keys if client_id is None else self._names.client(client_id)
         if not after:
             return cast("list[str]", await checked(self._client.zrange(name, 0, count - 1)))
         for _ in range(MAX_ATTEMPTS):
@@ -47,7 +48,7 @@ class StoredIndex:
             return []
         async with self._client.pipeline(transaction=False) as pipeline:
             for kid in kids:
-                pipeline.hgetall(schema.key(kid))
+                pipeline.hgetall(self._names.key(kid))
             replies = await checked(pipeline.execute(raise_on_error=False))
         return [_record(kid, reply) for kid, reply in zip(kids, replies, strict=True)]
 
@@ -57,13 +58,16 @@ class StoredTrail:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._names = schema.names_of(client)
 
     async def entry(self, kid: str, version: int) -> AuditEntry | None:
         """See AuditTrail. One XRANGE of one id, and a longer one if the entry was written late."""
         first = f"{version}-0"
-        found = await checked(self._client.xrange(schema.AUDIT, first, first))
+        found = await checked(self._client.xrange(self._names.audit, first, first))
         if not found:
-            found = await checked(self._client.xrange(schema.AUDIT, first, "+", count=SEARCHED))
+            found = await checked(
+                self._client.xrange(self._names.audit, first, "+", count=SEARCHED)
+            )
         entries = (_entry(kid, version, row) for _, row in found if row.get("kid") == kid)
         return next((entry for entry in entries if entry.base_version < version), None)
 

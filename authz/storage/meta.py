@@ -1,11 +1,14 @@
 """authz:meta: identifies the installation that a store belongs to, and the peppers of its keys."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from authz.core.errors import Foreign, Unavailable
 from authz.storage import schema
+
+log = logging.getLogger("authz.store")
 
 NOT_INITIALISED: Final = (
     "the store has no authz:meta: it was never set up, or its data is gone; "
@@ -63,6 +66,19 @@ def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
     return theirs
 
 
+def unlisted_prefixes(meta: Mapping[str, str], listed: Collection[str]) -> str:
+    """Return the problem and the remedy if keys have a prefix that is not `listed`; else empty."""
+    start = schema.META_PREFIX
+    recorded = {name.removeprefix(start) for name in meta if name.startswith(start)}
+    missing = sorted(recorded.difference(listed))
+    if not missing or not listed:
+        return ""
+    return (
+        f"keys with the prefix {', '.join(missing)} get 401: add it to keys.older_prefixes, or "
+        f"give it up with `authz init --retire-prefix {missing[0]}`"
+    )
+
+
 def has_imports(meta: Mapping[str, str]) -> bool:
     """Return whether keys may have been imported."""
     return schema.META_IMPORTS in meta
@@ -72,9 +88,17 @@ class LatestMeta:
     """The latest content of authz:meta. It is a PepperProof.
 
     ours: fingerprints of our peppers, by version. is_current: whether the content still holds.
+    prefixes: of the keys that are read.
     """
 
-    def __init__(self, ours: Mapping[str, str], is_current: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        ours: Mapping[str, str],
+        is_current: Callable[[], bool],
+        prefixes: Collection[str] = (),
+    ) -> None:
+        self._prefixes = prefixes
+        self._warning = ""
         self._ours = ours
         self._is_current = is_current
         self._theirs: Mapping[str, str] | None = None
@@ -85,6 +109,11 @@ class LatestMeta:
         self._theirs = self._imports = None
         self._theirs = verify(meta, self._ours)
         self._imports = has_imports(meta)
+        warning = unlisted_prefixes(meta, self._prefixes)
+        if warning != self._warning:
+            self._warning = warning
+            if warning:
+                log.warning("%s", warning)
 
     def note_import(self) -> None:
         """Note that a key was imported."""
@@ -117,7 +146,8 @@ class KnownPeppers:
         return theirs is None or theirs == self.ours.get(pepper_version)
 
 
-def entries(fingerprints: Mapping[str, str]) -> dict[str, str]:
+def entries(fingerprints: Mapping[str, str], prefixes: Iterable[str] = ()) -> dict[str, str]:
     """Return the fields of authz:meta that `authz init` writes."""
     peppers = {f"{schema.META_PEPPER}{version}": text for version, text in fingerprints.items()}
-    return {schema.META_SCHEMA: str(schema.SCHEMA), **peppers}
+    recorded = {f"{schema.META_PREFIX}{prefix}": "1" for prefix in prefixes}
+    return {schema.META_SCHEMA: str(schema.SCHEMA), **peppers, **recorded}

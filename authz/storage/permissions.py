@@ -9,64 +9,84 @@ REGISTERING  a sidecar writes its registry entry with these
 CHANGING     a change to a key needs these
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from authz.storage import schema
 from authz.storage.essential import RUN_SHA
 
 _KID: Final = "0" * 16
 
-SERVING: Final = (
-    ("HELLO", "3"),
-    ("PING",),
-    ("ROLE",),
-    ("TIME",),
-    ("SUBSCRIBE", schema.CHANGES),
-    ("GET", schema.SEQ),
-    ("HGETALL", schema.META),
-    ("HGETALL", schema.key(_KID)),
-    ("MGET", schema.alias(b"")),
-    ("EXISTS", schema.META),
-    ("XRANGE", schema.LOG, "-", "+"),
-)
-COUNTING: Final = (
-    ("SCRIPT", "LOAD", ""),
-    ("TIME",),
-    ("EVALSHA", "0" * 40, "1", schema.limit(_KID)),
-    ("HMGET", schema.limit(_KID), "any"),
-    ("HGET", schema.limit(_KID), "any"),
-    ("HSET", schema.limit(_KID), "any", "1"),
-    ("PEXPIRE", schema.limit(_KID), "1"),
-    ("PTTL", schema.limit(_KID)),
-)
-BEATING: Final = (("SET", schema.HEARTBEAT, "0"),)
-REGISTERING: Final = (
-    ("SET", schema.sidecar("any"), ""),
-    ("DEL", schema.sidecar("any")),
-    ("ZADD", schema.SIDECARS, "1", "any"),
-    ("ZREM", schema.SIDECARS, "any"),
-    ("ZREMRANGEBYSCORE", schema.SIDECARS, "-inf", "0"),
-    # On a full store, see essential.py.
-    ("EVALSHA", RUN_SHA, "1", schema.sidecar("any")),
-    ("EVALSHA", RUN_SHA, "1", schema.SIDECARS),
-    ("EVALSHA", RUN_SHA, "1", schema.HEARTBEAT),
-)
-CHANGING: Final = (
-    ("EVALSHA", "0" * 40, "1", schema.key(_KID)),
-    ("SCRIPT", "LOAD", ""),
-    ("TIME",),
-    ("TYPE", schema.SEQ),
-    ("GET", schema.SEQ),
-    ("SET", schema.SEQ, "1"),
-    ("HMGET", schema.key(_KID), "version"),
-    ("HSET", schema.key(_KID), "version", "1"),
-    ("EXISTS", schema.LOG),
-    ("XINFO", "STREAM", schema.LOG),
-    ("XADD", schema.LOG, "*", "kid", _KID),
-    ("XADD", schema.AUDIT, "*", "kid", _KID),
-    ("XRANGE", schema.AUDIT, "-", "+"),
-    ("ZADD", schema.KEYS, "1", _KID),
-    ("ZADD", schema.client("any"), "1", _KID),
-    ("ZREM", schema.client("any"), _KID),
-    ("PUBLISH", schema.CHANGES, ""),
-)
+Commands = tuple[tuple[str, ...], ...]
+
+
+class Permissions(NamedTuple):
+    """Examples of commands, grouped by purpose; see above."""
+
+    serving: Commands
+    counting: Commands
+    beating: Commands
+    registering: Commands
+    changing: Commands
+
+
+def permissions(names: schema.Names) -> Permissions:
+    """Return the commands for these names."""
+    return Permissions(
+        serving=(
+            ("HELLO", "3"),
+            ("PING",),
+            ("ROLE",),
+            ("TIME",),
+            ("SUBSCRIBE", names.changes),
+            ("GET", names.seq),
+            ("HGETALL", names.meta),
+            ("HGETALL", names.key(_KID)),
+            ("MGET", names.alias(b"")),
+            ("EXISTS", names.meta),
+            ("XRANGE", names.log, "-", "+"),
+        ),
+        counting=(
+            ("SCRIPT", "LOAD", ""),
+            ("TIME",),
+            ("EVALSHA", "0" * 40, "1", names.limit(_KID)),
+            ("HMGET", names.limit(_KID), "any"),
+            ("HGET", names.limit(_KID), "any"),
+            ("HSET", names.limit(_KID), "any", "1"),
+            ("PEXPIRE", names.limit(_KID), "1"),
+            ("PTTL", names.limit(_KID)),
+        ),
+        beating=(("SET", names.heartbeat, "0"),),
+        registering=(
+            ("SET", names.sidecar("any"), ""),
+            ("DEL", names.sidecar("any")),
+            ("ZADD", names.sidecars, "1", "any"),
+            ("ZREM", names.sidecars, "any"),
+            ("ZREMRANGEBYSCORE", names.sidecars, "-inf", "0"),
+            # On a full store, see essential.py.
+            ("EVALSHA", RUN_SHA, "1", names.sidecar("any")),
+            ("EVALSHA", RUN_SHA, "1", names.sidecars),
+            ("EVALSHA", RUN_SHA, "1", names.heartbeat),
+        ),
+        changing=(
+            ("EVALSHA", "0" * 40, "1", names.key(_KID)),
+            ("SCRIPT", "LOAD", ""),
+            ("TIME",),
+            ("TYPE", names.seq),
+            ("GET", names.seq),
+            ("SET", names.seq, "1"),
+            ("HMGET", names.key(_KID), "version"),
+            ("HSET", names.key(_KID), "version", "1"),
+            ("EXISTS", names.log),
+            ("XINFO", "STREAM", names.log),
+            ("XADD", names.log, "*", "kid", _KID),
+            ("XADD", names.audit, "*", "kid", _KID),
+            ("XRANGE", names.audit, "-", "+"),
+            ("ZADD", names.keys, "1", _KID),
+            ("ZADD", names.client("any"), "1", _KID),
+            ("ZREM", names.client("any"), _KID),
+            ("PUBLISH", names.changes, ""),
+        ),
+    )
+
+
+SERVING, COUNTING, BEATING, REGISTERING, CHANGING = permissions(schema.DEFAULT)

@@ -76,7 +76,8 @@ class Registration:
         self._clock = clock
         self._identity = asdict(identity)
         self._instance = identity.instance
-        self._name = schema.sidecar(identity.instance)
+        self._names = feed.names
+        self._name = self._names.sidecar(identity.instance)
         self._entries = entries
         self._settings = settings
         self._predecessor = predecessor
@@ -122,8 +123,8 @@ class Registration:
         now = self._clock.wall_ms()
         if link is not self._pruned_on:
             self._pruned_on = link
-            link.send(_ignore, "ZREMRANGEBYSCORE", schema.SIDECARS, "-inf", str(now - KEPT_MS))
-        self._writes.send(link, _ignore, "ZADD", schema.SIDECARS, str(now), self._instance)
+            link.send(_ignore, "ZREMRANGEBYSCORE", self._names.sidecars, "-inf", str(now - KEPT_MS))
+        self._writes.send(link, _ignore, "ZADD", self._names.sidecars, str(now), self._instance)
 
     async def leave(self) -> None:
         """Remove the entry when this sidecar has stopped serving. Waits at most LEAVE_SECONDS."""
@@ -135,8 +136,8 @@ class Registration:
         await asyncio.wait([gone], timeout=LEAVE_SECONDS)
 
     def _remove(self, link: Link, instance: str, on_reply: Callable[[Any], None]) -> None:
-        link.send(_ignore, "ZREM", schema.SIDECARS, instance)
-        link.send(on_reply, "DEL", schema.sidecar(instance))
+        link.send(_ignore, "ZREM", self._names.sidecars, instance)
+        link.send(on_reply, "DEL", self._names.sidecar(instance))
 
     @property
     def _is_trusted(self) -> bool:
@@ -187,22 +188,25 @@ class StoredSidecars:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._names = schema.names_of(client)
 
     async def find(self) -> tuple[int, list[Heard]]:
         """See SidecarRegistry."""
         try:
             client: Any = self._client
-            instances = await client.zrange(schema.SIDECARS, 0, -1)
+            instances = await client.zrange(self._names.sidecars, 0, -1)
             pipeline = client.pipeline(transaction=False)
-            pipeline.get(schema.SEQ)
+            pipeline.get(self._names.seq)
             for instance in instances:
-                pipeline.get(schema.sidecar(instance))
-                pipeline.pttl(schema.sidecar(instance))
+                pipeline.get(self._names.sidecar(instance))
+                pipeline.pttl(self._names.sidecar(instance))
             seq, *replies = await pipeline.execute()
             found = [_entry(*pair) for pair in zip(replies[::2], replies[1::2], strict=True)]
-            return schema.number(schema.SEQ, seq or "0"), sorted(filter(None, found), key=_by_name)
+            return schema.number(self._names.seq, seq or "0"), sorted(
+                filter(None, found), key=_by_name
+            )
         except (exceptions.RedisError, OSError, ValueError) as cause:  # ValueError: a garbled seq
-            raise Unavailable(f"the store cannot be used: {cause}") from None
+            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
 
 
 async def highest_seen(client: redis.asyncio.Redis) -> int:

@@ -8,7 +8,7 @@ from redis import exceptions
 
 from authz.core.errors import Unavailable
 from authz.storage.essential import is_full
-from authz.storage.link import refusal
+from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED, refusal
 
 FULL_ADVICE: Final = (
     "raise its maxmemory or remove data; revoking, disabling and shrinking keys still works"
@@ -22,8 +22,10 @@ async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
     except (exceptions.RedisError, OSError) as cause:
         if is_full(cause):
             raise Unavailable(f"the store is full: {FULL_ADVICE}") from None
-        problem = f"the store cannot be used: {refusal(cause)}"
-        text = f"{problem.removesuffix('.')}; {advice}" if advice else problem
+        why = refusal(cause)
+        problem = f"the store cannot be used: {why}"
+        has_advice = not advice or why in (LOGIN_MISSING, LOGIN_REFUSED)
+        text = problem if has_advice else f"{problem.removesuffix('.')}; {advice}"
         raise Unavailable(text) from None
 
 

@@ -12,7 +12,7 @@ Rules:
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import redis.asyncio
 
@@ -24,7 +24,6 @@ from authz.storage.sealed_lines import FileRefused
 
 Line = tuple[int, dict[str, Any]]
 Lines = Callable[[], Iterable[Line]]
-_ANYTHING: Final = (schema.META, schema.SEQ, schema.LOG, schema.AUDIT, schema.KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +94,7 @@ class Restore:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._names = schema.names_of(client)
 
     async def run(self, file: Verified, lines: Iterable[Line], highest: int) -> int:
         """Write everything and return the new sequence number. highest: change known elsewhere.
@@ -107,42 +107,44 @@ class Restore:
             await self._write(item, done)
         seq = max(file.contents.seq, highest) + 1
         pipeline = self._client.pipeline(transaction=True)
-        pipeline.set(schema.SEQ, seq)
-        pipeline.hset(schema.META, mapping=cast("Any", dict(file.meta)))
+        pipeline.set(self._names.seq, seq)
+        pipeline.hset(self._names.meta, mapping=cast("Any", dict(file.meta)))
         await checked(pipeline.execute())
         return seq
 
     async def _claim(self, file: Verified) -> None:
-        restoring = await checked(self._client.get(schema.RESTORING))
-        exists = [name for name in _ANYTHING if await checked(self._client.exists(name))]
-        is_started = restoring == file.identity and schema.META not in exists
+        restoring = await checked(self._client.get(self._names.restoring))
+        names = self._names
+        anything = (names.meta, names.seq, names.log, names.audit, names.keys)
+        exists = [name for name in anything if await checked(self._client.exists(name))]
+        is_started = restoring == file.identity and self._names.meta not in exists
         if exists and not is_started:
             raise Conflict(
                 f"the store is not empty: it has {exists[0]}; restore into an empty store, "
                 "or empty this one first (FLUSHDB)"
             )
-        await checked(self._client.set(schema.RESTORING, file.identity))
+        await checked(self._client.set(self._names.restoring, file.identity))
 
     async def _audited(self) -> tuple[int, int]:
         """Return the id of the last audit entry; of an earlier attempt, if any."""
-        last = await checked(self._client.xrevrange(schema.AUDIT, count=1))
+        last = await checked(self._client.xrevrange(self._names.audit, count=1))
         return _stream_id(last[0][0]) if last else (0, 0)
 
     async def _write(self, item: dict[str, Any], done: tuple[int, int]) -> None:
         pipeline = self._client.pipeline(transaction=False)
         former = await self._former_clients(item) if item.get("again") else {}
         for kid, fields in item.get("records", ()):
-            pipeline.hset(schema.key(kid), mapping=cast("Any", fields))
+            pipeline.hset(self._names.key(kid), mapping=cast("Any", fields))
             score = {kid: schema.number("created_at", fields["created_at"])}
-            pipeline.zadd(schema.KEYS, score)
+            pipeline.zadd(self._names.keys, score)
             if former.get(kid, fields["client_id"]) != fields["client_id"]:
-                pipeline.zrem(schema.client(former[kid]), kid)
-            pipeline.zadd(schema.client(fields["client_id"]), score)
+                pipeline.zrem(self._names.client(former[kid]), kid)
+            pipeline.zadd(self._names.client(fields["client_id"]), score)
         for digest, kid in item.get("aliases", ()):
-            pipeline.set(schema.alias(bytes.fromhex(digest)), kid)
+            pipeline.set(self._names.alias(bytes.fromhex(digest)), kid)
         for entry_id, entry in item.get("audit", ()):
             if _stream_id(entry_id) > done:
-                pipeline.xadd(schema.AUDIT, entry, id=entry_id)
+                pipeline.xadd(self._names.audit, entry, id=entry_id)
         if len(pipeline):
             await checked(pipeline.execute())
 
@@ -151,7 +153,7 @@ class Restore:
         kids = [kid for kid, _ in item["records"]]
         pipeline = self._client.pipeline(transaction=False)
         for kid in kids:
-            pipeline.hget(schema.key(kid), "client_id")
+            pipeline.hget(self._names.key(kid), "client_id")
         found = await checked(pipeline.execute())
         return {kid: client for kid, client in zip(kids, found, strict=True) if client}
 

@@ -20,6 +20,7 @@
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
+With `redis.namespace` every name begins with it: `<namespace>:authz:...`.
 All names that one change touches share the hash tag {p}, so they lie in one Cluster slot.
 Times are milliseconds since the epoch. An absent value is the empty string. A missing or garbled
 field makes the record Unreadable, because a lost restriction must not become a permission.
@@ -44,18 +45,8 @@ MAX_DIGITS: Final = 15  # of a number: Lua and JSON numbers represent these exac
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
-_TAG: Final = f"authz:{{{PARTITION}}}"
-META: Final = "authz:meta"
-SEQ: Final = f"{_TAG}:seq"
-LOG: Final = f"{_TAG}:log"
-CHANGES: Final = f"{_TAG}:changes"
-AUDIT: Final = f"{_TAG}:audit"
-KEYS: Final = f"{_TAG}:keys"
-SIDECARS: Final = f"{_TAG}:sidecars"
-HEARTBEAT: Final = f"{_TAG}:heartbeat"
-RESTORING: Final = f"{_TAG}:restoring"
-
 META_SCHEMA: Final = "schema"
+META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
@@ -63,29 +54,70 @@ ON_OUTAGE: Final = "on_outage="  # prefix of the last word of a key's limits, if
 CHANGE_ID: Final = "change_id"  # field of a key's hash: the change that wrote it
 
 
-def key(kid: str) -> str:
-    """Name of the hash of one key."""
-    return f"{_TAG}:key:{kid}"
+class Names:
+    """The names of one installation's data. They begin with the namespace, if there is one.
+
+    Channels are not separate for each database of a server, so their name has the database, too.
+    """
+
+    def __init__(self, namespace: str = "", database: int = 0) -> None:
+        self.namespace = namespace
+        root = f"{namespace}:authz" if namespace else "authz"
+        tag = self._tag = f"{root}:{{{PARTITION}}}"
+        self.meta = f"{root}:meta"
+        self.seq = f"{tag}:seq"
+        self.log = f"{tag}:log"
+        self.changes = f"{tag}:changes:{database}" if database else f"{tag}:changes"
+        self.audit = f"{tag}:audit"
+        self.keys = f"{tag}:keys"
+        self.sidecars = f"{tag}:sidecars"
+        self.heartbeat = f"{tag}:heartbeat"
+        self.restoring = f"{tag}:restoring"
+
+    def key(self, kid: str) -> str:
+        """Name of the hash of one key."""
+        return f"{self._tag}:key:{kid}"
+
+    def limit(self, group: str) -> str:
+        """Name of the hash with the limit counters of a kid, `project:<id>` or `tenant:<id>`."""
+        return f"{self._tag}:limit:{group}"
+
+    def alias(self, digest: bytes) -> str:
+        """Name of the string with the kid of an imported key."""
+        return f"{self._tag}:alias:{digest.hex()}"
+
+    def client(self, client_id: str) -> str:
+        """Name of the index of one client's keys."""
+        return f"{self._tag}:client:{client_id}"
+
+    def sidecar(self, instance: str) -> str:
+        """Name of the registry entry of one sidecar."""
+        return f"{self._tag}:sidecar:{instance}"
 
 
-def limit(group: str) -> str:
-    """Name of the hash with the limit counters of a kid, of `project:<id>` or of `tenant:<id>`."""
-    return f"{_TAG}:limit:{group}"
+DEFAULT: Final = Names()
 
 
-def alias(digest: bytes) -> str:
-    """Name of the string with the kid of an imported key."""
-    return f"{_TAG}:alias:{digest.hex()}"
+def names_of(client: object) -> Names:
+    """Return the names for a client: those of its Endpoint, or the default ones."""
+    return getattr(client, "names", DEFAULT)
 
 
-def client(client_id: str) -> str:
-    """Name of the index of one client's keys."""
-    return f"{_TAG}:client:{client_id}"
-
-
-def sidecar(instance: str) -> str:
-    """Name of the registry entry of one sidecar."""
-    return f"{_TAG}:sidecar:{instance}"
+# The names without a namespace.
+META: Final = DEFAULT.meta
+SEQ: Final = DEFAULT.seq
+LOG: Final = DEFAULT.log
+CHANGES: Final = DEFAULT.changes
+AUDIT: Final = DEFAULT.audit
+KEYS: Final = DEFAULT.keys
+SIDECARS: Final = DEFAULT.sidecars
+HEARTBEAT: Final = DEFAULT.heartbeat
+RESTORING: Final = DEFAULT.restoring
+key: Final = DEFAULT.key
+limit: Final = DEFAULT.limit
+alias: Final = DEFAULT.alias
+client: Final = DEFAULT.client
+sidecar: Final = DEFAULT.sidecar
 
 
 def encode(record: KeyRecord) -> dict[str, str]:

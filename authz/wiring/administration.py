@@ -3,6 +3,7 @@
 The sidecar has its own root in sidecar.py, so that no command imports the listeners.
 """
 
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -39,16 +40,32 @@ from authz.storage.tls import TlsFiles as StoreTls
 
 
 def keyring(settings: Settings) -> Keyring:
-    """Return the keyring. Raises BadInput if a pepper file cannot be read."""
+    """Return the keyring. Raises BadInput for an unreadable or world-writable pepper file."""
     peppers = []
     for entry in settings.keys.peppers:
         try:
+            if entry.file.stat().st_mode & stat.S_IWOTH:
+                problem = f"{entry.file}: every user of this machine may replace it"
+                raise BadInput("keys.peppers", f"{problem}; chmod 600 {entry.file}")
             secret = entry.file.read_bytes().strip()
         except OSError as cause:
             hint = "; `authz init` makes it" if isinstance(cause, FileNotFoundError) else ""
             raise BadInput("keys.peppers", f"{entry.file}: {cause.strerror}{hint}") from None
         peppers.append(Pepper.expand(entry.version, secret))
-    return Keyring(settings.keys.prefix, peppers)
+    return Keyring(settings.keys.prefix, peppers, settings.keys.older_prefixes)
+
+
+def exposed_peppers(settings: Settings) -> list[str]:
+    """Return a line with the remedy for each pepper file that others may read or write."""
+    found = []
+    for entry in settings.keys.peppers:
+        mode = stat.S_IMODE(entry.file.stat().st_mode)
+        if mode & (stat.S_IWGRP | stat.S_IRWXO):
+            who = "every user" if mode & stat.S_IRWXO else "its group"
+            verb = "write" if mode & stat.S_IWGRP else "read"
+            problem = f"pepper file {entry.file}: {who} of this machine may {verb} it"
+            found.append(f"{problem} (mode {mode:04o}); chmod 600 {entry.file}")
+    return found
 
 
 def endpoint(settings: Settings) -> Endpoint:
@@ -60,6 +77,7 @@ def endpoint(settings: Settings) -> Endpoint:
         store.password_file,
         tls=StoreTls(tls.ca, tls.cert, tls.key) if tls else None,
         sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
+        namespace=store.namespace,
     )
 
 
@@ -128,7 +146,7 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     ring, where = keyring(settings), endpoint(settings)
     async with aclosing(where.client()) as client:
         keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints)
+        await keys.verify(ring.fingerprints, ring.prefixes)
         yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
 
 
@@ -138,7 +156,7 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
     ring = keyring(settings)
     client = endpoint(settings).client()
     try:
-        await StoredKeys(client).verify(ring.fingerprints)
+        await StoredKeys(client).verify(ring.fingerprints, ring.prefixes)
         yield Importer(StoredImports(client), SystemClock(), actor, note)
     finally:
         await client.aclose()
@@ -173,7 +191,7 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
     reading = extractor(settings, ring)
     async with aclosing(endpoint(settings).client()) as client:
         keys = StoredKeys(client)
-        await keys.verify(ring.fingerprints)
+        await keys.verify(ring.fingerprints, ring.prefixes)
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None
         counters = StoredCounters(client)
@@ -200,4 +218,4 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
             nobody = replace(where, username="", password_file=None)
             anonymous = await stack.enter_async_context(aclosing(nobody.client()))
         about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, anonymous)
-        yield inspect(Store(client, *about))
+        yield inspect(Store(client, *about, prefixes=ring.prefixes))

@@ -13,16 +13,19 @@ import uvloop
 
 from authz.process.ending import Ending
 from authz.process.gc_tuning import tune_gc
+from authz.process.hardening import disable_core_dumps, raise_file_limit
 from authz.process.recycling import outgrown
 from authz.settings.model import Settings
 from authz.telemetry import log_to_stderr
-from authz.wiring.administration import endpoint
+from authz.wiring.administration import endpoint, exposed_peppers
 from authz.wiring.live_settings import LiveSettings
 from authz.wiring.sidecar import sidecar
 
 log = logging.getLogger("authz")
 
 LOOK_SECONDS: Final = 1.0  # between two looks at the settings file
+# A thread that renders or exports metrics gives the event loop its turn after this time.
+SWITCH_SECONDS: Final = 0.0005
 
 
 def serve(read_settings: Callable[[], Settings], file: Path | None = None) -> None:
@@ -30,6 +33,9 @@ def serve(read_settings: Callable[[], Settings], file: Path | None = None) -> No
 
     file: the settings file, whose change causes a reload as SIGHUP does.
     """
+    disable_core_dumps()
+    raise_file_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     settings = read_settings()
     log_to_stderr(settings.log.level)
     uvloop.run(_serve(settings, read_settings, file))
@@ -46,6 +52,8 @@ async def _serve(
     changes = FileChanges(file)
     async with sidecar(settings, read_settings) as running:
         tune_gc()
+        for line in exposed_peppers(settings):
+            log.warning("%s", line)
         log.info(
             "serving Check on %s, operations on %s, store %s",
             running.server.address,

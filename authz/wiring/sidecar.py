@@ -182,6 +182,7 @@ def change_feed(
         lease=settings.cache.trust_lease,
         fingerprints=ring.fingerprints,
         store_clock=store_clock,
+        prefixes=ring.prefixes,
     )
 
 

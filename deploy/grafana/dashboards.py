@@ -323,6 +323,12 @@ DEBUG = (
         "none",
         {"{{version}} on {{python}}": f"count by (version, python) (authz_build_info{where()})"},
     ),
+    Panel(
+        "Refusals that are not enforced",
+        "cps",
+        {"{{reason}}": f"{rate('authz_check_would_be_denials_total', by='reason')} > 0"},
+        about="With check.enforce false, or a route's enforce false, these requests go on.",
+    ),
 )
 
 DASHBOARDS = {"executive": EXECUTIVE, "on-call": ON_CALL, "debug": DEBUG}

@@ -2,6 +2,7 @@
 # Print the ACL file of the store with digests of the passwords:
 #
 #   sh deploy/redis/users.sh secrets > secrets/users.acl
+#   sh deploy/redis/users.sh secrets staging > secrets/users.acl      with redis.namespace: staging
 #
 # secrets/sidecar is the password of authz-sidecar, and so on. If secrets/sidecar.old exists, the store
 # accepts that password, too, until the new one has arrived everywhere.
@@ -17,5 +18,6 @@ passwords=$(digests "$1/operator")
 echo "user operator on$passwords ~* &* +@all"
 while read -r word user rules; do
   passwords=$(digests "$1/${user#authz-}")
+  test -z "${2:-}" || rules=$(printf '%s' "$rules" | sed "s/\([~&]\)authz:/\1$2:authz:/g")
   echo "$word $user$passwords $rules"
 done <"$(dirname "$0")/users.acl"

@@ -95,12 +95,13 @@ def blocks() -> dict[str, Callable[[], object]]:
 
     block = Requests(GRPC).blocks[0]
     traces = itertools.cycle(Requests(GRPC, traced=True).blocks)
-    known, pattern, unknown = fresh(), fresh(), fresh()
+    known, pattern, unknown, updated = fresh(), fresh(), fresh(), fresh()
     known.decode(block)
     pattern.decode(next(traces))
     return {
         "header block, seen before": lambda: known.decode(block),
         "header block, another trace": lambda: pattern.decode(next(traces)),
+        "header block, behind a size update": lambda: updated.decode(TO_ZERO + block),
         "header block, by hpack": lambda: unknown.fields(block),
     }
 
@@ -138,7 +139,7 @@ def main() -> None:
         record({name: rows[row] for name, row in PUBLISHED.items()})
     print("microseconds a call")
     for name, value in rows.items():
-        print(f"  {name:32} {value:6.2f}")
+        print(f"  {name:36} {value:6.2f}")
     print(f"\n{machine()}")
 
 

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,8 +69,8 @@ def test_a_store_that_goes_away_in_between_leaves_a_pepper_to_go_on_with(
     """A pepper whose fingerprint may be stored is kept, and a second run completes."""
     initialise = StoredKeys.initialise
 
-    async def lost(self: StoredKeys, fingerprints: dict[str, str]) -> bool:
-        await initialise(self, fingerprints)
+    async def lost(self: StoredKeys, *wanted: Any) -> bool:
+        await initialise(self, *wanted)
         raise Unavailable("the store cannot be used: gone")
 
     with monkeypatch.context() as patched:

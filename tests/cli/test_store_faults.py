@@ -57,14 +57,15 @@ def test_a_store_that_wants_a_password(store: Path, own_valkey: Valkey) -> None:
     with_password = (f"--redis={own_valkey.url}", f"--config={store / 'authz.yaml'}")
     (store / "authz.yaml").write_text("redis: {password_file: password}")
     for password, code, said in (
-        ("", 3, "authenticated"),
-        ("wrong", 3, "invalid username-password"),
+        ("", 3, "redis.password_file is not set or is empty"),
+        ("wrong", 3, "check redis.username and redis.password_file"),
         ("hunter2", 0, ""),
     ):
         file.write_text(password)
         outcome = run("init", *with_password)
         assert outcome.code == code
         assert said in outcome.err
+        assert "redis.url" not in outcome.err
         assert "hunter2" not in outcome.err
 
 

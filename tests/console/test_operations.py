@@ -7,15 +7,18 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import uvloop
 
-from authz.console.operations import OperationsServer
+from authz.console import http_connections
+from authz.console.http_connections import MAX_CONNECTIONS
+from authz.console.operations import MAX_FORMS, OperationsServer
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
+from tests.support.real import eventually
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -37,13 +40,17 @@ def address(request, tmp_path) -> Address:
     return LOOPBACK if request.param == "tcp" else Address("", 0, str(tmp_path / "ops.sock"))
 
 
-async def fetch(address: Address, path: str, method: str = "GET") -> tuple[int, str]:
+async def fetch(
+    address: Address, path: str, method: str = "GET", accept: str = ""
+) -> tuple[int, str]:
     """Return the status and the body of one request on its own connection."""
     if address.path:
         reader, writer = await asyncio.open_unix_connection(address.path)
     else:
         reader, writer = await asyncio.open_connection(address.host, address.port)
-    writer.write(f"{method} {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n".encode())
+    wanted = f"Accept: {accept}\r\n" if accept else ""
+    head = f"{method} {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n{wanted}\r\n"
+    writer.write(head.encode())
     head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
     writer.close()
     await writer.wait_closed()
@@ -254,3 +261,104 @@ async def test_the_page_of_metrics_depends_on_the_accept_header(address):
         assert (status, body) == (404, "telemetry.metrics is off\n")
         server.publish(lambda accept: (f"accepts {accept!r}\n".encode(), "text/plain"))
         assert await fetch(server.address, "/metrics") == (200, "accepts ''\n")
+
+
+@contextlib.contextmanager
+def idle_clients(address: Address, count: int) -> Iterator[list[socket.socket]]:
+    """Connections that send nothing."""
+    with contextlib.ExitStack() as stack:
+        where = address.host, address.port
+        yield [stack.enter_context(socket.create_connection(where)) for _ in range(count)]
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Return whether the server has closed a connection on which it had sent nothing."""
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+async def test_a_new_probe_is_served_beside_many_idle_connections():
+    """The connection that has been idle for the longest time is closed for it."""
+    async with serving() as server:
+        with idle_clients(server.address, MAX_CONNECTIONS) as clients:
+            assert (await fetch(server.address, "/healthz"))[0] == 200
+            await eventually(lambda: is_closed(clients[0]))
+            assert not any(map(is_closed, clients[1:]))
+            for _ in range(2 * MAX_CONNECTIONS):
+                assert (await fetch(server.address, "/healthz"))[0] == 200
+
+
+async def test_a_connection_that_makes_requests_is_kept():
+    """A keep-alive connection is closed later than one that has sent nothing."""
+    async with serving() as server:
+        reader, writer = await asyncio.open_connection(server.address.host, server.address.port)
+        with idle_clients(server.address, MAX_CONNECTIONS - 1):
+            connections = server._server.server_state.connections
+            await eventually(lambda: len(connections) == MAX_CONNECTIONS)
+            for _ in range(2):
+                writer.write(b"GET /healthz HTTP/1.1\r\nHost: ops\r\n\r\n")
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+                await reader.readuntil(b"}")
+                for _ in range(MAX_CONNECTIONS // 2):
+                    assert (await fetch(server.address, "/healthz"))[0] == 200
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_idle_connections_are_bounded():
+    """Clients that send nothing hold no more file descriptors than the bound."""
+    async with serving() as server:
+        with idle_clients(server.address, MAX_CONNECTIONS + 50):
+            for _ in range(3):
+                assert (await fetch(server.address, "/readyz"))[0] == 503
+            assert len(server._server.server_state.connections) <= MAX_CONNECTIONS
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HT", b"GET /metrics HTTP/1.1\r\nHost: o"])
+async def test_a_request_has_its_time(monkeypatch, sent):
+    """A client that sends nothing, or a part of a request, is disconnected."""
+    monkeypatch.setattr(http_connections, "EXCHANGE_SECONDS", 0.05)
+    async with serving() as server:
+        with idle_clients(server.address, 1) as (client,):
+            client.sendall(sent)
+            await eventually(lambda: is_closed(client))
+
+
+async def test_a_response_has_its_time(monkeypatch):
+    """A client that does not read its response is disconnected."""
+    monkeypatch.setattr(http_connections, "EXCHANGE_SECONDS", 1.0)
+    page = b"x" * 20_000_000, "text/plain"
+    async with serving() as server:
+        server.publish(lambda _accept: page)
+        state = server._server.server_state
+        with idle_clients(server.address, 1) as (client,):
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: ops\r\n\r\n")
+            await eventually(lambda: state.connections)
+            await eventually(lambda: not state.connections)
+            assert state.total_requests == 1
+
+
+async def test_the_page_of_metrics_is_rendered_once_a_second():
+    """Scrapes within a second get the same page; the forms that clients can ask for are bounded."""
+    now, rendered = 100.0, []
+
+    def render(accept: str) -> tuple[bytes, str]:
+        rendered.append(accept)
+        return f"page {len(rendered)}".encode(), "text/plain"
+
+    server = OperationsServer(LOOPBACK, "1.2.3", monotonic=lambda: now)
+    server.publish(render)
+    await server.start()
+    for _ in range(5):
+        assert await fetch(server.address, "/metrics") == (200, "page 1")
+    now = 101.0
+    assert await fetch(server.address, "/metrics") == (200, "page 2")
+    for number in range(20):
+        await fetch(server.address, "/metrics", accept=f"text/plain;q=0.{number}")
+    assert len(rendered) == 2 + MAX_FORMS
+    await server.stop()

@@ -8,7 +8,6 @@ import yaml
 
 from authz.core.finding import Level
 from authz.proxy.document import read
-from authz.proxy.headers import IDENTITY
 from authz.proxy.rules import examine
 from authz.settings import model
 from tests.support.deploy.manifests import (
@@ -21,14 +20,17 @@ from tests.support.deploy.manifests import (
     of_kind,
     one,
     pods,
+    proxies,
     settings,
 )
 from tests.support.proxy.envoys import validate
 from tests.support.proxy.faults import ORIGINAL
-from tests.support.proxy.report import DEFAULTS, problems
+from tests.support.proxy.report import DEFAULTS
 from tests.support.real import Valkey
 
 NEWEST = kubernetes_validate.latest_version()
+# Ports of a pod that Istio and Envoy Gateway add: requests, health, metrics.
+ADDED = {"standalone": set(), "istio": {15020, 15021}, "gateway": {10080, 10443, 19001}}
 # API groups without a schema in kubernetes-validate.
 OTHERS = ("istio.io", "gateway.envoyproxy.io")
 
@@ -54,16 +56,30 @@ def test_every_object_is_valid(overlay: str, version: str):
 @overlays
 def test_every_pod_is_restricted(overlay: str):
     """Every pod fits PodSecurity `restricted` and has a read-only root."""
-    for pod in pods(overlay).values():
-        assert pod["automountServiceAccountToken"] is False
+    for name, pod in (pods(overlay) | proxies(overlay)).items():
+        if name != "EnvoyProxy":  # Envoy Gateway sets it
+            assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in containers(pod):
+            if "image" not in container:  # a patch of a container that Envoy Gateway restricts
+                continue
             context = container["securityContext"]
             assert context["allowPrivilegeEscalation"] is False
             assert context["readOnlyRootFilesystem"] is True
             assert context["capabilities"] == {"drop": ["ALL"]}
             assert "latest" not in container["image"]
+
+
+@pytest.mark.parametrize("overlay", ["standalone", "istio"])
+def test_a_namespace_of_ours_enforces_the_restricted_standard(overlay: str):
+    """The namespace of the overlay refuses pods that are not restricted."""
+    (namespace,) = of_kind(overlay, "Namespace")
+    assert namespace["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
+    assert (
+        namespace["metadata"]["name"]
+        == one(overlay, "Deployment", "gateway")["metadata"]["namespace"]
+    )
 
 
 @overlays
@@ -128,134 +144,6 @@ def test_envoy_is_the_envoy_of_envoy_yaml(tmp_path: Path):
     assert all(found.level is Level.OK for found in examine(read(file), DEFAULTS))
 
 
-def test_envoy_gateway_has_the_same_sidecar():
-    """The sidecar in the EnvoyProxy equals the sidecar in the Deployment."""
-    patched = one("gateway", "EnvoyProxy", "authz")["spec"]["provider"]["kubernetes"]
-    pod = patched["envoyDeployment"]["patch"]["value"]["spec"]["template"]["spec"]
-    own = pods("standalone")["gateway"]
-    assert pod["initContainers"] == own["initContainers"]
-    assert pod["securityContext"]["fsGroup"] == own["securityContext"]["fsGroup"]
-    assert pod["volumes"] == [volume for volume in own["volumes"] if volume["name"] != "envoy"]
-
-
-def manager_of(document: dict) -> dict:
-    """Return the HTTP connection manager of an Envoy configuration."""
-    listener = document["static_resources"]["listeners"][0]
-    return listener["filter_chains"][0]["filters"][0]["typed_config"]
-
-
-def merged(base, patch):
-    """Merge two protobuf messages as MERGE does."""
-    if not isinstance(base, dict) or not isinstance(patch, dict):
-        return base + patch if isinstance(base, list) and isinstance(patch, list) else patch
-    return base | {name: merged(base.get(name), value) for name, value in patch.items()}
-
-
-def istio_makes() -> dict:
-    """Return the configuration that Istio renders from the provider in mesh.yaml."""
-    mesh = yaml.safe_load((K8S / "overlays/istio/mesh.yaml").read_text())["meshConfig"]
-    (provider,) = mesh["extensionProviders"]
-    asked = provider["envoyExtAuthzGrpc"]
-    namespace, host = asked["service"].split("/")
-    assert namespace == one("istio", "ServiceEntry", "authz")["metadata"]["namespace"]
-    assert [host] == one("istio", "ServiceEntry", "authz")["spec"]["hosts"]
-    document = yaml.safe_load(ORIGINAL.read_text())
-    manager = manager_of(document)
-    for name in (
-        "early_header_mutation_extensions",
-        "path_with_escaped_slashes_action",
-        "strip_any_host_port",
-        "common_http_protocol_options",
-    ):
-        del manager[name]
-    name = f"outbound|{asked['port']}||{host}"
-    manager["http_filters"][0]["typed_config"] = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
-        "transport_api_version": "V3",
-        "grpc_service": {"envoy_grpc": {"cluster_name": name}, "timeout": asked["timeout"]},
-        "failure_mode_allow": asked["failOpen"],
-        "status_on_error": {"code": int(asked["statusOnError"])},
-    }
-    cluster = document["static_resources"]["clusters"][0]
-    for part in ("health_checks", "typed_extension_protocol_options", "outlier_detection"):
-        del cluster[part]
-    cluster["name"] = cluster["load_assignment"]["cluster_name"] = name
-    return document
-
-
-def test_the_envoy_filter_completes_the_configuration_of_istio(tmp_path: Path):
-    """With the EnvoyFilter the configuration is valid, and the doctor finds no problem."""
-    document = istio_makes()
-    before = {f.check for f in examine([document], DEFAULTS) if f.level is Level.FAIL}
-    assert before == {"service", "mutations", "identity"}
-    targets = {
-        "NETWORK_FILTER": (manager_of(document), None),
-        "HTTP_FILTER": (manager_of(document)["http_filters"][0], "typed_config"),
-        "CLUSTER": (document["static_resources"]["clusters"][0], None),
-    }
-    for patch in one("istio", "EnvoyFilter", "authz")["spec"]["configPatches"]:
-        assert patch["patch"]["operation"] == "MERGE"
-        value = patch["patch"]["value"]
-        target, _ = targets[patch["applyTo"]]
-        value = value["typed_config"] if patch["applyTo"] == "NETWORK_FILTER" else value
-        target |= merged(target, value)
-    file = tmp_path / "envoy.yaml"
-    file.write_text(yaml.safe_dump(document))
-    done = validate(file)
-    assert done.returncode == 0, done.stderr[-1000:]
-    assert problems(read(file)) == []
-
-
-def test_envoy_gateway_is_patched_with_values_of_envoy_yaml():
-    """Each value of the EnvoyPatchPolicy equals the field of that name in envoy.yaml."""
-    manager = manager_of(yaml.safe_load(ORIGINAL.read_text()))
-    ours = manager | manager["http_filters"][0]["typed_config"]
-    patches = one("gateway", "EnvoyPatchPolicy", "authz")["spec"]["jsonPatches"]
-    assert {p["operation"]["path"] for p in patches} == {
-        "/validate_mutations",
-        "/decoder_header_mutation_rules",
-    }
-    for patch in patches:
-        assert patch["operation"]["value"] == ours[patch["operation"]["path"][1:]]
-
-
-def test_envoy_gateway_removes_identity_headers():
-    """Each identity header of a client is removed by its name."""
-    headers = one("gateway", "ClientTrafficPolicy", "authz")["spec"]["headers"]
-    partial = ["x-envoy-auth-failure-mode-allowed", "x-envoy-auth-partial-body"]
-    removed = [f"x-auth-{name}" for name in IDENTITY] + partial
-    assert headers["earlyRequestHeaders"]["remove"] == removed
-
-
-@pytest.mark.parametrize("overlay", ["istio", "gateway"])
-def test_authz_receives_the_same_headers(overlay: str):
-    """The overlay sends authz the headers that envoy.yaml sends."""
-    ours = manager_of(yaml.safe_load(ORIGINAL.read_text()))["http_filters"][0]["typed_config"]
-    wanted = [pattern["exact"] for pattern in ours["allowed_headers"]["patterns"]]
-    if overlay == "gateway":
-        shown = one("gateway", "SecurityPolicy", "authz")["spec"]["extAuth"]["headersToExtAuth"]
-    else:
-        (patch, *_) = one("istio", "EnvoyFilter", "authz")["spec"]["configPatches"]
-        allowed = patch["patch"]["value"]["typed_config"]["allowed_headers"]
-        shown = [pattern["exact"] for pattern in allowed["patterns"]]
-    assert shown == wanted
-
-
-def test_nothing_fails_open():
-    """In both overlays an error denies, and the timeout is set."""
-    extauth = one("gateway", "SecurityPolicy", "authz")["spec"]["extAuth"]
-    assert (extauth["failOpen"], extauth["statusOnError"], extauth["timeout"]) == (
-        False,
-        503,
-        "500ms",
-    )
-    policy = one("istio", "AuthorizationPolicy", "authz")["spec"]
-    assert policy["action"] == "CUSTOM"
-    (rule,) = policy["rules"]
-    (to,) = rule["to"]
-    assert to == {"operation": {"notPaths": ["/healthz"]}}
-
-
 def test_the_store_is_durable(tmp_path: Path):
     """A real Valkey with these arguments persists changes, evicts nothing, and has a memory limit
     below that of its container."""
@@ -283,8 +171,21 @@ def test_network_policies_use_port_numbers(overlay: str):
     assert {type(number) for number in numbers} == {int}
     listening = {
         port["containerPort"]
-        for pod in pods(overlay).values()
+        for pod in (pods(overlay) | proxies(overlay)).values()
         for container in containers(pod)
         for port in container.get("ports", ())
     }
-    assert numbers - {53, 6379} <= listening
+    assert numbers - {53, 6379} - ADDED[overlay] <= listening
+
+
+@overlays
+def test_every_pod_has_a_network_policy(overlay: str):
+    """A NetworkPolicy selects each Deployment and the proxies of Envoy Gateway."""
+    selected = [
+        found["spec"]["podSelector"]["matchLabels"] for found in of_kind(overlay, "NetworkPolicy")
+    ]
+    for name in pods(overlay):
+        assert {"app.kubernetes.io/name": name} in selected
+    if overlay == "gateway":
+        owner = "gateway.envoyproxy.io/owning-gateway-name"
+        assert [labels for labels in selected if labels.get(owner) == "eg"]

@@ -103,8 +103,8 @@ async def verified(found, text: str, asked: Asked) -> Verdict:
     """Return the verdict of the verifier as a word."""
     request = Extractor(RING, carriers=CARRIERS).read(asked.message(text))
     clock = FakeClock()
-    standings = LimitReports(MemoryCounters(NOW, USED), AGREED, clock)
-    return await Verifier(MemoryStore(found), PEPPERS, clock, standings).verify(request)
+    reports = LimitReports(MemoryCounters(NOW, USED), AGREED, clock)
+    return await Verifier(MemoryStore(found), PEPPERS, clock, reports).verify(request)
 
 
 async def checked(found, text: str, asked: Asked) -> list[str]:
@@ -195,8 +195,8 @@ async def test_an_imported_key_is_judged_by_its_alias():
     async def told(key):
         request = Extractor(ring, carriers=CARRIERS).read(PLAIN.message(key))
         clock = FakeClock()
-        standings = LimitReports(MemoryCounters(NOW), AGREED, clock)
-        verifier = Verifier(MemoryStore(record), PEPPERS, clock, standings, Imports())
+        reports = LimitReports(MemoryCounters(NOW), AGREED, clock)
+        verifier = Verifier(MemoryStore(record), PEPPERS, clock, reports, Imports())
         return await verifier.verify(request)
 
     assert await told(text) == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
@@ -244,8 +244,8 @@ async def test_limits_are_looked_at(fields_of_record, cost, reason):
     request.route = replace(request.route, cost=int(cost))
     counters = MemoryCounters(NOW, USED)
     clock = FakeClock()
-    standings = LimitReports(counters, AGREED, clock)
-    verdict = await Verifier(MemoryStore(record), PEPPERS, clock, standings).verify(request)
+    reports = LimitReports(counters, AGREED, clock)
+    verdict = await Verifier(MemoryStore(record), PEPPERS, clock, reports).verify(request)
 
     assert verdict.said["limits"] is reason
     assert isinstance(verdict.decision, Deny) is (reason is not None)
@@ -261,8 +261,8 @@ async def test_limits_that_cannot_be_read(on_outage):
     request = Extractor(RING, carriers=CARRIERS).read(PLAIN.message(TEXTS[0]))
     counters = MemoryCounters(NOW, fault=Unreadable("GARBLED x y"))
     clock = FakeClock()
-    standings = LimitReports(counters, AGREED, clock)
-    verdict = await Verifier(MemoryStore(record), PEPPERS, clock, standings).verify(request)
+    reports = LimitReports(counters, AGREED, clock)
+    verdict = await Verifier(MemoryStore(record), PEPPERS, clock, reports).verify(request)
 
     assert verdict.fault == "GARBLED x y"
     assert isinstance(verdict.decision, Deny) is (on_outage is OnOutage.DENY)

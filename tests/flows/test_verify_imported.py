@@ -76,8 +76,8 @@ async def verified(record, kids, raw: bytes, table: RouteTable | None, *, exist:
     request = Extractor(RING, carriers=CARRIERS, rules=table).read(raw)
     imports = Imports(kids) if exist else None
     store = MemoryStore(record)
-    standings = LimitReports(MemoryCounters(NOW), LimitPolicy(), FakeClock())
-    return word(await Verifier(store, PEPPERS, FakeClock(), standings, imports).verify(request))
+    reports = LimitReports(MemoryCounters(NOW), LimitPolicy(), FakeClock())
+    return word(await Verifier(store, PEPPERS, FakeClock(), reports, imports).verify(request))
 
 
 async def checked(record, kids, raw: bytes, table: RouteTable | None, *, exist: bool) -> list[str]:

@@ -92,8 +92,8 @@ async def told(record, steps) -> list[tuple[str, str]]:
     door.checker = Checker(door.cache, PEPPERS, door.clock, door.probe, limiter=limiter)
     door.compose()
     door.source.records[KID] = record
-    standings = LimitReports(counters, AGREED, door.clock)
-    verifier = Verifier(MemoryStore(record), PEPPERS, door.clock, standings)
+    reports = LimitReports(counters, AGREED, door.clock)
+    verifier = Verifier(MemoryStore(record), PEPPERS, door.clock, reports)
     found = []
     for cost, pause in steps:
         door.clock.advance(pause)

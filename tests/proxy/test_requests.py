@@ -12,7 +12,7 @@ import yaml
 
 from authz.cli import binaries
 from authz.cli.child_processes import ChildProcesses
-from tests.support.proxy.envoys import without_authz
+from tests.support.proxy.envoys import manager_of, without_authz
 from tests.support.proxy.faults import HTTP2
 from tests.support.proxy.raw import (
     http2_backend,
@@ -47,12 +47,6 @@ def envoy(whole: dict[str, Any], file: Path) -> Iterator[None]:
         children.spawn("envoy", [*command, "--concurrency", "1"])
         children.wait("envoy", is_ready)
         yield
-
-
-def manager_of(whole: dict[str, Any]) -> dict[str, Any]:
-    """Return the HTTP connection manager."""
-    chain = whole["static_resources"]["listeners"][0]["filter_chains"][0]
-    return chain["filters"][0]["typed_config"]
 
 
 def configuration(port: int, behind: int) -> dict[str, Any]:

@@ -26,12 +26,12 @@ def make_cache(
     kind: type[KeyCache] = KeyCache,
     **settings: Any,
 ) -> KeyCache:
-    """A cache, or a mutant of it. A test sets what matters to it; of all else there is enough."""
+    """Return a cache, or a mutant of it. Values that a test does not set are ample."""
     return kind(source, clock, probe, **USUAL | settings)
 
 
 async def filled(records: Iterable[KeyRecord], clock: Clock, probe: Probe) -> KeyCache:
-    """A cache that is trusted for ever and holds these records for a day."""
+    """Return a cache that is trusted for ever and holds these records for a day."""
     source = MemoryKeySource()
     cache = make_cache(source, clock, probe, ttl=86_400)
     cache.trust(float("inf"))

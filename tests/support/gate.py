@@ -1,4 +1,4 @@
-"""A TCP proxy on which traffic can be lost or held up, so that a peer looks dead and is not."""
+"""A TCP proxy that can lose or hold traffic, so that a live peer seems dead."""
 
 import asyncio
 import contextlib
@@ -26,12 +26,12 @@ Rule = Callable[[str], tuple[Verdict, Verdict]]
 
 
 def open_to_all(_name: str) -> tuple[Verdict, Verdict]:
-    """Nothing is wrong."""
+    """Let everything pass."""
     return PASS, PASS
 
 
 def closed_to_all_but(kept: str) -> Rule:
-    """Nothing gets through but the connections of one name, as they gave it in HELLO."""
+    """Return a rule that lets only connections of one HELLO name pass."""
     return lambda name: (PASS, PASS) if name == kept else (LOSE, LOSE)
 
 
@@ -56,7 +56,7 @@ class Gate:
         await self._listening.aclose()
 
     def set(self, rule: Rule) -> None:
-        """From now on this happens to what passes."""
+        """Apply this rule from now on."""
         self._rule = rule
         self._changed.set()
         self._changed = asyncio.Event()
@@ -78,7 +78,7 @@ class Gate:
                 await asyncio.gather(*pumps, return_exceptions=True)
 
     async def verdict(self, name: str, direction: int) -> Verdict:
-        """Return the fate of bytes that are here now; waits while they are held up."""
+        """Return the fate of bytes that are here now. Waits while they are held."""
         while (found := self._rule(name)[direction]) is HOLD:
             await self._changed.wait()
         return found

@@ -1,4 +1,4 @@
-"""`authz serve` as processes, over a store that is theirs."""
+"""`authz serve` as a process with a store of its own."""
 
 import json
 import signal
@@ -60,41 +60,41 @@ class Serving:
             self._process.wait()
 
     def start(self) -> None:
-        """Start it. It answers some time later."""
+        """Start the process. Does not wait until it answers."""
         command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.file), "serve"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stderr=output)
 
     @property
     def pid(self) -> int:
-        """Of the process that runs."""
+        """Return the process id."""
         assert self._process is not None
         return self._process.pid
 
     def wait_until_ready(self) -> None:
-        """Return when /readyz says that it may be asked."""
+        """Wait until /readyz is ready."""
         deadline = time.monotonic() + PATIENCE
         while not self.is_ready():
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.01)
 
     def tell(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def has_ended(self) -> bool:
-        """Has it?"""
+        """Return whether the process has ended."""
         assert self._process is not None
         return self._process.poll() is not None
 
     def wait(self) -> int:
-        """Its exit status, as soon as there is one."""
+        """Wait for the end of the process. Return its exit status."""
         assert self._process is not None
         return self._process.wait(PATIENCE)
 
     def look(self, path: str = "/readyz") -> tuple[int, dict[str, Any]]:
-        """The status and the document of an operations path; status 0 when nobody answers."""
+        """Return the status and the document of an operations path; status 0 without an answer."""
         try:
             with urllib.request.urlopen(self.ops + path, timeout=5) as answer:
                 return answer.status, json.load(answer)
@@ -105,12 +105,12 @@ class Serving:
             return 0, {}
 
     def is_ready(self) -> bool:
-        """Does /readyz say so?"""
+        """Return whether /readyz is ready."""
         return self.look()[0] == 200
 
 
 async def prepared(file: Path, keys: int = 1, **wanted: Any) -> list[Changed]:
-    """Make the store of these settings ours, and issue so many keys, which are as `wanted`."""
+    """Initialise the store of these settings, and issue `keys` keys with the fields `wanted`."""
     settings = model.load(file, environ={})
     async with administration.store(settings) as store:
         await store.initialise(administration.keyring(settings).fingerprints)

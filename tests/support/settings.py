@@ -1,4 +1,4 @@
-"""Common parts of the tests of the settings."""
+"""Helpers of settings tests."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -18,7 +18,7 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
 
 
 def settings_names(section: type[Section] = Settings, prefix: str = "") -> list[str]:
-    """Dotted names of what can be set: `check.listen`, `check.tls.cert`, `keys.peppers`."""
+    """Return the dotted names of all settings: `check.listen`, `check.tls.cert`, `keys.peppers`."""
     names = []
     for name, field in section.model_fields.items():
         kinds = (field.annotation, *get_args(field.annotation))
@@ -31,14 +31,14 @@ def settings_names(section: type[Section] = Settings, prefix: str = "") -> list[
 
 
 def written(directory: Path, content: str | bytes) -> Path:
-    """A settings file."""
+    """Write a settings file. Return its path."""
     file = directory / "authz.yaml"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     return file
 
 
 def tree_of(name: str, value: Any) -> dict[str, Any]:
-    """`check.listen` and a value, as the sections of a file."""
+    """Return the sections of a file that sets `name`, such as `check.listen`."""
     for step in reversed(name.split(".")):
         value = {step: value}
     return value
@@ -51,7 +51,7 @@ def beside(name: str) -> dict[str, Any]:
 
 
 def variable_of(name: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return "AUTHZ_" + name.upper().replace(".", "__")
 
 
@@ -64,7 +64,7 @@ def value_of(settings: Settings, name: str) -> Any:
 
 
 def refusal(file: Path | None = None, flags: Any = None, environ: Any = None) -> str:
-    """Return the message with which `load` refuses."""
+    """Return the error message of `load`."""
     with pytest.raises(BadInput) as caught:
         load(file, flags or {}, environ or {})
     message = str(caught.value)

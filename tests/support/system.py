@@ -16,15 +16,17 @@ from urllib.error import HTTPError
 import pytest
 import yaml
 
-from authz.cli import devstack
+from authz.cli import binaries, devstack
 from authz.cli.child_processes import ChildProcesses
 from authz.cli.demo import Answer, Client
+from authz.cli.devconfig import own_environment
 from authz.cli.devstack import Ports, Stack
 from authz.core.changes import KeySpec
 from authz.core.listen_address import Address
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.settings import model
 from authz.wiring import administration
+from tests.support import envoy_versions
 from tests.support.real import free_port
 
 LIFE_MS = 3_600_000
@@ -39,7 +41,7 @@ class Installation:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.settings = model.load(Path(stack.config))
+        self.settings = model.load(Path(stack.config), environ=own_environment())
 
     def administer(self, act: Callable[[Lifecycle], Any]) -> Any:
         """Run a coroutine with a Lifecycle. Return its result."""
@@ -61,23 +63,31 @@ class Installation:
 
 
 @contextmanager
-def running() -> Iterator[tuple[Stack, ChildProcesses]]:
-    """Run an installation on free ports, with longer timeouts in Envoy and sidecar."""
+def running(
+    alter: Callable[[dict[str, Any]], None] = lambda _manager: None,
+) -> Iterator[tuple[Stack, ChildProcesses]]:
+    """Run an installation on free ports, with longer timeouts in Envoy and sidecar.
+
+    alter: changes the settings of Envoy's HTTP connection manager.
+    """
     shipped = devstack.envoy_config
 
-    def patient(ports: Ports, check: Address) -> str:
+    def patient(ports: Ports, check: Address, _backend: object = None) -> str:
         config = yaml.safe_load(shipped(ports, check))
         (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
-        filters = chain["filters"][0]["typed_config"]["http_filters"]
+        manager = chain["filters"][0]["typed_config"]
+        alter(manager)
+        filters = manager["http_filters"]
         (asking,) = (one["typed_config"] for one in filters if one["name"].endswith("ext_authz"))
         asking["grpc_service"]["timeout"] = "20s"
         for cluster in config["static_resources"]["clusters"]:
             cluster["connect_timeout"] = "10s"
-        return yaml.safe_dump(config)
+        return yaml.safe_dump(envoy_versions.adapted(config))
 
     with ExitStack() as opened:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(devstack, "envoy_config", patient)
+            patch.setattr(binaries, "envoy", envoy_versions.binary)
             for name in PATIENT.keys() - os.environ.keys():
                 patch.setenv(name, PATIENT[name])
             ports = Ports(*(free_port() for _ in range(6)))

@@ -8,12 +8,15 @@ import sys
 import time
 import urllib.request
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
 
+from authz.cli import devstack
+from tests.support.real import Valkey, free_port
 from tests.support.stalls import conclusive
 
 MARK = "TEST_RUN_OF"
@@ -130,4 +133,87 @@ def test_a_part_that_ends_is_named(mark: str, tmp_path: Path) -> None:
 
     assert dev.returncode == 3
     assert errors.startswith("authz: backend ended with status -9")
+    assert gone(mark, tmp_path)
+
+
+@pytest.fixture
+def production() -> Iterator[Valkey]:
+    """An initialised store of another installation."""
+    with Valkey() as store:
+        yield store
+
+
+def test_another_store_is_never_touched(
+    mark: str, tmp_path: Path, production: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Variables of a production store and its keys have no effect on `authz dev`."""
+    monkeypatch.setenv("AUTHZ_REDIS__URL", production.url)
+    monkeypatch.setenv("AUTHZ_redis__url", production.url)
+    monkeypatch.setenv("AUTHZ_KEYS__PREFIX", "prod")
+    monkeypatch.setenv("AUTHZ_CONFIG", "/nowhere/authz.yaml")
+    connections = production.admin.info("stats")["total_connections_received"]
+    with start(mark, tmp_path, "--check") as dev:
+        shown, _ = dev.communicate(timeout=PATIENCE)
+
+    assert (dev.returncode, shown.splitlines()[-1]) == (0, "everything held")
+    assert production.admin.dbsize() == 0
+    assert production.admin.info("stats")["total_connections_received"] == connections
+
+
+def test_a_store_of_somebody_else_on_the_port_is_refused(mark: str, tmp_path: Path) -> None:
+    """A store that takes the port between the check and the start is not used."""
+    with Valkey() as other:
+        assert not devstack._is_process(other.port, os.getpid())
+        assert devstack._is_process(other.port, other.admin.info("server")["process_id"])
+
+
+def test_routes_plans_and_a_backend_of_ones_own(mark: str, tmp_path: Path) -> None:
+    """--config gives rules and limits but no store, and --backend is behind Envoy."""
+    directory = tmp_path / "user"
+    directory.mkdir()
+    file = directory / "authz.yaml"
+    file.write_text(
+        "routes: [{path: /secret, scopes: 'a:b'}]\n"
+        "redis: {url: 'redis://production.invalid:6379/0'}\n"
+        "keys: {prefix: prod}\n"
+    )
+    port = free_port()
+    echo = [sys.executable, "-m", "authz.cli.echo", str(port)]
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    with subprocess.Popen(echo) as backend:
+        arguments = ("--config", str(file), "--backend", f"http://127.0.0.1:{port}", "--json")
+        with start(mark, run_dir, *arguments) as dev:
+            stack = json.loads(dev.stdout.readline())
+            status = conclusive(lambda: asked(stack), lambda status: status == 200)
+            denied = asked(stack | {"envoy": f"{stack['envoy']}/secret"})
+            dev.send_signal(signal.SIGINT)
+            dev.communicate(timeout=PATIENCE)
+        backend.terminate()
+
+    assert (status, denied) == (200, 403)
+    assert stack["key"].startswith("ak_live_")
+    assert stack["backend"] == f"http://127.0.0.1:{port}"
+    assert set(stack["pids"]) == {"store", "sidecar", "envoy"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--redis", "redis://127.0.0.1:1/0"), "leave --redis out"),
+        (("--check", "--config", "authz.yaml"), "--check plays with its own routes"),
+        (("--config", "/nowhere/authz.yaml"), "No such file"),
+        (("--backend", "https://127.0.0.1:3000"), "--backend: 'https://127.0.0.1:3000'"),
+        (("--backend", "http://127.0.0.1:99999"), "--backend: 'http://127.0.0.1:99999'"),
+    ],
+)
+def test_what_cannot_be_used_is_named(
+    mark: str, tmp_path: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    """Wrong usage gives one line and exit code 2, and nothing is started."""
+    with start(mark, tmp_path, *arguments) as dev:
+        _, errors = dev.communicate(timeout=PATIENCE)
+
+    assert dev.returncode == 2
+    assert problem in errors
     assert gone(mark, tmp_path)

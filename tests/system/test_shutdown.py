@@ -94,7 +94,7 @@ async def test_after_sigterm_it_is_not_ready_and_serves_on(serve: Serve) -> None
 
 
 async def test_it_lives_until_the_delay_is_over(serve: Serve) -> None:
-    """A sidecar ends with status 0, and not before the delay is over."""
+    """The process ends with status 0, and not before the delay is over."""
     sidecar = await serve("1s")
     told = time.monotonic()
 
@@ -105,7 +105,7 @@ async def test_it_lives_until_the_delay_is_over(serve: Serve) -> None:
 
 
 async def leaving(target: str) -> dict[str, int]:
-    """Return the answer of grpc.health.v1 once only liveness is ready, else nothing.
+    """Return the answers of grpc.health.v1 if only liveness is ready, else an empty dictionary.
 
     They are asked one after the other: the first may still be ready where the last is not.
     """

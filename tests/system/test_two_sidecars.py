@@ -27,7 +27,7 @@ def two_sidecars(transport, monkeypatch):
     check, ops = free_port(), free_port()
     one = devstack.envoy_config
 
-    def both(ports, address):
+    def both(ports, address, _backend=None):
         wanted = yaml.safe_load(one(ports, address))
         clusters = wanted["static_resources"]["clusters"]
         [cluster] = [cluster for cluster in clusters if cluster["name"] == "authz"]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from authz.core.decision import Deny, Reason
 from authz.core.ports import ResponseIds
+from authz.core.request import Route
 from authz.telemetry import logs
 from authz.telemetry.denials import Denials
 from authz.telemetry.logs import JsonLines, LogThrottle, Text
@@ -212,3 +213,24 @@ def test_a_receiver_that_is_away_takes_a_line_a_minute(monkeypatch: pytest.Monke
     assert seen[0] == 0
     assert len(seen) == 5  # in five minutes
     assert all(left_out in {119, 120} for left_out in seen[1:])
+
+
+@pytest.mark.parametrize("enforce", [True, False])
+def test_a_line_says_which_request_was_refused(
+    caplog: pytest.LogCaptureFixture, enforce: bool
+) -> None:
+    """By the id that the caller was told, method, path and address; `would deny` if reported."""
+    caplog.set_level(logging.INFO)
+    request = make_request(
+        path="/v1/models?api_key=secret", method="POST", route=Route(enforce=enforce)
+    )
+    Denials(1, FakeClock().monotonic).write(Deny(Reason.EXPIRED), request, IDS, "k" * 16, None)
+
+    (record,) = caplog.records
+    assert record.message == ("denied: expired" if enforce else "would deny: expired")
+    assert record.report_only is not enforce
+    assert (record.request_id, record.charge_id) == ("id-1", "c" * 28)
+    assert (record.method, record.path, record.address) == ("POST", "/v1/models", "203.0.113.7")
+    line = json.loads(JsonLines().format(record))
+    assert line["path"] == "/v1/models"
+    assert ("report_only" in line) is not enforce

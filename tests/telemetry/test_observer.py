@@ -9,11 +9,12 @@ import pytest
 from authz.core.decision import Deny, Reason
 from authz.core.histogram import Histogram
 from authz.core.ports import ResponseIds
+from authz.core.request import Route
 from authz.rpc.check.handler import CheckHandler
 from authz.rpc.h2.traceparent import NOT_SAMPLED
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
-from authz.telemetry.observer import EVERY, Observer
+from authz.telemetry.observer import EVERY, Observer, attributes
 from authz.telemetry.traces import Traces
 from tests.support.fakes import FakeClock, make_request
 from tests.support.rpc.door import Door
@@ -112,3 +113,12 @@ def test_a_value_on_a_bound_is_within_it() -> None:
     steps.add(3.0, 10)
     assert steps.counts == [2, 2, 11]
     assert steps.sum == 37.5
+
+
+def test_the_span_of_a_reported_refusal_says_allowed_and_the_reason() -> None:
+    """The outcome is what happened, the reason what would have."""
+    request = make_request(route=Route(enforce=False))
+    said = attributes(Deny(Reason.EXPIRED), request, waited=False)
+    assert (said["authz.outcome"], said["authz.reason"]) == ("allowed", "expired")
+    said = attributes(Deny(Reason.EXPIRED), make_request(), waited=False)
+    assert (said["authz.outcome"], said["authz.reason"]) == ("denied", "expired")

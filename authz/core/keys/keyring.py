@@ -23,10 +23,16 @@ from authz.core.keys.text import (
 
 
 class Keyring:
-    """The prefix and the peppers of one installation. The last pepper is the newest; it mints."""
+    """The prefix and the peppers of one installation. The last pepper is the newest; it mints.
 
-    def __init__(self, prefix: str, peppers: Sequence[Pepper]) -> None:
-        if not PREFIX_PATTERN.fullmatch(prefix):
+    older_prefixes: keys with one of these are also ours. New keys have `prefix`.
+    """
+
+    def __init__(
+        self, prefix: str, peppers: Sequence[Pepper], older_prefixes: Sequence[str] = ()
+    ) -> None:
+        self.prefixes = (prefix, *older_prefixes)
+        if not all(map(PREFIX_PATTERN.fullmatch, self.prefixes)):
             raise BadInput("keys.prefix", "2 to 12 characters, a letter first, such as ak")
         if not peppers:
             raise BadInput("keys.peppers", "no pepper is configured; `authz init` makes one")
@@ -36,10 +42,11 @@ class Keyring:
         self._newest = peppers[-1]
         self._newest_first = tuple(reversed(peppers))
         self._start = f"{prefix}_"
-        self._reserved = tuple(f"{prefix}_{env}_" for env in ENVIRONMENTS)
+        self._starts = tuple(f"{one}_" for one in self.prefixes)
+        self._reserved = tuple(f"{start}{env}_" for start in self._starts for env in ENVIRONMENTS)
         self._shown = re.compile("|".join(self._reserved), re.ASCII)
         self._shape = re.compile(
-            rf"{prefix}_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
+            rf"(?:{'|'.join(self.prefixes)})_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
             rf"[0-9A-Za-z]{{{SECRET_LENGTH + TAG_LENGTH + CHECKSUM_LENGTH}}}",
             re.ASCII,
         )
@@ -61,7 +68,7 @@ class Keyring:
 
     def claims(self, text: str) -> bool:
         """Return whether `text` begins like one of our keys, well-formed or not."""
-        return text.startswith(self._start)
+        return text.startswith(self._starts)
 
     def shows_key(self, text: str) -> bool:
         """Return whether one of our keys, well-formed or not, begins anywhere in `text`."""

@@ -1,13 +1,13 @@
-"""The state of limits in answers: header fields for the caller, dynamic metadata for Envoy.
+"""Limits in a response: header fields for the caller, dynamic metadata for Envoy.
 
 RateLimit-Policy and RateLimit are those of draft-ietf-httpapi-ratelimit-headers-10, lists of
-structured fields (RFC 9651): `"minute";q=300;w=60` and `"minute";r=299;t=60`. A limit that is not
-enforced is for the operator only, in the metadata:
+structured fields (RFC 9651): `"minute";q=300;w=60` and `"minute";r=299;t=60`. Only the metadata
+names a limit that is not enforced, for the operator:
 
-    limits      each limit, in the shape in which Envoy's rate limit filter takes an override
-    remaining   units left of each
-    violated    names of the limits that refused the request, with blanks between
-    would_deny  names of the limits that would have, were they enforced
+    limits      each limit, in the shape of an override of Envoy's rate limit filter
+    remaining   the units left of each limit
+    violated    the names of the limits that refused the request, with blanks between
+    would_deny  the names of limits that are not enforced and have no room
 """
 
 from collections.abc import Sequence
@@ -28,105 +28,107 @@ _NUMBER: Final = b"\x11"  # the tag of its number_value, a double
 
 
 class RateLimitHeaders:
-    """The header fields and metadata of one key's limits. Made once, used by every answer.
+    """The limits of one key, for its responses. Made once for many responses.
 
-    headers, metadata: what is the same in every answer.
+    headers, metadata: the parts that are the same in every response.
     """
 
-    def __init__(self, terms: KeyLimits, *, legacy: bool) -> None:
-        self._terms = terms
+    def __init__(self, key_limits: KeyLimits, *, legacy: bool) -> None:
+        self._key_limits = key_limits
         self._legacy = legacy
-        self._told = [i for i, limit in enumerate(terms.limits) if limit.enforce]
-        policies = ", ".join(_policy(terms.names[i], terms.limits[i]) for i in self._told)
+        self._enforced = [i for i, limit in enumerate(key_limits.limits) if limit.enforce]
+        policies = ", ".join(
+            _policy(key_limits.names[i], key_limits.limits[i]) for i in self._enforced
+        )
         self.headers = {"ratelimit-policy": policies} if policies else {}
-        overrides = zip(terms.names, map(_override, terms.limits), strict=True)
+        overrides = zip(key_limits.names, map(_override, key_limits.limits), strict=True)
         self.metadata = {"limits": dict(overrides)}
-        self._items = _items_format(terms)
-        self._struct, self._pieces = _remaining_layout(terms.names)
+        self._items = _items_format(key_limits)
+        self._struct, self._pieces = _remaining_layout(key_limits.names)
         self._last: tuple[LimitResult | None, bytes] = (None, b"")
 
-    def of_allowed(self, spent: LimitResult) -> bytes:
-        """Return the bytes that are appended to a CheckResponse that allows.
+    def of_allowed(self, result: LimitResult) -> bytes:
+        """Return the bytes to append to a CheckResponse that allows.
 
-        Whatever passes on one lease is told the same, so that is made once.
+        All requests that pass on one lease get the same bytes.
         """
-        last, answer = self._last
-        if last is not spent:
-            answer = self._of_allowed(spent)
-            self._last = spent, answer
-        return answer
+        last, suffix = self._last
+        if last is not result:
+            suffix = self._of_allowed(result)
+            self._last = result, suffix
+        return suffix
 
-    def _of_allowed(self, spent: LimitResult) -> bytes:
-        seconds = (-(-ms // 1000) for ms in spent.resets_ms)
-        numbers = tuple(chain.from_iterable(zip(spent.remaining, seconds, strict=True)))
-        headers = {"ratelimit": self._items % numbers} if self._told else {}
+    def _of_allowed(self, result: LimitResult) -> bytes:
+        seconds = (-(-ms // 1000) for ms in result.resets_ms)
+        numbers = tuple(chain.from_iterable(zip(result.remaining, seconds, strict=True)))
+        headers = {"ratelimit": self._items % numbers} if self._enforced else {}
         if self._legacy:
-            headers |= self._legacy_headers(spent)
+            headers |= self._legacy_headers(result)
         options = b"".join(field(_TO_CALLER, header(*pair)) for pair in headers.items())
-        return field(_OK, options) + self._remaining(spent) + self._named(spent)
+        return field(_OK, options) + self._remaining(result) + self._named(result)
 
-    def of_refused(self, spent: LimitResult) -> tuple[dict[str, str], bytes]:
-        """Headers of a denial, and what the CheckResponse gets appended."""
+    def of_refused(self, result: LimitResult) -> tuple[dict[str, str], bytes]:
+        """Return the headers of a denial, and the bytes to append to the CheckResponse."""
         headers, retry_after = {}, 0
         items = []
-        for i in self._told:
-            item = f'"{self._terms.names[i]}";r={spent.remaining[i]}'
-            if i in spent.violated and spent.retry_after_ms is not None:
-                seconds = max(1, -(-spent.resets_ms[i] // 1000))
+        for i in self._enforced:
+            item = f'"{self._key_limits.names[i]}";r={result.remaining[i]}'
+            if i in result.violated and result.retry_after_ms is not None:
+                seconds = max(1, -(-result.resets_ms[i] // 1000))
                 retry_after = max(retry_after, seconds)
                 item += f";t={seconds}"
             items.append(item)
         headers["ratelimit"] = ", ".join(items)
-        if spent.retry_after_ms is not None:
-            headers["retry-after"] = str(max(retry_after, -(-spent.retry_after_ms // 1000)))
+        if result.retry_after_ms is not None:
+            headers["retry-after"] = str(max(retry_after, -(-result.retry_after_ms // 1000)))
         if self._legacy:
-            headers |= self._legacy_headers(spent)
-        return headers, self._remaining(spent) + self._named(spent)
+            headers |= self._legacy_headers(result)
+        return headers, self._remaining(result) + self._named(result)
 
-    def _remaining(self, spent: LimitResult) -> bytes:
+    def _remaining(self, result: LimitResult) -> bytes:
         pieces = self._pieces
-        pieces[1::2] = spent.remaining
+        pieces[1::2] = result.remaining
         return self._struct.pack(*pieces)
 
-    def _named(self, spent: LimitResult) -> bytes:
-        """The metadata `violated` and `would_deny`, without one that would be empty."""
+    def _named(self, result: LimitResult) -> bytes:
+        """Return the metadata `violated` and `would_deny`. Empty ones are left out."""
         names: dict[str, list[str]] = {}
-        for i in spent.violated:
-            word = "violated" if self._terms.limits[i].enforce else "would_deny"
-            names.setdefault(word, []).append(self._terms.names[i])
+        for i in result.violated:
+            word = "violated" if self._key_limits.limits[i].enforce else "would_deny"
+            names.setdefault(word, []).append(self._key_limits.names[i])
         entries = (
             metadata(word, field(STRING, " ".join(of).encode())) for word, of in names.items()
         )
         return b"".join(entries)
 
-    def _legacy_headers(self, spent: LimitResult) -> dict[str, str]:
-        """Of one limit: the last to let a refused request through, else the nearest to its end."""
-        if not self._told:
+    def _legacy_headers(self, result: LimitResult) -> dict[str, str]:
+        """Return the headers of one limit: the last to admit a refused request, or the fullest."""
+        if not self._enforced:
             return {}
-        limits = self._terms.limits
+        limits = self._key_limits.limits
 
         def pressing(i: int) -> tuple[bool, float]:
-            is_violated = i in spent.violated
-            left = spent.remaining[i] / limits[i].limit
-            return not is_violated, -spent.resets_ms[i] if is_violated else left
+            is_violated = i in result.violated
+            left = result.remaining[i] / limits[i].limit
+            return not is_violated, -result.resets_ms[i] if is_violated else left
 
-        i = min(self._told, key=pressing)
+        i = min(self._enforced, key=pressing)
         return {
             "x-ratelimit-limit": str(limits[i].limit),
-            "x-ratelimit-remaining": str(spent.remaining[i]),
-            "x-ratelimit-reset": str(-(-spent.resets_ms[i] // 1000)),
+            "x-ratelimit-remaining": str(result.remaining[i]),
+            "x-ratelimit-reset": str(-(-result.resets_ms[i] // 1000)),
         }
 
 
-def violated_names(spent: LimitResult) -> tuple[str, ...]:
-    """The limits that refused a request."""
+def violated_names(result: LimitResult) -> tuple[str, ...]:
+    """Return the names of the limits that refused a request."""
     return tuple(
-        spent.key_limits.names[i] for i in spent.violated if spent.key_limits.limits[i].enforce
+        result.key_limits.names[i] for i in result.violated if result.key_limits.limits[i].enforce
     )
 
 
 def _policy(name: str, limit: Limit) -> str:
-    """One item of RateLimit-Policy. A month is said to be as long as the longest."""
+    """Return one item of RateLimit-Policy. Every month counts as 31 days."""
     if isinstance(limit.per, Calendar):
         seconds = DAY_SECONDS if limit.per.anchor is None else 31 * DAY_SECONDS
     else:
@@ -135,7 +137,7 @@ def _policy(name: str, limit: Limit) -> str:
 
 
 def _override(limit: Limit) -> dict[str, str | int]:
-    """The shape of envoy.config.route.v3.RateLimit.Override, in units of RateLimitUnit."""
+    """Return an envoy.config.route.v3.RateLimit.Override, in units of RateLimitUnit."""
     if isinstance(limit.per, Calendar):
         unit = "DAY" if limit.per.anchor is None else "MONTH"
     else:
@@ -143,10 +145,10 @@ def _override(limit: Limit) -> dict[str, str | int]:
     return {"requests_per_unit": min(limit.limit, MAX_OVERRIDE), "unit": unit}
 
 
-def _items_format(terms: KeyLimits) -> str:
-    """RateLimit, to be filled with each limit's two numbers; one that is not told shows neither."""
+def _items_format(key_limits: KeyLimits) -> str:
+    """Return a format of RateLimit for two numbers of each limit. Only enforced ones show."""
     text, separator = "", ""
-    for name, limit in zip(terms.names, terms.limits, strict=True):
+    for name, limit in zip(key_limits.names, key_limits.limits, strict=True):
         if limit.enforce:
             text += f'{separator}"{name}";r=%d;t=%d'
             separator = ", "
@@ -156,7 +158,7 @@ def _items_format(terms: KeyLimits) -> str:
 
 
 def _remaining_layout(names: Sequence[str]) -> tuple[Struct, list[Any]]:
-    """The metadata `remaining`: how its bytes are packed, and of what, in turn: bytes, a number."""
+    """Return a Struct that packs the metadata `remaining`, and its arguments: bytes and numbers."""
     pieces: list[Any] = []
     for name in names:
         entry = field(1, field(1, name.encode()) + field(2, _NUMBER + bytes(8)))

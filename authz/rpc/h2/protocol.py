@@ -45,16 +45,28 @@ class ServerState:
     memory: BodyMemory
     probe: Probe
     max_connections: int
-    open: "set[H2Protocol]" = field(default_factory=set)
+    replaces_idle: bool = False  # whether a client over the bound replaces the oldest idle one
+    open: "dict[H2Protocol, None]" = field(default_factory=dict)  # the oldest first
     handshakes: int = 0  # TLS handshakes under way
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # set when one has closed
     stopping: bool = False
     traced: bool = False  # whether handlers get the call's traceparent
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no more clients may connect."""
-        return len(self.open) + self.handshakes >= self.max_connections
+    def admit(self) -> bool:
+        """Return whether one more client may connect, after closing an idle one for it if needed.
+
+        A client that may not is counted.
+        """
+        if len(self.open) + self.handshakes < self.max_connections:
+            return True
+        idle = (each for each in self.open if each.is_idle) if self.replaces_idle else iter(())
+        oldest = next(idle, None)
+        if oldest is None:
+            self.probe.count(Event.H2_CONNECTION_REFUSED)
+            return False
+        oldest.abort()
+        del self.open[oldest]
+        return True
 
 
 class H2Protocol(asyncio.Protocol):
@@ -79,14 +91,11 @@ class H2Protocol(asyncio.Protocol):
         self._connection = Connection(
             state.handlers, state.limits, state.memory, state.probe, self._loop.time()
         )
-        refusal = self._refusal()
-        if state.stopping or refusal is not None:
-            if refusal is not None and not state.stopping:
-                state.probe.count(refusal)
+        if state.stopping or not self._is_welcome():
             self._closing = True
             self.transport.abort()
             return
-        state.open.add(self)
+        state.open[self] = None
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self._flush()
 
@@ -125,7 +134,7 @@ class H2Protocol(asyncio.Protocol):
         self._connection.streams.cancel_all()
         for task in list(self._tasks.values()):
             task.cancel()
-        self._state.open.discard(self)
+        self._state.open.pop(self, None)
         self._state.changed.set()
 
     def drain(self) -> None:
@@ -139,12 +148,19 @@ class H2Protocol(asyncio.Protocol):
         self._closing = True
         self.transport.abort()
 
-    def _refusal(self) -> Event | None:
-        """Return the event to count if this client may not connect."""
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection has no call."""
+        return not self._connection.streams.calls
+
+    def _is_welcome(self) -> bool:
         tls = self.transport.get_extra_info("ssl_object")
         if tls is None:
-            return Event.H2_CONNECTION_REFUSED if self._state.is_full else None
-        return None if tls.selected_alpn_protocol() == "h2" else Event.H2_HANDSHAKE_FAILED
+            return self._state.admit()
+        if tls.selected_alpn_protocol() == "h2":
+            return True
+        self._state.probe.count(Event.H2_HANDSHAKE_FAILED)
+        return False
 
     def _process(self, data: bytes) -> None:
         for event in self._connection.receive(data, self._loop.time()):

@@ -32,7 +32,7 @@ from authz.rpc.health import BY_READINESS, LIVENESS
 from authz.rpc.services import CHECK_SERVICE
 
 BACKLOG: Final = 1024
-SPARE_FILES: Final = 128  # file descriptors that are left for the store and other listeners
+SPARE_FILES: Final = 256  # file descriptors that are left for the store and other listeners
 MAX_PROBES: Final = 64  # connections to a listener that serves health alone
 UNFINISHED_MESSAGES: Final = 64  # of the largest size may be held, over all connections
 
@@ -89,6 +89,7 @@ class FastServer:
             memory=BodyMemory(UNFINISHED_MESSAGES * limits.message_bytes),
             probe=probe,
             max_connections=MAX_PROBES if handler is None else _max_connections(),
+            replaces_idle=handler is None,
         )
 
     async def start(self) -> None:

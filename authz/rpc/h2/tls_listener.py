@@ -34,12 +34,11 @@ class TlsListener:
                 except OSError:
                     await asyncio.sleep(PAUSE_SECONDS)
                     continue
-                if self._state.is_full:
-                    self._state.probe.count(Event.H2_CONNECTION_REFUSED)
-                    accepted.close()
-                else:
+                if self._state.admit():
                     self._state.handshakes += 1
                     handshakes.create_task(self._shake_hands(accepted))
+                else:
+                    accepted.close()
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
         try:

@@ -86,7 +86,7 @@ class SpendLink:
             fault = Unavailable("not connected")
             asyncio.get_running_loop().call_soon(deliver, fault)
             return
-        words = arguments(charge, ask, self._holder)
+        words = arguments(charge, ask, self._holder, self._endpoint.names)
         self._send(link, partial(self._on_reply, link, charge, words, deliver), words)
 
     async def drain(self) -> None:

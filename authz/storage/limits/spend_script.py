@@ -26,11 +26,16 @@ _HOLDER: Final = Struct(">HIB")
 _UNPRINTABLE: Final = re.compile(rb"[^!-~]")
 
 
-def arguments(charge: Charge, ask: SpendRequest, holder: bytes = b"") -> tuple[str | bytes, ...]:
+def arguments(
+    charge: Charge,
+    ask: SpendRequest,
+    holder: bytes = b"",
+    names: schema.Names = schema.DEFAULT,
+) -> tuple[str | bytes, ...]:
     """Return the arguments of EVALSHA after the script's hash. holder: see `holder_name`."""
     wanted, lease, back, granted_at = ask
     has_lease = lease > 0 or back > 0
-    keys, counters = _encoded(charge, has_lease=has_lease)
+    keys, counters = _encoded(charge, names, has_lease=has_lease)
     lease_end = _holder(charge, holder) if has_lease else b""
     return (*keys, str(wanted), str(back), str(granted_at), str(lease), lease_end, *counters)
 
@@ -61,14 +66,16 @@ def leases(stored: bytes, now: int) -> list[Lease]:
 
 
 @lru_cache(maxsize=10_000)
-def _encoded(charge: Charge, *, has_lease: bool) -> tuple[tuple[str, ...], tuple[str | bytes, ...]]:
+def _encoded(
+    charge: Charge, names: schema.Names, *, has_lease: bool
+) -> tuple[tuple[str, ...], tuple[str | bytes, ...]]:
     """Return the number of hashes with their names, and the arguments about their counters."""
-    keys = [hash_of(group) for group, _ in charge.groups]
+    keys = [hash_of(group, names) for group, _ in charge.groups]
     starts, words = "0", list[str | bytes]()
     for number, (group, _) in enumerate(charge.groups, 1):
         if group.former_id:
             starts = str(number)
-            keys.append(_hash(group.owner, group.former_id))
+            keys.append(_hash(group.owner, group.former_id, names))
     words.append(starts)
     for _, counters in charge.groups:
         packed = (_COUNTER.pack(KINDS[type(c)], *c[1:]) for c in counters)
@@ -83,10 +90,10 @@ def _holder(charge: Charge, name: bytes) -> bytes:
     return _HOLDER.pack(math.ceil(charge.lease_seconds * 1000), charge.cost, len(name)) + name
 
 
-def hash_of(group: LimitGroup) -> str:
+def hash_of(group: LimitGroup, names: schema.Names = schema.DEFAULT) -> str:
     """Return the name of the hash with the counters of a group."""
-    return _hash(group.owner, group.counter_id)
+    return _hash(group.owner, group.counter_id, names)
 
 
-def _hash(owner: Owner, counter_id: str) -> str:
-    return schema.limit(counter_id if owner is Owner.KEY else f"{owner}:{counter_id}")
+def _hash(owner: Owner, counter_id: str, names: schema.Names) -> str:
+    return names.limit(counter_id if owner is Owner.KEY else f"{owner}:{counter_id}")

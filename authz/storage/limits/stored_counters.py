@@ -24,10 +24,11 @@ class StoredCounters:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._names = schema.names_of(client)
 
     async def look(self, charge: Charge) -> SpendReply:
         """See LimitCounters. EVALSHA_RO, so the store refuses any write."""
-        count, *words = arguments(charge, SpendRequest(0))
+        count, *words = arguments(charge, SpendRequest(0), names=self._names)
         sha = await _reply(self._client.script_load(SPEND))
         look = self._client.evalsha_ro(sha, int(count), *words)
         return spend_reply(charge, await _reply(look))
@@ -36,13 +37,13 @@ class StoredCounters:
         """See LimitCounters."""
         pipeline = self._client.pipeline(transaction=False)
         for group in accounts:
-            pipeline.hget(hash_of(group), schema.LEASES)
+            pipeline.hget(hash_of(group, self._names), schema.LEASES)
         found = await _reply(pipeline.execute())
         return [leases(_bytes(stored or ""), now) for stored in found]
 
     async def reset(self, kid: str) -> None:
         """See LimitCounters."""
-        await _reply(self._client.delete(schema.limit(kid)))
+        await _reply(self._client.delete(self._names.limit(kid)))
 
     async def garbled(self, groups: Sequence[str]) -> list[str]:
         """Return the groups with unreadable counters; names as in schema.limit.
@@ -51,7 +52,7 @@ class StoredCounters:
         """
         pipeline = self._client.pipeline(transaction=False)
         for group in groups:
-            pipeline.hgetall(schema.limit(group))
+            pipeline.hgetall(self._names.limit(group))
         found = await _reply(pipeline.execute(raise_on_error=False))
         pairs = zip(groups, found, strict=True)
         return [group for group, fields in pairs if not _is_readable(fields)]

@@ -97,7 +97,7 @@ PARTS = ["extractor.read", "checker.check", "responder.write", "probe.decided", 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("is_hit", [True, False], ids=["hit", "miss"])
 async def test_a_failure_inside_is_unavailable(door, part, is_hit, caplog):
-    """The answer to any failure is an error, never an allow, and the log does not quote it."""
+    """If any part breaks, the answer is an error, and the log does not quote the request."""
     _, key = door.issue()
     if is_hit:
         await door.answer(carrying(key))

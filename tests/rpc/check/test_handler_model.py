@@ -126,7 +126,7 @@ def test_a_damaged_message_is_let_through_for_what_it_says_alone(data, raw_heade
 
 @given(raw=st.binary())
 def test_random_bytes_are_answered(raw):
-    """The answer to any bytes is a refusal, unless they are a request that is allowed."""
+    """Any bytes get a response, and only a request that may pass gets code 0."""
     _agree(raw)
 
 

@@ -1,4 +1,4 @@
-"""The answers while the store cannot be asked."""
+"""Responses while the store is unreachable."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The state of limits in answers: headers for the caller, metadata for Envoy."""
+"""Limits in responses: headers for the caller, metadata for Envoy."""
 
 import json
 
@@ -28,7 +28,7 @@ def terms_of(*texts, project=()):
 
 
 def headers_to_caller(answer):
-    """Return the headers for the caller, for any decision."""
+    """The headers for the caller, of an allow or a denial."""
     if answer.HasField("ok_response"):
         pairs = answer.ok_response.response_headers_to_add
         return {option.header.key: option.header.value for option in pairs}
@@ -71,14 +71,14 @@ def test_an_allowed_request():
 
 
 def test_the_backend_is_not_told():
-    """The state of limits goes to the caller, not upstream."""
+    """The headers of limits go to the caller, not upstream."""
     ok = told(decide_by_limits(KEY, ALLOWED)).ok_response
 
     assert not [name for name in headers_of(ok) if "ratelimit" in name]
 
 
 def test_a_limit_that_is_not_enforced_is_marked():
-    """A request that would have been refused passes. The operator sees it, the caller does not."""
+    """A request over such a limit passes. The operator sees it, the caller does not."""
     answer = told(decide_by_limits(KEY, MARKED))
 
     assert answer.status.code == 0
@@ -186,7 +186,7 @@ def test_a_limit_beyond_what_envoy_can_hold():
 
 
 def test_other_terms_of_the_same_key_are_told_anew():
-    """A kept answer of a key is not used after its limits changed."""
+    """A key whose limits changed gets headers of the new ones."""
     writer = responder()
     for texts in (("10/s",), ("20/s", "5/min")):
         for _ in range(2):
@@ -202,7 +202,7 @@ def test_other_terms_of_the_same_key_are_told_anew():
 
 @st.composite
 def any_spent(draw):
-    """Results of spending, allowed and refused."""
+    """Any result of a request, allowed or not."""
     own = draw(any_limits())
     project = draw(any_limits() if own else any_limits().filter(bool))
     tenant = draw(st.just(()) | any_limits())
@@ -263,7 +263,7 @@ def test_metadata_is_what_envoy_takes(spent):
 
 
 def test_one_writer_tells_each_refusal_for_itself():
-    """A kept answer serves only its own limits, kind of call and key."""
+    """A template is not used for other limits, for a gRPC caller, or for another key."""
     writer, others = responder(), make_record(kid="o" * 16, plan="standard")
     cases = [
         (made, key, spent, kind)

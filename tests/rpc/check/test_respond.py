@@ -77,7 +77,7 @@ def test_the_credential_does_not_reach_the_backend(carrier, query, removed, para
 
 
 def test_the_query_of_an_anonymous_request_is_left_alone():
-    """An anonymous request holds no key, so no query parameter is removed."""
+    """Without a key there is nothing to remove."""
     assert not told(Allow(None), query="api_key").ok_response.query_parameters_to_remove
 
 

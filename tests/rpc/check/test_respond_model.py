@@ -221,7 +221,7 @@ def test_nothing_that_a_client_wrote_can_split_an_answer(decision, request):
 
 
 def test_one_writer_tells_each_case_for_itself() -> None:
-    """A kept answer serves only its own refusal: two rounds over all of them."""
+    """A template of one refusal is not used for another: two rounds over all of them."""
     writer, key = responder(), make_record()
     cases = itertools.product(
         (Deny, StaleDeny),

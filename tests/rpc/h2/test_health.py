@@ -3,22 +3,21 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from hyperframe.frame import DataFrame, HeadersFrame
+import pytest
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame
 
-from authz.core.events import Event
 from authz.core.listen_address import Address
 from authz.rpc.h2.server import MAX_PROBES, SERVING, FastServer
 from tests.support.fakes import RecordingProbe
 from tests.support.h2.client import framed, grpc_fields
 from tests.support.h2.wire import wired
-from tests.support.real import eventually
 
 HEALTH = grpc_fields(path="/grpc.health.v1.Health/Check")
 UNIMPLEMENTED = b"grpc-status\x0212"
 
 
-async def test_a_health_listener_takes_few_connections_and_no_checks():
-    """A client that fills this listener takes no file descriptor away from the Check listener."""
+async def test_a_health_listener_serves_new_probes_with_few_connections_and_no_checks():
+    """At the bound the oldest idle connection is closed, so no client can keep a probe away."""
     probe = RecordingProbe()
     server = FastServer(None, Address("0.0.0.0", 0), probe=probe, allow_plaintext=True)
     await server.start()
@@ -32,8 +31,16 @@ async def test_a_health_listener_takes_few_connections_and_no_checks():
             assert (await wires[0].until(DataFrame, 1)).data == framed(SERVING)
             wires[0].send(wires[0].call(3, b""))
             assert UNIMPLEMENTED in (await wires[0].until(HeadersFrame, 3)).data
-            await opened.enter_async_context(wired(at))
-            await eventually(lambda: probe.events[Event.H2_CONNECTION_REFUSED] == 1)
+            for _ in range(2):
+                newest = await opened.enter_async_context(wired(at))
+                newest.greet()
+                newest.send(newest.call(1, b"", HEALTH))
+                assert (await newest.until(DataFrame, 1)).data == framed(SERVING)
+            assert len(server._state.open) == MAX_PROBES
+            for wire in wires[:2]:
+                with pytest.raises((EOFError, ConnectionError)):
+                    await wire.until(GoAwayFrame)
+            assert probe.events == {}
     finally:
         showing.cancel()
         await server.stop(0)

@@ -14,7 +14,7 @@ SHELL = {"|", "||", "&&", ";", "&", ">", ">>", "<", "2>"}
 def commands(
     command: click.Command = cli, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command, with the words that name it."""
+    """Yield every command with the words that name it."""
     yield path, command
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -45,7 +45,7 @@ def places() -> dict[str, tuple[str, ...]]:
 
 
 def _needed(option: click.Parameter) -> tuple[str, ...]:
-    """The words without which a command is incomplete."""
+    """Return the words without which a command is incomplete."""
     if not option.required:
         return ()
     return (A_KID,) if isinstance(option, click.Argument) else (option.opts[0], "acme-web")
@@ -77,7 +77,7 @@ def misunderstood(line: str) -> str:
 
 
 def _options(command: click.Command) -> dict[str, bool]:
-    """The options of a command, and whether each stands alone."""
+    """Return the options of a command, and whether each takes no value."""
     found = {
         name: option.is_flag
         for option in command.params

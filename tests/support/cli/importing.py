@@ -1,4 +1,4 @@
-"""Lines to import, and what came of them."""
+"""Lines to import, and their results."""
 
 import json
 from typing import Any
@@ -9,10 +9,10 @@ FOREIGN = "sk-0123456789abcdef"
 
 
 def line(number: int = 0, **fields: Any) -> str:
-    """One line of an import."""
+    """Return one line of an import."""
     return json.dumps({"key": f"foreign-key-{number:08}", "client": "acme-web"} | fields)
 
 
 def stored(valkey: Valkey) -> int:
-    """How many keys there are."""
+    """Return the number of keys."""
     return valkey.admin.zcard("authz:{0}:keys")

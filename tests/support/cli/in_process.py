@@ -1,4 +1,4 @@
-"""Runs commands that read stdin, and those that ask, in this process or on a terminal."""
+"""Run commands that read stdin or ask, in this process or on a terminal."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ AUTHZ = (sys.executable, "-c", "import sys; from authz.cli.main import main; sys
 
 
 class CommandRunner:
-    """A directory with a pepper, a real store, and commands run there."""
+    """Commands in a directory with a pepper and a real store."""
 
     def __init__(self, directory: Path, valkey: Valkey, patch: pytest.MonkeyPatch) -> None:
         self.directory = directory
@@ -47,17 +47,17 @@ class CommandRunner:
         return Outcome(code, out.getvalue(), err.getvalue())
 
     def issue(self, *arguments: str, client: str = "acme-web") -> tuple[str, str]:
-        """A new key: its kid and its text."""
+        """Issue a key. Return its kid and its text."""
         document = self.run("keys", "issue", "--client", client, "--json", *arguments).document
         return document["kid"], document["key"]
 
     def status(self, kid: str) -> str:
-        """The state of a key."""
+        """Return the status of a key."""
         return self.run("keys", "show", kid, "--json").document["status"]
 
 
 def on_a_terminal(*arguments: str, typed: str, after: str) -> Outcome:
-    """Run a command on a terminal, and type once it has printed `after`. stderr is in `out`."""
+    """Run a command on a terminal, and type after it has printed `after`. stderr is in `out`."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(AUTHZ[0], [*AUTHZ, *arguments], os.environ | {"TERM": "dumb"})  # noqa: S606
@@ -83,7 +83,7 @@ def on_a_terminal(*arguments: str, typed: str, after: str) -> Outcome:
 
 
 def refusal(done: Outcome, code: int = 2) -> str:
-    """The one line of a command that was refused."""
+    """Return the one error line of a refused command."""
     assert done.code == code
     assert done.out == ""
     assert re.fullmatch("authz: .+\n", done.err)

@@ -1,4 +1,4 @@
-"""Runs commands: in this process for speed, or as a user does."""
+"""Run commands in this process, for speed, or as separate processes."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a command."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -27,12 +27,12 @@ class Outcome:
 
     @property
     def document(self) -> Any:
-        """Stdout, which is one JSON document."""
+        """Return the one JSON document on stdout."""
         return json.loads(self.out)
 
     @property
     def error(self) -> str:
-        """The one line on stderr of a command that failed."""
+        """Return the one line on stderr of a failed command."""
         assert self.out == ""
         assert self.err.startswith("authz: ")
         assert self.err.endswith("\n")
@@ -43,7 +43,7 @@ class Outcome:
 
 
 def run(*arguments: str, stdin: bytes | None = None) -> Outcome:
-    """Run a command in this process. stdin: what it reads there, rather than what we would."""
+    """Run a command in this process. stdin: the bytes that it reads there."""
     out, err, ours = io.StringIO(), io.StringIO(), sys.stdin
     if stdin is not None:
         sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
@@ -56,7 +56,7 @@ def run(*arguments: str, stdin: bytes | None = None) -> Outcome:
 
 
 def execute(*arguments: str | bytes, **options: Any) -> Outcome:
-    """Run a command as a process of its own, without a terminal."""
+    """Run a command as a separate process, without a terminal."""
     done = subprocess.run(
         [*AUTHZ, *arguments],
         stdin=subprocess.DEVNULL,
@@ -70,7 +70,7 @@ def execute(*arguments: str | bytes, **options: Any) -> Outcome:
 
 
 def environment(store: str, directory: Path) -> dict[str, str]:
-    """Environment variables for commands: none of the machine's that would matter."""
+    """Return the environment of a command, without settings of this machine."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
     own = {"AUTHZ_REDIS__URL": store, "AUTHZ_ACTOR": "tests", "COLUMNS": "80"}
     return kept | own | {"HOME": str(directory)}

@@ -32,7 +32,7 @@ PATTERNS = {
 
 @dataclass
 class Step:
-    """One command and what it should print."""
+    """One command and its expected output."""
 
     line: int
     command: str
@@ -42,7 +42,7 @@ class Step:
 
 
 def read(file: Path) -> list[Step]:
-    """The steps of a transcript."""
+    """Return the steps of a transcript."""
     steps: list[Step] = []
     for number, text in enumerate(file.read_text().splitlines(), start=1):
         if text.startswith(("$ ", "% ")):
@@ -57,7 +57,7 @@ def read(file: Path) -> list[Step]:
 
 
 def play(transcript: Path, directory: Path, run: Callable[..., Outcome]) -> None:
-    """Run a transcript. Fails at the first line that is not as written."""
+    """Run a transcript. Fail at the first difference."""
     kid = ""
     for step in read(transcript):
         where = f"{transcript.name}:{step.line}: {step.command}"
@@ -84,7 +84,7 @@ def _expected(step: Step) -> str:
 
 
 def _plain(out: str) -> str:
-    """Text as it is, JSON in one form."""
+    """Return JSON in one form, and other text unchanged."""
     return json.dumps(json.loads(out), indent=2) if out.startswith("{") else out.rstrip()
 
 

@@ -52,3 +52,13 @@ def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
 def settings(overlay: str, name: str) -> str:
     """Return a settings file of the ConfigMap."""
     return one(overlay, "ConfigMap", "authz-settings")["data"][name]
+
+
+def proxies(overlay: str) -> dict[str, dict]:
+    """Return the spec of the pods that an EnvoyProxy patches, by its kind."""
+    return {
+        found["kind"]: found["spec"]["provider"]["kubernetes"]["envoyDeployment"]["patch"]["value"][
+            "spec"
+        ]["template"]["spec"]
+        for found in of_kind(overlay, "EnvoyProxy")
+    }

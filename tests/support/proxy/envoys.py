@@ -33,3 +33,9 @@ def without_authz(admin: int, port: int, behind: int) -> dict[str, Any]:
     listener.update(address="127.0.0.1", port_value=port)
     config.whole["admin"]["address"]["socket_address"]["port_value"] = admin
     return config.whole
+
+
+def manager_of(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the HTTP connection manager of an Envoy configuration."""
+    listener = document["static_resources"]["listeners"][0]
+    return listener["filter_chains"][0]["filters"][0]["typed_config"]

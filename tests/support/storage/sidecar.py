@@ -13,8 +13,10 @@ from typing import Self
 from authz.core.changes import KeySpec
 from authz.core.errors import Unavailable
 from authz.core.keys.credentials import Alias
-from authz.core.ports import LoadedAlias
+from authz.core.keys.keyring import Keyring
+from authz.core.ports import Clock, LoadedAlias
 from authz.core.records import KeyRecord, RevocationReason
+from authz.core.store_clock import StoreClock
 from authz.flows.lifecycle import Lifecycle
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
@@ -33,15 +35,24 @@ DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # classic BPF: return 0, keep no 
 class Sidecar:
     """A feed, a cache and lookups. `async with Sidecar(endpoint) as sidecar:` runs the feed."""
 
-    def __init__(self, endpoint: Endpoint, *, lease: float = LEASE, keyring=None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        lease: float = LEASE,
+        keyring: Keyring | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.probe = RecordingProbe()
-        self.clock = RealClock()
+        self.clock = clock or RealClock()
+        self.store_clock = StoreClock(lease)
         self.feed = ChangeFeed(
             endpoint,
             self.clock,
             self.probe,
             lease=lease,
             fingerprints=(keyring or make_keyring()).fingerprints,
+            store_clock=self.store_clock,
         )
         self.source = LinkedKeys(self.feed, self.probe)
         self.cache = make_cache(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import grpc
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from prometheus_client.parser import text_string_to_metric_families
 
+from authz.console.operations import PAGE_SECONDS
 from authz.rpc.services import CHECK_SERVICE
 from authz.telemetry.catalogue import METRICS, Kind
 from tests.support.real import Valkey
@@ -29,11 +31,14 @@ class ReportingSidecar:
 
     def __init__(self, process: Serving, kid: str, key: str) -> None:
         self.process, self.kid, self.key = process, kid, key
+        self._fresh_at = 0.0  # when /metrics is rendered anew
+        self._asked = False  # since the last page
         self._channel = grpc.insecure_channel(process.check)
         self._check = self._channel.unary_unary(f"/{CHECK_SERVICE}/Check")
 
     def ask(self, message: CheckRequest | bytes, traceparent: str = "") -> CheckResponse:
         """Return the answer to a Check. `traceparent` is in the metadata of the call."""
+        self._asked = True
         raw = message if isinstance(message, bytes) else message.SerializeToString()
         metadata = (("traceparent", traceparent),) if traceparent else ()
         return CheckResponse.FromString(self._check(raw, metadata=metadata, timeout=10))
@@ -44,9 +49,14 @@ class ReportingSidecar:
         assert answer.HasField("ok_response")
 
     def page(self) -> str:
-        """Return the page /metrics."""
+        """Return the page /metrics, rendered after the last Check."""
+        if self._asked:
+            time.sleep(max(0.0, self._fresh_at - time.monotonic()))
+        self._asked = False
         with urllib.request.urlopen(f"{self.process.ops}/metrics", timeout=10) as answer:
-            return answer.read().decode()
+            page: str = answer.read().decode()
+        self._fresh_at = time.monotonic() + PAGE_SECONDS
+        return page
 
     def samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         """Return every sample of /metrics, by name and labels."""

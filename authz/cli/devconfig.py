@@ -1,0 +1,121 @@
+"""The settings and the Envoy configuration of `authz dev`."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Final
+
+import yaml
+
+from authz.core import fields
+from authz.core.errors import BadInput
+from authz.core.listen_address import Address
+from authz.settings import model, sources
+
+# A store or a key of another installation must never be used, whatever the environment says.
+FOREIGN: Final = re.compile(r"AUTHZ_(CONFIG|(?i:REDIS|KEYS)(__.*)?)")
+TAKEN: Final = ("routes", "routes_default", "routes_case", "plans", "pools", "limits")
+BACKEND: Final = re.compile(
+    r"http://(\[[0-9a-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?/?", re.ASCII
+)
+GOOD_BACKEND: Final = "such as http://127.0.0.1:3000"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The HTTP server behind Envoy."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, url: str) -> "Backend":
+        """Parse an http URL without a path. Raises BadInput."""
+        match = BACKEND.fullmatch(url)
+        port = int(match[2] or 80) if match else 0
+        if match is None or not 0 < port < 1 << 16:
+            raise BadInput("--backend", f"{fields.shown(url)}: an http URL, {GOOD_BACKEND}")
+        return cls(match[1].strip("[]"), port)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def is_address(self) -> bool:
+        """Return whether the host is an IP address, which needs no DNS."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+
+def own_environment() -> dict[str, str]:
+    """Return the environment without the store and the keys of another installation."""
+    return {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
+
+
+def foreign_variables() -> list[str]:
+    """Return the names of environment variables that `authz dev` ignores."""
+    return sorted(name for name in os.environ if FOREIGN.fullmatch(name))
+
+
+def taken_sections(file: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the sections of a settings file that `authz dev` uses, and the names of the others.
+
+    Raises BadInput if the file is not valid.
+    """
+    model.load(file, environ={})
+    tree = sources.file(file).tree
+    taken = {name: tree[name] for name in TAKEN if name in tree}
+    return taken, sorted(set(tree) - set(taken))
+
+
+def write_settings(
+    directory: Path, check: int, ops: int, redis: int, taken: Mapping[str, Any]
+) -> Path:
+    """Write the settings file and the pepper. Return the file."""
+    pepper = directory / "pepper-1"
+    pepper.touch(0o600)
+    pepper.write_text(token_hex(32))
+    file = directory / "authz.yaml"
+    settings = {
+        "check": {"listen": f"127.0.0.1:{check}"},
+        "ops": {"listen": f"127.0.0.1:{ops}"},
+        "shutdown": {"delay": "0"},  # no other sidecar takes over
+        "redis": {"url": f"redis://127.0.0.1:{redis}/0"},
+        "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
+    }
+    file.write_text(yaml.safe_dump({**taken, **settings}, sort_keys=False))
+    return file
+
+
+def envoy_config(listen: int, admin: int, check: Address, backend: Backend) -> str:
+    """Return the shipped `envoy.yaml` with these addresses."""
+    shipped = files("authz") / "envoy.yaml"
+    if not shipped.is_file():  # in a source tree it is at the top
+        shipped = Path(__file__).parents[2] / "envoy.yaml"
+    config = yaml.safe_load(shipped.read_text())
+    _place(config["admin"], "127.0.0.1", admin)
+    resources = config["static_resources"]
+    _place(resources["listeners"][0], "127.0.0.1", listen)
+    for cluster in resources["clusters"]:
+        endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        if cluster["name"] == "backend":
+            cluster["type"] = "STATIC" if backend.is_address else "STRICT_DNS"
+            _place(endpoint, backend.host, backend.port)
+        elif check.path:
+            endpoint["address"] = {"pipe": {"path": check.path}}
+        else:
+            _place(endpoint, "127.0.0.1", check.port)
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def _place(node: dict[str, Any], host: str, port: int) -> None:
+    node["address"] = {"socket_address": {"address": host, "port_value": port}}

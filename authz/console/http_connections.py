@@ -1,0 +1,80 @@
+"""Bounds on HTTP clients: how many may be connected, and the time for a request and its response.
+
+Any number of clients may connect to a listener that probes need. So a new client is always served:
+at the bound, the connection that has been idle for the longest time is closed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MAX_CONNECTIONS: Final = 64
+EXCHANGE_SECONDS: Final = 10.0  # for a request to arrive, and its response to be read
+
+
+class HttpConnections:
+    """The open connections of one listener. `protocol` makes one, for uvicorn's `http` option."""
+
+    def __init__(self) -> None:
+        self._open: dict[BoundedHttpProtocol, None] = {}  # the longest without an exchange first
+        self.protocol: Callable[..., BoundedHttpProtocol] = partial(BoundedHttpProtocol, self)
+
+    def add(self, connection: "BoundedHttpProtocol") -> None:
+        """Note a new connection, after closing another if there are too many."""
+        if len(self._open) >= MAX_CONNECTIONS:
+            oldest = next(iter(self._open))
+            closed = next((each for each in self._open if each.is_idle), oldest)
+            self.remove(closed)
+            closed.transport.abort()
+        self._open[connection] = None
+
+    def renew(self, connection: "BoundedHttpProtocol") -> None:
+        """Note that a connection has completed an exchange."""
+        if connection in self._open:
+            del self._open[connection]
+            self._open[connection] = None
+
+    def remove(self, connection: "BoundedHttpProtocol") -> None:
+        """Note that a connection has closed."""
+        self._open.pop(connection, None)
+
+
+class BoundedHttpProtocol(H11Protocol):
+    """A connection that is aborted if an exchange of request and response takes too long."""
+
+    def __init__(self, connections: HttpConnections, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._others = connections
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        self._others.add(self)
+        super().connection_made(transport)
+        self._restart_timer()
+
+    def on_response_complete(self) -> None:
+        """See H11Protocol."""
+        self._others.renew(self)
+        self._restart_timer()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._others.remove(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _restart_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(EXCHANGE_SECONDS, self.transport.abort)
