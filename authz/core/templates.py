@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from authz.core.errors import BadInput
 from authz.core.fields import shown
-from authz.core.paths import Path, is_canonical, without_case
+from authz.core.paths import Path, is_canonical, is_folded_by_some, without_case
 
 MAX_TEMPLATE: Final = 1024
 MAX_BETWEEN: Final = 64  # characters between two variables: searching takes their number times n
@@ -61,13 +61,15 @@ class Template:
         if ignore_case:
             written = _each(without_case, written)
         decoded = _each(unquote, written)
-        if ignore_case and not all(text.isascii() for part in decoded for text in part):
-            raise BadInput(field, f"{shown(text)}: only ASCII where routes_case is insensitive")
+        if ignore_case and any(is_folded_by_some(text) for part in decoded for text in part):
+            raise BadInput(
+                field, f"{shown(text)}: letters outside ASCII in lower case, for routes_case"
+            )
         return cls(decoded, written, tuple(tuple(part[1::2]) for part in parts), below, ignore_case)
 
     @property
     def beginning(self) -> tuple[str, ...]:
-        """The leading segments, decoded, that have no variable."""
+        """The leading segments, decoded, before the first one with a variable."""
         count = next((at for at, part in enumerate(self.decoded) if len(part) > 1), None)
         return tuple(part[0] for part in self.decoded[:count])
 
@@ -81,11 +83,11 @@ class Template:
                 raise BadInput(field, f"the path has {{{name}}} more than once")
 
     def matches(self, segments: Sequence[str]) -> bool:
-        """Does the template match the decoded segments of a path?"""
+        """Return whether the template matches the decoded segments of a path."""
         return self._match(self.decoded, segments)
 
     def matches_in_every_reading(self, path: Path) -> bool:
-        """Does a path that the template matches, decoded, match however much of it is decoded?
+        """Return whether a path that matches decoded also matches if only a part is decoded.
 
         Read as it was written, an escape is matched by a variable or by the same escape. So is it
         then in every reading that decodes only some of them.
@@ -93,7 +95,7 @@ class Template:
         return path.written is path.decoded or self._match(self.written, path.written)
 
     def values(self, segments: Sequence[str]) -> dict[str, str] | None:
-        """The text of each variable; None if a segment can be divided in more than one way.
+        """Return the text of each variable; None if a segment can be divided in more than one way.
 
         `segments` are decoded, with the case of their letters, and are matched by the template.
         """
@@ -109,7 +111,7 @@ class Template:
         return found
 
     def covers(self, other: "Template") -> bool:
-        """Does it match every path that `other` matches?"""
+        """Return whether it matches every path that `other` matches."""
         if not self.below and other.below:
             return False
         return self.matches([ANY_TEXT.join(part) for part in other.decoded])
@@ -127,7 +129,7 @@ class Template:
 
 
 def _divide(literals: Literals, text: str) -> list[tuple[int, int]] | None:
-    """Where each variable stands in `text`, each as short as it can be from the left; or None."""
+    """Return where each variable stands in `text`, each as short as possible from the left."""
     first, last = literals[0], literals[-1]
     end = len(text) - len(last)
     at = len(first)
