@@ -1,4 +1,4 @@
-"""What a decision costs on a cache hit, bytes to bytes: `python -m tests.bench.check_hot`.
+"""The cost of a decision on a cache hit, bytes to bytes: `python -m tests.bench.check_hot`.
 
 The figure is a ratio: the decision divided by protobuf's parsing of the same bytes in the same
 run. Parsing is the part that no Python code of ours can make faster, and a ratio of two things
@@ -37,7 +37,7 @@ STEPS = ("parse", "peek", "digest", "judge", "write")
 
 
 def client_headers(key: str) -> list[tuple[str, str]]:
-    """What a browser's fetch looks like behind an edge Envoy."""
+    """The headers of a browser's fetch behind an edge Envoy."""
     return [
         (":authority", "api.example.com"),
         (":method", "POST"),

@@ -385,7 +385,7 @@ def test_methods_and_hosts_narrow_a_rule() -> None:
     ],
 )
 def test_paths_with_two_readings(path: str) -> None:
-    """What a proxy and a backend could read differently is not canonical."""
+    """A path that a proxy and a backend could read differently is not canonical."""
     assert not is_canonical(path)
 
 

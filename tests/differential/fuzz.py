@@ -33,7 +33,7 @@ Made = tuple[int, str, str, Sent]  # number, listener, backend, request
 
 @dataclass
 class Found:
-    """What came of a run."""
+    """The results of a run."""
 
     sent: int = 0
     handled: Counter[str] = field(default_factory=Counter)

@@ -89,7 +89,7 @@ def test_a_query(text: str) -> None:
 
 
 def test_a_method_and_many_headers() -> None:
-    """What is not looked for costs its parsing."""
+    """Headers that nobody looks for cost their parsing only."""
     assert is_linear(READER.read, asks(method=repeated("A")))
     assert is_linear(READER.read, asks(method=repeated("a")))
     many = asks(headers=lambda length: [(f"x-{n}", "v" * 54) for n in range(length // 60)])
