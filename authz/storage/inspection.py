@@ -216,7 +216,7 @@ async def replication(store: Store) -> Finding:
 
 
 async def clock(store: Store) -> Finding:
-    """Compare its clock with ours. Sidecars judge expiry by their own clock."""
+    """Compare its clock with ours. Sidecars answer 503 where the two would decide differently."""
     before = store.wall_ms()
     seconds, micros = await checked(store.client.time())
     after = store.wall_ms()
