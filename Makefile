@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: test-oldest conformance fuzz help hostile demo test check docs fmt bench outage chaos limits soak clean
+.PHONY: test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -78,8 +78,14 @@ fuzz: $(READY) ## Throw made-up clients at the fast transport's connection for a
 	  --constraint deploy/constraints.txt --editable '.[fuzz]'
 	@$(BIN)/python -m tests.rpc.h2.fuzz .fuzz -max_total_time=$(or $(SECONDS),60)
 
+differential: $(READY) ## Made-up requests through Envoy to four frameworks: none gets around a rule (N, SEED)
+	@$(BIN)/python -m tests.differential.fuzz --requests $(or $(N),50000) --seed $(or $(SEED),1)
+
+proto: $(READY) ## Generate the modules of our messages anew
+	@$(BIN)/python proto/generate.py
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .fuzz .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .fuzz .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -52,24 +52,27 @@ def read_path(path: str) -> Path | None:
 
 
 def is_canonical(path: str) -> bool:
-    """Has `path`, without its query, only one reading?"""
+    """Return whether `path`, without its query, has only one reading."""
     return read_path(path) is not None
 
 
 def with_upper_escapes(path: str) -> str:
-    """`path` with the digits of its escapes in upper case, as RFC 3986 prefers them."""
+    """Return `path` with the digits of its escapes in upper case (RFC 3986, section 2.1)."""
     return _ESCAPE.sub(lambda match: match[0].upper(), path)
 
 
 def without_case(text: str) -> str:
-    """`text` with its ASCII letters in lower case, and as long as before."""
+    """Return `text` with its ASCII letters in lower case, and as long as before."""
     return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
-def folds_into_ascii(text: str) -> bool:
-    """Has it a letter that some readers without case take for one of ASCII, as U+212A for k?"""
+def is_folded_by_some(text: str) -> bool:
+    """Return whether a reader without case may take a letter outside ASCII for another one.
+
+    Such as U+00C9 for U+00E9, or U+212A, the Kelvin sign, for k. Not every reader does.
+    """
     return not text.isascii() and any(
-        any(map(str.isascii, character.upper() + character.casefold()))
+        character.casefold() != character or any(map(str.isascii, character.upper()))
         for character in set(text)
         if not character.isascii()
     )

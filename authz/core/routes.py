@@ -1,4 +1,4 @@
-"""Routes of our own settings: what a request asks of a key, by host, method and path template.
+"""Routes of our own settings: requirements by host, method and path template.
 
 For meshes that cannot say it per route (context_extensions). Rules are tried in order and the first
 that matches decides. A final slash makes no difference.
@@ -8,7 +8,7 @@ A rule must hold for every spelling that a backend reads as the same request:
 1. A path with two readings is refused (see core/paths.py).
 2. Templates are compared with the decoded path. Some backends do not decode literals, so that a
    later rule may be theirs: `/v1/a%3Arun` is `/v1/{name}:run` to one and `/v1/{name}` to another.
-   Then both rules hold together.
+   So may `/v1/:run` be, whose variable is empty. Then both rules hold together.
 3. A rule for GET is one for HEAD, which frameworks give to the same handler.
 4. `*` and the missing path of CONNECT are matched by `/**` alone.
 """
@@ -22,7 +22,7 @@ from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown, split_host
 from authz.core.limits.limit import parse_cost
-from authz.core.paths import folds_into_ascii, read_path, without_case
+from authz.core.paths import is_folded_by_some, read_path, without_case
 from authz.core.templates import VARIABLE, Template
 
 MAX_RULES: Final = 1000
@@ -78,19 +78,19 @@ def facts(said: Mapping[str, str]) -> Facts:
 
 
 def is_method(text: str) -> bool:
-    """Is it a method as RFC 9110 registers them, in upper case?
+    """Return whether `text` is a method in upper case, as RFC 9110 registers them.
 
     Methods are case-sensitive, and many frameworks run the handler of DELETE for `delete`.
     """
-    return text.isupper() and text.isascii() and len(text) <= _LONGEST_METHOD
+    return len(text) <= _LONGEST_METHOD and text.isupper() and text.isascii()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule. No host is any host, no methods are any method.
 
-    cost_variable: the variable whose text is the cost, or empty. uses_variables: do the scopes or
-    the cost depend on the path?
+    cost_variable: the variable whose text is the cost, or empty. uses_variables: the scopes or
+    the cost depend on the path.
     """
 
     host: str
@@ -126,13 +126,13 @@ class Rule:
         return cls(known_host, covered, template, facts, cost_variable, bool(used))
 
     def is_for(self, method: str, host: str) -> bool:
-        """Does the rule apply to this method and host? `host` without a port."""
+        """Return whether the rule applies to this method and host. `host` has no port."""
         if self.methods and method not in self.methods:
             return False
         return not self.host or fields.host_matches(self.host, host)
 
     def hides(self, later: "Rule") -> bool:
-        """Does it take every request of a later rule?"""
+        """Return whether it takes every request of a later rule."""
         return (
             (not self.methods or (bool(later.methods) and later.methods <= self.methods))
             and (not self.host or fields.host_matches(self.host, later.host))
@@ -140,7 +140,7 @@ class Rule:
         )
 
     def asks(self, segments: Sequence[str]) -> Facts | Reason:
-        """The facts for a path that the template matches, or why they cannot be told."""
+        """Return the facts for a path that the template matches, or the reason to refuse it."""
         if not self.uses_variables:
             return self.facts
         values = self.template.values(segments)
@@ -185,7 +185,7 @@ class RouteTable:
         self.has_methods = any(rule.methods for rule in rules)
 
     def require(self, method: str, authority: str, path: str) -> Facts | Reason:
-        """The facts of the first rule that applies, or why no rule may decide.
+        """Return the facts of the first rule that applies, or the reason to refuse the request.
 
         `path` may have its query, which no rule looks at.
         """
@@ -199,7 +199,7 @@ class RouteTable:
             return Reason.AMBIGUOUS_PATH
         segments = read.decoded
         if self._ignore_case:
-            if folds_into_ascii("".join(segments)):
+            if is_folded_by_some("".join(segments)):
                 return Reason.AMBIGUOUS_PATH
             folded = list(map(without_case, segments))
             written = folded if read.written is segments else map(without_case, read.written)
@@ -217,7 +217,7 @@ class RouteTable:
         return self._joined(asked, unmatched=True)
 
     def _candidates(self, segments: Sequence[str]) -> Iterable[Rule]:
-        """The rules that begin as the path does, in order."""
+        """Return the rules that begin as the path does, in order."""
         found: list[tuple[int, Rule]] = []
         for depth in self._depths:
             if depth <= len(segments):
@@ -231,7 +231,7 @@ class RouteTable:
         return [rule for _, rule in rules if rule.template.below and not rule.template.decoded]
 
     def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Reason:
-        """All of `asked` together. unmatched: in some reading no rule applies."""
+        """Return all of `asked` together. unmatched: in some reading no rule applies."""
         if unmatched:
             if self._deny_unmatched:
                 return Reason.AMBIGUOUS_PATH if asked else Reason.ROUTE_NOT_ALLOWED
@@ -253,7 +253,7 @@ class RouteTable:
 
 
 def hidden_rule(rules: Sequence[Rule]) -> tuple[int, int] | None:
-    """The first rule that can never apply and asks for something else, and the rule before it."""
+    """Return the first rule that another hides though it asks for something else, and that one."""
     for at, rule in enumerate(rules):
         for before in range(at):
             earlier = rules[before]
@@ -264,7 +264,7 @@ def hidden_rule(rules: Sequence[Rule]) -> tuple[int, int] | None:
 
 
 def _filled(scope: str, values: Mapping[str, str]) -> str:
-    """A scope with the text of its variables, which is the client's: it must add no part to it."""
+    """Return a scope with the text of its variables. The client wrote it; it must add no part."""
 
     def text(name: str) -> str:
         value = values[name]
@@ -275,7 +275,7 @@ def _filled(scope: str, values: Mapping[str, str]) -> str:
 
 
 def _strictest(said: Sequence[bool | None]) -> bool | None:
-    """Whether refusals are enforced: only where each says that they are not, they are not."""
+    """Return whether refusals are enforced. They are not only if each rule says so."""
     if True in said:
         return True
     return None if None in said else False

@@ -4,8 +4,10 @@
     /v1/files/**                            ** at the end is anything below, and /v1/files itself
 
 A segment is matched by its literals alone: the first where it begins, the last where it ends, each
-of the others where it is found first. A variable takes at least one character, so this finds a
-match if there is one, and it never goes back.
+of the others where it is found first. This finds a match if there is one, and it never goes back.
+
+To most backends a variable is at least one character. One that looks for `:run` at the end of a
+segment also takes `:run` alone, so the empty text is another reading (see core/routes.py).
 """
 
 import re
@@ -16,7 +18,7 @@ from urllib.parse import unquote
 
 from authz.core.errors import BadInput
 from authz.core.fields import shown
-from authz.core.paths import Path, is_canonical, without_case
+from authz.core.paths import Path, is_canonical, is_folded_by_some, without_case
 
 MAX_TEMPLATE: Final = 1024
 MAX_BETWEEN: Final = 64  # characters between two variables: searching takes their number times n
@@ -61,13 +63,15 @@ class Template:
         if ignore_case:
             written = _each(without_case, written)
         decoded = _each(unquote, written)
-        if ignore_case and not all(text.isascii() for part in decoded for text in part):
-            raise BadInput(field, f"{shown(text)}: only ASCII where routes_case is insensitive")
+        if ignore_case and any(is_folded_by_some(text) for part in decoded for text in part):
+            raise BadInput(
+                field, f"{shown(text)}: letters outside ASCII in lower case, for routes_case"
+            )
         return cls(decoded, written, tuple(tuple(part[1::2]) for part in parts), below, ignore_case)
 
     @property
     def beginning(self) -> tuple[str, ...]:
-        """The leading segments, decoded, that have no variable."""
+        """The leading segments, decoded, before the first one with a variable."""
         count = next((at for at, part in enumerate(self.decoded) if len(part) > 1), None)
         return tuple(part[0] for part in self.decoded[:count])
 
@@ -81,19 +85,20 @@ class Template:
                 raise BadInput(field, f"the path has {{{name}}} more than once")
 
     def matches(self, segments: Sequence[str]) -> bool:
-        """Does the template match the decoded segments of a path?"""
-        return self._match(self.decoded, segments)
+        """Return whether the template matches the decoded segments of a path."""
+        return _match(self.decoded, segments, 0, below=self.below)
 
     def matches_in_every_reading(self, path: Path) -> bool:
-        """Does a path that the template matches, decoded, match however much of it is decoded?
+        """Return whether a path that matches decoded also matches if only a part is decoded.
 
         Read as it was written, an escape is matched by a variable or by the same escape. So is it
         then in every reading that decodes only some of them.
         """
-        return path.written is path.decoded or self._match(self.written, path.written)
+        parts = self.decoded if path.written is path.decoded else self.written
+        return _match(parts, path.written, 1, below=self.below)
 
     def values(self, segments: Sequence[str]) -> dict[str, str] | None:
-        """The text of each variable; None if a segment can be divided in more than one way.
+        """Return the text of each variable; None if a segment can be divided in more than one way.
 
         `segments` are decoded, with the case of their letters, and are matched by the template.
         """
@@ -102,45 +107,52 @@ class Template:
             if not names:
                 continue
             text = without_case(segment) if self.ignore_case else segment
-            spans = _divide(literals, text)
+            spans = _divide(literals, text, 0)
             if spans is None or spans != _divide_from_the_end(literals, text):
                 return None
             found |= {name: segment[a:b] for name, (a, b) in zip(names, spans, strict=True)}
         return found
 
     def covers(self, other: "Template") -> bool:
-        """Does it match every path that `other` matches?"""
+        """Return whether it matches every path that `other` matches."""
         if not self.below and other.below:
             return False
-        return self.matches([ANY_TEXT.join(part) for part in other.decoded])
+        texts = [ANY_TEXT.join(part) for part in other.decoded]
+        return _match(self.decoded, texts, 1, below=self.below)
 
-    def _match(self, parts: tuple[Literals, ...], segments: Sequence[str]) -> bool:
-        if len(segments) != len(parts) and not (self.below and len(segments) > len(parts)):
-            return False
-        for literals, segment in zip(parts, segments, strict=False):
-            if len(literals) == 1:
-                if literals[0] != segment:
-                    return False
-            elif _divide(literals, segment) is None:
+
+def _match(
+    parts: tuple[Literals, ...], segments: Sequence[str], least: int, *, below: bool
+) -> bool:
+    if len(segments) != len(parts) and not (below and len(segments) > len(parts)):
+        return False
+    for literals, segment in zip(parts, segments, strict=False):
+        if len(literals) == 1:
+            if literals[0] != segment:
                 return False
-        return True
+        elif _divide(literals, segment, least) is None:
+            return False
+    return True
 
 
-def _divide(literals: Literals, text: str) -> list[tuple[int, int]] | None:
-    """Where each variable stands in `text`, each as short as it can be from the left; or None."""
+def _divide(literals: Literals, text: str, least: int) -> list[tuple[int, int]] | None:
+    """Return where each variable stands in `text`, each as short as possible from the left.
+
+    least: characters that a variable takes at least.
+    """
     first, last = literals[0], literals[-1]
     end = len(text) - len(last)
     at = len(first)
-    if at >= end or not (text.startswith(first) and text.endswith(last)):
+    if at + least > end or not (text.startswith(first) and text.endswith(last)):
         return None
     spans = []
     for literal in literals[1:-1]:
-        found = text.find(literal, at + 1, end)
+        found = text.find(literal, at + least, end)
         if found < 0:
             return None
         spans.append((at, found))
         at = found + len(literal)
-    if at >= end:
+    if at + least > end:
         return None
     spans.append((at, end))
     return spans
@@ -148,9 +160,9 @@ def _divide(literals: Literals, text: str) -> list[tuple[int, int]] | None:
 
 def _divide_from_the_end(literals: Literals, text: str) -> list[tuple[int, int]] | None:
     if len(literals) == 2:  # noqa: PLR2004  one variable: there is one way
-        return _divide(literals, text)
+        return _divide(literals, text, 0)
     turned = tuple(literal[::-1] for literal in reversed(literals))
-    spans = _divide(turned, text[::-1])
+    spans = _divide(turned, text[::-1], 0)
     if spans is None:
         return None
     return [(len(text) - end, len(text) - start) for start, end in reversed(spans)]

@@ -190,7 +190,7 @@ class RouteRule(Section):
         return self
 
     def rule(self, *, ignore_case: bool = False) -> Rule:
-        """The rule that this says. Raises BadInput if its parts do not agree."""
+        """Return the rule. Raises BadInput if its parts do not agree."""
         cost = self.cost
         said = Facts(
             scopes=None if self.scopes is None else frozenset(self.scopes.split()),

@@ -122,7 +122,7 @@ def file(path: Path) -> Source:
 
 
 def _line(content: bytes, location: Location) -> int:
-    """The line of a setting in a file of settings, or of the last of its sections that is there."""
+    """Return the line of a setting in a file, or of the last of its sections that is there."""
     node, line = yaml.compose(content, _StrictLoader), 1
     for step in location:
         found = None

@@ -67,7 +67,7 @@ async def bulk(client: Redis, made: list[KeyChange]) -> None:
 
 
 async def caught_up(operations: str, seq: int) -> dict[str, Any] | None:
-    """What the sidecar says of its link, once it is trusted and has applied this change."""
+    """Return the sidecar's report on its link, once it is trusted and has applied this change."""
 
     def ask() -> dict[str, Any]:
         with urllib.request.urlopen(f"http://{operations}/readyz", timeout=5) as answer:

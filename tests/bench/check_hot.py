@@ -1,4 +1,4 @@
-"""What a decision costs on a cache hit, bytes to bytes: `python -m tests.bench.check_hot`.
+"""The cost of a decision on a cache hit, bytes to bytes: `python -m tests.bench.check_hot`.
 
 The figure is a ratio: the decision divided by protobuf's parsing of the same bytes in the same
 run. Parsing is the part that no Python code of ours can make faster, and a ratio of two things
@@ -15,7 +15,7 @@ import timeit
 from collections.abc import Callable
 from typing import Any
 
-from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from authz.core.policy import judge
 from authz.core.ports import CheckObserver, Probe
@@ -24,6 +24,7 @@ from authz.process.clock import SystemClock
 from authz.rpc.check.extract import Extractor
 from authz.rpc.check.handler import CheckHandler, NullObserver
 from authz.rpc.check.respond import Responder
+from authz.rpc.pb.check_view_pb2 import CheckView
 from authz.telemetry import Counters
 from tests.bench.figures import machine, offer_record, record
 from tests.support.caches import filled
@@ -36,7 +37,7 @@ STEPS = ("parse", "peek", "digest", "judge", "write")
 
 
 def client_headers(key: str) -> list[tuple[str, str]]:
-    """What a browser's fetch looks like behind an edge Envoy."""
+    """The headers of a browser's fetch behind an edge Envoy."""
     return [
         (":authority", "api.example.com"),
         (":method", "POST"),
@@ -109,7 +110,7 @@ class Hot:
         presented = request.credential
         decision = self.checker.check(request)
         return {
-            "parse": lambda: CheckRequest.FromString(raw),
+            "parse": lambda: CheckView.FromString(raw),
             "whole": lambda: self.door.check(raw),  # beside what it is divided by
             "parse and extract": lambda: self.extractor.read(raw),
             "peek": lambda: self.cache.peek(self.record.kid),

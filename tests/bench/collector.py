@@ -1,4 +1,4 @@
-"""What the garbage collector costs while a cache fills up: `python -m tests.bench.collector`.
+"""The cost of the garbage collector while a cache fills up: `python -m tests.bench.collector`.
 
 For each setting a process of its own looks up every key once. Processor time, so that a busy
 machine matters little: the longest pause is for how long the event loop stood still.
@@ -43,7 +43,7 @@ class Source:
 
 
 class Pauses:
-    """What the collector took, in seconds."""
+    """The pauses of the collector, in seconds."""
 
     def __init__(self) -> None:
         self.all: list[float] = []

@@ -1,4 +1,4 @@
-"""What limits cost: `python -m tests.bench.limits`.
+"""The cost of limits: `python -m tests.bench.limits`.
 
 1. A request with a lease in hand against one of a key without limits, bytes to bytes.
 2. Every request asked of the store, through the whole Checker, against the same script on the

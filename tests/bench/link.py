@@ -1,4 +1,4 @@
-"""What the ordered link is worth against redis-py: `python -m tests.bench.link`.
+"""The ordered link compared with redis-py: `python -m tests.bench.link`.
 
 A real store on one core, the client on the other. Records are looked up one after the other and 64
 at a time; and notices of changes arrive as fast as the store can send them. Beside each rate stands

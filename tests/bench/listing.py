@@ -1,4 +1,4 @@
-"""What a page of `keys list` costs with many keys, wherever it stands.
+"""The time of a page of `keys list` among many keys, at each position.
 
     python -m tests.bench.listing [KEYS]
 

@@ -39,7 +39,7 @@ Fields = Sequence[tuple[str, str]]
 
 
 class Requests:
-    """What is sent: `fields`, `body`, and a traceparent that differs from request to request."""
+    """The requests to send: `fields`, `body`, and another traceparent in each."""
 
     def __init__(self, fields: Fields, body: bytes = b"", *, traced: bool = False) -> None:
         block = b"".join(encoded(name.encode(), value.encode()) for name, value in fields)
@@ -88,7 +88,7 @@ def traces() -> list[bytes]:
 
 @dataclass
 class Tally:
-    """What became of the requests."""
+    """The results of the requests."""
 
     answered: int = 0
     failed: int = 0
@@ -101,7 +101,7 @@ class Tally:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """What so many of them do not exceed."""
+    """Return the value that this share of them does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 

@@ -1,4 +1,4 @@
-"""What a sidecar with 100,000 cached keys takes: `python -m tests.bench.memory`.
+"""The memory of a sidecar with 100,000 cached keys: `python -m tests.bench.memory`.
 
 A whole sidecar (listeners, link, cache) looks up every key of a real store. Then its resident
 memory is read, and all is timed for which the event loop stands still: a full garbage collection,

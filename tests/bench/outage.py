@@ -40,7 +40,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Process:
-    """What the system says of a process."""
+    """The memory, files and processor time of a process, from the system."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid

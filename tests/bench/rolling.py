@@ -41,7 +41,7 @@ RESTART_SECONDS = 60.0
 
 @dataclass
 class Tally:
-    """What the load has seen."""
+    """The answers that the load has seen."""
 
     answers: Counter[str] = field(default_factory=Counter)  # statuses, and names of exceptions
     took: list[float] = field(default_factory=list)  # seconds, each request
@@ -154,7 +154,7 @@ async def _answers(pair: Pair) -> bool:
 
 
 async def measured(rate: float, rounds: int, transport: str, **shutdown: str) -> Tally:
-    """What the load sees while both are restarted, so many times."""
+    """Return the answers that the load sees while both are restarted, so many times."""
     tally = Tally()
     async with pair(transport, **shutdown) as running:
         began = time.perf_counter()

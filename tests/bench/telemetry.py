@@ -1,4 +1,4 @@
-"""What telemetry costs on a cache hit, bytes to bytes: `python -m tests.bench.telemetry`.
+"""The cost of telemetry on a cache hit, bytes to bytes: `python -m tests.bench.telemetry`.
 
 Each figure is a ratio to the same door without any telemetry, the two measured in turn. The time is
 that of the thread that decides; what the exporting threads use is told apart, as a share of a core.

@@ -1,4 +1,4 @@
-"""What h2load writes is read as it stands there."""
+"""The log of h2load is read as h2load writes it."""
 
 import pytest
 

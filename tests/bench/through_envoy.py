@@ -1,4 +1,4 @@
-"""What asking costs, seen by Envoy's clients: `python -m tests.bench.through_envoy`.
+"""The cost of asking authz, seen by Envoy's clients: `python -m tests.bench.through_envoy`.
 
 Envoy runs from the file that users copy, with one worker; it answers by itself, on one path without
 the filter, on another with it. The sidecar has a core for itself, Envoy and the load share the
@@ -58,7 +58,7 @@ def envoy(check: Address) -> Iterator[Address]:
 
 
 async def status(address: Address, path: str, key: str) -> int:
-    """What Envoy answers; 0 when it cannot be reached."""
+    """Return the status that Envoy answers, or 0 if it is unreachable."""
     try:
         client = await Client.connect(address.host, address.port)
     except OSError:

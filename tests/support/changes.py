@@ -31,5 +31,5 @@ def imported(kid=KID, digests=DIGESTS):
 
 
 def author():
-    """Who asks, with a fresh change id."""
+    """An author of changes, with a fresh change id."""
     return Author(f"c{next(_ids)}", "test")

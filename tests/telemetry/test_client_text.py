@@ -42,7 +42,7 @@ def test_any_path_becomes_bounded_printable_text(path):
 
 @pytest.mark.parametrize("before", range(0, 520, 7))
 def test_a_key_is_not_shown_wherever_the_cut_is(before):
-    """Neither the cut before the masking nor the one after it shows more than four characters."""
+    """The cuts before and after the masking show at most four characters of a key."""
     shown = client_text.path("/" * before + FOREIGN * 7)
     assert FOREIGN[:5] not in shown
 

@@ -25,7 +25,7 @@ def test_a_lookup_is_timed_until_its_answer_and_told_by_its_result() -> None:
 
 
 def test_a_refusal_that_is_not_enforced_is_counted_apart() -> None:
-    """It is among the allowed, so alerts on denials stay quiet during a rollout."""
+    """Such a refusal counts as allowed, so alerts on denials stay quiet during a rollout."""
     counters = Counters()
     counters.decided(Reason.EXPIRED)
     counters.decided(None)

@@ -58,17 +58,26 @@ class CredentialReader:
         self._parameter = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
 
     def find(self, header: Header, path: str, *, optional: bool) -> tuple[Credential, str]:
-        """The credential, and its carrier: a header, IN_QUERY, or empty.
+        """Return the credential, and its carrier: a header, IN_QUERY, or empty.
 
         optional: somebody else's token is as good as none.
         """
-        found, carrier, is_bare = self._in_headers(header)
+        found: str | Deny = ""
+        carrier, is_bare = "", True
+        for name, schemes in self._headers:
+            text = header(name, "")
+            if not text:
+                continue
+            value = text if schemes is None else schemes.read(text)
+            if found:
+                value = _one_of(found, value)
+            if value:
+                found, carrier, is_bare = value, name, schemes is None
         if self._parameter is not None and "?" in path:
-            in_query = self._in_query(self._parameter, path.partition("?")[2])
-            if in_query:
-                is_alone = not found or found is UNRECOGNIZED
-                found, carrier, is_bare = in_query if is_alone else AMBIGUOUS, IN_QUERY, True
-        if isinstance(found, Deny):
+            value = self._in_query(self._parameter, path.partition("?")[2])
+            if value:
+                found, carrier, is_bare = _one_of(found, value), IN_QUERY, True
+        if not isinstance(found, str):
             return (None if optional and found is UNRECOGNIZED else found), ""
         if not found:
             return None, ""
@@ -95,34 +104,8 @@ class CredentialReader:
                     return None
         return Strip(tuple(held), query=in_query)
 
-    def _in_headers(self, header: Header) -> tuple[str | Deny, str, bool]:
-        """The text of the one carrier that has some, the carrier, and has it no scheme?
-
-        The text is empty, or a refusal, if there is no credential.
-        """
-        found, carrier, is_bare = "", "", True
-        nothing: str | Deny = ""
-        for name, schemes in self._headers:
-            value = header(name, "")
-            if not value:
-                continue
-            if schemes is not None:
-                token = schemes.read(value)
-                if token is UNRECOGNIZED:
-                    nothing = UNRECOGNIZED
-                    continue
-                if isinstance(token, Deny):
-                    return (AMBIGUOUS if found else token), "", True
-                if not token:
-                    continue
-                value = token
-            if found:
-                return AMBIGUOUS, "", True
-            found, carrier, is_bare = value, name, schemes is None
-        return found or nothing, carrier, is_bare
-
     def _foreign(self, found: str, carrier: str, *, is_bare: bool) -> Imported | Deny:
-        """What a text is that is not one of our keys."""
+        """Return an imported key, or the refusal of a text that is not one of our keys."""
         if "," in found:
             return AMBIGUOUS
         if not is_bare:
@@ -131,7 +114,7 @@ class CredentialReader:
         return self._parse_imported(unquote(found) if carrier == IN_QUERY else found) or MALFORMED
 
     def _in_query(self, parameter: re.Pattern[str], query: str) -> str | Deny:
-        """The text of the parameter, or empty; or why there may be none."""
+        """Return the text of the parameter, empty if there is none, or a refusal."""
         values = parameter.findall(query)
         if len(values) > 1:
             return AMBIGUOUS
@@ -143,13 +126,20 @@ class CredentialReader:
         return "".join(values)
 
     def _is_escaped(self, query: str) -> bool:
-        """Does it show a key, or name the parameter, to who decodes it?"""
+        """Return whether it shows a key, or names the parameter, once it is decoded."""
         if "%" not in query:
             return False
         if self._shows_key(unquote_plus(query)):
             return True
         names = (part.partition("=")[0] for part in query.split("&"))
         return any("%" in name and unquote(name) == self._query for name in names)
+
+
+def _one_of(first: str | Deny, second: str | Deny) -> str | Deny:
+    """Return the credential of two carriers, or AMBIGUOUS; empty if the first one is to stay."""
+    if not first or first is UNRECOGNIZED:
+        return second
+    return "" if not second or second is UNRECOGNIZED else AMBIGUOUS
 
 
 class _Schemes:
@@ -170,7 +160,7 @@ class _Schemes:
         )
 
     def read(self, value: str) -> str | Deny:
-        """The token that claims to be our key, or empty if the value is somebody else's.
+        """Return the token that claims to be our key, or empty if the value is somebody else's.
 
         UNRECOGNIZED if it is somebody else's after our own scheme, MISPLACED if it shows a key in
         another form. A header that was joined is returned whole.
@@ -186,7 +176,7 @@ class _Schemes:
         return UNRECOGNIZED if any(token.strip() for token in tokens) else ""
 
     def _read_basic(self, value: str) -> str | Deny:
-        """The user name if it is our key, and the only one."""
+        """Return the user name if it is our key, and the only one."""
         found = [match[1] for match in map(_BASIC.fullmatch, value.split(",")) if match]
         for encoded in found:
             shown = _decoded(encoded)
@@ -200,12 +190,12 @@ class _Schemes:
 
 
 def _decoded(encoded: str) -> str:
-    """Base64 as the most lenient reader takes it: any alphabet, no padding, odd characters."""
+    """Decode base64 as the most lenient reader does: either alphabet, any padding, odd bytes."""
     text = _NOT_BASE64.sub("", encoded.translate(_URL_SAFE))
     whole = text[: len(text) - (len(text) % 4 == 1)]
     return b64decode(whole + "=" * (-len(whole) % 4)).decode("utf-8", "replace")
 
 
 def header_of(carrier: str) -> str:
-    """The header of a carrier of the settings."""
+    """Return the header of a carrier of the settings."""
     return "authorization" if carrier == BASIC_USERNAME else carrier.partition(":")[0]

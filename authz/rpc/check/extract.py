@@ -5,8 +5,8 @@ Rules:
 2. The path is split at the first `?`, never by a URL parser.
 3. A method in lower case, a host that is no host and a port that is no number are refused: backends
    read them as the proper ones, and rules would not.
-4. What a route asks comes from context_extensions and our own rules, which no client can write. A
-   name there that is not ours is a mistake, such as `scope`, and may have been a restriction.
+4. Requirements come from context_extensions and our own rules, which no client can write. An
+   unknown name there is a mistake, such as `scope`, and may have been a restriction.
 5. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
 6. A client may write 60 KiB into one header: the work on a value is linear in its length.
 """
@@ -40,6 +40,7 @@ MAX_SIGHTS: Final = 1024  # pairs of method and host that are remembered as well
 SAID: Final = ("scopes", "auth", "env", "cost", "enforce")
 # Headers by which a client asks some frameworks to run the handler of another method.
 METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
+_NOTHING: Final = ("",) * len(SAID)
 _UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
@@ -78,12 +79,12 @@ class Extractor:
         self._enforce = enforce
         self._rules = rules
         self._default_route = Route(env=env, enforce=enforce)
-        self._routes: dict[tuple[str | Facts, ...], Route | None] = {}
+        self._routes: dict[tuple[object, ...], Route | None] = {}
         self._strange: set[frozenset[str]] = set()
         self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
     def read(self, raw: bytes) -> Request:
-        """The request, whatever `raw` is: one that makes no sense carries its refusal."""
+        """Return the request. One that makes no sense carries its refusal."""
         try:
             attributes = _parse_message(raw).attributes
         except DecodeError:
@@ -92,14 +93,15 @@ class Extractor:
         header, count = _headers(http)
         sight = (http.method, http.host)
         target = self._well_formed.get(sight) or self._look_at(sight)
-        path = _utf8(http.path)
+        try:
+            path = http.path.decode()
+        except UnicodeDecodeError:
+            return refused(BAD_REQUEST, header)
         address = (
             header(self._address_header, "")
             if self._address_header
             else attributes.source.address.socket_address.address
         )
-        if path is None:
-            return refused(BAD_REQUEST, header)
         if target is None or count > MAX_HEADERS:
             method, host = (part.decode("latin-1") for part in sight)
             odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, header)
@@ -142,7 +144,7 @@ class Extractor:
         return route
 
     def _look_at(self, sight: tuple[bytes, bytes]) -> tuple[str, str] | None:
-        """Method and host, or None if they are not well-formed. Remembers those that are."""
+        """Return method and host, or None if they are not well-formed. Remember those that are."""
         method, host = (part.decode("latin-1") for part in sight)
         if not is_method(method) or len(host) > MAX_AUTHORITY or not _AUTHORITY.fullmatch(host):
             return None
@@ -154,30 +156,33 @@ class Extractor:
     def _route(
         self, extensions: Any, method: str, host: str, path: str, header: Header
     ) -> Route | Deny:
-        """What the route asks for, or why it cannot be told."""
-        fact = extensions.get
-        said = (
-            fact("scopes", ""),
-            fact("auth", ""),
-            fact("env", ""),
-            fact("cost", ""),
-            fact("enforce", ""),
-        )  # SAID
-        if len(extensions) > len(said) - said.count("") and not FACTS.issuperset(extensions):
-            self._warn_of(frozenset(extensions) - FACTS)
-            return BAD_REQUEST
+        """Return the requirements of the route, or the refusal if they make no sense."""
+        said, left = _NOTHING, len(extensions)
+        if left:
+            scopes = extensions.get("scopes", "")
+            if left == 1 and scopes:  # as most routes
+                said = (scopes, "", "", "", "")
+            else:
+                said = (scopes, *(extensions.get(name, "") for name in SAID[1:]))
+                if left > len(said) - said.count("") and not FACTS.issuperset(extensions):
+                    self._warn_of(frozenset(extensions) - FACTS)
+                    return BAD_REQUEST
         rule = NO_FACTS if self._rules is None else self._rule(method, host, path, header)
         if rule is Reason.ROUTE_NOT_ALLOWED and any(said):
             rule = NO_FACTS
         if not isinstance(rule, Facts):
             return Deny(rule)
-        route = self._routes.get((*said, rule), _UNKNOWN)
+        case = said if rule is NO_FACTS else (*said, rule)
+        route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
-            route = self._learn(said, rule)
+            route = self._routes[case] = self._learn(said, rule)
         return route or BAD_REQUEST
 
     def _rule(self, method: str, host: str, path: str, header: Header) -> Facts | Reason:
-        """The facts of our own rules. The method that a client asks for must have the same."""
+        """Return the facts of our own rules, or a refusal.
+
+        A method that a header names must have the same facts.
+        """
         rules = self._rules
         if rules is None:
             return NO_FACTS
@@ -190,7 +195,7 @@ class Extractor:
         return found
 
     def _learn(self, said: tuple[str, ...], rule: Facts) -> Route | None:
-        """Understand facts once; None when they make no sense."""
+        """Parse facts; None if they make no sense."""
         try:
             route = self._combine(facts(dict(zip(SAID, said, strict=True))), rule)
         except BadInput as cause:
@@ -198,11 +203,10 @@ class Extractor:
             route = None
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
-        self._routes[*said, rule] = route
         return route
 
     def _warn_of(self, strange: frozenset[str]) -> None:
-        """Name them to the operator, once."""
+        """Log unknown names once."""
         if strange in self._strange:
             return
         if len(self._strange) >= MAX_ROUTES:
@@ -232,30 +236,29 @@ def refused(refusal: Deny, header: Header = lambda _name, default: default) -> R
     return Request(refusal, "", Route(), "", "", "", "", header)
 
 
-def _utf8(raw: bytes) -> str | None:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return None
-
-
 def _headers(http: Any) -> tuple[Header, int]:
-    """What gives a header by its lower-case name, and how many headers there are."""
+    """Return a function that gives a header by its lower-case name, and the number of headers."""
     headers = http.headers
-    if headers:
+    count = len(headers)
+    if count:
         find = headers.get
 
         def header(name: str, default: str) -> str:
             value = find(name)
-            return default if value is None else value.decode("utf-8", _ODD_BYTES)
+            if value is None:
+                return default
+            try:
+                return value.decode()  # type: ignore[no-any-return]
+            except UnicodeDecodeError:
+                return value.decode("utf-8", _ODD_BYTES)  # type: ignore[no-any-return]
 
-        return header, len(headers)
+        return header, count
     entries = http.header_map.headers
     return _RawHeaders(entries).get, len(entries)
 
 
 class _RawHeaders:
-    """Raw headers, read as Envoy would have joined them."""
+    """Raw headers, joined as Envoy joins duplicates."""
 
     __slots__ = ("_entries", "_names")
 
@@ -264,7 +267,7 @@ class _RawHeaders:
         self._names = [entry.key for entry in entries]
 
     def get(self, name: str, default: str) -> str:
-        """A header by its lower-case name: duplicates with a comma, an odd byte as `!`."""
+        """Return a header: duplicates joined with a comma, an invalid byte as `!`."""
         wanted = name.encode()
         count = self._names.count(wanted)
         if not count:

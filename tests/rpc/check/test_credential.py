@@ -202,7 +202,7 @@ _VALUES = st.one_of(
 @given(headers=st.lists(st.tuples(_NAMES, _VALUES), max_size=6))
 @example(headers=[(X, b"\xe2\x82A"), (X, b"\xed\xa0\x80"), (A, b"\xf0\x9f")])
 def test_both_header_forms_say_the_same(headers):
-    """Whatever a client sends, raw headers are read as Envoy's joined map is."""
+    """Raw headers are read as Envoy's joined map is, for every request of a client."""
     joined, raw = (read(headers, raw_headers=form) for form in (False, True))
     assert everything(joined) == everything(raw)
 

@@ -86,7 +86,7 @@ def clients(runner) -> Iterator[list[grpc.aio.Channel]]:
 
 
 async def answers(client: grpc.aio.Channel, asked: list[Case]) -> list[tuple[str, bytes]]:
-    """What each call ends with: all of them at a time."""
+    """Return the result of each call, all of them made at a time."""
 
     async def answer(ask: Case) -> tuple[str, bytes]:
         call = client.unary_unary(ask.method)

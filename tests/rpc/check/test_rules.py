@@ -1,4 +1,4 @@
-"""What a route asks for when our own rules and context_extensions both speak."""
+"""The requirements of a route that has rules of ours and context_extensions."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ def rule(path: str, facts: Facts = ADMIN) -> Rule:
 
 
 def asked(path: str, table: RouteTable, default: str | None = None, **said: str) -> Route | Reason:
-    """What an extractor with these rules makes of a request without a credential."""
+    """Return the route that an extractor with these rules finds, without a credential."""
     request = read(path=path, extensions=said, settings={"rules": table, "env": default})
     found = request.credential
     return found.reason if isinstance(found, Deny) else request.route

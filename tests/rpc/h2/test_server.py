@@ -224,7 +224,7 @@ async def test_a_client_without_a_greeting_is_disconnected(monkeypatch):
 
 
 async def test_connections_over_the_bound_are_closed():
-    """They are counted, and open connections continue."""
+    """Connections over the bound are counted and closed; open connections continue."""
     async with serving() as server, wired(server.address) as first:
         server._state.max_connections = 1
         first.greet()

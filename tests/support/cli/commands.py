@@ -1,4 +1,4 @@
-"""What commands there are, and whether a line that somebody wrote down is one of them."""
+"""All commands, and a check whether a written line is one of them."""
 
 import shlex
 from collections.abc import Iterator

@@ -83,7 +83,7 @@ def agree(shown: str, printed: str, kids: dict[str, str]) -> bool:
 def run(
     commands: Sequence[str], directory: Path, environment: Mapping[str, str], seconds: float
 ) -> list[str]:
-    """What each command prints on a terminal, in one bash. Fewer, when the time is over."""
+    """Return the output of each command on a terminal, in one bash; fewer if the time is over."""
     script = directory / "pasted"
     script.write_text("".join(f"{command}\nprintf '\\036'\n" for command in commands))
     master, terminal = pty.openpty()
@@ -120,6 +120,6 @@ def _read(master: int, deadline: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """What is left on the screen: no colours, and the last state of a line that was redrawn."""
+    """Return the final screen: no colours, and the last state of a line that was redrawn."""
     lines = ESCAPE.sub("", text).replace("\r\n", "\n").strip("\n").split("\n")
     return "\n".join(line.rpartition("\r")[2].rstrip() for line in lines)

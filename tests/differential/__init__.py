@@ -1,0 +1,1 @@
+"""Route rules in front of real frameworks: no spelling of a request gets around a rule."""

@@ -1,0 +1,1 @@
+"""Work on client input grows no faster than the input."""

@@ -1,0 +1,51 @@
+"""The messages that are generated from proto/, and the one that is a view of Envoy's."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from authz.rpc.pb.check_view_pb2 import CheckView
+
+GENERATE = Path(__file__).parents[2] / "proto" / "generate.py"
+
+
+def test_the_generated_modules_are_current():
+    """`make proto` would write the same."""
+    pytest.importorskip("grpc_tools")
+    spec = importlib.util.spec_from_file_location("generate", GENERATE)
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    for name, text in generate.generate().items():
+        assert (generate.GENERATED / name).read_text() == text, "run `make proto`"
+
+
+def fields(view: Descriptor, whole: Descriptor, path: str = ""):
+    """Each field of a view, and the one of the same number of the message that it views."""
+    for field in view.fields:
+        other = whole.fields_by_number[field.number]
+        name = f"{path}.{field.name}"
+        yield name, field, other
+        if field.message_type is not None:
+            yield from fields(field.message_type, other.message_type, name)
+
+
+FIELDS = list(fields(CheckView.DESCRIPTOR, CheckRequest.DESCRIPTOR))
+
+
+@pytest.mark.parametrize(("name", "field", "other"), FIELDS, ids=[name for name, *_ in FIELDS])
+def test_the_view_reads_the_same_bytes(name, field, other):
+    """Same number, same name, same type on the wire; text may be read as bytes."""
+    text = {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}
+    assert field.name == other.name
+    assert field.is_repeated == other.is_repeated
+    assert field.type == other.type or {field.type, other.type} == text
+
+
+@pytest.mark.parametrize("name", ["method", "path", "host"])
+def test_text_that_a_client_writes_is_bytes(name):
+    """One byte that is not UTF-8 does not cost the whole message."""
+    (field,) = [found for at, found, _ in FIELDS if at == f".attributes.request.http.{name}"]
+    assert field.type == FieldDescriptor.TYPE_BYTES
