@@ -3,7 +3,7 @@
 MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from authz.core.audit import AuditEntry
@@ -82,36 +82,6 @@ class AliasSource(Protocol):
 
         MUST call `deliver` as KeySource does: once, never before `resolve` has returned, and in the
         order of the store's replies. MUST NOT deliver None from a store that is not ours.
-        """
-        ...
-
-
-class DigestSink(Protocol):
-    """Receives the digests of all imported keys, so that other text needs no lookup.
-
-    Loading: `restart`, `change` for all digests in any number of calls, then `confirm`. Following:
-    `change` for each import, then `confirm` at any time.
-    """
-
-    def restart(self) -> None:
-        """Start anew: digests will be loaded, or changes were missed.
-
-        MUST be called when a change may have been missed. Until `confirm` returns, absent digests
-        are looked up.
-        """
-        ...
-
-    def change(self, added: Iterable[bytes], removed: Iterable[bytes] = ()) -> None:
-        """Add and remove digests. Repetitions are harmless.
-
-        MUST be called, for a change that the feed reports, before ChangeSink.forget of that change.
-        """
-        ...
-
-    def confirm(self, count: int, checksum: int) -> bool:
-        """Compare with the store's count and checksum. Return False if a reload is needed.
-
-        checksum: see core/digest_index.py. MUST be of the same moment as the changes applied here.
         """
         ...
 

@@ -132,9 +132,6 @@ class Checker:
         if found is not None:
             self.hits += 1
             return self._charge(self._judge(*found, request), request)
-        if keys.is_absent(imported):
-            self._probe.count(Event.ALIAS_NEGATIVE_HIT)
-            return self._conclude(UNKNOWN, request)
         return self._look_up(keys, imported, request, may_ask=exist is True)
 
     def _without_key(self, request: Request) -> Decision:

@@ -5,10 +5,8 @@ Rules:
    stale during an outage. It is dropped if its record is gone (the store was set up anew), or if
    the store turns out not to be ours.
 2. The absence of an alias is cached briefly. Each change drops it, for it may be an import.
-3. Anybody can send text that looks like an imported key. While the index of all imported digests is
-   confirmed, text that is not in it is refused without a lookup, and text that is in it is always
-   looked up. Otherwise lookups are limited in rate and shared fairly by client address. Beyond the
-   rate the reply is Unavailable, never "no such key".
+3. Anybody can send text that looks like an imported key. So lookups are limited in rate and shared
+   fairly by client address. Beyond the rate the reply is Unavailable, never "no such key".
 4. At most one lookup per key is under way. A cancelled waiter cancels no other.
 5. It stands between the change feed and the record cache, and passes on every call of the feed.
 """
@@ -26,7 +24,6 @@ from authz.core.fair_budget import FairBudget
 from authz.core.keys.credentials import Alias, Imported
 from authz.core.ports import AliasSource, Clock, LoadedAlias, Probe
 from authz.core.records import KeyRecord
-from authz.flows.import_index import ImportIndex
 from authz.flows.keycache import CacheContents, KeyCache
 
 MAX_ATTEMPTS: Final = 3
@@ -37,9 +34,8 @@ Found = tuple[Alias, KeyRecord]
 class ImportedKeys:
     """Lookup of imported keys. `peek` never waits; `find` waits at most `deadline` seconds.
 
-    rate: lookups of aliases per second without the index. negative_ttl, deadline: seconds.
-    max_entries: bound on aliases. max_negatives: bound on digests that are known to have none.
-    index: the digests of all imported keys; without it every absent digest is looked up.
+    rate: lookups of aliases per second. negative_ttl, deadline: seconds. max_entries: bound on
+    aliases. max_negatives: bound on digests that are known to have none.
     """
 
     def __init__(
@@ -54,14 +50,12 @@ class ImportedKeys:
         max_entries: int,
         max_negatives: int,
         deadline: float,
-        index: ImportIndex | None = None,
     ) -> None:
         self._source = source
         self._cache = cache
         self._monotonic = clock.monotonic
         self._probe = probe
         self._budget = FairBudget(rate)
-        self._index = index or ImportIndex(0)
         self._negative_ttl = negative_ttl
         self._max_entries = max_entries
         self._deadline = deadline
@@ -82,12 +76,6 @@ class ImportedKeys:
         alias = self._alias(digest for _, digest in imported.digests())
         record = alias and self._cache.peek_stale(alias.kid)
         return (alias, record) if alias and record else None
-
-    def is_absent(self, imported: Imported) -> bool:
-        """Return whether the index proves, without waiting, that there is no such key."""
-        return self._monotonic() < self._trusted_until and self._index.excludes(
-            digest for _, digest in imported.digests()
-        )
 
     async def find(self, imported: Imported, address: str) -> Found | None:
         """Return alias and record, or None if there is no such key. Raises Unavailable.
@@ -120,7 +108,6 @@ class ImportedKeys:
     def flush(self, *, foreign: bool = False) -> None:
         """See ChangeSink."""
         self._absent_until.clear()
-        self._index.restart()
         if foreign:
             self._kids.clear()
         self._cache.flush(foreign=foreign)
@@ -178,7 +165,7 @@ class ImportedKeys:
     async def _wait_for_lookup(self, digests: Sequence[bytes], address: str, now: float) -> None:
         lookup = self._lookups.get(digests[0])
         if lookup is None:
-            if not (self._index.is_confirmed or self._budget.take(address, now)):
+            if not self._budget.take(address, now):
                 self._probe.count(Event.ALIAS_LOOKUP_LIMITED)
                 raise Unavailable("too many lookups of imported keys")
             lookup = asyncio.get_running_loop().create_future()

@@ -136,7 +136,6 @@ class Keys(Section):
     older_prefixes: Annotated[tuple[Prefix, ...], AfterValidator(distinct)] = ()
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
-    import_index: int = Field(1_000_000, ge=0, le=10_000_000)
 
 
 class Cache(Section):

@@ -15,7 +15,6 @@ from authz.core.listen_address import Address
 from authz.core.ports import CheckObserver, Clock, Probe
 from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
-from authz.flows.import_index import ImportIndex
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
@@ -217,7 +216,6 @@ def imported_keys(
         max_entries=sizes.max_entries,
         max_negatives=sizes.max_negatives,
         deadline=settings.check.deadline,
-        index=ImportIndex(settings.keys.import_index),
     )
 
 

@@ -271,6 +271,23 @@ async def test_rate(rig):
     assert (await rig.decide(garbage[4])).reason is Reason.UNKNOWN_KEY
 
 
+async def test_a_flood_leaves_lookups_to_other_addresses():
+    """One address that floods does not use up the lookups of the others."""
+    rig = ImportedRig(rate=16)
+    for second in range(3):
+        for number in range(100):
+            rig.begin(f"stranger-{1000 * second + number:032}", "198.51.100.1")
+        await asyncio.sleep(0)
+        rig.clock.advance(1)
+        rig.aliases.answer_all()
+    for number in range(100):
+        rig.begin(f"stranger-{9000 + number:032}", "198.51.100.1")
+    await asyncio.sleep(0)
+    rig.aliases.answer_all()
+    assert rig.probe.events[Event.ALIAS_LOOKUP_LIMITED] > 0
+    assert await rig.decide(FOREIGN, "192.0.2.1") == Allow(RECORD)
+
+
 async def test_bounds():
     """Aliases and absences are bounded apart, the oldest go first."""
     rig = ImportedRig(max_entries=2, max_negatives=2)

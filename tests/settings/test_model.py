@@ -61,7 +61,6 @@ GARBAGE = {
     "keys.older_prefixes": ("A_", None),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
-    "keys.import_index": ("-1", None),
     "cache.ttl": ("0", "1s"),
     "cache.negative_ttl": ("1 s", "30s"),
     "cache.max_entries": ("many", "100000"),
