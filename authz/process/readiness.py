@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 
 class StoreHealth(Protocol):
-    """A dataclass whose fields are JSON members."""
+    """The state of the link to the store: a dataclass whose fields are JSON members."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 

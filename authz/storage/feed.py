@@ -71,7 +71,7 @@ class FeedHealth:
 
 
 class ChangeFeed:
-    """Owns the sidecar's link for records: `run` keeps it open, lookups are sent on `link`.
+    """The sidecar's link to the store for records and changes. `run` keeps it open.
 
     lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
     prefixes: of the keys that this sidecar reads.

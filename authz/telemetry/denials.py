@@ -96,7 +96,7 @@ def _members(decision: Deny, request: Request, ids: ResponseIds) -> dict[str, st
     return {
         "reason": decision.reason.value,
         "report_only": request.route.enforce is False,
-        "request_id": client_text.request_id(ids.told),
+        "request_id": client_text.request_id(ids.request_id),
         "charge_id": ids.charge,
         "client_id": decision.key.client_id if decision.key else "",
         "method": client_text.method(request.method),

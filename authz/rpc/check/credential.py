@@ -60,7 +60,7 @@ class CredentialReader:
     def find(self, header: Header, path: str, *, optional: bool) -> tuple[Credential, str]:
         """Return the credential, and its carrier: a header, IN_QUERY, or empty.
 
-        optional: somebody else's token is as good as none.
+        optional: the route needs no key, so a token that is not ours counts as no credential.
         """
         found: str | Deny = ""
         carrier, is_bare = "", True
@@ -126,7 +126,7 @@ class CredentialReader:
         return "".join(values)
 
     def _is_escaped(self, query: str) -> bool:
-        """Return whether it shows a key, or names the parameter, once it is decoded."""
+        """Return whether the decoded query shows a key or names the parameter."""
         if "%" not in query:
             return False
         if self._shows_key(unquote_plus(query)):
@@ -136,7 +136,7 @@ class CredentialReader:
 
 
 def _one_of(first: str | Deny, second: str | Deny) -> str | Deny:
-    """Return the credential of two carriers, or AMBIGUOUS; empty if the first one is to stay."""
+    """Return the second if the first has no key, empty to keep the first, or AMBIGUOUS."""
     if not first or first is UNRECOGNIZED:
         return second
     return "" if not second or second is UNRECOGNIZED else AMBIGUOUS

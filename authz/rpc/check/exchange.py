@@ -30,7 +30,7 @@ def describe_request(raw: bytes, key_header: str, key: str) -> dict[str, Any]:
 
 
 def describe_response(raw: bytes) -> dict[str, Any]:
-    """Return what a response makes Envoy do: with the backend, and with the caller."""
+    """Return the effect of a response on the request to the backend and on the caller."""
     response = CheckResponse.FromString(raw)
     if response.HasField("ok_response"):
         ok = response.ok_response

@@ -49,7 +49,7 @@ class HeaderListTooLong(Exception):  # noqa: N818  the client is wrong, not this
 
 
 class HeaderBlockDecoder(Generic[Parsed]):
-    """The decoder of one connection.
+    """HPACK decoder of one connection. It returns the same result for a repeated block.
 
     parse: makes a result of a request's fields. It may refuse the value of a PER_REQUEST field but
         MUST NOT use it. Its exceptions are passed on.
