@@ -1,4 +1,4 @@
-"""The operations listener: `/healthz` (alive), `/readyz` (should be asked) and `/metrics`.
+"""The operations listener: `/healthz` (alive), `/readyz` (ready for requests) and `/metrics`.
 
 Liveness never depends on the store: a restart would not bring the store back, and would lose the
 cached keys.

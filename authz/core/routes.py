@@ -112,7 +112,7 @@ class Rule:
         cost_variable: str = "",
         ignore_case: bool = False,
     ) -> "Rule":
-        """Read a rule of the settings. Raises BadInput."""
+        """Parse a rule of the settings. Raises BadInput for a bad value or an unknown variable."""
         for method in methods:
             if not (is_method(method) and method.replace("-", "").isalpha()):
                 raise BadInput(field, f"{shown(method)} is not a method, such as POST")
@@ -232,7 +232,7 @@ class RouteTable:
         return [rule for _, rule in rules if rule.template.below and not rule.template.decoded]
 
     def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Reason:
-        """Return the facts `asked`, joined. unmatched: in some reading of the path no rule matches."""
+        """Return the facts `asked`, joined. unmatched: in some reading no rule matches the path."""
         if unmatched:
             if self._deny_unmatched:
                 return Reason.AMBIGUOUS_PATH if asked else Reason.ROUTE_NOT_ALLOWED

@@ -14,7 +14,7 @@ class Sidecar:
     """The last registry entry of a sidecar.
 
     applied: the sidecar has applied every change up to this one, and caches nothing older. None if
-    it does not know that of this store yet.
+    this is not known for this store yet.
     lease_ms: how long it may serve an old record after a change that it does not hear of.
     grace_ms: how much longer during an outage, for keys without a grace of their own.
     trusted, reason: whether its link to the store is trusted, and if not, why.

@@ -131,7 +131,7 @@ class KeyCache:
     def grace_left(self) -> float:
         """Seconds for which records are still served stale; 0 if none is cached.
 
-        It is right for keys without a grace of their own.
+        For keys without a grace of their own; others may be served for a shorter or longer time.
         """
         cached = self._entries or self._flushed
         return max(0.0, self._last_trusted + self._grace - self._monotonic()) if cached else 0.0

@@ -190,7 +190,7 @@ class RouteRule(Section):
         return self
 
     def rule(self, *, ignore_case: bool = False) -> Rule:
-        """Return the rule. Raises BadInput if path and cost do not fit together."""
+        """Return the rule. Raises BadInput for a bad value or a variable that the path lacks."""
         cost = self.cost
         required = Facts(
             scopes=None if self.scopes is None else frozenset(self.scopes.split()),

@@ -61,12 +61,12 @@ class Link(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether commands can be sent."""
+        """True if commands can be sent."""
         return self._open
 
     @property
     def fault(self) -> str:
-        """The reason why it is not open."""
+        """The reason why the link is not open."""
         return self._fault
 
     def send(self, on_reply: OnReply, *command: str | bytes) -> None:

@@ -26,7 +26,7 @@ class SnapshotSource(Protocol):
 
     @property
     def is_trusted(self) -> bool:
-        """Whether its entries are current."""
+        """True if the cache's entries are current."""
         ...
 
     @property
@@ -35,7 +35,7 @@ class SnapshotSource(Protocol):
         ...
 
     def contents(self) -> CacheContents:
-        """Return all its content."""
+        """Return the whole content of the cache."""
         ...
 
 

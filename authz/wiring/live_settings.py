@@ -50,7 +50,7 @@ class ReloadTarget(Protocol):
 
 
 def settings_hash(settings: Settings) -> str:
-    """Return a short hash. Equal settings have the same hash, whatever source they come from."""
+    """Return a short hash. Equal settings have the same hash, from whichever source."""
     text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 

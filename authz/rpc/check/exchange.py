@@ -73,7 +73,7 @@ def _headers(options: Iterable[HeaderValueOption]) -> dict[str, str]:
 
 
 def _masked(value: str, key: str) -> str:
-    """Return a text without the secret part of a key. Of a key in another format 4 characters."""
+    """Return the value with the secret masked. A key in another format keeps 4 characters."""
     shown = without_secrets(key)
     if shown == key:
         shown = f"{key[:4]}{MASK}"

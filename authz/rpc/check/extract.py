@@ -156,7 +156,7 @@ class Extractor:
     def _route(
         self, extensions: Any, method: str, host: str, path: str, header: Header
     ) -> Route | Deny:
-        """Return the requirements of the route, or the refusal if they make no sense."""
+        """Return the requirements of the route, or a refusal if they are invalid."""
         values, left = _NOTHING, len(extensions)
         if left:
             scopes = extensions.get("scopes", "")
@@ -181,7 +181,7 @@ class Extractor:
     def _rule(self, method: str, host: str, path: str, header: Header) -> Facts | Reason:
         """Return the facts of our own rules, or a refusal.
 
-        A method that a header names must have the same facts.
+        If a header overrides the method, the rules for that method must give the same facts.
         """
         rules = self._rules
         if rules is None:
@@ -195,7 +195,7 @@ class Extractor:
         return found
 
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
-        """Parse facts; None if they make no sense."""
+        """Parse the facts of context_extensions and add those of `rule`; None if invalid."""
         try:
             route = self._combine(facts(dict(zip(SAID, values, strict=True))), rule)
         except BadInput as cause:

@@ -66,7 +66,7 @@ class FrameHandlers:
 
     @property
     def greeted(self) -> bool:
-        """Whether the client has sent its first SETTINGS."""
+        """True if the client has sent its first SETTINGS."""
         return self._phase is not GREETING
 
     def apply(self, frame_type: int, flags: int, stream_id: int, payload: bytes) -> None:

@@ -66,7 +66,7 @@ class HeaderBlockDecoder(Generic[Parsed]):
 
     @property
     def independent(self) -> bool:
-        """Whether no block depends on another: the dynamic table has size 0."""
+        """True if no block depends on another: the dynamic table has size 0."""
         return not self._table_size
 
     def decode(self, block: bytes) -> Parsed:

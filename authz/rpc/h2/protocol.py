@@ -150,7 +150,7 @@ class H2Protocol(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether the connection has no call."""
+        """True if the connection has no call."""
         return not self._connection.streams.calls
 
     def _is_welcome(self) -> bool:
