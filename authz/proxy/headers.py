@@ -20,6 +20,7 @@ IDENTITY: Final = (
     "plan",
     "stale",
 )
+WOULD_DENY: Final = "would-deny"  # set or removed with every allow, but no identity
 _LOGGED: Final = re.compile(r"%req(?:uest_header)?\(([^)]*)\)")
 _LOGGED_PATH: Final = re.compile(r"%path\((?:wq)?[:)]")
 _WITH_QUERY: Final = frozenset({":path", "x-envoy-original-path"})
@@ -38,7 +39,9 @@ def mutations(chain: Chain, expected: Expected) -> Iterator[Problem]:
         advice = "decoder_header_mutation_rules as in envoy.yaml, so that it may do no more"
         yield WARN, "authz may change any header, :path too", advice
         return
-    needed = [expected.header_prefix + name for name in IDENTITY] + list(expected.carriers)
+    needed = [expected.header_prefix + name for name in (*IDENTITY, WOULD_DENY)] + list(
+        expected.carriers
+    )
     for name in needed:
         if not _may_change(rules, name):
             advice = f"let allow_expression match {name}"

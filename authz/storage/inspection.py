@@ -216,7 +216,7 @@ async def replication(store: Store) -> Finding:
 
 
 async def clock(store: Store) -> Finding:
-    """Compare the store's clock with ours. Sidecars judge expiry by their own clock."""
+    """Compare the store's clock with ours. Sidecars answer 503 if the two decide differently."""
     before = store.wall_ms()
     seconds, micros = await checked(store.client.time())
     after = store.wall_ms()

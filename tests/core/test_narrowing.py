@@ -1,17 +1,19 @@
 """Narrowing changes: they only take rights away, and all that take a key out of use are found."""
 
-from dataclasses import dataclass, replace
+import inspect
+import re
+from dataclasses import dataclass, fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core import changes, policy
+from authz.core import changes, narrowing, policy
 from authz.core.changes import Author, KeySpec
 from authz.core.fields import networks
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.narrowing import narrows
-from authz.core.records import RevocationReason, Secret, Status
+from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from authz.core.request import Route
 from tests.support.fakes import NOW, make_keyring, make_record, make_request
 
@@ -157,3 +159,12 @@ def test_changes_say_whether_they_narrow():
         changes.reset_limits(active, author, NOW),
     ]
     assert [change.narrows for change in (*narrowing, *others)] == [True] * 4 + [False] * 4
+
+
+def test_every_field_of_a_record_is_judged():
+    """A field that `narrows` does not look at would let any change of it apply on a full store."""
+    source = inspect.getsource(narrowing)
+    judged = {*narrowing._IDENTITY, *re.findall(r"after\.(\w+)", source)}
+
+    bookkeeping = {"version", "turns", "revoked_at", "revocation_reason"}
+    assert {field.name for field in fields(KeyRecord)} - judged == bookkeeping

@@ -38,13 +38,14 @@ def is_linear(work: Callable[[Any], Any], make: Input) -> bool:
 
 def _starts_flat(work: Callable[[Any], Any], make: Input) -> bool:
     """Come near SMALL in small steps, so that what explodes is noticed before it takes hours."""
-    length, last = 12, 0.0
+    length, before = 12, make(8)
     while length < SMALL:
         given = make(length)
-        cost = _cost(work, given)
-        if cost > NOISE * 10 and last and all(_cost(work, given) > STEEP * last for _ in range(3)):
+        if _cost(work, given) > NOISE * 10 and all(
+            _cost(work, given) > STEEP * _cost(work, before) for _ in range(TRIES)
+        ):
             return False
-        last, length = cost, length + 4 if length < 40 else length * 2
+        length, before = length + 4 if length < 40 else length * 2, given
     return True
 
 

@@ -12,9 +12,9 @@ import yaml
 from authz.cli import binaries
 from authz.cli.child_processes import ChildProcesses
 from authz.proxy.document import read
-from authz.proxy.headers import IDENTITY
+from authz.proxy.headers import IDENTITY, WOULD_DENY
 from authz.proxy.rules import examine
-from authz.rpc.check import respond
+from authz.rpc.check import allow
 from tests.support.proxy.envoys import validate, without_authz
 from tests.support.proxy.faults import HTTP2, Config
 from tests.support.proxy.report import DEFAULTS, problems
@@ -126,7 +126,7 @@ def test_nothing_is_found(change, tmp_path: Path):
 
 def test_the_identity_headers_are_all_that_authz_sets():
     """The doctor looks for exactly the headers that an allowed Check sets or removes."""
-    assert set(IDENTITY) == {*respond._identity(None), "stale"}
+    assert {*IDENTITY, WOULD_DENY} == {*allow._identity(None), allow.STALE, allow.WOULD_DENY}
 
 
 def test_json_with_tabs(tmp_path: Path):
