@@ -141,7 +141,7 @@ async def _prepare(settings: model.Settings) -> Changed:
 
 
 def _is_process(port: int, pid: int) -> bool:
-    """Return whether this process is the store at `port`, and not one of somebody else."""
+    """Return whether the store at `port` is this process, and not another one."""
     with closing(socket.socket()) as probe:
         probe.settimeout(1)
         try:

@@ -47,36 +47,36 @@ def sidecars(invocation: Invocation) -> None:
 
 
 def _document(heard: Heard, seq: int) -> dict[str, Any]:
-    said = heard.sidecar
+    sidecar = heard.sidecar
     return {
-        "instance": said.instance,
-        "version": said.version,
-        "address": said.address,
-        "started_at": rfc3339(said.started_at),
-        "applied": said.applied,
+        "instance": sidecar.instance,
+        "version": sidecar.version,
+        "address": sidecar.address,
+        "started_at": rfc3339(sidecar.started_at),
+        "applied": sidecar.applied,
         "lag": _lag(heard, seq),
         "trusted": heard.is_trusted,
         "reason": _reason(heard),
         "silent_ms": heard.silent_ms,
-        "cached": said.entries,
-        "lease_ms": said.lease_ms,
-        "outage_grace_ms": said.grace_ms,
-        "settings": said.settings or None,
-        "settings_loaded_at": rfc3339(said.settings_at) if said.settings else None,
+        "cached": sidecar.entries,
+        "lease_ms": sidecar.lease_ms,
+        "outage_grace_ms": sidecar.grace_ms,
+        "settings": sidecar.settings or None,
+        "settings_loaded_at": rfc3339(sidecar.settings_at) if sidecar.settings else None,
     }
 
 
 def _row(heard: Heard, seq: int) -> tuple[str, ...]:
-    said, lag = heard.sidecar, _lag(heard, seq)
+    sidecar, lag = heard.sidecar, _lag(heard, seq)
     return (
-        said.instance,
-        said.version,
-        said.address,
-        "-" if said.applied is None else str(said.applied),
+        sidecar.instance,
+        sidecar.version,
+        sidecar.address,
+        "-" if sidecar.applied is None else str(sidecar.applied),
         "-" if lag is None else str(lag),
-        str(said.entries),
-        rfc3339(said.started_at),
-        said.settings or "-",
+        str(sidecar.entries),
+        rfc3339(sidecar.started_at),
+        sidecar.settings or "-",
         "yes" if heard.is_trusted else f"no: {_reason(heard)}",
     )
 

@@ -25,10 +25,10 @@ def is_malformed(verdict: Verdict) -> bool:
 
 
 def row_of(check: str, verdict: Verdict, request: Request, kid: str) -> Row:
-    """Return the row of a check. kid: the one that a malformed key names, or empty."""
-    if check not in verdict.said:
+    """Return the row of a check. kid: the kid in a malformed key, or empty."""
+    if check not in verdict.results:
         return {"check": check, "result": "skipped", "reason": None, "why": ""}
-    reason = verdict.said[check]
+    reason = verdict.results[check]
     if verdict.record is not None:
         why = _FACTS[check](verdict.record, request) if check in _FACTS else _limits(verdict)
     elif reason is None:

@@ -225,7 +225,7 @@ def _carried(
 
 
 def _described(extract: Extract, ip: str, origin: str) -> list[tuple[str, str]]:
-    """Return the headers that other options give."""
+    """Return the headers that stand for the options --ip and --origin."""
     headers = [("origin", origin)] if origin else []
     if ip and extract.client_address != "peer":
         headers.append((extract.client_address, ip))

@@ -60,7 +60,7 @@ class Waited:
         }
 
     def text(self, verb: str = "allow") -> str:
-        """Return the text to add to the answer. `verb`: what a late sidecar may do."""
+        """Return the text to add to the result. `verb`: a late sidecar may still `verb` the key."""
         found = self.confirmation
         if not self.is_waited_for:
             return ""

@@ -52,23 +52,23 @@ class BoundedHttpProtocol(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being answered."""
+        """True if no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See asyncio.Protocol."""
+        """Add the connection, which may close another, and start the exchange timer."""
         self._others.add(self)
         super().connection_made(transport)
         self._restart_timer()
 
     def on_response_complete(self) -> None:
-        """See H11Protocol."""
+        """Note the completed exchange, and restart the exchange timer."""
         self._others.renew(self)
         self._restart_timer()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio.Protocol."""
+        """Remove the connection, and stop the exchange timer."""
         self._others.remove(self)
         if self._timer is not None:
             self._timer.cancel()

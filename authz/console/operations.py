@@ -1,4 +1,4 @@
-"""The operations listener: `/healthz` (alive), `/readyz` (should be asked) and `/metrics`.
+"""The operations listener: `/healthz` (alive), `/readyz` (ready for requests) and `/metrics`.
 
 Liveness never depends on the store: a restart would not bring the store back, and would lose the
 cached keys.
@@ -106,9 +106,9 @@ class OperationsServer:
     async def _rendered(self, render: MetricsPage, accept: str) -> tuple[bytes, str]:
         """Return the page for an Accept header, rendered at most PAGE_SECONDS ago.
 
-        A client chooses the header, so the number of headers is bounded. Beyond it the default form
-        is returned, which each client has to accept. Rendering takes ten milliseconds, so a thread
-        does it.
+        A client chooses the header, so the number of forms is bounded. Above MAX_FORMS, return the
+        default format, which every client must accept. Rendering takes ten milliseconds, so a
+        thread does it.
         """
         async with self._rendering:
             now = self._monotonic()
@@ -122,7 +122,7 @@ class OperationsServer:
 
 
 class _EmbeddedServer(uvicorn.Server):
-    """A server that leaves the signals to the process that it is part of."""
+    """A server that installs no signal handlers: the host process has its own."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -63,7 +63,7 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Not permitted. `why` says what to do instead."""
+    """The change is not permitted. `why`: the reason, and often the remedy."""
 
     why: str
 

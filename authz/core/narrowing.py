@@ -43,22 +43,22 @@ def _status_narrows(before: Status, after: Status) -> bool:
 
 
 def _restricts(before: Collection[object], after: Collection[object]) -> bool:
-    """An empty list allows everything."""
+    """Return whether `after` allows no more than `before`. An empty list allows everything."""
     return not before or (bool(after) and set(after) <= set(before))
 
 
 def _ends_no_later(before: int | None, after: int | None) -> bool:
-    """None has no end."""
+    """Return whether `after` is not later than `before`. None means never."""
     return after == before or (after is not None and (before is None or after <= before))
 
 
 def _grace_no_longer(before: int | None, after: int | None) -> bool:
-    """None is the sidecar's own grace, of unknown length."""
+    """Return whether `after` is certainly not longer. None: the sidecar's grace, unknown here."""
     return after in {before, 0} or (after is not None and before is not None and after <= before)
 
 
 def _limits_no_higher(before: tuple[Limit, ...], after: tuple[Limit, ...]) -> bool:
-    """The same limits in the same order, none of which is higher."""
+    """Return whether `after` has the same limits in the same order, none of them higher."""
     return all(
         old is not None
         and new is not None
@@ -71,12 +71,12 @@ def _limits_no_higher(before: tuple[Limit, ...], after: tuple[Limit, ...]) -> bo
 
 
 def _burst_no_higher(before: int | None, after: int | None) -> bool:
-    """With a burst a limit is counted in another way, so it must have one before and after."""
+    """Return whether the burst is not higher. None: no burst, so the limit is counted otherwise."""
     return after == before or (before is not None and after is not None and after <= before)
 
 
 def _secrets_end_no_later(before: tuple[Secret, ...], after: tuple[Secret, ...]) -> bool:
-    """The same secrets in the same order, none of which lives longer."""
+    """Return whether `after` has the same secrets in the same order, none living longer."""
     return all(
         old is not None
         and new is not None

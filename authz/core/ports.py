@@ -266,9 +266,9 @@ class Probe(Protocol):
 
 
 class ResponseIds(NamedTuple):
-    """The ids of a refusal. told: the one that the caller was told. charge: of the response."""
+    """The ids of a refusal. request_id: the caller sees this one. charge: of the response."""
 
-    told: str
+    request_id: str
     charge: str
 
 

@@ -55,7 +55,7 @@ class Secret:
         return bool(self.digest) and (self.retires_at is None or now < self.retires_at)
 
     def is_remembered(self, now: int) -> bool:
-        """Return whether its holder is told that it was rotated, and not that it is wrong."""
+        """Return whether a refusal says that this secret was rotated, not that it is wrong."""
         return bool(self.digest) and (
             self.retires_at is None or now < self.retires_at + RETIRED_DIGEST_KEPT_MS
         )

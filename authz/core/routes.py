@@ -36,7 +36,7 @@ _LONGEST_METHOD: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts of a rule or a route; None where it says nothing.
+    """The requirements of a rule or a route. None: the rule or route does not say.
 
     In the scopes of a rule `{name}` stands for a variable of its template.
     """
@@ -52,24 +52,24 @@ NO_FACTS: Final = Facts()
 FACTS: Final = frozenset({"scopes", "auth", "env", "cost", "enforce"})  # of a proxy's route
 
 
-def facts(said: Mapping[str, str]) -> Facts:
-    """Read the facts that a proxy gives for a route (context_extensions); empty is not said.
+def facts(extensions: Mapping[str, str]) -> Facts:
+    """Parse context_extensions: the facts that a proxy gives for a route. Empty text is unset.
 
-    Raises BadInput when it makes no sense. A name that is none of FACTS is a mistake, such as
-    `scope`, and may have been a restriction.
+    Raises BadInput for a wrong value, and for a name that is not in FACTS. Such a name, for example
+    `scope`, is a mistake and may have been a restriction.
     """
-    if strange := sorted(said.keys() - FACTS):
+    if strange := sorted(extensions.keys() - FACTS):
         names = " ".join(map(shown, strange))
         raise BadInput(names[:MAX_NAMES], f"there are {' '.join(sorted(FACTS))}")
-    auth, env, cost = said.get("auth"), said.get("env"), said.get("cost")
+    auth, env, cost = extensions.get("auth"), extensions.get("env"), extensions.get("cost")
     if auth not in {None, "", "required", "optional"}:
         raise BadInput("auth", f"{shown(auth)}: required or optional")
-    enforce = said.get("enforce")
+    enforce = extensions.get("enforce")
     if enforce not in {None, "", "true", "false"}:
         raise BadInput("enforce", f"{shown(enforce)}: true or false")
-    scopes = said.get("scopes", "").split()
+    scopes = extensions.get("scopes", "").split()
     return Facts(
-        scopes=fields.scopes("scopes", scopes) if said.get("scopes") else None,
+        scopes=fields.scopes("scopes", scopes) if extensions.get("scopes") else None,
         optional=auth == "optional" if auth else None,
         env=fields.environment("env", env) if env else None,
         cost=parse_cost("cost", cost) if cost else None,
@@ -112,7 +112,7 @@ class Rule:
         cost_variable: str = "",
         ignore_case: bool = False,
     ) -> "Rule":
-        """Read a rule of the settings. Raises BadInput."""
+        """Parse a rule of the settings. Raises BadInput for a bad value or an unknown variable."""
         for method in methods:
             if not (is_method(method) and method.replace("-", "").isalpha()):
                 raise BadInput(field, f"{shown(method)} is not a method, such as POST")
@@ -132,14 +132,14 @@ class Rule:
         return not self.host or fields.host_matches(self.host, host)
 
     def hides(self, later: "Rule") -> bool:
-        """Return whether it takes every request of a later rule."""
+        """Return whether this rule matches every request that `later` matches."""
         return (
             (not self.methods or (bool(later.methods) and later.methods <= self.methods))
             and (not self.host or fields.host_matches(self.host, later.host))
             and self.template.covers(later.template)
         )
 
-    def asks(self, segments: Sequence[str]) -> Facts | Reason:
+    def facts_for(self, segments: Sequence[str]) -> Facts | Reason:
         """Return the facts for a path that the template matches, or the reason to refuse it."""
         if not self.uses_variables:
             return self.facts
@@ -162,9 +162,9 @@ class Rule:
 class RouteTable:
     """The rules, in order.
 
-    deny_unmatched: refuse what no rule applies to. ignore_case: of the letters in paths, for
-    backends that ignore it; the rules were read with the same. env: the environment where a rule
-    names none.
+    deny_unmatched: refuse a request that no rule matches. ignore_case: ignore the case of letters
+    in paths, for backends that do so; the rules were parsed with the same value. env: the
+    environment if a rule names none.
     """
 
     def __init__(
@@ -185,9 +185,10 @@ class RouteTable:
         self.has_methods = any(rule.methods for rule in rules)
 
     def require(self, method: str, authority: str, path: str) -> Facts | Reason:
-        """Return the facts of the first rule that applies, or the reason to refuse the request.
+        """Return the facts of the matching rule; NO_FACTS or a refusal if no rule matches.
 
-        `path` may have its query, which no rule looks at.
+        If a path has several readings, the facts of their rules are joined. `path` may have its
+        query, which no rule looks at.
         """
         bare = path.partition("?")[0]
         host = split_host(authority)
@@ -208,10 +209,10 @@ class RouteTable:
         for rule in self._candidates(read.decoded):
             if not rule.is_for(method, host) or not rule.template.matches(read.decoded):
                 continue
-            said = rule.asks(segments)
-            if not isinstance(said, Facts):
-                return said
-            asked.append(said)
+            required = rule.facts_for(segments)
+            if not isinstance(required, Facts):
+                return required
+            asked.append(required)
             if rule.template.matches_in_every_reading(read):
                 return self._joined(asked, unmatched=False)
         return self._joined(asked, unmatched=True)
@@ -231,7 +232,7 @@ class RouteTable:
         return [rule for _, rule in rules if rule.template.below and not rule.template.decoded]
 
     def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Reason:
-        """Return all of `asked` together. unmatched: in some reading no rule applies."""
+        """Return the facts `asked`, joined. unmatched: in some reading no rule matches the path."""
         if unmatched:
             if self._deny_unmatched:
                 return Reason.AMBIGUOUS_PATH if asked else Reason.ROUTE_NOT_ALLOWED
@@ -253,7 +254,7 @@ class RouteTable:
 
 
 def hidden_rule(rules: Sequence[Rule]) -> tuple[int, int] | None:
-    """Return the first rule that another hides though it asks for something else, and that one."""
+    """Return the first rule that an earlier, different rule hides, and that earlier rule."""
     for at, rule in enumerate(rules):
         for before in range(at):
             earlier = rules[before]
@@ -264,7 +265,7 @@ def hidden_rule(rules: Sequence[Rule]) -> tuple[int, int] | None:
 
 
 def _filled(scope: str, values: Mapping[str, str]) -> str:
-    """Return a scope with the text of its variables. The client wrote it; it must add no part."""
+    """Fill in a scope's variables. Text that is no scope part becomes UNNAMEABLE."""
 
     def text(name: str) -> str:
         value = values[name]
@@ -274,11 +275,11 @@ def _filled(scope: str, values: Mapping[str, str]) -> str:
     return filled if len(filled) <= fields.MAX_TEXT else UNNAMEABLE
 
 
-def _strictest(said: Sequence[bool | None]) -> bool | None:
-    """Return whether refusals are enforced. They are not only if each rule says so."""
-    if True in said:
+def _strictest(enforced: Sequence[bool | None]) -> bool | None:
+    """Return True if any rule enforces refusals, None if any rule does not say, else False."""
+    if True in enforced:
         return True
-    return None if None in said else False
+    return None if None in enforced else False
 
 
 def _order(entry: tuple[int, Rule]) -> int:

@@ -14,7 +14,7 @@ class Sidecar:
     """The last registry entry of a sidecar.
 
     applied: the sidecar has applied every change up to this one, and caches nothing older. None if
-    it does not know that of this store yet.
+    this is not known for this store yet.
     lease_ms: how long it may serve an old record after a change that it does not hear of.
     grace_ms: how much longer during an outage, for keys without a grace of their own.
     trusted, reason: whether its link to the store is trusted, and if not, why.
@@ -54,11 +54,11 @@ class Heard:
 
     @property
     def is_trusted(self) -> bool:
-        """True if its link to the store is trusted, as far as the entry tells."""
+        """True if the sidecar's link to the store is trusted, as far as the entry tells."""
         return self.sidecar.trusted and self.silent_ms < self.sidecar.lease_ms
 
     def reach_ms(self, grace_ms: int | None = None) -> int:
-        """Return how long it may serve an old record after a change, or after its last entry.
+        """Return how many ms it may serve an old record after a change, or after its last entry.
 
         The earlier of the two counts: it writes an entry before each heartbeat, and is trusted for
         a lease after the last heartbeat that came back. grace_ms: the key's own, or None.
@@ -66,7 +66,7 @@ class Heard:
         return self.sidecar.lease_ms + (self.sidecar.grace_ms if grace_ms is None else grace_ms)
 
     def has_applied(self, seq: int, elapsed_ms: int) -> bool:
-        """Return whether it caches nothing older than change `seq`, made `elapsed_ms` ago."""
+        """Return whether a recent entry confirms change `seq`, which was made `elapsed_ms` ago."""
         applied = self.sidecar.applied
         lately = self.silent_ms <= elapsed_ms + SPOKE_BEFORE_MS
         return lately and applied is not None and applied >= seq

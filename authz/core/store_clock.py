@@ -39,7 +39,7 @@ class StoreClock:
         self._low = self._high = 0.0  # the store's clock at `_at`, in ms since the epoch
 
     def measured(self, store_ms: int, sent: float, received: float) -> None:
-        """See ClockSink. The round trip bounds the error. The reading is cut to whole ms."""
+        """Store a reading and its error: the round trip, and 1 ms because it is cut to whole ms."""
         self._at = received
         self._low = store_ms
         self._high = store_ms + 1 + (received - sent) * 1000

@@ -42,7 +42,7 @@ class Template:
 
     @classmethod
     def parse(cls, field: str, text: str, *, ignore_case: bool = False) -> "Template":
-        """Read a template. Raises BadInput if it is none, or could match no canonical path."""
+        """Parse a template. Raises BadInput if it is invalid or can match no canonical path."""
         below = text.endswith("/**")
         body = text.removesuffix("/**" if below else "/")
         parts = [VARIABLE.split(segment) for segment in body.split("/")[1:]]
@@ -76,7 +76,7 @@ class Template:
         return tuple(part[0] for part in self.decoded[:count])
 
     def require_each_once(self, field: str, names: Iterable[str]) -> None:
-        """Raises BadInput unless each of `names` is a variable that stands here once."""
+        """Raise BadInput unless each of `names` is a variable that occurs exactly once."""
         known = [name for segment in self.names for name in segment]
         for name in sorted(names):
             if name not in known:
@@ -114,7 +114,7 @@ class Template:
         return found
 
     def covers(self, other: "Template") -> bool:
-        """Return whether it matches every path that `other` matches."""
+        """Return whether this template matches every path that `other` matches."""
         if not self.below and other.below:
             return False
         texts = [ANY_TEXT.join(part) for part in other.decoded]

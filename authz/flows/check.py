@@ -44,11 +44,11 @@ class Lookup(Protocol[_Key_contra]):
     """A way from a credential to the proof of its secret and the record of its key."""
 
     def peek_stale(self, credential: _Key_contra) -> tuple[Proof, KeyRecord] | None:
-        """Return what may be served during an outage, or None."""
+        """Return proof and record to serve stale during an outage, or None."""
         ...
 
     async def find(self, credential: _Key_contra, address: str) -> tuple[Proof, KeyRecord] | None:
-        """Return what the store has, or None if there is no such key. Raises Unavailable.
+        """Return proof and record, or None if there is no such key. Raises Unavailable.
 
         address: the client's.
         """
@@ -62,12 +62,12 @@ class NativeKeys:
         self._cache = cache
 
     def peek_stale(self, credential: Presented) -> tuple[Proof, KeyRecord] | None:
-        """See Lookup."""
+        """Return key and record if the record can be served stale in an outage, else None."""
         record = self._cache.peek_stale(credential.kid)
         return None if record is None else (credential, record)
 
     async def find(self, credential: Presented, address: str) -> tuple[Proof, KeyRecord] | None:
-        """See Lookup."""
+        """Return key and record, or None if there is no such key. Raises as `KeyCache.find`."""
         record = await self._cache.find(credential.kid)
         return None if record is None else (credential, record)
 

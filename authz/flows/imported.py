@@ -101,19 +101,19 @@ class ImportedKeys:
     # ChangeSink
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """See ChangeSink."""
+        """Drop the key's record, and all cached absences: the change may be an import."""
         self._absent_until.clear()
         self._cache.forget(kid, revoked=revoked)
 
     def flush(self, *, foreign: bool = False) -> None:
-        """See ChangeSink."""
+        """Flush the cache, and drop cached absences. If `foreign`, drop aliases too."""
         self._absent_until.clear()
         if foreign:
             self._kids.clear()
         self._cache.flush(foreign=foreign)
 
     def trust(self, until: float) -> None:
-        """See ChangeSink."""
+        """Serve aliases and records as current until this monotonic time. 0 ends trust now."""
         self._trusted_until = until
         self._cache.trust(until)
 
@@ -121,12 +121,12 @@ class ImportedKeys:
 
     @property
     def is_trusted(self) -> bool:
-        """See KeyCache."""
+        """True while the cached records are current."""
         return self._cache.is_trusted
 
     @property
     def last_trusted(self) -> float:
-        """See KeyCache."""
+        """The last moment at which the cached records were trusted, in monotonic seconds."""
         return self._cache.last_trusted
 
     def contents(self) -> CacheContents:

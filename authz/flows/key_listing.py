@@ -83,7 +83,7 @@ class KeyListing:
             cursor = page.next
 
     async def history(self, record: KeyRecord) -> History:
-        """Return the changes of a key from its version back to its issue. Raises Unavailable."""
+        """Return the changes, newest first, up to the first missing entry. Raises Unavailable."""
         entries: list[AuditEntry] = []
         version = record.version
         while version:

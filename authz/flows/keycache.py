@@ -131,7 +131,7 @@ class KeyCache:
     def grace_left(self) -> float:
         """Seconds for which records are still served stale; 0 if none is cached.
 
-        It is right for keys without a grace of their own.
+        For keys without a grace of their own; others may be served for a shorter or longer time.
         """
         cached = self._entries or self._flushed
         return max(0.0, self._last_trusted + self._grace - self._monotonic()) if cached else 0.0
@@ -158,7 +158,11 @@ class KeyCache:
         return record if self._monotonic() < self._last_trusted + grace else None
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """Return the record, or None if there is no such key. Raises Unavailable."""
+        """Return the record, or None if there is no such key.
+
+        Raises Unavailable if the link is not trusted, the record is unreadable, or the deadline
+        has passed.
+        """
         began = self._monotonic()
         for _ in range(MAX_ATTEMPTS):
             now = self._monotonic()
@@ -181,7 +185,7 @@ class KeyCache:
     # ChangeSink
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """See ChangeSink."""
+        """Drop the key's record. If `revoked`, remember the kid and treat the key as revoked."""
         cached = self._cached(kid) if revoked else None
         self._drop(kid)
         self._negatives.pop(kid, None)
@@ -191,7 +195,7 @@ class KeyCache:
                 self._put(as_revoked(cached), NEVER)
 
     def flush(self, *, foreign: bool = False) -> None:
-        """See ChangeSink."""
+        """Stop serving all records as current. Unless `foreign`, they may be served stale."""
         if foreign:
             self._flushed.clear()
         else:
@@ -201,7 +205,7 @@ class KeyCache:
         self._probe.count(Event.FLUSH)
 
     def trust(self, until: float) -> None:
-        """See ChangeSink."""
+        """Serve records as current until `until` and drop flushed ones. A past time ends trust."""
         now = self._monotonic()
         if now < until:
             self._trusted_until = self._last_trusted = until

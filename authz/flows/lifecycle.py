@@ -42,7 +42,8 @@ class Lifecycle:
 
     Every change is planned on the current record. If another change was faster, it is planned again
     on the new record. If a reply is lost, the same change is sent again, which is safe; after the
-    last try OutcomeUnknown is raised. counters: the counters of limits, for `reset_limits`.
+    last try OutcomeUnknown is raised. Methods raise NotFound if no key has the kid, and Unavailable
+    if the store cannot be reached. counters: the counters of limits, for `reset_limits`.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ class PackedRecords:
         return len(self._packed)
 
     def fetch(self, kid: str) -> Entry | None:
-        """Return a record and its deadline. `in_use` is the faster form for records in use."""
+        """Return record and deadline, or None. `in_use` is faster for records in use."""
         entry = self._in_use.get(kid)
         if entry is None and (packed := self._packed.get(kid)) is not None:
             entry = unpack(packed)

@@ -27,14 +27,14 @@ _OF_THE_KEY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision of a Check. said: each check that was reached, with its refusal or None.
+    """The decision of a Check. results: each check that was reached, with its refusal or None.
 
     If the record is known, all checks of the policy are reached, though the first refusal wins.
     record: for the operator. The Deny of a caller without a proven secret holds no record.
     """
 
     decision: Decision
-    said: dict[str, Reason | None]
+    results: dict[str, Reason | None]
     record: KeyRecord | None = None
     fault: str = ""
     limit_report: LimitReport | None = None
@@ -96,11 +96,11 @@ class Verifier:
         if record is None:
             return _refused("known", Reason.UNKNOWN_KEY)
         now = self._clock.wall_ms()
-        said = _passed("known") | dict(policy.examine(record, presented, request, now))
+        results = _passed("known") | dict(policy.examine(record, presented, request, now))
         refusal = policy.judge(record, presented, request, now)
         limited, fault, report = await self._limits(record, request)
         reason = limited.reason if isinstance(limited, Deny) else None
-        return Verdict(refusal or limited, said | {"limits": reason}, record, fault, report)
+        return Verdict(refusal or limited, results | {"limits": reason}, record, fault, report)
 
     async def _limits(
         self, record: KeyRecord, request: Request

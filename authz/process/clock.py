@@ -19,7 +19,7 @@ class SystemClock:
     """A Clock from the operating system."""
 
     def wall_ms(self) -> int:
-        """See Clock."""
+        """Return milliseconds since the epoch. The clock may jump."""
         return time.time_ns() // 1_000_000
 
     # See Clock. Includes suspended time if the system has such a clock. Each Check reads it twice,

@@ -1,4 +1,4 @@
-"""Readiness: should this process be asked? Every probe, over HTTP or gRPC, gets the same answer."""
+"""Readiness of this process for requests. Probes over HTTP and gRPC get the same answer."""
 
 from collections.abc import Sized
 from dataclasses import Field, asdict
@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Protocol
 
 
 class StoreHealth(Protocol):
-    """A dataclass whose fields are JSON members."""
+    """The state of the link to the store: a dataclass whose fields are JSON members."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def trusted(self) -> bool:
-        """Whether a heartbeat within the trust lease proved the link to the store."""
+        """True if a heartbeat within the trust lease proved the link to the store."""
         ...
 
 
@@ -51,7 +51,7 @@ class LiveSettings(Protocol):
 
 
 class Readiness:
-    """Whether this process should be asked, and the state of its components.
+    """The readiness of this process for requests, and the state of its components.
 
     During a store outage the process stays ready while stale records may be served. Otherwise one
     store outage would take every backend behind Envoy out of service.
@@ -66,7 +66,7 @@ class Readiness:
         """Why the process is shutting down; empty while it is not."""
 
     def __call__(self) -> bool:
-        """Return whether the process should be asked now."""
+        """Return whether the process is ready for requests now."""
         return not self.leaving and self._is_supplied
 
     def report(self) -> tuple[bool, dict[str, object]]:

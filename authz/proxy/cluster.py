@@ -17,7 +17,7 @@ SELDOM: Final = 10.0  # seconds
 
 
 def cluster(chain: Chain, expected: Expected) -> Iterator[Problem]:
-    """Report a cluster that keeps using a sidecar which is gone or hangs."""
+    """Warn about health checks, keepalive and circuit breakers that do not suit a sidecar."""
     if chain.cluster is None:
         if chain.cluster_name:
             yield (

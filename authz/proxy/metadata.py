@@ -43,7 +43,7 @@ def _matches_all(policy: Any) -> bool:
 
 
 def _is_all(rule: Message, may_lack: Callable[[Message], bool]) -> bool:
-    """Return whether a permission or principal matches all except what `may_lack` accepts."""
+    """Return whether a permission or principal matches all but the rules `may_lack` accepts."""
     every, some = (_parts(rule, kind) for kind in ("and", "or"))
     return (
         is_on(rule.get("any"))

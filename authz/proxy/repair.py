@@ -44,7 +44,7 @@ def repair(documents: Sequence[Any], expected: Expected) -> None:
 
 
 def _node(message: Message, *path: str) -> Node:
-    """Return the message at a path, and make what is missing."""
+    """Return the message at a path. Create the messages that are missing."""
     found = cast("Node", message)
     for name in path:
         inner = found.get(name)

@@ -1,4 +1,4 @@
-"""Names of the gRPC services that the gate serves."""
+"""Names of the gRPC services that this server offers."""
 
 from typing import Final
 

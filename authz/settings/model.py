@@ -190,9 +190,9 @@ class RouteRule(Section):
         return self
 
     def rule(self, *, ignore_case: bool = False) -> Rule:
-        """Return the rule. Raises BadInput if its parts do not agree."""
+        """Return the rule. Raises BadInput for a bad value or a variable that the path lacks."""
         cost = self.cost
-        said = Facts(
+        required = Facts(
             scopes=None if self.scopes is None else frozenset(self.scopes.split()),
             optional=None if self.auth is None else self.auth == "optional",
             env=self.env,
@@ -204,7 +204,7 @@ class RouteRule(Section):
             self.path,
             self.host,
             self.methods,
-            said,
+            required,
             cost_variable=cost[1:-1] if isinstance(cost, str) else "",
             ignore_case=ignore_case,
         )
@@ -281,7 +281,7 @@ def load(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Read the settings. Raises BadInput, which names the setting, why, and where it came from."""
+    """Read the settings. Raises BadInput, which names the setting, the problem and the source."""
     layers = [sources.command_line(flags or {}), sources.environment(environ)]
     if file:
         layers.append(sources.file(file))
@@ -291,7 +291,7 @@ def load(
 
 
 def _check_routes(settings: Settings, layers: Sequence[sources.Source]) -> None:
-    """Raises BadInput for the first rule that another hides, or that needs the case of letters."""
+    """Raise BadInput for the first rule that another hides, or that needs the case of letters."""
     ignore_case = settings.routes_case == "insensitive"
 
     def refuse(at: int, problem: str) -> NoReturn:

@@ -103,7 +103,7 @@ def _scopes(text: str) -> str:
 
 
 def _route_cost(text: str) -> int | str:
-    """A number, or the name of a variable in braces."""
+    """Parse a cost: a number, or the name of a variable in braces."""
     return text if templates.VARIABLE.fullmatch(text) else parse_cost("", text)
 
 

@@ -1,1 +1,1 @@
-"""Keeps. Everything that knows Redis; nothing here knows gRPC or HTTP."""
+"""Everything that knows Redis. Nothing here knows gRPC or HTTP."""

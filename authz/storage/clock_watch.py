@@ -17,7 +17,7 @@ class ClockWatch:
         self._differs = False
 
     def measured(self, store_ms: int, sent: float, received: float) -> None:
-        """See ClockSink."""
+        """Pass the reading on. Log when the clocks begin or cease to differ by AGREED_MS."""
         self._store_clock.measured(store_ms, sent, received)
         offset = self.offset
         differs = offset is not None and abs(offset) * 1000 > AGREED_MS

@@ -113,7 +113,7 @@ class Endpoint:
 
     @property
     def has_replicas(self) -> bool:
-        """Whether the primary must prove that a replica follows it."""
+        """True if the primary must prove that a replica follows it."""
         return self.sentinel is not None
 
     async def open(self, protocol: Callable[[], Link]) -> Link:
@@ -218,11 +218,11 @@ class _Login(CredentialProvider):
         self._endpoint = endpoint
 
     def get_credentials(self) -> tuple[str, str]:
-        """See CredentialProvider."""
+        """Return user and password: `default` and an empty password if no login is set."""
         return self._endpoint.login() or ("default", "")
 
     async def get_credentials_async(self) -> tuple[str, str]:
-        """See CredentialProvider."""
+        """Return the same as `get_credentials`."""
         return self.get_credentials()
 
 

@@ -54,7 +54,7 @@ NOT_ACKNOWLEDGED: Final = "no replica acknowledges its writes"
 
 @dataclass(frozen=True, slots=True)
 class FeedHealth:
-    """Whether cached records may be served now, and the reason if not.
+    """The state of trust: cached records may be served now, or the reason why not.
 
     seq: the last change applied. flush: the last flush because of missed changes. lag: how late
     changes are applied. trust_age: seconds since the last heartbeat that granted trust was sent.
@@ -71,7 +71,7 @@ class FeedHealth:
 
 
 class ChangeFeed:
-    """Owns the sidecar's link for records: `run` keeps it open, lookups are sent on `link`.
+    """The sidecar's link to the store for records and changes. `run` keeps it open.
 
     lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
     prefixes: of the keys that this sidecar reads.
@@ -160,7 +160,7 @@ class ChangeFeed:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the store was found to belong to another installation."""
+        """True if the store was found to belong to another installation."""
         return self._is_foreign
 
     def record_read(self, version: int) -> None:

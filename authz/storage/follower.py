@@ -86,12 +86,12 @@ class Follower:
 
     @property
     def is_reading(self) -> bool:
-        """Whether missed changes are being read from the log."""
+        """True if missed changes are being read from the log."""
         return self._reading
 
     @property
     def is_in_step(self) -> bool:
-        """Whether all changes up to the number of the last heartbeat are applied."""
+        """True if all changes up to the number of the last heartbeat are applied."""
         return self._compared and not self._reading
 
     def follow(self, link: Link, sink: ChangeSink, caught_up: Callable[[], None]) -> None:

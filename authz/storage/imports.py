@@ -31,11 +31,11 @@ class LinkedAliases:
         self._names = feed.names
 
     def has_imports(self) -> bool | None:
-        """See AliasSource."""
+        """Return whether keys were ever imported; None while that is unknown."""
         return self._feed.meta.has_imports()
 
     def resolve(self, digests: Sequence[bytes], deliver: Deliver) -> None:
-        """See AliasSource. One MGET, and one more round trip before the result None."""
+        """Request the alias by one MGET, with one more round trip before the result None."""
         self._request(digests, deliver, last=False)
 
     def _request(self, digests: Sequence[bytes], deliver: Deliver, *, last: bool) -> None:
@@ -87,11 +87,11 @@ class StoredImports:
         self._script = ""
 
     async def allow_imports(self) -> None:
-        """See ImportStore."""
+        """Set the imports field of `authz:meta`, which sidecars read. Raises Unavailable."""
         await checked(self._client.hset(self._names.meta, schema.META_IMPORTS, "1"))
 
     async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
-        """See ImportStore."""
+        """Return each key's kid, or None, in one round trip. Raises Unavailable."""
         pipe = self._client.pipeline(transaction=False)
         for known in digests:
             pipe.mget(list(map(self._names.alias, known)))
@@ -99,7 +99,7 @@ class StoredImports:
         return [next(filter(None, kids), None) for kids in found]
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
-        """See ImportStore."""
+        """Return each change's version or Fault. Raises OutcomeUnknown if replies were lost."""
         await self._load_script()  # a failure after this leaves the outcome unknown
         outcomes = await self._send(changes)
         unsent = [index for index, found in enumerate(outcomes) if found is None]

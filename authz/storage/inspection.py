@@ -81,7 +81,7 @@ async def version(store: Store) -> Finding:
 
 
 async def identity(store: Store) -> Finding:
-    """Check that its keys were made with our peppers."""
+    """Check that the store's keys were made with our peppers."""
     found = await checked(store.client.hgetall(store.names.meta))
     try:
         if not found:
@@ -120,7 +120,7 @@ async def _refuse_other_namespace(store: Store) -> None:
 
 
 async def access(store: Store) -> Finding:
-    """Check that it refuses clients that do not log in."""
+    """Report whether the store refuses a client without a login. Raises Unavailable."""
     if store.anonymous is None:
         return _warn("access", "no login is required", "give it users: deploy/redis/users.acl")
     try:
@@ -135,7 +135,7 @@ async def access(store: Store) -> Finding:
 
 
 async def eviction(store: Store) -> Finding:
-    """Check that it never evicts keys."""
+    """Check that the store never evicts keys."""
     found = await _info(store, "memory")
     policy = found.get("maxmemory_policy", "unknown")
     if policy == "noeviction":
@@ -165,7 +165,7 @@ async def memory(store: Store) -> Finding:
 
 
 async def _days_until_full(store: Store, used: int, limit: int) -> float | None:
-    """Estimate it from the rate of the changes in the log; None if the log spans under a day."""
+    """Estimate the days from the rate of changes in the log; None if it spans under a day."""
     try:
         [oldest] = await checked(store.client.xrange(store.names.log, count=1))
         [newest] = await checked(store.client.xrevrange(store.names.log, count=1))
@@ -180,7 +180,7 @@ async def _days_until_full(store: Store, used: int, limit: int) -> float | None:
 
 
 async def persistence(store: Store) -> Finding:
-    """Check that its data survives a restart."""
+    """Check that the store's data survives a restart."""
     found = await _info(store, "persistence")
     if found.get("aof_enabled"):
         if found.get("aof_last_write_status") != "ok":
@@ -216,7 +216,7 @@ async def replication(store: Store) -> Finding:
 
 
 async def clock(store: Store) -> Finding:
-    """Compare its clock with ours. Sidecars answer 503 where the two would decide differently."""
+    """Compare the store's clock with ours. Sidecars answer 503 if the two decide differently."""
     before = store.wall_ms()
     seconds, micros = await checked(store.client.time())
     after = store.wall_ms()

@@ -47,7 +47,7 @@ class LinkedKeys:
         self._probe = probe
 
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
-        """See KeySource. One HGETALL, and one more round trip before the result None."""
+        """Request a record by one HGETALL, with one more round trip before the result None."""
         link = self._feed.link
         if link is None:
             asyncio.get_running_loop().call_soon(deliver, Unavailable("not connected"))
@@ -189,12 +189,12 @@ class StoredKeys:
         return meta.has_imports(await self._hash(self._names.meta))
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """See KeyStore."""
+        """Return the record, or None if the key does not exist. Raises Unavailable."""
         found = await self._hash(self._names.key(kid))
         return schema.decode(kid, found) if found else None
 
     async def apply(self, change: KeyChange) -> int:
-        """See KeyStore."""
+        """Apply a change by the script and return the version. Raises as `KeyStore.apply`."""
         await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
         keys, args = script_input(change, self._names)
         apply = self._apply_when_full if change.narrows else self._apply
@@ -212,7 +212,7 @@ class StoredKeys:
         return outcome
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
-        """See KeyStore. Waits for one replica, at most WAIT_MS milliseconds."""
+        """Wait up to WAIT_MS for one replica. Return how many have the change; see KeyStore."""
         if not self._has_replicas:
             return None
         name = f"{version}-0"

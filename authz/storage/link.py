@@ -61,12 +61,12 @@ class Link(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether commands can be sent."""
+        """True if commands can be sent."""
         return self._open
 
     @property
     def fault(self) -> str:
-        """The reason why it is not open."""
+        """The reason why the link is not open."""
         return self._fault
 
     def send(self, on_reply: OnReply, *command: str | bytes) -> None:
@@ -132,7 +132,7 @@ class Link(asyncio.Protocol):
             self.abort(f"the store sent an unrequested message: {str(message)[:100]}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
+        """Accept commands from now on."""
         self._transport = cast("asyncio.Transport", transport)
         self._open = True
 
@@ -151,7 +151,7 @@ class Link(asyncio.Protocol):
         self._congested = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio.Protocol."""
+        """End the link. Each pending command gets LinkLost."""
         self._end("the connection was closed")
 
 

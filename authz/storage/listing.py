@@ -29,7 +29,7 @@ class StoredIndex:
         self._names = schema.names_of(client)
 
     async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
-        """See KeyIndex. Reads by rank: a range by score would have to skip all keys of one time."""
+        """Return the next kids by rank. A range by score would have to skip keys of equal time."""
         name = self._names.keys if client_id is None else self._names.client(client_id)
         if not after:
             return cast("list[str]", await checked(self._client.zrange(name, 0, count - 1)))
@@ -43,7 +43,7 @@ class StoredIndex:
         raise Unavailable("the list changes too fast to be read; try again")
 
     async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
-        """See KeyIndex. One round trip for all."""
+        """Return each record, the reason why it is unreadable, or None, in one round trip."""
         if not kids:
             return []
         async with self._client.pipeline(transaction=False) as pipeline:
@@ -61,7 +61,7 @@ class StoredTrail:
         self._names = schema.names_of(client)
 
     async def entry(self, kid: str, version: int) -> AuditEntry | None:
-        """See AuditTrail. One XRANGE of one id, and a longer one if the entry was written late."""
+        """Return the entry, or None. An entry written late costs a second, longer XRANGE."""
         first = f"{version}-0"
         found = await checked(self._client.xrange(self._names.audit, first, first))
         if not found:

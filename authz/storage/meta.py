@@ -120,7 +120,7 @@ class LatestMeta:
         self._imports = True
 
     def refutes(self, pepper_version: str) -> bool:
-        """See PepperProof."""
+        """Return whether a wrong tag under this version proves a forgery; see PepperProof."""
         if self._theirs is None:
             return False
         theirs = self._theirs.get(pepper_version)
@@ -129,7 +129,7 @@ class LatestMeta:
         return theirs == self._ours.get(pepper_version)
 
     def has_imports(self) -> bool | None:
-        """See AliasSource."""
+        """Return whether keys were ever imported; None while that is unknown."""
         return self._imports if self._imports or self._is_current() else None
 
 
@@ -141,7 +141,7 @@ class KnownPeppers:
     ours: Mapping[str, str]
 
     def refutes(self, pepper_version: str) -> bool:
-        """See PepperProof."""
+        """Return whether a wrong tag under this version proves a forgery; see PepperProof."""
         theirs = self.theirs.get(pepper_version)
         return theirs is None or theirs == self.ours.get(pepper_version)
 

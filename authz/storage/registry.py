@@ -92,13 +92,13 @@ class Registration:
         self._writes = EssentialWrites()
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """See ChangeSink."""
+        """Pass the change on, and write the sidecar's confirmation soon."""
         self._sink.forget(kid, revoked=revoked)
         if self._due is None and self._is_current:
             self._acknowledge_soon()
 
     def flush(self, *, foreign: bool = False) -> None:
-        """See ChangeSink."""
+        """Flush the sink, and withdraw the confirmation. If `foreign`, remove the entry."""
         self._is_current = False
         self._acknowledged = None  # the numbers may begin anew
         self._sink.flush(foreign=foreign)
@@ -106,7 +106,7 @@ class Registration:
             self._remove(self._feed.link, self._instance, _ignore)
 
     def trust(self, until: float) -> None:
-        """See ChangeSink."""
+        """Pass the trust on, and confirm the feed's position soon if it has moved."""
         self._sink.trust(until)
         self._trusted_until = until
         self._is_current = self._is_trusted
@@ -191,7 +191,7 @@ class StoredSidecars:
         self._names = schema.names_of(client)
 
     async def find(self) -> tuple[int, list[Heard]]:
-        """See SidecarRegistry."""
+        """Return the last change's number, and each sidecar by name. Raises Unavailable."""
         try:
             client: Any = self._client
             instances = await client.zrange(self._names.sidecars, 0, -1)

@@ -47,7 +47,7 @@ class Replication:
             self._followed_at = now
 
     def observe(self, sent: float, role: list[Any]) -> None:
-        """Take the reply to the ROLE that was sent at `sent`. Raises ValueError if it is none."""
+        """Take the reply to the ROLE that was sent at `sent`. Raises ValueError if malformed."""
         try:
             offset = int(role[1])
             acknowledged = max((int(replica[2]) for replica in role[2]), default=-1)

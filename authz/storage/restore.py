@@ -45,7 +45,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The result. seq: the new sequence number. highest: the highest change known elsewhere."""
+    """The result. seq: the new sequence number. highest: the highest change known before."""
 
     contents: Contents
     seq: int
@@ -107,9 +107,10 @@ class Restore:
         self._names = schema.names_of(client)
 
     async def run(self, file: Verified, lines: Iterable[Line], highest: int) -> int:
-        """Write everything and return the new sequence number. highest: change known elsewhere.
+        """Write everything and return the new sequence number, which is above `highest`.
 
-        Raises Conflict if the store is not empty, Unavailable.
+        highest: the last change that a sidecar or this machine knows of. Raises Conflict if the
+        store is not empty, Unavailable.
         """
         await self._claim(file)
         done = await self._audited()

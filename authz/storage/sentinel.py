@@ -26,7 +26,7 @@ Dial = Callable[[str, int, float], redis.asyncio.Redis]  # host, port, timeout
 
 @dataclass(frozen=True, slots=True)
 class Sentinel:
-    """The addresses of the Sentinels and the service name of the store."""
+    """Finds the primary through Sentinel, and makes clients that follow it."""
 
     hosts: tuple[Address, ...]
     service: str
@@ -79,7 +79,7 @@ class _Client(redis.asyncio.Redis):
     monitors: Any
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """See Redis."""
+        """Close the client and its connections to the Sentinels."""
         await super().aclose(close_connection_pool)
         for asked in self.monitors.sentinels:
             await asked.aclose()

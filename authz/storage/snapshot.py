@@ -74,7 +74,7 @@ class _Content:
 class Restored:
     """The usable content of an earlier process. trouble: why it has no records, or ""."""
 
-    holdings: CacheContents
+    contents: CacheContents
     instance: str
     trouble: str = ""
 

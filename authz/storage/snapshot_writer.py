@@ -26,7 +26,7 @@ class SnapshotSource(Protocol):
 
     @property
     def is_trusted(self) -> bool:
-        """Whether its entries are current."""
+        """True if the cache's entries are current."""
         ...
 
     @property
@@ -35,7 +35,7 @@ class SnapshotSource(Protocol):
         ...
 
     def contents(self) -> CacheContents:
-        """Return all its content."""
+        """Return the whole content of the cache."""
         ...
 
 
@@ -102,7 +102,7 @@ def restore(snapshot: Snapshot, grace: float) -> Restored | None:
     if restored is None:
         log.info("cache.snapshot: there is no %s yet", snapshot)
         return None
-    records, revoked = len(restored.holdings.packed), len(restored.holdings.revoked)
+    records, revoked = len(restored.contents.packed), len(restored.contents.revoked)
     if restored.trouble:
         log.warning(
             "cache.snapshot: of %s only %d revoked kids are used: %s",

@@ -28,19 +28,19 @@ class Counters:
         self.lookup_seconds = {result: Histogram(LOOKUP_DURATION.bounds) for result in results}
 
     def decided(self, reason: Reason | None) -> None:
-        """See Probe."""
+        """Count a decision: refused for `reason`, or allowed (None)."""
         if reason is None:
             self.allowed += 1
         else:
             self.denied[reason] += 1
 
     def reported(self, reason: Reason) -> None:
-        """See Probe."""
+        """Count an allowed request that an enforcing route would refuse for `reason`."""
         self.allowed += 1
         self.would_deny[reason] += 1
 
     def count(self, event: Event, times: int = 1) -> None:
-        """See Probe."""
+        """Add `times` to the counter of an event."""
         self.events[event] += times
 
 
@@ -53,7 +53,7 @@ class TimedKeys:
         self._seconds = counters.lookup_seconds
 
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
-        """See KeySource."""
+        """Load from the other source, and record the time until it delivers."""
         began = self._monotonic()
 
         def timed(loaded: Loaded) -> None:

@@ -25,8 +25,8 @@ SUMMARY_SECONDS: Final = 10.0
 class Denials:
     """Writes at most `rate` lines a second, and every SUMMARY_SECONDS a count of the others.
 
-    In any stretch of time at most `rate` lines a second, one line for each reason, and after a rest
-    the lines of one second.
+    In any period these are at most `rate` lines a second, plus one line for each reason, plus the
+    lines of one second after a pause.
     """
 
     def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
@@ -96,7 +96,7 @@ def _members(decision: Deny, request: Request, ids: ResponseIds) -> dict[str, st
     return {
         "reason": decision.reason.value,
         "report_only": request.route.enforce is False,
-        "request_id": client_text.request_id(ids.told),
+        "request_id": client_text.request_id(ids.request_id),
         "charge_id": ids.charge,
         "client_id": decision.key.client_id if decision.key else "",
         "method": client_text.method(request.method),

@@ -39,7 +39,7 @@ class LogThrottle(logging.Filter):
         self.left_out = 0  # since the start
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """See logging.Filter."""
+        """Return whether to write the line. Add the number of lines left out before it."""
         if record.name == OWN_BOUND:
             return True
         where = (record.pathname, record.lineno)

@@ -143,7 +143,7 @@ def _histogram(metric: Metric, read: Read, since: int, now: int) -> Collected:
 
 
 class _Scrape(PrometheusMetricReader):
-    """The official exporter, with histograms."""
+    """The SDK's Prometheus reader, with our histograms added."""
 
     def __init__(
         self, complete: Callable[[MetricsData], MetricsData], registry: CollectorRegistry
@@ -158,7 +158,7 @@ class _Scrape(PrometheusMetricReader):
 
 
 class _Export(OTLPMetricExporter):
-    """The official exporter, with histograms."""
+    """The SDK's OTLP exporter, with our histograms added."""
 
     def __init__(self, complete: Callable[[MetricsData], MetricsData], push: Push) -> None:
         super().__init__(f"{push.endpoint}/v1/metrics", timeout=EXPORT_SECONDS)

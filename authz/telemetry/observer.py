@@ -53,14 +53,16 @@ class Observer:
         ids: ResponseIds | None = None,
         waited: bool = False,
     ) -> None:
-        """See CheckObserver."""
+        """Record a Check: its duration if timed, its span if sampled, its line if it has `ids`."""
         span = None
         if began is not None:
             if self._traces is not None:
                 text = traceparent.decode("latin-1") if traceparent else request.header(HEADER, "")
                 if text[-3:] != NOT_SAMPLED and self._traces.sample(text):
-                    said = attributes(decision, request, waited=waited)
-                    span = self._traces.span(tracecontext.parse(text), perf_counter() - began, said)
+                    about = attributes(decision, request, waited=waited)
+                    span = self._traces.span(
+                        tracecontext.parse(text), perf_counter() - began, about
+                    )
             if waited:
                 self._miss_seconds.add(perf_counter() - began)
             elif self._untimed:
@@ -74,7 +76,7 @@ class Observer:
 
 
 def _traceparent(called: bytes | None, request: Request) -> str:
-    """Return the traceparent of the call, else that of the request.
+    """Return the call's traceparent, or the request's if the call has none or is not sampled.
 
     `fast` reads no traceparent of a call that is not sampled. A proxy that traces writes it into
     the call and into the request.

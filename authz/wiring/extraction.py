@@ -36,7 +36,7 @@ def extractor(settings: Settings, ring: Keyring) -> Extractor:
 
 
 def responder(settings: Settings, reading: Extractor) -> Responder:
-    """Return what writes CheckResponses. reading: what finds the keys in a request."""
+    """Return the Responder. reading: the Extractor that finds keys in a request."""
     carriers = settings.extract.headers
     return Responder(
         header_prefix=settings.identity.header_prefix,

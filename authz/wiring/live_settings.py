@@ -38,19 +38,19 @@ class ReloadTarget(Protocol):
     """The components that a reload changes."""
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
-        """Build the new parts, in any thread. Return the exchange, which cannot fail.
+        """Build the new components, in any thread. Return a function that swaps them in.
 
-        Raises BadInput for unusable settings.
+        The function cannot fail. Raises BadInput for unusable settings.
         """
         ...
 
     async def migrate(self) -> None:
-        """Bring the state of earlier requests to the new settings, in small steps."""
+        """Adapt the limit state of earlier requests to the new settings, in small steps."""
         ...
 
 
 def settings_hash(settings: Settings) -> str:
-    """Return a short hash. Equal settings have the same hash, whatever source they come from."""
+    """Return a short hash. Equal settings have the same hash, from whichever source."""
     text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 

@@ -253,7 +253,7 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
 async def restore_cache(
     settings: Settings, built: Components, stack: AsyncExitStack
 ) -> tuple[SnapshotWriter | None, str]:
-    """Fill the cache from the snapshot of an earlier process, and claim the file.
+    """Lock `cache.snapshot` and load it into the cache. Raises BadInput if it is locked.
 
     Return the writer of later snapshots, and the instance whose records were restored. Without
     `cache.snapshot` they are None and empty.
@@ -269,7 +269,7 @@ async def restore_cache(
     found = await asyncio.to_thread(restore, snapshot, settings.outage.grace)
     if not found:
         return writer, ""
-    imported.restore(found.holdings)
+    imported.restore(found.contents)
     return writer, found.instance
 
 
@@ -289,7 +289,7 @@ class Reloadable:
     limiter: Limiter
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
-        """See ReloadTarget."""
+        """Build extractor, responder and policy. Return a function that swaps them in."""
         new_extractor = extractor(settings, self.ring)
         new_responder = responder(settings, new_extractor)
         policy = limit_policy(settings)
@@ -302,6 +302,6 @@ class Reloadable:
         return exchange
 
     async def migrate(self) -> None:
-        """See ReloadTarget."""
+        """Move limiter state to the new policy, MIGRATED_AT_ONCE entries at a time."""
         while self.limiter.migrate(MIGRATED_AT_ONCE):  # noqa: ASYNC110  nothing to wait for
             await asyncio.sleep(0)  # requests are answered meanwhile

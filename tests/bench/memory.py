@@ -113,7 +113,7 @@ async def measure(url: str, directory: Path, count: int) -> dict[str, Any]:
             "idle_collection_ms": idle,
             "full_collection_ms": milliseconds(gc.collect),
             "hit_us": hit(running.cache, min(count, BATCH)),
-            "copy_ms": milliseconds(running.cache.holdings),
+            "copy_ms": milliseconds(running.cache.contents),
             "flush_ms": milliseconds(running.cache.flush),
             "machine": machine(),
         }

@@ -139,11 +139,11 @@ def test_the_first_refusal_is_the_answer(found, text, asked):
     """Checks are told in their order, up to where there is nothing more to look at."""
     verdict = asyncio.run(verified(found, text, asked))
 
-    assert list(verdict.said) == list(CHECKS[: len(verdict.said)])
-    refusals = [reason for reason in verdict.said.values() if reason]
+    assert list(verdict.results) == list(CHECKS[: len(verdict.results)])
+    refusals = [reason for reason in verdict.results.values() if reason]
     decision = verdict.decision
     assert (decision.reason if isinstance(decision, Deny) else None) == next(iter(refusals), None)
-    assert (verdict.record is not None) is (len(verdict.said) == len(CHECKS))
+    assert (verdict.record is not None) is (len(verdict.results) == len(CHECKS))
 
 
 async def test_all_that_is_in_the_way_is_told():
@@ -156,7 +156,7 @@ async def test_all_that_is_in_the_way_is_told():
     )
     verdict = await verified(record, TEXTS[0], PLAIN)
     assert verdict.decision == Deny(Reason.DISABLED, record)
-    assert {check: reason for check, reason in verdict.said.items() if reason} == {
+    assert {check: reason for check, reason in verdict.results.items() if reason} == {
         "status": Reason.DISABLED,
         "expiry": Reason.EXPIRED,
         "host": Reason.HOST_NOT_ALLOWED,
@@ -200,14 +200,14 @@ async def test_an_imported_key_is_judged_by_its_alias():
         return await verifier.verify(request)
 
     assert await told(text) == Verdict(Allow(record), dict.fromkeys(CHECKS), record)
-    assert (await told(text + "x")).said["known"] is Reason.UNKNOWN_KEY
+    assert (await told(text + "x")).results["known"] is Reason.UNKNOWN_KEY
 
 
 async def test_a_record_that_cannot_be_read_says_why():
     """The caller is told `unavailable`; the operator, what is wrong."""
     verdict = await verified(Unreadable("record X: garbled"), TEXTS[0], PLAIN)
     assert verdict.decision == Deny(Reason.UNAVAILABLE)
-    assert (verdict.fault, verdict.said["known"]) == ("record X: garbled", Reason.UNAVAILABLE)
+    assert (verdict.fault, verdict.results["known"]) == ("record X: garbled", Reason.UNAVAILABLE)
 
 
 async def test_a_store_that_is_gone_is_a_fault():
@@ -220,7 +220,7 @@ async def test_judge_and_examine_go_by_the_same_list():
     """`examine` and `judge` use the same list of checks."""
     record = replace(make_record(secrets=(Secret("1", DIGESTS[0], "1", NOW),)), env="test")
     verdict = await verified(record, TEXTS[0], replace(PLAIN, env="live"))
-    assert verdict.said["environment"] is Reason.WRONG_ENVIRONMENT
+    assert verdict.results["environment"] is Reason.WRONG_ENVIRONMENT
     assert verdict.decision == Deny(Reason.WRONG_ENVIRONMENT, record)
 
 
@@ -247,7 +247,7 @@ async def test_limits_are_looked_at(fields_of_record, cost, reason):
     reports = LimitReports(counters, AGREED, clock)
     verdict = await Verifier(MemoryStore(record), PEPPERS, clock, reports).verify(request)
 
-    assert verdict.said["limits"] is reason
+    assert verdict.results["limits"] is reason
     assert isinstance(verdict.decision, Deny) is (reason is not None)
     assert len(counters.asked) == (cost != "0" and record.plan != "unknown")
 

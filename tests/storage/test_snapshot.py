@@ -78,9 +78,9 @@ def test_what_is_written_is_read(records, tmp_path_factory):
 
     kept = rig.open().read(GRACE)
 
-    assert list(kept.holdings.records()) == lasting
-    assert (kept.holdings.revoked, kept.holdings.last_trusted) == ([KID], rig.clock.monotonic())
-    assert kept.holdings.aliases == []
+    assert list(kept.contents.records()) == lasting
+    assert (kept.contents.revoked, kept.contents.last_trusted) == ([KID], rig.clock.monotonic())
+    assert kept.contents.aliases == []
     assert (kept.instance, kept.trouble) == ("web-1", "")
 
 
@@ -111,7 +111,7 @@ def test_aliases_are_kept_with_their_records(rig):
     held = make_contents(old, RECORD, last_trusted=rig.clock.monotonic(), aliases=aliases)
     assert rig.open().write(held, "web-1")
 
-    kept = rig.open().read(GRACE).holdings
+    kept = rig.open().read(GRACE).contents
 
     assert (list(kept.records()), kept.aliases) == ([RECORD], aliases[1:])
 
@@ -130,7 +130,7 @@ def test_a_file_of_the_former_version_is_read(rig):
     assert aliases == b"\n"
     resigned(rig, [header.replace(b"snapshot 2", b"snapshot 1"), record, revoked])
 
-    kept = rig.open().read(GRACE).holdings
+    kept = rig.open().read(GRACE).contents
 
     assert (list(kept.records()), kept.revoked, kept.aliases) == ([RECORD], ["B" * 16], [])
 
@@ -181,7 +181,7 @@ def test_an_older_pepper_of_ours_may_have_written_it(rig):
     """A file that was signed with an older pepper of ours is accepted."""
     rig.write(RECORD)
 
-    assert list(rig.open("1", "2").read(GRACE).holdings.records()) == [RECORD]
+    assert list(rig.open("1", "2").read(GRACE).contents.records()) == [RECORD]
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,9 @@ def test_it_is_good_for_what_is_left_of_the_grace(rig):
 
     kept = rig.open().read(GRACE)
 
-    assert rig.clock.monotonic() - kept.holdings.last_trusted == pytest.approx(25, abs=0.002)
+    assert rig.clock.monotonic() - kept.contents.last_trusted == pytest.approx(25, abs=0.002)
     rig.clock.advance(5)
-    assert list(rig.open().read(GRACE).holdings.records()) == []
+    assert list(rig.open().read(GRACE).contents.records()) == []
 
 
 @pytest.mark.parametrize("boot", ["one", "two", ""])
@@ -234,7 +234,7 @@ def test_an_old_file_gives_no_records_but_what_was_revoked(rig, boot):
 
     kept = rig.open(boot=boot).read(GRACE)
 
-    assert (list(kept.holdings.records()), kept.holdings.revoked) == ([], ["B" * 16])
+    assert (list(kept.contents.records()), kept.contents.revoked) == ([], ["B" * 16])
     assert "older than the grace" in kept.trouble
 
 
@@ -243,11 +243,11 @@ def test_each_key_has_its_own_grace(rig):
     never = make_record(kid="A" * 16, outage_grace=0)
     longer = make_record(kid="B" * 16, outage_grace=60_000)
     rig.write(RECORD, never, longer)
-    assert list(rig.open().read(GRACE).holdings.records()) == [RECORD, longer]
+    assert list(rig.open().read(GRACE).contents.records()) == [RECORD, longer]
 
     rig.clock.advance(40)
 
-    assert list(rig.open().read(GRACE).holdings.records()) == [longer]
+    assert list(rig.open().read(GRACE).contents.records()) == [longer]
 
 
 @pytest.mark.parametrize("boot", ["one", "two", ""])
@@ -258,7 +258,7 @@ def test_a_file_from_the_future_is_not_used(rig, boot):
 
     kept = rig.open(boot=boot).read(GRACE)
 
-    assert (list(kept.holdings.records()), kept.holdings.revoked) == ([], [KID])
+    assert (list(kept.contents.records()), kept.contents.revoked) == ([], [KID])
     assert "from the future" in kept.trouble
 
 
@@ -268,7 +268,7 @@ def test_a_clock_set_back_prolongs_nothing_within_one_boot(rig):
     rig.clock.advance(25)
     rig.clock.jump_wall(-20_000)
 
-    held = rig.open().read(GRACE).holdings
+    held = rig.open().read(GRACE).contents
 
     assert rig.clock.monotonic() - held.last_trusted == 25
 
@@ -278,7 +278,7 @@ def test_a_clock_set_forward_ends_it_sooner(rig):
     rig.write(RECORD)
     rig.clock.jump_wall(31_000)
 
-    assert list(rig.open().read(GRACE).holdings.records()) == []
+    assert list(rig.open().read(GRACE).contents.records()) == []
 
 
 def test_after_a_reboot_the_wall_clock_counts(rig):
@@ -286,7 +286,7 @@ def test_after_a_reboot_the_wall_clock_counts(rig):
     rig.write(RECORD)
     later = FakeClock(rig.clock.wall_ms() + 12_000, monotonic=5.0)
 
-    held = rig.open(boot="two", clock=later).read(GRACE).holdings
+    held = rig.open(boot="two", clock=later).read(GRACE).contents
 
     assert later.monotonic() - held.last_trusted == 12
 
@@ -297,11 +297,11 @@ def test_written_again_without_trust_it_is_not_good_for_longer(rig):
     for restart in range(29):
         rig.clock.advance(1)
         kept = rig.open(boot=str(restart)).read(GRACE)
-        assert list(kept.holdings.records()) == [RECORD]
-        assert rig.open(boot=str(restart)).write(kept.holdings, "web-1")
+        assert list(kept.contents.records()) == [RECORD]
+        assert rig.open(boot=str(restart)).write(kept.contents, "web-1")
     rig.clock.advance(1)
 
-    assert list(rig.open(boot="last").read(GRACE).holdings.records()) == []
+    assert list(rig.open(boot="last").read(GRACE).contents.records()) == []
 
 
 # writing
@@ -315,7 +315,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(rig, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         rig.write(make_record(status=Status.DISABLED))
 
-    assert list(rig.open().read(GRACE).holdings.records()) == [RECORD]
+    assert list(rig.open().read(GRACE).contents.records()) == [RECORD]
     assert os.listdir(rig.path.parent) == ["snapshot"]
 
 

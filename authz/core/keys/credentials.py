@@ -40,7 +40,7 @@ class Presented:
         return self._pepper.digest(self._text)
 
     def flaw(self) -> Flaw | None:
-        """Return what is wrong with the text, as far as it can be told without I/O.
+        """Return the flaw of the text, or None if none can be found without I/O.
 
         The digits are unpacked by hand, because a loop takes a fifth longer. In a flood of forged
         keys this method is a tenth of all the work.
@@ -73,7 +73,7 @@ class Imported:
         return "Imported()"
 
     def digests(self) -> Iterator[tuple[str, bytes]]:
-        """Give pepper version and digest, newest first. The key's record holds one of them."""
+        """Yield pepper version and digest, newest pepper first. The record holds one of them."""
         for pepper in self._peppers:
             yield pepper.version, pepper.digest(self._text)
 

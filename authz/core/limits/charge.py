@@ -87,7 +87,7 @@ class SpendReply(NamedTuple):
     granted: requests that may pass. Negative: the request named a calendar period that is not the
     current one, and nothing was counted. now_us: microseconds since the epoch by the clock of the
     counters. left: units that are left. waits_us: microseconds until there is room for one request.
-    0: there was room. Negative: there never is.
+    0 if there is room now; negative if the request can never fit.
     """
 
     granted: int

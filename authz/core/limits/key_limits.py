@@ -127,7 +127,7 @@ class LimitPolicy:
     on_outage: OnOutage = OnOutage.LOCAL
 
     def of(self, record: KeyRecord) -> KeyLimits | None:
-        """Return the limits of a key, or None if it has none. Raises UnknownPlan."""
+        """Return the limits of a key, or None. Raises UnknownPlan if the settings lack its plan."""
         groups = (
             LimitGroup(Owner.KEY, record.kid, self._own(record)),
             pool_of_project(record, _pool(self.projects, record.project_id)),

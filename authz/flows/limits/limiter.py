@@ -111,7 +111,7 @@ class Limiter:
         return state
 
     def replace_policy(self, policy: LimitPolicy) -> None:
-        """Judge by `policy` from now on. Call `migrate` until it returns False, before the next."""
+        """Apply `policy` from now on. Before the next call, call `migrate` until it is False."""
         self._policy = policy
         self._has_pools = bool(policy.projects or policy.tenants)
         self._earlier, self._states = self._earlier | self._states, {}
@@ -306,7 +306,7 @@ class Limiter:
 
 
 def _ignore(_reply: SpendReply | Unavailable) -> None:
-    """Nobody waits for this reply."""
+    """Ignore a reply that nobody waits for."""
 
 
 def _are_same(limits: KeyLimits | None, policy: LimitPolicy, record: KeyRecord) -> bool:

@@ -64,7 +64,7 @@ class OutageLimits:
         self._indebted[state] = None
 
     def forget(self, state: KeyLimitState) -> None:
-        """Leave the key's debt to its own next call."""
+        """Do not send this key's debt: the key's next call to the store takes it along."""
         self._indebted.pop(state, None)
 
     def on_reply(self, charge: Charge) -> None:

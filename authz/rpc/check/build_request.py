@@ -1,4 +1,4 @@
-"""Write a CheckRequest as Envoy would, to find out what a Check decides."""
+"""Write a CheckRequest as Envoy would, to learn the decision of a Check."""
 
 from base64 import b64encode
 from collections.abc import Mapping

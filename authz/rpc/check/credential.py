@@ -60,7 +60,7 @@ class CredentialReader:
     def find(self, header: Header, path: str, *, optional: bool) -> tuple[Credential, str]:
         """Return the credential, and its carrier: a header, IN_QUERY, or empty.
 
-        optional: somebody else's token is as good as none.
+        optional: the route needs no key, so a token that is not ours counts as no credential.
         """
         found: str | Deny = ""
         carrier, is_bare = "", True
@@ -126,7 +126,7 @@ class CredentialReader:
         return "".join(values)
 
     def _is_escaped(self, query: str) -> bool:
-        """Return whether it shows a key, or names the parameter, once it is decoded."""
+        """Return whether the decoded query shows a key or names the parameter."""
         if "%" not in query:
             return False
         if self._shows_key(unquote_plus(query)):
@@ -136,7 +136,7 @@ class CredentialReader:
 
 
 def _one_of(first: str | Deny, second: str | Deny) -> str | Deny:
-    """Return the credential of two carriers, or AMBIGUOUS; empty if the first one is to stay."""
+    """Return the second if the first has no key, empty to keep the first, or AMBIGUOUS."""
     if not first or first is UNRECOGNIZED:
         return second
     return "" if not second or second is UNRECOGNIZED else AMBIGUOUS
@@ -160,10 +160,10 @@ class _Schemes:
         )
 
     def read(self, value: str) -> str | Deny:
-        """Return the token that claims to be our key, or empty if the value is somebody else's.
+        """Return the token that looks like one of our keys, or empty if there is none.
 
-        UNRECOGNIZED if it is somebody else's after our own scheme, MISPLACED if it shows a key in
-        another form. A header that was joined is returned whole.
+        UNRECOGNIZED if another token follows our own scheme, MISPLACED if one of our keys stands in
+        another form. A comma-joined value with a key is returned whole, so that parsing fails.
         """
         tokens = self._tokens.findall(value) if self._tokens is not None else []
         ours = [token for token in tokens if self._claims(token)]
@@ -176,7 +176,7 @@ class _Schemes:
         return UNRECOGNIZED if any(token.strip() for token in tokens) else ""
 
     def _read_basic(self, value: str) -> str | Deny:
-        """Return the user name if it is our key, and the only one."""
+        """Return a user name that looks like our key. MISPLACED if a key stands elsewhere."""
         found = [match[1] for match in map(_BASIC.fullmatch, value.split(",")) if match]
         for encoded in found:
             shown = _decoded(encoded)

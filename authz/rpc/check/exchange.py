@@ -30,7 +30,7 @@ def describe_request(raw: bytes, key_header: str, key: str) -> dict[str, Any]:
 
 
 def describe_response(raw: bytes) -> dict[str, Any]:
-    """Return what a response makes Envoy do: with the backend, and with the caller."""
+    """Return the effect of a response on the request to the backend and on the caller."""
     response = CheckResponse.FromString(raw)
     if response.HasField("ok_response"):
         ok = response.ok_response
@@ -73,7 +73,7 @@ def _headers(options: Iterable[HeaderValueOption]) -> dict[str, str]:
 
 
 def _masked(value: str, key: str) -> str:
-    """Return a text without the secret part of a key. Of a key in another format 4 characters."""
+    """Return the value with the secret masked. A key in another format keeps 4 characters."""
     shown = without_secrets(key)
     if shown == key:
         shown = f"{key[:4]}{MASK}"

@@ -84,7 +84,7 @@ class Extractor:
         self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
     def read(self, raw: bytes) -> Request:
-        """Return the request. One that makes no sense carries its refusal."""
+        """Parse a CheckRequest. The credential of an invalid one is its refusal."""
         try:
             attributes = _parse_message(raw).attributes
         except DecodeError:
@@ -124,27 +124,27 @@ class Extractor:
         return Request(credential, carrier, route, method, host, path, address, header)
 
     def find_keys(self, request: Request) -> Strip | None:
-        """Return what holds a key in a request that was read; None if that cannot be removed."""
+        """Return the carriers that hold a key; None if one cannot be removed."""
         if isinstance(request.credential, Deny):
             return self._reader.find_all(request.header, request.path)
         return carrier_strip(request.carrier)
 
     def _refuse(self, request: Request, extensions: Any) -> Request:
-        """Return a request that is refused before its credential is looked for, with its route."""
-        said = extensions.get("enforce", "")
-        route = Route(enforce=said == "true" if said in {"true", "false"} else self._enforce)
+        """Add the route to a request that is already refused, so that `enforce` applies."""
+        enforce = extensions.get("enforce", "")
+        route = Route(enforce=enforce == "true" if enforce in {"true", "false"} else self._enforce)
         if not route.enforce:
             route = self._reporting(route, request.header, request.path)
         return replace(request, route=route)
 
     def _reporting(self, route: Route, header: Header, path: str) -> Route:
-        """Return the route of a refusal that may be reported; it enforces if a key would go on."""
+        """Return the route, enforcing if a key of a refused request could not be removed."""
         if self._reader.find_all(header, path) is None:
             return replace(route, enforce=True)
         return route
 
     def _look_at(self, sight: tuple[bytes, bytes]) -> tuple[str, str] | None:
-        """Return method and host, or None if they are not well-formed. Remember those that are."""
+        """Return method and host, or None if they are malformed. Cache well-formed pairs."""
         method, host = (part.decode("latin-1") for part in sight)
         if not is_method(method) or len(host) > MAX_AUTHORITY or not _AUTHORITY.fullmatch(host):
             return None
@@ -156,32 +156,32 @@ class Extractor:
     def _route(
         self, extensions: Any, method: str, host: str, path: str, header: Header
     ) -> Route | Deny:
-        """Return the requirements of the route, or the refusal if they make no sense."""
-        said, left = _NOTHING, len(extensions)
+        """Return the requirements of the route, or a refusal if they are invalid."""
+        values, left = _NOTHING, len(extensions)
         if left:
             scopes = extensions.get("scopes", "")
             if left == 1 and scopes:  # as most routes
-                said = (scopes, "", "", "", "")
+                values = (scopes, "", "", "", "")
             else:
-                said = (scopes, *(extensions.get(name, "") for name in SAID[1:]))
-                if left > len(said) - said.count("") and not FACTS.issuperset(extensions):
+                values = (scopes, *(extensions.get(name, "") for name in SAID[1:]))
+                if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
                     self._warn_of(frozenset(extensions) - FACTS)
                     return BAD_REQUEST
         rule = NO_FACTS if self._rules is None else self._rule(method, host, path, header)
-        if rule is Reason.ROUTE_NOT_ALLOWED and any(said):
+        if rule is Reason.ROUTE_NOT_ALLOWED and any(values):
             rule = NO_FACTS
         if not isinstance(rule, Facts):
             return Deny(rule)
-        case = said if rule is NO_FACTS else (*said, rule)
+        case = values if rule is NO_FACTS else (*values, rule)
         route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
-            route = self._routes[case] = self._learn(said, rule)
+            route = self._routes[case] = self._learn(values, rule)
         return route or BAD_REQUEST
 
     def _rule(self, method: str, host: str, path: str, header: Header) -> Facts | Reason:
         """Return the facts of our own rules, or a refusal.
 
-        A method that a header names must have the same facts.
+        If a header overrides the method, the rules for that method must give the same facts.
         """
         rules = self._rules
         if rules is None:
@@ -194,10 +194,10 @@ class Extractor:
                     return Reason.BAD_REQUEST
         return found
 
-    def _learn(self, said: tuple[str, ...], rule: Facts) -> Route | None:
-        """Parse facts; None if they make no sense."""
+    def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
+        """Parse the facts of context_extensions and add those of `rule`; None if invalid."""
         try:
-            route = self._combine(facts(dict(zip(SAID, said, strict=True))), rule)
+            route = self._combine(facts(dict(zip(SAID, values, strict=True))), rule)
         except BadInput as cause:
             log.warning("a route is refused, its context_extensions make no sense: %s", cause)
             route = None
@@ -206,7 +206,7 @@ class Extractor:
         return route
 
     def _warn_of(self, strange: frozenset[str]) -> None:
-        """Log unknown names once."""
+        """Log a set of unknown context_extensions names once."""
         if strange in self._strange:
             return
         if len(self._strange) >= MAX_ROUTES:
@@ -217,15 +217,15 @@ class Extractor:
             "a route is refused, its context_extensions say %s; there are %s", names[:200], known
         )
 
-    def _combine(self, said: Facts, rule: Facts) -> Route:
-        scopes = rule.scopes if said.scopes is None else said.scopes
-        optional = rule.optional if said.optional is None else said.optional
-        cost = rule.cost if said.cost is None else said.cost
-        enforce = rule.enforce if said.enforce is None else said.enforce
+    def _combine(self, extensions: Facts, rule: Facts) -> Route:
+        scopes = rule.scopes if extensions.scopes is None else extensions.scopes
+        optional = rule.optional if extensions.optional is None else extensions.optional
+        cost = rule.cost if extensions.cost is None else extensions.cost
+        enforce = rule.enforce if extensions.enforce is None else extensions.enforce
         return Route(
             scopes=scopes or frozenset(),
             optional=optional or False,
-            env=said.env or rule.env or self._env,
+            env=extensions.env or rule.env or self._env,
             cost=1 if cost is None else cost,
             enforce=self._enforce if enforce is None else enforce,
         )

@@ -27,7 +27,7 @@ class NullObserver:
     stride = sys.maxsize
 
     def take_line(self, _decision: Deny) -> bool:
-        """See CheckObserver."""
+        """Return False: no refusal gets a log line."""
         return False
 
     def observe(
@@ -40,7 +40,7 @@ class NullObserver:
         ids: ResponseIds | None = None,
         waited: bool = False,
     ) -> None:
-        """See CheckObserver."""
+        """Record nothing."""
 
 
 class CheckHandler:

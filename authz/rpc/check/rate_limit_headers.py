@@ -102,7 +102,7 @@ class RateLimitHeaders:
         return b"".join(entries)
 
     def _legacy_headers(self, result: LimitResult) -> dict[str, str]:
-        """Return the headers of one limit: the last to admit a refused request, or the fullest."""
+        """Return X-RateLimit headers of the violated limit that waits longest, else the fullest."""
         if not self._enforced:
             return {}
         limits = self._key_limits.limits

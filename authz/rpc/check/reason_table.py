@@ -1,4 +1,4 @@
-"""The one table of what a caller is told for each Reason."""
+"""The HTTP status, code and message that a caller gets for each Reason."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +18,7 @@ _ERROR_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The public side of a Reason. status: of HTTP, one of 400, 401, 403, 429 and 503."""
+    """The response for a Reason. status: the HTTP status, one of 400, 401, 403, 429 and 503."""
 
     status: int
     code: str

@@ -117,7 +117,7 @@ class Refuser:
 class _Template:
     """A serialised refusal without the id of its request.
 
-    arms: for each arm of the oneof its field number, and the bytes before its body. before, after:
+    arms: for each arm of the oneof, the bytes before its body and its field number. before, after:
     the body around the id. pieces: the same bytes split where the id goes, for ids of `room` bytes.
     Nearly all ids have one length; another length costs a microsecond more.
     """

@@ -69,7 +69,10 @@ class Responder:
         )
 
     def write(self, decision: Decision, request: Request) -> bytes:
-        """Return a serialised CheckResponse."""
+        """Return a CheckResponse. A Deny on a route that does not enforce becomes an allow.
+
+        It stays a refusal if a key cannot be stripped.
+        """
         if type(decision) is Allow:
             entries = self._allows
         elif isinstance(decision, Deny):

@@ -26,5 +26,5 @@ def carrier_strip(carrier: str) -> Strip:
 
 
 def find_nothing(_request: Request) -> Strip | None:
-    """Say of no request where its keys are: without a KeyFinder every refusal stands."""
+    """Return None for every request: without a KeyFinder every refusal stands."""
     return None

@@ -7,12 +7,12 @@ STRING, STRUCT = 3, 5  # of google.protobuf.Value
 
 
 def field(number: int, payload: bytes) -> bytes:
-    """A length-delimited field. `number` below 16."""
+    """Return an encoded length-delimited field. `number` is below 16."""
     return bytes((number << 3 | 2,)) + varint(len(payload)) + payload
 
 
 def varint(number: int) -> bytes:
-    """A base 128 number, least significant group first."""
+    """Return a base 128 number, least significant group first."""
     out = bytearray()
     while number > 0x7F:  # noqa: PLR2004  seven bits a byte
         out.append(number & 0x7F | 0x80)
@@ -27,10 +27,10 @@ _REPLACES = b"\x12\x00\x18\x02"
 
 
 def header(name: str, value: str) -> bytes:
-    """A HeaderValueOption that takes the place of whatever has this name."""
+    """Return a HeaderValueOption that replaces every header of this name."""
     return field(1, field(1, name.encode()) + field(2, value.encode())) + _REPLACES
 
 
 def metadata(name: str, value: bytes) -> bytes:
-    """One more entry of a CheckResponse's dynamic_metadata. value: a google.protobuf.Value."""
+    """Return one more entry of a CheckResponse's dynamic_metadata. value: a serialised Value."""
     return field(_METADATA, field(1, field(1, name.encode()) + field(2, value)))

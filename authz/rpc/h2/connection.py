@@ -41,7 +41,7 @@ from authz.rpc.h2.send_queue import SendQueue
 from authz.rpc.h2.stream_states import CallEvent
 
 HANDSHAKE_SECONDS: Final = 10.0  # until the client's first SETTINGS
-DRAIN_SECONDS: Final = 1.0  # until the PING of a graceful end is answered
+GOAWAY_SECONDS: Final = 1.0  # until the PING of a graceful end is answered
 
 
 class Connection:
@@ -81,7 +81,7 @@ class Connection:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do but to send the queue."""
+        """True if nothing is left to do but to send the queue."""
         streams = self.streams
         return self.fault is not None or (streams.last_id is not None and not streams.calls)
 
@@ -123,7 +123,7 @@ class Connection:
         """Begin a graceful end: calls are answered, and new ones taken until the client knows."""
         if self.fault is None and not self._frames.draining:
             self._frames.drain()
-            self._due = now + DRAIN_SECONDS
+            self._due = now + GOAWAY_SECONDS
 
     def _greet(self, limits: ConnectionLimits) -> None:
         settings = {

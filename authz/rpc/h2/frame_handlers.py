@@ -66,7 +66,7 @@ class FrameHandlers:
 
     @property
     def greeted(self) -> bool:
-        """Whether the client has sent its first SETTINGS."""
+        """True if the client has sent its first SETTINGS."""
         return self._phase is not GREETING
 
     def apply(self, frame_type: int, flags: int, stream_id: int, payload: bytes) -> None:
@@ -84,13 +84,13 @@ class FrameHandlers:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, problem)
 
     def drain(self) -> None:
-        """Announce the end. New calls are taken until the client knows of it."""
+        """Send a first GOAWAY and a PING. New calls are taken until `refuse_new`."""
         self.draining = True
         self._queue.control(goaway_frame(MAX_STREAM_ID, ErrorCode.NO_ERROR))
         self._queue.control(frame(FrameType.PING, 0, 0, DRAIN_PING))
 
     def refuse_new(self) -> None:
-        """Take no new calls: the client knows of the end, or had the time to."""
+        """Send GOAWAY with the last stream id and ignore later streams. No-op if sent before."""
         if self._streams.last_id is None:
             self._streams.last_id = self._streams.states.highest
             self._queue.control(goaway_frame(self._streams.last_id, ErrorCode.NO_ERROR))
@@ -191,7 +191,7 @@ class FrameHandlers:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
 
     def ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """PING: answered, or the answer to ours."""
+        """PING: a ping to answer, or the answer to our own."""
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING of a stream")
         _require_size(len(payload) == PING_BYTES, "PING")

@@ -24,7 +24,7 @@ SETTING: Final = Struct(">HL")
 
 
 class FrameType(IntEnum):
-    """Frame types."""
+    """HTTP/2 frame types, RFC 9113 section 6."""
 
     DATA = 0x0
     HEADERS = 0x1
@@ -55,7 +55,7 @@ class ErrorCode(IntEnum):
 
 
 class SettingId(IntEnum):
-    """The settings that have a meaning between a client and this server."""
+    """SETTINGS ids that this server sends or applies, RFC 9113 section 6.5.2."""
 
     HEADER_TABLE_SIZE = 0x1
     ENABLE_PUSH = 0x2

@@ -49,7 +49,7 @@ class HeaderListTooLong(Exception):  # noqa: N818  the client is wrong, not this
 
 
 class HeaderBlockDecoder(Generic[Parsed]):
-    """The decoder of one connection.
+    """HPACK decoder of one connection. It returns the same result for a repeated block.
 
     parse: makes a result of a request's fields. It may refuse the value of a PER_REQUEST field but
         MUST NOT use it. Its exceptions are passed on.
@@ -66,7 +66,7 @@ class HeaderBlockDecoder(Generic[Parsed]):
 
     @property
     def independent(self) -> bool:
-        """Whether no block depends on another: the dynamic table has size 0."""
+        """True if no block depends on another: the dynamic table has size 0."""
         return not self._table_size
 
     def decode(self, block: bytes) -> Parsed:

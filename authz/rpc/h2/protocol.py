@@ -85,7 +85,7 @@ class H2Protocol(asyncio.Protocol):
         self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
+        """Send SETTINGS, or abort if the server stops or has no room for the connection."""
         state = self._state
         self.transport = cast("asyncio.Transport", transport)
         self._connection = Connection(
@@ -100,7 +100,7 @@ class H2Protocol(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
+        """Process the bytes. If they exceed TURN, pause reading and process them in turns."""
         if self._closing:
             return
         if len(data) > TURN:
@@ -118,7 +118,7 @@ class H2Protocol(asyncio.Protocol):
         )
 
     def resume_writing(self) -> None:
-        """See asyncio.Protocol."""
+        """Cancel the stall timer and read on: the client reads its responses again."""
         if self.stall is not None:
             self.stall.cancel()
             self.stall = None
@@ -126,7 +126,7 @@ class H2Protocol(asyncio.Protocol):
             self._next_turn()
 
     def connection_lost(self, _cause: Exception | None) -> None:
-        """See asyncio.Protocol."""
+        """Cancel the timers and all running calls, and remove the connection."""
         self._closing = True
         for timer in (self._timer, self.stall, self.slowed):
             if timer is not None:
@@ -150,7 +150,7 @@ class H2Protocol(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether the connection has no call."""
+        """True if the connection has no call."""
         return not self._connection.streams.calls
 
     def _is_welcome(self) -> bool:

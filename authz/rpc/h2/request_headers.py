@@ -49,7 +49,7 @@ class MalformedHeaders(Exception):  # noqa: N818  RFC 9113 calls such a request 
 
 @dataclass(frozen=True, slots=True)
 class RequestHeaders:
-    """The method that a request calls, or its refusal, whatever its body says."""
+    """The method that a request calls, or its refusal, before its body is known."""
 
     handler: MethodHandler | None
     refusal: Response | None = None

@@ -109,7 +109,7 @@ def unframe_message(body: bytes, limit: int) -> bytes | GrpcStatus:
 
 
 def early_refusal(beginning: bytes | bytearray, limit: int) -> GrpcStatus | None:
-    """Return a status if no rest can make one message of a body that begins like this."""
+    """Return a status if a body that begins like this cannot become one valid message."""
     if beginning and beginning[0]:
         return COMPRESSED
     if len(beginning) < PREFIX_BYTES:

@@ -142,7 +142,7 @@ class SendQueue:
         self._max_frame = size
 
     def send_waiting(self) -> list[Call]:
-        """Add what the windows allow now. Return the calls whose responses are complete."""
+        """Queue as much response data as the windows allow. Return the completed calls."""
         done = []
         while self._waiting and self._window > 0:
             call = next(iter(self._waiting.values()))

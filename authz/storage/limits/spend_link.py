@@ -71,7 +71,7 @@ class SpendLink:
 
     @property
     def is_open(self) -> bool:
-        """See SpendStore."""
+        """True while calls can be sent."""
         return self._link is not None
 
     @property
@@ -80,7 +80,7 @@ class SpendLink:
         return self._fault or ("" if self._link is not None else "connecting")
 
     def spend(self, charge: Charge, ask: SpendRequest, deliver: Deliver) -> None:
-        """See SpendStore."""
+        """Send a charge and return at once. `deliver` gets the reply or the fault."""
         link = self._link
         if link is None:
             fault = Unavailable("not connected")

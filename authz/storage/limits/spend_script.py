@@ -53,7 +53,7 @@ def holder_name(instance: str) -> bytes:
 
 
 def leases(stored: bytes, now: int) -> list[Lease]:
-    """Return the leases that are valid at `now`, in ms. Garbled entries are left out."""
+    """Return the leases that are valid at `now` (ms since the epoch). Skip garbled entries."""
     found, at = [], 0
     while at + _LEASE.size < len(stored):
         granted_at, requests, life, cost, length = _LEASE.unpack_from(stored, at)

@@ -27,14 +27,14 @@ class StoredCounters:
         self._names = schema.names_of(client)
 
     async def look(self, charge: Charge) -> SpendReply:
-        """See LimitCounters. EVALSHA_RO, so the store refuses any write."""
+        """Return the units left and the waits. Count nothing: EVALSHA_RO refuses any write."""
         count, *words = arguments(charge, SpendRequest(0), names=self._names)
         sha = await _reply(self._client.script_load(SPEND))
         look = self._client.evalsha_ro(sha, int(count), *words)
         return spend_reply(charge, await _reply(look))
 
     async def leases(self, accounts: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
-        """See LimitCounters."""
+        """Return each group's leases that are valid at `now` (ms, store's clock), in one trip."""
         pipeline = self._client.pipeline(transaction=False)
         for group in accounts:
             pipeline.hget(hash_of(group, self._names), schema.LEASES)
@@ -42,7 +42,7 @@ class StoredCounters:
         return [leases(_bytes(stored or ""), now) for stored in found]
 
     async def reset(self, kid: str) -> None:
-        """See LimitCounters."""
+        """Delete the usage counters of a key, not of its project or tenant."""
         await _reply(self._client.delete(self._names.limit(kid)))
 
     async def garbled(self, groups: Sequence[str]) -> list[str]:

@@ -172,7 +172,7 @@ class Recording:
     def observe(self, decision, _request, _traceparent, began, *, ids=None, waited=False):
         """See CheckObserver."""
         assert began is not None
-        self.seen.append((decision.reason, ids and ids.told, waited))
+        self.seen.append((decision.reason, ids and ids.request_id, waited))
 
 
 @pytest.mark.parametrize("has_lines", [True, False])

@@ -238,7 +238,7 @@ async def test_connections_over_the_bound_are_closed():
 
 async def test_a_stop_waits_for_running_calls(monkeypatch):
     """Two GOAWAYs, the response to the running call, and the end."""
-    monkeypatch.setattr(connection, "DRAIN_SECONDS", 60.0)
+    monkeypatch.setattr(connection, "GOAWAY_SECONDS", 60.0)
     async with serving() as server, wired(server.address) as wire:
         wire.greet()
         wire.send(wire.call(1, b"wait"))
