@@ -19,7 +19,7 @@ from authz.cli import storestate
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.core import fields
-from authz.core.errors import BadInput, Unavailable
+from authz.core.errors import BadInput, Conflict, Unavailable
 from authz.settings.model import PepperFile, Settings
 from authz.storage.keys import StoredKeys
 from authz.wiring import administration
@@ -87,6 +87,9 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         if retired:
             await _retire(found, store, retired)
         theirs = await store.peppers()
+        # Before a pepper is made; also with --new-store, which would mix new keys with the rest.
+        if not theirs and (problem := await store.remains()):
+            raise click.ClickException(problem)
         lost = None if theirs else await _lost_change(store, known)
         if lost is not None:
             _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)
@@ -97,9 +100,11 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         ring = administration.keyring(found)
         try:
             initialised = await store.initialise(ring.fingerprints, ring.prefixes)
-        except Unavailable:
+        except (Unavailable, Conflict) as cause:
             if made:
                 await _remove_unused(newest, ring.fingerprints[newest.version], store)
+            if isinstance(cause, Conflict):  # a restore was started meanwhile
+                raise click.ClickException(str(cause)) from None
             raise
         change = await store.sequence()
         storestate.remember(found, change) if lost is None else storestate.write(found, change)

@@ -23,7 +23,7 @@ from authz.core.errors import (
 from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
-from authz.storage import meta, schema
+from authz.storage import emptiness, meta, schema
 from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
@@ -133,8 +133,8 @@ class StoredKeys:
     ) -> bool:
         """Write authz:meta, or add peppers to it. Return False if nothing was missing.
 
-        Raises Foreign if the store's keys were made with other peppers, Unavailable if the server
-        is too old.
+        Raises Foreign if the store's keys were made with other peppers, Conflict if it has data
+        without authz:meta, Unavailable if the server is too old.
         """
         ask: Callable[..., Awaitable[Any]] = self._client.execute_command
         hello = await checked(ask("HELLO"), ADVICE)
@@ -146,20 +146,27 @@ class StoredKeys:
             if found:
                 meta.verify(found, fingerprints)
                 _refuse_unlisted(found, prefixes)
+            elif problem := await emptiness.remains(transaction, self._names):
+                raise Conflict(problem)
             missing = not wanted.items() <= found.items()
             if missing:
                 transaction.multi()
                 transaction.hset(self._names.meta, mapping=wanted)
             return missing
 
-        # WATCH and MULTI: repeated if another process wrote authz:meta after the read.
-        transaction = self._client.transaction(complete, self._names.meta, value_from_callable=True)
+        # WATCH and MULTI: repeated if another process, such as a restore, wrote after the read.
+        names = emptiness.watched(self._names)
+        transaction = self._client.transaction(complete, *names, value_from_callable=True)
         return bool(await checked(transaction, ADVICE))
 
     async def retire_prefix(self, prefix: str) -> bool:
         """Forget that keys have this prefix. Return False if that was not recorded."""
         removed = self._client.hdel(schema.META, f"{schema.META_PREFIX}{prefix}")
         return bool(await checked(removed, ADVICE))
+
+    async def remains(self) -> str:
+        """Describe the data of a store that should be empty, with the remedy; or empty text."""
+        return await emptiness.remains(self._client, self._names)
 
     async def peppers(self) -> dict[str, str]:
         """Return the store's pepper fingerprints by version; empty without authz:meta."""

@@ -7,17 +7,20 @@ Rules:
    so none sees half of the keys.
 4. The sequence continues above the highest change that the backup or a sidecar knows. So a sidecar
    cannot take a change of the restored store for one that it has already applied.
-5. An interrupted restore continues if it is started again with the same file.
+5. An interrupted restore continues if it is started again with the same file. Until then, no
+   other restore and no `authz init` may complete the store.
+6. Of a record that is several times in the file only the last version is written. So a key that was
+   revoked during the backup is never active in the store.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import redis.asyncio
 
 from authz.core.errors import Conflict
-from authz.storage import meta, schema
+from authz.storage import emptiness, meta, schema
 from authz.storage.backup import FORMAT, Contents
 from authz.storage.replies import checked
 from authz.storage.sealed_lines import FileRefused
@@ -28,12 +31,16 @@ Lines = Callable[[], Iterable[Line]]
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A file that was read to its end. identity: tells it from another backup."""
+    """A file that was read to its end. identity: tells it from another backup.
+
+    last: the line with the last version of each record that was read again.
+    """
 
     meta: Mapping[str, str]
     created_at: int
     contents: Contents
     identity: str
+    last: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
     """Read a whole file. Raises FileRefused with the line, Foreign for other peppers."""
     found = Contents()
     header: dict[str, Any] = {}
+    last: dict[str, int] = {}
     for number, item in lines:
         try:
             if number == 1:
@@ -58,11 +66,13 @@ def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
                 _check_end(item["end"], found)
             else:
                 _check(item, found)
+                if item.get("again"):
+                    last |= dict.fromkeys((kid for kid, _ in item["records"]), number)
         except (ValueError, TypeError, LookupError, AttributeError) as cause:
             raise FileRefused(f"line {number}: {cause}") from None
     meta.verify(header["meta"], fingerprints)
     identity = f"{header['created_at']}-{found.seq}-{found.records}-{found.audit}"
-    return Verified(header["meta"], header["created_at"], found, identity)
+    return Verified(header["meta"], header["created_at"], found, identity, last)
 
 
 def _check_header(item: dict[str, Any]) -> None:
@@ -104,59 +114,73 @@ class Restore:
         """
         await self._claim(file)
         done = await self._audited()
-        for _, item in lines:
-            await self._write(item, done)
+        for number, item in lines:
+            await self._write(file, _without_earlier(item, number, file.last), done)
         seq = max(file.contents.seq, highest) + 1
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.set(self._names.seq, seq)
-        pipeline.hset(self._names.meta, mapping=cast("Any", dict(file.meta)))
-        await checked(pipeline.execute())
+
+        def complete(transaction: Any) -> None:
+            transaction.set(self._names.seq, seq)
+            transaction.hset(self._names.meta, mapping=cast("Any", dict(file.meta)))
+
+        await self._change(file, complete)
         return seq
 
-    async def _claim(self, file: Verified) -> None:
-        restoring = await checked(self._client.get(self._names.restoring))
+    async def _change(self, file: Verified, write: Callable[[Any], None]) -> None:
+        """Write in one transaction, while the store is still that of this unfinished restore."""
         names = self._names
-        anything = (names.meta, names.seq, names.log, names.audit, names.keys)
-        exists = [name for name in anything if await checked(self._client.exists(name))]
-        is_started = restoring == file.identity and self._names.meta not in exists
-        if exists and not is_started:
-            raise Conflict(
-                f"the store is not empty: it has {exists[0]}; restore into an empty store, "
-                "or empty this one first (FLUSHDB)"
-            )
-        await checked(self._client.set(self._names.restoring, file.identity))
+
+        async def guarded(transaction: Any) -> None:
+            is_ours = await transaction.get(names.restoring) == file.identity
+            if not is_ours or await transaction.exists(names.meta):
+                raise Conflict("the store was emptied, or restored by another process, meanwhile")
+            transaction.multi()
+            write(transaction)
+
+        await checked(self._client.transaction(guarded, names.meta, names.restoring))
+
+    async def _claim(self, file: Verified) -> None:
+        """Set the marker of this restore, unless the store has data or the marker of another."""
+        names = self._names
+
+        async def claim(transaction: Any) -> None:
+            present = [name for name in emptiness.watched(names) if await transaction.exists(name)]
+            is_started = await transaction.get(names.restoring) == file.identity
+            if present and (names.meta in present or not is_started):
+                raise Conflict(emptiness.describe(present, names))
+            transaction.multi()
+            transaction.set(names.restoring, file.identity)
+
+        await checked(self._client.transaction(claim, *emptiness.watched(names)))
 
     async def _audited(self) -> tuple[int, int]:
         """Return the id of the last audit entry; of an earlier attempt, if any."""
         last = await checked(self._client.xrevrange(self._names.audit, count=1))
         return _stream_id(last[0][0]) if last else (0, 0)
 
-    async def _write(self, item: dict[str, Any], done: tuple[int, int]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        former = await self._former_clients(item) if item.get("again") else {}
-        for kid, fields in item.get("records", ()):
-            pipeline.hset(self._names.key(kid), mapping=cast("Any", fields))
-            score = {kid: schema.number("created_at", fields["created_at"])}
-            pipeline.zadd(self._names.keys, score)
-            if former.get(kid, fields["client_id"]) != fields["client_id"]:
-                pipeline.zrem(self._names.client(former[kid]), kid)
-            pipeline.zadd(self._names.client(fields["client_id"]), score)
-        for digest, kid in item.get("aliases", ()):
-            pipeline.set(self._names.alias(bytes.fromhex(digest)), kid)
-        for entry_id, entry in item.get("audit", ()):
-            if _stream_id(entry_id) > done:
-                pipeline.xadd(self._names.audit, entry, id=entry_id)
-        if len(pipeline):
-            await checked(pipeline.execute())
+    async def _write(self, file: Verified, item: dict[str, Any], done: tuple[int, int]) -> None:
+        names = self._names
 
-    async def _former_clients(self, item: dict[str, Any]) -> dict[str, str]:
-        """Return the clients of records that were written before from an earlier line."""
-        kids = [kid for kid, _ in item["records"]]
-        pipeline = self._client.pipeline(transaction=False)
-        for kid in kids:
-            pipeline.hget(self._names.key(kid), "client_id")
-        found = await checked(pipeline.execute())
-        return {kid: client for kid, client in zip(kids, found, strict=True) if client}
+        def write(transaction: Any) -> None:
+            for kid, fields in item.get("records", ()):
+                transaction.hset(names.key(kid), mapping=fields)
+                score = {kid: schema.number("created_at", fields["created_at"])}
+                transaction.zadd(names.keys, score)
+                transaction.zadd(names.client(fields["client_id"]), score)
+            for digest, kid in item.get("aliases", ()):
+                transaction.set(names.alias(bytes.fromhex(digest)), kid)
+            for entry_id, entry in item.get("audit", ()):
+                if _stream_id(entry_id) > done:
+                    transaction.xadd(names.audit, entry, id=entry_id)
+
+        await self._change(file, write)
+
+
+def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int]) -> dict[str, Any]:
+    """Return a line without the records that have a later version in the file."""
+    if "records" not in item:
+        return item
+    records = [entry for entry in item["records"] if last.get(entry[0], number) == number]
+    return item | {"records": records}
 
 
 def _stream_id(text: str) -> tuple[int, int]:

@@ -103,6 +103,19 @@ def test_init_on_a_store_that_lost_its_data(store: Path, valkey: Valkey) -> None
     assert run("init").code == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--new-store", "--yes")])
+def test_init_on_a_half_restored_store(
+    empty_store: Path, valkey: Valkey, options: tuple[str, ...]
+) -> None:
+    """`init` refuses a store with the marker of a restore, and makes no pepper."""
+    valkey.admin.set(schema.RESTORING, "1-1-1-1")
+    refused = run("init", *options)
+    assert refused.code == 1
+    assert "a restore was interrupted or is running: run `authz restore` again" in refused.error
+    assert valkey.admin.keys("*") == [schema.RESTORING]
+    assert not (empty_store / "authz-pepper-1").exists()
+
+
 def test_init_where_sidecars_saw_changes(empty_store: Path, valkey: Valkey) -> None:
     """`init` refuses an empty store if a registered sidecar has seen a change."""
     entry = {

@@ -170,11 +170,11 @@ async def test_an_interrupted_restore(own_valkey, own_admin, monkeypatch):
     own_valkey.admin.flushall()
     original, done = Restore._write, []
 
-    async def fails(self, item, audited):
+    async def fails(self, file, item, audited):
         if len(done) == 2:
             raise Unavailable("interrupted")
         done.append(item)
-        await original(self, item, audited)
+        await original(self, file, item, audited)
 
     with monkeypatch.context() as patched:
         patched.setattr(Restore, "_write", fails)
@@ -183,6 +183,98 @@ async def test_an_interrupted_restore(own_valkey, own_admin, monkeypatch):
     assert not own_valkey.admin.exists(schema.META)
     await restored(own_valkey.endpoint, content)
     assert keys_of(own_valkey) == before
+
+
+async def late_revocation(endpoint, admin, monkeypatch):
+    """Return a backup in which the one key appears active and then revoked, and its kid."""
+    record = await admin.issue()
+    original = Backup._catch_up
+
+    async def late(self):
+        if (await admin.store.find(record.kid)).status is Status.ACTIVE:
+            await admin.revoke(record.kid)
+        await original(self)
+
+    monkeypatch.setattr(Backup, "_catch_up", late)
+    return await back_up(endpoint), record.kid
+
+
+async def interrupted(endpoint, content, monkeypatch, lines):
+    """Begin a restore that ends after this number of lines."""
+    original, done = Restore._write, []
+
+    async def fails(self, file, item, audited):
+        if len(done) == lines:
+            raise Unavailable("interrupted")
+        done.append(item)
+        await original(self, file, item, audited)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Restore, "_write", fails)
+        with pytest.raises(Unavailable, match="interrupted"):
+            await restored(endpoint, content)
+
+
+async def test_a_key_revoked_during_the_backup_is_never_active(own_valkey, own_admin, monkeypatch):
+    """Only the last version of a record is written, at whatever line a restore is interrupted."""
+    content, kid = await late_revocation(own_valkey.endpoint, own_admin, monkeypatch)
+    seen = []
+    for lines in range(content.count(b"\n")):
+        own_valkey.admin.flushall()
+        await interrupted(own_valkey.endpoint, content, monkeypatch, lines)
+        seen.append(own_valkey.admin.hget(schema.key(kid), "status"))
+    assert set(seen) == {None, "revoked"}
+    await restored(own_valkey.endpoint, content)
+    assert own_valkey.admin.hget(schema.key(kid), "status") == "revoked"
+
+
+@pytest.mark.parametrize("lines", [0, 2])
+async def test_nobody_else_completes_an_interrupted_restore(
+    own_valkey, own_admin, monkeypatch, lines
+):
+    """An interrupted restore is refused to `init` and to another file, and nothing is written."""
+    await own_admin.issue()
+    other = await back_up(own_valkey.endpoint)
+    content, _ = await late_revocation(own_valkey.endpoint, own_admin, monkeypatch)
+    own_valkey.admin.flushall()
+    await interrupted(own_valkey.endpoint, content, monkeypatch, lines)
+    before = everything(own_valkey)
+    async with own_valkey.endpoint.client() as client:
+        with pytest.raises(Conflict, match=r"restore was interrupted .* again with the same file"):
+            await StoredKeys(client).initialise(RING.fingerprints, RING.prefixes)
+    with pytest.raises(Conflict, match="restore was interrupted"):
+        await restored(own_valkey.endpoint, other)
+    assert everything(own_valkey) == before
+    assert await restored(own_valkey.endpoint, content) > 0
+
+
+@pytest.mark.parametrize("name", [schema.SEQ, schema.LOG, schema.KEYS, schema.AUDIT])
+async def test_init_with_data_but_no_meta(own_valkey, own_admin, name):
+    """A store that has anything but no authz:meta is not initialised."""
+    await own_admin.issue()
+    for other in set(own_valkey.admin.keys("*")) - {name}:
+        own_valkey.admin.delete(other)
+    async with own_valkey.endpoint.client() as client:
+        with pytest.raises(Conflict, match="not empty: it has "):
+            await StoredKeys(client).initialise(RING.fingerprints)
+    assert not own_valkey.admin.exists(schema.META)
+
+
+async def test_a_store_emptied_during_a_restore(own_valkey, own_admin, monkeypatch):
+    """A restore whose store was emptied or completed by another ends without authz:meta."""
+    await own_admin.issue()
+    content = await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    original = Restore._write
+
+    async def emptied(self, file, item, audited):
+        await original(self, file, item, audited)
+        own_valkey.admin.flushall()
+
+    monkeypatch.setattr(Restore, "_write", emptied)
+    with pytest.raises(Conflict, match="emptied, or restored by another"):
+        await restored(own_valkey.endpoint, content)
+    assert own_valkey.admin.keys("*") == []
 
 
 async def test_a_running_sidecar(own_valkey, own_admin):
