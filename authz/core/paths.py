@@ -8,6 +8,8 @@ readers could disagree on its segments is refused:
     %2561   %25u                                   encoded twice
     %   %zz   %00   %0D   %FF   %C0%AF             not an encoding, a control character, not UTF-8
 
+So is one with more than MAX_PATH characters or MAX_SEGMENTS segments: its work is bounded.
+
 What remains is read in two ways: decoded, as most frameworks do, and as it was written, as those
 do that decode only what their variables match. One final slash makes no difference to either.
 """
@@ -15,6 +17,9 @@ do that decode only what their variables match. One final slash makes no differe
 import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote
+
+MAX_PATH: Final = 8192
+MAX_SEGMENTS: Final = 256
 
 # RFC 3986, section 2.3, names the characters that need no encoding.
 _TWO_READINGS: Final = re.compile(
@@ -37,10 +42,10 @@ class Path(NamedTuple):
 
 def read_path(path: str) -> Path | None:
     """Return the segments of `path`, which has no query; None if it has more than one reading."""
-    if not path.startswith("/") or _TWO_READINGS.search(path):
+    if len(path) > MAX_PATH or not path.startswith("/") or _TWO_READINGS.search(path):
         return None
     written = _segments(path)
-    if not {"", ".", ".."}.isdisjoint(written):
+    if len(written) > MAX_SEGMENTS or not {"", ".", ".."}.isdisjoint(written):
         return None
     if "%" not in path:
         return Path(written, written)

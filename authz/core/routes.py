@@ -183,6 +183,7 @@ class RouteTable:
             self._by_beginning.setdefault(rule.template.beginning, []).append((at, rule))
         self._depths = sorted({len(beginning) for beginning in self._by_beginning})
         self.has_methods = any(rule.methods for rule in rules)
+        self.has_enforced = any(rule.facts.enforce for rule in rules)
 
     def require(self, method: str, authority: str, path: str) -> Facts | Reason:
         """Return the facts of the matching rule; NO_FACTS or a refusal if no rule matches.

@@ -436,3 +436,13 @@ def test_a_rule_for_a_path_matches_that_path(path: str) -> None:
     """Every canonical literal path is its own template."""
     if is_canonical(path):
         assert matched(path, path)
+
+
+@pytest.mark.parametrize(
+    ("most", "too_much"),
+    [("/" + "a" * 8191, "/" + "a" * 8192), ("/a" * 256, "/a" * 257), ("/%20" * 256, "/%20" * 257)],
+)
+def test_a_path_that_takes_long_to_compare_is_refused(most, too_much):
+    """The number of characters and of segments is bounded."""
+    assert is_canonical(most)
+    assert not is_canonical(too_much)

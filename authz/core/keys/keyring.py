@@ -18,6 +18,7 @@ from authz.core.keys.text import (
     TAG_BYTES,
     TAG_LENGTH,
     checksum,
+    escapable,
     new_kid,
 )
 
@@ -45,6 +46,7 @@ class Keyring:
         self._starts = tuple(f"{one}_" for one in self.prefixes)
         self._reserved = tuple(f"{start}{env}_" for start in self._starts for env in ENVIRONMENTS)
         self._shown = re.compile("|".join(self._reserved), re.ASCII)
+        self._escaped = re.compile("|".join(map(escapable, self._reserved)), re.ASCII)
         self._shape = re.compile(
             rf"(?:{'|'.join(self.prefixes)})_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
             rf"[0-9A-Za-z]{{{SECRET_LENGTH + TAG_LENGTH + CHECKSUM_LENGTH}}}",
@@ -53,7 +55,7 @@ class Keyring:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Pepper version -> fingerprint. Public: it tells peppers apart and reveals nothing."""
+        """Fingerprints by pepper version. They are public: they reveal nothing of the pepper."""
         return {version: pepper.fingerprint for version, pepper in self._peppers.items()}
 
     @property
@@ -73,6 +75,10 @@ class Keyring:
     def shows_key(self, text: str) -> bool:
         """Return whether one of our keys, well-formed or not, begins anywhere in `text`."""
         return self._shown.search(text) is not None
+
+    def shows_escaped(self, text: str) -> bool:
+        """Return whether `text` shows one of our keys once its percent escapes are decoded."""
+        return self._escaped.search(text) is not None
 
     def parse(self, text: str) -> Presented | None:
         """Parse a key in our format; None if its shape is wrong. This proves nothing."""

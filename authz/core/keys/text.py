@@ -37,6 +37,16 @@ def checksum(text: str) -> str:
     return base62.encode(zlib.crc32(text.encode()), CHECKSUM_LENGTH)
 
 
+def escapable(text: str) -> str:
+    """Return a pattern for `text` with each character as itself or as its percent escape."""
+    return "".join(f"(?:{re.escape(character)}|{_escape_pattern(character)})" for character in text)
+
+
+def _escape_pattern(character: str) -> str:
+    digits = "".join(f"%{byte:02X}" for byte in character.encode())
+    return "".join(f"[{one}{one.lower()}]" if one.isalpha() else one for one in digits)
+
+
 def without_secrets(text: str) -> str:
     """Return `text` with the secret part of every key in our format replaced; the kid stays."""
     return _KEY_IN_TEXT.sub(r"\1...", text)

@@ -13,12 +13,14 @@ Rules:
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Final
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import unquote
 
 from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
+from authz.core.keys.text import escapable
 from authz.core.request import IN_QUERY
 from authz.rpc.check.strip import Strip
 
@@ -32,7 +34,10 @@ UNRECOGNIZED: Final = Deny(Reason.UNRECOGNIZED_CREDENTIAL)
 
 BASIC_USERNAME: Final = "basic:username"
 
-_BASIC: Final = re.compile(r"[ \t]*basic[ \t]+(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
+MAX_BASIC: Final = 4  # Basic credentials of one header
+MAX_BASIC_TEXT: Final = 4096  # characters of one, in base64
+
+_BASIC: Final = re.compile(r"(?:^|,)[ \t]*basic[ \t]+([^,]*)", re.IGNORECASE | re.ASCII)
 _NOT_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]+", re.ASCII)
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
@@ -48,13 +53,14 @@ class CredentialReader:
         self._parse = keyring.parse
         self._parse_imported = keyring.parse_imported
         self._shows_key = keyring.shows_key
+        self._shows_escaped = keyring.shows_escaped
         self._headers: list[tuple[str, _Schemes | None]] = []
         given = list(carriers)
         for name in dict.fromkeys(map(header_of, given)):
             of_this = [text for text in given if header_of(text) == name]
             is_bare = f"{name}:" in of_this
             self._headers.append((name, None if is_bare else _Schemes(keyring, of_this)))
-        self._query = query
+        self._name = re.compile(rf"(?:^|&){escapable(query)}(?=[=&]|\Z)") if query else None
         self._parameter = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
 
     def find(self, header: Header, path: str, *, optional: bool) -> tuple[Credential, str]:
@@ -129,10 +135,9 @@ class CredentialReader:
         """Return whether the decoded query shows a key or names the parameter."""
         if "%" not in query:
             return False
-        if self._shows_key(unquote_plus(query)):
+        if self._shows_escaped(query):
             return True
-        names = (part.partition("=")[0] for part in query.split("&"))
-        return any("%" in name and unquote(name) == self._query for name in names)
+        return self._name is not None and any("%" in name for name in self._name.findall(query))
 
 
 def _one_of(first: str | Deny, second: str | Deny) -> str | Deny:
@@ -150,6 +155,7 @@ class _Schemes:
         self._claims = keyring.claims
         self._parse = keyring.parse
         self._shows_key = keyring.shows_key
+        self._shows_escaped = keyring.shows_escaped
         self._has_basic = BASIC_USERNAME in carriers
         names = "|".join(map(re.escape, schemes))
         # Each token after a scheme, also in a header that was joined from several.
@@ -169,7 +175,7 @@ class _Schemes:
         ours = [token for token in tokens if self._claims(token)]
         if ours:
             return value if "," in value else ours[0].rstrip(" ")
-        if self._shows_key(value) or ("%" in value and self._shows_key(unquote(value))):
+        if self._shows_key(value) or ("%" in value and self._shows_escaped(value)):
             return MISPLACED
         if "basic" in value.lower():
             return self._read_basic(value)
@@ -177,7 +183,11 @@ class _Schemes:
 
     def _read_basic(self, value: str) -> str | Deny:
         """Return a user name that looks like our key. MISPLACED if a key stands elsewhere."""
-        found = [match[1] for match in map(_BASIC.fullmatch, value.split(",")) if match]
+        found = [match[1] for match in islice(_BASIC.finditer(value), MAX_BASIC + 1)]
+        if len(found) > MAX_BASIC:
+            return AMBIGUOUS
+        if any(len(encoded) > MAX_BASIC_TEXT for encoded in found):
+            return MISPLACED  # it may hide a key, and nobody needs so long a password
         for encoded in found:
             shown = _decoded(encoded)
             user, colon, password = shown.partition(":")

@@ -105,7 +105,7 @@ class Extractor:
         if target is None or count > MAX_HEADERS:
             method, host = (part.decode("latin-1") for part in sight)
             odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, header)
-            return self._refuse(odd, {})
+            return self._refuse(odd, attributes.context_extensions)
         method, host = target
         extensions = attributes.context_extensions
         if not path and method != "CONNECT":
@@ -130,9 +130,13 @@ class Extractor:
         return carrier_strip(request.carrier)
 
     def _refuse(self, request: Request, extensions: Any) -> Request:
-        """Add the route to a request that is already refused, so that `enforce` applies."""
+        """Add the route to a request that is already refused, so that `enforce` applies.
+
+        The rule that it would meet is not known, so one rule that enforces is enough.
+        """
         enforce = extensions.get("enforce", "")
-        route = Route(enforce=enforce == "true" if enforce in {"true", "false"} else self._enforce)
+        default = self._enforce or (self._rules is not None and self._rules.has_enforced)
+        route = Route(enforce=enforce == "true" if enforce in {"true", "false"} else default)
         if not route.enforce:
             route = self._reporting(route, request.header, request.path)
         return replace(request, route=route)

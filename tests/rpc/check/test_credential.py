@@ -122,6 +122,9 @@ IN_ANOTHER_FORM = {
     ),
     "Basic of two headers": basic("user:password") + "," + basic(f"user:{KEY}"),
     "a damaged key": f"Token {KEY[:40]}",
+    "an escape of each character": "Token " + "".join(f"%{ord(c):02x}" for c in KEY),
+    "an escape behind odd ones": f"%%zz%C3%E9 é{KEY.replace('a', '%61')}",
+    "Basic of more than 4 KiB": "Basic " + "a" * 4097,
 }
 
 
@@ -134,6 +137,13 @@ def test_a_key_in_a_form_that_is_not_read_is_refused(value, raw_headers):
         assert credential(request) is MISPLACED
         beside = read([(X, KEY), (A, value)], raw_headers=raw_headers, extensions=route)
         assert credential(beside) is AMBIGUOUS
+
+
+def test_many_basic_credentials_are_ambiguous():
+    """Nobody sends five, and each of them takes time to decode."""
+    parts = [basic("user:password")] * 5
+    assert credential(read([(A, ",".join(parts))], extensions={"auth": "optional"})) is AMBIGUOUS
+    assert credential(read([(A, ",".join(parts[1:]))], extensions={"auth": "optional"})) is NONE
 
 
 @pytest.mark.parametrize(

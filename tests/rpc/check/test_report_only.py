@@ -8,6 +8,7 @@ from authz.core.decision import Allow, Deny, Reason, StaleDeny, decide_by_limits
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult, Owner
 from authz.core.limits.limit import OnOutage
 from authz.core.request import Route
+from authz.core.routes import Facts, RouteTable, Rule
 from authz.rpc.check.reason_table import TABLE
 from authz.rpc.check.strip import Strip
 from tests.support.fakes import make_record, make_request
@@ -225,3 +226,38 @@ def test_a_request_over_its_limit_is_reported_with_its_limits():
     }
     assert answer.dynamic_metadata["violated"] == "second"
     assert answer.dynamic_metadata["report_only"] is True
+
+
+ADMIN = Rule.parse("routes", "/admin/**", "", (), Facts(enforce=True))
+BY_COST = Rule.parse("routes", "/pay/{n}", "", (), Facts(enforce=True), cost_variable="n")
+ONLY_GET = Rule.parse("routes", "/get", "", ("GET",), Facts(enforce=True))
+EARLY_REFUSALS = pytest.mark.parametrize(
+    "message",
+    [
+        {"path": "/admin;x"},
+        {"path": "//admin"},
+        {"path": "/admin", "method": "delete"},
+        {"path": "/admin", "host": "api.example.com:"},
+        {"path": ""},
+        {"path": "/get", "method": "POST", "headers": [("x-http-method-override", "GET")]},
+        {"path": "/pay/much"},
+    ],
+    ids=str,
+)
+
+
+@EARLY_REFUSALS
+async def test_a_rule_that_enforces_is_not_escaped_by_an_odd_request(message):
+    """A request that is refused before its rule is known may be one for the rule that enforces."""
+    rules = RouteTable([ADMIN, BY_COST, ONLY_GET])
+    door = Door(enforce=False, rules=rules)
+    answer = await door.answer(check_request(**message))
+    assert answer.status.code != 0
+    reported = await door.answer(check_request(**message, extensions={"enforce": "false"}))
+    assert reported.status.code == 0
+
+
+async def test_a_route_of_the_proxy_that_enforces_is_not_escaped_by_an_odd_method():
+    """The proxy found the route, so its word counts for a message that makes no sense."""
+    message = check_request(method="delete", extensions={"enforce": "true"})
+    assert (await Door(enforce=False).answer(message)).status.code != 0
