@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
-    """Return the settings, overridden by the flags of the command. Raises BadInput."""
+    """Return the settings, overridden by the flags. Raises BadInput if they are invalid."""
     if invocation.redis is not None:
         flags["redis"] = {"url": invocation.redis}
     return load(settings_file(invocation), flags)
@@ -31,7 +31,7 @@ def settings_file(invocation: Invocation) -> Path | None:
 def with_session(
     invocation: Invocation, work: Callable[[administration.AdminSession], Awaitable[_T]]
 ) -> _T:
-    """Run `work` with an AdminSession. Raises BadInput, Unavailable and all that `work` raises."""
+    """Run `work` with an AdminSession. Raises its errors, and those of `admin_session`."""
     found = load_settings(invocation)
 
     async def run() -> _T:
@@ -42,7 +42,7 @@ def with_session(
 
 
 def with_lifecycle(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]]) -> _T:
-    """Run `work` with a Lifecycle. Raises BadInput, Unavailable and all that `work` raises."""
+    """Run `work` with a Lifecycle. Raises its errors, and those of `administration`."""
     found = load_settings(invocation)
 
     async def run() -> _T:

@@ -75,10 +75,11 @@ class Stack:
 def running(
     ports: Ports, config: Path | None = None, backend: Backend | None = None
 ) -> Iterator[tuple[Stack, ChildProcesses]]:
-    """Run the installation until the block ends. Raises BadInput, NotFound, Unavailable.
+    """Run the installation until the block ends.
 
     config: a settings file whose routes, plans and limits are used. backend: a running server
-    instead of the echo backend.
+    instead of the echo backend. Raises BadInput for a bad file or a port in use, NotFound without
+    Envoy or Valkey, Unavailable if a process does not start.
     """
     ports.refuse_taken()
     taken = taken_sections(config)[0] if config else {}

@@ -104,7 +104,7 @@ _COMMON: Final = (
 
 
 def write_stdout(text: str, otherwise: str = "") -> None:
-    """Write to stdout. Raises Unavailable, with `otherwise` in its message."""
+    """Write to stdout. If that fails, raises Unavailable with `otherwise` in its message."""
     try:
         click.echo(escaped_lines(text))
     except BrokenPipeError:  # the reader has ended, as behind `| head`

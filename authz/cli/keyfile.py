@@ -44,7 +44,10 @@ class KeyFile:
 
 @contextmanager
 def key_file(path: str | None) -> Iterator[KeyFile | None]:
-    """Yield the new file at `path`. Remove it if no key was written. Raises BadInput."""
+    """Yield a new file, or None for `path` None. Remove the file if no key was written.
+
+    Raises BadInput if the file exists or cannot be created.
+    """
     if path is None:
         yield None
         return

@@ -85,7 +85,7 @@ class Waited:
 
 
 def wait_options(command: _Command) -> _Command:
-    """Add `--wait` and `--timeout` to a command, which gets `wait_seconds`; None without --wait."""
+    """Add `--wait` and `--timeout` to a command. It gets `wait_seconds`: None without --wait."""
 
     @functools.wraps(command)
     def with_patience(*arguments: Any, wait: bool, timeout: str, **options: Any) -> Any:

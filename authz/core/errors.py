@@ -18,7 +18,7 @@ class UnknownPlan(Unavailable):
 
 
 class Foreign(Unavailable):
-    """The store is not ours: it has other peppers or another schema."""
+    """The store belongs to another installation: it has other peppers or another schema."""
 
 
 class OutcomeUnknown(Unavailable):

@@ -28,7 +28,7 @@ class Proof(Protocol):
     """A presented credential: a key in our format, or an imported key that was found."""
 
     def digest(self) -> bytes:
-        """Return the digest that the record holds for this credential."""
+        """Return the digest to compare with the digests in the record."""
         ...
 
 

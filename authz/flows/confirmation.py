@@ -25,7 +25,7 @@ async def acknowledged(
 
     It returns when the confirmation is complete, or after `seconds`. Call it right after
     the store has confirmed the change: the elapsed time is measured from the call. Raises
-    Unavailable.
+    Unavailable if the registry or the audit trail cannot be read.
     """
     began, pause, past = clock.monotonic(), PAUSE_MIN, _Past(trail, record)
     while True:

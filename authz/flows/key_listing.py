@@ -53,10 +53,11 @@ class KeyListing:
         client_id: str | None = None,
         status: Status | None = None,
     ) -> Page:
-        """Return at most `limit` keys that follow the kid `cursor`. Raises BadInput, Unavailable.
+        """Return at most `limit` keys that follow the kid `cursor`; the first ones if it is empty.
 
         With a filter a page may have fewer keys and still a next page, because the number of
         records read is bounded. An unreadable record is always listed: it may match the filter.
+        Raises BadInput if `cursor` is no kid of the list, Unavailable.
         """
         found: list[Entry] = []
         for _ in range(MAX_CHUNKS):

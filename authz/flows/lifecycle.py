@@ -63,7 +63,7 @@ class Lifecycle:
         return Author(secrets.token_hex(16), actor, note)
 
     async def issue(self, spec: KeySpec, author: Author) -> Changed:
-        """Issue a key. Raises BadInput, Unavailable."""
+        """Issue a key. Raises BadInput if it would expire before it begins, Unavailable."""
         minted = self._keyring.mint(spec.env)
         change = changes.issue(spec, minted, author, self._clock.wall_ms())
         try:

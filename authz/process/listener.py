@@ -92,7 +92,7 @@ def refuse_plaintext(address: Address, *, encrypted: bool, allowed: bool) -> Non
 
 
 def server_tls(files: TlsFiles) -> ssl.SSLContext:
-    """Return the TLS context of a server that speaks HTTP/2. Raises BadInput."""
+    """Return the TLS context of an HTTP/2 server. Raises BadInput for unusable files."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2, those that HTTP/2 allows

@@ -26,7 +26,7 @@ class SocketLock:
         self._path = Path(path)
         self._fd = self._acquire(setting) if path else None
         self.owns_socket = False
-        """True if the socket at the path is ours, and so ours to remove."""
+        """True if the socket at the path is ours, so that we may remove it."""
 
     def remove_socket(self) -> None:
         """Remove our socket, so that no client connects any more."""

@@ -49,7 +49,7 @@ def _options(limits: ConnectionLimits) -> list[tuple[str, int]]:
 
 
 def credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Return TLS credentials for gRPC. Raises BadInput."""
+    """Return TLS credentials for gRPC. Raises BadInput for unusable files."""
     server_tls(files)  # gRPC reports a bad certificate as an address that cannot be used
     chain, private = files.cert.read_bytes(), files.key.read_bytes()
     ca = files.client_ca.read_bytes() if files.client_ca else None

@@ -98,7 +98,7 @@ def environment(environ: Mapping[str, str]) -> Source:
 
 
 def file(path: Path) -> Source:
-    """Return the settings of a YAML file. Raises BadInput."""
+    """Return the settings of a YAML file. Raises BadInput if it is unreadable or not sections."""
     try:
         with path.open("rb") as opened:
             content = opened.read(MAX_FILE + 1)

@@ -57,7 +57,7 @@ class Backup:
         self._found = Contents()
 
     async def run(self, fingerprints: Mapping[str, str], created_at: int) -> Contents:
-        """Write all lines and return their counts. Raises Unavailable, Foreign."""
+        """Write all lines and return the counts. Raises Foreign for other peppers, Unavailable."""
         found = await checked(self._client.hgetall(self._names.meta))
         meta.verify(found, fingerprints)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}

@@ -39,7 +39,7 @@ class ClockWatch:
     def offset(self) -> float | None:
         """The store's clock minus ours in seconds, None before the first heartbeat.
 
-        It is 0 if the clocks may agree, given the round trip of the last heartbeat.
+        0 if the difference is within the round trip of the last heartbeat.
         """
         found = self._store_clock.offset(self._clock.wall_ms(), self._clock.monotonic())
         if found is None:

@@ -117,7 +117,10 @@ class Endpoint:
         return self.sentinel is not None
 
     async def open(self, protocol: Callable[[], Link]) -> Link:
-        """Connect and return the link. Raises OSError or Unavailable."""
+        """Connect and return the link.
+
+        Raises OSError, or Unavailable if no Sentinel names a primary or a TLS file is unusable.
+        """
         loop = asyncio.get_running_loop()
         if self.socket_path:
             return (await loop.create_unix_connection(protocol, self.socket_path))[1]
@@ -184,7 +187,7 @@ class Endpoint:
         }
 
     def login(self) -> tuple[str, str] | None:
-        """Return the current user and password, or None without either. Raises Unavailable."""
+        """Return user and password, or None. Raises Unavailable if the file is unreadable."""
         password = self._password()
         return (self.username or "default", password) if password or self.username else None
 

@@ -127,7 +127,7 @@ class Registration:
         self._writes.send(link, _ignore, "ZADD", self._names.sidecars, str(now), self._instance)
 
     async def leave(self) -> None:
-        """Remove the entry when this sidecar has stopped serving. Waits at most LEAVE_SECONDS."""
+        """Remove the entry after this sidecar has stopped serving. Wait at most LEAVE_SECONDS."""
         link = self._feed.link
         if link is None:
             return

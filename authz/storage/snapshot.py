@@ -167,7 +167,8 @@ class Snapshot:
     def read(self, grace: float) -> Restored | None:
         """Return the content that may still be served, or None if there is no file.
 
-        grace: seconds, for keys without their own. Raises SnapshotRefused.
+        grace: seconds, for keys without their own. Raises SnapshotRefused for a file that is
+        unreadable, altered or of another format.
         """
         try:
             with self._path.open("rb") as file:

@@ -24,7 +24,7 @@ class TlsFiles:
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return the context for one connection. Raises Unavailable, which names the setting."""
+        """Return the context for one connection. Raises Unavailable for an unusable file."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:

@@ -29,6 +29,6 @@ class Context(NamedTuple):
 
 
 def parse(traceparent: str) -> Context | None:
-    """Return the span of a traceparent, or None if it is invalid: then a new trace begins."""
+    """Return the span that a traceparent names. None if invalid: begin a new trace."""
     match = _TRACEPARENT.fullmatch(traceparent)
     return Context(match[1], match[2], match[3] in _SAMPLED_DIGITS) if match else None

@@ -69,7 +69,7 @@ def exposed_peppers(settings: Settings) -> list[str]:
 
 
 def endpoint(settings: Settings) -> Endpoint:
-    """Return the endpoint of the store. Raises BadInput."""
+    """Return the endpoint of the store. Raises BadInput for an invalid `redis.url`."""
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
     return Endpoint.parse(
         store.url,

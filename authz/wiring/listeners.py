@@ -23,7 +23,7 @@ PROBE_LIMITS: Final = ConnectionLimits(streams=8, message_bytes=4096, idle_secon
 def check_server(
     settings: Settings, handler: CheckHandler, probe: Probe
 ) -> FastServer | GrpcServer:
-    """Return the bound listener for Check, with the transport of the settings. Raises BadInput."""
+    """Return the bound Check listener. Raises BadInput if the address or TLS is unusable."""
     check, tls = settings.check, settings.check.tls
     serve = GrpcServer if check.transport == "grpcio" else partial(FastServer, probe=probe)
     return serve(

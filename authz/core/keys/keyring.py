@@ -58,7 +58,7 @@ class Keyring:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Pepper version -> fingerprint. Public: it tells peppers apart and reveals nothing."""
+        """Fingerprints by pepper version. They are public: they reveal nothing of the pepper."""
         return {version: pepper.fingerprint for version, pepper in self._peppers.items()}
 
     @property

@@ -70,7 +70,7 @@ class FrameHandlers:
         return self._phase is not GREETING
 
     def apply(self, frame_type: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """Apply a frame. Raises ConnectionFault and StreamFault."""
+        """Apply a frame. Raises ConnectionFault or StreamFault if it breaks the protocol."""
         if self._phase is OPEN and frame_type == DATA:
             self._streams.data(flags, stream_id, payload)
             return

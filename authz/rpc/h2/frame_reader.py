@@ -25,7 +25,10 @@ class FrameReader:
         self._greeted = False
 
     def read(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that `data` completes. Raises ConnectionFault."""
+        """Yield the frames that `data` completes.
+
+        Raises ConnectionFault for a wrong preface, or a frame over MAX_FRAME_BYTES.
+        """
         buffer = self._rest + data if self._rest else data
         at, size = 0, len(buffer)
         if not self._greeted:

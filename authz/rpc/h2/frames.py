@@ -112,7 +112,10 @@ def goaway_frame(last_stream_id: int, code: ErrorCode, problem: str = "") -> byt
 
 
 def unpadded(flags: int, payload: bytes) -> bytes:
-    """Return the payload of a DATA or HEADERS frame without its padding. Raises ConnectionFault."""
+    """Return the payload of a DATA or HEADERS frame without its padding.
+
+    Raises ConnectionFault if the padding does not fit into the payload.
+    """
     if not flags & PADDED:
         return payload
     if not payload:

@@ -70,7 +70,7 @@ class HeaderBlockDecoder(Generic[Parsed]):
         return not self._table_size
 
     def decode(self, block: bytes) -> Parsed:
-        """Return the result for a request's block. Raises ConnectionFault, HeaderListTooLong."""
+        """Return the result for a request's block. Raises as `fields` and `parse` do."""
         found = self._known.get(block)
         if found is not None:
             return found
@@ -92,7 +92,10 @@ class HeaderBlockDecoder(Generic[Parsed]):
         return result
 
     def fields(self, block: bytes) -> list[Field]:
-        """Return the fields of any block, by hpack. Raises ConnectionFault, HeaderListTooLong."""
+        """Return the fields of any block, by hpack.
+
+        Raises ConnectionFault for an invalid block, HeaderListTooLong for fields over the limit.
+        """
         if not self._has_valid_updates(block):
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header table of a refused size")
         try:

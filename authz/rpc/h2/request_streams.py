@@ -95,7 +95,7 @@ class RequestStreams:
         return events
 
     def headers(self, flags: int, stream_id: int, block: bytes | None) -> None:
-        """Apply a whole header block. None: it was over the limit, and nothing depends on it."""
+        """Apply a whole header block. block: None if its header list was over the limit."""
         if not stream_id & 1:
             problem = "HEADERS on a stream that is not a client's"
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, problem)

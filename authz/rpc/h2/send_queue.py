@@ -116,21 +116,24 @@ class SendQueue:
         self._waiting.pop(call.id, None)
 
     def widen(self, increment: int) -> None:
-        """Apply a WINDOW_UPDATE of the connection. Raises ConnectionFault."""
+        """Apply a WINDOW_UPDATE of the connection. Raises ConnectionFault above MAX_WINDOW."""
         if self._window + increment > MAX_WINDOW:
             problem = "the connection's window is too large"
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, problem)
         self._window += increment
 
     def widen_stream(self, call: Call, increment: int) -> None:
-        """Apply a WINDOW_UPDATE of a stream. Raises StreamFault."""
+        """Apply a WINDOW_UPDATE of a stream. Raises StreamFault above MAX_WINDOW."""
         if self._initial + call.credit + increment > MAX_WINDOW:
             raise StreamFault(call.id, ErrorCode.FLOW_CONTROL_ERROR)
         call.credit += increment
         self._reconsider(call)
 
     def set_initial_window(self, size: int, calls: Collection[Call]) -> None:
-        """Apply SETTINGS_INITIAL_WINDOW_SIZE, also to open streams. Raises ConnectionFault."""
+        """Apply SETTINGS_INITIAL_WINDOW_SIZE, also to open streams.
+
+        Raises ConnectionFault if the window of a stream exceeds MAX_WINDOW.
+        """
         if any(size + call.credit > MAX_WINDOW for call in calls):
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is too large")
         self._initial = size

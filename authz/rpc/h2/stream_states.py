@@ -152,7 +152,7 @@ class StreamStates:
     def accepts(self, frame_type: FrameType, stream_id: int) -> bool:
         """Return whether a frame is in order, False if it is to be ignored.
 
-        Raises ConnectionFault and StreamFault.
+        Raises ConnectionFault or StreamFault if the stream's state forbids the frame.
         """
         verdict = RULES[self.state(stream_id)][frame_type]
         if verdict is FrameVerdict.ACCEPT:

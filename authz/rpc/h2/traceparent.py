@@ -24,7 +24,7 @@ _ZEROS: Final = 11  # bits before the padding: the last of a `-`, and two `0`
 
 
 def find(block: bytes) -> bytes | None:
-    """Return the block's first traceparent, NOT_SAMPLED for one that ends so, None without one.
+    """Return the block's first traceparent; NOT_SAMPLED if it ends with `-00`; None if absent.
 
     Only a literal is found. `block` was decoded before, or a block with the same names was.
     """

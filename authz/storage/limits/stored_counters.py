@@ -42,7 +42,7 @@ class StoredCounters:
         return [leases(_bytes(stored or ""), now) for stored in found]
 
     async def reset(self, kid: str) -> None:
-        """Delete the usage counters of a key, not of its project or tenant."""
+        """Delete the usage counters of a key, not of its project or tenant. Raises Unavailable."""
         await _reply(self._client.delete(self._names.limit(kid)))
 
     async def garbled(self, groups: Sequence[str]) -> list[str]:
