@@ -75,6 +75,11 @@ class Template:
         count = next((at for at, part in enumerate(self.decoded) if len(part) > 1), None)
         return tuple(part[0] for part in self.decoded[:count])
 
+    @property
+    def searches(self) -> bool:
+        """Whether a segment has two variables, so that the text between them is searched for."""
+        return any(len(names) > 1 for names in self.names)
+
     def require_each_once(self, field: str, names: Iterable[str]) -> None:
         """Raise BadInput unless each of `names` is a variable that occurs exactly once."""
         known = [name for segment in self.names for name in segment]

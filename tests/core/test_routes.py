@@ -467,3 +467,14 @@ def test_an_escape_in_a_template_does_not_hide_the_rule_of_a_backend_that_compar
     table = RouteTable([rule("/a%3Ab", facts=B), rule("/{v}", facts=A)])
     found = table.require("GET", "h", "/a:b")
     assert found == Facts(A.scopes, False, "live", 1)
+
+
+def test_a_long_segment_is_refused_where_rules_search_it():
+    """Each rule with two variables in one segment looks through it. Other rules take it."""
+    path = "/x" + "a" * 1024
+    searched = RouteTable([rule("/x{v}-{w}", facts=B), rule("/**", facts=A)])
+    assert searched.require("GET", "h", path) is Reason.AMBIGUOUS_PATH
+    assert searched.require("GET", "h", path[:-1]) == A
+    assert searched.require("GET", "h", "/ab" * 500) is Reason.AMBIGUOUS_PATH
+    assert searched.require("GET", "h", "/abcdefghi" * 200) == A
+    assert RouteTable([rule("/x{v}", facts=A)]).require("GET", "h", path) == A
