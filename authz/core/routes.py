@@ -13,6 +13,7 @@ A rule must hold for every spelling that a backend reads as the same request:
 4. `*` and the missing path of CONNECT are matched by `/**` alone.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -31,7 +32,8 @@ MAX_NAMES: Final = 200  # of names that are none of ours, in characters
 # only a wildcard in front of it, such as `models:*`, is enough.
 UNNAMEABLE: Final = "?"
 
-_LONGEST_METHOD: Final = 32
+# The token of RFC 9110, section 5.6.2, in upper case.
+_METHOD: Final = re.compile(r"[A-Z][A-Z0-9!#$%&'*+.^_`|~-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def is_method(text: str) -> bool:
 
     Methods are case-sensitive, and many frameworks run the handler of DELETE for `delete`.
     """
-    return len(text) <= _LONGEST_METHOD and text.isupper() and text.isascii()
+    return _METHOD.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

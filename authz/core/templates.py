@@ -94,8 +94,7 @@ class Template:
         Read as it was written, an escape is matched by a variable or by the same escape. So is it
         then in every reading that decodes only some of them.
         """
-        parts = self.decoded if path.written is path.decoded else self.written
-        return _match(parts, path.written, 1, below=self.below)
+        return _match(self.written, path.written, 1, below=self.below)
 
     def values(self, segments: Sequence[str]) -> dict[str, str] | None:
         """Return the text of each variable; None if a segment can be divided in more than one way.

@@ -46,7 +46,10 @@ class Keyring:
         self._starts = tuple(f"{one}_" for one in self.prefixes)
         self._reserved = tuple(f"{start}{env}_" for start in self._starts for env in ENVIRONMENTS)
         self._shown = re.compile("|".join(self._reserved), re.ASCII)
-        self._escaped = re.compile("|".join(map(escapable, self._reserved)), re.ASCII)
+        environments = "|".join(escapable(f"{env}_") for env in ENVIRONMENTS)
+        self._escaped = re.compile(
+            "|".join(f"{escapable(start)}(?:{environments})" for start in self._starts), re.ASCII
+        )
         self._shape = re.compile(
             rf"(?:{'|'.join(self.prefixes)})_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
             rf"[0-9A-Za-z]{{{SECRET_LENGTH + TAG_LENGTH + CHECKSUM_LENGTH}}}",
