@@ -20,7 +20,16 @@ TYPES: Final = "type.googleapis.com/envoy.extensions"
 EARLY: Final = f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 MUTATION: Final = f"{TYPES}.filters.http.header_mutation.v3.HeaderMutation"
 PREVIOUS_HOSTS: Final = f"{TYPES}.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-SHOWN: Final = ("origin", "content-type", "x-request-id", "x-envoy-external-address", "traceparent")
+SHOWN: Final = (
+    "origin",
+    "content-type",
+    "x-request-id",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-envoy-external-address",
+    "traceparent",
+)
 
 HEALTH_CHECK: Final = {
     "timeout": "0.5s",

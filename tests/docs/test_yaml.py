@@ -9,6 +9,7 @@ import yaml
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from google.protobuf import any_pb2, json_format
 
+from authz.rpc.check.override import METHOD_OVERRIDES
 from authz.settings import model
 from tests.support.docs import ROOT
 from tests.support.docs.pages import PART
@@ -75,3 +76,18 @@ def test_the_routes_are_settings() -> None:
     assert documents
     for routes in documents:
         assert len(model.load(None, routes, {}).routes) == len(routes["routes"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "envoy.yaml",
+        "deploy/k8s/base/envoy.yaml",
+        "deploy/systemd/envoy.yaml",
+        "deploy/k8s/overlays/istio/envoyfilter.yaml",
+    ],
+)
+def test_envoy_shows_the_sidecar_the_headers_that_name_another_method(name: str) -> None:
+    """Without them a rule for a method could be escaped."""
+    text = (ROOT / name).read_text()
+    assert all(f"exact: {header}, ignore_case: true" in text for header in METHOD_OVERRIDES)
