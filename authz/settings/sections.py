@@ -120,7 +120,9 @@ def _anchored(settings: _Sections, layers: Sequence[Source]) -> _Sections:
                 return tuple(anchored(item, (*at, index)) for index, item in enumerate(part))
             case Section():
                 update = {name: anchored(value, (*at, name)) for name, value in part}
-                return part.model_copy(update=update)
+                copy = part.model_copy(update=update)
+                copy.model_fields_set.intersection_update(part.model_fields_set)
+                return copy
         return part
 
     return cast("_Sections", anchored(settings, ()))

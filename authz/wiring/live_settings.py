@@ -2,6 +2,9 @@
 
 A reload exchanges the settings in RELOADABLE and check.enforce, all of them or none. All others
 need a restart: they keep their old values, and a log line names those that differ in the file.
+
+A section that is missing now was probably cut off with the end of the file, and without it less
+may be asked of requests. So a section is removed by a restart alone.
 """
 
 import asyncio
@@ -77,6 +80,7 @@ class LiveSettings:
         clock: Clock,
     ) -> None:
         self._settings = settings
+        self._given = frozenset(settings.model_fields_set)
         self._read = read
         self._target = target
         self._clock = clock
@@ -108,6 +112,7 @@ class LiveSettings:
         self._waiting = restart_needed(self._settings, found)
         exchange()
         self._settings = _merged(self._settings, found)
+        self._given = frozenset(found.model_fields_set)
         self._error = ""
         self.version = SettingsVersion(settings_hash(self._settings), self._clock.wall_ms())
         log.info("settings reloaded, version %s", self.version.hash)
@@ -118,7 +123,14 @@ class LiveSettings:
 
     def _prepare(self, read: Callable[[], Settings]) -> tuple[Settings, Callable[[], None]]:
         found = read()
+        if missing := sorted(self._given - found.model_fields_set):
+            raise BadInput(missing[0], _removed(missing))
         return found, self._target.prepare(_merged(self._settings, found))
+
+
+def _removed(missing: list[str]) -> str:
+    others = f", and so did {', '.join(missing[1:])}" if missing[1:] else ""
+    return f"it stood in the settings before{others}; to remove a section, restart"
 
 
 def _merged(old: Settings, new: Settings) -> Settings:

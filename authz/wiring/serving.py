@@ -4,17 +4,19 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
+from authz.core.errors import BadInput
 from authz.process.ending import Ending
 from authz.process.gc_tuning import tune_gc
 from authz.process.hardening import disable_core_dumps, raise_file_limit
 from authz.process.recycling import outgrown
+from authz.settings import sources
 from authz.settings.model import Settings
 from authz.telemetry import log_to_stderr
 from authz.wiring.administration import endpoint, exposed_peppers
@@ -24,6 +26,7 @@ from authz.wiring.sidecar import sidecar
 log = logging.getLogger("authz")
 
 LOOK_SECONDS: Final = 1.0  # between two looks at the settings file
+SETTLE_SECONDS: Final = 0.1  # between two looks at it after SIGHUP
 # A thread that renders or exports metrics gives the event loop its turn after this time.
 SWITCH_SECONDS: Final = 0.0005
 
@@ -38,7 +41,17 @@ def serve(read_settings: Callable[[], Settings], file: Path | None = None) -> No
     sys.setswitchinterval(SWITCH_SECONDS)
     settings = read_settings()
     log_to_stderr(settings.log.level)
-    uvloop.run(_serve(settings, read_settings, file))
+    uvloop.run(_serve(settings, lambda: reread(read_settings, file), file))
+
+
+def reread(read_settings: Callable[[], Settings], file: Path | None) -> Settings:
+    """Return the settings for a reload. Raises BadInput, also for a file without any setting.
+
+    Such a file is one that is being written, or whose writer failed.
+    """
+    if file and not sources.file(file).tree:
+        raise BadInput("--config", f"{file}: it is empty")
+    return read_settings()
 
 
 async def _serve(
@@ -92,8 +105,11 @@ async def _reload(live: LiveSettings, requested: asyncio.Event, changes: "FileCh
     while True:
         with suppress(TimeoutError):
             await asyncio.wait_for(requested.wait(), LOOK_SECONDS)
-        if changes.take() or requested.is_set():
+        is_requested = requested.is_set()
+        if is_requested:
             requested.clear()
+            await changes.settle()
+        if is_requested or changes.take():
             await live.reload()
 
 
@@ -114,6 +130,16 @@ class FileChanges:
             return False
         self._loaded = self._seen
         return True
+
+    async def settle(self, wait: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Wait until two looks at the file agree. Then that state counts as taken."""
+        self._seen = self._stamp()
+        while True:
+            await wait(SETTLE_SECONDS)
+            before, self._seen = self._seen, self._stamp()
+            if self._seen == before:
+                break
+        self._loaded = self._seen
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:

@@ -7,7 +7,7 @@ import pytest
 from authz.core.errors import BadInput
 from authz.settings.model import Settings, load
 from authz.wiring.live_settings import RELOADABLE, LiveSettings, restart_needed, settings_hash
-from authz.wiring.serving import FileChanges
+from authz.wiring.serving import FileChanges, reread
 from tests.support.fakes import FakeClock
 from tests.support.settings import tree_of, written
 
@@ -112,6 +112,67 @@ async def test_a_mistake_keeps_the_old_settings(where, caplog):
     target.fault = None
     await live.reload()
     assert live.report()["reason"] == ""
+
+
+FULL = """keys: {peppers: [{file: /p}]}
+plans: {gold: ["10/s"]}
+routes:
+  - {path: /admin/**, scopes: admin}
+routes_default: deny
+log: {level: INFO}
+"""
+
+
+@pytest.mark.parametrize("cut", [*range(5), "blanks", "mark", "comment", "null"])
+async def test_a_file_that_was_cut_keeps_the_old_settings(tmp_path, cut):
+    """A file without its last sections, or without any setting, is refused in one line."""
+    lines = FULL.splitlines(keepends=True)
+    odd = {"blanks": " \n\n", "mark": "\ufeff", "comment": "# a\n", "null": "".join(lines[:3])}
+    file = written(tmp_path, FULL)
+    target = Target()
+    live = LiveSettings(
+        load(file, {}, {}),
+        lambda: reread(lambda: load(file, {}, {}), file),
+        target,
+        FakeClock(NOW),
+    )
+
+    file.write_text(odd[cut] if cut in odd else "".join(lines[:cut]), encoding="utf-8")
+    await live.reload()
+
+    assert target.used == []
+    reason = live.report()["reason"]
+    is_empty = cut in (0, "blanks", "mark", "comment")
+    assert ("it is empty" if is_empty else "to remove a section, restart") in reason
+
+    file.write_text(FULL.replace("10/s", "20/s"))
+    await live.reload()
+    assert live.report()["reason"] == ""
+    assert target.used[0].plans != load(None, {}, {}).plans
+
+
+async def test_an_empty_file_is_refused_although_the_environment_has_its_sections(tmp_path):
+    """The sections that variables give do not make an emptied file usable."""
+    file = written(tmp_path, "")
+    with pytest.raises(BadInput, match="it is empty"):
+        reread(lambda: load(file, {}, {"AUTHZ_LOG__LEVEL": "INFO"}), file)
+
+
+async def test_a_request_waits_until_the_file_stands_still(tmp_path):
+    """SIGHUP while the file is written reads the file after its last change."""
+    file = tmp_path / "authz.yaml"
+    file.write_text("a")
+    changes, contents = FileChanges(file), ["half", "half and the rest"]
+    waits = []
+
+    async def wait(seconds):
+        waits.append(seconds)
+        if contents:
+            file.write_text(contents.pop(0))
+
+    await changes.settle(wait)
+    assert len(waits) == 3
+    assert [changes.take(), changes.take()] == [False, False]
 
 
 def test_a_changed_file_is_reported_once_when_it_stands_still(tmp_path):
