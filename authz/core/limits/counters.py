@@ -18,8 +18,8 @@ wherever it begins. The price is that 101 buckets are 60,600 ms, so a client tha
 
 From 300 on a limit can be leased, and 101 older buckets are kept, as for 600/min. A request on a
 lease may pass one bucket later than it was counted: counted in bucket 0, it may pass in bucket 1.
-So the minute that ends in bucket 101 must still count bucket 0. Then 102 buckets are counted, 61,200 ms, and a client that sends
-evenly gets 98.0 % of the limit.
+So the minute that ends in bucket 101 must still count bucket 0. Then 102 buckets are counted,
+61,200 ms, and a client that sends evenly gets 98.0 % of the limit.
 """
 
 from typing import Final, NamedTuple
