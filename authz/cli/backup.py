@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from contextlib import suppress
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,21 +45,49 @@ def backup(invocation: Invocation, file: str) -> None:
 
 
 def _write(settings: Settings, path: Path) -> tuple[Contents, int]:
-    """Write the file under another name and rename it when it is complete."""
+    """Write a file of its own and give it the wanted name when it is complete."""
     if os.path.lexists(path):
-        raise BadInput("FILE", f"{path} exists already; name a new file")
-    draft = path.with_name(f"{path.name}.part")
+        raise _taken(path)
+    draft: Path | None = None
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        # O_EXCL, a random name and mode 0600: no link of another user is followed.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        draft = Path(name)
+        with os.fdopen(handle, "wb") as out:
             found = asyncio.run(administration.back_up(settings, out))
             size = _sync(out)
-        draft.rename(path)
+        _name(draft, path)
+    except FileExistsError:
+        raise _taken(path) from None
     except OSError as cause:
-        raise BadInput("FILE", f"{draft}: {cause.strerror}") from None
+        raise BadInput("FILE", f"{path}: {cause.strerror}") from None
     finally:
-        with suppress(OSError):
-            draft.unlink()
+        if draft:
+            draft.unlink(missing_ok=True)
     return found, size
+
+
+def _taken(path: Path) -> BadInput:
+    return BadInput("FILE", f"{path} exists already; name a new file")
+
+
+def _name(draft: Path, path: Path) -> None:
+    """Give the draft its name for good. Raises FileExistsError if that was taken meanwhile.
+
+    An empty file takes the name first, because a rename alone would replace any file. Links would
+    do it in one step, but not every file system has them.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        draft.replace(path)
+    except OSError:
+        path.unlink()
+        raise
+    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _sync(out: BinaryIO) -> int:

@@ -13,6 +13,7 @@ A rule must hold for every spelling that a backend reads as the same request:
 4. `*` and the missing path of CONNECT are matched by `/**` alone.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -26,12 +27,14 @@ from authz.core.paths import is_folded_by_some, read_path, without_case
 from authz.core.templates import VARIABLE, Template
 
 MAX_RULES: Final = 1000
+MAX_SEARCHED: Final = 1024  # characters of a segment, if a rule has two variables in one
 MAX_NAMES: Final = 200  # of names that are none of ours, in characters
 # Stands in a required scope for text that is no part of a scope. No key holds a scope with it, so
 # only a wildcard in front of it, such as `models:*`, is enough.
 UNNAMEABLE: Final = "?"
 
-_LONGEST_METHOD: Final = 32
+# The token of RFC 9110, section 5.6.2, in upper case.
+_METHOD: Final = re.compile(r"[A-Z][A-Z0-9!#$%&'*+.^_`|~-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def is_method(text: str) -> bool:
 
     Methods are case-sensitive, and many frameworks run the handler of DELETE for `delete`.
     """
-    return len(text) <= _LONGEST_METHOD and text.isupper() and text.isascii()
+    return _METHOD.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +185,7 @@ class RouteTable:
         for at, rule in enumerate(rules):
             self._by_beginning.setdefault(rule.template.beginning, []).append((at, rule))
         self._depths = sorted({len(beginning) for beginning in self._by_beginning})
+        self._searches = any(rule.template.searches for rule in rules)
         self.has_methods = any(rule.methods for rule in rules)
         self.has_enforced = any(rule.facts.enforce for rule in rules)
 
@@ -200,6 +204,12 @@ class RouteTable:
         if read is None:
             return Reason.AMBIGUOUS_PATH
         segments = read.decoded
+        if (
+            self._searches
+            and len(bare) > MAX_SEARCHED
+            and len(max(segments, key=len)) > MAX_SEARCHED
+        ):
+            return Reason.AMBIGUOUS_PATH
         if self._ignore_case:
             if is_folded_by_some("".join(segments)):
                 return Reason.AMBIGUOUS_PATH

@@ -75,6 +75,11 @@ class Template:
         count = next((at for at, part in enumerate(self.decoded) if len(part) > 1), None)
         return tuple(part[0] for part in self.decoded[:count])
 
+    @property
+    def searches(self) -> bool:
+        """Whether a segment has two variables, so that the text between them is searched for."""
+        return any(len(names) > 1 for names in self.names)
+
     def require_each_once(self, field: str, names: Iterable[str]) -> None:
         """Raise BadInput unless each of `names` is a variable that occurs exactly once."""
         known = [name for segment in self.names for name in segment]
@@ -94,8 +99,7 @@ class Template:
         Read as it was written, an escape is matched by a variable or by the same escape. So is it
         then in every reading that decodes only some of them.
         """
-        parts = self.decoded if path.written is path.decoded else self.written
-        return _match(parts, path.written, 1, below=self.below)
+        return _match(self.written, path.written, 1, below=self.below)
 
     def values(self, segments: Sequence[str]) -> dict[str, str] | None:
         """Return the text of each variable; None if a segment can be divided in more than one way.

@@ -1,13 +1,18 @@
 """`authz backup`, `authz restore`, and `authz init` on a store that lost its data."""
 
+import asyncio
 import json
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from authz.settings.model import Settings
 from authz.storage import schema
+from authz.storage.backup import Contents
+from authz.wiring import administration
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey
 
@@ -47,6 +52,36 @@ def test_a_file_that_exists(store: Path) -> None:
     assert outcome.code == 2
     assert "exists already" in outcome.error
     assert Path(FILE).read_text() == "mine"
+
+
+def test_two_backups_to_one_name(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that is complete first stays as it is, the other one gets an error."""
+    issue()
+    original, outcomes, first = administration.back_up, [], []
+
+    async def overtaken(settings: Settings, out: BinaryIO) -> Contents:
+        found = await original(settings, out)
+        monkeypatch.setattr(administration, "back_up", original)
+        outcomes.append(await asyncio.to_thread(run, "backup", FILE))
+        first.append(Path(FILE).read_bytes())
+        return found
+
+    monkeypatch.setattr(administration, "back_up", overtaken)
+    outcomes.append(run("backup", FILE))
+    assert [outcome.code for outcome in outcomes] == [0, 2]
+    assert "exists already" in outcomes[1].error
+    assert [Path(FILE).read_bytes()] == first
+    assert set(os.listdir(store)) == {STATE, FILE, "authz-pepper-1"}
+
+
+def test_a_link_where_a_draft_could_be(store: Path) -> None:
+    """A link that waits under a name made from FILE is not followed, and stays."""
+    Path("victim").write_text("precious")
+    os.symlink("victim", f"{FILE}.part")
+    assert run("backup", FILE).code == 0
+    assert Path("victim").read_text() == "precious"
+    assert not Path(FILE).is_symlink()
+    assert stat.S_IMODE(os.stat(FILE).st_mode) == 0o600
 
 
 def test_a_backup_that_fails_leaves_no_file(no_store: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.paths import is_canonical, read_path
-from authz.core.routes import NO_FACTS, UNNAMEABLE, Facts, RouteTable, Rule, hidden_rule
+from authz.core.routes import NO_FACTS, UNNAMEABLE, Facts, RouteTable, Rule, hidden_rule, is_method
 from authz.core.templates import MAX_BETWEEN, MAX_TEMPLATE
 
 A, B = Facts(scopes=frozenset({"a:x"})), Facts(optional=True, env="live")
@@ -446,3 +446,35 @@ def test_a_path_that_takes_long_to_compare_is_refused(most, too_much):
     """The number of characters and of segments is bounded."""
     assert is_canonical(most)
     assert not is_canonical(too_much)
+
+
+@pytest.mark.parametrize("text", ["GET", "M-SEARCH", "VERSION-CONTROL", "X" * 32])
+def test_a_method_is_a_token_in_upper_case(text):
+    """Registered methods and those of extensions are methods."""
+    assert is_method(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "get", "GET ", " GET", "GET\0", "GET\n", "G,H", "1", "X" * 33]
+)
+def test_a_text_that_is_no_token_is_no_method(text):
+    """Backends strip blanks or stop at a NUL, and rules would not."""
+    assert not is_method(text)
+
+
+def test_an_escape_in_a_template_does_not_hide_the_rule_of_a_backend_that_compares_as_sent():
+    """To such a backend `/a:b` is no `/a%3Ab`, so the later rule may be its own."""
+    table = RouteTable([rule("/a%3Ab", facts=B), rule("/{v}", facts=A)])
+    found = table.require("GET", "h", "/a:b")
+    assert found == Facts(A.scopes, False, "live", 1)
+
+
+def test_a_long_segment_is_refused_where_rules_search_it():
+    """Each rule with two variables in one segment looks through it. Other rules take it."""
+    path = "/x" + "a" * 1024
+    searched = RouteTable([rule("/x{v}-{w}", facts=B), rule("/**", facts=A)])
+    assert searched.require("GET", "h", path) is Reason.AMBIGUOUS_PATH
+    assert searched.require("GET", "h", path[:-1]) == A
+    assert searched.require("GET", "h", "/ab" * 500) is Reason.AMBIGUOUS_PATH
+    assert searched.require("GET", "h", "/abcdefghi" * 200) == A
+    assert RouteTable([rule("/x{v}", facts=A)]).require("GET", "h", path) == A

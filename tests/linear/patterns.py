@@ -34,7 +34,10 @@ LOCALS: Mapping[str, Mapping[str, Any]] = {
     "rpc/check/credential.py": {"query": "api_key", "names": "bearer|token"},
     "core/keys/keyring.py": {
         "prefix": "ak",
-        "self": SimpleNamespace(_reserved=("ak_live_", "ak_test_"), prefixes=("ak", "old")),
+        "environments": "live_|test_",
+        "self": SimpleNamespace(
+            _reserved=("ak_live_", "ak_test_"), _starts=("ak_",), prefixes=("ak", "old")
+        ),
     },
     "core/keys/pasted.py": {"shape": "ak_(?:live|test)_[0-9A-Za-z]{16}", "prefix": "ak"},
     "storage/endpoint.py": {"start": "(rediss?|unix)://"},

@@ -3,6 +3,7 @@
 import re
 import secrets
 import zlib
+from base64 import b64encode
 from typing import Final
 
 from authz.core.keys import base62
@@ -19,6 +20,7 @@ MAX_TAG: Final = (1 << 8 * TAG_BYTES) - 1
 PREFIX_PATTERN: Final = re.compile(r"[a-z][a-z0-9]{1,11}", re.ASCII)
 KID_PATTERN: Final = re.compile(rf"[0-9A-Za-z]{{{KID_LENGTH}}}", re.ASCII)
 IMPORTED_PATTERN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{16,256}", re.ASCII)
+_URL_SAFE: Final = str.maketrans("+/", "-_")
 # A key of any prefix, complete or cut off: group 1 ends with the kid, the rest is secret.
 _KEY_IN_TEXT: Final = re.compile(
     rf"({PREFIX_PATTERN.pattern}_(?:{'|'.join(ENVIRONMENTS)})_[0-9A-Za-z]{{{KID_LENGTH}}}_)"
@@ -40,6 +42,20 @@ def checksum(text: str) -> str:
 def escapable(text: str) -> str:
     """Return a pattern for `text` with each character as itself or as its percent escape."""
     return "".join(f"(?:{re.escape(character)}|{_escape_pattern(character)})" for character in text)
+
+
+def in_base64(text: str) -> set[str]:
+    """Return the forms of `text` inside a text in base64, in either alphabet, wherever it stands.
+
+    The characters at both ends are left out: they also hold bits of what stands beside it.
+    """
+    raw = text.encode()
+    found = set()
+    for before in range(3):
+        encoded = b64encode(bytes(before) + raw).decode()
+        form = encoded[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+        found |= {form, form.translate(_URL_SAFE)}
+    return found
 
 
 def _escape_pattern(character: str) -> str:

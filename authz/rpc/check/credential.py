@@ -156,6 +156,7 @@ class _Schemes:
         self._parse = keyring.parse
         self._shows_key = keyring.shows_key
         self._shows_escaped = keyring.shows_escaped
+        self._shows_encoded = keyring.shows_encoded
         self._has_basic = BASIC_USERNAME in carriers
         names = "|".join(map(re.escape, schemes))
         # Each token after a scheme, also in a header that was joined from several.
@@ -177,8 +178,10 @@ class _Schemes:
             return value if "," in value else ours[0].rstrip(" ")
         if self._shows_key(value) or ("%" in value and self._shows_escaped(value)):
             return MISPLACED
-        if "basic" in value.lower():
-            return self._read_basic(value)
+        if "basic" in value.lower() and (found := self._read_basic(value)):
+            return found
+        if self._shows_encoded(value):
+            return MISPLACED
         return UNRECOGNIZED if any(token.strip() for token in tokens) else ""
 
     def _read_basic(self, value: str) -> str | Deny:

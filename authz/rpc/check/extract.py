@@ -27,6 +27,7 @@ from authz.core.keys.keyring import Keyring
 from authz.core.request import Request, Route
 from authz.core.routes import FACTS, NO_FACTS, Facts, RouteTable, facts, is_method
 from authz.rpc.check.credential import CredentialReader, Header
+from authz.rpc.check.override import other_methods
 from authz.rpc.check.strip import Strip, carrier_strip
 from authz.rpc.pb.check_view_pb2 import CheckView
 
@@ -38,8 +39,6 @@ MAX_AUTHORITY: Final = fields.MAX_HOST + len(".:65535")
 MAX_SIGHTS: Final = 1024  # pairs of method and host that are remembered as well-formed
 
 SAID: Final = ("scopes", "auth", "env", "cost", "enforce")
-# Headers by which a client asks some frameworks to run the handler of another method.
-METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
 _NOTHING: Final = ("",) * len(SAID)
 _UNKNOWN: Final = Route()  # told apart by identity
 
@@ -172,7 +171,8 @@ class Extractor:
                     self._warn_of(frozenset(extensions) - FACTS)
                     return BAD_REQUEST
         rule = NO_FACTS if self._rules is None else self._rule(method, host, path, header)
-        if rule is Reason.ROUTE_NOT_ALLOWED and any(values):
+        opened = any(values[:2])  # by scopes or auth
+        if rule is Reason.ROUTE_NOT_ALLOWED and opened:
             rule = NO_FACTS
         if not isinstance(rule, Facts):
             return Deny(rule)
@@ -192,10 +192,9 @@ class Extractor:
             return NO_FACTS
         found = rules.require(method, host, path)
         if rules.has_methods:
-            for name in METHOD_OVERRIDES:
-                wanted = header(name, "")
-                if wanted and rules.require(wanted.upper(), host, path) != found:
-                    return Reason.BAD_REQUEST
+            others = other_methods(header, path)
+            if others is None or any(rules.require(m, host, path) != found for m in others):
+                return Reason.BAD_REQUEST
         return found
 
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:

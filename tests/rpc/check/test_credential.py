@@ -124,6 +124,12 @@ IN_ANOTHER_FORM = {
     "a damaged key": f"Token {KEY[:40]}",
     "an escape of each character": "Token " + "".join(f"%{ord(c):02x}" for c in KEY),
     "an escape behind odd ones": f"%%zz%C3%E9 é{KEY.replace('a', '%61')}",
+    "base64 after Bearer": f"Bearer {b64encode(KEY.encode()).decode()}",
+    "base64 of more text": f"Bearer {b64encode(f'u:{KEY}'.encode()).decode()}",
+    "base64 of one byte more": f"Bearer {b64encode(f'u{KEY}'.encode()).decode()}",
+    "base64 in a parameter": f"Token token={b64encode(KEY.encode()).decode()}",
+    "Basic without a blank": basic(f"{KEY}:").replace(" ", ""),
+    "Basic with a colon": basic(f"{KEY}:").replace(" ", ": "),
     "Basic of more than 4 KiB": "Basic " + "a" * 4097,
 }
 

@@ -105,3 +105,51 @@ def test_a_method_that_a_header_asks_for_has_the_same_rule(name, wanted):
     assert read([(name, wanted)], **sent | {"path": "/b"}).credential is None
     for_all = {"rules": RouteTable([rule("/a")])}
     assert read([(name, wanted)], **sent | {"settings": for_all}).route.scopes == ADMIN.scopes
+
+
+DELETES = RouteTable([Rule.parse("routes", "/a", "", ("DELETE",), ADMIN)])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("x-http-method-override", "DELETE,x")],
+        [("x-http-method-override", "x, DELETE")],
+        [("x-http-method-override", " DELETE ")],
+        [("x-http-method-override", "PATCH"), ("x-http-method-override", "delete")],
+        [("x-http-method-override", "DELETE x")],
+        [("x-http-method-override", "," * 60_000)],
+    ],
+    ids=lambda headers: repr(headers)[:60],
+)
+def test_each_method_of_a_list_has_the_same_rule(headers):
+    """Of a list some frameworks take the first part, some the last."""
+    request = read(headers, method="POST", path="/a", settings={"rules": DELETES})
+    assert request.credential == Deny(Reason.BAD_REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("query", "refused"),
+    [
+        ("_method=DELETE", True),
+        ("x=1&_method=delete", True),
+        ("x=1;_method=delete", True),
+        ("%5Fmethod=%44ELETE", True),
+        ("_method=PATCH&_method=DELETE", True),
+        ("_method=PATCH", False),
+        ("x_method=DELETE", False),
+        ("_method=", False),
+        ("x=%44", False),
+    ],
+)
+def test_a_method_that_the_query_asks_for_has_the_same_rule(query, refused):
+    """Some frameworks take the method from `_method` in the query."""
+    request = read(method="POST", path=f"/a?{query}", settings={"rules": DELETES})
+    assert (request.credential == Deny(Reason.BAD_REQUEST)) is refused
+
+
+@pytest.mark.parametrize("said", [{"cost": "0"}, {"env": "live"}, {"enforce": "true"}])
+def test_only_scopes_or_auth_open_a_route_that_no_rule_applies_to(said):
+    """The other facts say how a request is counted, not that it is allowed."""
+    table = RouteTable([rule("/known", Facts())], deny_unmatched=True)
+    assert asked("/unknown", table, **said) is Reason.ROUTE_NOT_ALLOWED

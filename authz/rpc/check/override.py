@@ -1,0 +1,36 @@
+"""Methods that a client names beside the one of its request line.
+
+Some frameworks run the handler of the method in a header or in the query. Of a list some take the
+first part and some the last, so each part counts.
+"""
+
+import re
+from typing import Final
+from urllib.parse import unquote_plus
+
+from authz.core.keys.text import escapable
+from authz.core.routes import is_method
+from authz.rpc.check.credential import Header
+
+METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
+MAX_OVERRIDE: Final = 256  # characters of one header or parameter
+MAX_METHODS: Final = 4
+
+_PARAMETER: Final = re.compile(rf"[?&;]{escapable('_method')}=([^&;]*)", re.ASCII)
+
+
+def other_methods(header: Header, path: str) -> frozenset[str] | None:
+    """Return the methods that headers or the query name; None if they make no sense."""
+    given = [text for name in METHOD_OVERRIDES if (text := header(name, ""))]
+    if "?" in path and ("_method=" in path or "%" in path):
+        given += _PARAMETER.findall(path, path.index("?"))
+    if not given:
+        return frozenset()
+    texts = set(given)
+    if len(texts) > MAX_METHODS or any(len(text) > MAX_OVERRIDE for text in texts):
+        return None
+    parts = {part.strip() for text in texts for part in unquote_plus(text).split(",")} - {""}
+    methods = frozenset(map(str.upper, parts))
+    if len(methods) > MAX_METHODS or not all(map(str.isascii, parts)):
+        return None
+    return methods if all(map(is_method, methods)) else None
