@@ -20,6 +20,7 @@ from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.core import fields
 from authz.core.errors import BadInput, Conflict, Unavailable
+from authz.core.keys.text import PREFIX_PATTERN
 from authz.settings.model import PepperFile, Settings
 from authz.storage.keys import StoredKeys
 from authz.wiring import administration
@@ -66,6 +67,9 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
       authz init --config /etc/authz/authz.yaml
       authz init --retire-prefix ak
     """
+    if retire_prefix and not PREFIX_PATTERN.fullmatch(retire_prefix):
+        problem = f"{fields.shown(retire_prefix)} is not a prefix, such as ak"
+        raise BadInput("--retire-prefix", problem)
     settings = load_settings(invocation)
     done = asyncio.run(
         _initialise(settings, is_new=new_store, is_agreed=yes, retired=retire_prefix)

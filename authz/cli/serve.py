@@ -18,8 +18,8 @@ def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
     An address is host:port or unix:PATH. The sidecar also starts without a store. GET /readyz on
     the operations address tells whether it is ready.
 
-    SIGHUP and a change of the settings file reload plans, pools, limits, routes and log.level. If
-    the new settings have a mistake, the old ones stay in force.
+    SIGHUP and a change of the settings file reload plans, pools, limits, routes, check.enforce
+    and log.level. If the new settings have a mistake, the old ones stay in force.
 
     \b
     Examples:

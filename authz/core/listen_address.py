@@ -7,6 +7,7 @@ from typing import Final
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 
+MAX_SOCKET_PATH: Final = 107  # bytes, of sockaddr_un on Linux
 MAX_PORT_DIGITS: Final = 5
 
 
@@ -23,8 +24,11 @@ class Address:
         """Parse `127.0.0.1:9191`, `[::1]:9191`, `localhost:0` or `unix:/run/authz.sock`."""
         if text.startswith("unix:"):
             path = text.removeprefix("unix:")
-            if not path or "\0" in path:
+            if not path:
                 raise BadInput(field, f"{shown(text)} has no path, such as unix:/run/authz.sock")
+            if not path.isprintable() or len(path.encode()) > MAX_SOCKET_PATH:
+                problem = f"is not a path of at most {MAX_SOCKET_PATH} printable bytes"
+                raise BadInput(field, f"{shown(text)} {problem}, such as unix:/run/authz.sock")
             return cls("", 0, path)
         host, colon, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")

@@ -161,7 +161,7 @@ class StoredKeys:
 
     async def retire_prefix(self, prefix: str) -> bool:
         """Forget that keys have this prefix. Return False if that was not recorded."""
-        removed = self._client.hdel(schema.META, f"{schema.META_PREFIX}{prefix}")
+        removed = self._client.hdel(self._names.meta, f"{schema.META_PREFIX}{prefix}")
         return bool(await checked(removed, ADVICE))
 
     async def remains(self) -> str:

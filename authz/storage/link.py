@@ -10,7 +10,7 @@ Rules:
 5. A callback that raises ends the link, because its message may not have been applied.
 
 redis-py is not used here. Its connection serves one command at a time, its PubSub does not notice a
-half-open peer, and a cancelled command costs a reconnect (measured; see authz/README.md).
+half-open peer, and a cancelled command costs a reconnect (docs/decisions/02-one-ordered-link.md).
 """
 
 import asyncio

@@ -85,6 +85,7 @@ def permissions(names: schema.Names) -> Permissions:
             ("ZADD", names.client("any"), "1", _KID),
             ("ZREM", names.client("any"), _KID),
             ("PUBLISH", names.changes, ""),
+            ("HDEL", names.meta, "prefix:any"),
         ),
     )
 

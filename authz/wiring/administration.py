@@ -59,7 +59,10 @@ def exposed_peppers(settings: Settings) -> list[str]:
     """Return a line with the remedy for each pepper file that others may read or write."""
     found = []
     for entry in settings.keys.peppers:
-        mode = stat.S_IMODE(entry.file.stat().st_mode)
+        try:
+            mode = stat.S_IMODE(entry.file.stat().st_mode)
+        except OSError:  # `keyring` reports it
+            continue
         if mode & (stat.S_IWGRP | stat.S_IRWXO):
             who = "every user" if mode & stat.S_IRWXO else "its group"
             verb = "write" if mode & stat.S_IWGRP else "read"

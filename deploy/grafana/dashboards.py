@@ -326,7 +326,7 @@ DEBUG = (
     Panel(
         "Refusals that are not enforced",
         "cps",
-        {"{{reason}}": f"{rate('authz_check_would_be_denials_total', by='reason')} > 0"},
+        {"{{reason}}": f"{rate('authz_check_would_be_denials_total', by='reason')}"},
         about="With check.enforce false, or a route's enforce false, these requests go on.",
     ),
 )

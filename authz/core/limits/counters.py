@@ -4,7 +4,7 @@ A limit has one counter: a sliding window or a calendar period. A limit with a b
 because it is also enforced as a window. Two places count by these numbers: storage/lua/spend.lua,
 which all sidecars share, and memory_counters.py, which a sidecar uses during a store outage.
 
-How a sliding window is counted, with 600/min as the example:
+How a sliding window is counted, with 200/min as the example:
 
     A window has 100 buckets. A minute is 60,000 ms, so a bucket is 600 ms wide.
     Now is 60,250 ms. The newest bucket is number 100 (60,000 to 60,599 ms).
@@ -12,14 +12,14 @@ How a sliding window is counted, with 600/min as the example:
     So the newest bucket and the 100 before it have to be counted: 101 buckets.
 
 A request at 100 ms is still counted, although it is 60,150 ms old. It stops counting at 60,600 ms,
-when bucket 101 begins. The error is on the safe side: no minute ever holds more than 600 requests,
+when bucket 101 begins. The error is on the safe side: no minute ever holds more than 200 requests,
 wherever it begins. The price is that 101 buckets are 60,600 ms, so a client that sends evenly gets
-600 per 60,600 ms: 99.0 % of the limit.
+200 per 60,600 ms: 99.0 % of the limit.
 
-If a limit can be leased, 101 older buckets are kept. A request on a lease may pass one bucket later
-than it was counted: counted in bucket 0, it may pass in bucket 1. So the minute that ends in bucket
-101 must still count bucket 0. Then 102 buckets are counted, 61,200 ms, and a client that sends
-evenly gets 98.0 % of the limit.
+From 300 on a limit can be leased, and 101 older buckets are kept, as for 600/min. A request on a
+lease may pass one bucket later than it was counted: counted in bucket 0, it may pass in bucket 1.
+So the minute that ends in bucket 101 must still count bucket 0. Then 102 buckets are counted,
+61,200 ms, and a client that sends evenly gets 98.0 % of the limit.
 """
 
 from typing import Final, NamedTuple

@@ -1,4 +1,6 @@
-"""Frames that wait to be sent, within the client's windows (RFC 9113, sections 5.2 and 6.9).
+"""Packs responses into frames, and holds frames that wait to be sent.
+
+All within the client's windows (RFC 9113, sections 5.2 and 6.9).
 
 A response is in `_waiting` only while the connection's window alone holds it up. A response that
 its stream's window holds up is reconsidered when that window grows. So a WINDOW_UPDATE, which costs

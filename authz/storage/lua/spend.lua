@@ -4,7 +4,7 @@
 -- before anything is written. A refused request changes nothing.
 --
 -- A sliding window is counted in buckets of 1/100 of its length. Enough buckets are kept to cover
--- any stretch of that length, so no such stretch holds more than the limit. Example: 600 per minute
+-- any stretch of that length, so no such stretch holds more than the limit. Example: 200 per minute
 -- has buckets of 600 ms; the newest and the 100 before it cover every 60 s. The newest bucket and
 -- the sum are in one field. The older buckets are in another field, which is read only if the bucket
 -- changes or a wait must be computed.
