@@ -10,7 +10,8 @@ from authz.core.request import Request, Route
 from authz.flows.check import Checker
 from authz.process.clock import SystemClock
 from authz.rpc.check.build_request import check_request
-from authz.rpc.check.extract import METHOD_OVERRIDES, Extractor
+from authz.rpc.check.extract import Extractor
+from authz.rpc.check.override import METHOD_OVERRIDES
 from authz.rpc.check.handler import CheckHandler
 from authz.rpc.check.respond import Responder
 from authz.settings import model
