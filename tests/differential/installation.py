@@ -11,8 +11,8 @@ from authz.flows.check import Checker
 from authz.process.clock import SystemClock
 from authz.rpc.check.build_request import check_request
 from authz.rpc.check.extract import Extractor
-from authz.rpc.check.override import METHOD_OVERRIDES
 from authz.rpc.check.handler import CheckHandler
+from authz.rpc.check.override import METHOD_OVERRIDES
 from authz.rpc.check.respond import Responder
 from authz.settings import model
 from authz.wiring.extraction import extractor
