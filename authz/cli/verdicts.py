@@ -25,7 +25,7 @@ def is_malformed(verdict: Verdict) -> bool:
 
 
 def row_of(check: str, verdict: Verdict, request: Request, kid: str) -> Row:
-    """Return the row of a check. kid: the kid in a malformed key, or empty."""
+    """Return one check's row: skipped, ok or deny, and why. kid: of a malformed key, or empty."""
     if check not in verdict.results:
         return {"check": check, "result": "skipped", "reason": None, "why": ""}
     reason = verdict.results[check]

@@ -77,7 +77,7 @@ class Waited:
         return "\n".join(lines)
 
     def exit_if_incomplete(self) -> None:
-        """Exit with 1 if a sidecar may still act on the state before the change."""
+        """Print any error. With --wait, exit with 1 if a sidecar may still act on the old state."""
         if self.error:
             write_stderr(f"authz: {self.error}")
         if self.is_waited_for and not (self.confirmation and self.confirmation.is_complete):

@@ -106,7 +106,7 @@ def networks(field: str, given: Iterable[str]) -> tuple[Network, ...]:
 
 
 def hosts(field: str, given: Iterable[str]) -> tuple[str, ...]:
-    """Parse host names, exact or `*.suffix`, without a port."""
+    """Parse host names, exact or `*.suffix`, without a port: in lower case, each once."""
     return _entries(field, (_host(field, text) for text in given))
 
 

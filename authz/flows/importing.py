@@ -85,7 +85,7 @@ class Importer:
 
 
 def _outcome(change: KeyChange, reply: int | Fault) -> Done:
-    """Return the outcome of one change. Raises any fault that must end the import."""
+    """Return the outcome of one change: AliasTaken and Conflict mean done. Raises other faults."""
     if isinstance(reply, AliasTaken):
         return Done(reply.kid, already=True)
     # Conflict: an earlier try wrote the key, its reply was lost, and the key was changed since.

@@ -32,7 +32,7 @@ _secret_values: Final = attrgetter(*(field.name for field in fields(Secret)))
 
 
 def pack(record: KeyRecord, deadline: float = NEVER) -> bytes:
-    """Return the record as bytes (Python's marshal), which only this process may unpack."""
+    """Return record and deadline as bytes for this process only (marshal). NEVER: never current."""
     plain = dict(zip(_NAMES, _values(record), strict=True))
     reason = record.revocation_reason
     plain["status"] = record.status.value

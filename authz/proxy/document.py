@@ -65,10 +65,10 @@ def _parse(text: bytes) -> list[Any]:
 
 
 def snake(part: Any, budget: Iterator[int]) -> Any:
-    """Return the document in one spelling.
+    """Return the document in one spelling, without the draining and failed parts of a config dump.
 
     Protobuf JSON allows two spellings of a field: the result uses snake_case, as .proto files do.
-    A TypedStruct becomes the message that it carries. Parts that are not in force are left out.
+    A TypedStruct becomes the message that it carries.
     Raises ValueError if the document has more parts than `budget`.
     """
     if next(budget, None) is None:

@@ -57,7 +57,7 @@ def _policy(policy: Message, endpoints: int | None, *, is_limited: bool) -> Iter
 
 
 def _try(back_off: Any) -> float | None:
-    """Return the seconds for one try: max_interval, by default ten times base_interval."""
+    """Return the timeout of one try in seconds: max_interval, by default 10 times base_interval."""
     longest = seconds(at(back_off, "max_interval"))
     base = seconds(at(back_off, "base_interval"))
     return 10 * base if longest is None and base is not None else longest

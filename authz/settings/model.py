@@ -218,7 +218,7 @@ class Pools(Section):
 
 
 class Limiting(Section):
-    """How limits work during an outage, and their headers."""
+    """How limits work during an outage, and whether X-RateLimit headers are sent too."""
 
     on_outage: OutageWord = OnOutage.LOCAL
     legacy_headers: bool = False

@@ -113,7 +113,7 @@ class Endpoint:
 
     @property
     def has_replicas(self) -> bool:
-        """True if the primary must prove that a replica follows it."""
+        """True if Sentinel names the primary: then it must prove that a replica follows it."""
         return self.sentinel is not None
 
     async def open(self, protocol: Callable[[], Link]) -> Link:

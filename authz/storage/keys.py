@@ -212,7 +212,7 @@ class StoredKeys:
         return outcome
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
-        """Wait up to WAIT_MS for one replica. Return how many have the change; see KeyStore."""
+        """Wait up to WAIT_MS. Return how many replicas have the change; None as in KeyStore."""
         if not self._has_replicas:
             return None
         name = f"{version}-0"

@@ -53,7 +53,7 @@ class Observer:
         ids: ResponseIds | None = None,
         waited: bool = False,
     ) -> None:
-        """Record a Check: its duration if timed, its span if sampled, its line if it has `ids`."""
+        """Record a Check: if timed, duration and sampled span; if refused with `ids`, its line."""
         span = None
         if began is not None:
             if self._traces is not None:

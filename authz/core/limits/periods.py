@@ -56,7 +56,7 @@ class Calendar:
 
     @property
     def name(self) -> str:
-        """The unit in full."""
+        """The unit without anchor or zone: `calendar-day` or `month`."""
         return "calendar-day" if self.anchor is None else "month"
 
     def bounds(self, now: int) -> tuple[int, int]:

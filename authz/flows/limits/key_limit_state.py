@@ -92,7 +92,7 @@ class KeyLimitState:
         return max(self.demand, self.seen)
 
     def give_up(self) -> int:
-        """Drop the lease and the debt. Return `returned` for the next SpendRequest."""
+        """Drop lease and debt. Return what is left minus the debt: the next `returned`."""
         returned = self.left - self.debt
         self.lease = self.left = self.debt = 0
         return returned

@@ -214,7 +214,7 @@ def _detail(row: Row, scopes: Sequence[str], violated: Sequence[str]) -> str:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Return the names as one text of at most MAX_NAMED characters, and how many do not fit."""
+    """Return the names, joined by spaces up to MAX_NAMED characters, and how many do not fit."""
     length, count = 0, 0
     for name in names:
         length += len(name) + 1
