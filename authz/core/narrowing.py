@@ -56,12 +56,18 @@ def _ends_no_later(before: int | None, after: int | None) -> bool:
 
 
 def _grace_no_longer(before: int | None, after: int | None) -> bool:
-    """Return whether `after` is certainly not longer. None: the sidecar's grace, unknown here."""
+    """Return whether the grace is certainly not longer: the same, 0, or less.
+
+    None is the sidecar's grace, which is unknown here.
+    """
     return after in {before, 0} or (after is not None and before is not None and after <= before)
 
 
 def _limits_no_higher(before: tuple[Limit, ...], after: tuple[Limit, ...]) -> bool:
-    """Return whether `after` has the same limits in the same order, none of them higher."""
+    """Return whether `after` has the same limits in the same order, none of them higher.
+
+    False if a limit was added or removed, or is no longer enforced.
+    """
     return all(
         old is not None
         and new is not None
@@ -74,12 +80,18 @@ def _limits_no_higher(before: tuple[Limit, ...], after: tuple[Limit, ...]) -> bo
 
 
 def _burst_no_higher(before: int | None, after: int | None) -> bool:
-    """Return whether the burst is not higher. None: no burst, so the limit is counted otherwise."""
+    """Return whether the burst is not higher.
+
+    None: no burst, so the limit is counted in another way. False if only one of them is None.
+    """
     return after == before or (before is not None and after is not None and after <= before)
 
 
 def _secrets_end_no_later(before: tuple[Secret, ...], after: tuple[Secret, ...]) -> bool:
-    """Return whether `after` has the same secrets in the same order, none living longer."""
+    """Return whether `after` has the same secrets in the same order, none living longer.
+
+    False if one was added or removed. A digest may have been dropped.
+    """
     return all(
         old is not None
         and new is not None

@@ -66,7 +66,10 @@ def is_canonical(path: str) -> bool:
 
 
 def with_upper_escapes(path: str) -> str:
-    """Return `path` with the digits of its escapes in upper case (RFC 3986, section 2.1)."""
+    """Return `path` with the hex digits of its escapes in upper case: `%2f` becomes `%2F`.
+
+    RFC 3986, section 2.1, makes both equal.
+    """
     return _ESCAPE.sub(lambda match: match[0].upper(), path)
 
 

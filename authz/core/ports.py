@@ -219,7 +219,7 @@ class SpendStore(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """True while calls can be sent."""
+        """True while calls can be sent. A call made while it is False gets Unavailable."""
         ...
 
     def spend(
@@ -299,7 +299,10 @@ class CheckObserver(Protocol):
     """The number of Checks that are not timed after one that is."""
 
     def take_line(self, decision: Deny) -> bool:
-        """Take a log line for this refusal. Called once for each; False if no line is left."""
+        """Take a log line for this refusal. Return False if the budget of log lines is used up.
+
+        MUST be called once for each refusal.
+        """
         ...
 
     def observe(

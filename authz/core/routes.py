@@ -143,7 +143,10 @@ class Rule:
         return not self.host or fields.host_matches(self.host, host)
 
     def hides(self, later: "Rule") -> bool:
-        """Return whether this rule matches every request that `later` matches."""
+        """Return whether this rule matches every request that `later` matches.
+
+        Hosts, methods and templates are compared.
+        """
         return (
             (not self.methods or (bool(later.methods) and later.methods <= self.methods))
             and (not self.host or fields.host_matches(self.host, later.host))
@@ -244,7 +247,7 @@ class RouteTable:
         return self._joined(asked, unmatched=True)
 
     def _candidates(self, segments: Sequence[str]) -> Iterable[Rule]:
-        """Return the rules that begin as the path does, in order."""
+        """Return the rules whose leading literal segments are those of the path, in order."""
         found: list[tuple[int, Rule]] = []
         for depth in self._depths:
             if depth <= len(segments):

@@ -104,7 +104,7 @@ class Confirmation:
 
     @property
     def sidecars(self) -> int:
-        """The number of sidecars that may have cached the key."""
+        """The number of sidecars that may have cached the key: confirmed and outstanding ones."""
         return self.confirmed + len(self.outstanding)
 
 

@@ -131,7 +131,11 @@ class Checker:
     def _check_imported(
         self, imported: Imported, request: Request
     ) -> Decision | Awaitable[Decision]:
-        """Decide on text that is not one of our keys. Without imports this costs no I/O."""
+        """Decide on text that is not one of our keys. Without imports: MALFORMED, without I/O.
+
+        If it is unknown whether imports exist, only a cached key is decided on; others get
+        UNAVAILABLE.
+        """
         keys = self._imported
         exist = keys is not None and keys.exist()
         if keys is None or exist is False:

@@ -114,7 +114,10 @@ class ImportedKeys:
         self._cache.forget(kid, revoked=revoked)
 
     def flush(self, *, foreign: bool = False) -> None:
-        """Flush the cache, and drop cached absences. If `foreign`, drop aliases too."""
+        """Flush the cache as `KeyCache.flush` does, and drop cached absences.
+
+        If `foreign`, aliases are dropped too.
+        """
         self._absent_until.clear()
         if foreign:
             self._kids.clear()

@@ -124,7 +124,10 @@ class KeyCache:
 
     @property
     def last_trusted(self) -> float:
-        """The last moment at which the cached records were trusted; now, while they are."""
+        """The last moment at which the cached records were trusted, in monotonic seconds.
+
+        Now, while they are trusted. Minus infinity if they never were.
+        """
         return min(self._last_trusted, self._monotonic())
 
     @property
@@ -191,7 +194,11 @@ class KeyCache:
     # ChangeSink
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """Drop the key's record. If `revoked`, remember the kid and treat the key as revoked."""
+        """Drop the key's record and cached absence.
+
+        If `revoked`, remember the kid, and keep a cached record as revoked, to be served stale
+        only. At most MAX_REVOKED (100,000) kids are remembered.
+        """
         cached = self._cached(kid) if revoked else None
         self._drop(kid)
         self._negatives.pop(kid, None)
@@ -230,7 +237,10 @@ class KeyCache:
     # snapshots
 
     def contents(self) -> CacheContents:
-        """Return a copy of every record that could be served stale, and the kids seen revoked."""
+        """Return a copy of all records, current and flushed, and the kids seen revoked.
+
+        `last_trusted` is that of the cache. There are no aliases.
+        """
         packed = {**self._flushed.packed, **self._entries.packed}
         return CacheContents(packed, list(self._revoked), self.last_trusted)
 

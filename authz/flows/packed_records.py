@@ -61,7 +61,7 @@ def unpack(packed: bytes) -> Entry:
 
 @lru_cache(4096)
 def _limits(texts: tuple[str, ...]) -> tuple[Limit, ...]:
-    """Parse limits. Many keys have the same ones."""
+    """Parse limits, and cache the result: many keys have the same ones."""
     return parse_limits("limits", texts)
 
 

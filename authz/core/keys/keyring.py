@@ -79,11 +79,17 @@ class Keyring:
         return text.startswith(self._starts)
 
     def shows_key(self, text: str) -> bool:
-        """Return whether one of our keys, well-formed or not, begins anywhere in `text`."""
+        """Return whether `PREFIX_ENV_` of one of our keys stands anywhere in `text`.
+
+        The rest of the key is not looked at.
+        """
         return self._shown.search(text) is not None
 
     def shows_escaped(self, text: str) -> bool:
-        """Return whether `text` shows one of our keys once its percent escapes are decoded."""
+        """Return whether `PREFIX_ENV_` of one of our keys stands in `text`, percent-escaped or not.
+
+        Each character may be escaped on its own. Text that is escaped twice is not found.
+        """
         return self._escaped.search(text) is not None
 
     def shows_encoded(self, text: str) -> bool:

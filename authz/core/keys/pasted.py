@@ -58,7 +58,10 @@ def find_key(text: str, prefix: str) -> Pasted | None:
 
 
 def named_kid(text: str, prefix: str) -> str:
-    """Return the kid of a key of ours, also if the key is cut off behind it; else empty."""
+    """Return the kid of the key of ours at the start of `text`, or empty text if there is none.
+
+    The key may be cut off anywhere behind the kid. The rest is not checked.
+    """
     shape = rf"{prefix}_(?:{_ENVIRONMENT})_([0-9A-Za-z]{{{KID_LENGTH}}})(?![0-9A-Za-z])"
     match = re.match(shape, text, re.ASCII)
     return match[1] if match else ""

@@ -43,7 +43,7 @@ def checksum(text: str) -> str:
 
 
 def escapable(text: str) -> str:
-    """Return a pattern for `text` with each character as itself or as its percent escape."""
+    """Return a regex pattern for `text`, each character as itself or as its percent escape."""
     return "".join(f"(?:{re.escape(character)}|{_escape_pattern(character)})" for character in text)
 
 

@@ -43,7 +43,10 @@ class LimitGroup:
 
     @property
     def counter_id(self) -> str:
-        """The id under which the group is counted: `tenant/project` for a project of a tenant."""
+        """The id under which the group is counted: `tenant/project` for a project of a tenant.
+
+        Otherwise it is `id`.
+        """
         return f"{self.tenant_id}/{self.id}" if self.tenant_id else self.id
 
     @property

@@ -27,7 +27,7 @@ class LimitReport:
         return self.reply.now_us // 1000
 
     def result(self) -> LimitResult:
-        """Return the result that the request would get."""
+        """Return the result that the request would get at the time of the reply."""
         return limit_result(self.charge, self.reply)
 
     def used(self) -> list[int]:
@@ -36,7 +36,7 @@ class LimitReport:
         return [row.limit - left for row, left in rows if not isinstance(row, BurstCounter)]
 
     def leased(self) -> list[int]:
-        """Return the units of each limit that are in leases. `used` includes them."""
+        """Return the units of each limit that are in leases, 0 if none. `used` includes them."""
         return [
             sum(lease.requests * limit.charge(lease.cost) for lease in leases)
             for group, leases in zip(self.charge.key_limits.groups, self.leases, strict=True)
