@@ -16,14 +16,17 @@ _T = TypeVar("_T")
 
 
 def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
-    """Return the settings, overridden by the flags. Raises BadInput if they are invalid."""
+    """Return the settings of file, environment and flags; --redis and the flags win.
+
+    Raises BadInput if they are invalid or the file cannot be read.
+    """
     if invocation.redis is not None:
         flags["redis"] = {"url": invocation.redis}
     return load(settings_file(invocation), flags)
 
 
 def settings_file(invocation: Invocation) -> Path | None:
-    """Return the path of the settings file, or None if there is none."""
+    """Return the path of --config, else of $AUTHZ_CONFIG, or None if neither is set."""
     file = os.environ.get("AUTHZ_CONFIG") if invocation.config is None else invocation.config
     return None if file is None else Path(file)
 
@@ -31,7 +34,11 @@ def settings_file(invocation: Invocation) -> Path | None:
 def with_session(
     invocation: Invocation, work: Callable[[administration.AdminSession], Awaitable[_T]]
 ) -> _T:
-    """Run `work` with an AdminSession. Raises its errors, and those of `admin_session`."""
+    """Run `work` with an AdminSession on a new event loop, and return its result.
+
+    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
+    the errors of `work`.
+    """
     found = load_settings(invocation)
 
     async def run() -> _T:
@@ -42,7 +49,11 @@ def with_session(
 
 
 def with_lifecycle(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]]) -> _T:
-    """Run `work` with a Lifecycle. Raises its errors, and those of `administration`."""
+    """Run `work` with a Lifecycle on a new event loop, and return its result.
+
+    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
+    the errors of `work`.
+    """
     found = load_settings(invocation)
 
     async def run() -> _T:
@@ -63,7 +74,7 @@ async def _interruptible(work: Coroutine[None, None, _T]) -> _T:
 
 
 def raise_if_interrupted() -> None:
-    """Raise CancelledError if Ctrl-C was pressed.
+    """Raise CancelledError if Ctrl-C was pressed during the current task; else do nothing.
 
     redis-py works with timeouts and mistakes a cancellation at their end for a timeout. The task
     still knows that it was cancelled.

@@ -45,7 +45,11 @@ def backup(invocation: Invocation, file: str) -> None:
 
 
 def _write(settings: Settings, path: Path) -> tuple[Contents, int]:
-    """Write a file of its own and give it the wanted name when it is complete."""
+    """Write the backup to a temporary file, sync it, and rename it to `path` when complete.
+
+    Return its contents and its size in bytes. The temporary file is always removed. Raises BadInput
+    if `path` exists or cannot be written, and the errors of the store.
+    """
     if os.path.lexists(path):
         raise _taken(path)
     draft: Path | None = None
@@ -72,10 +76,11 @@ def _taken(path: Path) -> BadInput:
 
 
 def _name(draft: Path, path: Path) -> None:
-    """Give the draft its name for good. Raises FileExistsError if that was taken meanwhile.
+    """Give the draft its name for good and sync the directory.
 
-    An empty file takes the name first, because a rename alone would replace any file. Links would
-    do it in one step, but not every file system has them.
+    Raises FileExistsError if the name was taken meanwhile. An empty file takes the name first,
+    because a rename alone would replace any file. Links would do it in one step, but not every file
+    system has them. If the rename fails, the empty file is removed and OSError raised.
     """
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:

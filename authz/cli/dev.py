@@ -20,7 +20,7 @@ BROKEN = 1
 
 
 class Stop(BaseException):
-    """SIGTERM arrived: clean up as after Ctrl-C."""
+    """Raised by the handler of SIGTERM: clean up as after Ctrl-C."""
 
 
 @click.command()
@@ -71,7 +71,7 @@ def dev(invocation: Invocation, *, check: bool, ephemeral: bool, backend: str | 
 
 
 def _tell_ignored(invocation: Invocation, file: Path | None) -> None:
-    """Name the settings that have no effect here."""
+    """Write to stderr the variables and file sections without effect here; not with --json."""
     if invocation.as_json:
         return
     if names := foreign_variables():

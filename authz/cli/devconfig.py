@@ -28,14 +28,17 @@ GOOD_BACKEND: Final = "such as http://127.0.0.1:3000"
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The HTTP server behind Envoy."""
+    """The HTTP server behind Envoy. Its text is `http://HOST:PORT`, with brackets for IPv6."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, url: str) -> "Backend":
-        """Parse an http URL without a path. Raises BadInput."""
+        """Parse an http URL without a path; the port defaults to 80.
+
+        Raises BadInput about --backend for any other URL or a port outside 1 to 65535.
+        """
         match = BACKEND.fullmatch(url)
         port = int(match[2] or 80) if match else 0
         if match is None or not 0 < port < 1 << 16:
@@ -57,19 +60,23 @@ class Backend:
 
 
 def own_environment() -> dict[str, str]:
-    """Return the environment without the store and the keys of another installation."""
+    """Return the environment without AUTHZ_CONFIG, AUTHZ_REDIS… and AUTHZ_KEYS….
+
+    These name the store and the keys of another installation.
+    """
     return {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
 
 
 def foreign_variables() -> list[str]:
-    """Return the names of environment variables that `authz dev` ignores."""
+    """Return the sorted names of environment variables that `authz dev` ignores; may be empty."""
     return sorted(name for name in os.environ if FOREIGN.fullmatch(name))
 
 
 def taken_sections(file: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the sections of a settings file that `authz dev` uses, and the names of the others.
 
-    Raises BadInput if the file is not valid.
+    The used ones are listed in TAKEN. The names are sorted. Raises BadInput if the file cannot be
+    read or is not valid.
     """
     model.load(file, environ={})
     tree = sources.file(file).tree
@@ -80,7 +87,11 @@ def taken_sections(file: Path) -> tuple[dict[str, Any], list[str]]:
 def write_settings(
     directory: Path, check: int, ops: int, redis: int, taken: Mapping[str, Any]
 ) -> Path:
-    """Write the settings file and the pepper. Return the file."""
+    """Write authz.yaml and a new random pepper to `directory`. Return the path of authz.yaml.
+
+    check, ops, redis: loopback ports. taken: more sections for the file. An existing pepper is
+    overwritten.
+    """
     pepper = directory / "pepper-1"
     pepper.touch(0o600)
     pepper.write_text(token_hex(32))
@@ -97,7 +108,10 @@ def write_settings(
 
 
 def envoy_config(listen: int, admin: int, check: Address, backend: Backend) -> str:
-    """Return the shipped `envoy.yaml` with these addresses."""
+    """Return the shipped `envoy.yaml` as YAML text with these addresses.
+
+    listen, admin: loopback ports. check: the sidecar's socket, or its port on loopback.
+    """
     shipped = files("authz") / "envoy.yaml"
     if not shipped.is_file():  # in a source tree it is at the top
         shipped = Path(__file__).parents[2] / "envoy.yaml"

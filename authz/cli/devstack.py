@@ -39,12 +39,12 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        """Return ports that are free now."""
+        """Return six different free ports. They are not reserved: another process may take one."""
         with _listeners(6) as found:
             return cls(*found)
 
     def refuse_taken(self) -> None:
-        """Raise BadInput for the first port that is in use."""
+        """Raise BadInput for the first port in use on loopback; its `field` is the port's name."""
         for name, port in asdict(self).items():
             with closing(socket.socket()) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,7 +58,11 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The running installation, as `--json` prints it. `key` is the only copy of the demo key."""
+    """The running installation, as `--json` prints it.
+
+    envoy, ops, redis and backend are URLs; check is the listen address. `key` is the only copy of
+    the demo key. config: the path of the settings file. pids: process ids by name.
+    """
 
     envoy: str
     check: str
@@ -75,11 +79,11 @@ class Stack:
 def running(
     ports: Ports, config: Path | None = None, backend: Backend | None = None
 ) -> Iterator[tuple[Stack, ChildProcesses]]:
-    """Run the installation until the block ends.
+    """Run the installation until the block ends; yield it when every process is ready.
 
     config: a settings file whose routes, plans and limits are used. backend: a running server
     instead of the echo backend. Raises BadInput for a bad file or a port in use, NotFound without
-    Envoy or Valkey, Unavailable if a process does not start.
+    Envoy or Valkey, Unavailable if a process ends or is not ready within 20 s.
     """
     ports.refuse_taken()
     taken = taken_sections(config)[0] if config else {}
@@ -111,7 +115,10 @@ def running(
 
 
 def envoy_config(ports: Ports, check: Address, backend: Backend | None = None) -> str:
-    """Return the shipped `envoy.yaml` with these addresses. Without a backend: the echo backend."""
+    """Return the shipped `envoy.yaml` as YAML text with these addresses.
+
+    backend: None for the echo backend on its port.
+    """
     backend = backend or Backend("127.0.0.1", ports.backend)
     return devconfig.envoy_config(ports.envoy, ports.envoy_admin, check, backend)
 
@@ -132,7 +139,10 @@ def _spawn(
 
 
 async def _prepare(settings: model.Settings) -> Changed:
-    """Initialise the store and issue the demo key."""
+    """Initialise the store, issue the demo key for 90 days, and return it.
+
+    Raises Unavailable if the store does not answer.
+    """
     ring = administration.keyring(settings)
     async with administration.store(settings) as store:
         await store.initialise(ring.fingerprints, ring.prefixes)
@@ -142,7 +152,7 @@ async def _prepare(settings: model.Settings) -> Changed:
 
 
 def _is_process(port: int, pid: int) -> bool:
-    """Return whether the store at `port` is this process, and not another one."""
+    """Return whether the store at `port` is process `pid`. False if it does not answer in 1 s."""
     with closing(socket.socket()) as probe:
         probe.settimeout(1)
         try:
@@ -168,7 +178,7 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def _listeners(count: int) -> Iterator[list[int]]:
-    """Yield `count` different free ports, held until the block ends."""
+    """Yield `count` different free loopback ports, occupied by listeners until the block ends."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         yield [listener.getsockname()[1] for listener in held]

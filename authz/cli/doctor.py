@@ -61,7 +61,7 @@ def doctor(invocation: Invocation, envoy: str | None, store: bool) -> int:
 
 
 def finding_line(finding: Finding) -> str:
-    """Return a finding as one line, safe for a terminal."""
+    """Return level, check, description and any advice as one line, safe for a terminal."""
     advice = f"; {finding.advice}" if finding.advice else ""
     line = f"{finding.level.value:<4}  {finding.check:<11}  {finding.found}{advice}"
     return escaped(line)
@@ -70,7 +70,11 @@ def finding_line(finding: Finding) -> str:
 async def _all(
     invocation: Invocation, documents: Sequence[Any] | None, store: bool
 ) -> list[Finding]:
-    """Return every finding. If the settings are wrong, nothing else can be inspected."""
+    """Return every finding. Invalid settings give one FAIL and no other finding.
+
+    documents: an Envoy configuration; None reports that it was not looked at. store: whether the
+    pepper files and the store are inspected too.
+    """
     try:
         given = load_settings(invocation)
     except BadInput as cause:
@@ -89,7 +93,10 @@ async def _all(
 
 
 def _enforcement(given: Settings) -> list[Finding]:
-    """Return a warning for each place in the settings that lets refused requests through."""
+    """Return up to two warnings: check.enforce is false, and routes with `enforce: false`.
+
+    The list is empty if all refusals are enforced.
+    """
     advice = "set it to true once authz.check.would_be_denials shows only what should be refused"
     places = [] if given.check.enforce else ["check.enforce is false"]
     if off := [rule.path for rule in given.routes if rule.enforce is False]:
@@ -102,7 +109,7 @@ def _enforcement(given: Settings) -> list[Finding]:
 
 
 def expected_of(given: Settings) -> Expected:
-    """Return the requirements of these settings for the proxy."""
+    """Return the requirements of these settings for the proxy; carriers without duplicates."""
     extract = given.extract
     return Expected(
         header_prefix=given.identity.header_prefix,

@@ -9,7 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Handler that returns the request to the client."""
+    """Handler that answers every method with 200 and the request as JSON: method, path, headers.
+
+    HEAD gets no body. Request bodies are read and discarded.
+    """
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # send head and body together: a separate body waits for a delayed ACK

@@ -84,7 +84,11 @@ def patch(invocation: Invocation, file: str, write: bool) -> int:
 
 
 def _yaml(text: bytes, path: Path) -> str:
-    """Return the text of a YAML file. Raises BadInput for JSON, whose lines cannot be kept."""
+    """Return the text of a YAML file in UTF-8.
+
+    Raises BadInput for other encodings and for JSON (text that begins with `{`), whose lines cannot
+    be kept.
+    """
     with contextlib.suppress(UnicodeDecodeError):
         if not (found := text.decode()).lstrip().startswith("{"):
             return found
@@ -92,13 +96,17 @@ def _yaml(text: bytes, path: Path) -> str:
 
 
 def _shown(diff: str, remaining: Sequence[Finding]) -> str:
-    """Return the difference and the problems that remain, safe for a terminal."""
+    """Return the difference and the problems that remain, with unprintable characters as `?`."""
     lines = [*diff.splitlines(), *map(finding_line, remaining)]
     return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write the file at once: a crash leaves the old one. Raises BadInput."""
+    """Replace the file in one step and keep its mode. A crash leaves the old file.
+
+    A link is followed to its target. Raises BadInput if the directory or the file cannot be
+    written.
+    """
     target = path.resolve()
     try:
         with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False) as written:

@@ -39,7 +39,11 @@ INTERRUPTED: Final = 130
 
 @dataclass(slots=True)
 class Report:
-    """Counts of the lines so far. Refusals go to `rejects`, the first MAX_SHOWN also to stderr."""
+    """Counts of the lines so far, and their refusals.
+
+    Each refusal goes to the file `rejects`, if given. `show_refusals` prints the first MAX_SHOWN
+    (20). dry_run: nothing is imported.
+    """
 
     dry_run: bool
     rejects: io.FileIO | None = None
@@ -50,7 +54,10 @@ class Report:
     _lines: dict[bytes, int] = field(default_factory=dict, repr=False)  # digest -> line
 
     def add(self, batch: list[tuple[int, Wanted]], outcomes: list[Outcome]) -> None:
-        """Count the outcomes of a batch."""
+        """Count the outcomes of a batch. A BadInput outcome counts as a refused line.
+
+        Raises Unavailable if the rejects file cannot be written.
+        """
         for (line, _), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, BadInput):
                 self.refuse(line, outcome)
@@ -60,7 +67,10 @@ class Report:
                 self.imported += 1
 
     def refuse(self, line: int, cause: BadInput) -> None:
-        """Record a refused line. Raises Unavailable if the rejects file cannot be written."""
+        """Count a refused line and append it to the rejects file, if there is one.
+
+        Raises Unavailable if that file cannot be written.
+        """
         self.refused += 1
         name = cause.field.replace("-", "_")  # the field of a line for an option of `issue`
         if self.rejects is not None:
@@ -70,21 +80,21 @@ class Report:
             self._shown.append(f"line {line}: {name}: {cause.problem}")
 
     def show_refusals(self) -> None:
-        """Print the first refusals to stderr."""
+        """Print the first MAX_SHOWN (20) refusals to stderr, then how many more there are."""
         for line in self._shown:
             write_stderr(line)
         if self.refused > MAX_SHOWN:
             write_stderr(f"and {self.refused - MAX_SHOWN} more; --rejects FILE has them all")
 
     def refuse_duplicate(self, line: int, entry: Wanted) -> None:
-        """Raise BadInput if an earlier line has the same key."""
+        """Raise BadInput if an earlier line has the same key; else remember the key's digest."""
         _, digest = next(entry.key.digests())
         first = self._lines.setdefault(digest, line)
         if first != line:
             raise BadInput("key", f"is the same as in line {first}")
 
     def document(self) -> dict[str, Any]:
-        """Return the report as JSON members."""
+        """Return the three counts and dry_run as JSON members."""
         return {
             "imported": self.imported,
             "already_there": self.already_there,
@@ -144,7 +154,7 @@ def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: st
 
 
 def _reader(found: Settings) -> Reader:
-    """Return the parser of a line for these settings."""
+    """Return the parser of a line for these settings. It uses the wall clock for relative times."""
     keyring, clock = administration.keyring(found), SystemClock()
     return lambda raw: importline.parse(raw, keyring, found.plans, clock.wall_ms())
 
@@ -152,7 +162,12 @@ def _reader(found: Settings) -> Reader:
 def _run(
     source: BinaryIO, runner: asyncio.Runner, importer: Importer, read: Reader, report: Report
 ) -> int:
-    """Import all lines. Return the exit code."""
+    """Import all lines and return the exit code.
+
+    It is 0, REFUSED (1) if a line was refused, or INTERRUPTED (130) after Ctrl-C. Raises Fault if
+    the store or the rejects file fails; stderr then has the counts so far, if any key was imported
+    or there.
+    """
     try:
         _feed(source, runner, importer, read, report)
     except KeyboardInterrupt:
@@ -168,7 +183,11 @@ def _run(
 def _feed(
     source: BinaryIO, runner: asyncio.Runner, importer: Importer, read: Reader, report: Report
 ) -> None:
-    """Read all lines and import them in batches."""
+    """Read all lines and import them in batches of BATCH (100). Skip blank lines.
+
+    Bad lines are recorded as refused. Moves the progress bar. Raises Fault if the store or the
+    rejects file fails.
+    """
     batch: list[tuple[int, Wanted]] = []
     with _progress(source) as bar:
         for number, size, raw in _lines(source):
@@ -190,7 +209,11 @@ def _feed(
 
 
 async def _put(importer: Importer, batch: list[tuple[int, Wanted]], report: Report) -> None:
-    """Import a batch. An interrupted batch is completed, so that the counts are right."""
+    """Import a batch, or only check it with --dry-run, and count its outcomes.
+
+    An interrupted batch is completed first, so that the counts are right; then CancelledError is
+    raised.
+    """
     act = importer.rehearse if report.dry_run else importer.put
     sent = asyncio.create_task(act([entry for _, entry in batch]))  # noqa: RUF006  awaited
     try:
@@ -217,9 +240,9 @@ def _stdin() -> BinaryIO:
 
 @contextlib.contextmanager
 def _rejects(path: str) -> Iterator[io.FileIO]:
-    """Yield a new file for refused lines. Remove it if no line was refused.
+    """Yield a new file of mode 0600 for refused lines: it describes keys.
 
-    Only its owner may read it: it describes keys.
+    Remove it if no line was refused. Raises BadInput if the file exists or cannot be created.
     """
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -248,7 +271,10 @@ def _append(file: io.FileIO, line: bytes) -> None:
 
 
 def _progress(source: BinaryIO) -> Any:
-    """Return a progress bar on a terminal: with a known size a bar, else the number of bytes."""
+    """Return a progress bar on stderr, hidden if that is not a terminal.
+
+    With a regular, non-empty file as source it is a bar, else the number of bytes.
+    """
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     size = None
     with contextlib.suppress(OSError, io.UnsupportedOperation):

@@ -47,7 +47,10 @@ FIELDS: Final = {
 
 
 def lines(source: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
-    """Yield number, size and content of each line. The content of an overlong line is None."""
+    """Yield number (from 1), size in bytes and content of each line, with its newline.
+
+    The content is None if the line has more than MAX_LINE (65,536) bytes.
+    """
     number = 0
     while raw := source.readline(MAX_LINE + 1):
         number, size = number + 1, len(raw)
@@ -58,7 +61,13 @@ def lines(source: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
 
 
 def parse(raw: bytes | None, keyring: Keyring, plans: Collection[str], now: int) -> Wanted:
-    """Parse a line. `plans`: names of all plans. Raises BadInput, which names the field only."""
+    """Parse a line of JSON into a key and the specification of its record.
+
+    raw: None for an overlong line. plans: names of all plans. now: milliseconds since the epoch,
+    for relative times. A null member counts as absent. Raises BadInput with the field's name but no
+    value: for an overlong line, other JSON, an unknown or missing field, a bad value, or a key that
+    stands in another field too.
+    """
     if raw is None:
         raise BadInput(LINE, f"is longer than {MAX_LINE} bytes")
     given = _object(raw)
@@ -120,7 +129,10 @@ def _foreign(text: str, keyring: Keyring) -> Imported:
 
 
 def _one(given: dict[str, Any], name: str, parse: Callable[[str, str], _T], default: _T) -> _T:
-    """Parse a field with one text."""
+    """Parse a field with one text; return `default` if it is absent.
+
+    Raises BadInput without the value if it is not a valid text.
+    """
     value = given.get(name)
     if value is None:
         return default
@@ -131,7 +143,10 @@ def _one(given: dict[str, Any], name: str, parse: Callable[[str, str], _T], defa
 
 
 def _several(given: dict[str, Any], name: str, parse: Callable[[str, list[str]], _T]) -> _T:
-    """Parse a field with a list of texts, or a single text."""
+    """Parse a field with a list of texts, or a single text; an absent field is an empty list.
+
+    Raises BadInput without the values if one is not a valid text.
+    """
     value = given.get(name, [])
     try:
         return parse(name, [_text(item) for item in (value if type(value) is list else [value])])

@@ -28,7 +28,7 @@ from authz.wiring import administration
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The changes that `init` made."""
+    """The result of `init`: the pepper file, and whether it and the store were new."""
 
     pepper: Path
     pepper_made: bool
@@ -116,7 +116,10 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
 
 
 async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:
-    """Remove an older prefix from the store. Raises BadInput if the settings still list it."""
+    """Remove an older prefix from the store.
+
+    Raises BadInput if the settings still list it, ClickException if the store does not know it.
+    """
     if prefix in (found.keys.prefix, *found.keys.older_prefixes):
         problem = f"{fields.shown(prefix)} is in keys.prefix or keys.older_prefixes"
         raise BadInput("--retire-prefix", f"{problem}; take it out there first")
@@ -125,13 +128,21 @@ async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:
 
 
 async def _lost_change(store: StoredKeys, known: int | None) -> int | None:
-    """Return the last known change of a store that has no data now; None if it never had any."""
+    """Return the last known change of a store without data; None if it never had any.
+
+    known: the change in the state file, or None without one. A sidecar may have recorded a later
+    one.
+    """
     seen = await store.highest_seen()
     return None if known is None and not seen else max(seen, known or 0)
 
 
 def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:
-    """Raise ClickException unless the operator wants an empty store in place of the lost one."""
+    """Return only if the operator wants an empty store in place of the lost one.
+
+    lost: its last known change, for the message. Raises ClickException without --new-store or after
+    a no. Raises BadInput without --yes if stdin or stderr is not a terminal.
+    """
     if not is_new:
         raise click.ClickException(
             f"the store's data is gone: it was at change {lost} or later; restore it with "
@@ -148,7 +159,8 @@ def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:
 async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str, str]) -> None:
     """Raise ClickException if a new pepper does not fit the store.
 
-    It fits an empty store, and a store whose older peppers are in keys.peppers.
+    It fits an empty store, and a store whose older peppers are in keys.peppers. With older peppers,
+    Unavailable is raised if the store has others.
     """
     *older, newest = found.keys.peppers
     if newest.version in theirs:
@@ -173,7 +185,11 @@ def _exists(file: Path) -> bool:
 
 
 def _make(file: Path) -> bool:
-    """Create a pepper file. Return False if another process created it first."""
+    """Create a pepper file of mode 0600 with 64 random hex digits, and sync it.
+
+    Return False if the file exists, as when another process was first. Raises BadInput if it cannot
+    be created.
+    """
     try:
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".authz-pepper-") as draft:  # 0600
             draft.write(secrets.token_hex(32).encode())
@@ -188,6 +204,9 @@ def _make(file: Path) -> bool:
 
 
 async def _remove_unused(pepper: PepperFile, fingerprint: str, store: StoredKeys) -> None:
-    """Remove the new pepper if another process has stored one of the same version."""
+    """Delete the new pepper file if the store has another pepper of the same version; else keep it.
+
+    Raises Unavailable if the store does not answer.
+    """
     if (await store.peppers()).get(pepper.version, fingerprint) != fingerprint:
         pepper.file.unlink()

@@ -36,12 +36,12 @@ class Invocation:
     debug: bool = False
 
     def answer(self, document: dict[str, Any], text: str) -> None:
-        """Print the result: `document` with --json, else `text`."""
+        """Print `document` as JSON with --json, else `text`. Raises what `write_stdout` raises."""
         write_stdout(json.dumps(document) if self.as_json else text, LOST)
 
 
 def common(command: _Command) -> _Command:
-    """Add the options of every command to `command`."""
+    """Add --config, --redis, --json, --debug and --help to `command`, and return it."""
     for option in reversed(_COMMON):
         command = option(command)
     return command
@@ -104,7 +104,11 @@ _COMMON: Final = (
 
 
 def write_stdout(text: str, otherwise: str = "") -> None:
-    """Write to stdout. If that fails, raises Unavailable with `otherwise` in its message."""
+    """Write escaped text and a newline to stdout.
+
+    If that fails, raises Unavailable with `otherwise` at the end of its message, and stdout becomes
+    /dev/null. If the reader of a pipe has ended, raises Exit(141) instead.
+    """
     try:
         click.echo(escaped_lines(text))
     except BrokenPipeError:  # the reader has ended, as behind `| head`
@@ -116,7 +120,7 @@ def write_stdout(text: str, otherwise: str = "") -> None:
 
 
 def write_stderr(text: str) -> None:
-    """Write to stderr. A closed stderr is ignored."""
+    """Write escaped text and a newline to stderr. Errors of stderr are ignored."""
     with contextlib.suppress(OSError):
         click.echo(escaped_lines(text), err=True)
 

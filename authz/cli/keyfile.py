@@ -20,7 +20,7 @@ ROOM: Final = b" " * 512  # longer than any key with its newline
 
 
 class KeyFile:
-    """An open file for one key."""
+    """An open file for one key. is_written: whether `write` has succeeded."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -28,7 +28,10 @@ class KeyFile:
         self.is_written = False
 
     def write(self, kid: str, text: str) -> None:
-        """Write the key. Raises Unavailable if that fails; then the key is lost."""
+        """Write the key and a newline, and sync the file.
+
+        Raises Unavailable if that fails: the key `kid` exists, but its text is lost.
+        """
         line = f"{text}\n".encode()
         try:
             os.pwrite(self._descriptor, line, 0)
@@ -44,9 +47,10 @@ class KeyFile:
 
 @contextmanager
 def key_file(path: str | None) -> Iterator[KeyFile | None]:
-    """Yield a new file, or None for `path` None. Remove the file if no key was written.
+    """Yield a new file of mode 0600, or None for `path` None.
 
-    Raises BadInput if the file exists or cannot be created.
+    At the end the file is closed, and removed if no key was written. Raises BadInput if the file
+    exists, cannot be created or has no space.
     """
     if path is None:
         yield None

@@ -41,7 +41,10 @@ class KeyCommands(click.Group):
     """The commands of `authz keys`, with an alias and hints for names of other tools."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command, or None. Raises UsageError with a hint for a known other name."""
+        """Return the command of a name or an alias, or None if there is none.
+
+        Raises UsageError with a hint for a name in HINTS, except during shell completion.
+        """
         if cmd_name in HINTS and not ctx.resilient_parsing:
             raise click.UsageError(f"no such command '{cmd_name}': {HINTS[cmd_name]}", ctx)
         return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))

@@ -13,7 +13,11 @@ from authz.process.clock import SystemClock
 
 
 def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: Any) -> KeySpec:
-    """Parse the options. `plans`: names of all plans. Raises BadInput, which names the option."""
+    """Parse the options of `authz keys issue`. Raises BadInput, which names the option.
+
+    plans: names of all plans; only looked at if --plan is given. An option that is not given leaves
+    its field empty or None. --not-before may be relative to the wall clock.
+    """
     return KeySpec(
         client_id=fields.identifier("--client", client),
         env=env,
@@ -39,7 +43,10 @@ def _not_before(text: str | None) -> int | None:
 
 
 def life_ms(field: str, text: str) -> int | None:
-    """Return a lifetime in milliseconds, or None for `never`. Raises BadInput."""
+    """Return a lifetime in milliseconds, or None for `never`.
+
+    Raises BadInput about `field` for 0, a text that is not a duration, or more than 100 years.
+    """
     life = None if text == NEVER else fields.duration_ms(field, text)
     if life == 0:
         raise BadInput(field, "0 is not a lifetime; for a key without an end, use `never`")

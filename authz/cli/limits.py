@@ -75,7 +75,7 @@ def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: floa
 
 
 def _rows(report: LimitReport) -> list[dict[str, Any]]:
-    """Return each limit as JSON members."""
+    """Return each limit as JSON members, with its owner, its use and the time of its reset."""
     result, key_limits = report.result(), report.charge.key_limits
     owners = [group for group in key_limits.groups for _ in group.limits]
     columns = zip(
@@ -104,19 +104,22 @@ def _rows(report: LimitReport) -> list[dict[str, Any]]:
 
 
 def _resets_at(report: LimitReport, limit: Limit, used: int, resets_ms: int) -> int | None:
-    """Return milliseconds since the epoch; None for an empty window."""
+    """Return milliseconds since the epoch; None for a window without use."""
     return report.now + resets_ms if used or limit.is_quota else None
 
 
 def _leases(report: LimitReport | None) -> dict[str, Any]:
-    """Return the size and lifetime of a lease, and the leases that sidecars hold."""
+    """Return the size and lifetime (ms) of a lease, and the leases that sidecars hold.
+
+    All are 0 and empty without a report. A size of 0 means no leases; then the lifetime is 0 too.
+    """
     size = report.charge.max_lease if report else 0
     life = round(report.charge.lease_seconds * 1000) if report and size else 0
     return {"requests": size, "life_ms": life, "held": _held(report) if report else []}
 
 
 def _held(report: LimitReport) -> list[dict[str, Any]]:
-    """Return the leases of each limit group of the key."""
+    """Return the leases of each limit group of the key as JSON members; may be empty."""
     groups = zip(report.charge.key_limits.groups, report.leases, strict=True)
     return [
         {

@@ -163,7 +163,7 @@ def _line(entry: AuditEntry) -> str:
 
 
 def _readable(name: str, value: Any) -> Any:
-    """Return a time field as RFC 3339, also inside old/new pairs; other values unchanged."""
+    """Return an int in a time field as RFC 3339, also in old/new pairs; other values unchanged."""
     if isinstance(value, dict) and value.keys() == {"old", "new"}:
         return {which: _readable(name, part) for which, part in value.items()}
     return rfc3339(value) if name in _TIMES and isinstance(value, int) else value

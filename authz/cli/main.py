@@ -42,11 +42,11 @@ class Commands(click.Group):
     """Load each command from the module of its name, and only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of `--help`."""
+        """Return the names of all commands in the order of `--help`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command, or None if there is none of this name."""
+        """Import the module of a command and return the command; None if the name is unknown."""
         if cmd_name not in COMMANDS:
             return None
         with _default_interrupt():
@@ -59,7 +59,7 @@ def _default_interrupt() -> Iterator[None]:
     """Let Ctrl-C end the process at once while a command is imported.
 
     A KeyboardInterrupt inside an import can surface as another error: pydantic reports a broken
-    schema.
+    schema. Outside the main thread, or with another handler of SIGINT, this does nothing.
     """
     before = signal.getsignal(signal.SIGINT)
     is_ours = threading.current_thread() is threading.main_thread()
@@ -112,7 +112,12 @@ def cli(context: click.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. `arguments` defaults to those of the process."""
+    """Run one command and return its exit code; write the message of a failure to stderr.
+
+    arguments: default to those of the process. Exit codes: 0 done, 1 refused or not found, 2 wrong
+    usage or settings, 3 unavailable or unconfirmed, 70 a bug, 130 interrupted. A key in an argument
+    is wrong usage.
+    """
     if arguments is None:
         arguments = sys.argv[1:]
         warnings.simplefilter("ignore")
@@ -160,7 +165,8 @@ def _fail(code: int, message: str) -> int:
 def _prepare_streams() -> None:
     """Occupy descriptors 0, 1 and 2: a file opened later must not become stdout or stderr.
 
-    Raises BadInput if stdout is closed.
+    A closed stderr becomes /dev/null. Raises BadInput if stdout is closed. Stdout escapes
+    characters that its encoding lacks.
     """
     while (spare := os.open(os.devnull, os.O_RDWR)) <= STDERR:
         pass

@@ -41,7 +41,10 @@ on_outage_option = click.option(
 
 
 def path_such_as(good: str) -> Callable[..., str | None]:
-    """Return a parser of printable paths. `good` is the example in its error."""
+    """Return a click callback that accepts a printable path, or None for an absent option.
+
+    It raises BadInput with the example `good` for an empty or unprintable path.
+    """
 
     def read(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
         if value is None or (value and value.isprintable()):
@@ -52,7 +55,10 @@ def path_such_as(good: str) -> Callable[..., str | None]:
 
 
 def plan(field: str, text: str, known: Iterable[str]) -> str:
-    """Return the plan name. Raises BadInput if the settings do not define it."""
+    """Return the plan name.
+
+    Raises BadInput about `field` if it is not an identifier or not in `known`.
+    """
     name = fields.identifier(field, text)
     if name not in known:
         there = f"there are {', '.join(sorted(known))}" if known else "they define none"
@@ -61,12 +67,15 @@ def plan(field: str, text: str, known: Iterable[str]) -> str:
 
 
 def optional_id(field: str, text: str | None) -> str:
-    """Return the id, or an empty text if the option was not given."""
+    """Return the id, or an empty text for None. Raises BadInput about `field` for an invalid id."""
     return "" if text is None else fields.identifier(field, text)
 
 
 def scopes(field: str, given: tuple[str, ...]) -> frozenset[str]:
-    """Return the scopes of a repeated option. Raises BadInput for a list in one option."""
+    """Return the scopes of a repeated option; empty if it was not given.
+
+    Raises BadInput about `field` for a space or a comma, as in a list, and for an invalid scope.
+    """
     for text in given:
         if " " in text or "," in text:
             raise BadInput(
@@ -77,7 +86,11 @@ def scopes(field: str, given: tuple[str, ...]) -> frozenset[str]:
 
 
 def metadata(field: str, given: tuple[str, ...]) -> dict[str, str]:
-    """Return `name=value` pairs as a dictionary. Raises BadInput."""
+    """Return `name=value` pairs as a dictionary; empty for no pairs.
+
+    Raises BadInput about `field` for a text without `=`, a repeated name, or an invalid name or
+    value.
+    """
     found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")

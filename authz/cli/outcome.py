@@ -21,9 +21,10 @@ Change = Callable[[Lifecycle, Author], Awaitable[Result]]
 def make_change(
     invocation: Invocation, note: str, change: Change, wait_seconds: float | None
 ) -> Waited:
-    """Make a change and wait for the sidecars if `wait_seconds` is set.
+    """Make a change and, if `wait_seconds` is not None, wait for the sidecars for that long.
 
-    Raises ClickException if the change is refused.
+    An unchanged key is a result, too. Raises ClickException if the change is refused, and the
+    errors of `change_and_wait`.
     """
     waited = change_and_wait(
         invocation,
@@ -36,7 +37,10 @@ def make_change(
 
 
 def report_change(invocation: Invocation, waited: Waited, what: str = "") -> None:
-    """Print the new state of a key."""
+    """Print the new state of a key, or the reason why nothing changed.
+
+    what: replaces the default text of a change. Raises Exit(1) if the wait is incomplete.
+    """
     result = cast("Changed | Unchanged", waited.result)
     record, why = result.record, result.why if isinstance(result, Unchanged) else None
     document = {
@@ -59,7 +63,11 @@ def show_new_key(
     file: KeyFile | None,
     waited: Waited | None = None,
 ) -> None:
-    """Print a new key, the only time that it is shown; or write it to `file` and print the kid."""
+    """Print a new key, the only time that it is shown; or write it to `file` and print the kid.
+
+    what: the text for stderr, which is not written with --json. Raises Unavailable if `file` or
+    stdout fails, Exit(1) if the wait is incomplete.
+    """
     waited = waited or Waited(result, None)
     kid, text = result.record.kid, result.key_text or ""
     rest = {"record": show.document(result.record), **_replicas(result), **waited.document()}
@@ -77,14 +85,20 @@ def show_new_key(
 
 
 def _replicas(result: Changed | Unchanged) -> dict[str, Any]:
-    """Return the replica count for the JSON answer; empty if the store has no replicas."""
+    """Return the number of replicas with the change for the JSON answer.
+
+    Empty if nothing was changed or the store has no replicas.
+    """
     if isinstance(result, Unchanged) or result.replicas is None:
         return {}
     return {"replicas": result.replicas}
 
 
 def _spread(result: Changed | Unchanged) -> str:
-    """Return the replica count in words."""
+    """Return the number of replicas with the change, in words.
+
+    Empty if nothing was changed or the store has no replicas.
+    """
     if isinstance(result, Unchanged) or result.replicas is None:
         return ""
     if not result.replicas:

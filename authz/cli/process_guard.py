@@ -20,7 +20,11 @@ GRACE_SECONDS = 1.0
 
 
 def main() -> None:
-    """Wait until the owner has ended, then end the children and remove the directory."""
+    """Print a new directory, wait for the end of stdin, then end the process group and remove it.
+
+    If stdin ends without text, the owner was killed: the children get SIGTERM, then SIGKILL after
+    GRACE_SECONDS (1 s). With text they have ended. The guard is in the group and ends with it.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     directory = Path(tempfile.mkdtemp(prefix="authz-dev-"))

@@ -37,7 +37,10 @@ class Reason(click.Choice[str]):
     """A reason of RFC 5280, or a common word for one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the reason. Raises UsageError for an unknown word."""
+        """Return the reason; a word of SYNONYMS becomes its reason.
+
+        Raises BadParameter (a UsageError) for any other word.
+        """
         return super().convert(SYNONYMS.get(value, value), param, ctx)
 
 
@@ -104,7 +107,10 @@ def revoke(
 
 
 def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
-    """Return the kid of a key that was made or imported here. Raises ClickException."""
+    """Return the kid of a key that was made or imported here.
+
+    prefix: a pattern for key prefixes. Raises ClickException for a damaged, forged or unknown key.
+    """
     ring = administration.keyring(load_settings(invocation))
     if presented := ring.parse(text):
         return _genuine_kid(presented, ring)
@@ -128,7 +134,10 @@ async def _imported_kid(session: administration.AdminSession, imported: Imported
 
 
 def _genuine_kid(presented: Presented, ring: Keyring) -> str:
-    """Return the kid of a key that was made here. Raises ClickException for any other key."""
+    """Return the kid of a key that was made here.
+
+    Raises ClickException if its pepper is not in keys.peppers, or its checksum or tag is wrong.
+    """
     kid, flaw = presented.kid, presented.flaw()
     if presented.pepper_version not in ring.fingerprints:
         why = f"was made with pepper {presented.pepper_version}, which keys.peppers does not hold"
@@ -151,7 +160,11 @@ def _not_proven(kid: str, why: str) -> click.ClickException:
 def _revoke_all(
     invocation: Invocation, client: str, reason: RevocationReason, note: str, *, is_agreed: bool
 ) -> int:
-    """Revoke all keys of a client after a confirmation. Return the exit code."""
+    """Revoke all keys of a client, after a confirmation unless `is_agreed`, and print the result.
+
+    Return 0, or 1 if a key failed or the client has no keys. Raises BadInput if nobody can confirm,
+    ClickException after a no. If it is stopped, stderr has the counts and the error is raised.
+    """
     can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     if not is_agreed and not can_ask:
         raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
@@ -183,7 +196,7 @@ def _revoke_all(
 
 
 def _progress(count: int) -> AbstractContextManager[Any]:
-    """Return a progress bar, hidden where stderr is not a terminal."""
+    """Return a progress bar on stderr for `count` keys, hidden if stderr is not a terminal."""
     hidden = not sys.stderr.isatty()
     return click.progressbar(length=count, label="revoking", file=sys.stderr, hidden=hidden)
 

@@ -10,7 +10,10 @@ from authz.core.records import KeyRecord, Secret, Status
 
 
 def document(record: KeyRecord) -> dict[str, Any]:
-    """Return the record as JSON members: times in RFC 3339, null for an unset time."""
+    """Return the record as JSON members without digests.
+
+    Times are in RFC 3339, null for an unset time. outage_grace is a text such as `30s`.
+    """
     reason = record.revocation_reason
     return {
         "kid": record.kid,
@@ -40,7 +43,10 @@ def document(record: KeyRecord) -> dict[str, Any]:
 
 
 def limit_document(limit: Limit) -> dict[str, Any]:
-    """Return one limit as JSON members."""
+    """Return one limit as JSON members.
+
+    zone: the time zone of a calendar period; null for a window.
+    """
     return {
         "name": limit.name,
         "limit": limit.limit,
@@ -53,7 +59,10 @@ def limit_document(limit: Limit) -> dict[str, Any]:
 
 
 def table(record: KeyRecord, now: int) -> str:
-    """Return the record as text, without unset fields."""
+    """Return the record as text, a line for each value, without unset fields and empty lists.
+
+    now: milliseconds since the epoch, for the status and the secrets.
+    """
     rows = document(record)
     rows["status"] = status_text(record, now)
     rows["limits"] = list(map(str, record.limits))
@@ -68,13 +77,16 @@ def table(record: KeyRecord, now: int) -> str:
 
 
 def summary(record: KeyRecord) -> str:
-    """Return the record in one line."""
+    """Return kid, client, environment and expiry in one line, with control characters escaped."""
     until = f"expires {rfc3339(record.expires_at)}" if record.expires_at else "does not expire"
     return escaped(f"{record.kid}, client {record.client_id}, {record.env}, {until}")
 
 
 def status_text(record: KeyRecord, now: int) -> str:
-    """Return the status, and whether the key is expired or not yet valid at `now`."""
+    """Return the status; for an active key also whether it is expired or not yet valid at `now`.
+
+    now: milliseconds since the epoch. A key is expired from `expires_at` on.
+    """
     if record.status is Status.ACTIVE and record.expires_at and now >= record.expires_at:
         return "active, but expired"
     if record.status is Status.ACTIVE and record.not_before and now < record.not_before:

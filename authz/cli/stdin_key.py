@@ -14,14 +14,15 @@ MAX_LINE: Final = 4096
 
 
 def any_prefix(keys: Keys) -> str:
-    """Return a pattern for the prefix of keys, and for the older ones."""
+    """Return a regular expression for the prefix of keys and the older prefixes."""
     return f"(?:{'|'.join((keys.prefix, *keys.older_prefixes))})"
 
 
 def key_from_stdin(prompt: str, prefix: str) -> Pasted:
     """Return the key, also out of pasted text. On a terminal, ask for it without echo.
 
-    prefix: a pattern for the prefix of keys. Raises BadInput.
+    prefix: a pattern for the prefix of keys. Raises BadInput if stdin is closed, empty, not text,
+    longer than MAX_LINE (4,096 characters), or contains more than a key.
     """
     if sys.stdin is None:
         raise BadInput(FIELD, f"is closed; {GOOD}")

@@ -14,7 +14,10 @@ from authz.wiring import administration
 
 
 def known_change(settings: Settings) -> int | None:
-    """Return the last known change of this store, or None if it was never set up from here."""
+    """Return the last known change of this store from the state file.
+
+    None if the file is missing, unreadable or about another store.
+    """
     with suppress(OSError, ValueError, TypeError, LookupError):
         found = json.loads(_file(settings).read_text(encoding="utf-8"))
         if found["store"] == str(administration.endpoint(settings)):
@@ -23,13 +26,16 @@ def known_change(settings: Settings) -> int | None:
 
 
 def remember(settings: Settings, change: int) -> None:
-    """Write the file. The change never decreases, except for another store."""
+    """Write the state file with `change`, or with the known change if that is higher.
+
+    The known change of another store does not count. A file that cannot be written is ignored.
+    """
     change = max(change, known_change(settings) or 0)
     write(settings, change)
 
 
 def write(settings: Settings, change: int) -> None:
-    """Write the file with exactly this change."""
+    """Write the state file with exactly this change. A failure to write is ignored."""
     file = _file(settings)
     document = {"store": str(administration.endpoint(settings)), "change": change}
     draft = file.with_name(f"{file.name}.{os.getpid()}")

@@ -17,7 +17,10 @@ _RFC_3339: Final = re.compile(
 
 
 def rfc3339(milliseconds: int) -> str:
-    """Return a time such as `2026-12-01T00:00:00.000Z`, at most the last of the year 9999."""
+    """Return a time such as `2026-12-01T00:00:00.000Z`. milliseconds: since the epoch.
+
+    Negative values give the epoch, later ones at most the last millisecond of the year 9999.
+    """
     moment = _EPOCH + timedelta(milliseconds=min(max(milliseconds, 0), _LAST_MS))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -28,7 +31,7 @@ def optional(milliseconds: int | None) -> str | None:
 
 
 def duration(milliseconds: int) -> str:
-    """Return a duration in the largest exact unit: `90s`, `1500ms`, `0`."""
+    """Return a duration in the largest exact unit: `90s`, `1500ms`; `0` for 0."""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds and milliseconds % size == 0:
             return f"{milliseconds // size}{unit}"
@@ -36,7 +39,10 @@ def duration(milliseconds: int) -> str:
 
 
 def moment_ms(field: str, text: str, now: int) -> int:
-    """Return a time, or a duration from `now`, in milliseconds since the epoch. Raises BadInput."""
+    """Return an RFC 3339 time, or a duration from `now`, in milliseconds since the epoch.
+
+    Raises BadInput about `field` for any other text.
+    """
     try:
         if _RFC_3339.fullmatch(text):
             return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)

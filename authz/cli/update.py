@@ -158,7 +158,11 @@ def update(
 
 
 def _updates(**asked: Any) -> Updates:
-    """Parse the options. Raises BadInput, which names the option."""
+    """Return the new values by record field; fields without an option are absent.
+
+    A field in --clear gets its value of EMPTY. Raises BadInput, which names the option, for a bad
+    value, for an option that --clear names too, and for both --expires-in and --expires-at.
+    """
     found: dict[str, Any] = {READ[name][0]: EMPTY[name] for name in asked["clear"]}
     for option, (name, read) in READ.items():
         value = asked[option.replace("-", "_")]

@@ -19,13 +19,16 @@ Row = dict[str, str | None]  # check, result, reason, why
 
 
 def is_malformed(verdict: Verdict) -> bool:
-    """Return whether the key has a wrong shape or a wrong checksum: it is mistyped or cut off."""
+    """Return whether the key is denied for a wrong shape or checksum: mistyped or cut off."""
     decision = verdict.decision
     return isinstance(decision, Deny) and decision.reason is Reason.MALFORMED
 
 
 def row_of(check: str, verdict: Verdict, request: Request, kid: str) -> Row:
-    """Return one check's row: skipped, ok or deny, and why. kid: of a malformed key, or empty."""
+    """Return one check's row: skipped, ok or deny; the reason of a denial, else None; and why.
+
+    kid: the kid that a malformed key names, or empty.
+    """
     if check not in verdict.results:
         return {"check": check, "result": "skipped", "reason": None, "why": ""}
     reason = verdict.results[check]
@@ -46,7 +49,10 @@ def row_of(check: str, verdict: Verdict, request: Request, kid: str) -> Row:
 
 
 def as_document(verdict: Verdict, rows: list[Row], kid: str) -> dict[str, Any]:
-    """Return the answer of --json. kid: as in row_of."""
+    """Return the answer of --json. kid: as in `row_of`; used only if the verdict has no record.
+
+    For an allow, reason and code are None and status is 200.
+    """
     record, decision = verdict.record, verdict.decision
     reason = decision.reason if isinstance(decision, Deny) else None
     return {
@@ -62,7 +68,10 @@ def as_document(verdict: Verdict, rows: list[Row], kid: str) -> dict[str, Any]:
 
 
 def as_lines(verdict: Verdict, rows: list[Row], request: Request) -> list[str]:
-    """Return the lines of the answer: one for each check, and the decision."""
+    """Return the lines of the answer: one for each check, and last the decision.
+
+    The decision says if a denial is not enforced on this route, or if an allow is anonymous.
+    """
     marks = {"ok": "ok", "deny": "DENY", "skipped": "-"}
     lines = [
         f"{row['check']:<12}  {marks[row['result'] or '']:<4}  {escaped(row['why'] or '')}"
@@ -116,7 +125,10 @@ def _scopes(record: KeyRecord, request: Request) -> str:
 
 
 def _violated(verdict: Verdict) -> list[str]:
-    """Return the limits without room for the request, including those that are not enforced."""
+    """Return the names of the limits without room for the request, enforced or not.
+
+    Empty if no limits were looked at.
+    """
     if verdict.limit_report is None:
         return []
     return [
@@ -126,7 +138,10 @@ def _violated(verdict: Verdict) -> list[str]:
 
 
 def _limits(verdict: Verdict) -> str:
-    """Return the use of each limit. Nothing was taken from them."""
+    """Return cost, use and leases of each limit, and after how many seconds the request would pass.
+
+    Nothing was taken from the limits. Without limits, return the fault or a text that says so.
+    """
     report = verdict.limit_report
     if report is None:
         return verdict.fault or "none, or nothing to take from them"

@@ -205,7 +205,11 @@ def verify(
 
 
 def _carrier_for(extract: Extract, pasted: str) -> str:
-    """Return the carrier that the pasted text names, else a bare header of the settings."""
+    """Return the carrier that the pasted text names, else a header of the settings.
+
+    The named one counts if the settings have it or its header is `authorization`. Else: the first
+    header of the settings without a scheme, else their first header.
+    """
     if pasted and (pasted in extract.headers or header_of(pasted) == "authorization"):
         return pasted
     carriers = extract.headers
@@ -215,7 +219,11 @@ def _carrier_for(extract: Extract, pasted: str) -> str:
 def _carried(
     extract: Extract, carrier: str, key: str, path: str
 ) -> tuple[str, list[tuple[str, str]]]:
-    """Return the path and the headers of a request with the key in a carrier."""
+    """Return the path and the headers of a request with the key in a carrier.
+
+    For the query, the key is added to the path. Raises BadInput if the settings have no
+    extract.query.
+    """
     if carrier != IN_QUERY:
         return path, [carried(carrier, key)]
     if not extract.query:
@@ -225,7 +233,10 @@ def _carried(
 
 
 def _described(extract: Extract, ip: str, origin: str) -> list[tuple[str, str]]:
-    """Return the headers that stand for the options --ip and --origin."""
+    """Return the headers that stand for the options --ip and --origin; none for empty ones.
+
+    --ip needs no header if extract.client_address is `peer`.
+    """
     headers = [("origin", origin)] if origin else []
     if ip and extract.client_address != "peer":
         headers.append((extract.client_address, ip))
@@ -233,7 +244,7 @@ def _described(extract: Extract, ip: str, origin: str) -> list[tuple[str, str]]:
 
 
 def _joined(headers: list[tuple[str, str]]) -> dict[str, str]:
-    """Return headers as Envoy sends them: repeated ones are joined with a comma."""
+    """Return headers as Envoy sends them: the values of a repeated name are joined with a comma."""
     found: dict[str, str] = {}
     for name, value in headers:
         found[name] = f"{found[name]},{value}" if name in found else value

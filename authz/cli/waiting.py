@@ -26,7 +26,10 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class Waited:
-    """The result of a change, and the confirmation of the sidecars with --wait."""
+    """The result of a change, and the confirmation of the sidecars with --wait.
+
+    confirmation: None without --wait, for a refused change, or if the wait failed with `error`.
+    """
 
     def __init__(self, result: Result, wait_seconds: float | None) -> None:
         self.result = result
@@ -35,7 +38,10 @@ class Waited:
         self.error = ""
 
     def document(self) -> dict[str, Any]:
-        """Return the members to add to the JSON answer."""
+        """Return the members to add to the JSON answer: empty without --wait, else `confirmation`.
+
+        Its value is None if the wait failed.
+        """
         if not self.is_waited_for:
             return {}
         found = self.confirmation
@@ -60,7 +66,10 @@ class Waited:
         }
 
     def text(self, verb: str = "allow") -> str:
-        """Return the text to add to the result. `verb`: a late sidecar may still `verb` the key."""
+        """Return the text to add to the result; empty without --wait.
+
+        verb: `allow` or `deny`, the old decision that a late sidecar may still make.
+        """
         found = self.confirmation
         if not self.is_waited_for:
             return ""
@@ -77,7 +86,10 @@ class Waited:
         return "\n".join(lines)
 
     def exit_if_incomplete(self) -> None:
-        """Print any error. With --wait, exit with 1 if a sidecar may still act on the old state."""
+        """Print any error to stderr. With --wait, raise Exit(1) if the change is not complete.
+
+        It is complete if no sidecar can act on the old state any more. A failed wait is incomplete.
+        """
         if self.error:
             write_stderr(f"authz: {self.error}")
         if self.is_waited_for and not (self.confirmation and self.confirmation.is_complete):
@@ -85,7 +97,10 @@ class Waited:
 
 
 def wait_options(command: _Command) -> _Command:
-    """Add `--wait` and `--timeout` to a command. It gets `wait_seconds`: None without --wait."""
+    """Add `--wait` and `--timeout` to a command. It gets `wait_seconds`: None without --wait.
+
+    The command raises BadInput for a --timeout that is not a duration, also without --wait.
+    """
 
     @functools.wraps(command)
     def with_patience(*arguments: Any, wait: bool, timeout: str, **options: Any) -> Any:
@@ -115,9 +130,11 @@ def change_and_wait(
     change: Callable[[Lifecycle], Awaitable[Result]],
     wait_seconds: float | None,
 ) -> Waited:
-    """Make a change and wait for the sidecars. Raises only errors of `change` itself.
+    """Make a change and wait at most `wait_seconds` for the sidecars; None: do not wait.
 
-    A later error must not hide the change: a new key is shown only once.
+    After the change, Unavailable is not raised but kept in `error`: it must not hide the change, as
+    a new key is shown only once. Raises the errors of `change`, BadInput for invalid settings, and
+    Unavailable if the store cannot be reached before the change.
     """
     found = load_settings(invocation)
 

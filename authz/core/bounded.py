@@ -20,7 +20,10 @@ class BoundedDict(OrderedDict[_K, _V]):
         self._most = most
 
     def put(self, key: _K, value: _V) -> _V | None:
-        """Set `key` as the newest entry. Return the value of the entry that made room, or None."""
+        """Set `key` as the newest entry. Return the value of the entry that made room, or None.
+
+        The oldest entry makes room. A known key is replaced, becomes the newest and needs no room.
+        """
         self.pop(key, None)
         removed = self.popitem(last=False)[1] if len(self) >= self._most else None
         self[key] = value

@@ -94,16 +94,21 @@ class KeySpec:
 
 
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
-    """Plan a new key. Raises BadInput if it would expire before it begins."""
+    """Plan a new, active key with one secret, the minted one. `now`: ms since the epoch.
+
+    Raises BadInput if it would expire at or before `now` or `spec.not_before`.
+    """
     return _begin(Action.ISSUE, spec, minted.kid, _entry("1", minted, now), author)
 
 
 def import_key(
     spec: KeySpec, kid: str, digests: Sequence[tuple[str, bytes]], author: Author, now: int
 ) -> KeyChange:
-    """Plan the import of a key. digests: pepper version and digest, newest first.
+    """Plan a new, active key with an imported secret. The record holds the newest digest.
 
-    Raises BadInput if the key would expire before it begins.
+    digests: pepper version and digest, newest pepper first, at least one. All of them become
+    `aliases` of the change. `now`: ms since the epoch. Raises BadInput if the key would expire at
+    or before `now` or `spec.not_before`.
     """
     version, digest = digests[0]
     secret = Secret("1", digest, version, now)
@@ -158,7 +163,9 @@ def update(
 ) -> Outcome:
     """Plan new values for some fields. The event lists each with its old and new value.
 
-    Raises BadInput if the key would end before it begins, or would have too many scopes.
+    Scopes are added first, then removed. Returns Refused if the key is revoked, Unchanged if every
+    value is the same. `now`: ms since the epoch. Raises BadInput if the change sets an `expires_at`
+    at or before `now` or `not_before`, or leaves too many scopes.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -181,11 +188,12 @@ def update(
 
 
 def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now: int) -> Outcome:
-    """Plan a second secret. The first works for `grace_ms` more; with 0 it stops now.
+    """Plan a second secret. The live ones work for at most `grace_ms` more; with 0 they stop now.
 
-    The new secret gets the lifetime that its predecessor was given. While two secrets are live, a
-    promised overlap is kept: only a grace of 0, which retires both, is accepted. An expired key has
-    no live secret, so it gets no overlap.
+    `now`: ms since the epoch. The key gets the lifetime again that the newest secret had. An
+    expired key gets no overlap. At most MAX_LINEAGE (5) secrets are kept. Returns Unchanged if the
+    record has this secret already. Returns Refused if the key is revoked, or if two secrets are
+    live and `grace_ms` is not 0.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -219,7 +227,10 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
 
 
 def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int) -> Outcome:
-    """Plan the revocation of a key, which is final."""
+    """Plan the revocation of a key, which is final. Returns Unchanged if it is revoked already.
+
+    `now`: ms since the epoch, stored as `revoked_at`.
+    """
     if record.status is Status.REVOKED:
         return Unchanged(record, f"{record.kid} is already revoked")
     revoked = replace(record, status=Status.REVOKED, revoked_at=now, revocation_reason=reason)
@@ -227,19 +238,26 @@ def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int
 
 
 def disable(record: KeyRecord, author: Author, now: int) -> Outcome:
-    """Plan to disable a key until it is enabled."""
+    """Plan to disable a key until it is enabled. `now`: ms since the epoch.
+
+    Returns Unchanged if it is disabled already, Refused if it is revoked.
+    """
     return _turn(record, Status.DISABLED, Action.DISABLE, author, now)
 
 
 def enable(record: KeyRecord, author: Author, now: int) -> Outcome:
-    """Plan to enable a disabled key."""
+    """Plan to enable a disabled key. `now`: ms since the epoch.
+
+    Returns Unchanged if it is active already, Refused if it is revoked.
+    """
     return _turn(record, Status.ACTIVE, Action.ENABLE, author, now)
 
 
 def reset_limits(record: KeyRecord, author: Author, now: int) -> Outcome:
-    """Plan a new version of the same record. It ends the leases and refusals at the sidecars.
+    """Plan a new version of the same record, which ends the leases and refusals at the sidecars.
 
-    LimitCounters.reset resets the counters themselves.
+    Returns Refused if the key is revoked. The counters themselves are reset by LimitCounters.reset.
+    `now`: ms since the epoch.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -259,7 +277,10 @@ def _entry(entry_id: str, minted: Minted, now: int) -> Secret:
 
 
 def _retire(entry: Secret, retires_at: int, now: int) -> Secret:
-    """Retire a live secret. Drop the digest of one that was retired long ago."""
+    """Return a live secret that retires at `retires_at`, or earlier if it was to retire earlier.
+
+    Of a secret that is not live: unchanged, or without its digest 30 days after it retired.
+    """
     if entry.is_live(now):
         return replace(entry, retires_at=min(retires_at, entry.retires_at or retires_at))
     return entry if entry.is_remembered(now) else replace(entry, digest=b"")

@@ -113,7 +113,11 @@ Decision = Allow | Deny
 
 
 def decide_by_limits(key: KeyRecord, result: LimitResult, *, stale: bool = False) -> Decision:
-    """Return the decision on an otherwise allowed request, by the result of its limits."""
+    """Return the decision on an otherwise allowed request, by the result of its limits.
+
+    Charged if every enforced limit had room. Otherwise OverLimit: QUOTA_EXCEEDED if a calendar
+    quota refused, else RATE_LIMITED. If `stale`, their Stale classes.
+    """
     if result.allowed:
         return (StaleCharged if stale else Charged)(key, result)
     reason = Reason.QUOTA_EXCEEDED if result.exceeds_quota else Reason.RATE_LIMITED

@@ -22,11 +22,11 @@ class Foreign(Unavailable):
 
 
 class OutcomeUnknown(Unavailable):
-    """A change was sent and its reply was lost. Sending the same change again is safe."""
+    """A change or count was sent and its reply was lost. Sending the same change again is safe."""
 
 
 class Conflict(Fault):
-    """Another change of the record came first."""
+    """Another change of the record came first: the record is not at the expected version."""
 
 
 class AliasTaken(Fault):

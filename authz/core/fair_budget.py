@@ -25,7 +25,11 @@ class FairBudget:
         self._taken: BoundedDict[str, int] = BoundedDict(MAX_ADDRESSES)
 
     def take(self, address: str, now: float) -> bool:
-        """Take a token for `address`. Return False if its share or the rate is used up."""
+        """Take a token for `address`. Return False if its share or the rate is used up, else True.
+
+        Texts that are no IP address or are longer than 64 characters share one entry. `now`:
+        seconds, never going back.
+        """
         if now >= self._ends:
             self._begin(now)
         network = _network(address) if len(address) <= MAX_TEXT else ""

@@ -43,7 +43,10 @@ MAX_OUTAGE_GRACE_MS: Final = 86_400_000
 
 
 def shown(text: str) -> str:
-    """Return `text` for use in a message: printable ASCII, at most 42 characters."""
+    """Return `text` for a message: quoted, escaped to printable ASCII, at most 42 characters.
+
+    The end of longer text is replaced by `...`.
+    """
     clean = ascii(text)
     return clean if len(clean) <= MAX_SHOWN else f"{clean[: MAX_SHOWN - 4]}...{clean[-1]}"
 
@@ -57,35 +60,48 @@ def folded(text: str) -> str:
 
 
 def identifier(field: str, text: str) -> str:
-    """Check a `client_id`, `project_id` or `tenant_id`. They become header values."""
+    """Return a `client_id`, `project_id` or `tenant_id` unchanged. They become header values.
+
+    Raises BadInput unless it is 1 to 128 of A-Z a-z 0-9 . _ : @ -.
+    """
     if not _ID.fullmatch(text):
         raise BadInput(field, f"{shown(text)}: 1 to 128 of A-Z a-z 0-9 . _ : @ -, such as acme-web")
     return text
 
 
 def kid(field: str, text: str) -> str:
-    """Check a kid. The message does not show refused text: it may be a whole key."""
+    """Return a kid unchanged. Raises BadInput unless it is 16 letters and digits.
+
+    The message does not show refused text: it may be a whole key.
+    """
     if not KID_PATTERN.fullmatch(text):
         raise BadInput(field, "not a kid: 16 letters and digits, such as 7Hk2mQ9xT4bVzR1c")
     return text
 
 
 def environment(field: str, text: str) -> str:
-    """Check an environment: `live` or `test`."""
+    """Return an environment unchanged. Raises BadInput unless it is `live` or `test`."""
     if text not in ENVIRONMENTS:
         raise BadInput(field, f"{shown(text)}: one of {', '.join(ENVIRONMENTS)}")
     return text
 
 
 def line(field: str, text: str, limit: int = MAX_TEXT) -> str:
-    """Check one line of printable text: a name, a reason, an actor."""
+    """Return one line of text unchanged: a name, a reason, an actor. Empty text is accepted.
+
+    Raises BadInput if it has more than `limit` characters or one that is not printable.
+    """
     if len(text) > limit or not text.isprintable():
         raise BadInput(field, f"{shown(text)}: one printable line of at most {limit} characters")
     return text
 
 
 def scopes(field: str, given: Iterable[str]) -> frozenset[str]:
-    """Parse the scopes of a key: `models:generate`, `models:*`, `*`."""
+    """Parse the scopes of a key, such as `models:generate`, `models:*` or `*`. None is accepted.
+
+    Raises BadInput if one is no scope or longer than 256 characters, or if there are more than 100
+    scopes or 4096 characters in all.
+    """
     found = frozenset(given)
     for scope in found:
         if len(scope) > MAX_TEXT or not _SCOPE.fullmatch(scope):
@@ -96,27 +112,44 @@ def scopes(field: str, given: Iterable[str]) -> frozenset[str]:
 
 
 def is_part_of_scope(text: str) -> bool:
-    """Return whether `text` may stand between two colons of a scope. A star may not."""
+    """Return whether `text` may stand between two colons of a scope: 1 to 128 characters.
+
+    A star may not.
+    """
     return _SCOPE_PART.fullmatch(text) is not None
 
 
 def networks(field: str, given: Iterable[str]) -> tuple[Network, ...]:
-    """Parse CIDR blocks. IPv4-mapped IPv6 becomes IPv4. A block with host bits is refused."""
+    """Parse CIDR blocks, each kept once, in order. IPv4-mapped IPv6 becomes IPv4.
+
+    Raises BadInput for another text, a block with host bits, an IPv6 zone, or more than 100 blocks.
+    """
     return _entries(field, (_network(field, text) for text in given))
 
 
 def hosts(field: str, given: Iterable[str]) -> tuple[str, ...]:
-    """Parse host names, exact or `*.suffix`, without a port: in lower case, each once."""
+    """Parse host names, exact or `*.suffix`, without a port: in lower case, each once, in order.
+
+    Raises BadInput if one is no host name, or if there are more than 100.
+    """
     return _entries(field, (_host(field, text) for text in given))
 
 
 def origins(field: str, given: Iterable[str]) -> tuple[str, ...]:
-    """Parse origins (RFC 6454), exact or with a `*.suffix` host. A bare host means https."""
+    """Parse origins (RFC 6454), exact or with a `*.suffix` host: in lower case, each once.
+
+    A bare host gets `https://`. A port that its scheme implies is dropped. Raises BadInput if one
+    is no origin or is `null`, or if there are more than 100.
+    """
     return _entries(field, (_origin(field, text) for text in given))
 
 
 def metadata(field: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Check the operator's notes on a key. Nothing interprets them or sends them to a backend."""
+    """Return a copy of the operator's notes on a key. Nothing interprets or forwards them.
+
+    Raises BadInput if there are more than 32, a name is not 1 to 64 of A-Z a-z 0-9 . _ -, or a
+    value is not one printable line of at most 256 characters.
+    """
     if len(given) > MAX_METADATA:
         raise BadInput(field, f"at most {MAX_METADATA} entries")
     for name, value in given.items():
@@ -127,7 +160,10 @@ def metadata(field: str, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def duration_ms(field: str, text: str) -> int:
-    """Parse a duration into milliseconds: `50ms`, `30s`, `15m`, `24h`, `90d`, or `0`."""
+    """Parse a duration into milliseconds: `0`, or digits with ms, s, m, min, h or d, such as `90d`.
+
+    Raises BadInput for any other text and above 100 years.
+    """
     if text == "0":
         return 0
     match = _DURATION.fullmatch(text)
@@ -140,7 +176,7 @@ def duration_ms(field: str, text: str) -> int:
 
 
 def outage_grace_ms(field: str, text: str) -> int:
-    """Parse the outage grace of a key into milliseconds: `0` to `1d`."""
+    """Parse the outage grace of a key into milliseconds: `0` to `1d`. Raises BadInput otherwise."""
     amount = duration_ms(field, text)
     if amount > MAX_OUTAGE_GRACE_MS:
         raise BadInput(field, f"{shown(text)}: a duration from 0 to 1d")
@@ -148,7 +184,10 @@ def outage_grace_ms(field: str, text: str) -> int:
 
 
 def split_host(authority: str) -> str:
-    """Return the host of an authority in lower case, without its port and a final dot."""
+    """Return the host of `host[:port]`, without the port and one final dot.
+
+    ASCII is put in lower case. Other text keeps its case.
+    """
     host, colon, port = authority.rpartition(":")
     if not colon or not (port.isascii() and port.isdecimal()):
         host = authority
@@ -158,7 +197,7 @@ def split_host(authority: str) -> str:
 def host_matches(pattern: str, host: str) -> bool:
     """Return whether `host` is `pattern`, or is below it for `*.suffix`.
 
-    host: in lower case, without a port.
+    `*.example.com` does not match `example.com`. host: in lower case, without a port.
     """
     if pattern.startswith("*."):
         return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1

@@ -17,6 +17,6 @@ class Histogram:
         self.sum = 0.0
 
     def add(self, value: float, times: int = 1) -> None:
-        """Count `value`. A sampled value stands for `times` values."""
+        """Count `value`, and add it to `sum`. A sampled value stands for `times` values."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times

@@ -21,7 +21,11 @@ class Address:
 
     @classmethod
     def parse(cls, field: str, text: str) -> "Address":
-        """Parse `127.0.0.1:9191`, `[::1]:9191`, `localhost:0` or `unix:/run/authz.sock`."""
+        """Parse `127.0.0.1:9191`, `[::1]:9191`, `localhost:0` or `unix:/run/authz.sock`.
+
+        The host is not resolved or checked. Raises BadInput if host, port (0 to 65535) or path is
+        missing or wrong, or if the path has more than 107 bytes.
+        """
         if text.startswith("unix:"):
             path = text.removeprefix("unix:")
             if not path:
@@ -52,7 +56,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """True if only this machine can connect."""
+        """True for a Unix socket, `localhost` or a loopback address; False for other host names."""
         if self.path or self.host == "localhost":
             return True
         try:

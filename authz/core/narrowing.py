@@ -21,7 +21,10 @@ _IDENTITY: Final = (
 
 
 def narrows(before: KeyRecord, after: KeyRecord) -> bool:
-    """Return whether `after` certainly takes rights away and gives none."""
+    """Return whether `after` certainly takes rights away and gives none. False if nothing differs.
+
+    False also if a field changed that identifies or describes the key.
+    """
     return (
         after != before
         and _status_narrows(before.status, after.status)

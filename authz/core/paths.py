@@ -41,7 +41,11 @@ class Path(NamedTuple):
 
 
 def read_path(path: str) -> Path | None:
-    """Return the segments of `path`, which has no query; None if it has more than one reading."""
+    """Return the segments of `path`, which has no query, without a final slash; `/` has none.
+
+    None if the path has more than one reading, does not begin with `/`, or has more than MAX_PATH
+    (8192) characters or MAX_SEGMENTS (256) segments.
+    """
     if len(path) > MAX_PATH or not path.startswith("/") or _TWO_READINGS.search(path):
         return None
     written = _segments(path)
@@ -57,7 +61,7 @@ def read_path(path: str) -> Path | None:
 
 
 def is_canonical(path: str) -> bool:
-    """Return whether `path`, without its query, has only one reading."""
+    """Return whether `read_path` accepts `path`, which has no query."""
     return read_path(path) is not None
 
 
@@ -74,7 +78,7 @@ def without_case(text: str) -> str:
 def is_folded_by_some(text: str) -> bool:
     """Return whether a reader without case may take a letter outside ASCII for another one.
 
-    Such as U+00C9 for U+00E9, or U+212A, the Kelvin sign, for k. Not every reader does.
+    For example U+00C9 for U+00E9, or U+212A, the Kelvin sign, for k. False for ASCII text.
     """
     return not text.isascii() and any(
         character.casefold() != character or any(map(str.isascii, character.upper()))

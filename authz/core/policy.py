@@ -28,12 +28,15 @@ class Proof(Protocol):
     """A presented credential: a key in our format, or an imported key that was found."""
 
     def digest(self) -> bytes:
-        """Return the digest to compare with the digests in the record."""
+        """Return the digest to compare with those in the record; empty if we lack its pepper."""
         ...
 
 
 def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> Deny | None:
-    """Return the first refusal, or None to allow. `now`: milliseconds since the epoch."""
+    """Return the first refusal, or None to allow. `now`: milliseconds since the epoch.
+
+    The Deny has the record as its `key`, except for WRONG_SECRET.
+    """
     refusal = secret(record, presented, now)
     if refusal is not None:
         return Deny(refusal, None if refusal is Reason.WRONG_SECRET else record)
@@ -45,10 +48,10 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
 
 
 def judge_within(record: KeyRecord, proof: Proof, request: Request, window: Window) -> Deny | None:
-    """Judge at both ends of a window. If the ends differ, refuse with UNAVAILABLE.
+    """Return the refusal at both ends of a window, or None to allow.
 
-    Each time of a record turns a check once and for ever. So if the ends agree, every moment
-    between them does.
+    If the ends differ, return a Deny with UNAVAILABLE and no key. Each time of a record turns a
+    check once and for ever. So if the ends agree, every moment between them does.
     """
     refusal = judge(record, proof, request, window.earliest)
     if not any(window.earliest < turn <= window.latest for turn in record.turns):
@@ -62,13 +65,20 @@ def judge_within(record: KeyRecord, proof: Proof, request: Request, window: Wind
 def examine(
     record: KeyRecord, presented: Proof, request: Request, now: int
 ) -> Iterator[tuple[str, Reason | None]]:
-    """Yield the name of each check with its refusal or None. `judge` returns the first refusal."""
+    """Yield the name of every check with its refusal or None, also after a refusal.
+
+    `judge` returns the first refusal. `now`: milliseconds since the epoch.
+    """
     verdicts = (check(record, request, now) for check in CHECKS)
     yield from zip(NAMES, (secret(record, presented, now), *verdicts), strict=True)
 
 
 def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
-    """Refuse a wrong or retired secret. All digests are compared, so timing reveals nothing."""
+    """Return WRONG_SECRET, SECRET_RETIRED, or None if the secret is live at `now` (ms).
+
+    A secret that retired more than 30 days ago is wrong. All digests are compared, so timing
+    reveals nothing.
+    """
     digest = presented.digest()
     found = None
     for entry in record.secrets:
@@ -80,35 +90,38 @@ def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
 
 
 def status(record: KeyRecord, _request: Request, _now: int) -> Reason | None:
-    """Refuse a key that is not active."""
+    """Return REVOKED or DISABLED, or None if the key is active."""
     if record.status is Status.ACTIVE:
         return None
     return Reason.REVOKED if record.status is Status.REVOKED else Reason.DISABLED
 
 
 def not_before(record: KeyRecord, _request: Request, now: int) -> Reason | None:
-    """Refuse a key before its `not_before`; that millisecond itself is valid."""
+    """Return NOT_YET_VALID before `not_before` (that millisecond is valid), else None."""
     if record.not_before is not None and now < record.not_before:
         return Reason.NOT_YET_VALID
     return None
 
 
 def expiry(record: KeyRecord, _request: Request, now: int) -> Reason | None:
-    """Refuse a key from its `expires_at` on; that millisecond itself is not valid."""
+    """Return EXPIRED from `expires_at` on (that millisecond is not valid), else None."""
     if record.expires_at is not None and now >= record.expires_at:
         return Reason.EXPIRED
     return None
 
 
 def environment(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """Refuse a test key on a live route, and a live key on a test route."""
+    """Return WRONG_ENVIRONMENT if the route names another environment than the key's, else None."""
     if request.route.env is not None and request.route.env != record.env:
         return Reason.WRONG_ENVIRONMENT
     return None
 
 
 def address(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """Refuse a client address that is unknown or outside the key's address blocks."""
+    """Return ADDRESS_NOT_ALLOWED if the client address is not in the key's blocks, else None.
+
+    A key without blocks allows any address. With blocks, text that is no address is refused.
+    """
     if not record.allowed_cidrs:
         return None
     text = request.client_address
@@ -121,7 +134,10 @@ def address(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 
 
 def host(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """Refuse a request for a host that is not among the key's hosts."""
+    """Return HOST_NOT_ALLOWED if the request's host fits none of the key's hosts, else None.
+
+    A key without hosts allows any host. Case, port and a final dot do not matter.
+    """
     if not record.allowed_hosts:
         return None
     wanted = split_host(request.host)
@@ -131,7 +147,10 @@ def host(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 
 
 def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """Refuse an Origin header (RFC 6454) that is absent or not among the key's origins."""
+    """Return ORIGIN_NOT_ALLOWED if Origin (RFC 6454) is absent or not one of the key's, or None.
+
+    A key without origins allows any request. Case does not matter.
+    """
     if not record.allowed_origins:
         return None
     given = folded(request.header("origin", ""))
@@ -141,7 +160,7 @@ def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 
 
 def scope(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """Refuse a key that lacks a scope of the route. `resource:*` and `*` cover scopes."""
+    """Return INSUFFICIENT_SCOPE if the key lacks a scope of the route, else None; see `is_held`."""
     required = request.route.scopes
     held = record.scopes
     if required <= held or all(is_held(wanted, held) for wanted in required):
@@ -188,7 +207,7 @@ def _fits(pattern: str, given: str) -> bool:
 
 
 def is_held(wanted: str, held: frozenset[str]) -> bool:
-    """Return whether `held` covers a scope: itself, as `resource:*` or as `*`."""
+    """Return whether `held` covers a scope: itself, as `*`, or as `a:*` for `a:b` and `a:b:c`."""
     if wanted in held or "*" in held:
         return True
     while ":" in wanted:

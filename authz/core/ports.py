@@ -23,9 +23,9 @@ class Clock(Protocol):
     """The time. Tests use a clock that they move."""
 
     def wall_ms(self) -> int:
-        """Return milliseconds since the epoch.
+        """Return milliseconds since the epoch, which may jump, also back.
 
-        It may jump. Use it only for times that a person set, such as an expiry.
+        Use it only for times that a person set, such as an expiry.
         """
         ...
 
@@ -111,7 +111,7 @@ class PepperProof(Protocol):
     """Knows whether our peppers are the store's."""
 
     def refutes(self, pepper_version: str) -> bool:
-        """Return whether a wrong tag under this version proves a forgery.
+        """Return whether a wrong tag under this pepper version proves that a key is forged.
 
         False while it is unknown whether the store has the same pepper.
         """
@@ -122,7 +122,10 @@ class KeyStore(Protocol):
     """Reads and changes records. Reads are current and may be slow."""
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """Return the record, or None. Raises Unavailable."""
+        """Return the record, or None if no key has the kid.
+
+        Raises Unreadable if the record cannot be read, Unavailable if the store fails.
+        """
         ...
 
     async def apply(self, change: KeyChange) -> int:
@@ -146,11 +149,17 @@ class ImportStore(Protocol):
     """Writes imported keys, many at a time."""
 
     async def allow_imports(self) -> None:
-        """Tell the sidecars to look up imported keys. Raises Unavailable."""
+        """Tell the sidecars to look up imported keys from now on.
+
+        Raises Unavailable if the store does not confirm it.
+        """
         ...
 
     async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
-        """Return for the digests of each key its kid, or None. Raises Unavailable."""
+        """Return for each key's digests the kid of the first that is an alias, or None.
+
+        Raises Unavailable if the store fails.
+        """
         ...
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
@@ -186,7 +195,10 @@ class KeyIndex(Protocol):
         ...
 
     async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
-        """Return each record, the reason why it is unreadable, or None. Raises Unavailable."""
+        """Return for each kid, in order, its record, an Unreadable with the reason, or None.
+
+        None: no record has this kid. Raises Unavailable if the store fails.
+        """
         ...
 
 
@@ -194,9 +206,10 @@ class AuditTrail(Protocol):
     """Reads the audit trail."""
 
     async def entry(self, kid: str, version: int) -> AuditEntry | None:
-        """Return the entry that made this version of a key, or None. Raises Unavailable.
+        """Return the entry that made this version of a key, or None if it is missing.
 
-        MUST NOT read more than a bounded part of the trail.
+        MUST NOT read more than a bounded part of the trail. Raises Unreadable if the entry is
+        garbled, Unavailable if the store fails.
         """
         ...
 
@@ -231,7 +244,11 @@ class LimitCounters(Protocol):
     """Reads and resets the counters of limits. Reads are current and may be slow."""
 
     async def look(self, charge: Charge) -> SpendReply:
-        """Return the reply to one request and count nothing. Raises Unreadable, Unavailable."""
+        """Return the reply that one request would get, and count nothing.
+
+        `granted` is negative for a wrong calendar period. Raises Unreadable if the counters are
+        garbled, Unavailable if the store fails.
+        """
         ...
 
     async def leases(self, groups: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
@@ -242,7 +259,10 @@ class LimitCounters(Protocol):
         ...
 
     async def reset(self, kid: str) -> None:
-        """Reset the counters of a key, not of its project or tenant. Raises Unavailable."""
+        """Set the counters of a key to zero, not those of its project or tenant.
+
+        A key without counters stays as it is. Raises Unavailable if the store fails.
+        """
         ...
 
 
@@ -261,7 +281,7 @@ class Probe(Protocol):
         ...
 
     def count(self, event: Event, times: int = 1) -> None:
-        """Count an event."""
+        """Count an event `times` times."""
         ...
 
 

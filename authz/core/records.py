@@ -51,11 +51,17 @@ class Secret:
     retires_at: int | None = None
 
     def is_live(self, now: int) -> bool:
-        """Return whether this secret is accepted at `now`."""
+        """Return whether this secret is accepted: it has a digest and is not retired.
+
+        now: milliseconds since the epoch. From `retires_at` on it is not accepted.
+        """
         return bool(self.digest) and (self.retires_at is None or now < self.retires_at)
 
     def is_remembered(self, now: int) -> bool:
-        """Return whether a refusal says that this secret was rotated, not that it is wrong."""
+        """Return whether a refusal says that this secret was rotated, not that it is wrong.
+
+        True for a live secret too, and until 30 days after `retires_at`. `now`: ms since the epoch.
+        """
         return bool(self.digest) and (
             self.retires_at is None or now < self.retires_at + RETIRED_DIGEST_KEPT_MS
         )
@@ -111,7 +117,10 @@ class KeyRecord:
 
 
 def as_revoked(record: KeyRecord) -> KeyRecord:
-    """Return the record as revoked. A key that was seen revoked stays revoked."""
+    """Return the record with the status REVOKED, and no other change.
+
+    A key that was seen revoked stays revoked.
+    """
     if record.status is Status.REVOKED:
         return record
     return replace(record, status=Status.REVOKED)

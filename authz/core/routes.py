@@ -56,7 +56,7 @@ FACTS: Final = frozenset({"scopes", "auth", "env", "cost", "enforce"})  # of a p
 
 
 def facts(extensions: Mapping[str, str]) -> Facts:
-    """Parse context_extensions: the facts that a proxy gives for a route. Empty text is unset.
+    """Parse context_extensions: the facts that a proxy gives for a route. Absent or empty is None.
 
     Raises BadInput for a wrong value, and for a name that is not in FACTS. Such a name, for example
     `scope`, is a mistake and may have been a restriction.
@@ -83,7 +83,8 @@ def facts(extensions: Mapping[str, str]) -> Facts:
 def is_method(text: str) -> bool:
     """Return whether `text` is a method in upper case, as RFC 9110 registers them.
 
-    Methods are case-sensitive, and many frameworks run the handler of DELETE for `delete`.
+    At most 32 characters. Methods are case-sensitive, and many frameworks run the handler of DELETE
+    for `delete`.
     """
     return _METHOD.fullmatch(text) is not None
 
@@ -115,7 +116,11 @@ class Rule:
         cost_variable: str = "",
         ignore_case: bool = False,
     ) -> "Rule":
-        """Parse a rule of the settings. Raises BadInput for a bad value or an unknown variable."""
+        """Parse a rule of the settings. Empty `host` and `methods` match any. GET covers HEAD too.
+
+        `field` names the rule in errors. Raises BadInput for a bad method, host, path template or
+        scope, and for a variable that the template lacks or has more than once.
+        """
         for method in methods:
             if not (is_method(method) and method.replace("-", "").isalpha()):
                 raise BadInput(field, f"{shown(method)} is not a method, such as POST")
@@ -129,7 +134,10 @@ class Rule:
         return cls(known_host, covered, template, facts, cost_variable, bool(used))
 
     def is_for(self, method: str, host: str) -> bool:
-        """Return whether the rule applies to this method and host. `host` has no port."""
+        """Return whether the rule applies to this method and host.
+
+        Methods are compared with their case. `host`: in lower case, without a port.
+        """
         if self.methods and method not in self.methods:
             return False
         return not self.host or fields.host_matches(self.host, host)
@@ -143,7 +151,11 @@ class Rule:
         )
 
     def facts_for(self, segments: Sequence[str]) -> Facts | Reason:
-        """Return the facts for a path that the template matches, or the reason to refuse it."""
+        """Return the facts for a path that the template matches, with its variables filled in.
+
+        AMBIGUOUS_PATH if a variable can be read in two ways. BAD_REQUEST if the text of
+        `cost_variable` is no cost from 1 to 1000000.
+        """
         if not self.uses_variables:
             return self.facts
         values = self.template.values(segments)
@@ -190,10 +202,13 @@ class RouteTable:
         self.has_enforced = any(rule.facts.enforce for rule in rules)
 
     def require(self, method: str, authority: str, path: str) -> Facts | Reason:
-        """Return the facts of the matching rule; NO_FACTS or a refusal if no rule matches.
+        """Return the facts of the first matching rule, or the reason to refuse.
 
-        If a path has several readings, the facts of their rules are joined. `path` may have its
-        query, which no rule looks at.
+        If no rule matches: NO_FACTS, or ROUTE_NOT_ALLOWED if `deny_unmatched` is set.
+        AMBIGUOUS_PATH if the path is not canonical or its readings lead to rules that cannot hold
+        together. BAD_REQUEST if the cost in the path is wrong. If a path has several readings, the
+        facts of their rules are joined, the strictest each. `path` may have its query, which no
+        rule looks at.
         """
         bare = path.partition("?")[0]
         host = split_host(authority)
@@ -238,12 +253,17 @@ class RouteTable:
         return (rule for _, rule in found)
 
     def _everywhere(self) -> list[Rule]:
-        """The rules for `/**`."""
+        """Return the rules for `/**`, in order."""
         rules = self._by_beginning.get((), ())
         return [rule for _, rule in rules if rule.template.below and not rule.template.decoded]
 
     def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Reason:
-        """Return the facts `asked`, joined. unmatched: in some reading no rule matches the path."""
+        """Return the facts `asked`, joined, the strictest each.
+
+        unmatched: in some reading no rule matches the path. Then, if `deny_unmatched` is set:
+        AMBIGUOUS_PATH, or ROUTE_NOT_ALLOWED if `asked` is empty. AMBIGUOUS_PATH also if two rules
+        name different environments.
+        """
         if unmatched:
             if self._deny_unmatched:
                 return Reason.AMBIGUOUS_PATH if asked else Reason.ROUTE_NOT_ALLOWED
@@ -265,7 +285,10 @@ class RouteTable:
 
 
 def hidden_rule(rules: Sequence[Rule]) -> tuple[int, int] | None:
-    """Return the first rule that an earlier, different rule hides, and that earlier rule."""
+    """Return the indexes of the first rule that an earlier, different rule hides, and of that.
+
+    None if no rule is hidden. Rules with the same facts and cost variable do not differ.
+    """
     for at, rule in enumerate(rules):
         for before in range(at):
             earlier = rules[before]
@@ -276,7 +299,10 @@ def hidden_rule(rules: Sequence[Rule]) -> tuple[int, int] | None:
 
 
 def _filled(scope: str, values: Mapping[str, str]) -> str:
-    """Fill in a scope's variables. Text that is no scope part becomes UNNAMEABLE."""
+    """Return the scope with its variables filled in. Text that is no scope part becomes UNNAMEABLE.
+
+    A scope that would have more than 256 characters becomes UNNAMEABLE as a whole.
+    """
 
     def text(name: str) -> str:
         value = values[name]

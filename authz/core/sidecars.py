@@ -54,19 +54,24 @@ class Heard:
 
     @property
     def is_trusted(self) -> bool:
-        """True if the sidecar's link to the store is trusted, as far as the entry tells."""
+        """True if the entry says the link is trusted, and is younger than the sidecar's lease."""
         return self.sidecar.trusted and self.silent_ms < self.sidecar.lease_ms
 
     def reach_ms(self, grace_ms: int | None = None) -> int:
         """Return how many ms it may serve an old record after a change, or after its last entry.
 
-        The earlier of the two counts: it writes an entry before each heartbeat, and is trusted for
-        a lease after the last heartbeat that came back. grace_ms: the key's own, or None.
+        The lease plus the grace. grace_ms: the key's own; None for the sidecar's. The earlier of
+        change and entry counts: a sidecar writes an entry before each heartbeat, and is trusted for
+        a lease after the last heartbeat that came back.
         """
         return self.sidecar.lease_ms + (self.sidecar.grace_ms if grace_ms is None else grace_ms)
 
     def has_applied(self, seq: int, elapsed_ms: int) -> bool:
-        """Return whether a recent entry confirms change `seq`, which was made `elapsed_ms` ago."""
+        """Return whether a recent entry confirms change `seq`, which was made `elapsed_ms` ago.
+
+        Recent: written after the change, or at most SPOKE_BEFORE_MS (1000) before it. False if the
+        sidecar does not know what it has applied.
+        """
         applied = self.sidecar.applied
         lately = self.silent_ms <= elapsed_ms + SPOKE_BEFORE_MS
         return lately and applied is not None and applied >= seq
@@ -74,7 +79,10 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
-    """A sidecar that has not confirmed a change, and until when it may serve an old record."""
+    """A sidecar that has not confirmed a change, and until when it may serve an old record.
+
+    is_over: that time is over, so the sidecar can no longer serve the record.
+    """
 
     instance: str
     may_allow_until: int  # by the wall clock
@@ -91,7 +99,7 @@ class Confirmation:
 
     @property
     def is_complete(self) -> bool:
-        """True if no sidecar can serve a record from before the change."""
+        """True if no sidecar can serve a record from before the change, or if there is none."""
         return all(entry.is_over for entry in self.outstanding)
 
     @property

@@ -39,7 +39,11 @@ class StoreClock:
         self._low = self._high = 0.0  # the store's clock at `_at`, in ms since the epoch
 
     def measured(self, store_ms: int, sent: float, received: float) -> None:
-        """Store a reading and its error: the round trip, and 1 ms because it is cut to whole ms."""
+        """Store a reading, in place of the one before, with its error: the round trip and 1 ms.
+
+        The 1 ms is there because the store's time is cut to whole ms. store_ms: since the epoch.
+        sent, received: monotonic seconds.
+        """
         self._at = received
         self._low = store_ms
         self._high = store_ms + 1 + (received - sent) * 1000
@@ -47,9 +51,11 @@ class StoreClock:
         self._latest = int(self._high) + 1 + self._lease_ms + AGREED_MS
 
     def is_clear(self, turns: tuple[int, ...], wall_ms: int) -> bool:
-        """Return whether both clocks agree and are far from all `turns`. For a trusted link only.
+        """Return whether both clocks agree and none of `turns` is near. For a trusted link only.
 
-        While the link is trusted the last heartbeat is at most a lease old.
+        False before the first heartbeat, and if the clocks differ by more than about 1 s. While the
+        link is trusted the last heartbeat is at most a lease old. turns, wall_ms: milliseconds
+        since the epoch.
         """
         earliest, latest = self._earliest, self._latest
         if not earliest <= wall_ms <= latest:
@@ -60,14 +66,20 @@ class StoreClock:
         return True
 
     def window(self, wall_ms: int, monotonic: float) -> Window:
-        """Return the window now. Before the first heartbeat only our clock counts."""
+        """Return the earliest and latest time that either clock may show now.
+
+        Before the first heartbeat both are `wall_ms`. monotonic: now, in seconds.
+        """
         if self._at is None:
             return Window(wall_ms, wall_ms)
         low, high = self._bounds(self._at, monotonic)
         return Window(min(wall_ms, low), max(wall_ms, high))
 
     def offset(self, wall_ms: int, monotonic: float) -> ClockOffset | None:
-        """Return the bounds of the offset now; None before the first heartbeat."""
+        """Return the bounds of the store's clock minus `wall_ms`; None before the first heartbeat.
+
+        Positive if the store's clock is ahead. monotonic: now, in seconds.
+        """
         if self._at is None:
             return None
         low, high = self._bounds(self._at, monotonic)

@@ -42,7 +42,11 @@ class Template:
 
     @classmethod
     def parse(cls, field: str, text: str, *, ignore_case: bool = False) -> "Template":
-        """Parse a template. Raises BadInput if it is invalid or can match no canonical path."""
+        """Parse a template. `field` names the setting in errors. If `ignore_case`, use lower case.
+
+        Raises BadInput if it is invalid, longer than 1024 characters, can match no canonical path,
+        or has more than 64 characters between two variables of a segment.
+        """
         below = text.endswith("/**")
         body = text.removesuffix("/**" if below else "/")
         parts = [VARIABLE.split(segment) for segment in body.split("/")[1:]]
@@ -71,13 +75,16 @@ class Template:
 
     @property
     def beginning(self) -> tuple[str, ...]:
-        """The leading segments, decoded, before the first one with a variable."""
+        """The leading segments, decoded, before the first one with a variable.
+
+        All segments if there is no variable.
+        """
         count = next((at for at, part in enumerate(self.decoded) if len(part) > 1), None)
         return tuple(part[0] for part in self.decoded[:count])
 
     @property
     def searches(self) -> bool:
-        """Whether a segment has two variables, so that the text between them is searched for."""
+        """True if a segment has two variables, so that the text between them is searched for."""
         return any(len(names) > 1 for names in self.names)
 
     def require_each_once(self, field: str, names: Iterable[str]) -> None:
@@ -90,7 +97,10 @@ class Template:
                 raise BadInput(field, f"the path has {{{name}}} more than once")
 
     def matches(self, segments: Sequence[str]) -> bool:
-        """Return whether the template matches the decoded segments of a path."""
+        """Return whether the template matches the decoded segments; a variable may be empty here.
+
+        If it ignores case, the segments must be in lower case.
+        """
         return _match(self.decoded, segments, 0, below=self.below)
 
     def matches_in_every_reading(self, path: Path) -> bool:

@@ -17,7 +17,10 @@ class TokenBucket:
         self._none_before = -inf  # makes a refusal cheap: in a flood nearly every call is one
 
     def take(self, now: float) -> bool:
-        """Take one token and return True, or return False. `now`: seconds, never going back."""
+        """Take one token and return True, or return False if there is less than one.
+
+        `now`: seconds. A time before the last call adds no tokens.
+        """
         if now < self._none_before:
             return False
         if self._at is not None:
@@ -30,7 +33,10 @@ class TokenBucket:
         return True
 
     def borrow(self, most: int) -> bool:
-        """Take a token that is not there yet, unless more than `most` would be owed."""
+        """Take a token that is not there yet and return True.
+
+        Return False and take nothing if more than `most` tokens would be owed. Only `take` refills.
+        """
         if self._tokens - 1 < -most:
             return False
         self._tokens -= 1

@@ -29,7 +29,10 @@ class Updates(TypedDict, total=False):
 
 
 def differences(before: KeyRecord, after: KeyRecord) -> dict[str, object]:
-    """Return the old and new value of each altered field, as JSON values."""
+    """Return `{"old": ..., "new": ...}` as JSON values for each altered field of Updates.
+
+    Empty if none differs. Other fields, such as the status and the secrets, are not compared.
+    """
     old, new = _plain(before), _plain(after)
     return {
         name: {"old": old[name], "new": value} for name, value in new.items() if value != old[name]

@@ -29,7 +29,10 @@ class BulkRevocation:
         self._seen: set[str] = set()
 
     async def plan(self, listing: KeyListing) -> None:
-        """Plan the keys that were not seen yet, unreadable ones too. Raises Unavailable."""
+        """Plan the client's keys that were not seen yet, unreadable ones too.
+
+        Revoked keys are added to `already` instead. Raises Unavailable if the store fails.
+        """
         async for entry in listing.keys_of(self.client_id):
             if entry.kid in self._seen:
                 continue
@@ -48,7 +51,9 @@ class BulkRevocation:
     ) -> AsyncIterator[str]:
         """Revoke the planned keys and those issued meanwhile. Yield each kid that was tried.
 
-        Raises Unavailable if the store fails for MAX_FAILURES keys in a row.
+        Updates `revoked`, `already`, `failed` and `tried`. `author` is called for each key. Raises
+        Unavailable if the store fails for MAX_FAILURES (5) keys in a row, or while the keys are
+        listed again.
         """
         in_a_row = 0
         for kid in self.planned:  # the list grows meanwhile

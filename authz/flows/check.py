@@ -44,13 +44,13 @@ class Lookup(Protocol[_Key_contra]):
     """A way from a credential to the proof of its secret and the record of its key."""
 
     def peek_stale(self, credential: _Key_contra) -> tuple[Proof, KeyRecord] | None:
-        """Return proof and record to serve stale during an outage, or None."""
+        """Return proof and record to serve stale during an outage, or None if there are none."""
         ...
 
     async def find(self, credential: _Key_contra, address: str) -> tuple[Proof, KeyRecord] | None:
-        """Return proof and record, or None if there is no such key. Raises Unavailable.
+        """Return proof and record, or None if there is no such key.
 
-        address: the client's.
+        address: the client's. Raises Unavailable if the result is not known.
         """
         ...
 
@@ -67,7 +67,10 @@ class NativeKeys:
         return None if record is None else (credential, record)
 
     async def find(self, credential: Presented, address: str) -> tuple[Proof, KeyRecord] | None:
-        """Return key and record, or None if there is no such key. Raises as `KeyCache.find`."""
+        """Return key and record, or None if there is no such key. `address` is not used.
+
+        Raises Unavailable as `KeyCache.find` does.
+        """
         record = await self._cache.find(credential.kid)
         return None if record is None else (credential, record)
 
@@ -105,7 +108,12 @@ class Checker:
         self._spend = limiter.spend if limiter else _take_nothing
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
-        """Return the decision, or an awaitable of it if the store must be asked."""
+        """Return the decision, or an awaitable of it if the store must be asked.
+
+        A store that cannot be asked leads to a stale decision or to a Deny with UNAVAILABLE;
+        neither raises. Counts the decision with the probe, and takes an allowed request from the
+        limits.
+        """
         presented = request.credential
         if not isinstance(presented, Presented):
             if isinstance(presented, Imported):
@@ -153,10 +161,10 @@ class Checker:
         return refusal
 
     def _refuse_unproven(self, presented: Presented) -> Deny | None:
-        """Refuse text that cannot be one of our keys, without I/O.
+        """Refuse text that cannot be one of our keys, without I/O. Return None if it can be.
 
-        A wrong tag proves a forgery only if our peppers are known to be the store's. Until then a
-        good key could look forged, so the decision is UNAVAILABLE.
+        MALFORMED for a wrong checksum. A wrong tag is FORGED only if our peppers are known to be
+        the store's. Until then a good key could look forged, so the decision is UNAVAILABLE.
         """
         flaw = presented.flaw()
         if flaw is None:
@@ -191,7 +199,10 @@ class Checker:
     def _decide_stale(
         self, keys: Lookup[_Key], credential: _Key, request: Request
     ) -> Decision | None:
-        """Decide by a stale record. Return None if there is none or its grace is over."""
+        """Decide by a stale record. Return None if there is none or its grace is over.
+
+        Returns a StaleAllow, and counts STALE_ALLOWED, or a StaleDeny. Limits are not looked at.
+        """
         found = keys.peek_stale(credential)
         if found is None:
             return None
@@ -204,7 +215,11 @@ class Checker:
     # limits
 
     def _charge(self, decision: Decision, request: Request) -> Decision | Awaitable[Decision]:
-        """Take an allowed request from the limits of its key."""
+        """Take an allowed request from the limits of its key. Return the counted decision.
+
+        An awaitable if the store must be asked. Nothing is taken for a refusal or an anonymous
+        request. UNAVAILABLE if the limits cannot be counted.
+        """
         if isinstance(decision, Deny) or decision.key is None:
             return self._conclude(decision, request)
         try:
@@ -229,7 +244,10 @@ class Checker:
         return self._conclude(decide_by_limits(key, result, stale=stale), request)
 
     def _conclude(self, decision: Decision, request: Request) -> Decision:
-        """Count the decision. A refusal on a route that does not enforce is counted apart."""
+        """Count the decision and return it.
+
+        A refusal on a route that does not enforce is counted apart, by `Probe.reported`.
+        """
         if not isinstance(decision, Deny):
             self._decided(None)
         elif request.route.enforce is False:
@@ -240,4 +258,4 @@ class Checker:
 
 
 def _take_nothing(_key: KeyRecord, _cost: int) -> None:
-    """Stand in for a limiter: no key has limits."""
+    """Stand in for a limiter: return None, because no key has limits."""

@@ -23,9 +23,9 @@ async def acknowledged(
 ) -> Confirmation:
     """Return the confirmation of the change that made `record`.
 
-    It returns when the confirmation is complete, or after `seconds`. Call it right after
-    the store has confirmed the change: the elapsed time is measured from the call. Raises
-    Unavailable if the registry or the audit trail cannot be read.
+    Returns when the confirmation is complete, or after `seconds` with one that is not. Call it
+    right after the store has confirmed the change: the elapsed time is measured from the call.
+    Raises Unavailable if the registry or the audit trail cannot be read.
     """
     began, pause, past = clock.monotonic(), PAUSE_MIN, _Past(trail, record)
     while True:
@@ -48,7 +48,10 @@ async def acknowledged(
 
 
 def _oldest(heard: list[Heard], seq: int, elapsed_ms: int) -> int:
-    """Return the last change that every sidecar has applied, at most `seq`."""
+    """Return the last change that every sidecar has applied, at most `seq`.
+
+    0 if a sidecar does not know what it has applied; `seq` if there are no sidecars.
+    """
     late = [each.sidecar.applied or 0 for each in heard if not each.has_applied(seq, elapsed_ms)]
     return min(late, default=seq)
 
@@ -64,7 +67,10 @@ class _Past:
         self._found: list[FormerGrace] = []
 
     async def look_back(self, version: int) -> None:
-        """Read every change after `version`. Raises Unavailable."""
+        """Read the changes after `version`, at most MAX_LOOK_BACK (100) in all.
+
+        Stops at an entry that is missing or unreadable. Raises Unavailable if the store fails.
+        """
         while self._version > version and self._steps:
             self._steps -= 1
             try:
@@ -80,7 +86,7 @@ class _Past:
             self._version = entry.base_version
 
     def graces(self) -> list[FormerGrace]:
-        """Return the graces found, and the longest for versions that were not found."""
+        """Return the graces found, and the longest (1 d) for the versions that were not read."""
         if not self._version:
             return self._found
         return [*self._found, FormerGrace(self._version, MAX_OUTAGE_GRACE_MS)]

@@ -66,21 +66,26 @@ class ImportedKeys:
         self.exist = source.has_imports
 
     def peek(self, imported: Imported) -> Found | None:
-        """Return alias and record if they can be served as current, without waiting."""
+        """Return alias and record if both are cached and the record is current, else None."""
         alias = self._alias(digest for _, digest in imported.digests())
         record = alias and self._cache.peek(alias.kid)
         return (alias, record) if alias and record else None
 
     def peek_stale(self, imported: Imported) -> Found | None:
-        """Return alias and record if they can be served stale during an outage; see KeyCache."""
+        """Return alias and record if the record may be served stale in an outage, else None.
+
+        `KeyCache.peek_stale` decides. The alias must be cached.
+        """
         alias = self._alias(digest for _, digest in imported.digests())
         record = alias and self._cache.peek_stale(alias.kid)
         return (alias, record) if alias and record else None
 
     async def find(self, imported: Imported, address: str) -> Found | None:
-        """Return alias and record, or None if there is no such key. Raises Unavailable.
+        """Return alias and record, or None if there is no such key.
 
-        address: the client's, whose share of the lookups this one takes.
+        address: the client's, whose share of the lookups a lookup takes. Raises Unavailable if the
+        link is not trusted, the rate or the deadline is exceeded, the store fails, or the record is
+        unreadable.
         """
         digests = [digest for _, digest in imported.digests()]
         try:
@@ -101,7 +106,10 @@ class ImportedKeys:
     # ChangeSink
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """Drop the key's record, and all cached absences: the change may be an import."""
+        """Drop the key's record, and all cached absences: the change may be an import.
+
+        Aliases stay. `revoked`: as in `KeyCache.forget`.
+        """
         self._absent_until.clear()
         self._cache.forget(kid, revoked=revoked)
 
@@ -113,7 +121,10 @@ class ImportedKeys:
         self._cache.flush(foreign=foreign)
 
     def trust(self, until: float) -> None:
-        """Serve aliases and records as current until this monotonic time. 0 ends trust now."""
+        """Serve aliases and records as current until this monotonic time, in seconds.
+
+        0 or another past time ends trust now.
+        """
         self._trusted_until = until
         self._cache.trust(until)
 
@@ -121,12 +132,15 @@ class ImportedKeys:
 
     @property
     def is_trusted(self) -> bool:
-        """True while the cached records are current."""
+        """True while the cached records are current, by the trust in the link to the store."""
         return self._cache.is_trusted
 
     @property
     def last_trusted(self) -> float:
-        """The last moment at which the cached records were trusted, in monotonic seconds."""
+        """The last moment at which the cached records were trusted, in monotonic seconds.
+
+        Now, while they are trusted.
+        """
         return self._cache.last_trusted
 
     def contents(self) -> CacheContents:
@@ -134,7 +148,7 @@ class ImportedKeys:
         return replace(self._cache.contents(), aliases=list(self._kids.items()))
 
     def restore(self, contents: CacheContents) -> None:
-        """Restore the cache and the aliases; see KeyCache."""
+        """Restore the cache as `KeyCache.restore` does, and the newest `max_entries` aliases."""
         self._cache.restore(contents)
         self._kids.update(contents.aliases[-self._max_entries :])
 
@@ -148,7 +162,11 @@ class ImportedKeys:
         return None
 
     async def _resolve(self, digests: Sequence[bytes], address: str) -> Alias | None:
-        """Return the alias as this object holds it after a lookup; see KeyCache, rule 2."""
+        """Return the alias that this object holds after a lookup, or None if there is none.
+
+        Raises Unavailable if the link is not trusted, the rate is exceeded, the store fails, or
+        imports clear the result MAX_ATTEMPTS (3) times.
+        """
         for _ in range(MAX_ATTEMPTS):
             now = self._monotonic()
             if now >= self._trusted_until:

@@ -44,9 +44,10 @@ class Importer:
         self._allowed = False
 
     async def put(self, batch: Sequence[Wanted]) -> list[Outcome]:
-        """Import a batch and return one outcome each.
+        """Import a batch and return one outcome for each key, in order; BadInput for a bad spec.
 
-        Raises Unavailable; repeating the call is then safe.
+        First tells the sidecars, once, to look up imported keys. Raises Unavailable if the store
+        fails, OutcomeUnknown if the replies to all tries are lost. Repeating the call is then safe.
         """
         planned = [self._plan(wanted) for wanted in batch]
         made = [change for change in planned if isinstance(change, KeyChange)]
@@ -61,7 +62,11 @@ class Importer:
         ]
 
     async def rehearse(self, batch: Sequence[Wanted]) -> list[Outcome]:
-        """Return the outcomes that `put` would return. Writes nothing. Raises Unavailable."""
+        """Return the outcomes that `put` would return. Writes nothing.
+
+        A key that is not in the store gets a random kid; `put` would choose another one. Raises
+        Unavailable if the store fails.
+        """
         planned = [self._plan(wanted) for wanted in batch]
         made = [change for change in planned if isinstance(change, KeyChange)]
         found = iter(await self._store.resolve_all([change.aliases for change in made]))
@@ -85,7 +90,10 @@ class Importer:
 
 
 def _outcome(change: KeyChange, reply: int | Fault) -> Done:
-    """Return the outcome of one change: AliasTaken and Conflict mean done. Raises other faults."""
+    """Return the outcome of one change: AliasTaken and Conflict mean done. Raises other faults.
+
+    AliasTaken: `kid` is the earlier key's, and `already` is True.
+    """
     if isinstance(reply, AliasTaken):
         return Done(reply.kid, already=True)
     # Conflict: an earlier try wrote the key, its reply was lost, and the key was changed since.

@@ -55,9 +55,10 @@ class KeyListing:
     ) -> Page:
         """Return at most `limit` keys that follow the kid `cursor`; the first ones if it is empty.
 
-        With a filter a page may have fewer keys and still a next page, because the number of
-        records read is bounded. An unreadable record is always listed: it may match the filter.
-        Raises BadInput if `cursor` is no kid of the list, Unavailable.
+        client_id, status: list only these. With a filter a page may have fewer keys, even none, and
+        still a next page: the number of records read is bounded. An unreadable record is always
+        listed: it may match the filter. Raises BadInput if `cursor` is no kid of the list,
+        Unavailable if the store fails.
         """
         found: list[Entry] = []
         for _ in range(MAX_CHUNKS):
@@ -75,7 +76,10 @@ class KeyListing:
         return Page(tuple(found), cursor)
 
     async def keys_of(self, client_id: str) -> AsyncIterator[Entry]:
-        """Yield all keys of a client. Raises Unavailable."""
+        """Yield all keys of a client, page by page, also unreadable ones.
+
+        Raises Unavailable if the store fails, also after some keys.
+        """
         cursor: str | None = ""
         while cursor is not None:
             page = await self.page(CHUNK, cursor, client_id=client_id)
@@ -84,7 +88,10 @@ class KeyListing:
             cursor = page.next
 
     async def history(self, record: KeyRecord) -> History:
-        """Return the changes, newest first, up to the first missing entry. Raises Unavailable."""
+        """Return the changes up to this version, newest first, until the first missing entry.
+
+        Raises Unavailable if the store fails, Unreadable if an entry is garbled.
+        """
         entries: list[AuditEntry] = []
         version = record.version
         while version:
@@ -96,7 +103,11 @@ class KeyListing:
         return History(tuple(entries), None)
 
     async def _entries(self, kids: Sequence[str], client_id: str | None) -> list[Entry]:
-        """Return the entries of `kids`, without keys that belong to another client by now."""
+        """Return the entries of `kids`, without keys that belong to another client by now.
+
+        A record that is missing or unreadable gives an entry without a record. client_id: None
+        keeps all.
+        """
         shown = []
         for kid, found in zip(kids, await self._index.read(kids), strict=True):
             if isinstance(found, KeyRecord):

@@ -61,7 +61,7 @@ class CacheContents:
     aliases: Sequence[tuple[bytes, str]] = ()
 
     def records(self) -> Iterator[KeyRecord]:
-        """Give the records, unpacked one by one."""
+        """Yield the records, unpacked one by one, without their deadlines."""
         return (unpack(packed)[0] for packed in self.packed.values())
 
 
@@ -114,7 +114,7 @@ class KeyCache:
 
     @property
     def negatives(self) -> int:
-        """The number of kids that are known to be absent or unreadable."""
+        """The number of kids that are cached as absent or unreadable."""
         return len(self._negatives)
 
     @property
@@ -129,15 +129,16 @@ class KeyCache:
 
     @property
     def grace_left(self) -> float:
-        """Seconds for which records are still served stale; 0 if none is cached.
+        """Seconds for which records are still served stale; 0 if none is cached or it is over.
 
         For keys without a grace of their own; others may be served for a shorter or longer time.
+        While the link is trusted, the rest of the lease is included.
         """
         cached = self._entries or self._flushed
         return max(0.0, self._last_trusted + self._grace - self._monotonic()) if cached else 0.0
 
     def peek(self, kid: str) -> KeyRecord | None:
-        """Return the record if it can be served as current, without waiting."""
+        """Return the record if it is cached, within its TTL, and the link is trusted; else None."""
         entry = self._in_use(kid)
         if entry is None and kid in self._packed:
             entry = self._entries.fetch(kid)
@@ -149,7 +150,11 @@ class KeyCache:
         return None
 
     def peek_stale(self, kid: str) -> KeyRecord | None:
-        """Return the record if it can be served stale during an outage."""
+        """Return the record if it may be served stale during an outage, else None.
+
+        It may until its grace after the last trust. A revoked one always may. The TTL does not
+        matter.
+        """
         record = self._cached(kid)
         if record is None or record.status is Status.REVOKED:
             return record
@@ -160,8 +165,9 @@ class KeyCache:
     async def find(self, kid: str) -> KeyRecord | None:
         """Return the record, or None if there is no such key.
 
-        Raises Unavailable if the link is not trusted, the record is unreadable, or the deadline
-        has passed.
+        A cached absence counts as an answer. Raises Unreadable if the record is known to be
+        unreadable. Raises Unavailable if the link is not trusted, the load fails, or the deadline
+        or MAX_ATTEMPTS (10) loads have passed. For the last two LOOKUP_TIMEOUT is counted.
         """
         began = self._monotonic()
         for _ in range(MAX_ATTEMPTS):
@@ -195,7 +201,11 @@ class KeyCache:
                 self._put(as_revoked(cached), NEVER)
 
     def flush(self, *, foreign: bool = False) -> None:
-        """Stop serving all records as current. Unless `foreign`, they may be served stale."""
+        """Stop serving all records as current, and drop the absent kids. Count FLUSH.
+
+        Until trust is back the flushed records may be served stale. If `foreign`, they are dropped.
+        Kids seen revoked are kept.
+        """
         if foreign:
             self._flushed.clear()
         else:
@@ -205,7 +215,10 @@ class KeyCache:
         self._probe.count(Event.FLUSH)
 
     def trust(self, until: float) -> None:
-        """Serve records as current until `until` and drop flushed ones. A past time ends trust."""
+        """Serve records as current until `until` and drop flushed ones. A past time ends trust now.
+
+        until: monotonic seconds.
+        """
         now = self._monotonic()
         if now < until:
             self._trusted_until = self._last_trusted = until
@@ -280,7 +293,7 @@ class KeyCache:
             self._probe.count(Event.CACHE_EVICTION)
 
     def _cached(self, kid: str) -> KeyRecord | None:
-        """Return the record, current or flushed."""
+        """Return the record, current or flushed, whatever its age; None if it is not cached."""
         record, _ = self._entries.fetch(kid) or self._flushed.fetch(kid) or (None, NEVER)
         return record
 

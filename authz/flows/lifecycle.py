@@ -41,9 +41,10 @@ class Lifecycle:
     """Issue, show, update, rotate, revoke, disable, enable, reset limits.
 
     Every change is planned on the current record. If another change was faster, it is planned again
-    on the new record. If a reply is lost, the same change is sent again, which is safe; after the
-    last try OutcomeUnknown is raised. Methods raise NotFound if no key has the kid, and Unavailable
-    if the store cannot be reached. counters: the counters of limits, for `reset_limits`.
+    on the new record, at most MAX_CONFLICTS (16) times; then Unavailable is raised. If a reply is
+    lost, the same change is sent again, which is safe; after the last try OutcomeUnknown is raised.
+    Methods raise NotFound if no key has the kid, and Unavailable if the store cannot be reached.
+    counters: the counters of limits, for `reset_limits`; None: none are reset.
     """
 
     def __init__(
@@ -59,11 +60,15 @@ class Lifecycle:
         self._clock = clock
 
     def author(self, actor: str, note: str = "") -> Author:
-        """Return an author with a new change id."""
+        """Return an author with a new random change id."""
         return Author(secrets.token_hex(16), actor, note)
 
     async def issue(self, spec: KeySpec, author: Author) -> Changed:
-        """Issue a key. Raises BadInput if it would expire before it begins, Unavailable."""
+        """Issue a key, and return its record and its text.
+
+        Raises BadInput if `spec.env` is wrong or the key would expire before it begins; Unavailable
+        if the store cannot be reached; OutcomeUnknown if the replies to all tries are lost.
+        """
         minted = self._keyring.mint(spec.env)
         change = changes.issue(spec, minted, author, self._clock.wall_ms())
         try:
@@ -75,7 +80,10 @@ class Lifecycle:
         return replace(changed, key_text=minted.text)
 
     async def show(self, kid: str) -> KeyRecord:
-        """Return the record. Raises NotFound, Unavailable."""
+        """Return the record. Raises NotFound if no key has the kid.
+
+        Raises Unreadable if the record cannot be read, Unavailable if the store fails.
+        """
         record = await self._store.find(kid)
         if record is None:
             raise NotFound(f"no key has the kid {kid}")
@@ -90,7 +98,12 @@ class Lifecycle:
         add_scopes: frozenset[str] = frozenset(),
         remove_scopes: frozenset[str] = frozenset(),
     ) -> Result:
-        """Set some fields. Raises BadInput, NotFound, Unavailable."""
+        """Set some fields, add scopes, then remove scopes. Other fields stay.
+
+        Returns Unchanged if nothing differs, Refused if the key is revoked. Raises BadInput if the
+        key would end before it begins or has too many scopes, and NotFound, Unavailable as the
+        class says.
+        """
 
         def plan(record: KeyRecord, now: int) -> Outcome:
             return changes.update(
@@ -100,7 +113,11 @@ class Lifecycle:
         return await self._change(kid, plan)
 
     async def rotate(self, kid: str, grace_ms: int, author: Author) -> Changed | Refused:
-        """Add a second secret to a key. Raises NotFound, Unavailable."""
+        """Add a second secret to a key and return its text. The first works for `grace_ms` more.
+
+        With 0 it stops now. Returns Refused if the key is revoked, or has two live secrets and
+        `grace_ms` is not 0. Raises NotFound, Unavailable as the class says.
+        """
         minted = self._keyring.mint((await self.show(kid)).env, kid)
         result = await self._change(
             kid, lambda record, now: changes.rotate(record, minted, grace_ms, author, now)
@@ -111,24 +128,35 @@ class Lifecycle:
         return result if isinstance(result, Refused) else replace(result, key_text=minted.text)
 
     async def revoke(self, kid: str, reason: RevocationReason, author: Author) -> Result:
-        """Revoke a key, which is final. Raises NotFound, Unavailable."""
+        """Revoke a key, which is final. Returns Unchanged if it is revoked already.
+
+        Raises NotFound, Unavailable as the class says.
+        """
         return await self._change(
             kid, lambda record, now: changes.revoke(record, reason, author, now)
         )
 
     async def disable(self, kid: str, author: Author) -> Result:
-        """Disable a key until it is enabled. Raises NotFound, Unavailable."""
+        """Disable a key until it is enabled.
+
+        Returns Unchanged if it is disabled already, Refused if it is revoked. Raises NotFound,
+        Unavailable as the class says.
+        """
         return await self._change(kid, lambda record, now: changes.disable(record, author, now))
 
     async def enable(self, kid: str, author: Author) -> Result:
-        """Enable a disabled key. Raises NotFound, Unavailable."""
+        """Enable a disabled key. Returns Unchanged if it is active, Refused if it is revoked.
+
+        Raises NotFound, Unavailable as the class says.
+        """
         return await self._change(kid, lambda record, now: changes.enable(record, author, now))
 
     async def reset_limits(self, kid: str, author: Author) -> Result:
-        """Set the usage counters of a key to zero. Raises NotFound, Unavailable.
+        """Set the usage counters of a key to zero, not those of its pools.
 
-        The counters come first, then a change of the record: a sidecar that refuses the key asks
-        the store again when it hears of the change. Until then it may still spend an older lease.
+        Returns Refused if the key is revoked. The counters come first, then a change of the record:
+        a sidecar that refuses the key asks the store again when it hears of the change. Until then
+        it may still spend an older lease. Raises NotFound, Unavailable as the class says.
         """
         if self._counters and (await self.show(kid)).status is not Status.REVOKED:
             await self._counters.reset(kid)

@@ -46,7 +46,7 @@ def pack(record: KeyRecord, deadline: float = NEVER) -> bytes:
 
 
 def unpack(packed: bytes) -> Entry:
-    """Return the record and the deadline that were packed."""
+    """Return the record and the deadline (monotonic seconds) that `pack` packed."""
     deadline, *values = marshal.loads(packed)  # noqa: S302  made by `pack`
     plain: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
     reason = plain["revocation_reason"]
@@ -78,7 +78,10 @@ class PackedRecords:
         return len(self._packed)
 
     def fetch(self, kid: str) -> Entry | None:
-        """Return record and deadline, or None. `in_use` is faster for records in use."""
+        """Return record and deadline, or None. Keeps the record unpacked; `in_use` then finds it.
+
+        An entry past its deadline is returned too.
+        """
         entry = self._in_use.get(kid)
         if entry is None and (packed := self._packed.get(kid)) is not None:
             entry = unpack(packed)
@@ -86,7 +89,10 @@ class PackedRecords:
         return entry
 
     def put(self, record: KeyRecord, deadline: float) -> bool:
-        """Put a record in place of its predecessor. Return whether another one made room."""
+        """Put a record in place of its predecessor, as the newest one.
+
+        Return True if the oldest record was dropped to make room. deadline: monotonic seconds.
+        """
         kid = record.kid
         self.pop(kid)
         self._packed[kid] = pack(record, deadline)
@@ -94,7 +100,7 @@ class PackedRecords:
         return self._make_room()
 
     def pop(self, kid: str) -> None:
-        """Drop a record."""
+        """Drop a record, packed and unpacked. Do nothing if there is none."""
         self._packed.pop(kid, None)
         self._in_use.pop(kid, None)
 
@@ -109,7 +115,10 @@ class PackedRecords:
         return self._packed
 
     def update(self, packed: Mapping[str, bytes]) -> None:
-        """Put packed records, each in place of its predecessor."""
+        """Put packed records, each in place of its predecessor. Drop all unpacked copies.
+
+        The oldest records above `max_entries` are dropped.
+        """
         self._in_use.clear()
         self._packed.update(packed)
         while self._make_room():

@@ -19,8 +19,9 @@ async def until_confirmed(
 ) -> _T:
     """Return the reply of `send`. If a reply is lost, send again, which must be safe.
 
-    Raises OutcomeUnknown if the replies to all tries are lost, and Unavailable if the first try was
-    never sent.
+    At most MAX_TRIES (3) tries, PAUSE (0.2 s) apart. Raises OutcomeUnknown if a reply was lost and
+    no later try succeeded, Unavailable if the first try was never sent. Other faults of `send`,
+    such as Conflict, are raised at once.
     """
     unknown: OutcomeUnknown | None = None
     for _ in range(MAX_TRIES):

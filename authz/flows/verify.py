@@ -61,7 +61,11 @@ class Verifier:
         self._limit_reports = limit_reports
 
     async def verify(self, request: Request) -> Verdict:
-        """Return the verdict on a request. Raises Unavailable if the store is unreachable."""
+        """Return the verdict on a request. Reads the store and changes nothing.
+
+        An unreadable record, unreadable counters or an unknown plan are told in `fault`. Raises
+        Unavailable if the store is unreachable.
+        """
         presented = request.credential
         if presented is None and request.route.optional:
             return Verdict(Allow(None), {"request": None, "shape": None})
@@ -105,7 +109,11 @@ class Verifier:
     async def _limits(
         self, record: KeyRecord, request: Request
     ) -> tuple[Decision, str, LimitReport | None]:
-        """Return the decision on an otherwise allowed request, a fault, and the report."""
+        """Return the decision on an otherwise allowed request, a fault (or empty), and the report.
+
+        The report is None after a fault, and if the request takes nothing from any limit. Raises
+        Unavailable if the store fails.
+        """
         try:
             report = await self._limit_reports.of(record, request.route.cost)
         except UnknownPlan as cause:
@@ -120,7 +128,10 @@ class Verifier:
 
 
 async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:
-    """Return the alias of an imported key under any of the peppers, or None. Raises Unavailable."""
+    """Return the alias of an imported key under the newest pepper that has one, or None.
+
+    Raises Unavailable if the store fails.
+    """
     digests = [digest for _, digest in imported.digests()]
     kids = await imports.resolve_all([[digest] for digest in digests])
     found = zip(kids, digests, strict=True)
@@ -128,7 +139,7 @@ async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:
 
 
 def _passed(last: str) -> dict[str, Reason | None]:
-    """Return all checks up to `last`, without a refusal."""
+    """Return the checks up to and including `last`, each with None: not refused."""
     return dict.fromkeys(CHECKS[: CHECKS.index(last) + 1])
 
 

@@ -11,7 +11,12 @@ FILTER: Final = "ext_authz.v3.ExtAuthz"
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Requirements of the sidecar's settings. Names are in lower case, durations in seconds."""
+    """Requirements of the sidecar's settings for Envoy.
+
+    carriers: lower-case names of the headers that may hold a key. query: the query parameter that
+    may hold one, or empty. client_address: `peer`, or the header with the client's address.
+    deadline: check.deadline in seconds. delay: shutdown.delay in seconds.
+    """
 
     header_prefix: str
     carriers: Sequence[str]
@@ -69,17 +74,20 @@ class Chain:
 
     @property
     def name(self) -> str:
-        """Return the name for reports: stat prefix and cluster."""
+        """Return `STAT_PREFIX/CLUSTER` for reports. `ext_authz` replaces an empty cluster name."""
         return f"{manager_name(self.manager)}/{self.cluster_name or 'ext_authz'}"
 
 
 def manager_name(manager: Message) -> str:
-    """Return the stat prefix of a connection manager."""
+    """Return the stat_prefix of a connection manager, or `http` if it has none."""
     return str(manager.get("stat_prefix", "http"))
 
 
 def chains(documents: Sequence[Any]) -> Iterator[Chain]:
-    """Yield every ext_authz filter."""
+    """Yield a Chain for every ext_authz filter of every HTTP connection manager, in file order.
+
+    Its `cluster` is None if the documents do not contain the cluster of that name.
+    """
     known = {str(cluster.get("name")): cluster for cluster in clusters(documents)}
     for manager in messages(documents, "HttpConnectionManager"):
         table, unseen = route_table(documents, manager)
@@ -106,7 +114,7 @@ def chains(documents: Sequence[Any]) -> Iterator[Chain]:
 
 
 def has_ext_authz(documents: Sequence[Any], manager: Message) -> bool:
-    """Return whether a connection manager has an ext_authz filter."""
+    """Return whether a connection manager has an ext_authz filter, also inside another filter."""
     filters = items(manager.get("http_filters"))
     return any(True for entry in filters for _ in _ext_authz(documents, entry))
 
@@ -114,7 +122,8 @@ def has_ext_authz(documents: Sequence[Any], manager: Message) -> bool:
 def _ext_authz(documents: Sequence[Any], entry: Message) -> Iterator[tuple[Message, bool]]:
     """Yield the configuration of each ext_authz filter that an HTTP filter is or contains.
 
-    The second value is True if another filter contains it.
+    The second value is True if another filter contains it. A filter with `config_discovery` is
+    looked up by its name in the documents; if it is not there, nothing is yielded for it.
     """
     config = within(entry, "typed_config")
     if "config_discovery" in entry:
@@ -129,7 +138,11 @@ def _ext_authz(documents: Sequence[Any], entry: Message) -> Iterator[tuple[Messa
 
 
 def route_table(documents: Sequence[Any], manager: Message) -> tuple[Message, str]:
-    """Return a manager's route table, and the source of routes that are not in this file."""
+    """Return a manager's route table, and the source of routes that are not in this file.
+
+    The source is `RDS NAME` (then the table is empty), `scoped_routes` or `VHDS`. It is empty if
+    the file has all routes.
+    """
     table = within(manager, "route_config")
     if "rds" in manager:
         name = str(at(manager, "rds", "route_config_name"))
@@ -174,7 +187,11 @@ def _paths(table: Message, entry: Message) -> Iterator[tuple[RouteLevel, ...]]:
 
 
 def _unwrapped(override: Message) -> Message:
-    """Return the per-route configuration out of the FilterConfig that may wrap it."""
+    """Return the per-route configuration out of the FilterConfig that may wrap it.
+
+    It is `disabled` if the wrapper or the inner configuration is. Without a wrapper it is
+    unchanged.
+    """
     if not kind_of(override).endswith("route.v3.FilterConfig"):
         return override
     inner = within(override, "config")
@@ -186,7 +203,11 @@ def _is_off(override: Message) -> bool:
 
 
 def _routes(table: Message, entry: Message) -> Iterator[Route]:
-    """Yield every route. The innermost level with an override decides whether the filter is on."""
+    """Yield every route and every weighted cluster of a route.
+
+    The innermost level with an override decides whether the filter is on. Without an override, the
+    filter's own `disabled` decides.
+    """
     for path in _paths(table, entry):
         if len(path) < 3:  # noqa: PLR2004  not yet a route
             continue

@@ -17,7 +17,10 @@ SELDOM: Final = 10.0  # seconds
 
 
 def cluster(chain: Chain, expected: Expected) -> Iterator[Problem]:
-    """Warn about health checks, keepalive and circuit breakers that do not suit a sidecar."""
+    """Warn about health checks, keepalive and circuit breakers that do not suit a sidecar.
+
+    If the cluster is not in the file, only that is reported. Yields WARN only, never FAIL.
+    """
     if chain.cluster is None:
         if chain.cluster_name:
             yield (
@@ -65,12 +68,15 @@ def _health(check: Message, expected: Expected, *, speaks_grpc: bool) -> Iterato
 
 
 def _count(value: Any) -> int:
-    """Return a UInt32Value, or Envoy's default for max_requests."""
+    """Return the value if it is an int, else 1024: Envoy's default for max_requests."""
     return value if isinstance(value, int) else 1024
 
 
 def http2(cluster: Message) -> Message | None:
-    """Return the HTTP/2 options of a cluster, or None if it does not use HTTP/2."""
+    """Return the HTTP/2 options of a cluster, or None if it does not use HTTP/2.
+
+    They are empty if only defaults apply. `auto_config` counts as HTTP/2, which ALPN can choose.
+    """
     options = at(cluster, "typed_extension_protocol_options", HTTP_OPTIONS)
     for kind in ("explicit_http_config", "auto_config"):  # auto_config uses ALPN
         chosen = at(options, kind)

@@ -28,12 +28,19 @@ Message = Mapping[str, Any]
 
 
 def read(file: Path, field: str = "--envoy") -> list[Any]:
-    """Return the documents of a YAML or JSON file. Raises BadInput about `field`."""
+    """Return the documents of a YAML or JSON file, with field names in snake_case.
+
+    Raises BadInput about `field` if the file is unreadable, larger than 64 MiB, not YAML or JSON,
+    or if no document is a mapping.
+    """
     return parsed(content(file, field), file, field)
 
 
 def content(file: Path, field: str) -> bytes:
-    """Return the bytes of a file. Raises BadInput if it cannot be read or is too large."""
+    """Return the bytes of a file.
+
+    Raises BadInput about `field` if it cannot be read or has more than MAX_BYTES (64 MiB).
+    """
     try:
         with file.open("rb") as opened:
             text = opened.read(MAX_BYTES + 1)
@@ -45,7 +52,11 @@ def content(file: Path, field: str) -> bytes:
 
 
 def parsed(text: bytes, file: Path, field: str) -> list[Any]:
-    """Return the documents of YAML or JSON text. Raises BadInput if it has no configuration."""
+    """Return the documents of YAML or JSON text, with field names in snake_case.
+
+    Raises BadInput about `field` if the text is neither, has more than MAX_PARTS parts, or if no
+    document is a mapping. `file` is only for the message.
+    """
     try:
         budget = iter(range(MAX_PARTS))
         found = [snake(part, budget) for part in _parse(text)]
@@ -57,7 +68,10 @@ def parsed(text: bytes, file: Path, field: str) -> list[Any]:
 
 
 def _parse(text: bytes) -> list[Any]:
-    """Parse as JSON first: as YAML it would take ten times as long, and tabs would be errors."""
+    """Return the documents of JSON or YAML text. Raises ValueError or YAMLError if it is neither.
+
+    JSON is tried first: as YAML it would take ten times as long, and tabs would be errors.
+    """
     try:
         return [json.loads(text)]
     except ValueError:
@@ -67,9 +81,9 @@ def _parse(text: bytes) -> list[Any]:
 def snake(part: Any, budget: Iterator[int]) -> Any:
     """Return the document in one spelling, without the draining and failed parts of a config dump.
 
-    Protobuf JSON allows two spellings of a field: the result uses snake_case, as .proto files do.
-    A TypedStruct becomes the message that it carries.
-    Raises ValueError if the document has more parts than `budget`.
+    Protobuf JSON allows two spellings of a field: the result uses snake_case, as .proto files do. A
+    TypedStruct becomes the message that it carries. Each part takes one item of `budget`. Raises
+    ValueError if the items run out.
     """
     if next(budget, None) is None:
         raise ValueError("too many parts")
@@ -89,7 +103,10 @@ def _spelled(name: str) -> str:
 
 
 def messages(part: Any, kind: str) -> Iterator[Message]:
-    """Yield every message of a type (the last part of its name) in the order of the file."""
+    """Yield every message of a type, at any depth, an outer message before its inner ones.
+
+    kind: the last part of the type name, such as `Cluster`.
+    """
     if isinstance(part, list):
         for item in part:
             yield from messages(item, kind)
@@ -101,19 +118,19 @@ def messages(part: Any, kind: str) -> Iterator[Message]:
 
 
 def kind_of(message: Message) -> str:
-    """Return the type URL of a message, or an empty string."""
+    """Return the type URL (`@type`) of a message, or an empty string if it has none."""
     return str(message.get("@type", ""))
 
 
 def clusters(part: Any) -> Iterator[Message]:
-    """Yield every cluster. Clusters have a type in a dump, but none in a bootstrap."""
+    """Yield every cluster: first the typed ones of a dump, then the untyped ones of a bootstrap."""
     yield from messages(part, "Cluster")
     for listed in under(part, "clusters"):
         yield from (item for item in items(listed) if "@type" not in item)
 
 
 def under(part: Any, name: str) -> Iterator[Any]:
-    """Yield every value of a field with that name, at any depth."""
+    """Yield every value of a field with that name, at any depth, outer fields first."""
     if isinstance(part, list):
         for item in part:
             yield from under(item, name)
@@ -125,7 +142,7 @@ def under(part: Any, name: str) -> Iterator[Any]:
 
 
 def at(message: Any, *path: str) -> Any:
-    """Return the value at a path of field names, or None."""
+    """Return the value at a path of field names, or None if a field on the path is missing."""
     for name in path:
         if not isinstance(message, Mapping):
             return None
@@ -134,29 +151,29 @@ def at(message: Any, *path: str) -> Any:
 
 
 def within(message: Any, *path: str) -> Message:
-    """Return the message at a path of field names, or an empty one."""
+    """Return the message at a path of field names; empty if it is missing or not a message."""
     found = at(message, *path)
     return found if isinstance(found, Mapping) else {}
 
 
 def items(listed: Any) -> Iterator[Message]:
-    """Yield the messages of a list; nothing if the value is not a list."""
+    """Yield the messages of a list and skip other values; nothing if the value is no list."""
     if isinstance(listed, list):
         yield from (item for item in listed if isinstance(item, Mapping))
 
 
 def texts(listed: Any) -> Iterator[str]:
-    """Yield the strings of a list; nothing if the value is not a list."""
+    """Yield the strings of a list and skip other values; nothing if the value is no list."""
     if isinstance(listed, list):
         yield from (item for item in listed if isinstance(item, str))
 
 
 def is_on(value: Any) -> bool:
-    """Return the value of a bool, or of a BoolValue as some tools write it."""
+    """Return True only for `true`, or for a BoolValue message with `value: true`."""
     return (value.get("value") if isinstance(value, Mapping) else value) is True
 
 
 def seconds(value: Any) -> float | None:
-    """Return a Duration in seconds, or None if the value is not a duration."""
+    """Return a Duration such as `0.5s` in seconds; None for other and negative values."""
     match = _DURATION.fullmatch(str(value))
     return float(match[1]) if match else None

@@ -18,7 +18,8 @@ _DASH: Final = re.compile(r"^( *)[^\s#-][^\n]*:[^\S\n]*(?:#[^\n]*)?\n( *)- ", re
 def edited(text: str, change: Callable[[Sequence[Any]], None]) -> str:
     """Return the text after `change` has modified its documents in place.
 
-    Raises BadInput if the text is not YAML.
+    If `change` modifies nothing, the text is returned unchanged. Raises BadInput if the text is not
+    YAML, and the errors of `change`.
     """
     form = _form(text)
     try:
@@ -32,7 +33,7 @@ def edited(text: str, change: Callable[[Sequence[Any]], None]) -> str:
 
 
 def _form(text: str) -> YAML:
-    """Return a reader and writer with the indentation of the text."""
+    """Return a reader and writer that indents lists as the first list of the text, or by 0."""
     form = YAML()
     form.preserve_quotes = True
     form.width = WIDE
@@ -49,7 +50,10 @@ def _dumped(form: YAML, documents: Sequence[Any]) -> str:
 
 
 def _kept(text: str, after: str) -> Iterator[str]:
-    """Yield the new lines, each in its old form if only spaces differ."""
+    """Yield the lines of `after`, each in its old form if only its inner spaces differ.
+
+    A changed line keeps the distance before its comment.
+    """
     old, new = text.splitlines(keepends=True), after.splitlines(keepends=True)
     matcher = difflib.SequenceMatcher(
         None, [_bare(line) for line in old], [_bare(line) for line in new], autojunk=False
@@ -62,13 +66,16 @@ def _kept(text: str, after: str) -> Iterator[str]:
 
 
 def _with_comment(line: str, replaced: Sequence[str]) -> str:
-    """Return the line with two spaces before its comment, if a line that it replaces had them."""
+    """Return a new line with two spaces before its comment if a line that it replaces had them.
+
+    Any other line is returned unchanged.
+    """
     value, mark, comment = line.partition(" # ")
     kept = mark and any(one.endswith(f"  # {comment}") for one in replaced)
     return f"{value.rstrip()}  # {comment}" if kept else line
 
 
 def _bare(line: str) -> str:
-    """Return the line with its indentation, and without other spaces."""
+    """Return the width of the indentation and the text without spaces, to compare lines."""
     text = line.lstrip(" ")
     return f"{len(line) - len(text)} {''.join(text.split())}"

@@ -27,7 +27,11 @@ _WITH_QUERY: Final = frozenset({":path", "x-envoy-original-path"})
 
 
 def mutations(chain: Chain, expected: Expected) -> Iterator[Problem]:
-    """Report header mutation rules that allow too much or too little."""
+    """Report header mutation rules that allow too much or too little.
+
+    FAIL: validate_mutations is off, or authz may not change a header that it sets or removes. WARN:
+    clear_route_cache is on, the rules are missing, or disallow_is_error is off.
+    """
     config = chain.config
     if not is_on(config.get("validate_mutations")):
         advice = "validate_mutations: true; the last guard against a header that splits a response"
@@ -51,7 +55,11 @@ def mutations(chain: Chain, expected: Expected) -> Iterator[Problem]:
 
 
 def _may_change(rules: Message, name: str) -> bool:
-    """Return whether authz may change a header, by the order in which Envoy applies the rules."""
+    """Return whether authz may change a header.
+
+    Envoy applies disallow_expression first, then allow_expression, then disallow_all. Without any
+    rule the change is allowed.
+    """
     if matches(at(rules, "disallow_expression", "regex"), name):
         return False
     if matches(at(rules, "allow_expression", "regex"), name):
@@ -60,7 +68,11 @@ def _may_change(rules: Message, name: str) -> bool:
 
 
 def carriers(chain: Chain, expected: Expected) -> Iterator[Problem]:
-    """Report headers that the sidecar needs and does not receive."""
+    """Report headers that the sidecar needs and does not receive.
+
+    FAIL: Envoy does not send a key header or the client-address header, or a filter removes it
+    first. WARN: allowed_headers exists and lacks origin or content-type.
+    """
     config, needed = chain.config, list(expected.carriers)
     if expected.client_address != "peer":
         needed.append(expected.client_address)
@@ -80,7 +92,11 @@ def carriers(chain: Chain, expected: Expected) -> Iterator[Problem]:
 
 
 def identity(chain: Chain, expected: Expected) -> Iterator[Problem]:
-    """Report identity headers that a client can send or that a route changes."""
+    """Report identity headers that a client can send or that a route changes.
+
+    FAIL: not every identity header of a client is removed before the filter. WARN: names with
+    underscores are allowed. Also yields the problems of `_late` and `_address`.
+    """
     prefix, steps = expected.header_prefix, list(_mutated(chain))
     internal = {
         name.lower() for name in texts(chain.levels[0].message.get("internal_only_headers"))
@@ -108,7 +124,7 @@ def identity(chain: Chain, expected: Expected) -> Iterator[Problem]:
 
 
 def _address(chain: Chain, expected: Expected) -> Iterator[Problem]:
-    """Report an address that is not the client's, or that a client can choose."""
+    """Report an address that is not the client's (WARN) or that a client can choose (FAIL)."""
     manager, source = chain.manager, expected.client_address
     hops = manager.get("xff_num_trusted_hops", 0)
     if source == "peer":
@@ -126,7 +142,7 @@ def _address(chain: Chain, expected: Expected) -> Iterator[Problem]:
 
 
 def _late(chain: Chain, prefix: str) -> Iterator[Problem]:
-    """Report routes that change identity headers: they do so after authz set them."""
+    """Report routes that remove (FAIL) or set (WARN) identity headers after authz has set them."""
     names = {prefix + name for name in IDENTITY}
     for level in chain.levels:
         for name in texts(level.message.get("request_headers_to_remove")):
@@ -140,13 +156,16 @@ def _late(chain: Chain, prefix: str) -> Iterator[Problem]:
 
 
 def _lost(chain: Chain, name: str) -> Iterator[Message]:
-    """Yield the header mutations after which the filter cannot see a header."""
+    """Yield the header mutations after which the filter cannot see a header.
+
+    Envoy sets x-envoy-external-address after the early mutations: for it, only filters count.
+    """
     set_by_envoy = name == "x-envoy-external-address"  # after the early mutations
     return _mutations(chain.before) if set_by_envoy else _mutated(chain)
 
 
 def _mutated(chain: Chain) -> Iterator[Message]:
-    """Yield the header mutations that run before the filter."""
+    """Yield the header mutations that run before the filter: early ones, then those of filters."""
     return _mutations([*_early(chain), *chain.before])
 
 
@@ -171,7 +190,11 @@ def _removes(mutation: Message, name: str) -> bool:
 
 
 def secrecy(chain: Chain, expected: Expected) -> Iterator[Problem]:
-    """Report access logs and traces that record keys."""
+    """Report access logs and traces that record keys; each problem is a FAIL.
+
+    Looked for are key headers in logs and trace tags. If a query parameter may hold a key, a log of
+    the path with its query is a problem too.
+    """
     logs, tracing = chain.manager.get("access_log"), within(chain.manager, "tracing")
     written = str(logs).lower()
     names = {name for operator in _LOGGED.findall(written) for name in operator.split("?")}
@@ -191,7 +214,10 @@ def secrecy(chain: Chain, expected: Expected) -> Iterator[Problem]:
 
 
 def _is_plain(logs: Any) -> bool:
-    """Return whether a log uses Envoy's default format, which has the path with its query."""
+    """Return whether any log uses Envoy's default format, which has the path with its query.
+
+    False without logs. A log without typed_config is ignored.
+    """
     formats = ("log_format", "format", "json_format", "typed_json_format")
     configs = [within(log, "typed_config") for log in items(logs)]
     return any(config and not any(name in config for name in formats) for config in configs)

@@ -14,8 +14,9 @@ _DENY_ALL: Final = "-deny-due-to-bad-CUSTOM-action"
 def unprotected(documents: Sequence[Any]) -> Iterator[str]:
     """Yield the name of each connection manager with routes to backends and no ext_authz filter.
 
-    Left out are managers for the proxy's own metrics, and a workload's outbound listeners: they
-    serve the workload, not its clients.
+    A manager whose routes are not in this file counts as one with routes to backends. Left out are
+    managers for the proxy's own metrics, and a workload's outbound listeners: they serve the
+    workload, not its clients.
     """
     outbound = _outbound(documents)
     for manager in messages(documents, "HttpConnectionManager"):
@@ -30,7 +31,7 @@ def unprotected(documents: Sequence[Any]) -> Iterator[str]:
 
 
 def denying(documents: Sequence[Any]) -> str:
-    """Return the RBAC policy by which Istio denies everything, or an empty string.
+    """Return the first RBAC policy by which Istio denies everything, or an empty string.
 
     Istio adds it if a CUSTOM policy names a provider that it does not know or cannot resolve.
     """
@@ -46,7 +47,7 @@ def _of(host: Message) -> Iterator[Message]:
 
 
 def _outbound(documents: Sequence[Any]) -> set[int]:
-    """Return the ids of managers in outbound listeners, if the proxy has inbound ones, too.
+    """Return the `id()` of each manager in an outbound listener; empty if no listener is inbound.
 
     All listeners of an Istio gateway are outbound: there they serve clients.
     """

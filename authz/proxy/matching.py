@@ -10,7 +10,8 @@ from authz.proxy.document import Message, at, is_on
 def matches(regex: Any, name: str) -> bool:
     """Return whether a regular expression matches the whole name.
 
-    False for an expression that RE2 accepts and `re` does not: a person must look at it.
+    False if `regex` is not a string. False for an expression that RE2 accepts and `re` does not: a
+    person must look at it.
     """
     if not isinstance(regex, str):
         return False
@@ -21,7 +22,10 @@ def matches(regex: Any, name: str) -> bool:
 
 
 def fits(pattern: Message, name: str) -> bool:
-    """Return whether a StringMatcher matches a header name. Envoy keeps names in lower case."""
+    """Return whether a StringMatcher matches a lower-case header name; False for an empty matcher.
+
+    With ignore_case the pattern is folded to lower case, except a regular expression.
+    """
     folded: Callable[[str], str] = str.lower if is_on(pattern.get("ignore_case")) else str
     tests: dict[str, Callable[[str], bool]] = {
         "exact": lambda text: name == text,

@@ -13,7 +13,11 @@ from authz.proxy.verdicts import FAIL, WARN, Problem
 
 
 def left_out(chain: Chain) -> Iterator[Problem]:
-    """Report requests other than exact paths that are not checked."""
+    """Report requests that filter_enabled_metadata excludes from the check; nothing without it.
+
+    WARN: no RBAC filter before this one sets the metadata. FAIL: no policy of such a filter matches
+    every request except exact paths.
+    """
     wanted = within(chain.config, "filter_enabled_metadata")
     if not wanted:
         return
@@ -35,7 +39,10 @@ def left_out(chain: Chain) -> Iterator[Problem]:
 
 
 def _matches_all(policy: Any) -> bool:
-    """Return whether a policy matches every request except some exact paths."""
+    """Return whether a policy matches every request except some exact paths.
+
+    It needs a permission that does, and a principal that matches everyone.
+    """
     permissions, principals = within(policy).get("permissions"), within(policy).get("principals")
     return any(_is_all(rule, _but_paths) for rule in items(permissions)) and any(
         _is_all(rule, lambda _: False) for rule in items(principals)
@@ -43,7 +50,10 @@ def _matches_all(policy: Any) -> bool:
 
 
 def _is_all(rule: Message, may_lack: Callable[[Message], bool]) -> bool:
-    """Return whether a permission or principal matches all but the rules `may_lack` accepts."""
+    """Return whether a permission or principal matches everything.
+
+    It may exclude (`not_rule`) only a rule for which `may_lack` returns True.
+    """
     every, some = (_parts(rule, kind) for kind in ("and", "or"))
     return (
         is_on(rule.get("any"))
@@ -54,7 +64,7 @@ def _is_all(rule: Message, may_lack: Callable[[Message], bool]) -> bool:
 
 
 def _but_paths(rule: Message) -> bool:
-    """Return whether a permission matches exact paths only."""
+    """Return whether a permission matches exact paths only; False for an empty one."""
     every, some = (_parts(rule, kind) for kind in ("and", "or"))
     return (
         "exact" in within(rule, "url_path", "path")

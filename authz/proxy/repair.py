@@ -45,7 +45,11 @@ Rule = Callable[[Chain, Expected], Iterator[Problem]]
 
 
 def repair(documents: Sequence[Any], expected: Expected) -> None:
-    """Change every ext_authz filter, its connection manager and its cluster in place."""
+    """Change every ext_authz filter, its connection manager and its cluster in place.
+
+    Each change is made only if its rule reports a problem. Without an ext_authz filter nothing
+    changes.
+    """
     for chain in chains(documents):
         for rule, mend in _MENDING:
             if any(True for _ in rule(chain, expected)):
@@ -53,7 +57,7 @@ def repair(documents: Sequence[Any], expected: Expected) -> None:
 
 
 def _node(message: Message, *path: str) -> Node:
-    """Return the message at a path. Create the messages that are missing."""
+    """Return the message at a path. Create missing messages, and replace values of another type."""
     found = cast("Node", message)
     for name in path:
         inner = found.get(name)
@@ -64,7 +68,7 @@ def _node(message: Message, *path: str) -> Node:
 
 
 def _set(node: Node, **values: Any) -> None:
-    """Set fields that differ: an equal one keeps its comments and its form."""
+    """Set the fields whose value differs: an equal one keeps its comments and its form."""
     for name, value in values.items():
         if node.get(name) != value:
             node[name] = value
@@ -117,7 +121,11 @@ def _carriers(chain: Chain, expected: Expected) -> None:
 
 
 def allow_headers(config: Node, expected: Expected) -> None:
-    """Let the filter send authz the headers that it needs, and keep the others that it sends."""
+    """Add to allowed_headers, in place, each header that authz needs and no pattern matches.
+
+    These are the carriers, the client-address header (unless `peer`) and SHOWN. Other patterns
+    stay.
+    """
     patterns = _node(config, "allowed_headers").setdefault("patterns", [])
     for name in dict.fromkeys([*expected.carriers, expected.client_address, *SHOWN]):
         if name != "peer" and not any(fits(pattern, name) for pattern in items(patterns)):

@@ -15,7 +15,11 @@ _RESETS: Final = frozenset({"reset", "5xx", "gateway-error"})
 
 
 def retries(chain: Chain, expected: Expected) -> Iterator[Problem]:
-    """Report retry policies that end tries too early, or that never reach another sidecar."""
+    """Report retry policies that end tries too early, or that never reach another sidecar.
+
+    FAIL: a try ends within check.deadline. WARN: every other problem, also if a cluster of more
+    than one endpoint has no retry policy. Discovered endpoints cannot be counted.
+    """
     cluster = chain.cluster or {}
     options = within(cluster, "typed_extension_protocol_options", HTTP_OPTIONS)
     limit = seconds(at(options, "common_http_protocol_options", "max_stream_duration"))
@@ -57,14 +61,20 @@ def _policy(policy: Message, endpoints: int | None, *, is_limited: bool) -> Iter
 
 
 def _try(back_off: Any) -> float | None:
-    """Return the timeout of one try in seconds: max_interval, by default 10 times base_interval."""
+    """Return the timeout of one try in seconds: max_interval, by default 10 times base_interval.
+
+    None if neither is set.
+    """
     longest = seconds(at(back_off, "max_interval"))
     base = seconds(at(back_off, "base_interval"))
     return 10 * base if longest is None and base is not None else longest
 
 
 def _endpoints(cluster: Message) -> int | None:
-    """Return the number of endpoints, or None if the cluster discovers them."""
+    """Return the number of endpoints.
+
+    None if the cluster is not STATIC or has no load_assignment.
+    """
     if cluster.get("type", "STATIC") not in ("STATIC", 0) or "load_assignment" not in cluster:
         return None
     groups = items(at(cluster, "load_assignment", "endpoints"))

@@ -28,7 +28,11 @@ Rule = Callable[[Chain, Expected], Iterator[Problem]]
 
 
 def examine(documents: Sequence[Any], expected: Expected) -> Iterator[Finding]:
-    """Yield the findings about every ext_authz filter of a configuration, each finding once."""
+    """Yield the findings about every ext_authz filter of a configuration, each finding once.
+
+    A rule without a problem yields OK. Without any ext_authz filter, the only finding is a FAIL.
+    Managers without the filter that lead to backends are a WARN.
+    """
     yield from dict.fromkeys(_examine(documents, expected))
 
 
@@ -56,7 +60,10 @@ def _examine(documents: Sequence[Any], expected: Expected) -> Iterator[Finding]:
 
 
 def service(chain: Chain, _: Expected) -> Iterator[Problem]:
-    """Report a service that is not authz over gRPC and HTTP/2, or that gets request bodies."""
+    """Report a service that is not authz over gRPC and HTTP/2 (FAIL), or that gets bodies (WARN).
+
+    A route level that asks another service is a WARN.
+    """
     config = chain.config
     if not within(config, "grpc_service"):
         yield FAIL, "asks over HTTP", "authz answers gRPC: grpc_service with envoy_grpc"
@@ -74,7 +81,10 @@ def service(chain: Chain, _: Expected) -> Iterator[Problem]:
 
 
 def failures(chain: Chain, _: Expected) -> Iterator[Problem]:
-    """Report a wrong reaction to a Check that fails."""
+    """Report a wrong reaction to a Check that fails.
+
+    FAIL: failure_mode_allow is on. WARN: status_on_error is not 503.
+    """
     config = chain.config
     if is_on(config.get("failure_mode_allow")):
         advice = "failure_mode_allow: false; an outage or an odd request would open every route"
@@ -86,7 +96,12 @@ def failures(chain: Chain, _: Expected) -> Iterator[Problem]:
 
 
 def enabled(chain: Chain, _: Expected) -> Iterator[Problem]:
-    """Report requests that are not checked."""
+    """Report requests that are not checked.
+
+    FAIL: shadow_mode, filter_enabled below 100 %, or a route to a backend that is exempt and not
+    matched by exact path. WARN: another filter contains this one, or routes are not in this file.
+    Also yields the problems of `left_out`.
+    """
     config = chain.config
     if is_on(config.get("shadow_mode")):
         yield FAIL, "shadow_mode denies nobody", "remove it once the decisions are the wanted ones"
@@ -109,7 +124,10 @@ def enabled(chain: Chain, _: Expected) -> Iterator[Problem]:
 
 
 def extensions(chain: Chain, _: Expected) -> Iterator[Problem]:
-    """Report context_extensions that authz does not understand, or that a client can avoid."""
+    """Report context_extensions that authz does not understand (FAIL).
+
+    WARN: they restrict a route that is matched by exact path, which other spellings avoid.
+    """
     for level in chain.levels:
         given = within(level.override, "check_settings", "context_extensions")
         try:
@@ -123,7 +141,10 @@ def extensions(chain: Chain, _: Expected) -> Iterator[Problem]:
 
 
 def paths(chain: Chain, _: Expected) -> Iterator[Problem]:
-    """Report settings by which sidecar, router and backend read different paths."""
+    """Report settings by which sidecar, router and backend read different paths.
+
+    FAIL: normalize_path is off. WARN: merge_slashes is off, or escaped slashes are not rejected.
+    """
     manager = chain.manager
     if not is_on(manager.get("normalize_path")):
         advice = "normalize_path: true; else /public/../admin differs"
@@ -137,7 +158,11 @@ def paths(chain: Chain, _: Expected) -> Iterator[Problem]:
 
 
 def timeouts(chain: Chain, expected: Expected) -> Iterator[Problem]:
-    """Report timeouts that are shorter than a lookup, or much longer."""
+    """Report a grpc_service.timeout that does not fit check.deadline. Envoy's default is 0.2 s.
+
+    FAIL: not longer than check.deadline. WARN: 0 or unreadable, as Envoy then waits without limit,
+    or longer than VERY_LONG (10 s).
+    """
     asked = within(chain.config, "grpc_service")
     timeout = seconds(asked.get("timeout", f"{DEFAULT_TIMEOUT}s"))
     ours = f"check.deadline ({expected.deadline:g}s)"

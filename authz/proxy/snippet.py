@@ -21,7 +21,10 @@ _HEAD = """\
 
 
 def snippet(expected: Expected, sidecars: Sequence[Address]) -> str:
-    """Return the YAML for sidecars at these addresses: settings of the manager, and a cluster."""
+    """Return the YAML for sidecars at these addresses: settings of the manager, and a cluster.
+
+    The cluster is STATIC if every address is a socket path or an IP address, else STRICT_DNS.
+    """
     asked = {"envoy_grpc": {"cluster_name": "authz", "authority": "authz.local"}, "timeout": "0.5s"}
     config = {"@type": EXT_AUTHZ, "transport_api_version": "V3", "grpc_service": asked}
     allow_headers(config, expected)
@@ -58,7 +61,7 @@ def _is_static(address: Address) -> bool:
 
 
 def _endpoint(address: Address) -> dict[str, Any]:
-    """Return the endpoint. For a sidecar that listens on every address it is loopback."""
+    """Return the Envoy endpoint of an address. 0.0.0.0 and :: become the loopback address."""
     if address.path:
         return {"endpoint": {"address": {"pipe": {"path": address.path}}}}
     host = _LOOPBACK.get(address.host, address.host)
@@ -67,7 +70,11 @@ def _endpoint(address: Address) -> dict[str, Any]:
 
 
 def _trailers(expected: Expected) -> dict[str, Any]:
-    """Return the filter for trailers and upgrades, which early mutations do not reach."""
+    """Return the HTTP filter for trailers and upgrades, which early mutations do not reach.
+
+    It removes identity headers from request trailers. If a request has a `connection` header, it is
+    overwritten with `upgrade`.
+    """
     matcher = {"prefix": expected.header_prefix, "ignore_case": True}
     upgrade = {
         "header": {"key": "connection", "value": "upgrade"},

@@ -8,7 +8,7 @@ VALUES: Final = bytes.maketrans(DIGITS.encode(), bytes(range(len(DIGITS))))
 
 
 def encode(number: int, width: int) -> str:
-    """Return `number` in base62, padded on the left with 0 to `width` digits.
+    """Return `number`, at least 0, in base62, padded on the left with 0 to `width` digits.
 
     Raises ValueError if it does not fit.
     """

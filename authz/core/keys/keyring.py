@@ -27,7 +27,8 @@ from authz.core.keys.text import (
 class Keyring:
     """The prefix and the peppers of one installation. The last pepper is the newest; it mints.
 
-    older_prefixes: keys with one of these are also ours. New keys have `prefix`.
+    older_prefixes: keys with one of these are also ours. New keys have `prefix`. The constructor
+    raises BadInput for a wrong prefix, no pepper, or two peppers of the same version.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Keyring:
         return [pepper.backup_key for pepper in self._peppers.values()]
 
     def claims(self, text: str) -> bool:
-        """Return whether `text` begins like one of our keys, well-formed or not."""
+        """Return whether `text` begins with one of our prefixes and `_`, well-formed or not."""
         return text.startswith(self._starts)
 
     def shows_key(self, text: str) -> bool:
@@ -86,11 +87,14 @@ class Keyring:
         return self._escaped.search(text) is not None
 
     def shows_encoded(self, text: str) -> bool:
-        """Return whether one of our keys begins in a part of `text` that is in base64."""
+        """Return whether the beginning of one of our keys stands in base64 anywhere in `text`."""
         return any(form in text for form in self._encoded)  # faster than a pattern
 
     def parse(self, text: str) -> Presented | None:
-        """Parse a key in our format; None if its shape is wrong. This proves nothing."""
+        """Parse a key in our format; None if its shape is wrong. Checksum and tag are not checked.
+
+        A key of a pepper version that we lack is parsed too.
+        """
         match = self._shape.fullmatch(text)
         if match is None:
             return None
@@ -98,13 +102,19 @@ class Keyring:
         return Presented(text.encode(), env, kid, version, self._peppers.get(version))
 
     def parse_imported(self, text: str) -> Imported | None:
-        """Parse a key of another system; None if it may be one of ours or has a wrong shape."""
+        """Parse a key of another system; None if it begins like one of ours or has a wrong shape.
+
+        The shape: 16 to 256 of A-Z a-z 0-9 _ . ~ + / = -.
+        """
         if text.startswith(self._reserved) or IMPORTED_PATTERN.fullmatch(text) is None:
             return None
         return Imported(text.encode(), self._newest_first)
 
     def mint(self, env: str, kid: str | None = None) -> Minted:
-        """Make a new secret for `kid`, or for a new random kid. Raises BadInput for a wrong env."""
+        """Make a new secret for `kid`, or for a new random kid. Stores nothing.
+
+        Raises BadInput if `env` is not `live` or `test`.
+        """
         kid = kid or new_kid()
         secret = base62.encode(int.from_bytes(secrets.token_bytes(32)), SECRET_LENGTH)
         text = f"{self._start}{env}_{kid}_{self._newest.version}{secret}"

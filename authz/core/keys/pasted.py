@@ -41,8 +41,9 @@ class Pasted(NamedTuple):
 def find_key(text: str, prefix: str) -> Pasted | None:
     """Return the one key in `text`, which has no blanks at its ends.
 
-    Text that is one word is returned as it is. None if several lines hold no key of ours. Raises
-    BadInput if there are several keys.
+    A single word is returned as it is. If no key of ours is found, return one line without the
+    assignment, header or quotes around it, and None for several lines. Raises BadInput if there are
+    several different keys of ours.
     """
     if _WORD.fullmatch(text):
         return Pasted(text)
@@ -69,7 +70,10 @@ def _carrier_before(text: str) -> str:
 
 
 def _unwrapped(text: str) -> Pasted:
-    """Return a key of another format without the assignment, header or quotes around it."""
+    """Return a key of another format without the assignment, header or quotes around it.
+
+    Other text is returned as it is.
+    """
     for pattern in (_ASSIGNED, _QUOTED):
         if match := pattern.fullmatch(text):
             return Pasted(match["key"])

@@ -12,7 +12,7 @@ MIN_PEPPER_BYTES: Final = 32
 
 
 def hkdf_sha256(secret: bytes, info: bytes, length: int = 32) -> bytes:
-    """Return RFC 5869 HKDF with SHA-256 and an empty salt, at most 32 bytes."""
+    """Return `length` bytes, at most 32, of RFC 5869 HKDF with SHA-256 and an empty salt."""
     pseudorandom_key = hmac.digest(bytes(32), secret, "sha256")
     return hmac.digest(pseudorandom_key, info + b"\x01", "sha256")[:length]
 
@@ -57,9 +57,9 @@ class Pepper:
 
     @classmethod
     def expand(cls, version: str, secret: bytes) -> "Pepper":
-        """Derive the keys of a pepper.
+        """Derive the keys of a pepper from its secret.
 
-        Raises BadInput if the version is not one base62 character or the secret is too short.
+        Raises BadInput if the version is not one base62 character or the secret is under 32 bytes.
         """
         if len(version) != 1 or version not in base62.DIGITS:
             raise BadInput("keys.peppers", "a version is one character of 0-9 A-Z a-z, such as 1")

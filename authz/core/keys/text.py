@@ -35,7 +35,10 @@ def new_kid() -> str:
 
 
 def checksum(text: str) -> str:
-    """Return the CRC32 of `text` in base62. It shows typing errors and proves nothing else."""
+    """Return the CRC32 of `text` as 6 base62 digits.
+
+    It shows typing errors and proves nothing else.
+    """
     return base62.encode(zlib.crc32(text.encode()), CHECKSUM_LENGTH)
 
 
@@ -64,5 +67,8 @@ def _escape_pattern(character: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return `text` with the secret part of every key in our format replaced; the kid stays."""
+    """Return `text` with `...` in place of the secret part of every key in our format.
+
+    Keys of any prefix, also cut off ones. Prefix, environment and kid stay.
+    """
     return _KEY_IN_TEXT.sub(r"\1...", text)

@@ -31,9 +31,10 @@ LEASABLE: Final = LEASED_SHARE * LEAST_LEASE
 class Charge:
     """The units that a request of `cost` takes from the counters of each limit group.
 
-    begins, ends: milliseconds since the epoch. Outside of them the calendar periods are others, and
-    a new Charge is needed. max_lease: the most requests in one lease; 0 if every request has to ask
-    the store. lease_seconds: the life of a lease.
+    begins, ends: the time for which the charge is valid, in milliseconds since the epoch, `ends`
+    not included. Outside of it the calendar periods are others, and a new Charge is needed. ends:
+    None if no limit has a calendar period. max_lease: the most requests in one lease; 0 if every
+    request has to ask the store. lease_seconds: the life of a lease, below LONGEST_LEASE (1 s).
     """
 
     key_limits: KeyLimits
@@ -97,7 +98,10 @@ class SpendReply(NamedTuple):
 
 
 def charge_for(key_limits: KeyLimits, cost: int, now: int) -> Charge:
-    """Return the charge for a request of `cost` (at least 1) at `now`, in ms since the epoch."""
+    """Return the charge for a request of `cost` (at least 1) at `now`, in ms since the epoch.
+
+    Calendar limits are counted in the periods that contain `now`.
+    """
     groups = tuple(
         (group, tuple(c for limit in group.limits for c in _counters(limit, cost, now)))
         for group in key_limits.groups
@@ -118,10 +122,11 @@ def charge_for(key_limits: KeyLimits, cost: int, now: int) -> Charge:
 
 
 def next_lease_size(charge: Charge, left: tuple[int, ...], demand: float) -> int:
-    """Return the number of requests to lease next: 0, or at least LEAST_LEASE.
+    """Return the number of requests to lease next: 0, or LEAST_LEASE (3) to `charge.max_lease`.
 
-    demand: requests observed in the life of a lease. left: units left by the last reply. Units of a
-    calendar period do not come back before it ends, so leases shrink as the period is used up.
+    demand: requests observed in the life of a lease; the lease is not larger. left: units left by
+    the last reply, in the order of `charge.counters`. Of a calendar period at most 1/100 of the
+    units left is leased: they do not come back before it ends, so leases shrink as it is used up.
     """
     size = min(charge.max_lease, int(demand))
     for counter, units in zip(charge.counters, left, strict=True):
@@ -131,7 +136,13 @@ def next_lease_size(charge: Charge, left: tuple[int, ...], demand: float) -> int
 
 
 def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> LimitResult:
-    """Return the result for one request, `elapsed_us` microseconds after the reply."""
+    """Return the result for one request, `elapsed_us` microseconds after the reply.
+
+    Each wait is shorter by `elapsed_us`; a limit whose wait is over is not violated. A limit with a
+    burst has the smaller `left` and the longer wait of its two counters. `retry_after_ms` is 0 if
+    no enforced limit is violated, and None if the cost exceeds a violated, enforced limit or its
+    burst.
+    """
     if charge.has_no_burst and not any(reply.waits_us):  # the usual case, kept cheap
         now_us = reply.now_us + elapsed_us
         resets_ms = [counter.resets_in_ms(now_us) for counter in charge.counters]
@@ -163,7 +174,10 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
 
 
 def seconds_until_room(charge: Charge, reply: SpendReply) -> float:
-    """Return the seconds until a refused request would pass; infinity if it never does."""
+    """Return the seconds from the reply until a refused request would pass; infinity if never.
+
+    The longest wait of the enforced counters counts. The charge must have at least one of them.
+    """
     waits = [
         wait
         for counter, wait in zip(charge.counters, reply.waits_us, strict=True)
@@ -186,7 +200,10 @@ def _counters(limit: Limit, cost: int, now: int) -> tuple[Counter, ...]:
 
 
 def _max_lease(counters: list[Counter]) -> int:
-    """Return 0 if one counter is a burst: a lease would take the units at once, not evenly."""
+    """Return the most requests in one lease: 1/100 of the smallest limit, 0 if below LEAST_LEASE.
+
+    0 also if one counter is a burst: a lease would take the units at once, not evenly.
+    """
     if any(isinstance(counter, BurstCounter) for counter in counters):
         return 0
     size = min(counter.limit // (LEASED_SHARE * counter.charge) for counter in counters)

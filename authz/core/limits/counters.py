@@ -43,16 +43,16 @@ class WindowCounter(NamedTuple):
 
     @property
     def capacity(self) -> int:
-        """The most units that one moment can take."""
+        """The units that one moment can take at most: `limit`."""
         return self.limit
 
     @property
     def bucket_us(self) -> int:
-        """The width of a bucket in microseconds."""
+        """The width of a bucket in microseconds: 1/100 of the window."""
         return self.length_ms * 1000 // BUCKETS
 
     def resets_in_ms(self, _now_us: int) -> int:
-        """Return the milliseconds after which nothing taken until now counts any more."""
+        """Return the window's length in milliseconds: nothing taken until now counts after it."""
         return self.length_ms
 
 
@@ -68,11 +68,14 @@ class PeriodCounter(NamedTuple):
 
     @property
     def capacity(self) -> int:
-        """The most units that one moment can take."""
+        """The units that one moment can take at most: `limit`."""
         return self.limit
 
     def resets_in_ms(self, now_us: int) -> int:
-        """Return the milliseconds until the period ends."""
+        """Return the milliseconds until the period ends; 0 or negative once it is over.
+
+        now_us: microseconds since the epoch.
+        """
         return self.ends_ms - now_us // 1000
 
 
@@ -88,11 +91,11 @@ class BurstCounter(NamedTuple):
 
     @property
     def capacity(self) -> int:
-        """The most units that one moment can take."""
+        """The units that one moment can take at most: `burst`."""
         return self.burst
 
     def resets_in_ms(self, _now_us: int) -> int:
-        """Return the milliseconds in which `limit` units refill."""
+        """Return the milliseconds in which `limit` units refill: `length_ms`."""
         return self.length_ms
 
 

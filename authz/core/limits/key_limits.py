@@ -56,7 +56,7 @@ class LimitGroup:
         return self.id if self.tenant_id else ""
 
     def names(self) -> tuple[str, ...]:
-        """Return the name of each limit as callers see it: `minute`, of a pool `tenant:minute`."""
+        """Return the limit names that callers see: `minute`, or of a pool `tenant:minute`."""
         if self.owner is Owner.KEY:
             return tuple(limit.name for limit in self.limits)
         return tuple(f"{self.owner}:{limit.name}" for limit in self.limits)
@@ -108,7 +108,10 @@ class LimitResult:
 
     @property
     def exceeds_quota(self) -> bool:
-        """True if an enforced calendar quota is violated, also if rates are violated as well."""
+        """True if an enforced calendar quota is violated, also if rates are violated as well.
+
+        False if only quotas that are not enforced are violated.
+        """
         limits = self.key_limits.limits
         return any(limits[index].enforce and limits[index].is_quota for index in self.violated)
 
@@ -127,7 +130,10 @@ class LimitPolicy:
     on_outage: OnOutage = OnOutage.LOCAL
 
     def of(self, record: KeyRecord) -> KeyLimits | None:
-        """Return the limits of a key, or None. Raises UnknownPlan if the settings lack its plan."""
+        """Return the limits of a key and of its pools, or None if it has none at all.
+
+        Raises UnknownPlan if `plans` lacks the plan that the record names.
+        """
         groups = (
             LimitGroup(Owner.KEY, record.kid, self._own(record)),
             pool_of_project(record, _pool(self.projects, record.project_id)),
@@ -137,7 +143,7 @@ class LimitPolicy:
         return KeyLimits(with_limits, self.on_outage_of(record)) if with_limits else None
 
     def on_outage_of(self, record: KeyRecord) -> OnOutage:
-        """Return how the key's limits apply during a store outage."""
+        """Return the key's own `on_outage`, or that of the settings if the record has none."""
         return record.on_outage or self.on_outage
 
     def _own(self, record: KeyRecord) -> Limits:
@@ -150,7 +156,7 @@ class LimitPolicy:
 
 
 def pool_of_project(record: KeyRecord, limits: Limits) -> LimitGroup:
-    """Return the pool of the key's project, which belongs to the key's tenant."""
+    """Return the limit group of the record's project, with `limits` and the record's tenant."""
     return LimitGroup(Owner.PROJECT, record.project_id, limits, record.tenant_id)
 
 

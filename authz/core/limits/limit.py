@@ -87,12 +87,15 @@ class Limit:
         return isinstance(self.per, Calendar)
 
     def charge(self, cost: int) -> int:
-        """Return the units that a request of `cost` takes from this limit."""
+        """Return the units that a request of `cost` takes: `cost`, or 0 or 1 if CostOf.REQUEST."""
         return cost if self.cost_of is CostOf.UNIT else min(cost, 1)
 
 
 def parse_limit(field: str, text: str) -> Limit:
-    """Parse one limit. Raises BadInput."""
+    """Parse one limit, in the format of the module's docstring.
+
+    Raises BadInput if any part of it is wrong; `field` names the setting in the message.
+    """
     amount_of, slash, rest = text.partition("/")
     per_text, *given = rest.split(",")
     name, equals, amount = amount_of.rpartition("=")
@@ -114,7 +117,10 @@ def parse_limit(field: str, text: str) -> Limit:
 
 
 def parse_limits(field: str, given: Iterable[str]) -> tuple[Limit, ...]:
-    """Parse the limits of one key, plan or pool, in their order. Raises BadInput."""
+    """Parse the limits of one key, plan or pool, in their order; `()` if none are given.
+
+    Raises BadInput if a limit is wrong, two have the same name, or there are more than 8.
+    """
     found = tuple(parse_limit(field, text) for text in given)
     names = [limit.name for limit in found]
     for name in names:
@@ -126,21 +132,24 @@ def parse_limits(field: str, given: Iterable[str]) -> tuple[Limit, ...]:
 
 
 def parse_limit_name(field: str, text: str) -> str:
-    """Check the name of a limit. Callers see it."""
+    """Return the name of a limit unchanged. Callers see it.
+
+    Raises BadInput unless it is 1 to 32 of a-z 0-9 . _ - and begins with a letter.
+    """
     if not _NAME.fullmatch(text):
         raise BadInput(field, f"{shown(text)}: a name is 1 to 32 of a-z 0-9 . _ -, such as burst")
     return text
 
 
 def parse_cost(field: str, text: str) -> int:
-    """Parse the cost of a request: 0 to 1000000 units."""
+    """Parse the cost of a request: 0 to 1000000 units. Raises BadInput for any other text."""
     if not (text == "0" or _NUMBER.fullmatch(text)) or int(text) > MAX_COST:
         raise BadInput(field, f"{shown(text)}: a cost is a whole number from 0 to {MAX_COST}")
     return int(text)
 
 
 def parse_on_outage(field: str, text: str) -> OnOutage:
-    """Parse `local`, `allow` or `deny`."""
+    """Parse `local`, `allow` or `deny`. Raises BadInput for any other text."""
     try:
         return OnOutage(text)
     except ValueError:
@@ -148,7 +157,10 @@ def parse_on_outage(field: str, text: str) -> OnOutage:
 
 
 def _is_whole(text: str) -> bool:
-    """Return whether the text is meant as a number. One out of range gets its own message."""
+    """Return whether the text is decimal digits, with or without a minus in front.
+
+    The range is checked later, with a message of its own.
+    """
     return text.isascii() and text.removeprefix("-").isdecimal()
 
 

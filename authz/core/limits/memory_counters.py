@@ -15,19 +15,22 @@ class _Count(Generic[_C]):
     """The units taken from one counter. Times are microseconds since the epoch."""
 
     def advance(self, counter: _C, now: int) -> None:
-        """Drop the units that no longer count at `now`."""
+        """Drop the units that no longer count at `now`. Called before the other methods."""
         raise NotImplementedError
 
     def room(self, counter: _C) -> int:
-        """Return the units that are left."""
+        """Return the units that are left; negative if more than the limit was taken."""
         raise NotImplementedError
 
     def add(self, counter: _C, units: int, now: int) -> None:
-        """Take units."""
+        """Take `units` at `now`, whether there is room or not."""
         raise NotImplementedError
 
     def wait(self, counter: _C, now: int) -> int:
-        """Return the microseconds until there is room for one request."""
+        """Return the microseconds until there is room for one request.
+
+        Called only if there is no room now, and the charge is not above the capacity.
+        """
         raise NotImplementedError
 
 
@@ -121,7 +124,11 @@ class MemoryCounters:
         return len(self._counts)
 
     def open(self, charge: Charge, reply: SpendReply) -> None:
-        """Start each unknown counter of `charge` with the units that the store's reply showed."""
+        """Start each unknown counter of `charge` with the units taken by the store's reply.
+
+        Known counters stay as they are. A calendar counter that begins after the reply is not
+        started.
+        """
         for name, counter, left in zip(_names(charge), charge.counters, reply.left, strict=True):
             if name not in self._counts and _is_current(counter, reply.now_us):
                 count = self._counts[name] = _COUNT_OF[type(counter)]()
@@ -131,7 +138,10 @@ class MemoryCounters:
     def spend(self, charge: Charge, wanted: int, now: int) -> SpendReply:
         """Take the charge for `wanted` requests, or for as many as there is room for.
 
-        now: microseconds since the epoch, within the periods of `charge`.
+        The reply's `granted` is 0 to `wanted`; only enforced counters reduce it. Its `left` is at
+        least 0. A counter that is not enforced takes only the requests that fit. now: microseconds
+        since the epoch, within the periods of `charge`. A time before that of the last call is
+        replaced by that one.
         """
         self._now = now = max(now, self._now)
         counts = [
@@ -158,7 +168,7 @@ class MemoryCounters:
         self._counts.clear()
 
     def forget(self, charge: Charge) -> None:
-        """Drop the counters of `charge`: the store counts them again."""
+        """Drop the counters of `charge`, those of pools too: the store counts them again."""
         for name in _names(charge):
             self._counts.pop(name, None)
 
@@ -172,5 +182,5 @@ def _names(charge: Charge) -> list[_Name]:
 
 
 def _is_current(counter: Counter, now: int) -> bool:
-    """Return False for a calendar period that begins after `now`, the time of a reply."""
+    """Return False for a calendar period that begins after `now` (us since the epoch)."""
     return not isinstance(counter, PeriodCounter) or now >= counter.begins_ms * 1000

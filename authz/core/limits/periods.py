@@ -92,7 +92,11 @@ Period = Sliding | Calendar
 
 
 def parse(field: str, text: str, zone: str = "") -> Period:
-    """Parse `s`, `min`, `h`, `d`, `calendar-day`, `month` or `month@15`. Raises BadInput."""
+    """Parse `s`, `min`, `h`, `d`, `calendar-day`, `month` (from day 1) or `month@1` to `month@28`.
+
+    zone: of a calendar period; empty is UTC. Raises BadInput for any other text, for an unknown
+    time zone, and for a time zone with `s`, `min`, `h` or `d`.
+    """
     if text in SLIDING:
         if zone:
             raise BadInput(field, f"a time zone goes with calendar-day or month, not with {text}")
@@ -112,7 +116,7 @@ def parse(field: str, text: str, zone: str = "") -> Period:
 
 
 def timezone(field: str, text: str) -> str:
-    """Check the name of a time zone by the list of tzdata. Raises BadInput."""
+    """Return the name of a time zone unchanged. Raises BadInput if the tzdata package lacks it."""
     if text not in _zones():
         raise BadInput(field, f"{shown(text)} is not a time zone, such as UTC or Europe/Berlin")
     return text

@@ -68,7 +68,11 @@ class KeyLimitState:
         self.demand = 0.0
 
     def charge_at(self, wall: int) -> Charge:
-        """Return the charge at `wall`, in ms since the epoch. Each calendar period has its own."""
+        """Return the charge at `wall`, in ms since the epoch. Each calendar period has its own.
+
+        The last charge is returned again within its periods. Raises ValueError if the key has no
+        limits.
+        """
         known = self.charge
         if known is None or (known.ends is not None and not known.begins <= wall < known.ends):
             if self.key_limits is None:
@@ -79,9 +83,10 @@ class KeyLimitState:
     def observe(self, now: float, lease_seconds: float) -> float:
         """Return the requests that come during the life of a lease. Call it before each store call.
 
-        Demand is measured over a whole lease life: the last complete one, or the current one so
-        far. Counted per store call, a client that waits for each reply would show a demand of 1 and
-        never get a lease.
+        Adds the requests since the last call to `seen` and sets `refusals` to 0. Demand is measured
+        over a whole lease life: the last complete one, or the current one so far if that is more.
+        Counted per store call, a client that waits for each reply would show a demand of 1 and
+        never get a lease. now: monotonic seconds.
         """
         self.seen += self.lease - self.left + self.refusals + len(self.waiting)
         self.refusals = 0
@@ -92,7 +97,10 @@ class KeyLimitState:
         return max(self.demand, self.seen)
 
     def give_up(self) -> int:
-        """Drop lease and debt. Return what is left minus the debt: the next `returned`."""
+        """Drop lease and debt. Return the requests left minus the debt: the next `returned`.
+
+        Negative if the debt is larger. The store is not called.
+        """
         returned = self.left - self.debt
         self.lease = self.left = self.debt = 0
         return returned
@@ -114,7 +122,10 @@ class PendingSpend(NamedTuple):
 
 
 def serve(waiters: deque[Waiter], result: LimitResult, most: int) -> int:
-    """Give `result` to at most `most` waiters and remove them. Return how many got it."""
+    """Give `result` to at most `most` waiters, in order, and remove them. Return how many got it.
+
+    Cancelled waiters are removed as well and do not count.
+    """
     served = 0
     while waiters and served < most:
         waiter = waiters.popleft()

@@ -31,7 +31,7 @@ class LimitReport:
         return limit_result(self.charge, self.reply)
 
     def used(self) -> list[int]:
-        """Return the units used of each limit. Units in a lease are used."""
+        """Return the units used of each limit, without its burst. Units in a lease are used."""
         rows = zip(self.charge.counters, self.reply.left, strict=True)
         return [row.limit - left for row, left in rows if not isinstance(row, BurstCounter)]
 
@@ -56,7 +56,9 @@ class LimitReports:
     async def of(self, record: KeyRecord, cost: int = 1) -> LimitReport | None:
         """Return the report for a request of `cost`, or None if it takes nothing from any limit.
 
-        Raises UnknownPlan, Unreadable if the counters are garbled, Unavailable.
+        None if `cost` is 0 or neither the key nor its pools have limits. Counts nothing. Raises
+        UnknownPlan if the settings lack the key's plan, Unreadable if the counters are garbled,
+        Unavailable if the store fails or its clock fits no calendar period in two tries.
         """
         key_limits = self._policy.of(record)
         if key_limits is None or not cost:

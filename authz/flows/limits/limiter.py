@@ -40,7 +40,11 @@ from authz.flows.limits.outage_limits import OutageLimits
 
 
 class Limiter:
-    """Takes from limits. max_keys: bound on states. leases: False asks the store each time."""
+    """Takes from limits. One instance serves all keys of a sidecar, on one event loop.
+
+    max_keys: bound on states; the oldest one makes room, and its lease is returned to the store.
+    leases: if False, each request asks the store.
+    """
 
     def __init__(
         self,
@@ -68,8 +72,9 @@ class Limiter:
     def spend(self, record: KeyRecord, cost: int) -> LimitResult | Awaitable[LimitResult] | None:
         """Return the result of a request that costs `cost`, or an awaitable if the store is asked.
 
-        None: the request takes nothing from any limit. Raises Unavailable, as the awaitable does,
-        if the key's limits are unknown, or cannot be counted and its `on_outage` is `deny`.
+        None: `cost` is 0, or neither the key nor its pools have limits. Raises UnknownPlan if the
+        settings lack the key's plan. Raises Unavailable, as the awaitable does, if the limits
+        cannot be counted and the key's `on_outage` is `deny`.
         """
         if not (
             record.limits
@@ -111,19 +116,29 @@ class Limiter:
         return state
 
     def replace_policy(self, policy: LimitPolicy) -> None:
-        """Apply `policy` from now on. Before the next call, call `migrate` until it is False."""
+        """Apply `policy` from now on. Before the next call, call `migrate` until it is False.
+
+        States of the earlier policy are kept until their key is used or migrated.
+        """
         self._policy = policy
         self._has_pools = bool(policy.projects or policy.tenants)
         self._earlier, self._states = self._earlier | self._states, {}
 
     def migrate(self, count: int) -> bool:
-        """Apply the new policy to up to `count` states. Return whether any are left."""
+        """Apply the new policy to up to `count` states. Return True while any are left.
+
+        A state whose limits are the same stays. Of another, the lease is returned to the store.
+        """
         for name, state in list(islice(self._earlier.items(), count)):
             self._reopen(name, state.record)
         return bool(self._earlier)
 
     def _reopen(self, name: str | tuple[str, int], record: KeyRecord) -> KeyLimitState | None:
-        """Take over the state of the policy before, unless the limits of the key differ now."""
+        """Take over and return the state of the earlier policy, if record and limits are the same.
+
+        Otherwise drop it and return None. Its lease is returned to the store, or stranded if the
+        key was changed.
+        """
         state = self._earlier.pop(name, None)
         if state is None:
             return None
@@ -144,7 +159,7 @@ class Limiter:
             self._store.spend(state.charge, request, _ignore)
 
     def _strand(self, state: KeyLimitState) -> None:
-        """Drop the lease without returning it.
+        """Drop the lease and the debt without a call to the store. Count LEASE_STRANDED.
 
         The key was changed, and the change may have reset its counters. A return would then take
         back requests that were counted after the reset.
@@ -273,7 +288,11 @@ class Limiter:
             state.left -= serve(state.waiting, result, left)
 
     def _on_wrong_period(self, pending: PendingSpend, reply: SpendReply) -> None:
-        """Ask again, once, with the day and month of the store's clock. Nothing was counted."""
+        """Ask again, once, with the day and month of the store's clock. Nothing was counted.
+
+        Corrects our estimate of the store's clock. A second wrong period counts as a fault of the
+        store.
+        """
         if pending.is_retry:
             self._on_fault(pending, Unavailable("the store's clock is in no period"))
             return

@@ -35,7 +35,11 @@ class OutageLimits:
         self._was_closed = False
 
     def spend(self, state: KeyLimitState, key_limits: KeyLimits) -> LimitResult:
-        """Return the result of one request. Raises Unavailable if `on_outage` is `deny`."""
+        """Return the result of one request, and note it as a debt if it passes.
+
+        Counts LIMIT_ALLOWED_IN_OUTAGE or LIMIT_DENIED_IN_OUTAGE. Raises Unavailable if the key's
+        `on_outage` is `deny`. With `allow` the request always passes.
+        """
         now = self._wall_ms()
         charge = state.charge_at(now)
         self._was_closed = self._was_closed or not self._store.is_open
@@ -59,16 +63,24 @@ class OutageLimits:
         return result
 
     def owe(self, state: KeyLimitState, requests: int) -> None:
-        """Note requests that passed and are not counted in the store yet."""
+        """Add `requests` to the key's debt: they passed and the store has not counted them yet."""
         state.debt += requests
         self._indebted[state] = None
 
     def forget(self, state: KeyLimitState) -> None:
-        """Do not send this key's debt: the key's next call to the store takes it along."""
+        """Do not send this key's debt from here: the key's next call to the store takes it along.
+
+        `state.debt` stays as it is.
+        """
         self._indebted.pop(state, None)
 
     def on_reply(self, charge: Charge) -> None:
-        """Drop our counters of `charge`, because the store counts again, and send some debts."""
+        """Drop our counters, because the store counts again, and send the debts of up to 10 keys.
+
+        After an outage all counters are dropped. If only some could not be read, those of `charge`.
+        A debt goes back to its key if the store did not count it; if that is unknown, it is
+        dropped.
+        """
         if self._was_closed:
             self._was_closed = False
             self._counters.clear()
@@ -89,6 +101,9 @@ class OutageLimits:
 
 
 def _with_room(charge: Charge, last: SpendReply | None, now_us: int) -> SpendReply:
-    """Return a reply that grants one request, with the units that the last reply showed."""
+    """Return a reply that grants one request, with the units that the last reply showed.
+
+    Without a last reply every counter is shown as unused.
+    """
     left = last.left if last else tuple(counter.capacity for counter in charge.counters)
     return SpendReply(1, now_us, left, (0,) * len(left))
