@@ -23,7 +23,11 @@ class HttpConnections:
         self.protocol: Callable[..., BoundedHttpProtocol] = partial(BoundedHttpProtocol, self)
 
     def add(self, connection: "BoundedHttpProtocol") -> None:
-        """Note a new connection, after closing another if there are too many."""
+        """Note a new connection. At MAX_CONNECTIONS (64), abort another first.
+
+        That is the connection longest without an exchange among the idle ones, or among all if none
+        is idle.
+        """
         if len(self._open) >= MAX_CONNECTIONS:
             oldest = next(iter(self._open))
             closed = next((each for each in self._open if each.is_idle), oldest)
@@ -32,18 +36,21 @@ class HttpConnections:
         self._open[connection] = None
 
     def renew(self, connection: "BoundedHttpProtocol") -> None:
-        """Note that a connection has completed an exchange."""
+        """Note that a connection has completed an exchange. No-op if it was removed."""
         if connection in self._open:
             del self._open[connection]
             self._open[connection] = None
 
     def remove(self, connection: "BoundedHttpProtocol") -> None:
-        """Note that a connection has closed."""
+        """Note that a connection has closed. No-op if it was removed before."""
         self._open.pop(connection, None)
 
 
 class BoundedHttpProtocol(H11Protocol):
-    """A connection that is aborted if an exchange of request and response takes too long."""
+    """A connection that is aborted if no exchange completes for EXCHANGE_SECONDS (10 s).
+
+    The time begins with the connection and with each complete response.
+    """
 
     def __init__(self, connections: HttpConnections, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -52,11 +59,11 @@ class BoundedHttpProtocol(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """True if no request is being answered."""
+        """True if no request is being answered, also before the first request."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Add the connection, which may close another, and start the exchange timer."""
+        """Add the connection, which may abort another, and start the exchange timer."""
         self._others.add(self)
         super().connection_made(transport)
         self._restart_timer()

@@ -31,7 +31,10 @@ MetricsPage = Callable[[str], tuple[bytes, str]]
 
 
 class OperationsServer:
-    """Serves liveness, readiness and metrics. Raises BadInput if the address cannot be used."""
+    """Serves liveness, readiness and metrics over HTTP.
+
+    Raises BadInput if the address cannot be used. address: the one in use, with its real port.
+    """
 
     def __init__(
         self,
@@ -67,21 +70,30 @@ class OperationsServer:
         self._task: asyncio.Task[None] | None = None
 
     def report(self, readiness: Readiness) -> None:
-        """Serve this readiness, and the components with their reasons. Until then: not ready."""
+        """Serve what `readiness` returns at /readyz: 200 if ready, 503 if not, with the components.
+
+        It is called for each request. Until then /readyz says not ready, without components.
+        """
         self._readiness = readiness
 
     def publish(self, page: MetricsPage | None) -> None:
-        """Serve this page of metrics, or none."""
+        """Serve this page at /metrics. With None, as at the start, /metrics answers 404.
+
+        A page is served again for at most PAGE_SECONDS (1 s).
+        """
         self._page = page
 
     async def start(self) -> None:
-        """Begin to answer."""
+        """Listen, and begin to answer in a task of the running loop."""
         for listener in self._listener.sockets:
             listener.listen(BACKLOG)  # now, because uvicorn does so in a task
         self._task = asyncio.create_task(self._server.serve(self._listener.sockets))
 
     async def stop(self) -> None:
-        """Stop answering."""
+        """Remove the path of a Unix socket, end the server, and close the sockets.
+
+        Requests in progress have 1 s. Without `start` only the sockets are closed.
+        """
         self._listener.remove_path()
         self._server.should_exit = True
         if self._task is not None:

@@ -8,7 +8,7 @@ _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def boot_id() -> str:
-    """Return the id of this boot of the machine, or an empty text if there is none."""
+    """Return the id of this boot of the machine, from /proc; "" if it cannot be read."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -19,7 +19,7 @@ class SystemClock:
     """A Clock from the operating system."""
 
     def wall_ms(self) -> int:
-        """Return milliseconds since the epoch. The clock may jump."""
+        """Return milliseconds since the epoch. The clock may jump, also backwards."""
         return time.time_ns() // 1_000_000
 
     # See Clock. Includes suspended time if the system has such a clock. Each Check reads it twice,

@@ -9,8 +9,8 @@ class Ending:
     """Requests to end this process.
 
     SIGTERM or an internal reason: shut down after a pause, in which clients turn to another
-    process. SIGINT: a person waits at a terminal, so there is no pause. A second request: end at
-    once.
+    process. SIGINT: a person waits at a terminal, so there is no pause. A second request of any
+    kind: end at once.
     """
 
     def __init__(self) -> None:
@@ -20,13 +20,16 @@ class Ending:
         self._has_pause = True
 
     def listen(self) -> None:
-        """Handle SIGTERM and SIGINT from now on."""
+        """Handle SIGTERM and SIGINT as requests from now on. Call it inside the event loop."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request, number.name)
 
     def request(self, reason: str) -> None:
-        """Request the end; the second request means at once."""
+        """Request the end. The first request sets the reason; a later one means at once.
+
+        reason: text for the log. "SIGINT" means without a pause.
+        """
         if self._requested.is_set():
             self._repeated.set()
             return
@@ -35,16 +38,19 @@ class Ending:
         self._requested.set()
 
     async def requested(self) -> str:
-        """Wait for the first request. Return its reason."""
+        """Wait for the first request and return its reason. Returns at once if there was one."""
         await self._requested.wait()
         return self._reason
 
     async def repeated(self) -> None:
-        """Wait for the second request."""
+        """Wait for the second request. Returns at once if there was one."""
         await self._repeated.wait()
 
     async def pause(self, seconds: float) -> None:
-        """Wait for `seconds`, but not after SIGINT and not beyond a second request."""
+        """Wait for `seconds`, or until a second request.
+
+        Return at once if SIGINT was the first request.
+        """
         if self._has_pause:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._repeated.wait(), seconds)

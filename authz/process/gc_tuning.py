@@ -15,7 +15,10 @@ THRESHOLDS: Final = (5_000, 5, 100)
 
 
 def tune_gc() -> None:
-    """Exempt all existing objects from collection. Call it once, after the start."""
+    """Collect garbage once, exempt all remaining objects from collection, and set THRESHOLDS.
+
+    Call it once, after the start.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

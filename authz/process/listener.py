@@ -37,7 +37,7 @@ class ConnectionLimits:
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files. With `client_ca`, a client needs a certificate signed by it."""
+    """PEM files of a listener. With `client_ca`, a client needs a certificate signed by it."""
 
     cert: Path
     key: Path
@@ -47,8 +47,9 @@ class TlsFiles:
 class Listener:
     """Sockets bound to every address of a host name, or to a Unix socket that is locked.
 
-    address: with the port that the system chose, where `wanted` has port 0.
-    setting: named in errors. Raises BadInput if the address cannot be used.
+    wanted: the address; its port 0 lets the system choose. address: the same with the chosen port.
+    setting: named in errors. socket_mode: of a Unix socket. Raises BadInput if the address cannot
+    be used or a live process serves the Unix socket.
     """
 
     def __init__(self, wanted: Address, setting: str, socket_mode: int = SOCKET_MODE) -> None:
@@ -63,11 +64,14 @@ class Listener:
         self.address = wanted if wanted.path else Address(wanted.host, port)
 
     def remove_path(self) -> None:
-        """Remove a Unix socket from the file system. Its path stays locked until `close`."""
+        """Remove a Unix socket from the file system. Its path stays locked until `close`.
+
+        Does nothing for a TCP address, or the second time.
+        """
         self._lock.remove_socket()
 
     def close_sockets(self) -> None:
-        """Take no new connections."""
+        """Close the listening sockets, so that no new connections come. Accepted ones stay open."""
         for listener in self.sockets:
             listener.close()
 
@@ -79,7 +83,7 @@ class Listener:
 
 
 def refuse_plaintext(address: Address, *, encrypted: bool, allowed: bool) -> None:
-    """Raise BadInput if other machines could connect in the clear and nobody allowed it.
+    """Raise BadInput unless the address is local, `encrypted` (TLS is on) or plaintext `allowed`.
 
     Requests to the Check port contain raw keys, and it answers any client.
     """
@@ -92,7 +96,11 @@ def refuse_plaintext(address: Address, *, encrypted: bool, allowed: bool) -> Non
 
 
 def server_tls(files: TlsFiles) -> ssl.SSLContext:
-    """Return the TLS context of an HTTP/2 server. Raises BadInput for unusable files."""
+    """Return the TLS context of an HTTP/2 server: TLS 1.2 or newer, ALPN h2.
+
+    With `client_ca`, clients need a certificate. Raises BadInput for files that are missing, no
+    PEM, or a key with a passphrase.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2, those that HTTP/2 allows
@@ -128,7 +136,11 @@ def _bind(address: Address, socket_mode: int) -> list[socket.socket]:
 
 
 def _bind_path(path: str, mode: int) -> socket.socket:
-    """Bind a Unix socket. The caller holds the lock, so a socket at the path is left over."""
+    """Bind a Unix socket and set its mode. Raises OSError.
+
+    The caller holds the lock, so a socket at the path is left over from a dead process and is
+    removed first.
+    """
     Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     try:
@@ -171,7 +183,10 @@ def _bind_host(address: Address) -> list[socket.socket]:
 
 @contextmanager
 def mode_of_socket(path: str, mode: int) -> Iterator[None]:
-    """Give the Unix socket that is bound inside a mode, without a moment of wider permissions."""
+    """Give the Unix socket that is bound inside a mode, without a moment of wider permissions.
+
+    Does nothing if `path` is empty. Changes the umask of the process during the block.
+    """
     if not path:
         yield
         return

@@ -20,7 +20,7 @@ class Feed(Protocol):
     """The link to the store."""
 
     def health(self) -> StoreHealth:
-        """Return the state of the link."""
+        """Return the state of the link at this moment."""
         ...
 
 
@@ -38,7 +38,7 @@ class LimitLink(Protocol):
 
     @property
     def reason(self) -> str:
-        """Why limits are not counted; empty while they are."""
+        """The reason why limits are not counted in the store; "" while they are."""
         ...
 
 
@@ -46,7 +46,7 @@ class LiveSettings(Protocol):
     """The settings in force."""
 
     def report(self) -> dict[str, object]:
-        """Return their version and the fault of the last reload as JSON members."""
+        """Return the version of the settings and the fault of the last reload as JSON members."""
         ...
 
 
@@ -66,13 +66,17 @@ class Readiness:
         """Why the process is shutting down; empty while it is not."""
 
     def __call__(self) -> bool:
-        """Return whether the process is ready for requests now."""
+        """Return whether the process is ready for requests now.
+
+        True if it is not shutting down, and the store is trusted or stale records may be served.
+        """
         return not self.leaving and self._is_supplied
 
     def report(self) -> tuple[bool, dict[str, object]]:
-        """Return the readiness and each component's state as JSON members.
+        """Return the readiness, and by component its state as JSON members.
 
-        `reason` names a fault, also one that does not make the process unready.
+        `reason` names a fault, also one that does not make the process unready; "" if there is
+        none. `outage_grace_left`: seconds.
         """
         health, grace = self._feed.health(), self._cache.grace_left
         return self(), {

@@ -18,7 +18,7 @@ _STATM: Final = Path("/proc/self/statm")
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process; 0 if the system does not tell."""
+    """Return the resident memory of this process in bytes; 0 if /proc is not available."""
     try:
         pages = int(_STATM.read_text(encoding="ascii").split()[1])
     except OSError:
@@ -27,12 +27,16 @@ def resident_bytes() -> int:
 
 
 def resident_mib() -> int:
-    """Return the resident memory in MiB."""
+    """Return the resident memory in whole MiB, rounded down; 0 if it is unknown."""
     return resident_bytes() >> 20
 
 
 async def outgrown(limit_mib: int) -> int:
-    """Wait until the resident memory is above the limit. Return it, in MiB."""
+    """Wait until the resident memory is above the limit. Return it, in MiB.
+
+    The limit is raised by up to SPREAD at random. The first measurement is after YOUTH seconds,
+    then one each LOOK seconds. Never returns if the memory is unknown.
+    """
     limit = limit_mib * (1 + SPREAD * random.random())  # noqa: S311  jitter
     await asyncio.sleep(YOUTH)
     while True:

@@ -17,9 +17,11 @@ MAX_PATH_BYTES: Final = 107  # sockaddr_un
 
 
 class SocketLock:
-    """A lock that is held from `__init__` until `close`. Raises BadInput if it cannot be taken.
+    """A lock that is held from `__init__` until `close`. setting: named in errors.
 
-    setting: named in errors. path: empty for a TCP address; then nothing is locked.
+    path: of the Unix socket, empty for a TCP address; then nothing is locked. Raises BadInput if
+    another live process holds it or answers there, if a file that is no socket is there, if the
+    path is longer than MAX_PATH_BYTES or the lock file cannot be made.
     """
 
     def __init__(self, setting: str, path: str) -> None:
@@ -29,13 +31,19 @@ class SocketLock:
         """True if the socket at the path is ours, so that we may remove it."""
 
     def remove_socket(self) -> None:
-        """Remove our socket, so that no client connects any more."""
+        """Remove our socket from the file system, so that no client connects any more.
+
+        Does nothing unless `owns_socket` is True, and the second time. The lock stays.
+        """
         if self.owns_socket and self._fd is not None:
             self.owns_socket = False
             self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the path up. The lock file stays: removing it would race with the next holder."""
+        """Remove our socket and release the lock. May be called again.
+
+        The lock file stays: removing it would race with the next holder.
+        """
         self.remove_socket()
         if self._fd is not None:
             os.close(self._fd)
@@ -66,7 +74,10 @@ class SocketLock:
 
 
 def _is_answered(path: Path) -> bool:
-    """Return whether a process listens at the path, also one whose backlog is full."""
+    """Return whether a process listens at the path, also one whose backlog is full.
+
+    False if there is no socket.
+    """
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         try:

@@ -49,7 +49,10 @@ def _options(limits: ConnectionLimits) -> list[tuple[str, int]]:
 
 
 def credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Return TLS credentials for gRPC. Raises BadInput for unusable files."""
+    """Return TLS credentials for gRPC. With a client CA, clients must show a certificate.
+
+    Raises BadInput if the files cannot be read or used.
+    """
     server_tls(files)  # gRPC reports a bad certificate as an address that cannot be used
     chain, private = files.cert.read_bytes(), files.key.read_bytes()
     ca = files.client_ca.read_bytes() if files.client_ca else None
@@ -95,13 +98,16 @@ class GrpcServer:
         self.address = address if address.path else Address(address.host, port)
 
     async def start(self) -> None:
-        """Begin to answer. Health is NOT_SERVING until `show` is called."""
+        """Begin to answer. Readiness is NOT_SERVING until `show` is called; liveness is SERVING."""
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self._set_serving(serving=False)
         await self._server.start()
 
     async def show(self, ready: Callable[[], bool]) -> None:
-        """Let grpc.health.v1 report what `ready` returns, until cancelled."""
+        """Let grpc.health.v1 report what `ready` returns, until cancelled. Read every 0.1 s.
+
+        The last state stays after the cancellation.
+        """
         shown = False
         while True:
             if ready() is not shown:
@@ -110,7 +116,10 @@ class GrpcServer:
             await asyncio.sleep(HEALTH_INTERVAL)
 
     async def stop(self, grace: float) -> None:
-        """Take no new calls, give the running ones `grace` seconds, then close."""
+        """Take no new calls, give the running ones `grace` seconds, then cancel them and close.
+
+        Readiness and liveness become NOT_SERVING at once.
+        """
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
         self._lock.close()
@@ -142,13 +151,16 @@ def _handlers(handler: CheckHandler, *, traced: bool) -> grpc.GenericRpcHandler:
 
 
 def _traceparent(context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes | None:
-    """Return the call's traceparent, or None if there is none or more than one."""
+    """Return the call's traceparent, or None if there is none, more than one, or it is not text."""
     found = [value for name, value in context.invocation_metadata() or () if name == "traceparent"]
     return found[0].encode() if len(found) == 1 and isinstance(found[0], str) else None
 
 
 def _problem(address: Address) -> str:
-    """Return the operating system's reason to refuse an address. gRPC only prints it to stderr."""
+    """Return the operating system's reason to refuse an address. gRPC only prints it to stderr.
+
+    For a Unix socket, or if the address can be bound now: "it cannot be used".
+    """
     if not address.path:
         try:
             found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)

@@ -150,7 +150,7 @@ class Cache(Section):
 
 
 class Outage(Section):
-    """Grace of keys without a grace of their own during a store outage."""
+    """The grace, in seconds, of keys without a grace of their own during a store outage."""
 
     grace: Annotated[float, seconds("0", "1d")] = 30.0
 
@@ -190,7 +190,10 @@ class RouteRule(Section):
         return self
 
     def rule(self, *, ignore_case: bool = False) -> Rule:
-        """Return the rule. Raises BadInput for a bad value or a variable that the path lacks."""
+        """Return the rule. Raises BadInput for a bad value or a variable that the path lacks.
+
+        ignore_case: letters of the path match in either case.
+        """
         cost = self.cost
         required = Facts(
             scopes=None if self.scopes is None else frozenset(self.scopes.split()),
@@ -211,7 +214,10 @@ class RouteRule(Section):
 
 
 class Pools(Section):
-    """Limits that the keys of a project or of a tenant share. `*`: each one that is not named."""
+    """Limits that the keys of a project or of a tenant share, by its id.
+
+    `*`: for each project or tenant that is not named.
+    """
 
     projects: dict[PoolId, LimitSet] = {}
     tenants: dict[PoolId, LimitSet] = {}
@@ -281,7 +287,11 @@ def load(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Read the settings. Raises BadInput, which names the setting, the problem and the source."""
+    """Read and merge the settings: flags win over the environment, the environment over the file.
+
+    Without `file`, no file is read. Raises BadInput, which names the setting, the problem and the
+    source; with several mistakes it is a BadSettings, which has them all.
+    """
     layers = [sources.command_line(flags or {}), sources.environment(environ)]
     if file:
         layers.append(sources.file(file))
@@ -291,7 +301,11 @@ def load(
 
 
 def _check_routes(settings: Settings, layers: Sequence[sources.Source]) -> None:
-    """Raise BadInput for the first rule that another hides, or that needs the case of letters."""
+    """Raise BadInput for the first route rule that cannot work.
+
+    An earlier rule takes all its requests, or the rule is invalid if the case of letters is
+    ignored.
+    """
     ignore_case = settings.routes_case == "insensitive"
 
     def refuse(at: int, problem: str) -> NoReturn:

@@ -18,7 +18,10 @@ from authz.settings.sources import Location, Source
 
 
 class Section(BaseModel):
-    """A section of the settings. Unknown names are errors."""
+    """A section of the settings. Immutable. Unknown names are errors.
+
+    A known name with the value null keeps its default.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -32,7 +35,10 @@ class Section(BaseModel):
 
 
 class BadSettings(BadInput):
-    """Settings with mistakes. `mistakes` has them all, and the text shows the first."""
+    """Settings with mistakes, at least one.
+
+    `mistakes` has them all, and the text shows the first.
+    """
 
     def __init__(self, mistakes: Sequence[BadInput]) -> None:
         first, *rest = mistakes
@@ -45,7 +51,10 @@ _Sections = TypeVar("_Sections", bound=Section)
 
 
 def read(kind: type[_Sections], layers: Sequence[Source]) -> _Sections:
-    """Return the merged settings of all layers. The first layer wins. Raises BadInput."""
+    """Return the merged settings of all layers, with absolute paths. The first layer wins.
+
+    `layers` must not be empty. Raises BadSettings, a BadInput with one mistake for each setting.
+    """
     tree = reduce(sources.merged, (source.tree for source in layers))
     try:
         settings = kind.model_validate(tree)
@@ -71,7 +80,7 @@ _MESSAGES: Final = {
 def _explained(
     cause: ValidationError, kind: type[Section], layers: Sequence[Source]
 ) -> list[BadInput]:
-    """Return one mistake for each setting, in the order of the model."""
+    """Return the first mistake of each setting, in the order of the model."""
     found: dict[str, BadInput] = {}
     for error in cause.errors(include_url=False, include_context=False):
         mistake = _mistake(error, kind, layers)
@@ -92,7 +101,7 @@ def _mistake(error: ErrorDetails, kind: type[Section], layers: Sequence[Source])
 
 
 def _section(section: type[Section], location: Location) -> type[Section]:
-    """Return the section of the setting at `location`, below `section`."""
+    """Return the section class that holds the setting at `location`, below `section`."""
     for step in location[:-1]:
         if isinstance(step, str):
             kind = section.model_fields[step].annotation
@@ -105,7 +114,10 @@ def _is_section(kind: Any) -> bool:
 
 
 def _anchored(settings: _Sections, layers: Sequence[Source]) -> _Sections:
-    """Make relative paths absolute, each from the base of its source."""
+    """Return a copy in which relative paths are absolute, each from the base of its source.
+
+    A path that no source gives (a default) starts at the base of the last layer.
+    """
 
     def base(at: Location) -> Path:
         return next((source for source in layers if source.holds(at)), layers[-1]).base

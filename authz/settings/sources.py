@@ -30,14 +30,20 @@ Location = tuple[int | str, ...]  # ("keys", "peppers", 0, "file")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Settings of one source. `base`: the directory of its relative paths."""
+    """Settings of one source. tree: nested by section. base: the directory of its relative paths.
+
+    name: returns the origin of a setting for error messages, such as `in FILE`.
+    """
 
     tree: Mapping[str, Any]
     base: Path
     name: Callable[[Location], str]
 
     def holds(self, location: Location) -> bool:
-        """Return whether this source has the setting."""
+        """Return whether this source has the setting, also with the value null.
+
+        True for an empty location.
+        """
         part: Any = self.tree
         for step in location:
             if isinstance(step, int):
@@ -51,7 +57,10 @@ class Source:
 
 
 def merged(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both trees merged. `upper` wins; a list is one value."""
+    """Return both trees merged, as a new dict. `upper` wins.
+
+    Sections are merged name by name; a list is one value.
+    """
     found = dict(lower)
     for name, value in upper.items():
         below = found.get(name)
@@ -61,7 +70,10 @@ def merged(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]
 
 
 def origin(layers: Sequence[Source], location: Location) -> Source:
-    """Return the source of the setting, or of its section if the setting is missing."""
+    """Return the first source of the setting, or of its nearest section if the setting is missing.
+
+    If no source has either, return the last one.
+    """
     for length in range(len(location), 0, -1):
         for source in layers:
             if source.holds(location[:length]):
@@ -70,12 +82,19 @@ def origin(layers: Sequence[Source], location: Location) -> Source:
 
 
 def command_line(flags: Mapping[str, Any]) -> Source:
-    """Return the flags, nested like the file."""
+    """Return the flags as a source. flags: nested like the file.
+
+    Paths start at the current directory.
+    """
     return Source(flags, Path.cwd(), lambda _: "from the command line")
 
 
 def environment(environ: Mapping[str, str]) -> Source:
-    """Return the variables `AUTHZ_SECTION__NAME`. A list or a whole section is JSON."""
+    """Return the variables `AUTHZ_SECTION__NAME` as a source. Paths start at the current directory.
+
+    A list or a whole section is JSON; text that begins with a bracket but is no JSON stays text.
+    Variables that match NOT_SETTINGS are left out.
+    """
     given = {
         name: tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
         for name in environ
@@ -98,7 +117,11 @@ def environment(environ: Mapping[str, str]) -> Source:
 
 
 def file(path: Path) -> Source:
-    """Return the settings of a YAML file. Raises BadInput if it is unreadable or not sections."""
+    """Return the settings of a YAML file; none for an empty file.
+
+    Raises BadInput if it is unreadable, longer than MAX_FILE bytes, not YAML, not sections, or has
+    aliases or a name twice.
+    """
     try:
         with path.open("rb") as opened:
             content = opened.read(MAX_FILE + 1)
@@ -122,7 +145,10 @@ def file(path: Path) -> Source:
 
 
 def _line(content: bytes, location: Location) -> int:
-    """Return the line of a setting in a file, or of the last of its sections that is there."""
+    """Return the line (from 1) of a setting, or of the last of its sections that is there.
+
+    1 if none of them is there.
+    """
     node, line = yaml.compose(content, _StrictLoader), 1
     for step in location:
         found = None

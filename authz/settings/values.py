@@ -24,7 +24,10 @@ _T = TypeVar("_T")
 
 
 def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
-    """Return a validator that parses text and raises the error of `parse`."""
+    """Return a validator that parses one value as text. The error of `parse` becomes a ValueError.
+
+    A list, a section or null is a ValueError too.
+    """
 
     def validate(value: object) -> object:
         if not isinstance(value, str | int | float | Path | Address):
@@ -38,7 +41,11 @@ def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
 
 
 def seconds(least: str, most: str) -> BeforeValidator:
-    """Return a validator of durations from `least` to `most`, in seconds."""
+    """Return a validator of durations from `least` to `most`, both included.
+
+    It parses text such as "50ms" or "1d" to seconds as float, and raises ValueError for anything
+    else.
+    """
     low, high = fields.duration_ms("", least), fields.duration_ms("", most)
 
     def parse(text: str) -> float:
@@ -85,7 +92,7 @@ def _store_url(text: str) -> str:
 
 
 def distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
-    """Return the entries. Raises ValueError if two are the same."""
+    """Return the entries. Raises ValueError if two are the same, or have the same `version`."""
     # A repeated carrier would make every key ambiguous.
     if len({getattr(entry, "version", entry) for entry in entries}) < len(entries):
         raise ValueError("two of them are the same")
@@ -103,7 +110,10 @@ def _scopes(text: str) -> str:
 
 
 def _route_cost(text: str) -> int | str:
-    """Parse a cost: a number, or the name of a variable in braces."""
+    """Parse a cost: return a number, or the name of a variable with its braces as text.
+
+    Raises BadInput for anything else.
+    """
     return text if templates.VARIABLE.fullmatch(text) else parse_cost("", text)
 
 

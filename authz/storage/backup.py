@@ -38,7 +38,11 @@ Write = Callable[[dict[str, Any]], None]
 
 @dataclass(slots=True)
 class Contents:
-    """The number of items in the file. seq: the change up to which it holds all changes."""
+    """The number of records, aliases and audit entries in a backup file, and its last change.
+
+    A record or alias that appears several times counts each time. seq: the file holds all changes
+    up to this one.
+    """
 
     seq: int = 0
     records: int = 0
@@ -47,7 +51,7 @@ class Contents:
 
 
 class Backup:
-    """Reads a store and gives each line to `write`. created_at: milliseconds since the epoch."""
+    """Reads a store and passes each line of the backup, as a dict, to `write`."""
 
     def __init__(self, client: redis.asyncio.Redis, write: Write) -> None:
         self._client = client
@@ -57,7 +61,11 @@ class Backup:
         self._found = Contents()
 
     async def run(self, fingerprints: Mapping[str, str], created_at: int) -> Contents:
-        """Write all lines and return the counts. Raises Foreign for other peppers, Unavailable."""
+        """Write all lines and return the counts. created_at: milliseconds since the epoch.
+
+        Raises Emptied if the store has no authz:meta, Foreign if it has another schema or other
+        peppers, and Unavailable if the store fails or changes too fast.
+        """
         found = await checked(self._client.hgetall(self._names.meta))
         meta.verify(found, fingerprints)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
@@ -95,7 +103,10 @@ class Backup:
             self._found.aliases += len(aliases)
 
     async def _catch_up(self) -> None:
-        """Read the changed records again until no change is left out."""
+        """Read the changed records again until no change is left out.
+
+        Raises Unavailable after MAX_ROUNDS rounds, or if the log no longer holds a change.
+        """
         for _ in range(MAX_ROUNDS):
             now = await self._seq()
             if now == self._found.seq:
@@ -113,7 +124,10 @@ class Backup:
         raise Unavailable("the store changes too fast to be read; try again")
 
     async def _changed(self, since: int, until: int) -> list[str]:
-        """Return the kids that the changes after `since`, up to `until`, were made to."""
+        """Return the distinct kids changed after `since`, up to and including `until`.
+
+        Oldest first. Raises Unavailable if the log does not hold all of these changes.
+        """
         entries = await checked(self._client.xrange(self._names.log, f"({since}-0", f"{until}-0"))
         kids = [entry["kid"] for entry_id, entry in entries if entry_id.endswith("-0")]
         if len(kids) != until - since:
@@ -137,7 +151,10 @@ class Backup:
 
 
 def _digests(fields: Mapping[str, str]) -> list[str]:
-    """Return the digests of a record in hexadecimal; none if it cannot be read."""
+    """Return the non-empty digests of a record in hexadecimal.
+
+    Empty if `secrets` cannot be read.
+    """
     try:
         found = [secret["digest"] for secret in json.loads(fields["secrets"])]
         return [digest for digest in found if len(bytes.fromhex(digest))]

@@ -9,7 +9,10 @@ log = logging.getLogger("authz.clock")
 
 
 class ClockWatch:
-    """A ClockSink around a StoreClock. It logs when the two clocks begin and cease to differ."""
+    """A ClockSink that passes each reading to a StoreClock.
+
+    It logs when the difference of the two clocks rises above AGREED_MS, and when it falls back.
+    """
 
     def __init__(self, store_clock: StoreClock, clock: Clock) -> None:
         self._store_clock = store_clock
@@ -17,7 +20,11 @@ class ClockWatch:
         self._differs = False
 
     def measured(self, store_ms: int, sent: float, received: float) -> None:
-        """Pass the reading on. Log when the clocks begin or cease to differ by AGREED_MS."""
+        """Pass the reading on. Log once when the clocks begin or cease to differ by over AGREED_MS.
+
+        store_ms: the store's clock, in ms since the epoch. sent, received: monotonic seconds at
+        which it was requested and the reply arrived.
+        """
         self._store_clock.measured(store_ms, sent, received)
         offset = self.offset
         differs = offset is not None and abs(offset) * 1000 > AGREED_MS
@@ -37,9 +44,10 @@ class ClockWatch:
 
     @property
     def offset(self) -> float | None:
-        """The store's clock minus ours in seconds, None before the first heartbeat.
+        """The store's clock minus ours in seconds, positive if the store is ahead.
 
-        0 if the difference is within the round trip of the last heartbeat.
+        None before a reading. The smallest difference that the last reading allows: 0 if it may be
+        due to the round trip alone.
         """
         found = self._store_clock.offset(self._clock.wall_ms(), self._clock.monotonic())
         if found is None:

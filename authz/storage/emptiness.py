@@ -12,21 +12,29 @@ from authz.storage.replies import checked
 
 
 def watched(names: schema.Names) -> tuple[str, ...]:
-    """Return the names that an empty store does not have."""
+    """Return the names of the store's main data.
+
+    If none of them exists, the store counts as empty.
+    """
     return (names.meta, names.restoring, names.seq, names.log, names.audit, names.keys)
 
 
 async def remains(client: redis.asyncio.Redis, names: schema.Names) -> str:
     """Describe the data of a store without authz:meta, in one line with the remedy.
 
-    Empty text for an empty store, and for one that has authz:meta.
+    Returns "" if the store is empty, and also if it has authz:meta. Raises Unavailable if the store
+    cannot be used.
     """
     present = [name for name in watched(names) if await checked(client.exists(name))]
     return describe(present, names) if present and names.meta not in present else ""
 
 
 def describe(present: list[str], names: schema.Names) -> str:
-    """Describe these names, of which there is at least one."""
+    """Return one line with the problem and the remedy for the names that exist in the store.
+
+    `present` must not be empty. A restore marker without authz:meta is described as an interrupted
+    restore.
+    """
     if names.meta not in present and names.restoring in present:
         return (
             "a restore was interrupted or is running: run `authz restore` again with the same "
@@ -36,7 +44,10 @@ def describe(present: list[str], names: schema.Names) -> str:
 
 
 def emptying(names: schema.Names) -> str:
-    """Return the way to remove an installation's data."""
+    """Return the way to remove an installation's data, as text for an operator.
+
+    Without a namespace it is FLUSHDB, which empties the whole database.
+    """
     if names.namespace:
         return f"delete every name that begins with {names.namespace}:authz:"
     return "FLUSHDB"

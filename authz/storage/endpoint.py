@@ -35,9 +35,9 @@ _HOST: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Address of a Redis or Valkey server, or the Sentinels that know it.
+    """Address of a Redis or Valkey server, or the Sentinels that know it, with login and TLS files.
 
-    `str` shows it without credentials.
+    `str` shows the address without credentials. namespace: prefix of all names in the store, or "".
     """
 
     host: str
@@ -61,11 +61,13 @@ class Endpoint:
         sentinel: Sentinel | None = None,
         namespace: str = "",
     ) -> "Endpoint":
-        """Parse a `redis://`, `rediss://` (TLS) or `unix://` URL. Raises BadInput.
+        """Parse a `redis://`, `rediss://` (TLS) or `unix://` URL.
 
-        A password in the URL is refused, because URLs appear in logs and process lists. It comes
-        from `password_file`, read at every connect. With `sentinel`, only the scheme and the
-        database of the URL are used. namespace: begins all names in the store.
+        Raises BadInput if a part is invalid. A user or password in the URL is refused, because URLs
+        appear in logs and process lists. The password comes from `password_file`, read at every
+        connect. With `sentinel`, only the scheme and the database of the URL are used, and a
+        `unix://` URL is refused. `tls` is refused without `rediss://`. Without a port it is 6379,
+        without a database 0. namespace: prefix of all names in the store.
         """
         try:
             parts = urlsplit(url)
@@ -108,18 +110,22 @@ class Endpoint:
 
     @property
     def names(self) -> Names:
-        """The names in the store."""
+        """The names of our data in the store, for this namespace and database."""
         return Names(self.namespace, self.db)
 
     @property
     def has_replicas(self) -> bool:
-        """True if Sentinel names the primary: then it must prove that a replica follows it."""
+        """True if Sentinel names the primary.
+
+        Then the feed requires proof that a replica follows it.
+        """
         return self.sentinel is not None
 
     async def open(self, protocol: Callable[[], Link]) -> Link:
-        """Connect and return the link.
+        """Connect, with TLS if configured, and return the link. It is not logged in.
 
-        Raises OSError, or Unavailable if no Sentinel names a primary or a TLS file is unusable.
+        `greet` does that. Raises OSError if the connection fails, Unavailable if no Sentinel names
+        a primary or a TLS file is unusable. It has no timeout of its own.
         """
         loop = asyncio.get_running_loop()
         if self.socket_path:
@@ -131,7 +137,11 @@ class Endpoint:
         return (await loop.create_connection(protocol, host, port, ssl=security))[1]
 
     async def greet(self, link: Link, name: str) -> dict[str, Any]:
-        """Switch to RESP3, log in, select the database. Return the reply to HELLO."""
+        """Switch to RESP3, log in, name the connection, select the database.
+
+        Return the reply to HELLO. Raises Unavailable if the login is refused, the password file is
+        unreadable, the server does not speak RESP3 or is older than Redis 7, or the link fails.
+        """
         login = self.login()
         authentication = ("AUTH", *login) if login else ()
         try:
@@ -148,7 +158,11 @@ class Endpoint:
         return hello
 
     def client(self, timeout: float = 5.0) -> redis.asyncio.Redis:
-        """Return a redis-py client for administration. It repeats no command and never hangs."""
+        """Return a redis-py client for administration. It connects at its first command.
+
+        timeout: seconds for each connect and each reply. No command is repeated. Raises Unavailable
+        if a TLS file or the password file is unusable.
+        """
         client: redis.asyncio.Redis = self._client(timeout)
         cast("Any", client).names = self.names  # see schema.names_of
         return client
@@ -165,7 +179,10 @@ class Endpoint:
         return _client(host=self.host, port=self.port, **options, **login)
 
     def _dial(self, host: str, port: int, timeout: float) -> redis.asyncio.Redis:
-        """Return a client for one Sentinel."""
+        """Return a client for one Sentinel, without a login.
+
+        timeout: seconds for each connect and each reply.
+        """
         return _client(host=host, port=port, **self._options(Connection, timeout))
 
     def _options(self, kind: type[Any], timeout: float) -> dict[str, Any]:
@@ -187,7 +204,11 @@ class Endpoint:
         }
 
     def login(self) -> tuple[str, str] | None:
-        """Return user and password, or None. Raises Unavailable if the file is unreadable."""
+        """Return user and password, or None if neither a user nor a password is set.
+
+        The user is `default` if only a password is set; the password is "" if only a user is set.
+        Reads `password_file` at each call. Raises Unavailable if it is unreadable.
+        """
         password = self._password()
         return (self.username or "default", password) if password or self.username else None
 
@@ -202,7 +223,10 @@ class Endpoint:
 
 
 def refuse_old(hello: Mapping[str, Any]) -> None:
-    """Raise Unavailable if the reply to HELLO is of a server that is too old."""
+    """Raise Unavailable if the reply to HELLO is from a server older than Redis 7.
+
+    A reply without a readable version is accepted.
+    """
     found = str(hello.get("version", ""))
     major = found.partition(".")[0]
     if major.isdecimal() and int(major) < OLDEST_MAJOR:
@@ -221,7 +245,10 @@ class _Login(CredentialProvider):
         self._endpoint = endpoint
 
     def get_credentials(self) -> tuple[str, str]:
-        """Return user and password: `default` and an empty password if no login is set."""
+        """Return user and password: `default` and an empty password if no login is set.
+
+        Raises Unavailable if the password file is unreadable.
+        """
         return self._endpoint.login() or ("default", "")
 
     async def get_credentials_async(self) -> tuple[str, str]:

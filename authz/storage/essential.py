@@ -23,20 +23,31 @@ OnReply = Callable[[Any], None]
 
 
 def is_full(reply: object) -> bool:
-    """Return whether an error reply, or an exception of redis-py, says that the store is full."""
+    """Return whether an error reply or redis-py exception says that the store is out of memory.
+
+    False for a reply that is no error.
+    """
     return isinstance(reply, exceptions.OutOfMemoryError) or (
         isinstance(reply, Exception) and "OOM " in str(reply)
     )
 
 
 class EssentialWrites:
-    """Sends writes of one key each on a link, by script if the store is full."""
+    """Sends writes of one name each on a link.
+
+    After the first OOM reply on a link it uses a script.
+    """
 
     def __init__(self) -> None:
         self._full: Link | None = None  # the link whose store was found full
 
     def send(self, link: Link, on_reply: OnReply, *command: str) -> None:
-        """Send one write; `on_reply` gets the reply of the command or of the script."""
+        """Send one write and return at once.
+
+        command: its name, the name in the store, then arguments. `on_reply` is called once, with
+        the reply of the command or of the script, or an exception as a value. A write refused for
+        lack of memory is sent again by script.
+        """
         if link is self._full:
             self._run(link, on_reply, command, retry=True)
         else:

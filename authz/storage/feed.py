@@ -54,11 +54,12 @@ NOT_ACKNOWLEDGED: Final = "no replica acknowledges its writes"
 
 @dataclass(frozen=True, slots=True)
 class FeedHealth:
-    """The state of trust: cached records may be served now, or the reason why not.
+    """The state of trust: whether cached records may be served now, or the reason why not.
 
-    seq: the last change applied. flush: the last flush because of missed changes. lag: how late
-    changes are applied. trust_age: seconds since the last heartbeat that granted trust was sent.
-    clock_offset: the store's clock minus ours, in seconds.
+    reason: "" while trusted. seq: the last change applied, None before the first heartbeat. flush:
+    the last flush because of missed changes, or None. lag: how late changes are applied. trust_age:
+    seconds since the last heartbeat that granted trust was sent, None if none did. clock_offset:
+    the store's clock minus ours in seconds, or None.
     """
 
     trusted: bool
@@ -74,8 +75,8 @@ class ChangeFeed:
     """The sidecar's link to the store for records and changes. `run` keeps it open.
 
     lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
-    prefixes: of the keys that this sidecar reads.
-    store_clock: receives the store's clock with each heartbeat.
+    prefixes: the key prefixes that this sidecar reads; a store with keys of others causes a
+    warning. store_clock: receives the store's clock with each heartbeat.
     """
 
     def __init__(
@@ -110,12 +111,15 @@ class ChangeFeed:
 
     @property
     def link(self) -> Link | None:
-        """The open link, or None."""
+        """The link from its connection to its end, perhaps not yet logged in.
+
+        None between attempts.
+        """
         return self._link
 
     @property
     def names(self) -> schema.Names:
-        """The names in the store."""
+        """The names of our data in the store."""
         return self._names
 
     @property
@@ -124,7 +128,7 @@ class ChangeFeed:
         return self._meta
 
     def health(self) -> FeedHealth:
-        """Return the state for readiness."""
+        """Return the state of trust at this moment, for readiness. Changes nothing."""
         now, follower = self._clock.monotonic(), self._follower
         trusted = now < self._trusted_until
         behind = "reading missed changes from the log" if follower.is_reading else ""
@@ -140,42 +144,55 @@ class ChangeFeed:
 
     @property
     def seq(self) -> int | None:
-        """The last change applied."""
+        """The number of the last change applied.
+
+        None if unknown, such as before the first heartbeat.
+        """
         return self._follower.seq
 
     @property
     def clock_offset(self) -> float | None:
-        """The store's clock minus ours in seconds, or None; see ClockWatch."""
+        """The store's clock minus ours in seconds; None before the first reading.
+
+        0 within the round trip.
+        """
         return self._clock_watch.offset
 
     @property
     def highest(self) -> int:
-        """The highest change that was seen in any store, or 0."""
+        """The highest change number that this process has seen in any store, or 0."""
         return self._follower.highest
 
     @property
     def reason(self) -> str:
-        """The known reason for missing trust; empty if nothing is wrong."""
+        """The last reported fault of the link or store, with the store's address. "" if it is over.
+
+        "connecting" before the first attempt has ended.
+        """
         return self._fault
 
     @property
     def is_foreign(self) -> bool:
-        """True if the store was found to belong to another installation."""
+        """True if the last authz:meta read has another schema or other peppers than ours."""
         return self._is_foreign
 
     def record_read(self, version: int) -> None:
-        """Note that a record of this version was read over the link."""
+        """Note that a record of this version was read over the link. It may raise `highest`."""
         self._follower.record_read(version)
 
     @property
     def lag(self) -> LagHistogram:
-        """How late changes were applied, in milliseconds."""
+        """Histogram of how late changes were applied, in milliseconds."""
         return self._follower.lag
 
     async def run(
         self, sink: ChangeSink, announce: Callable[[Link], None] = lambda _link: None
     ) -> None:
-        """Feed `sink` until cancelled: connect, send heartbeats, and reconnect when that ends."""
+        """Feed `sink` until cancelled: connect, send heartbeats, and reconnect when the link ends.
+
+        announce: called with the link before each heartbeat. Faults are logged when they change,
+        not raised.
+        """
         self._sink, self._announce = sink, announce
         await reconnect.repeat(self._attempt, self._clock, enough=self._lease)
 
@@ -323,7 +340,7 @@ class ChangeFeed:
         self._trust(0.0)
 
     def _report(self, fault: str) -> None:
-        """Keep the reason for missing trust, and log it if it changed."""
+        """Keep the reason for missing trust, and log it if it changed. "": trust is back."""
         fault = fault and f"{self._endpoint}: {fault}"
         if fault == self._fault:
             return

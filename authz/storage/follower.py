@@ -38,7 +38,10 @@ PAGE: Final = 1000  # log entries in one reply: a few milliseconds of the event 
 
 
 class Position(NamedTuple):
-    """The last change applied. mark: tells it from another change of that number; "" if unknown."""
+    """The last change applied.
+
+    mark: tells it from another change of the same number; "" if unknown.
+    """
 
     seq: int
     mark: str = ""
@@ -46,14 +49,14 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """The time (wall clock, ms) and reason of a flush because of missed changes."""
+    """The time (wall clock, ms since the epoch) and reason of a flush because of missed changes."""
 
     at: int
     why: str
 
 
 class Follower:
-    """Passes every change to a ChangeSink.
+    """Passes every change to a ChangeSink, and flushes it if changes were missed for good.
 
     Call `follow` for each new link, `notice` for each notice, and `catch_up` at each heartbeat.
     """
@@ -76,12 +79,18 @@ class Follower:
 
     @property
     def seq(self) -> int | None:
-        """The number of the last change applied."""
+        """The number of the last change applied.
+
+        None before the first `catch_up` or if it proves nothing.
+        """
         return None if self._position is None else self._position.seq
 
     @property
     def highest(self) -> int:
-        """The highest change that was seen in any store, or 0."""
+        """The highest change number seen in any store, also as the version of a record.
+
+        0 if none.
+        """
         return max(self._highest, self.seq or 0, self._newest_read)
 
     @property
@@ -91,11 +100,15 @@ class Follower:
 
     @property
     def is_in_step(self) -> bool:
-        """True if all changes up to the number of the last heartbeat are applied."""
+        """True if all changes up to the number of the last heartbeat are applied on this link."""
         return self._compared and not self._reading
 
     def follow(self, link: Link, sink: ChangeSink, caught_up: Callable[[], None]) -> None:
-        """Continue on a new link. `caught_up` is called after the log was read."""
+        """Continue on a new link.
+
+        Until `catch_up` has compared the position, `is_in_step` is False. `caught_up` is called
+        after each reading of the log has ended, also if the log did not cover the gap.
+        """
         self._link, self._sink, self._caught_up = link, sink, caught_up
         self._compared = self._reading = False
         if self._position is not None and self._newest_read > self._position.seq:
@@ -104,11 +117,16 @@ class Follower:
             self._position = None
 
     def record_read(self, version: int) -> None:
-        """Note that a record of this version was read into the cache."""
+        """Note that a record of this version (change number) was read into the cache."""
         self._newest_read = max(self._newest_read, version)
 
     def notice(self, text: Any) -> None:
-        """Apply one notice."""
+        """Apply one notice.
+
+        Drop its key from the sink, even if the notice is repeated or out of order. The next number
+        advances the position; a gap starts reading the log. A notice that cannot be read is
+        counted, logged and ignored.
+        """
         try:
             change = notices.decode_notice(text)
         except (ValueError, AttributeError):
@@ -126,9 +144,11 @@ class Follower:
             self._read(change.seq)
 
     def catch_up(self, seq: int) -> None:
-        """Compare the position with `seq`, the store's last change; read or flush if they differ.
+        """Compare the position with `seq`, the store's last change. Call it at each heartbeat.
 
-        Afterwards `is_in_step` says whether the two are equal.
+        Without a position, the sink is flushed and the position becomes `seq`. If `seq` went back,
+        an error is logged too. If `seq` is ahead, or the link is new, the log is read, and
+        `is_in_step` is False until that ends. Does nothing while the log is being read.
         """
         if self._reading:
             return
@@ -201,7 +221,11 @@ class Follower:
         self._caught_up()
 
     def _apply(self, page: Any) -> str:
-        """Apply a page of the log; return the id of its last entry."""
+        """Apply a page of the log; return the id of its last entry, "" for an empty page.
+
+        Raises _NotCoveredError if `page` is no list, or its changes do not follow the position
+        without a gap.
+        """
         if not isinstance(page, list):
             raise _NotCoveredError(f"the log cannot be read: {refusal(page)}")
         last = ""

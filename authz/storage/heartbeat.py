@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Heartbeat:
-    """The results of one heartbeat so far; its PONG comes last. sent: `Clock.monotonic` seconds."""
+    """The results of one heartbeat so far; its PONG comes last. sent: `Clock.monotonic` seconds.
+
+    fault: why it grants no trust, or "". in_step: all changes up to the store's number are applied.
+    """
 
     sent: float
     fault: str = ""
@@ -13,9 +16,9 @@ class Heartbeat:
 
     @property
     def nonce(self) -> str:
-        """The text that its PING carries and its PONG must repeat."""
+        """The text that its PING carries and its PONG must repeat: `sent` with six decimals."""
         return f"{self.sent:.6f}"
 
     def fail(self, cause: Exception) -> None:
-        """Grant no trust because of `cause`. The first cause is kept."""
+        """Record `cause` as the reason to grant no trust. Only the first cause is kept."""
         self.fault = self.fault or str(cause)

@@ -24,18 +24,27 @@ Deliver = Callable[[LoadedAlias], None]
 
 
 class LinkedAliases:
-    """An AliasSource on the link of the change feed."""
+    """An AliasSource that reads the aliases of imported keys over the link of the change feed."""
 
     def __init__(self, feed: ChangeFeed) -> None:
         self._feed = feed
         self._names = feed.names
 
     def has_imports(self) -> bool | None:
-        """Return whether keys were ever imported; None while that is unknown."""
+        """Return whether keys were ever imported; None while that is unknown.
+
+        True once an import was seen, also without trust. False only while the store is trusted.
+        """
         return self._feed.meta.has_imports()
 
     def resolve(self, digests: Sequence[bytes], deliver: Deliver) -> None:
-        """Request the alias by one MGET, with one more round trip before the result None."""
+        """Request the alias of any of these digests and return at once.
+
+        `deliver` is called once, later. It gets the Alias of the first digest that has one, or None
+        if there is none and authz:meta exists. Otherwise it gets a Fault: Emptied without
+        authz:meta, Unavailable without a link or for an unexpected reply. None costs a second round
+        trip.
+        """
         self._request(digests, deliver, last=False)
 
     def _request(self, digests: Sequence[bytes], deliver: Deliver, *, last: bool) -> None:
@@ -79,7 +88,7 @@ class LinkedAliases:
 
 
 class StoredImports:
-    """An ImportStore over redis-py. A batch takes one round trip."""
+    """An ImportStore over redis-py. A batch takes one round trip, besides loading the script."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
@@ -87,11 +96,17 @@ class StoredImports:
         self._script = ""
 
     async def allow_imports(self) -> None:
-        """Set the imports field of `authz:meta`, which sidecars read. Raises Unavailable."""
+        """Set the imports field of `authz:meta`, so that sidecars look up aliases.
+
+        Raises Unavailable.
+        """
         await checked(self._client.hset(self._names.meta, schema.META_IMPORTS, "1"))
 
     async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
-        """Return each key's kid, or None, in one round trip. Raises Unavailable."""
+        """Return, for each key, the kid of the first of its digests that is known, or None.
+
+        Takes one round trip. Raises Unavailable if the store cannot be used.
+        """
         pipe = self._client.pipeline(transaction=False)
         for known in digests:
             pipe.mget(list(map(self._names.alias, known)))
@@ -99,7 +114,10 @@ class StoredImports:
         return [next(filter(None, kids), None) for kids in found]
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
-        """Return each change's version or Fault. Raises OutcomeUnknown if replies were lost."""
+        """Return each change's version, or the Fault why it was not applied, in order.
+
+        Raises Unavailable if nothing was sent, OutcomeUnknown if the connection failed after that.
+        """
         await self._load_script()  # a failure after this leaves the outcome unknown
         outcomes = await self._send(changes)
         unsent = [index for index, found in enumerate(outcomes) if found is None]
@@ -116,7 +134,10 @@ class StoredImports:
         self._script = await checked(self._client.script_load(APPLY_CHANGE))
 
     async def _send(self, changes: Sequence[KeyChange]) -> list[int | Fault | None]:
-        """Return one outcome for each change; None where the store does not have the script."""
+        """Return each change's version or Fault; None where the store does not have the script.
+
+        Raises OutcomeUnknown if the connection fails or times out.
+        """
         pipe = self._client.pipeline(transaction=False)
         for change in changes:
             keys, args = script_input(change, self._names)

@@ -36,10 +36,11 @@ UNGREETED: Final = "HELLO must be called with the client already authenticated"
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The store that is checked.
+    """The store that is checked, and the settings that the checks need.
 
-    deadline: seconds that a lookup may take. has_replicas: whether it is behind Sentinel.
-    anonymous: a client that does not log in; None if `client` does not log in either.
+    fingerprints: of our peppers, by version. deadline: seconds that a lookup may take. wall_ms:
+    returns our clock. has_replicas: whether it is behind Sentinel. anonymous: a client that does
+    not log in; None if `client` does not log in either. prefixes: of the keys that sidecars read.
     """
 
     client: redis.asyncio.Redis
@@ -52,12 +53,15 @@ class Store:
 
     @property
     def names(self) -> schema.Names:
-        """The names in the store."""
+        """The names of our data in the store."""
         return schema.names_of(self.client)
 
 
 async def inspect(store: Store) -> AsyncIterator[Finding]:
-    """Yield every finding in order; only one if the store cannot be reached."""
+    """Yield every finding in the order of CHECKS; only one, a failure, if the store is unreachable.
+
+    A check that raises Unavailable yields a warning.
+    """
     try:
         await checked(store.client.ping())
     except Unavailable as cause:
@@ -71,7 +75,7 @@ async def inspect(store: Store) -> AsyncIterator[Finding]:
 
 
 async def version(store: Store) -> Finding:
-    """Check that the server is new enough."""
+    """Check the server's version. Failure below OLDEST_MAJOR. Raises Unavailable."""
     found = await _info(store, "server")
     name = "valkey" if "valkey_version" in found else "redis"
     number = str(found.get(f"{name}_version", "0"))
@@ -81,7 +85,12 @@ async def version(store: Store) -> Finding:
 
 
 async def identity(store: Store) -> Finding:
-    """Check that the store's keys were made with our peppers."""
+    """Check that authz:meta exists, with our schema, peppers and prefixes.
+
+    Failure if it is missing, foreign, or has keys with an unlisted prefix. Warning if a prefix of
+    ours is not recorded, or a pepper of the store is not ours. Raises Unavailable if the store
+    cannot be read.
+    """
     found = await checked(store.client.hgetall(store.names.meta))
     try:
         if not found:
@@ -105,7 +114,11 @@ async def identity(store: Store) -> Finding:
 
 
 async def _refuse_other_namespace(store: Store) -> None:
-    """Raise Unavailable if the store has the authz:meta of another namespace."""
+    """Raise Unavailable if the store has the authz:meta of any namespace. It scans the whole store.
+
+    Without the right to SCAN, only the name without a namespace is looked for. Call it if ours is
+    missing.
+    """
     try:
         names = [name async for name in store.client.scan_iter("*authz:meta", count=10_000)]
     except (exceptions.RedisError, OSError):  # the user may lack the right to SCAN
@@ -120,7 +133,10 @@ async def _refuse_other_namespace(store: Store) -> None:
 
 
 async def access(store: Store) -> Finding:
-    """Report whether the store refuses a client without a login. Raises Unavailable."""
+    """Check that the store refuses a client without a login. Failure if it accepts one.
+
+    Warning if we do not log in either. Raises Unavailable if the anonymous client cannot connect.
+    """
     if store.anonymous is None:
         return _warn("access", "no login is required", "give it users: deploy/redis/users.acl")
     try:
@@ -135,7 +151,10 @@ async def access(store: Store) -> Finding:
 
 
 async def eviction(store: Store) -> Finding:
-    """Check that the store never evicts keys."""
+    """Check that the policy is noeviction. Otherwise failure, or warning without a maxmemory.
+
+    Raises Unavailable if INFO is refused.
+    """
     found = await _info(store, "memory")
     policy = found.get("maxmemory_policy", "unknown")
     if policy == "noeviction":
@@ -147,7 +166,11 @@ async def eviction(store: Store) -> Finding:
 
 
 async def memory(store: Store) -> Finding:
-    """Check that the store has memory left, also at its present growth."""
+    """Check the memory in use against maxmemory, or without one against the machine's memory.
+
+    Failure from 95 %. Warning from 80 %, if it fills up within 14 days, or if the limit is unknown.
+    Raises Unavailable if INFO is refused.
+    """
     found = await _info(store, "memory")
     limit = found.get("maxmemory") or found.get("total_system_memory")
     used = found["used_memory"]
@@ -165,7 +188,10 @@ async def memory(store: Store) -> Finding:
 
 
 async def _days_until_full(store: Store, used: int, limit: int) -> float | None:
-    """Estimate the days from the rate of changes in the log; None if it spans under a day."""
+    """Estimate in how many days memory is full, from the rate of changes in the log; at least 0.
+
+    None if the log is empty, unreadable, spans under a day or shows no growth. used, limit: bytes.
+    """
     try:
         [oldest] = await checked(store.client.xrange(store.names.log, count=1))
         [newest] = await checked(store.client.xrevrange(store.names.log, count=1))
@@ -180,7 +206,11 @@ async def _days_until_full(store: Store, used: int, limit: int) -> float | None:
 
 
 async def persistence(store: Store) -> Finding:
-    """Check that the store's data survives a restart."""
+    """Check that the store's data survives a restart. OK only with a working append-only file.
+
+    Failure if that file or the last snapshot cannot be written. Otherwise warning. Raises
+    Unavailable.
+    """
     found = await _info(store, "persistence")
     if found.get("aof_enabled"):
         if found.get("aof_last_write_status") != "ok":
@@ -198,7 +228,11 @@ async def persistence(store: Store) -> Finding:
 
 
 async def replication(store: Store) -> Finding:
-    """Check that a replica exists, and that a primary without one refuses writes."""
+    """Check that a replica exists, and that a primary without one refuses writes.
+
+    Failure on a replica, or if no replica keeps up. Warning without a replica. Without
+    min-replicas-to-write: failure behind Sentinel, otherwise warning. Raises Unavailable.
+    """
     found = await _info(store, "replication")
     if found.get("role") != "master":
         return _fail("replication", "a replica", "point redis.url at the primary")
@@ -216,7 +250,10 @@ async def replication(store: Store) -> Finding:
 
 
 async def clock(store: Store) -> Finding:
-    """Compare the store's clock with ours. Sidecars answer 503 if the two decide differently."""
+    """Compare the store's clock with ours. Sidecars answer 503 if the two decide differently.
+
+    Warning from 1 s apart, failure from 10 s; the round trip is not counted. Raises Unavailable.
+    """
     before = store.wall_ms()
     seconds, micros = await checked(store.client.time())
     after = store.wall_ms()
@@ -229,7 +266,10 @@ async def clock(store: Store) -> Finding:
 
 
 async def latency(store: Store) -> Finding:
-    """Measure the shortest time of a lookup."""
+    """Measure the median time of PINGS round trips with PING. Warning from half of `deadline`.
+
+    Failure from the whole of `deadline`. Raises Unavailable.
+    """
     taken = []
     for _ in range(PINGS):
         began = time.perf_counter()
@@ -245,29 +285,44 @@ async def latency(store: Store) -> Finding:
 
 
 async def serving(store: Store) -> Finding:
-    """Check that this user may run the commands that every sidecar needs."""
+    """Check that this user may run the commands that every sidecar needs; failure if it may not.
+
+    Raises Unavailable if the store refuses ACL DRYRUN.
+    """
     found = permissions(store.names)
     needed = (*found.serving, *found.beating) if store.has_replicas else found.serving
     return await _permitted(store, "serving", needed, Level.FAIL)
 
 
 async def counting(store: Store) -> Finding:
-    """Check that this user may count limits. Otherwise each sidecar counts alone."""
+    """Check that this user may count limits; warning if not. Then each sidecar counts alone.
+
+    Raises Unavailable if the store refuses ACL DRYRUN.
+    """
     return await _permitted(store, "counting", permissions(store.names).counting, Level.WARN)
 
 
 async def registering(store: Store) -> Finding:
-    """Check that this user may write registry entries, which `--wait` needs."""
+    """Check that this user may write registry entries, which `--wait` needs; warning if not.
+
+    Raises Unavailable if the store refuses ACL DRYRUN.
+    """
     return await _permitted(store, "registering", permissions(store.names).registering, Level.WARN)
 
 
 async def changing(store: Store) -> Finding:
-    """Check that this user may change keys. A sidecar's user does not need that."""
+    """Check that this user may change keys; warning if not. A sidecar's user does not need that.
+
+    Raises Unavailable if the store refuses ACL DRYRUN.
+    """
     return await _permitted(store, "changing", permissions(store.names).changing, Level.WARN)
 
 
 async def records(store: Store) -> Finding:
-    """Check that a sample of the records can be read."""
+    """Check that up to SAMPLE random records can be read; failure if any cannot. OK without keys.
+
+    Raises Unavailable.
+    """
     total = await checked(store.client.zcard(store.names.keys))
     kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) if total else []
     found = await StoredIndex(store.client).read(kids)
@@ -279,7 +334,10 @@ async def records(store: Store) -> Finding:
 
 
 async def limits(store: Store) -> Finding:
-    """Check the limit counters of a sample of keys, with their projects and tenants."""
+    """Check the limit counters of up to SAMPLE random keys, with their projects and tenants.
+
+    Failure if any cannot be read. Raises Unavailable.
+    """
     kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) or []
     found = await StoredIndex(store.client).read(kids)
     records = [one for one in found if isinstance(one, KeyRecord)]

@@ -47,7 +47,12 @@ class LinkedKeys:
         self._probe = probe
 
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
-        """Request a record by one HGETALL, with one more round trip before the result None."""
+        """Request a record by one HGETALL and return at once. `deliver` is called once, later.
+
+        It gets the record, or None if the key does not exist and authz:meta does (one more round
+        trip). Otherwise it gets a Fault: Emptied without authz:meta, Unreadable for a bad record
+        (counted and logged), Unavailable without a link or for an error reply.
+        """
         link = self._feed.link
         if link is None:
             asyncio.get_running_loop().call_soon(deliver, Unavailable("not connected"))
@@ -98,7 +103,7 @@ class LinkedKeys:
 class StoredKeys:
     """A KeyStore over redis-py. It never repeats a command by itself.
 
-    has_replicas: a change survives a failover only after a replica has it, so `replicas` waits.
+    has_replicas: the store is behind Sentinel, so `replicas` waits until a replica has the change.
     script: text of the script, with the interface of lua/apply_change.lua.
     """
 
@@ -116,11 +121,11 @@ class StoredKeys:
         self._apply_when_full = client.register_script(ALLOW_OOM + script)
 
     async def verify(self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()) -> None:
-        """Raise Unavailable if the store cannot be reached, Foreign if it is not ours.
+        """Raise unless the store is reachable and ours. fingerprints: of our peppers, by version.
 
-        Foreign also if keys have a prefix that is not among `prefixes`.
-
-        Raises Emptied if its data is gone, with the last change that a sidecar has seen.
+        Raises Unavailable if it cannot be reached; Emptied without authz:meta, with the last change
+        that a sidecar has seen; Foreign for another schema or other peppers, or if keys have a
+        prefix that is not among `prefixes` (not checked if `prefixes` is empty).
         """
         found = await self._hash(self._names.meta)
         if not found:
@@ -131,10 +136,10 @@ class StoredKeys:
     async def initialise(
         self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()
     ) -> bool:
-        """Write authz:meta, or add peppers to it. Return False if nothing was missing.
+        """Write authz:meta, or add peppers and prefixes to it. Return False if nothing was missing.
 
-        Raises Foreign if the store's keys were made with other peppers, Conflict if it has data
-        without authz:meta, Unavailable if the server is too old.
+        Raises Foreign as `verify`, Conflict if the store has data without authz:meta, Unavailable
+        if it cannot be used or the server is too old.
         """
         ask: Callable[..., Awaitable[Any]] = self._client.execute_command
         hello = await checked(ask("HELLO"), ADVICE)
@@ -160,20 +165,32 @@ class StoredKeys:
         return bool(await checked(transaction, ADVICE))
 
     async def retire_prefix(self, prefix: str) -> bool:
-        """Forget that keys have this prefix. Return False if that was not recorded."""
+        """Remove the note in authz:meta that keys have this prefix. Return False if there was none.
+
+        The keys stay. Raises Unavailable.
+        """
         removed = self._client.hdel(self._names.meta, f"{schema.META_PREFIX}{prefix}")
         return bool(await checked(removed, ADVICE))
 
     async def remains(self) -> str:
-        """Describe the data of a store that should be empty, with the remedy; or empty text."""
+        """Describe the data of a store without authz:meta, with the remedy.
+
+        Returns "" if the store is empty or has authz:meta. Raises Unavailable.
+        """
         return await emptiness.remains(self._client, self._names)
 
     async def peppers(self) -> dict[str, str]:
-        """Return the store's pepper fingerprints by version; empty without authz:meta."""
+        """Return the store's pepper fingerprints by version; empty without authz:meta.
+
+        Raises Unavailable.
+        """
         return meta.peppers_of(await self._hash(self._names.meta))
 
     async def sequence(self) -> int:
-        """Return the number of the store's last change. Raises Unavailable."""
+        """Return the number of the store's last change, or 0.
+
+        Raises Unavailable, also if it is garbled.
+        """
         found = await checked(self._client.get(self._names.seq), ADVICE)
         try:
             return schema.number(self._names.seq, found or "0")
@@ -181,20 +198,31 @@ class StoredKeys:
             raise Unavailable(str(cause)) from None
 
     async def highest_seen(self) -> int:
-        """Return the highest change that a registered sidecar has seen, or 0."""
+        """Return the highest change that a registered sidecar has seen, or 0.
+
+        Raises Unavailable.
+        """
         return await highest_seen(self._client)
 
     async def has_imports(self) -> bool:
-        """Return whether keys may have been imported into the store."""
+        """Return whether keys may have been imported into the store. Raises Unavailable."""
         return meta.has_imports(await self._hash(self._names.meta))
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """Return the record, or None if the key does not exist. Raises Unavailable."""
+        """Return the record, or None if the key does not exist.
+
+        Raises Unavailable if the store cannot be used, Unreadable if the record cannot be decoded.
+        """
         found = await self._hash(self._names.key(kid))
         return schema.decode(kid, found) if found else None
 
     async def apply(self, change: KeyChange) -> int:
-        """Apply a change by the script and return the version. Raises as `KeyStore.apply`."""
+        """Apply a change by the script and return the key's new version.
+
+        Raises Conflict if the key is not at `base_version`, AliasTaken if an imported key exists,
+        Unavailable if nothing was changed, OutcomeUnknown if the connection failed after the script
+        was sent. A change that narrows rights is applied also to a full store.
+        """
         await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
         keys, args = script_input(change, self._names)
         apply = self._apply_when_full if change.narrows else self._apply
@@ -212,7 +240,11 @@ class StoredKeys:
         return outcome
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
-        """Wait up to WAIT_MS. Return how many replicas have the change; None as in KeyStore."""
+        """Wait up to WAIT_MS. Return how many replicas have the change; None without Sentinel.
+
+        0 also if the store refused to answer. Raises OutcomeUnknown if the connection fails, or if
+        a failover has lost the change.
+        """
         if not self._has_replicas:
             return None
         name = f"{version}-0"
@@ -276,7 +308,11 @@ def script_input(
 
 
 def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
-    """Return the version from a reply of lua/apply_change.lua, or the reason why there is none."""
+    """Return the version from a reply of lua/apply_change.lua.
+
+    Otherwise return, not raise: Conflict if the key is at another version, AliasTaken if one of its
+    aliases exists.
+    """
     outcome, detail = reply
     if outcome == "conflict":
         return Conflict(f"{change.record.kid} is at version {detail}, not {change.base_version}")

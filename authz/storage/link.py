@@ -33,11 +33,15 @@ OnReply = Callable[[Any], None]
 
 
 class LinkLost(Unavailable):
-    """The connection ended before the reply arrived."""
+    """The connection ended before the reply arrived. The store may have run the command or not."""
 
 
 class Link(asyncio.Protocol):
-    """An asyncio protocol. `on_push` gets each push as a list; `on_lost` is called at the end."""
+    """An asyncio protocol. `on_push` gets each push as a list.
+
+    `on_lost` is called once, at the end. max_pending: unanswered commands at one time. More are
+    refused with Unavailable.
+    """
 
     def __init__(
         self,
@@ -61,18 +65,20 @@ class Link(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """True if commands can be sent."""
+        """True from the moment of the connection until it ends: only then `send` writes."""
         return self._open
 
     @property
     def fault(self) -> str:
-        """The reason why the link is not open."""
+        """The reason why the link is not open. It has no meaning while the link is open."""
         return self._fault
 
     def send(self, on_reply: OnReply, *command: str | bytes) -> None:
         """Send one command; `on_reply` gets the reply, or an exception as a value. Never waits.
 
-        Commands sent in one iteration of the event loop leave in one write.
+        `on_reply` gets LinkLost if the link is not open or ends, Unavailable if the link is
+        overloaded, and hiredis.ReplyError if the store refuses. Commands sent in one iteration of
+        the event loop leave in one write.
         """
         if not self._open:
             self._loop.call_soon(on_reply, LinkLost(self._fault))
@@ -87,13 +93,20 @@ class Link(asyncio.Protocol):
         self._unsent.append(packed)
 
     async def call(self, *command: str) -> Any:
-        """Send one command and return its reply. Raises Unavailable for an error reply or fault."""
+        """Send one command, wait for its reply and return it. No timeout.
+
+        Raises Unavailable for an error reply, a lost link or an overloaded one.
+        """
         answer: asyncio.Future[Any] = self._loop.create_future()
         self.send(partial(_resolve, answer), *command)
         return await answer
 
     def abort(self, fault: str = "the connection was dropped") -> None:
-        """Close the connection at once, without sending what is still buffered."""
+        """Close the connection at once, without sending what is still buffered.
+
+        `fault` becomes the reason. Pending commands get LinkLost, and `on_lost` is called. Does
+        nothing if the link is not open.
+        """
         transport = self._transport
         self._end(fault)
         if transport is not None:
@@ -137,7 +150,10 @@ class Link(asyncio.Protocol):
         self._open = True
 
     def data_received(self, data: bytes) -> None:
-        """Parse `data` and deliver each reply and push at once."""
+        """Parse `data` and deliver each reply and push at once.
+
+        Bytes that are not RESP3 end the link.
+        """
         self._reader.feed(data)
         while self._open and (message := self._parse()) is not _INCOMPLETE:
             self._deliver(message)
@@ -175,9 +191,10 @@ LOGIN_REFUSED: Final = (
 
 
 def refusal(error: Exception) -> str:
-    """Return an error reply as text. For a failed login, return its cause and the remedy.
+    """Return an error reply as text for an operator.
 
-    An old store quotes the whole command, which may contain a password. That part is cut off.
+    For a failed login, return its cause and remedy. An old store quotes the whole command, which
+    may contain a password. That part is cut off.
     """
     text = str(error).partition(", with args")[0]
     if any(word in text for word in ("HELLO must be called", "NOAUTH", "uthentication required")):
@@ -188,7 +205,10 @@ def refusal(error: Exception) -> str:
 
 
 def expect(kind: type[_Kind], reply: Any) -> _Kind:
-    """Return the reply if it is of type `kind`. Raises Unavailable if it is not."""
+    """Return the reply if it is of type `kind`.
+
+    Raises Unavailable if it is an exception (with its text) or of another type.
+    """
     if isinstance(reply, kind):
         return reply
     if isinstance(reply, Exception):

@@ -22,14 +22,20 @@ SEARCHED: Final = 1000  # entries
 
 
 class StoredIndex:
-    """A KeyIndex on the sorted sets that every change updates."""
+    """A KeyIndex on the sorted sets that every change updates. Oldest key first."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._names = schema.names_of(client)
 
     async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
-        """Return the next kids by rank. A range by score would have to skip keys of equal time."""
+        """Return up to `count` kids after the kid `after`, by creation time.
+
+        Empty after the last one. client_id: of this client only; None: of all. after "": from the
+        first. Raises BadInput if `after` is not in the list, Unavailable if the store fails or
+        ranks keep moving. It reads by rank, because a range by score would have to skip keys of
+        equal time.
+        """
         name = self._names.keys if client_id is None else self._names.client(client_id)
         if not after:
             return cast("list[str]", await checked(self._client.zrange(name, 0, count - 1)))
@@ -43,7 +49,11 @@ class StoredIndex:
         raise Unavailable("the list changes too fast to be read; try again")
 
     async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
-        """Return each record, the reason why it is unreadable, or None, in one round trip."""
+        """Return for each kid the record, None if it is absent, or an Unreadable with the cause.
+
+        The Unreadable is returned, not raised. Takes one round trip; without kids, none. Raises
+        Unavailable if the store cannot be used.
+        """
         if not kids:
             return []
         async with self._client.pipeline(transaction=False) as pipeline:
@@ -61,7 +71,11 @@ class StoredTrail:
         self._names = schema.names_of(client)
 
     async def entry(self, kid: str, version: int) -> AuditEntry | None:
-        """Return the entry, or None. An entry written late costs a second, longer XRANGE."""
+        """Return the audit entry of the change that gave `kid` this version, or None.
+
+        An entry written late costs a second XRANGE, over the next SEARCHED entries. Raises
+        Unavailable, and Unreadable for a garbled entry.
+        """
         first = f"{version}-0"
         found = await checked(self._client.xrange(self._names.audit, first, first))
         if not found:

@@ -17,7 +17,10 @@ NOT_INITIALISED: Final = (
 
 
 class Emptied(Unavailable):
-    """The store has no authz:meta. highest: the last change that it is known to have had, or 0."""
+    """The store has no authz:meta. highest: the last change that it is known to have had, or 0.
+
+    With 0 the text advises `authz init` or a restore, otherwise a restore only.
+    """
 
     def __init__(self, highest: int = 0) -> None:
         super().__init__(_gone(highest) if highest else NOT_INITIALISED)
@@ -32,7 +35,10 @@ def _gone(highest: int) -> str:
 
 
 def peppers_of(meta: Mapping[str, str]) -> dict[str, str]:
-    """Return the store's pepper fingerprints by version."""
+    """Return the pepper fingerprints in the fields of authz:meta, by version.
+
+    Empty if there are none.
+    """
     prefix = schema.META_PEPPER
     return {
         name.removeprefix(prefix): value for name, value in meta.items() if name.startswith(prefix)
@@ -40,9 +46,10 @@ def peppers_of(meta: Mapping[str, str]) -> dict[str, str]:
 
 
 def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
-    """Return the store's pepper fingerprints by version.
+    """Return the store's pepper fingerprints by version. ours: the same of our peppers.
 
-    Raises Emptied if there is no authz:meta, Foreign if it has another schema or other peppers.
+    Raises Emptied if `meta` is empty. Raises Foreign for another schema, for a version with another
+    fingerprint than ours, or if no version is common.
     """
     if not meta:
         raise Emptied
@@ -67,7 +74,10 @@ def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def unlisted_prefixes(meta: Mapping[str, str], listed: Collection[str]) -> str:
-    """Return the problem and the remedy if keys have a prefix that is not `listed`; else empty."""
+    """Return the problem and the remedy if authz:meta records a prefix that is not `listed`.
+
+    Returns "" if all are listed, and if `listed` is empty.
+    """
     start = schema.META_PREFIX
     recorded = {name.removeprefix(start) for name in meta if name.startswith(start)}
     missing = sorted(recorded.difference(listed))
@@ -80,15 +90,15 @@ def unlisted_prefixes(meta: Mapping[str, str], listed: Collection[str]) -> str:
 
 
 def has_imports(meta: Mapping[str, str]) -> bool:
-    """Return whether keys may have been imported."""
+    """Return whether authz:meta says that keys may have been imported."""
     return schema.META_IMPORTS in meta
 
 
 class LatestMeta:
     """The latest content of authz:meta. It is a PepperProof.
 
-    ours: fingerprints of our peppers, by version. is_current: whether the content still holds.
-    prefixes: of the keys that are read.
+    ours: fingerprints of our peppers, by version. is_current: returns whether the content still
+    holds, which is while the store is trusted. prefixes: of the keys that are read.
     """
 
     def __init__(
@@ -105,7 +115,10 @@ class LatestMeta:
         self._imports: bool | None = None
 
     def update(self, meta: Mapping[str, str]) -> None:
-        """Take new content. Raises as `verify`; then nothing is known about the store."""
+        """Take new content. Raises as `verify`; then peppers and imports count as unknown.
+
+        Logs a warning when the problem with unlisted prefixes changes.
+        """
         self._theirs = self._imports = None
         self._theirs = verify(meta, self._ours)
         self._imports = has_imports(meta)
@@ -116,11 +129,15 @@ class LatestMeta:
                 log.warning("%s", warning)
 
     def note_import(self) -> None:
-        """Note that a key was imported."""
+        """Note that a key was imported, until the next `update`."""
         self._imports = True
 
     def refutes(self, pepper_version: str) -> bool:
-        """Return whether a wrong tag under this version proves a forgery; see PepperProof."""
+        """Return whether a wrong tag under this pepper version proves that the key was forged.
+
+        False if the store's peppers are unknown or ours of that version is another one. If the
+        store lacks the version: whether the content is current. See PepperProof.
+        """
         if self._theirs is None:
             return False
         theirs = self._theirs.get(pepper_version)
@@ -129,25 +146,31 @@ class LatestMeta:
         return theirs == self._ours.get(pepper_version)
 
     def has_imports(self) -> bool | None:
-        """Return whether keys were ever imported; None while that is unknown."""
+        """Return whether keys were ever imported; None while that is unknown.
+
+        True once an import was seen, also without trust. False only while the content is current.
+        """
         return self._imports if self._imports or self._is_current() else None
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPeppers:
-    """A PepperProof of fingerprints by version that were just read: the store's and ours."""
+    """A PepperProof of pepper fingerprints by version that were just read: the store's and ours."""
 
     theirs: Mapping[str, str]
     ours: Mapping[str, str]
 
     def refutes(self, pepper_version: str) -> bool:
-        """Return whether a wrong tag under this version proves a forgery; see PepperProof."""
+        """Return whether a wrong tag under this pepper version proves that the key was forged.
+
+        True if the store lacks the version, or has the same fingerprint as ours. See PepperProof.
+        """
         theirs = self.theirs.get(pepper_version)
         return theirs is None or theirs == self.ours.get(pepper_version)
 
 
 def entries(fingerprints: Mapping[str, str], prefixes: Iterable[str] = ()) -> dict[str, str]:
-    """Return the fields of authz:meta that `authz init` writes."""
+    """Return the fields of authz:meta that `authz init` writes: schema, peppers and prefixes."""
     peppers = {f"{schema.META_PEPPER}{version}": text for version, text in fingerprints.items()}
     recorded = {f"{schema.META_PREFIX}{prefix}": "1" for prefix in prefixes}
     return {schema.META_SCHEMA: str(schema.SCHEMA), **peppers, **recorded}

@@ -10,10 +10,10 @@ from authz.storage import schema
 
 
 class Notice(NamedTuple):
-    """One change, as announced by the channel or the log.
+    """One change, as announced by the channel or the log. seq: its number. kid: the key's id.
 
-    at: the store's wall clock in milliseconds, or None if the notice has no time. mark: tells this
-    change from another one of the same number; "" if the notice has none.
+    at: the store's wall clock in ms since the epoch, or None if the notice has no time. mark: tells
+    this change from another one of the same number; "" if the notice has none.
     """
 
     seq: int
@@ -26,7 +26,9 @@ class Notice(NamedTuple):
 def decode_notice(text: str) -> Notice:
     """Decode `seq kid status at change_id`. Raises ValueError for any other text.
 
-    Notices of the first version end after `status`. Words after `change_id` are ignored.
+    Notices of the first version end after `status`: then `at` is None and `mark` is "", as if `at`
+    is no number. Words after `change_id` are ignored. Any status but `revoked` is accepted as not
+    revoked.
     """
     seq, kid, status, *more = text.split(" ")
     change = Notice(schema.number("seq", seq), _kid(kid), status == Status.REVOKED)
@@ -36,7 +38,10 @@ def decode_notice(text: str) -> Notice:
 
 
 def decode_entry(entry_id: str, found: Mapping[str, str]) -> Notice:
-    """Decode an entry of the log. Raises ValueError or KeyError if it is not one."""
+    """Decode an entry of the log, whose id must be `SEQ-0`.
+
+    Raises KeyError if a field is missing, ValueError if the id or a field is garbled.
+    """
     seq, dash, part = entry_id.partition("-")
     if dash + part != "-0":
         raise ValueError(f"{fields.shown(entry_id)} is not the id of a change")
@@ -47,7 +52,7 @@ def decode_entry(entry_id: str, found: Mapping[str, str]) -> Notice:
 
 
 def announces_import(notice: str) -> bool:
-    """Return whether the notice announces an imported key."""
+    """Return whether the last word of the notice, after the status, is `imported`."""
     return notice.split(" ")[3:][-1:] == ["imported"]
 
 

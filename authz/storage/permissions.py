@@ -30,7 +30,10 @@ class Permissions(NamedTuple):
 
 
 def permissions(names: schema.Names) -> Permissions:
-    """Return the commands for these names."""
+    """Return example commands for these names, with invented ids.
+
+    They are for ACL DRYRUN, not to run.
+    """
     return Permissions(
         serving=(
             ("HELLO", "3"),

@@ -14,10 +14,11 @@ BACKOFF_MAX: Final = 0.500
 
 
 async def repeat(attempt: Callable[[], Awaitable[None]], clock: Clock, *, enough: float) -> Never:
-    """Start `attempt` again whenever it ends, until cancelled.
+    """Start `attempt` again whenever it returns, until cancelled.
 
-    The pause doubles, up to BACKOFF_MAX. After an attempt of more than `enough` seconds it starts
-    at BACKOFF_MIN again.
+    An exception of `attempt` passes through. The pause doubles, up to BACKOFF_MAX, and is shortened
+    by up to half at random. After an attempt of more than `enough` seconds it starts at BACKOFF_MIN
+    again.
     """
     backoff = BACKOFF_MIN
     while True:
@@ -29,7 +30,10 @@ async def repeat(attempt: Callable[[], Awaitable[None]], clock: Clock, *, enough
 
 
 def describe(cause: Exception, timeout: float) -> str:
-    """Describe for an operator why an attempt with a timeout of `timeout` seconds ended."""
+    """Describe for an operator why an attempt ended.
+
+    timeout: its limit in seconds, for a TimeoutError.
+    """
     if isinstance(cause, TimeoutError):
         return f"it did not answer within {timeout:g} s"
     if isinstance(cause, ssl.SSLError):

@@ -42,7 +42,11 @@ MAX_NUMBER: Final = 10**schema.MAX_DIGITS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The constant fields of a sidecar's entry; see core/sidecars.py for their meaning."""
+    """The constant fields of a sidecar's entry; see core/sidecars.py for their meaning.
+
+    started_at: ms since the epoch. lease_ms, grace_ms: how long the sidecar may serve without the
+    store.
+    """
 
     instance: str
     version: str
@@ -53,11 +57,11 @@ class Identity:
 
 
 class Registration:
-    """A ChangeSink around `sink` that writes this sidecar's entry.
+    """A ChangeSink around `sink` that also writes this sidecar's entry into the store.
 
-    entries: returns the number of cached records. settings: returns the hash and the load time of
-    the settings in force. predecessor: the instance whose records were
-    restored from a snapshot, or "". Its entry stays until none of those records is served any more.
+    entries: returns the number of cached records. settings: returns the hash of the settings in
+    force and the time of their load, in ms since the epoch. predecessor: the instance whose records
+    were restored from a snapshot, or "". Its entry is removed at the first acknowledgement.
     """
 
     def __init__(
@@ -92,13 +96,19 @@ class Registration:
         self._writes = EssentialWrites()
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """Pass the change on, and write the sidecar's confirmation soon."""
+        """Pass the change on.
+
+        Write the sidecar's confirmation within PAUSE if the cache is current.
+        """
         self._sink.forget(kid, revoked=revoked)
         if self._due is None and self._is_current:
             self._acknowledge_soon()
 
     def flush(self, *, foreign: bool = False) -> None:
-        """Flush the sink, and withdraw the confirmation. If `foreign`, remove the entry."""
+        """Flush the sink, and withdraw the confirmation until the next trust.
+
+        If `foreign`, remove the entry from the store too, if there is a link.
+        """
         self._is_current = False
         self._acknowledged = None  # the numbers may begin anew
         self._sink.flush(foreign=foreign)
@@ -106,7 +116,10 @@ class Registration:
             self._remove(self._feed.link, self._instance, _ignore)
 
     def trust(self, until: float) -> None:
-        """Pass the trust on, and confirm the feed's position soon if it has moved."""
+        """Pass the trust on. until: monotonic seconds; a time in the past ends trust.
+
+        While trusted, the feed's position is confirmed within PAUSE if it has moved.
+        """
         self._sink.trust(until)
         self._trusted_until = until
         self._is_current = self._is_trusted
@@ -116,7 +129,11 @@ class Registration:
             self._acknowledge_soon()
 
     def announce(self, link: Link) -> None:
-        """Write the entry. Called before each PING."""
+        """Write the entry and its time. Called before each PING.
+
+        Does nothing if the store is foreign. The first time on a link, also remove entries older
+        than KEPT_MS from the index.
+        """
         if self._feed.is_foreign:
             return
         self._write(link)
@@ -127,7 +144,10 @@ class Registration:
         self._writes.send(link, _ignore, "ZADD", self._names.sidecars, str(now), self._instance)
 
     async def leave(self) -> None:
-        """Remove the entry after this sidecar has stopped serving. Wait at most LEAVE_SECONDS."""
+        """Remove the entry after this sidecar has stopped serving. Wait at most LEAVE_SECONDS.
+
+        Without a link it returns at once and the entry stays. A failure is ignored.
+        """
         link = self._feed.link
         if link is None:
             return
@@ -191,7 +211,11 @@ class StoredSidecars:
         self._names = schema.names_of(client)
 
     async def find(self) -> tuple[int, list[Heard]]:
-        """Return the last change's number, and each sidecar by name. Raises Unavailable."""
+        """Return the last change's number (0 if none), and the sidecars sorted by instance.
+
+        Entries that are gone or unreadable are left out. Raises Unavailable, also for a garbled
+        number.
+        """
         try:
             client: Any = self._client
             instances = await client.zrange(self._names.sidecars, 0, -1)
@@ -210,16 +234,20 @@ class StoredSidecars:
 
 
 async def highest_seen(client: redis.asyncio.Redis) -> int:
-    """Return the highest change that a registered sidecar has seen in any store, or 0.
+    """Return the highest change that a registered sidecar has seen in any store.
 
-    Sidecars write their entries also into a store that was emptied. Raises Unavailable.
+    0 if there is none. Sidecars write their entries also into a store that was emptied. Raises
+    Unavailable.
     """
     _, found = await StoredSidecars(client).find()
     return max((heard.sidecar.seen for heard in found), default=0)
 
 
 def _entry(text: str | None, left_ms: int) -> Heard | None:
-    """Return the entry, or None if it is absent or this version cannot read it."""
+    """Return the entry, or None if it is absent or this version cannot read it.
+
+    left_ms: remaining time to live. From it follows how long ago the entry was written.
+    """
     try:
         found = _OPTIONAL | json.loads(text or "")
         sidecar = Sidecar(**{name: _checked(found[name], kind) for name, kind in _KINDS.items()})

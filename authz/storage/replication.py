@@ -23,15 +23,16 @@ _MAX_PENDING: Final = 64  # heartbeats
 
 
 def longest_alone(lease: float) -> float:
-    """Return for how many seconds a primary without replicas may be trusted.
+    """Return for how many seconds a primary without replicas may be trusted. lease: in seconds.
 
-    Only heartbeats check it, so with a long lease it takes longer to notice.
+    Only heartbeats check it, so with a long lease it takes longer to notice. At least
+    MAX_REPLICA_LAG.
     """
     return max(MAX_REPLICA_LAG, ACKNOWLEDGED_EVERY + _LATE + lease / 4)
 
 
 class Replication:
-    """Judges a primary by its replies to ROLE. Times are seconds of the monotonic clock."""
+    """Judges a primary by its replies to ROLE. All times and the lease are monotonic seconds."""
 
     def __init__(self, lease: float) -> None:
         self._longest_alone = longest_alone(lease)
@@ -40,14 +41,21 @@ class Replication:
         self._followed_at: float | None = None
 
     def start(self, now: float) -> None:
-        """Begin with a new link."""
+        """Begin with a new link: forget the offsets of the old one. now: monotonic seconds.
+
+        The first link of a process counts as followed now.
+        """
         self._pending.clear()
         self._linked_at = now
         if self._followed_at is None:
             self._followed_at = now
 
     def observe(self, sent: float, role: list[Any]) -> None:
-        """Take the reply to the ROLE that was sent at `sent`. Raises ValueError if malformed."""
+        """Take the reply to the ROLE that was sent at `sent`.
+
+        Without replicas nothing counts as acknowledged. Raises ValueError if the reply is not that
+        of a primary.
+        """
         try:
             offset = int(role[1])
             acknowledged = max((int(replica[2]) for replica in role[2]), default=-1)
@@ -58,9 +66,16 @@ class Replication:
         self._pending.append((sent, offset))
 
     def is_followed(self, now: float) -> bool:
-        """Return whether a replica acknowledged a recent write."""
+        """Return whether a replica acknowledged a recent write.
+
+        It was sent at most `longest_alone` seconds before `now`. The start of a process's first
+        link counts as such a write.
+        """
         return self._followed_at is not None and now - self._followed_at <= self._longest_alone
 
     def is_overdue(self, now: float) -> bool:
-        """Return whether this link is old enough that an acknowledgement should have been seen."""
+        """Return whether the link began more than `longest_alone` seconds before `now`.
+
+        By then an acknowledgement should have been seen.
+        """
         return now - self._linked_at > self._longest_alone

@@ -16,7 +16,10 @@ FULL_ADVICE: Final = (
 
 
 async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
-    """Return the reply. Raises Unavailable with the cause, then `advice`."""
+    """Return the awaited reply. Raises Unavailable for any error of redis-py or the network.
+
+    Its text is the cause, then `advice`. A full store or a failed login has its own advice instead.
+    """
     try:
         return await answer
     except (exceptions.RedisError, OSError) as cause:
@@ -30,7 +33,10 @@ async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
 
 
 async def describe_full(client: redis.asyncio.Redis) -> str:
-    """Describe a full store in one line: how much memory is used, and the remedy."""
+    """Describe a full store in one line: how much memory is used, and the remedy.
+
+    If INFO is refused or fails, the line has no amounts. Raises nothing.
+    """
     try:
         found = await client.info("memory")
     except (exceptions.RedisError, OSError):  # the user may lack the right to INFO
@@ -40,5 +46,5 @@ async def describe_full(client: redis.asyncio.Redis) -> str:
 
 
 def mebibytes(count: int) -> str:
-    """Return a number of bytes as text in MiB."""
+    """Return a number of bytes as text in whole MiB, rounded, such as `12 MiB`."""
     return f"{count / (1 << 20):.0f} MiB"

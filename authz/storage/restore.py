@@ -31,9 +31,10 @@ Lines = Callable[[], Iterable[Line]]
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A file that was read to its end. identity: tells it from another backup.
+    """A backup file that was verified to its end. created_at: ms since the epoch.
 
-    last: the line with the last version of each record that was read again.
+    meta: the fields of authz:meta. identity: tells it from another backup. last: kid to the number
+    of the line with the last version, for each record that was read again.
     """
 
     meta: Mapping[str, str]
@@ -45,7 +46,10 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The result. seq: the new sequence number. highest: the highest change known before."""
+    """The result of a restore. seq: the new sequence number.
+
+    highest: the highest change known before.
+    """
 
     contents: Contents
     seq: int
@@ -53,7 +57,11 @@ class Restored:
 
 
 def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
-    """Read a whole file. Raises FileRefused with the line, Foreign for other peppers."""
+    """Read a whole backup file and return its summary. lines: line number and content of each line.
+
+    Raises FileRefused with the line number, Emptied or Foreign if its authz:meta is missing or has
+    other peppers than `fingerprints`.
+    """
     found = Contents()
     header: dict[str, Any] = {}
     last: dict[str, int] = {}
@@ -100,7 +108,7 @@ def _check_end(end: dict[str, int], found: Contents) -> None:
 
 
 class Restore:
-    """Writes a verified file into a store."""
+    """Writes a verified backup file into a store. A run that was interrupted can be repeated."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
@@ -109,8 +117,9 @@ class Restore:
     async def run(self, file: Verified, lines: Iterable[Line], highest: int) -> int:
         """Write everything and return the new sequence number, which is above `highest`.
 
-        highest: the last change that a sidecar or this machine knows of. Raises Conflict if the
-        store is not empty, Unavailable.
+        highest: the last change that a sidecar or this machine knows of, or 0. Raises Conflict if
+        the store has data or was emptied meanwhile, FileRefused if `lines` does, Unavailable. Until
+        it returns, no sidecar trusts the store.
         """
         await self._claim(file)
         done = await self._audited()
@@ -126,7 +135,11 @@ class Restore:
         return seq
 
     async def _change(self, file: Verified, write: Callable[[Any], None]) -> None:
-        """Write in one transaction, while the store is still that of this unfinished restore."""
+        """Write in one transaction, while the store is still that of this unfinished restore.
+
+        Raises Conflict if the marker is not ours or authz:meta exists, Unavailable. `write` queues
+        the commands and may be called again.
+        """
         names = self._names
 
         async def guarded(transaction: Any) -> None:
@@ -139,7 +152,11 @@ class Restore:
         await checked(self._client.transaction(guarded, names.meta, names.restoring))
 
     async def _claim(self, file: Verified) -> None:
-        """Set the marker of this restore, unless the store has data or the marker of another."""
+        """Set the marker of this restore.
+
+        Allowed in an empty store, or in one that has this marker already. Raises Conflict if it has
+        data, authz:meta or the marker of another restore. Raises Unavailable.
+        """
         names = self._names
 
         async def claim(transaction: Any) -> None:
@@ -153,7 +170,10 @@ class Restore:
         await checked(self._client.transaction(claim, *emptiness.watched(names)))
 
     async def _audited(self) -> tuple[int, int]:
-        """Return the id of the last audit entry; of an earlier attempt, if any."""
+        """Return the id of the last audit entry; (0, 0) if there is none.
+
+        An earlier attempt wrote it.
+        """
         last = await checked(self._client.xrevrange(self._names.audit, count=1))
         return _stream_id(last[0][0]) if last else (0, 0)
 
@@ -176,7 +196,10 @@ class Restore:
 
 
 def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int]) -> dict[str, Any]:
-    """Return a line without the records that have a later version in the file."""
+    """Return a line without the records that have another line as their last one.
+
+    A record that was never read again stays. A line without records is returned as it is.
+    """
     if "records" not in item:
         return item
     records = [entry for entry in item["records"] if last.get(entry[0], number) == number]

@@ -79,19 +79,22 @@ class Names:
         return f"{self._tag}:key:{kid}"
 
     def limit(self, group: str) -> str:
-        """Name of the hash with the limit counters of a kid, `project:<id>` or `tenant:<id>`."""
+        """Name of the hash with the limit counters of `group`.
+
+        group: a kid, `project:<id>` or `tenant:<id>`.
+        """
         return f"{self._tag}:limit:{group}"
 
     def alias(self, digest: bytes) -> str:
-        """Name of the string with the kid of an imported key."""
+        """Name of the string that holds the kid of the imported key with this digest."""
         return f"{self._tag}:alias:{digest.hex()}"
 
     def client(self, client_id: str) -> str:
-        """Name of the index of one client's keys."""
+        """Name of the sorted set with the kids of one client."""
         return f"{self._tag}:client:{client_id}"
 
     def sidecar(self, instance: str) -> str:
-        """Name of the registry entry of one sidecar."""
+        """Name of the string with the registry entry of one sidecar."""
         return f"{self._tag}:sidecar:{instance}"
 
 
@@ -99,7 +102,7 @@ DEFAULT: Final = Names()
 
 
 def names_of(client: object) -> Names:
-    """Return the names for a client: those of its Endpoint, or the default ones."""
+    """Return the `names` attribute that Endpoint.client set on a client, or the default names."""
     return getattr(client, "names", DEFAULT)
 
 
@@ -121,7 +124,10 @@ sidecar: Final = DEFAULT.sidecar
 
 
 def encode(record: KeyRecord) -> dict[str, str]:
-    """Return a record as hash fields, without `version`, which the store assigns."""
+    """Return a record as hash fields, all present; absent values are "".
+
+    Without `version` and `change_id`, which the store's script adds.
+    """
     return {
         "schema": str(SCHEMA),
         "kid": record.kid,
@@ -149,7 +155,11 @@ def encode(record: KeyRecord) -> dict[str, str]:
 
 
 def decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
-    """Return the record of these hash fields. Raises Unreadable with the kid and the cause."""
+    """Return the record of these hash fields. Raises Unreadable with the kid and the cause.
+
+    The cause may be a missing or garbled field, another schema, or another kid. Unknown fields are
+    ignored.
+    """
     try:
         return _decode(kid, found)
     except KeyError as missing:
@@ -159,7 +169,7 @@ def decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
 
 
 def encode_event(event: AuditEvent, change_id: str, base_version: int) -> dict[str, str]:
-    """Return an audit event as stream fields. `base` is the version before the change."""
+    """Return an audit event as stream fields. base_version: the key's version before the change."""
     return {
         "change_id": change_id,
         "action": event.action.value,
@@ -172,7 +182,10 @@ def encode_event(event: AuditEvent, change_id: str, base_version: int) -> dict[s
 
 
 def decode_event(found: Mapping[str, str]) -> tuple[int, AuditEvent]:
-    """Return the base version and the event of these stream fields. Raises Unreadable."""
+    """Return the base version and the event of these stream fields.
+
+    Raises Unreadable if a field is missing or garbled.
+    """
     try:
         event = AuditEvent(
             action=member(Action, "action", found["action"]),
@@ -189,14 +202,20 @@ def decode_event(found: Mapping[str, str]) -> tuple[int, AuditEvent]:
 
 
 def number(name: str, text: str) -> int:
-    """Return the number. Raises ValueError unless `text` is 1 to MAX_DIGITS ASCII digits."""
+    """Return the number. Raises ValueError unless `text` is 1 to MAX_DIGITS ASCII digits.
+
+    name: the field, for the error. No sign is accepted, so the result is at least 0.
+    """
     if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
         raise ValueError(f"{name}: {fields.shown(text)} is not a whole number")
     return int(text)
 
 
 def member(words: type[_Word], name: str, text: str) -> _Word:
-    """Return the member of `words` with this value. Raises ValueError if there is none."""
+    """Return the member of `words` with this value. Raises ValueError if there is none.
+
+    name: the field, for the error.
+    """
     try:
         return words(text)
     except ValueError:

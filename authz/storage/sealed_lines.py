@@ -18,11 +18,11 @@ _MAC_LENGTH: Final = 64
 
 
 class FileRefused(Fault):
-    """The file cannot be used. The text begins with the line number."""
+    """The file cannot be used. The text begins with the line number, such as `line 3:`."""
 
 
 class SealedWriter:
-    """Writes sealed lines. The caller closes the file."""
+    """Writes sealed lines to a binary file. The caller flushes and closes it."""
 
     def __init__(self, file: BinaryIO, key: bytes) -> None:
         self._file = file
@@ -30,16 +30,20 @@ class SealedWriter:
         self._mac = ""
 
     def write(self, item: dict[str, Any]) -> None:
-        """Write one line. The last one must have the member `end`."""
+        """Write one line. The last one, and no other, must have the member `end`.
+
+        Raises OSError.
+        """
         text = json.dumps(item, separators=(",", ":")).encode()
         self._mac = _mac(self._key, self._mac, text)
         self._file.write(text + b"\t" + self._mac.encode() + b"\n")
 
 
 def read(file: BinaryIO, keys: Sequence[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield line number and content of each line. keys: any of these may have sealed the file.
+    """Yield line number (from 1) and content of each line.
 
-    Raises FileRefused at the first line that is not intact. Only the end of the iteration shows
+    keys: one of these must have sealed the file. Raises FileRefused at the first line that is not
+    intact, and at the end if the file is truncated or empty. So only the end of the iteration shows
     that the file is complete.
     """
     key, before, number, is_over = None, "", 0, False

@@ -26,7 +26,10 @@ Dial = Callable[[str, int, float], redis.asyncio.Redis]  # host, port, timeout
 
 @dataclass(frozen=True, slots=True)
 class Sentinel:
-    """Finds the primary through Sentinel, and makes clients that follow it."""
+    """Finds the primary through Sentinel, and makes clients that follow it.
+
+    service: its name there.
+    """
 
     hosts: tuple[Address, ...]
     service: str
@@ -35,7 +38,11 @@ class Sentinel:
         return f"{self.service} behind Sentinel {', '.join(map(str, self.hosts))}"
 
     async def primary(self, dial: Dial) -> tuple[str, int]:
-        """Return host and port of the primary. Raises Unavailable if no Sentinel names one."""
+        """Return host and port of the primary. dial: makes a client for one Sentinel.
+
+        Asks all Sentinels in random order, each for at most ASK_SECONDS per step. Raises
+        Unavailable if none names a primary.
+        """
         # In its own task: redis-py sometimes swallows a cancellation (measured). Then the caller
         # could not be stopped.
         asking = asyncio.create_task(self._ask(dial))
@@ -59,7 +66,11 @@ class Sentinel:
         return str(host), int(port)
 
     def client(self, dial: Dial, options: Mapping[str, Any]) -> redis.asyncio.Redis:
-        """Return a client that asks for the primary at every connect."""
+        """Return a client that asks the Sentinels for the primary at every connect. Connects later.
+
+        options: of each connection to the primary. Closing it closes the connections to the
+        Sentinels.
+        """
         monitors = self._monitors(dial)
         client: _Client = monitors.master_for(self.service, redis_class=_Client, **options)
         client.monitors = monitors

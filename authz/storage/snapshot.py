@@ -52,7 +52,7 @@ MAX_BYTES: Final = 1 << 30
 
 
 class SnapshotRefused(Fault):
-    """The file cannot be used, for the reason in the text."""
+    """The snapshot file cannot be used, for the reason in the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,10 @@ class _Content:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The usable content of an earlier process. trouble: why it has no records, or ""."""
+    """The usable content of an earlier process. trouble: why it has no records, or "".
+
+    instance: the sidecar that wrote the file. The revoked kids are always included.
+    """
 
     contents: CacheContents
     instance: str
@@ -80,9 +83,9 @@ class Restored:
 
 
 class Snapshot:
-    """One file. boot: id of this boot of the machine, or "" if unknown.
+    """One snapshot file. boot: id of this boot of the machine, or "" if unknown.
 
-    `write` and `read` block: call them in a thread.
+    `write` and `read` block: call them in a thread. `str` is the path.
     """
 
     def __init__(self, path: Path, keyring: Keyring, clock: Clock, boot: str) -> None:
@@ -93,7 +96,7 @@ class Snapshot:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Hold a lock on this path. Raises BadInput if another process holds it.
+        """Hold a lock on `PATH.lock` during the block. Raises BadInput if another process holds it.
 
         If the directory or file system allows no lock, none is taken. The lock file is not removed,
         because that would race with the next process.
@@ -128,9 +131,11 @@ class Snapshot:
     def write(
         self, held: CacheContents, instance: str, abandon: threading.Event | None = None
     ) -> bool:
-        """Replace the file; return whether it was written. Raises OSError.
+        """Replace the file; return whether it was written. Raises OSError. Blocks.
 
-        With `abandon` it pauses between slices, and stops without writing once `abandon` is set.
+        With `abandon` it pauses PAUSE seconds between slices, and returns False without writing
+        once `abandon` is set. The old file stays in that case and after an error. instance: this
+        sidecar.
         """
         age = self._clock.monotonic() - held.last_trusted
         first = next(held.records(), None)
@@ -165,10 +170,11 @@ class Snapshot:
         return True
 
     def read(self, grace: float) -> Restored | None:
-        """Return the content that may still be served, or None if there is no file.
+        """Return the content that may still be served, or None if there is no file. Blocks.
 
-        grace: seconds, for keys without their own. Raises SnapshotRefused for a file that is
-        unreadable, altered or of another format.
+        grace: seconds, for keys without their own. If all records are too old, or the file is from
+        the future, only the revoked kids are returned and `trouble` says why. Raises
+        SnapshotRefused for a file that is unreadable, altered or of another format.
         """
         try:
             with self._path.open("rb") as file:
@@ -191,7 +197,10 @@ class Snapshot:
         return Restored(held, found.instance, trouble)
 
     def _verified(self, content: bytes) -> bytes:
-        """Return the content without its signature. Raises SnapshotRefused if that is wrong."""
+        """Return the content without its signature line.
+
+        Raises SnapshotRefused if it is truncated, longer than MAX_BYTES or the signature is wrong.
+        """
         body, newline, last = content.removesuffix(b"\n").rpartition(b"\n")
         body += newline
         if not content.endswith(b"\n") or len(last) != 64 or len(content) > MAX_BYTES:  # noqa: PLR2004
@@ -202,7 +211,10 @@ class Snapshot:
         raise SnapshotRefused("it was tampered with, or written with another pepper")
 
     def _understood(self, body: bytes) -> _Content:
-        """Return the parsed content. A sidecar of another version may have written it."""
+        """Return the parsed content. A sidecar of another version may have written it.
+
+        Raises SnapshotRefused for another format or schema, or if it cannot be parsed.
+        """
         first, *middle, last = body.splitlines()
         try:
             header = json.loads(first)
@@ -227,7 +239,10 @@ class Snapshot:
             raise SnapshotRefused(f"its content cannot be read: {cause}") from None
 
     def _age(self, found: _Content, now: float) -> tuple[float, str]:
-        """Return the seconds since the last moment of trust, and a problem or ""."""
+        """Return the seconds since the last moment of trust, and "".
+
+        For a file from the future, return 0 and the problem. now: monotonic seconds.
+        """
         ages = [(self._clock.wall_ms() - found.held_until_ms) / 1000]
         if self._boot and found.boot == self._boot:
             ages.append(now - found.last_trusted)

@@ -35,7 +35,7 @@ class SnapshotSource(Protocol):
         ...
 
     def contents(self) -> CacheContents:
-        """Return the whole content of the cache."""
+        """Return the whole content of the cache. Records stay packed."""
         ...
 
 
@@ -56,7 +56,10 @@ class SnapshotWriter:
         self._problem = ""
 
     async def run(self) -> None:
-        """Write the file whenever it is due, until cancelled."""
+        """Write the file whenever it is due, until cancelled.
+
+        A failure is logged and counted, not raised.
+        """
         due = self._clock.monotonic() + EVERY
         while True:
             await asyncio.sleep(CHECK_SECONDS)
@@ -67,7 +70,11 @@ class SnapshotWriter:
                 await self._write(self._abandon)
 
     async def stop(self) -> None:
-        """Write the current content. Call it after `run` was cancelled."""
+        """Stop a write in progress, then write the current content.
+
+        Call it after `run` was cancelled. Writes nothing if the cache was never trusted. A failure
+        is logged and counted, not raised.
+        """
         self._abandon.set()
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
@@ -93,7 +100,10 @@ class SnapshotWriter:
 
 
 def restore(snapshot: Snapshot, grace: float) -> Restored | None:
-    """Return the content that may still be served, or None. Logs the result in one line. Blocks."""
+    """Return the content that may still be served. Logs the result in one line. Blocks.
+
+    None if there is no file, or if it is refused, which is logged as a warning. grace: seconds.
+    """
     try:
         restored = snapshot.read(grace)
     except SnapshotRefused as cause:

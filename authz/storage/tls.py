@@ -24,7 +24,11 @@ class TlsFiles:
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return the context for one connection. Raises Unavailable for an unusable file."""
+        """Read the files and return the context for one connection: TLS 1.2 or newer.
+
+        It verifies the certificate and the host name. Raises Unavailable for a file that is missing
+        or no usable PEM.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:

@@ -19,12 +19,15 @@ _SHOWN: Final = 4
 
 
 def method(text: str) -> str:
-    """Return a method such as POST, else `invalid`."""
+    """Return a method such as POST, else `invalid`. At most 32 capital letters and `-`."""
     return text if _METHOD.fullmatch(text) else ODD
 
 
 def address(text: str) -> str:
-    """Return an IP address in its usual form, else `invalid`. An empty text stays empty."""
+    """Return an IP address in its usual form, else `invalid`. An empty text stays empty.
+
+    An address with a scope id is `invalid`.
+    """
     if not text:
         return ""
     try:
@@ -36,17 +39,18 @@ def address(text: str) -> str:
 
 
 def request_id(text: str) -> str:
-    """Return an id of harmless characters; if it may be a key, only its first characters.
+    """Return an id with each part that may be a key cut to its first 4 characters and `...`.
 
-    Proxies make UUIDs, and other ids of hexadecimal digits.
+    Up to 64 hexadecimal digits and `-` stay as they are, as in a UUID. The length is not bounded.
     """
     return text if _HEX_ID.fullmatch(text) else _KEY_LIKE.sub(_masked, text)
 
 
 def path(text: str) -> str:
-    """Return a path without its query, at most MAX_PATH characters of printable ASCII.
+    """Return a path without its query, at most MAX_PATH (256) characters of printable ASCII.
 
-    Of a part that may be a key only the first characters are shown.
+    Blanks and other characters are escaped. Of a part that may be a key only the first 4 characters
+    are shown, and `...`.
     """
     bare = text.partition("?")[0]
     if len(bare) > MAX_PATH + _LONGEST_KEY:

@@ -23,10 +23,10 @@ SUMMARY_SECONDS: Final = 10.0
 
 
 class Denials:
-    """Writes at most `rate` lines a second, and every SUMMARY_SECONDS a count of the others.
+    """Writes at most `rate` lines a second, and every SUMMARY_SECONDS (10 s) a count of the others.
 
     In any period these are at most `rate` lines a second, plus one line for each reason, plus the
-    lines of one second after a pause.
+    lines of one second after a pause. monotonic: the clock, in seconds.
     """
 
     def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
@@ -38,7 +38,11 @@ class Denials:
         self._summarised = 0
 
     def take_line(self, decision: Deny) -> bool:
-        """Take a line for this refusal and return True; if none is left, count the refusal."""
+        """Take a line for this refusal and return True; if none is left, count the refusal.
+
+        The first refusal of a reason since the last summary may take a line on credit. Nothing is
+        written.
+        """
         reason = decision.reason
         if self._take(self._monotonic()) or (
             reason not in self._with_line and self._borrow(len(Reason))
@@ -50,13 +54,17 @@ class Denials:
 
     @property
     def left_out(self) -> int:
-        """The number of refusals without a line since the start."""
+        """The number of refusals that got no line since the start."""
         return self._summarised + self._without_line.total()
 
     def write(
         self, decision: Deny, request: Request, ids: ResponseIds, kid: str, trace: Context | None
     ) -> None:
-        """Write the line of one refusal."""
+        """Log one refusal at INFO. The rate is not checked: see `take_line`.
+
+        The line begins with `undecided` for UNAVAILABLE, with `would deny` if the route does not
+        enforce, else with `denied`. kid, trace: empty or None if unknown.
+        """
         reason = decision.reason
         verb = "undecided" if reason is Reason.UNAVAILABLE else "denied"
         if request.route.enforce is False:
@@ -69,7 +77,7 @@ class Denials:
         log.info("%s: %s", verb, reason.value, extra=members)
 
     async def run(self) -> None:
-        """Write summaries until cancelled, and then a last one."""
+        """Call `summarise` every SUMMARY_SECONDS (10 s) until cancelled, and then once more."""
         try:
             while True:
                 await asyncio.sleep(SUMMARY_SECONDS)
@@ -78,7 +86,10 @@ class Denials:
             self.summarise()
 
     def summarise(self) -> None:
-        """Write how many refusals had no line, if there were any."""
+        """Log how many refusals of each reason had no line since the last summary. Nothing if none.
+
+        From now on each reason may take a line on credit again.
+        """
         left_out, self._without_line = self._without_line, Counter()
         self._with_line.clear()
         self._summarised += left_out.total()
@@ -92,7 +103,7 @@ class Denials:
 
 
 def _members(decision: Deny, request: Request, ids: ResponseIds) -> dict[str, str | bool]:
-    """Return the members of a line. Text of a client passes through client_text."""
+    """Return the members of a line; unknown ones are empty. Text of a client passes client_text."""
     return {
         "reason": decision.reason.value,
         "report_only": request.route.enforce is False,

@@ -30,7 +30,10 @@ RARE_LINES_PER_SECOND: Final = 1 / 60
 
 
 class LogThrottle(logging.Filter):
-    """Let `rate` lines a second pass from each place in the code."""
+    """Let `rate` lines a second pass from each place in the code, and count the others.
+
+    Loggers of RARE get one line a minute for each place. left_out: lines dropped since the start.
+    """
 
     def __init__(self, rate: float = LINES_PER_SECOND) -> None:
         super().__init__()
@@ -39,7 +42,11 @@ class LogThrottle(logging.Filter):
         self.left_out = 0  # since the start
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to write the line. Add the number of lines left out before it."""
+        """Return whether to write the line. If not, count it.
+
+        The next line of its place that is written gets `left_out`, the number dropped before it.
+        Lines of OWN_BOUND always pass.
+        """
         if record.name == OWN_BOUND:
             return True
         where = (record.pathname, record.lineno)
@@ -78,7 +85,10 @@ class JsonLines(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as JSON."""
+        """Return the record as one JSON object, with the time in UTC. Secrets of keys are masked.
+
+        `exception` is present only if the record has one. Empty FIELDS are left out.
+        """
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {
             "time": at,
@@ -100,13 +110,20 @@ class Text(logging.Formatter):
         self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as text."""
+        """Return the record as text, with the time in UTC. Secrets of keys are masked.
+
+        FIELDS follow as ` name=value`, empty ones left out. A traceback adds lines.
+        """
         record.fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         return without_secrets(super().format(record))
 
 
 def log_to_stderr(level: str = "INFO") -> None:
-    """Write all logs to stderr: text on a terminal, JSON lines elsewhere."""
+    """Write all logs from `level` on to stderr: text on a terminal, JSON lines elsewhere.
+
+    Replaces all handlers of the root logger. Lines pass through `log_throttle`. Raises ValueError
+    for an unknown level.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Text() if sys.stderr.isatty() else JsonLines())
     handler.addFilter(log_throttle)

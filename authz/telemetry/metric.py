@@ -43,7 +43,10 @@ class Metric:
 
     @property
     def labels(self) -> dict[str, tuple[str, ...]]:
-        """Return the values of each label, in order."""
+        """The values of each label without duplicates, in the order of the series.
+
+        Empty if no labels.
+        """
         values: dict[str, dict[str, None]] = {}
         for one in self.series:
             for label, value in one.items():
@@ -52,17 +55,23 @@ class Metric:
 
     @property
     def prometheus(self) -> str:
-        """Return the Prometheus name without the suffix of a sample; see `samples`."""
+        """The Prometheus name without the suffix of a sample, such as `_total`; see `samples`.
+
+        Seconds add `_seconds`, bytes add `_bytes`.
+        """
         return self.name.replace(".", "_") + _SUFFIXES.get(self.unit, "")
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """Return the Prometheus names of the samples, as queries use them."""
+        """The Prometheus names of the samples, as queries use them.
+
+        A counter has `_total`; a histogram `_bucket`, `_sum` and `_count`; others have no suffix.
+        """
         return tuple(self.prometheus + part for part in _PARTS[self.kind])
 
     @property
     def prometheus_labels(self) -> dict[str, tuple[str, ...]]:
-        """Return the values of each Prometheus label, including `le` of a histogram."""
+        """The values of each Prometheus label, including `le` of a histogram (with `+Inf`)."""
         found = {label.replace(".", "_"): values for label, values in self.labels.items()}
         if self.kind is Kind.HISTOGRAM:
             found["le"] = (*(str(bound) for bound in self.bounds), "+Inf")
@@ -70,6 +79,9 @@ class Metric:
 
 
 def each(**labels: tuple[str, ...]) -> tuple[Labels, ...]:
-    """Return a series for each combination. An underscore in a name stands for a dot."""
+    """Return the labels of one series for each combination.
+
+    An underscore in a name stands for a dot. One series without labels if there are no arguments.
+    """
     names = [name.replace("_", ".") for name in labels]
     return tuple(dict(zip(names, values, strict=True)) for values in product(*labels.values()))

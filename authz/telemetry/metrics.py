@@ -49,17 +49,21 @@ Readings = Mapping[Metric, Read]
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """The receiver and the interval of OTLP over HTTP."""
+    """The receiver of OTLP over HTTP, and the seconds between two exports.
+
+    endpoint: its URL, without `/v1/metrics`.
+    """
 
     endpoint: str
     interval: float  # seconds
 
 
 class Metrics:
-    """Export `readings`. `about`: resource attributes, which identify this process.
+    """Export `readings` at `page`, and with `push` also over OTLP.
 
-    push: OTLP receiver, in addition to `page`. The exports run in their own threads, so a receiver
-    that hangs or refuses delays nothing.
+    about: resource attributes, which identify this process. OTLP exports run in their own threads,
+    so a receiver that hangs or refuses delays nothing. Raises ValueError if a metric of METRICS has
+    no reading.
     """
 
     def __init__(
@@ -80,12 +84,15 @@ class Metrics:
                 _instrument(meter, metric, read)
 
     def page(self, accept: str) -> tuple[bytes, str]:
-        """Return all metrics for Prometheus in the form of this Accept header, and its type."""
+        """Return all metrics in the Prometheus format that an Accept header asks for, and its type.
+
+        An empty or unknown header gives the default text format.
+        """
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     def stop(self) -> None:
-        """Export a last time. Takes at most STOP_SECONDS."""
+        """Export a last time if there is a `push`, and stop. Wait at most STOP_SECONDS (1 s)."""
         ending = threading.Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
         ending.join(STOP_SECONDS)

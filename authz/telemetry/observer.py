@@ -27,7 +27,10 @@ EVERY: Final = 17
 
 
 class Observer:
-    """A CheckObserver. timed: whether durations are exported."""
+    """A CheckObserver. timed: whether durations are exported.
+
+    Without `timed` only the first Check and those that wait are timed, until `trace` is called.
+    """
 
     def __init__(self, counters: Counters, denials: Denials, *, timed: bool = True) -> None:
         self._hit_seconds = counters.hit_seconds
@@ -39,7 +42,10 @@ class Observer:
         self.stride = EVERY - 1 if timed else sys.maxsize
 
     def trace(self, traces: "Traces") -> None:
-        """Offer each Check to `traces` from now on."""
+        """Offer each Check to `traces` from now on.
+
+        Every Check is then timed; one in EVERY is recorded.
+        """
         self._traces = traces
         self.stride, self._gap = 0, EVERY - 1
 
@@ -53,7 +59,12 @@ class Observer:
         ids: ResponseIds | None = None,
         waited: bool = False,
     ) -> None:
-        """Record a Check: if timed, duration and sampled span; if refused with `ids`, its line."""
+        """Record a Check: its duration, its span if sampled, and its log line if `ids` are given.
+
+        Duration and span need `began` (seconds of perf_counter). A hit is recorded once in EVERY.
+        The line is written only for a Deny. traceparent: of the call; the request's is used if it
+        is None or empty.
+        """
         span = None
         if began is not None:
             if self._traces is not None:
@@ -79,14 +90,17 @@ def _traceparent(called: bytes | None, request: Request) -> str:
     """Return the call's traceparent, or the request's if the call has none or is not sampled.
 
     `fast` reads no traceparent of a call that is not sampled. A proxy that traces writes it into
-    the call and into the request.
+    the call and into the request. Empty if neither has one.
     """
     text = called.decode("latin-1") if called else ""
     return request.header(HEADER, "") if text in {"", NOT_SAMPLED} else text
 
 
 def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attributes":
-    """Return the attributes of the span of a Check. None of them is text of a client."""
+    """Return the attributes of the span of a Check. None of them is text of a client.
+
+    The key id is left out if unknown, the client id if no key was proven. waited: for the store.
+    """
     labels: Labels = ALLOWED
     if isinstance(decision, Deny):
         is_reported = request.route.enforce is False

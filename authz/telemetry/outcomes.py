@@ -25,11 +25,17 @@ AUTHENTICATION: Final = (
 
 
 def refused(reason: Reason) -> Labels:
-    """Return the labels of a refusal. UNAVAILABLE is not a denial."""
+    """Return the labels of a refusal.
+
+    The outcome is `unavailable` for UNAVAILABLE, else `denied`.
+    """
     outcome = "unavailable" if reason is Reason.UNAVAILABLE else "denied"
     return {"outcome": outcome, "reason": reason.value}
 
 
 def reported(reason: Reason) -> Labels:
-    """Return the labels of a span whose request was allowed because its route does not enforce."""
+    """Return the labels of a request that is allowed only because its route does not enforce.
+
+    The outcome is `allowed`; the reason is that of the refusal.
+    """
     return {"outcome": "allowed", "reason": reason.value}

@@ -29,6 +29,9 @@ class Context(NamedTuple):
 
 
 def parse(traceparent: str) -> Context | None:
-    """Return the span that a traceparent names. None if invalid: begin a new trace."""
+    """Return the span that a traceparent names, or None if it is invalid or empty.
+
+    Then the caller begins a new trace. The version is not kept.
+    """
     match = _TRACEPARENT.fullmatch(traceparent)
     return Context(match[1], match[2], match[3] in _SAMPLED_DIGITS) if match else None

@@ -37,7 +37,10 @@ _FAILED: Final = Status(StatusCode.ERROR)
 
 
 def exporter(endpoint: str) -> SpanExporter:
-    """Return an exporter to a receiver of OTLP over HTTP."""
+    """Return an exporter of spans to `endpoint`/v1/traces, OTLP over HTTP in JSON.
+
+    One export may take EXPORT_SECONDS (5 s).
+    """
     return OTLPSpanExporter(f"{endpoint}/v1/traces", timeout=EXPORT_SECONDS)
 
 
@@ -67,16 +70,21 @@ class Traces:
         )
 
     def sample(self, traceparent: str) -> bool:
-        """Return whether to trace a Check, and take it from the rate if so."""
+        """Return whether to trace a Check, and take it from the rate if so.
+
+        Without a valid traceparent, `ratio` decides at random; else its sampled flag. False if the
+        rate is used up.
+        """
         parent = tracecontext.parse(traceparent)
         drawn = random.random() < self._ratio if parent is None else parent.sampled  # noqa: S311
         return drawn and self._bucket.take(self._monotonic())
 
     def span(self, parent: Context | None, seconds: float, attributes: Attributes) -> Context:
-        """Export the span of a Check that ends now and took `seconds`. Return its context.
+        """Queue the span of a Check that ends now and took `seconds`. Return its context.
 
-        The finished span is built directly. A span that the SDK begins and ends costs 15 times as
-        much, as long as seven Checks.
+        Without `parent` it begins a new trace. A full queue drops spans. An `authz.reason` of
+        UNAVAILABLE makes its status ERROR. The finished span is built directly: one that the SDK
+        begins and ends costs 15 times as much, as long as seven Checks.
         """
         ended = time.time_ns()
         trace_id = int(parent.trace_id, 16) if parent else random.getrandbits(128)
@@ -101,7 +109,7 @@ class Traces:
         return Context(f"{trace_id:032x}", f"{made.span_id:016x}")
 
     def stop(self) -> None:
-        """Export a last time. Takes at most STOP_SECONDS."""
+        """Export the queued spans and stop. Wait at most STOP_SECONDS (1 s)."""
         ending = threading.Thread(target=self._batches.shutdown, daemon=True)
         ending.start()
         ending.join(STOP_SECONDS)

@@ -40,7 +40,11 @@ from authz.storage.tls import TlsFiles as StoreTls
 
 
 def keyring(settings: Settings) -> Keyring:
-    """Return the keyring. Raises BadInput for an unreadable or world-writable pepper file."""
+    """Read the pepper files and return the keyring.
+
+    Raises BadInput for a pepper file that is missing, unreadable, writable by every user or too
+    short.
+    """
     peppers = []
     for entry in settings.keys.peppers:
         try:
@@ -56,7 +60,11 @@ def keyring(settings: Settings) -> Keyring:
 
 
 def exposed_peppers(settings: Settings) -> list[str]:
-    """Return a line with the remedy for each pepper file that others may read or write."""
+    """Return a line with the remedy for each pepper file that others may use; empty if none.
+
+    Others: every user with any access, or its group with write access. A file that cannot be read
+    is skipped.
+    """
     found = []
     for entry in settings.keys.peppers:
         try:
@@ -72,7 +80,10 @@ def exposed_peppers(settings: Settings) -> list[str]:
 
 
 def endpoint(settings: Settings) -> Endpoint:
-    """Return the endpoint of the store. Raises BadInput for an invalid `redis.url`."""
+    """Return the endpoint of the store. Does not connect.
+
+    Raises BadInput for invalid redis settings.
+    """
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
     return Endpoint.parse(
         store.url,
@@ -92,7 +103,10 @@ def limit_policy(settings: Settings) -> LimitPolicy:
 
 @asynccontextmanager
 async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
-    """Yield the key store, before its authz:meta is verified."""
+    """Yield the key store, before its authz:meta is verified, and close its connections at the end.
+
+    Raises BadInput for invalid redis settings, Unavailable for an unusable TLS or password file.
+    """
     where = endpoint(settings)
     client = where.client()
     try:
@@ -102,7 +116,11 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
 
 
 async def back_up(settings: Settings, file: BinaryIO) -> Contents:
-    """Write all keys of the store to `file`. Raises BadInput, Unavailable."""
+    """Write all keys of the store to `file`, sealed with the newest pepper. Return the counts.
+
+    Raises BadInput for unusable settings, Emptied or Foreign if the store is not ours, Unavailable,
+    OSError.
+    """
     ring, now = keyring(settings), SystemClock().wall_ms()
     writer = SealedWriter(file, ring.backup_keys[-1])
     async with aclosing(endpoint(settings).client()) as client:
@@ -110,9 +128,11 @@ async def back_up(settings: Settings, file: BinaryIO) -> Contents:
 
 
 async def restore(settings: Settings, file: BinaryIO, known: int) -> Restored:
-    """Write a backup into the empty store. known: a change that the store once had, or 0.
+    """Verify a backup and write it into the empty store.
 
-    Raises FileRefused for an unusable file, Conflict for a store with keys, BadInput, Unavailable.
+    known: a change that the store once had, or 0. file: must be seekable; it is read twice. Raises
+    FileRefused for an unusable file, Foreign for other peppers, Conflict for a store with data,
+    BadInput, Unavailable.
     """
     ring = keyring(settings)
     verified = verify(read(file, ring.backup_keys), ring.fingerprints)
@@ -125,7 +145,10 @@ async def restore(settings: Settings, file: BinaryIO, known: int) -> Restored:
 
 @asynccontextmanager
 async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
-    """Yield the registry of sidecars."""
+    """Yield the registry of sidecars, and close its connection at the end.
+
+    Raises BadInput, Unavailable.
+    """
     client = endpoint(settings).client()
     try:
         yield StoredSidecars(client)
@@ -135,16 +158,21 @@ async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
 
 @asynccontextmanager
 async def waiting(settings: Settings) -> AsyncIterator[tuple[StoredSidecars, StoredTrail]]:
-    """Yield the registry and the audit trail over one connection, to wait for confirmations."""
+    """Yield the registry and the audit trail over one client, to wait for confirmations.
+
+    Raises BadInput for invalid redis settings, Unavailable for an unusable file. Does not check
+    authz:meta.
+    """
     async with aclosing(endpoint(settings).client()) as client:
         yield StoredSidecars(client), StoredTrail(client)
 
 
 @asynccontextmanager
 async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
-    """Yield a Lifecycle for commands that read or change one key.
+    """Yield a Lifecycle for commands that read or change one key, and close the client at the end.
 
-    Raises BadInput for unusable settings, Unavailable if the store is unreachable or not ours.
+    Raises BadInput for unusable settings, Unavailable if the store is unreachable, Emptied or
+    Foreign if it is not ours.
     """
     ring, where = keyring(settings), endpoint(settings)
     async with aclosing(where.client()) as client:
@@ -155,7 +183,10 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
 
 @asynccontextmanager
 async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[Importer]:
-    """Yield an Importer. Raises the errors of `administration`."""
+    """Yield an Importer that notes `actor` and `note` in the audit trail.
+
+    Raises the errors of `administration`.
+    """
     ring = keyring(settings)
     client = endpoint(settings).client()
     try:
@@ -184,7 +215,10 @@ class AdminSession:
 
 @asynccontextmanager
 async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
-    """Yield an AdminSession. Raises the errors of `administration`."""
+    """Yield an AdminSession, and close its client at the end.
+
+    Raises the errors of `administration`.
+    """
     from authz.wiring.extraction import (  # noqa: PLC0415  most commands need no protobuf
         extractor,
         responder,
@@ -212,7 +246,11 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
 
 @asynccontextmanager
 async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]]:
-    """Yield the findings about the store. Raises BadInput, Unavailable."""
+    """Yield the findings about the store, each made when it is asked for.
+
+    Raises BadInput for unusable settings, Unavailable for an unusable TLS or password file. An
+    unreachable store is a finding.
+    """
     ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
     deadline, has_replicas = settings.check.deadline, where.has_replicas
     async with AsyncExitStack() as stack:

@@ -8,7 +8,11 @@ from authz.settings.model import Settings
 
 
 def route_table(settings: Settings) -> RouteTable | None:
-    """Return the table of `routes`, or None if there are no rules."""
+    """Return the table of `routes`.
+
+    None if there are no rules and unmatched requests are not denied. Raises BadInput for an invalid
+    rule.
+    """
     deny_unmatched = settings.routes_default == "deny"
     if not settings.routes and not deny_unmatched:
         return None
@@ -22,7 +26,7 @@ def route_table(settings: Settings) -> RouteTable | None:
 
 
 def extractor(settings: Settings, ring: Keyring) -> Extractor:
-    """Return the extractor for these settings."""
+    """Return the extractor for these settings. Raises BadInput for an invalid route rule."""
     source = settings.extract.client_address
     return Extractor(
         ring,
@@ -36,7 +40,10 @@ def extractor(settings: Settings, ring: Keyring) -> Extractor:
 
 
 def responder(settings: Settings, reading: Extractor) -> Responder:
-    """Return the Responder. reading: the Extractor that finds keys in a request."""
+    """Return the Responder, which writes CheckResponses. reading: finds keys in a request.
+
+    Only carriers that are a header without a scheme are removed from the request.
+    """
     carriers = settings.extract.headers
     return Responder(
         header_prefix=settings.identity.header_prefix,

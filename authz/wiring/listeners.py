@@ -23,7 +23,10 @@ PROBE_LIMITS: Final = ConnectionLimits(streams=8, message_bytes=4096, idle_secon
 def check_server(
     settings: Settings, handler: CheckHandler, probe: Probe
 ) -> FastServer | GrpcServer:
-    """Return the bound Check listener. Raises BadInput if the address or TLS is unusable."""
+    """Return the Check listener, bound but not yet started.
+
+    Raises BadInput if the address, TLS or plaintext is refused. probe: unused with grpcio.
+    """
     check, tls = settings.check, settings.check.tls
     serve = GrpcServer if check.transport == "grpcio" else partial(FastServer, probe=probe)
     return serve(
@@ -49,8 +52,9 @@ async def operations(
 ) -> AsyncIterator[Address]:
     """Serve health and metrics until the block ends. Yield the address. Raises BadInput.
 
-    With `ops.health_listen` there is a second listener, for grpc.health.v1. A kubelet probes the
-    address of the pod, where Check may not listen. It is in plaintext, because it takes no keys.
+    metrics: None serves no metrics. With `ops.health_listen` there is a second listener, for
+    grpc.health.v1. A kubelet probes the address of the pod, where Check may not listen. It is in
+    plaintext, because it takes no keys.
     """
     server = OperationsServer(settings.ops.listen, __version__, settings.ops.socket_mode)
     health_address = settings.ops.health_listen

@@ -31,7 +31,7 @@ HASH_DIGITS: Final = 12
 
 
 class SettingsVersion(NamedTuple):
-    """A short hash of the settings in force, and the time of their load in milliseconds."""
+    """A short hash of the settings in force, and the time of their load in ms since the epoch."""
 
     hash: str
     loaded_at: int
@@ -43,7 +43,8 @@ class ReloadTarget(Protocol):
     def prepare(self, settings: Settings) -> Callable[[], None]:
         """Build the new components, in any thread. Return a function that swaps them in.
 
-        The function cannot fail. Raises BadInput for unusable settings.
+        The function must be called in the event loop and cannot fail. Raises BadInput for unusable
+        settings; then nothing changes.
         """
         ...
 
@@ -53,13 +54,16 @@ class ReloadTarget(Protocol):
 
 
 def settings_hash(settings: Settings) -> str:
-    """Return a short hash. Equal settings have the same hash, from whichever source."""
+    """Return the first HASH_DIGITS hexadecimal digits of a SHA-256 of all values.
+
+    Equal settings have the same hash, from any source.
+    """
     text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def restart_needed(old: Settings, new: Settings) -> list[str]:
-    """Return the names of settings that differ and cannot be reloaded."""
+    """Return the sorted full names of settings that differ and need a restart; empty if none."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
     changed = (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return sorted(name for name in changed if not _reloads(name))
@@ -70,7 +74,10 @@ def _reloads(name: str) -> bool:
 
 
 class LiveSettings:
-    """The settings in force. read: reads the settings again; None if a reload is impossible."""
+    """The settings in force. read: reads the settings again; None if a reload is impossible.
+
+    target: the components that a reload changes. version: hash and time of the last load.
+    """
 
     def __init__(
         self,
@@ -89,7 +96,11 @@ class LiveSettings:
         self.version = SettingsVersion(settings_hash(settings), clock.wall_ms())
 
     def report(self) -> dict[str, object]:
-        """Return the version, the last error and the settings that need a restart, for /readyz."""
+        """Return the version, the last error and the settings that need a restart, for /readyz.
+
+        `reason` is "" if the last reload succeeded or there was none. `loaded_at` is ISO 8601 in
+        UTC.
+        """
         loaded_at = datetime.fromtimestamp(self.version.loaded_at / 1000, UTC)
         return {
             "version": self.version.hash,
@@ -99,7 +110,12 @@ class LiveSettings:
         }
 
     async def reload(self) -> None:
-        """Read the settings and put them in force; or keep the old ones and log one line."""
+        """Read the settings and put them in force. Logs the result. Does nothing without `read`.
+
+        If they are invalid or a section is missing now, the old ones stay in force and one warning
+        is logged. Settings that need a restart keep their values, with a warning. Returns after the
+        limit state has been migrated.
+        """
         if self._read is None:
             return
         try:

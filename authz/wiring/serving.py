@@ -34,7 +34,8 @@ SWITCH_SECONDS: Final = 0.0005
 def serve(read_settings: Callable[[], Settings], file: Path | None = None) -> None:
     """Run a sidecar until a signal ends it. Raises BadInput if it cannot start.
 
-    file: the settings file, whose change causes a reload as SIGHUP does.
+    Also disables core dumps, raises the limit on open files and logs to stderr. file: the settings
+    file, whose change causes a reload as SIGHUP does; None: SIGHUP alone.
     """
     disable_core_dumps()
     raise_file_limit()
@@ -45,9 +46,10 @@ def serve(read_settings: Callable[[], Settings], file: Path | None = None) -> No
 
 
 def reread(read_settings: Callable[[], Settings], file: Path | None) -> Settings:
-    """Return the settings for a reload. Raises BadInput, also for a file without any setting.
+    """Return the settings for a reload.
 
-    Such a file is one that is being written, or whose writer failed.
+    Raises BadInput as `read_settings`, or if `file` has no setting. Such a file is one that is
+    being written, or whose writer failed. None: no file is checked.
     """
     if file and not sources.file(file).tree:
         raise BadInput("--config", f"{file}: it is empty")
@@ -88,7 +90,7 @@ async def _serve(
 
 
 def _listen_for_hangup(reload: asyncio.Event, ending: Ending) -> None:
-    """Handle SIGHUP: reload; or end if the terminal of this process was closed."""
+    """Handle SIGHUP: reload; or request the end if the terminal of this process was closed."""
     has_terminal = sys.stderr.isatty()
 
     def hang_up() -> None:
@@ -101,7 +103,7 @@ def _listen_for_hangup(reload: asyncio.Event, ending: Ending) -> None:
 
 
 async def _reload(live: LiveSettings, requested: asyncio.Event, changes: "FileChanges") -> None:
-    """Reload the settings at each request, and after each change of the file."""
+    """Reload the settings at each request and after each change of the file, until cancelled."""
     while True:
         with suppress(TimeoutError):
             await asyncio.wait_for(requested.wait(), LOOK_SECONDS)
@@ -114,7 +116,10 @@ async def _reload(live: LiveSettings, requested: asyncio.Event, changes: "FileCh
 
 
 class FileChanges:
-    """Changes of a file, also of one that a symbolic link now names (a Kubernetes ConfigMap)."""
+    """Changes of a file, also of one that a symbolic link now names (a Kubernetes ConfigMap).
+
+    A change is another inode, size or modification time. None: no file, so no changes.
+    """
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
@@ -123,7 +128,7 @@ class FileChanges:
     def take(self) -> bool:
         """Return True once for each change, when the file looks the same in two calls.
 
-        The first look may find a file that is only half written.
+        The first look may find a file that is only half written. False while the file is missing.
         """
         before, self._seen = self._seen, self._stamp()
         if self._seen in (self._loaded, None) or self._seen != before:
@@ -132,7 +137,10 @@ class FileChanges:
         return True
 
     async def settle(self, wait: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Wait until two looks at the file agree. Then that state counts as taken."""
+        """Wait until two looks at the file, SETTLE_SECONDS apart, agree.
+
+        Then that state counts as taken.
+        """
         self._seen = self._stamp()
         while True:
             await wait(SETTLE_SECONDS)
@@ -150,7 +158,7 @@ class FileChanges:
 
 
 async def _recycle(recycle_at_mib: int, ending: Ending) -> None:
-    """End this process if it has grown too much."""
+    """Request the end of this process once it has grown beyond the limit, in MiB. 0: never."""
     if recycle_at_mib:
         found = await outgrown(recycle_at_mib)
         ending.request(f"{found} MiB are more than check.recycle_at_mib")

@@ -58,7 +58,10 @@ class Sidecar:
     settings: LiveSettings
 
     async def drain(self, ending: Ending) -> None:
-        """Accept no new Checks and wait for the running ones, until a second request to end."""
+        """Accept no new Checks and wait for the running ones, at most DRAIN_SECONDS.
+
+        A second request to end cuts the wait short.
+        """
         stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
         repeated = asyncio.create_task(ending.repeated())
         await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
@@ -87,7 +90,11 @@ class Components:
 
 
 def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> Components:
-    """Build the components. Raises BadInput for unusable settings, such as a port in use."""
+    """Build the components and bind the Check listener. Does not connect to the store.
+
+    read_settings: for a reload; None if impossible. Raises BadInput for unusable settings, such as
+    a port in use.
+    """
     clock, ring, store_clock = (
         SystemClock(),
         keyring(settings),
@@ -129,7 +136,9 @@ async def sidecar(
 ) -> AsyncIterator[Sidecar]:
     """Run a sidecar until the block ends. It starts with or without the store.
 
-    read_settings: reads the settings again for a reload. Raises BadInput for unusable settings.
+    At the end it drains Checks, returns limit leases, then removes its registry entry or writes the
+    snapshot. read_settings: reads the settings again for a reload; None: no reload. Raises BadInput
+    for unusable settings.
     """
     built = build(settings, read_settings)
     server, counters = built.server, built.telemetry.counters
@@ -173,7 +182,7 @@ async def sidecar(
 def change_feed(
     settings: Settings, ring: Keyring, clock: Clock, probe: Probe, store_clock: StoreClock
 ) -> ChangeFeed:
-    """Return the feed of changes from the store."""
+    """Return the feed of changes from the store, not yet connected."""
     return ChangeFeed(
         endpoint(settings),
         clock,
@@ -222,13 +231,19 @@ def imported_keys(
 def check_handler(
     settings: Settings, ring: Keyring, checker: Checker, probe: Probe, observer: CheckObserver
 ) -> CheckHandler:
-    """Return the handler of Checks: it parses, decides and answers."""
+    """Return the handler of Checks: it parses requests, has them decided, and writes the responses.
+
+    Raises BadInput for an invalid route rule.
+    """
     reader = extractor(settings, ring)
     return CheckHandler(reader, checker, responder(settings, reader), probe, observer)
 
 
 def register(settings: Settings, built: Components, predecessor: str) -> Registration:
-    """Return the registration of this sidecar in the store."""
+    """Return the registration of this sidecar in the store. Nothing is written yet.
+
+    predecessor: the instance whose snapshot was restored, or "".
+    """
     lease = settings.cache.trust_lease
     isolated = longest_alone(lease) if endpoint(settings).has_replicas else 0.0
     identity = Identity(
@@ -253,10 +268,11 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
 async def restore_cache(
     settings: Settings, built: Components, stack: AsyncExitStack
 ) -> tuple[SnapshotWriter | None, str]:
-    """Lock `cache.snapshot` and load it into the cache. Raises BadInput if it is locked.
+    """Lock `cache.snapshot` until `stack` ends, and load it into the cache.
 
-    Return the writer of later snapshots, and the instance whose records were restored. Without
-    `cache.snapshot` they are None and empty.
+    Raises BadInput if locked. Return the writer of later snapshots, and the instance whose records
+    were restored ("" if none). Without `cache.snapshot` they are None and "". A file that cannot be
+    used is logged and ignored.
     """
     file = settings.cache.snapshot
     if file is None:
@@ -274,7 +290,7 @@ async def restore_cache(
 
 
 async def return_leases(spend_link: SpendLink, limiter: Limiter) -> None:
-    """Return the unused leases to the store."""
+    """Return the unused leases to the store. Takes at most four deadlines and raises nothing."""
     await spend_link.drain()  # the last grants
     limiter.give_back()
     await spend_link.drain()
@@ -289,7 +305,10 @@ class Reloadable:
     limiter: Limiter
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
-        """Build extractor, responder and policy. Return a function that swaps them in."""
+        """Build extractor, responder and limit policy. Return a function that swaps them in.
+
+        That function also sets the log level. Raises BadInput for an invalid route rule.
+        """
         new_extractor = extractor(settings, self.ring)
         new_responder = responder(settings, new_extractor)
         policy = limit_policy(settings)

@@ -47,7 +47,7 @@ class Parts:
 class Telemetry:
     """Telemetry by the settings. It counts from the start, and exports once it has the components.
 
-    Raises BadInput if traces are on and there is no receiver.
+    Raises BadInput if traces are on and `telemetry.otlp` is missing.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -62,7 +62,11 @@ class Telemetry:
 
     @asynccontextmanager
     async def exporting(self, instance: str, parts: Parts) -> AsyncIterator[Page | None]:
-        """Export until the block ends. Yield the page of metrics, or None if they are off."""
+        """Export until the block ends. Yield the page of metrics, or None if metrics are off.
+
+        Denial lines are summarised in any case. At the end the exporters send the rest, each for at
+        most STOP_SECONDS.
+        """
         about = {
             "service.name": "authz",
             "service.version": __version__,
@@ -101,7 +105,10 @@ class Telemetry:
 
 
 def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -> Readings:
-    """Return the reader of every metric of the catalogue."""
+    """Return the reader of every metric of the catalogue.
+
+    Each is called at every scrape or export.
+    """
     return {
         **{metric: _counted(metric, counters) for metric in METRICS},
         **_checks(counters),
@@ -112,7 +119,7 @@ def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -
 
 
 def _one(read: Callable[[], float]) -> Read:
-    """Return the reader of a metric with a single series."""
+    """Return the reader of a metric with a single series without labels."""
     return lambda: [({}, read())]
 
 

@@ -34,7 +34,12 @@ class AllowWriter:
         would_deny: str = "",
         limits: RateLimitHeaders | None = None,
     ) -> bytes:
-        """Return the serialised message. would_deny: the code of a refusal that is reported."""
+        """Return the serialised message, without the id of the response.
+
+        would_deny: the code of a refusal that is only reported, or empty. strip: carriers to remove
+        as well. limits: adds the headers and metadata that are the same in every response. Identity
+        headers without a value are removed from the request.
+        """
         key = decision.key
         response = CheckResponse()
         response.status.code = 0
@@ -59,7 +64,7 @@ class AllowWriter:
 
 
 def _identity(key: KeyRecord | None) -> dict[str, str]:
-    """Return every identity header by its name after the prefix. An empty one is removed."""
+    """Return every identity header by its name after the prefix. All are empty without a key."""
     return {
         "key-id": key.kid if key else "",
         "client-id": key.client_id if key else "",

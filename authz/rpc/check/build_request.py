@@ -17,7 +17,10 @@ def check_request(
     headers: Mapping[str, str],
     extensions: Mapping[str, str],
 ) -> bytes:
-    """Return the message for one request. extensions: context_extensions of Envoy's route."""
+    """Return the serialised CheckRequest. Values are not checked.
+
+    peer: the address of the source. extensions: context_extensions of Envoy's route.
+    """
     message = CheckRequest()
     attributes = message.attributes
     attributes.source.address.socket_address.address = peer
@@ -29,7 +32,11 @@ def check_request(
 
 
 def carried(carrier: str, key: str) -> tuple[str, str]:
-    """Return the header of a carrier of the settings, and its value with this key."""
+    """Return the header that a carrier of the settings names, and its value with this key.
+
+    For `header:scheme` the value is the scheme, a blank and the key; for `header:` the key alone;
+    for `basic:username` Basic credentials with an empty password.
+    """
     if carrier == BASIC_USERNAME:
         return header_of(carrier), f"Basic {b64encode(f'{key}:'.encode()).decode()}"
     header, _, scheme = carrier.partition(":")

@@ -66,7 +66,9 @@ class CredentialReader:
     def find(self, header: Header, path: str, *, optional: bool) -> tuple[Credential, str]:
         """Return the credential, and its carrier: a header, IN_QUERY, or empty.
 
-        optional: the route needs no key, so a token that is not ours counts as no credential.
+        A credential is one of our keys that parses, an imported key, a Deny, or None without any.
+        The carrier is empty for a Deny and for None. optional: the route needs no key, so a token
+        that is not ours counts as None.
         """
         found: str | Deny = ""
         carrier, is_bare = "", True
@@ -94,9 +96,11 @@ class CredentialReader:
         return foreign, carrier if isinstance(foreign, Imported) else ""
 
     def find_all(self, header: Header, path: str) -> Strip | None:
-        """Find every carrier that holds a key of ours in any form, in a request that is refused.
+        """Return the carriers to remove from a request that is refused.
 
-        None if a key stands in the query where the removal of the parameter would leave it.
+        These are the headers with a scheme, and the query parameter, that hold a key of ours in any
+        form. None if a key stands in the query where the removal of the parameter would leave it.
+        Headers without a scheme are not listed: every allow removes them.
         """
         shared = [(name, schemes) for name, schemes in self._headers if schemes is not None]
         held = [n for n, s in shared if s.read(header(n, "")) not in ("", UNRECOGNIZED)]
@@ -111,7 +115,11 @@ class CredentialReader:
         return Strip(tuple(held), query=in_query)
 
     def _foreign(self, found: str, carrier: str, *, is_bare: bool) -> Imported | Deny:
-        """Return an imported key, or the refusal of a text that is not one of our keys."""
+        """Return the imported key in a text that is not one of our keys, or a refusal.
+
+        AMBIGUOUS with a comma. MALFORMED if the carrier has a scheme or the text is no imported
+        key.
+        """
         if "," in found:
             return AMBIGUOUS
         if not is_bare:
@@ -120,7 +128,11 @@ class CredentialReader:
         return self._parse_imported(unquote(found) if carrier == IN_QUERY else found) or MALFORMED
 
     def _in_query(self, parameter: re.Pattern[str], query: str) -> str | Deny:
-        """Return the text of the parameter, empty if there is none, or a refusal."""
+        """Return the text of the parameter, empty if there is none, or a refusal.
+
+        AMBIGUOUS if the parameter is repeated, or if a key also stands elsewhere in the query.
+        MISPLACED if one stands only elsewhere.
+        """
         values = parameter.findall(query)
         if len(values) > 1:
             return AMBIGUOUS
@@ -132,7 +144,10 @@ class CredentialReader:
         return "".join(values)
 
     def _is_escaped(self, query: str) -> bool:
-        """Return whether the decoded query shows a key or names the parameter."""
+        """Return whether the percent-decoded query shows a key.
+
+        Also True if the parameter's name is percent-escaped in it. False without a `%`.
+        """
         if "%" not in query:
             return False
         if self._shows_escaped(query):
@@ -141,7 +156,10 @@ class CredentialReader:
 
 
 def _one_of(first: str | Deny, second: str | Deny) -> str | Deny:
-    """Return the second if the first has no key, empty to keep the first, or AMBIGUOUS."""
+    """Return `second` if `first` has no key, empty if only `first` has one, AMBIGUOUS if both have.
+
+    Empty and UNRECOGNIZED are no key.
+    """
     if not first or first is UNRECOGNIZED:
         return second
     return "" if not second or second is UNRECOGNIZED else AMBIGUOUS
@@ -170,7 +188,8 @@ class _Schemes:
         """Return the token that looks like one of our keys, or empty if there is none.
 
         UNRECOGNIZED if another token follows our own scheme, MISPLACED if one of our keys stands in
-        another form. A comma-joined value with a key is returned whole, so that parsing fails.
+        another form, AMBIGUOUS for more than MAX_BASIC Basic credentials. A comma-joined value with
+        a key is returned whole, so that parsing fails.
         """
         tokens = self._tokens.findall(value) if self._tokens is not None else []
         ours = [token for token in tokens if self._claims(token)]
@@ -185,7 +204,11 @@ class _Schemes:
         return UNRECOGNIZED if any(token.strip() for token in tokens) else ""
 
     def _read_basic(self, value: str) -> str | Deny:
-        """Return a user name that looks like our key. MISPLACED if a key stands elsewhere."""
+        """Return a user name that looks like our key, or empty if no Basic credential shows a key.
+
+        MISPLACED if a key stands elsewhere in one, or one exceeds MAX_BASIC_TEXT characters.
+        AMBIGUOUS for more than MAX_BASIC of them.
+        """
         found = [match[1] for match in islice(_BASIC.finditer(value), MAX_BASIC + 1)]
         if len(found) > MAX_BASIC:
             return AMBIGUOUS
@@ -210,5 +233,5 @@ def _decoded(encoded: str) -> str:
 
 
 def header_of(carrier: str) -> str:
-    """Return the header of a carrier of the settings."""
+    """Return `authorization` for the carrier `basic:username`, else the text before the colon."""
     return "authorization" if carrier == BASIC_USERNAME else carrier.partition(":")[0]

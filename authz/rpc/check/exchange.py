@@ -13,7 +13,11 @@ MASK: Final = "..."
 
 
 def describe_request(raw: bytes, key_header: str, key: str) -> dict[str, Any]:
-    """Return the request that Envoy would send, without the secret of `key` in `key_header`."""
+    """Return the request that Envoy would send, as plain values, without the secret of `key`.
+
+    The secret is masked in the path and in all headers, and Basic credentials in `key_header` are
+    masked whole. Raises DecodeError if `raw` is no CheckRequest.
+    """
     attributes = CheckRequest.FromString(raw).attributes
     http = attributes.request.http
     headers = {name: _masked(value, key) for name, value in sorted(http.headers.items())}
@@ -30,7 +34,12 @@ def describe_request(raw: bytes, key_header: str, key: str) -> dict[str, Any]:
 
 
 def describe_response(raw: bytes) -> dict[str, Any]:
-    """Return the effect of a response on the request to the backend and on the caller."""
+    """Return the effect of a response: on the request to the backend, and on the caller.
+
+    `backend` is present only for an allow. A refusal has `status`, `headers` and `body` under
+    `caller`. Raises DecodeError if `raw` is no CheckResponse, ValueError if the body of a refusal
+    is not JSON.
+    """
     response = CheckResponse.FromString(raw)
     if response.HasField("ok_response"):
         ok = response.ok_response
@@ -53,7 +62,11 @@ def describe_response(raw: bytes) -> dict[str, Any]:
 
 
 def in_lines(sent: Mapping[str, Any], done: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return both descriptions as lines: a label and a text."""
+    """Return both descriptions as pairs of label and text: sent, backend, removed, caller.
+
+    Backend and removed are left out for a refusal. `-` stands for no change to the backend's
+    headers or to the caller.
+    """
     lines = [("sent", "; ".join((f"{sent['method']} {sent['host']}{sent['path']}", *_said(sent))))]
     if backend := done.get("backend"):
         removed = ", ".join((*backend["removed_headers"], *backend["removed_parameters"]))
@@ -73,7 +86,10 @@ def _headers(options: Iterable[HeaderValueOption]) -> dict[str, str]:
 
 
 def _masked(value: str, key: str) -> str:
-    """Return the value with the secret masked. A key in another format keeps 4 characters."""
+    """Return the value with the secret of `key` masked, and with every secret of our own format.
+
+    A key in another format keeps its first 4 characters.
+    """
     shown = without_secrets(key)
     if shown == key:
         shown = f"{key[:4]}{MASK}"

@@ -83,7 +83,12 @@ class Extractor:
         self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
     def read(self, raw: bytes) -> Request:
-        """Parse a CheckRequest. The credential of an invalid one is its refusal."""
+        """Parse a CheckRequest.
+
+        Never raises for odd input: the credential of the request is then a Deny. BAD_REQUEST for an
+        invalid message, method, host or path, more than MAX_HEADERS headers, or invalid
+        context_extensions; also a refusal of our own rules. Invalid context_extensions are logged.
+        """
         try:
             attributes = _parse_message(raw).attributes
         except DecodeError:
@@ -123,15 +128,19 @@ class Extractor:
         return Request(credential, carrier, route, method, host, path, address, header)
 
     def find_keys(self, request: Request) -> Strip | None:
-        """Return the carriers that hold a key; None if one cannot be removed."""
+        """Return the carriers to remove because they hold a key, none if there is none.
+
+        None if the request is refused and a key stands where it cannot be removed.
+        """
         if isinstance(request.credential, Deny):
             return self._reader.find_all(request.header, request.path)
         return carrier_strip(request.carrier)
 
     def _refuse(self, request: Request, extensions: Any) -> Request:
-        """Add the route to a request that is already refused, so that `enforce` applies.
+        """Return a refused request with a route added, so that `enforce` applies.
 
-        The rule that it would meet is not known, so one rule that enforces is enough.
+        `enforce` of context_extensions counts if it is `true` or `false`. Otherwise the request is
+        enforced if the default or any rule enforces: the rule that it would meet is not known.
         """
         enforce = extensions.get("enforce", "")
         default = self._enforce or (self._rules is not None and self._rules.has_enforced)
@@ -141,13 +150,16 @@ class Extractor:
         return replace(request, route=route)
 
     def _reporting(self, route: Route, header: Header, path: str) -> Route:
-        """Return the route, enforcing if a key of a refused request could not be removed."""
+        """Return the route, with `enforce` set if a key of the request could not be removed."""
         if self._reader.find_all(header, path) is None:
             return replace(route, enforce=True)
         return route
 
     def _look_at(self, sight: tuple[bytes, bytes]) -> tuple[str, str] | None:
-        """Return method and host, or None if they are malformed. Cache well-formed pairs."""
+        """Return method and host as text, or None if one is malformed.
+
+        Remember well-formed pairs.
+        """
         method, host = (part.decode("latin-1") for part in sight)
         if not is_method(method) or len(host) > MAX_AUTHORITY or not _AUTHORITY.fullmatch(host):
             return None
@@ -159,7 +171,11 @@ class Extractor:
     def _route(
         self, extensions: Any, method: str, host: str, path: str, header: Header
     ) -> Route | Deny:
-        """Return the requirements of the route, or a refusal if they are invalid."""
+        """Return the requirements of the route, or a refusal.
+
+        The refusal is BAD_REQUEST for invalid context_extensions, which are logged, else that of
+        our own rules. `scopes` or `auth` in context_extensions override ROUTE_NOT_ALLOWED.
+        """
         values, left = _NOTHING, len(extensions)
         if left:
             scopes = extensions.get("scopes", "")
@@ -183,9 +199,10 @@ class Extractor:
         return route or BAD_REQUEST
 
     def _rule(self, method: str, host: str, path: str, header: Header) -> Facts | Reason:
-        """Return the facts of our own rules, or a refusal.
+        """Return the facts of our own rules, NO_FACTS without rules, or the reason of a refusal.
 
-        If a header overrides the method, the rules for that method must give the same facts.
+        If headers or the query override the method, the rules for each such method must give the
+        same result; otherwise BAD_REQUEST.
         """
         rules = self._rules
         if rules is None:
@@ -198,7 +215,10 @@ class Extractor:
         return found
 
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
-        """Parse the facts of context_extensions and add those of `rule`; None if invalid."""
+        """Return the route of context_extensions `values` and `rule`.
+
+        Log a warning and return None if invalid.
+        """
         try:
             route = self._combine(facts(dict(zip(SAID, values, strict=True))), rule)
         except BadInput as cause:
@@ -209,7 +229,7 @@ class Extractor:
         return route
 
     def _warn_of(self, strange: frozenset[str]) -> None:
-        """Log a set of unknown context_extensions names once."""
+        """Log a set of unknown context_extensions names, unless it was logged before."""
         if strange in self._strange:
             return
         if len(self._strange) >= MAX_ROUTES:
@@ -235,12 +255,19 @@ class Extractor:
 
 
 def refused(refusal: Deny, header: Header = lambda _name, default: default) -> Request:
-    """Return a request of which nothing is known but its headers. Its refusal is enforced."""
+    """Return a request with this refusal and nothing else but its headers.
+
+    The refusal is enforced.
+    """
     return Request(refusal, "", Route(), "", "", "", "", header)
 
 
 def _headers(http: Any) -> tuple[Header, int]:
-    """Return a function that gives a header by its lower-case name, and the number of headers."""
+    """Return a function that gives a header or a default, and the number of headers.
+
+    Names are in lower case. Each invalid byte of a value becomes `!`. Raw headers are used only if
+    the map is empty; each duplicate of them counts.
+    """
     headers = http.headers
     count = len(headers)
     if count:
@@ -270,7 +297,10 @@ class _RawHeaders:
         self._names = [entry.key for entry in entries]
 
     def get(self, name: str, default: str) -> str:
-        """Return a header: duplicates joined with a comma, an invalid byte as `!`."""
+        """Return a header, or `default` if it is absent. Names are in lower case.
+
+        Duplicates are joined with a comma, and each invalid byte becomes `!`.
+        """
         wanted = name.encode()
         count = self._names.count(wanted)
         if not count:

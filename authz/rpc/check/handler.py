@@ -44,7 +44,10 @@ class NullObserver:
 
 
 class CheckHandler:
-    """Handles CheckRequests. The response is always a decision; a bug is UNAVAILABLE."""
+    """Handles CheckRequests. The response is always a decision.
+
+    An exception inside is counted, logged without its text, and answered UNAVAILABLE.
+    """
 
     def __init__(
         self,
@@ -64,13 +67,21 @@ class CheckHandler:
         self.replace(extractor, responder)
 
     def replace(self, extractor: Extractor, responder: Responder) -> None:
-        """Parse and answer with these from now on, as after a reload of the settings."""
+        """Use another extractor and responder from now on, as after a reload of the settings.
+
+        Checks that wait for I/O also get their response from the new responder.
+        """
         self._read = extractor.read
         self._write = responder.write
         self._last_resort = responder.write(UNAVAILABLE, self._unread)
 
     def check(self, raw: bytes, traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:
-        """Return the serialised CheckResponse, or an awaitable of it if I/O is needed."""
+        """Return the serialised CheckResponse, or an awaitable of it if I/O is needed.
+
+        Neither raises for an Exception inside: the response is then UNAVAILABLE. A Check is offered
+        to the observer if it is timed, is refused with a log line, or has to wait. traceparent: of
+        the call.
+        """
         request = self._unread
         try:
             if self._untimed:
@@ -112,7 +123,11 @@ class CheckHandler:
         return response
 
     def _fault(self, cause: Exception, request: Request) -> bytes:
-        """Return the response for a bug. A request that could not be read is never let through."""
+        """Count and log a bug, and return the response UNAVAILABLE.
+
+        A route that does not enforce may still allow it; a request that could not be read is never
+        allowed.
+        """
         try:
             self._log(cause)
             return self._write(UNAVAILABLE, request)
@@ -120,7 +135,7 @@ class CheckHandler:
             return self._last_resort
 
     def _log(self, cause: Exception) -> None:
-        """Log the 1st, 2nd, 4th, 8th fault and so on: a caller that can cause one floods no log.
+        """Count a fault. Log the 1st, 2nd, 4th, 8th and so on, so no caller can flood the log.
 
         The line says where it happened. The text of the exception is left out: it may quote the
         request.

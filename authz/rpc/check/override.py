@@ -20,7 +20,11 @@ _PARAMETER: Final = re.compile(rf"[?&;]{escapable('_method')}=([^&;]*)", re.ASCI
 
 
 def other_methods(header: Header, path: str) -> frozenset[str] | None:
-    """Return the methods that headers or the query name; None if they make no sense."""
+    """Return the methods that override headers or `_method` in the query name, in upper case.
+
+    Empty if there are none. None if a name is no method, there are more than MAX_METHODS, or a
+    value exceeds MAX_OVERRIDE characters.
+    """
     given = [text for name in METHOD_OVERRIDES if (text := header(name, ""))]
     if "?" in path and ("_method=" in path or "%" in path):
         given += _PARAMETER.findall(path, path.index("?"))

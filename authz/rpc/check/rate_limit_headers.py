@@ -30,7 +30,8 @@ _NUMBER: Final = b"\x11"  # the tag of its number_value, a double
 class RateLimitHeaders:
     """The limits of one key, for its responses. Made once for many responses.
 
-    headers, metadata: the parts that are the same in every response.
+    headers, metadata: the parts that are the same in every response. legacy: also write X-RateLimit
+    headers.
     """
 
     def __init__(self, key_limits: KeyLimits, *, legacy: bool) -> None:
@@ -50,7 +51,8 @@ class RateLimitHeaders:
     def of_allowed(self, result: LimitResult) -> bytes:
         """Return the bytes to append to a CheckResponse that allows.
 
-        All requests that pass on one lease get the same bytes.
+        They hold the headers and metadata of the limits. The bytes of the last result are kept: all
+        requests that pass on one lease share a result.
         """
         last, suffix = self._last
         if last is not result:
@@ -68,7 +70,11 @@ class RateLimitHeaders:
         return field(_OK, options) + self._remaining(result) + self._named(result)
 
     def of_refused(self, result: LimitResult) -> tuple[dict[str, str], bytes]:
-        """Return the headers of a denial, and the bytes to append to the CheckResponse."""
+        """Return the headers of a denial, and the metadata bytes to append to the CheckResponse.
+
+        A violated limit has its reset `t` in seconds, at least 1. `retry-after` is in seconds. Both
+        are left out if the request can never pass (`retry_after_ms` is None).
+        """
         headers, retry_after = {}, 0
         items = []
         for i in self._enforced:
@@ -91,7 +97,7 @@ class RateLimitHeaders:
         return self._struct.pack(*pieces)
 
     def _named(self, result: LimitResult) -> bytes:
-        """Return the metadata `violated` and `would_deny`. Empty ones are left out."""
+        """Return the metadata `violated` and `would_deny`. One without a limit is left out."""
         names: dict[str, list[str]] = {}
         for i in result.violated:
             word = "violated" if self._key_limits.limits[i].enforce else "would_deny"
@@ -102,7 +108,11 @@ class RateLimitHeaders:
         return b"".join(entries)
 
     def _legacy_headers(self, result: LimitResult) -> dict[str, str]:
-        """Return X-RateLimit headers of the violated limit that waits longest, else the fullest."""
+        """Return X-RateLimit headers of one enforced limit; none if no limit is enforced.
+
+        It is the violated limit that waits longest, else the limit with the smallest share left.
+        The reset is in seconds.
+        """
         if not self._enforced:
             return {}
         limits = self._key_limits.limits
@@ -121,14 +131,17 @@ class RateLimitHeaders:
 
 
 def violated_names(result: LimitResult) -> tuple[str, ...]:
-    """Return the names of the limits that refused a request."""
+    """Return the names of the enforced limits that refused a request. Empty if it was allowed."""
     return tuple(
         result.key_limits.names[i] for i in result.violated if result.key_limits.limits[i].enforce
     )
 
 
 def _policy(name: str, limit: Limit) -> str:
-    """Return one item of RateLimit-Policy. Every month counts as 31 days."""
+    """Return one item of RateLimit-Policy: `q` in units, `w` in seconds.
+
+    A month counts as 31 days.
+    """
     if isinstance(limit.per, Calendar):
         seconds = DAY_SECONDS if limit.per.anchor is None else 31 * DAY_SECONDS
     else:
@@ -137,7 +150,7 @@ def _policy(name: str, limit: Limit) -> str:
 
 
 def _override(limit: Limit) -> dict[str, str | int]:
-    """Return an envoy.config.route.v3.RateLimit.Override, in units of RateLimitUnit."""
+    """Return an envoy.config.route.v3.RateLimit.Override, capped at MAX_OVERRIDE requests."""
     if isinstance(limit.per, Calendar):
         unit = "DAY" if limit.per.anchor is None else "MONTH"
     else:
@@ -146,7 +159,10 @@ def _override(limit: Limit) -> dict[str, str | int]:
 
 
 def _items_format(key_limits: KeyLimits) -> str:
-    """Return a format of RateLimit for two numbers of each limit. Only enforced ones show."""
+    """Return a %-format of RateLimit that takes two numbers of each limit: units left and seconds.
+
+    It writes only enforced limits. Empty without limits.
+    """
     text, separator = "", ""
     for name, limit in zip(key_limits.names, key_limits.limits, strict=True):
         if limit.enforce:

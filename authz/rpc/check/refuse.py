@@ -43,7 +43,10 @@ _LimitTemplate = tuple[KeyRecord, KeyLimits, "_Template", RateLimitHeaders]
 
 
 def response_ids(request: Request, response: bytes) -> ResponseIds:
-    """Return the ids by which a caller and the proxy's access log name a refusal."""
+    """Return the ids by which a caller and the proxy's access log name a refusal.
+
+    request_id is the caller's x-request-id if it is harmless, else the charge id of `response`.
+    """
     charge_id = str(CheckResponse.FromString(response).dynamic_metadata["charge_id"])
     text = request.header("x-request-id", "")
     return ResponseIds(text if _is_harmless(text) else charge_id, charge_id)
@@ -65,7 +68,11 @@ class Refuser:
         self._over_limits: BoundedDict[_Proven, _LimitTemplate] = BoundedDict(max_templates)
 
     def write(self, decision: Deny, request: Request) -> bytes:
-        """Return a serialised CheckResponse."""
+        """Return a serialised CheckResponse that refuses, with a new charge id.
+
+        A gRPC caller gets a gRPC status. Others get a JSON problem, which holds the harmless
+        x-request-id of the request or else the charge id.
+        """
         count = b"%012x" % self._count()
         content_type = request.header("content-type", "")
         is_grpc = "grpc" in content_type and _GRPC.match(content_type) is not None
@@ -134,7 +141,7 @@ class _Template:
         self.room = -1
 
     def make_room(self, length: int) -> None:
-        """Split the bytes for ids of `length` bytes."""
+        """Split the bytes for ids of `length` bytes, and set `pieces` and `room`."""
         self.pieces, rest = [], b""
         for head, number in self._arms:
             arm = field(number, field(_BODY, self._before + bytes(length) + self._after))
@@ -145,7 +152,7 @@ class _Template:
         self.room = length
 
     def fill(self, request_id: bytes, headers: bytes) -> bytes:
-        """Return the refusal with the id and with more headers, which are serialised."""
+        """Return the refusal with this id, and with `headers`: serialised header fields to add."""
         body = headers + field(_BODY, self._before + request_id + self._after)
         return b"".join(head + field(number, body) for head, number in self._arms)
 
@@ -214,7 +221,10 @@ def _detail(row: Row, scopes: Sequence[str], violated: Sequence[str]) -> str:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Return the names, joined by spaces up to MAX_NAMED characters, and how many do not fit."""
+    """Return the names joined by blanks, up to MAX_NAMED characters.
+
+    `and N more` stands for the rest.
+    """
     length, count = 0, 0
     for name in names:
         length += len(name) + 1
@@ -237,9 +247,10 @@ def _headers(reason: Reason, row: Row, scopes: Sequence[str], is_grpc: bool) -> 
 
 
 def _challenge(reason: Reason, row: Row, scopes: Sequence[str]) -> str:
-    """Return WWW-Authenticate in the form of RFC 6750, section 3.
+    """Return WWW-Authenticate in the form of RFC 6750, section 3; empty for a status without one.
 
-    Without the scopes if they are too many: a list that was cut would say what is not so.
+    Only 401 and INSUFFICIENT_SCOPE have one. Scopes of more than MAX_CHALLENGE_SCOPES characters
+    are left out: a list that was cut would say what is not so.
     """
     if reason is Reason.MISSING_CREDENTIAL:
         return f'Bearer realm="{REALM}"'

@@ -69,9 +69,10 @@ class Responder:
         )
 
     def write(self, decision: Decision, request: Request) -> bytes:
-        """Return a CheckResponse. A Deny on a route that does not enforce becomes an allow.
+        """Return a serialised CheckResponse with a new charge id.
 
-        It stays a refusal if a key cannot be stripped.
+        A Deny on a route that does not enforce becomes an allow that reports it. It stays a refusal
+        if a key cannot be stripped.
         """
         if type(decision) is Allow:
             entries = self._allows
@@ -106,7 +107,10 @@ class Responder:
         return entry[2] + b"%012x" % self._count() + entry[3].of_allowed(result)
 
     def _report(self, decision: Deny, request: Request) -> bytes:
-        """Allow a request that would be refused, unless one of its keys cannot be stripped."""
+        """Return an allow that reports the refusal.
+
+        Return the refusal if `find_keys` returns None.
+        """
         strip = self._find_keys(request)
         if strip is None:
             return self._refuse(decision, request)

@@ -23,7 +23,7 @@ class ChargeIds:
 
 
 def header_option(name: str, value: str) -> HeaderValueOption:
-    """Return a header that replaces every header of its name."""
+    """Return a header that replaces every header of its name, or is added if there is none."""
     # Envoy 1.40 reads `append`, other versions read `append_action`. So both are set.
     option = HeaderValueOption()
     option.header.key = name
@@ -34,7 +34,7 @@ def header_option(name: str, value: str) -> HeaderValueOption:
 
 
 def decision_metadata(reason: str, decision: Decision) -> dict[str, str | bool]:
-    """Return the dynamic metadata of a decision. Empty members are left out."""
+    """Return the dynamic metadata of a decision. Empty and false members are left out."""
     members: dict[str, str | bool] = {"reason": reason, "stale": decision.stale}
     if key := decision.key:
         members |= {

@@ -19,7 +19,7 @@ KeyFinder = Callable[[Request], Strip | None]
 
 
 def carrier_strip(carrier: str) -> Strip:
-    """Return the strip of a request whose one key, if any, stands in `carrier`."""
+    """Return the strip of the one key in `carrier`. An empty carrier strips nothing."""
     if carrier == IN_QUERY:
         return Strip(query=True)
     return Strip((carrier,) if carrier else ())

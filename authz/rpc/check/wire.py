@@ -7,12 +7,12 @@ STRING, STRUCT = 3, 5  # of google.protobuf.Value
 
 
 def field(number: int, payload: bytes) -> bytes:
-    """Return an encoded length-delimited field. `number` is below 16."""
+    """Return an encoded length-delimited field. `number` is below 16, which is not checked."""
     return bytes((number << 3 | 2,)) + varint(len(payload)) + payload
 
 
 def varint(number: int) -> bytes:
-    """Return a base 128 number, least significant group first."""
+    """Return a number from 0 on in base 128, least significant group first."""
     out = bytearray()
     while number > 0x7F:  # noqa: PLR2004  seven bits a byte
         out.append(number & 0x7F | 0x80)

@@ -45,9 +45,10 @@ GOAWAY_SECONDS: Final = 1.0  # until the PING of a graceful end is answered
 
 
 class Connection:
-    """The server's end.
+    """The server's end of one connection. A new one has its SETTINGS in the queue.
 
-    queue: the bytes to send. streams: takes the responses. budgets: the pause of a flooding client.
+    handlers: by `:path`. now: seconds of a monotonic clock, here and in every method. queue: the
+    bytes to send. streams: takes the responses. budgets: the pause of a flooding client.
     """
 
     def __init__(
@@ -81,17 +82,27 @@ class Connection:
 
     @property
     def ended(self) -> bool:
-        """True if nothing is left to do but to send the queue."""
+        """True if the connection is to be closed once the queue is sent.
+
+        So it is after a connection error, or after the last GOAWAY if no call is left.
+        """
         streams = self.streams
         return self.fault is not None or (streams.last_id is not None and not streams.calls)
 
     @property
     def due(self) -> float:
-        """The time at which `expire` is to be called."""
+        """The time at which `expire` is to be called.
+
+        Seconds of the clock of `now`; inf for never.
+        """
         return min(self._due, self.streams.due)
 
     def receive(self, data: bytes, now: float) -> list[CallEvent]:
-        """Take bytes that arrived. Return the calls that started or were cancelled."""
+        """Take bytes that arrived. Return the calls that started or were cancelled, in order.
+
+        A stream error queues RST_STREAM. A connection error queues GOAWAY, sets `fault` and cancels
+        all calls. After it, input is ignored and the list is empty.
+        """
         if self.fault is not None:
             return []
         self.budgets.now = now
@@ -110,7 +121,11 @@ class Connection:
         return self.streams.take_events()
 
     def expire(self, now: float) -> list[CallEvent]:
-        """Apply the timeouts that are due. Return the calls that were cancelled."""
+        """Apply the timeouts that are due at `now`. Return the calls that were cancelled.
+
+        These are the deadlines of calls and the timeouts of the handshake, of an idle connection
+        and of a graceful end. After a connection error nothing is done and the list is empty.
+        """
         if self.fault is not None:
             return []
         self.budgets.now = now
@@ -120,7 +135,11 @@ class Connection:
         return self.streams.take_events()
 
     def drain(self, now: float) -> None:
-        """Begin a graceful end: calls are answered, and new ones taken until the client knows."""
+        """Begin a graceful end: queue a GOAWAY that names no stream, and a PING.
+
+        New calls are taken until the client answers the PING, for at most GOAWAY_SECONDS (1 s).
+        Does nothing after a connection error, or if called before.
+        """
         if self.fault is None and not self._frames.draining:
             self._frames.drain()
             self._due = now + GOAWAY_SECONDS

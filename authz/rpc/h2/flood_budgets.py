@@ -20,7 +20,7 @@ class BudgetSize(NamedTuple):
     per_call: float
 
     def times(self, factor: float) -> "BudgetSize":
-        """Return a size that is so many times as large."""
+        """Return a size with each of its three numbers multiplied by `factor`."""
         return BudgetSize(*(factor * part for part in self))
 
 
@@ -52,7 +52,8 @@ class FloodBudget:
     def spend(self, cost: int, now: float, calls: int) -> float:
         """Take `cost` units. Return how many were missing: 0 if there were enough.
 
-        calls: how many calls of the connection have been answered so far.
+        Before that, add the units earned since the last call, up to `burst`. If units are missing,
+        the budget is left at 0. now: seconds. calls: answered on the connection so far.
         """
         burst, per_second, per_call = self._size
         earned = (now - self._at) * per_second + (calls - self._calls) * per_call
@@ -63,7 +64,7 @@ class FloodBudget:
 
 
 class FloodBudgets:
-    """The budgets of one connection.
+    """The budgets of one connection. Its owner keeps `now` (seconds) and `answered` up to date.
 
     tolerance: factor on every size. trusted: slow the client down instead of disconnecting it.
     """
@@ -83,10 +84,11 @@ class FloodBudgets:
         self.pause = 0.0  # seconds for which a trusted client is not to be read
 
     def spend(self, event: Event, cost: int = 1) -> None:
-        """Pay for frames that may be part of a flood.
+        """Take `cost` units from the budget of this event. Does no more if there were enough.
 
-        If the budget of the event is used up, a trusted client gets a pause. For other clients
-        ConnectionFault with ENHANCE_YOUR_CALM is raised. Each pause is counted once.
+        If units are missing, a trusted client's `pause` grows by 20 µs for each. For other clients
+        ConnectionFault with ENHANCE_YOUR_CALM is raised. The event is counted, but only once a
+        pause.
         """
         missing = self._budgets[event].spend(cost, self.now, self.answered)
         if not missing:
@@ -98,6 +100,6 @@ class FloodBudgets:
         self.pause += missing * SECONDS_PER_UNIT
 
     def take_pause(self) -> float:
-        """Remove and return the seconds for which the client is not to be read."""
+        """Return the pause in seconds, at most MAX_PAUSE (0.1 s), and set it to 0."""
         pause, self.pause = min(self.pause, MAX_PAUSE), 0.0
         return pause

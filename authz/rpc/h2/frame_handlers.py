@@ -45,7 +45,11 @@ SETTINGS_ACK: Final = frame(FrameType.SETTINGS, ACK, 0)
 
 
 class FrameHandlers:
-    """Applies the frames of one connection in their order."""
+    """Applies the frames of one connection in their order.
+
+    A method named after a frame applies one such frame. If a flood budget is used up, each can
+    raise ConnectionFault with ENHANCE_YOUR_CALM. draining: True once `drain` was called.
+    """
 
     def __init__(
         self,
@@ -66,11 +70,15 @@ class FrameHandlers:
 
     @property
     def greeted(self) -> bool:
-        """True if the client has sent its first SETTINGS."""
+        """True if the client's first SETTINGS have been applied."""
         return self._phase is not GREETING
 
     def apply(self, frame_type: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """Apply a frame. Raises ConnectionFault or StreamFault if it breaks the protocol."""
+        """Apply a frame. In the open phase an unknown type only costs a unit of the control budget.
+
+        Raises ConnectionFault if the phase of the connection does not allow the frame. Raises
+        ConnectionFault or StreamFault as the frame's handler does.
+        """
         if self._phase is OPEN and frame_type == DATA:
             self._streams.data(flags, stream_id, payload)
             return
@@ -84,19 +92,29 @@ class FrameHandlers:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, problem)
 
     def drain(self) -> None:
-        """Send a first GOAWAY and a PING. New calls are taken until `refuse_new`."""
+        """Queue a GOAWAY that names no stream, and a PING.
+
+        New calls are taken until `refuse_new`.
+        """
         self.draining = True
         self._queue.control(goaway_frame(MAX_STREAM_ID, ErrorCode.NO_ERROR))
         self._queue.control(frame(FrameType.PING, 0, 0, DRAIN_PING))
 
     def refuse_new(self) -> None:
-        """Send GOAWAY with the last stream id and ignore later streams. No-op if sent before."""
+        """Queue a GOAWAY with the last stream id. Streams after it are ignored.
+
+        No-op the second time.
+        """
         if self._streams.last_id is None:
             self._streams.last_id = self._streams.states.highest
             self._queue.control(goaway_frame(self._streams.last_id, ErrorCode.NO_ERROR))
 
     def headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """HEADERS: a request, or its trailers."""
+        """HEADERS: open a call, or end its request with trailers.
+
+        Without END_HEADERS the block is kept until CONTINUATION completes it. Raises
+        ConnectionFault for wrong padding or priority, and the faults of RequestStreams.headers.
+        """
         if flags & (PADDED | PRIORITISED):
             payload = _header_block(flags, stream_id, payload)
         if flags & END_HEADERS:
@@ -107,7 +125,12 @@ class FrameHandlers:
             self._extend_block(payload)
 
     def continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """CONTINUATION: more of a header block."""
+        """CONTINUATION: add to the header block.
+
+        With END_HEADERS, apply the block as `headers` does. A block over the limit is not decoded,
+        and its call is refused. Raises ConnectionFault for another stream, and for a block over the
+        limit if the dynamic table is in use or the size is over 16 limits.
+        """
         block = self._block
         if stream_id != block.stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of another stream")
@@ -131,7 +154,11 @@ class FrameHandlers:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block over the limit")
 
     def priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        """PRIORITY: ignored, except that a stream cannot depend on itself."""
+        """PRIORITY: changes nothing, and costs a unit of the control budget.
+
+        Raises ConnectionFault for stream 0 and for a stream that depends on itself, StreamFault if
+        the payload has not 5 bytes.
+        """
         self._budgets.spend(Event.H2_CONTROL_FLOOD)
         if stream_id == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
@@ -140,12 +167,20 @@ class FrameHandlers:
         _refuse_self_dependency(stream_id, payload)
 
     def rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        """RST_STREAM: the client gives a call up."""
+        """RST_STREAM: cancel the call.
+
+        Raises ConnectionFault if the payload has not 4 bytes or the stream was never opened.
+        """
         _require_size(len(payload) == UINT32.size, "RST_STREAM")
         self._streams.rst_stream(stream_id)
 
     def settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """SETTINGS: the client's settings, or its acknowledgement of ours."""
+        """SETTINGS: apply them, queue an ACK, and send responses that waited for a window.
+
+        With ACK, only note that the client knows our settings. Costs a unit of the control budget,
+        and one for each setting. Raises ConnectionFault for a stream id, a wrong size or a value
+        out of range.
+        """
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS of a stream")
         self._budgets.spend(Event.H2_CONTROL_FLOOD, 1 + len(payload) // SETTING.size)
@@ -160,7 +195,10 @@ class FrameHandlers:
         self._streams.send_waiting()
 
     def first_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """SETTINGS that begin the connection."""
+        """SETTINGS that begin the connection: apply them as `settings` does.
+
+        Then all frames may come. Raises ConnectionFault for an ACK, and as `settings` does.
+        """
         if flags & ACK:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "an ACK before the first SETTINGS")
         self.settings(flags, stream_id, payload)
@@ -183,15 +221,19 @@ class FrameHandlers:
             self._queue.set_max_frame(value)
 
     def stray_continuation(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
-        """CONTINUATION outside of a header block."""
+        """CONTINUATION outside of a header block: raise ConnectionFault with PROTOCOL_ERROR."""
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
 
     def push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
-        """PUSH_PROMISE, which a client must not send."""
+        """PUSH_PROMISE, which a client must not send: raise ConnectionFault with PROTOCOL_ERROR."""
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
 
     def ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """PING: a ping to answer, or the answer to our own."""
+        """PING: queue its ACK. For the ACK of the PING of `drain`, call `refuse_new`.
+
+        Other ACKs change nothing. Raises ConnectionFault for a stream id, or if the payload has not
+        8 bytes.
+        """
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING of a stream")
         _require_size(len(payload) == PING_BYTES, "PING")
@@ -202,14 +244,22 @@ class FrameHandlers:
             self.refuse_new()
 
     def goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        """GOAWAY: the client takes no more streams of ours, and we open none."""
+        """GOAWAY: changes nothing, because the server opens no streams.
+
+        Raises ConnectionFault for a stream id, or if the payload has less than 8 bytes.
+        """
         self._budgets.spend(Event.H2_CONTROL_FLOOD)
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY of a stream")
         _require_size(len(payload) >= GOAWAY_BYTES, "GOAWAY")
 
     def window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        """WINDOW_UPDATE: the client takes more bytes."""
+        """WINDOW_UPDATE: widen the window of a stream, or for stream 0 of the connection.
+
+        Then send responses that waited. Raises ConnectionFault if the payload has not 4 bytes. An
+        increment of 0 or a window over MAX_WINDOW raises ConnectionFault for stream 0, else
+        StreamFault.
+        """
         _require_size(len(payload) == UINT32.size, "WINDOW_UPDATE")
         self._budgets.spend(Event.H2_CONTROL_FLOOD)
         increment = UINT32.unpack(payload)[0] & MAX_WINDOW
@@ -223,7 +273,7 @@ class FrameHandlers:
 
 
 class _PartialBlock:
-    """A header block that comes in several frames."""
+    """A header block that comes in several frames. size: bytes so far, also of parts not kept."""
 
     __slots__ = ("flags", "parts", "size", "stream_id")
 
@@ -235,7 +285,10 @@ class _PartialBlock:
 
 
 def _header_block(flags: int, stream_id: int, payload: bytes) -> bytes:
-    """Return the header block of a HEADERS frame that is padded or carries a priority."""
+    """Return the header block of a HEADERS frame without its padding and its priority.
+
+    Raises ConnectionFault if either does not fit, or if the stream depends on itself.
+    """
     payload = unpadded(flags, payload)
     if not flags & PRIORITISED:
         return payload

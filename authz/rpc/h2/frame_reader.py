@@ -25,9 +25,10 @@ class FrameReader:
         self._greeted = False
 
     def read(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that `data` completes.
+        """Yield the frames that `data` completes, each as type, flags, stream id and payload.
 
-        Raises ConnectionFault for a wrong preface, or a frame over MAX_FRAME_BYTES.
+        Bytes of an incomplete frame are kept for the next call, so iterate to the end. Raises
+        ConnectionFault for a wrong preface, or a payload over MAX_FRAME_BYTES (16 KiB).
         """
         buffer = self._rest + data if self._rest else data
         at, size = 0, len(buffer)

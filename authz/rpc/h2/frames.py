@@ -84,7 +84,7 @@ class StreamFault(Exception):  # noqa: N818  as above
 
 
 def frame(frame_type: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
-    """Return an encoded frame."""
+    """Return an encoded frame: a header of 9 bytes and the payload. The values are not checked."""
     size = len(payload)
     return FRAME_HEADER.pack(size >> 8, size & 0xFF, frame_type, flags, stream_id) + payload
 
@@ -106,15 +106,16 @@ def window_update_frame(stream_id: int, increment: int) -> bytes:
 
 
 def goaway_frame(last_stream_id: int, code: ErrorCode, problem: str = "") -> bytes:
-    """Return a GOAWAY frame (section 6.8), with the problem as its debug data."""
+    """Return a GOAWAY frame (section 6.8), with the problem as its debug data in UTF-8."""
     payload = UINT32.pack(last_stream_id) + UINT32.pack(code) + problem.encode()
     return frame(FrameType.GOAWAY, 0, 0, payload)
 
 
 def unpadded(flags: int, payload: bytes) -> bytes:
-    """Return the payload of a DATA or HEADERS frame without its padding.
+    """Return the payload of a DATA or HEADERS frame without its padding; as it is if not PADDED.
 
-    Raises ConnectionFault if the padding does not fit into the payload.
+    Raises ConnectionFault: FRAME_SIZE_ERROR if a padded payload is empty, PROTOCOL_ERROR if the
+    padding does not fit into it.
     """
     if not flags & PADDED:
         return payload

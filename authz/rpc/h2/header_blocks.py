@@ -45,7 +45,10 @@ Parsed = TypeVar("Parsed")
 
 
 class HeaderListTooLong(Exception):  # noqa: N818  the client is wrong, not this program
-    """The header list is over the limit. Other blocks are not affected."""
+    """The header list exceeds `max_list_bytes`.
+
+    Other blocks of the connection can still be decoded.
+    """
 
 
 class HeaderBlockDecoder(Generic[Parsed]):
@@ -66,11 +69,15 @@ class HeaderBlockDecoder(Generic[Parsed]):
 
     @property
     def independent(self) -> bool:
-        """True if no block depends on another: the dynamic table has size 0."""
+        """True if the client's dynamic table has size 0, so that no block depends on another."""
         return not self._table_size
 
     def decode(self, block: bytes) -> Parsed:
-        """Return the result for a request's block. Raises as `fields` and `parse` do."""
+        """Return the result of `parse` for a request's block. Equal blocks may share one result.
+
+        A new result is remembered if that is safe. Raises the faults of `fields`, and those of
+        `parse`.
+        """
         found = self._known.get(block)
         if found is not None:
             return found
@@ -92,9 +99,11 @@ class HeaderBlockDecoder(Generic[Parsed]):
         return result
 
     def fields(self, block: bytes) -> list[Field]:
-        """Return the fields of any block, by hpack.
+        """Return the fields of any block as pairs of name and value, decoded by hpack.
 
-        Raises ConnectionFault for an invalid block, HeaderListTooLong for fields over the limit.
+        Raises ConnectionFault if the block is invalid, or if it resizes or uses a table that we
+        refused. Raises HeaderListTooLong for fields over the limit, but ConnectionFault if the
+        table has a size.
         """
         if not self._has_valid_updates(block):
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a header table of a refused size")
@@ -116,7 +125,11 @@ class HeaderBlockDecoder(Generic[Parsed]):
         return fields
 
     def _has_valid_updates(self, block: bytes) -> bool:
-        """Return whether an encoder may send the size updates that the block begins with."""
+        """Return whether the table size updates at the block's beginning are allowed.
+
+        True for none. They must have at most MAX_UPDATE_BYTES. After our setting was acknowledged,
+        only 0 is allowed.
+        """
         found = SIZE_UPDATES.match(block)
         if found is None:
             return True
@@ -151,7 +164,7 @@ Span = tuple[int, int]
 
 
 def _is_gap(span: Span | None) -> TypeGuard[Span]:
-    """Return whether the value is a string literal that fits into a gap."""
+    """Return whether the value is a literal of at most MAX_GAP_BYTES. False for None."""
     return span is not None and span[1] - span[0] <= MAX_GAP_BYTES
 
 
@@ -168,7 +181,10 @@ class _Pattern(Generic[Parsed]):
         self.result = result
 
     def matches(self, block: bytes) -> bool:
-        """Return whether the block differs at most in its gaps."""
+        """Return whether the block equals the one of this pattern except in its gaps.
+
+        A gap takes one string literal of at most 254 bytes.
+        """
         at, size = 0, len(block)
         for piece, piece_size in self._pieces:
             if not block.startswith(piece, at):
@@ -188,10 +204,11 @@ class _Pattern(Generic[Parsed]):
 
 
 def value_spans(block: bytes, *, inserts: bool) -> list[Span | None] | None:
-    """Return the place of each field's value, None for a value in the static table.
+    """Return start and end of each field's value, None for a value in the static table.
 
-    The whole result is None if the block uses the dynamic table or updates its size. `inserts`
-    allows literals that are to be inserted into it. hpack must have decoded the block.
+    A span begins with the length of the literal. The whole result is None if the block uses the
+    dynamic table or updates its size. `inserts` allows literals that are to be inserted into it.
+    hpack must have decoded the block.
     """
     spans: list[Span | None] = []
     at = 0
@@ -222,7 +239,7 @@ STATIC_ENTRIES: Final = 61
 
 
 def _integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
-    """Return an integer with a prefix of so many bits, and its end (RFC 7541, section 5.1)."""
+    """Return an integer with a prefix of `bits` bits, and the offset after it (RFC 7541, 5.1)."""
     mask = (1 << bits) - 1
     value = block[at] & mask
     at += 1

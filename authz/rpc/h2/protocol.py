@@ -53,9 +53,11 @@ class ServerState:
     traced: bool = False  # whether handlers get the call's traceparent
 
     def admit(self) -> bool:
-        """Return whether one more client may connect, after closing an idle one for it if needed.
+        """Return whether one more client may connect.
 
-        A client that may not is counted.
+        TLS handshakes under way count as connections. At `max_connections`, abort the oldest idle
+        connection if `replaces_idle` is set, and return True. If there is none, count
+        H2_CONNECTION_REFUSED and return False.
         """
         if len(self.open) + self.handshakes < self.max_connections:
             return True
@@ -85,7 +87,11 @@ class H2Protocol(asyncio.Protocol):
         self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send SETTINGS, or abort if the server stops or has no room for the connection."""
+        """Send SETTINGS, or abort the connection.
+
+        It is aborted if the server is stopping, if TLS did not agree on `h2`, or if `admit` refuses
+        it.
+        """
         state = self._state
         self.transport = cast("asyncio.Transport", transport)
         self._connection = Connection(
@@ -100,7 +106,11 @@ class H2Protocol(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        """Process the bytes. If they exceed TURN, pause reading and process them in turns."""
+        """Process the bytes and send the responses.
+
+        Input is ignored once the connection is closing. If the bytes exceed TURN (32 KiB), reading
+        pauses while they are processed in turns.
+        """
         if self._closing:
             return
         if len(data) > TURN:
@@ -111,14 +121,21 @@ class H2Protocol(asyncio.Protocol):
             self._process(data)
 
     def pause_writing(self) -> None:
-        """Stop reading: the client does not read its responses."""
+        """Stop reading: the client has left more than WRITE_BUFFER (256 KiB) of responses unread.
+
+        If it does not read within STALL_SECONDS (10 s), abort, count H2_SLOW_READER and log a
+        warning.
+        """
         self.transport.pause_reading()
         self.stall = self._loop.call_later(
             STALL_SECONDS, self._abandon, Event.H2_SLOW_READER, "it does not read its answers"
         )
 
     def resume_writing(self) -> None:
-        """Cancel the stall timer and read on: the client reads its responses again."""
+        """Cancel the stall timer and read on: the client reads its responses again.
+
+        Input that is not yet processed comes first. A pause for a flood goes on.
+        """
         if self.stall is not None:
             self.stall.cancel()
             self.stall = None
@@ -126,7 +143,7 @@ class H2Protocol(asyncio.Protocol):
             self._next_turn()
 
     def connection_lost(self, _cause: Exception | None) -> None:
-        """Cancel the timers and all running calls, and remove the connection."""
+        """Cancel the timers and all running calls, remove the connection, and set `changed`."""
         self._closing = True
         for timer in (self._timer, self.stall, self.slowed):
             if timer is not None:
@@ -138,13 +155,13 @@ class H2Protocol(asyncio.Protocol):
         self._state.changed.set()
 
     def drain(self) -> None:
-        """Close once every call is answered."""
+        """Begin a graceful end, and close once every call is answered. No-op if already closing."""
         if not self._closing:
             self._connection.drain(self._loop.time())
             self._flush()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close at once. Calls that are not answered get no response."""
         self._closing = True
         self.transport.abort()
 
@@ -173,7 +190,7 @@ class H2Protocol(asyncio.Protocol):
             self._slow_down()
 
     def _slow_down(self) -> None:
-        """Stop reading for the pause that the client's flood costs it."""
+        """Stop reading for the pause of a flooding client, at most MAX_PAUSE (0.1 s)."""
         self.transport.pause_reading()
         pause = self._connection.budgets.take_pause()
         self.slowed = self._loop.call_later(pause, self._end_pause)
@@ -184,7 +201,10 @@ class H2Protocol(asyncio.Protocol):
             self._next_turn()
 
     def _next_turn(self) -> None:
-        """Process more of the last read, or read again, unless reading is paused."""
+        """Process up to TURN bytes of the last read, or resume reading if none are left.
+
+        Does nothing while the connection is closing, stalled or slowed.
+        """
         self._turn = None
         if self._closing or self.stall is not None or self.slowed is not None:
             return
@@ -236,7 +256,7 @@ class H2Protocol(asyncio.Protocol):
             task.cancel()
 
     def _flush(self) -> None:
-        """Send the queue, then close the connection or set its timer."""
+        """Send the queue. Then close the connection if it has ended, else set its timer."""
         connection = self._connection
         out = connection.queue.take()
         if out:
@@ -259,10 +279,11 @@ class H2Protocol(asyncio.Protocol):
         self._flush()
 
     def _close(self) -> None:
-        """Close so that the client can still read our last frames.
+        """Log a connection error, and close so that the client can still read our last frames.
 
         Closing with unread input makes the system reset the connection, and a reset may overtake
-        the GOAWAY. So we shut down our side first and discard input for a while.
+        the GOAWAY. So we shut down our side first and discard input for LINGER_SECONDS (1 s), or
+        for STALL_SECONDS (10 s) without an error. Then the connection is aborted.
         """
         fault = self._connection.fault
         if fault is not None:

@@ -16,7 +16,7 @@ WINDOW: Final = 1024 * 1024  # bytes, of the connection
 
 
 class BodyMemory:
-    """Memory for incomplete request bodies, shared by all connections.
+    """Memory for incomplete request bodies, shared by all connections. limit: bytes.
 
     A connection may hold at most as much as is still free. So one that takes all it can get leaves
     as much to the others.
@@ -28,14 +28,18 @@ class BodyMemory:
         self._free = limit
 
     def take(self, held: int, more: int) -> bool:
-        """Take bytes for a connection that holds `held`. Return whether they were granted."""
+        """Take `more` bytes for a connection that holds `held` bytes.
+
+        Return whether they were granted. False, with nothing taken, if `held + more` exceeds the
+        free bytes.
+        """
         if held + more > self._free:
             return False
         self._free -= more
         return True
 
     def give_back(self, size: int) -> None:
-        """Return bytes that were taken."""
+        """Add `size` bytes to the free memory."""
         self._free += size
 
 
@@ -53,22 +57,32 @@ class RequestBodies:
 
     @property
     def stream_window(self) -> int:
-        """SETTINGS_INITIAL_WINDOW_SIZE. Clients use the default until they receive ours."""
+        """SETTINGS_INITIAL_WINDOW_SIZE in bytes: the largest message with prefix, at least 65,535.
+
+        Clients use 65,535 until they receive it.
+        """
         return max(DEFAULT_WINDOW, self._message_bytes + PREFIX_BYTES)
 
     def widen_connection_window(self) -> None:
-        """Announce the connection's window, which begins with the default."""
+        """Queue a WINDOW_UPDATE from the default of 65,535 bytes to WINDOW (1 MiB)."""
         self._queue.control(window_update_frame(0, WINDOW - DEFAULT_WINDOW))
 
     def consume_window(self, size: int) -> None:
-        """Count the bytes of a DATA frame, padding included, and refill the window in time."""
+        """Count `size` bytes of a DATA frame, padding included.
+
+        Once half of WINDOW is used, queue a WINDOW_UPDATE for the counted bytes and count from 0.
+        """
         self._consumed += size
         if self._consumed * 2 >= WINDOW:
             self._queue.control(window_update_frame(0, self._consumed))
             self._consumed = 0
 
     def append(self, call: Call, data: bytes) -> GrpcStatus | None:
-        """Keep a part of a body. Return a status if the call is to be refused now."""
+        """Keep a part of a body. Return None, or the status with which to refuse the call now.
+
+        NO_MEMORY if BodyMemory grants no room, else the result of `early_refusal`. The body of a
+        call that is already refused is not kept: NO_MEMORY once it exceeds `message_bytes`.
+        """
         call.received += len(data)
         if call.headers.refusal is not None:
             return NO_MEMORY if call.received > self._message_bytes else None
@@ -81,7 +95,7 @@ class RequestBodies:
         return early_refusal(call.body, self._message_bytes)
 
     def complete(self, call: Call, last: bytes) -> bytes:
-        """Return the whole body, given its last part, and free its memory."""
+        """Return the parts kept of a body plus its last part, and free their memory."""
         call.received += len(last)
         if call.body is None:
             return last
@@ -90,7 +104,7 @@ class RequestBodies:
         return body
 
     def discard(self, call: Call) -> None:
-        """Free the memory of a call's body."""
+        """Free the memory of a call's body. No-op if no part is kept."""
         if call.body is not None:
             self._held -= len(call.body)
             self._memory.give_back(len(call.body))

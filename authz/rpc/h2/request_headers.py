@@ -49,7 +49,10 @@ class MalformedHeaders(Exception):  # noqa: N818  RFC 9113 calls such a request 
 
 @dataclass(frozen=True, slots=True)
 class RequestHeaders:
-    """The method that a request calls, or its refusal, before its body is known."""
+    """The handler of the method that a request calls, or its refusal with `handler` None.
+
+    timeout: seconds that the call may take. content_length: bytes, None if the header is absent.
+    """
 
     handler: MethodHandler | None
     refusal: Response | None = None
@@ -60,9 +63,11 @@ class RequestHeaders:
 def parse_request_headers(
     handlers: Mapping[bytes, MethodHandler], fields: Iterable[Field]
 ) -> RequestHeaders:
-    """Return the request that the fields describe. Raises MalformedHeaders.
+    """Return the handler that the fields name, or a refusal.
 
-    handlers: by `:path`.
+    Refused are requests other than a gRPC POST, an unknown `:path`, and a `grpc-timeout` that is
+    malformed or 0. Raises MalformedHeaders if the fields break RFC 9113, section 8. handlers: by
+    `:path`.
     """
     pseudo, regular = _split(fields)
     method = pseudo.get(b":method")
@@ -84,14 +89,21 @@ def parse_request_headers(
 
 
 def check_trailers(fields: Iterable[Field]) -> None:
-    """Raise MalformedHeaders if these are no valid trailers. Their values are not used."""
+    """Raise MalformedHeaders if a field is invalid or a pseudo-header field.
+
+    No fields are valid.
+    """
     pseudo, _ = _split(fields)
     if pseudo:
         raise MalformedHeaders
 
 
 def _split(fields: Iterable[Field]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-    """Return the pseudo-header fields and the regular ones."""
+    """Return the pseudo-header fields and the regular ones, by name; the last of repeated ones.
+
+    Raises MalformedHeaders for an invalid name or value, a repetition that is not allowed, or a
+    pseudo-header field that is repeated or not in front.
+    """
     pseudo: dict[bytes, bytes] = {}
     regular: dict[bytes, bytes] = {}
     for name, value in fields:
@@ -131,7 +143,10 @@ def _content_length(text: bytes | None) -> int | None:
 
 
 def _timeout(text: bytes | None) -> float | GrpcStatus:
-    """Return seconds, or the status that refuses the call."""
+    """Return the seconds of a grpc-timeout: at most MAX_TIMEOUT (30 s), which None also gives.
+
+    Return BAD_TIMEOUT if it is malformed, EXPIRED if it is 0.
+    """
     if text is None:
         return MAX_TIMEOUT
     match = TIMEOUT.fullmatch(text)

@@ -55,7 +55,12 @@ TOO_LARGE: Final = RequestHeaders(None, status_response(HEADERS_TOO_LARGE))
 
 
 class RequestStreams:
-    """Applies the frames of streams. Methods named after frames raise the faults of frames.py."""
+    """Applies the frames of streams, and sends the responses of their calls.
+
+    Methods named after frames raise ConnectionFault or StreamFault, also if a flood budget is used
+    up. due: seconds, when the first deadline passes, or earlier. opened_at: seconds, when the last
+    call began. last_id: of the last GOAWAY, None before it.
+    """
 
     def __init__(
         self,
@@ -84,9 +89,9 @@ class RequestStreams:
         self._probe = probe
 
     def take_events(self) -> list[CallEvent]:
-        """Remove and return the events since the last time, in order.
+        """Remove and return the events since the last call of this method, in order.
 
-        A call that started and was cancelled in between is not among them.
+        A call that both started and was cancelled since then is left out.
         """
         events, self._events = self._events, []
         if self._cancelled:
@@ -95,7 +100,13 @@ class RequestStreams:
         return events
 
     def headers(self, flags: int, stream_id: int, block: bytes | None) -> None:
-        """Apply a whole header block. block: None if its header list was over the limit."""
+        """Apply a whole header block: open a call, or end its request with trailers.
+
+        block: None if it was over the limit; such a call, like one with too long a header list, is
+        refused. After the last GOAWAY a new stream is dropped. Raises ConnectionFault for an even
+        id or a block that hpack refuses. Raises StreamFault for malformed fields, or if too many
+        calls are open.
+        """
         if not stream_id & 1:
             problem = "HEADERS on a stream that is not a client's"
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, problem)
@@ -124,7 +135,12 @@ class RequestStreams:
         self._open(call, flags)
 
     def data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """Apply a DATA frame."""
+        """Apply a DATA frame: keep its part of the body, or with END_STREAM complete the request.
+
+        A body that is too large or not one message is refused early. On a dropped stream the data
+        is discarded. Raises StreamFault if the content-length is wrong or the request had ended,
+        ConnectionFault if the stream was never opened or is closed, or for wrong padding.
+        """
         self.bodies.consume_window(len(payload))
         call = self.calls.get(stream_id)
         if call is None or call.state is not OPEN:
@@ -146,7 +162,11 @@ class RequestStreams:
             self._refuse_early(call, status)
 
     def rst_stream(self, stream_id: int) -> None:
-        """Apply a RST_STREAM frame."""
+        """Cancel the call, at a unit of the reset budget.
+
+        On a stream that has ended, costs a unit of the control budget instead. Raises
+        ConnectionFault if the stream was never opened.
+        """
         if self.states.accepts(FrameType.RST_STREAM, stream_id):
             self._budgets.spend(Event.H2_RESET_FLOOD)
             self.cancel(self.calls[stream_id])
@@ -155,7 +175,11 @@ class RequestStreams:
             self.states.end_dropped(stream_id)
 
     def window_update(self, stream_id: int, increment: int) -> None:
-        """Apply a WINDOW_UPDATE frame of a stream."""
+        """Widen the window of a stream by `increment` bytes. Ignored if the stream has ended.
+
+        Waiting data is sent by `send_waiting`. Raises StreamFault for 0 or a window over
+        MAX_WINDOW, ConnectionFault if the stream was never opened.
+        """
         if not self.states.accepts(FrameType.WINDOW_UPDATE, stream_id):
             return
         if increment == 0:
@@ -163,24 +187,37 @@ class RequestStreams:
         self._queue.widen_stream(self.calls[stream_id], increment)
 
     def respond(self, call: Call, message: bytes) -> None:
-        """Answer a call with a message. Does nothing if the call has ended."""
+        """Queue a message with status OK. Does nothing if the call has ended or has a response.
+
+        Bytes that exceed the client's windows wait. The call closes when the last one is queued.
+        """
         unanswered = call.state is ANSWERING and call.response is None
         if unanswered and self._queue.message(call, message):
             self._close(call)
 
     def refuse(self, call: Call, response: Response) -> None:
-        """Answer a call with a response that has no message. Does nothing if the call has ended."""
+        """Queue a ready-made response. Does nothing if the call has ended or has a response.
+
+        Bytes that exceed the client's windows wait. The call closes when the last one is queued.
+        """
         unanswered = call.state is ANSWERING and call.response is None
         if unanswered and self._queue.response(call, response):
             self._close(call)
 
     def send_waiting(self) -> None:
-        """Send more of the responses: the client's windows may have grown."""
+        """Queue the waiting bytes that the windows allow.
+
+        Close the calls whose response is complete.
+        """
         for call in self._queue.send_waiting():
             self._close(call)
 
     def reset(self, fault: StreamFault) -> None:
-        """Apply a stream error. Raises ConnectionFault if there are too many."""
+        """Queue RST_STREAM for a stream error, count it, and cancel the stream's call, if any.
+
+        Costs a unit of the reset budget. Raises ConnectionFault if the stream was never opened, or
+        if the budget of a client that is not trusted is used up.
+        """
         if self.states.state(fault.stream_id) is StreamState.IDLE:  # nothing to reset
             raise ConnectionFault(fault.code, "an error on a stream never opened")
         self._probe.count(Event.H2_STREAM_ERROR)
@@ -192,7 +229,10 @@ class RequestStreams:
         self.states.drop(fault.stream_id)
 
     def cancel(self, call: Call) -> None:
-        """End a call without its own response."""
+        """End a call, and discard its body and its unsent response. Nothing is sent to the client.
+
+        If its request was complete and had no response yet, add a Cancelled event.
+        """
         self._queue.discard(call)
         self.bodies.discard(call)
         if call.state is ANSWERING and call.response is None:
@@ -202,12 +242,16 @@ class RequestStreams:
         del self.calls[call.id]
 
     def cancel_all(self) -> None:
-        """End every call: the connection is over."""
+        """Cancel every call, as `cancel` does."""
         for call in list(self.calls.values()):
             self.cancel(call)
 
     def expire(self, now: float) -> None:
-        """End the calls whose deadline has passed."""
+        """End and count the calls whose deadline is not after `now` (seconds), and set `due`.
+
+        They get DEADLINE_EXCEEDED. A call whose response waits for a window gets RST_STREAM
+        instead.
+        """
         self.due = inf
         for call in list(self.calls.values()):
             if call.deadline > now:
@@ -266,7 +310,11 @@ class RequestStreams:
         self._complete(call, self.bodies.complete(call, b""))
 
     def _refuse_early(self, call: Call, status: GrpcStatus) -> None:
-        """Answer a request that is not complete, and tell the client to stop sending it."""
+        """Answer an incomplete request, reset its stream, and drop it.
+
+        An earlier refusal of its headers is sent instead of `status`. A message that is too large
+        is counted.
+        """
         self._count_too_large(status)
         is_sent = self._queue.response(call, call.headers.refusal or status_response(status))
         code = ErrorCode.NO_ERROR if is_sent else ErrorCode.CANCEL
@@ -279,7 +327,10 @@ class RequestStreams:
             self._probe.count(Event.H2_MESSAGE_TOO_LARGE)
 
     def _unpad(self, flags: int, call: Call, payload: bytes) -> bytes:
-        """Return the data without its padding, and give the padding's part of the window back."""
+        """Return the data without its padding, and give the padding's part of the window back.
+
+        The window is left alone with END_STREAM. Raises ConnectionFault for wrong padding.
+        """
         data = unpadded(flags, payload)
         if not flags & END_STREAM:
             self._queue.control(window_update_frame(call.id, len(payload) - len(data)))

@@ -27,7 +27,7 @@ class GrpcCode(IntEnum):
 
 
 class GrpcStatus(NamedTuple):
-    """The end of a call without a message."""
+    """The code and the message that end a call without a response message."""
 
     code: GrpcCode
     message: str
@@ -66,7 +66,10 @@ def message_response(message: bytes) -> Response:
 
 
 def status_response(status: GrpcStatus) -> Response:
-    """Return the response with a status alone ("Trailers-Only" in gRPC's specification)."""
+    """Return the response with a status alone ("Trailers-Only" in gRPC's specification).
+
+    COMPRESSED also names the encoding that is accepted: identity.
+    """
     code, message = status
     block = GRPC_HEADERS + literal(b"grpc-status", str(int(code)).encode())
     block += literal(b"grpc-message", percent_encoded(message))
@@ -79,7 +82,10 @@ _UNRESERVED: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
 def percent_encoded(text: str) -> bytes:
-    """Return text in the form of grpc-message: printable ASCII, the rest as %-escaped UTF-8."""
+    """Return text in the form of grpc-message: printable ASCII.
+
+    `%` and the rest are %-escaped UTF-8.
+    """
     return quote(text, safe=_UNRESERVED).encode()
 
 
@@ -97,7 +103,8 @@ TRUNCATED: Final = GrpcStatus(GrpcCode.INTERNAL, "the message ends early")
 def unframe_message(body: bytes, limit: int) -> bytes | GrpcStatus:
     """Return the one message of a complete request body, or a status that says why there is none.
 
-    limit: bytes that the message may have.
+    NOT_ONE_MESSAGE if the body is empty, TRUNCATED if it ends early, else as `early_refusal`. A
+    message may be empty. limit: bytes that it may have.
     """
     if not body:
         return NOT_ONE_MESSAGE
@@ -109,7 +116,11 @@ def unframe_message(body: bytes, limit: int) -> bytes | GrpcStatus:
 
 
 def early_refusal(beginning: bytes | bytearray, limit: int) -> GrpcStatus | None:
-    """Return a status if a body that begins like this cannot become one valid message."""
+    """Return a status if a body that begins like this cannot become one valid message, else None.
+
+    COMPRESSED if the message is compressed, MESSAGE_TOO_LARGE if it exceeds `limit` bytes,
+    NOT_ONE_MESSAGE if more bytes follow it.
+    """
     if beginning and beginning[0]:
         return COMPRESSED
     if len(beginning) < PREFIX_BYTES:

@@ -61,18 +61,19 @@ class SendQueue:
         self._table_announced = False
 
     def take(self) -> bytes:
-        """Remove and return everything that may be sent now."""
+        """Remove and return all bytes that may be sent now, empty if there are none."""
         frames, self._frames = self._frames, []
         return b"".join(frames)
 
     def control(self, encoded: bytes) -> None:
-        """Add a frame that is not subject to flow control."""
+        """Add an encoded frame that is not subject to flow control."""
         self._frames.append(encoded)
 
     def message(self, call: Call, message: bytes) -> bool:
-        """Add a response with a message and status OK. Return as `response` does.
+        """Add a response with a message and status OK. Return True if all of it may be sent now.
 
-        The usual case is packed in one step, which saves a twentieth of a whole Check.
+        Otherwise the rest waits for windows, and `send_waiting` queues it. The usual case is packed
+        in one step, which saves a twentieth of a whole Check.
         """
         size = len(message) + PREFIX_BYTES
         room = self._initial + call.credit
@@ -95,7 +96,10 @@ class SendQueue:
         return True
 
     def response(self, call: Call, response: Response) -> bool:
-        """Add a response. Return whether all of it may be sent now; the rest waits for windows."""
+        """Add a response. Return True if all of it may be sent now.
+
+        Otherwise the rest of its body waits for windows, and `send_waiting` queues it.
+        """
         block, body, trailers = response
         if not self._table_announced:
             self._table_announced = True
@@ -114,27 +118,34 @@ class SendQueue:
         return True
 
     def discard(self, call: Call) -> None:
-        """Send no more of a call's response."""
+        """Forget the part of a call's response that waits for windows. No-op if there is none."""
         self._waiting.pop(call.id, None)
 
     def widen(self, increment: int) -> None:
-        """Apply a WINDOW_UPDATE of the connection. Raises ConnectionFault above MAX_WINDOW."""
+        """Add `increment` bytes to the connection's window.
+
+        Raises ConnectionFault above MAX_WINDOW. Waiting data is sent by `send_waiting`.
+        """
         if self._window + increment > MAX_WINDOW:
             problem = "the connection's window is too large"
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, problem)
         self._window += increment
 
     def widen_stream(self, call: Call, increment: int) -> None:
-        """Apply a WINDOW_UPDATE of a stream. Raises StreamFault above MAX_WINDOW."""
+        """Add `increment` bytes to a stream's window. Raises StreamFault above MAX_WINDOW.
+
+        Waiting data is sent by `send_waiting`.
+        """
         if self._initial + call.credit + increment > MAX_WINDOW:
             raise StreamFault(call.id, ErrorCode.FLOW_CONTROL_ERROR)
         call.credit += increment
         self._reconsider(call)
 
     def set_initial_window(self, size: int, calls: Collection[Call]) -> None:
-        """Apply SETTINGS_INITIAL_WINDOW_SIZE, also to open streams.
+        """Apply SETTINGS_INITIAL_WINDOW_SIZE of `size` bytes, also to the open streams of `calls`.
 
-        Raises ConnectionFault if the window of a stream exceeds MAX_WINDOW.
+        Waiting data is sent by `send_waiting`. Raises ConnectionFault if the window of a stream
+        exceeds MAX_WINDOW; then nothing is changed.
         """
         if any(size + call.credit > MAX_WINDOW for call in calls):
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is too large")
@@ -143,11 +154,17 @@ class SendQueue:
             self._reconsider(call)
 
     def set_max_frame(self, size: int) -> None:
-        """Apply SETTINGS_MAX_FRAME_SIZE."""
+        """Apply SETTINGS_MAX_FRAME_SIZE: the most bytes in one DATA frame.
+
+        The value is not checked.
+        """
         self._max_frame = size
 
     def send_waiting(self) -> list[Call]:
-        """Queue as much response data as the windows allow. Return the completed calls."""
+        """Queue as much response data as the windows allow.
+
+        Return the calls that are now complete.
+        """
         done = []
         while self._waiting and self._window > 0:
             call = next(iter(self._waiting.values()))
@@ -156,7 +173,7 @@ class SendQueue:
         return done
 
     def _reconsider(self, call: Call) -> None:
-        """Let a response wait for the connection's window alone: its stream's window changed."""
+        """Let `send_waiting` try a response again. No-op if none waits for the client's windows."""
         if call.response is not None:
             self._waiting[call.id] = call
 

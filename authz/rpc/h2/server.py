@@ -93,7 +93,10 @@ class FastServer:
         )
 
     async def start(self) -> None:
-        """Begin to answer. Health is NOT_SERVING until `show` is called."""
+        """Begin to accept connections.
+
+        Readiness is NOT_SERVING until `show` is called; liveness SERVING.
+        """
         loop = asyncio.get_running_loop()
         for listener in self._listener.sockets:
             if self._tls is not None:
@@ -109,7 +112,10 @@ class FastServer:
             )
 
     async def show(self, ready: Callable[[], bool]) -> None:
-        """Let grpc.health.v1 report what `ready` returns, until cancelled."""
+        """Let grpc.health.v1 report what `ready` returns, until cancelled; after that NOT_SERVING.
+
+        `ready` is called for each request.
+        """
         self._ready = ready
         try:
             await asyncio.Event().wait()
@@ -117,7 +123,11 @@ class FastServer:
             self._ready = lambda: False
 
     async def stop(self, grace: float) -> None:
-        """Take no new calls, give the running ones `grace` seconds, then close."""
+        """Accept no connections, wait `grace` seconds for running calls, then abort the others.
+
+        From the start readiness is NOT_SERVING and clients get GOAWAY. At the end the address is
+        released.
+        """
         state = self._state
         state.stopping = True
         for server in self._servers:
@@ -159,6 +169,9 @@ def _is_trusted(address: Address, tls: TlsFiles | None) -> bool:
 
 
 def _max_connections() -> int:
-    """Return how many connections the limit on open files leaves room for."""
+    """Return how many connections the limit on open files allows: all but SPARE_FILES (256).
+
+    At least half of the limit. sys.maxsize if there is no limit.
+    """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if files == resource.RLIM_INFINITY else max(files - SPARE_FILES, files // 2)

@@ -76,7 +76,7 @@ RULES: Final[Mapping[StreamState, Mapping[FrameType, FrameVerdict]]] = {
 
 
 class Call:
-    """A stream from its HEADERS to the end of its response."""
+    """A stream from its HEADERS to the end of its response. deadline: monotonic seconds."""
 
     state = OPEN
     header_block = b""  # of the request, as it arrived
@@ -115,7 +115,10 @@ CallEvent = Started | Cancelled
 
 
 class StreamStates:
-    """The calls of one connection, and the states of streams that have ended."""
+    """The calls of one connection, and the states of streams that have ended.
+
+    max_dropped: how many dropped streams are remembered. highest: the highest stream id so far.
+    """
 
     def __init__(self, max_dropped: int) -> None:
         self.calls: dict[int, Call] = {}  # OPEN and ANSWERING
@@ -125,23 +128,32 @@ class StreamStates:
         self._skipped = range(0)  # the ids that the client passed over last
 
     def open(self, stream_id: int) -> None:
-        """Note that an id is in use. Lower ids that were not used stay unused."""
+        """Note that the client uses an id, which must be above `highest`.
+
+        Skipped ids stay unused.
+        """
         if stream_id > self.highest + 2:
             self._skipped = range(self.highest + 1, stream_id)
         self.highest = stream_id
 
     def drop(self, stream_id: int) -> None:
-        """Note that we ended a stream whose request is not complete."""
+        """Note that we ended a stream whose request is not complete.
+
+        Above `max_dropped`, the oldest one is forgotten and counts as CLOSED.
+        """
         if len(self._dropped) >= self._max_dropped:
             del self._dropped[next(iter(self._dropped))]
         self._dropped[stream_id] = None
 
     def end_dropped(self, stream_id: int) -> None:
-        """Note that the client sends no more on a dropped stream."""
+        """Note that the client sends no more on a dropped stream. No-op for other streams."""
         self._dropped.pop(stream_id, None)
 
     def state(self, stream_id: int) -> StreamState:
-        """Return the state of a stream."""
+        """Return the state of a stream. IDLE for an even id and for an id above `highest`.
+
+        A skipped id is CLOSED.
+        """
         call = self.calls.get(stream_id)
         if call is not None:
             return call.state
@@ -150,9 +162,10 @@ class StreamStates:
         return StreamState.DROPPED if stream_id in self._dropped else StreamState.CLOSED
 
     def accepts(self, frame_type: FrameType, stream_id: int) -> bool:
-        """Return whether a frame is in order, False if it is to be ignored.
+        """Return True if a frame is in order, False if it came late and is to be ignored.
 
-        Raises ConnectionFault or StreamFault if the stream's state forbids the frame.
+        Raises StreamFault for HEADERS or DATA after the request's end. Raises ConnectionFault for a
+        frame on a stream that was never opened, and for HEADERS or DATA on a closed stream.
         """
         verdict = RULES[self.state(stream_id)][frame_type]
         if verdict is FrameVerdict.ACCEPT:

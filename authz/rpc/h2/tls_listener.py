@@ -25,7 +25,11 @@ class TlsListener:
         self._state = state
 
     async def run(self) -> None:
-        """Accept connections until cancelled."""
+        """Accept connections until cancelled, and do each TLS handshake in a task (at most 5 s).
+
+        A client that `admit` refuses is closed. A failed handshake is counted. After a failed
+        accept, wait PAUSE_SECONDS (0.1 s).
+        """
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as handshakes:
             while True:

@@ -24,9 +24,11 @@ _ZEROS: Final = 11  # bits before the padding: the last of a `-`, and two `0`
 
 
 def find(block: bytes) -> bytes | None:
-    """Return the block's first traceparent; NOT_SAMPLED if it ends with `-00`; None if absent.
+    """Return the value of the block's first traceparent literal, or None.
 
-    Only a literal is found. `block` was decoded before, or a block with the same names was.
+    NOT_SAMPLED stands for a Huffman-coded value that ends with `-00`. None if there is no literal,
+    or its value is empty, over 126 bytes or garbled. hpack must have decoded `block` or one with
+    the same names.
     """
     for field in _FIELDS:
         at = block.find(field)

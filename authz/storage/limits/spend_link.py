@@ -43,8 +43,9 @@ Words = tuple[str | bytes, ...]
 class SpendLink:
     """A SpendStore. Each request is one EVALSHA; `run` keeps the link open.
 
-    instance: holder of the leases that are granted. deadline: seconds. script: text of the script,
-    with the interface of lua/spend.lua.
+    instance: this sidecar, named as the holder of granted leases. deadline: seconds; a reply later
+    than about two of them ends the link. script: text of the script, with the interface of
+    lua/spend.lua.
     """
 
     def __init__(
@@ -71,16 +72,24 @@ class SpendLink:
 
     @property
     def is_open(self) -> bool:
-        """True while calls can be sent."""
+        """True while a link is connected and logged in, so that requests can be sent."""
         return self._link is not None
 
     @property
     def reason(self) -> str:
-        """The known reason why the store does not count; empty while it does."""
+        """The known reason why the store does not count limits; "" while it does.
+
+        "connecting" before the first attempt has ended.
+        """
         return self._fault or ("" if self._link is not None else "connecting")
 
     def spend(self, charge: Charge, ask: SpendRequest, deliver: Deliver) -> None:
-        """Send a charge and return at once. `deliver` gets the reply or the fault."""
+        """Send a charge and return at once.
+
+        `deliver` is called once, later, with the reply or a fault. Faults: Unavailable if nothing
+        was counted (no link, overloaded, refused), OutcomeUnknown if the link ended first,
+        Unreadable for garbled counters. A refusal also ends the link.
+        """
         link = self._link
         if link is None:
             fault = Unavailable("not connected")
@@ -90,7 +99,10 @@ class SpendLink:
         self._send(link, partial(self._on_reply, link, charge, words, deliver), words)
 
     async def drain(self) -> None:
-        """Wait until all requests so far are answered, at most two deadlines."""
+        """Wait until all requests so far are answered, at most two deadlines. Raises nothing.
+
+        Returns at once without a link, and early if the link ends.
+        """
         link = self._link
         if link is not None:
             with suppress(Unavailable, TimeoutError):
@@ -98,7 +110,7 @@ class SpendLink:
                     await link.call("PING")  # replies keep their order
 
     async def run(self) -> None:
-        """Keep a link open until cancelled."""
+        """Keep a link open until cancelled. Faults are logged when they change, not raised."""
         await reconnect.repeat(self._attempt, self._clock, enough=CONNECT_SECONDS)
 
     async def _attempt(self) -> None:
@@ -175,7 +187,11 @@ class SpendLink:
     # Late replies.
 
     def _check_later(self, link: Link, older: int, newer: int) -> None:
-        """Check for late replies later. older, newer: requests sent by the last two checks."""
+        """Check for late replies after half a deadline.
+
+        older, newer: numbers of requests sent by the check before the last one, and by the last
+        one.
+        """
         loop, pause = asyncio.get_running_loop(), self._deadline / CHECKS
         due = loop.time() + pause
         self._watch = loop.call_at(due, self._check, link, older, newer, due + pause)

@@ -32,7 +32,10 @@ def arguments(
     holder: bytes = b"",
     names: schema.Names = schema.DEFAULT,
 ) -> tuple[str | bytes, ...]:
-    """Return the arguments of EVALSHA after the script's hash. holder: see `holder_name`."""
+    """Return the arguments of EVALSHA after the script's hash. holder: see `holder_name`.
+
+    The holder is left out unless `ask` wants a lease or returns units.
+    """
     wanted, lease, back, granted_at = ask
     has_lease = lease > 0 or back > 0
     keys, counters = _encoded(charge, names, has_lease=has_lease)
@@ -41,19 +44,30 @@ def arguments(
 
 
 def spend_reply(charge: Charge, reply: list[int]) -> SpendReply:
-    """Return the decoded reply. The script omits the waits if no request has to wait."""
+    """Return the decoded reply: one remaining amount and one wait for each counter of the charge.
+
+    The script omits the waits if no request has to wait: then they are 0. It omits both if it
+    counted nothing: then both are empty.
+    """
     granted, now, *rows = reply
     count = len(charge.counters) if rows else 0
     return SpendReply(granted, now, tuple(rows[:count]), tuple(rows[count:]) or (0,) * count)
 
 
 def holder_name(instance: str) -> bytes:
-    """Return a sidecar's name for the script: printable ASCII, at most MAX_HOLDER bytes."""
+    """Return a sidecar's name for the script: printable ASCII, at most MAX_HOLDER bytes.
+
+    Every other character, also a space, becomes `?`.
+    """
     return _UNPRINTABLE.sub(b"?", instance.encode("ascii", "replace"))[:MAX_HOLDER]
 
 
 def leases(stored: bytes, now: int) -> list[Lease]:
-    """Return the leases that are valid at `now` (ms since the epoch). Skip garbled entries."""
+    """Return the leases that are valid at `now` (ms since the epoch).
+
+    stored: the hash field's bytes. Skip entries that have ended or are garbled. Empty for empty or
+    truncated bytes.
+    """
     found, at = [], 0
     while at + _LEASE.size < len(stored):
         granted_at, requests, life, cost, length = _LEASE.unpack_from(stored, at)
@@ -69,7 +83,10 @@ def leases(stored: bytes, now: int) -> list[Lease]:
 def _encoded(
     charge: Charge, names: schema.Names, *, has_lease: bool
 ) -> tuple[tuple[str, ...], tuple[str | bytes, ...]]:
-    """Return the number of hashes with their names, and the arguments about their counters."""
+    """Return the number of hashes (as text) with their names, and the arguments of their counters.
+
+    Cached, because charges repeat.
+    """
     keys = [hash_of(group, names) for group, _ in charge.groups]
     starts, words = "0", list[str | bytes]()
     for number, (group, _) in enumerate(charge.groups, 1):
@@ -91,7 +108,7 @@ def _holder(charge: Charge, name: bytes) -> bytes:
 
 
 def hash_of(group: LimitGroup, names: schema.Names = schema.DEFAULT) -> str:
-    """Return the name of the hash with the counters of a group."""
+    """Return the name of the hash with the counters of a key, project or tenant."""
     return _hash(group.owner, group.counter_id, names)
 
 

@@ -27,14 +27,21 @@ class StoredCounters:
         self._names = schema.names_of(client)
 
     async def look(self, charge: Charge) -> SpendReply:
-        """Return the units left and the waits. Count nothing: EVALSHA_RO refuses any write."""
+        """Return the units left and the waits. Count nothing: EVALSHA_RO refuses any write.
+
+        Loads the script into the store first. Raises Unreadable for garbled counters, Unavailable.
+        """
         count, *words = arguments(charge, SpendRequest(0), names=self._names)
         sha = await _reply(self._client.script_load(SPEND))
         look = self._client.evalsha_ro(sha, int(count), *words)
         return spend_reply(charge, await _reply(look))
 
     async def leases(self, accounts: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
-        """Return each group's leases that are valid at `now` (ms, store's clock), in one trip."""
+        """Return each group's leases that are valid at `now`.
+
+        An empty list for a group without any. now: ms since the epoch by the store's clock. Takes
+        one round trip. Raises Unavailable.
+        """
         pipeline = self._client.pipeline(transaction=False)
         for group in accounts:
             pipeline.hget(hash_of(group, self._names), schema.LEASES)
@@ -42,13 +49,16 @@ class StoredCounters:
         return [leases(_bytes(stored or ""), now) for stored in found]
 
     async def reset(self, kid: str) -> None:
-        """Delete the usage counters of a key, not of its project or tenant. Raises Unavailable."""
+        """Delete the usage counters and leases of a key, not those of its project or tenant.
+
+        Does nothing if there are none. Raises Unavailable.
+        """
         await _reply(self._client.delete(self._names.limit(kid)))
 
     async def garbled(self, groups: Sequence[str]) -> list[str]:
-        """Return the groups with unreadable counters; names as in schema.limit.
+        """Return those of `groups` whose counters cannot be read; names as in Names.limit.
 
-        Raises Unavailable.
+        A group without counters is readable, and leases are not checked. Raises Unavailable.
         """
         pipeline = self._client.pipeline(transaction=False)
         for group in groups:
@@ -59,7 +69,10 @@ class StoredCounters:
 
 
 async def _reply(answer: Awaitable[Any]) -> Any:
-    """Return the reply. Raises Unreadable for garbled counters, Unavailable for other errors."""
+    """Return the awaited reply.
+
+    Raises Unreadable if the store reports garbled counters, Unavailable for any other error.
+    """
     return await checked(_without_refusal(answer))
 
 
