@@ -159,7 +159,7 @@ def hostile(made: random.Random, sidecar: ReportingSidecar) -> bytes:
     ]
     return check_request(
         made.sample(headers, made.randrange(len(headers))),
-        method=text(6),
+        method=made.choice(["GET", "POST", text(6)]),
         host=text(),
         path=f"/{text()}?{text()}={text()}",
         peer=made.choice(["203.0.113.7", text(), ""]),
