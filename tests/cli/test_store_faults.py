@@ -92,17 +92,21 @@ def proxy(port: int, cut: Callable[[bytes], bool]) -> Iterator[int]:
                 client.sendall(data)
 
     def serve(client: socket.socket) -> None:
-        server = socket.create_connection(("127.0.0.1", port))
-        connections.extend((client, server))
-        back = threading.Thread(target=answers, args=(client, server), daemon=True)
-        with contextlib.suppress(OSError):
+        # Each thread closes its sockets, also those of a client that comes at the very end.
+        with (
+            contextlib.suppress(OSError),
+            client,
+            socket.create_connection(("127.0.0.1", port)) as server,
+        ):
+            connections.extend((client, server))
+            back = threading.Thread(target=answers, args=(client, server), daemon=True)
             back.start()
             while data := client.recv(65536):
                 if cut(data):
                     client.shutdown(socket.SHUT_RDWR)
                 server.sendall(data)
-        with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_WR)
+            back.join()
 
     def accept() -> None:
         with contextlib.suppress(OSError):
@@ -116,7 +120,8 @@ def proxy(port: int, cut: Callable[[bytes], bool]) -> Iterator[int]:
     finally:
         listener.close()
         for connection in connections:
-            connection.close()
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.parametrize(
