@@ -32,10 +32,10 @@ BATCH = 100
 
 
 class Source:
-    """See KeySource. Makes each record when it is asked for."""
+    """Implement KeySource. Makes each record when it is asked for."""
 
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
-        """See KeySource."""
+        """Implement KeySource.load."""
         record = make_record(
             kid=kid, client_id=f"client-{kid[:12]}", scopes=frozenset({"models:list"})
         )
@@ -51,7 +51,7 @@ class Pauses:
         self._began = 0.0
 
     def __call__(self, phase: str, info: dict[str, int]) -> None:
-        """See gc.callbacks."""
+        """Record the duration of a collection, as a callback of `gc.callbacks`."""
         if phase == "start":
             self._began = time.process_time()
         else:

@@ -15,13 +15,13 @@ from tests.support.rpc.servers import make_server
 
 
 class Door:
-    """See CheckHandler."""
+    """Implement CheckHandler."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
 
     def check(self, _raw: bytes, _traceparent: bytes | None = None) -> bytes:
-        """See CheckHandler."""
+        """Implement CheckHandler.check."""
         return self._answer
 
 

@@ -54,7 +54,7 @@ class Keys(load.Requests):
         self._bodies = itertools.cycle(bodies)
 
     def encoded(self, ids: Iterator[int]) -> Iterator[bytes]:
-        """See Requests."""
+        """Implement Requests.encoded."""
         for made in super().encoded(ids):
             yield made[: -len(self.body)] + next(self._bodies)
 

@@ -60,7 +60,7 @@ class Granting:
     is_open = True
 
     def spend(self, charge, ask, deliver):
-        """See SpendStore."""
+        """Implement SpendStore.spend."""
         left = tuple(counter.limit for counter in charge.counters)
         receipt = SpendReply(ask.wanted, time.time_ns() // 1000, left, (0,) * len(left))
         asyncio.get_running_loop().call_soon(deliver, receipt)

@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         self.without_body = 0  # answers: a gRPC status, or an HTTP error of the proxy's
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
+        """Implement asyncio.Protocol.connection_made."""
         self.transport = transport
         offered = settings_frame(
             {SettingId.HEADER_TABLE_SIZE: 4096, SettingId.INITIAL_WINDOW_SIZE: WINDOW}
@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"".join(itertools.islice(self._made, count)))
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
+        """Implement asyncio.Protocol.data_received."""
         buffer = self._rest + data
         at, size, ended, bodies = 0, len(buffer), 0, 0
         while size - at >= FRAME_HEADER_BYTES:
@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
             self.failed = f"{FrameType(kind).name} {payload!r}"
 
     def connection_lost(self, cause: Exception | None) -> None:
-        """See asyncio.Protocol."""
+        """Implement asyncio.Protocol.connection_lost."""
         self.failed = self.failed or f"connection lost {cause or ''}"
 
 

@@ -54,7 +54,7 @@ class Applied(KeyCache):
         self.at: dict[str, float] = {}
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """See ChangeSink."""
+        """Implement ChangeSink.forget."""
         super().forget(kid, revoked=revoked)
         self.at[kid] = time.time()
 

@@ -45,13 +45,13 @@ class Silent:
     """A Probe that counts nothing."""
 
     def reported(self, _reason: Reason) -> None:
-        """See Probe."""
+        """Implement Probe.reported."""
 
     def decided(self, _reason: Reason | None) -> None:
-        """See Probe."""
+        """Implement Probe.decided."""
 
     def count(self, event: Event, times: int = 1) -> None:
-        """See Probe."""
+        """Implement Probe.count."""
 
 
 class Seen(Hot):

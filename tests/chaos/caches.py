@@ -78,11 +78,11 @@ class Leased:
         )
 
     async def run(self) -> None:
-        """See Subject."""
+        """Implement Subject.run."""
         await self.feed.run(self._registration, self._registration.announce)
 
     async def answer(self, presented: Presented) -> Outcome:
-        """See Subject."""
+        """Implement Subject.answer."""
         decision = self._checker.check(make_request(credential=presented))
         return _outcome(decision if isinstance(decision, Allow | Deny) else await decision)
 
@@ -134,25 +134,25 @@ class GetThenSet:
         )
 
     async def run(self) -> None:
-        """See Subject."""
+        """Implement Subject.run."""
         await self._feed.run(self)
 
     async def answer(self, presented: Presented) -> Outcome:
-        """See Subject."""
+        """Implement Subject.answer."""
         if now() >= self._trusted_until:
             return Outcome.UNAVAILABLE
         return await self._dict.look_up(presented.kid)
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """See ChangeSink."""
+        """Implement ChangeSink.forget."""
         self._dict.entries.pop(kid, None)
 
     def flush(self, *, foreign: bool = False) -> None:
-        """See ChangeSink."""
+        """Implement ChangeSink.flush."""
         self._dict.entries.clear()
 
     def trust(self, until: float) -> None:
-        """See ChangeSink."""
+        """Implement ChangeSink.trust."""
         self._trusted_until = until
 
 
@@ -166,7 +166,7 @@ class PubSub:
         )
 
     async def run(self) -> None:
-        """See Subject."""
+        """Implement Subject.run."""
         subscription = self._subscriber.pubsub()
         while True:
             with contextlib.suppress(redis.RedisError, OSError):
@@ -179,7 +179,7 @@ class PubSub:
             await asyncio.sleep(0.1)
 
     async def answer(self, presented: Presented) -> Outcome:
-        """See Subject."""
+        """Implement Subject.answer."""
         return await self._dict.look_up(presented.kid)
 
 

@@ -67,7 +67,7 @@ class Proof:
     value: bytes
 
     def digest(self):
-        """See policy.Proof."""
+        """Implement Proof.digest."""
         return self.value
 
 

@@ -20,7 +20,7 @@ class Given:
         self._digest = digest
 
     def digest(self):
-        """See Proof."""
+        """Implement Proof.digest."""
         return self._digest
 
 

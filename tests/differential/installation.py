@@ -99,7 +99,7 @@ class RecordingReader:
         self._readers = {case: _extractor(case) for case in ("sensitive", "insensitive")}
 
     def read(self, raw: bytes) -> Request:
-        """See Extractor."""
+        """Implement Extractor.read."""
         request = self._readers["sensitive"].read(raw)
         reader = self._readers["sensitive"]
         if request.header("x-backend", "") == "express":  # to which /Admin is /admin

@@ -12,6 +12,7 @@ from tests.support.docs.markdown import prose, sentences
 from tests.support.docs.pages import pages
 
 CLAUSE = re.compile(r"(?:What|Who|Whatever|Whoever)\b")
+SEE = re.compile(r"See\b")
 LEANING = re.compile(r"(?:Neither|Nor|So|That|It|They)\b")
 
 
@@ -36,12 +37,12 @@ def files(folder: str) -> list[Path]:
 
 @pytest.mark.parametrize("folder", ["authz", "tests", "deploy"])
 def test_no_docstring_begins_with_a_clause(folder: str) -> None:
-    """A docstring begins with an imperative or with the thing that comes back."""
+    """A docstring begins with an imperative or a noun phrase, not with a clause or a `See`."""
     found = [
         f"{file.relative_to(ROOT)}: {name}: {text.splitlines()[0]}"
         for file in files(folder)
         for name, text in docstrings(file)
-        if CLAUSE.match(text)
+        if CLAUSE.match(text) or SEE.match(text)
     ]
     assert found == []
 

@@ -26,13 +26,13 @@ class MemoryIndex:
         self.store = store
 
     async def kids(self, client_id, after, count):
-        """See KeyIndex."""
+        """Implement KeyIndex.kids."""
         mine = [name for name, found in self.store.records.items() if found.client_id == client_id]
         start = mine.index(after) + 1 if after else 0
         return mine[start : start + count]
 
     async def read(self, kids):
-        """See KeyIndex."""
+        """Implement KeyIndex.read."""
         return [self.store.records[name] for name in kids]
 
 

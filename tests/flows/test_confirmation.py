@@ -35,7 +35,7 @@ class MemoryDirectory:
         self.heard = Heard(said, 0)
 
     async def find(self):
-        """See SidecarDirectory."""
+        """Implement SidecarRegistry.find."""
         return 9, [self.heard]
 
 
@@ -53,7 +53,7 @@ class MemoryTrail:
         self.looks = []
 
     async def entry(self, _kid, version):
-        """See AuditTrail."""
+        """Implement AuditTrail.entry."""
         self.looks.append(version)
         entry = self.entries[version]
         if isinstance(entry, Exception):

@@ -27,7 +27,7 @@ class MemoryIndex:
     asked: list[int] = field(default_factory=list)
 
     async def kids(self, client_id, after, count):
-        """See KeyIndex."""
+        """Implement KeyIndex.kids."""
         mine = [kid for kid, found in self.keys if self._is_of(client_id, kid, found)]
         if after and after not in mine:
             raise BadInput("--cursor", "not in this list")
@@ -36,7 +36,7 @@ class MemoryIndex:
         return mine[start : start + count]
 
     async def read(self, kids):
-        """See KeyIndex."""
+        """Implement KeyIndex.read."""
         self.looked_at += len(kids)
         return [dict(self.keys)[kid] for kid in kids]
 
@@ -53,7 +53,7 @@ class MemoryTrail:
         self.asked = []
 
     async def entry(self, kid, version):
-        """See AuditTrail."""
+        """Implement AuditTrail.entry."""
         self.asked.append(version)
         return self.entries.get(version)
 

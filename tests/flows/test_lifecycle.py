@@ -180,7 +180,7 @@ class BusyStore(MemoryKeyStore):
     """Somebody else changes the key right before every change that is asked for."""
 
     async def apply(self, change):
-        """See KeyStore."""
+        """Implement KeyStore.apply."""
         record = self.records.get(change.record.kid)
         if record is not None:
             turn = changes.enable if record.status is Status.DISABLED else changes.disable

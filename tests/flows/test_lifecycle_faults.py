@@ -119,7 +119,7 @@ class OvertakenStore(MemoryKeyStore):
     overtake = None
 
     async def apply(self, change):
-        """See KeyStore."""
+        """Implement KeyStore.apply."""
         version = await super().apply(change)
         if self.overtake is not None:
             plan, self.overtake = self.overtake, None

@@ -189,7 +189,7 @@ async def test_an_imported_key_is_judged_by_its_alias():
         """An ImportStore that holds one alias."""
 
         async def resolve_all(self, digests):
-            """See ImportStore."""
+            """Implement ImportStore.resolve_all."""
             return [KID if older in known else None for known in digests]
 
     async def told(key):

@@ -60,7 +60,7 @@ class Imports:
         self._kids = kids
 
     async def resolve_all(self, digests):
-        """See ImportStore."""
+        """Implement ImportStore.resolve_all."""
         return [next((self._kids[d] for d in known if d in self._kids), None) for known in digests]
 
 

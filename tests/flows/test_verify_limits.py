@@ -65,15 +65,15 @@ class Counters:
         return self._ledger.spend(charge, wanted, self._clock.wall_ms() * 1000)
 
     async def look(self, charge):
-        """See LimitCounters."""
+        """Implement LimitCounters.look."""
         return self._ask(charge, 0)
 
     async def leases(self, accounts, _now):
-        """See LimitCounters. Nobody holds one."""
+        """Implement LimitCounters.leases. Nobody holds one."""
         return [[] for _ in accounts]
 
     def spend(self, charge, ask, deliver):
-        """See SpendStore."""
+        """Implement SpendStore.spend."""
         asyncio.get_running_loop().call_soon(deliver, self._ask(charge, ask.wanted))
 
 

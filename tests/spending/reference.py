@@ -11,7 +11,7 @@ class Reference:
         self.bookings = {}
 
     def spend(self, charge, ask, now):
-        """See SpendStore; the receipt is returned."""
+        """Implement SpendStore.spend, and return the reply."""
         wanted, _, back, booked = ask
         rows = []
         for account, counters in charge.groups:

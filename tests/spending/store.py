@@ -24,7 +24,7 @@ class TimedStore:
         self.client.mset({"test:seconds": now // 10**6, "test:microseconds": now % 10**6})
 
     def spend(self, charge, ask, now, holder=b"someone"):
-        """See SpendStore; the spend_reply is returned."""
+        """Implement SpendStore.spend, and return the reply."""
         self.set_clock(now)
         count, *words = arguments(charge, ask, holder)
         # In one step: a hash that lives for a second may be gone before a command of its own.

@@ -46,11 +46,11 @@ class LooksThenTakes:
 
     @property
     def is_open(self):
-        """See SpendStore."""
+        """Implement SpendStore.is_open."""
         return self._store.is_open
 
     def spend(self, charge, ask, deliver):
-        """See SpendStore."""
+        """Implement SpendStore.spend."""
 
         loop = asyncio.get_running_loop()
 

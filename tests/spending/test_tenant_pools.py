@@ -82,7 +82,7 @@ class SharedPools(LimitPolicy):
     """The policy of earlier versions: projects of one id share a pool, whatever their tenant."""
 
     def of(self, record):
-        """See LimitPolicy."""
+        """Implement LimitPolicy.of."""
         return pool(self.projects[record.project_id])
 
 
@@ -90,7 +90,7 @@ class FreshPools(LimitPolicy):
     """Mutant: a pool of a tenant does not start with what was counted before."""
 
     def of(self, record):
-        """See LimitPolicy."""
+        """Implement LimitPolicy.of."""
         group = LimitGroup(Owner.TENANT, "prod", self.projects["prod"])
         return KeyLimits((group,), OnOutage.DENY)
 

@@ -20,7 +20,7 @@ class SkewedClock(RealClock):
         self.offset_ms = offset_ms
 
     def wall_ms(self):
-        """See Clock."""
+        """Implement Clock.wall_ms."""
         return super().wall_ms() + self.offset_ms
 
 

@@ -46,15 +46,15 @@ class Cache(dict):
     """A ChangeSink that holds kid -> version."""
 
     def forget(self, kid, *, revoked):
-        """See ChangeSink."""
+        """Implement ChangeSink.forget."""
         self.pop(kid, None)
 
     def flush(self):
-        """See ChangeSink."""
+        """Implement ChangeSink.flush."""
         self.clear()
 
     def trust(self, until):
-        """See ChangeSink."""
+        """Implement ChangeSink.trust."""
 
 
 class FollowerMachine(RuleBasedStateMachine):

@@ -368,11 +368,11 @@ class Cache:
 
     @property
     def last_trusted(self):
-        """See Holder."""
+        """Implement SnapshotSource.last_trusted."""
         return self.held.last_trusted
 
     def contents(self):
-        """See Holder."""
+        """Implement SnapshotSource.contents."""
         return self.held
 
 

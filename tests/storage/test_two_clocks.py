@@ -24,7 +24,7 @@ class WrongClock(RealClock):
         self.ahead = ahead
 
     def wall_ms(self):
-        """See Clock."""
+        """Implement Clock.wall_ms."""
         return super().wall_ms() + self.ahead
 
 

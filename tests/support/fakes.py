@@ -36,11 +36,11 @@ class FakeClock:
         self._monotonic = monotonic
 
     def wall_ms(self) -> int:
-        """See Clock."""
+        """Implement Clock.wall_ms."""
         return self._wall_ms
 
     def monotonic(self) -> float:
-        """See Clock."""
+        """Implement Clock.monotonic."""
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
@@ -90,28 +90,28 @@ class MemoryKeyStore:
         self._change_ids: dict[str, str] = {}  # kid -> the change that wrote its record
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """See KeyStore. Gives way once, so that two callers can read the same version."""
+        """Implement KeyStore.find. Yields once, so that two callers can read the same version."""
         await asyncio.sleep(0)
         if self.down:
             raise Unavailable("the store cannot be used: it is down")
         return self.records.get(kid)
 
     async def apply(self, change: KeyChange) -> int:
-        """See KeyStore."""
+        """Implement KeyStore.apply."""
         (outcome,) = await self.apply_all([change])
         if isinstance(outcome, Fault):
             raise outcome
         return outcome
 
     async def allow_imports(self) -> None:
-        """See ImportStore."""
+        """Implement ImportStore.allow_imports."""
         await asyncio.sleep(0)
         if self.down:
             raise Unavailable("the store cannot be used: it is down")
         self.has_imports = True
 
     async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
-        """See ImportStore."""
+        """Implement ImportStore.resolve_all."""
         await asyncio.sleep(0)
         if self.down:
             raise Unavailable("the store cannot be used: it is down")
@@ -120,7 +120,7 @@ class MemoryKeyStore:
         ]
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
-        """See ImportStore."""
+        """Implement ImportStore.apply_all."""
         await asyncio.sleep(0)
         self.applied.extend(changes)
         failure = self.failures.popleft() if self.failures else None
@@ -139,7 +139,7 @@ class MemoryKeyStore:
         return outcomes
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
-        """See KeyStore. It has none."""
+        """Implement KeyStore.replicas. There are none."""
 
     def apply_now(self, change: KeyChange) -> int:
         """Apply a change, as the store does in one atomic step."""
@@ -172,7 +172,7 @@ class MemoryKeySource:
         self._pending: list[tuple[str, Callable[[Loaded], None]]] = []
 
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
-        """See KeySource."""
+        """Implement KeySource.load."""
         self.loads[kid] += 1
         self._pending.append((kid, deliver))
 
@@ -203,11 +203,11 @@ class MemoryAliasSource:
         self.pending: list[tuple[Sequence[bytes], Callable[[LoadedAlias], None]]] = []
 
     def has_imports(self) -> bool | None:
-        """See AliasSource."""
+        """Implement AliasSource.has_imports."""
         return self.known
 
     def resolve(self, digests: Sequence[bytes], deliver: Callable[[LoadedAlias], None]) -> None:
-        """See AliasSource."""
+        """Implement AliasSource.resolve."""
         self.lookups[digests[0]] += 1
         self.pending.append((digests, deliver))
 
@@ -231,15 +231,15 @@ class RecordingProbe:
         self.events: Counter[Event] = Counter()
 
     def decided(self, reason: Reason | None) -> None:
-        """See Probe."""
+        """Implement Probe.decided."""
         self.decisions.append(reason)
 
     def reported(self, reason: Reason) -> None:
-        """See Probe."""
+        """Implement Probe.reported."""
         self.reports.append(reason)
 
     def count(self, event: Event, times: int = 1) -> None:
-        """See Probe."""
+        """Implement Probe.count."""
         self.events[event] += times
 
 

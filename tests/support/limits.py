@@ -30,7 +30,7 @@ class MemoryCounters:
         self.held = held or {}
 
     async def look(self, charge):
-        """See LimitCounters."""
+        """Implement LimitCounters.look."""
         self.asked.append(charge)
         if self.fault:
             raise self.fault
@@ -43,12 +43,12 @@ class MemoryCounters:
         return SpendReply(0, self.now * 1000, left, waits)
 
     async def leases(self, accounts, now):
-        """See LimitCounters."""
+        """Implement LimitCounters.leases."""
         held = [self.held.get(account.id, ()) for account in accounts]
         return [[lease for lease in found if lease.until > now] for found in held]
 
     async def reset(self, kid):
-        """See LimitCounters."""
+        """Implement LimitCounters.reset."""
         self.resets.append(kid)
 
 

@@ -80,11 +80,11 @@ class RealClock:
     """A Clock that returns the real time."""
 
     def wall_ms(self) -> int:
-        """See Clock."""
+        """Implement Clock.wall_ms."""
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """See Clock."""
+        """Implement Clock.monotonic."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

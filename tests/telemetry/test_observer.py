@@ -29,7 +29,7 @@ class Watched(Door):
         super().__init__()
 
     def compose(self) -> None:
-        """See Door."""
+        """Put an Observer into the handler."""
         self.denials = Denials(1000, self.clock.monotonic)
         self.observer = Observer(self.counters, self.denials)
         self.real = CheckHandler(
@@ -84,7 +84,7 @@ class Never(Traces):
         pass
 
     def sample(self, traceparent: str) -> bool:
-        """See Traces."""
+        """Implement Traces.sample."""
         raise AssertionError(traceparent)
 
 

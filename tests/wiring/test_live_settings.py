@@ -21,13 +21,13 @@ class Target:
         self.fault, self.used, self.migrated = fault, [], 0
 
     def prepare(self, settings):
-        """See ReloadTarget."""
+        """Implement ReloadTarget.prepare."""
         if self.fault:
             raise self.fault
         return lambda: self.used.append(settings)
 
     async def migrate(self):
-        """See ReloadTarget."""
+        """Implement ReloadTarget.migrate."""
         self.migrated += 1
 
 

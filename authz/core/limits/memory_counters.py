@@ -2,40 +2,40 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from authz.core.limits.charge import Charge, SpendReply
 from authz.core.limits.counters import BurstCounter, Counter, PeriodCounter, WindowCounter
 
 _Name = tuple[str, str, str]  # owner of the limit group, id of the group, field of the counter
-_C = TypeVar("_C", bound=Counter)
+_C_contra = TypeVar("_C_contra", bound=Counter, contravariant=True)
 
 
-class _Count(Generic[_C]):
+class _Count(Protocol[_C_contra]):
     """The units taken from one counter. Times are microseconds since the epoch."""
 
-    def advance(self, counter: _C, now: int) -> None:
+    def advance(self, counter: _C_contra, now: int) -> None:
         """Drop the units that no longer count at `now`. Called before the other methods."""
-        raise NotImplementedError
+        ...
 
-    def room(self, counter: _C) -> int:
+    def room(self, counter: _C_contra) -> int:
         """Return the units that are left; negative if more than the limit was taken."""
-        raise NotImplementedError
+        ...
 
-    def add(self, counter: _C, units: int, now: int) -> None:
+    def add(self, counter: _C_contra, units: int, now: int) -> None:
         """Take `units` at `now`, whether there is room or not."""
-        raise NotImplementedError
+        ...
 
-    def wait(self, counter: _C, now: int) -> int:
+    def wait(self, counter: _C_contra, now: int) -> int:
         """Return the microseconds until there is room for one request.
 
         Called only if there is no room now, and the charge is not above the capacity.
         """
-        raise NotImplementedError
+        ...
 
 
 @dataclass(slots=True)
-class _Window(_Count[WindowCounter]):
+class _Window:
     """Units by bucket number."""
 
     buckets: dict[int, int] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class _Window(_Count[WindowCounter]):
 
 
 @dataclass(slots=True)
-class _Period(_Count[PeriodCounter]):
+class _Period:
     """Units in the period that ends at `ends_ms`."""
 
     ends_ms: int = 0
@@ -84,7 +84,7 @@ class _Period(_Count[PeriodCounter]):
 
 
 @dataclass(slots=True)
-class _Burst(_Count[BurstCounter]):
+class _Burst:
     """The units that have not refilled at the time `at`, in units times microseconds."""
 
     at: int = 0

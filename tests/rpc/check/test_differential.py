@@ -22,7 +22,7 @@ class Door:
     """Answers with a digest of the question: by the last bit at once, or after a while."""
 
     def check(self, raw: bytes, _traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:
-        """See CheckDoor."""
+        """Implement CheckHandler.check."""
         answer = hashlib.sha256(raw).digest()[: len(raw) % 33]
         return self._later(answer) if raw[-1:] > b"\x7f" else answer
 

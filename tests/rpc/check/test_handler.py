@@ -165,12 +165,12 @@ class Recording:
         self.has_lines, self.asked, self.seen = has_lines, [], []
 
     def take_line(self, decision: Deny) -> bool:
-        """See CheckObserver."""
+        """Implement CheckObserver.take_line."""
         self.asked.append(decision.reason)
         return self.has_lines
 
     def observe(self, decision, _request, _traceparent, began, *, ids=None, waited=False):
-        """See CheckObserver."""
+        """Implement CheckObserver.observe."""
         assert began is not None
         self.seen.append((decision.reason, ids and ids.request_id, waited))
 

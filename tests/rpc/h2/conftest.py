@@ -6,5 +6,5 @@ import uvloop
 
 
 def pytest_asyncio_loop_factories(config, item):
-    """See pytest-asyncio."""
+    """Run each test on both event loops. A hook of pytest-asyncio."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

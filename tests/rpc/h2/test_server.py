@@ -35,7 +35,7 @@ class EchoHandler:
         self.waiting, self.released = 0, asyncio.Event()
 
     def check(self, message: bytes, _traceparent: bytes | None = None) -> Any:
-        """See CheckHandler."""
+        """Implement CheckHandler.check."""
         if message == b"wait":
             return self._later(message)
         if message == b"fail later":
@@ -283,26 +283,26 @@ class Transport(asyncio.Transport):
         return len(only(frames_of(b"".join(self.written)), DataFrame))
 
     def write(self, data: bytes) -> None:
-        """See asyncio.Transport."""
+        """Implement asyncio.Transport.write."""
         self.written.append(data)
 
     def pause_reading(self) -> None:
-        """See asyncio.Transport."""
+        """Implement asyncio.Transport.pause_reading."""
         self.reading = False
 
     def resume_reading(self) -> None:
-        """See asyncio.Transport."""
+        """Implement asyncio.Transport.resume_reading."""
         self.reading = True
 
     def can_write_eof(self) -> bool:
-        """See asyncio.Transport."""
+        """Implement asyncio.Transport.can_write_eof."""
         return True
 
     def write_eof(self) -> None:
-        """See asyncio.Transport."""
+        """Implement asyncio.Transport.write_eof."""
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """See asyncio.Transport."""
+        """Implement asyncio.Transport.set_write_buffer_limits."""
 
 
 @contextmanager

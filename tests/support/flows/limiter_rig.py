@@ -19,7 +19,7 @@ class MemorySpendStore:
         self.leases = []  # of all that was ever asked
 
     def spend(self, charge, ask, deliver):
-        """See SpendStore."""
+        """Implement SpendStore.spend."""
         self.leases.append(ask.lease)
         self.asked.append((charge, ask.wanted, ask.returned, ask.granted_at, deliver))
 

@@ -117,7 +117,7 @@ class LinkMachine(RuleBasedStateMachine):
     # the link
 
     def load(self, kid, deliver):
-        """See KeySource."""
+        """Implement KeySource.load."""
         if self.up:
             self.commands.append(("load", kid, deliver))
         else:
@@ -225,15 +225,15 @@ class LinkMachine(RuleBasedStateMachine):
         deliver(record)
 
     def forget(self, kid, *, revoked):
-        """See ChangeSink."""
+        """Implement ChangeSink.forget."""
         self.cache.forget(kid, revoked=revoked)
 
     def flush(self):
-        """See ChangeSink."""
+        """Implement ChangeSink.flush."""
         self.cache.flush()
 
     def trust(self, until):
-        """See ChangeSink."""
+        """Implement ChangeSink.trust."""
         self.cache.trust(until)
 
     # the requests

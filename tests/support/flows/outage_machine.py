@@ -36,19 +36,19 @@ class OutageMachine(LinkMachine):
     # what the cache is told
 
     def deliver(self, kid, deliver, record):
-        """See LinkMachine."""
+        """Implement LinkMachine.deliver."""
         super().deliver(kid, deliver, record)
         self.aside.discard(kid)
         self.disowned.discard(kid)
         self.known[kid] = record
 
     def forget(self, kid, *, revoked):
-        """See LinkMachine."""
+        """Implement LinkMachine.forget."""
         super().forget(kid, revoked=revoked)
         self.known.pop(kid, None)
 
     def flush(self, *, foreign=False):
-        """See LinkMachine."""
+        """Implement LinkMachine.flush."""
         self.cache.flush(foreign=foreign)
         if foreign:
             self.disowned.update(self.known)
@@ -56,7 +56,7 @@ class OutageMachine(LinkMachine):
         self.aside = set(self.known)
 
     def trust(self, until):
-        """See LinkMachine."""
+        """Implement LinkMachine.trust."""
         super().trust(until)
         now = self.clock.monotonic()
         if now >= until:

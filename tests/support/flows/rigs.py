@@ -68,7 +68,7 @@ class Vouched:
         self.versions = set(versions)
 
     def refutes(self, pepper_version):
-        """See PepperProof."""
+        """Implement PepperProof.refutes."""
         return pepper_version in self.versions
 
 

@@ -23,7 +23,7 @@ class MemoryStore:
     found: KeyRecord | Unreadable | Unavailable | None
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """See KeyStore."""
+        """Implement KeyStore.find."""
         found = self.found if kid == KID else None
         if isinstance(found, Exception):
             raise found

@@ -18,7 +18,7 @@ class OurPeppers:
     """A PepperProof of a store that has our peppers."""
 
     def refutes(self, _pepper_version: str) -> bool:
-        """See PepperProof."""
+        """Implement PepperProof.refutes."""
         return True
 
 
