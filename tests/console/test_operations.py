@@ -18,6 +18,7 @@ from authz.console.http_connections import MAX_CONNECTIONS
 from authz.console.operations import MAX_FORMS, OperationsServer
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
+from tests.support.listener import full_backlog
 from tests.support.real import eventually
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -202,14 +203,7 @@ async def test_a_socket_that_nobody_answers_on_is_replaced(tmp_path):
 async def test_a_socket_whose_server_is_busy_is_left_alone(tmp_path):
     """A full backlog does not mean that the server is dead."""
     path = Address("", 0, str(tmp_path / "ops.sock"))
-    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as clients:
-        busy.bind(path.path)
-        busy.listen(0)
-        for _ in range(10):
-            client = clients.enter_context(socket.socket(socket.AF_UNIX))
-            client.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                client.connect(path.path)
+    with full_backlog(path.path):
         with pytest.raises(BadInput, match="served by a live process"):
             OperationsServer(path, "1.2.3")
         assert Path(path.path).exists()

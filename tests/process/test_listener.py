@@ -15,6 +15,7 @@ import pytest
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
 from authz.process.listener import refuse_plaintext
+from tests.support.listener import full_backlog
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
 from tests.support.rpc.servers import TRANSPORTS, ask, make_server, serving
@@ -129,6 +130,7 @@ def another_process(transport: str, path: Address) -> Iterator[subprocess.Popen]
     script = """
 import asyncio, sys
 from authz.core.listen_address import Address
+from tests.support.listener import full_backlog
 from tests.support.rpc.door import Door
 from tests.support.rpc.servers import serving
 
@@ -187,14 +189,7 @@ async def test_a_file_in_the_place_of_a_socket_is_left_alone(transport, door, pa
 
 async def test_the_socket_of_another_program_is_left_alone(transport, door, path):
     """A program that holds no lock keeps its path, also while its backlog is full."""
-    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as clients:
-        busy.bind(path.path)
-        busy.listen(0)
-        for _ in range(10):
-            client = clients.enter_context(socket.socket(socket.AF_UNIX))
-            client.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                client.connect(path.path)
+    with full_backlog(path.path):
         with pytest.raises(BadInput, match="served by a live process"):
             make_server(transport, door, path)
         assert Path(path.path).is_socket()
@@ -232,6 +227,7 @@ import asyncio, sys
 from authz.core.errors import BadInput
 import authz.rpc  # before grpc, as in the sidecar
 import grpc.aio
+from tests.support.listener import full_backlog
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
 from tests.support.rpc.servers import ask, make_server, serving

@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from authz.cli import binaries
-from authz.cli.child_processes import ChildProcesses
 from authz.core.finding import Level
 from authz.proxy.document import read
-from tests.support.proxy.envoys import validate
+from tests.support.proxy.envoys import running, validate
 from tests.support.proxy.faults import Config, Fault
 from tests.support.proxy.report import problems
 from tests.support.proxy.subtle import ALL
@@ -35,24 +33,11 @@ def test_a_config_dump_has_the_findings_of_its_file(tmp_path: Path):
     config.filter["failure_mode_allow"] = True
     config.cluster.pop("health_checks")
     file, dump = tmp_path / "envoy.yaml", tmp_path / "dump.json"
-    file.write_text(yaml.safe_dump(config.whole))
-
-    def is_ready() -> bool:
-        here = f"http://127.0.0.1:{admin}"
-        try:
-            urllib.request.urlopen(
-                f"{here}/ready"
-            ).close()  # before that the dump may be incomplete
-            with urllib.request.urlopen(f"{here}/config_dump") as answer:
-                dump.write_bytes(answer.read())
-        except OSError:
-            return False
-        return True
-
-    with ChildProcesses() as children:
-        command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
-        children.spawn("envoy", [*command, "--concurrency", "1"])
-        children.wait("envoy", is_ready)
+    with (
+        running(config.whole, file),
+        urllib.request.urlopen(f"http://127.0.0.1:{admin}/config_dump", timeout=20) as answer,
+    ):
+        dump.write_bytes(answer.read())
     assert {(found.level, found.check) for found in problems(read(dump))} == {
         (Level.FAIL, "failures"),
         (Level.WARN, "cluster"),

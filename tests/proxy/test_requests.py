@@ -1,18 +1,13 @@
 """Requests that try to get around envoy.yaml, through a real Envoy without authz."""
 
 import json
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from authz.cli import binaries
-from authz.cli.child_processes import ChildProcesses
-from tests.support.proxy.envoys import manager_of, without_authz
+from tests.support.proxy.envoys import manager_of, running, without_authz
 from tests.support.proxy.faults import HTTP2
 from tests.support.proxy.raw import (
     http2_backend,
@@ -29,26 +24,6 @@ SPEAKS_HTTP2 = {
 UPGRADE = ["GET /upgrade HTTP/1.1", "Host: a", "Upgrade: websocket"]
 
 
-@contextmanager
-def envoy(whole: dict[str, Any], file: Path) -> Iterator[None]:
-    """Run Envoy with a configuration."""
-    file.write_text(yaml.safe_dump(whole))
-    admin = whole["admin"]["address"]["socket_address"]["port_value"]
-
-    def is_ready() -> bool:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{admin}/ready", timeout=20).close()
-        except OSError:
-            return False
-        return True
-
-    with ChildProcesses() as children:
-        command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
-        children.spawn("envoy", [*command, "--concurrency", "1"])
-        children.wait("envoy", is_ready)
-        yield
-
-
 def configuration(port: int, behind: int) -> dict[str, Any]:
     """Return envoy.yaml without authz, for upgrades and with loopback as internal addresses."""
     whole = without_authz(free_port(), port, behind)
@@ -61,14 +36,19 @@ def configuration(port: int, behind: int) -> dict[str, Any]:
     return whole
 
 
+def to_http2(whole: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration with a backend that speaks HTTP/2."""
+    (backend,) = whole["static_resources"]["clusters"]
+    backend["typed_extension_protocol_options"] = {HTTP2: SPEAKS_HTTP2}
+    return whole
+
+
 def test_trailers_carry_no_identity(tmp_path: Path):
     """Identity headers in trailers of a client do not reach an HTTP/2 backend."""
     port = free_port()
     with http2_backend() as (behind, blocks):
-        whole = configuration(port, behind)
-        (backend,) = whole["static_resources"]["clusters"]
-        backend["typed_extension_protocol_options"] = {HTTP2: SPEAKS_HTTP2}
-        with envoy(whole, tmp_path / "envoy.yaml"):
+        whole = to_http2(configuration(port, behind))
+        with running(whole, tmp_path / "envoy.yaml"):
             sent = [("x-auth-client-id", "evil"), ("x-auth-made-up", "evil"), ("x-ok", "1")]
             assert post_with_trailers(port, [("x-auth-env", "evil")], sent) == "200"
         headers, trailers = blocks.get(timeout=20), blocks.get(timeout=20)
@@ -80,10 +60,8 @@ def test_an_internal_client_cannot_send_the_address_header(tmp_path: Path):
     """x-envoy-external-address of a client in internal_address_config is removed."""
     port = free_port()
     with http2_backend() as (behind, blocks):
-        whole = configuration(port, behind)
-        (backend,) = whole["static_resources"]["clusters"]
-        backend["typed_extension_protocol_options"] = {HTTP2: SPEAKS_HTTP2}
-        with envoy(whole, tmp_path / "envoy.yaml"):
+        whole = to_http2(configuration(port, behind))
+        with running(whole, tmp_path / "envoy.yaml"):
             sent = [("x-envoy-external-address", "203.0.113.7")]
             assert post_with_trailers(port, sent, [("x-ok", "1")]) == "200"
         arrived = dict(blocks.get(timeout=20))
@@ -95,7 +73,7 @@ def test_the_connection_header_of_an_upgrade_names_no_identity_header(tmp_path: 
     """An upgrade reaches the backend with `Connection: upgrade` and no other token."""
     port = free_port()
     with upgrading_backend() as (behind, heads):
-        with envoy(configuration(port, behind), tmp_path / "envoy.yaml"):
+        with running(configuration(port, behind), tmp_path / "envoy.yaml"):
             sent = [*UPGRADE, "Connection: Upgrade, x-auth-client-id, X-Auth-Key-Id"]
             with raw_request(port, sent) as connection:
                 assert connection.recv(12) == b"HTTP/1.1 101"
@@ -117,7 +95,7 @@ def test_an_open_stream_ends(tmp_path: Path):
                 assert bound == {"max_stream_duration": "3600s"}
                 bound["max_stream_duration"] = "0.3s"
         with (
-            envoy(whole, tmp_path / "envoy.yaml"),
+            running(whole, tmp_path / "envoy.yaml"),
             raw_request(port, [*UPGRADE, "Connection: Upgrade"]) as connection,
         ):
             stream = connection.makefile("rb")

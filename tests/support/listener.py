@@ -6,7 +6,7 @@ asyncio.start_server leaves a connection behind that it has accepted just before
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 TURNS = 5  # of the loop: more than it takes a transport to begin or to end
@@ -72,3 +72,17 @@ async def _play(connection: socket.socket, serve: Serve) -> None:
 async def _turn() -> None:
     for _ in range(TURNS):
         await asyncio.sleep(0)
+
+
+@contextlib.contextmanager
+def full_backlog(path: str) -> Iterator[None]:
+    """Serve a Unix socket that accepts nobody, with more clients than its backlog takes."""
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as clients:
+        busy.bind(path)
+        busy.listen(0)
+        for _ in range(10):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(path)
+        yield

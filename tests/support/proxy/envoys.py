@@ -1,10 +1,16 @@
 """The real Envoy: validation of a file, and envoy.yaml for tests without a sidecar."""
 
 import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from authz.cli import binaries
+from authz.cli.child_processes import ChildProcesses
 from tests.support.proxy.faults import Config
 
 
@@ -12,6 +18,26 @@ def validate(file: Path) -> subprocess.CompletedProcess[str]:
     """Run `envoy --mode validate` on a configuration."""
     command = [binaries.envoy(), "--mode", "validate", "--config-path", file]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+@contextmanager
+def running(whole: dict[str, Any], file: Path) -> Iterator[None]:
+    """Write a configuration to `file`, and run Envoy with it once its admin port is ready."""
+    file.write_text(yaml.safe_dump(whole))
+    admin = whole["admin"]["address"]["socket_address"]["port_value"]
+
+    def is_ready() -> bool:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{admin}/ready", timeout=20).close()
+        except OSError:
+            return False
+        return True
+
+    with ChildProcesses() as children:
+        command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
+        children.spawn("envoy", [*command, "--concurrency", "1"])
+        children.wait("envoy", is_ready)
+        yield
 
 
 def without_authz(admin: int, port: int, behind: int) -> dict[str, Any]:
