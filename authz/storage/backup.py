@@ -24,7 +24,7 @@ from typing import Any, Final
 import redis.asyncio
 
 from authz.core.errors import Unavailable
-from authz.storage import meta, schema
+from authz.storage import encoding, meta, schema
 from authz.storage.listing import StoredIndex
 from authz.storage.replies import checked
 
@@ -119,7 +119,7 @@ class Backup:
             seq, *found = await checked(pipeline.execute())
             await self._write_records(kids, found, again=True)
             self._found.seq = now
-            if schema.number(self._names.seq, seq or "0") == now:
+            if encoding.number(self._names.seq, seq or "0") == now:
                 return
         raise Unavailable("the store changes too fast to be read; try again")
 
@@ -145,7 +145,7 @@ class Backup:
             start = f"({page[-1][0]}"
 
     async def _seq(self) -> int:
-        return schema.number(
+        return encoding.number(
             self._names.seq, await checked(self._client.get(self._names.seq)) or "0"
         )
 

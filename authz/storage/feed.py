@@ -33,7 +33,7 @@ from authz.core.errors import Foreign, Unavailable
 from authz.core.events import Event
 from authz.core.ports import ChangeSink, Clock, Probe
 from authz.core.store_clock import StoreClock
-from authz.storage import notices, reconnect, schema
+from authz.storage import encoding, notices, reconnect, schema
 from authz.storage.clock_watch import ClockWatch
 from authz.storage.endpoint import Endpoint
 from authz.storage.essential import EssentialWrites
@@ -284,7 +284,7 @@ class ChangeFeed:
 
     def _on_seq(self, beat: Heartbeat, reply: Any) -> None:
         try:
-            seq = schema.number(self._names.seq, expect(str, "0" if reply is None else reply))
+            seq = encoding.number(self._names.seq, expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
             beat.fail(cause)
         else:
@@ -293,7 +293,7 @@ class ChangeFeed:
 
     def _on_time(self, beat: Heartbeat, reply: Any) -> None:
         try:
-            seconds, micros = (schema.number("TIME", part) for part in expect(list, reply))
+            seconds, micros = (encoding.number("TIME", part) for part in expect(list, reply))
         except (Unavailable, ValueError, AttributeError) as cause:
             beat.fail(cause)
             return

@@ -23,7 +23,7 @@ from authz.core.errors import (
 from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
-from authz.storage import emptiness, meta, schema
+from authz.storage import emptiness, encoding, meta, schema
 from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
@@ -91,7 +91,7 @@ class LinkedKeys:
         if not isinstance(reply, dict):
             return Unavailable(f"the store answered {str(reply)[:100]}")
         try:
-            record = schema.decode(kid, reply)
+            record = encoding.decode(kid, reply)
         except Unreadable as cause:
             self._probe.count(Event.RECORD_UNREADABLE)
             log.error("%s", cause)  # noqa: TRY400  the traceback adds nothing
@@ -193,7 +193,7 @@ class StoredKeys:
         """
         found = await checked(self._client.get(self._names.seq), ADVICE)
         try:
-            return schema.number(self._names.seq, found or "0")
+            return encoding.number(self._names.seq, found or "0")
         except ValueError as cause:
             raise Unavailable(str(cause)) from None
 
@@ -214,7 +214,7 @@ class StoredKeys:
         Raises Unavailable if the store cannot be used, Unreadable if the record cannot be decoded.
         """
         found = await self._hash(self._names.key(kid))
-        return schema.decode(kid, found) if found else None
+        return encoding.decode(kid, found) if found else None
 
     async def apply(self, change: KeyChange) -> int:
         """Apply a change by the script and return the key's new version.
@@ -281,7 +281,7 @@ def script_input(
 ) -> tuple[list[str], list[str | int]]:
     """Return KEYS and ARGV of lua/apply_change.lua for this change."""
     record = change.record
-    fields = _flat(schema.encode(record))
+    fields = _flat(encoding.encode(record))
     keys = [
         names.key(record.kid),
         names.seq,
@@ -303,7 +303,7 @@ def script_input(
         len(change.aliases),
         len(fields),
         *fields,
-        *_flat(schema.encode_event(change.event, change.id, change.base_version)),
+        *_flat(encoding.encode_event(change.event, change.id, change.base_version)),
     ]
 
 

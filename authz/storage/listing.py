@@ -12,7 +12,7 @@ from redis import exceptions
 from authz.core.audit import AuditEntry
 from authz.core.errors import BadInput, Unavailable, Unreadable
 from authz.core.records import KeyRecord
-from authz.storage import schema
+from authz.storage import encoding, schema
 from authz.storage.link import refusal
 from authz.storage.replies import checked
 
@@ -90,13 +90,13 @@ def _record(kid: str, reply: Any) -> KeyRecord | Unreadable | None:
     if isinstance(reply, exceptions.RedisError):
         return Unreadable(f"record {kid}: {refusal(reply)}")
     try:
-        return schema.decode(kid, reply) if reply else None
+        return encoding.decode(kid, reply) if reply else None
     except Unreadable as cause:
         return cause
 
 
 def _entry(kid: str, version: int, found: Mapping[str, str]) -> AuditEntry:
     try:
-        return AuditEntry(version, *schema.decode_event(found))
+        return AuditEntry(version, *encoding.decode_event(found))
     except Unreadable as cause:
         raise Unreadable(f"audit entry of {kid} at version {version}: {cause}") from None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from authz.core import fields
 from authz.core.keys.text import KID_PATTERN
 from authz.core.records import Status
-from authz.storage import schema
+from authz.storage import encoding
 
 
 class Notice(NamedTuple):
@@ -31,10 +31,10 @@ def decode_notice(text: str) -> Notice:
     revoked.
     """
     seq, kid, status, *more = text.split(" ")
-    change = Notice(schema.number("seq", seq), _kid(kid), status == Status.REVOKED)
+    change = Notice(encoding.number("seq", seq), _kid(kid), status == Status.REVOKED)
     if len(more) < 2 or not (more[0].isascii() and more[0].isdecimal()):  # noqa: PLR2004  a pair
         return change
-    return change._replace(at=schema.number("at", more[0]), mark=f"{more[0]} {more[1]}")
+    return change._replace(at=encoding.number("at", more[0]), mark=f"{more[0]} {more[1]}")
 
 
 def decode_entry(entry_id: str, found: Mapping[str, str]) -> Notice:
@@ -45,10 +45,10 @@ def decode_entry(entry_id: str, found: Mapping[str, str]) -> Notice:
     seq, dash, part = entry_id.partition("-")
     if dash + part != "-0":
         raise ValueError(f"{fields.shown(entry_id)} is not the id of a change")
-    at = schema.number("at", found["at"])
-    revoked = schema.member(Status, "status", found["status"]) is Status.REVOKED
+    at = encoding.number("at", found["at"])
+    revoked = encoding.member(Status, "status", found["status"]) is Status.REVOKED
     mark = f"{at} {found['change_id']}"
-    return Notice(schema.number("seq", seq), _kid(found["kid"]), revoked, at, mark)
+    return Notice(encoding.number("seq", seq), _kid(found["kid"]), revoked, at, mark)
 
 
 def announces_import(notice: str) -> bool:

@@ -27,7 +27,7 @@ from authz.core.errors import Unavailable
 from authz.core.fields import MAX_OUTAGE_GRACE_MS
 from authz.core.ports import ChangeSink, Clock
 from authz.core.sidecars import Heard, Sidecar
-from authz.storage import schema
+from authz.storage import encoding, schema
 from authz.storage.essential import EssentialWrites
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
@@ -37,7 +37,7 @@ log = logging.getLogger("authz.store")
 PAUSE: Final = 0.020  # seconds between two acknowledgements
 LEAVE_SECONDS: Final = 0.2
 KEPT_MS: Final = MAX_OUTAGE_GRACE_MS + 3_600_000
-MAX_NUMBER: Final = 10**schema.MAX_DIGITS
+MAX_NUMBER: Final = 10**encoding.MAX_DIGITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +226,7 @@ class StoredSidecars:
                 pipeline.pttl(self._names.sidecar(instance))
             seq, *replies = await pipeline.execute()
             found = [_entry(*pair) for pair in zip(replies[::2], replies[1::2], strict=True)]
-            return schema.number(self._names.seq, seq or "0"), sorted(
+            return encoding.number(self._names.seq, seq or "0"), sorted(
                 filter(None, found), key=_by_name
             )
         except (exceptions.RedisError, OSError, ValueError) as cause:  # ValueError: a garbled seq

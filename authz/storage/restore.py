@@ -20,7 +20,7 @@ from typing import Any, cast
 import redis.asyncio
 
 from authz.core.errors import Conflict
-from authz.storage import emptiness, meta, schema
+from authz.storage import emptiness, encoding, meta, schema
 from authz.storage.backup import FORMAT, Contents
 from authz.storage.replies import checked
 from authz.storage.sealed_lines import FileRefused
@@ -92,7 +92,7 @@ def _check_header(item: dict[str, Any]) -> None:
 
 def _check(item: dict[str, Any], found: Contents) -> None:
     for kid, fields in item.get("records", ()):
-        if schema.number("schema", fields["schema"]) > schema.SCHEMA:
+        if encoding.number("schema", fields["schema"]) > schema.SCHEMA:
             raise ValueError(f"record {kid} has a newer schema; upgrade this version")
         found.records += 1
     for digest, _kid in item.get("aliases", ()):
@@ -183,7 +183,7 @@ class Restore:
         def write(transaction: Any) -> None:
             for kid, fields in item.get("records", ()):
                 transaction.hset(names.key(kid), mapping=fields)
-                score = {kid: schema.number("created_at", fields["created_at"])}
+                score = {kid: encoding.number("created_at", fields["created_at"])}
                 transaction.zadd(names.keys, score)
                 transaction.zadd(names.client(fields["client_id"]), score)
             for digest, kid in item.get("aliases", ()):

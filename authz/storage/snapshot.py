@@ -42,7 +42,7 @@ from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.flows.keycache import CacheContents
 from authz.flows.packed_records import pack
-from authz.storage import schema
+from authz.storage import encoding, schema
 
 FORMAT: Final = "authz cache snapshot 2"
 WITHOUT_ALIASES: Final = "authz cache snapshot 1"  # who upgrades in an outage goes on with that
@@ -146,7 +146,7 @@ class Snapshot:
             "boot": self._boot,
             "held_until": held.last_trusted,
             "held_until_ms": self._clock.wall_ms() - ceil(age * 1000),
-            "fields": [*schema.encode(first), "version"] if first else [],
+            "fields": [*encoding.encode(first), "version"] if first else [],
         }
         aside = self._path.with_name(f"{self._path.name}.new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -269,7 +269,7 @@ def _words(words: Iterable[str]) -> Iterator[bytes]:
 
 
 def _record_line(record: KeyRecord) -> bytes:
-    return _line([*schema.encode(record).values(), str(record.version)])
+    return _line([*encoding.encode(record).values(), str(record.version)])
 
 
 def _line(content: Any) -> bytes:
@@ -277,7 +277,7 @@ def _line(content: Any) -> bytes:
 
 
 def _record(fields: dict[str, str]) -> KeyRecord:
-    return schema.decode(fields["kid"], fields)
+    return encoding.decode(fields["kid"], fields)
 
 
 def _alias(word: str) -> tuple[bytes, str]:

@@ -19,7 +19,7 @@ from typing import Any
 import redis.asyncio
 import uvloop
 
-from authz.storage import schema
+from authz.storage import encoding, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link
 from tests.bench.figures import machine, offer_record, record
@@ -130,7 +130,7 @@ async def fill(client: redis.asyncio.Redis) -> None:
     """A thousand records."""
     async with client.pipeline(transaction=False) as batch:
         for kid in KIDS:
-            fields = schema.encode(make_record(kid=kid, scopes=frozenset({"models:generate"})))
+            fields = encoding.encode(make_record(kid=kid, scopes=frozenset({"models:generate"})))
             batch.hset(schema.key(kid), mapping={"version": "1", **fields})
         await batch.execute()
 

@@ -17,7 +17,7 @@ import redis.asyncio
 
 from authz.core.records import KeyRecord, Status
 from authz.flows.key_listing import KeyListing
-from authz.storage import schema
+from authz.storage import encoding, schema
 from authz.storage.listing import StoredIndex, StoredTrail
 from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import NOW, make_record
@@ -46,7 +46,7 @@ async def fill(client: redis.asyncio.Redis, count: int) -> None:
         async with client.pipeline(transaction=False) as pipeline:
             for number in range(start, min(start + BATCH, count)):
                 made = key_record(number)
-                fields = {"version": str(made.version), **schema.encode(made)}
+                fields = {"version": str(made.version), **encoding.encode(made)}
                 pipeline.hset(schema.key(made.kid), mapping=fields)
                 pipeline.zadd(schema.KEYS, {made.kid: made.created_at})
                 pipeline.zadd(schema.client(made.client_id), {made.kid: made.created_at})

@@ -21,7 +21,7 @@ import uvloop
 from authz.core.keys import base62
 from authz.flows.keycache import KeyCache
 from authz.settings import model
-from authz.storage import schema
+from authz.storage import encoding, schema
 from authz.wiring import administration, sidecar
 from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import make_record
@@ -51,7 +51,7 @@ def fill(client: redis.Redis, count: int) -> None:
                 expires_at=1_797_776_000_000 + number,
             )
             batch.hset(
-                schema.key(record.kid), mapping=schema.encode(record) | {"version": number + 1}
+                schema.key(record.kid), mapping=encoding.encode(record) | {"version": number + 1}
             )
         batch.execute()
 

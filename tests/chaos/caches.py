@@ -14,7 +14,7 @@ from authz.core.keys.credentials import Presented
 from authz.core.records import KeyRecord, Status
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
-from authz.storage import schema
+from authz.storage import encoding, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import LinkedKeys
@@ -107,7 +107,7 @@ class _Dict:
         if entry is None or entry[1] < now():
             try:
                 found = await self.client.hgetall(schema.key(kid))
-                record = schema.decode(kid, found) if found else None
+                record = encoding.decode(kid, found) if found else None
             except (redis.RedisError, OSError, Unavailable):
                 return Outcome.UNAVAILABLE
             await asyncio.sleep(random.choice((0, 0, 0.001)))  # whoever waits wakes later

@@ -10,7 +10,7 @@ from authz.core.changes import KeySpec
 from authz.core.errors import Unavailable
 from authz.core.records import Status
 from authz.flows.lifecycle import Lifecycle
-from authz.storage import schema
+from authz.storage import encoding, schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import LinkedKeys, StoredKeys
@@ -78,7 +78,7 @@ class OnValkey:
         self.source = source
 
     async def put(self, record):
-        fields = schema.encode(record) | {"version": str(record.version)}
+        fields = encoding.encode(record) | {"version": str(record.version)}
         self._admin.hset(schema.key(record.kid), mapping=fields)
         return record
 

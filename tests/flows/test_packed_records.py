@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from authz.core.records import KeyRecord
 from authz.flows.packed_records import PackedRecords, pack, unpack
-from authz.storage import schema
+from authz.storage import encoding
 from tests.support.fakes import make_record
 from tests.support.storage.strategies import RECORDS
 
@@ -31,7 +31,7 @@ def types_of(value):
 @given(record=RECORDS, deadline=DEADLINES)
 def test_packing_loses_nothing(record: KeyRecord, deadline: float):
     """Every record that the store may hold comes back equal, each part of the same type."""
-    read = schema.decode(record.kid, schema.encode(record) | {"version": str(record.version)})
+    read = encoding.decode(record.kid, encoding.encode(record) | {"version": str(record.version)})
 
     back, until = unpack(pack(read, deadline))
 

@@ -5,7 +5,7 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.records import Status
-from authz.storage import schema
+from authz.storage import encoding, schema
 from tests.support.real import eventually
 from tests.support.storage.sidecar import Sidecar
 
@@ -32,7 +32,7 @@ async def test_trusted_soon_after_the_start(valkey, admin):
 async def test_revocation(valkey, admin):
     """A revocation removes the record from the cache and is remembered for ever."""
     record = await admin.issue()
-    before = schema.encode(record) | {"version": "1"}
+    before = encoding.encode(record) | {"version": "1"}
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         assert (await sidecar.find(record.kid)).status is Status.ACTIVE

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from authz.core.audit import Action, AuditEvent
 from authz.core.records import Status
-from authz.storage import notices, schema
+from authz.storage import encoding, notices, schema
 from tests.support.fakes import KID, NOW
 from tests.support.storage.strategies import TEXTS
 
@@ -60,7 +60,7 @@ def test_random_notices(text):
 def test_audit_event():
     """An audit event is stored as text, its detail as JSON, with the id of its change."""
     event = AuditEvent(Action.REVOKE, "ops@example", "leaked", NOW, {"reason": "superseded"})
-    assert schema.encode_event(event, "c1", 7) == {
+    assert encoding.encode_event(event, "c1", 7) == {
         "change_id": "c1",
         "action": "revoke",
         "actor": "ops@example",

@@ -6,7 +6,7 @@ import random
 
 from authz.core.events import Event
 from authz.core.records import Status
-from authz.storage import notices, schema
+from authz.storage import encoding, notices, schema
 from authz.storage.link import Link
 from tests.support.fakes import make_record
 from tests.support.storage.sidecar import Sidecar
@@ -52,7 +52,7 @@ class NaiveCache:
     async def find(self, kid):
         if kid not in self.records:
             found = await self.reads.call("HGETALL", schema.key(kid))
-            self.records[kid] = schema.decode(kid, found)
+            self.records[kid] = encoding.decode(kid, found)
         return self.records[kid]
 
 
@@ -61,7 +61,7 @@ def fill(valkey):
     records = [make_record(kid=f"{n:016}", version=n) for n in range(1, KEYS + 1)]
     pipeline = valkey.admin.pipeline()
     for record in records:
-        fields = schema.encode(record) | {"version": str(record.version)}
+        fields = encoding.encode(record) | {"version": str(record.version)}
         pipeline.hset(schema.key(record.kid), mapping=fields)
     pipeline.set(schema.SEQ, KEYS)
     pipeline.execute()

@@ -12,7 +12,7 @@ from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.records import RevocationReason, Status
 from authz.process.clock import SystemClock
-from authz.storage import schema
+from authz.storage import encoding, schema
 from authz.storage.imports import StoredImports
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.stored_counters import StoredCounters
@@ -275,7 +275,7 @@ async def test_console_reads(guarded_valkey):
         record = await admin.issue()
     async with linked(valkey, CONSOLE) as link:
         found = await link.call("HGETALL", schema.key(record.kid))
-        assert schema.decode(record.kid, found) == record
+        assert encoding.decode(record.kid, found) == record
         assert await link.call("ZRANGE", schema.KEYS, "0", "-1") == [record.kid]
         assert await link.call("ZREVRANGE", schema.client("acme-web"), "0", "-1") == [record.kid]
         assert len(await link.call("XREVRANGE", schema.AUDIT, "+", "-")) == 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from authz.core.errors import Unreadable
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.records import RevocationReason, Secret
-from authz.storage import schema
+from authz.storage import encoding, schema
 from tests.support.fakes import DAY, KID, NOW, make_record
 from tests.support.storage.strategies import RECORDS, TEXTS
 
@@ -65,13 +65,13 @@ STRANGERS = ["\x00", "\t", "\n", "\r", "\x1c", "\u2003", "٣", "é", "\udcff", '
 
 def stored(record):
     """Return the hash as the store would hold it."""
-    return {**schema.encode(record), "version": str(record.version), "change_id": "c"}
+    return {**encoding.encode(record), "version": str(record.version), "change_id": "c"}
 
 
 def unreadable(found):
     """Return the error of `decode`, or None."""
     try:
-        schema.decode(KID, found)
+        encoding.decode(KID, found)
     except Unreadable as cause:
         said = str(cause)
     else:
@@ -90,10 +90,10 @@ def restrictions(record):
 @given(RECORDS)
 def test_round_trip(record):
     """Every record is read as it was written, and every stored field is text."""
-    written = schema.encode(record)
+    written = encoding.encode(record)
     assert {type(text) for text in written.values()} == {str}
-    assert written.keys() == schema.encode(FULL).keys()
-    assert schema.decode(record.kid, stored(record)) == record
+    assert written.keys() == encoding.encode(FULL).keys()
+    assert encoding.decode(record.kid, stored(record)) == record
 
 
 @pytest.mark.parametrize("name", [name for name in stored(FULL) if name != "change_id"])
@@ -118,7 +118,7 @@ def test_garbled_number(name, text):
 
 
 @given(
-    st.sampled_from([name for name in schema.encode(FULL) if name not in {"name", "metadata"}]),
+    st.sampled_from([name for name in encoding.encode(FULL) if name not in {"name", "metadata"}]),
     st.sampled_from(STRANGERS),
     st.data(),
 )
@@ -128,7 +128,7 @@ def test_garbled_field(name, stranger, data):
     place = data.draw(st.integers(0, len(text)))
     found = {**stored(FULL), name: text[:place] + stranger + text[place:]}
     if unreadable(found) is None:
-        assert restrictions(schema.decode(KID, found)) == restrictions(FULL)
+        assert restrictions(encoding.decode(KID, found)) == restrictions(FULL)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_other_schema(number):
 
 def test_unknown_fields_are_ignored():
     """An unknown field in the same schema changes nothing."""
-    assert schema.decode(KID, {**stored(FULL), "colour": "blue", "": "\udcff"}) == FULL
+    assert encoding.decode(KID, {**stored(FULL), "colour": "blue", "": "\udcff"}) == FULL
 
 
 @pytest.mark.parametrize(
@@ -238,11 +238,11 @@ def test_unknown_fields_are_ignored():
 )
 def test_limits(text, limits, on_outage):
     """The field holds the limits, then the key's own word for an outage."""
-    record = schema.decode(KID, {**stored(FULL), "limits": text})
+    record = encoding.decode(KID, {**stored(FULL), "limits": text})
 
     assert [str(limit) for limit in record.limits] == limits
     assert record.on_outage is on_outage
-    assert schema.encode(record)["limits"] == text
+    assert encoding.encode(record)["limits"] == text
 
 
 @pytest.mark.parametrize(
