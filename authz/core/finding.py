@@ -20,3 +20,18 @@ class Finding:
     check: str
     found: str
     advice: str = ""
+
+
+def ok(check: str, found: str) -> Finding:
+    """Return a finding that needs no remedy."""
+    return Finding(Level.OK, check, found)
+
+
+def warn(check: str, found: str, advice: str) -> Finding:
+    """Return a warning with its remedy."""
+    return Finding(Level.WARN, check, found, advice)
+
+
+def fail(check: str, found: str, advice: str) -> Finding:
+    """Return a failure with its remedy."""
+    return Finding(Level.FAIL, check, found, advice)

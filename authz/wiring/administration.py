@@ -27,7 +27,8 @@ from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
-from authz.storage.inspection import Store, inspect
+from authz.storage.inspection.checks import inspect
+from authz.storage.inspection.store import Store
 from authz.storage.keys import StoredKeys
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex, StoredTrail

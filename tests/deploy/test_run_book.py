@@ -15,7 +15,7 @@ import yaml
 
 from authz.proxy import rules
 from authz.settings import model
-from authz.storage.inspection import CHECKS
+from authz.storage.inspection.checks import CHECKS
 from authz.wiring.sidecar import DRAIN_SECONDS
 from tests.support.deploy.image import ROOT, needs_namespaces
 from tests.support.deploy.machine import DEBIAN, Machine

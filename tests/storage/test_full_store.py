@@ -14,7 +14,8 @@ from authz.core.records import RevocationReason, Status
 from authz.storage import schema
 from authz.storage.essential import RUN
 from authz.storage.imports import StoredImports
-from authz.storage.inspection import Store, inspect
+from authz.storage.inspection.checks import inspect
+from authz.storage.inspection.store import Store
 from authz.storage.keys import StoredKeys
 from authz.storage.registry import StoredSidecars
 from tests.support.fakes import NOW, make_keyring

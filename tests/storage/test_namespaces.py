@@ -11,7 +11,8 @@ from authz.core.finding import Level
 from authz.core.records import Status
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
-from authz.storage.inspection import Store, inspect
+from authz.storage.inspection.checks import inspect
+from authz.storage.inspection.store import Store
 from authz.storage.keys import StoredKeys
 from authz.storage.registry import StoredSidecars
 from authz.storage.schema import Names

@@ -1,0 +1,1 @@
+"""Inspection of a store, for `authz doctor`."""

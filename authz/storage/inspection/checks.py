@@ -1,0 +1,49 @@
+"""The checks whether a store is fit for keys. Each is a function that returns one finding.
+
+No check changes anything. If the store refuses a command that a check needs (managed stores forbid
+many), the finding is a warning, not a failure.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from authz.core.errors import Unavailable
+from authz.core.finding import Finding, fail, warn
+from authz.storage.inspection import data, rights, server
+from authz.storage.inspection.store import Store
+from authz.storage.replies import checked
+
+CHECKS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
+    server.version,
+    data.identity,
+    server.access,
+    server.eviction,
+    server.memory,
+    server.persistence,
+    server.replication,
+    server.clock,
+    server.latency,
+    rights.serving,
+    rights.counting,
+    rights.registering,
+    rights.changing,
+    data.records,
+    data.limits,
+)
+
+
+async def inspect(store: Store) -> AsyncIterator[Finding]:
+    """Yield every finding in the order of CHECKS; only one, a failure, if the store is unreachable.
+
+    A check that raises Unavailable yields a warning.
+    """
+    try:
+        await checked(store.client.ping())
+    except Unavailable as cause:
+        yield fail("store", str(cause), "check redis.url and that the store runs")
+        return
+    for check in CHECKS:
+        try:
+            yield await check(store)
+        except Unavailable as cause:
+            yield warn(check.__name__, f"cannot be checked: {cause}", "check it by hand")

@@ -1,0 +1,100 @@
+"""Checks of our data in the store: whose it is, and whether it can be read."""
+
+from typing import Final
+
+from redis import exceptions
+
+from authz.core.errors import Unavailable, Unreadable
+from authz.core.finding import Finding, fail, ok, warn
+from authz.core.limits.key_limits import pool_of_project
+from authz.core.records import KeyRecord
+from authz.storage import meta, schema
+from authz.storage.inspection.store import Store
+from authz.storage.limits.stored_counters import StoredCounters
+from authz.storage.listing import StoredIndex
+from authz.storage.registry import highest_seen
+from authz.storage.replies import checked
+
+SAMPLE: Final = 200
+
+
+async def identity(store: Store) -> Finding:
+    """Check that authz:meta exists, with our schema, peppers and prefixes.
+
+    Failure if it is missing, foreign, or has keys with an unlisted prefix. Warning if a prefix of
+    ours is not recorded, or a pepper of the store is not ours. Raises Unavailable if the store
+    cannot be read.
+    """
+    found = await checked(store.client.hgetall(store.names.meta))
+    try:
+        if not found:
+            await _refuse_other_namespace(store)
+            raise meta.Emptied(await highest_seen(store.client))
+        theirs = meta.verify(found, store.fingerprints)
+    except Unavailable as cause:
+        problem, _, advice = str(cause).partition("; ")
+        return fail("identity", problem, advice)
+    if unlisted := meta.unlisted_prefixes(found, store.prefixes):
+        problem, _, advice = unlisted.partition(": ")
+        return fail("identity", problem, advice)
+    if not all(f"{schema.META_PREFIX}{prefix}" in found for prefix in store.prefixes):
+        problem = "the store does not know the prefix of its keys"
+        return warn("identity", problem, "`authz init` records it")
+    missing = sorted(theirs.keys() - store.fingerprints.keys())
+    if missing:
+        which = ", ".join(missing)
+        return warn("identity", f"pepper {which} is not here", "add it to keys.peppers")
+    return ok("identity", f"initialised, pepper {', '.join(sorted(theirs))}")
+
+
+async def _refuse_other_namespace(store: Store) -> None:
+    """Raise Unavailable if the store has the authz:meta of any namespace. It scans the whole store.
+
+    Without the right to SCAN, only the name without a namespace is looked for. Call it if ours is
+    missing.
+    """
+    try:
+        names = [name async for name in store.client.scan_iter("*authz:meta", count=10_000)]
+    except (exceptions.RedisError, OSError):  # the user may lack the right to SCAN
+        names = [schema.META] if await checked(store.client.exists(schema.META)) else []
+    others = [name.removesuffix("authz:meta").removesuffix(":") for name in names]
+    if others:
+        found = ", ".join(repr(other) if other else "(none)" for other in sorted(others)[:5])
+        ours = repr(store.names.namespace) if store.names.namespace else "(none)"
+        raise Unavailable(
+            f"there is no authz:meta of namespace {ours}, but of {found}; correct redis.namespace"
+        )
+
+
+async def records(store: Store) -> Finding:
+    """Check that up to SAMPLE random records can be read; failure if any cannot. OK without keys.
+
+    Raises Unavailable.
+    """
+    total = await checked(store.client.zcard(store.names.keys))
+    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) if total else []
+    found = await StoredIndex(store.client).read(kids)
+    bad = [str(one) for one in found if isinstance(one, Unreadable)]
+    if bad:
+        problem = f"{len(bad)} of a sample of {len(kids)} cannot be read: {bad[0]}"
+        return fail("records", problem, "upgrade the older version, or restore them")
+    return ok("records", f"{total} keys; all of a sample of {len(kids)} can be read")
+
+
+async def limits(store: Store) -> Finding:
+    """Check the limit counters of up to SAMPLE random keys, with their projects and tenants.
+
+    Failure if any cannot be read. Raises Unavailable.
+    """
+    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) or []
+    found = await StoredIndex(store.client).read(kids)
+    records = [one for one in found if isinstance(one, KeyRecord)]
+    projects = [pool_of_project(one, ()) for one in records if one.project_id]
+    pools = {f"project:{pool.counter_id}" for pool in projects}
+    pools |= {f"tenant:{one.tenant_id}" for one in records if one.tenant_id}
+    groups = [*kids, *sorted(pools)]
+    bad = await StoredCounters(store.client).garbled(groups)
+    if bad:
+        problem = f"{len(bad)} of a sample of {len(groups)} counters cannot be read: {bad[0]}"
+        return fail("limits", problem, "authz keys reset-limits KID; DEL those of a pool")
+    return ok("limits", f"all of a sample of {len(groups)} counters can be read")
