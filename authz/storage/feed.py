@@ -1,55 +1,33 @@
-"""ChangeFeed: keeps the link to the store, passes changes to the cache, and grants trust.
+"""ChangeFeed: keeps the link to the store, passes changes to the cache, and reports trust.
 
 Rules:
-1. Only the PONG to a PING sent at `t` extends trust, to `t + lease`. The store answers in order.
-   So every change that it made before that PING has been applied here.
-2. Trust is extended only if the sequence number in that heartbeat equals the last change applied.
-   If they differ, changes were missed. They are read from the log, or the cache is flushed (see
-   follower.py).
-3. If the link closes, or heartbeats stay unanswered for a whole lease, trust ends at once. Then the
+1. Only heartbeats grant trust, see heartbeats.py.
+2. If the link closes, or heartbeats stay unanswered for a whole lease, trust ends at once. Then the
    feed reconnects, without limit.
-4. Never link to a replica: each heartbeat sends ROLE. Behind Sentinel each heartbeat also writes. A
-   primary that lost its replicas then loses trust, even if it does not know of a new primary: it
-   refuses the write, or no replica acknowledges it (see replication.py).
-5. `authz:meta` must say that the store is ours. Without it, or with another schema or pepper, there
-   is no trust. So an emptied store does not turn good keys into unknown ones. Another schema or
-   pepper means another store, so entries kept for an outage are dropped too.
-6. Each heartbeat reads the store's clock and passes it to `store_clock` before it grants trust.
-7. Before each PING `run` calls `announce`. Its writes are in the store before the PONG that grants
-   trust.
+3. Never link to a replica: HELLO must name the primary.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-import hiredis
-
-from authz.core.errors import Foreign, Unavailable
+from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.ports import ChangeSink, Clock, Probe
 from authz.core.store_clock import StoreClock
-from authz.storage import encoding, notices, reconnect, schema
+from authz.storage import notices, reconnect, schema
 from authz.storage.clock_watch import ClockWatch
 from authz.storage.endpoint import Endpoint
-from authz.storage.essential import EssentialWrites
 from authz.storage.follower import Flush, Follower
-from authz.storage.heartbeat import Heartbeat
+from authz.storage.heartbeats import PRIMARY, Heartbeats
 from authz.storage.lag import LagHistogram, LagSummary
-from authz.storage.link import Link, expect, refusal
-from authz.storage.meta import Emptied, LatestMeta
-from authz.storage.replication import Replication
+from authz.storage.link import Link
+from authz.storage.meta import LatestMeta
+from authz.storage.trust_lease import TrustLease
 
-log = logging.getLogger("authz.store")
-
-HEARTBEATS_PER_LEASE: Final = 4
 CONNECTION_NAME: Final = "authz-sidecar"
-PRIMARY: Final = "master"  # the store's own word
-NOT_ACKNOWLEDGED: Final = "no replica acknowledges its writes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +74,20 @@ class ChangeFeed:
         self._probe = probe
         self._lease = lease
         self._clock_watch = ClockWatch(store_clock or StoreClock(lease), clock)
-        self._meta = LatestMeta(fingerprints, self._is_trusted, prefixes)
-        self._sink: ChangeSink
-        self._announce: Callable[[Link], None]
-        self._link: Link | None = None
-        self._unanswered = 0
-        self._trusted_until = 0.0
-        self._trust_sent: float | None = None  # when the last heartbeat that granted trust was sent
+        self._trust = TrustLease(clock, lease, endpoint)
+        self._meta = LatestMeta(fingerprints, self._trust.is_valid, prefixes)
         self._follower = Follower(clock, probe, endpoint.names)
-        self._replication = Replication(lease) if endpoint.has_replicas else None
-        self._writes = EssentialWrites()
-        self._fault = "connecting"
-        self._is_foreign = False
+        self._heartbeats = Heartbeats(
+            endpoint,
+            clock,
+            self._trust,
+            lease=lease,
+            follower=self._follower,
+            meta=self._meta,
+            clock_watch=self._clock_watch,
+        )
+        self._sink: ChangeSink
+        self._link: Link | None = None
 
     @property
     def link(self) -> Link | None:
@@ -129,16 +109,16 @@ class ChangeFeed:
 
     def health(self) -> FeedHealth:
         """Return the state of trust at this moment, for readiness. Changes nothing."""
-        now, follower = self._clock.monotonic(), self._follower
-        trusted = now < self._trusted_until
+        now, follower, sent = self._clock.monotonic(), self._follower, self._trust.sent
+        trusted = now < self._trust.until
         behind = "reading missed changes from the log" if follower.is_reading else ""
         return FeedHealth(
             trusted,
-            "" if trusted else self._fault or behind or "waiting for a heartbeat",
+            "" if trusted else self._trust.fault or behind or "waiting for a heartbeat",
             follower.seq,
             follower.last_flush,
             follower.lag.summary(),
-            None if self._trust_sent is None else round(now - self._trust_sent, 3),
+            None if sent is None else round(now - sent, 3),
             self._clock_watch.offset,
         )
 
@@ -169,12 +149,12 @@ class ChangeFeed:
 
         "connecting" before the first attempt has ended.
         """
-        return self._fault
+        return self._trust.fault
 
     @property
     def is_foreign(self) -> bool:
         """True if the last authz:meta read has another schema or other peppers than ours."""
-        return self._is_foreign
+        return self._heartbeats.is_foreign
 
     def record_read(self, version: int) -> None:
         """Note that a record of this version was read over the link. It may raise `highest`."""
@@ -193,21 +173,22 @@ class ChangeFeed:
         announce: called with the link before each heartbeat. Faults are logged when they change,
         not raised.
         """
-        self._sink, self._announce = sink, announce
+        self._sink = sink
+        self._trust.start(sink)
+        self._heartbeats.start(sink, announce)
         await reconnect.repeat(self._attempt, self._clock, enough=self._lease)
 
     async def _attempt(self) -> None:
         ended = asyncio.Event()
         try:
             link = await self._connect(ended)
-            await self._send_heartbeats(link, ended)
+            await self._heartbeats.repeat(link, ended)
         except (Unavailable, OSError) as cause:
-            self._report(reconnect.describe(cause, self._lease))
+            self._trust.report(reconnect.describe(cause, self._lease))
         finally:
             self._drop()
 
     async def _connect(self, ended: asyncio.Event) -> Link:
-        self._unanswered = 0
         async with asyncio.timeout(self._lease):
             self._link = link = await self._endpoint.open(
                 lambda: Link(self._on_push, partial(self._on_lost, ended))
@@ -216,105 +197,12 @@ class ChangeFeed:
             if hello.get("role") != PRIMARY:
                 raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
             await link.call("SUBSCRIBE", self._names.changes)
-        if self._replication is not None:
-            self._replication.start(self._clock.monotonic())
-        self._follower.follow(link, self._sink, partial(self._send_heartbeat, link))
+        self._heartbeats.begin_link()
+        self._follower.follow(link, self._sink, partial(self._heartbeats.send, link))
         self._probe.count(Event.LINK_CONNECTED)
         return link
 
-    async def _send_heartbeats(self, link: Link, ended: asyncio.Event) -> None:
-        while link.is_open:
-            if self._unanswered >= HEARTBEATS_PER_LEASE:
-                raise Unavailable(f"it has not answered for {self._lease:g} s")
-            self._unanswered += 1
-            self._send_heartbeat(link)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._lease / HEARTBEATS_PER_LEASE):
-                    await ended.wait()
-        raise Unavailable(link.fault)
-
-    def _send_heartbeat(self, link: Link) -> None:
-        beat = Heartbeat(self._clock.monotonic())
-        self._announce(link)
-        if self._replication is not None:
-            on_written = partial(self._on_written, link)
-            self._writes.send(link, on_written, "SET", self._names.heartbeat, beat.nonce)
-        link.send(partial(self._on_role, link, beat), "ROLE")
-        link.send(partial(self._on_meta, beat), "HGETALL", self._names.meta)
-        link.send(partial(self._on_seq, beat), "GET", self._names.seq)
-        link.send(partial(self._on_time, beat), "TIME")
-        link.send(partial(self._on_pong, beat), "PING", beat.nonce)
-
-    # Replies and pushes. The parser calls these in the store's order.
-
-    def _on_role(self, link: Link, beat: Heartbeat, reply: Any) -> None:
-        try:
-            role = expect(list, reply)
-            if role[:1] != [PRIMARY]:  # it was the primary when the link was made
-                link.abort(f"it became {' '.join(map(str, role[:1])) or 'something else'}")
-            elif self._replication is not None:
-                self._check_replicas(self._replication, link, beat, role)
-        except (Unavailable, ValueError) as cause:
-            beat.fail(cause)
-
-    def _check_replicas(
-        self, replication: Replication, link: Link, beat: Heartbeat, role: list[Any]
-    ) -> None:
-        replication.observe(beat.sent, role)
-        if not replication.is_followed(beat.sent):
-            beat.fail(Unavailable(NOT_ACKNOWLEDGED))
-            if replication.is_overdue(beat.sent):  # reconnect, to ask Sentinel again
-                link.abort(NOT_ACKNOWLEDGED)
-
-    def _on_meta(self, beat: Heartbeat, reply: Any) -> None:
-        try:
-            self._meta.update(expect(dict, reply))
-            self._is_foreign = False
-        except Unavailable as cause:
-            if isinstance(cause, Emptied):
-                beat.fail(Emptied(self.highest))
-            if isinstance(cause, Foreign) and not self._is_foreign:
-                self._is_foreign = True
-                self._sink.flush(foreign=True)
-            beat.fail(cause)
-
-    def _on_written(self, link: Link, reply: Any) -> None:
-        if isinstance(reply, hiredis.ReplyError):  # reconnect, to ask Sentinel again
-            link.abort(f"it takes no writes: {refusal(reply)}")
-
-    def _on_seq(self, beat: Heartbeat, reply: Any) -> None:
-        try:
-            seq = encoding.number(self._names.seq, expect(str, "0" if reply is None else reply))
-        except (Unavailable, ValueError) as cause:
-            beat.fail(cause)
-        else:
-            self._follower.catch_up(seq)
-            beat.in_step = self._follower.is_in_step
-
-    def _on_time(self, beat: Heartbeat, reply: Any) -> None:
-        try:
-            seconds, micros = (encoding.number("TIME", part) for part in expect(list, reply))
-        except (Unavailable, ValueError, AttributeError) as cause:
-            beat.fail(cause)
-            return
-        store_ms = seconds * 1000 + micros // 1000
-        self._clock_watch.measured(store_ms, beat.sent, self._clock.monotonic())
-
-    def _on_pong(self, beat: Heartbeat, reply: Any) -> None:
-        if isinstance(reply, Unavailable):  # from the link itself: the store did not answer
-            return
-        if reply == beat.nonce:
-            self._unanswered = 0
-        else:
-            beat.fail(Unavailable(f"unexpected answer to PING: {str(reply)[:100]}"))
-        if beat.fault:
-            self._report(beat.fault)
-            self._trust(0.0)
-        elif beat.in_step:
-            self._report("")
-            self._trust_sent = beat.sent
-            self._trust(beat.sent + self._lease)
-
+    # The parser calls this, in the store's order with the replies.
     def _on_push(self, push: list[Any]) -> None:
         if push[:1] == ["message"]:
             if isinstance(push[-1], str) and notices.announces_import(push[-1]):
@@ -323,29 +211,11 @@ class ChangeFeed:
 
     def _on_lost(self, ended: asyncio.Event) -> None:
         self._probe.count(Event.LINK_LOST)
-        self._trust(0.0)
+        self._trust.end()
         ended.set()
-
-    def _is_trusted(self) -> bool:
-        return self._clock.monotonic() < self._trusted_until
-
-    def _trust(self, until: float) -> None:
-        self._trusted_until = until
-        self._sink.trust(until)
 
     def _drop(self) -> None:
         link, self._link = self._link, None
         if link is not None:
             link.abort()
-        self._trust(0.0)
-
-    def _report(self, fault: str) -> None:
-        """Keep the reason for missing trust, and log it if it changed. "": trust is back."""
-        fault = fault and f"{self._endpoint}: {fault}"
-        if fault == self._fault:
-            return
-        self._fault = fault
-        if fault:
-            log.warning("store not trusted: %s", fault)
-        else:
-            log.info("store trusted: %s", self._endpoint)
+        self._trust.end()

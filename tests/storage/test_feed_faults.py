@@ -11,7 +11,7 @@ from authz.core.events import Event
 from authz.core.records import Status
 from authz.storage import meta, schema
 from authz.storage.endpoint import Endpoint
-from authz.storage.feed import HEARTBEATS_PER_LEASE
+from authz.storage.heartbeats import HEARTBEATS_PER_LEASE
 from tests.support.fakes import make_keyring
 from tests.support.real import PAUSE, RealClock, eventually, free_port
 from tests.support.stalls import conclusively
@@ -224,13 +224,13 @@ async def test_heartbeat_that_the_link_refused(own_valkey, own_admin, caplog):
     async with Sidecar(own_valkey.endpoint, lease=5) as sidecar:
         await sidecar.trusted()
         own_valkey.pause()
-        await eventually(lambda: sidecar.feed._unanswered >= 1)
+        await eventually(lambda: sidecar.feed._heartbeats._unanswered >= 1)
         sidecar.feed.link.pause_writing()
-        asked = sidecar.feed._unanswered
-        await eventually(lambda: sidecar.feed._unanswered > asked)
+        asked = sidecar.feed._heartbeats._unanswered
+        await eventually(lambda: sidecar.feed._heartbeats._unanswered > asked)
         sidecar.feed.link.resume_writing()
         own_valkey.resume()
-        await eventually(lambda: sidecar.feed._unanswered == 0)
+        await eventually(lambda: sidecar.feed._heartbeats._unanswered == 0)
 
         assert sidecar.is_trusted
         assert "not trusted" not in caplog.text
@@ -353,7 +353,7 @@ async def test_silence_is_counted_in_heartbeats(own_valkey, own_admin):
             link, most = sidecar.feed.link, 0
             own_valkey.pause()
             while link.is_open:
-                most = max(most, sidecar.feed._unanswered)
+                most = max(most, sidecar.feed._heartbeats._unanswered)
                 await asyncio.sleep(PAUSE)
             own_valkey.resume()
             await sidecar.trusted()

@@ -116,7 +116,9 @@ async def test_a_heartbeat_behind_sentinel(own_valkey):
             link = sidecar.feed.link
             for beat in ("1", "2"):
                 replies = []
-                sidecar.feed._writes.send(link, replies.append, "SET", schema.HEARTBEAT, beat)
+                sidecar.feed._heartbeats._writes.send(
+                    link, replies.append, "SET", schema.HEARTBEAT, beat
+                )
                 await eventually(lambda replies=replies: replies)
                 assert replies == ["OK"]
                 assert own_valkey.admin.get(schema.HEARTBEAT) == beat

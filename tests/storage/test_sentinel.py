@@ -14,7 +14,8 @@ from authz.core.listen_address import Address
 from authz.core.records import Status
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
-from authz.storage.feed import CONNECTION_NAME, NOT_ACKNOWLEDGED
+from authz.storage.feed import CONNECTION_NAME
+from authz.storage.heartbeats import NOT_ACKNOWLEDGED
 from authz.storage.keys import StoredKeys
 from authz.storage.sentinel import Sentinel
 from tests.support.failover import SERVICE, Replicated

@@ -1,0 +1,209 @@
+"""Heartbeats: rounds of questions to the store, whose answers grant or end trust.
+
+Rules:
+1. Only the PONG to a PING sent at `t` extends trust, to `t + lease`. The store answers in order.
+   So every change that it made before that PING has been applied here.
+2. Trust is extended only if the sequence number in that heartbeat equals the last change applied.
+   If they differ, changes were missed. They are read from the log, or the cache is flushed (see
+   follower.py).
+3. Never trust a replica: each heartbeat sends ROLE. Behind Sentinel each heartbeat also writes. A
+   primary that lost its replicas then loses trust, even if it does not know of a new primary: it
+   refuses the write, or no replica acknowledges it (see replication.py).
+4. `authz:meta` must say that the store is ours. Without it, or with another schema or pepper, there
+   is no trust. So an emptied store does not turn good keys into unknown ones. Another schema or
+   pepper means another store, so entries kept for an outage are dropped too.
+5. Each heartbeat reads the store's clock and passes it to `clock_watch` before it grants trust.
+6. Before each PING `send` calls `announce`. Its writes are in the store before the PONG that grants
+   trust.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import hiredis
+
+from authz.core.errors import Foreign, Unavailable
+from authz.core.ports import ChangeSink, Clock
+from authz.storage import encoding
+from authz.storage.clock_watch import ClockWatch
+from authz.storage.endpoint import Endpoint
+from authz.storage.essential import EssentialWrites
+from authz.storage.follower import Follower
+from authz.storage.link import Link, expect, refusal
+from authz.storage.meta import Emptied, LatestMeta
+from authz.storage.replication import Replication
+from authz.storage.trust_lease import TrustLease
+
+HEARTBEATS_PER_LEASE: Final = 4
+PRIMARY: Final = "master"  # the store's own word
+NOT_ACKNOWLEDGED: Final = "no replica acknowledges its writes"
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """The results of one heartbeat so far; its PONG comes last. sent: `Clock.monotonic` seconds.
+
+    fault: why it grants no trust, or "". in_step: all changes up to the store's number are applied.
+    """
+
+    sent: float
+    fault: str = ""
+    in_step: bool = False
+
+    @property
+    def nonce(self) -> str:
+        """The text that its PING carries and its PONG must repeat: `sent` with six decimals."""
+        return f"{self.sent:.6f}"
+
+    def fail(self, cause: Exception) -> None:
+        """Record `cause` as the reason to grant no trust. Only the first cause is kept."""
+        self.fault = self.fault or str(cause)
+
+
+class Heartbeats:
+    """Sends heartbeats on the sidecar's link and judges their answers.
+
+    lease: seconds of trust that one heartbeat grants. follower: compares the store's sequence
+    number with the last change applied. meta, clock_watch: receive what each heartbeat reads.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        clock: Clock,
+        trust: TrustLease,
+        *,
+        lease: float,
+        follower: Follower,
+        meta: LatestMeta,
+        clock_watch: ClockWatch,
+    ) -> None:
+        self._names = endpoint.names
+        self._clock = clock
+        self._trust = trust
+        self._lease = lease
+        self._follower = follower
+        self._meta = meta
+        self._clock_watch = clock_watch
+        self._replication = Replication(lease) if endpoint.has_replicas else None
+        self._writes = EssentialWrites()
+        self._sink: ChangeSink
+        self._announce: Callable[[Link], None]
+        self._unanswered = 0
+        self._is_foreign = False
+
+    @property
+    def is_foreign(self) -> bool:
+        """True if the last authz:meta read has another schema or other peppers than ours."""
+        return self._is_foreign
+
+    def start(self, sink: ChangeSink, announce: Callable[[Link], None]) -> None:
+        """Flush `sink` if the store is not ours, and call `announce` before each PING."""
+        self._sink, self._announce = sink, announce
+
+    def begin_link(self) -> None:
+        """Forget the unanswered heartbeats and the replicas of the link before."""
+        self._unanswered = 0
+        if self._replication is not None:
+            self._replication.start(self._clock.monotonic())
+
+    async def repeat(self, link: Link, ended: asyncio.Event) -> None:
+        """Send heartbeats on the link until it closes. `ended` is set when it does.
+
+        Raises Unavailable with the fault of the link, or if a whole lease of heartbeats is
+        unanswered.
+        """
+        while link.is_open:
+            if self._unanswered >= HEARTBEATS_PER_LEASE:
+                raise Unavailable(f"it has not answered for {self._lease:g} s")
+            self._unanswered += 1
+            self.send(link)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._lease / HEARTBEATS_PER_LEASE):
+                    await ended.wait()
+        raise Unavailable(link.fault)
+
+    def send(self, link: Link) -> None:
+        """Send one heartbeat on the link and return at once. Its answers grant or end trust."""
+        beat = Heartbeat(self._clock.monotonic())
+        self._announce(link)
+        if self._replication is not None:
+            on_written = partial(self._on_written, link)
+            self._writes.send(link, on_written, "SET", self._names.heartbeat, beat.nonce)
+        link.send(partial(self._on_role, link, beat), "ROLE")
+        link.send(partial(self._on_meta, beat), "HGETALL", self._names.meta)
+        link.send(partial(self._on_seq, beat), "GET", self._names.seq)
+        link.send(partial(self._on_time, beat), "TIME")
+        link.send(partial(self._on_pong, beat), "PING", beat.nonce)
+
+    # Replies. The parser calls these in the store's order.
+
+    def _on_role(self, link: Link, beat: Heartbeat, reply: Any) -> None:
+        try:
+            role = expect(list, reply)
+            if role[:1] != [PRIMARY]:  # it was the primary when the link was made
+                link.abort(f"it became {' '.join(map(str, role[:1])) or 'something else'}")
+            elif self._replication is not None:
+                self._check_replicas(self._replication, link, beat, role)
+        except (Unavailable, ValueError) as cause:
+            beat.fail(cause)
+
+    def _check_replicas(
+        self, replication: Replication, link: Link, beat: Heartbeat, role: list[Any]
+    ) -> None:
+        replication.observe(beat.sent, role)
+        if not replication.is_followed(beat.sent):
+            beat.fail(Unavailable(NOT_ACKNOWLEDGED))
+            if replication.is_overdue(beat.sent):  # reconnect, to ask Sentinel again
+                link.abort(NOT_ACKNOWLEDGED)
+
+    def _on_meta(self, beat: Heartbeat, reply: Any) -> None:
+        try:
+            self._meta.update(expect(dict, reply))
+            self._is_foreign = False
+        except Unavailable as cause:
+            if isinstance(cause, Emptied):
+                beat.fail(Emptied(self._follower.highest))
+            if isinstance(cause, Foreign) and not self._is_foreign:
+                self._is_foreign = True
+                self._sink.flush(foreign=True)
+            beat.fail(cause)
+
+    def _on_written(self, link: Link, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):  # reconnect, to ask Sentinel again
+            link.abort(f"it takes no writes: {refusal(reply)}")
+
+    def _on_seq(self, beat: Heartbeat, reply: Any) -> None:
+        try:
+            seq = encoding.number(self._names.seq, expect(str, "0" if reply is None else reply))
+        except (Unavailable, ValueError) as cause:
+            beat.fail(cause)
+        else:
+            self._follower.catch_up(seq)
+            beat.in_step = self._follower.is_in_step
+
+    def _on_time(self, beat: Heartbeat, reply: Any) -> None:
+        try:
+            seconds, micros = (encoding.number("TIME", part) for part in expect(list, reply))
+        except (Unavailable, ValueError, AttributeError) as cause:
+            beat.fail(cause)
+            return
+        store_ms = seconds * 1000 + micros // 1000
+        self._clock_watch.measured(store_ms, beat.sent, self._clock.monotonic())
+
+    def _on_pong(self, beat: Heartbeat, reply: Any) -> None:
+        if isinstance(reply, Unavailable):  # from the link itself: the store did not answer
+            return
+        if reply == beat.nonce:
+            self._unanswered = 0
+        else:
+            beat.fail(Unavailable(f"unexpected answer to PING: {str(reply)[:100]}"))
+        if beat.fault:
+            self._trust.report(beat.fault)
+            self._trust.end()
+        elif beat.in_step:
+            self._trust.grant(beat.sent)
