@@ -37,18 +37,6 @@ class Clock(Protocol):
         ...
 
 
-class ClockSink(Protocol):
-    """Receives the store's clock, so that a wrong clock on either side is noticed."""
-
-    def measured(self, store_ms: int, sent: float, received: float) -> None:
-        """Take a reading of the store's clock, in milliseconds since the epoch.
-
-        The store read it between `sent` and `received`, both by `Clock.monotonic`. MUST be called
-        for every heartbeat that came back, before `ChangeSink.trust` for that heartbeat.
-        """
-        ...
-
-
 Loaded = KeyRecord | Fault | None
 
 

@@ -88,7 +88,11 @@ class Hot:
         self.cache = asyncio.run(filled([self.record], clock, self.probe))
         self.extractor = Extractor(ring, carriers=("x-api-key:", "authorization:bearer"))
         self.checker = Checker(self.cache, OurPeppers(), clock, self.probe)
-        self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
+        self.responder = Responder(
+            header_prefix="x-auth-",
+            removed_headers=("x-api-key",),
+            find_keys=self.extractor.find_keys,
+        )
         self.door = CheckHandler(
             self.extractor, self.checker, self.responder, self.probe, observer or NullObserver()
         )
