@@ -6,6 +6,7 @@ MUST marks an obligation of the implementation. A flow relies on it and cannot c
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from authz.core.access import Caller, Credentials, Refusal
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
 from authz.core.decision import Decision, Deny, Reason
@@ -198,6 +199,18 @@ class AuditTrail(Protocol):
 
         MUST NOT read more than a bounded part of the trail. Raises Unreadable if the entry is
         garbled, Unavailable if the store fails.
+        """
+        ...
+
+
+class Authenticator(Protocol):
+    """Identifies the callers of the administration API."""
+
+    async def authenticate(self, credentials: Credentials) -> Caller | Refusal:
+        """Return the caller, or the refusal of its credentials.
+
+        MUST NOT raise for anything that a caller can send. MUST refuse several credentials in one
+        request. MUST return UNAVAILABLE if it cannot find out whether a credential is good.
         """
         ...
 

@@ -24,7 +24,7 @@ from authz.process.clock import SystemClock
 from authz.rpc.check.extract import Extractor
 from authz.rpc.check.handler import CheckHandler, NullObserver
 from authz.rpc.check.respond import Responder
-from authz.rpc.pb.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 from authz.telemetry import Counters
 from tests.bench.figures import machine, offer_record, record
 from tests.support.caches import filled

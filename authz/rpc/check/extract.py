@@ -39,7 +39,7 @@ from authz.core.routes import (
 from authz.rpc.check.credential import CredentialReader, Header
 from authz.rpc.check.override import other_methods
 from authz.rpc.check.strip import Strip, carrier_strip
-from authz.rpc.pb.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 
 log = logging.getLogger("authz.check")
 
