@@ -6,6 +6,7 @@ MUST marks an obligation of the implementation. A flow relies on it and cannot c
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from authz.core.access import Caller, Credentials, Refusal
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
 from authz.core.decision import Decision, Deny, Reason
@@ -34,18 +35,6 @@ class Clock(Protocol):
         """Return seconds that never go back and that count suspended time.
 
         Use it for trust, TTLs and deadlines.
-        """
-        ...
-
-
-class ClockSink(Protocol):
-    """Receives the store's clock, so that a wrong clock on either side is noticed."""
-
-    def measured(self, store_ms: int, sent: float, received: float) -> None:
-        """Take a reading of the store's clock, in milliseconds since the epoch.
-
-        The store read it between `sent` and `received`, both by `Clock.monotonic`. MUST be called
-        for every heartbeat that came back, before `ChangeSink.trust` for that heartbeat.
         """
         ...
 
@@ -223,6 +212,18 @@ class AuditTrail(Protocol):
 
         MUST NOT read more than a bounded part of the trail. Raises Unreadable if the entry is
         garbled, Unavailable if the store fails.
+        """
+        ...
+
+
+class Authenticator(Protocol):
+    """Identifies the callers of the administration API."""
+
+    async def authenticate(self, credentials: Credentials) -> Caller | Refusal:
+        """Return the caller, or the refusal of its credentials.
+
+        MUST NOT raise for anything that a caller can send. MUST refuse several credentials in one
+        request. MUST return UNAVAILABLE if it cannot find out whether a credential is good.
         """
         ...
 

@@ -7,7 +7,7 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from authz.core.decision import Decision
 from authz.core.errors import BadInput
@@ -39,6 +39,9 @@ from authz.storage.restore import Restore, Restored, verify
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
+
+# Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
+EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
 
 
 def keyring(settings: Settings) -> Keyring:
@@ -73,7 +76,7 @@ def exposed_peppers(settings: Settings) -> list[str]:
             mode = stat.S_IMODE(entry.file.stat().st_mode)
         except OSError:  # `keyring` reports it
             continue
-        if mode & (stat.S_IWGRP | stat.S_IRWXO):
+        if mode & EXPOSED:
             who = "every user" if mode & stat.S_IRWXO else "its group"
             verb = "write" if mode & stat.S_IWGRP else "read"
             problem = f"pepper file {entry.file}: {who} of this machine may {verb} it"

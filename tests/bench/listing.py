@@ -19,11 +19,12 @@ from authz.core.records import KeyRecord
 from authz.core.selector import Selector, State
 from authz.flows.selection import Selection
 from authz.process.clock import SystemClock
-from authz.storage import encoding, schema
+from authz.storage import encoding
 from authz.storage.listing import StoredIndex
 from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import NOW, make_record
 from tests.support.real import Valkey
+from tests.support.storage import stored
 
 KEYS = 100_000
 LIMIT = 100
@@ -49,9 +50,9 @@ async def fill(client: redis.asyncio.Redis, count: int) -> None:
             for number in range(start, min(start + BATCH, count)):
                 made = key_record(number)
                 fields = {"version": str(made.version), **encoding.encode(made)}
-                pipeline.hset(schema.key(made.kid), mapping=fields)
-                pipeline.zadd(schema.KEYS, {made.kid: made.created_at})
-                pipeline.zadd(schema.client(made.client_id), {made.kid: made.created_at})
+                pipeline.hset(stored.key(made.kid), mapping=fields)
+                pipeline.zadd(stored.KEYS, {made.kid: made.created_at})
+                pipeline.zadd(stored.client(made.client_id), {made.kid: made.created_at})
             await pipeline.execute()
 
 
@@ -75,7 +76,7 @@ async def measure(client: redis.asyncio.Redis, count: int) -> list[float]:
     print(f"{count} keys, pages of {LIMIT}, median of {ROUNDS}, in ms")
     print(f"{'':<12}  {'first':>7}  {'middle':>7}  {'last':>7}")
     for client_id in (None, CLIENTS[0]):
-        name = schema.KEYS if client_id is None else schema.client(client_id)
+        name = stored.KEYS if client_id is None else stored.client(client_id)
         size = await client.zcard(name)
         works = []
         for rank in (0, size // 2, size - LIMIT):

@@ -7,9 +7,9 @@ from authz.core.records import Status
 from authz.core.selector import Selector, State
 from authz.flows.key_history import KeyHistory
 from authz.flows.selection import Selection
-from authz.storage import schema
 from authz.storage.listing import StoredIndex, StoredTrail
 from tests.support.fakes import FakeClock
+from tests.support.storage import stored
 from tests.support.storage.sidecar import Admin
 
 
@@ -53,7 +53,7 @@ async def listed(directory, limit, **filters):
 async def test_pages(admin, directory, valkey):
     """All keys, or one client's, are listed oldest first on pages of any size."""
     ours, theirs = await issue(admin, 7), await issue(admin, 3, "acme-batch")
-    made_at = {kid: valkey.admin.zscore(schema.KEYS, kid) for kid in ours + theirs}
+    made_at = {kid: valkey.admin.zscore(stored.KEYS, kid) for kid in ours + theirs}
     everyone = sorted(made_at, key=lambda kid: (made_at[kid], kid))
     for limit in (1, 3, 10, 1000):
         assert await listed(directory, limit) == everyone
@@ -66,7 +66,7 @@ async def test_many_keys_of_one_moment(admin, directory, valkey):
     """Keys of one millisecond are listed once each for any page size."""
     kids = await issue(admin, 9)
     for kid in kids:
-        valkey.admin.zadd(schema.KEYS, {kid: 5})
+        valkey.admin.zadd(stored.KEYS, {kid: 5})
     assert await listed(directory, 2) == sorted(kids)
 
 
@@ -87,9 +87,9 @@ async def test_records_and_states(admin, directory):
 async def test_what_cannot_be_read(admin, directory, valkey):
     """A garbled record, one of another type and a missing one do not hide others."""
     kids = await issue(admin, 5)
-    valkey.admin.hset(schema.key(kids[1]), "allowed_cidrs", "nonsense")
-    valkey.admin.delete(schema.key(kids[2]), schema.key(kids[3]))
-    valkey.admin.set(schema.key(kids[3]), "text")
+    valkey.admin.hset(stored.key(kids[1]), "allowed_cidrs", "nonsense")
+    valkey.admin.delete(stored.key(kids[2]), stored.key(kids[3]))
+    valkey.admin.set(stored.key(kids[3]), "text")
 
     entries = (await directory.page(Selector(), 10)).entries
     assert [entry.kid for entry in entries] == kids
@@ -109,7 +109,7 @@ async def test_a_list_that_moves_between_two_commands(admin, client, valkey):
     async def zrank(name, member):
         rank = await looked_up(name, member)
         for intruder in intruders:
-            valkey.admin.zadd(schema.KEYS, {intruder: 0})
+            valkey.admin.zadd(stored.KEYS, {intruder: 0})
             break
         return rank
 
@@ -132,7 +132,7 @@ async def test_only_ranges_are_read(admin, directory, valkey):
 async def test_texts_without_the_right_to_run_scripts(valkey, admin):
     """A user who may not run scripts reads the same texts, and those of a key of another type."""
     record = await admin.issue(name="shop")
-    valkey.admin.set(schema.key("z" * 16), "text")
+    valkey.admin.set(stored.key("z" * 16), "text")
     rules = ("reset", "on", ">pw", "~authz:*", "+@all", "-evalsha_ro")
     valkey.admin.execute_command("ACL", "SETUSER", "reader", *rules)
     async with valkey.login("reader", "pw").client() as poor, valkey.endpoint.client() as rich:
@@ -188,9 +188,9 @@ async def test_an_entry_that_came_late(admin, histories, valkey):
     """An audit entry that was written late is found."""
     record = await admin.issue()
     await admin.issue()
-    (_, entry), *_ = valkey.admin.xrange(schema.AUDIT, "1-0", "1-0")
-    valkey.admin.xdel(schema.AUDIT, "1-0")
-    valkey.admin.xadd(schema.AUDIT, entry, id="2-1")
+    (_, entry), *_ = valkey.admin.xrange(stored.AUDIT, "1-0", "1-0")
+    valkey.admin.xdel(stored.AUDIT, "1-0")
+    valkey.admin.xadd(stored.AUDIT, entry, id="2-1")
     await admin.disable(record.kid)
 
     history = await histories.of(await admin.lifecycle.show(record.kid))
@@ -203,7 +203,7 @@ async def test_a_trail_that_was_trimmed(admin, histories, valkey):
     record = await admin.issue()
     await admin.disable(record.kid)
     await admin.revoke(record.kid)
-    valkey.admin.xdel(schema.AUDIT, "1-0")
+    valkey.admin.xdel(stored.AUDIT, "1-0")
     history = await histories.of(await admin.lifecycle.show(record.kid))
     assert [entry.version for entry in history.entries] == [3, 2]
     assert history.lost == 1
@@ -223,9 +223,9 @@ async def test_a_trail_that_was_trimmed(admin, histories, valkey):
 async def test_an_entry_that_is_garbled(admin, histories, valkey, damage):
     """A garbled audit entry is named, and a history never loops."""
     record = await admin.issue()
-    ((_, entry),) = valkey.admin.xrange(schema.AUDIT)
-    valkey.admin.delete(schema.AUDIT)
-    valkey.admin.xadd(schema.AUDIT, entry | damage, id="1-0")
+    ((_, entry),) = valkey.admin.xrange(stored.AUDIT)
+    valkey.admin.delete(stored.AUDIT)
+    valkey.admin.xadd(stored.AUDIT, entry | damage, id="1-0")
     if damage == {"base": "7"}:
         assert (await histories.of(record)).lost == 1
         return

@@ -3,8 +3,8 @@
 import re
 import subprocess
 
-from authz.storage import schema
 from tests.support.cli.in_process import AUTHZ
+from tests.support.storage import stored
 
 
 def test_pages_follow_each_other(runner):
@@ -34,7 +34,7 @@ def test_list_of_an_unreadable_record(runner):
     """An unreadable record is a line of the list and an entry of the document, with its fault."""
     kid, _ = runner.issue()
     runner.issue()
-    runner.valkey.admin.hset(schema.key(kid), "env", "nowhere")
+    runner.valkey.admin.hset(stored.key(kid), "env", "nowhere")
     entries = runner.run("keys", "list", "--json").document["keys"]
     assert [entry["kid"] for entry in entries if "unreadable" in entry] == [kid]
     assert len(entries) == 2
