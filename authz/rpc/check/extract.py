@@ -192,7 +192,7 @@ class Extractor:
             rule = NO_FACTS
         if not isinstance(rule, Facts):
             return Deny(rule)
-        case = values if rule is NO_FACTS else (*values, rule)
+        case = values if rule is NO_FACTS else (*values, rule, rule.label)
         route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
             route = self._routes[case] = self._learn(values, rule)
@@ -251,6 +251,7 @@ class Extractor:
             env=extensions.env or rule.env or self._env,
             cost=1 if cost is None else cost,
             enforce=self._enforce if enforce is None else enforce,
+            label=rule.label,
         )
 
 
