@@ -157,10 +157,6 @@ def route_table(documents: Sequence[Any], manager: Message) -> tuple[Message, st
     return table, "VHDS" if "vhds" in table else ""
 
 
-def _of(host: Message) -> Iterator[Message]:
-    yield from items(host.get("routes"))
-
-
 def _paths(table: Message, entry: Message) -> Iterator[tuple[RouteLevel, ...]]:
     """Yield each level of a route table together with the levels that contain it, outermost first.
 
@@ -178,7 +174,7 @@ def _paths(table: Message, entry: Message) -> Iterator[tuple[RouteLevel, ...]]:
         host_name = str(host.get("name", "*"))
         around = (whole, level(f"host {host_name}", host))
         yield around
-        for route in _of(host):
+        for route in items(host.get("routes")):
             where = f"{host_name}{_pattern(within(route, 'match'))}"
             inside = (*around, level(where, route))
             yield inside

@@ -7,7 +7,7 @@ from typing import Any, Final
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, is_on, items, kind_of, texts, under, within
 from authz.proxy.matching import fits, matches
-from authz.proxy.verdicts import FAIL, WARN, Problem
+from authz.proxy.problem import FAIL, WARN, Problem
 
 # Identity headers, without identity.header_prefix.
 IDENTITY: Final = (

@@ -13,8 +13,8 @@ from authz.proxy.chains import Chain, Expected, chains
 from authz.proxy.cluster import HEALTH_SERVICE, cluster, http2
 from authz.proxy.document import Message, at, is_on, items
 from authz.proxy.matching import fits
+from authz.proxy.problem import Problem
 from authz.proxy.retries import ATTEMPTS, HTTP_OPTIONS, retries
-from authz.proxy.verdicts import Problem
 
 TYPES: Final = "type.googleapis.com/envoy.extensions"
 EARLY: Final = f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation"

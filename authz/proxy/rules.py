@@ -16,8 +16,8 @@ from authz.proxy.document import at, is_on, seconds, within
 from authz.proxy.headers import carriers, identity, mutations, secrecy
 from authz.proxy.listeners import denying, unprotected
 from authz.proxy.metadata import left_out
+from authz.proxy.problem import FAIL, WARN, Problem
 from authz.proxy.retries import retries
-from authz.proxy.verdicts import FAIL, WARN, Problem
 
 DEFAULT_TIMEOUT: Final = 0.2  # seconds; Envoy's default for grpc_service of ext_authz
 RESTRICTING: Final = frozenset({"scopes", "env", "cost"})

@@ -36,7 +36,6 @@ META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
-CHANGE_ID: Final = "change_id"  # field of a key's hash: the change that wrote it
 
 
 class Names:
@@ -89,20 +88,3 @@ DEFAULT: Final = Names()
 def names_of(client: object) -> Names:
     """Return the `names` attribute that Endpoint.client set on a client, or the default names."""
     return getattr(client, "names", DEFAULT)
-
-
-# The names without a namespace.
-META: Final = DEFAULT.meta
-SEQ: Final = DEFAULT.seq
-LOG: Final = DEFAULT.log
-CHANGES: Final = DEFAULT.changes
-AUDIT: Final = DEFAULT.audit
-KEYS: Final = DEFAULT.keys
-SIDECARS: Final = DEFAULT.sidecars
-HEARTBEAT: Final = DEFAULT.heartbeat
-RESTORING: Final = DEFAULT.restoring
-key: Final = DEFAULT.key
-limit: Final = DEFAULT.limit
-alias: Final = DEFAULT.alias
-client: Final = DEFAULT.client
-sidecar: Final = DEFAULT.sidecar

@@ -1,4 +1,4 @@
-"""The extractor of CheckRequests, for the sidecar and for `authz keys verify`."""
+"""The extractor of CheckRequests and the responder, for the sidecar and for `authz keys verify`."""
 
 from authz.core.keys.keyring import Keyring
 from authz.core.routes import RouteTable

@@ -51,7 +51,6 @@ class Sidecar:
 
     server: FastServer | GrpcServer
     operations: Address
-    counters: Counters
     feed: ChangeFeed
     cache: KeyCache
     registration: Registration
@@ -158,7 +157,7 @@ async def sidecar(
             operations(settings, readiness, counters, metrics)
         )
         running = Sidecar(
-            *(server, address, counters, built.feed, built.cache),
+            *(server, address, built.feed, built.cache),
             *(registration, readiness, built.live),
         )
         async with asyncio.TaskGroup() as tasks:

@@ -27,7 +27,7 @@ from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.reason_table import TABLE
 from authz.rpc.check.refuse import Refuser
 from authz.rpc.check.response_parts import ChargeIds
-from authz.rpc.check.strip import KeyFinder, Strip, carrier_strip, find_nothing
+from authz.rpc.check.strip import KeyFinder, Strip, carrier_strip
 from authz.rpc.check.usage import RouteParts, SecretParts, secret_part
 
 # An allow with the record it was made from. Versions do not tell records apart: a store that was
@@ -52,9 +52,9 @@ class Responder:
         *,
         header_prefix: str,
         removed_headers: Iterable[str],
+        find_keys: KeyFinder,
         query: str = "",
         legacy_headers: bool = False,
-        find_keys: KeyFinder = find_nothing,
         max_templates: int = MAX_IN_USE,
         ids: ChargeIds | None = None,
     ) -> None:
