@@ -17,6 +17,7 @@ from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.key_limits import LimitGroup
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.core.selector import Position
 from authz.core.sidecars import Heard
 
 
@@ -174,12 +175,14 @@ class SidecarRegistry(Protocol):
 class KeyIndex(Protocol):
     """Lists keys, oldest first. Reads are current and may be slow."""
 
-    async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
-        """Return at most `count` kids that follow the kid `after`; from the first if it is empty.
+    async def kids(
+        self, client_id: str | None, after: Position | None, count: int
+    ) -> Sequence[Position]:
+        """Return at most `count` positions of keys that follow `after`; None: from the first.
 
         client_id: list this client only. If a change ended early, the list of a client may have
-        kids too many, or lack kids until the change is sent again. MUST cost the same for every
-        `after`. Raises BadInput if `after` is not in the list, Unavailable.
+        kids too many, or lack kids until the change is sent again. `after` need not be in the list.
+        MUST cost about the same for every `after`. Raises Unavailable.
         """
         ...
 
@@ -187,6 +190,16 @@ class KeyIndex(Protocol):
         """Return for each kid, in order, its record, an Unreadable with the reason, or None.
 
         None: no record has this kid. Raises Unavailable if the store fails.
+        """
+        ...
+
+    async def texts(
+        self, kids: Sequence[str], fields: Sequence[str]
+    ) -> Sequence[Sequence[str | None]]:
+        """Return for each kid, in order, the stored texts of these fields of its record.
+
+        fields: those that `Screen.fields` names. A text is None if it cannot be read. Raises
+        Unavailable if the store fails.
         """
         ...
 

@@ -18,9 +18,10 @@ from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request
 from authz.flows.importing import Importer
-from authz.flows.key_listing import KeyListing
+from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
+from authz.flows.selection import Selection
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
@@ -209,7 +210,8 @@ class AdminSession:
     """
 
     lifecycle: Lifecycle
-    listing: KeyListing
+    selection: Selection
+    history: KeyHistory
     verifier: Verifier
     read: Callable[[bytes], Request]
     write: Callable[[Decision, Request], bytes]
@@ -239,7 +241,8 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
         reports = LimitReports(counters, limit_policy(settings), clock)
         yield AdminSession(
             Lifecycle(keys, ring, clock, counters),
-            KeyListing(StoredIndex(client), StoredTrail(client)),
+            Selection(StoredIndex(client), clock),
+            KeyHistory(StoredTrail(client)),
             Verifier(keys, peppers, clock, reports, imports),
             reading.read,
             responder(settings, reading).write,

@@ -3,9 +3,11 @@
 import pytest
 
 from authz.core.errors import Unavailable
-from authz.flows.key_listing import KeyListing
+from authz.core.selector import Selector
+from authz.flows.selection import Selection
 from authz.storage.keys import StoredKeys
-from authz.storage.listing import StoredIndex, StoredTrail
+from authz.storage.listing import StoredIndex
+from tests.support.fakes import FakeClock
 from tests.support.storage import stored
 from tests.support.storage.changing import failing, moved
 
@@ -20,8 +22,9 @@ def members(valkey, client_id):
 
 async def shown(client, client_id):
     """Return the kids that a listing shows for a client."""
-    found = KeyListing(StoredIndex(client), StoredTrail(client))
-    return [entry.kid for entry in (await found.page(10, client_id=client_id)).entries]
+    found = Selection(StoredIndex(client), FakeClock())
+    page = await found.page(Selector(client_id=client_id), 10)
+    return [entry.kid for entry in page.entries]
 
 
 async def test_it_moves(valkey, admin):

@@ -27,7 +27,7 @@ def test_list_as_text(runner):
     done = runner.run("keys", "list", "--limit", "1")
     assert re.match(r"KID +STATUS +ENV +CLIENT +EXPIRES +NAME\n", done.out)
     assert re.search(rf"{first}  active  live  acme-web  20\S+Z  the shop\n", done.out)
-    assert done.err == f"there may be more: continue with --cursor {first}\n"
+    assert re.fullmatch(rf"there may be more: continue with --cursor {first}-\d{{13}}\n", done.err)
 
 
 def test_list_of_an_unreadable_record(runner):
