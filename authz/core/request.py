@@ -22,6 +22,7 @@ class Route:
     env: str | None = None  # the environment a key must be of; None: either
     cost: int = 1  # what a request takes from limits; 0: nothing
     enforce: bool = True  # False: a refusal is reported, and the request is allowed
+    label: str = ""  # of the matched rule, for usage records; never text of a client
 
 
 @dataclass(slots=True, eq=False)

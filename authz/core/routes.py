@@ -15,7 +15,7 @@ A rule must hold for every spelling that a backend reads as the same request:
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from authz.core import fields
@@ -28,6 +28,7 @@ from authz.core.templates import VARIABLE, Template
 
 MAX_RULES: Final = 1000
 MAX_SEARCHED: Final = 1024  # characters of a segment, if a rule has two variables in one
+MAX_LABEL: Final = 128  # characters of a path that names its rule
 MAX_NAMES: Final = 200  # of names that are none of ours, in characters
 # Stands in a required scope for text that is no part of a scope. No key holds a scope with it, so
 # only a wildcard in front of it, such as `models:*`, is enough.
@@ -35,6 +36,8 @@ UNNAMEABLE: Final = "?"
 
 # The token of RFC 9110, section 5.6.2, in upper case.
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9!#$%&'*+.^_`|~-]{0,31}", re.ASCII)
+# Headers by which a client names another method; some frameworks then run its handler.
+METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
 # A method that our own settings, commands and log lines may name.
 NAMED_METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 
@@ -43,7 +46,8 @@ NAMED_METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 class Facts:
     """The requirements of a rule or a route. None: the rule or route does not say.
 
-    In the scopes of a rule `{name}` stands for a variable of its template.
+    In the scopes of a rule `{name}` stands for a variable of its template. label: names the rule in
+    usage records. It requires nothing, so rules that differ only in it are equal.
     """
 
     scopes: frozenset[str] | None = None
@@ -51,6 +55,7 @@ class Facts:
     env: str | None = None
     cost: int | None = None
     enforce: bool | None = None
+    label: str = field(default="", compare=False)
 
 
 NO_FACTS: Final = Facts()
@@ -302,6 +307,7 @@ class RouteTable:
             env=next(iter(environments), None),
             cost=max(costs),
             enforce=strictest([each.enforce for each in asked]),
+            label=first.label,
         )
 
 

@@ -489,3 +489,22 @@ def test_a_long_segment_is_refused_where_rules_search_it():
     assert searched.require("GET", "h", "/ab" * 500) == Refusal(Reason.AMBIGUOUS_PATH)
     assert searched.require("GET", "h", "/abcdefghi" * 200) == A
     assert RouteTable([rule("/x{v}", facts=A)]).require("GET", "h", path) == A
+
+
+def test_a_label_names_the_rule_and_requires_nothing() -> None:
+    """Rules that differ only in their label hold together; the first one names the request."""
+    first, second = Facts(cost=2, label="run"), Facts(cost=2, label="any")
+    rules = [rule("/{m}:run", facts=first), rule("/{m}", facts=second), rule("/b/{m}")]
+    table = RouteTable(rules)
+    for path, label in (("/a:run", "run"), ("/a%3Arun", "run"), ("/a", "any"), ("/b/a", "")):
+        found = table.require("GET", "h", path)
+        assert isinstance(found, Facts)
+        assert found.label == label
+    joined = RouteTable([rule("/{m}:run", facts=first), rule("/{m}", facts=B)])
+    found = joined.require("GET", "h", "/a%3Arun")
+    assert isinstance(found, Facts)
+    assert (found.label, found.env) == ("run", "live")
+    scopes = Facts(scopes=frozenset({"m:{m}"}), label="filled")
+    found = RouteTable([rule("/{m}", facts=scopes)]).require("GET", "h", "/a")
+    assert isinstance(found, Facts)
+    assert found.label == "filled"

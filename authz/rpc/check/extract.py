@@ -207,7 +207,7 @@ class Extractor:
             if not is_opened:  # by scopes or auth
                 return rule
             rule = NO_FACTS
-        case = values if rule is NO_FACTS else (*values, rule)
+        case = values if rule is NO_FACTS else (*values, rule, rule.label)
         route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
             route = self._routes[case] = self._learn(values, rule)
@@ -269,6 +269,7 @@ class Extractor:
             env=extensions.env or rule.env or self._env,
             cost=1 if cost is None else cost,
             enforce=self._enforce if enforce is None else enforce,
+            label=rule.label,
         )
 
 
