@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 from authz.core.errors import BadInput
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
-from authz.core.routes import MAX_RULES, Facts, Rule, hidden_rule
+from authz.core.routes import MAX_LABEL, MAX_RULES, Facts, Rule, hidden_rule
 from authz.settings import sections, sources
 from authz.settings.admin import Admin
 from authz.settings.sections import Section
@@ -174,6 +174,7 @@ class RouteRule(Section):
     """Requirements of a route. The first matching rule decides. See core/routes.py."""
 
     path: Template
+    name: Id = ""
     host: HostPattern = ""
     methods: tuple[Method, ...] = ()
     scopes: Scopes | None = None
@@ -202,6 +203,7 @@ class RouteRule(Section):
             env=self.env,
             cost=cost if isinstance(cost, int) else None,
             enforce=self.enforce,
+            label=self.name or self.path[:MAX_LABEL],
         )
         return Rule.parse(
             "routes",

@@ -7,7 +7,7 @@ import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from authz.rpc.pb.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 
 GENERATE = Path(__file__).parents[2] / "proto" / "generate.py"
 
@@ -18,8 +18,8 @@ def test_the_generated_modules_are_current():
     spec = importlib.util.spec_from_file_location("generate", GENERATE)
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    for name, text in generate.generate().items():
-        assert (generate.GENERATED / name).read_text() == text, "run `make proto`"
+    for name, content in generate.generate().items():
+        assert (generate.GENERATED / name).read_bytes() == content, f"{name}: run `make proto`"
 
 
 def fields(view: Descriptor, whole: Descriptor, path: str = ""):

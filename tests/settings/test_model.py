@@ -409,3 +409,13 @@ def test_the_example_file_has_every_setting_at_its_default(
         for step in name.split(".")[:2]:
             assert step in part, f"{name} is missing in {EXAMPLE.name}"
             part = part[step]
+
+
+def test_a_route_is_named_by_its_name_or_its_path(tmp_path: Path) -> None:
+    """The label of a rule is its name, else the beginning of its path."""
+    path = "/v1/" + "a" * 200
+    named = {"routes": [{"path": path}, {"path": "/b/{id}", "name": "b"}, {"path": "/{id}"}]}
+    rules = [one.rule() for one in load(written(tmp_path, yaml.safe_dump(named)), {}, {}).routes]
+    assert [rule.facts.label for rule in rules] == [path[:128], "b", "/{id}"]
+    bad = written(tmp_path, yaml.safe_dump({"routes": [{"path": "/a", "name": "a b"}]}))
+    assert refusal(bad).startswith("routes.0.name: 'a b'")
