@@ -37,8 +37,8 @@ def sidecars(invocation: Invocation) -> None:
     found = load_settings(invocation)
 
     async def run() -> tuple[int, list[Heard]]:
-        async with administration.sidecar_registry(found) as directory:
-            return await directory.find()
+        async with administration.sidecar_registry(found) as registry:
+            return await registry.find()
 
     seq, heard = asyncio.run(run())
     alive = [each for each in heard if each.silent_ms < each.reach_ms()]

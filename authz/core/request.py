@@ -21,7 +21,8 @@ class Route:
     optional: bool = False  # no credential is an anonymous allow; a bad one is still denied
     env: str | None = None  # the environment a key must be of; None: either
     cost: int = 1  # what a request takes from limits; 0: nothing
-    enforce: bool = True  # False: a refusal is reported, and the request goes on
+    enforce: bool = True  # False: a refusal is reported, and the request is allowed
+    label: str = ""  # of the matched rule, for usage records; never text of a client
 
 
 @dataclass(slots=True, eq=False)

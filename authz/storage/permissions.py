@@ -91,6 +91,3 @@ def permissions(names: schema.Names) -> Permissions:
             ("HDEL", names.meta, "prefix:any"),
         ),
     )
-
-
-SERVING, COUNTING, BEATING, REGISTERING, CHANGING = permissions(schema.DEFAULT)

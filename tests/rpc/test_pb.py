@@ -10,8 +10,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest as Otlp,
 )
 
-from authz.rpc.pb.check_view_pb2 import CheckView
-from authz.rpc.pb.otlp_logs_pb2 import ExportLogsServiceRequest
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
+from authz.rpc.pb.usage.v1.otlp_logs_pb2 import ExportLogsServiceRequest
 
 GENERATE = Path(__file__).parents[2] / "proto" / "generate.py"
 
@@ -22,8 +22,8 @@ def test_the_generated_modules_are_current():
     spec = importlib.util.spec_from_file_location("generate", GENERATE)
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    for name, text in generate.generate().items():
-        assert (generate.GENERATED / name).read_text() == text, "run `make proto`"
+    for name, content in generate.generate().items():
+        assert (generate.GENERATED / name).read_bytes() == content, f"{name}: run `make proto`"
 
 
 def fields(view: Descriptor, whole: Descriptor, path: str = ""):

@@ -23,8 +23,3 @@ def carrier_strip(carrier: str) -> Strip:
     if carrier == IN_QUERY:
         return Strip(query=True)
     return Strip((carrier,) if carrier else ())
-
-
-def find_nothing(_request: Request) -> Strip | None:
-    """Return None for every request: without a KeyFinder every refusal stands."""
-    return None

@@ -45,7 +45,10 @@ class ImportDoor(Door):
         self.extractor = Extractor(RING, carriers=carriers, query="api_key")
         self.checker = Checker(self.cache, OurPeppers(), self.clock, self.probe, imported)
         self.responder = Responder(
-            header_prefix="x-auth-", removed_headers=("x-api-key", "x-old-key"), query="api_key"
+            header_prefix="x-auth-",
+            removed_headers=("x-api-key", "x-old-key"),
+            query="api_key",
+            find_keys=self.extractor.find_keys,
         )
         self.compose()
 

@@ -52,6 +52,9 @@ def test_a_key_is_told_to_the_backend():
         "project_id": "search",
         "tenant_id": "acme",
         "plan": "standard",
+        "env": "live",
+        "secret_id": "1",
+        "charged": "1",
     }
 
 

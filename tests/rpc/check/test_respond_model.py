@@ -79,6 +79,10 @@ def whole(decision: Decision, request: Request, charge_id: str, query: str = "")
         facts |= {"project_id": key.project_id} if key.project_id else {}
         facts |= {"tenant_id": key.tenant_id} if key.tenant_id else {}
         facts |= {"plan": key.plan} if key.plan else {}
+        facts |= {"env": key.env, "secret_id": key.secrets[0].id}
+    facts |= {"route": request.route.label} if request.route.label else {}
+    if key and isinstance(decision, Allow):
+        facts |= {"charged": str(request.route.cost)}
     facts |= {"stale": True} if isinstance(decision, StaleAllow | StaleDeny) else {}
     answer.dynamic_metadata.update(facts | {"charge_id": charge_id})
     return answer
@@ -168,7 +172,12 @@ _requests = st.builds(
         _client_text,
     ),
     carrier=st.sampled_from(["?", "x-api-key", "authorization"]),
-    route=st.builds(Route, scopes=_scopes),
+    route=st.builds(
+        Route,
+        scopes=_scopes,
+        cost=st.integers(0, 1_000_000),
+        label=st.sampled_from(["", "chat", "/v1/models/{model}:run"]),
+    ),
     host=_client_text,
     path=_client_text,
     client_address=_client_text,
