@@ -117,6 +117,7 @@ def expected_of(given: Settings) -> Expected:
         client_address=extract.client_address,
         deadline=given.check.deadline,
         delay=given.shutdown.delay,
+        has_methods=any(rule.methods for rule in given.routes),
     )
 
 

@@ -36,6 +36,8 @@ UNNAMEABLE: Final = "?"
 
 # The token of RFC 9110, section 5.6.2, in upper case.
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9!#$%&'*+.^_`|~-]{0,31}", re.ASCII)
+# Headers by which a client names another method; some frameworks then run its handler.
+METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
 # A method that our own settings, commands and log lines may name.
 NAMED_METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 

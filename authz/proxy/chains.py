@@ -15,7 +15,8 @@ class Expected:
 
     carriers: lower-case names of the headers that may hold a key. query: the query parameter that
     may hold one, or empty. client_address: `peer`, or the header with the client's address.
-    deadline: check.deadline in seconds. delay: shutdown.delay in seconds.
+    deadline: check.deadline in seconds. delay: shutdown.delay in seconds. has_methods: whether a
+    rule of `routes` holds for some methods only.
     """
 
     header_prefix: str
@@ -24,6 +25,7 @@ class Expected:
     client_address: str
     deadline: float
     delay: float
+    has_methods: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,21 @@ def test_client_addresses():
     assert [finding.check for finding in told(config.whole, expected)] == ["carriers", "identity"]
 
 
+def test_headers_that_name_another_method():
+    """With routes for some methods, authz must see these headers, or nobody may."""
+    expected = replace(DEFAULTS, has_methods=True)
+    config = Config()
+    assert told(config.whole, expected) == []
+    config.hide("x-http-method")
+    assert told(config.whole) == []
+    (found,) = told(config.whole, expected)
+    assert (found.level, found.check) == ("warn", "carriers")
+    assert "not shown x-http-method, which may name another method" in found.found
+    early = config.manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
+    early.append({"remove": "X-HTTP-Method"})
+    assert told(config.whole, expected) == []
+
+
 def test_an_internal_client_cannot_choose_its_address():
     """With internal_address_config the address header must be removed before Envoy sets it."""
     expected = replace(DEFAULTS, client_address="x-envoy-external-address")

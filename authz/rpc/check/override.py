@@ -9,10 +9,9 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from authz.core.keys.text import escapable
-from authz.core.routes import is_method
+from authz.core.routes import METHOD_OVERRIDES, is_method
 from authz.rpc.check.credential import Header
 
-METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
 MAX_METHOD_TEXT: Final = 256  # characters of one header or parameter
 MAX_METHODS: Final = 4
 
