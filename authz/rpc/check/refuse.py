@@ -60,7 +60,7 @@ class Refuser:
     """
 
     def __init__(self, ids: ChargeIds, max_templates: int, *, legacy_headers: bool) -> None:
-        self._prefix, self._charge, self._count = ids.prefix, ids.head, ids.count
+        self._prefix, self._charge, self._serial = ids.prefix, ids.head, ids.next_serial
         self._legacy_headers = legacy_headers
         self._unproven: dict[_Unproven, _Template] = {}
         # Each with the record it was made for, as in Responder.
@@ -73,25 +73,25 @@ class Refuser:
         A gRPC caller gets a gRPC status. Others get a JSON problem, which holds the harmless
         x-request-id of the request or else the charge id.
         """
-        count = b"%012x" % self._count()
+        serial = self._serial()
         content_type = request.header("content-type", "")
         is_grpc = "grpc" in content_type and _GRPC.match(content_type) is not None
         request_id = b""
         if not is_grpc:
             text = request.header("x-request-id", "")
-            request_id = text.encode() if _is_harmless(text) else self._prefix + count
+            request_id = text.encode() if _is_harmless(text) else self._prefix + serial
         if decision.key is None:
             case = (decision.reason, decision.stale, is_grpc)
             template = self._unproven.get(case)
             if template is None:
                 template = self._unproven[case] = _template(decision, is_grpc)
         elif isinstance(decision, OverLimit):
-            return self._over_limit(decision, request_id, is_grpc) + self._charge + count
+            return self._over_limit(decision, request_id, is_grpc) + self._charge + serial
         else:
             template = self._of_key(decision, decision.key, request.route.scopes, is_grpc)
         if template.room != len(request_id):
             template.make_room(len(request_id))
-        return b"".join((request_id.join(template.pieces), self._charge, count))
+        return b"".join((request_id.join(template.pieces), self._charge, serial))
 
     def _of_key(
         self, decision: Deny, key: KeyRecord, required: frozenset[str], is_grpc: bool

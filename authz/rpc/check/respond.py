@@ -59,7 +59,7 @@ class Responder:
         self._find_keys = find_keys
         self._legacy_headers = legacy_headers
         ids = ChargeIds()
-        self._charge, self._count = ids.head, ids.count
+        self._charge, self._serial = ids.head, ids.next_serial
         self._refuse = Refuser(ids, max_templates, legacy_headers=legacy_headers).write
         self._allows: BoundedDict[tuple[str, str], _Allowed] = BoundedDict(max_templates)
         self._stale_allows: BoundedDict[tuple[str, str], _Allowed] = BoundedDict(max_templates)
@@ -92,7 +92,7 @@ class Responder:
             constant = self._write_allow(decision, reason, carrier_strip(carrier)) + self._charge
             entry = (key, constant)
             entries.put(name, entry)
-        return entry[1] + b"%012x" % self._count()
+        return entry[1] + self._serial()
 
     def _allow_charged(self, decision: Charged, carrier: str) -> bytes:
         key, result = decision.key, decision.limit_result
@@ -104,7 +104,7 @@ class Responder:
             constant = self._write_allow(decision, "ok", strip, limits=limits) + self._charge
             entry = (key, result.key_limits, constant, limits)
             self._charged.put(name, entry)
-        return entry[2] + b"%012x" % self._count() + entry[3].of_allowed(result)
+        return entry[2] + self._serial() + entry[3].of_allowed(result)
 
     def _report(self, decision: Deny, request: Request) -> bytes:
         """Return an allow that reports the refusal.
@@ -124,11 +124,11 @@ class Responder:
             constant = self._write_allow(decision, reason, strip, would_deny=code) + self._charge
             entry = (key, constant)
             self._reported.put(name, entry)
-        return entry[1] + b"%012x" % self._count()
+        return entry[1] + self._serial()
 
     def _report_over_limit(self, decision: OverLimit, strip: Strip) -> bytes:
         reason, result = decision.reason, decision.limit_result
         limits = RateLimitHeaders(result.key_limits, legacy=self._legacy_headers)
         code = TABLE[reason].code
         constant = self._write_allow(decision, reason, strip, would_deny=code, limits=limits)
-        return constant + self._charge + b"%012x" % self._count() + limits.of_allowed(result)
+        return constant + self._charge + self._serial() + limits.of_allowed(result)
