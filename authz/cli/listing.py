@@ -16,8 +16,9 @@ from authz.cli.times import NEVER, rfc3339
 from authz.core import fields
 from authz.core.audit import AuditEntry
 from authz.core.errors import BadInput
-from authz.core.records import Status
-from authz.flows.key_listing import Entry, History, Page
+from authz.core.selector import Selector, State
+from authz.flows.key_history import History
+from authz.flows.selection import Entry, Page
 from authz.process.clock import SystemClock
 from authz.wiring.administration import AdminSession
 
@@ -37,12 +38,12 @@ def _client(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 
 def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
-    return "" if value is None else fields.kid("--cursor", value)
+    return value or ""
 
 
 @click.command("list")
 @click.option("--client", metavar="ID", callback=_client, help="Only the keys of this client.")
-@click.option("--status", type=click.Choice([status.value for status in Status]))
+@click.option("--status", type=click.Choice([state.value for state in State]))
 @click.option(
     "--limit",
     metavar="N",
@@ -51,7 +52,7 @@ def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | N
     show_default=True,
     help="Keys on one page, at most 1000.",
 )
-@click.option("--cursor", metavar="KID", callback=_cursor, help="Continue after this key.")
+@click.option("--cursor", metavar="CURSOR", callback=_cursor, help="Continue after this page.")
 @common
 @click.pass_obj
 def list_(
@@ -59,20 +60,21 @@ def list_(
 ) -> None:
     """List keys, oldest first, one page at a time.
 
-    The cursor of the next page is the kid of the last key on this one. With --status a page may
-    have fewer keys than --limit although another page follows.
+    A page ends with the cursor of the next one. The cursor stays good when keys are changed or
+    deleted. With --status a page may have fewer keys than --limit although another page follows. An
+    expired key is not active.
 
     \b
     Examples:
       authz keys list
       authz keys list --client acme-web --status active
-      authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c
+      authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c-1764547200000
       authz keys list --json | jq -r '.keys[].kid, .next'
     """
-    only = Status(status) if status else None
+    selector = Selector(client_id=client, states=frozenset({State(status)} if status else ()))
 
     async def work(session: AdminSession) -> Page:
-        return await session.listing.page(limit, cursor, client_id=client, status=only)
+        return await session.selection.page(selector, limit, cursor)
 
     page = with_session(invocation, work)
     document = {"keys": [_document(entry) for entry in page.entries], "next": page.next}
@@ -97,7 +99,7 @@ def history(invocation: Invocation, kid: str) -> None:
     """
 
     async def work(session: AdminSession) -> History:
-        return await session.listing.history(await session.lifecycle.show(kid))
+        return await session.history.of(await session.lifecycle.show(kid))
 
     found = with_session(invocation, work)
     document = {

@@ -169,7 +169,7 @@ def _revoke_all(
     if not is_agreed and not can_ask:
         raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
     done = BulkRevocation(client)
-    with_session(invocation, lambda session: done.plan(session.listing))
+    with_session(invocation, lambda session: done.plan(session.selection))
     count = len(done.planned)
     question = f"revoke {count} keys of client {client}, for ever?"
     if count and not is_agreed and not click.confirm(question, err=True):
@@ -177,7 +177,7 @@ def _revoke_all(
 
     async def work(session: administration.AdminSession) -> None:
         steps = done.carry_out(
-            session.listing,
+            session.selection,
             session.lifecycle,
             reason,
             lambda: session.lifecycle.author(actor(), note),

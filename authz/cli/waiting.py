@@ -103,7 +103,7 @@ def wait_options(command: _Command) -> _Command:
     """
 
     @functools.wraps(command)
-    def with_patience(*arguments: Any, wait: bool, timeout: str, **options: Any) -> Any:
+    def with_wait_seconds(*arguments: Any, wait: bool, timeout: str, **options: Any) -> Any:
         wait_seconds = fields.duration_ms("--timeout", timeout) / 1000
         return command(*arguments, wait_seconds=wait_seconds if wait else None, **options)
 
@@ -119,7 +119,7 @@ def wait_options(command: _Command) -> _Command:
             help="How long to wait; exit 1 if a sidecar has not confirmed.",
         ),
     )
-    decorated: Any = with_patience
+    decorated: Any = with_wait_seconds
     for option in reversed(options):
         decorated = option(decorated)
     return cast("_Command", decorated)

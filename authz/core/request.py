@@ -2,6 +2,7 @@
 
 import codecs
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from authz.core.decision import Deny
@@ -20,6 +21,9 @@ class Headers(Protocol):
     def __getitem__(self, name: str, /) -> bytes:
         """Return the value of a header that the request has. Duplicates are joined by a comma."""
         ...
+
+
+NO_HEADERS: Final[Headers] = MappingProxyType({})
 
 
 def header_text(headers: Headers, name: str, default: str = "") -> str:
@@ -56,7 +60,8 @@ class Route:
     optional: bool = False  # no credential is an anonymous allow; a bad one is still denied
     env: str | None = None  # the environment a key must be of; None: either
     cost: int = 1  # what a request takes from limits; 0: nothing
-    enforce: bool = True  # False: a refusal is reported, and the request goes on
+    enforce: bool = True  # False: a refusal is reported, and the request is allowed
+    label: str = ""  # of the matched rule, for usage records; never text of a client
 
 
 @dataclass(slots=True, eq=False)

@@ -6,8 +6,9 @@ from typing import Final
 from authz.core.changes import Author, Refused, Unchanged
 from authz.core.errors import Fault, NotFound, Unreadable
 from authz.core.records import RevocationReason, Status
-from authz.flows.key_listing import KeyListing
+from authz.core.selector import Selector
 from authz.flows.lifecycle import Lifecycle
+from authz.flows.selection import Selection
 
 MAX_FAILURES: Final = 5  # in a row that concern the store, not a key: then it is down
 
@@ -28,12 +29,12 @@ class BulkRevocation:
         self.tried = 0
         self._seen: set[str] = set()
 
-    async def plan(self, listing: KeyListing) -> None:
+    async def plan(self, selection: Selection) -> None:
         """Plan the client's keys that were not seen yet, unreadable ones too.
 
         Revoked keys are added to `already` instead. Raises Unavailable if the store fails.
         """
-        async for entry in listing.keys_of(self.client_id):
+        async for entry in selection.each(Selector(client_id=self.client_id)):
             if entry.kid in self._seen:
                 continue
             self._seen.add(entry.kid)
@@ -44,7 +45,7 @@ class BulkRevocation:
 
     async def carry_out(
         self,
-        listing: KeyListing,
+        selection: Selection,
         lifecycle: Lifecycle,
         reason: RevocationReason,
         author: Callable[[], Author],
@@ -76,4 +77,4 @@ class BulkRevocation:
             self.tried += 1
             yield kid
             if self.tried == len(self.planned):
-                await self.plan(listing)
+                await self.plan(selection)

@@ -6,9 +6,10 @@ from authz.core.changes import Author
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.records import RevocationReason, Status
 from authz.flows.bulk_revocation import MAX_FAILURES, BulkRevocation
-from authz.flows.key_listing import KeyListing
 from authz.flows.lifecycle import Lifecycle
+from authz.flows.selection import Selection
 from tests.support.fakes import Failure, FakeClock, MemoryKeyStore, make_keyring, make_record
+from tests.support.flows.index import MemoryIndex
 
 CLIENT = "acme-web"
 REASON = RevocationReason.CESSATION_OF_OPERATION
@@ -19,23 +20,6 @@ def kid(number: int) -> str:
     return f"{number:016}"
 
 
-class MemoryIndex:
-    """A KeyIndex over a MemoryKeyStore."""
-
-    def __init__(self, store):
-        self.store = store
-
-    async def kids(self, client_id, after, count):
-        """Implement KeyIndex.kids."""
-        mine = [name for name, found in self.store.records.items() if found.client_id == client_id]
-        start = mine.index(after) + 1 if after else 0
-        return mine[start : start + count]
-
-    async def read(self, kids):
-        """Implement KeyIndex.read."""
-        return [self.store.records[name] for name in kids]
-
-
 class Rig:
     """A client's keys, and their withdrawal."""
 
@@ -43,7 +27,7 @@ class Rig:
         self.store = MemoryKeyStore()
         for number in range(count):
             self.add(number)
-        self.directory = KeyListing(MemoryIndex(self.store), trail=None)
+        self.selection = Selection(MemoryIndex(self.store.records), FakeClock())
         self.lifecycle = Lifecycle(self.store, make_keyring(), FakeClock())
         self.done = BulkRevocation(CLIENT)
         self.asked = 0
@@ -61,8 +45,8 @@ class Rig:
 
     async def carry_out(self) -> list[str]:
         """Plan and revoke; the kids that were tried."""
-        await self.done.plan(self.directory)
-        steps = self.done.carry_out(self.directory, self.lifecycle, REASON, self.author)
+        await self.done.plan(self.selection)
+        steps = self.done.carry_out(self.selection, self.lifecycle, REASON, self.author)
         return [name async for name in steps]
 
     @property
@@ -133,9 +117,9 @@ async def test_a_store_that_is_gone_ends_it():
 async def test_keys_issued_meanwhile_are_revoked_too():
     """The list is read again at the end, until nothing new is on it."""
     rig = Rig(2)
-    await rig.done.plan(rig.directory)
+    await rig.done.plan(rig.selection)
     tried = []
-    steps = rig.done.carry_out(rig.directory, rig.lifecycle, REASON, rig.author)
+    steps = rig.done.carry_out(rig.selection, rig.lifecycle, REASON, rig.author)
     async for name in steps:
         tried.append(name)
         if len(tried) in {1, 2, 3}:
@@ -147,9 +131,9 @@ async def test_keys_issued_meanwhile_are_revoked_too():
 async def test_somebody_else_is_faster():
     """A key that was revoked since the list was read is no failure."""
     rig = Rig(2)
-    await rig.done.plan(rig.directory)
+    await rig.done.plan(rig.selection)
     await rig.lifecycle.revoke(kid(0), REASON, rig.author())
-    async for _ in rig.done.carry_out(rig.directory, rig.lifecycle, REASON, rig.author):
+    async for _ in rig.done.carry_out(rig.selection, rig.lifecycle, REASON, rig.author):
         pass
     assert (rig.done.revoked, rig.done.already, rig.done.failed) == ([kid(1)], 1, {})
 

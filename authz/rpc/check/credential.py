@@ -170,7 +170,6 @@ class _Schemes:
     def __init__(self, keyring: Keyring, carriers: Iterable[str]) -> None:
         schemes = [text.partition(":")[2] for text in carriers if text != BASIC_USERNAME]
         self._claims = keyring.claims
-        self._parse = keyring.parse
         self._shows_key = keyring.shows_key
         self._shows_escaped = keyring.shows_escaped
         self._shows_encoded = keyring.shows_encoded

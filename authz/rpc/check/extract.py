@@ -13,9 +13,8 @@ Rules:
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from google.protobuf.message import DecodeError
@@ -24,12 +23,22 @@ from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
-from authz.core.request import Headers, Request, Route, header_text
-from authz.core.routes import FACTS, NO_FACTS, Facts, RouteTable, facts, is_method
+from authz.core.request import NO_HEADERS, Headers, Request, Route, header_text
+from authz.core.routes import (
+    FACT_NAMES,
+    FACTS,
+    NO_FACTS,
+    Facts,
+    Refusal,
+    RouteTable,
+    facts,
+    is_method,
+    strictest,
+)
 from authz.rpc.check.credential import CredentialReader
 from authz.rpc.check.override import other_methods
 from authz.rpc.check.strip import Strip, carrier_strip
-from authz.rpc.pb.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 
 log = logging.getLogger("authz.check")
 
@@ -38,12 +47,11 @@ MAX_ROUTES: Final = 1024
 MAX_AUTHORITY: Final = fields.MAX_HOST + len(".:65535")
 MAX_SIGHTS: Final = 1024  # pairs of method and host that are remembered as well-formed
 
-SAID: Final = ("scopes", "auth", "env", "cost", "enforce")
-_NOTHING: Final = ("",) * len(SAID)
+_NOTHING: Final = ("",) * len(FACT_NAMES)
 _UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
-NO_HEADERS: Final[Headers] = MappingProxyType({})
+_BAD_ROUTE: Final = Refusal(Reason.BAD_REQUEST)
 
 _parse_message: Final = CheckView.FromString
 # A host of DNS, an address, with or without a port. Envoy lets more through than any backend needs.
@@ -119,9 +127,10 @@ class Extractor:
             return self._refuse(odd, extensions)
         if extensions or self._rules is not None:
             route = self._route(extensions, method, host, path, headers)
-            if isinstance(route, Deny):
-                odd = Request(route, "", Route(), method, host, path, address, headers)
-                return self._refuse(odd, extensions)
+            if isinstance(route, Refusal):
+                refusal = Deny(route.reason)
+                odd = Request(refusal, "", Route(), method, host, path, address, headers)
+                return self._refuse(odd, extensions, route.facts)
         else:
             route = self._default_route
         credential, carrier = self._credential(headers, path, optional=route.optional)
@@ -138,14 +147,18 @@ class Extractor:
             return self._reader.find_all(request.headers, request.path)
         return carrier_strip(request.carrier)
 
-    def _refuse(self, request: Request, extensions: Any) -> Request:
+    def _refuse(self, request: Request, extensions: Any, rule: Facts | None = None) -> Request:
         """Return a refused request with a route added, so that `enforce` applies.
 
-        `enforce` of context_extensions counts if it is `true` or `false`. Otherwise the request is
-        enforced if the default or any rule enforces: the rule that it would meet is not known.
+        `enforce` of context_extensions counts if it is `true` or `false`, otherwise that of `rule`.
+        If the rule that the request would meet is unknown, it is enforced if the default or any
+        rule enforces.
         """
         enforce = extensions.get("enforce", "")
-        default = self._enforce or (self._rules is not None and self._rules.has_enforced)
+        if rule is None:
+            default = self._enforce or (self._rules is not None and self._rules.has_enforced)
+        else:
+            default = self._enforce if rule.enforce is None else rule.enforce
         route = Route(enforce=enforce == "true" if enforce in {"true", "false"} else default)
         if not route.enforce:
             route = self._reporting(route, request.headers, request.path)
@@ -172,7 +185,7 @@ class Extractor:
 
     def _route(
         self, extensions: Any, method: str, host: str, path: str, headers: Headers
-    ) -> Route | Deny:
+    ) -> Route | Refusal:
         """Return the requirements of the route, or a refusal.
 
         The refusal is BAD_REQUEST for invalid context_extensions, which are logged, else that of
@@ -182,23 +195,24 @@ class Extractor:
         if left == 1 and "scopes" in extensions:  # as most routes
             values = (extensions["scopes"], "", "", "", "")
         elif left:
-            values = tuple(extensions.get(name, "") for name in SAID)
+            values = tuple(extensions.get(name, "") for name in FACT_NAMES)
             if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
                 self._warn_of(frozenset(extensions) - FACTS)
-                return BAD_REQUEST
+                return _BAD_ROUTE
         rule = NO_FACTS if self._rules is None else self._rule(method, host, path, headers)
-        if rule is Reason.ROUTE_NOT_ALLOWED and any(values[:2]):  # opened by scopes or auth
-            rule = NO_FACTS
         if not isinstance(rule, Facts):
-            return Deny(rule)
-        case = values if rule is NO_FACTS else (*values, rule)
+            is_opened = rule.reason is Reason.ROUTE_NOT_ALLOWED and any(values[:2])
+            if not is_opened:  # by scopes or auth
+                return rule
+            rule = NO_FACTS
+        case = values if rule is NO_FACTS else (*values, rule, rule.label)
         route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
             route = self._routes[case] = self._learn(values, rule)
-        return route or BAD_REQUEST
+        return route or _BAD_ROUTE
 
-    def _rule(self, method: str, host: str, path: str, headers: Headers) -> Facts | Reason:
-        """Return the facts of our own rules, NO_FACTS without rules, or the reason of a refusal.
+    def _rule(self, method: str, host: str, path: str, headers: Headers) -> Facts | Refusal:
+        """Return the facts of our own rules, NO_FACTS without rules, or a refusal.
 
         If headers or the query override the method, the rules for each such method must give the
         same result; otherwise BAD_REQUEST.
@@ -209,8 +223,11 @@ class Extractor:
         found = rules.require(method, host, path)
         if rules.has_methods:
             others = other_methods(headers, path)
-            if others is None or any(rules.require(m, host, path) != found for m in others):
-                return Reason.BAD_REQUEST
+            if others is None:
+                return _BAD_ROUTE
+            required = [rules.require(other, host, path) for other in others]
+            if any(each != found for each in required):
+                return _disputed([found, *required])
         return found
 
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
@@ -219,7 +236,7 @@ class Extractor:
         Log a warning and return None if invalid.
         """
         try:
-            route = self._combine(facts(dict(zip(SAID, values, strict=True))), rule)
+            route = self._combine(facts(dict(zip(FACT_NAMES, values, strict=True))), rule)
         except BadInput as cause:
             log.warning("a route is refused, its context_extensions make no sense: %s", cause)
             route = None
@@ -250,7 +267,19 @@ class Extractor:
             env=extensions.env or rule.env or self._env,
             cost=1 if cost is None else cost,
             enforce=self._enforce if enforce is None else enforce,
+            label=rule.label,
         )
+
+
+def _disputed(required: Sequence[Facts | Refusal]) -> Refusal:
+    """Return BAD_REQUEST for methods with different requirements; the strictest `enforce` counts.
+
+    The rule is unknown if one of them is refused by an unknown rule.
+    """
+    met = [each if isinstance(each, Facts) else each.facts for each in required]
+    known = [each.enforce for each in met if each is not None]
+    whole = Facts(enforce=strictest(known)) if len(known) == len(met) else None
+    return Refusal(Reason.BAD_REQUEST, whole)
 
 
 def refused(refusal: Deny, headers: Headers = NO_HEADERS) -> Request:

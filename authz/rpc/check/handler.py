@@ -73,7 +73,8 @@ class CheckHandler:
         """
         self._read = extractor.read
         self._write = responder.write
-        self._last_resort = responder.write(UNAVAILABLE, self._unread)
+        # Sent many times or never, so its charge id is not one of those that count.
+        self._last_resort = responder.refuse_uncounted(UNAVAILABLE, self._unread)
 
     def check(self, raw: bytes, traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:
         """Return the serialised CheckResponse, or an awaitable of it if I/O is needed.
