@@ -27,11 +27,17 @@ from authz.core.updates import Updates, differences
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """The author of a change and the reason. `change_id` makes a repeated request harmless."""
+    """The author of a change and the reason. `change_id` makes a repeated request harmless.
+
+    source: address and user agent of a call of the admin API. request_id: the id of that call. Both
+    are empty for a command.
+    """
 
     change_id: str
     actor: str
     note: str = ""
+    source: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,8 @@ class KeySpec:
     on_outage: OnOutage | None = None  # of the limits; None: the setting of each sidecar
     scopes: frozenset[str] = frozenset()
     not_before: int | None = None
-    life_ms: int | None  # None: it does not expire
+    life_ms: int | None  # None: it does not expire, unless `expires_at` is given
+    expires_at: int | None = None  # instead of life_ms
     allowed_cidrs: tuple[Network, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
@@ -118,7 +125,7 @@ def import_key(
 
 def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Author) -> KeyChange:
     now = secret.created_at
-    expires_at = None if spec.life_ms is None else now + spec.life_ms
+    expires_at = spec.expires_at if spec.life_ms is None else now + spec.life_ms
     if expires_at is not None and expires_at <= max(now, spec.not_before or now):
         raise BadInput(
             "expires-in",
@@ -328,7 +335,8 @@ def _change(
     now: int,
     **detail: object,
 ) -> KeyChange:
-    event = AuditEvent(action, author.actor, author.note, now, detail)
+    about = (author.source, author.request_id)
+    event = AuditEvent(action, author.actor, author.note, now, detail, *about)
     if before is None:
         return KeyChange(author.change_id, 0, after, event)
     narrowing = narrows(before, after)

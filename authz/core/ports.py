@@ -147,6 +147,18 @@ class BatchStore(Protocol):
         ...
 
 
+class RequestStore(Protocol):
+    """Remembers requests that may be repeated."""
+
+    async def remember(self, name: str, entry: str, ms: int) -> str | None:
+        """Store `entry` under `name` for `ms` and return None; or return the one that is there.
+
+        MUST be atomic. MUST reach every store that a later change reaches. Raises Unavailable if
+        the store fails; then it may or may not have the entry.
+        """
+        ...
+
+
 class ImportStore(Protocol):
     """Writes imported keys, many at a time."""
 

@@ -44,14 +44,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """The author of many changes, and the reason. Each change gets an id of its own."""
+    """The author of many changes, with all that `Author` holds but the id of one change."""
 
     actor: str
     note: str = ""
+    source: str = ""
+    request_id: str = ""
 
     def author(self) -> Author:
         """Return an author with a new random change id."""
-        return Author(secrets.token_hex(16), self.actor, self.note)
+        change_id = secrets.token_hex(16)
+        return Author(change_id, self.actor, self.note, self.source, self.request_id)
 
 
 @dataclass(slots=True)

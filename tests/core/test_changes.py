@@ -61,7 +61,7 @@ def test_issue():
     change = changes.issue(SPEC, minted, AUTHOR, NOW)
 
     record = change.record
-    asked = {field.name for field in fields(SPEC)} - {"life_ms"}
+    asked = {field.name for field in fields(SPEC)} - {"life_ms", "expires_at"}
     assert {name: getattr(record, name) for name in asked} == {
         name: getattr(SPEC, name) for name in asked
     }
@@ -78,6 +78,21 @@ def test_a_key_may_have_no_end():
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
 
     assert changes.issue(spec, KEYRING.mint("live"), AUTHOR, NOW).record.expires_at is None
+
+
+def test_a_key_may_end_at_a_time():
+    """The end may be a time instead of a lifetime; it is after the beginning, too."""
+    spec = KeySpec(client_id="acme-web", env="live", life_ms=None, expires_at=NOW + 1)
+    assert changes.issue(spec, KEYRING.mint("live"), AUTHOR, NOW).record.expires_at == NOW + 1
+    with pytest.raises(BadInput, match="expires-in"):
+        changes.issue(spec, KEYRING.mint("live"), AUTHOR, NOW + 1)
+
+
+def test_the_call_is_in_the_event():
+    """The audit event has the source and the request id of a call of the admin API."""
+    author = Author("change-1", "alice", "", "192.0.2.7 curl/8", "req-1")
+    event = changes.issue(SPEC, KEYRING.mint("test"), author, NOW).event
+    assert (event.source, event.request_id) == ("192.0.2.7 curl/8", "req-1")
 
 
 @pytest.mark.parametrize(
