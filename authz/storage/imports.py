@@ -13,6 +13,7 @@ from authz.core.errors import Fault, OutcomeUnknown, Unavailable
 from authz.core.keys.credentials import Alias
 from authz.core.keys.text import KID_PATTERN
 from authz.core.ports import LoadedAlias
+from authz.core.trail.rows import TrailKeys
 from authz.storage import meta, schema
 from authz.storage.essential import is_full
 from authz.storage.feed import ChangeFeed
@@ -88,10 +89,14 @@ class LinkedAliases:
 
 
 class StoredImports:
-    """An ImportStore over redis-py. A batch takes one round trip, besides loading the script."""
+    """An ImportStore over redis-py. A batch takes one round trip, besides loading the script.
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    trail: the keys of marks in the audit trail; None: entries get no mark.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, trail: TrailKeys | None = None) -> None:
         self._client = client
+        self._trail = trail
         self._names = schema.names_of(client)
         self._script = ""
 
@@ -140,7 +145,7 @@ class StoredImports:
         """
         pipe = self._client.pipeline(transaction=False)
         for change in changes:
-            keys, args = script_input(change, self._names)
+            keys, args = script_input(change, self._names, self._trail)
             pipe.evalsha(self._script, len(keys), *keys, *args)
         try:
             replies = await pipe.execute(raise_on_error=False)

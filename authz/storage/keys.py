@@ -23,6 +23,7 @@ from authz.core.errors import (
 from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
+from authz.core.trail.rows import MARK, TrailKeys
 from authz.storage import emptiness, encoding, meta, schema
 from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
@@ -104,7 +105,8 @@ class StoredKeys:
     """A KeyStore over redis-py. It never repeats a command by itself.
 
     has_replicas: the store is behind Sentinel, so `replicas` waits until a replica has the change.
-    script: text of the script, with the interface of lua/apply_change.lua.
+    script: text of the script, with the interface of lua/apply_change.lua. trail: the keys of marks
+    in the audit trail; None: entries get no mark.
     """
 
     def __init__(
@@ -113,8 +115,10 @@ class StoredKeys:
         *,
         has_replicas: bool = False,
         script: str = APPLY_CHANGE,
+        trail: TrailKeys | None = None,
     ) -> None:
         self._client = client
+        self._trail = trail
         self._names = schema.names_of(client)
         self._has_replicas = has_replicas
         self._apply = client.register_script(script)
@@ -224,7 +228,7 @@ class StoredKeys:
         was sent. A change that narrows rights is applied also to a full store.
         """
         await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
-        keys, args = script_input(change, self._names)
+        keys, args = script_input(change, self._names, self._trail)
         apply = self._apply_when_full if change.narrows else self._apply
         try:
             reply = await apply(keys=keys, args=args)
@@ -277,10 +281,17 @@ class StoredKeys:
 
 
 def script_input(
-    change: KeyChange, names: schema.Names = schema.DEFAULT
+    change: KeyChange, names: schema.Names = schema.DEFAULT, trail: TrailKeys | None = None
 ) -> tuple[list[str], list[str | int]]:
-    """Return KEYS and ARGV of lua/apply_change.lua for this change."""
+    """Return KEYS and ARGV of lua/apply_change.lua for this change.
+
+    trail: the keys of marks in the audit trail; None: the entry gets no mark.
+    """
     record = change.record
+    event = encoding.encode_event(change.event, change.id, change.base_version)
+    if trail is not None:
+        marked = trail.marked({"kid": record.kid, **event})
+        event[MARK] = marked[MARK]
     fields = _flat(encoding.encode(record))
     keys = [
         names.key(record.kid),
@@ -303,7 +314,7 @@ def script_input(
         len(change.aliases),
         len(fields),
         *fields,
-        *_flat(encoding.encode_event(change.event, change.id, change.base_version)),
+        *_flat(event),
     ]
 
 

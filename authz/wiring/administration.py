@@ -3,10 +3,12 @@
 The sidecar has its own root in sidecar.py, so that no command imports the listeners.
 """
 
+import secrets
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO, Final
 
 from authz.core.decision import Decision
@@ -17,6 +19,8 @@ from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request
+from authz.core.trail.checkpoints import restored
+from authz.core.trail.rows import TrailKeys
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
@@ -132,20 +136,26 @@ async def back_up(settings: Settings, file: BinaryIO) -> Contents:
         return await Backup(client, writer.write).run(ring.fingerprints, now)
 
 
-async def restore(settings: Settings, file: BinaryIO, known: int) -> Restored:
+async def restore(settings: Settings, file: BinaryIO, known: int, actor: str) -> Restored:
     """Verify a backup and write it into the empty store.
 
-    known: a change that the store once had, or 0. file: must be seekable; it is read twice. Raises
-    FileRefused for an unusable file, Foreign for other peppers, Conflict for a store with data,
-    BadInput, Unavailable.
+    known: a change that the store once had, or 0. file: must be seekable; it is read twice. actor:
+    for the audit trail. Raises FileRefused for an unusable file, Foreign for other peppers,
+    Conflict for a store with data, BadInput, Unavailable.
     """
     ring = keyring(settings)
     verified = verify(read(file, ring.backup_keys), ring.fingerprints)
     file.seek(0)
     async with aclosing(endpoint(settings).client()) as client:
         highest = max(known, await StoredKeys(client).highest_seen())
-        seq = await Restore(client).run(verified, read(file, ring.backup_keys), highest)
+        note = partial(_restored, ring.trail_keys, actor)
+        seq = await Restore(client, note).run(verified, read(file, ring.backup_keys), highest)
         return Restored(verified.contents, seq, highest)
+
+
+def _restored(trail: TrailKeys, actor: str, last: int, number: int) -> dict[str, str]:
+    change_id, now = secrets.token_hex(16), SystemClock().wall_ms()
+    return restored(trail, change_id=change_id, writer=actor, at=now, last=last, number=number)
 
 
 @asynccontextmanager
@@ -181,7 +191,7 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     """
     ring, where = keyring(settings), endpoint(settings)
     async with aclosing(where.client()) as client:
-        keys = StoredKeys(client, has_replicas=where.has_replicas)
+        keys = StoredKeys(client, has_replicas=where.has_replicas, trail=ring.trail_keys)
         await keys.verify(ring.fingerprints, ring.prefixes)
         yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
 
@@ -196,7 +206,7 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
     client = endpoint(settings).client()
     try:
         await StoredKeys(client).verify(ring.fingerprints, ring.prefixes)
-        yield Importer(StoredImports(client), SystemClock(), actor, note)
+        yield Importer(StoredImports(client, ring.trail_keys), SystemClock(), actor, note)
     finally:
         await client.aclose()
 
@@ -233,7 +243,7 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
     clock, ring = SystemClock(), keyring(settings)
     reading = extractor(settings, ring)
     async with aclosing(endpoint(settings).client()) as client:
-        keys = StoredKeys(client)
+        keys = StoredKeys(client, trail=ring.trail_keys)
         await keys.verify(ring.fingerprints, ring.prefixes)
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None
