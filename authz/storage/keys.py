@@ -23,12 +23,12 @@ from authz.core.errors import (
 from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
-from authz.core.trail.rows import MARK, TrailKeys
 from authz.storage import emptiness, encoding, meta, schema
 from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
+from authz.storage.marks import Marks, marks_of, with_mark
 from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, describe_full
 
@@ -105,8 +105,7 @@ class StoredKeys:
     """A KeyStore over redis-py. It never repeats a command by itself.
 
     has_replicas: the store is behind Sentinel, so `replicas` waits until a replica has the change.
-    script: text of the script, with the interface of lua/apply_change.lua. trail: the keys of marks
-    in the audit trail; None: entries get no mark.
+    script: text of the script, with the interface of lua/apply_change.lua.
     """
 
     def __init__(
@@ -115,10 +114,9 @@ class StoredKeys:
         *,
         has_replicas: bool = False,
         script: str = APPLY_CHANGE,
-        trail: TrailKeys | None = None,
     ) -> None:
         self._client = client
-        self._trail = trail
+        self._marks = marks_of(client)
         self._names = schema.names_of(client)
         self._has_replicas = has_replicas
         self._apply = client.register_script(script)
@@ -228,7 +226,7 @@ class StoredKeys:
         was sent. A change that narrows rights is applied also to a full store.
         """
         await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
-        keys, args = script_input(change, self._names, self._trail)
+        keys, args = script_input(change, self._names, self._marks)
         apply = self._apply_when_full if change.narrows else self._apply
         try:
             reply = await apply(keys=keys, args=args)
@@ -281,17 +279,15 @@ class StoredKeys:
 
 
 def script_input(
-    change: KeyChange, names: schema.Names = schema.DEFAULT, trail: TrailKeys | None = None
+    change: KeyChange, names: schema.Names = schema.DEFAULT, marks: Marks | None = None
 ) -> tuple[list[str], list[str | int]]:
     """Return KEYS and ARGV of lua/apply_change.lua for this change.
 
-    trail: the keys of marks in the audit trail; None: the entry gets no mark.
+    marks: for the entry of the audit trail; None: it gets no mark.
     """
     record = change.record
     event = encoding.encode_event(change.event, change.id, change.base_version)
-    if trail is not None:
-        marked = trail.marked({"kid": record.kid, **event})
-        event[MARK] = marked[MARK]
+    event = with_mark(marks, record.kid, event)
     fields = _flat(encoding.encode(record))
     keys = [
         names.key(record.kid),

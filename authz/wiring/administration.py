@@ -8,7 +8,7 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import BinaryIO, Final
 
 from authz.core.decision import Decision
@@ -21,6 +21,7 @@ from authz.core.ports import ImportStore
 from authz.core.request import Request
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.rows import TrailKeys
+from authz.flows.bulk_change import BulkChange
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
@@ -30,6 +31,7 @@ from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
+from authz.storage.batches import StoredBatches
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection.checks import inspect
@@ -91,10 +93,11 @@ def exposed_peppers(settings: Settings) -> list[str]:
 def endpoint(settings: Settings) -> Endpoint:
     """Return the endpoint of the store. Does not connect.
 
-    Raises BadInput for invalid redis settings.
+    The peppers are read when one of its clients makes the first change: they mark the entries of
+    the audit trail. Raises BadInput for invalid redis settings.
     """
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
-    return Endpoint.parse(
+    found = Endpoint.parse(
         store.url,
         store.username,
         store.password_file,
@@ -102,6 +105,7 @@ def endpoint(settings: Settings) -> Endpoint:
         sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
         namespace=store.namespace,
     )
+    return replace(found, marks=cache(lambda: keyring(settings).trail_keys))
 
 
 def limit_policy(settings: Settings) -> LimitPolicy:
@@ -191,7 +195,7 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     """
     ring, where = keyring(settings), endpoint(settings)
     async with aclosing(where.client()) as client:
-        keys = StoredKeys(client, has_replicas=where.has_replicas, trail=ring.trail_keys)
+        keys = StoredKeys(client, has_replicas=where.has_replicas)
         await keys.verify(ring.fingerprints, ring.prefixes)
         yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
 
@@ -206,9 +210,34 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
     client = endpoint(settings).client()
     try:
         await StoredKeys(client).verify(ring.fingerprints, ring.prefixes)
-        yield Importer(StoredImports(client, ring.trail_keys), SystemClock(), actor, note)
+        yield Importer(StoredImports(client), SystemClock(), actor, note)
     finally:
         await client.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class BulkSession:
+    """The objects of commands that find many keys or change them."""
+
+    selection: Selection
+    bulk: BulkChange
+    keyring: Keyring
+    sidecars: StoredSidecars
+
+
+@asynccontextmanager
+async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
+    """Yield a BulkSession, and close its client at the end.
+
+    Raises the errors of `administration`.
+    """
+    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
+    async with aclosing(where.client()) as client:
+        keys = StoredKeys(client, has_replicas=where.has_replicas)
+        await keys.verify(ring.fingerprints, ring.prefixes)
+        selection = Selection(StoredIndex(client), clock)
+        bulk = BulkChange(selection, keys, StoredBatches(client), clock)
+        yield BulkSession(selection, bulk, ring, StoredSidecars(client))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +272,7 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
     clock, ring = SystemClock(), keyring(settings)
     reading = extractor(settings, ring)
     async with aclosing(endpoint(settings).client()) as client:
-        keys = StoredKeys(client, trail=ring.trail_keys)
+        keys = StoredKeys(client)
         await keys.verify(ring.fingerprints, ring.prefixes)
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None

@@ -2,7 +2,9 @@
 
 import io
 import json
-from functools import partial
+from dataclasses import replace
+
+import redis.asyncio
 
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.report import Problem, Report
@@ -35,6 +37,11 @@ async def report_on(rows: StoredRows, **known: int) -> Report:
     return verification.finish(highest, last_id)
 
 
+def marking(valkey: Valkey) -> redis.asyncio.Redis:
+    """Return a client whose entries get a mark, as commands and the admin API have."""
+    return replace(valkey.endpoint, marks=lambda: KEYS).client()
+
+
 def first_version_entry(fields: dict[str, str]) -> tuple[str, str, str, int, dict, int]:
     """Read the fields of an entry as the first version did, which knew no marks."""
     return (
@@ -49,23 +56,21 @@ def first_version_entry(fields: dict[str, str]) -> tuple[str, str, str, int, dic
 
 async def test_two_writers_and_a_sealer_make_a_clean_trail(valkey: Valkey):
     """Commands and imports mark their entries; each checkpoint stands behind what it seals."""
-    async with valkey.endpoint.client() as client, valkey.endpoint.client() as other:
+    async with marking(valkey) as client, marking(valkey) as other:
         await StoredKeys(client).initialise(RING.fingerprints)
         rows = StoredRows(client)
         sealer = Sealer(rows, KEYS, SystemClock(), "sealer")
-        flows = [
-            Lifecycle(StoredKeys(one, trail=KEYS), RING, SystemClock()) for one in (client, other)
-        ]
+        flows = [Lifecycle(StoredKeys(one), RING, SystemClock()) for one in (client, other)]
         kids = []
         for turn in range(12):
             flow = flows[turn % 2]
             change = issued(f"{turn:016}")
-            await StoredKeys(other, trail=KEYS).apply(change)
+            await StoredKeys(other).apply(change)
             kids.append(change.record.kid)
             await flow.disable(kids[turn // 2], flow.author("test", "a note"))
             if turn % 4 == 3:
                 assert (await sealer.seal()).rows
-        await StoredImports(client, KEYS).apply_all([imported("i" * 16)])
+        await StoredImports(client).apply_all([imported("i" * 16)])
         report = await report_on(rows)
         assert report.is_intact
         assert (report.checkpoints, report.unsealed, report.unmarked) == (3, 1, 0)
@@ -73,8 +78,8 @@ async def test_two_writers_and_a_sealer_make_a_clean_trail(valkey: Valkey):
 
 async def test_older_versions_read_a_trail_with_marks_and_checkpoints(valkey: Valkey):
     """Their fields are where they were, and rows about the trail belong to no key."""
-    async with valkey.endpoint.client() as client:
-        new, old = StoredKeys(client, trail=KEYS), StoredKeys(client)
+    async with marking(valkey) as client, valkey.endpoint.client() as unmarked:
+        new, old = StoredKeys(client), StoredKeys(unmarked)
         await new.initialise(RING.fingerprints)
         sealer = Sealer(StoredRows(client), KEYS, SystemClock(), "sealer")
         lifecycle = Lifecycle(new, RING, SystemClock())
@@ -105,8 +110,8 @@ async def test_older_versions_read_a_trail_with_marks_and_checkpoints(valkey: Va
 
 async def test_a_restored_trail_is_sealed_as_before(valkey: Valkey):
     """A backup has the marks and checkpoints. The restore notes which numbers it skips."""
-    async with valkey.endpoint.client() as client:
-        keys = StoredKeys(client, trail=KEYS)
+    async with marking(valkey) as client:
+        keys = StoredKeys(client)
         await keys.initialise(RING.fingerprints)
         await keys.apply(issued())
         rows = StoredRows(client)
@@ -116,9 +121,8 @@ async def test_a_restored_trail_is_sealed_as_before(valkey: Valkey):
         await Backup(client, write).run(RING.fingerprints, NOW)
         valkey.admin.flushdb()
         verified = verify(read(io.BytesIO(file.getvalue()), RING.backup_keys), RING.fingerprints)
-        note = partial(_note)
         lines = read(io.BytesIO(file.getvalue()), RING.backup_keys)
-        assert await Restore(client, note).run(verified, lines, 40) == 41
+        assert await Restore(client, _note).run(verified, lines, 40) == 41
         assert (await report_on(rows)).is_intact
         await keys.apply(issued("n" * 16))
         await Sealer(rows, KEYS, SystemClock(), "sealer").seal()
@@ -133,8 +137,8 @@ def _note(last: int, number: int) -> dict[str, str]:
 
 async def test_rows_removed_at_the_end_are_found(valkey: Valkey):
     """The sequence shows missing changes, and the stream shows a missing checkpoint."""
-    async with administration(valkey.endpoint), valkey.endpoint.client() as client:
-        keys, rows = StoredKeys(client, trail=KEYS), StoredRows(client)
+    async with administration(valkey.endpoint), marking(valkey) as client:
+        keys, rows = StoredKeys(client), StoredRows(client)
         await keys.apply(issued())
         await keys.apply(issued("n" * 16))
         await Sealer(rows, KEYS, SystemClock(), "sealer").seal()
