@@ -18,6 +18,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from authz.core.errors import BadInput, Unavailable
 from authz.storage.link import Link
+from authz.storage.marks import Marks
 from authz.storage.schema import Names
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles, secured
