@@ -89,7 +89,9 @@ def test_snippet_is_for_the_sidecars_that_are_named(runner):
     assert len(meters["load_assignment"]["endpoints"][0]["lb_endpoints"]) == 2
 
 
-@pytest.mark.parametrize("arguments", [["--address", "nowhere"], ["--unix", ""], ["--meter", "nowhere"]])
+@pytest.mark.parametrize(
+    "arguments", [["--address", "nowhere"], ["--unix", ""], ["--meter", "nowhere"]]
+)
 def test_snippet_refuses_an_address_that_is_none(runner, arguments):
     """A bad address is one line that shows a good one."""
     done = runner.run("envoy", "snippet", *arguments)
