@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from authz.core.usage.callers import agent_family, network
 from authz.core.usage.commit import Commit, KeyUsage, Sight
+from authz.core.usage.completeness import BLOCK
 from authz.core.usage.counts import (
     FIELDS,
     MINUTE_MS,
@@ -42,7 +43,6 @@ from authz.core.usage.entry import (
 )
 from authz.core.usage.outcome import Outcome
 
-BLOCK: Final = 4096  # charge ids of one process whose entries are counted together
 FAST_MS: Final = SLOW_MS[0][0]
 LAST_WORD: Final = 8  # of those that are split; the rest is one
 AFTER_END: Final = len(END)
