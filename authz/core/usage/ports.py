@@ -9,6 +9,8 @@ from typing import Protocol
 
 from authz.core.usage.commit import Commit, Sight
 from authz.core.usage.counts import Counts, Level
+from authz.core.usage.entry import Cause
+from authz.core.usage.events import MeterEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,22 @@ class TooOld:
 
 
 CommitReply = Counted | Known | TooOld
+
+
+class MeterProbe(Protocol):
+    """Counts the events of a meter."""
+
+    def count(self, event: MeterEvent, times: int = 1) -> None:
+        """Count an event."""
+        ...
+
+    def refused(self, cause: Cause, times: int) -> None:
+        """Count entries that are attributed to no key."""
+        ...
+
+    def committed(self, seconds: float) -> None:
+        """Record the duration of a commit that was added."""
+        ...
 
 
 class UsageStore(Protocol):

@@ -162,6 +162,15 @@ class Tally:
             if known is None or known.ended_at <= entry.ended_at:
                 self._running[entry.identity] = entry
 
+    def numbers(self) -> dict[str, int]:
+        """Return how many ended requests there are of each process of the gate."""
+        found: dict[str, int] = {}
+        for name, source in self._sources.items():
+            process = name[PROCESS_START:].decode("ascii")
+            number = sum(number for number, _ in source.blocks.values())
+            found[process] = found.get(process, 0) + number
+        return found
+
     def commit(self, clocks: Clocks) -> Commit:
         """Return what the batches add. Entries that ended outside of `clocks` are misdated."""
         commit = Commit()
