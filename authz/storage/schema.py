@@ -12,8 +12,10 @@
     authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
                                             import
     authz:{p}:heartbeat             string  written by sidecars behind Sentinel to test the primary
-    authz:{p}:audit                 stream  seq-0 -> actor, action, time, note and the version that
-                                            was changed (`base`); never trimmed here
+    authz:{p}:audit                 stream  seq-0 -> actor, action, time, note, the version that was
+                                            changed (`base`) and a mark of the writer (`mac`).
+                                            seq-N -> a row without a kid is about the trail, such as
+                                            a checkpoint: core/trail. Never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
     authz:{p}:sidecars              zset    instance by the time of its last entry
