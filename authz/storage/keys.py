@@ -300,7 +300,7 @@ def script_input(
         record.kid,
         record.status.value,
         record.created_at,
-        len(change.aliases),
+        f"{len(change.aliases)}/{min(change.own_aliases, len(change.aliases))}",
         len(fields),
         *fields,
         *_flat(encoding.encode_event(change.event, change.id, change.base_version)),

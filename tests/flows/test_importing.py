@@ -40,7 +40,7 @@ def store():
 def importer(store, monkeypatch):
     """An importer that does not pause."""
     monkeypatch.setattr(resending, "PAUSE", 0)
-    return Importer(store, FakeClock(), "alice", "moving house")
+    return Importer(store, store, FakeClock(), "alice", "moving house")
 
 
 async def test_import(store, importer):

@@ -141,6 +141,10 @@ class MemoryKeyStore:
     async def replicas(self, change: KeyChange, version: int) -> int | None:
         """Implement KeyStore.replicas. There are none."""
 
+    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | None]:
+        """Implement RecordReader.read."""
+        return [await self.find(kid) for kid in kids]
+
     def apply_now(self, change: KeyChange) -> int:
         """Apply a change, as the store does in one atomic step."""
         kid = change.record.kid
@@ -156,7 +160,7 @@ class MemoryKeyStore:
         self.seq += 1
         self.records[kid] = replace(change.record, version=self.seq)
         self._change_ids[kid] = change.id
-        for digest in change.aliases[:1]:
+        for digest in change.aliases[: change.own_aliases]:
             self.aliases[digest] = kid
         self.log.append(LogEntry(self.seq, kid, change.record.status is Status.REVOKED))
         self.audit.append((self.seq, kid, change.event))

@@ -40,7 +40,10 @@ class Mac:
 
 @dataclass(frozen=True, slots=True)
 class Pepper:
-    """The keys of one pepper. `tag` and `digest` are the MACs; a tag uses the first 64 bits."""
+    """The keys of one pepper. `tag` and `digest` are the MACs; a tag uses the first 64 bits.
+
+    `digest_of_hash` is the MAC of the SHA-256 of an imported key, for keys that came as a hash.
+    """
 
     version: str
     fingerprint: str
@@ -48,12 +51,15 @@ class Pepper:
     digest_key: bytes = field(repr=False)
     snapshot_key: bytes = field(repr=False)
     backup_key: bytes = field(repr=False)
+    hash_key: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
+    digest_of_hash: Mac = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tag", Mac(self.tag_key))
         object.__setattr__(self, "digest", Mac(self.digest_key))
+        object.__setattr__(self, "digest_of_hash", Mac(self.hash_key))
 
     @classmethod
     def expand(cls, version: str, secret: bytes) -> "Pepper":
@@ -75,4 +81,5 @@ class Pepper:
             digest_key=hkdf_sha256(secret, b"authz key digest"),
             snapshot_key=hkdf_sha256(secret, b"authz cache snapshot"),
             backup_key=hkdf_sha256(secret, b"authz store backup"),
+            hash_key=hkdf_sha256(secret, b"authz imported hash"),
         )

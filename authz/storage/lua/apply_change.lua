@@ -11,11 +11,11 @@
 -- Sending the same change again completes the writes that an early end left out.
 --
 -- KEYS  1 record  2 seq  3 log  4 audit  5 all keys  6 keys of this client
---       7.. of an imported key: its possible aliases, newest first; the first is written
+--       7.. of an imported key: its possible aliases; the first ones are written
 --       last: keys of the former client, only if the client changes
 -- ARGV  1 change id  2 base version (0: no record)  3 channel  4 log length  5 kid  6 status
---       7 created_at  8 number of aliases in KEYS  9 number of record fields, then these, then the
---       audit fields
+--       7 created_at  8 number of aliases in KEYS, and of those that are written, as in 4/2
+--       9 number of record fields, then these, then the audit fields
 -- Returns {"applied"|"repeated", version}, {"conflict", version}, or {"taken", kid} if an alias
 -- already belongs to that kid.
 
@@ -24,8 +24,9 @@ local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[9])
 local fields = {unpack(ARGV, 10, 9 + count)}
 local audit = {unpack(ARGV, 10 + count)}
-local last_alias = 6 + tonumber(ARGV[8])
-local alias_key, former_key = last_alias > 6 and KEYS[7] or nil, KEYS[last_alias + 1]
+local aliases, own_aliases = string.match(ARGV[8], '^(%d+)/(%d+)$')
+local last_alias, last_own = 6 + aliases, 6 + own_aliases
+local former_key = KEYS[last_alias + 1]
 
 local SEARCHED = 1000 -- audit entries that are searched for a late entry of the same change
 
@@ -118,9 +119,11 @@ local notice = string.format('%.0f %s %s', seq, kid, status)
 if at then
   notice = notice .. ' ' .. at .. ' ' .. change_id
 end
-if alias_key then
+for i = 7, last_own do
+  writes[#writes + 1] = {'SET', KEYS[i], kid}
+end
+if last_own > 6 then
   notice = notice .. ' imported'
-  writes[#writes + 1] = {'SET', alias_key, kid}
 end
 writes[#writes + 1] = {'PUBLISH', channel, notice}
 
