@@ -38,7 +38,11 @@ class AliasTaken(Fault):
 
 
 class NotFound(Fault):
-    """No record has this kid."""
+    """No record has this kid, or the caller may not know that there is one."""
+
+
+class Forbidden(Fault):
+    """The caller may see the key, and may not do this with it."""
 
 
 class BadInput(Fault):

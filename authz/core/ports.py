@@ -6,6 +6,7 @@ MUST marks an obligation of the implementation. A flow relies on it and cannot c
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from authz.core.access import Caller, Credentials, Refusal
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
 from authz.core.decision import Decision, Deny, Reason
@@ -16,6 +17,7 @@ from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.key_limits import LimitGroup
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.core.selector import Position
 from authz.core.sidecars import Heard
 
 
@@ -33,18 +35,6 @@ class Clock(Protocol):
         """Return seconds that never go back and that count suspended time.
 
         Use it for trust, TTLs and deadlines.
-        """
-        ...
-
-
-class ClockSink(Protocol):
-    """Receives the store's clock, so that a wrong clock on either side is noticed."""
-
-    def measured(self, store_ms: int, sent: float, received: float) -> None:
-        """Take a reading of the store's clock, in milliseconds since the epoch.
-
-        The store read it between `sent` and `received`, both by `Clock.monotonic`. MUST be called
-        for every heartbeat that came back, before `ChangeSink.trust` for that heartbeat.
         """
         ...
 
@@ -145,6 +135,30 @@ class KeyStore(Protocol):
         ...
 
 
+class BatchStore(Protocol):
+    """Applies many changes at a time."""
+
+    async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
+        """Apply each change as KeyStore.apply does, in order.
+
+        The list has the version, or the fault that `apply` would raise. Raises OutcomeUnknown if
+        replies were lost, Unavailable if nothing was sent.
+        """
+        ...
+
+
+class RequestStore(Protocol):
+    """Remembers requests that may be repeated."""
+
+    async def remember(self, name: str, entry: str, ms: int) -> str | None:
+        """Store `entry` under `name` for `ms` and return None; or return the one that is there.
+
+        MUST be atomic. MUST reach every store that a later change reaches. Raises Unavailable if
+        the store fails; then it may or may not have the entry.
+        """
+        ...
+
+
 class ImportStore(Protocol):
     """Writes imported keys, many at a time."""
 
@@ -196,12 +210,24 @@ class SidecarRegistry(Protocol):
 class KeyIndex(RecordReader, Protocol):
     """Lists keys, oldest first. Reads are current and may be slow."""
 
-    async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
-        """Return at most `count` kids that follow the kid `after`; from the first if it is empty.
+    async def kids(
+        self, client_id: str | None, after: Position | None, count: int
+    ) -> Sequence[Position]:
+        """Return at most `count` positions of keys that follow `after`; None: from the first.
 
         client_id: list this client only. If a change ended early, the list of a client may have
-        kids too many, or lack kids until the change is sent again. MUST cost the same for every
-        `after`. Raises BadInput if `after` is not in the list, Unavailable.
+        kids too many, or lack kids until the change is sent again. `after` need not be in the list.
+        MUST cost about the same for every `after`. Raises Unavailable.
+        """
+        ...
+
+    async def texts(
+        self, kids: Sequence[str], fields: Sequence[str]
+    ) -> Sequence[Sequence[str | None]]:
+        """Return for each kid, in order, the stored texts of these fields of its record.
+
+        fields: those that `Screen.fields` names. A text is None if it cannot be read. Raises
+        Unavailable if the store fails.
         """
         ...
 
@@ -214,6 +240,18 @@ class AuditTrail(Protocol):
 
         MUST NOT read more than a bounded part of the trail. Raises Unreadable if the entry is
         garbled, Unavailable if the store fails.
+        """
+        ...
+
+
+class Authenticator(Protocol):
+    """Identifies the callers of the administration API."""
+
+    async def authenticate(self, credentials: Credentials) -> Caller | Refusal:
+        """Return the caller, or the refusal of its credentials.
+
+        MUST NOT raise for anything that a caller can send. MUST refuse several credentials in one
+        request. MUST return UNAVAILABLE if it cannot find out whether a credential is good.
         """
         ...
 

@@ -15,7 +15,7 @@ A rule must hold for every spelling that a backend reads as the same request:
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from authz.core import fields
@@ -28,6 +28,7 @@ from authz.core.templates import VARIABLE, Template
 
 MAX_RULES: Final = 1000
 MAX_SEARCHED: Final = 1024  # characters of a segment, if a rule has two variables in one
+MAX_LABEL: Final = 128  # characters of a path that names its rule
 MAX_NAMES: Final = 200  # of names that are none of ours, in characters
 # Stands in a required scope for text that is no part of a scope. No key holds a scope with it, so
 # only a wildcard in front of it, such as `models:*`, is enough.
@@ -35,13 +36,18 @@ UNNAMEABLE: Final = "?"
 
 # The token of RFC 9110, section 5.6.2, in upper case.
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9!#$%&'*+.^_`|~-]{0,31}", re.ASCII)
+# Headers by which a client names another method; some frameworks then run its handler.
+METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
+# A method that our own settings, commands and log lines may name.
+NAMED_METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The requirements of a rule or a route. None: the rule or route does not say.
 
-    In the scopes of a rule `{name}` stands for a variable of its template.
+    In the scopes of a rule `{name}` stands for a variable of its template. label: names the rule in
+    usage records. It requires nothing, so rules that differ only in it are equal.
     """
 
     scopes: frozenset[str] | None = None
@@ -49,10 +55,23 @@ class Facts:
     env: str | None = None
     cost: int | None = None
     enforce: bool | None = None
+    label: str = field(default="", compare=False)
 
 
 NO_FACTS: Final = Facts()
-FACTS: Final = frozenset({"scopes", "auth", "env", "cost", "enforce"})  # of a proxy's route
+FACT_NAMES: Final = ("scopes", "auth", "env", "cost", "enforce")  # of a proxy's route
+FACTS: Final = frozenset(FACT_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The reason to refuse a request. facts: of the rules that it met; None if that is unknown.
+
+    Only their `enforce` counts.
+    """
+
+    reason: Reason
+    facts: Facts | None = None
 
 
 def facts(extensions: Mapping[str, str]) -> Facts:
@@ -122,7 +141,7 @@ class Rule:
         scope, and for a variable that the template lacks or has more than once.
         """
         for method in methods:
-            if not (is_method(method) and method.replace("-", "").isalpha()):
+            if not NAMED_METHOD.fullmatch(method):
                 raise BadInput(field, f"{shown(method)} is not a method, such as POST")
         known_host = fields.hosts(field, [host])[0] if host else ""
         template = Template.parse(field, path, ignore_case=ignore_case)
@@ -153,17 +172,17 @@ class Rule:
             and self.template.covers(later.template)
         )
 
-    def facts_for(self, segments: Sequence[str]) -> Facts | Reason:
+    def facts_for(self, segments: Sequence[str]) -> Facts | Refusal:
         """Return the facts for a path that the template matches, with its variables filled in.
 
-        AMBIGUOUS_PATH if a variable can be read in two ways. BAD_REQUEST if the text of
-        `cost_variable` is no cost from 1 to 1000000.
+        A refusal has the facts of this rule: AMBIGUOUS_PATH if a variable can be read in two ways,
+        BAD_REQUEST if the text of `cost_variable` is no cost from 1 to 1000000.
         """
         if not self.uses_variables:
             return self.facts
         values = self.template.values(segments)
         if values is None:
-            return Reason.AMBIGUOUS_PATH
+            return Refusal(Reason.AMBIGUOUS_PATH, self.facts)
         scopes, cost = self.facts.scopes, self.facts.cost
         if scopes is not None:
             scopes = frozenset(_filled(scope, values) for scope in scopes)
@@ -171,10 +190,14 @@ class Rule:
             try:
                 cost = parse_cost("", values[self.cost_variable])
             except BadInput:
-                return Reason.BAD_REQUEST
+                cost = 0
             if cost == 0:  # a client must not say that its request is free
-                return Reason.BAD_REQUEST
+                return Refusal(Reason.BAD_REQUEST, self.facts)
         return replace(self.facts, scopes=scopes, cost=cost)
+
+
+_AMBIGUOUS: Final = Refusal(Reason.AMBIGUOUS_PATH)
+_NOT_ALLOWED: Final = Refusal(Reason.ROUTE_NOT_ALLOWED)
 
 
 class RouteTable:
@@ -204,8 +227,8 @@ class RouteTable:
         self.has_methods = any(rule.methods for rule in rules)
         self.has_enforced = any(rule.facts.enforce for rule in rules)
 
-    def require(self, method: str, authority: str, path: str) -> Facts | Reason:
-        """Return the facts of the first matching rule, or the reason to refuse.
+    def require(self, method: str, authority: str, path: str) -> Facts | Refusal:
+        """Return the facts of the first matching rule, or a refusal.
 
         If no rule matches: NO_FACTS, or ROUTE_NOT_ALLOWED if `deny_unmatched` is set.
         AMBIGUOUS_PATH if the path is not canonical or its readings lead to rules that cannot hold
@@ -220,17 +243,17 @@ class RouteTable:
             return self._joined(found, unmatched=not found)
         read = read_path(bare)
         if read is None:
-            return Reason.AMBIGUOUS_PATH
+            return _AMBIGUOUS
         segments = read.decoded
         if (
             self._searches
             and len(bare) > MAX_SEARCHED
             and len(max(segments, key=len)) > MAX_SEARCHED
         ):
-            return Reason.AMBIGUOUS_PATH
+            return _AMBIGUOUS
         if self._ignore_case:
             if is_folded_by_some("".join(segments)):
-                return Reason.AMBIGUOUS_PATH
+                return _AMBIGUOUS
             folded = list(map(without_case, segments))
             written = folded if read.written is segments else map(without_case, read.written)
             read = read._replace(decoded=folded, written=list(written))
@@ -260,7 +283,7 @@ class RouteTable:
         rules = self._by_beginning.get((), ())
         return [rule for _, rule in rules if rule.template.below and not rule.template.decoded]
 
-    def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Reason:
+    def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Refusal:
         """Return the facts `asked`, joined, the strictest each.
 
         unmatched: in some reading no rule matches the path. Then, if `deny_unmatched` is set:
@@ -269,21 +292,22 @@ class RouteTable:
         """
         if unmatched:
             if self._deny_unmatched:
-                return Reason.AMBIGUOUS_PATH if asked else Reason.ROUTE_NOT_ALLOWED
+                return _ambiguous(asked) if asked else _NOT_ALLOWED
             asked = [*asked, NO_FACTS]
         first, *others = asked
         if not any(other != first for other in others):
             return first
         environments = {each.env or self._env for each in asked} - {None}
         if len(environments) > 1:
-            return Reason.AMBIGUOUS_PATH
+            return _ambiguous(asked)
         costs = [1 if each.cost is None else each.cost for each in asked]
         return Facts(
             scopes=frozenset().union(*(each.scopes or () for each in asked)),
             optional=all(each.optional for each in asked),
             env=next(iter(environments), None),
             cost=max(costs),
-            enforce=_strictest([each.enforce for each in asked]),
+            enforce=strictest([each.enforce for each in asked]),
+            label=first.label,
         )
 
 
@@ -315,7 +339,13 @@ def _filled(scope: str, values: Mapping[str, str]) -> str:
     return filled if len(filled) <= fields.MAX_TEXT else UNNAMEABLE
 
 
-def _strictest(enforced: Sequence[bool | None]) -> bool | None:
+def _ambiguous(asked: Sequence[Facts]) -> Refusal:
+    """Return AMBIGUOUS_PATH of these rules; their strictest `enforce` counts."""
+    enforce = strictest([each.enforce for each in asked])
+    return Refusal(Reason.AMBIGUOUS_PATH, Facts(enforce=enforce))
+
+
+def strictest(enforced: Sequence[bool | None]) -> bool | None:
     """Return True if any rule enforces refusals, None if any rule does not say, else False."""
     if True in enforced:
         return True

@@ -15,7 +15,8 @@ class Expected:
 
     carriers: lower-case names of the headers that may hold a key. query: the query parameter that
     may hold one, or empty. client_address: `peer`, or the header with the client's address.
-    deadline: check.deadline in seconds. delay: shutdown.delay in seconds.
+    deadline: check.deadline in seconds. delay: shutdown.delay in seconds. has_methods: whether a
+    rule of `routes` holds for some methods only.
     """
 
     header_prefix: str
@@ -24,6 +25,7 @@ class Expected:
     client_address: str
     deadline: float
     delay: float
+    has_methods: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +159,6 @@ def route_table(documents: Sequence[Any], manager: Message) -> tuple[Message, st
     return table, "VHDS" if "vhds" in table else ""
 
 
-def _of(host: Message) -> Iterator[Message]:
-    yield from items(host.get("routes"))
-
-
 def _paths(table: Message, entry: Message) -> Iterator[tuple[RouteLevel, ...]]:
     """Yield each level of a route table together with the levels that contain it, outermost first.
 
@@ -178,7 +176,7 @@ def _paths(table: Message, entry: Message) -> Iterator[tuple[RouteLevel, ...]]:
         host_name = str(host.get("name", "*"))
         around = (whole, level(f"host {host_name}", host))
         yield around
-        for route in _of(host):
+        for route in items(host.get("routes")):
             where = f"{host_name}{_pattern(within(route, 'match'))}"
             inside = (*around, level(where, route))
             yield inside

@@ -8,7 +8,7 @@ import yaml
 
 from authz.core.listen_address import Address
 from authz.proxy.chains import Expected
-from authz.proxy.repair import MUTATION, TYPES, allow_headers, repair
+from authz.proxy.repair import TYPES, allow_headers, repair
 
 EXT_AUTHZ = f"{TYPES}.filters.http.ext_authz.v3.ExtAuthz"
 MANAGER = f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -44,7 +44,6 @@ def snippet(expected: Expected, sidecars: Sequence[Address]) -> str:
         },
     }
     repair([{"manager": manager, "clusters": [cluster]}], expected)
-    manager["http_filters"].append(_trailers(expected))
     del manager["@type"]
     parts = {"manager": manager, "clusters": [cluster]}
     return _HEAD + yaml.safe_dump(parts, sort_keys=False, default_flow_style=None, width=100)
@@ -67,22 +66,3 @@ def _endpoint(address: Address) -> dict[str, Any]:
     host = _LOOPBACK.get(address.host, address.host)
     where = {"address": host, "port_value": address.port}
     return {"endpoint": {"address": {"socket_address": where}}}
-
-
-def _trailers(expected: Expected) -> dict[str, Any]:
-    """Return the HTTP filter for trailers and upgrades, which early mutations do not reach.
-
-    It removes identity headers from request trailers. If a request has a `connection` header, it is
-    overwritten with `upgrade`.
-    """
-    matcher = {"prefix": expected.header_prefix, "ignore_case": True}
-    upgrade = {
-        "header": {"key": "connection", "value": "upgrade"},
-        "append_action": "OVERWRITE_IF_EXISTS",
-    }
-    mutations = {
-        "request_mutations": [{"append": upgrade}],
-        "request_trailers_mutations": [{"remove_on_match": {"key_matcher": matcher}}],
-    }
-    config = {"@type": MUTATION, "mutations": mutations}
-    return {"name": "envoy.filters.http.header_mutation", "typed_config": config}

@@ -16,8 +16,9 @@ from pydantic import AfterValidator, Field, model_validator
 from authz.core.errors import BadInput
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
-from authz.core.routes import MAX_RULES, Facts, Rule, hidden_rule
+from authz.core.routes import MAX_LABEL, MAX_RULES, Facts, Rule, hidden_rule
 from authz.settings import sections, sources
+from authz.settings.admin import Admin
 from authz.settings.sections import Section
 from authz.settings.values import (
     Carrier,
@@ -175,6 +176,7 @@ class RouteRule(Section):
     """Requirements of a route. The first matching rule decides. See core/routes.py."""
 
     path: Template
+    name: Id = ""
     host: HostPattern = ""
     methods: tuple[Method, ...] = ()
     scopes: Scopes | None = None
@@ -203,6 +205,7 @@ class RouteRule(Section):
             env=self.env,
             cost=cost if isinstance(cost, int) else None,
             enforce=self.enforce,
+            label=self.name or self.path[:MAX_LABEL],
         )
         return Rule.parse(
             "routes",
@@ -278,6 +281,7 @@ class Settings(Section):
     pools: Pools = Pools()
     limits: Limiting = Limiting()
     log: Log = Log()
+    admin: Admin = Admin()
     telemetry: Telemetry = Telemetry()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"

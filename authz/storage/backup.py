@@ -24,6 +24,7 @@ from typing import Any, Final
 import redis.asyncio
 
 from authz.core.errors import Unavailable
+from authz.core.selector import Position
 from authz.storage import encoding, meta, schema
 from authz.storage.listing import StoredIndex
 from authz.storage.replies import checked
@@ -71,10 +72,10 @@ class Backup:
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
         self._write(header | {"meta": found})
         self._found.seq = await self._seq()
-        after = ""
-        while kids := await self._index.kids(None, after, PAGE):
-            await self._copy(kids)
-            after = kids[-1]
+        after: Position | None = None
+        while places := await self._index.kids(None, after, PAGE):
+            await self._copy([place.kid for place in places])
+            after = places[-1]
         await self._catch_up()
         await self._copy_audit()
         self._write({"end": asdict(self._found)})

@@ -1,52 +1,24 @@
 """Imported keys: `LinkedAliases` finds them for the sidecar, `StoredImports` writes them."""
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import redis.asyncio
-from redis import exceptions
 
 from authz.core.changes import KeyChange
-from authz.core.errors import Fault, OutcomeUnknown, Unavailable
+from authz.core.errors import Fault, Unavailable
 from authz.core.keys.credentials import Alias
 from authz.core.keys.text import KID_PATTERN
 from authz.core.ports import LoadedAlias
 from authz.storage import meta, schema
-from authz.storage.essential import is_full
+from authz.storage.batches import StoredBatches
 from authz.storage.feed import ChangeFeed
-from authz.storage.keys import APPLY_CHANGE, script_input, script_outcome
-from authz.storage.link import Link, refusal
-from authz.storage.replies import checked, describe_full
+from authz.storage.link import Link
+from authz.storage.replies import checked
 
 Deliver = Callable[[LoadedAlias], None]
-
-CHANGES_AT_ONCE: Final = 20  # of one script call, which takes the server about 1 ms
-# Applies several changes by the script for one. ARGV: for each change a JSON array with the number
-# of its KEYS and then its ARGV; redis-py takes ten times as long for separate arguments. An error
-# of one change is its reply and stops no other.
-APPLY_CHANGES: Final = f"""
-local all_keys, all_args, key_at, replies = KEYS, ARGV, 0, {{}}
-local function apply(KEYS, ARGV)
-{APPLY_CHANGE}
-end
-for i, text in ipairs(all_args) do
-  local args, keys = cjson.decode(text), {{}}
-  local key_count = table.remove(args, 1)
-  for j = 1, key_count do
-    keys[j] = all_keys[key_at + j]
-  end
-  local done, reply = pcall(apply, keys, args)
-  if not done and type(reply) ~= 'table' then
-    reply = redis.error_reply('ERR ' .. tostring(reply))
-  end
-  replies[i] = reply
-  key_at = key_at + key_count
-end
-return replies
-"""
 
 
 class LinkedAliases:
@@ -114,15 +86,12 @@ class LinkedAliases:
 
 
 class StoredImports:
-    """An ImportStore over redis-py. A batch takes one round trip, besides loading the script.
-
-    The script applies CHANGES_AT_ONCE (20) changes in one call.
-    """
+    """An ImportStore over redis-py. A batch takes one round trip, besides loading the script."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._names = schema.names_of(client)
-        self._script = ""
+        self._batches = StoredBatches(client)
 
     async def allow_imports(self) -> None:
         """Set the imports field of `authz:meta`, so that sidecars look up aliases.
@@ -143,66 +112,8 @@ class StoredImports:
         return [next(filter(None, kids), None) for kids in found]
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
-        """Return each change's version, or the Fault why it was not applied, in order.
-
-        Raises Unavailable if nothing was sent, OutcomeUnknown if the connection failed after that.
-        """
-        if not self._script:
-            await self._load_script()  # a failure after this leaves the outcome unknown
-        outcomes = await self._send(changes)
-        unsent = [index for index, found in enumerate(outcomes) if found is None]
-        if unsent:  # the store lost the script; it reports that before it applies anything
-            await self._load_script()
-            again = await self._send([changes[index] for index in unsent])
-            for index, outcome in zip(unsent, again, strict=True):
-                outcomes[index] = outcome
-        return [
-            Unavailable("the store lost the script again") if o is None else o for o in outcomes
-        ]
-
-    async def _load_script(self) -> None:
-        self._script = await checked(self._client.script_load(APPLY_CHANGES))
-
-    async def _send(self, changes: Sequence[KeyChange]) -> list[int | Fault | None]:
-        """Return each change's version or Fault; None where the store does not have the script.
-
-        Raises OutcomeUnknown if the connection fails or times out.
-        """
-        pipe = self._client.pipeline(transaction=False)
-        groups = [
-            changes[at : at + CHANGES_AT_ONCE] for at in range(0, len(changes), CHANGES_AT_ONCE)
-        ]
-        for group in groups:
-            all_keys: list[str] = []
-            all_args: list[str] = []
-            for change in group:
-                keys, args = script_input(change, self._names)
-                all_keys += keys
-                all_args.append(json.dumps([len(keys), *map(str, args)]))
-            pipe.evalsha(self._script, len(all_keys), *all_keys, *all_args)
-        try:
-            grouped = await pipe.execute(raise_on_error=False)
-        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
-            self._script = ""  # the next call first finds out whether there is a store
-            raise OutcomeUnknown(f"the store did not confirm the changes: {cause}") from None
-        replies = [
-            reply
-            for group, found in zip(groups, grouped, strict=True)
-            for reply in (found if isinstance(found, list) else [found] * len(group))
-        ]
-        full = await describe_full(self._client) if any(map(is_full, replies)) else ""
-        return [
-            Unavailable(full) if is_full(reply) else _outcome(change, reply)
-            for change, reply in zip(changes, replies, strict=True)
-        ]
-
-
-def _outcome(change: KeyChange, reply: Any) -> int | Fault | None:
-    if isinstance(reply, exceptions.NoScriptError):
-        return None
-    if isinstance(reply, Exception):
-        return Unavailable(f"the store refused the change: {refusal(reply)}")
-    return script_outcome(change, reply)
+        """Apply the changes as `StoredBatches.apply_all` does."""
+        return await self._batches.apply_all(changes)
 
 
 def _alias(digest: bytes, kid: Any) -> Alias | Fault:

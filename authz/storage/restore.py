@@ -26,7 +26,6 @@ from authz.storage.replies import checked
 from authz.storage.sealed_lines import FileRefused
 
 Line = tuple[int, dict[str, Any]]
-Lines = Callable[[], Iterable[Line]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,11 @@
     authz:{p}:client:<client_id>    zset    kid by creation time
     authz:{p}:sidecars              zset    instance by the time of its last entry
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
+    authz:{p}:issued                zset    "charges count instance" by the time at which a sidecar
+                                            ended in good order: the prefix of its charge ids, and
+                                            how many it gave out
+    authz:{p}:request:<hash>        string  the seed of the answer to a repeatable request of the
+                                            admin API, with a time to live of a day
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 With `redis.namespace` every name begins with it: `<namespace>:authz:...`.
@@ -37,7 +42,6 @@ META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
-CHANGE_ID: Final = "change_id"  # field of a key's hash: the change that wrote it
 
 
 class Names:
@@ -58,6 +62,7 @@ class Names:
         self.keys = f"{tag}:keys"
         self.sidecars = f"{tag}:sidecars"
         self.heartbeat = f"{tag}:heartbeat"
+        self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
 
     def key(self, kid: str) -> str:
@@ -79,6 +84,10 @@ class Names:
         """Name of the sorted set with the kids of one client."""
         return f"{self._tag}:client:{client_id}"
 
+    def request(self, name: str) -> str:
+        """Name of the string of one repeatable request. name: 64 hexadecimal digits."""
+        return f"{self._tag}:request:{name}"
+
     def sidecar(self, instance: str) -> str:
         """Name of the string with the registry entry of one sidecar."""
         return f"{self._tag}:sidecar:{instance}"
@@ -90,20 +99,3 @@ DEFAULT: Final = Names()
 def names_of(client: object) -> Names:
     """Return the `names` attribute that Endpoint.client set on a client, or the default names."""
     return getattr(client, "names", DEFAULT)
-
-
-# The names without a namespace.
-META: Final = DEFAULT.meta
-SEQ: Final = DEFAULT.seq
-LOG: Final = DEFAULT.log
-CHANGES: Final = DEFAULT.changes
-AUDIT: Final = DEFAULT.audit
-KEYS: Final = DEFAULT.keys
-SIDECARS: Final = DEFAULT.sidecars
-HEARTBEAT: Final = DEFAULT.heartbeat
-RESTORING: Final = DEFAULT.restoring
-key: Final = DEFAULT.key
-limit: Final = DEFAULT.limit
-alias: Final = DEFAULT.alias
-client: Final = DEFAULT.client
-sidecar: Final = DEFAULT.sidecar

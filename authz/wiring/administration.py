@@ -7,7 +7,7 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from authz.core.decision import Decision
 from authz.core.errors import BadInput
@@ -17,14 +17,17 @@ from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request
+from authz.flows.bulk_change import BulkChange
 from authz.flows.importing import Importer
-from authz.flows.key_listing import KeyListing
+from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
+from authz.flows.selection import Selection
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
+from authz.storage.batches import StoredBatches
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection.checks import inspect
@@ -38,6 +41,9 @@ from authz.storage.restore import Restore, Restored, verify
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
+
+# Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
+EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
 
 
 def keyring(settings: Settings) -> Keyring:
@@ -73,7 +79,7 @@ def exposed_peppers(settings: Settings) -> list[str]:
             mode = stat.S_IMODE(entry.file.stat().st_mode)
         except OSError:  # `keyring` reports it
             continue
-        if mode & (stat.S_IWGRP | stat.S_IRWXO):
+        if mode & EXPOSED:
             who = "every user" if mode & stat.S_IRWXO else "its group"
             verb = "write" if mode & stat.S_IWGRP else "read"
             problem = f"pepper file {entry.file}: {who} of this machine may {verb} it"
@@ -200,6 +206,31 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
 
 
 @dataclass(frozen=True, slots=True)
+class BulkSession:
+    """The objects of commands that find many keys or change them."""
+
+    selection: Selection
+    bulk: BulkChange
+    keyring: Keyring
+    sidecars: StoredSidecars
+
+
+@asynccontextmanager
+async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
+    """Yield a BulkSession, and close its client at the end.
+
+    Raises the errors of `administration`.
+    """
+    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
+    async with aclosing(where.client()) as client:
+        keys = StoredKeys(client, has_replicas=where.has_replicas)
+        await keys.verify(ring.fingerprints, ring.prefixes)
+        selection = Selection(StoredIndex(client), clock)
+        bulk = BulkChange(selection, keys, StoredBatches(client), clock)
+        yield BulkSession(selection, bulk, ring, StoredSidecars(client))
+
+
+@dataclass(frozen=True, slots=True)
 class AdminSession:
     """The objects of commands that read many keys.
 
@@ -208,7 +239,8 @@ class AdminSession:
     """
 
     lifecycle: Lifecycle
-    listing: KeyListing
+    selection: Selection
+    history: KeyHistory
     verifier: Verifier
     read: Callable[[bytes], Request]
     write: Callable[[Decision, Request], bytes]
@@ -238,7 +270,8 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
         reports = LimitReports(counters, limit_policy(settings), clock)
         yield AdminSession(
             Lifecycle(keys, ring, clock, counters),
-            KeyListing(StoredIndex(client), StoredTrail(client)),
+            Selection(StoredIndex(client), clock),
+            KeyHistory(StoredTrail(client)),
             Verifier(keys, peppers, clock, reports, imports),
             reading.read,
             responder(settings, reading).write,

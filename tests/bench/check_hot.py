@@ -24,7 +24,7 @@ from authz.process.clock import SystemClock
 from authz.rpc.check.extract import Extractor
 from authz.rpc.check.handler import CheckHandler, NullObserver
 from authz.rpc.check.respond import Responder
-from authz.rpc.pb.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 from authz.telemetry import Counters
 from tests.bench.figures import machine, offer_record, record
 from tests.support.caches import filled
@@ -88,7 +88,11 @@ class Hot:
         self.cache = asyncio.run(filled([self.record], clock, self.probe))
         self.extractor = Extractor(ring, carriers=("x-api-key:", "authorization:bearer"))
         self.checker = Checker(self.cache, OurPeppers(), clock, self.probe)
-        self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
+        self.responder = Responder(
+            header_prefix="x-auth-",
+            removed_headers=("x-api-key",),
+            find_keys=self.extractor.find_keys,
+        )
         self.door = CheckHandler(
             self.extractor, self.checker, self.responder, self.probe, observer or NullObserver()
         )

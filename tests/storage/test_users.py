@@ -11,58 +11,61 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.records import RevocationReason, Status
+from authz.core.sidecars import Issued
 from authz.process.clock import SystemClock
-from authz.storage import encoding, schema
+from authz.storage import encoding
 from authz.storage.imports import StoredImports
+from authz.storage.issued import StoredIssued
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
-from authz.storage.permissions import BEATING, CHANGING, REGISTERING, SERVING
 from authz.storage.registry import Identity, Registration, StoredSidecars
 from tests.spending.plans import make_terms
 from tests.support.fakes import KID
 from tests.support.real import Valkey, eventually
+from tests.support.storage import stored
 from tests.support.storage.changing import imported
 from tests.support.storage.sidecar import Admin, Sidecar, administration
+from tests.support.storage.stored import BEATING, CHANGING, REGISTERING, SERVING
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 SIDECAR, ADMIN, CONSOLE = "authz-sidecar", "authz-admin", "authz-console"
-REVOKE = ("HSET", schema.key(KID), "status", "active")
+REVOKE = ("HSET", stored.key(KID), "status", "active")
 
 FORBIDDEN = {
     SIDECAR: [
         REVOKE,
-        ("DEL", schema.key(KID)),
-        ("DEL", schema.SIDECARS),
-        ("SET", schema.SEQ, "1"),
-        ("SET", schema.META, "1"),
+        ("DEL", stored.key(KID)),
+        ("DEL", stored.SIDECARS),
+        ("SET", stored.SEQ, "1"),
+        ("SET", stored.META, "1"),
         ("SET", "other", "1"),
-        ("SET", schema.alias(b"n" * 32), KID),
-        ("DEL", schema.alias(b"n" * 32)),
-        ("HSET", schema.META, "imports", "1"),
+        ("SET", stored.alias(b"n" * 32), KID),
+        ("DEL", stored.alias(b"n" * 32)),
+        ("HSET", stored.META, "imports", "1"),
         ("HGETALL", "other"),
-        ("MGET", schema.alias(b"n" * 32), "other"),
-        ("HGETALL", schema.AUDIT),
-        ("XRANGE", schema.AUDIT, "-", "+"),
-        ("GET", schema.sidecar("another")),
-        ("XADD", schema.LOG, "*", "a", "b"),
-        ("ZADD", schema.KEYS, "1", KID),
-        ("PUBLISH", schema.CHANGES, f"1 {KID} active"),
+        ("MGET", stored.alias(b"n" * 32), "other"),
+        ("HGETALL", stored.AUDIT),
+        ("XRANGE", stored.AUDIT, "-", "+"),
+        ("GET", stored.sidecar("another")),
+        ("XADD", stored.LOG, "*", "a", "b"),
+        ("ZADD", stored.KEYS, "1", KID),
+        ("PUBLISH", stored.CHANGES, f"1 {KID} active"),
         ("SUBSCRIBE", "other"),
         ("PSUBSCRIBE", "*"),
         ("EVAL", "return 1", "0"),
-        ("EVALSHA", "0" * 40, "1", schema.key(KID)),
-        ("HSET", schema.limit(KID).replace("limit", "key"), "a", "b"),
-        ("DEL", schema.limit(KID)),
+        ("EVALSHA", "0" * 40, "1", stored.key(KID)),
+        ("HSET", stored.limit(KID).replace("limit", "key"), "a", "b"),
+        ("DEL", stored.limit(KID)),
     ],
     ADMIN: [
-        ("DEL", schema.key(KID)),
-        ("DEL", schema.AUDIT),
-        ("XTRIM", schema.AUDIT, "MAXLEN", "0"),
-        ("XDEL", schema.AUDIT, "1-0"),
-        ("SET", schema.sidecar("one"), "{}"),
-        ("ZADD", schema.SIDECARS, "1", "one"),
-        ("HSET", schema.limit(KID), "a", "b"),
+        ("DEL", stored.key(KID)),
+        ("DEL", stored.AUDIT),
+        ("XTRIM", stored.AUDIT, "MAXLEN", "0"),
+        ("XDEL", stored.AUDIT, "1-0"),
+        ("SET", stored.sidecar("one"), "{}"),
+        ("ZADD", stored.SIDECARS, "1", "one"),
+        ("HSET", stored.limit(KID), "a", "b"),
         ("HSET", "other", "a", "b"),
         ("HGETALL", "other"),
         ("PUBLISH", "other", "text"),
@@ -70,12 +73,12 @@ FORBIDDEN = {
     ],
     CONSOLE: [
         REVOKE,
-        ("SET", schema.SEQ, "1"),
+        ("SET", stored.SEQ, "1"),
         ("HGETALL", "other"),
-        ("DEL", schema.key(KID)),
-        ("ZADD", schema.KEYS, "1", KID),
-        ("PUBLISH", schema.CHANGES, f"1 {KID} active"),
-        ("SUBSCRIBE", schema.CHANGES),
+        ("DEL", stored.key(KID)),
+        ("ZADD", stored.KEYS, "1", KID),
+        ("PUBLISH", stored.CHANGES, f"1 {KID} active"),
+        ("SUBSCRIBE", stored.CHANGES),
         ("EVALSHA", "0" * 40, "0"),
         ("WAIT", "1", "1"),
     ],
@@ -97,9 +100,9 @@ FORBIDDEN_TO_ALL = [
     ("SAVE",),
     ("MIGRATE", "h", "1", "k", "0", "1"),
     ("RESTORE", "k", "0", "x"),
-    ("DUMP", schema.key(KID)),
+    ("DUMP", stored.key(KID)),
     ("FUNCTION", "LOAD", "x"),
-    ("SORT", schema.KEYS),
+    ("SORT", stored.KEYS),
 ]
 
 
@@ -195,7 +198,7 @@ async def test_behind_sentinel(guarded_valkey):
         record = await admin.issue()
         assert record.version == 1
     async with linked(valkey, SIDECAR) as link:
-        assert await link.call("SET", schema.HEARTBEAT, "1") == "OK"
+        assert await link.call("SET", stored.HEARTBEAT, "1") == "OK"
     assert valkey.admin.acl_log() == []
 
 
@@ -243,7 +246,13 @@ async def test_registry(guarded_valkey):
     """A sidecar registers, acknowledges and leaves; admin and console see it."""
     valkey = guarded_valkey
     identity = Identity(
-        instance="one", version="1", address="x", started_at=1, lease_ms=400, grace_ms=0
+        instance="one",
+        version="1",
+        address="x",
+        started_at=1,
+        lease_ms=400,
+        grace_ms=0,
+        charges="c" * 16,
     )
     async with administrator(valkey) as admin:
         sidecar = Sidecar(valkey.login(SIDECAR, SIDECAR))
@@ -261,8 +270,13 @@ async def test_registry(guarded_valkey):
                     return [heard.sidecar.applied for heard in (await sidecars.find())[1]] == [1]
 
                 await eventually(applied)
+        await registration.report_issued()
         await registration.leave()
-        assert valkey.admin.zcard(schema.SIDECARS) == 0
+        assert valkey.admin.zcard(stored.SIDECARS) == 0
+        for user in (ADMIN, CONSOLE):
+            async with valkey.login(user, user).client() as client:
+                found = await StoredIssued(client).find()
+                assert found == [Issued("c" * 16, "one", 0, ended=True)]
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []
@@ -274,12 +288,12 @@ async def test_console_reads(guarded_valkey):
     async with administrator(valkey) as admin:
         record = await admin.issue()
     async with linked(valkey, CONSOLE) as link:
-        found = await link.call("HGETALL", schema.key(record.kid))
+        found = await link.call("HGETALL", stored.key(record.kid))
         assert encoding.decode(record.kid, found) == record
-        assert await link.call("ZRANGE", schema.KEYS, "0", "-1") == [record.kid]
-        assert await link.call("ZREVRANGE", schema.client("acme-web"), "0", "-1") == [record.kid]
-        assert len(await link.call("XREVRANGE", schema.AUDIT, "+", "-")) == 1
-        assert await link.call("GET", schema.SEQ) == "1"
+        assert await link.call("ZRANGE", stored.KEYS, "0", "-1") == [record.kid]
+        assert await link.call("ZREVRANGE", stored.client("acme-web"), "0", "-1") == [record.kid]
+        assert len(await link.call("XREVRANGE", stored.AUDIT, "+", "-")) == 1
+        assert await link.call("GET", stored.SEQ) == "1"
     assert valkey.admin.acl_log() == []
 
 
@@ -298,21 +312,21 @@ async def test_only_the_administrator_changes_keys(guarded_valkey, user):
     """A change by another user is refused before anything is written."""
     async with administrator(guarded_valkey) as admin:
         record = await admin.issue()
-        before = guarded_valkey.admin.dump(schema.key(record.kid))
+        before = guarded_valkey.admin.dump(stored.key(record.kid))
         async with guarded_valkey.login(user, user).client() as client:
             other = type(admin.store)(client)
             admin.lifecycle._store = other
             with pytest.raises(Unavailable):
                 await admin.revoke(record.kid)
-    assert guarded_valkey.admin.get(schema.SEQ) == "1"
-    assert guarded_valkey.admin.dump(schema.key(record.kid)) == before
+    assert guarded_valkey.admin.get(stored.SEQ) == "1"
+    assert guarded_valkey.admin.dump(stored.key(record.kid)) == before
 
 
 async def test_a_script_reaches_nothing_else(guarded_valkey):
     """The administrator's scripts are bound by the same permissions for any key."""
     async with linked(guarded_valkey, ADMIN) as link:
         digest = await link.call("SCRIPT", "LOAD", "return redis.call('SET', KEYS[1], 'x')")
-        for name in ("other", schema.SIDECARS, schema.sidecar("one")):
+        for name in ("other", stored.SIDECARS, stored.sidecar("one")):
             with pytest.raises(Unavailable, match="NOPERM"):
                 await link.call("EVALSHA", digest, "1", name)
-        assert await link.call("EVALSHA", digest, "1", schema.HEARTBEAT) == "OK"
+        assert await link.call("EVALSHA", digest, "1", stored.HEARTBEAT) == "OK"

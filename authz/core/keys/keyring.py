@@ -4,10 +4,12 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, Unavailable
+from authz.core.fields import shown
 from authz.core.keys import base62
 from authz.core.keys.credentials import Imported, ImportedHash, Minted, Presented
 from authz.core.keys.pepper import Pepper
+from authz.core.keys.seed import Seed
 from authz.core.keys.text import (
     CHECKSUM_LENGTH,
     ENVIRONMENTS,
@@ -145,16 +147,41 @@ class Keyring:
 
         Raises BadInput if `env` is not `live` or `test`.
         """
-        kid = kid or new_kid()
-        secret = base62.encode(int.from_bytes(secrets.token_bytes(32)), SECRET_LENGTH)
-        text = f"{self._start}{env}_{kid}_{self._newest.version}{secret}"
-        tag = self._newest.tag(text.encode())[:TAG_BYTES]
+        return self._minted(env, kid or new_kid(), self._newest, secrets.token_bytes(32))
+
+    def mint_repeatably(self, env: str, seed: Seed, kid: str | None = None) -> Minted:
+        """Make the secret of a repeatable request: the same seed always gives the same one.
+
+        Without `kid` the kid of a new key follows from the seed, too. Raises BadInput if `env` is
+        not `live` or `test`, Unavailable if we lack the pepper of the seed.
+        """
+        pepper = self._pepper_of(seed)
+        return self._minted(env, kid or seed.kid(pepper), pepper, seed.secret(pepper))
+
+    def change_id(self, seed: Seed) -> str:
+        """Return the change id of a repeatable request. Raises Unavailable as `mint_repeatably`."""
+        return seed.change_id(self._pepper_of(seed))
+
+    def new_seed(self) -> Seed:
+        """Return a new random seed for the newest pepper."""
+        return Seed(secrets.token_bytes(32), self._newest.version)
+
+    def _pepper_of(self, seed: Seed) -> Pepper:
+        pepper = self._peppers.get(seed.pepper_version)
+        if pepper is None:
+            raise Unavailable(f"keys.peppers lacks the pepper {shown(seed.pepper_version)}")
+        return pepper
+
+    def _minted(self, env: str, kid: str, pepper: Pepper, random: bytes) -> Minted:
+        secret = base62.encode(int.from_bytes(random), SECRET_LENGTH)
+        text = f"{self._start}{env}_{kid}_{pepper.version}{secret}"
+        tag = pepper.tag(text.encode())[:TAG_BYTES]
         text += base62.encode(int.from_bytes(tag), TAG_LENGTH)
         text += checksum(text)
         presented = self.parse(text)
         if presented is None:
             raise BadInput("env", f"one of {', '.join(ENVIRONMENTS)}")
-        return Minted(kid, env, self._newest.version, text, presented.digest())
+        return Minted(kid, env, pepper.version, text, presented.digest())
 
 
 def _check_declared(prefix: str, starts: Sequence[str]) -> None:

@@ -51,6 +51,7 @@ class Pepper:
     digest_key: bytes = field(repr=False)
     snapshot_key: bytes = field(repr=False)
     backup_key: bytes = field(repr=False)
+    request_key: bytes = field(repr=False)
     hash_key: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
@@ -81,5 +82,6 @@ class Pepper:
             digest_key=hkdf_sha256(secret, b"authz key digest"),
             snapshot_key=hkdf_sha256(secret, b"authz cache snapshot"),
             backup_key=hkdf_sha256(secret, b"authz store backup"),
+            request_key=hkdf_sha256(secret, b"authz repeatable request"),
             hash_key=hkdf_sha256(secret, b"authz imported hash"),
         )

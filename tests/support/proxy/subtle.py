@@ -35,6 +35,11 @@ def early(config: Config) -> list[Any]:
     return config.manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
 
 
+def trailer_mutations(config: Config) -> dict[str, Any]:
+    """Return the mutations of the filter for trailers and upgrades."""
+    return config.manager["http_filters"][1]["typed_config"]["mutations"]
+
+
 def says(config: Config, extensions: dict[str, str]) -> dict[str, Any]:
     """Return a per-route configuration with context_extensions."""
     return {
@@ -280,6 +285,42 @@ SUBTLE = [
         "warn",
         "cluster",
         "circuit breaker",
+    ),
+    Fault(
+        "trailers of clients",
+        lambda c: c.manager["http_filters"].pop(1),
+        "warn",
+        "trailers",
+        "in a client's trailers reaches",
+    ),
+    Fault(
+        "trailers of another prefix",
+        lambda c: trailer_mutations(c)["request_trailers_mutations"][0]["remove_on_match"][
+            "key_matcher"
+        ].update(prefix="x-other-"),
+        "warn",
+        "trailers",
+        "in a client's trailers reaches",
+    ),
+    Fault(
+        "tokens of an upgrade",
+        lambda c: (
+            trailer_mutations(c).pop("request_mutations"),
+            c.manager.update(upgrade_configs=[{"upgrade_type": "websocket"}]),
+        ),
+        "warn",
+        "trailers",
+        "every token of its Connection",
+    ),
+    Fault(
+        "tokens of an upgrade on one route",
+        lambda c: (
+            trailer_mutations(c)["request_mutations"][0]["append"].pop("append_action"),
+            c.routes[-1]["route"].update(upgrade_configs=[{"upgrade_type": "websocket"}]),
+        ),
+        "warn",
+        "trailers",
+        "every token of its Connection",
     ),
     Fault(
         "another client",
