@@ -199,6 +199,7 @@ class Rule:
         return replace(self.facts, scopes=scopes, cost=cost)
 
 
+_METHODS_WITHOUT_PATH: Final = {"*": "OPTIONS", "": "CONNECT"}
 _AMBIGUOUS: Final = Refusal(Reason.AMBIGUOUS_PATH)
 _NOT_ALLOWED: Final = Refusal(Reason.ROUTE_NOT_ALLOWED)
 
@@ -244,7 +245,7 @@ class RouteTable:
         facts of their rules are joined, the strictest each; AMBIGUOUS_PATH above MAX_JOINED (16)
         rules. `path` may have its query, which no rule looks at.
         """
-        return self._require(method, authority, path, None)
+        return self._require(method, authority, path, {})
 
     def require_all(
         self, methods: Sequence[str], authority: str, path: str
@@ -254,12 +255,12 @@ class RouteTable:
         return [self._require(method, authority, path, known) for method in methods]
 
     def _require(
-        self, method: str, authority: str, path: str, known: dict[int, bool] | None
+        self, method: str, authority: str, path: str, known: dict[int, bool]
     ) -> Facts | Refusal:
-        """Do what `require` does. known: whether the template of a rule matches, by its position."""
+        """Do what `require` does. known: by position, whether a template matches; grows."""
         bare = path.partition("?")[0]
         host = split_host(authority)
-        if (bare == "*" and method == "OPTIONS") or (not bare and method == "CONNECT"):
+        if _METHODS_WITHOUT_PATH.get(bare) == method:
             rules = [r.facts for r in self._everywhere if r.is_for(method, host)][:1]
             return self._joined(rules, unmatched=not rules)
         found = self._read(bare)
@@ -271,13 +272,9 @@ class RouteTable:
             rule = self._rules[at]
             if not rule.is_for(method, host):
                 continue
-            if known is None:
-                is_match = rule.template.matches(read.decoded)
-            else:
-                if at not in known:
-                    known[at] = rule.template.matches(read.decoded)
-                is_match = known[at]
-            if not is_match:
+            if at not in known:
+                known[at] = rule.template.matches(read.decoded)
+            if not known[at]:
                 continue
             required = rule.facts_for(segments)
             if not isinstance(required, Facts):

@@ -25,6 +25,7 @@ from authz.core.keys.text import (
     new_kid,
     percent_decoded,
 )
+from authz.core.trail.rows import TrailKeys
 
 MAX_ESCAPES: Final = 3  # readers that decode a text one after the other
 _NOT_BASE64: Final = bytes(set(range(128)) - set(f"{base62.DIGITS}+/-_".encode()))
@@ -75,6 +76,11 @@ class Keyring:
     def backup_keys(self) -> list[bytes]:
         """The keys that may seal a backup of the store. The last one, the newest, seals."""
         return [pepper.backup_key for pepper in self._peppers.values()]
+
+    @property
+    def trail_keys(self) -> TrailKeys:
+        """The keys of the marks in the audit trail. The newest pepper marks new entries."""
+        return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})
 
     def claims(self, text: str) -> bool:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not."""
