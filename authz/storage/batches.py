@@ -15,6 +15,7 @@ from authz.storage import schema
 from authz.storage.essential import ALLOW_OOM, is_full
 from authz.storage.keys import APPLY_CHANGE, script_input, script_outcome
 from authz.storage.link import refusal
+from authz.storage.marks import marks_of
 from authz.storage.replies import checked, describe_full
 
 CHANGES_AT_ONCE: Final = 20  # of one script call, which takes the server about 1 ms
@@ -54,6 +55,7 @@ class StoredBatches:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._names = schema.names_of(client)
+        self._marks = marks_of(client)
         self._scripts: dict[bool, str] = {}
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
@@ -90,7 +92,7 @@ class StoredBatches:
             all_keys: list[str] = []
             all_args: list[str] = []
             for change in group:
-                keys, args = script_input(change, self._names)
+                keys, args = script_input(change, self._names, self._marks)
                 all_keys += keys
                 all_args.append(json.dumps([len(keys), *map(str, args)]))
             script = self._scripts[group[0].narrows]
