@@ -25,6 +25,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 
 from authz.core.changes import KeySpec
+from authz.core.fields import networks
 from authz.core.listen_address import Address
 from authz.rpc.services import CHECK_SERVICE
 from authz.settings import model
@@ -140,7 +141,7 @@ async def issue(settings: model.Settings) -> str:
         env="live",
         life_ms=86_400_000,
         scopes=frozenset({"models:generate", "models:read"}),
-        allowed_cidrs=("10.0.0.0/8", "127.0.0.0/8"),
+        allowed_cidrs=networks("", ["10.0.0.0/8", "127.0.0.0/8"]),
     )
     async with administration.administration(settings) as lifecycle:
         return (await lifecycle.issue(spec, lifecycle.author("bench"))).key_text

@@ -12,7 +12,7 @@ Rules:
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 from urllib.parse import unquote
@@ -21,10 +21,9 @@ from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.text import escapable
-from authz.core.request import IN_QUERY
+from authz.core.request import IN_QUERY, Headers, header_text, text_of
 from authz.rpc.check.strip import Strip
 
-Header = Callable[[str, str], str]
 Credential = Presented | Imported | Deny | None
 
 AMBIGUOUS: Final = Deny(Reason.AMBIGUOUS_CREDENTIAL)
@@ -63,7 +62,7 @@ class CredentialReader:
         self._name = re.compile(rf"(?:^|&){escapable(query)}(?=[=&]|\Z)") if query else None
         self._parameter = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
 
-    def find(self, header: Header, path: str, *, optional: bool) -> tuple[Credential, str]:
+    def find(self, headers: Headers, path: str, *, optional: bool) -> tuple[Credential, str]:
         """Return the credential, and its carrier: a header, IN_QUERY, or empty.
 
         A credential is one of our keys that parses, an imported key, a Deny, or None without any.
@@ -73,7 +72,7 @@ class CredentialReader:
         found: str | Deny = ""
         carrier, is_bare = "", True
         for name, schemes in self._headers:
-            text = header(name, "")
+            text = text_of(headers[name]) if name in headers else ""
             if not text:
                 continue
             value = text if schemes is None else schemes.read(text)
@@ -95,7 +94,7 @@ class CredentialReader:
         foreign = self._foreign(found, carrier, is_bare=is_bare)
         return foreign, carrier if isinstance(foreign, Imported) else ""
 
-    def find_all(self, header: Header, path: str) -> Strip | None:
+    def find_all(self, headers: Headers, path: str) -> Strip | None:
         """Return the carriers to remove from a request that is refused.
 
         These are the headers with a scheme, and the query parameter, that hold a key of ours in any
@@ -103,7 +102,7 @@ class CredentialReader:
         Headers without a scheme are not listed: every allow removes them.
         """
         shared = [(name, schemes) for name, schemes in self._headers if schemes is not None]
-        held = [n for n, s in shared if s.read(header(n, "")) not in ("", UNRECOGNIZED)]
+        held = [n for n, s in shared if s.read(header_text(headers, n)) not in ("", UNRECOGNIZED)]
         in_query = False
         if self._parameter is not None and "?" in path:
             query = path.partition("?")[2]

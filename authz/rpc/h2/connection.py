@@ -4,7 +4,7 @@ Give it the bytes that arrive, act on the events that it returns, and send the b
 
 1. No input raises an exception. A stream error resets its stream. A connection error ends the
    connection with a GOAWAY that names it, and `fault` says which it was.
-2. A call is reported as Started when its request is complete, and as Cancelled if it ends before
+2. A call is reported with its message when its request is complete, and with None if it ends before
    its response. A response to a call that has ended is dropped, so the caller need not check.
 3. The first frame is SETTINGS. Between HEADERS and the end of its block only CONTINUATION may come.
    The tables of frame_handlers.py name the frames of each phase; unknown types are ignored.

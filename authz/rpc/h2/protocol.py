@@ -26,7 +26,7 @@ from authz.rpc.h2.flood_budgets import MIN_PAUSE
 from authz.rpc.h2.request_bodies import BodyMemory
 from authz.rpc.h2.request_headers import MethodHandler
 from authz.rpc.h2.responses import FAILED, GrpcStatus, status_response
-from authz.rpc.h2.stream_states import ANSWERING, Call, CallEvent, Started
+from authz.rpc.h2.stream_states import ANSWERING, Call
 
 log = logging.getLogger("authz.h2")
 
@@ -180,11 +180,11 @@ class H2Protocol(asyncio.Protocol):
         return False
 
     def _process(self, data: bytes) -> None:
-        for event in self._connection.receive(data, self._loop.time()):
-            if isinstance(event, Started):
-                self._start(event.call, event.message)
+        for call, message in self._connection.receive(data, self._loop.time()):
+            if message is None:
+                self._cancel(call)
             else:
-                self._cancel(event)
+                self._start(call, message)
         self._flush()
         if self._connection.budgets.pause >= MIN_PAUSE and not self._closing:
             self._slow_down()
@@ -216,8 +216,9 @@ class H2Protocol(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _start(self, call: Call, message: bytes) -> None:
-        handler = cast("MethodHandler", call.headers.handler)
+        handler = call.headers.handler
         try:
+            assert handler is not None  # noqa: S101  a refused request is never reported
             if self._state.traced:
                 response = handler(message, traceparent.find(call.header_block))
             else:
@@ -250,8 +251,8 @@ class H2Protocol(asyncio.Protocol):
             self._state.probe.count(Event.DECISION_FAULT)
             self._connection.streams.refuse(call, status_response(FAILED))
 
-    def _cancel(self, event: CallEvent) -> None:
-        task = self._tasks.pop(event.call.id, None)
+    def _cancel(self, call: Call) -> None:
+        task = self._tasks.pop(call.id, None)
         if task is not None:
             task.cancel()
 
@@ -274,8 +275,8 @@ class H2Protocol(asyncio.Protocol):
 
     def _expire(self) -> None:
         self._timer_at = inf
-        for event in self._connection.expire(self._loop.time()):
-            self._cancel(event)
+        for call, _ in self._connection.expire(self._loop.time()):
+            self._cancel(call)
         self._flush()
 
     def _close(self) -> None:

@@ -106,13 +106,10 @@ def unframe_message(body: bytes, limit: int) -> bytes | GrpcStatus:
     NOT_ONE_MESSAGE if the body is empty, TRUNCATED if it ends early, else as `early_refusal`. A
     message may be empty. limit: bytes that it may have.
     """
-    if not body:
-        return NOT_ONE_MESSAGE
-    if len(body) >= PREFIX_BYTES:
-        compressed, length = MESSAGE_PREFIX.unpack_from(body)
-        if not compressed and length == len(body) - PREFIX_BYTES <= limit:
-            return body[PREFIX_BYTES:]
-    return early_refusal(body, limit) or TRUNCATED
+    size = len(body) - PREFIX_BYTES
+    if int.from_bytes(body[:PREFIX_BYTES]) == size <= limit:  # not compressed, and complete
+        return body[PREFIX_BYTES:]
+    return (early_refusal(body, limit) or TRUNCATED) if body else NOT_ONE_MESSAGE
 
 
 def early_refusal(beginning: bytes | bytearray, limit: int) -> GrpcStatus | None:
