@@ -7,7 +7,7 @@ from functools import partial
 
 from authz.core import changes
 from authz.core.changes import Author, KeyChange, KeySpec
-from authz.core.errors import AliasTaken, BadInput, Conflict, Fault
+from authz.core.errors import AliasTaken, BadInput, Conflict, Deleted, Fault
 from authz.core.keys.credentials import Imported
 from authz.core.keys.text import new_kid
 from authz.core.ports import Clock, ImportStore
@@ -89,11 +89,15 @@ class Importer:
             return cause
 
 
-def _outcome(change: KeyChange, reply: int | Fault) -> Done:
+def _outcome(change: KeyChange, reply: int | Fault) -> Outcome:
     """Return the outcome of one change: AliasTaken and Conflict mean done. Raises other faults.
+
+    Deleted: the key may not come back, so the result is BadInput.
 
     AliasTaken: `kid` is the earlier key's, and `already` is True.
     """
+    if isinstance(reply, Deleted):
+        return BadInput("key", "was deleted here, which is final; it cannot be imported again")
     if isinstance(reply, AliasTaken):
         return Done(reply.kid, already=True)
     # Conflict: an earlier try wrote the key, its reply was lost, and the key was changed since.

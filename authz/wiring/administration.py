@@ -18,6 +18,7 @@ from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request
 from authz.flows.bulk_change import BulkChange
+from authz.flows.deletion import Deletion
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
@@ -28,6 +29,7 @@ from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
 from authz.storage.batches import StoredBatches
+from authz.storage.deletions import StoredDeletions
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection.checks import inspect
@@ -41,6 +43,7 @@ from authz.storage.restore import Restore, Restored, verify
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
+from authz.storage.tombstones import Tombstone
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
 EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
@@ -134,19 +137,25 @@ async def back_up(settings: Settings, file: BinaryIO) -> Contents:
         return await Backup(client, writer.write).run(ring.fingerprints, now)
 
 
-async def restore(settings: Settings, file: BinaryIO, known: int) -> Restored:
+async def restore(
+    settings: Settings, file: BinaryIO, known: int, later: BinaryIO | None = None
+) -> Restored:
     """Verify a backup and write it into the empty store.
 
-    known: a change that the store once had, or 0. file: must be seekable; it is read twice. Raises
+    known: a change that the store once had, or 0. file: must be seekable; it is read twice. later:
+    a backup that was made later; keys that it knows as deleted are left out. Raises
     FileRefused for an unusable file, Foreign for other peppers, Conflict for a store with data,
     BadInput, Unavailable.
     """
     ring = keyring(settings)
     verified = verify(read(file, ring.backup_keys), ring.fingerprints)
+    gone = frozenset[Tombstone]()
+    if later is not None:
+        gone = verify(read(later, ring.backup_keys), ring.fingerprints).gone
     file.seek(0)
     async with aclosing(endpoint(settings).client()) as client:
         highest = max(known, await StoredKeys(client).highest_seen())
-        seq = await Restore(client).run(verified, read(file, ring.backup_keys), highest)
+        seq = await Restore(client).run(verified, read(file, ring.backup_keys), highest, gone)
         return Restored(verified.contents, seq, highest)
 
 
@@ -209,6 +218,7 @@ class BulkSession:
 
     selection: Selection
     bulk: BulkChange
+    deletion: Deletion
     keyring: Keyring
     sidecars: StoredSidecars
 
@@ -225,7 +235,8 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
         await keys.verify(ring.fingerprints, ring.prefixes)
         selection = Selection(StoredIndex(client), clock)
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)
-        yield BulkSession(selection, bulk, ring, StoredSidecars(client))
+        deletion = Deletion(keys, StoredDeletions(client), clock)
+        yield BulkSession(selection, bulk, deletion, ring, StoredSidecars(client))
 
 
 @dataclass(frozen=True, slots=True)
