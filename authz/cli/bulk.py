@@ -25,7 +25,7 @@ from authz.flows.confirmation import all_acknowledged
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost
 from authz.process.clock import SystemClock
-from authz.wiring.administration import BulkSession
+from authz.wiring.many_keys import BulkSession
 
 DONE, FAILED = 0, 1
 

@@ -28,7 +28,7 @@ from authz.core.selector import Selector, State
 from authz.flows.bulk_change import By, Extent, Step
 from authz.flows.confirmation import all_acknowledged
 from authz.process.clock import SystemClock
-from authz.wiring.administration import BulkSession
+from authz.wiring.many_keys import BulkSession
 
 _WORDS: Final = ("delete", "deleting", "deleted", "already deleted", ", for ever")
 

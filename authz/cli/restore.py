@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from authz.cli import storestate
+from authz.cli.actor import actor
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
@@ -48,7 +49,7 @@ def restore(invocation: Invocation, file: str, deletions: str | None) -> None:
         with ExitStack() as stack:
             opened = stack.enter_context(Path(file).open("rb"))
             later = stack.enter_context(Path(deletions).open("rb")) if deletions else None
-            done = asyncio.run(administration.restore(settings, opened, known, later))
+            done = asyncio.run(administration.restore(settings, opened, known, actor(), later))
     except (FileRefused, Conflict) as cause:
         raise click.ClickException(f"{file}: {cause}") from None
     except OSError as cause:

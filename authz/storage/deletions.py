@@ -13,6 +13,7 @@ from authz.core.records import KeyRecord
 from authz.storage import encoding, schema, tombstones
 from authz.storage.link import refusal
 from authz.storage.listing import SEARCHED
+from authz.storage.marks import marks_of, with_mark
 from authz.storage.replies import checked
 
 DELETE_KEY: Final = (files("authz.storage") / "lua" / "delete_key.lua").read_text()
@@ -24,6 +25,7 @@ class StoredDeletions:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._names = schema.names_of(client)
+        self._marks = marks_of(client)
         self._delete = client.register_script(DELETE_KEY)
 
     async def entries(self, record: KeyRecord) -> Sequence[RemovedEntry]:
@@ -75,6 +77,7 @@ class StoredDeletions:
         for digest, place in zip(aliases, places, strict=True):
             keys += [names.alias(digest), names.gone(place.bucket)]
         fields = encoding.encode_event(removal.event, removal.id, record.version)
+        fields = with_mark(self._marks, record.kid, fields)
         args: list[Any] = [
             *(removal.id, record.version, names.changes, schema.LOG_LENGTH, record.kid),
             *(own.member, len(aliases), *(place.member for place in places)),

@@ -3,10 +3,12 @@
 The sidecar has its own root in sidecar.py, so that no command imports the listeners.
 """
 
+import secrets
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import BinaryIO, Final
 
 from authz.core.decision import Decision
@@ -17,8 +19,8 @@ from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request
-from authz.flows.bulk_change import BulkChange
-from authz.flows.deletion import Deletion
+from authz.core.trail.checkpoints import restored
+from authz.core.trail.rows import TrailKeys
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
@@ -28,8 +30,6 @@ from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
-from authz.storage.batches import StoredBatches
-from authz.storage.deletions import StoredDeletions
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection.checks import inspect
@@ -92,10 +92,11 @@ def exposed_peppers(settings: Settings) -> list[str]:
 def endpoint(settings: Settings) -> Endpoint:
     """Return the endpoint of the store. Does not connect.
 
-    Raises BadInput for invalid redis settings.
+    The peppers are read when one of its clients makes the first change: they mark the entries of
+    the audit trail. Raises BadInput for invalid redis settings.
     """
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
-    return Endpoint.parse(
+    found = Endpoint.parse(
         store.url,
         store.username,
         store.password_file,
@@ -103,6 +104,7 @@ def endpoint(settings: Settings) -> Endpoint:
         sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
         namespace=store.namespace,
     )
+    return replace(found, marks=cache(lambda: keyring(settings).trail_keys))
 
 
 def limit_policy(settings: Settings) -> LimitPolicy:
@@ -138,14 +140,14 @@ async def back_up(settings: Settings, file: BinaryIO) -> Contents:
 
 
 async def restore(
-    settings: Settings, file: BinaryIO, known: int, later: BinaryIO | None = None
+    settings: Settings, file: BinaryIO, known: int, actor: str, later: BinaryIO | None = None
 ) -> Restored:
     """Verify a backup and write it into the empty store.
 
-    known: a change that the store once had, or 0. file: must be seekable; it is read twice. later:
-    a backup that was made later; keys that it knows as deleted are left out. Raises
-    FileRefused for an unusable file, Foreign for other peppers, Conflict for a store with data,
-    BadInput, Unavailable.
+    known: a change that the store once had, or 0. file: must be seekable; it is read twice. actor:
+    for the audit trail. later: a backup that was made later; keys that it knows as deleted are left
+    out. Raises FileRefused for an unusable file, Foreign for other peppers, Conflict for a store
+    with data, BadInput, Unavailable.
     """
     ring = keyring(settings)
     verified = verify(read(file, ring.backup_keys), ring.fingerprints)
@@ -155,8 +157,15 @@ async def restore(
     file.seek(0)
     async with aclosing(endpoint(settings).client()) as client:
         highest = max(known, await StoredKeys(client).highest_seen())
-        seq = await Restore(client).run(verified, read(file, ring.backup_keys), highest, gone)
+        note = partial(_restored, ring.trail_keys, actor)
+        lines = read(file, ring.backup_keys)
+        seq = await Restore(client, note).run(verified, lines, highest, gone)
         return Restored(verified.contents, seq, highest)
+
+
+def _restored(trail: TrailKeys, actor: str, last: int, number: int) -> dict[str, str]:
+    change_id, now = secrets.token_hex(16), SystemClock().wall_ms()
+    return restored(trail, change_id=change_id, writer=actor, at=now, last=last, number=number)
 
 
 @asynccontextmanager
@@ -210,33 +219,6 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
         yield Importer(StoredImports(client), SystemClock(), actor, note)
     finally:
         await client.aclose()
-
-
-@dataclass(frozen=True, slots=True)
-class BulkSession:
-    """The objects of commands that find many keys or change them."""
-
-    selection: Selection
-    bulk: BulkChange
-    deletion: Deletion
-    keyring: Keyring
-    sidecars: StoredSidecars
-
-
-@asynccontextmanager
-async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
-    """Yield a BulkSession, and close its client at the end.
-
-    Raises the errors of `administration`.
-    """
-    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
-    async with aclosing(where.client()) as client:
-        keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints, ring.prefixes)
-        selection = Selection(StoredIndex(client), clock)
-        bulk = BulkChange(selection, keys, StoredBatches(client), clock)
-        deletion = Deletion(keys, StoredDeletions(client), clock)
-        yield BulkSession(selection, bulk, deletion, ring, StoredSidecars(client))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from authz.core.keys.text import (
     in_base64,
     new_kid,
 )
+from authz.core.trail.rows import TrailKeys
 
 
 class Keyring:
@@ -75,6 +76,11 @@ class Keyring:
     def backup_keys(self) -> list[bytes]:
         """The keys that may seal a backup of the store. The last one, the newest, seals."""
         return [pepper.backup_key for pepper in self._peppers.values()]
+
+    @property
+    def trail_keys(self) -> TrailKeys:
+        """The keys of the marks in the audit trail. The newest pepper marks new entries."""
+        return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})
 
     def claims(self, text: str) -> bool:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not."""

@@ -48,6 +48,7 @@ class Pepper:
     digest_key: bytes = field(repr=False)
     snapshot_key: bytes = field(repr=False)
     backup_key: bytes = field(repr=False)
+    trail_key: bytes = field(repr=False)
     request_key: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
@@ -76,5 +77,6 @@ class Pepper:
             digest_key=hkdf_sha256(secret, b"authz key digest"),
             snapshot_key=hkdf_sha256(secret, b"authz cache snapshot"),
             backup_key=hkdf_sha256(secret, b"authz store backup"),
+            trail_key=hkdf_sha256(secret, b"authz audit trail"),
             request_key=hkdf_sha256(secret, b"authz repeatable request"),
         )
