@@ -45,8 +45,8 @@ class Author:
 class KeyChange:
     """The new record, to be written if the stored one is at `base_version` (0: there is none).
 
-    `aliases`: the digests of an imported key. The first `own_aliases` of them become its aliases.
-    If any of them is the alias of another key, the change is not made.
+    `aliases`: the digests of an imported key, newest pepper first. The first becomes its alias. If
+    any of them is the alias of another key, the change is not made.
     `former_client_id`: the client until now, if the change gives the key to another client.
     `narrows`: the change only takes rights away, so it also applies on a full store.
     """
@@ -56,7 +56,6 @@ class KeyChange:
     record: KeyRecord
     event: AuditEvent
     aliases: tuple[bytes, ...] = field(default=(), repr=False)
-    own_aliases: int = 1
     former_client_id: str | None = None
     narrows: bool = False
 
@@ -117,22 +116,20 @@ def import_key(
     author: Author,
     now: int,
     *,
-    hashed: Sequence[tuple[str, bytes]] = (),
+    older: Sequence[tuple[str, bytes]] = (),
     past: Past | None = None,
 ) -> KeyChange:
     """Plan a new key with an imported secret. The record holds the newest digest.
 
-    digests: pepper version and digest, newest pepper first, at least one. hashed: the same of the
-    SHA-256 of the key, if `digests` are of its text. All become `aliases` of the change, so that
-    neither form of the key can be imported twice. `now`: ms since the epoch. Raises BadInput if the
-    key would expire before it begins.
+    digests: pepper version and digest, newest pepper first, at least one. older: the same in the
+    form that earlier versions stored. All become `aliases` of the change, so that neither form of
+    the key can be imported twice. `now`: ms since the epoch. Raises BadInput if the key would
+    expire before it begins.
     """
     version, digest = digests[0]
     secret = Secret("1", digest, version, now)
     change = _begin(Action.IMPORT, spec, kid, secret, author)
-    newest = (digests[0], *hashed[:1])
-    known = (*newest, *digests[1:], *hashed[1:])
-    change = replace(change, aliases=tuple(d for _, d in known), own_aliases=len(newest))
+    change = replace(change, aliases=tuple(known for _, known in (*digests, *older)))
     if past is None:
         return change
     record = past.applied_to(change.record, now)

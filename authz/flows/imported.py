@@ -7,8 +7,8 @@ Rules:
 2. The absence of an alias is cached briefly. Each change drops it, for it may be an import.
 3. Anybody can send text that looks like an imported key. So lookups are limited in rate and shared
    fairly by client address. Beyond the rate the reply is Unavailable, never "no such key".
-   A key that came as a hash has a digest of another kind. One lookup asks for both kinds; the
-   digest of the text wins, because older versions of the import did not look for the other.
+   The digest of a key is of its SHA-256; earlier versions stored that of its text. One lookup asks
+   for both, and the digest of the text wins: its record may be revoked.
 4. At most one lookup per key is under way. A cancelled waiter cancels no other.
 5. It stands between the change feed and the record cache, and passes on every call of the feed.
 """

@@ -7,7 +7,7 @@ from functools import partial
 
 from authz.core import changes
 from authz.core.changes import Author, KeyChange, KeySpec
-from authz.core.errors import AliasTaken, BadInput, Conflict, Fault, Unreadable
+from authz.core.errors import AliasTaken, BadInput, Conflict, Deleted, Fault, Unreadable
 from authz.core.keys.credentials import Imported, ImportedHash
 from authz.core.keys.text import new_kid
 from authz.core.past import Past
@@ -29,8 +29,11 @@ class Wanted:
 
     def identity(self) -> bytes:
         """Return a digest that is the same for a key and for its hash."""
-        key = self.key.hashed() if isinstance(self.key, Imported) else self.key
-        return next(key.digests())[1]
+        return next(self.hashed().digests())[1]
+
+    def hashed(self) -> ImportedHash:
+        """Return the hash of the key. It alone is stored, so that both forms are one key."""
+        return self.key.hashed() if isinstance(self.key, Imported) else self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Importer:
             self._allowed = True
         send = partial(self._store.apply_all, made)
         replies = await until_confirmed(send) if made else []
-        owners = [_owner(change, reply) for change, reply in zip(made, replies, strict=True)]
+        owners = [_owner(reply) for reply in replies]
         return await self._outcomes(planned, owners)
 
     async def rehearse(self, batch: Sequence[Wanted]) -> list[Outcome]:
@@ -102,45 +105,47 @@ class Importer:
         return await self._outcomes(planned, owners)
 
     async def _outcomes(
-        self, planned: Sequence[KeyChange | BadInput], owners: Sequence[str | None]
+        self, planned: Sequence[KeyChange | BadInput], owners: Sequence[str | BadInput | None]
     ) -> list[Outcome]:
         """Return the outcome of each planned change.
 
-        owners: for each KeyChange in order, the kid that had the key before, or None.
+        owners: for each KeyChange in order, the kid that had the key before, its refusal, or None.
         """
-        taken = [kid for kid in owners if kid is not None]
+        taken = [kid for kid in owners if isinstance(kid, str)]
         records = dict(zip(taken, await self._records.read(taken) if taken else (), strict=True))
         left = iter(owners)
         outcomes: list[Outcome] = []
         for change in planned:
-            if isinstance(change, KeyChange):
-                kid = next(left)
+            owner = next(left) if isinstance(change, KeyChange) else change
+            if isinstance(owner, BadInput):
+                outcomes.append(owner)
+            elif isinstance(change, KeyChange):
+                kid, now = owner, change.event.at
                 fresh = Done(change.record.kid)
-                now = change.event.at
                 outcomes.append(_compare(kid, records[kid], change, now) if kid else fresh)
-            else:
-                outcomes.append(change)
         return outcomes
 
     def _plan(self, wanted: Wanted) -> KeyChange | BadInput:
         author = Author(secrets.token_hex(16), self._actor, self._note)
         key, now = wanted.key, self._clock.wall_ms()
-        hashed = tuple(key.hashed().digests()) if isinstance(key, Imported) else ()
-        digests = tuple(key.digests())
+        older = tuple(key.digests()) if isinstance(key, Imported) else ()
+        digests = tuple(wanted.hashed().digests())
         try:
             return changes.import_key(
-                wanted.spec, new_kid(), digests, author, now, hashed=hashed, past=wanted.past
+                wanted.spec, new_kid(), digests, author, now, older=older, past=wanted.past
             )
         except BadInput as cause:
             return cause
 
 
-def _owner(change: KeyChange, reply: int | Fault) -> str | None:
+def _owner(reply: int | Fault) -> str | BadInput | None:
     """Return the kid that had the key before, or None if the change was made. Raises other faults.
 
-    Conflict means that it was made: an earlier try wrote the key, its reply was lost, and the key
-    was changed since.
+    BadInput: the key was deleted here. Conflict means that the change was made: an earlier try
+    wrote the key, its reply was lost, and the key was changed since.
     """
+    if isinstance(reply, Deleted):
+        return BadInput("key", "was deleted here, which is final; it cannot be imported again")
     if isinstance(reply, AliasTaken):
         return reply.kid
     if isinstance(reply, Fault) and not isinstance(reply, Conflict):

@@ -19,6 +19,7 @@
                                             a checkpoint: core/trail. Never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
+    authz:{p}:gone:<number>         set     tombstones of deleted keys; see tombstones.py
     authz:{p}:sidecars              zset    instance by the time of its last entry
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
     authz:{p}:issued                zset    "charges count instance" by the time at which a sidecar
@@ -105,6 +106,10 @@ class Names:
     def alias(self, digest: bytes) -> str:
         """Name of the string that holds the kid of the imported key with this digest."""
         return f"{self._tag}:alias:{digest.hex()}"
+
+    def gone(self, bucket: int) -> str:
+        """Name of one of the sets of tombstones."""
+        return f"{self._tag}:gone:{bucket}"
 
     def client(self, client_id: str) -> str:
         """Name of the sorted set with the kids of one client."""

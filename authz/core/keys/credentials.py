@@ -77,13 +77,13 @@ class Imported:
     def digests(self) -> Iterator[tuple[str, bytes]]:
         """Yield pepper version and digest of the text, newest pepper first.
 
-        The record of a key that was imported by its text holds one of them.
+        The record of a key that an earlier version imported holds one of them.
         """
         for pepper in self._peppers:
             yield pepper.version, pepper.digest(self._text)
 
     def hashed(self) -> "ImportedHash":
-        """Return the same key as an import by its hash knows it."""
+        """Return the SHA-256 of the key, whose digest the record holds."""
         return ImportedHash(sha256(self._text).digest(), self._peppers)
 
     def all_digests(self) -> Iterator[bytes]:
@@ -95,7 +95,7 @@ class Imported:
 
 
 class ImportedHash:
-    """The SHA-256 of a key that another system made, for an import that does not know the key.
+    """The SHA-256 of a key that another system made. An import may know only this.
 
     The store never gets the hash: whoever reads it could try texts against it without our pepper.
     """
