@@ -29,7 +29,7 @@ STDERR: Final = 2
 
 COMMANDS: Final = (
     *("init", "serve", "keys", "sidecars", "config", "doctor", "backup", "restore", "envoy", "dev"),
-    "completion",
+    *("apply", "diff", "completion"),
 )
 
 # Every process of the machine can read arguments, and the shell keeps them in its history.
