@@ -50,6 +50,7 @@ class ServerState:
     handshakes: int = 0  # TLS handshakes under way
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # set when one has closed
     stopping: bool = False
+    tokens: tuple[bytes, ...] = ()  # of which each call needs one; empty: none
     traced: bool = False  # whether handlers get the call's traceparent
 
     def admit(self) -> bool:
@@ -77,7 +78,7 @@ class H2Protocol(asyncio.Protocol):
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self._loop = asyncio.get_running_loop()
-        self._tasks: dict[int, asyncio.Future[bytes]] = {}
+        self._tasks: dict[int, asyncio.Future[bytes | GrpcStatus]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self.stall: asyncio.TimerHandle | None = None  # set while the client does not read
@@ -95,7 +96,8 @@ class H2Protocol(asyncio.Protocol):
         state = self._state
         self.transport = cast("asyncio.Transport", transport)
         self._connection = Connection(
-            state.handlers, state.limits, state.memory, state.probe, self._loop.time()
+            *(state.handlers, state.limits, state.memory, state.probe, self._loop.time()),
+            tokens=state.tokens,
         )
         if state.stopping or not self._is_welcome():
             self._closing = True
@@ -233,16 +235,18 @@ class H2Protocol(asyncio.Protocol):
         else:
             self._await(call, response)
 
-    def _await(self, call: Call, response: Awaitable[bytes]) -> None:
+    def _await(self, call: Call, response: Awaitable[bytes | GrpcStatus]) -> None:
         task = self._tasks[call.id] = asyncio.ensure_future(response)
         task.add_done_callback(partial(self._finish, call))
 
-    def _finish(self, call: Call, task: "asyncio.Future[bytes]") -> None:
+    def _finish(self, call: Call, task: "asyncio.Future[bytes | GrpcStatus]") -> None:
         self._tasks.pop(call.id, None)
         if task.cancelled() or task.exception() is not None:
             self._fail(call)
+        elif isinstance(response := task.result(), GrpcStatus):
+            self._connection.streams.refuse(call, status_response(response))
         else:
-            self._connection.streams.respond(call, task.result())
+            self._connection.streams.respond(call, response)
         if not self._closing:
             self._flush()
 

@@ -1,6 +1,6 @@
 """The calls of one connection: HEADERS, DATA and RST_STREAM -> a request -> its response."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from math import inf
 from typing import Final
@@ -69,9 +69,10 @@ class RequestStreams:
         queue: SendQueue,
         budgets: FloodBudgets,
         probe: Probe,
+        tokens: Collection[bytes] = (),
     ) -> None:
         self.blocks = HeaderBlockDecoder(
-            partial(parse_request_headers, handlers), limits.header_bytes
+            partial(parse_request_headers, handlers, tokens=tokens), limits.header_bytes
         )
         self.bodies = RequestBodies(limits.message_bytes, memory, queue)
         self.states = StreamStates(max_dropped=limits.streams)
