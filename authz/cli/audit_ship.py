@@ -66,7 +66,7 @@ def ship(
 
     \b
     Examples:
-      authz audit ship --to file:/mnt/worm/audit.jsonl
+      authz audit ship --to file:/var/lib/worm/audit.jsonl
       authz audit ship --to https://siem.example.com/in --cursor /var/lib/authz/siem --follow
     """
     settings = load_settings(invocation)

@@ -93,7 +93,7 @@ def verify(
     \b
     Examples:
       authz audit verify
-      authz audit verify --max-unsealed 5m --copy /mnt/worm/audit.jsonl
+      authz audit verify --max-unsealed 5m --copy /var/lib/worm/audit.jsonl
       authz audit verify --json | jq '.findings[]'
     """
     if copy and file:
@@ -133,7 +133,7 @@ async def _verify_store(
 def seal(invocation: Invocation) -> None:
     """Seal the audit trail now, by a checkpoint behind its last row.
 
-    `authz admin` does this every minute. Without it, let a timer run this command.
+    The administration process does this every minute. Without it, let a timer run this command.
 
     \b
     Examples:
@@ -196,7 +196,7 @@ def _lines(report: Report) -> Iterator[str]:
         number, _ = position(report.sealed_until)
         yield f"sealed up to change {number}, at {rfc3339(report.sealed_at)}"
     elif report.rows:
-        yield "nothing is sealed: no checkpoint was made; run `authz admin` or `authz audit seal`"
+        yield "nothing is sealed: no checkpoint was made; `authz audit seal` makes one"
     if report.unsealed:
         since = rfc3339(report.unsealed_since)
         yield (

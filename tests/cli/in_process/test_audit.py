@@ -61,7 +61,7 @@ def test_the_list_has_every_change_newest_first(store: Path):
 
 
 def test_an_expiry_is_an_event(store: Path):
-    """It is listed at its time, unless the key was revoked before."""
+    """An expiry is listed at its time, unless the key was revoked before."""
     expiring = issue("--expires-in", "1ms")
     revoked = issue("--expires-in", "90d")
     run("keys", "revoke", revoked, "--reason", "key_compromise")
