@@ -21,7 +21,8 @@ from authz.core.selector import Selector
 from authz.flows.key_history import History
 from authz.flows.selection import Entry, Page
 from authz.process.clock import SystemClock
-from authz.wiring.administration import AdminSession, BulkSession
+from authz.wiring.administration import AdminSession
+from authz.wiring.many_keys import BulkSession
 
 _LIMIT: Final = re.compile(r"[1-9]\d{0,2}|1000", re.ASCII)
 _TIMES: Final = ("expires_at", "not_before", "retires_at")
