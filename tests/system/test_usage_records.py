@@ -24,7 +24,7 @@ from tests.support.proxy import envoys
 from tests.support.proxy.collector import Collector, collecting
 from tests.support.proxy.faults import HTTP2
 from tests.support.proxy.raw import post_with_trailers
-from tests.support.proxy.shapes import backend, grpc_backend, request
+from tests.support.proxy.request_shapes import backend, grpc_backend, request
 from tests.support.real import eventually
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
