@@ -28,7 +28,8 @@ MAX_MESSAGE: Final = 400
 STDERR: Final = 2
 
 COMMANDS: Final = (
-    *("init", "serve", "keys", "sidecars", "config", "doctor", "backup", "restore", "envoy", "dev"),
+    *("init", "serve", "keys", "audit", "sidecars", "config", "doctor", "backup", "restore"),
+    *("envoy", "dev"),
     "completion",
 )
 
