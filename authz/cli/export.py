@@ -24,9 +24,9 @@ DONE, INCOMPLETE = 0, 1
 @common
 @click.pass_obj
 def export(invocation: Invocation, /, *, selector: Selector, no_versions: bool) -> int:
-    """Print keys as YAML for `authz apply`, in a stable order and without secrets.
+    """Print keys as YAML for `authz apply`, without secrets.
 
-    Revoked keys are left out, unless --status revoked asks for them. The conditions --client,
+    The order is stable. Revoked keys are left out, unless --status revoked asks for them. The conditions --client,
     --project, --tenant and --env become the scope of the file, which `apply --prune` looks at.
 
     \b

@@ -225,6 +225,17 @@ class ImportStore(Protocol):
         ...
 
 
+class RecordReader(Protocol):
+    """Reads many records at once."""
+
+    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
+        """Return for each kid, in order, its record, an Unreadable with the reason, or None.
+
+        None: no record has this kid. Raises Unavailable if the store fails.
+        """
+        ...
+
+
 class SidecarRegistry(Protocol):
     """Lists the sidecars."""
 
@@ -236,7 +247,7 @@ class SidecarRegistry(Protocol):
         ...
 
 
-class KeyIndex(Protocol):
+class KeyIndex(RecordReader, Protocol):
     """Lists keys, oldest first. Reads are current and may be slow."""
 
     async def kids(
@@ -247,13 +258,6 @@ class KeyIndex(Protocol):
         client_id: list this client only. If a change ended early, the list of a client may have
         kids too many, or lack kids until the change is sent again. `after` need not be in the list.
         MUST cost about the same for every `after`. Raises Unavailable.
-        """
-        ...
-
-    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
-        """Return for each kid, in order, its record, an Unreadable with the reason, or None.
-
-        None: no record has this kid. Raises Unavailable if the store fails.
         """
         ...
 

@@ -3,7 +3,8 @@
     authz:meta                      hash    schema, pepper:<version> -> fingerprint,
                                             imports: 1 if keys may have been imported
     authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present
-    authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
+    authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
+                                            which is of its text or of its SHA-256
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<tenant>/<id>,
                                             limit:project:<id> without a tenant, limit:tenant:<id>

@@ -66,7 +66,8 @@ def keyring(settings: Settings) -> Keyring:
             hint = "; `authz init` makes it" if isinstance(cause, FileNotFoundError) else ""
             raise BadInput("keys.peppers", f"{entry.file}: {cause.strerror}{hint}") from None
         peppers.append(Pepper.expand(entry.version, secret))
-    return Keyring(settings.keys.prefix, peppers, settings.keys.older_prefixes)
+    keys = settings.keys
+    return Keyring(keys.prefix, peppers, keys.older_prefixes, keys.imported_prefixes)
 
 
 def exposed_peppers(settings: Settings) -> list[str]:
@@ -216,7 +217,8 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
     client = endpoint(settings).client()
     try:
         await StoredKeys(client).verify(ring.fingerprints, ring.prefixes)
-        yield Importer(StoredImports(client), SystemClock(), actor, note)
+        index = StoredIndex(client)
+        yield Importer(StoredImports(client), index, SystemClock(), actor, note)
     finally:
         await client.aclose()
 

@@ -180,6 +180,10 @@ class MemoryKeyStore:
         self.audit.append((self.seq, kid, removal.event))
         return self.seq
 
+    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | None]:
+        """Implement RecordReader.read."""
+        return [await self.find(kid) for kid in kids]
+
     def apply_now(self, change: KeyChange) -> int:
         """Apply a change, as the store does in one atomic step."""
         kid = change.record.kid
