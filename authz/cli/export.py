@@ -26,8 +26,9 @@ DONE, INCOMPLETE = 0, 1
 def export(invocation: Invocation, /, *, selector: Selector, no_versions: bool) -> int:
     """Print keys as YAML for `authz apply`, without secrets.
 
-    The order is stable. Revoked keys are left out, unless --status revoked asks for them. The conditions --client,
-    --project, --tenant and --env become the scope of the file, which `apply --prune` looks at.
+    The order is stable. Revoked keys are left out, unless --status revoked asks for them. The
+    conditions --client, --project, --tenant and --env become the scope of the file, which
+    `apply --prune` looks at.
 
     \b
     Examples:
