@@ -98,7 +98,7 @@ def history(invocation: Invocation, kid: str) -> None:
     found = with_session(invocation, work)
     document = {
         "kid": kid,
-        "changes": [_change(entry) for entry in found.entries],
+        "changes": [change_document(entry) for entry in found.entries],
         "lost": found.lost,
     }
     invocation.answer(document, "\n".join(map(_line, found.entries)))
@@ -136,7 +136,8 @@ def _row(entry: Entry, now: int) -> tuple[str, ...]:
     )
 
 
-def _change(entry: AuditEntry) -> dict[str, Any]:
+def change_document(entry: AuditEntry) -> dict[str, Any]:
+    """Return an entry of the audit trail as JSON members, with times in RFC 3339."""
     event = entry.event
     return {
         "version": entry.version,
@@ -150,7 +151,7 @@ def _change(entry: AuditEntry) -> dict[str, Any]:
 
 
 def _line(entry: AuditEntry) -> str:
-    change = _change(entry)
+    change = change_document(entry)
     parts = [f"{change['at']}  {change['action']:<7}  by {change['actor']}"]
     parts += [f"{name} {_value_text(value)}" for name, value in change["detail"].items()]
     if change["note"]:
