@@ -28,7 +28,19 @@ MAX_MESSAGE: Final = 400
 STDERR: Final = 2
 
 COMMANDS: Final = (
-    *("init", "serve", "keys", "sidecars", "config", "doctor", "backup", "restore", "envoy", "dev"),
+    *(
+        "init",
+        "serve",
+        "meter",
+        "keys",
+        "sidecars",
+        "config",
+        "doctor",
+        "backup",
+        "restore",
+        "envoy",
+        "dev",
+    ),
     "completion",
 )
 
