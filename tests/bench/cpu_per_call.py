@@ -103,7 +103,7 @@ def cases(plain: str, limited: str) -> dict[str, load.Requests]:
 
 
 def message(key: str) -> CheckRequest:
-    """What Envoy asks about a browser's request."""
+    """The message in which Envoy describes a browser's request."""
     return check_request(
         client_headers(key),
         method="POST",

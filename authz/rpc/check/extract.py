@@ -220,15 +220,15 @@ class Extractor:
         rules = self._rules
         if rules is None:
             return NO_FACTS
-        found = rules.require(method, host, path)
         if rules.has_methods:
             others = other_methods(headers, path)
             if others is None:
                 return _BAD_ROUTE
-            required = [rules.require(other, host, path) for other in others]
-            if any(each != found for each in required):
-                return _disputed([found, *required])
-        return found
+            if others:
+                required = rules.require_all((method, *others), host, path)
+                same = all(each == required[0] for each in required)
+                return required[0] if same else _disputed(required)
+        return rules.require(method, host, path)
 
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
         """Return the route of context_extensions `values` and `rule`.
