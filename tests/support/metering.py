@@ -67,6 +67,12 @@ class MeterProcess:
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stderr=output)
 
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+        assert self._process is not None
+        return self._process.pid
+
     def tell(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
         assert self._process is not None
