@@ -106,7 +106,10 @@ async def send(address: Address, messages: list[bytes]) -> None:
 
 async def over_the_listener(valkey: Valkey, entries: int, keys: int) -> float:
     """Return entries for each second of processor time of a meter process, store included."""
-    with tempfile.TemporaryDirectory() as directory, MeterProcess(Path(directory), valkey) as meter:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        MeterProcess(Path(directory), valkey.url) as meter,
+    ):
         await eventually(meter.is_ready, 100)
         await send(meter.listen, batches(3000, keys))  # what is only done once
         began = processor_seconds(meter.pid)

@@ -15,7 +15,7 @@ import yaml
 from authz.core.listen_address import Address
 from authz.rpc.pb.usage.v1.otlp_logs_pb2 import ExportLogsServiceRequest
 from authz.rpc.usage.logs import PATH
-from tests.support.real import Valkey, free_port
+from tests.support.real import free_port
 
 
 def batch(*lines: bytes) -> bytes:
@@ -43,15 +43,19 @@ async def export(
 
 
 class MeterProcess:
-    """`authz meter` as a process. `start` may be called again once it has ended."""
+    """`authz meter` as a process. `start` may be called again once it has ended.
 
-    def __init__(self, directory: Path, valkey: Valkey, **more) -> None:
+    url: of the store. mutant: one of tests/metering/worker.py, or "".
+    """
+
+    def __init__(self, directory: Path, url: str, mutant: str = "", **more) -> None:
         self.listen = Address("127.0.0.1", free_port())
         self.ops = f"127.0.0.1:{free_port()}"
         self.file = directory / f"meter-{self.listen.port}.yaml"
         self.log = self.file.with_suffix(".log")
         ours = {"listen": str(self.listen), "ops_listen": self.ops} | more
-        self.file.write_text(yaml.safe_dump({"meter": ours, "redis": {"url": valkey.url}}))
+        self.file.write_text(yaml.safe_dump({"meter": ours, "redis": {"url": url}}))
+        self._module = ("tests.metering.worker", mutant) if mutant else ("authz.cli.main",)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self):
@@ -63,7 +67,7 @@ class MeterProcess:
 
     def start(self) -> None:
         """Start the process. Does not wait until it answers."""
-        command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.file), "meter"]
+        command = [sys.executable, "-m", *self._module, "--config", str(self.file), "meter"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stderr=output)
 

@@ -149,7 +149,7 @@ async def test_two_meters_on_one_store(valkey):
 async def test_the_end_of_a_meter(own_valkey, tmp_path):
     """After SIGTERM a meter commits and confirms all that it has taken, and exits with 0."""
     own_valkey.admin.hset(schema.DEFAULT.meta, "schema", "1")
-    with MeterProcess(tmp_path, own_valkey, commit_interval="5s") as meter:
+    with MeterProcess(tmp_path, own_valkey.url, commit_interval="5s") as meter:
         await eventually(meter.is_ready, 100)
         sent = [asyncio.create_task(export(meter.listen, batch(entry()))) for _ in range(3)]
         await eventually(lambda: meter.components()["batches"]["waiting"] == 3)
