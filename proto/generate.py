@@ -18,7 +18,7 @@ GENERATED = PROTO.parent / "authz" / "rpc" / "pb"
 DESCRIPTORS = "admin/v1/descriptors.binpb"
 
 # The compiler names modules after the packages of the messages. Ours are inside authz.rpc.pb.
-_OUR_IMPORT = re.compile(r"^(from|import) authz\.(?=(?:admin|check)\.v1\b)", re.MULTILINE)
+_OUR_IMPORT = re.compile(r"^(from|import) authz\.(?=(?:admin|check|usage)\.v1\b)", re.MULTILINE)
 
 
 def generate() -> dict[str, bytes]:

@@ -197,7 +197,7 @@ def verify(
     document, lines = as_document(verdict, rows, kid), as_lines(verdict, rows, request)
     if header or carrier:
         sent = describe_request(raw, header_of(used), pasted.text)
-        done = describe_response(response)
+        done = describe_response(response, path)
         document |= {"envoy": sent, **done}
         lines[-1:-1] = [f"{label:<12}  {text}" for label, text in in_lines(sent, done)]
     invocation.answer(document, "\n".join(lines))

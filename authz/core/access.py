@@ -182,8 +182,8 @@ class Credentials:
     """The credentials of one request, as they came.
 
     authorization: the values of all `authorization` headers. certificate_uris: the URIs of the
-    verified client certificate's subject alternative names. peer, user_agent: for the audit trail;
-    they prove nothing.
+    verified client certificate's subject alternative names. peer: the IP address of the connection,
+    empty for a Unix socket. user_agent: for the audit trail; it proves nothing.
     """
 
     authorization: tuple[str, ...] = field(default=(), repr=False)

@@ -44,28 +44,33 @@ def mutations(chain: Chain, expected: Expected) -> Iterator[Problem]:
         advice = "decoder_header_mutation_rules as in envoy.yaml, so that it may do no more"
         yield WARN, "authz may change any header, :path too", advice
         return
-    needed = [expected.header_prefix + name for name in (*IDENTITY, WOULD_DENY)] + list(
-        expected.carriers
-    )
-    for name in needed:
-        if not _may_change(rules, name):
+    for name in changed(expected):
+        if not may_change(rules, name):
             advice = f"let allow_expression match {name}"
             yield FAIL, f"authz may not change {name}", advice
     if not is_on(rules.get("disallow_is_error")):
         yield WARN, "a forbidden change is dropped in silence", "disallow_is_error: true"
 
 
-def _may_change(rules: Message, name: str) -> bool:
+def changed(expected: Expected) -> list[str]:
+    """Return the headers that authz sets or removes; `:path` to take a key out of a query."""
+    path = [":path"] if expected.query else []
+    identity = [expected.header_prefix + name for name in (*IDENTITY, WOULD_DENY)]
+    return [*identity, *expected.carriers, *path]
+
+
+def may_change(rules: Message, name: str) -> bool:
     """Return whether authz may change a header.
 
-    Envoy applies disallow_expression first, then allow_expression, then disallow_all. Without any
-    rule the change is allowed.
+    Envoy applies disallow_expression first, then allow_expression, then disallow_all and, for names
+    with a colon, disallow_system. Without any rule the change is allowed.
     """
     if matches(at(rules, "disallow_expression", "regex"), name):
         return False
     if matches(at(rules, "allow_expression", "regex"), name):
         return True
-    return not is_on(rules.get("disallow_all"))
+    is_refused = is_on(rules.get("disallow_system")) and name.startswith(":")
+    return not (is_refused or is_on(rules.get("disallow_all")))
 
 
 def carriers(chain: Chain, expected: Expected) -> Iterator[Problem]:

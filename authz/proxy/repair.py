@@ -108,12 +108,14 @@ def _mutations(chain: Chain, expected: Expected) -> None:
     _set(config, validate_mutations=True)
     if is_on(config.get("clear_route_cache")):
         config["clear_route_cache"] = False
-    names = "|".join(re.escape(name).replace("\\-", "-") for name in expected.carriers)
-    changed = _node(config, "decoder_header_mutation_rules")
-    changed.pop("disallow_expression", None)
-    _set(changed, disallow_all=True, disallow_is_error=True)
-    prefix = re.escape(expected.header_prefix).replace("\\-", "-")
-    _set(changed, allow_expression={"regex": f"^({prefix}[a-z0-9-]+|{names})$"})
+    allowed = [*expected.carriers, *([":path"] if expected.query else [])]
+    names = "|".join(re.escape(name).replace("\\-", "-") for name in allowed)
+    allowing = _node(config, "decoder_header_mutation_rules")
+    allowing.pop("disallow_expression", None)
+    _set(allowing, disallow_all=True, disallow_is_error=True)
+    if not all(headers.may_change(allowing, name) for name in headers.changed(expected)):
+        prefix = re.escape(expected.header_prefix).replace("\\-", "-")
+        _set(allowing, allow_expression={"regex": f"^({prefix}[a-z0-9-]+|{names})$"})
 
 
 def _carriers(chain: Chain, expected: Expected) -> None:

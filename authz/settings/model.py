@@ -18,6 +18,7 @@ from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
 from authz.core.routes import MAX_LABEL, MAX_RULES, Facts, Rule, hidden_rule
 from authz.settings import sections, sources
+from authz.settings.admin import Admin
 from authz.settings.sections import Section
 from authz.settings.values import (
     Carrier,
@@ -278,6 +279,7 @@ class Settings(Section):
     pools: Pools = Pools()
     limits: Limiting = Limiting()
     log: Log = Log()
+    admin: Admin = Admin()
     telemetry: Telemetry = Telemetry()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"

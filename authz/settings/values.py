@@ -161,6 +161,16 @@ HttpUrl = Annotated[
     ),
 ]
 Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
+ClaimName = Annotated[
+    str, _shape("[A-Za-z0-9_:/.@-]{1,128}", "the name of a claim, such as groups")
+]
+CertificateUri = Annotated[
+    str,
+    _shape(
+        "[a-z][a-z0-9+.-]{0,31}:[!-~]{1,150}",
+        "a URI, such as spiffe://cluster.local/ns/ops/sa/deployer",
+    ),
+]
 PoolId = Annotated[str, _read_by(lambda text: text if text == ANY else fields.identifier("", text))]
 LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
 OutageWord = Annotated[OnOutage, _read_by(lambda text: parse_on_outage("", text))]

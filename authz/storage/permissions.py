@@ -65,9 +65,12 @@ def permissions(names: schema.Names) -> Permissions:
             ("ZADD", names.sidecars, "1", "any"),
             ("ZREM", names.sidecars, "any"),
             ("ZREMRANGEBYSCORE", names.sidecars, "-inf", "0"),
+            ("ZADD", names.issued, "1", "any"),
+            ("ZREMRANGEBYSCORE", names.issued, "-inf", "0"),
             # On a full store, see essential.py.
             ("EVALSHA", RUN_SHA, "1", names.sidecar("any")),
             ("EVALSHA", RUN_SHA, "1", names.sidecars),
+            ("EVALSHA", RUN_SHA, "1", names.issued),
             ("EVALSHA", RUN_SHA, "1", names.heartbeat),
         ),
         changing=(

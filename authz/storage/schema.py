@@ -18,6 +18,9 @@
     authz:{p}:client:<client_id>    zset    kid by creation time
     authz:{p}:sidecars              zset    instance by the time of its last entry
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
+    authz:{p}:issued                zset    "charges count instance" by the time at which a sidecar
+                                            ended in good order: the prefix of its charge ids, and
+                                            how many it gave out
     authz:{p}:request:<hash>        string  the seed of the answer to a repeatable request of the
                                             admin API, with a time to live of a day
     authz:{p}:restoring             string  identity of the backup that is or was restored
@@ -58,6 +61,7 @@ class Names:
         self.keys = f"{tag}:keys"
         self.sidecars = f"{tag}:sidecars"
         self.heartbeat = f"{tag}:heartbeat"
+        self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
 
     def key(self, kid: str) -> str:

@@ -173,6 +173,7 @@ async def sidecar(
             finally:
                 await server.stop(DRAIN_SECONDS)  # first: running Checks still need the links
                 await return_leases(built.spend_link, built.limiter)
+                await registration.report_issued()
                 if not writer:  # with a snapshot, the next process may serve these entries
                     await registration.leave()
                 for task in work:
@@ -262,6 +263,7 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
         started_at=built.clock.wall_ms(),
         lease_ms=round((lease + isolated) * 1000),
         grace_ms=round(settings.outage.grace * 1000),
+        charges=built.charge_ids.prefix.decode(),
     )
     return Registration(
         built.imported,
@@ -270,6 +272,7 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
         identity,
         entries=built.cache.__len__,
         settings=lambda: built.live.version,
+        issued=lambda: built.charge_ids.issued,
         predecessor=predecessor,
     )
 

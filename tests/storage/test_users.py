@@ -11,9 +11,11 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.records import RevocationReason, Status
+from authz.core.sidecars import Issued
 from authz.process.clock import SystemClock
 from authz.storage import encoding
 from authz.storage.imports import StoredImports
+from authz.storage.issued import StoredIssued
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
@@ -244,7 +246,13 @@ async def test_registry(guarded_valkey):
     """A sidecar registers, acknowledges and leaves; admin and console see it."""
     valkey = guarded_valkey
     identity = Identity(
-        instance="one", version="1", address="x", started_at=1, lease_ms=400, grace_ms=0
+        instance="one",
+        version="1",
+        address="x",
+        started_at=1,
+        lease_ms=400,
+        grace_ms=0,
+        charges="c" * 16,
     )
     async with administrator(valkey) as admin:
         sidecar = Sidecar(valkey.login(SIDECAR, SIDECAR))
@@ -262,8 +270,13 @@ async def test_registry(guarded_valkey):
                     return [heard.sidecar.applied for heard in (await sidecars.find())[1]] == [1]
 
                 await eventually(applied)
+        await registration.report_issued()
         await registration.leave()
         assert valkey.admin.zcard(stored.SIDECARS) == 0
+        for user in (ADMIN, CONSOLE):
+            async with valkey.login(user, user).client() as client:
+                found = await StoredIssued(client).find()
+                assert found == [Issued("c" * 16, "one", 0, ended=True)]
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []

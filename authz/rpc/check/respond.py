@@ -20,15 +20,16 @@ from authz.core.bounded import BoundedDict
 from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit
 from authz.core.limits.key_limits import KeyLimits
 from authz.core.records import KeyRecord
-from authz.core.request import Request
+from authz.core.request import IN_QUERY, Request
 from authz.flows.packed_records import MAX_IN_USE
 from authz.rpc.check.allow import AllowWriter
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.reason_table import TABLE
 from authz.rpc.check.refuse import Refuser
 from authz.rpc.check.response_parts import ChargeIds
-from authz.rpc.check.strip import KeyFinder, Strip, carrier_strip
+from authz.rpc.check.strip import KeyFinder, Strip, carrier_strip, without_parameter
 from authz.rpc.check.usage import RouteParts, SecretParts, secret_part
+from authz.rpc.check.wire import OK, OK_HEADERS, field, header
 
 # An allow with the record it was made from. Versions do not tell records apart: a store that was
 # restored gives a version out again.
@@ -58,7 +59,8 @@ class Responder:
         max_templates: int = MAX_IN_USE,
         ids: ChargeIds | None = None,
     ) -> None:
-        self._write_allow = AllowWriter(header_prefix, removed_headers, query).write
+        self._write_allow = AllowWriter(header_prefix, removed_headers).write
+        self._query = query
         self._find_keys = find_keys
         self._legacy_headers = legacy_headers
         ids = ids or ChargeIds()
@@ -99,16 +101,29 @@ class Responder:
             entry = (key, constant, SecretParts.of(key))
             entries.put(name, entry)
         usage = self._known_route(id(request.route))
-        if usage is None or key is None or entry[2] is not None:
+        if usage is None or key is None or entry[2] is not None or carrier is IN_QUERY:
             usage = self._usage(key, entry[2], request)
         return b"%b%012x%b" % (entry[1], self._count(), usage)
 
     def _usage(self, key: KeyRecord | None, secrets: SecretParts | None, request: Request) -> bytes:
-        """Return the metadata of the route and, if the key has several, of the secret."""
+        """Return the metadata of the route and, if the key has several, of the secret.
+
+        If the key stood in the query, also the path without it.
+        """
         if key is None:
             return self._routes.label(request.route)
         found = self._routes.charged(request.route)
-        return found + secrets.find(request) if secrets else found
+        if secrets:
+            found += secrets.find(request)
+        return found + self._path(request) if request.carrier is IN_QUERY else found
+
+    def _path(self, request: Request) -> bytes:
+        """Return the header `:path`: that of the request, without the key in the query.
+
+        Envoy can remove a query parameter by itself, but then it sorts and rewrites the others.
+        """
+        left = without_parameter(request.path, self._query)
+        return field(OK, field(OK_HEADERS, header(":path", left)))
 
     def _allow_charged(self, decision: Charged, request: Request) -> bytes:
         key, result, carrier = decision.key, decision.limit_result, request.carrier
@@ -132,8 +147,9 @@ class Responder:
         strip = self._find_keys(request)
         if strip is None:
             return self._refuse(decision, request)
+        path = self._path(request) if strip.query else b""
         if isinstance(decision, OverLimit):
-            usage = self._routes.label(request.route) + secret_part(decision.key, request)
+            usage = self._routes.label(request.route) + secret_part(decision.key, request) + path
             return self._report_over_limit(decision, strip) + usage
         key, reason = decision.key, decision.reason
         name = (reason, key.kid if key else "", decision.stale, strip)
@@ -143,7 +159,7 @@ class Responder:
             constant = self._write_allow(decision, reason, strip, would_deny=code) + self._charge
             entry = (key, constant, SecretParts.of(key))
             self._reported.put(name, entry)
-        usage = self._routes.label(request.route)
+        usage = self._routes.label(request.route) + path
         if entry[2]:
             usage += entry[2].find(request)
         return b"%b%012x%b" % (entry[1], self._count(), usage)
