@@ -28,7 +28,7 @@ class AdminFlows:
     """The flows, over one store. plans: the limits of each plan of the settings.
 
     read: parses a CheckRequest. version: of the program. verifier: returns one, because whether
-    keys were ever imported may change.
+    keys were ever imported may change. importer: for an actor, a note, a source and a request id.
     """
 
     lifecycle: Lifecycle
@@ -37,7 +37,7 @@ class AdminFlows:
     history: KeyHistory
     verifier: Callable[[], Awaitable[Verifier]]
     limit_reports: LimitReports
-    importer: Callable[[str, str], Importer]
+    importer: Callable[[str, str, str, str], Importer]
     index: KeyIndex
     registry: SidecarRegistry
     trail: AuditTrail

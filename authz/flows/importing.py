@@ -36,11 +36,19 @@ Outcome = Done | BadInput
 class Importer:
     """Imports keys. A repeated import is harmless: it leaves keys that exist as they are."""
 
-    def __init__(self, store: ImportStore, clock: Clock, actor: str, note: str = "") -> None:
+    def __init__(
+        self,
+        store: ImportStore,
+        clock: Clock,
+        actor: str,
+        note: str = "",
+        *,
+        source: str = "",
+        request_id: str = "",
+    ) -> None:
         self._store = store
         self._clock = clock
-        self._actor = actor
-        self._note = note
+        self._about = (actor, note, source, request_id)
         self._allowed = False
 
     async def put(self, batch: Sequence[Wanted]) -> list[Outcome]:
@@ -80,7 +88,7 @@ class Importer:
         return outcomes
 
     def _plan(self, wanted: Wanted) -> KeyChange | BadInput:
-        author = Author(secrets.token_hex(16), self._actor, self._note)
+        author = Author(secrets.token_hex(16), *self._about)
         digests = tuple(wanted.key.digests())
         try:
             now = self._clock.wall_ms()

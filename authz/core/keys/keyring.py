@@ -76,6 +76,14 @@ class Keyring:
         """The keys that may seal a backup of the store. The last one, the newest, seals."""
         return [pepper.backup_key for pepper in self._peppers.values()]
 
+    @property
+    def page_keys(self) -> list[bytes]:
+        """The keys that may seal the page tokens of the admin API. The last one, the newest, seals.
+
+        They have 32 bytes.
+        """
+        return [pepper.page_key for pepper in self._peppers.values()]
+
     def claims(self, text: str) -> bool:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not."""
         return text.startswith(self._starts)

@@ -49,6 +49,7 @@ class Pepper:
     snapshot_key: bytes = field(repr=False)
     backup_key: bytes = field(repr=False)
     request_key: bytes = field(repr=False)
+    page_key: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
 
@@ -77,4 +78,5 @@ class Pepper:
             snapshot_key=hkdf_sha256(secret, b"authz cache snapshot"),
             backup_key=hkdf_sha256(secret, b"authz store backup"),
             request_key=hkdf_sha256(secret, b"authz repeatable request"),
+            page_key=hkdf_sha256(secret, b"authz page token"),
         )
