@@ -48,6 +48,23 @@ def with_session(
     return asyncio.run(_interruptible(run()))
 
 
+def with_bulk(
+    invocation: Invocation, work: Callable[[administration.BulkSession], Awaitable[_T]]
+) -> _T:
+    """Run `work` with a BulkSession on a new event loop, and return its result.
+
+    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
+    the errors of `work`.
+    """
+    found = load_settings(invocation)
+
+    async def run() -> _T:
+        async with administration.bulk_session(found) as session:
+            return await work(session)
+
+    return asyncio.run(_interruptible(run()))
+
+
 def with_lifecycle(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]]) -> _T:
     """Run `work` with a Lifecycle on a new event loop, and return its result.
 

@@ -7,20 +7,21 @@ from typing import Any, Final
 import click
 
 from authz.cli import show
-from authz.cli.administration import with_session
+from authz.cli.administration import with_bulk, with_session
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
+from authz.cli.selecting import selector_options
 from authz.cli.terminal import escaped
 from authz.cli.times import NEVER, rfc3339
 from authz.core import fields
 from authz.core.audit import AuditEntry
 from authz.core.errors import BadInput
-from authz.core.selector import Selector, State
+from authz.core.selector import Selector
 from authz.flows.key_history import History
 from authz.flows.selection import Entry, Page
 from authz.process.clock import SystemClock
-from authz.wiring.administration import AdminSession
+from authz.wiring.administration import AdminSession, BulkSession
 
 _LIMIT: Final = re.compile(r"[1-9]\d{0,2}|1000", re.ASCII)
 _TIMES: Final = ("expires_at", "not_before", "retires_at")
@@ -33,17 +34,12 @@ def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     return int(value)
 
 
-def _client(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    return None if value is None else fields.identifier("--client", value)
-
-
 def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
     return value or ""
 
 
 @click.command("list")
-@click.option("--client", metavar="ID", callback=_client, help="Only the keys of this client.")
-@click.option("--status", type=click.Choice([state.value for state in State]))
+@selector_options
 @click.option(
     "--limit",
     metavar="N",
@@ -55,9 +51,7 @@ def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option("--cursor", metavar="CURSOR", callback=_cursor, help="Continue after this page.")
 @common
 @click.pass_obj
-def list_(
-    invocation: Invocation, client: str | None, status: str | None, limit: int, cursor: str
-) -> None:
+def list_(invocation: Invocation, selector: Selector, limit: int, cursor: str) -> None:
     """List keys, oldest first, one page at a time.
 
     A page ends with the cursor of the next one. The cursor stays good when keys are changed or
@@ -71,12 +65,11 @@ def list_(
       authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c-1764547200000
       authz keys list --json | jq -r '.keys[].kid, .next'
     """
-    selector = Selector(client_id=client, states=frozenset({State(status)} if status else ()))
 
-    async def work(session: AdminSession) -> Page:
+    async def work(session: BulkSession) -> Page:
         return await session.selection.page(selector, limit, cursor)
 
-    page = with_session(invocation, work)
+    page = with_bulk(invocation, work)
     document = {"keys": [_document(entry) for entry in page.entries], "next": page.next}
     invocation.answer(document, _table(page.entries))
     if page.next and not invocation.as_json:

@@ -15,6 +15,7 @@ class Action(StrEnum):
     IMPORT = "import"
     UPDATE = "update"
     ROTATE = "rotate"
+    RETIRE = "retire"
     REVOKE = "revoke"
     DISABLE = "disable"
     ENABLE = "enable"

@@ -197,8 +197,9 @@ def update(
 def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now: int) -> Outcome:
     """Plan a second secret. The live ones work for at most `grace_ms` more; with 0 they stop now.
 
-    `now`: ms since the epoch. The key gets the lifetime again that the newest secret had. An
-    expired key gets no overlap. At most MAX_LINEAGE (5) secrets are kept. Returns Unchanged if the
+    `now`: ms since the epoch. The key gets the lifetime again that the newest secret had. The
+    overlap ends with the key at the latest, and an expired key gets none. At most MAX_LINEAGE (5)
+    secrets are kept. Returns Unchanged if the
     record has this secret already. Returns Refused if the key is revoked, or if two secrets are
     live and `grace_ms` is not 0.
     """
@@ -210,16 +211,18 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
         grace_ms = 0
     live = [entry for entry in record.secrets if entry.is_live(now)]
     if grace_ms and len(live) >= MAX_LIVE_SECRETS:
+        older, newer = live[0].id, live[-1].id
         return Refused(
-            f"{record.kid} has {len(live)} live secrets, the older until its overlap ends; "
-            "wait for that, or retire both now with --grace 0"
+            f"{record.kid} has two live secrets: {older}, until its overlap ends, and {newer}; "
+            f"wait, or `authz keys retire {record.kid} --secret old` ends {older} now; "
+            "--grace 0 ends both"
         )
-    retires_at = now + grace_ms
-    kept = tuple(_retire(entry, retires_at, now) for entry in record.secrets[1 - MAX_LINEAGE :])
-    new_id = str(int(record.newest_secret.id) + 1)
     expires_at = record.expires_at
     if expires_at is not None:
         expires_at = now + expires_at - record.newest_secret.created_at
+    retires_at = min(now + grace_ms, now + grace_ms if expires_at is None else expires_at)
+    kept = tuple(_retire(entry, retires_at, now) for entry in record.secrets[1 - MAX_LINEAGE :])
+    new_id = str(int(record.newest_secret.id) + 1)
     rotated = replace(record, secrets=(*kept, _entry(new_id, minted, now)), expires_at=expires_at)
     return _change(
         record,
@@ -231,6 +234,37 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
         retires_at=retires_at,
         expires_at=expires_at,
     )
+
+
+def retire(record: KeyRecord, which: str, author: Author, now: int) -> Outcome:
+    """Plan the end of one live secret, now. The other one works as before.
+
+    which: `old` or `new` of two live secrets, or the number of a secret. `now`: ms since the epoch.
+    Returns Unchanged if that secret is not live. Returns Refused if the key is revoked, if it has
+    no such secret, or if no other secret is live.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
+    live = [entry for entry in record.secrets if entry.is_live(now)]
+    chosen = {"old": live[:1], "new": live[-1:]}.get(
+        which, [entry for entry in record.secrets if entry.id == which]
+    )
+    if not chosen:
+        known = ", ".join(entry.id for entry in record.secrets)
+        return Refused(f"{record.kid} has no secret {which}; it has {known}")
+    (secret,) = chosen
+    if secret not in live:
+        return Unchanged(record, f"secret {secret.id} of {record.kid} works no more already")
+    if len(live) == 1:
+        return Refused(
+            f"{record.kid} has one live secret, {secret.id}; `authz keys rotate {record.kid} "
+            "--grace 0` replaces it, disable or revoke ends the key"
+        )
+    kept = tuple(
+        replace(entry, retires_at=now) if entry is secret else entry for entry in record.secrets
+    )
+    retired = replace(record, secrets=kept)
+    return _change(record, retired, Action.RETIRE, author, now, secret=secret.id, retires_at=now)
 
 
 def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int) -> Outcome:

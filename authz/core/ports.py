@@ -135,6 +135,18 @@ class KeyStore(Protocol):
         ...
 
 
+class BatchStore(Protocol):
+    """Applies many changes at a time."""
+
+    async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
+        """Apply each change as KeyStore.apply does, in order.
+
+        The list has the version, or the fault that `apply` would raise. Raises OutcomeUnknown if
+        replies were lost, Unavailable if nothing was sent.
+        """
+        ...
+
+
 class RequestStore(Protocol):
     """Remembers requests that may be repeated."""
 

@@ -40,7 +40,7 @@ Result = Changed | Unchanged | Refused
 
 
 class Lifecycle:
-    """Issue, show, update, rotate, revoke, disable, enable, reset limits.
+    """Issue, show, update, rotate, retire, revoke, disable, enable, reset limits.
 
     Every change is planned on the current record. If another change was faster, it is planned again
     on the new record, at most MAX_CONFLICTS (16) times; then Unavailable is raised. If a reply is
@@ -179,6 +179,18 @@ class Lifecycle:
         if isinstance(result, Unchanged):
             result = Changed(result.record)
         return result if isinstance(result, Refused) else replace(result, key_text=minted.text)
+
+    async def retire(
+        self, kid: str, which: str, author: Author, conditions: Conditions = ANY
+    ) -> Result:
+        """End one of two live secrets: `old`, `new`, or the number of a secret.
+
+        Returns Unchanged if it is not live, Refused if it is the only live one or unknown, or if
+        the key is revoked. Raises NotFound, Unavailable as the class says.
+        """
+        return await self._change(
+            kid, lambda record, now: changes.retire(record, which, author, now), conditions
+        )
 
     async def revoke(
         self,

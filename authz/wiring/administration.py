@@ -17,6 +17,7 @@ from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request
+from authz.flows.bulk_change import BulkChange
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
@@ -26,6 +27,7 @@ from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
+from authz.storage.batches import StoredBatches
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection.checks import inspect
@@ -199,6 +201,31 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
         yield Importer(StoredImports(client), SystemClock(), actor, note)
     finally:
         await client.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class BulkSession:
+    """The objects of commands that find many keys or change them."""
+
+    selection: Selection
+    bulk: BulkChange
+    keyring: Keyring
+    sidecars: StoredSidecars
+
+
+@asynccontextmanager
+async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
+    """Yield a BulkSession, and close its client at the end.
+
+    Raises the errors of `administration`.
+    """
+    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
+    async with aclosing(where.client()) as client:
+        keys = StoredKeys(client, has_replicas=where.has_replicas)
+        await keys.verify(ring.fingerprints, ring.prefixes)
+        selection = Selection(StoredIndex(client), clock)
+        bulk = BulkChange(selection, keys, StoredBatches(client), clock)
+        yield BulkSession(selection, bulk, ring, StoredSidecars(client))
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,14 +144,15 @@ async def test_many_at_once(valkey, admin, imports):
 
 async def test_store_that_forgets_its_scripts(valkey, imports, monkeypatch):
     """A store that loses its scripts during an import gets them again, and no key is made twice."""
-    load = imports._load_script
+    batches = imports._batches
+    load = batches._load_scripts
 
-    async def load_and_lose():
-        await load()
+    async def load_and_lose(changes):
+        await load(changes)
         valkey.admin.script_flush()
-        monkeypatch.setattr(imports, "_load_script", load)
+        monkeypatch.setattr(batches, "_load_scripts", load)
 
-    monkeypatch.setattr(imports, "_load_script", load_and_lose)
+    monkeypatch.setattr(batches, "_load_scripts", load_and_lose)
     assert await imports.apply_all([imported(), imported("c2", OTHER_KID, [b"x" * 32])]) == [1, 2]
     assert await imports.resolve_all([[NEWEST], [b"x" * 32]]) == [KID, OTHER_KID]
 
@@ -160,16 +161,16 @@ async def test_lost_connection(own_valkey, own_admin):
     """Lost replies give OutcomeUnknown, an unreachable store Unavailable."""
     async with own_valkey.endpoint.client(timeout=0.3) as client:
         imports = StoredImports(client)
-        load = imports._load_script
+        load = imports._batches._load_scripts
 
-        async def load_and_die():
-            await load()
+        async def load_and_die(changes):
+            await load(changes)
             own_valkey.kill()
 
-        imports._load_script = load_and_die
+        imports._batches._load_scripts = load_and_die
         with pytest.raises(OutcomeUnknown):
             await imports.apply_all([imported()])
-        imports._load_script = load
+        imports._batches._load_scripts = load
         for call in (
             imports.apply_all([imported()]),
             imports.resolve_all([[NEWEST]]),
