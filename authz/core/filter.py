@@ -26,7 +26,7 @@ _RFC_3339: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII
 )
 # One token. Each alternative begins with another character, so a match takes linear time.
-_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\["\\])*"|[<>!=:]=?|[^\s"<>!=:()]+|[()]')
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\["\\])*"|[<>!=]=?|[^\s"<>!=()]+|[()]')
 
 
 class Comparison(NamedTuple):
@@ -98,7 +98,7 @@ def _tokens(field: str, text: str) -> Iterator[str]:
 def _value(field: str, token: str) -> str:
     if token[0] == '"':
         return token[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-    if token in {*"()<>!=:", "<=", ">=", "!=", "==", "AND"}:
+    if token in {*"()<>!=", "<=", ">=", "!=", "==", "AND"}:
         raise BadInput(field, f"{shown(token)} is no value; put a text into double quotes")
     return token
 

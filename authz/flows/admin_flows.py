@@ -14,6 +14,7 @@ from authz.core.ports import (
     TrailPages,
 )
 from authz.core.request import Request
+from authz.flows.bulk_change import BulkChange
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
@@ -34,6 +35,7 @@ class AdminFlows:
     lifecycle: Lifecycle
     requests: RepeatableRequests
     selection: Selection
+    bulk: BulkChange
     history: KeyHistory
     verifier: Callable[[], Awaitable[Verifier]]
     limit_reports: LimitReports

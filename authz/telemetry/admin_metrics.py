@@ -15,7 +15,14 @@ from authz.telemetry.metric import Kind, Labels, Metric, each
 
 METHODS: Final = (
     *("Keys.CreateKey", "Keys.GetKey", "Keys.ListKeys", "Keys.UpdateKey", "Keys.RotateKey"),
-    *("Keys.RevokeKey", "Keys.DisableKey", "Keys.EnableKey", "Keys.ListKeyHistory"),
+    *(
+        "Keys.RetireKeySecret",
+        "Keys.ChangeKeys",
+        "Keys.RevokeKey",
+        "Keys.DisableKey",
+        "Keys.EnableKey",
+        "Keys.ListKeyHistory",
+    ),
     *("Keys.VerifyKey", "Keys.ExportKeys", "Keys.ImportKeys"),
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Audit.ListAuditEntries"),
     *("Fleet.ListSidecars", "Fleet.WatchChanges"),

@@ -15,6 +15,7 @@ from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import Clock
 from authz.flows.admin_flows import AdminFlows
+from authz.flows.bulk_change import BulkChange
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
@@ -26,6 +27,7 @@ from authz.process.clock import SystemClock
 from authz.process.ending import Ending
 from authz.process.listener import TlsFiles
 from authz.rpc.admin.audit_service import AuditService
+from authz.rpc.admin.bulk_changes import BulkChanges
 from authz.rpc.admin.calls import Calls
 from authz.rpc.admin.fleet_service import FleetService
 from authz.rpc.admin.installation_service import InstallationService
@@ -39,6 +41,7 @@ from authz.rpc.admin.method_table import methods
 from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.server import AdminServer
 from authz.settings.model import Settings
+from authz.storage.batches import StoredBatches
 from authz.storage.endpoint import Client
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
@@ -160,7 +163,7 @@ def admin_flows(
     """Return the flows over one client of the store."""
     counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
     reports = LimitReports(counters, limit_policy(settings), clock)
-    imports = StoredImports(client)
+    imports, selection = StoredImports(client), Selection(index, clock)
 
     async def verifier() -> Verifier:
         known = imports if await keys.has_imports() else None
@@ -172,7 +175,8 @@ def admin_flows(
     return AdminFlows(
         lifecycle=Lifecycle(keys, ring, clock, counters),
         requests=RepeatableRequests(StoredRequests(client), ring),
-        selection=Selection(index, clock),
+        selection=selection,
+        bulk=BulkChange(selection, keys, StoredBatches(client), clock),
         history=KeyHistory(trail),
         verifier=verifier,
         limit_reports=reports,
@@ -199,6 +203,7 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
         KeyLists(flows, tokens),
         KeyVerification(flows, carrier, settings.extract.client_address),
         KeyImport(flows),
+        BulkChanges(flows),
         LimitsService(flows),
         AuditService(flows, tokens),
         FleetService(flows),

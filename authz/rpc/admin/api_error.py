@@ -29,6 +29,14 @@ STATUS_DETAILS: Final = "grpc-status-details-bin"  # of trailing metadata, a goo
 
 Code = grpc.StatusCode
 
+# Fields that the core names as the command line does.
+_PATHS: Final = {
+    "expires-in": "key.expire_time",
+    "expires-at": "key.expire_time",
+    "scopes": "key.scopes",
+    "cursor": "page_token",
+}
+
 
 class ApiError(Exception):
     """A call failed. code: of gRPC. message: one line for the caller. reason: UPPER_SNAKE_CASE."""
@@ -91,7 +99,7 @@ def of_fault(fault: Fault) -> ApiError:
     """Return the error for a fault of a flow."""
     match fault:
         case BadInput():
-            return invalid(fault.field, fault.problem)
+            return invalid(_PATHS.get(fault.field, fault.field), fault.problem)
         case NotFound():
             return ApiError(Code.NOT_FOUND, "KEY_NOT_FOUND", str(fault))
         case Forbidden():

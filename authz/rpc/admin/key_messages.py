@@ -107,7 +107,7 @@ def outcome_message(
     elif result.replicas is not None:
         outcome.replicas = result.replicas
     if confirmed is not None:
-        outcome.confirmation.CopyFrom(_confirmation(confirmed))
+        outcome.confirmation.CopyFrom(confirmation_message(confirmed))
     return outcome
 
 
@@ -148,7 +148,8 @@ def _secret(secret: Secret) -> key_pb2.KeySecret:
     return message
 
 
-def _confirmation(waited: Waited) -> key_pb2.Confirmation:
+def confirmation_message(waited: Waited) -> key_pb2.Confirmation:
+    """Return the answer of the sidecars, or the reason why the wait failed."""
     if isinstance(waited, str):
         return key_pb2.Confirmation(error=waited)
     return key_pb2.Confirmation(

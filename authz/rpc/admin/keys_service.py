@@ -3,7 +3,8 @@
 from typing import Final
 
 from authz.core.access import Action, may
-from authz.core.errors import Forbidden
+from authz.core.errors import BadInput, Forbidden
+from authz.core.fields import shown
 from authz.core.records import KeyRecord, RevocationReason
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.lifecycle import Result
@@ -17,6 +18,13 @@ from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 
 OVERLAP_MS: Final = 7 * 86_400_000
 _REASONS: Final = {number: name for name, number in key_pb2.Key.RevocationReason.items()}
+
+_Turn = (
+    keys_pb2.RetireKeySecretRequest
+    | keys_pb2.RevokeKeyRequest
+    | keys_pb2.DisableKeyRequest
+    | keys_pb2.EnableKeyRequest
+)
 
 
 class KeysService:
@@ -106,6 +114,13 @@ class KeysService:
             key=key_message(made.result.record), api_key=made.key_text, outcome=made.outcome
         )
 
+    async def retire_key_secret(
+        self, request: keys_pb2.RetireKeySecretRequest, context: CallContext
+    ) -> keys_pb2.RetireKeySecretResponse:
+        """End one of two secrets of a key."""
+        key, outcome = await self._turn(request, context, Action.RETIRE)
+        return keys_pb2.RetireKeySecretResponse(key=key, outcome=outcome)
+
     async def revoke_key(
         self, request: keys_pb2.RevokeKeyRequest, context: CallContext
     ) -> keys_pb2.RevokeKeyResponse:
@@ -129,17 +144,19 @@ class KeysService:
 
     async def _turn(
         self,
-        request: keys_pb2.RevokeKeyRequest | keys_pb2.DisableKeyRequest | keys_pb2.EnableKeyRequest,
+        request: _Turn,
         context: CallContext,
         action: Action,
     ) -> tuple[key_pb2.Key, key_pb2.ChangeOutcome]:
-        """Change the status of a key, and return the key and the effect."""
+        """Make a change that takes few arguments, and return the key and the effect."""
         lifecycle, kid = self._flows.lifecycle, kid_of("name", request.name)
         author = self._changing.author(context, note_of(request.note))
         version, dry_run = version_of(request.etag), request.validate_only
         conditions = self._changing.conditions(context, action, version, dry_run=dry_run)
 
         async def change() -> Result:
+            if isinstance(request, keys_pb2.RetireKeySecretRequest):
+                return await lifecycle.retire(kid, _secret(request.secret), author, conditions)
             if isinstance(request, keys_pb2.RevokeKeyRequest):
                 reason = revocation_reason(request.reason)
                 return await lifecycle.revoke(kid, reason, author, conditions)
@@ -154,6 +171,13 @@ class KeysService:
         record = await self._flows.lifecycle.show(kid)
         require_visible(context.caller, record)
         return record
+
+
+def _secret(text: str) -> str:
+    """Return the secret to end. Raises BadInput unless it is `old`, `new` or a number."""
+    if text not in {"old", "new"} and not (text.isascii() and text.isdecimal() and len(text) < 10):  # noqa: PLR2004
+        raise BadInput("secret", f"{shown(text)}: old, new, or the number of a secret")
+    return text
 
 
 def revocation_reason(number: int) -> RevocationReason:

@@ -23,6 +23,7 @@ from authz.rpc.pb.admin.v1 import (
     me_pb2_grpc,
 )
 from authz.settings.model import Settings
+from authz.storage import schema
 from authz.wiring import administration
 from authz.wiring.admin import AdminProcess, admin_process
 from tests.support.real import Valkey
@@ -83,6 +84,11 @@ class AdminRig:
         """Return the stubs of a caller whose key has these roles, in its tenant and project."""
         _, text = await self.issue([role.scope for role in roles], **fields)
         return Stubs(self.channel, text)
+
+    async def garble(self, kid: str) -> None:
+        """Damage the record of a key."""
+        async with administration.endpoint(self.settings).client() as client:
+            await client.hset(schema.DEFAULT.key(kid), "schema", "x")
 
     def stubs(self, key: str = "") -> Stubs:
         """Return the stubs of the holder of a key, or of nobody."""
