@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from authz.cli import storestate
+from authz.cli.actor import actor
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
@@ -37,7 +38,7 @@ def restore(invocation: Invocation, file: str) -> None:
     known = storestate.known_change(settings) or 0
     try:
         with Path(file).open("rb") as opened:
-            done = asyncio.run(administration.restore(settings, opened, known))
+            done = asyncio.run(administration.restore(settings, opened, known, actor()))
     except (FileRefused, Conflict) as cause:
         raise click.ClickException(f"{file}: {cause}") from None
     except OSError as cause:

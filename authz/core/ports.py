@@ -3,7 +3,7 @@
 MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from authz.core.access import Caller, Credentials, Refusal
@@ -19,6 +19,7 @@ from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.core.selector import Position
 from authz.core.sidecars import Heard
+from authz.core.trail.rows import Row
 
 
 class Clock(Protocol):
@@ -236,6 +237,33 @@ class AuditTrail(Protocol):
 
         MUST NOT read more than a bounded part of the trail. Raises Unreadable if the entry is
         garbled, Unavailable if the store fails.
+        """
+        ...
+
+
+class TrailStore(Protocol):
+    """Reads the audit trail as rows, and adds rows about the trail itself."""
+
+    async def after(self, row_id: str, count: int) -> Sequence[Row]:
+        """Return at most `count` rows after an id, oldest first; from the first if it is empty.
+
+        Raises Unavailable.
+        """
+        ...
+
+    async def before(self, row_id: str, count: int) -> Sequence[Row]:
+        """Return at most `count` rows before an id, newest first; from the last if it is empty.
+
+        Raises Unavailable.
+        """
+        ...
+
+    async def add(self, after: Row, fields: Mapping[str, str]) -> tuple[str, bool] | None:
+        """Add a row directly after the row `after`.
+
+        Return its id, and whether it survives the loss of the primary. MUST do nothing and return
+        None if the last row is not `after`, with the same fields: a failover can give its id to
+        another row. Raises Unavailable, also if the reply was lost.
         """
         ...
 

@@ -14,7 +14,7 @@ A rule must hold for every spelling that a backend reads as the same request:
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -23,10 +23,13 @@ from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown, split_host
 from authz.core.limits.limit import parse_cost
-from authz.core.paths import is_folded_by_some, read_path, without_case
+from authz.core.paths import Path, is_folded_by_some, read_path, without_case
+from authz.core.route_index import RouteIndex
 from authz.core.templates import VARIABLE, Template
 
 MAX_RULES: Final = 1000
+MAX_WORK: Final = 16_000  # of comparing one path with the templates, in units of RouteIndex
+MAX_JOINED: Final = 16  # rules that hold together for the readings of one path
 MAX_SEARCHED: Final = 1024  # characters of a segment, if a rule has two variables in one
 MAX_LABEL: Final = 128  # characters of a path that names its rule
 MAX_NAMES: Final = 200  # of names that are none of ours, in characters
@@ -196,6 +199,7 @@ class Rule:
         return replace(self.facts, scopes=scopes, cost=cost)
 
 
+_METHODS_WITHOUT_PATH: Final = {"*": "OPTIONS", "": "CONNECT"}
 _AMBIGUOUS: Final = Refusal(Reason.AMBIGUOUS_PATH)
 _NOT_ALLOWED: Final = Refusal(Reason.ROUTE_NOT_ALLOWED)
 
@@ -219,10 +223,15 @@ class RouteTable:
         self._env = env
         self._deny_unmatched = deny_unmatched
         self._ignore_case = ignore_case
-        self._by_beginning: dict[tuple[str, ...], list[tuple[int, Rule]]] = {}
-        for at, rule in enumerate(rules):
-            self._by_beginning.setdefault(rule.template.beginning, []).append((at, rule))
-        self._depths = sorted({len(beginning) for beginning in self._by_beginning})
+        self._rules = tuple(rules)
+        self._index = RouteIndex([rule.template for rule in rules])
+        if self._index.work > MAX_WORK:
+            problem = "one path could match too many templates with variables"
+            raise BadInput("routes", f"{problem}; give their first segments different literals")
+        self._find = self._index.find
+        self._everywhere = [
+            rule for rule in rules if rule.template.below and not rule.template.decoded
+        ]
         self._searches = any(rule.template.searches for rule in rules)
         self.has_methods = any(rule.methods for rule in rules)
         self.has_enforced = any(rule.facts.enforce for rule in rules)
@@ -233,55 +242,73 @@ class RouteTable:
         If no rule matches: NO_FACTS, or ROUTE_NOT_ALLOWED if `deny_unmatched` is set.
         AMBIGUOUS_PATH if the path is not canonical or its readings lead to rules that cannot hold
         together. BAD_REQUEST if the cost in the path is wrong. If a path has several readings, the
-        facts of their rules are joined, the strictest each. `path` may have its query, which no
-        rule looks at.
+        facts of their rules are joined, the strictest each; AMBIGUOUS_PATH above MAX_JOINED (16)
+        rules. `path` may have its query, which no rule looks at.
         """
+        return self._require(method, authority, path, {})
+
+    def require_all(
+        self, methods: Sequence[str], authority: str, path: str
+    ) -> list[Facts | Refusal]:
+        """Return for each method what `require` does. The path is compared with each rule once."""
+        known: dict[int, bool] = {}
+        return [self._require(method, authority, path, known) for method in methods]
+
+    def _require(
+        self, method: str, authority: str, path: str, known: dict[int, bool]
+    ) -> Facts | Refusal:
+        """Do what `require` does. known: by position, whether a template matches; grows."""
         bare = path.partition("?")[0]
         host = split_host(authority)
-        if (bare == "*" and method == "OPTIONS") or (not bare and method == "CONNECT"):
-            found = [r.facts for r in self._everywhere() if r.is_for(method, host)][:1]
-            return self._joined(found, unmatched=not found)
+        if _METHODS_WITHOUT_PATH.get(bare) == method:
+            rules = [r.facts for r in self._everywhere if r.is_for(method, host)][:1]
+            return self._joined(rules, unmatched=not rules)
+        found = self._read(bare)
+        if found is None:
+            return _AMBIGUOUS
+        read, segments = found
+        asked: list[Facts] = []
+        for at in self._find(read.decoded):
+            rule = self._rules[at]
+            if not rule.is_for(method, host):
+                continue
+            if at not in known:
+                known[at] = rule.template.matches(read.decoded)
+            if not known[at]:
+                continue
+            required = rule.facts_for(segments)
+            if not isinstance(required, Facts):
+                return required
+            asked.append(required)
+            if len(asked) > MAX_JOINED:
+                return _ambiguous(asked)
+            if rule.template.matches_in_every_reading(read):
+                return self._joined(asked, unmatched=False)
+        return self._joined(asked, unmatched=True)
+
+    def _read(self, bare: str) -> tuple[Path, Sequence[str]] | None:
+        """Return a path as templates are compared with it, and its segments with their case.
+
+        None if it has several readings, or a segment over MAX_SEARCHED (1024) characters where
+        templates search for text.
+        """
         read = read_path(bare)
         if read is None:
-            return _AMBIGUOUS
+            return None
         segments = read.decoded
         if (
             self._searches
             and len(bare) > MAX_SEARCHED
             and len(max(segments, key=len)) > MAX_SEARCHED
         ):
-            return _AMBIGUOUS
+            return None
         if self._ignore_case:
             if is_folded_by_some("".join(segments)):
-                return _AMBIGUOUS
+                return None
             folded = list(map(without_case, segments))
             written = folded if read.written is segments else map(without_case, read.written)
             read = read._replace(decoded=folded, written=list(written))
-        asked: list[Facts] = []
-        for rule in self._candidates(read.decoded):
-            if not rule.is_for(method, host) or not rule.template.matches(read.decoded):
-                continue
-            required = rule.facts_for(segments)
-            if not isinstance(required, Facts):
-                return required
-            asked.append(required)
-            if rule.template.matches_in_every_reading(read):
-                return self._joined(asked, unmatched=False)
-        return self._joined(asked, unmatched=True)
-
-    def _candidates(self, segments: Sequence[str]) -> Iterable[Rule]:
-        """Return the rules whose leading literal segments are those of the path, in order."""
-        found: list[tuple[int, Rule]] = []
-        for depth in self._depths:
-            if depth <= len(segments):
-                found += self._by_beginning.get(tuple(segments[:depth]), ())
-        found.sort(key=_order)
-        return (rule for _, rule in found)
-
-    def _everywhere(self) -> list[Rule]:
-        """Return the rules for `/**`, in order."""
-        rules = self._by_beginning.get((), ())
-        return [rule for _, rule in rules if rule.template.below and not rule.template.decoded]
+        return read, segments
 
     def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Refusal:
         """Return the facts `asked`, joined, the strictest each.
@@ -350,7 +377,3 @@ def strictest(enforced: Sequence[bool | None]) -> bool | None:
     if True in enforced:
         return True
     return None if None in enforced else False
-
-
-def _order(entry: tuple[int, Rule]) -> int:
-    return entry[0]

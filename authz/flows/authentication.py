@@ -20,7 +20,7 @@ from authz.core.bearer_token import MAX_TOKEN, refused
 from authz.core.errors import Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock, KeyStore, PepperProof
-from authz.core.request import Request, Route
+from authz.core.request import NO_HEADERS, Request, Route
 
 # RFC 6750 section 2.1. The credential is one word.
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([!-+\--~]+)", re.ASCII)
@@ -80,7 +80,7 @@ class KeyIdentifier:
             return Refusal(RefusalKind.UNAVAILABLE, "key: the store cannot be read")
         if record is None:
             return refused("key: unknown")
-        request = Request(presented, "authorization", Route(), "", "", "", address, _no_header)
+        request = Request(presented, "authorization", Route(), "", "", "", address, NO_HEADERS)
         refusal = policy.judge(record, presented, request, self._clock.wall_ms())
         if refusal is not None:
             return refused(f"key: {refusal.reason.value}")
@@ -134,7 +134,3 @@ class Authentication:
         if self._tokens is not None:
             return await self._tokens.identify(text)
         return refused("authorization: no such credential is accepted")
-
-
-def _no_header(_name: str, otherwise: str) -> str:
-    return otherwise

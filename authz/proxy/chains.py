@@ -61,7 +61,8 @@ class Chain:
 
     config: the filter's own configuration. before: the HTTP filters that run before it.
     is_conditional: another filter contains it and may skip it. unseen: the source of the routes if
-    they are not in this file, such as `RDS public`.
+    they are not in this file, such as `RDS public`. clusters: every cluster by its name. version:
+    major and minor version of the Envoy that wrote a dump; None for a file.
     """
 
     manager: Message
@@ -73,6 +74,8 @@ class Chain:
     unseen: str
     cluster_name: str
     cluster: Message | None
+    clusters: Mapping[str, Message]
+    version: tuple[int, int] | None
 
     @property
     def name(self) -> str:
@@ -91,6 +94,7 @@ def chains(documents: Sequence[Any]) -> Iterator[Chain]:
     Its `cluster` is None if the documents do not contain the cluster of that name.
     """
     known = {str(cluster.get("name")): cluster for cluster in clusters(documents)}
+    version = _version(documents)
     for manager in messages(documents, "HttpConnectionManager"):
         table, unseen = route_table(documents, manager)
         filters = list(items(manager.get("http_filters")))
@@ -112,7 +116,18 @@ def chains(documents: Sequence[Any]) -> Iterator[Chain]:
                 unseen=unseen,
                 cluster_name=name,
                 cluster=known.get(name),
+                clusters=known,
+                version=version,
             )
+
+
+def _version(documents: Sequence[Any]) -> tuple[int, int] | None:
+    for dump in messages(documents, "BootstrapConfigDump"):
+        build = within(dump, "bootstrap", "node", "user_agent_build_version", "version")
+        major, minor = build.get("major_number"), build.get("minor_number")
+        if isinstance(major, int) and isinstance(minor, int):
+            return major, minor
+    return None
 
 
 def has_ext_authz(documents: Sequence[Any], manager: Message) -> bool:

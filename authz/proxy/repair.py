@@ -17,6 +17,8 @@ from authz.proxy.matching import fits
 from authz.proxy.problem import Problem
 from authz.proxy.retries import ATTEMPTS, HTTP_OPTIONS, retries
 from authz.proxy.trailers import trailers
+from authz.proxy.usage import usage
+from authz.proxy.usage_logger import mend_usage
 
 TYPES: Final = "type.googleapis.com/envoy.extensions"
 EARLY: Final = f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation"
@@ -55,6 +57,8 @@ def repair(documents: Sequence[Any], expected: Expected) -> None:
         for rule, mend in _MENDING:
             if any(True for _ in rule(chain, expected)):
                 mend(chain, expected)
+        if any(True for _ in usage(chain, expected)):
+            mend_usage(documents, chain)
 
 
 def _node(message: Message, *path: str) -> Node:

@@ -19,6 +19,7 @@ from authz.proxy.metadata import left_out
 from authz.proxy.problem import FAIL, WARN, Problem
 from authz.proxy.retries import retries
 from authz.proxy.trailers import trailers
+from authz.proxy.usage import usage
 
 DEFAULT_TIMEOUT: Final = 0.2  # seconds; Envoy's default for grpc_service of ext_authz
 RESTRICTING: Final = frozenset({"scopes", "env", "cost"})
@@ -192,4 +193,5 @@ RULES: Final[dict[str, tuple[Rule, str]]] = {
     "cluster": (cluster, "a sidecar that is gone is noticed"),
     "retries": (retries, "a retry asks another sidecar, or nobody retries"),
     "secrecy": (secrecy, "no key in the access log"),
+    "usage": (usage, "the meter gets a record of every request"),
 }

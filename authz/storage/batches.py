@@ -12,6 +12,7 @@ from authz.storage import schema
 from authz.storage.essential import ALLOW_OOM, is_full
 from authz.storage.keys import APPLY_CHANGE, script_input, script_outcome
 from authz.storage.link import refusal
+from authz.storage.marks import marks_of
 from authz.storage.replies import checked, describe_full
 
 _SCRIPTS: Final = {False: APPLY_CHANGE, True: ALLOW_OOM + APPLY_CHANGE}  # by KeyChange.narrows
@@ -23,6 +24,7 @@ class StoredBatches:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._names = schema.names_of(client)
+        self._marks = marks_of(client)
         self._scripts: dict[bool, str] = {}
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
@@ -54,7 +56,7 @@ class StoredBatches:
         """
         pipe = self._client.pipeline(transaction=False)
         for change in changes:
-            keys, args = script_input(change, self._names)
+            keys, args = script_input(change, self._names, self._marks)
             pipe.evalsha(self._scripts[change.narrows], len(keys), *keys, *args)
         try:
             replies = await pipe.execute(raise_on_error=False)

@@ -107,10 +107,19 @@ def _check_end(end: dict[str, int], found: Contents) -> None:
 
 
 class Restore:
-    """Writes a verified backup file into a store. A run that was interrupted can be repeated."""
+    """Writes a verified backup file into a store. A run that was interrupted can be repeated.
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    note: returns the row for the audit trail, from the last change of the backup and the number of
+    the row; None: no row is written.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        note: Callable[[int, int], Mapping[str, str]] | None = None,
+    ) -> None:
         self._client = client
+        self._note = note
         self._names = schema.names_of(client)
 
     async def run(self, file: Verified, lines: Iterable[Line], highest: int) -> int:
@@ -129,6 +138,9 @@ class Restore:
         def complete(transaction: Any) -> None:
             transaction.set(self._names.seq, seq)
             transaction.hset(self._names.meta, mapping=cast("Any", dict(file.meta)))
+            if self._note is not None:
+                row = cast("Any", dict(self._note(file.contents.seq, seq)))
+                transaction.xadd(self._names.audit, row, id=f"{seq}-0")
 
         await self._change(file, complete)
         return seq

@@ -12,8 +12,10 @@
     authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
                                             import
     authz:{p}:heartbeat             string  written by sidecars behind Sentinel to test the primary
-    authz:{p}:audit                 stream  seq-0 -> actor, action, time, note and the version that
-                                            was changed (`base`); never trimmed here
+    authz:{p}:audit                 stream  seq-0 -> actor, action, time, note, the version that was
+                                            changed (`base`) and a mark of the writer (`mac`).
+                                            seq-N -> a row without a kid is about the trail, such as
+                                            a checkpoint: core/trail. Never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
     authz:{p}:sidecars              zset    instance by the time of its last entry
@@ -24,6 +26,29 @@
     authz:{p}:request:<hash>        string  the seed of the answer to a repeatable request of the
                                             admin API, with a time to live of a day
     authz:{p}:restoring             string  identity of the backup that is or was restored
+
+Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
+and windows. All names begin with authz:{p}:use: and have a time to live, except `last`.
+
+    <kid>                           hash    last -> time (s), network and user agent of its latest
+                                            use; s:<secret> -> the same and its requests;
+                                            about -> since when (minute), client, project, tenant,
+                                            plan and environment; about:<hour> -> earlier ones;
+                                            y<month> -> row
+    <kid>:m:<window>                hash    <minute> -> row
+    <kid>:h:<window>                hash    <hour> or <hour>.<route> -> row
+    <kid>:d:<window>                hash    <day> -> row; <day>!<reason> -> refusals;
+                                            <day>n -> distinct networks, estimated
+    <kid>:net:<day>                 HLL     networks of the day, for three days
+    all:m|h|d:<window>, all:y       hash    <slot>.<route>.<code> -> row, over all requests;
+                                            all:d also <day>!<reason>: refusals without a key
+    routes                          hash    name of a route -> its number in fields, from 1 on
+    last                            zset    kid by its latest use (s)
+    seen:<hour>                     set     digests of the batches that were counted
+    proc:<process>                  hash    seen, highest, lost, extra, repeated, at, and for each
+                                            block of 4096 charge ids that is not complete b<block>
+    procs                           zset    process by the time of its last entry (s)
+    sums                            hash    entries, misdated, repeated, full: over all time
 
 With `redis.namespace` every name begins with it: `<namespace>:authz:...`.
 All names that one change touches share the hash tag {p}, so they lie in one Cluster slot.
@@ -63,6 +88,7 @@ class Names:
         self.heartbeat = f"{tag}:heartbeat"
         self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
+        self.usage = f"{tag}:use:"
 
     def key(self, kid: str) -> str:
         """Name of the hash of one key."""

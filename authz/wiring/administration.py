@@ -3,10 +3,12 @@
 The sidecar has its own root in sidecar.py, so that no command imports the listeners.
 """
 
+import secrets
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import BinaryIO, Final
 
 from authz.core.decision import Decision
@@ -17,6 +19,8 @@ from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request
+from authz.core.trail.checkpoints import restored
+from authz.core.trail.rows import TrailKeys
 from authz.flows.bulk_change import BulkChange
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
@@ -89,10 +93,11 @@ def exposed_peppers(settings: Settings) -> list[str]:
 def endpoint(settings: Settings) -> Endpoint:
     """Return the endpoint of the store. Does not connect.
 
-    Raises BadInput for invalid redis settings.
+    The peppers are read when one of its clients makes the first change: they mark the entries of
+    the audit trail. Raises BadInput for invalid redis settings.
     """
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
-    return Endpoint.parse(
+    found = Endpoint.parse(
         store.url,
         store.username,
         store.password_file,
@@ -100,6 +105,7 @@ def endpoint(settings: Settings) -> Endpoint:
         sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
         namespace=store.namespace,
     )
+    return replace(found, marks=cache(lambda: keyring(settings).trail_keys))
 
 
 def limit_policy(settings: Settings) -> LimitPolicy:
@@ -134,20 +140,26 @@ async def back_up(settings: Settings, file: BinaryIO) -> Contents:
         return await Backup(client, writer.write).run(ring.fingerprints, now)
 
 
-async def restore(settings: Settings, file: BinaryIO, known: int) -> Restored:
+async def restore(settings: Settings, file: BinaryIO, known: int, actor: str) -> Restored:
     """Verify a backup and write it into the empty store.
 
-    known: a change that the store once had, or 0. file: must be seekable; it is read twice. Raises
-    FileRefused for an unusable file, Foreign for other peppers, Conflict for a store with data,
-    BadInput, Unavailable.
+    known: a change that the store once had, or 0. file: must be seekable; it is read twice. actor:
+    for the audit trail. Raises FileRefused for an unusable file, Foreign for other peppers,
+    Conflict for a store with data, BadInput, Unavailable.
     """
     ring = keyring(settings)
     verified = verify(read(file, ring.backup_keys), ring.fingerprints)
     file.seek(0)
     async with aclosing(endpoint(settings).client()) as client:
         highest = max(known, await StoredKeys(client).highest_seen())
-        seq = await Restore(client).run(verified, read(file, ring.backup_keys), highest)
+        note = partial(_restored, ring.trail_keys, actor)
+        seq = await Restore(client, note).run(verified, read(file, ring.backup_keys), highest)
         return Restored(verified.contents, seq, highest)
+
+
+def _restored(trail: TrailKeys, actor: str, last: int, number: int) -> dict[str, str]:
+    change_id, now = secrets.token_hex(16), SystemClock().wall_ms()
+    return restored(trail, change_id=change_id, writer=actor, at=now, last=last, number=number)
 
 
 @asynccontextmanager

@@ -70,8 +70,8 @@ def whole(*, traced: bool) -> Callable[[], None]:
     connection.receive(window_update_frame(0, MAX_WINDOW - DEFAULT_WINDOW), 0.0)
 
     def step() -> None:
-        for event in connection.receive(b"".join(itertools.islice(made, BATCH)), 0.0):
-            connection.streams.respond(event.call, ANSWER)
+        for call, _ in connection.receive(b"".join(itertools.islice(made, BATCH)), 0.0):
+            connection.streams.respond(call, ANSWER)
         connection.queue.take()
 
     return step

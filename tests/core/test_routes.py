@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.paths import is_canonical, read_path
+from authz.core.route_index import RouteIndex
 from authz.core.routes import (
     NO_FACTS,
     UNNAMEABLE,
@@ -21,7 +22,7 @@ from authz.core.routes import (
     hidden_rule,
     is_method,
 )
-from authz.core.templates import MAX_BETWEEN, MAX_TEMPLATE
+from authz.core.templates import MAX_BETWEEN, MAX_TEMPLATE, Template
 
 A, B = Facts(scopes=frozenset({"a:x"})), Facts(optional=True, env="live")
 
@@ -277,6 +278,57 @@ def test_backends_that_ignore_case(path: str, found: Facts | Refusal) -> None:
     paths = {"/admin/**": A, "/caf%C3%A9": B}
     rules = [Rule.parse("routes", p, "", (), f, ignore_case=True) for p, f in paths.items()]
     assert RouteTable(rules, ignore_case=True).require("GET", "h", path) == found
+
+
+def test_a_table_of_too_much_work_is_refused() -> None:
+    """One path could be compared with each variable of each rule."""
+    deep = "/{a}" * 100 + "/x{b}"
+    rules = [rule(f"{deep}{n}", facts=A) for n in range(40)]
+    with pytest.raises(BadInput, match="too many templates with variables"):
+        RouteTable(rules)
+    RouteTable([rule(f"/v{n}{deep}", facts=A) for n in range(40)])
+
+
+def test_many_rules_that_hold_together_are_ambiguous() -> None:
+    """A path whose readings meet more rules than MAX_JOINED is refused."""
+    rules = [rule("/{m}:run", facts=Facts(cost=2)) for _ in range(17)]
+    assert RouteTable(rules[1:]).require("GET", "h", "/a%3Arun") == Facts(
+        frozenset(), optional=False, cost=2
+    )
+    assert RouteTable(rules).require("GET", "h", "/a%3Arun").reason is Reason.AMBIGUOUS_PATH
+
+
+LITERALS = st.sampled_from(["a", "b"])
+PARTS = st.one_of(LITERALS, st.sampled_from(["{v}", "a{v}", "{v}:{w}"]))
+TEMPLATES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
+
+
+@given(
+    templates=st.lists(st.tuples(TEMPLATES, st.booleans()), min_size=1, max_size=60),
+    segments=st.lists(st.sampled_from(["a", "b", "ab", "a:b", ""]), max_size=5),
+)
+def test_the_index_leaves_out_no_rule_that_matches(templates, segments) -> None:
+    """It finds every template that matches a path, in order, however many share a beginning."""
+    made = [Template.parse("", f"/{text}{'/**' * below}") for text, below in templates]
+    found = RouteIndex(made).find(segments)
+    assert found == sorted(set(found))
+    assert {at for at, each in enumerate(made) if each.matches(segments)} <= set(found)
+
+
+@given(
+    st.lists(st.tuples(TEMPLATES, st.sampled_from([(), ("GET",), ("PUT", "POST")])), max_size=20),
+    st.lists(st.sampled_from(["GET", "HEAD", "PUT", "POST"]), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["a", "b", "ab", "a:b", "a%3Ab"]), max_size=5).map("/".join),
+)
+def test_several_methods_are_answered_as_each_alone(rules, methods, path) -> None:
+    """To compare the path once changes no answer."""
+    made = [
+        Rule.parse("", f"/{text}", "", verbs, Facts(cost=2 + n % 3))
+        for n, (text, verbs) in enumerate(rules)
+    ]
+    table = RouteTable(made, deny_unmatched=True)
+    alone = [table.require(method, "h", f"/{path}") for method in methods]
+    assert table.require_all(methods, "h", f"/{path}") == alone
 
 
 def test_a_variable_keeps_its_case() -> None:

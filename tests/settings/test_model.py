@@ -279,7 +279,7 @@ def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
         ({"path": "/{a}/{a}", "scopes": "a:{a}"}, "routes.0: the path has {a} more than once"),
         ({"path": "/{a}" + "x" * 65 + "{b}"}, "routes.0.path: '/{a}xxx"),
         ({"path": "/a", "enforce": "maybe"}, "routes.0.enforce: true or false"),
-        ({"path": "/a", "colour": 5}, "routes.0.colour: no such setting; there are path, host"),
+        ({"path": "/a", "colour": 5}, "routes.0.colour: no such setting; there are path, name"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Path, rule: dict, refused: str) -> None:

@@ -12,14 +12,19 @@ from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.records import RevocationReason, Status
 from authz.core.sidecars import Issued
+from authz.core.usage.counts import Level
+from authz.core.usage.ports import Counted, Known
+from authz.core.usage.tally import Clocks
 from authz.process.clock import SystemClock
-from authz.storage import encoding
+from authz.storage import encoding, schema
 from authz.storage.imports import StoredImports
 from authz.storage.issued import StoredIssued
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
 from authz.storage.registry import Identity, Registration, StoredSidecars
+from authz.storage.usage.stored_usage import StoredUsage
+from authz.storage.usage.usage_link import UsageLink
 from tests.spending.plans import make_terms
 from tests.support.fakes import KID
 from tests.support.real import Valkey, eventually
@@ -27,9 +32,13 @@ from tests.support.storage import stored
 from tests.support.storage.changing import imported
 from tests.support.storage.sidecar import Admin, Sidecar, administration
 from tests.support.storage.stored import BEATING, CHANGING, REGISTERING, SERVING
+from tests.support.usage import KID as USED
+from tests.support.usage import committed, line
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 SIDECAR, ADMIN, CONSOLE = "authz-sidecar", "authz-admin", "authz-console"
+METER = "authz-meter"
+ALL = (SIDECAR, ADMIN, CONSOLE, METER)
 REVOKE = ("HSET", stored.key(KID), "status", "active")
 
 FORBIDDEN = {
@@ -81,6 +90,25 @@ FORBIDDEN = {
         ("SUBSCRIBE", stored.CHANGES),
         ("EVALSHA", "0" * 40, "0"),
         ("WAIT", "1", "1"),
+    ],
+    METER: [
+        REVOKE,
+        ("HGETALL", schema.DEFAULT.key(KID)),
+        ("HGET", schema.DEFAULT.key(KID), "status"),
+        ("HSET", schema.DEFAULT.limit(KID), "a", "b"),
+        ("HGETALL", f"{schema.DEFAULT.usage}{KID}"),
+        ("DEL", f"{schema.DEFAULT.usage}{KID}"),
+        ("SET", f"{schema.DEFAULT.usage}{KID}", "x"),
+        ("SREM", f"{schema.DEFAULT.usage}seen:1", "digest"),
+        ("HGETALL", schema.DEFAULT.meta),
+        ("SET", schema.DEFAULT.meta, "1"),
+        ("HSET", schema.DEFAULT.meta, "schema", "9"),
+        ("SADD", "other", "x"),
+        ("EXISTS", schema.DEFAULT.key(KID)),
+        ("PUBLISH", schema.DEFAULT.changes, f"1 {KID} active"),
+        ("SUBSCRIBE", schema.DEFAULT.changes),
+        ("EVAL", "return 1", "0"),
+        ("EVALSHA", "0" * 40, "1", schema.DEFAULT.key(KID)),
     ],
 }
 FORBIDDEN_TO_ALL = [
@@ -148,7 +176,9 @@ async def linked(valkey, user):
 def test_nobody_is_let_in_before_a_password_is_set():
     """As shipped, the file allows no login."""
     lines = USERS.read_text().splitlines()
-    assert [line.split()[:2] for line in lines] == [["user", n] for n in (SIDECAR, ADMIN, CONSOLE)]
+    assert [line.split()[:2] for line in lines] == [
+        ["user", n] for n in (SIDECAR, ADMIN, CONSOLE, METER)
+    ]
     assert not any(word.startswith((">", "#", "nopass")) for word in USERS.read_text().split())
 
 
@@ -237,6 +267,33 @@ async def test_limits(guarded_valkey):
         assert (lease.holder, lease.requests, lease.cost) == ("one", 10, 1)
         await counters.reset("k" * 16)
         assert (await counters.look(asked)).left == (9000, 99000)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert valkey.admin.acl_log() == []
+
+
+async def test_usage(guarded_valkey):
+    """The meter counts usage; the admin reads it."""
+    valkey = guarded_valkey
+    async with administrator(valkey), valkey.login(ADMIN, ADMIN).client() as client:
+        clock = SystemClock()
+        link = UsageLink(valkey.login(METER, METER), clock, dict.fromkeys(Level, 86_400))
+        run = asyncio.create_task(link.run())
+        await eventually(lambda: not link.reason)
+        now = clock.wall_ms()
+        entries = [
+            line(started=now),
+            line(started=now, reason="revoked", flags="UAEX"),
+            line(started=now, kid="-", secret="-", reason="forged", flags="UAEX"),
+        ]
+        commit = committed(*entries, clocks=Clocks.near(now, 3_600_000, 60_000))
+        assert await link.commit(commit, [b"one"], now) == Counted()
+        assert isinstance(await link.commit(commit, [b"one"], now), Known)
+        usage = StoredUsage(client)
+        hour = now // 3_600_000
+        found = await usage.counts(USED, Level.HOUR, range(hour, hour + 1))
+        assert [counts.requests for counts in found.values()] == [2]
+        assert [process.seen for process in await usage.processes()] == [3]
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []

@@ -314,7 +314,7 @@ def make_request(*, headers: Mapping[str, str] | None = None, **overrides) -> Re
             "host": "api.example.com",
             "path": "/v1/models",
             "client_address": "203.0.113.7",
-            "header": dict(headers or {}).get,
+            "headers": {name: value.encode() for name, value in (headers or {}).items()},
         }
         | overrides
     )

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Sequence
+from typing import Final
 
 from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import shown
@@ -20,10 +21,14 @@ from authz.core.keys.text import (
     TAG_BYTES,
     TAG_LENGTH,
     checksum,
-    escapable,
     in_base64,
     new_kid,
+    percent_decoded,
 )
+from authz.core.trail.rows import TrailKeys
+
+MAX_ESCAPES: Final = 3  # readers that decode a text one after the other
+_NOT_BASE64: Final = bytes(set(range(128)) - set(f"{base62.DIGITS}+/-_".encode()))
 
 
 class Keyring:
@@ -50,10 +55,6 @@ class Keyring:
         self._starts = tuple(f"{one}_" for one in self.prefixes)
         self._reserved = tuple(f"{start}{env}_" for start in self._starts for env in ENVIRONMENTS)
         self._shown = re.compile("|".join(self._reserved), re.ASCII)
-        environments = "|".join(escapable(f"{env}_") for env in ENVIRONMENTS)
-        self._escaped = re.compile(
-            "|".join(f"{escapable(start)}(?:{environments})" for start in self._starts), re.ASCII
-        )
         self._encoded = sorted(set().union(*map(in_base64, self._reserved)))
         self._shape = re.compile(
             rf"(?:{'|'.join(self.prefixes)})_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
@@ -84,6 +85,11 @@ class Keyring:
         """
         return [pepper.page_key for pepper in self._peppers.values()]
 
+    @property
+    def trail_keys(self) -> TrailKeys:
+        """The keys of the marks in the audit trail. The newest pepper marks new entries."""
+        return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})
+
     def claims(self, text: str) -> bool:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not."""
         return text.startswith(self._starts)
@@ -96,15 +102,25 @@ class Keyring:
         return self._shown.search(text) is not None
 
     def shows_escaped(self, text: str) -> bool:
-        """Return whether `PREFIX_ENV_` of one of our keys stands in `text`, percent-escaped or not.
+        """Return whether `PREFIX_ENV_` of one of our keys stands percent-escaped in `text`.
 
-        Each character may be escaped on its own. Text that is escaped twice is not found.
+        Each character may be escaped on its own, up to MAX_ESCAPES (3) times.
         """
-        return self._escaped.search(text) is not None
+        for _ in range(MAX_ESCAPES):
+            if "%" not in text:
+                return False
+            text = percent_decoded(text)
+            if self._shown.search(text):
+                return True
+        return False
 
     def shows_encoded(self, text: str) -> bool:
-        """Return whether the beginning of one of our keys stands in base64 anywhere in `text`."""
-        return any(form in text for form in self._encoded)  # faster than a pattern
+        """Return whether the beginning of one of our keys stands in base64 anywhere in `text`.
+
+        Other characters between those of base64 are ignored, as lenient decoders do.
+        """
+        pure = text.encode("ascii", "ignore").translate(None, _NOT_BASE64).decode()
+        return any(form in pure for form in self._encoded)  # faster than a pattern
 
     def parse(self, text: str) -> Presented | None:
         """Parse a key in our format; None if its shape is wrong. Checksum and tag are not checked.

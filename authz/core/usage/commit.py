@@ -41,7 +41,8 @@ class Commit:
     denials: by minute and reason, of requests without a key. seen: by process and block of charge
     ids, how many entries came. highest: the highest count of each process. misdated: entries that
     ended too far from the store's time; they are in no other count but `seen`. entries: all ended
-    requests of the batches.
+    requests of the batches. repeated: by process, entries of batches that were counted before, and
+    are left out here.
     """
 
     keys: dict[str, KeyUsage] = field(default_factory=dict)
@@ -49,5 +50,6 @@ class Commit:
     denials: dict[tuple[int, str], int] = field(default_factory=dict)
     seen: dict[str, dict[int, int]] = field(default_factory=dict)
     highest: dict[str, int] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
     misdated: int = 0
     entries: int = 0

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from authz.core.usage.callers import agent_family, network
 from authz.core.usage.commit import Commit, KeyUsage, Sight
+from authz.core.usage.completeness import BLOCK
 from authz.core.usage.counts import (
     FIELDS,
     MINUTE_MS,
@@ -42,7 +43,6 @@ from authz.core.usage.entry import (
 )
 from authz.core.usage.outcome import Outcome
 
-BLOCK: Final = 4096  # charge ids of one process whose entries are counted together
 FAST_MS: Final = SLOW_MS[0][0]
 LAST_WORD: Final = 8  # of those that are split; the rest is one
 AFTER_END: Final = len(END)
@@ -161,6 +161,15 @@ class Tally:
             known = self._running.get(entry.identity)
             if known is None or known.ended_at <= entry.ended_at:
                 self._running[entry.identity] = entry
+
+    def numbers(self) -> dict[str, int]:
+        """Return how many ended requests there are of each process of the gate."""
+        found: dict[str, int] = {}
+        for name, source in self._sources.items():
+            process = name[PROCESS_START:].decode("ascii")
+            number = sum(number for number, _ in source.blocks.values())
+            found[process] = found.get(process, 0) + number
+        return found
 
     def commit(self, clocks: Clocks) -> Commit:
         """Return what the batches add. Entries that ended outside of `clocks` are misdated."""

@@ -4,7 +4,7 @@ Give it the bytes that arrive, act on the events that it returns, and send the b
 
 1. No input raises an exception. A stream error resets its stream. A connection error ends the
    connection with a GOAWAY that names it, and `fault` says which it was.
-2. A call is reported as Started when its request is complete, and as Cancelled if it ends before
+2. A call is reported with its message when its request is complete, and with None if it ends before
    its response. A response to a call that has ended is dropped, so the caller need not check.
 3. The first frame is SETTINGS. Between HEADERS and the end of its block only CONTINUATION may come.
    The tables of frame_handlers.py name the frames of each phase; unknown types are ignored.
@@ -16,7 +16,7 @@ Give it the bytes that arrive, act on the events that it returns, and send the b
    client has answered the PING and so knows, a GOAWAY that names the last stream.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import inf
 from typing import Final
 
@@ -48,7 +48,8 @@ class Connection:
     """The server's end of one connection. A new one has its SETTINGS in the queue.
 
     handlers: by `:path`. now: seconds of a monotonic clock, here and in every method. queue: the
-    bytes to send. streams: takes the responses. budgets: the pause of a flooding client.
+    bytes to send. streams: takes the responses. budgets: the pause of a flooding client. tokens: of
+    which a call needs one; empty: none.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class Connection:
         memory: BodyMemory,
         probe: Probe,
         now: float,
+        *,
+        tokens: Collection[bytes] = (),
     ) -> None:
         self.fault: ConnectionFault | None = None  # the connection error that ended it
         self.queue = SendQueue()
@@ -72,6 +75,7 @@ class Connection:
             queue=self.queue,
             budgets=self.budgets,
             probe=probe,
+            tokens=tokens,
         )
         self._frames = FrameHandlers(
             self.streams, self.queue, self.budgets, probe, limits.header_bytes

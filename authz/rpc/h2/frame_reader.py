@@ -35,18 +35,19 @@ class FrameReader:
         if not self._greeted:
             if not buffer.startswith(PREFACE[:size]):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the client speaks no HTTP/2")
-            if size >= len(PREFACE):
-                self._greeted = True
-                at = len(PREFACE)
-        while self._greeted and size - at >= FRAME_HEADER_BYTES:
+            if size < len(PREFACE):
+                self._rest = buffer
+                return
+            self._greeted = True
+            at = len(PREFACE)
+        while (start := at + FRAME_HEADER_BYTES) <= size:
             high, low, frame_type, flags, stream_id = FRAME_HEADER.unpack_from(buffer, at)
             length = high << 8 | low
             if length > MAX_FRAME_BYTES:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame over the limit")
-            end = at + FRAME_HEADER_BYTES + length
+            end = start + length
             if end > size:
                 break
-            payload = buffer[at + FRAME_HEADER_BYTES : end]
-            yield frame_type, flags, stream_id & MAX_STREAM_ID, payload
+            yield frame_type, flags, stream_id & MAX_STREAM_ID, buffer[start:end]
             at = end
         self._rest = buffer[at:]

@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.support.proxy.faults import FAULTS, PER_ROUTE, Config, Fault
 from tests.support.proxy.retry_faults import RETRIES
+from tests.support.proxy.usage_faults import USAGE
 
 FILTER_CONFIG = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
@@ -373,4 +374,4 @@ SUBTLE = [
     ),
 ]
 
-ALL = [*FAULTS, *SUBTLE, *RETRIES]
+ALL = [*FAULTS, *SUBTLE, *RETRIES, *USAGE]

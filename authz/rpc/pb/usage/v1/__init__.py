@@ -1,1 +1,1 @@
-"""Messages generated from proto/authz/check/v1. Do not edit: `make proto` writes them."""
+"""Messages generated from proto/authz/usage/v1. Do not edit: `make proto` writes them."""
