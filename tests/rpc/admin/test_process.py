@@ -56,7 +56,7 @@ def certificate_with_uri(uri: str) -> tuple[bytes, bytes, bytes]:
 
 
 async def test_a_process(valkey: Valkey, tmp_path: Path) -> None:
-    """It serves calls and metrics, and after SIGTERM it ends streams and exits with 0.
+    """The process serves calls and metrics. After SIGTERM it ends streams and exits with 0.
 
     After kill -9 during a create, the same request gives one key and one answer.
     """
