@@ -7,6 +7,7 @@ import click
 from authz.cli import show
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings, with_lifecycle
+from authz.cli.delete import delete, purge
 from authz.cli.importing import import_
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
@@ -27,8 +28,8 @@ from authz.process.clock import SystemClock
 ALIASES: Final = {"create": "issue"}
 HINTS: Final = {
     **dict.fromkeys(
-        ("delete", "remove", "rm"),
-        "keys are not deleted, so that their history stays; `authz keys revoke KID` ends one",
+        ("remove", "rm"),
+        "`authz keys revoke KID` ends a key, `authz keys delete KID` removes a dead one for ever",
     ),
     "get": "`authz keys show KID` prints a record",
     "ls": "`authz keys list` lists keys",
@@ -66,7 +67,7 @@ def keys() -> None:
 
 for _command in (
     *(list_, history, update, rotate, retire, verify, disable, enable, revoke),
-    *(import_, limits, reset_limits),
+    *(delete, purge, import_, limits, reset_limits),
 ):
     keys.add_command(_command)
 

@@ -21,7 +21,8 @@ from authz.core.selector import Selector
 from authz.flows.key_history import History
 from authz.flows.selection import Entry, Page
 from authz.process.clock import SystemClock
-from authz.wiring.administration import AdminSession, BulkSession
+from authz.wiring.administration import AdminSession
+from authz.wiring.many_keys import BulkSession
 
 _LIMIT: Final = re.compile(r"[1-9]\d{0,2}|1000", re.ASCII)
 _TIMES: Final = ("expires_at", "not_before", "retires_at")
@@ -97,7 +98,7 @@ def history(invocation: Invocation, kid: str) -> None:
     found = with_session(invocation, work)
     document = {
         "kid": kid,
-        "changes": [_change(entry) for entry in found.entries],
+        "changes": [change_document(entry) for entry in found.entries],
         "lost": found.lost,
     }
     invocation.answer(document, "\n".join(map(_line, found.entries)))
@@ -135,7 +136,8 @@ def _row(entry: Entry, now: int) -> tuple[str, ...]:
     )
 
 
-def _change(entry: AuditEntry) -> dict[str, Any]:
+def change_document(entry: AuditEntry) -> dict[str, Any]:
+    """Return an entry of the audit trail as JSON members, with times in RFC 3339."""
     event = entry.event
     return {
         "version": entry.version,
@@ -149,7 +151,7 @@ def _change(entry: AuditEntry) -> dict[str, Any]:
 
 
 def _line(entry: AuditEntry) -> str:
-    change = _change(entry)
+    change = change_document(entry)
     parts = [f"{change['at']}  {change['action']:<7}  by {change['actor']}"]
     parts += [f"{name} {_value_text(value)}" for name, value in change["detail"].items()]
     if change["note"]:

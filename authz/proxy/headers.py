@@ -230,8 +230,9 @@ def secrecy(chain: Chain, expected: Expected) -> Iterator[Problem]:
 def _is_plain(logs: Any) -> bool:
     """Return whether any log uses Envoy's default format, which has the path with its query.
 
-    False without logs. A log without typed_config is ignored.
+    False without logs. A log without typed_config is ignored. An OpenTelemetry log has no default.
     """
     formats = ("log_format", "format", "json_format", "typed_json_format")
     configs = [within(log, "typed_config") for log in items(logs)]
+    configs = [found for found in configs if "open_telemetry" not in kind_of(found)]
     return any(config and not any(name in config for name in formats) for config in configs)

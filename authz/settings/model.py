@@ -28,6 +28,7 @@ from authz.settings.values import (
     HostPattern,
     HttpUrl,
     Id,
+    ImportedPrefix,
     Level,
     LimitSet,
     Line,
@@ -135,6 +136,7 @@ class Keys(Section):
 
     prefix: Prefix = "ak"
     older_prefixes: Annotated[tuple[Prefix, ...], AfterValidator(distinct)] = ()
+    imported_prefixes: Annotated[tuple[ImportedPrefix, ...], AfterValidator(distinct)] = ()
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
 

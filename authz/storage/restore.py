@@ -9,7 +9,9 @@ Rules:
    cannot take a change of the restored store for one that it has already applied.
 5. An interrupted restore continues if it is started again with the same file. Until then, no
    other restore and no `authz init` may complete the store.
-6. Of a record that is several times in the file only the last version is written. So a key that was
+6. A key is left out if a tombstone says that it was deleted: one of the backup, of the store, or of
+   another backup that was made later.
+7. Of a record that is several times in the file only the last version is written. So a key that was
    revoked during the backup is never active in the store.
 """
 
@@ -19,11 +21,13 @@ from typing import Any, cast
 
 import redis.asyncio
 
+from authz.core.audit import Action
 from authz.core.errors import Conflict
-from authz.storage import emptiness, encoding, meta, schema
+from authz.storage import emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import FORMAT, Contents
 from authz.storage.replies import checked
 from authz.storage.sealed_lines import FileRefused
+from authz.storage.tombstones import Tombstone
 
 Line = tuple[int, dict[str, Any]]
 
@@ -33,7 +37,7 @@ class Verified:
     """A backup file that was verified to its end. created_at: ms since the epoch.
 
     meta: the fields of authz:meta. identity: tells it from another backup. last: kid to the number
-    of the line with the last version, for each record that was read again.
+    of the line with the last version, for each record that was read again. gone: its tombstones.
     """
 
     meta: Mapping[str, str]
@@ -41,6 +45,7 @@ class Verified:
     contents: Contents
     identity: str
     last: Mapping[str, int] = field(default_factory=dict)
+    gone: frozenset[Tombstone] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
     found = Contents()
     header: dict[str, Any] = {}
     last: dict[str, int] = {}
+    gone: set[Tombstone] = set()
     for number, item in lines:
         try:
             if number == 1:
@@ -73,13 +79,14 @@ def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
                 _check_end(item["end"], found)
             else:
                 _check(item, found)
+                gone |= _tombstones(item)
                 if item.get("again"):
                     last |= dict.fromkeys((kid for kid, _ in item["records"]), number)
         except (ValueError, TypeError, LookupError, AttributeError) as cause:
             raise FileRefused(f"line {number}: {cause}") from None
     meta.verify(header["meta"], fingerprints)
     identity = f"{header['created_at']}-{found.seq}-{found.records}-{found.audit}"
-    return Verified(header["meta"], header["created_at"], found, identity, last)
+    return Verified(header["meta"], header["created_at"], found, identity, last, frozenset(gone))
 
 
 def _check_header(item: dict[str, Any]) -> None:
@@ -122,17 +129,27 @@ class Restore:
         self._note = note
         self._names = schema.names_of(client)
 
-    async def run(self, file: Verified, lines: Iterable[Line], highest: int) -> int:
+    async def run(
+        self,
+        file: Verified,
+        lines: Iterable[Line],
+        highest: int,
+        gone: frozenset[Tombstone] = frozenset(),
+    ) -> int:
         """Write everything and return the new sequence number, which is above `highest`.
 
-        highest: the last change that a sidecar or this machine knows of, or 0. Raises Conflict if
+        highest: the last change that a sidecar or this machine knows of, or 0. gone: tombstones of
+        a later backup; the keys that they name are left out. Raises Conflict if
         the store has data or was emptied meanwhile, FileRefused if `lines` does, Unavailable. Until
         it returns, no sidecar trusts the store.
         """
         await self._claim(file)
         done = await self._audited()
+        gone = gone | file.gone | await self._tombstones()
+        await self._write_tombstones(file, gone)
         for number, item in lines:
-            await self._write(file, _without_earlier(item, number, file.last), done)
+            kept = _without_deleted(_without_earlier(item, number, file.last), gone)
+            await self._write(file, kept, done)
         seq = max(file.contents.seq, highest) + 1
 
         def complete(transaction: Any) -> None:
@@ -180,6 +197,26 @@ class Restore:
 
         await checked(self._client.transaction(claim, *emptiness.watched(names)))
 
+    async def _tombstones(self) -> frozenset[Tombstone]:
+        """Return the tombstones that the store has."""
+        pipeline = self._client.pipeline(transaction=False)
+        for bucket in range(tombstones.BUCKETS):
+            pipeline.smembers(self._names.gone(bucket))
+        found = await checked(pipeline.execute())
+        return frozenset(
+            Tombstone(bucket, int(member))
+            for bucket, members in enumerate(found)
+            for member in members
+        )
+
+    async def _write_tombstones(self, file: Verified, gone: frozenset[Tombstone]) -> None:
+        def write(transaction: Any) -> None:
+            for place in sorted(gone):
+                transaction.sadd(self._names.gone(place.bucket), place.member)
+
+        if gone:
+            await self._change(file, write)
+
     async def _audited(self) -> tuple[int, int]:
         """Return the id of the last audit entry; (0, 0) if there is none.
 
@@ -215,6 +252,40 @@ def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int])
         return item
     records = [entry for entry in item["records"] if last.get(entry[0], number) == number]
     return item | {"records": records}
+
+
+def _without_deleted(item: dict[str, Any], gone: frozenset[Tombstone]) -> dict[str, Any]:
+    """Return a line without the records, aliases and audit entries of deleted keys.
+
+    The entries about deletions stay.
+    """
+    if not gone:
+        return item
+    kept = dict(item)
+    if "records" in item:
+        kept["records"] = [one for one in item["records"] if tombstones.of_kid(one[0]) not in gone]
+    if "aliases" in item:
+        kept["aliases"] = [
+            (digest, kid)
+            for digest, kid in item["aliases"]
+            if not gone & {tombstones.of_kid(kid), tombstones.of_digest(bytes.fromhex(digest))}
+        ]
+    if "audit" in item:
+        kept["audit"] = [
+            (entry_id, entry)
+            for entry_id, entry in item["audit"]
+            if entry.get("action") == Action.DELETE.value
+            or tombstones.of_kid(entry.get("kid", "")) not in gone
+        ]
+    return kept
+
+
+def _tombstones(item: dict[str, Any]) -> set[Tombstone]:
+    return {
+        Tombstone(int(bucket), int(member))
+        for bucket, members in item.get("tombstones", ())
+        for member in members
+    }
 
 
 def _stream_id(text: str) -> tuple[int, int]:

@@ -170,7 +170,7 @@ def admin_flows(
         return Verifier(keys, watch.meta, clock, reports, known)
 
     def importer(actor: str, note: str, source: str, request_id: str) -> Importer:
-        return Importer(imports, clock, actor, note, source=source, request_id=request_id)
+        return Importer(imports, index, clock, actor, note, source=source, request_id=request_id)
 
     return AdminFlows(
         lifecycle=Lifecycle(keys, ring, clock, counters),

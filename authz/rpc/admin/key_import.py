@@ -5,10 +5,10 @@ from typing import Final
 
 from authz.core.access import Action, may, visible
 from authz.core.errors import BadInput
-from authz.core.keys.credentials import Imported
 from authz.core.records import KeyRecord
 from authz.flows.admin_flows import AdminFlows
-from authz.flows.importing import Done, Importer, Wanted
+from authz.flows.importing import Clash, Done, Importer, Wanted
+from authz.flows.importing import Outcome as Imports
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.key_fields import key_spec
 from authz.rpc.admin.values import name_of, note_of
@@ -82,15 +82,17 @@ class KeyImport:
             return BadInput("key", "you may not import a key of this tenant, project and scopes")
         return Wanted(key, spec)
 
-    async def _shown(
-        self, context: CallContext, outcomes: Sequence[Done | BadInput]
-    ) -> frozenset[str]:
+    async def _shown(self, context: CallContext, outcomes: Sequence[Imports]) -> frozenset[str]:
         """Return the kids among the outcomes that the caller may see."""
         seen = visible(context.caller, Action.READ_KEYS)
-        kids = [one.kid for one in outcomes if isinstance(one, Done)]
+        kids = [one.kid for one in outcomes if isinstance(one, Done | Clash)]
         if seen.is_everything or not kids:
             return frozenset(kids)
-        there = [one.kid for one in outcomes if isinstance(one, Done) and one.already]
+        there = [
+            one.kid
+            for one in outcomes
+            if isinstance(one, Clash) or (isinstance(one, Done) and one.already)
+        ]
         records = await self._flows.index.read(there)
         return frozenset(kids) - frozenset(there) | {
             record.kid
@@ -104,17 +106,18 @@ def _refuse_repeated(planned: list[Wanted | BadInput]) -> None:
     first: dict[bytes, int] = {}
     for at, wanted in enumerate(planned):
         if isinstance(wanted, Wanted):
-            before = first.setdefault(_digest(wanted.key), at)
+            before = first.setdefault(wanted.identity(), at)
             if before != at:
                 planned[at] = BadInput("api_key", f"is the same as that of entry {before}")
 
 
-def _digest(key: Imported) -> bytes:
-    return next(key.digests())[1]
-
-
-def _outcome(one: Done | BadInput, shown: frozenset[str], rehearsing: bool) -> Outcome:
+def _outcome(one: Imports, shown: frozenset[str], rehearsing: bool) -> Outcome:
     if isinstance(one, BadInput):
         return Outcome(error_field=one.field, error=one.problem)
+    if isinstance(one, Clash):
+        if one.kid not in shown:  # the key of another tenant: its fields are not told
+            return Outcome(already_there=True)
+        about = {"error_field": f"key.{one.field}", "error": one.problem}
+        return Outcome(name=name_of(one.kid), already_there=True, **about)
     is_named = one.kid in shown and (one.already or not rehearsing)
     return Outcome(name=name_of(one.kid) if is_named else "", already_there=one.already)

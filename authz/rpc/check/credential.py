@@ -3,7 +3,8 @@
 Rules:
 1. One credential. Two carriers with a key, a duplicate or a comma-joined header: AMBIGUOUS.
 2. An Authorization with none of our keys is somebody else's: neither a credential nor removed. So
-   an imported key, which says nothing of itself, is read only from carriers without a scheme.
+   an imported key, which says nothing of itself, is read only from carriers without a scheme. With
+   a prefix that the settings declare it is read from every carrier.
 3. A key of ours in any other form in a carrier is MISPLACED: it must not reach a backend. So that
    is refused on routes where a key is optional, and beside a good key.
 4. The query is split at the first `?`, at `&` and at `=`, never by a URL parser.
@@ -51,6 +52,7 @@ class CredentialReader:
     def __init__(self, keyring: Keyring, carriers: Iterable[str], query: str) -> None:
         self._parse = keyring.parse
         self._parse_imported = keyring.parse_imported
+        self._declares = keyring.declares
         self._shows_key = keyring.shows_key
         self._shows_escaped = keyring.shows_escaped
         self._shows_encoded = keyring.shows_encoded
@@ -117,12 +119,12 @@ class CredentialReader:
     def _foreign(self, found: str, carrier: str, *, is_bare: bool) -> Imported | Deny:
         """Return the imported key in a text that is not one of our keys, or a refusal.
 
-        AMBIGUOUS with a comma. MALFORMED if the carrier has a scheme or the text is no imported
-        key.
+        AMBIGUOUS with a comma. MALFORMED if the text is no imported key, or if the carrier has a
+        scheme and the text has no declared prefix.
         """
         if "," in found:
             return AMBIGUOUS
-        if not is_bare:
+        if not is_bare and not self._declares(found):
             return MALFORMED
         # In a query some characters of a key are written as %2B and the like.
         return self._parse_imported(unquote(found) if carrier == IN_QUERY else found) or MALFORMED

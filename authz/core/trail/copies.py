@@ -1,0 +1,35 @@
+"""Comparison of the trail with a copy that was made earlier, outside the store."""
+
+from collections.abc import Iterable, Iterator
+
+from authz.core.trail.report import Finding, Problem
+from authz.core.trail.rows import START, Row, chained
+
+
+class CopyComparison:
+    """Compares rows of the store with a copy. The store may have more rows, and none less.
+
+    Only a hash of each row of the copy is kept in memory.
+    """
+
+    def __init__(self, copied: Iterable[Row]) -> None:
+        self._hashes: dict[str, bytes] = {}
+        self._findings: list[Finding] = []
+        for row in copied:
+            digest = chained(START, row)
+            if self._hashes.setdefault(row.id, digest) != digest:
+                text = "the copy has two rows of this id that differ"
+                self._findings.append(Finding(Problem.ALTERED, row.id, text))
+
+    def feed(self, row: Row) -> None:
+        """Compare the next row of the store."""
+        digest = self._hashes.pop(row.id, None)
+        if digest is not None and digest != chained(START, row):
+            text = "the store has another row of this id than the copy"
+            self._findings.append(Finding(Problem.ALTERED, row.id, text))
+
+    def finish(self) -> Iterator[Finding]:
+        """Yield the findings: rows that differ, then rows that only the copy has."""
+        yield from self._findings
+        for row_id in self._hashes:
+            yield Finding(Problem.MISSING, row_id, "the copy has this row, the store does not")
