@@ -308,7 +308,7 @@ TEMPLATES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
     segments=st.lists(st.sampled_from(["a", "b", "ab", "a:b", ""]), max_size=5),
 )
 def test_the_index_leaves_out_no_rule_that_matches(templates, segments) -> None:
-    """It finds every template that matches a path, in order, however many share a beginning."""
+    """The index finds every template that matches, in order, however many share a beginning."""
     made = [Template.parse("", f"/{text}{'/**' * below}") for text, below in templates]
     found = RouteIndex(made).find(segments)
     assert found == sorted(set(found))

@@ -77,9 +77,9 @@ def any_spelling(name: str) -> str:
 def percent_decoded(text: str) -> str:
     """Return `text` with its percent escapes decoded once, to be searched for a key.
 
-    As Latin-1. Of other characters, `=` becomes NUL and line ends become blanks, and a NUL stands
-    between two percent signs. It is a decoder of quoted-printable, which is written in C: urllib
-    takes forty times as long.
+    As Latin-1. Of other characters, `=` becomes NUL and line ends become blanks, a NUL stands
+    between two percent signs, and one at the end is dropped. The decoder is that of
+    quoted-printable, which is written in C: urllib takes forty times as long.
     """
     raw = text.encode("utf-8", "surrogatepass")
     for _ in range(2):  # so that none of several signs is taken for the escape of the other

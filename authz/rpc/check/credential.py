@@ -62,10 +62,11 @@ class CredentialReader:
             of_this = [text for text in given if header_of(text) == name]
             is_bare = f"{name}:" in of_this
             self._headers.append((name, None if is_bare else _Schemes(keyring, of_this)))
-        # A parameter with a value whose name some backend reads as that of our parameter.
-        self._name = re.compile(rf"(?:^|([&;]))({any_spelling(query)})=[^&;]") if query else None
+        # `_name` finds a parameter with a value whose name some backend reads as that of ours. Each
+        # begins with a sign, the first too: to search for that takes a tenth of the time.
+        self._name = re.compile(rf"([&;])({any_spelling(query)})=[^&;]") if query else None
         self._query = query
-        self._parameter = re.compile(rf"(?:^|&){re.escape(query)}=([^&]+)") if query else None
+        self._parameter = re.compile(rf"&{re.escape(query)}=([^&]+)") if query else None
 
     def find(self, headers: Headers, path: str, *, optional: bool) -> tuple[Credential, str]:
         """Return the credential, and its carrier: a header, IN_QUERY, or empty.
@@ -86,7 +87,7 @@ class CredentialReader:
             if value:
                 found, carrier, is_bare = value, name, schemes is None
         if self._parameter is not None and "?" in path:
-            value = self._in_query(self._parameter, path.partition("?")[2])
+            value = self._in_query(self._parameter, "&" + path.partition("?")[2])
             if value:
                 found, carrier, is_bare = _one_of(found, value), IN_QUERY, True
         if not isinstance(found, str):
@@ -110,7 +111,7 @@ class CredentialReader:
         held = [n for n, s in shared if s.read(header_text(headers, n)) not in ("", UNRECOGNIZED)]
         in_query = False
         if self._parameter is not None and "?" in path:
-            query = path.partition("?")[2]
+            query = "&" + path.partition("?")[2]
             in_query = bool(self._in_query(self._parameter, query))
             if in_query and self._is_elsewhere(self._parameter.sub("", query)):
                 return None
