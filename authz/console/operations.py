@@ -43,7 +43,6 @@ class OperationsServer:
         version: str,
         socket_mode: int = SOCKET_MODE,
         monotonic: Callable[[], float] = time.monotonic,
-        *,
         setting: str = SETTING,
     ) -> None:
         self._version = version

@@ -59,8 +59,8 @@ class Metrics:
     """Export `readings` at `page`, and with `push` also over OTLP.
 
     about: resource attributes, which identify this process. OTLP exports run in their own threads,
-    so a receiver that hangs or refuses delays nothing. Raises ValueError if one of `metrics` has no
-    reading.
+    so a receiver that hangs or refuses delays nothing. Raises ValueError if a metric of the
+    catalogue has no reading.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Metrics:
         readings: Readings,
         about: Mapping[str, str],
         push: Push | None = None,
-        metrics: Iterable[Metric] = METRICS,
+        catalogue: Iterable[Metric] = METRICS,
     ) -> None:
-        if missing := [metric.name for metric in metrics if metric not in readings]:
+        if missing := [metric.name for metric in catalogue if metric not in readings]:
             raise ValueError(f"nothing reads {', '.join(missing)}")
         histograms = partial(_with_histograms, readings, time.time_ns())
         self._registry = CollectorRegistry()
