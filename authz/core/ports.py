@@ -16,6 +16,7 @@ from authz.core.events import Event
 from authz.core.keys.credentials import Alias
 from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.key_limits import LimitGroup
+from authz.core.merging import Applied
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.core.selector import Position
@@ -147,6 +148,21 @@ class BatchStore(Protocol):
         The list has the version, or the fault that `apply` would raise. Raises OutcomeUnknown if
         replies were lost, Unavailable if nothing was sent.
         """
+        ...
+
+
+class AppliedStore(Protocol):
+    """Remembers the fields of keys as a file last declared them."""
+
+    async def load(self) -> Mapping[str, Applied]:
+        """Return the fields of all keys by kid.
+
+        Raises Unreadable if one is garbled, Unavailable if the store fails.
+        """
+        ...
+
+    async def save(self, found: Mapping[str, Applied]) -> None:
+        """Store the fields of these keys; others stay. Raises Unavailable if the store fails."""
         ...
 
 
