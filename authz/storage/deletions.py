@@ -94,4 +94,5 @@ class StoredDeletions:
         if outcome == "conflict":
             raise Conflict(f"{record.kid} is at version {version}, not {record.version}")
         await checked(self._client.delete(names.limit(record.kid)))
+        await checked(self._client.hdel(names.applied, record.kid))
         return int(version)

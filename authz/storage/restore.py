@@ -242,6 +242,8 @@ class Restore:
                 transaction.zadd(names.client(fields["client_id"]), score)
             for digest, kid in item.get("aliases", ()):
                 transaction.set(names.alias(bytes.fromhex(digest)), kid)
+            if applied := item.get("applied"):
+                transaction.hset(names.applied, mapping=applied)
             for entry_id, entry in item.get("audit", ()):
                 if _stream_id(entry_id) > done:
                     transaction.xadd(names.audit, entry, id=entry_id)
@@ -276,6 +278,11 @@ def _without_deleted(item: dict[str, Any], gone: frozenset[Tombstone]) -> dict[s
             for digest, kid in item["aliases"]
             if not gone & {tombstones.of_kid(kid), tombstones.of_digest(bytes.fromhex(digest))}
         ]
+    if "applied" in item:
+        found = item["applied"]
+        kept["applied"] = {
+            kid: one for kid, one in found.items() if tombstones.of_kid(kid) not in gone
+        }
     if "audit" in item:
         kept["audit"] = [
             (entry_id, entry)
