@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +17,11 @@ from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.trail import documents
-from authz.core.trail.copies import CopyComparison
 from authz.core.trail.report import Problem, Report
-from authz.core.trail.rows import Row, position
-from authz.core.trail.verification import Verification
+from authz.core.trail.rows import Row, TrailKeys, position
+from authz.core.trail.verification import Removals, Verification
 from authz.flows.trail.sealing import Sealed
+from authz.flows.trail.verifying import Make
 from authz.flows.trail.verifying import verify as verify_trail
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
@@ -100,30 +101,49 @@ def verify(
         raise BadInput("--file", "verifies a copy alone, --copy compares it; give one of them")
     settings = load_settings(invocation)
     since = 0 if max_unsealed is None else SystemClock().wall_ms() - max_unsealed
-    verification = Verification(
-        trail_keys(settings), trimmed_before=trimmed_before, unmarked_until=unmarked_until
-    )
+    keys = trail_keys(settings)
+
+    def make(removed: Mapping[str, bytes]) -> Verification:
+        return Verification(
+            keys,
+            removed=removed,
+            trimmed_before=trimmed_before,
+            unmarked_until=unmarked_until,
+        )
+
     if file:
-        for row in documents.in_order(_rows(file)):
-            verification.feed(row)
-        report = verification.finish(sealed_since=since)
+        report = _verify_copy(file, keys, make, since)
     else:
-        compared = CopyComparison(_rows(copy)) if copy else None
-        report = asyncio.run(_verify_store(settings, verification, since, compared))
+        copied = partial(_rows, copy) if copy else None
+        report = asyncio.run(_verify_store(settings, keys, make, since, copied))
     invocation.answer(_document(report), "\n".join(_lines(report)))
     if not report.is_intact:
         raise click.exceptions.Exit(1)
 
 
+def _verify_copy(file: str, keys: TrailKeys, make: Make, since: int) -> Report:
+    removals = Removals(keys)
+    for row in _rows(file):
+        removals.feed(row)
+    verification = make(removals.found)
+    for row in documents.in_order(_rows(file)):
+        verification.feed(row)
+    return verification.finish(sealed_since=since)
+
+
 async def _verify_store(
-    settings: Settings, verification: Verification, since: int, copy: CopyComparison | None
+    settings: Settings,
+    keys: TrailKeys,
+    make: Make,
+    since: int,
+    copied: Callable[[], Iterator[Row]] | None,
 ) -> Report:
     known = storestate.known_change(settings) or 0
     async with audit_session(settings) as session:
         known = max(known, session.highest_seen)
         rows = session.rows
         return await verify_trail(
-            rows, rows, verification, known=known, sealed_since=since, copy=copy
+            rows, rows, keys, make, known=known, sealed_since=since, copied=copied
         )
 
 

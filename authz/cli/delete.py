@@ -121,7 +121,7 @@ def purge(
     consent: Consent,
     note: str,
 ) -> int:
-    """Delete the keys that have been revoked or expired for a long time.
+    """Delete keys that have been dead for a long time.
 
     It is `delete` for a schedule: it exits with 0 if no key is old enough. With --yes nobody is
     asked.

@@ -8,6 +8,7 @@ from authz.cli import show
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings, with_lifecycle
 from authz.cli.delete import delete, purge
+from authz.cli.export import export
 from authz.cli.importing import import_
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
@@ -67,7 +68,7 @@ def keys() -> None:
 
 for _command in (
     *(list_, history, update, rotate, retire, verify, disable, enable, revoke),
-    *(delete, purge, import_, limits, reset_limits),
+    *(delete, purge, export, import_, limits, reset_limits),
 ):
     keys.add_command(_command)
 

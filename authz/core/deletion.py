@@ -5,16 +5,15 @@ entries. A deletion removes these entries. The entry about the deletion names ea
 hash, so that a verification of the trail can put the hash in its place.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import NamedTuple
 
 from authz.core.audit import Action, AuditEvent
 from authz.core.changes import Author, Refused
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import is_expired
+from authz.core.trail.checkpoints import REMOVED
 
 
 class RemovedEntry(NamedTuple):
@@ -32,15 +31,6 @@ class Removal:
     record: KeyRecord
     entries: tuple[RemovedEntry, ...]
     event: AuditEvent
-
-
-def entry_hash(entry_id: str, fields: Mapping[str, str]) -> bytes:
-    """Return the SHA-256 of an audit entry: its id and all its fields, in the order of their names.
-
-    The fields hold a random change id, so the content cannot be guessed from the hash.
-    """
-    content = json.dumps([entry_id, sorted(fields.items())], separators=(",", ":"))
-    return sha256(content.encode()).digest()
 
 
 def delete(
@@ -61,7 +51,7 @@ def delete(
             f"{record.kid} is {record.status.value}; revoke it first, "
             "or delete it nevertheless with --force"
         )
-    detail: dict[str, object] = {"entries": {one.id: one.hash.hex() for one in entries}}
+    detail: dict[str, object] = {REMOVED: {one.id: one.hash.hex() for one in entries}}
     if is_forced:
         detail["forced"] = True
     event = AuditEvent(

@@ -78,6 +78,8 @@ class Backup:
             after = places[-1]
         await self._catch_up()
         await self._copy_tombstones()  # last: of keys that were deleted meanwhile, too
+        if applied := await checked(self._client.hgetall(self._names.applied)):
+            self._write({"applied": applied})
         await self._copy_audit()
         self._write({"end": asdict(self._found)})
         return self._found

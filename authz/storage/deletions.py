@@ -7,9 +7,10 @@ from typing import Any, Final
 import redis.asyncio
 from redis import exceptions
 
-from authz.core.deletion import Removal, RemovedEntry, entry_hash
+from authz.core.deletion import Removal, RemovedEntry
 from authz.core.errors import Conflict, OutcomeUnknown, Unavailable
 from authz.core.records import KeyRecord
+from authz.core.trail.rows import row_hash
 from authz.storage import encoding, schema, tombstones
 from authz.storage.link import refusal
 from authz.storage.listing import SEARCHED
@@ -40,7 +41,7 @@ class StoredDeletions:
             if row is None:
                 break
             row_id, fields = row
-            found.append(RemovedEntry(row_id, entry_hash(row_id, fields)))
+            found.append(RemovedEntry(row_id, row_hash(row_id, fields)))
             version = int(fields["base"])
         return found
 
@@ -93,4 +94,5 @@ class StoredDeletions:
         if outcome == "conflict":
             raise Conflict(f"{record.kid} is at version {version}, not {record.version}")
         await checked(self._client.delete(names.limit(record.kid)))
+        await checked(self._client.hdel(names.applied, record.kid))
         return int(version)

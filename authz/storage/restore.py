@@ -23,6 +23,7 @@ import redis.asyncio
 
 from authz.core.audit import Action
 from authz.core.errors import Conflict
+from authz.core.trail.rows import row_hash
 from authz.storage import emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import FORMAT, Contents
 from authz.storage.replies import checked
@@ -113,17 +114,20 @@ def _check_end(end: dict[str, int], found: Contents) -> None:
         raise ValueError("the file does not hold as much as its end says")
 
 
+Note = Callable[[int, int, Mapping[str, bytes]], Mapping[str, str]]
+
+
 class Restore:
     """Writes a verified backup file into a store. A run that was interrupted can be repeated.
 
-    note: returns the row for the audit trail, from the last change of the backup and the number of
-    the row; None: no row is written.
+    note: returns the row for the audit trail, from the last change of the backup, the number of the
+    row, and the hashes of the rows that were left out, by id; None: no row is written.
     """
 
     def __init__(
         self,
         client: redis.asyncio.Redis,
-        note: Callable[[int, int], Mapping[str, str]] | None = None,
+        note: Note | None = None,
     ) -> None:
         self._client = client
         self._note = note
@@ -147,8 +151,10 @@ class Restore:
         done = await self._audited()
         gone = gone | file.gone | await self._tombstones()
         await self._write_tombstones(file, gone)
+        left_out: dict[str, bytes] = {}
         for number, item in lines:
             kept = _without_deleted(_without_earlier(item, number, file.last), gone)
+            left_out |= _left_out(item, kept)
             await self._write(file, kept, done)
         seq = max(file.contents.seq, highest) + 1
 
@@ -156,7 +162,7 @@ class Restore:
             transaction.set(self._names.seq, seq)
             transaction.hset(self._names.meta, mapping=cast("Any", dict(file.meta)))
             if self._note is not None:
-                row = cast("Any", dict(self._note(file.contents.seq, seq)))
+                row = cast("Any", dict(self._note(file.contents.seq, seq, left_out)))
                 transaction.xadd(self._names.audit, row, id=f"{seq}-0")
 
         await self._change(file, complete)
@@ -236,6 +242,8 @@ class Restore:
                 transaction.zadd(names.client(fields["client_id"]), score)
             for digest, kid in item.get("aliases", ()):
                 transaction.set(names.alias(bytes.fromhex(digest)), kid)
+            if applied := item.get("applied"):
+                transaction.hset(names.applied, mapping=applied)
             for entry_id, entry in item.get("audit", ()):
                 if _stream_id(entry_id) > done:
                     transaction.xadd(names.audit, entry, id=entry_id)
@@ -270,6 +278,11 @@ def _without_deleted(item: dict[str, Any], gone: frozenset[Tombstone]) -> dict[s
             for digest, kid in item["aliases"]
             if not gone & {tombstones.of_kid(kid), tombstones.of_digest(bytes.fromhex(digest))}
         ]
+    if "applied" in item:
+        found = item["applied"]
+        kept["applied"] = {
+            kid: one for kid, one in found.items() if tombstones.of_kid(kid) not in gone
+        }
     if "audit" in item:
         kept["audit"] = [
             (entry_id, entry)
@@ -278,6 +291,12 @@ def _without_deleted(item: dict[str, Any], gone: frozenset[Tombstone]) -> dict[s
             or tombstones.of_kid(entry.get("kid", "")) not in gone
         ]
     return kept
+
+
+def _left_out(item: dict[str, Any], kept: dict[str, Any]) -> dict[str, bytes]:
+    """Return ids and hashes of the audit entries of a line that are not kept."""
+    rows, present = item.get("audit", ()), {row[0] for row in kept.get("audit", ())}
+    return {row_id: row_hash(row_id, fields) for row_id, fields in rows if row_id not in present}
 
 
 def _tombstones(item: dict[str, Any]) -> set[Tombstone]:

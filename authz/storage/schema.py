@@ -19,6 +19,7 @@
                                             a checkpoint: core/trail. Never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
+    authz:{p}:applied               hash    kid -> fields of the key as a file last declared them
     authz:{p}:gone:<number>         set     tombstones of deleted keys; see tombstones.py
     authz:{p}:sidecars              zset    instance by the time of its last entry
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
@@ -86,6 +87,7 @@ class Names:
         self.changes = f"{tag}:changes:{database}" if database else f"{tag}:changes"
         self.audit = f"{tag}:audit"
         self.keys = f"{tag}:keys"
+        self.applied = f"{tag}:applied"
         self.sidecars = f"{tag}:sidecars"
         self.heartbeat = f"{tag}:heartbeat"
         self.issued = f"{tag}:issued"

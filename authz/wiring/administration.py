@@ -5,7 +5,7 @@ The sidecar has its own root in sidecar.py, so that no command imports the liste
 
 import secrets
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -164,9 +164,18 @@ async def restore(
         return Restored(verified.contents, seq, highest)
 
 
-def _restored(trail: TrailKeys, actor: str, last: int, number: int) -> dict[str, str]:
-    change_id, now = secrets.token_hex(16), SystemClock().wall_ms()
-    return restored(trail, change_id=change_id, writer=actor, at=now, last=last, number=number)
+def _restored(
+    trail: TrailKeys, actor: str, last: int, number: int, left_out: Mapping[str, bytes]
+) -> dict[str, str]:
+    return restored(
+        trail,
+        change_id=secrets.token_hex(16),
+        writer=actor,
+        at=SystemClock().wall_ms(),
+        last=last,
+        number=number,
+        left_out=left_out,
+    )
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from authz.core.audit import AuditEvent
 from authz.core.changes import KeyChange
 from authz.core.decision import Reason
-from authz.core.deletion import Removal, RemovedEntry, entry_hash
+from authz.core.deletion import Removal, RemovedEntry
 from authz.core.errors import (
     AliasTaken,
     Conflict,
@@ -28,6 +28,7 @@ from authz.core.keys.pepper import Pepper
 from authz.core.ports import Loaded, LoadedAlias
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.request import Request, Route
+from authz.core.trail.rows import row_hash
 from authz.flows.keycache import CacheContents
 from authz.flows.packed_records import pack
 
@@ -154,7 +155,7 @@ class MemoryKeyStore:
         """Implement DeletionStore.entries."""
         found = [(seq, event) for seq, kid, event in self.audit if kid == record.kid]
         return [
-            RemovedEntry(f"{seq}-0", entry_hash(f"{seq}-0", {"action": event.action}))
+            RemovedEntry(f"{seq}-0", row_hash(f"{seq}-0", {"action": event.action}))
             for seq, event in reversed(found)
         ]
 

@@ -1,13 +1,15 @@
 """Comparison of the trail with a copy that was made earlier, outside the store."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from authz.core.trail.report import Finding, Problem
-from authz.core.trail.rows import START, Row, chained
+from authz.core.trail.rows import Row, row_hash
 
 
 class CopyComparison:
     """Compares rows of the store with a copy. The store may have more rows, and none less.
+
+    The copy may have rows of keys that were deleted later.
 
     Only a hash of each row of the copy is kept in memory.
     """
@@ -16,7 +18,7 @@ class CopyComparison:
         self._hashes: dict[str, bytes] = {}
         self._findings: list[Finding] = []
         for row in copied:
-            digest = chained(START, row)
+            digest = row_hash(row.id, row.fields)
             if self._hashes.setdefault(row.id, digest) != digest:
                 text = "the copy has two rows of this id that differ"
                 self._findings.append(Finding(Problem.ALTERED, row.id, text))
@@ -24,12 +26,17 @@ class CopyComparison:
     def feed(self, row: Row) -> None:
         """Compare the next row of the store."""
         digest = self._hashes.pop(row.id, None)
-        if digest is not None and digest != chained(START, row):
+        if digest is not None and digest != row_hash(row.id, row.fields):
             text = "the store has another row of this id than the copy"
             self._findings.append(Finding(Problem.ALTERED, row.id, text))
 
-    def finish(self) -> Iterator[Finding]:
-        """Yield the findings: rows that differ, then rows that only the copy has."""
+    def finish(self, removed: Mapping[str, bytes]) -> Iterator[Finding]:
+        """Yield the findings: rows that differ, then rows that only the copy has.
+
+        removed: ids and hashes of rows that deletions removed from the store.
+        """
         yield from self._findings
-        for row_id in self._hashes:
+        for row_id, digest in self._hashes.items():
+            if removed.get(row_id) == digest:
+                continue
             yield Finding(Problem.MISSING, row_id, "the copy has this row, the store does not")

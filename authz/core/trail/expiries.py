@@ -13,7 +13,7 @@ from typing import Any
 from authz.core.audit import Action
 from authz.core.trail.rows import Row
 
-_ENDS = frozenset({Action.REVOKE.value})
+_ENDS = frozenset({Action.REVOKE.value, Action.DELETE.value})
 _FIELD = '"expires_at"'
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from authz.storage.schema import DEFAULT
 from tests.support.cli.in_process import refusal
 from tests.support.storage import stored
 
@@ -34,6 +35,7 @@ def test_personal_data_of_a_deleted_key_is_gone(runner):
     )  # fmt: skip
     runner.run("keys", "update", kid, "--name", "Countess of Lovelace")
     runner.valkey.admin.hset(stored.limit(kid), "anything", "1")
+    runner.valkey.admin.hset(DEFAULT.applied, kid, '{"fields": {"name": "Ada"}}')
     assert "revoke it first" in refusal(runner.run("keys", "delete", kid), code=1)
     runner.run("keys", "revoke", kid, "--note", "Ada left")
 
