@@ -106,10 +106,9 @@ for _command in (
 @click.option(
     "--expires-in",
     metavar="DURATION",
-    default="90d",
-    show_default=True,
-    help="Lifetime, or `never`.",
+    help="Lifetime, or `never`. Default: 90d.",
 )
+@click.option("--expires-at", metavar="TIME", help="RFC 3339, or `never`.")
 @click.option("--not-before", metavar="TIME", help="RFC 3339, or a duration from now.")
 @click.option(
     "--metadata", metavar="NAME=VALUE", multiple=True, help="A note of yours. Repeatable."
