@@ -312,6 +312,7 @@ class Settings(Section):
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"
     routes_case: Literal["sensitive", "insensitive"] = "sensitive"
+    routes_suffix: Literal["kept", "dropped"] = "kept"
 
 
 def load(
