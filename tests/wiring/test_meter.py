@@ -162,8 +162,9 @@ async def test_the_end_of_a_meter(own_valkey, tmp_path):
     assert await requests(own_valkey) == 3
 
 
-async def test_a_log_is_followed(valkey, admin, tmp_path):
+async def test_a_log_is_followed(valkey, tmp_path):
     """Lines of a log count once, also by a second meter that continues at the position."""
+    valkey.admin.hset(schema.DEFAULT.meta, "schema", "1")
     file, cursor = tmp_path / "usage.log", tmp_path / "cursor"
     settings = Settings.model_validate(
         {
