@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits soak clean
+.PHONY: dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,10 @@ docs: $(READY) ## Write the generated parts of the pages, and build the site int
 	@$(BIN)/python -m tests.support.docs.pages
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file deploy/site/mkdocs.yml
 	@echo "the site is in .site; open .site/index.html"
+
+dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine
+	@$(BIN)/python -m hatchling build --directory dist
+	@cd dist && sha256sum envoy_authz-*
 
 fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .

@@ -107,10 +107,10 @@ def write_settings(
     return file
 
 
-def envoy_config(listen: int, admin: int, check: Address, backend: Backend) -> str:
+def envoy_config(listen: int, admin: int, meter: int, check: Address, backend: Backend) -> str:
     """Return the shipped `envoy.yaml` as YAML text with these addresses.
 
-    listen, admin: loopback ports. check: the sidecar's socket, or its port on loopback.
+    listen, admin, meter: loopback ports. check: the sidecar's socket, or its port on loopback.
     """
     shipped = files("authz") / "envoy.yaml"
     if not shipped.is_file():  # in a source tree it is at the top
@@ -124,6 +124,8 @@ def envoy_config(listen: int, admin: int, check: Address, backend: Backend) -> s
         if cluster["name"] == "backend":
             cluster["type"] = "STATIC" if backend.is_address else "STRICT_DNS"
             _place(endpoint, backend.host, backend.port)
+        elif cluster["name"] == "authz_usage":
+            _place(endpoint, "127.0.0.1", meter)
         elif check.path:
             endpoint["address"] = {"pipe": {"path": check.path}}
         else:

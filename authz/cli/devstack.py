@@ -36,11 +36,12 @@ class Ports:
     ops: int = 9_192
     redis: int = 6_379
     backend: int = 9_000
+    meter: int = 9_195
 
     @classmethod
     def free(cls) -> "Ports":
-        """Return six different free ports. They are not reserved: another process may take one."""
-        with _listeners(6) as found:
+        """Return seven different free ports. They are not reserved: another may take one."""
+        with _listeners(7) as found:
             return cls(*found)
 
     def refuse_taken(self) -> None:
@@ -120,7 +121,7 @@ def envoy_config(ports: Ports, check: Address, backend: Backend | None = None) -
     backend: None for the echo backend on its port.
     """
     backend = backend or Backend("127.0.0.1", ports.backend)
-    return devconfig.envoy_config(ports.envoy, ports.envoy_admin, check, backend)
+    return devconfig.envoy_config(ports.envoy, ports.envoy_admin, ports.meter, check, backend)
 
 
 def _spawn(

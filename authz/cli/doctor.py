@@ -5,7 +5,7 @@ import stat
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -22,7 +22,6 @@ from authz.settings.model import Settings
 from authz.wiring import administration
 
 HEALTHY, SICK = 0, 1
-OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 @click.command()
@@ -103,7 +102,7 @@ def _enforcement(given: Settings) -> list[Finding]:
         more = f" and {len(off) - 1} more" if len(off) > 1 else ""
         places.append(f"enforce is false for the route {off[0]}{more}")
     return [
-        Finding(Level.WARN, "enforcement", f"{place}: refused requests go on", advice)
+        Finding(Level.WARN, "enforcement", f"{place}: refused requests are allowed", advice)
         for place in places
     ]
 
@@ -118,6 +117,7 @@ def expected_of(given: Settings) -> Expected:
         client_address=extract.client_address,
         deadline=given.check.deadline,
         delay=given.shutdown.delay,
+        has_methods=any(rule.methods for rule in given.routes),
     )
 
 
@@ -138,7 +138,7 @@ def _pepper(version: str, file: Path) -> Finding:
     except OSError as cause:
         advice = "`authz init` makes the first; else copy it from where the keys are made"
         return Finding(Level.FAIL, check, f"{file}: {cause.strerror}", advice)
-    if mode & OTHERS:
+    if mode & administration.EXPOSED:
         what = f"{file}: others may read or write it (mode {mode:04o})"
         return Finding(Level.WARN, check, what, f"chmod 600 {file}")
-    return Finding(Level.OK, check, f"{file}, for its owner alone")
+    return Finding(Level.OK, check, f"{file}, mode {mode:04o}")

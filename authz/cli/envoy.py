@@ -21,7 +21,7 @@ from authz.proxy import document, rules
 from authz.proxy.chains import chains
 from authz.proxy.editing import edited
 from authz.proxy.repair import repair
-from authz.proxy.snippet import snippet
+from authz.proxy.snippet import METER, snippet
 
 DONE, PROBLEMS = 0, 1
 MAX_SIDECARS: Final = 64
@@ -133,10 +133,22 @@ def _replace(path: Path, text: str) -> None:
     multiple=True,
     help="Unix socket of a sidecar. Repeatable.",
 )
+@click.option(
+    "--meter",
+    "meters",
+    metavar="HOST:PORT",
+    multiple=True,
+    help="Address of a meter. Repeatable. Default: 127.0.0.1:9195.",
+)
 @common
 @click.pass_obj
-def snippet_(invocation: Invocation, addresses: tuple[str, ...], sockets: tuple[str, ...]) -> None:
-    """Print the filters and the cluster for your own Envoy.
+def snippet_(
+    invocation: Invocation,
+    addresses: tuple[str, ...],
+    sockets: tuple[str, ...],
+    meters: tuple[str, ...],
+) -> None:
+    """Print the filters, the usage logger and the clusters for your own Envoy.
 
     With two or more sidecars the cluster gets a retry policy, which needs Envoy 1.37.
 
@@ -152,5 +164,8 @@ def snippet_(invocation: Invocation, addresses: tuple[str, ...], sockets: tuple[
     sidecars = given or [settings.check.listen]
     if len(sidecars) > MAX_SIDECARS:
         raise BadInput("--address", f"{len(sidecars)} sidecars; at most {MAX_SIDECARS}")
-    text = snippet(expected_of(settings), sidecars)
+    collectors = [Address.parse("--meter", text) for text in meters] or [METER]
+    if len(collectors) > MAX_SIDECARS:
+        raise BadInput("--meter", f"{len(collectors)} meters; at most {MAX_SIDECARS}")
+    text = snippet(expected_of(settings), sidecars, collectors)
     invocation.answer({"snippet": text}, text.rstrip("\n"))

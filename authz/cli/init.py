@@ -98,7 +98,7 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         if lost is not None:
             _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)
         made = False
-        if not _exists(newest.file):
+        if not os.path.lexists(newest.file):  # noqa: ASYNC240  a local file
             await _refuse_strangers(found, store, theirs)
             made = _make(newest.file)
         ring = administration.keyring(found)
@@ -178,10 +178,6 @@ async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str
             f"the store's keys were made with pepper {', '.join(sorted(theirs))}; "
             f"list it in keys.peppers before pepper {newest.version}"
         )
-
-
-def _exists(file: Path) -> bool:
-    return os.path.lexists(file)
 
 
 def _make(file: Path) -> bool:

@@ -1,12 +1,14 @@
 """`authz keys`: issue, inspect, change and revoke keys."""
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import click
 
 from authz.cli import show
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings, with_lifecycle
+from authz.cli.delete import delete, purge
+from authz.cli.export import export
 from authz.cli.importing import import_
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
@@ -14,13 +16,12 @@ from authz.cli.keyspec import key_spec
 from authz.cli.limits import limits, reset_limits
 from authz.cli.listing import history, list_
 from authz.cli.options import kid_argument, limit_option, note_option, on_outage_option
-from authz.cli.outcome import make_change, report_change, show_new_key
+from authz.cli.outcome import show_new_key
 from authz.cli.revoke import revoke
-from authz.cli.times import rfc3339
+from authz.cli.rotate import retire, rotate
+from authz.cli.turning import disable, enable
 from authz.cli.update import update
 from authz.cli.verify import verify
-from authz.cli.waiting import wait_options
-from authz.core import fields
 from authz.core.keys.text import ENVIRONMENTS
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.process.clock import SystemClock
@@ -28,8 +29,8 @@ from authz.process.clock import SystemClock
 ALIASES: Final = {"create": "issue"}
 HINTS: Final = {
     **dict.fromkeys(
-        ("delete", "remove", "rm"),
-        "keys are not deleted, so that their history stays; `authz keys revoke KID` ends one",
+        ("remove", "rm"),
+        "`authz keys revoke KID` ends a key, `authz keys delete KID` removes a dead one for ever",
     ),
     "get": "`authz keys show KID` prints a record",
     "ls": "`authz keys list` lists keys",
@@ -65,7 +66,10 @@ def keys() -> None:
     """
 
 
-for _command in (list_, history, update, verify, revoke, import_, limits, reset_limits):
+for _command in (
+    *(list_, history, update, rotate, retire, verify, disable, enable, revoke),
+    *(delete, purge, export, import_, limits, reset_limits),
+):
     keys.add_command(_command)
 
 
@@ -162,88 +166,3 @@ def show_(invocation: Invocation, kid: str) -> None:
     """
     record = with_lifecycle(invocation, lambda lifecycle: lifecycle.show(kid))
     invocation.answer(show.document(record), show.table(record, SystemClock().wall_ms()))
-
-
-@keys.command()
-@kid_argument
-@click.option(
-    "--grace",
-    metavar="DURATION",
-    default="7d",
-    show_default=True,
-    help="How long the old secret still works.",
-)
-@out_option
-@note_option
-@wait_options
-@common
-@click.pass_obj
-def rotate(
-    invocation: Invocation,
-    kid: str,
-    *,
-    grace: str,
-    out: str | None,
-    note: str,
-    wait_seconds: float | None,
-) -> None:
-    """Give a key a new secret. The old secret works for --grace longer.
-
-    The kid stays the same, and the lifetime starts again. At most two secrets work at a time.
-    --grace 0 ends the old secret at once. The secret of an expired key does not work again.
-
-    \b
-    Examples:
-      authz keys rotate 7Hk2mQ9xT4bVzR1c
-      authz keys rotate 7Hk2mQ9xT4bVzR1c --grace 24h --out acme-web.key
-      authz keys rotate 7Hk2mQ9xT4bVzR1c --grace 0 --note "leaked in a log"
-    """
-    grace_ms = fields.duration_ms("--grace", grace)
-    with key_file(out) as file:
-        waited = make_change(
-            invocation, note, lambda flow, by: flow.rotate(kid, grace_ms, by), wait_seconds
-        )
-        result = cast("Changed", waited.result)
-        new, before = result.record.newest_secret, result.record.secrets[-2]
-        works = before.is_live(new.created_at) and before.retires_at
-        old = f"works until {rfc3339(works)}" if works else "works no more"
-        what = f"rotated {show.summary(result.record)}; the old secret {old}"
-        show_new_key(invocation, result, what, file, waited)
-
-
-@keys.command()
-@kid_argument
-@note_option
-@wait_options
-@common
-@click.pass_obj
-def disable(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
-    """Disable a key until it is enabled again.
-
-    \b
-    Examples:
-      authz keys disable 7Hk2mQ9xT4bVzR1c --note "unpaid"
-    """
-    report_change(
-        invocation,
-        make_change(invocation, note, lambda flow, by: flow.disable(kid, by), wait_seconds),
-    )
-
-
-@keys.command()
-@kid_argument
-@note_option
-@wait_options
-@common
-@click.pass_obj
-def enable(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
-    """Enable a disabled key.
-
-    \b
-    Examples:
-      authz keys enable 7Hk2mQ9xT4bVzR1c
-    """
-    report_change(
-        invocation,
-        make_change(invocation, note, lambda flow, by: flow.enable(kid, by), wait_seconds),
-    )

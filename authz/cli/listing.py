@@ -7,19 +7,22 @@ from typing import Any, Final
 import click
 
 from authz.cli import show
-from authz.cli.administration import with_session
+from authz.cli.administration import with_bulk, with_session
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
+from authz.cli.selecting import selector_options
 from authz.cli.terminal import escaped
 from authz.cli.times import NEVER, rfc3339
 from authz.core import fields
 from authz.core.audit import AuditEntry
 from authz.core.errors import BadInput
-from authz.core.records import Status
-from authz.flows.key_listing import Entry, History, Page
+from authz.core.selector import Selector
+from authz.flows.key_history import History
+from authz.flows.selection import Entry, Page
 from authz.process.clock import SystemClock
 from authz.wiring.administration import AdminSession
+from authz.wiring.many_keys import BulkSession
 
 _LIMIT: Final = re.compile(r"[1-9]\d{0,2}|1000", re.ASCII)
 _TIMES: Final = ("expires_at", "not_before", "retires_at")
@@ -32,17 +35,12 @@ def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     return int(value)
 
 
-def _client(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    return None if value is None else fields.identifier("--client", value)
-
-
 def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
-    return "" if value is None else fields.kid("--cursor", value)
+    return value or ""
 
 
 @click.command("list")
-@click.option("--client", metavar="ID", callback=_client, help="Only the keys of this client.")
-@click.option("--status", type=click.Choice([status.value for status in Status]))
+@selector_options
 @click.option(
     "--limit",
     metavar="N",
@@ -51,30 +49,28 @@ def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | N
     show_default=True,
     help="Keys on one page, at most 1000.",
 )
-@click.option("--cursor", metavar="KID", callback=_cursor, help="Continue after this key.")
+@click.option("--cursor", metavar="CURSOR", callback=_cursor, help="Continue after this page.")
 @common
 @click.pass_obj
-def list_(
-    invocation: Invocation, client: str | None, status: str | None, limit: int, cursor: str
-) -> None:
+def list_(invocation: Invocation, selector: Selector, limit: int, cursor: str) -> None:
     """List keys, oldest first, one page at a time.
 
-    The cursor of the next page is the kid of the last key on this one. With --status a page may
-    have fewer keys than --limit although another page follows.
+    A page ends with the cursor of the next one. The cursor stays good when keys are changed or
+    deleted. With --status a page may have fewer keys than --limit although another page follows. An
+    expired key is not active.
 
     \b
     Examples:
       authz keys list
       authz keys list --client acme-web --status active
-      authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c
+      authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c-1764547200000
       authz keys list --json | jq -r '.keys[].kid, .next'
     """
-    only = Status(status) if status else None
 
-    async def work(session: AdminSession) -> Page:
-        return await session.listing.page(limit, cursor, client_id=client, status=only)
+    async def work(session: BulkSession) -> Page:
+        return await session.selection.page(selector, limit, cursor)
 
-    page = with_session(invocation, work)
+    page = with_bulk(invocation, work)
     document = {"keys": [_document(entry) for entry in page.entries], "next": page.next}
     invocation.answer(document, _table(page.entries))
     if page.next and not invocation.as_json:
@@ -97,12 +93,12 @@ def history(invocation: Invocation, kid: str) -> None:
     """
 
     async def work(session: AdminSession) -> History:
-        return await session.listing.history(await session.lifecycle.show(kid))
+        return await session.history.of(await session.lifecycle.show(kid))
 
     found = with_session(invocation, work)
     document = {
         "kid": kid,
-        "changes": [_change(entry) for entry in found.entries],
+        "changes": [change_document(entry) for entry in found.entries],
         "lost": found.lost,
     }
     invocation.answer(document, "\n".join(map(_line, found.entries)))
@@ -140,7 +136,8 @@ def _row(entry: Entry, now: int) -> tuple[str, ...]:
     )
 
 
-def _change(entry: AuditEntry) -> dict[str, Any]:
+def change_document(entry: AuditEntry) -> dict[str, Any]:
+    """Return an entry of the audit trail as JSON members, with times in RFC 3339."""
     event = entry.event
     return {
         "version": entry.version,
@@ -154,7 +151,7 @@ def _change(entry: AuditEntry) -> dict[str, Any]:
 
 
 def _line(entry: AuditEntry) -> str:
-    change = _change(entry)
+    change = change_document(entry)
     parts = [f"{change['at']}  {change['action']:<7}  by {change['actor']}"]
     parts += [f"{name} {_value_text(value)}" for name, value in change["detail"].items()]
     if change["note"]:

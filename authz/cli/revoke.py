@@ -1,30 +1,27 @@
-"""`authz keys revoke`: one key by its kid or its text, or all keys of a client."""
+"""`authz keys revoke`: one key by its kid or its text, or all keys that a selector picks."""
 
-import sys
-from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import click
 
-from authz.cli.actor import actor
-from authz.cli.administration import load_settings, raise_if_interrupted, with_session
-from authz.cli.invocation import Invocation, common, write_stderr
+from authz.cli.administration import load_settings, with_session
+from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
+from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change
+from authz.cli.selecting import selector_options
 from authz.cli.stdin_key import any_prefix, key_from_stdin
-from authz.cli.terminal import escaped
 from authz.cli.waiting import wait_options
-from authz.core import fields
+from authz.core import changes
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pasted import named_kid
 from authz.core.records import RevocationReason
-from authz.flows.bulk_revocation import BulkRevocation
+from authz.core.selector import Selector
 from authz.flows.verify import resolve
 from authz.wiring import administration
 
-DONE, FAILED = 0, 1
 SYNONYMS: Final = {  # of the reasons in RFC 5280
     **dict.fromkeys(("leaked", "leak", "compromised", "stolen"), "key_compromise"),
     **dict.fromkeys(("replaced", "rotated"), "superseded"),
@@ -47,8 +44,8 @@ class Reason(click.Choice[str]):
 @click.command()
 @optional_kid_argument
 @click.option("--key-stdin", is_flag=True, help="Read the key itself from stdin.")
-@click.option("--client", metavar="ID", help="Revoke all keys of this client.")
-@click.option("--yes", is_flag=True, help="With --client: do not ask for confirmation.")
+@selector_options
+@bulk_options
 @click.option(
     "--reason",
     type=Reason([reason.value for reason in RevocationReason]),
@@ -63,18 +60,19 @@ def revoke(
     invocation: Invocation,
     kid: str | None,
     *,
-    client: str | None,
+    selector: Selector,
     reason: str,
     note: str,
     wait_seconds: float | None,
     key_stdin: bool,
-    yes: bool,
+    consent: Consent,
 ) -> int:
     """Revoke a key, for ever. A revoked key cannot be enabled again.
 
-    --client asks for confirmation. If one key cannot be revoked, it continues with the others and
-    exits with 1. It also exits with 1 if the client has no keys. --reason leaked stands for
-    key_compromise.
+    Conditions such as --client revoke all keys that fit all of them, also keys that are issued
+    meanwhile. The command asks for confirmation with their number. If one key cannot be revoked, it
+    continues with the others and exits with 1. It also exits with 1 if no key fits. --reason leaked
+    stands for key_compromise.
 
     \b
     Examples:
@@ -82,21 +80,29 @@ def revoke(
       authz keys revoke 7Hk2mQ9xT4bVzR1c --wait
       authz keys revoke --key-stdin --reason key_compromise < leaked.txt
       authz keys revoke --client acme-web --reason cessation_of_operation
-      authz keys revoke --client acme-web --yes --json | jq .failed
+      authz keys revoke --client acme-web --yes --wait --json | jq .failed
+      authz keys revoke --status disabled --expires-before 0 --dry-run
     """
-    if (kid is not None) + key_stdin + (client is not None) != 1:
-        raise click.UsageError("give one of KID, --key-stdin and --client")
-    if client is not None and wait_seconds is not None:
-        raise BadInput(
-            "--wait",
-            "is for one key; `authz sidecars` shows the last change that each sidecar has applied",
-        )
-    if yes and client is None:
-        raise BadInput("--yes", "is for --client; one key is revoked without confirmation")
+    if (kid is not None) + key_stdin + (not selector.is_empty) != 1:
+        raise click.UsageError("give one of KID, --key-stdin, and conditions such as --client")
+    if (consent.agreed or consent.rehearsal) and selector.is_empty:
+        option = "--yes" if consent.agreed else "--dry-run"
+        raise BadInput(option, "is for --client and other conditions; one key is revoked at once")
     why = RevocationReason(reason)
-    if client is not None:
-        client = fields.identifier("--client", client)
-        return _revoke_all(invocation, client, why, note, is_agreed=yes)
+    if not selector.is_empty:
+        task = Task(
+            lambda record, now, by: changes.revoke(record, why, by, now),
+            *("revoke", "revoking", "revoked", "already revoked", ", for ever"),
+            keeps_looking=True,
+        )
+        return change_selected(
+            invocation,
+            selector,
+            task,
+            consent,
+            note=note,
+            wait_seconds=wait_seconds,
+        )
     if key_stdin:
         prefix = any_prefix(load_settings(invocation).keys)
         kid = _kid_of(invocation, key_from_stdin("the key to revoke", prefix).text, prefix)
@@ -155,66 +161,3 @@ def _not_proven(kid: str, why: str) -> click.ClickException:
         f"stdin: the key {why}, so nothing is revoked; it names {kid}: "
         f"if that is the one you mean, `authz keys revoke {kid}`"
     )
-
-
-def _revoke_all(
-    invocation: Invocation, client: str, reason: RevocationReason, note: str, *, is_agreed: bool
-) -> int:
-    """Revoke all keys of a client, after a confirmation unless `is_agreed`, and print the result.
-
-    Return 0, or 1 if a key failed or the client has no keys. Raises BadInput if nobody can confirm,
-    ClickException after a no. If it is stopped, stderr has the counts and the error is raised.
-    """
-    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-    if not is_agreed and not can_ask:
-        raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
-    done = BulkRevocation(client)
-    with_session(invocation, lambda session: done.plan(session.listing))
-    count = len(done.planned)
-    question = f"revoke {count} keys of client {client}, for ever?"
-    if count and not is_agreed and not click.confirm(question, err=True):
-        raise click.ClickException("nothing was revoked")
-
-    async def work(session: administration.AdminSession) -> None:
-        steps = done.carry_out(
-            session.listing,
-            session.lifecycle,
-            reason,
-            lambda: session.lifecycle.author(actor(), note),
-        )
-        with _progress(count) as bar:
-            async for _ in steps:
-                bar.update(1)
-                raise_if_interrupted()
-
-    try:
-        with_session(invocation, work)
-    except BaseException:  # Ctrl-C, or a store failure
-        write_stderr(f"stopped: {len(done.revoked)} of {len(done.planned)} revoked; run it again")
-        raise
-    return _report(invocation, done)
-
-
-def _progress(count: int) -> AbstractContextManager[Any]:
-    """Return a progress bar on stderr for `count` keys, hidden if stderr is not a terminal."""
-    hidden = not sys.stderr.isatty()
-    return click.progressbar(length=count, label="revoking", file=sys.stderr, hidden=hidden)
-
-
-def _report(invocation: Invocation, done: BulkRevocation) -> int:
-    document: dict[str, Any] = {
-        "client": done.client_id,
-        "revoked": done.revoked,
-        "already_revoked": done.already,
-        "failed": [{"kid": kid, "error": why} for kid, why in done.failed.items()],
-    }
-    counts = f"{len(done.revoked)} revoked, {done.already} already revoked"
-    text = f"client {done.client_id}: {counts}, {len(done.failed)} failed"
-    invocation.answer(document, text)
-    if not invocation.as_json:
-        for kid, why in done.failed.items():
-            write_stderr(escaped(f"not revoked: {kid}: {why}"))
-    if not (done.revoked or done.already or done.failed):
-        write_stderr(f"authz: client {done.client_id} has no keys; see `authz keys list`")
-        return FAILED
-    return FAILED if done.failed else DONE

@@ -37,8 +37,8 @@ def sidecars(invocation: Invocation) -> None:
     found = load_settings(invocation)
 
     async def run() -> tuple[int, list[Heard]]:
-        async with administration.sidecar_registry(found) as directory:
-            return await directory.find()
+        async with administration.sidecar_registry(found) as registry:
+            return await registry.find()
 
     seq, heard = asyncio.run(run())
     alive = [each for each in heard if each.silent_ms < each.reach_ms()]
@@ -61,6 +61,8 @@ def _document(heard: Heard, seq: int) -> dict[str, Any]:
         "cached": sidecar.entries,
         "lease_ms": sidecar.lease_ms,
         "outage_grace_ms": sidecar.grace_ms,
+        "charges": sidecar.charges or None,
+        "issued": sidecar.issued if sidecar.charges else None,
         "settings": sidecar.settings or None,
         "settings_loaded_at": rfc3339(sidecar.settings_at) if sidecar.settings else None,
     }

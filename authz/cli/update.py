@@ -1,27 +1,31 @@
 """`authz keys update`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import click
 
 from authz.cli.administration import load_settings
+from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import (
-    kid_argument,
     limit_option,
     metadata,
     note_option,
     on_outage_option,
+    optional_kid_argument,
     plan,
     scopes,
 )
 from authz.cli.outcome import make_change, report_change
+from authz.cli.selecting import required, where_options
 from authz.cli.times import NEVER, moment_ms
 from authz.cli.waiting import wait_options
-from authz.core import fields
+from authz.core import changes, fields
 from authz.core.errors import BadInput
 from authz.core.limits.limit import parse_limits, parse_on_outage
+from authz.core.selector import Selector
 from authz.core.updates import Updates
 from authz.process.clock import SystemClock
 
@@ -68,8 +72,12 @@ EMPTY: Final[dict[str, object]] = {
 
 
 @click.command()
-@kid_argument
-@click.option("--client", metavar="ID", help="Move the key to another client.")
+@optional_kid_argument
+@click.option(
+    "--client",
+    metavar="ID",
+    help="Move the key to another client. Without KID and --where: change the keys of this client.",
+)
 @click.option("--project", metavar="ID", help="The client's project.")
 @click.option("--tenant", metavar="ID", help="The client's tenant.")
 @click.option("--name", metavar="TEXT", help="A name for people.")
@@ -112,18 +120,32 @@ EMPTY: Final[dict[str, object]] = {
 @click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
 @limit_option
 @on_outage_option
+@where_options
+@bulk_options
 @note_option
 @wait_options
 @common
 @click.pass_obj
 def update(
-    invocation: Invocation, /, kid: str, note: str, wait_seconds: float | None, **asked: Any
-) -> None:
+    invocation: Invocation,
+    /,
+    *,
+    kid: str | None,
+    note: str,
+    wait_seconds: float | None,
+    selector: Selector,
+    has_where: bool,
+    consent: Consent,
+    **asked: Any,
+) -> int:
     """Change the owner, rights, limits or lifetime of a key.
 
     Fields without an option stay as they are. A repeatable option replaces all earlier values,
     except --add-scope and --remove-scope. A key without hosts, origins or address blocks works with
     any. The scope models:* grants every scope below models, * grants every scope.
+
+    Without KID, all keys that fit the conditions are changed, after a confirmation. --where,
+    --env, --status and the times are conditions. --client is one only if there is no --where.
 
     \b
     Examples:
@@ -133,7 +155,14 @@ def update(
       authz keys update 7Hk2mQ9xT4bVzR1c --clear cidr --expires-in 30d
       authz keys update 7Hk2mQ9xT4bVzR1c --plan standard --limit 20/s
       authz keys update 7Hk2mQ9xT4bVzR1c --client acme-batch --note "the team moved"
+      authz keys update --client acme-web --plan pro --dry-run
+      authz keys update --where plan=free --where 'name=shop-*' --plan pro --yes
+      authz keys update --where client=acme-web --client acme-batch --yes
     """
+    if kid is None and selector.client_id is None and not has_where and asked["client"] is not None:
+        selector = replace(selector, client_id=fields.identifier("--client", asked["client"]))
+        asked["client"] = None
+    required(selector, kid)
     updates = _updates(**asked)
     if updates.get("plan"):
         plan("--plan", updates["plan"], load_settings(invocation).plans)
@@ -148,6 +177,16 @@ def update(
         )
     if not (updates or more or less):
         raise click.UsageError("nothing to change; give an option, such as --name web")
+    if kid is None:
+        task = Task(
+            lambda record, now, by: changes.update(
+                record, updates, by, now, add_scopes=more, remove_scopes=less
+            ),
+            *("update", "updating", "updated", "already so"),
+        )
+        return change_selected(
+            invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
+        )
     result = make_change(
         invocation,
         note,
@@ -155,6 +194,7 @@ def update(
         wait_seconds,
     )
     report_change(invocation, result, f"updated {kid}")
+    return DONE
 
 
 def _updates(**asked: Any) -> Updates:

@@ -20,6 +20,7 @@ from authz.core.keys.pasted import named_kid
 from authz.core.keys.text import ENVIRONMENTS
 from authz.core.limits.limit import parse_cost
 from authz.core.request import IN_QUERY, Request
+from authz.core.routes import NAMED_METHOD
 from authz.flows.verify import CHECKS, Verdict
 from authz.rpc.check.build_request import carried, check_request
 from authz.rpc.check.credential import header_of
@@ -29,7 +30,6 @@ from authz.wiring.administration import AdminSession
 
 ALLOWED, DENIED = 0, 1
 
-_METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 _AUTHORITY: Final = re.compile(r"[!-+\--~]{1,260}", re.ASCII)  # printable, without a comma
 _HEADER: Final = re.compile(r"([A-Za-z0-9!#$%&'*+.^_|~-]{1,64}): ?([\t -~]{0,8192})", re.ASCII)
 _CARRIER: Final = re.compile(r"([a-z][a-z0-9-]{0,63})(?:: ?([a-z][a-z0-9-]{0,31})|:)?", re.ASCII)
@@ -91,7 +91,7 @@ def _cost(_context: click.Context, _parameter: click.Parameter, value: str | Non
     "--method",
     metavar="METHOD",
     default="GET",
-    callback=_shaped(_METHOD, "not a method, such as POST"),
+    callback=_shaped(NAMED_METHOD, "not a method, such as POST"),
     show_default=True,
     help="Method of the request.",
 )
@@ -197,7 +197,7 @@ def verify(
     document, lines = as_document(verdict, rows, kid), as_lines(verdict, rows, request)
     if header or carrier:
         sent = describe_request(raw, header_of(used), pasted.text)
-        done = describe_response(response)
+        done = describe_response(response, path)
         document |= {"envoy": sent, **done}
         lines[-1:-1] = [f"{label:<12}  {text}" for label, text in in_lines(sent, done)]
     invocation.answer(document, "\n".join(lines))

@@ -28,10 +28,11 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 class Waited:
     """The result of a change, and the confirmation of the sidecars with --wait.
 
+    result: None for changes of many keys.
     confirmation: None without --wait, for a refused change, or if the wait failed with `error`.
     """
 
-    def __init__(self, result: Result, wait_seconds: float | None) -> None:
+    def __init__(self, result: Result | None, wait_seconds: float | None) -> None:
         self.result = result
         self.is_waited_for = wait_seconds is not None
         self.confirmation: Confirmation | None = None
@@ -103,7 +104,7 @@ def wait_options(command: _Command) -> _Command:
     """
 
     @functools.wraps(command)
-    def with_patience(*arguments: Any, wait: bool, timeout: str, **options: Any) -> Any:
+    def with_wait_seconds(*arguments: Any, wait: bool, timeout: str, **options: Any) -> Any:
         wait_seconds = fields.duration_ms("--timeout", timeout) / 1000
         return command(*arguments, wait_seconds=wait_seconds if wait else None, **options)
 
@@ -119,7 +120,7 @@ def wait_options(command: _Command) -> _Command:
             help="How long to wait; exit 1 if a sidecar has not confirmed.",
         ),
     )
-    decorated: Any = with_patience
+    decorated: Any = with_wait_seconds
     for option in reversed(options):
         decorated = option(decorated)
     return cast("_Command", decorated)
@@ -144,12 +145,13 @@ def change_and_wait(
                 return Waited(await change(lifecycle), None)
             async with administration.waiting(found) as (registry, trail):
                 await registry.find()  # connect first: the time counts from the change
-                waited = Waited(await change(lifecycle), wait_seconds)
-                if isinstance(waited.result, Refused):
+                result = await change(lifecycle)
+                waited = Waited(result, wait_seconds)
+                if isinstance(result, Refused):
                     return waited
                 try:
                     waited.confirmation = await acknowledged(
-                        registry, trail, waited.result.record, wait_seconds, SystemClock()
+                        registry, trail, result.record, wait_seconds, SystemClock()
                     )
                 except Unavailable as cause:
                     waited.error = str(cause)

@@ -12,21 +12,28 @@ class Action(StrEnum):
     IMPORT = "import"
     UPDATE = "update"
     ROTATE = "rotate"
+    RETIRE = "retire"
     REVOKE = "revoke"
     DISABLE = "disable"
     ENABLE = "enable"
     RESET_LIMITS = "reset_limits"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One change. `at`: ms since the epoch. `detail`: values that JSON can hold."""
+    """One change. `at`: ms since the epoch. `detail`: values that JSON can hold.
+
+    source, request_id: of the call of the admin API that made the change; empty for a command.
+    """
 
     action: Action
     actor: str
     note: str
     at: int
     detail: Mapping[str, object]
+    source: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

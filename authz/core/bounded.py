@@ -19,12 +19,12 @@ class BoundedDict(OrderedDict[_K, _V]):
         super().__init__()
         self._most = most
 
-    def put(self, key: _K, value: _V) -> _V | None:
-        """Set `key` as the newest entry. Return the value of the entry that made room, or None.
+    def put(self, key: _K, value: _V) -> None:
+        """Set `key` as the newest entry; the oldest one makes room.
 
-        The oldest entry makes room. A known key is replaced, becomes the newest and needs no room.
+        A known key is replaced, becomes the newest and needs no room.
         """
         self.pop(key, None)
-        removed = self.popitem(last=False)[1] if len(self) >= self._most else None
+        if len(self) >= self._most:
+            self.popitem(last=False)
         self[key] = value
-        return removed

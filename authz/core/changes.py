@@ -13,6 +13,7 @@ from authz.core.fields import Network
 from authz.core.keys.credentials import Minted
 from authz.core.limits.limit import Limit, OnOutage
 from authz.core.narrowing import narrows
+from authz.core.past import Past
 from authz.core.records import (
     MAX_LINEAGE,
     MAX_LIVE_SECRETS,
@@ -27,11 +28,17 @@ from authz.core.updates import Updates, differences
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """The author of a change and the reason. `change_id` makes a repeated request harmless."""
+    """The author of a change and the reason. `change_id` makes a repeated request harmless.
+
+    source: address and user agent of a call of the admin API. request_id: the id of that call. Both
+    are empty for a command.
+    """
 
     change_id: str
     actor: str
     note: str = ""
+    source: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,8 @@ class KeySpec:
     on_outage: OnOutage | None = None  # of the limits; None: the setting of each sidecar
     scopes: frozenset[str] = frozenset()
     not_before: int | None = None
-    life_ms: int | None  # None: it does not expire
+    life_ms: int | None  # None: it does not expire, unless `expires_at` is given
+    expires_at: int | None = None  # instead of life_ms
     allowed_cidrs: tuple[Network, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
@@ -102,23 +110,37 @@ def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
 
 
 def import_key(
-    spec: KeySpec, kid: str, digests: Sequence[tuple[str, bytes]], author: Author, now: int
+    spec: KeySpec,
+    kid: str,
+    digests: Sequence[tuple[str, bytes]],
+    author: Author,
+    now: int,
+    *,
+    older: Sequence[tuple[str, bytes]] = (),
+    past: Past | None = None,
 ) -> KeyChange:
-    """Plan a new, active key with an imported secret. The record holds the newest digest.
+    """Plan a new key with an imported secret. The record holds the newest digest.
 
-    digests: pepper version and digest, newest pepper first, at least one. All of them become
-    `aliases` of the change. `now`: ms since the epoch. Raises BadInput if the key would expire at
-    or before `now` or `spec.not_before`.
+    digests: pepper version and digest, newest pepper first, at least one. older: the same in the
+    form that earlier versions stored. All become `aliases` of the change, so that neither form of
+    the key can be imported twice. `now`: ms since the epoch. Raises BadInput if the key would
+    expire before it begins.
     """
     version, digest = digests[0]
     secret = Secret("1", digest, version, now)
     change = _begin(Action.IMPORT, spec, kid, secret, author)
-    return replace(change, aliases=tuple(known for _, known in digests))
+    change = replace(change, aliases=tuple(known for _, known in (*digests, *older)))
+    if past is None:
+        return change
+    record = past.applied_to(change.record, now)
+    detail = {"expires_at": record.expires_at, "status": record.status.value}
+    event = replace(change.event, detail={**change.event.detail, **detail})
+    return replace(change, record=record, event=event)
 
 
 def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Author) -> KeyChange:
     now = secret.created_at
-    expires_at = None if spec.life_ms is None else now + spec.life_ms
+    expires_at = spec.expires_at if spec.life_ms is None else now + spec.life_ms
     if expires_at is not None and expires_at <= max(now, spec.not_before or now):
         raise BadInput(
             "expires-in",
@@ -190,8 +212,9 @@ def update(
 def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now: int) -> Outcome:
     """Plan a second secret. The live ones work for at most `grace_ms` more; with 0 they stop now.
 
-    `now`: ms since the epoch. The key gets the lifetime again that the newest secret had. An
-    expired key gets no overlap. At most MAX_LINEAGE (5) secrets are kept. Returns Unchanged if the
+    `now`: ms since the epoch. The key gets the lifetime again that the newest secret had. The
+    overlap ends with the key at the latest, and an expired key gets none. At most MAX_LINEAGE (5)
+    secrets are kept. Returns Unchanged if the
     record has this secret already. Returns Refused if the key is revoked, or if two secrets are
     live and `grace_ms` is not 0.
     """
@@ -203,16 +226,18 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
         grace_ms = 0
     live = [entry for entry in record.secrets if entry.is_live(now)]
     if grace_ms and len(live) >= MAX_LIVE_SECRETS:
+        older, newer = live[0].id, live[-1].id
         return Refused(
-            f"{record.kid} has {len(live)} live secrets, the older until its overlap ends; "
-            "wait for that, or retire both now with --grace 0"
+            f"{record.kid} has two live secrets: {older}, until its overlap ends, and {newer}; "
+            f"wait, or `authz keys retire {record.kid} --secret old` ends {older} now; "
+            "--grace 0 ends both"
         )
-    retires_at = now + grace_ms
-    kept = tuple(_retire(entry, retires_at, now) for entry in record.secrets[1 - MAX_LINEAGE :])
-    new_id = str(int(record.newest_secret.id) + 1)
     expires_at = record.expires_at
     if expires_at is not None:
         expires_at = now + expires_at - record.newest_secret.created_at
+    retires_at = min(now + grace_ms, now + grace_ms if expires_at is None else expires_at)
+    kept = tuple(_retire(entry, retires_at, now) for entry in record.secrets[1 - MAX_LINEAGE :])
+    new_id = str(int(record.newest_secret.id) + 1)
     rotated = replace(record, secrets=(*kept, _entry(new_id, minted, now)), expires_at=expires_at)
     return _change(
         record,
@@ -224,6 +249,37 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
         retires_at=retires_at,
         expires_at=expires_at,
     )
+
+
+def retire(record: KeyRecord, which: str, author: Author, now: int) -> Outcome:
+    """Plan the end of one live secret, now. The other one works as before.
+
+    which: `old` or `new` of two live secrets, or the number of a secret. `now`: ms since the epoch.
+    Returns Unchanged if that secret is not live. Returns Refused if the key is revoked, if it has
+    no such secret, or if no other secret is live.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
+    live = [entry for entry in record.secrets if entry.is_live(now)]
+    chosen = {"old": live[:1], "new": live[-1:]}.get(
+        which, [entry for entry in record.secrets if entry.id == which]
+    )
+    if not chosen:
+        known = ", ".join(entry.id for entry in record.secrets)
+        return Refused(f"{record.kid} has no secret {which}; it has {known}")
+    (secret,) = chosen
+    if secret not in live:
+        return Unchanged(record, f"secret {secret.id} of {record.kid} works no more already")
+    if len(live) == 1:
+        return Refused(
+            f"{record.kid} has one live secret, {secret.id}; `authz keys rotate {record.kid} "
+            "--grace 0` replaces it, disable or revoke ends the key"
+        )
+    kept = tuple(
+        replace(entry, retires_at=now) if entry is secret else entry for entry in record.secrets
+    )
+    retired = replace(record, secrets=kept)
+    return _change(record, retired, Action.RETIRE, author, now, secret=secret.id, retires_at=now)
 
 
 def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int) -> Outcome:
@@ -294,7 +350,8 @@ def _change(
     now: int,
     **detail: object,
 ) -> KeyChange:
-    event = AuditEvent(action, author.actor, author.note, now, detail)
+    about = (author.source, author.request_id)
+    event = AuditEvent(action, author.actor, author.note, now, detail, *about)
     if before is None:
         return KeyChange(author.change_id, 0, after, event)
     narrowing = narrows(before, after)

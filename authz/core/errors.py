@@ -37,8 +37,20 @@ class AliasTaken(Fault):
         self.kid = kid
 
 
+class Deleted(Fault):
+    """The key was deleted. It cannot come back."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__("the key was deleted here, which is final; it cannot come back")
+        self.kid = kid
+
+
 class NotFound(Fault):
-    """No record has this kid."""
+    """No record has this kid, or the caller may not know that there is one."""
+
+
+class Forbidden(Fault):
+    """The caller may see the key, and may not do this with it."""
 
 
 class BadInput(Fault):

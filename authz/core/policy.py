@@ -5,12 +5,11 @@ the millisecond on a cache hit too. The secret is checked first: without it a ca
 about the key.
 """
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Final, Protocol
 
+from authz.core.addresses import parse_address
 from authz.core.decision import Deny, Reason
 from authz.core.fields import folded, split_host
 from authz.core.keys.credentials import matches
@@ -18,9 +17,6 @@ from authz.core.records import KeyRecord, Status
 from authz.core.request import Request
 from authz.core.store_clock import Window
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-MAX_ADDRESS: Final = 64  # characters; longer text is no address and must not fill the cache
 _LABELS = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 
 
@@ -40,11 +36,17 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
     refusal = secret(record, presented, now)
     if refusal is not None:
         return Deny(refusal, None if refusal is Reason.WRONG_SECRET else record)
-    for check in CHECKS:
-        refusal = check(record, request, now)
-        if refusal is not None:
-            return Deny(refusal, record)
-    return None
+    refusal = (  # CHECKS in their order; a loop over them takes a third longer
+        status(record, request, now)
+        or not_before(record, request, now)
+        or expiry(record, request, now)
+        or environment(record, request, now)
+        or address(record, request, now)
+        or host(record, request, now)
+        or origin(record, request, now)
+        or scope(record, request, now)
+    )
+    return None if refusal is None else Deny(refusal, record)
 
 
 def judge_within(record: KeyRecord, proof: Proof, request: Request, window: Window) -> Deny | None:
@@ -84,9 +86,11 @@ def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
     for entry in record.secrets:
         if matches(digest, entry.digest):
             found = entry
-    if found is None or not found.is_remembered(now):
+    if found is None:
         return Reason.WRONG_SECRET
-    return None if found.is_live(now) else Reason.SECRET_RETIRED
+    if found.is_live(now):
+        return None
+    return Reason.SECRET_RETIRED if found.is_remembered(now) else Reason.WRONG_SECRET
 
 
 def status(record: KeyRecord, _request: Request, _now: int) -> Reason | None:
@@ -122,13 +126,12 @@ def address(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 
     A key without blocks allows any address. With blocks, text that is no address is refused.
     """
-    if not record.allowed_cidrs:
+    if not record.blocks:
         return None
-    text = request.client_address
-    client = _address(text) if len(text) <= MAX_ADDRESS else None
+    client = parse_address(request.client_address)
     if client is not None:
-        for network in record.allowed_cidrs:
-            if client in network:
+        for mask, value in record.blocks:
+            if client & mask == value:
                 return None
     return Reason.ADDRESS_NOT_ALLOWED
 
@@ -180,15 +183,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     scope,
 )
 NAMES: Final = ("secret", *(check.__name__ for check in CHECKS))
-
-
-@lru_cache(8192)
-def _address(text: str) -> Address | None:
-    try:
-        parsed = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def _fits(pattern: str, given: str) -> bool:

@@ -3,20 +3,25 @@
 MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from authz.core.access import Caller, Credentials, Refusal
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
 from authz.core.decision import Decision, Deny, Reason
+from authz.core.deletion import Removal, RemovedEntry
 from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.events import Event
 from authz.core.keys.credentials import Alias
 from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.key_limits import LimitGroup
+from authz.core.merging import Applied
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.core.selector import Position
 from authz.core.sidecars import Heard
+from authz.core.trail.rows import Row
 
 
 class Clock(Protocol):
@@ -33,18 +38,6 @@ class Clock(Protocol):
         """Return seconds that never go back and that count suspended time.
 
         Use it for trust, TTLs and deadlines.
-        """
-        ...
-
-
-class ClockSink(Protocol):
-    """Receives the store's clock, so that a wrong clock on either side is noticed."""
-
-    def measured(self, store_ms: int, sent: float, received: float) -> None:
-        """Take a reading of the store's clock, in milliseconds since the epoch.
-
-        The store read it between `sent` and `received`, both by `Clock.monotonic`. MUST be called
-        for every heartbeat that came back, before `ChangeSink.trust` for that heartbeat.
         """
         ...
 
@@ -133,7 +126,8 @@ class KeyStore(Protocol):
 
         MUST do nothing if the change was applied before, and return the same version.
         Raises Conflict if the record is not at `change.base_version`, AliasTaken if an alias is
-        another key's, OutcomeUnknown if the reply was lost, Unavailable if nothing was sent.
+        another key's, Deleted if the key was deleted, OutcomeUnknown if the reply was lost,
+        Unavailable if nothing was sent.
         """
         ...
 
@@ -141,6 +135,66 @@ class KeyStore(Protocol):
         """Return how many replicas have an applied change; None if the store has no replicas.
 
         Raises OutcomeUnknown if the store no longer has the change or does not reply.
+        """
+        ...
+
+
+class BatchStore(Protocol):
+    """Applies many changes at a time."""
+
+    async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
+        """Apply each change as KeyStore.apply does, in order.
+
+        The list has the version, or the fault that `apply` would raise. Raises OutcomeUnknown if
+        replies were lost, Unavailable if nothing was sent.
+        """
+        ...
+
+
+class AppliedStore(Protocol):
+    """Remembers the fields of keys as a file last declared them."""
+
+    async def load(self) -> Mapping[str, Applied]:
+        """Return the fields of all keys by kid.
+
+        Raises Unreadable if one is garbled, Unavailable if the store fails.
+        """
+        ...
+
+    async def save(self, found: Mapping[str, Applied]) -> None:
+        """Store the fields of these keys; others stay. Raises Unavailable if the store fails."""
+        ...
+
+
+class DeletionStore(Protocol):
+    """Deletes keys."""
+
+    async def entries(self, record: KeyRecord) -> Sequence[RemovedEntry]:
+        """Return the key's entries in the audit trail, up to the first that is missing.
+
+        Raises Unavailable if the store fails.
+        """
+        ...
+
+    async def delete(self, removal: Removal) -> int:
+        """Delete a key atomically and return the number of this change.
+
+        Sidecars MUST hear of it as of a revocation. The kid, and the digests of an imported key,
+        MUST NOT be taken again. MUST do nothing if the key was deleted before. MUST work on a full
+        store. Raises Conflict if the record is at another version, OutcomeUnknown if the reply was
+        lost, Unavailable if nothing was sent.
+        """
+        ...
+
+
+class RequestStore(Protocol):
+    """Remembers requests that may be repeated."""
+
+    async def remember(self, name: str, entry: str, ms: int) -> str | None:
+        """Store `entry` under `name` for `ms` and return None; or return the one that is there.
+
+        MUST be atomic. MUST reach every store that a later change reaches. Raises Unavailable if
+        the store fails; then it may or may not have the entry.
         """
         ...
 
@@ -171,6 +225,17 @@ class ImportStore(Protocol):
         ...
 
 
+class RecordReader(Protocol):
+    """Reads many records at once."""
+
+    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
+        """Return for each kid, in order, its record, an Unreadable with the reason, or None.
+
+        None: no record has this kid. Raises Unavailable if the store fails.
+        """
+        ...
+
+
 class SidecarRegistry(Protocol):
     """Lists the sidecars."""
 
@@ -182,22 +247,27 @@ class SidecarRegistry(Protocol):
         ...
 
 
-class KeyIndex(Protocol):
+class KeyIndex(RecordReader, Protocol):
     """Lists keys, oldest first. Reads are current and may be slow."""
 
-    async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
-        """Return at most `count` kids that follow the kid `after`; from the first if it is empty.
+    async def kids(
+        self, client_id: str | None, after: Position | None, count: int
+    ) -> Sequence[Position]:
+        """Return at most `count` positions of keys that follow `after`; None: from the first.
 
         client_id: list this client only. If a change ended early, the list of a client may have
-        kids too many, or lack kids until the change is sent again. MUST cost the same for every
-        `after`. Raises BadInput if `after` is not in the list, Unavailable.
+        kids too many, or lack kids until the change is sent again. `after` need not be in the list.
+        MUST cost about the same for every `after`. Raises Unavailable.
         """
         ...
 
-    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
-        """Return for each kid, in order, its record, an Unreadable with the reason, or None.
+    async def texts(
+        self, kids: Sequence[str], fields: Sequence[str]
+    ) -> Sequence[Sequence[str | None]]:
+        """Return for each kid, in order, the stored texts of these fields of its record.
 
-        None: no record has this kid. Raises Unavailable if the store fails.
+        fields: those that `Screen.fields` names. A text is None if it cannot be read. Raises
+        Unavailable if the store fails.
         """
         ...
 
@@ -210,6 +280,45 @@ class AuditTrail(Protocol):
 
         MUST NOT read more than a bounded part of the trail. Raises Unreadable if the entry is
         garbled, Unavailable if the store fails.
+        """
+        ...
+
+
+class TrailStore(Protocol):
+    """Reads the audit trail as rows, and adds rows about the trail itself."""
+
+    async def after(self, row_id: str, count: int) -> Sequence[Row]:
+        """Return at most `count` rows after an id, oldest first; from the first if it is empty.
+
+        Raises Unavailable.
+        """
+        ...
+
+    async def before(self, row_id: str, count: int) -> Sequence[Row]:
+        """Return at most `count` rows before an id, newest first; from the last if it is empty.
+
+        Raises Unavailable.
+        """
+        ...
+
+    async def add(self, after: Row, fields: Mapping[str, str]) -> tuple[str, bool] | None:
+        """Add a row directly after the row `after`.
+
+        Return its id, and whether it survives the loss of the primary. MUST do nothing and return
+        None if the last row is not `after`, with the same fields: a failover can give its id to
+        another row. Raises Unavailable, also if the reply was lost.
+        """
+        ...
+
+
+class Authenticator(Protocol):
+    """Identifies the callers of the administration API."""
+
+    async def authenticate(self, credentials: Credentials) -> Caller | Refusal:
+        """Return the caller, or the refusal of its credentials.
+
+        MUST NOT raise for anything that a caller can send. MUST refuse several credentials in one
+        request. MUST return UNAVAILABLE if it cannot find out whether a credential is good.
         """
         ...
 

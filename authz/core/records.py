@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
+from authz.core.addresses import Block, blocks_of
 from authz.core.fields import Network
 from authz.core.limits.limit import Limit, OnOutage
 
@@ -96,9 +97,12 @@ class KeyRecord:
     outage_grace: int | None = None  # milliseconds; None: the sidecar's setting applies
     turns: tuple[int, ...] = field(init=False, repr=False, compare=False)
     """The times at which a decision on this key may turn."""
+    blocks: tuple[Block, ...] = field(init=False, repr=False, compare=False)
+    """`allowed_cidrs`, in the form in which an address is checked against them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "turns", tuple(self._times()))
+        object.__setattr__(self, "blocks", blocks_of(self.allowed_cidrs))
 
     def _times(self) -> Iterator[int]:
         if self.not_before is not None:

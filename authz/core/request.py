@@ -1,13 +1,52 @@
 """All that a policy may look at."""
 
-from collections.abc import Callable
+import codecs
 from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from authz.core.decision import Deny
 from authz.core.keys.credentials import Imported, Presented
 
 IN_QUERY: Final = "?"  # the carrier of a key in the query; no header has this name
+
+
+class Headers(Protocol):
+    """The headers of a request by lower-case name. A client can write any bytes into a value."""
+
+    def __contains__(self, name: str, /) -> bool:
+        """Return whether the request has this header."""
+        ...
+
+    def __getitem__(self, name: str, /) -> bytes:
+        """Return the value of a header that the request has. Duplicates are joined by a comma."""
+        ...
+
+
+NO_HEADERS: Final[Headers] = MappingProxyType({})
+
+
+def header_text(headers: Headers, name: str, default: str = "") -> str:
+    """Return a header, or `default` if it is absent. Each byte that is no UTF-8 becomes `!`."""
+    return text_of(headers[name]) if name in headers else default
+
+
+def text_of(value: bytes) -> str:
+    """Return the value of a header as text. Each byte that is no UTF-8 becomes `!`, as in Envoy."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("utf-8", _ODD_BYTES)
+
+
+def _as_envoy_does(cause: UnicodeError) -> tuple[str, int]:
+    if not isinstance(cause, UnicodeDecodeError):
+        raise cause
+    return "!" * (cause.end - cause.start), cause.end
+
+
+_ODD_BYTES: Final = "authz.odd_bytes"
+codecs.register_error(_ODD_BYTES, _as_envoy_does)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +60,8 @@ class Route:
     optional: bool = False  # no credential is an anonymous allow; a bad one is still denied
     env: str | None = None  # the environment a key must be of; None: either
     cost: int = 1  # what a request takes from limits; 0: nothing
-    enforce: bool = True  # False: a refusal is reported, and the request goes on
+    enforce: bool = True  # False: a refusal is reported, and the request is allowed
+    label: str = ""  # of the matched rule, for usage records; never text of a client
 
 
 @dataclass(slots=True, eq=False)
@@ -29,8 +69,7 @@ class Request:
     """One request as the proxy described it.
 
     `credential` is the key, the refusal that reading it already led to, or None when there is none.
-    `carrier` is the header that held it, in lower case, IN_QUERY, or empty. `header` gives a header
-    by its lower-case name, or the second argument; a client can write any value.
+    `carrier` is the header that held it, in lower case, IN_QUERY, or empty.
     """
 
     credential: Presented | Imported | Deny | None
@@ -40,4 +79,8 @@ class Request:
     host: str
     path: str = field(repr=False)  # with the query, as it will be forwarded: may hold the key
     client_address: str
-    header: Callable[[str, str], str] = field(repr=False)
+    headers: Headers = field(repr=False)
+
+    def header(self, name: str, default: str) -> str:
+        """Return a header as text, or `default` if it is absent. Names are in lower case."""
+        return header_text(self.headers, name, default)

@@ -14,8 +14,8 @@ A rule must hold for every spelling that a backend reads as the same request:
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from authz.core import fields
@@ -23,11 +23,15 @@ from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown, split_host
 from authz.core.limits.limit import parse_cost
-from authz.core.paths import is_folded_by_some, read_path, without_case
+from authz.core.paths import Path, is_folded_by_some, read_path, without_case
+from authz.core.route_index import RouteIndex
 from authz.core.templates import VARIABLE, Template
 
 MAX_RULES: Final = 1000
+MAX_WORK: Final = 16_000  # of comparing one path with the templates, in units of RouteIndex
+MAX_JOINED: Final = 16  # rules that hold together for the readings of one path
 MAX_SEARCHED: Final = 1024  # characters of a segment, if a rule has two variables in one
+MAX_LABEL: Final = 128  # characters of a path that names its rule
 MAX_NAMES: Final = 200  # of names that are none of ours, in characters
 # Stands in a required scope for text that is no part of a scope. No key holds a scope with it, so
 # only a wildcard in front of it, such as `models:*`, is enough.
@@ -35,13 +39,18 @@ UNNAMEABLE: Final = "?"
 
 # The token of RFC 9110, section 5.6.2, in upper case.
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9!#$%&'*+.^_`|~-]{0,31}", re.ASCII)
+# Headers by which a client names another method; some frameworks then run its handler.
+METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
+# A method that our own settings, commands and log lines may name.
+NAMED_METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The requirements of a rule or a route. None: the rule or route does not say.
 
-    In the scopes of a rule `{name}` stands for a variable of its template.
+    In the scopes of a rule `{name}` stands for a variable of its template. label: names the rule in
+    usage records. It requires nothing, so rules that differ only in it are equal.
     """
 
     scopes: frozenset[str] | None = None
@@ -49,10 +58,23 @@ class Facts:
     env: str | None = None
     cost: int | None = None
     enforce: bool | None = None
+    label: str = field(default="", compare=False)
 
 
 NO_FACTS: Final = Facts()
-FACTS: Final = frozenset({"scopes", "auth", "env", "cost", "enforce"})  # of a proxy's route
+FACT_NAMES: Final = ("scopes", "auth", "env", "cost", "enforce")  # of a proxy's route
+FACTS: Final = frozenset(FACT_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The reason to refuse a request. facts: of the rules that it met; None if that is unknown.
+
+    Only their `enforce` counts.
+    """
+
+    reason: Reason
+    facts: Facts | None = None
 
 
 def facts(extensions: Mapping[str, str]) -> Facts:
@@ -122,7 +144,7 @@ class Rule:
         scope, and for a variable that the template lacks or has more than once.
         """
         for method in methods:
-            if not (is_method(method) and method.replace("-", "").isalpha()):
+            if not NAMED_METHOD.fullmatch(method):
                 raise BadInput(field, f"{shown(method)} is not a method, such as POST")
         known_host = fields.hosts(field, [host])[0] if host else ""
         template = Template.parse(field, path, ignore_case=ignore_case)
@@ -153,17 +175,17 @@ class Rule:
             and self.template.covers(later.template)
         )
 
-    def facts_for(self, segments: Sequence[str]) -> Facts | Reason:
+    def facts_for(self, segments: Sequence[str]) -> Facts | Refusal:
         """Return the facts for a path that the template matches, with its variables filled in.
 
-        AMBIGUOUS_PATH if a variable can be read in two ways. BAD_REQUEST if the text of
-        `cost_variable` is no cost from 1 to 1000000.
+        A refusal has the facts of this rule: AMBIGUOUS_PATH if a variable can be read in two ways,
+        BAD_REQUEST if the text of `cost_variable` is no cost from 1 to 1000000.
         """
         if not self.uses_variables:
             return self.facts
         values = self.template.values(segments)
         if values is None:
-            return Reason.AMBIGUOUS_PATH
+            return Refusal(Reason.AMBIGUOUS_PATH, self.facts)
         scopes, cost = self.facts.scopes, self.facts.cost
         if scopes is not None:
             scopes = frozenset(_filled(scope, values) for scope in scopes)
@@ -171,10 +193,15 @@ class Rule:
             try:
                 cost = parse_cost("", values[self.cost_variable])
             except BadInput:
-                return Reason.BAD_REQUEST
+                cost = 0
             if cost == 0:  # a client must not say that its request is free
-                return Reason.BAD_REQUEST
+                return Refusal(Reason.BAD_REQUEST, self.facts)
         return replace(self.facts, scopes=scopes, cost=cost)
+
+
+_METHODS_WITHOUT_PATH: Final = {"*": "OPTIONS", "": "CONNECT"}
+_AMBIGUOUS: Final = Refusal(Reason.AMBIGUOUS_PATH)
+_NOT_ALLOWED: Final = Refusal(Reason.ROUTE_NOT_ALLOWED)
 
 
 class RouteTable:
@@ -196,71 +223,94 @@ class RouteTable:
         self._env = env
         self._deny_unmatched = deny_unmatched
         self._ignore_case = ignore_case
-        self._by_beginning: dict[tuple[str, ...], list[tuple[int, Rule]]] = {}
-        for at, rule in enumerate(rules):
-            self._by_beginning.setdefault(rule.template.beginning, []).append((at, rule))
-        self._depths = sorted({len(beginning) for beginning in self._by_beginning})
+        self._rules = tuple(rules)
+        self._index = RouteIndex([rule.template for rule in rules])
+        if self._index.work > MAX_WORK:
+            problem = "one path could match too many templates with variables"
+            raise BadInput("routes", f"{problem}; give their first segments different literals")
+        self._find = self._index.find
+        self._everywhere = [
+            rule for rule in rules if rule.template.below and not rule.template.decoded
+        ]
         self._searches = any(rule.template.searches for rule in rules)
         self.has_methods = any(rule.methods for rule in rules)
         self.has_enforced = any(rule.facts.enforce for rule in rules)
 
-    def require(self, method: str, authority: str, path: str) -> Facts | Reason:
-        """Return the facts of the first matching rule, or the reason to refuse.
+    def require(self, method: str, authority: str, path: str) -> Facts | Refusal:
+        """Return the facts of the first matching rule, or a refusal.
 
         If no rule matches: NO_FACTS, or ROUTE_NOT_ALLOWED if `deny_unmatched` is set.
         AMBIGUOUS_PATH if the path is not canonical or its readings lead to rules that cannot hold
         together. BAD_REQUEST if the cost in the path is wrong. If a path has several readings, the
-        facts of their rules are joined, the strictest each. `path` may have its query, which no
-        rule looks at.
+        facts of their rules are joined, the strictest each; AMBIGUOUS_PATH above MAX_JOINED (16)
+        rules. `path` may have its query, which no rule looks at.
         """
+        return self._require(method, authority, path, {})
+
+    def require_all(
+        self, methods: Sequence[str], authority: str, path: str
+    ) -> list[Facts | Refusal]:
+        """Return for each method what `require` does. The path is compared with each rule once."""
+        known: dict[int, bool] = {}
+        return [self._require(method, authority, path, known) for method in methods]
+
+    def _require(
+        self, method: str, authority: str, path: str, known: dict[int, bool]
+    ) -> Facts | Refusal:
+        """Do what `require` does. known: by position, whether a template matches; grows."""
         bare = path.partition("?")[0]
         host = split_host(authority)
-        if (bare == "*" and method == "OPTIONS") or (not bare and method == "CONNECT"):
-            found = [r.facts for r in self._everywhere() if r.is_for(method, host)][:1]
-            return self._joined(found, unmatched=not found)
+        if _METHODS_WITHOUT_PATH.get(bare) == method:
+            rules = [r.facts for r in self._everywhere if r.is_for(method, host)][:1]
+            return self._joined(rules, unmatched=not rules)
+        found = self._read(bare)
+        if found is None:
+            return _AMBIGUOUS
+        read, segments = found
+        asked: list[Facts] = []
+        for at in self._find(read.decoded):
+            rule = self._rules[at]
+            if not rule.is_for(method, host):
+                continue
+            if at not in known:
+                known[at] = rule.template.matches(read.decoded)
+            if not known[at]:
+                continue
+            required = rule.facts_for(segments)
+            if not isinstance(required, Facts):
+                return required
+            asked.append(required)
+            if len(asked) > MAX_JOINED:
+                return _ambiguous(asked)
+            if rule.template.matches_in_every_reading(read):
+                return self._joined(asked, unmatched=False)
+        return self._joined(asked, unmatched=True)
+
+    def _read(self, bare: str) -> tuple[Path, Sequence[str]] | None:
+        """Return a path as templates are compared with it, and its segments with their case.
+
+        None if it has several readings, or a segment over MAX_SEARCHED (1024) characters where
+        templates search for text.
+        """
         read = read_path(bare)
         if read is None:
-            return Reason.AMBIGUOUS_PATH
+            return None
         segments = read.decoded
         if (
             self._searches
             and len(bare) > MAX_SEARCHED
             and len(max(segments, key=len)) > MAX_SEARCHED
         ):
-            return Reason.AMBIGUOUS_PATH
+            return None
         if self._ignore_case:
             if is_folded_by_some("".join(segments)):
-                return Reason.AMBIGUOUS_PATH
+                return None
             folded = list(map(without_case, segments))
             written = folded if read.written is segments else map(without_case, read.written)
             read = read._replace(decoded=folded, written=list(written))
-        asked: list[Facts] = []
-        for rule in self._candidates(read.decoded):
-            if not rule.is_for(method, host) or not rule.template.matches(read.decoded):
-                continue
-            required = rule.facts_for(segments)
-            if not isinstance(required, Facts):
-                return required
-            asked.append(required)
-            if rule.template.matches_in_every_reading(read):
-                return self._joined(asked, unmatched=False)
-        return self._joined(asked, unmatched=True)
+        return read, segments
 
-    def _candidates(self, segments: Sequence[str]) -> Iterable[Rule]:
-        """Return the rules whose leading literal segments are those of the path, in order."""
-        found: list[tuple[int, Rule]] = []
-        for depth in self._depths:
-            if depth <= len(segments):
-                found += self._by_beginning.get(tuple(segments[:depth]), ())
-        found.sort(key=_order)
-        return (rule for _, rule in found)
-
-    def _everywhere(self) -> list[Rule]:
-        """Return the rules for `/**`, in order."""
-        rules = self._by_beginning.get((), ())
-        return [rule for _, rule in rules if rule.template.below and not rule.template.decoded]
-
-    def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Reason:
+    def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Refusal:
         """Return the facts `asked`, joined, the strictest each.
 
         unmatched: in some reading no rule matches the path. Then, if `deny_unmatched` is set:
@@ -269,21 +319,22 @@ class RouteTable:
         """
         if unmatched:
             if self._deny_unmatched:
-                return Reason.AMBIGUOUS_PATH if asked else Reason.ROUTE_NOT_ALLOWED
+                return _ambiguous(asked) if asked else _NOT_ALLOWED
             asked = [*asked, NO_FACTS]
         first, *others = asked
         if not any(other != first for other in others):
             return first
         environments = {each.env or self._env for each in asked} - {None}
         if len(environments) > 1:
-            return Reason.AMBIGUOUS_PATH
+            return _ambiguous(asked)
         costs = [1 if each.cost is None else each.cost for each in asked]
         return Facts(
             scopes=frozenset().union(*(each.scopes or () for each in asked)),
             optional=all(each.optional for each in asked),
             env=next(iter(environments), None),
             cost=max(costs),
-            enforce=_strictest([each.enforce for each in asked]),
+            enforce=strictest([each.enforce for each in asked]),
+            label=first.label,
         )
 
 
@@ -315,12 +366,14 @@ def _filled(scope: str, values: Mapping[str, str]) -> str:
     return filled if len(filled) <= fields.MAX_TEXT else UNNAMEABLE
 
 
-def _strictest(enforced: Sequence[bool | None]) -> bool | None:
+def _ambiguous(asked: Sequence[Facts]) -> Refusal:
+    """Return AMBIGUOUS_PATH of these rules; their strictest `enforce` counts."""
+    enforce = strictest([each.enforce for each in asked])
+    return Refusal(Reason.AMBIGUOUS_PATH, Facts(enforce=enforce))
+
+
+def strictest(enforced: Sequence[bool | None]) -> bool | None:
     """Return True if any rule enforces refusals, None if any rule does not say, else False."""
     if True in enforced:
         return True
     return None if None in enforced else False
-
-
-def _order(entry: tuple[int, Rule]) -> int:
-    return entry[0]

@@ -20,6 +20,8 @@ class Sidecar:
     trusted, reason: whether its link to the store is trusted, and if not, why.
     entries: the number of cached records.
     seen: the highest change that it has seen in any store.
+    charges, issued: the prefix of its charge ids, and how many it has given out. Every response has
+    one, also a response for which the proxy no longer waited. "" and 0 from a version before 0.2.
     """
 
     instance: str
@@ -35,6 +37,22 @@ class Sidecar:
     seen: int = 0
     settings: str = ""  # short hash of the settings in force; empty before version 0.2
     settings_at: int = 0  # when they were loaded, by the sidecar's clock
+    charges: str = ""
+    issued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """How many charge ids a sidecar process has given out.
+
+    charges: their prefix. instance: the sidecar. ended: the number is final. Of a process that was
+    killed it is that of its last heartbeat, and stays so.
+    """
+
+    charges: str
+    instance: str
+    count: int
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True)

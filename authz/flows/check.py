@@ -231,7 +231,8 @@ class Checker:
         except Unavailable:
             return self._conclude(UNAVAILABLE, request)
         if result is None:
-            return self._conclude(decision, request)
+            self._decided(None)
+            return decision
         if isinstance(result, LimitResult):
             return self._conclude(
                 decide_by_limits(decision.key, result, stale=decision.stale), request

@@ -8,6 +8,7 @@ from authz.core.fields import MAX_OUTAGE_GRACE_MS
 from authz.core.ports import AuditTrail, Clock, SidecarRegistry
 from authz.core.records import KeyRecord
 from authz.core.sidecars import Confirmation, FormerGrace, Heard, confirmation
+from authz.flows.bulk_change import Extent
 
 PAUSE_MIN: Final = 0.001  # seconds between two looks
 PAUSE_MAX: Final = 0.050
@@ -40,6 +41,30 @@ async def acknowledged(
             elapsed_ms,
             clock.wall_ms(),
             former=past.graces(),
+        )
+        if found.is_complete or elapsed >= seconds:
+            return found
+        await asyncio.sleep(min(pause, seconds - elapsed))
+        pause = min(pause * 2, PAUSE_MAX)
+
+
+async def all_acknowledged(
+    registry: SidecarRegistry, extent: Extent, seconds: float, clock: Clock
+) -> Confirmation:
+    """Return the confirmation of many changes, as `acknowledged` does for one.
+
+    A sidecar that has not applied the state before the changes counts with the longest grace (1 d).
+    Raises Unavailable if the registry cannot be read.
+    """
+    began, pause = clock.monotonic(), PAUSE_MIN
+    graces = extent.graces or {None}
+    former = [FormerGrace(extent.version + 1, grace) for grace in graces]
+    former.append(FormerGrace(extent.base, MAX_OUTAGE_GRACE_MS))
+    while True:
+        _, heard = await registry.find()
+        elapsed = clock.monotonic() - began
+        found = confirmation(
+            heard, extent.version, 0, int(elapsed * 1000), clock.wall_ms(), former=former
         )
         if found.is_complete or elapsed >= seconds:
             return found

@@ -11,8 +11,10 @@ from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unc
 from authz.core.errors import Conflict, NotFound, Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock, KeyStore, LimitCounters
-from authz.core.records import KeyRecord, RevocationReason, Status
+from authz.core.records import MAX_LINEAGE, KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
+from authz.flows.conditions import ANY, Conditions
+from authz.flows.repeatable import Attempt
 from authz.flows.resending import until_confirmed
 
 MAX_CONFLICTS: Final = 16  # tries on fresh records before a change is given up
@@ -38,12 +40,14 @@ Result = Changed | Unchanged | Refused
 
 
 class Lifecycle:
-    """Issue, show, update, rotate, revoke, disable, enable, reset limits.
+    """Issue, show, update, rotate, retire, revoke, disable, enable, reset limits.
 
     Every change is planned on the current record. If another change was faster, it is planned again
     on the new record, at most MAX_CONFLICTS (16) times; then Unavailable is raised. If a reply is
     lost, the same change is sent again, which is safe; after the last try OutcomeUnknown is raised.
     Methods raise NotFound if no key has the kid, and Unavailable if the store cannot be reached.
+    `conditions` are checked on each record that a change is planned on; with a `dry_run` the result
+    is the record as it would be. Methods then also raise Conflict, and what the guard raises.
     counters: the counters of limits, for `reset_limits`; None: none are reset.
     """
 
@@ -59,16 +63,29 @@ class Lifecycle:
         self._keyring = keyring
         self._clock = clock
 
-    def author(self, actor: str, note: str = "") -> Author:
+    def author(
+        self, actor: str, note: str = "", *, source: str = "", request_id: str = ""
+    ) -> Author:
         """Return an author with a new random change id."""
-        return Author(secrets.token_hex(16), actor, note)
+        return Author(secrets.token_hex(16), actor, note, source, request_id)
 
-    async def issue(self, spec: KeySpec, author: Author) -> Changed:
+    def rehearse_issue(self, spec: KeySpec, author: Author) -> KeyRecord:
+        """Return the record of the key that `issue` would make now, with another kid.
+
+        Raises BadInput as `issue`. Changes nothing.
+        """
+        minted = self._keyring.mint(spec.env)
+        return changes.issue(spec, minted, author, self._clock.wall_ms()).record
+
+    async def issue(self, spec: KeySpec, author: Author, attempt: Attempt | None = None) -> Changed:
         """Issue a key, and return its record and its text.
 
-        Raises BadInput if `spec.env` is wrong or the key would expire before it begins; Unavailable
-        if the store cannot be reached; OutcomeUnknown if the replies to all tries are lost.
+        attempt: of a repeatable request; then the record is as the store has it now. Raises
+        BadInput if `spec.env` is wrong or the key would expire before it begins; Unavailable if the
+        store cannot be reached; OutcomeUnknown if the replies to all tries are lost.
         """
+        if attempt is not None:
+            return await self._issue_repeatably(spec, author, attempt)
         minted = self._keyring.mint(spec.env)
         change = changes.issue(spec, minted, author, self._clock.wall_ms())
         try:
@@ -78,6 +95,20 @@ class Lifecycle:
         ):  # an earlier try wrote the key, its reply was lost, and it was changed since
             changed = Changed(await self.show(minted.kid))
         return replace(changed, key_text=minted.text)
+
+    async def _issue_repeatably(self, spec: KeySpec, author: Author, attempt: Attempt) -> Changed:
+        minted = self._keyring.mint_repeatably(spec.env, attempt.seed)
+        record, replicas = None, None
+        if attempt.is_repeated:
+            record = await self._store.find(minted.kid)
+        if record is None:
+            change = changes.issue(spec, minted, author, self._clock.wall_ms())
+            try:
+                replicas = (await until_confirmed(partial(self._apply, change))).replicas
+            except Conflict:  # another try wrote the key, and it was changed since
+                replicas = None
+            record = await self.show(minted.kid)  # another try may have been faster
+        return Changed(record, minted.text, replicas)
 
     async def show(self, kid: str) -> KeyRecord:
         """Return the record. Raises NotFound if no key has the kid.
@@ -97,6 +128,7 @@ class Lifecycle:
         *,
         add_scopes: frozenset[str] = frozenset(),
         remove_scopes: frozenset[str] = frozenset(),
+        conditions: Conditions = ANY,
     ) -> Result:
         """Set some fields, add scopes, then remove scopes. Other fields stay.
 
@@ -110,65 +142,117 @@ class Lifecycle:
                 record, wanted, author, now, add_scopes=add_scopes, remove_scopes=remove_scopes
             )
 
-        return await self._change(kid, plan)
+        return await self._change(kid, plan, conditions)
 
-    async def rotate(self, kid: str, grace_ms: int, author: Author) -> Changed | Refused:
+    async def rotate(
+        self,
+        kid: str,
+        grace_ms: int,
+        author: Author,
+        attempt: Attempt | None = None,
+        conditions: Conditions = ANY,
+    ) -> Changed | Refused:
         """Add a second secret to a key and return its text. The first works for `grace_ms` more.
 
         With 0 it stops now. Returns Refused if the key is revoked, or has two live secrets and
-        `grace_ms` is not 0. Raises NotFound, Unavailable as the class says.
+        `grace_ms` is not 0. attempt: of a repeatable request; its secret is added once, and Refused
+        is returned if later rotations have removed it. Raises NotFound, Unavailable as the class
+        says.
         """
-        minted = self._keyring.mint((await self.show(kid)).env, kid)
-        result = await self._change(
-            kid, lambda record, now: changes.rotate(record, minted, grace_ms, author, now)
+        env = (await self.show(kid)).env
+        minted = (
+            self._keyring.mint(env, kid)
+            if attempt is None
+            else self._keyring.mint_repeatably(env, attempt.seed, kid)
         )
+
+        def plan(record: KeyRecord, now: int) -> Outcome:
+            outcome = changes.rotate(record, minted, grace_ms, author, now)
+            if isinstance(outcome, KeyChange) and attempt is not None and attempt.is_repeated:
+                newest = int(record.newest_secret.id)
+                if newest >= attempt.newest_secret + MAX_LINEAGE:
+                    return Refused(f"{kid} was rotated too often since the first request")
+            return outcome
+
+        result = await self._change(kid, plan, conditions)
         # Unchanged: an earlier try of this call added this secret, and its reply was lost.
         if isinstance(result, Unchanged):
             result = Changed(result.record)
         return result if isinstance(result, Refused) else replace(result, key_text=minted.text)
 
-    async def revoke(self, kid: str, reason: RevocationReason, author: Author) -> Result:
+    async def retire(
+        self, kid: str, which: str, author: Author, conditions: Conditions = ANY
+    ) -> Result:
+        """End one of two live secrets: `old`, `new`, or the number of a secret.
+
+        Returns Unchanged if it is not live, Refused if it is the only live one or unknown, or if
+        the key is revoked. Raises NotFound, Unavailable as the class says.
+        """
+        return await self._change(
+            kid, lambda record, now: changes.retire(record, which, author, now), conditions
+        )
+
+    async def revoke(
+        self,
+        kid: str,
+        reason: RevocationReason,
+        author: Author,
+        conditions: Conditions = ANY,
+    ) -> Result:
         """Revoke a key, which is final. Returns Unchanged if it is revoked already.
 
         Raises NotFound, Unavailable as the class says.
         """
         return await self._change(
-            kid, lambda record, now: changes.revoke(record, reason, author, now)
+            kid, lambda record, now: changes.revoke(record, reason, author, now), conditions
         )
 
-    async def disable(self, kid: str, author: Author) -> Result:
+    async def disable(self, kid: str, author: Author, conditions: Conditions = ANY) -> Result:
         """Disable a key until it is enabled.
 
         Returns Unchanged if it is disabled already, Refused if it is revoked. Raises NotFound,
         Unavailable as the class says.
         """
-        return await self._change(kid, lambda record, now: changes.disable(record, author, now))
+        return await self._change(
+            kid, lambda record, now: changes.disable(record, author, now), conditions
+        )
 
-    async def enable(self, kid: str, author: Author) -> Result:
+    async def enable(self, kid: str, author: Author, conditions: Conditions = ANY) -> Result:
         """Enable a disabled key. Returns Unchanged if it is active, Refused if it is revoked.
 
         Raises NotFound, Unavailable as the class says.
         """
-        return await self._change(kid, lambda record, now: changes.enable(record, author, now))
+        return await self._change(
+            kid, lambda record, now: changes.enable(record, author, now), conditions
+        )
 
-    async def reset_limits(self, kid: str, author: Author) -> Result:
+    async def reset_limits(self, kid: str, author: Author, conditions: Conditions = ANY) -> Result:
         """Set the usage counters of a key to zero, not those of its pools.
 
         Returns Refused if the key is revoked. The counters come first, then a change of the record:
         a sidecar that refuses the key asks the store again when it hears of the change. Until then
         it may still spend an older lease. Raises NotFound, Unavailable as the class says.
         """
-        if self._counters and (await self.show(kid)).status is not Status.REVOKED:
+        record = await self.show(kid)
+        conditions.check(record)
+        if self._counters and record.status is not Status.REVOKED and not conditions.dry_run:
             await self._counters.reset(kid)
         return await self._change(
-            kid, lambda record, now: changes.reset_limits(record, author, now)
+            kid, lambda record, now: changes.reset_limits(record, author, now), conditions
         )
 
-    async def _change(self, kid: str, plan: Callable[[KeyRecord, int], Outcome]) -> Result:
+    async def _change(
+        self, kid: str, plan: Callable[[KeyRecord, int], Outcome], conditions: Conditions
+    ) -> Result:
         for _ in range(MAX_CONFLICTS):
-            outcome = plan(await self.show(kid), self._clock.wall_ms())
+            record = await self.show(kid)
+            conditions.check(record)
+            outcome = plan(record, self._clock.wall_ms())
             if not isinstance(outcome, KeyChange):
                 return outcome
+            conditions.guard(record, outcome.record)
+            if conditions.dry_run:
+                return Changed(outcome.record)
             try:
                 return await until_confirmed(partial(self._apply, outcome))
             except Conflict:

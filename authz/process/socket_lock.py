@@ -9,11 +9,9 @@ import fcntl
 import os
 import socket
 from pathlib import Path
-from typing import Final
 
 from authz.core.errors import BadInput
-
-MAX_PATH_BYTES: Final = 107  # sockaddr_un
+from authz.core.listen_address import MAX_SOCKET_PATH
 
 
 class SocketLock:
@@ -21,7 +19,7 @@ class SocketLock:
 
     path: of the Unix socket, empty for a TCP address; then nothing is locked. Raises BadInput if
     another live process holds it or answers there, if a file that is no socket is there, if the
-    path is longer than MAX_PATH_BYTES or the lock file cannot be made.
+    path is longer than MAX_SOCKET_PATH or the lock file cannot be made.
     """
 
     def __init__(self, setting: str, path: str) -> None:
@@ -51,8 +49,8 @@ class SocketLock:
 
     def _acquire(self, setting: str) -> int:
         path = self._path
-        if len(os.fsencode(path)) > MAX_PATH_BYTES:
-            raise BadInput(setting, f"{path}: a socket path has at most {MAX_PATH_BYTES} bytes")
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise BadInput(setting, f"{path}: a socket path has at most {MAX_SOCKET_PATH} bytes")
         if path.exists() and not path.is_socket():
             problem = f"{path} is there and is not a socket; remove it or name another"
             raise BadInput(setting, problem)

@@ -15,7 +15,8 @@ class Expected:
 
     carriers: lower-case names of the headers that may hold a key. query: the query parameter that
     may hold one, or empty. client_address: `peer`, or the header with the client's address.
-    deadline: check.deadline in seconds. delay: shutdown.delay in seconds.
+    deadline: check.deadline in seconds. delay: shutdown.delay in seconds. has_methods: whether a
+    rule of `routes` holds for some methods only.
     """
 
     header_prefix: str
@@ -24,6 +25,7 @@ class Expected:
     client_address: str
     deadline: float
     delay: float
+    has_methods: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Chain:
 
     config: the filter's own configuration. before: the HTTP filters that run before it.
     is_conditional: another filter contains it and may skip it. unseen: the source of the routes if
-    they are not in this file, such as `RDS public`.
+    they are not in this file, such as `RDS public`. clusters: every cluster by its name. version:
+    major and minor version of the Envoy that wrote a dump; None for a file.
     """
 
     manager: Message
@@ -71,6 +74,8 @@ class Chain:
     unseen: str
     cluster_name: str
     cluster: Message | None
+    clusters: Mapping[str, Message]
+    version: tuple[int, int] | None
 
     @property
     def name(self) -> str:
@@ -89,6 +94,7 @@ def chains(documents: Sequence[Any]) -> Iterator[Chain]:
     Its `cluster` is None if the documents do not contain the cluster of that name.
     """
     known = {str(cluster.get("name")): cluster for cluster in clusters(documents)}
+    version = _version(documents)
     for manager in messages(documents, "HttpConnectionManager"):
         table, unseen = route_table(documents, manager)
         filters = list(items(manager.get("http_filters")))
@@ -110,7 +116,18 @@ def chains(documents: Sequence[Any]) -> Iterator[Chain]:
                 unseen=unseen,
                 cluster_name=name,
                 cluster=known.get(name),
+                clusters=known,
+                version=version,
             )
+
+
+def _version(documents: Sequence[Any]) -> tuple[int, int] | None:
+    for dump in messages(documents, "BootstrapConfigDump"):
+        build = within(dump, "bootstrap", "node", "user_agent_build_version", "version")
+        major, minor = build.get("major_number"), build.get("minor_number")
+        if isinstance(major, int) and isinstance(minor, int):
+            return major, minor
+    return None
 
 
 def has_ext_authz(documents: Sequence[Any], manager: Message) -> bool:
@@ -157,10 +174,6 @@ def route_table(documents: Sequence[Any], manager: Message) -> tuple[Message, st
     return table, "VHDS" if "vhds" in table else ""
 
 
-def _of(host: Message) -> Iterator[Message]:
-    yield from items(host.get("routes"))
-
-
 def _paths(table: Message, entry: Message) -> Iterator[tuple[RouteLevel, ...]]:
     """Yield each level of a route table together with the levels that contain it, outermost first.
 
@@ -178,7 +191,7 @@ def _paths(table: Message, entry: Message) -> Iterator[tuple[RouteLevel, ...]]:
         host_name = str(host.get("name", "*"))
         around = (whole, level(f"host {host_name}", host))
         yield around
-        for route in _of(host):
+        for route in items(host.get("routes")):
             where = f"{host_name}{_pattern(within(route, 'match'))}"
             inside = (*around, level(where, route))
             yield inside

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, items, seconds, within
+from authz.proxy.problem import WARN, Problem
 from authz.proxy.retries import HTTP_OPTIONS
-from authz.proxy.verdicts import WARN, Problem
 
 HEALTH_SERVICE: Final = "envoy.service.auth.v3.Authorization"
 ASKED: Final = frozenset(

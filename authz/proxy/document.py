@@ -27,13 +27,13 @@ _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Message = Mapping[str, Any]
 
 
-def read(file: Path, field: str = "--envoy") -> list[Any]:
+def read(file: Path) -> list[Any]:
     """Return the documents of a YAML or JSON file, with field names in snake_case.
 
-    Raises BadInput about `field` if the file is unreadable, larger than 64 MiB, not YAML or JSON,
+    Raises BadInput about `--envoy` if the file is unreadable, larger than 64 MiB, not YAML or JSON,
     or if no document is a mapping.
     """
-    return parsed(content(file, field), file, field)
+    return parsed(content(file, "--envoy"), file, "--envoy")
 
 
 def content(file: Path, field: str) -> bytes:

@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from authz.core.routes import METHOD_OVERRIDES
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, is_on, items, kind_of, texts, under, within
 from authz.proxy.matching import fits, matches
-from authz.proxy.verdicts import FAIL, WARN, Problem
+from authz.proxy.problem import FAIL, WARN, Problem
 
 # Identity headers, without identity.header_prefix.
 IDENTITY: Final = (
@@ -43,35 +44,41 @@ def mutations(chain: Chain, expected: Expected) -> Iterator[Problem]:
         advice = "decoder_header_mutation_rules as in envoy.yaml, so that it may do no more"
         yield WARN, "authz may change any header, :path too", advice
         return
-    needed = [expected.header_prefix + name for name in (*IDENTITY, WOULD_DENY)] + list(
-        expected.carriers
-    )
-    for name in needed:
-        if not _may_change(rules, name):
+    for name in changed(expected):
+        if not may_change(rules, name):
             advice = f"let allow_expression match {name}"
             yield FAIL, f"authz may not change {name}", advice
     if not is_on(rules.get("disallow_is_error")):
         yield WARN, "a forbidden change is dropped in silence", "disallow_is_error: true"
 
 
-def _may_change(rules: Message, name: str) -> bool:
+def changed(expected: Expected) -> list[str]:
+    """Return the headers that authz sets or removes; `:path` to take a key out of a query."""
+    path = [":path"] if expected.query else []
+    identity = [expected.header_prefix + name for name in (*IDENTITY, WOULD_DENY)]
+    return [*identity, *expected.carriers, *path]
+
+
+def may_change(rules: Message, name: str) -> bool:
     """Return whether authz may change a header.
 
-    Envoy applies disallow_expression first, then allow_expression, then disallow_all. Without any
-    rule the change is allowed.
+    Envoy applies disallow_expression first, then allow_expression, then disallow_all and, for names
+    with a colon, disallow_system. Without any rule the change is allowed.
     """
     if matches(at(rules, "disallow_expression", "regex"), name):
         return False
     if matches(at(rules, "allow_expression", "regex"), name):
         return True
-    return not is_on(rules.get("disallow_all"))
+    is_refused = is_on(rules.get("disallow_system")) and name.startswith(":")
+    return not (is_refused or is_on(rules.get("disallow_all")))
 
 
 def carriers(chain: Chain, expected: Expected) -> Iterator[Problem]:
     """Report headers that the sidecar needs and does not receive.
 
     FAIL: Envoy does not send a key header or the client-address header, or a filter removes it
-    first. WARN: allowed_headers exists and lacks origin or content-type.
+    first. WARN: allowed_headers exists and lacks origin, content-type or, if the routes of the
+    settings name methods, a header by which a client names another method.
     """
     config, needed = chain.config, list(expected.carriers)
     if expected.client_address != "peer":
@@ -83,12 +90,18 @@ def carriers(chain: Chain, expected: Expected) -> Iterator[Problem]:
         if not is_seen or any(fits(pattern, name) for pattern in refused):
             advice = f"add {name} to allowed_headers, in lower case or with ignore_case"
             yield FAIL, f"authz is not shown {name}", advice
-        elif any(_removes(step, name) for step in _lost(chain, name)):
+        elif any(removes(step, name) for step in _lost(chain, name)):
             yield FAIL, f"{name} is removed before authz is asked", "leave that to authz"
     if allowed and not any(fits(pattern, "origin") for pattern in allowed):
         yield WARN, "authz is not shown origin", "keys that are bound to origins are refused"
     if allowed and not any(fits(pattern, "content-type") for pattern in allowed):
         yield WARN, "authz is not shown content-type", "gRPC callers get messages in JSON"
+    if allowed and expected.has_methods:
+        for name in METHOD_OVERRIDES:
+            is_seen = any(fits(pattern, name) for pattern in allowed)
+            if not is_seen and not any(removes(step, name) for step in _lost(chain, name)):
+                advice = "add it to allowed_headers, or remove it before the backend"
+                yield WARN, f"authz is not shown {name}, which may name another method", advice
 
 
 def identity(chain: Chain, expected: Expected) -> Iterator[Problem]:
@@ -105,7 +118,7 @@ def identity(chain: Chain, expected: Expected) -> Iterator[Problem]:
     kept = [
         name
         for name in names
-        if name not in internal and not any(_removes(step, name) for step in steps)
+        if name not in internal and not any(removes(step, name) for step in steps)
     ]
     if kept == names:
         prefixes = [at(step, "remove_on_match", "key_matcher", "prefix") for step in steps]
@@ -135,7 +148,7 @@ def _address(chain: Chain, expected: Expected) -> Iterator[Problem]:
         advice = "use_remote_address: true, and xff_num_trusted_hops"
         yield FAIL, f"a client can write {source} itself", advice
     elif manager.get("internal_address_config") and not any(
-        _removes(step, source) for step in _mutations(_early(chain))
+        removes(step, source) for step in _mutations(_early(chain))
     ):
         advice = f"early_header_mutation_extensions: remove {source}; Envoy then sets its own"
         yield FAIL, f"a client in internal_address_config can write {source} itself", advice
@@ -184,7 +197,8 @@ def _mutations(steps: Sequence[Message]) -> Iterator[Message]:
         yield from items(listed)
 
 
-def _removes(mutation: Message, name: str) -> bool:
+def removes(mutation: Message, name: str) -> bool:
+    """Return whether a mutation removes the header with this lower-case name."""
     matcher = within(mutation, "remove_on_match", "key_matcher")
     return fits(matcher, name) or str(mutation.get("remove", "")).lower() == name
 
@@ -216,8 +230,9 @@ def secrecy(chain: Chain, expected: Expected) -> Iterator[Problem]:
 def _is_plain(logs: Any) -> bool:
     """Return whether any log uses Envoy's default format, which has the path with its query.
 
-    False without logs. A log without typed_config is ignored.
+    False without logs. A log without typed_config is ignored. An OpenTelemetry log has no default.
     """
     formats = ("log_format", "format", "json_format", "typed_json_format")
     configs = [within(log, "typed_config") for log in items(logs)]
+    configs = [found for found in configs if "open_telemetry" not in kind_of(found)]
     return any(config and not any(name in config for name in formats) for config in configs)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from authz.proxy.chains import has_ext_authz, manager_name, route_table
-from authz.proxy.document import Message, at, items, kind_of, messages, under, within
+from authz.proxy.document import at, items, kind_of, messages, under, within
 
 # Envoy Gateway serves the proxy's own metrics at these paths.
 _OWN_STATS: Final = frozenset({"/stats", "/stats/prometheus"})
@@ -23,7 +23,11 @@ def unprotected(documents: Sequence[Any]) -> Iterator[str]:
         if has_ext_authz(documents, manager) or id(manager) in outbound:
             continue
         table, unseen = route_table(documents, manager)
-        listed = [route for host in items(table.get("virtual_hosts")) for route in _of(host)]
+        listed = [
+            route
+            for host in items(table.get("virtual_hosts"))
+            for route in items(host.get("routes"))
+        ]
         forwarding = [route for route in listed if "route" in route]
         own = all(at(route, "match", "path") in _OWN_STATS for route in forwarding)
         if unseen or (forwarding and not own):
@@ -40,10 +44,6 @@ def denying(documents: Sequence[Any]) -> str:
             if str(name).endswith(_DENY_ALL):
                 return str(name)
     return ""
-
-
-def _of(host: Message) -> Iterator[Message]:
-    yield from items(host.get("routes"))
 
 
 def _outbound(documents: Sequence[Any]) -> set[int]:

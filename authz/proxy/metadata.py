@@ -9,7 +9,7 @@ from typing import Any
 
 from authz.proxy.chains import Chain
 from authz.proxy.document import Message, at, is_on, items, kind_of, within
-from authz.proxy.verdicts import FAIL, WARN, Problem
+from authz.proxy.problem import FAIL, WARN, Problem
 
 
 def left_out(chain: Chain) -> Iterator[Problem]:

@@ -8,25 +8,28 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
+from authz.core.routes import METHOD_OVERRIDES
 from authz.proxy import headers, rules
 from authz.proxy.chains import Chain, Expected, chains
 from authz.proxy.cluster import HEALTH_SERVICE, cluster, http2
-from authz.proxy.document import Message, at, is_on, items
+from authz.proxy.document import Message, at, is_on, items, kind_of, within
 from authz.proxy.matching import fits
+from authz.proxy.problem import Problem
 from authz.proxy.retries import ATTEMPTS, HTTP_OPTIONS, retries
-from authz.proxy.verdicts import Problem
+from authz.proxy.trailers import trailers
+from authz.proxy.usage import usage
+from authz.proxy.usage_logger import mend_usage
 
 TYPES: Final = "type.googleapis.com/envoy.extensions"
 EARLY: Final = f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 MUTATION: Final = f"{TYPES}.filters.http.header_mutation.v3.HeaderMutation"
+ROUTER: Final = "router.v3.Router"
 PREVIOUS_HOSTS: Final = f"{TYPES}.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 SHOWN: Final = (
     "origin",
     "content-type",
     "x-request-id",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
+    *METHOD_OVERRIDES,
     "x-envoy-external-address",
     "traceparent",
 )
@@ -54,6 +57,8 @@ def repair(documents: Sequence[Any], expected: Expected) -> None:
         for rule, mend in _MENDING:
             if any(True for _ in rule(chain, expected)):
                 mend(chain, expected)
+        if any(True for _ in usage(chain, expected)):
+            mend_usage(documents, chain)
 
 
 def _node(message: Message, *path: str) -> Node:
@@ -107,12 +112,14 @@ def _mutations(chain: Chain, expected: Expected) -> None:
     _set(config, validate_mutations=True)
     if is_on(config.get("clear_route_cache")):
         config["clear_route_cache"] = False
-    names = "|".join(re.escape(name).replace("\\-", "-") for name in expected.carriers)
-    changed = _node(config, "decoder_header_mutation_rules")
-    changed.pop("disallow_expression", None)
-    _set(changed, disallow_all=True, disallow_is_error=True)
-    prefix = re.escape(expected.header_prefix).replace("\\-", "-")
-    _set(changed, allow_expression={"regex": f"^({prefix}[a-z0-9-]+|{names})$"})
+    allowed = [*expected.carriers, *([":path"] if expected.query else [])]
+    names = "|".join(re.escape(name).replace("\\-", "-") for name in allowed)
+    allowing = _node(config, "decoder_header_mutation_rules")
+    allowing.pop("disallow_expression", None)
+    _set(allowing, disallow_all=True, disallow_is_error=True)
+    if not all(headers.may_change(allowing, name) for name in headers.changed(expected)):
+        prefix = re.escape(expected.header_prefix).replace("\\-", "-")
+        _set(allowing, allow_expression={"regex": f"^({prefix}[a-z0-9-]+|{names})$"})
 
 
 def _carriers(chain: Chain, expected: Expected) -> None:
@@ -209,6 +216,36 @@ def _retries(chain: Chain, expected: Expected) -> None:
     }
 
 
+def trailers_filter(expected: Expected) -> Node:
+    """Return the HTTP filter for trailers and upgrades, which early mutations do not reach.
+
+    It removes identity headers from request trailers. If a request has a `connection` header, it is
+    overwritten with `upgrade`.
+    """
+    matcher = {"prefix": expected.header_prefix, "ignore_case": True}
+    upgrade = {
+        "header": {"key": "connection", "value": "upgrade"},
+        "append_action": "OVERWRITE_IF_EXISTS",
+    }
+    mutations = {
+        "request_mutations": [{"append": upgrade}],
+        "request_trailers_mutations": [{"remove_on_match": {"key_matcher": matcher}}],
+    }
+    config = {"@type": MUTATION, "mutations": mutations}
+    return {"name": "envoy.filters.http.header_mutation", "typed_config": config}
+
+
+def _trailers(chain: Chain, expected: Expected) -> None:
+    """Add the filter before the router, or at the end if there is no router."""
+    listed = cast("Node", chain.manager)["http_filters"]
+    ends = [
+        at
+        for at, step in enumerate(listed)
+        if kind_of(within(step, "typed_config")).endswith(ROUTER)
+    ]
+    listed.insert(ends[0] if ends else len(listed), trailers_filter(expected))
+
+
 _MENDING: Final[tuple[tuple[Rule, Callable[[Chain, Expected], None]], ...]] = (
     (rules.service, _service),
     (rules.failures, _failures),
@@ -217,6 +254,7 @@ _MENDING: Final[tuple[tuple[Rule, Callable[[Chain, Expected], None]], ...]] = (
     (headers.mutations, _mutations),
     (headers.carriers, _carriers),
     (headers.identity, _identity),
+    (trailers, _trailers),
     (rules.timeouts, _timeouts),
     (cluster, _cluster),
     (retries, _retries),

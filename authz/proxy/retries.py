@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, items, seconds, within
-from authz.proxy.verdicts import FAIL, WARN, Problem
+from authz.proxy.problem import FAIL, WARN, Problem
 
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 # LEAST_REQUEST prefers a dead host, which has no requests. Of 1,600 requests 83 failed with 3

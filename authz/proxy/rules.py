@@ -16,8 +16,10 @@ from authz.proxy.document import at, is_on, seconds, within
 from authz.proxy.headers import carriers, identity, mutations, secrecy
 from authz.proxy.listeners import denying, unprotected
 from authz.proxy.metadata import left_out
+from authz.proxy.problem import FAIL, WARN, Problem
 from authz.proxy.retries import retries
-from authz.proxy.verdicts import FAIL, WARN, Problem
+from authz.proxy.trailers import trailers
+from authz.proxy.usage import usage
 
 DEFAULT_TIMEOUT: Final = 0.2  # seconds; Envoy's default for grpc_service of ext_authz
 RESTRICTING: Final = frozenset({"scopes", "env", "cost"})
@@ -186,8 +188,10 @@ RULES: Final[dict[str, tuple[Rule, str]]] = {
     "mutations": (mutations, "authz may change what it must, and no more"),
     "carriers": (carriers, "authz sees every header that may hold a key"),
     "identity": (identity, "no client can send identity headers"),
+    "trailers": (trailers, "no identity in trailers, one token in the Connection of an upgrade"),
     "timeouts": (timeouts, "Envoy waits for longer than a lookup takes"),
     "cluster": (cluster, "a sidecar that is gone is noticed"),
     "retries": (retries, "a retry asks another sidecar, or nobody retries"),
     "secrecy": (secrecy, "no key in the access log"),
+    "usage": (usage, "the meter gets a record of every request"),
 }

@@ -8,10 +8,13 @@ import yaml
 
 from authz.core.listen_address import Address
 from authz.proxy.chains import Expected
-from authz.proxy.repair import MUTATION, TYPES, allow_headers, repair
+from authz.proxy.repair import TYPES, allow_headers, repair
+from authz.proxy.usage_logger import ADDRESS, PORT
 
 EXT_AUTHZ = f"{TYPES}.filters.http.ext_authz.v3.ExtAuthz"
 MANAGER = f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+METER = Address(ADDRESS, PORT)
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _HEAD = """\
@@ -20,10 +23,12 @@ _HEAD = """\
 """
 
 
-def snippet(expected: Expected, sidecars: Sequence[Address]) -> str:
-    """Return the YAML for sidecars at these addresses: settings of the manager, and a cluster.
+def snippet(
+    expected: Expected, sidecars: Sequence[Address], meters: Sequence[Address] = (METER,)
+) -> str:
+    """Return the YAML for sidecars and meters at these addresses: the manager, and two clusters.
 
-    The cluster is STATIC if every address is a socket path or an IP address, else STRICT_DNS.
+    A cluster is STATIC if every address is a socket path or an IP address, else STRICT_DNS.
     """
     asked = {"envoy_grpc": {"cluster_name": "authz", "authority": "authz.local"}, "timeout": "0.5s"}
     config = {"@type": EXT_AUTHZ, "transport_api_version": "V3", "grpc_service": asked}
@@ -35,19 +40,23 @@ def snippet(expected: Expected, sidecars: Sequence[Address]) -> str:
     }
     cluster = {
         "name": "authz",
-        "type": "STATIC" if all(map(_is_static, sidecars)) else "STRICT_DNS",
+        "type": "STATIC",
         "connect_timeout": "0.25s",
         "lb_policy": "LEAST_REQUEST",
-        "load_assignment": {
-            "cluster_name": "authz",
-            "endpoints": [{"lb_endpoints": [_endpoint(address) for address in sidecars]}],
-        },
     }
-    repair([{"manager": manager, "clusters": [cluster]}], expected)
-    manager["http_filters"].append(_trailers(expected))
+    _place(cluster, sidecars)
+    clusters = [cluster]
+    repair([{"manager": manager, "clusters": clusters}], expected)
+    _place(clusters[1], meters)
     del manager["@type"]
-    parts = {"manager": manager, "clusters": [cluster]}
+    parts = {"manager": manager, "clusters": clusters}
     return _HEAD + yaml.safe_dump(parts, sort_keys=False, default_flow_style=None, width=100)
+
+
+def _place(cluster: dict[str, Any], addresses: Sequence[Address]) -> None:
+    cluster["type"] = "STATIC" if all(map(_is_static, addresses)) else "STRICT_DNS"
+    endpoints = [{"lb_endpoints": [_endpoint(address) for address in addresses]}]
+    cluster["load_assignment"] = {"cluster_name": cluster["name"], "endpoints": endpoints}
 
 
 def _is_static(address: Address) -> bool:
@@ -67,22 +76,3 @@ def _endpoint(address: Address) -> dict[str, Any]:
     host = _LOOPBACK.get(address.host, address.host)
     where = {"address": host, "port_value": address.port}
     return {"endpoint": {"address": {"socket_address": where}}}
-
-
-def _trailers(expected: Expected) -> dict[str, Any]:
-    """Return the HTTP filter for trailers and upgrades, which early mutations do not reach.
-
-    It removes identity headers from request trailers. If a request has a `connection` header, it is
-    overwritten with `upgrade`.
-    """
-    matcher = {"prefix": expected.header_prefix, "ignore_case": True}
-    upgrade = {
-        "header": {"key": "connection", "value": "upgrade"},
-        "append_action": "OVERWRITE_IF_EXISTS",
-    }
-    mutations = {
-        "request_mutations": [{"append": upgrade}],
-        "request_trailers_mutations": [{"remove_on_match": {"key_matcher": matcher}}],
-    }
-    config = {"@type": MUTATION, "mutations": mutations}
-    return {"name": "envoy.filters.http.header_mutation", "typed_config": config}

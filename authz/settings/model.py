@@ -16,8 +16,9 @@ from pydantic import AfterValidator, Field, model_validator
 from authz.core.errors import BadInput
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
-from authz.core.routes import MAX_RULES, Facts, Rule, hidden_rule
+from authz.core.routes import MAX_LABEL, MAX_RULES, Facts, Rule, hidden_rule
 from authz.settings import sections, sources
+from authz.settings.admin import Admin
 from authz.settings.sections import Section
 from authz.settings.values import (
     Carrier,
@@ -27,6 +28,7 @@ from authz.settings.values import (
     HostPattern,
     HttpUrl,
     Id,
+    ImportedPrefix,
     Level,
     LimitSet,
     Line,
@@ -134,6 +136,7 @@ class Keys(Section):
 
     prefix: Prefix = "ak"
     older_prefixes: Annotated[tuple[Prefix, ...], AfterValidator(distinct)] = ()
+    imported_prefixes: Annotated[tuple[ImportedPrefix, ...], AfterValidator(distinct)] = ()
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
 
@@ -173,6 +176,7 @@ class RouteRule(Section):
     """Requirements of a route. The first matching rule decides. See core/routes.py."""
 
     path: Template
+    name: Id = ""
     host: HostPattern = ""
     methods: tuple[Method, ...] = ()
     scopes: Scopes | None = None
@@ -201,6 +205,7 @@ class RouteRule(Section):
             env=self.env,
             cost=cost if isinstance(cost, int) else None,
             enforce=self.enforce,
+            label=self.name or self.path[:MAX_LABEL],
         )
         return Rule.parse(
             "routes",
@@ -276,6 +281,7 @@ class Settings(Section):
     pools: Pools = Pools()
     limits: Limiting = Limiting()
     log: Log = Log()
+    admin: Admin = Admin()
     telemetry: Telemetry = Telemetry()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, get_args
+from typing import Any, Final, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -101,11 +101,17 @@ def _mistake(error: ErrorDetails, kind: type[Section], layers: Sequence[Source])
 
 
 def _section(section: type[Section], location: Location) -> type[Section]:
-    """Return the section class that holds the setting at `location`, below `section`."""
-    for step in location[:-1]:
+    """Return the section class that holds the setting at `location`, below `section`.
+
+    The names of a dict and the numbers of a list are steps of the location, too.
+    """
+    steps = iter(location[:-1])
+    for step in steps:
         if isinstance(step, str):
             kind = section.model_fields[step].annotation
             section = next(filter(_is_section, (kind, *get_args(kind))))
+            if get_origin(kind) is dict:
+                next(steps, None)
     return section
 
 

@@ -13,10 +13,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from authz.core import fields, templates
 from authz.core.errors import BadInput
-from authz.core.keys.text import PREFIX_PATTERN
+from authz.core.keys.text import IMPORTED_PREFIX_PATTERN, PREFIX_PATTERN
 from authz.core.limits.key_limits import ANY
 from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
 from authz.core.listen_address import Address
+from authz.core.routes import NAMED_METHOD
 
 MAX_PATH: Final = 4096
 
@@ -141,6 +142,10 @@ Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
 StoreUrl = Annotated[str, _read_by(_store_url)]
 PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
 Prefix = Annotated[str, _shape(PREFIX_PATTERN.pattern, "2 to 12 of a-z 0-9, such as ak")]
+ImportedPrefix = Annotated[
+    str,
+    _shape(IMPORTED_PREFIX_PATTERN.pattern, "2 to 32 of A-Z a-z 0-9 _ . ~ + / = -, such as sk-"),
+]
 Namespace = Annotated[
     str, _shape("([a-z0-9][a-z0-9-]{0,31})?", "1 to 32 of a-z 0-9 -, such as staging")
 ]
@@ -148,7 +153,7 @@ HeaderName = Annotated[str, _shape("[a-z][a-z0-9-]{0,63}", "lower case, such as 
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_by(str.upper)]
 Template = Annotated[str, _read_by(_template)]
 HostPattern = Annotated[str, _read_by(lambda text: fields.hosts("", [text])[0])]
-Method = Annotated[str, _shape("[A-Z][A-Z-]{0,31}", "a method in upper case, such as POST")]
+Method = Annotated[str, _shape(NAMED_METHOD.pattern, "a method in upper case, such as POST")]
 Scopes = Annotated[str, _read_by(_scopes)]
 Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(distinct)]
 ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as mymaster")]
@@ -160,6 +165,16 @@ HttpUrl = Annotated[
     ),
 ]
 Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
+ClaimName = Annotated[
+    str, _shape("[A-Za-z0-9_:/.@-]{1,128}", "the name of a claim, such as groups")
+]
+CertificateUri = Annotated[
+    str,
+    _shape(
+        "[a-z][a-z0-9+.-]{0,31}:[!-~]{1,150}",
+        "a URI, such as spiffe://cluster.local/ns/ops/sa/deployer",
+    ),
+]
 PoolId = Annotated[str, _read_by(lambda text: text if text == ANY else fields.identifier("", text))]
 LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
 OutageWord = Annotated[OnOutage, _read_by(lambda text: parse_on_outage("", text))]

@@ -69,7 +69,11 @@ def decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
 
 
 def encode_event(event: AuditEvent, change_id: str, base_version: int) -> dict[str, str]:
-    """Return an audit event as stream fields. base_version: the key's version before the change."""
+    """Return an audit event as stream fields. base_version: the key's version before the change.
+
+    `source` and `request_id` are absent if they are empty.
+    """
+    of_call = {"source": event.source, "request_id": event.request_id}
     return {
         "change_id": change_id,
         "action": event.action.value,
@@ -78,6 +82,7 @@ def encode_event(event: AuditEvent, change_id: str, base_version: int) -> dict[s
         "at": str(event.at),
         "detail": json.dumps(dict(event.detail)),
         "base": str(base_version),
+        **{name: text for name, text in of_call.items() if text},
     }
 
 
@@ -93,6 +98,8 @@ def decode_event(found: Mapping[str, str]) -> tuple[int, AuditEvent]:
             note=found["note"],
             at=number("at", found["at"]),
             detail=dict(json.loads(found["detail"])),
+            source=found.get("source", ""),
+            request_id=found.get("request_id", ""),
         )
         return number("base", found["base"]), event
     except KeyError as missing:

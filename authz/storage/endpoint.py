@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
@@ -18,6 +18,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from authz.core.errors import BadInput, Unavailable
 from authz.storage.link import Link
+from authz.storage.marks import Marks
 from authz.storage.schema import Names
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles, secured
@@ -38,6 +39,7 @@ class Endpoint:
     """Address of a Redis or Valkey server, or the Sentinels that know it, with login and TLS files.
 
     `str` shows the address without credentials. namespace: prefix of all names in the store, or "".
+    marks: of the clients' entries in the audit trail.
     """
 
     host: str
@@ -49,6 +51,7 @@ class Endpoint:
     tls: TlsFiles | None = None
     sentinel: Sentinel | None = None
     namespace: str = ""
+    marks: Marks | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def parse(
@@ -165,6 +168,7 @@ class Endpoint:
         """
         client: redis.asyncio.Redis = self._client(timeout)
         cast("Any", client).names = self.names  # see schema.names_of
+        cast("Any", client).marks = self.marks  # see marks.marks_of
         return client
 
     def _client(self, timeout: float) -> Any:

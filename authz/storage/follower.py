@@ -247,7 +247,7 @@ class Follower:
     def _apply_next(self, change: Notice) -> None:
         at = self._position or Position(0)
         if change.seq != at.seq + 1:
-            raise _NotCoveredError(f"after {at.seq}, the log goes on with {change.seq}")
+            raise _NotCoveredError(f"after {at.seq}, the log continues with {change.seq}")
         self._sink.forget(change.kid, revoked=change.revoked)
         self._probe.count(Event.CHANGE_APPLIED)
         self._advance(change)

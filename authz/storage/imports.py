@@ -6,19 +6,17 @@ from functools import partial
 from typing import Any
 
 import redis.asyncio
-from redis import exceptions
 
 from authz.core.changes import KeyChange
-from authz.core.errors import Fault, OutcomeUnknown, Unavailable
+from authz.core.errors import Fault, Unavailable
 from authz.core.keys.credentials import Alias
 from authz.core.keys.text import KID_PATTERN
 from authz.core.ports import LoadedAlias
 from authz.storage import meta, schema
-from authz.storage.essential import is_full
+from authz.storage.batches import StoredBatches
 from authz.storage.feed import ChangeFeed
-from authz.storage.keys import APPLY_CHANGE, script_input, script_outcome
-from authz.storage.link import Link, refusal
-from authz.storage.replies import checked, describe_full
+from authz.storage.link import Link
+from authz.storage.replies import checked
 
 Deliver = Callable[[LoadedAlias], None]
 
@@ -93,7 +91,7 @@ class StoredImports:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._names = schema.names_of(client)
-        self._script = ""
+        self._batches = StoredBatches(client)
 
     async def allow_imports(self) -> None:
         """Set the imports field of `authz:meta`, so that sidecars look up aliases.
@@ -114,51 +112,8 @@ class StoredImports:
         return [next(filter(None, kids), None) for kids in found]
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
-        """Return each change's version, or the Fault why it was not applied, in order.
-
-        Raises Unavailable if nothing was sent, OutcomeUnknown if the connection failed after that.
-        """
-        await self._load_script()  # a failure after this leaves the outcome unknown
-        outcomes = await self._send(changes)
-        unsent = [index for index, found in enumerate(outcomes) if found is None]
-        if unsent:  # the store lost the script; it reports that before it applies anything
-            await self._load_script()
-            again = await self._send([changes[index] for index in unsent])
-            for index, outcome in zip(unsent, again, strict=True):
-                outcomes[index] = outcome
-        return [
-            Unavailable("the store lost the script again") if o is None else o for o in outcomes
-        ]
-
-    async def _load_script(self) -> None:
-        self._script = await checked(self._client.script_load(APPLY_CHANGE))
-
-    async def _send(self, changes: Sequence[KeyChange]) -> list[int | Fault | None]:
-        """Return each change's version or Fault; None where the store does not have the script.
-
-        Raises OutcomeUnknown if the connection fails or times out.
-        """
-        pipe = self._client.pipeline(transaction=False)
-        for change in changes:
-            keys, args = script_input(change, self._names)
-            pipe.evalsha(self._script, len(keys), *keys, *args)
-        try:
-            replies = await pipe.execute(raise_on_error=False)
-        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
-            raise OutcomeUnknown(f"the store did not confirm the changes: {cause}") from None
-        full = await describe_full(self._client) if any(map(is_full, replies)) else ""
-        return [
-            Unavailable(full) if is_full(reply) else _outcome(change, reply)
-            for change, reply in zip(changes, replies, strict=True)
-        ]
-
-
-def _outcome(change: KeyChange, reply: Any) -> int | Fault | None:
-    if isinstance(reply, exceptions.NoScriptError):
-        return None
-    if isinstance(reply, Exception):
-        return Unavailable(f"the store refused the change: {refusal(reply)}")
-    return script_outcome(change, reply)
+        """Apply the changes as `StoredBatches.apply_all` does."""
+        return await self._batches.apply_all(changes)
 
 
 def _alias(digest: bytes, kid: Any) -> Alias | Fault:

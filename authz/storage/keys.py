@@ -14,6 +14,7 @@ from authz.core.changes import KeyChange
 from authz.core.errors import (
     AliasTaken,
     Conflict,
+    Deleted,
     Fault,
     Foreign,
     OutcomeUnknown,
@@ -23,11 +24,12 @@ from authz.core.errors import (
 from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
-from authz.storage import emptiness, encoding, meta, schema
+from authz.storage import emptiness, encoding, meta, schema, tombstones
 from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link, refusal
+from authz.storage.marks import Marks, marks_of, with_mark
 from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, describe_full
 
@@ -115,6 +117,7 @@ class StoredKeys:
         script: str = APPLY_CHANGE,
     ) -> None:
         self._client = client
+        self._marks = marks_of(client)
         self._names = schema.names_of(client)
         self._has_replicas = has_replicas
         self._apply = client.register_script(script)
@@ -224,7 +227,7 @@ class StoredKeys:
         was sent. A change that narrows rights is applied also to a full store.
         """
         await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
-        keys, args = script_input(change, self._names)
+        keys, args = script_input(change, self._names, self._marks)
         apply = self._apply_when_full if change.narrows else self._apply
         try:
             reply = await apply(keys=keys, args=args)
@@ -277,10 +280,15 @@ class StoredKeys:
 
 
 def script_input(
-    change: KeyChange, names: schema.Names = schema.DEFAULT
+    change: KeyChange, names: schema.Names = schema.DEFAULT, marks: Marks | None = None
 ) -> tuple[list[str], list[str | int]]:
-    """Return KEYS and ARGV of lua/apply_change.lua for this change."""
+    """Return KEYS and ARGV of lua/apply_change.lua for this change.
+
+    marks: for the entry of the audit trail; None: it gets no mark.
+    """
     record = change.record
+    event = encoding.encode_event(change.event, change.id, change.base_version)
+    event = with_mark(marks, record.kid, event)
     fields = _flat(encoding.encode(record))
     keys = [
         names.key(record.kid),
@@ -292,6 +300,8 @@ def script_input(
         *map(names.alias, change.aliases),
         *([names.client(change.former_client_id)] if change.former_client_id else []),
     ]
+    gone = tombstones.of(record.kid, change.aliases) if not change.base_version else []
+    keys += [names.gone(place.bucket) for place in gone]
     return keys, [
         change.id,
         change.base_version,
@@ -303,7 +313,8 @@ def script_input(
         len(change.aliases),
         len(fields),
         *fields,
-        *_flat(encoding.encode_event(change.event, change.id, change.base_version)),
+        *_flat(event),
+        *(place.member for place in gone),
     ]
 
 
@@ -311,9 +322,11 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
     """Return the version from a reply of lua/apply_change.lua.
 
     Otherwise return, not raise: Conflict if the key is at another version, AliasTaken if one of its
-    aliases exists.
+    aliases exists, Deleted if the key was deleted.
     """
     outcome, detail = reply
+    if outcome == "gone":
+        return Deleted(change.record.kid)
     if outcome == "conflict":
         return Conflict(f"{change.record.kid} is at version {detail}, not {change.base_version}")
     return AliasTaken(detail) if outcome == "taken" else int(detail)

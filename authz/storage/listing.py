@@ -3,15 +3,19 @@
 The cost of a read is proportional to its result. Nothing here scans the store (KEYS, SCAN).
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from importlib.resources import files
 from typing import Any, Final, cast
 
 import redis.asyncio
 from redis import exceptions
 
 from authz.core.audit import AuditEntry
-from authz.core.errors import BadInput, Unavailable, Unreadable
+from authz.core.errors import Unavailable, Unreadable
 from authz.core.records import KeyRecord
+from authz.core.selector import Position
 from authz.storage import encoding, schema
 from authz.storage.link import refusal
 from authz.storage.replies import checked
@@ -19,6 +23,8 @@ from authz.storage.replies import checked
 MAX_ATTEMPTS: Final = 10
 # If a change was interrupted, its audit entry may be written later, after those of other changes.
 SEARCHED: Final = 1000  # entries
+READ_FIELDS: Final = (files("authz.storage") / "lua" / "read_fields.lua").read_text()
+READ_SHA: Final = hashlib.sha1(READ_FIELDS.encode(), usedforsecurity=False).hexdigest()
 
 
 class StoredIndex:
@@ -27,26 +33,49 @@ class StoredIndex:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._names = schema.names_of(client)
+        self._may_run = True  # False after the store refused a script
 
-    async def kids(self, client_id: str | None, after: str, count: int) -> Sequence[str]:
-        """Return up to `count` kids after the kid `after`, by creation time.
+    async def kids(
+        self, client_id: str | None, after: Position | None, count: int
+    ) -> Sequence[Position]:
+        """Return up to `count` positions after `after`, by creation time, then by kid.
 
-        Empty after the last one. client_id: of this client only; None: of all. after "": from the
-        first. Raises BadInput if `after` is not in the list, Unavailable if the store fails or
-        ranks keep moving. It reads by rank, because a range by score would have to skip keys of
-        equal time.
+        Empty after the last one. client_id: of this client only; None: of all. after None: from the
+        first. Raises Unavailable if the store fails or ranks keep moving. It reads by rank, because
+        a range by score would have to skip keys of equal time.
         """
         name = self._names.keys if client_id is None else self._names.client(client_id)
-        if not after:
-            return cast("list[str]", await checked(self._client.zrange(name, 0, count - 1)))
+        if after is None:
+            return await self._range(name, 0, count - 1)
         for _ in range(MAX_ATTEMPTS):
-            rank = await checked(self._client.zrank(name, after))
-            if rank is None:
-                raise BadInput("cursor", f"{after} is not in this list; begin without one")
-            found = await checked(self._client.zrange(name, rank, rank + count))
-            if found and found[0] == after:  # else a change moved the ranks between the two reads
-                return cast("list[str]", found[1:])
+            rank = await checked(self._client.zrank(name, after.kid))
+            if rank is None:  # the key was deleted, or is another client's by now
+                rank = await self._rank_before(name, after)
+                found = await self._range(name, max(rank, 0), rank + count + 1)
+                if all(place > after for place in found[rank >= 0 :]):
+                    return found[rank >= 0 :][:count]
+                continue
+            found = await self._range(name, rank, rank + count)
+            # Else a change moved the ranks between the two reads.
+            if found and found[0].kid == after.kid:
+                return found[1:]
         raise Unavailable("the list changes too fast to be read; try again")
+
+    async def _rank_before(self, name: str, after: Position) -> int:
+        """Return the rank of the last key before `after`, or -1. Takes a step for each halving."""
+        low, high = 0, int(await checked(self._client.zcard(name)))
+        while low < high:
+            middle = (low + high) // 2
+            found = await self._range(name, middle, middle)
+            if found and found[0] <= after:
+                low = middle + 1
+            else:
+                high = middle
+        return low - 1
+
+    async def _range(self, name: str, first: int, last: int) -> list[Position]:
+        found = await checked(self._client.zrange(name, first, last, withscores=True))
+        return [Position(int(score), kid) for kid, score in found]
 
     async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
         """Return for each kid the record, None if it is absent, or an Unreadable with the cause.
@@ -61,6 +90,47 @@ class StoredIndex:
                 pipeline.hgetall(self._names.key(kid))
             replies = await checked(pipeline.execute(raise_on_error=False))
         return [_record(kid, reply) for kid, reply in zip(kids, replies, strict=True)]
+
+    async def texts(
+        self, kids: Sequence[str], fields: Sequence[str]
+    ) -> Sequence[Sequence[str | None]]:
+        """Return the stored texts of these fields for each kid, None where there is none.
+
+        Takes one round trip. A script of the store reads them, which is far cheaper than a command
+        for each key; a user without the right to run it gets them by commands. Raises Unavailable
+        if the store cannot be used.
+        """
+        if not kids:
+            return []
+        if self._may_run:
+            try:
+                found = await self._texts_by_script(kids, fields)
+                return list(zip(*[iter(found)] * len(fields), strict=True))
+            except exceptions.NoPermissionError:
+                self._may_run = False
+        pipeline = self._client.pipeline(transaction=False)
+        for kid in kids:
+            pipeline.hmget(self._names.key(kid), list(fields))
+        replies = await checked(pipeline.execute(raise_on_error=False))
+        absent = [None] * len(fields)
+        return [absent if isinstance(reply, Exception) else reply for reply in replies]
+
+    async def _texts_by_script(
+        self, kids: Sequence[str], fields: Sequence[str]
+    ) -> Sequence[str | None]:
+        """Return the texts of all kids in one sequence. Raises NoPermissionError, Unavailable."""
+        ask: Callable[..., Awaitable[Any]] = self._client.evalsha_ro
+        call = partial(ask, READ_SHA, len(kids), *map(self._names.key, kids), *fields)
+        for _ in range(2):
+            try:
+                return cast("Sequence[str | None]", await call())
+            except exceptions.NoScriptError:
+                await checked(self._client.script_load(READ_FIELDS))
+            except exceptions.NoPermissionError:
+                raise
+            except (exceptions.RedisError, OSError) as cause:
+                raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+        raise Unavailable("the store lost a script twice; try again")
 
 
 class StoredTrail:

@@ -65,9 +65,12 @@ def permissions(names: schema.Names) -> Permissions:
             ("ZADD", names.sidecars, "1", "any"),
             ("ZREM", names.sidecars, "any"),
             ("ZREMRANGEBYSCORE", names.sidecars, "-inf", "0"),
+            ("ZADD", names.issued, "1", "any"),
+            ("ZREMRANGEBYSCORE", names.issued, "-inf", "0"),
             # On a full store, see essential.py.
             ("EVALSHA", RUN_SHA, "1", names.sidecar("any")),
             ("EVALSHA", RUN_SHA, "1", names.sidecars),
+            ("EVALSHA", RUN_SHA, "1", names.issued),
             ("EVALSHA", RUN_SHA, "1", names.heartbeat),
         ),
         changing=(
@@ -89,8 +92,13 @@ def permissions(names: schema.Names) -> Permissions:
             ("ZREM", names.client("any"), _KID),
             ("PUBLISH", names.changes, ""),
             ("HDEL", names.meta, "prefix:any"),
+            ("HSET", names.applied, _KID, "{}"),
+            ("HDEL", names.applied, _KID),
+            ("SISMEMBER", names.gone(0), "1"),
+            ("SMEMBERS", names.gone(0)),
+            ("SADD", names.gone(0), "1"),
+            ("XDEL", names.audit, "1-0"),
+            ("DEL", names.key(_KID)),
+            ("DEL", names.alias(b"")),
         ),
     )
-
-
-SERVING, COUNTING, BEATING, REGISTERING, CHANGING = permissions(schema.DEFAULT)

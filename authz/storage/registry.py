@@ -44,8 +44,8 @@ MAX_NUMBER: Final = 10**encoding.MAX_DIGITS
 class Identity:
     """The constant fields of a sidecar's entry; see core/sidecars.py for their meaning.
 
-    started_at: ms since the epoch. lease_ms, grace_ms: how long the sidecar may serve without the
-    store.
+    started_at: ms since the epoch. charges: the prefix of its charge ids. lease_ms, grace_ms: how
+    long the sidecar may serve without the store.
     """
 
     instance: str
@@ -54,14 +54,16 @@ class Identity:
     started_at: int
     lease_ms: int
     grace_ms: int
+    charges: str = ""
 
 
 class Registration:
     """A ChangeSink around `sink` that also writes this sidecar's entry into the store.
 
     entries: returns the number of cached records. settings: returns the hash of the settings in
-    force and the time of their load, in ms since the epoch. predecessor: the instance whose records
-    were restored from a snapshot, or "". Its entry is removed at the first acknowledgement.
+    force and the time of their load, in ms since the epoch. issued: returns the number of charge
+    ids that were given out. predecessor: the instance whose records were restored from a snapshot,
+    or "". Its entry is removed at the first acknowledgement.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Registration:
         *,
         entries: Callable[[], int],
         settings: Callable[[], tuple[str, int]] = lambda: ("", 0),
+        issued: Callable[[], int] = int,
         predecessor: str = "",
     ) -> None:
         self._sink = sink
@@ -84,6 +87,7 @@ class Registration:
         self._name = self._names.sidecar(identity.instance)
         self._entries = entries
         self._settings = settings
+        self._issued = issued
         self._predecessor = predecessor
         self._trusted_until = 0.0
         self._is_current = False  # no flushed entry may still be served
@@ -140,7 +144,8 @@ class Registration:
         now = self._clock.wall_ms()
         if link is not self._pruned_on:
             self._pruned_on = link
-            link.send(_ignore, "ZREMRANGEBYSCORE", self._names.sidecars, "-inf", str(now - KEPT_MS))
+            for name in (self._names.sidecars, self._names.issued):
+                link.send(_ignore, "ZREMRANGEBYSCORE", name, "-inf", str(now - KEPT_MS))
         self._writes.send(link, _ignore, "ZADD", self._names.sidecars, str(now), self._instance)
 
     async def leave(self) -> None:
@@ -154,6 +159,20 @@ class Registration:
         gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._remove(link, self._instance, gone.set_result)
         await asyncio.wait([gone], timeout=LEAVE_SECONDS)
+
+    async def report_issued(self) -> None:
+        """Write the final number of charge ids, after this sidecar has stopped serving.
+
+        Wait at most LEAVE_SECONDS. Does nothing without a link, if the store is foreign, or without
+        charge ids. A failure is ignored: then the last entry has the number of the last heartbeat.
+        """
+        link, charges = self._feed.link, self._identity["charges"]
+        if link is None or self._feed.is_foreign or not charges:
+            return
+        written: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        now, member = self._clock.wall_ms(), f"{charges} {self._issued()} {self._instance}"
+        self._writes.send(link, written.set_result, "ZADD", self._names.issued, str(now), member)
+        await asyncio.wait([written], timeout=LEAVE_SECONDS)
 
     def _remove(self, link: Link, instance: str, on_reply: Callable[[Any], None]) -> None:
         link.send(_ignore, "ZREM", self._names.sidecars, instance)
@@ -191,6 +210,7 @@ class Registration:
             seen=self._feed.highest,
             settings=settings,
             settings_at=settings_at,
+            issued=self._issued(),
         )
         text = json.dumps(asdict(entry))
         self._writes.send(link, self._on_written, "SET", self._name, text, "PX", str(KEPT_MS))
@@ -269,6 +289,8 @@ _OPTIONAL: Final = {
     "seen": 0,
     "settings": "",
     "settings_at": 0,
+    "charges": "",
+    "issued": 0,
 }  # of newer versions
 
 

@@ -3,7 +3,8 @@
     authz:meta                      hash    schema, pepper:<version> -> fingerprint,
                                             imports: 1 if keys may have been imported
     authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present
-    authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
+    authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
+                                            which is of its text or of its SHA-256
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<tenant>/<id>,
                                             limit:project:<id> without a tenant, limit:tenant:<id>
@@ -12,13 +13,45 @@
     authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
                                             import
     authz:{p}:heartbeat             string  written by sidecars behind Sentinel to test the primary
-    authz:{p}:audit                 stream  seq-0 -> actor, action, time, note and the version that
-                                            was changed (`base`); never trimmed here
+    authz:{p}:audit                 stream  seq-0 -> actor, action, time, note, the version that was
+                                            changed (`base`) and a mark of the writer (`mac`).
+                                            seq-N -> a row without a kid is about the trail, such as
+                                            a checkpoint: core/trail. Never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
+    authz:{p}:applied               hash    kid -> fields of the key as a file last declared them
+    authz:{p}:gone:<number>         set     tombstones of deleted keys; see tombstones.py
     authz:{p}:sidecars              zset    instance by the time of its last entry
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
+    authz:{p}:issued                zset    "charges count instance" by the time at which a sidecar
+                                            ended in good order: the prefix of its charge ids, and
+                                            how many it gave out
+    authz:{p}:request:<hash>        string  the seed of the answer to a repeatable request of the
+                                            admin API, with a time to live of a day
     authz:{p}:restoring             string  identity of the backup that is or was restored
+
+Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
+and windows. All names begin with authz:{p}:use: and have a time to live, except `last`.
+
+    <kid>                           hash    last -> time (s), network and user agent of its latest
+                                            use; s:<secret> -> the same and its requests;
+                                            about -> since when (minute), client, project, tenant,
+                                            plan and environment; about:<hour> -> earlier ones;
+                                            y<month> -> row
+    <kid>:m:<window>                hash    <minute> -> row
+    <kid>:h:<window>                hash    <hour> or <hour>.<route> -> row
+    <kid>:d:<window>                hash    <day> -> row; <day>!<reason> -> refusals;
+                                            <day>n -> distinct networks, estimated
+    <kid>:net:<day>                 HLL     networks of the day, for three days
+    all:m|h|d:<window>, all:y       hash    <slot>.<route>.<code> -> row, over all requests;
+                                            all:d also <day>!<reason>: refusals without a key
+    routes                          hash    name of a route -> its number in fields, from 1 on
+    last                            zset    kid by its latest use (s)
+    seen:<hour>                     set     digests of the batches that were counted
+    proc:<process>                  hash    seen, highest, lost, extra, repeated, at, and for each
+                                            block of 4096 charge ids that is not complete b<block>
+    procs                           zset    process by the time of its last entry (s)
+    sums                            hash    entries, misdated, repeated, full: over all time
 
 With `redis.namespace` every name begins with it: `<namespace>:authz:...`.
 All names that one change touches share the hash tag {p}, so they lie in one Cluster slot.
@@ -36,7 +69,6 @@ META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
-CHANGE_ID: Final = "change_id"  # field of a key's hash: the change that wrote it
 
 
 class Names:
@@ -55,9 +87,12 @@ class Names:
         self.changes = f"{tag}:changes:{database}" if database else f"{tag}:changes"
         self.audit = f"{tag}:audit"
         self.keys = f"{tag}:keys"
+        self.applied = f"{tag}:applied"
         self.sidecars = f"{tag}:sidecars"
         self.heartbeat = f"{tag}:heartbeat"
+        self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
+        self.usage = f"{tag}:use:"
 
     def key(self, kid: str) -> str:
         """Name of the hash of one key."""
@@ -74,9 +109,17 @@ class Names:
         """Name of the string that holds the kid of the imported key with this digest."""
         return f"{self._tag}:alias:{digest.hex()}"
 
+    def gone(self, bucket: int) -> str:
+        """Name of one of the sets of tombstones."""
+        return f"{self._tag}:gone:{bucket}"
+
     def client(self, client_id: str) -> str:
         """Name of the sorted set with the kids of one client."""
         return f"{self._tag}:client:{client_id}"
+
+    def request(self, name: str) -> str:
+        """Name of the string of one repeatable request. name: 64 hexadecimal digits."""
+        return f"{self._tag}:request:{name}"
 
     def sidecar(self, instance: str) -> str:
         """Name of the string with the registry entry of one sidecar."""
@@ -89,20 +132,3 @@ DEFAULT: Final = Names()
 def names_of(client: object) -> Names:
     """Return the `names` attribute that Endpoint.client set on a client, or the default names."""
     return getattr(client, "names", DEFAULT)
-
-
-# The names without a namespace.
-META: Final = DEFAULT.meta
-SEQ: Final = DEFAULT.seq
-LOG: Final = DEFAULT.log
-CHANGES: Final = DEFAULT.changes
-AUDIT: Final = DEFAULT.audit
-KEYS: Final = DEFAULT.keys
-SIDECARS: Final = DEFAULT.sidecars
-HEARTBEAT: Final = DEFAULT.heartbeat
-RESTORING: Final = DEFAULT.restoring
-key: Final = DEFAULT.key
-limit: Final = DEFAULT.limit
-alias: Final = DEFAULT.alias
-client: Final = DEFAULT.client
-sidecar: Final = DEFAULT.sidecar

@@ -50,7 +50,7 @@ def read(file: BinaryIO, keys: Sequence[bytes]) -> Iterator[tuple[int, dict[str,
     while line := file.readline(MAX_LINE):
         number += 1
         if is_over:
-            raise FileRefused(f"line {number}: the file goes on after its end")
+            raise FileRefused(f"line {number}: the file continues after its end")
         text, tab, rest = line.rpartition(b"\t")
         if not tab or len(rest) != _MAC_LENGTH + 1 or not rest.endswith(b"\n"):
             raise FileRefused(f"line {number}: it is truncated, or not of a backup")

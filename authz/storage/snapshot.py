@@ -45,7 +45,7 @@ from authz.flows.packed_records import pack
 from authz.storage import encoding, schema
 
 FORMAT: Final = "authz cache snapshot 2"
-WITHOUT_ALIASES: Final = "authz cache snapshot 1"  # who upgrades in an outage goes on with that
+WITHOUT_ALIASES: Final = "authz cache snapshot 1"  # read after an upgrade during an outage
 SLICE: Final = 32  # records: under a millisecond
 PAUSE: Final = 0.004  # seconds between two slices
 MAX_BYTES: Final = 1 << 30

@@ -4,11 +4,12 @@ import ipaddress
 import re
 from typing import Final
 
+from authz.core.routes import NAMED_METHOD
+
 MAX_PATH: Final = 256
 MAX_ADDRESS: Final = 64  # longer than any address
 ODD: Final = "invalid"
 
-_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 # As long as an imported key may be, and of its alphabet: a caller may have put a key into the path.
 _LONGEST_KEY: Final = 256
 _HEX_ID = re.compile(r"[0-9A-Fa-f-]{1,64}", re.ASCII)
@@ -20,7 +21,7 @@ _SHOWN: Final = 4
 
 def method(text: str) -> str:
     """Return a method such as POST, else `invalid`. At most 32 capital letters and `-`."""
-    return text if _METHOD.fullmatch(text) else ODD
+    return text if NAMED_METHOD.fullmatch(text) else ODD
 
 
 def address(text: str) -> str:

@@ -27,7 +27,7 @@ NAME: Final = "authz.check"
 EXPORT_SECONDS: Final = 5.0  # of one export
 STOP_SECONDS: Final = 1.0  # of the last export
 BATCH: Final = 128  # spans; the encoding thread holds the interpreter lock
-MOST_KEPT: Final = 2048  # spans that wait for export
+MAX_QUEUED: Final = 2048  # spans that wait for export
 
 Attributes = dict[str, str | bool]
 
@@ -66,7 +66,7 @@ class Traces:
         self._resource = Resource.create(about)
         self._scope = InstrumentationScope("authz", __version__)
         self._batches = BatchSpanProcessor(
-            export, MOST_KEPT, schedule_delay_millis=1000, max_export_batch_size=BATCH
+            export, MAX_QUEUED, schedule_delay_millis=1000, max_export_batch_size=BATCH
         )
 
     def sample(self, traceparent: str) -> bool:

@@ -3,11 +3,13 @@
 The sidecar has its own root in sidecar.py, so that no command imports the listeners.
 """
 
+import secrets
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from functools import cache, partial
+from typing import BinaryIO, Final
 
 from authz.core.decision import Decision
 from authz.core.errors import BadInput
@@ -17,10 +19,13 @@ from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import ImportStore
 from authz.core.request import Request
+from authz.core.trail.checkpoints import restored
+from authz.core.trail.rows import TrailKeys
 from authz.flows.importing import Importer
-from authz.flows.key_listing import KeyListing
+from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
+from authz.flows.selection import Selection
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
@@ -38,6 +43,10 @@ from authz.storage.restore import Restore, Restored, verify
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
+from authz.storage.tombstones import Tombstone
+
+# Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
+EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
 
 
 def keyring(settings: Settings) -> Keyring:
@@ -57,7 +66,8 @@ def keyring(settings: Settings) -> Keyring:
             hint = "; `authz init` makes it" if isinstance(cause, FileNotFoundError) else ""
             raise BadInput("keys.peppers", f"{entry.file}: {cause.strerror}{hint}") from None
         peppers.append(Pepper.expand(entry.version, secret))
-    return Keyring(settings.keys.prefix, peppers, settings.keys.older_prefixes)
+    keys = settings.keys
+    return Keyring(keys.prefix, peppers, keys.older_prefixes, keys.imported_prefixes)
 
 
 def exposed_peppers(settings: Settings) -> list[str]:
@@ -72,7 +82,7 @@ def exposed_peppers(settings: Settings) -> list[str]:
             mode = stat.S_IMODE(entry.file.stat().st_mode)
         except OSError:  # `keyring` reports it
             continue
-        if mode & (stat.S_IWGRP | stat.S_IRWXO):
+        if mode & EXPOSED:
             who = "every user" if mode & stat.S_IRWXO else "its group"
             verb = "write" if mode & stat.S_IWGRP else "read"
             problem = f"pepper file {entry.file}: {who} of this machine may {verb} it"
@@ -83,10 +93,11 @@ def exposed_peppers(settings: Settings) -> list[str]:
 def endpoint(settings: Settings) -> Endpoint:
     """Return the endpoint of the store. Does not connect.
 
-    Raises BadInput for invalid redis settings.
+    The peppers are read when one of its clients makes the first change: they mark the entries of
+    the audit trail. Raises BadInput for invalid redis settings.
     """
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
-    return Endpoint.parse(
+    found = Endpoint.parse(
         store.url,
         store.username,
         store.password_file,
@@ -94,6 +105,7 @@ def endpoint(settings: Settings) -> Endpoint:
         sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
         namespace=store.namespace,
     )
+    return replace(found, marks=cache(lambda: keyring(settings).trail_keys))
 
 
 def limit_policy(settings: Settings) -> LimitPolicy:
@@ -128,20 +140,42 @@ async def back_up(settings: Settings, file: BinaryIO) -> Contents:
         return await Backup(client, writer.write).run(ring.fingerprints, now)
 
 
-async def restore(settings: Settings, file: BinaryIO, known: int) -> Restored:
+async def restore(
+    settings: Settings, file: BinaryIO, known: int, actor: str, later: BinaryIO | None = None
+) -> Restored:
     """Verify a backup and write it into the empty store.
 
-    known: a change that the store once had, or 0. file: must be seekable; it is read twice. Raises
-    FileRefused for an unusable file, Foreign for other peppers, Conflict for a store with data,
-    BadInput, Unavailable.
+    known: a change that the store once had, or 0. file: must be seekable; it is read twice. actor:
+    for the audit trail. later: a backup that was made later; keys that it knows as deleted are left
+    out. Raises FileRefused for an unusable file, Foreign for other peppers, Conflict for a store
+    with data, BadInput, Unavailable.
     """
     ring = keyring(settings)
     verified = verify(read(file, ring.backup_keys), ring.fingerprints)
+    gone = frozenset[Tombstone]()
+    if later is not None:
+        gone = verify(read(later, ring.backup_keys), ring.fingerprints).gone
     file.seek(0)
     async with aclosing(endpoint(settings).client()) as client:
         highest = max(known, await StoredKeys(client).highest_seen())
-        seq = await Restore(client).run(verified, read(file, ring.backup_keys), highest)
+        note = partial(_restored, ring.trail_keys, actor)
+        lines = read(file, ring.backup_keys)
+        seq = await Restore(client, note).run(verified, lines, highest, gone)
         return Restored(verified.contents, seq, highest)
+
+
+def _restored(
+    trail: TrailKeys, actor: str, last: int, number: int, left_out: Mapping[str, bytes]
+) -> dict[str, str]:
+    return restored(
+        trail,
+        change_id=secrets.token_hex(16),
+        writer=actor,
+        at=SystemClock().wall_ms(),
+        last=last,
+        number=number,
+        left_out=left_out,
+    )
 
 
 @asynccontextmanager
@@ -192,7 +226,8 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
     client = endpoint(settings).client()
     try:
         await StoredKeys(client).verify(ring.fingerprints, ring.prefixes)
-        yield Importer(StoredImports(client), SystemClock(), actor, note)
+        index = StoredIndex(client)
+        yield Importer(StoredImports(client), index, SystemClock(), actor, note)
     finally:
         await client.aclose()
 
@@ -206,7 +241,8 @@ class AdminSession:
     """
 
     lifecycle: Lifecycle
-    listing: KeyListing
+    selection: Selection
+    history: KeyHistory
     verifier: Verifier
     read: Callable[[bytes], Request]
     write: Callable[[Decision, Request], bytes]
@@ -236,7 +272,8 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
         reports = LimitReports(counters, limit_policy(settings), clock)
         yield AdminSession(
             Lifecycle(keys, ring, clock, counters),
-            KeyListing(StoredIndex(client), StoredTrail(client)),
+            Selection(StoredIndex(client), clock),
+            KeyHistory(StoredTrail(client)),
             Verifier(keys, peppers, clock, reports, imports),
             reading.read,
             responder(settings, reading).write,

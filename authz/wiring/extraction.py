@@ -1,9 +1,10 @@
-"""The extractor of CheckRequests, for the sidecar and for `authz keys verify`."""
+"""The extractor of CheckRequests and the responder, for the sidecar and for `authz keys verify`."""
 
 from authz.core.keys.keyring import Keyring
 from authz.core.routes import RouteTable
 from authz.rpc.check.extract import Extractor
 from authz.rpc.check.respond import Responder
+from authz.rpc.check.response_parts import ChargeIds
 from authz.settings.model import Settings
 
 
@@ -39,9 +40,10 @@ def extractor(settings: Settings, ring: Keyring) -> Extractor:
     )
 
 
-def responder(settings: Settings, reading: Extractor) -> Responder:
+def responder(settings: Settings, reading: Extractor, ids: ChargeIds | None = None) -> Responder:
     """Return the Responder, which writes CheckResponses. reading: finds keys in a request.
 
+    ids: the charge ids of this process; None begins new ones.
     Only carriers that are a header without a scheme are removed from the request.
     """
     carriers = settings.extract.headers
@@ -51,4 +53,5 @@ def responder(settings: Settings, reading: Extractor) -> Responder:
         query=settings.extract.query,
         legacy_headers=settings.limits.legacy_headers,
         find_keys=reading.find_keys,
+        ids=ids,
     )

@@ -76,7 +76,7 @@ async def _serve(
             endpoint(settings),
         )
         if not settings.check.enforce:
-            log.warning("check.enforce is false: a request that would be refused goes on")
+            log.warning("check.enforce is false: a request that would be refused is allowed")
         tasks = [
             asyncio.create_task(_recycle(settings.check.recycle_at_mib, ending)),
             asyncio.create_task(_reload(running.settings, reload, changes)),

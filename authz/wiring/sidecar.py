@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz import __version__
 from authz.core.keys.keyring import Keyring
@@ -22,7 +22,7 @@ from authz.process.clock import SystemClock, boot_id
 from authz.process.ending import Ending
 from authz.process.readiness import Readiness
 from authz.rpc.check.handler import CheckHandler
-from authz.rpc.grpcio import GrpcServer
+from authz.rpc.check.response_parts import ChargeIds
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
@@ -40,6 +40,9 @@ from authz.wiring.listeners import check_server, operations
 from authz.wiring.live_settings import LiveSettings
 from authz.wiring.telemetry import Parts, Telemetry
 
+if TYPE_CHECKING:
+    from authz.rpc.grpcio import GrpcServer
+
 DRAIN_SECONDS: Final = 2.0
 MIGRATED_AT_ONCE: Final = 500  # states of limits, about 2 ms
 
@@ -48,9 +51,8 @@ MIGRATED_AT_ONCE: Final = 500  # states of limits, about 2 ms
 class Sidecar:
     """A running sidecar."""
 
-    server: FastServer | GrpcServer
+    server: "FastServer | GrpcServer"
     operations: Address
-    counters: Counters
     feed: ChangeFeed
     cache: KeyCache
     registration: Registration
@@ -85,8 +87,9 @@ class Components:
     spend_link: SpendLink
     limiter: Limiter
     checker: Checker
-    server: FastServer | GrpcServer
+    server: "FastServer | GrpcServer"
     live: LiveSettings
+    charge_ids: ChargeIds
 
 
 def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> Components:
@@ -118,15 +121,16 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     checker = Checker(
         cache, feed.meta, clock, counters, imported, limiter=limiter, store_clock=store_clock
     )
-    handler = check_handler(settings, ring, checker, counters, telemetry.observer)
+    ids = ChargeIds()
+    handler = check_handler(settings, ring, checker, counters, telemetry.observer, ids=ids)
     server = check_server(settings, handler, counters)
 
     # A reload exchanges the route rules, the limits and the log level of these components.
-    live = LiveSettings(settings, read_settings, Reloadable(ring, handler, limiter), clock)
+    live = LiveSettings(settings, read_settings, Reloadable(ring, handler, limiter, ids), clock)
 
     return Components(
         *(instance, clock, ring, telemetry, feed, cache, imported),
-        *(spend_link, limiter, checker, server, live),
+        *(spend_link, limiter, checker, server, live, ids),
     )
 
 
@@ -155,7 +159,7 @@ async def sidecar(
             operations(settings, readiness, counters, metrics)
         )
         running = Sidecar(
-            *(server, address, counters, built.feed, built.cache),
+            *(server, address, built.feed, built.cache),
             *(registration, readiness, built.live),
         )
         async with asyncio.TaskGroup() as tasks:
@@ -171,6 +175,7 @@ async def sidecar(
             finally:
                 await server.stop(DRAIN_SECONDS)  # first: running Checks still need the links
                 await return_leases(built.spend_link, built.limiter)
+                await registration.report_issued()
                 if not writer:  # with a snapshot, the next process may serve these entries
                     await registration.leave()
                 for task in work:
@@ -229,14 +234,21 @@ def imported_keys(
 
 
 def check_handler(
-    settings: Settings, ring: Keyring, checker: Checker, probe: Probe, observer: CheckObserver
+    settings: Settings,
+    ring: Keyring,
+    checker: Checker,
+    probe: Probe,
+    observer: CheckObserver,
+    *,
+    ids: ChargeIds,
 ) -> CheckHandler:
     """Return the handler of Checks: it parses requests, has them decided, and writes the responses.
 
+    ids: of the responses.
     Raises BadInput for an invalid route rule.
     """
     reader = extractor(settings, ring)
-    return CheckHandler(reader, checker, responder(settings, reader), probe, observer)
+    return CheckHandler(reader, checker, responder(settings, reader, ids), probe, observer)
 
 
 def register(settings: Settings, built: Components, predecessor: str) -> Registration:
@@ -253,6 +265,7 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
         started_at=built.clock.wall_ms(),
         lease_ms=round((lease + isolated) * 1000),
         grace_ms=round(settings.outage.grace * 1000),
+        charges=built.charge_ids.prefix.decode(),
     )
     return Registration(
         built.imported,
@@ -261,6 +274,7 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
         identity,
         entries=built.cache.__len__,
         settings=lambda: built.live.version,
+        issued=lambda: built.charge_ids.issued,
         predecessor=predecessor,
     )
 
@@ -303,6 +317,7 @@ class Reloadable:
     ring: Keyring
     handler: CheckHandler
     limiter: Limiter
+    charge_ids: ChargeIds
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
         """Build extractor, responder and limit policy. Return a function that swaps them in.
@@ -310,7 +325,7 @@ class Reloadable:
         That function also sets the log level. Raises BadInput for an invalid route rule.
         """
         new_extractor = extractor(settings, self.ring)
-        new_responder = responder(settings, new_extractor)
+        new_responder = responder(settings, new_extractor, self.charge_ids)
         policy = limit_policy(settings)
 
         def exchange() -> None:

@@ -327,7 +327,7 @@ DEBUG = (
         "Refusals that are not enforced",
         "cps",
         {"{{reason}}": f"{rate('authz_check_would_be_denials_total', by='reason')}"},
-        about="With check.enforce false, or a route's enforce false, these requests go on.",
+        about="With check.enforce false, or a route's enforce false, these requests are allowed.",
     ),
 )
 

@@ -4,7 +4,8 @@
 #   sh deploy/redis/users.sh secrets > secrets/users.acl
 #   sh deploy/redis/users.sh secrets staging > secrets/users.acl      with redis.namespace: staging
 #
-# secrets/sidecar is the password of authz-sidecar, and so on. If secrets/sidecar.old exists, the store
+# secrets/sidecar is the password of authz-sidecar, and so on; secrets/meter is needed only with a meter.
+# If secrets/sidecar.old exists, the store
 # accepts that password, too, until the new one has arrived everywhere.
 set -eu
 digests() {
@@ -17,6 +18,7 @@ echo "user default off"
 passwords=$(digests "$1/operator")
 echo "user operator on$passwords ~* &* +@all"
 while read -r word user rules; do
+  test "$user" != authz-meter || test -e "$1/meter" || continue # who counts no usage needs no meter
   passwords=$(digests "$1/${user#authz-}")
   test -z "${2:-}" || rules=$(printf '%s' "$rules" | sed "s/\([~&]\)authz:/\1$2:authz:/g")
   echo "$word $user$passwords $rules"

@@ -17,22 +17,28 @@ from typing import Any
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
+from authz.core.limits.charge import SpendReply
+from authz.core.limits.key_limits import LimitPolicy
 from authz.core.policy import judge
 from authz.core.ports import CheckObserver, Probe
+from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
+from authz.flows.imported import ImportedKeys
+from authz.flows.limits.limiter import Limiter
 from authz.process.clock import SystemClock
 from authz.rpc.check.extract import Extractor
 from authz.rpc.check.handler import CheckHandler, NullObserver
 from authz.rpc.check.respond import Responder
-from authz.rpc.pb.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 from authz.telemetry import Counters
 from tests.bench.figures import machine, offer_record, record
 from tests.support.caches import filled
-from tests.support.fakes import issue_record, make_keyring
+from tests.support.fakes import MemoryAliasSource, issue_record, make_keyring
 from tests.support.rpc.door import OurPeppers
 from tests.support.rpc.messages import PEER, check_request
 
 LIMITS = {"map": 8.0, "raw": 15.0}
+DAY_SECONDS = 86_400
 STEPS = ("parse", "peek", "digest", "judge", "write")
 
 
@@ -62,6 +68,18 @@ def client_headers(key: str) -> list[tuple[str, str]]:
     ]
 
 
+class Granting:
+    """A SpendStore that grants everything."""
+
+    is_open = True
+
+    def spend(self, charge, ask, deliver):
+        """Implement SpendStore.spend."""
+        left = tuple(counter.limit for counter in charge.counters)
+        receipt = SpendReply(ask.wanted, time.time_ns() // 1000, left, (0,) * len(left))
+        asyncio.get_running_loop().call_soon(deliver, receipt)
+
+
 class Hot:
     """The door as the sidecar composes it, its cache filled with one key."""
 
@@ -71,6 +89,8 @@ class Hot:
         """fields: of the key's record, besides those below."""
         clock, self.probe, ring = SystemClock(), probe or Counters(), make_keyring()
         now = clock.wall_ms()
+        store_clock = StoreClock(lease=DAY_SECONDS)  # the one heartbeat is enough for a run
+        store_clock.measured(now, clock.monotonic(), clock.monotonic())
         self.record, self.key = issue_record(
             ring,
             created_at=now,
@@ -87,8 +107,32 @@ class Hot:
         self.clock = clock
         self.cache = asyncio.run(filled([self.record], clock, self.probe))
         self.extractor = Extractor(ring, carriers=("x-api-key:", "authorization:bearer"))
-        self.checker = Checker(self.cache, OurPeppers(), clock, self.probe)
-        self.responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
+        imported = ImportedKeys(
+            MemoryAliasSource(),
+            self.cache,
+            clock,
+            self.probe,
+            rate=1000,
+            negative_ttl=5,
+            max_entries=10,
+            max_negatives=10,
+            deadline=1,
+        )
+        self.limiter = Limiter(Granting(), LimitPolicy(), clock, self.probe, max_keys=10)
+        self.checker = Checker(
+            self.cache,
+            OurPeppers(),
+            clock,
+            self.probe,
+            imported,
+            limiter=self.limiter,
+            store_clock=store_clock,
+        )
+        self.responder = Responder(
+            header_prefix="x-auth-",
+            removed_headers=("x-api-key",),
+            find_keys=self.extractor.find_keys,
+        )
         self.door = CheckHandler(
             self.extractor, self.checker, self.responder, self.probe, observer or NullObserver()
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from authz.process.listener import ConnectionLimits
 from authz.rpc.h2.connection import Connection
+from authz.rpc.h2.flood_budgets import FloodBudgets
 from authz.rpc.h2.frame_reader import FrameReader
 from authz.rpc.h2.frames import (
     ACK,
@@ -70,8 +71,8 @@ def whole(*, traced: bool) -> Callable[[], None]:
     connection.receive(window_update_frame(0, MAX_WINDOW - DEFAULT_WINDOW), 0.0)
 
     def step() -> None:
-        for event in connection.receive(b"".join(itertools.islice(made, BATCH)), 0.0):
-            connection.streams.respond(event.call, ANSWER)
+        for call, _ in connection.receive(b"".join(itertools.islice(made, BATCH)), 0.0):
+            connection.streams.respond(call, ANSWER)
         connection.queue.take()
 
     return step
@@ -125,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     offer_record(parser)
     given = parser.parse_args()
-    reader = FrameReader()
+    reader = FrameReader(FloodBudgets(Counters(), 0.0))
     list(reader.read(GREETING))
     read = sending(traced=False)()
     rows = {"frames": cost(lambda: list(reader.read(read)), BATCH)}

@@ -16,12 +16,11 @@ import hiredis
 import uvloop
 
 from authz.core.decision import Charged
-from authz.core.limits.charge import SpendReply, SpendRequest, limit_result
+from authz.core.limits.charge import SpendRequest, limit_result
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.flows.check import Checker
 from authz.flows.limits.limiter import Limiter
-from authz.rpc.check.handler import CheckHandler
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.spend_script import SPEND, arguments
 from authz.telemetry import Counters
@@ -40,30 +39,15 @@ BOUNDS = {"lease": 1.6, "strict": 0.6, "commands": 5.0}
 class Leased(Hot):
     """The door of the other benchmark, with limits on its key and a lease that never ends."""
 
-    def __init__(self) -> None:
-        super().__init__(limits=parse_limits("limits", AMPLE))
-        limiter = Limiter(Granting(), LimitPolicy(), self.clock, self.probe, max_keys=10)
-        self.checker = Checker(self.cache, Vouched("1"), self.clock, self.probe, limiter=limiter)
-        self.door = CheckHandler(self.extractor, self.checker, self.responder, self.probe)
-        asyncio.run(self.take_lease(limiter))
+    def __init__(self, limits: tuple[str, ...] = AMPLE) -> None:
+        super().__init__(limits=parse_limits("limits", limits))
+        asyncio.run(self.take_lease())
 
-    async def take_lease(self, limiter: Limiter) -> None:
-        await limiter.spend(self.record, 1)
-        [state] = limiter._states.values()
+    async def take_lease(self) -> None:
+        await self.limiter.spend(self.record, 1)
+        [state] = self.limiter._states.values()
         state.left, state.until = 10**12, float("inf")
         state.lease_result = state.lease_result or limit_result(state.charge, state.last_reply)
-
-
-class Granting:
-    """A SpendStore that grants everything."""
-
-    is_open = True
-
-    def spend(self, charge, ask, deliver):
-        """Implement SpendStore.spend."""
-        left = tuple(counter.limit for counter in charge.counters)
-        receipt = SpendReply(ask.wanted, time.time_ns() // 1000, left, (0,) * len(left))
-        asyncio.get_running_loop().call_soon(deliver, receipt)
 
 
 def lease_ratio(repeats: int, number: int) -> dict[str, float]:

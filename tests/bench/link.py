@@ -19,20 +19,21 @@ from typing import Any
 import redis.asyncio
 import uvloop
 
-from authz.storage import encoding, schema
+from authz.storage import encoding
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link
 from tests.bench.figures import machine, offer_record, record
 from tests.bench.measured import LOAD_CORE, SERVER_CORE, medians
 from tests.support.fakes import make_record
 from tests.support.real import Valkey
+from tests.support.storage import stored
 
 AT_A_TIME = 64
 KIDS = [f"{number:016}" for number in range(1000)]
 PUBLISH = f"""
 for number = 1, tonumber(ARGV[1]) do
     local notice = number .. ' 0000000000000001 active at 1790000000000-0'
-    server.call('PUBLISH', '{schema.CHANGES}', notice)
+    server.call('PUBLISH', '{stored.CHANGES}', notice)
 end
 """
 
@@ -48,14 +49,14 @@ async def lookups_of_the_link(link: Link, at_a_time: int, seconds: float) -> int
             over.set_exception(SystemExit(f"not a record: {reply!r}"))
         found += 1
         if time.perf_counter() < end:
-            link.send(on_reply, "HGETALL", schema.key(next(kids)))
+            link.send(on_reply, "HGETALL", stored.key(next(kids)))
         else:
             waiting -= 1
             if not waiting:
                 over.set_result(found)
 
     for _ in range(at_a_time):
-        link.send(on_reply, "HGETALL", schema.key(next(kids)))
+        link.send(on_reply, "HGETALL", stored.key(next(kids)))
     return await over
 
 
@@ -67,7 +68,7 @@ async def lookups_of_redis_py(client: redis.asyncio.Redis, at_a_time: int, secon
     async def ask() -> None:
         nonlocal found
         while time.perf_counter() < end:
-            if not await client.hgetall(schema.key(next(kids))):
+            if not await client.hgetall(stored.key(next(kids))):
                 raise SystemExit("a record that is there was not found")
             found += 1
 
@@ -101,7 +102,7 @@ async def notices_of_the_link(endpoint: Endpoint, count: int) -> int:
             all_here.set_result(arrived)
 
     link, publisher = await open_link(endpoint, on_push), endpoint.client(timeout=60)
-    await link.call("SUBSCRIBE", schema.CHANGES)
+    await link.call("SUBSCRIBE", stored.CHANGES)
     sending = asyncio.create_task(publisher.eval(PUBLISH, 0, count))
     await all_here
     await sending
@@ -114,7 +115,7 @@ async def notices_of_redis_py(endpoint: Endpoint, count: int) -> int:
     """The same with its PubSub."""
     client, publisher = endpoint.client(timeout=60), endpoint.client(timeout=60)
     async with client.pubsub(ignore_subscribe_messages=True) as listener:
-        await listener.subscribe(schema.CHANGES)
+        await listener.subscribe(stored.CHANGES)
         await listener.get_message(timeout=1)  # that it is subscribed
         sending = asyncio.create_task(publisher.eval(PUBLISH, 0, count))
         arrived = 0
@@ -131,7 +132,7 @@ async def fill(client: redis.asyncio.Redis) -> None:
     async with client.pipeline(transaction=False) as batch:
         for kid in KIDS:
             fields = encoding.encode(make_record(kid=kid, scopes=frozenset({"models:generate"})))
-            batch.hset(schema.key(kid), mapping={"version": "1", **fields})
+            batch.hset(stored.key(kid), mapping={"version": "1", **fields})
         await batch.execute()
 
 

@@ -15,13 +15,16 @@ from functools import partial
 
 import redis.asyncio
 
-from authz.core.records import KeyRecord, Status
-from authz.flows.key_listing import KeyListing
-from authz.storage import encoding, schema
-from authz.storage.listing import StoredIndex, StoredTrail
+from authz.core.records import KeyRecord
+from authz.core.selector import Selector, State
+from authz.flows.selection import Selection
+from authz.process.clock import SystemClock
+from authz.storage import encoding
+from authz.storage.listing import StoredIndex
 from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import NOW, make_record
 from tests.support.real import Valkey
+from tests.support.storage import stored
 
 KEYS = 100_000
 LIMIT = 100
@@ -47,9 +50,9 @@ async def fill(client: redis.asyncio.Redis, count: int) -> None:
             for number in range(start, min(start + BATCH, count)):
                 made = key_record(number)
                 fields = {"version": str(made.version), **encoding.encode(made)}
-                pipeline.hset(schema.key(made.kid), mapping=fields)
-                pipeline.zadd(schema.KEYS, {made.kid: made.created_at})
-                pipeline.zadd(schema.client(made.client_id), {made.kid: made.created_at})
+                pipeline.hset(stored.key(made.kid), mapping=fields)
+                pipeline.zadd(stored.KEYS, {made.kid: made.created_at})
+                pipeline.zadd(stored.client(made.client_id), {made.kid: made.created_at})
             await pipeline.execute()
 
 
@@ -69,23 +72,24 @@ async def milliseconds(
 async def measure(client: redis.asyncio.Redis, count: int) -> list[float]:
     """Print a line for each list, and return the milliseconds of each page."""
     pages: list[float] = []
-    directory = KeyListing(StoredIndex(client), StoredTrail(client))
+    selection = Selection(StoredIndex(client), SystemClock())
     print(f"{count} keys, pages of {LIMIT}, median of {ROUNDS}, in ms")
     print(f"{'':<12}  {'first':>7}  {'middle':>7}  {'last':>7}")
     for client_id in (None, CLIENTS[0]):
-        name = schema.KEYS if client_id is None else schema.client(client_id)
+        name = stored.KEYS if client_id is None else stored.client(client_id)
         size = await client.zcard(name)
         works = []
         for rank in (0, size // 2, size - LIMIT):
             cursor = (await client.zrange(name, rank - 1, rank - 1))[0] if rank else ""
-            work = partial(directory.page, LIMIT, cursor, client_id=client_id)
+            work = partial(selection.page, Selector(client_id=client_id), LIMIT, cursor)
             assert len((await work()).entries) == LIMIT
             works.append(work)
         cells = await milliseconds(works, ROUNDS)
         pages += cells
         columns = "  ".join(f"{cell:7.2f}" for cell in cells)
         print(f"{'all keys' if client_id is None else '--client':<12}  {columns}")
-    [filtered] = await milliseconds([lambda: directory.page(LIMIT, status=Status.REVOKED)], 3)
+    revoked = Selector(states=frozenset({State.REVOKED}))
+    [filtered] = await milliseconds([lambda: selection.page(revoked, LIMIT)], 3)
     print(f"--status revoked, of which there is none: {filtered:.0f} ms, then a cursor")
     print(machine())
     return pages

@@ -232,6 +232,27 @@ async def saturate(
     return tally
 
 
+async def repeat(
+    address: Address, requests: Requests, *, connections: int, at_a_time: int, calls: int
+) -> None:
+    """So many calls, `at_a_time` on each connection. Return when the last one is answered."""
+    answered, done = 0, asyncio.get_running_loop().create_future()
+
+    def on_end(connection: Connection, _stream_id: int) -> None:
+        nonlocal answered
+        answered += 1
+        if answered == calls:
+            done.set_result(None)
+        connection.send()
+
+    opened = await connect(address, requests, connections, on_end)
+    for connection in opened:
+        connection.send(at_a_time)
+    async with asyncio.timeout(60):
+        await done
+    close(opened)
+
+
 async def pace(
     address: Address, requests: Requests, *, connections: int, rate: float, seconds: float
 ) -> Tally:

@@ -25,6 +25,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 
 from authz.core.changes import KeySpec
+from authz.core.fields import networks
 from authz.core.listen_address import Address
 from authz.rpc.services import CHECK_SERVICE
 from authz.settings import model
@@ -94,7 +95,7 @@ class Bench:
             peer=PEER,
             extensions={"scopes": "models:generate"},
         )
-        answer = asyncio.run(_answer(self.sidecars["fast"].address, message))
+        answer = asyncio.run(allow(self.sidecars["fast"].address, message))
         constant = directory / "answer"
         constant.write_bytes(answer)
         self.constants = {
@@ -121,6 +122,7 @@ def settings(directory: Path, store: Valkey) -> Path:
     """Write settings for this store. Return the file."""
     pepper = directory / "pepper-1"
     pepper.write_text(token_hex(32))
+    pepper.chmod(0o600)
     file = directory / "authz.yaml"
     wanted = {
         "redis": {"url": store.url},
@@ -140,13 +142,14 @@ async def issue(settings: model.Settings) -> str:
         env="live",
         life_ms=86_400_000,
         scopes=frozenset({"models:generate", "models:read"}),
-        allowed_cidrs=("10.0.0.0/8", "127.0.0.0/8"),
+        allowed_cidrs=networks("", ["10.0.0.0/8", "127.0.0.0/8"]),
     )
     async with administration.administration(settings) as lifecycle:
         return (await lifecycle.issue(spec, lifecycle.author("bench"))).key_text
 
 
-async def _answer(address: Address, message: CheckRequest) -> bytes:
+async def allow(address: Address, message: CheckRequest) -> bytes:
+    """Return the answer to a request. Raise SystemExit if it is no allow."""
     async with channel(address) as connection:
         answer: CheckResponse = await AuthorizationStub(connection).Check(message, timeout=10)
     if not answer.HasField("ok_response"):
@@ -155,10 +158,12 @@ async def _answer(address: Address, message: CheckRequest) -> bytes:
 
 
 @contextmanager
-def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+def _process(
+    command: list[str], python: str = sys.executable, **options: Any
+) -> Iterator[subprocess.Popen[str]]:
     """A process on the servers' core, ended at the end."""
     with subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [python, "-m", *command],
         preexec_fn=lambda: os.sched_setaffinity(0, SERVER_CORE),  # noqa: PLW1509  no threads yet
         text=True,
         **options,
@@ -170,8 +175,18 @@ def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen[st
 
 
 @contextmanager
-def sidecar(file: Path, transport: str, ops: int = 0) -> Iterator[Server]:
-    """Run a sidecar on the servers' core. ops: its operations port, or 0 for any."""
+def sidecar(
+    file: Path,
+    transport: str,
+    ops: int = 0,
+    *,
+    python: str = sys.executable,
+    tree: Path | None = None,
+) -> Iterator[Server]:
+    """Run a sidecar on the servers' core. ops: its operations port, or 0 for any.
+
+    tree, python: of another checked-out tree.
+    """
     check, ops = free_port(), ops or free_port()
     environment = os.environ | {
         "AUTHZ_CHECK__TRANSPORT": transport,
@@ -180,7 +195,7 @@ def sidecar(file: Path, transport: str, ops: int = 0) -> Iterator[Server]:
         "AUTHZ_LOG__LEVEL": "WARNING",
     }
     command = ["authz.cli.main", "--config", str(file), "serve"]
-    with _process(command, env=environment) as process:
+    with _process(command, python, env=environment, cwd=tree) as process:
         asyncio.run(eventually(lambda: _is_ready(f"http://127.0.0.1:{ops}/readyz")))
         yield Server(Address("127.0.0.1", check), process.pid)
 

@@ -21,11 +21,12 @@ import uvloop
 from authz.core.keys import base62
 from authz.flows.keycache import KeyCache
 from authz.settings import model
-from authz.storage import encoding, schema
+from authz.storage import encoding
 from authz.wiring import administration, sidecar
 from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import make_record
 from tests.support.real import Valkey, eventually
+from tests.support.storage import stored
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 BATCH = 1000
@@ -51,7 +52,8 @@ def fill(client: redis.Redis, count: int) -> None:
                 expires_at=1_797_776_000_000 + number,
             )
             batch.hset(
-                schema.key(record.kid), mapping=encoding.encode(record) | {"version": number + 1}
+                stored.key(record.kid),
+                mapping=encoding.encode(record) | {"version": number + 1},
             )
         batch.execute()
 

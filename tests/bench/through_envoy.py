@@ -30,13 +30,19 @@ OPEN, CHECKED = "/healthz", "/v1/models"  # envoy.yaml exempts the first
 CONNECTIONS, AT_A_TIME = 2, 32
 
 
+def manager(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the connection manager of a configuration."""
+    (listener,) = document["static_resources"]["listeners"]
+    found: dict[str, Any] = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return found
+
+
 def configuration(ports: Ports, check: Address) -> str:
     """envoy.yaml, with an answer of Envoy's own where it has a backend, and no access log."""
     wanted = yaml.safe_load(envoy_config(ports, check))
-    (listener,) = wanted["static_resources"]["listeners"]
-    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-    del manager["access_log"]
-    for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
+    own = manager(wanted)
+    del own["access_log"]
+    for route in own["route_config"]["virtual_hosts"][0]["routes"]:
         route.pop("route", None)
         route["direct_response"] = {"status": 200, "body": {"inline_string": "ok"}}
     return yaml.safe_dump(wanted)
@@ -95,7 +101,7 @@ def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, dict[str, fl
             for transport, sidecar in bench.sidecars.items()
         }
         for address in proxies.values():
-            uvloop.run(eventually(lambda at=address: _is_allowed(at, bench.key)))
+            uvloop.run(eventually(lambda at=address: is_allowed(at, bench.key)))
         cases = {"no filter": (proxies["fast"], OPEN)}
         cases |= {transport: (address, CHECKED) for transport, address in proxies.items()}
         for _ in range(rounds):
@@ -103,12 +109,12 @@ def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, dict[str, fl
             rates.append({name: rate for name, (rate, _) in each.items()})
             times.append({name: median for name, (_, median) in each.items()})
         for address in proxies.values():
-            if not uvloop.run(_is_allowed(address, bench.key)):
+            if not uvloop.run(is_allowed(address, bench.key)):
                 raise SystemExit("what was measured was no allow")
     return {"requests a second": medians(rates), "microseconds, one in flight": medians(times)}
 
 
-async def _is_allowed(address: Address, key: str) -> bool:
+async def is_allowed(address: Address, key: str) -> bool:
     """With the key, and only with it."""
     found = [await status(address, CHECKED, given) for given in (key, "x")]
     return found == [200, 401]

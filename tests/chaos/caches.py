@@ -14,7 +14,7 @@ from authz.core.keys.credentials import Presented
 from authz.core.records import KeyRecord, Status
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
-from authz.storage import encoding, schema
+from authz.storage import encoding
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import LinkedKeys
@@ -23,6 +23,7 @@ from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome, now
 from tests.support.fakes import RecordingProbe, make_keyring, make_request
 from tests.support.real import RealClock
+from tests.support.storage import stored
 
 TTL = 60.0
 DEADLINE = 0.5  # of a lookup: the machine is busy with many processes
@@ -106,7 +107,7 @@ class _Dict:
         entry = self.entries.get(kid)
         if entry is None or entry[1] < now():
             try:
-                found = await self.client.hgetall(schema.key(kid))
+                found = await self.client.hgetall(stored.key(kid))
                 record = encoding.decode(kid, found) if found else None
             except (redis.RedisError, OSError, Unavailable):
                 return Outcome.UNAVAILABLE
@@ -170,7 +171,7 @@ class PubSub:
         subscription = self._subscriber.pubsub()
         while True:
             with contextlib.suppress(redis.RedisError, OSError):
-                await subscription.subscribe(schema.CHANGES)
+                await subscription.subscribe(stored.CHANGES)
                 while True:
                     message = await subscription.get_message(timeout=0.2)
                     if message is not None and message["type"] == "message":

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import redis
 
-from authz.storage import schema
 from authz.storage.feed import CONNECTION_NAME
 from tests.chaos.history import State, now
 from tests.chaos.world import SidecarProcess, World
 from tests.support.failover import Replicated
 from tests.support.gate import HOLD, LOSE, PASS, closed_to_all_but, open_to_all
 from tests.support.real import Valkey
+from tests.support.storage import stored
 
 BURST = 40_000
 DUMMY = "0" * 16
@@ -127,8 +127,8 @@ class Faults:
 
     async def burst(self) -> None:
         """Make many changes at once."""
-        names = (schema.SEQ, schema.LOG)
-        arguments = (DUMMY, BURST, schema.CHANGES)
+        names = (stored.SEQ, stored.LOG)
+        arguments = (DUMMY, BURST, stored.CHANGES)
         await asyncio.to_thread(self._valkey.admin.eval, BULK, len(names), *names, *arguments)
 
     async def load_loop(self) -> None:
@@ -147,31 +147,31 @@ class Faults:
         left = self._dice.choice((0, 1, 2))
         async with self._world.outage():
             self._valkey.admin.client_kill_filter(_type="pubsub", skipme=True)
-            self._valkey.admin.xtrim(schema.LOG, maxlen=left, approximate=False)
+            self._valkey.admin.xtrim(stored.LOG, maxlen=left, approximate=False)
             await asyncio.sleep(0.05)
 
     async def make_noise(self) -> None:
         """Send garbage on the channel and in the log, and repeat notices in random order."""
         admin = self._valkey.admin
-        entries = admin.xrevrange(schema.LOG, count=50)
+        entries = admin.xrevrange(stored.LOG, count=50)
         told = [
             f"{name.partition('-')[0]} {e['kid']} {e['status']} {e['at']} {e['change_id']}"
             for name, e in entries
         ]
         self._dice.shuffle(told)
         for text in (*told, *NOISE):
-            admin.publish(schema.CHANGES, text)
+            admin.publish(stored.CHANGES, text)
         async with self._world.at_rest:  # the next change takes the next number
-            newest = admin.get(schema.SEQ)
-            admin.xadd(schema.LOG, {"kid": "?", "status": "?"}, id=f"{newest}-1")
+            newest = admin.get(stored.SEQ)
+            admin.xadd(stored.LOG, {"kid": "?", "status": "?"}, id=f"{newest}-1")
 
     async def garble_sequence(self) -> None:
         """Make the sequence unreadable or unusable for a while."""
         async with self._world.at_rest, self._world.outage():
-            seq = self._valkey.admin.get(schema.SEQ)
-            self._valkey.admin.set(schema.SEQ, self._dice.choice(("", "-1", "9" * 16, "1e3")))
+            seq = self._valkey.admin.get(stored.SEQ)
+            self._valkey.admin.set(stored.SEQ, self._dice.choice(("", "-1", "9" * 16, "1e3")))
             await asyncio.sleep(self._dice.uniform(0.3, 1.5))
-            self._valkey.admin.set(schema.SEQ, seq)
+            self._valkey.admin.set(stored.SEQ, seq)
 
     async def flush_scripts(self) -> None:
         """Remove all scripts from the store."""

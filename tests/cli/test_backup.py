@@ -10,11 +10,11 @@ from typing import BinaryIO
 import pytest
 
 from authz.settings.model import Settings
-from authz.storage import schema
 from authz.storage.backup import Contents
 from authz.wiring import administration
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey
+from tests.support.storage import stored
 
 FILE = "authz.backup"
 STATE = ".authz-pepper-1.state"
@@ -41,7 +41,7 @@ def test_there_and_back(store: Path, valkey: Valkey) -> None:
     assert (done.code, done.document["seq"], done.document["lost_changes"]) == (0, 2, 0)
     assert run("keys", "history", key["kid"], "--json").document == before
     assert run("keys", "show", key["kid"], "--json").document["version"] == 1
-    assert valkey.admin.get(schema.SEQ) == "2"
+    assert valkey.admin.get(stored.SEQ) == "2"
     assert key["key"] not in Path(FILE).read_text()
 
 
@@ -143,11 +143,11 @@ def test_init_on_a_half_restored_store(
     empty_store: Path, valkey: Valkey, options: tuple[str, ...]
 ) -> None:
     """`init` refuses a store with the marker of a restore, and makes no pepper."""
-    valkey.admin.set(schema.RESTORING, "1-1-1-1")
+    valkey.admin.set(stored.RESTORING, "1-1-1-1")
     refused = run("init", *options)
     assert refused.code == 1
     assert "a restore was interrupted or is running: run `authz restore` again" in refused.error
-    assert valkey.admin.keys("*") == [schema.RESTORING]
+    assert valkey.admin.keys("*") == [stored.RESTORING]
     assert not (empty_store / "authz-pepper-1").exists()
 
 
@@ -157,8 +157,8 @@ def test_init_where_sidecars_saw_changes(empty_store: Path, valkey: Valkey) -> N
         "instance": "web-1", "version": "1", "address": "x", "started_at": 1, "applied": None,
         "lease_ms": 1000, "grace_ms": 0, "trusted": False, "reason": "", "entries": 0, "seen": 415,
     }  # fmt: skip
-    valkey.admin.set(schema.sidecar("web-1"), json.dumps(entry), px=60_000)
-    valkey.admin.zadd(schema.SIDECARS, {"web-1": 1})
+    valkey.admin.set(stored.sidecar("web-1"), json.dumps(entry), px=60_000)
+    valkey.admin.zadd(stored.SIDECARS, {"web-1": 1})
     refused = run("init")
     assert refused.code == 1
     assert "it was at change 415" in refused.error

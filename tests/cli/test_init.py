@@ -14,6 +14,7 @@ from authz.storage import schema
 from authz.storage.keys import StoredKeys
 from tests.support.cli.terminal import AUTHZ, execute, run
 from tests.support.real import Valkey
+from tests.support.storage import stored
 
 PEPPER = "authz-pepper-1"
 
@@ -92,7 +93,7 @@ def test_who_loses_the_store_to_another_machine_keeps_no_pepper(
         found = await peppers(self)
         if not found:
             meta = {schema.META_SCHEMA: str(schema.SCHEMA), f"{schema.META_PEPPER}1": "f" * 32}
-            valkey.admin.hset(schema.META, mapping=meta)
+            valkey.admin.hset(stored.META, mapping=meta)
         return found
 
     monkeypatch.setattr(StoredKeys, "peppers", overtaken)

@@ -11,11 +11,11 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.settings import model
-from authz.storage import schema
 from authz.wiring import administration, sidecar
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey, eventually
 from tests.support.stalls import conclusively
+from tests.support.storage import stored
 
 KID = re.compile(r"[0-9A-Za-z]{16}")
 
@@ -246,7 +246,7 @@ async def test_a_dead_sidecar_is_listed_as_lost_and_then_no_more(terminal, own_s
         instance = own_silence(deaf)
         seen = await eventually(lambda: find(terminal, "no: not heard for "))
         assert instance in seen
-        name = schema.sidecar(instance)  # how long ago it spoke is seen by how long that is kept
+        name = stored.sidecar(instance)  # how long ago it spoke is seen by how long that is kept
         valkey.admin.pexpire(name, valkey.admin.pttl(name) - 600_000)
         await eventually(lambda: find(terminal, "no sidecar is running"))
 

@@ -10,7 +10,7 @@ from authz.core.changes import KeySpec
 from authz.core.errors import Unavailable
 from authz.core.records import Status
 from authz.flows.lifecycle import Lifecycle
-from authz.storage import encoding, schema
+from authz.storage import encoding
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import LinkedKeys, StoredKeys
@@ -23,6 +23,7 @@ from tests.support.fakes import (
     make_record,
 )
 from tests.support.real import RealClock, eventually
+from tests.support.storage import stored
 
 OTHER_KID = "0" * 16
 UNDER_WAY = 50  # loads at a time: more would only pile up where the machine is busy
@@ -79,7 +80,7 @@ class OnValkey:
 
     async def put(self, record):
         fields = encoding.encode(record) | {"version": str(record.version)}
-        self._admin.hset(schema.key(record.kid), mapping=fields)
+        self._admin.hset(stored.key(record.kid), mapping=fields)
         return record
 
     async def settle(self, delivered):

@@ -13,11 +13,11 @@ from authz.core.changes import KeyChange, KeySpec
 from authz.core.errors import AliasTaken, Conflict
 from authz.core.records import RevocationReason, Status
 from authz.flows.lifecycle import Lifecycle
-from authz.storage import schema
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from tests.support.changes import DIGESTS, KEYRING, author, change_to, imported, issued
 from tests.support.fakes import DAY, KID, NOW, FakeClock, MemoryKeyStore, make_record
+from tests.support.storage import stored
 from tests.support.storage.strategies import RECORDS
 
 OTHER_KID = "0" * 16
@@ -191,12 +191,12 @@ class Comparison(RuleBasedStateMachine):
         """Log and audit trail tell the same."""
         log = [
             (entry_id, entry["kid"], entry["status"] == "revoked")
-            for entry_id, entry in self.admin.xrange(schema.LOG)
+            for entry_id, entry in self.admin.xrange(stored.LOG)
         ]
         assert log == [(f"{entry.seq}-0", entry.kid, entry.revoked) for entry in self.twin.log]
         audit = [
             (entry_id, entry["kid"], entry["action"])
-            for entry_id, entry in self.admin.xrange(schema.AUDIT)
+            for entry_id, entry in self.admin.xrange(stored.AUDIT)
         ]
         assert audit == [
             (f"{seq}-0", kid, event.action.value) for seq, kid, event in self.twin.audit

@@ -14,6 +14,7 @@ from authz.core.records import (
     RETIRED_DIGEST_KEPT_MS,
     STATUS_CHANGES,
     RevocationReason,
+    Secret,
     Status,
 )
 from tests.support.fakes import DAY, KID, NOW, issue_record, make_keyring, make_record
@@ -60,7 +61,7 @@ def test_issue():
     change = changes.issue(SPEC, minted, AUTHOR, NOW)
 
     record = change.record
-    asked = {field.name for field in fields(SPEC)} - {"life_ms"}
+    asked = {field.name for field in fields(SPEC)} - {"life_ms", "expires_at"}
     assert {name: getattr(record, name) for name in asked} == {
         name: getattr(SPEC, name) for name in asked
     }
@@ -77,6 +78,21 @@ def test_a_key_may_have_no_end():
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
 
     assert changes.issue(spec, KEYRING.mint("live"), AUTHOR, NOW).record.expires_at is None
+
+
+def test_a_key_may_end_at_a_time():
+    """The end may be a time instead of a lifetime; it is after the beginning, too."""
+    spec = KeySpec(client_id="acme-web", env="live", life_ms=None, expires_at=NOW + 1)
+    assert changes.issue(spec, KEYRING.mint("live"), AUTHOR, NOW).record.expires_at == NOW + 1
+    with pytest.raises(BadInput, match="expires-in"):
+        changes.issue(spec, KEYRING.mint("live"), AUTHOR, NOW + 1)
+
+
+def test_the_call_is_in_the_event():
+    """The audit event has the source and the request id of a call of the admin API."""
+    author = Author("change-1", "alice", "", "192.0.2.7 curl/8", "req-1")
+    event = changes.issue(SPEC, KEYRING.mint("test"), author, NOW).event
+    assert (event.source, event.request_id) == ("192.0.2.7 curl/8", "req-1")
 
 
 @pytest.mark.parametrize(
@@ -217,9 +233,59 @@ def test_an_expired_key_gets_no_overlap(grace_ms):
 
 def test_a_key_that_has_not_quite_expired_gets_its_overlap():
     """The rotation of a key that has not expired yet gives the full overlap."""
-    after = rotated(make_record(expires_at=NOW + 1))
+    old = Secret("1", b"d" * 32, "1", NOW - 2 * GRACE)
+    after = rotated(make_record(expires_at=NOW + 1, secrets=(old,)))
 
     assert live(after, NOW + GRACE - 1) == ["1", "2"]
+
+
+def test_an_overlap_ends_with_the_key():
+    """The old secret of a key with a short life works no longer than the new one."""
+    after = rotated(make_record(expires_at=NOW + 5))
+
+    assert after.expires_at == NOW + 5
+    assert after.secrets[0].retires_at == NOW + 5
+    assert live(after, NOW + 4) == ["1", "2"]
+
+
+def retired(record, which, now=NOW + 1):
+    """The record after one of its secrets was ended."""
+    outcome = changes.retire(record, which, AUTHOR, now)
+    assert isinstance(outcome, KeyChange)
+    assert outcome.narrows
+    return outcome.record
+
+
+@pytest.mark.parametrize(
+    ("which", "left"), [("old", ["2"]), ("new", ["1"]), ("1", ["2"]), ("2", ["1"])]
+)
+def test_one_secret_ends_and_the_other_works(which, left):
+    """Of two live secrets the named one ends, and the other keeps its end."""
+    before = rotated(make_record())
+    after = retired(before, which)
+    assert live(after, NOW + 1) == left
+    assert [entry.retires_at for entry in after.secrets if entry.id in left] == [
+        entry.retires_at for entry in before.secrets if entry.id in left
+    ]
+
+
+def test_after_the_new_secret_ended_a_rotation_gives_another():
+    """A lost new secret is ended, and the key is rotated again within the overlap."""
+    again = rotated(retired(rotated(make_record()), "new"), now=NOW + 2)
+    assert live(again, NOW + 3) == ["1", "3"]
+
+
+def test_the_only_secret_does_not_end():
+    """The only live secret, one that is unknown, and one of a revoked key are refused."""
+    record = make_record()
+    for which, why in (("old", "one live secret"), ("1", "one live secret"), ("9", "it has 1")):
+        outcome = changes.retire(record, which, AUTHOR, NOW)
+        assert isinstance(outcome, Refused)
+        assert why in outcome.why
+    gone = replace(rotated(record), status=Status.REVOKED)
+    assert isinstance(changes.retire(gone, "old", AUTHOR, NOW), Refused)
+    once = retired(rotated(record), "old")
+    assert isinstance(changes.retire(once, "1", AUTHOR, NOW + 2), Unchanged)
 
 
 def test_the_lineage_is_bounded():
@@ -299,13 +365,14 @@ def test_every_change_says_who_what_when_and_why():
         Action.IMPORT: changes.import_key(spec, KID, [("1", b"d" * 32)], AUTHOR, NOW),
         Action.UPDATE: changes.update(record, {"name": "shop"}, AUTHOR, NOW),
         Action.ROTATE: changes.rotate(record, KEYRING.mint("live"), 5, AUTHOR, NOW),
+        Action.RETIRE: changes.retire(rotated(record), "old", AUTHOR, NOW),
         Action.REVOKE: changes.revoke(record, RevocationReason.SUPERSEDED, AUTHOR, NOW),
         Action.DISABLE: changes.disable(record, AUTHOR, NOW),
         Action.ENABLE: changes.enable(replace(record, status=Status.DISABLED), AUTHOR, NOW),
         Action.RESET_LIMITS: changes.reset_limits(record, AUTHOR, NOW),
     }
 
-    assert set(made) == set(Action)
+    assert set(made) == set(Action) - {Action.DELETE}  # not a change of the record
     for action, change in made.items():
         event = change.event
         assert (event.action, event.actor, event.note, event.at) == (

@@ -81,7 +81,8 @@ class KeyMachine(RuleBasedStateMachine):
         assert self.take(outcome)
         for text, ends in self.promised.items():
             if ends is None or ends > self.now:
-                self.promised[text] = self.now + grace_ms
+                over = self.now + grace_ms
+                self.promised[text] = min(over, self.record.expires_at or over)
         self.promised[minted.text] = None
         again = changes.rotate(self.record, minted, grace_ms, self.author(), self.now)
         assert isinstance(again, Unchanged)

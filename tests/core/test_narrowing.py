@@ -166,5 +166,5 @@ def test_every_field_of_a_record_is_judged():
     source = inspect.getsource(narrowing)
     judged = {*narrowing._IDENTITY, *re.findall(r"after\.(\w+)", source)}
 
-    bookkeeping = {"version", "turns", "revoked_at", "revocation_reason"}
+    bookkeeping = {"version", "turns", "blocks", "revoked_at", "revocation_reason"}
     assert {field.name for field in fields(KeyRecord)} - judged == bookkeeping

@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.paths import is_canonical, read_path
-from authz.core.routes import NO_FACTS, UNNAMEABLE, Facts, RouteTable, Rule, hidden_rule, is_method
-from authz.core.templates import MAX_BETWEEN, MAX_TEMPLATE
+from authz.core.route_index import RouteIndex
+from authz.core.routes import (
+    NO_FACTS,
+    UNNAMEABLE,
+    Facts,
+    Refusal,
+    RouteTable,
+    Rule,
+    hidden_rule,
+    is_method,
+)
+from authz.core.templates import MAX_BETWEEN, MAX_TEMPLATE, Template
 
 A, B = Facts(scopes=frozenset({"a:x"})), Facts(optional=True, env="live")
 
@@ -101,7 +111,7 @@ def test_what_no_rule_applies_to_asks_for_nothing_or_is_refused() -> None:
     open_table, closed = (RouteTable([rule("/a")], deny_unmatched=deny) for deny in (False, True))
 
     assert open_table.require("GET", "h", "/b") == Facts()
-    assert closed.require("GET", "h", "/b") is Reason.ROUTE_NOT_ALLOWED
+    assert closed.require("GET", "h", "/b") == Refusal(Reason.ROUTE_NOT_ALLOWED)
     assert closed.require("GET", "h", "/a?b=//..") is A
 
 
@@ -109,9 +119,9 @@ def test_a_path_with_two_readings_is_refused_whatever_the_rules() -> None:
     """Also where a rule for everything would match; the query is not a part of the path."""
     table = RouteTable([rule("/**")])
 
-    assert table.require("GET", "h", "/a/../b") is Reason.AMBIGUOUS_PATH
-    assert table.require("GET", "h", "") is Reason.AMBIGUOUS_PATH
-    assert table.require("GET", "h", "*") is Reason.AMBIGUOUS_PATH
+    assert table.require("GET", "h", "/a/../b") == Refusal(Reason.AMBIGUOUS_PATH)
+    assert table.require("GET", "h", "") == Refusal(Reason.AMBIGUOUS_PATH)
+    assert table.require("GET", "h", "*") == Refusal(Reason.AMBIGUOUS_PATH)
     assert table.require("GET", "h", "/a?x=/../") is A
 
 
@@ -123,7 +133,7 @@ def test_a_target_that_is_no_path_is_matched_by_everything_alone(method: str, pa
     assert everywhere.require(method, "h", path) is A
     assert RouteTable([rule("/")]).require(method, "h", path) is NO_FACTS
     closed = RouteTable([rule("/")], deny_unmatched=True)
-    assert closed.require(method, "h", path) is Reason.ROUTE_NOT_ALLOWED
+    assert closed.require(method, "h", path) == Refusal(Reason.ROUTE_NOT_ALLOWED)
     other = RouteTable([rule("/**", methods=("GET",))])
     assert other.require(method, "h", path) is NO_FACTS
 
@@ -152,7 +162,7 @@ def test_rules_of_both_readings_hold_together() -> None:
     alone = RouteTable([rule("/m/{m}:run", facts=run)])
     assert alone.require("GET", "h", "/m/a%3Arun") == Facts(frozenset({"run"}), False, None, 5)
     closed = RouteTable([rule("/m/{m}:run", facts=run)], deny_unmatched=True)
-    assert closed.require("GET", "h", "/m/a%3Arun") is Reason.AMBIGUOUS_PATH
+    assert closed.require("GET", "h", "/m/a%3Arun") == Refusal(Reason.AMBIGUOUS_PATH, Facts())
 
 
 @pytest.mark.parametrize(
@@ -169,7 +179,7 @@ def test_one_request_is_not_in_two_environments(first, second, default, found) -
     """Two rules that hold together may not ask for keys of different environments."""
     rules = [rule("/{m}:run", facts=Facts(env=first)), rule("/{m}", facts=Facts(env=second))]
     asked = RouteTable(rules, env=default).require("GET", "h", "/a%3Arun")
-    assert (asked.env if isinstance(asked, Facts) else asked) == found
+    assert (asked.env if isinstance(asked, Facts) else asked.reason) == found
 
 
 @pytest.mark.parametrize(
@@ -211,11 +221,12 @@ def test_variables_stand_in_scopes(path: str, scope: str) -> None:
 
 def test_a_text_that_can_be_divided_in_two_ways_has_no_scope() -> None:
     """Backends divide it in different ways, so the path is ambiguous."""
-    table = RouteTable([rule("/{a}:{b}", facts=Facts(frozenset({"x:{a}"})))])
+    facts = Facts(frozenset({"x:{a}"}))
+    table = RouteTable([rule("/{a}:{b}", facts=facts)])
 
     assert table.require("GET", "h", "/1:2").scopes == {"x:1"}
-    assert table.require("GET", "h", "/1:2:3") is Reason.AMBIGUOUS_PATH
-    assert table.require("GET", "h", "/::::") is Reason.AMBIGUOUS_PATH
+    assert table.require("GET", "h", "/1:2:3") == Refusal(Reason.AMBIGUOUS_PATH, facts)
+    assert table.require("GET", "h", "/::::") == Refusal(Reason.AMBIGUOUS_PATH, facts)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +237,8 @@ def test_a_variable_may_be_the_cost(text: str, found: int | None) -> None:
     """A client cannot say that its request is free, or of no cost that exists."""
     known = Rule.parse("routes", "/batch/{n}", "", (), Facts(), cost_variable="n")
     asked = RouteTable([known]).require("GET", "h", f"/batch/{text}")
-    assert asked == (Reason.BAD_REQUEST if found is None else Facts(cost=found))
+    refused = Refusal(Reason.BAD_REQUEST, known.facts)
+    assert asked == (refused if found is None else Facts(cost=found))
 
 
 @pytest.mark.parametrize(
@@ -256,16 +268,67 @@ def test_a_cost_is_a_variable_of_the_template() -> None:
         ("/Admin/x", A),
         ("/ADMIN", A),
         ("/CAF%C3%A9", B),
-        ("/caf%C3%89", Reason.AMBIGUOUS_PATH),
-        ("/bac%E2%84%AAup", Reason.AMBIGUOUS_PATH),
-        ("/%C5%BFecret", Reason.AMBIGUOUS_PATH),
+        ("/caf%C3%89", Refusal(Reason.AMBIGUOUS_PATH)),
+        ("/bac%E2%84%AAup", Refusal(Reason.AMBIGUOUS_PATH)),
+        ("/%C5%BFecret", Refusal(Reason.AMBIGUOUS_PATH)),
     ],
 )
-def test_backends_that_ignore_case(path: str, found: Facts | Reason) -> None:
+def test_backends_that_ignore_case(path: str, found: Facts | Refusal) -> None:
     """Letters of ASCII are compared without their case; others that fold into them are refused."""
     paths = {"/admin/**": A, "/caf%C3%A9": B}
     rules = [Rule.parse("routes", p, "", (), f, ignore_case=True) for p, f in paths.items()]
-    assert RouteTable(rules, ignore_case=True).require("GET", "h", path) is found
+    assert RouteTable(rules, ignore_case=True).require("GET", "h", path) == found
+
+
+def test_a_table_of_too_much_work_is_refused() -> None:
+    """One path could be compared with each variable of each rule."""
+    deep = "/{a}" * 100 + "/x{b}"
+    rules = [rule(f"{deep}{n}", facts=A) for n in range(40)]
+    with pytest.raises(BadInput, match="too many templates with variables"):
+        RouteTable(rules)
+    RouteTable([rule(f"/v{n}{deep}", facts=A) for n in range(40)])
+
+
+def test_many_rules_that_hold_together_are_ambiguous() -> None:
+    """A path whose readings meet more rules than MAX_JOINED is refused."""
+    rules = [rule("/{m}:run", facts=Facts(cost=2)) for _ in range(17)]
+    assert RouteTable(rules[1:]).require("GET", "h", "/a%3Arun") == Facts(
+        frozenset(), optional=False, cost=2
+    )
+    assert RouteTable(rules).require("GET", "h", "/a%3Arun").reason is Reason.AMBIGUOUS_PATH
+
+
+LITERALS = st.sampled_from(["a", "b"])
+PARTS = st.one_of(LITERALS, st.sampled_from(["{v}", "a{v}", "{v}:{w}"]))
+TEMPLATES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
+
+
+@given(
+    templates=st.lists(st.tuples(TEMPLATES, st.booleans()), min_size=1, max_size=60),
+    segments=st.lists(st.sampled_from(["a", "b", "ab", "a:b", ""]), max_size=5),
+)
+def test_the_index_leaves_out_no_rule_that_matches(templates, segments) -> None:
+    """The index finds every template that matches, in order, however many share a beginning."""
+    made = [Template.parse("", f"/{text}{'/**' * below}") for text, below in templates]
+    found = RouteIndex(made).find(segments)
+    assert found == sorted(set(found))
+    assert {at for at, each in enumerate(made) if each.matches(segments)} <= set(found)
+
+
+@given(
+    st.lists(st.tuples(TEMPLATES, st.sampled_from([(), ("GET",), ("PUT", "POST")])), max_size=20),
+    st.lists(st.sampled_from(["GET", "HEAD", "PUT", "POST"]), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["a", "b", "ab", "a:b", "a%3Ab"]), max_size=5).map("/".join),
+)
+def test_several_methods_are_answered_as_each_alone(rules, methods, path) -> None:
+    """To compare the path once changes no answer."""
+    made = [
+        Rule.parse("", f"/{text}", "", verbs, Facts(cost=2 + n % 3))
+        for n, (text, verbs) in enumerate(rules)
+    ]
+    table = RouteTable(made, deny_unmatched=True)
+    alone = [table.require(method, "h", f"/{path}") for method in methods]
+    assert table.require_all(methods, "h", f"/{path}") == alone
 
 
 def test_a_variable_keeps_its_case() -> None:
@@ -473,8 +536,27 @@ def test_a_long_segment_is_refused_where_rules_search_it():
     """Each rule with two variables in one segment looks through it. Other rules take it."""
     path = "/x" + "a" * 1024
     searched = RouteTable([rule("/x{v}-{w}", facts=B), rule("/**", facts=A)])
-    assert searched.require("GET", "h", path) is Reason.AMBIGUOUS_PATH
+    assert searched.require("GET", "h", path) == Refusal(Reason.AMBIGUOUS_PATH)
     assert searched.require("GET", "h", path[:-1]) == A
-    assert searched.require("GET", "h", "/ab" * 500) is Reason.AMBIGUOUS_PATH
+    assert searched.require("GET", "h", "/ab" * 500) == Refusal(Reason.AMBIGUOUS_PATH)
     assert searched.require("GET", "h", "/abcdefghi" * 200) == A
     assert RouteTable([rule("/x{v}", facts=A)]).require("GET", "h", path) == A
+
+
+def test_a_label_names_the_rule_and_requires_nothing() -> None:
+    """Rules that differ only in their label hold together; the first one names the request."""
+    first, second = Facts(cost=2, label="run"), Facts(cost=2, label="any")
+    rules = [rule("/{m}:run", facts=first), rule("/{m}", facts=second), rule("/b/{m}")]
+    table = RouteTable(rules)
+    for path, label in (("/a:run", "run"), ("/a%3Arun", "run"), ("/a", "any"), ("/b/a", "")):
+        found = table.require("GET", "h", path)
+        assert isinstance(found, Facts)
+        assert found.label == label
+    joined = RouteTable([rule("/{m}:run", facts=first), rule("/{m}", facts=B)])
+    found = joined.require("GET", "h", "/a%3Arun")
+    assert isinstance(found, Facts)
+    assert (found.label, found.env) == ("run", "live")
+    scopes = Facts(scopes=frozenset({"m:{m}"}), label="filled")
+    found = RouteTable([rule("/{m}", facts=scopes)]).require("GET", "h", "/a")
+    assert isinstance(found, Facts)
+    assert found.label == "filled"

@@ -1,7 +1,6 @@
 """No form of any value shows key text, a digest or a pepper."""
 
 import pprint
-from collections import UserDict
 
 from authz.core import changes
 from authz.core.changes import Author, KeySpec
@@ -13,10 +12,6 @@ def shown_forms(thing):
     """Every way in which a log or a message could come to show a thing."""
     forms = [repr(thing), str(thing), f"{thing}", f"{thing!a}", "%s" % (thing,)]  # noqa: UP031
     return " ".join([*forms, pprint.pformat(thing), repr([thing]), repr({"thing": thing})])
-
-
-class Headers(UserDict):
-    """Headers whose bound `get` shows them, as that of any class written in Python does."""
 
 
 def secret_parts(minted, pepper):
@@ -48,7 +43,7 @@ def test_nothing_shows_a_secret():
         make_request(
             credential=presented,
             path=f"/v1/models?api_key={minted.text}",
-            header=Headers({"x-api-key": minted.text}).get,
+            headers={"x-api-key": minted.text},
         ),
         Changed(change.record, minted.text),
     ]

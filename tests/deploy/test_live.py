@@ -11,7 +11,6 @@ import promql_parser
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 
 from authz.settings import model
-from authz.storage import schema
 from authz.wiring import administration
 from tests.support.deploy.prometheus import Prometheus
 from tests.support.deploy.queries import inner_parts, panel_queries, parsed, parts
@@ -20,6 +19,7 @@ from tests.support.limits import limits
 from tests.support.real import Valkey, eventually
 from tests.support.rpc.messages import check_request
 from tests.support.serving import Serving, prepared
+from tests.support.storage import stored
 
 SECONDS = 60.0  # the longest wait until every query has a result; usually a few are enough
 FILTERS = {">", "<", ">=", "<=", "==", "!=", "and", "or", "unless"}
@@ -102,7 +102,7 @@ async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None
                 asyncio.create_task(busy(sidecar, [one.key_text for one in keys])),
                 asyncio.create_task(changing(sidecar, changed.record.kid)),
             ]
-            own_valkey.admin.hdel(schema.key(damaged.record.kid), "status")
+            own_valkey.admin.hdel(stored.key(damaged.record.kid), "status")
             await busy(sidecar, [damaged.key_text], rounds=1)
             missing = await without_numbers(prometheus)
             for task in working:

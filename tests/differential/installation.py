@@ -4,9 +4,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from authz.cli.verify import _AUTHORITY, _METHOD, _PATH
+from authz.cli.verify import _AUTHORITY, _PATH
 from authz.core.decision import Deny
 from authz.core.request import Request, Route
+from authz.core.routes import NAMED_METHOD
 from authz.flows.check import Checker
 from authz.process.clock import SystemClock
 from authz.rpc.check.build_request import check_request
@@ -114,7 +115,7 @@ class RecordingReader:
         if any(request.header(name, "") for name in METHOD_OVERRIDES):
             return
         asked = {name: request.header(f":{name}", "") for name in ("method", "authority", "path")}
-        taken = _METHOD.fullmatch(asked["method"]) and _AUTHORITY.fullmatch(asked["authority"])
+        taken = NAMED_METHOD.fullmatch(asked["method"]) and _AUTHORITY.fullmatch(asked["authority"])
         if not (taken and _PATH.fullmatch(asked["path"])):
             return
         written = check_request(
@@ -146,5 +147,7 @@ def make_handler(reader: RecordingReader) -> tuple[CheckHandler, str]:
     record, key = issue_record(RING, created_at=clock.wall_ms(), scopes=frozenset({"*"}))
     cache = asyncio.run(filled([record], clock, probe))
     checker = Checker(cache, OurPeppers(), clock, probe)
-    responder = Responder(header_prefix="x-auth-", removed_headers=("x-api-key",))
+    responder = Responder(
+        header_prefix="x-auth-", removed_headers=("x-api-key",), find_keys=lambda _request: None
+    )
     return CheckHandler(reader, checker, responder, probe), key  # type: ignore[arg-type]

@@ -32,12 +32,12 @@ def test_the_overlay_of_istio_is_in_order(name: str):
 
 @pytest.mark.parametrize("name", ["eg191-two-policies-merged", "eg191-patched-with-stats-listener"])
 def test_envoy_gateway_with_a_patch_does_not_fail(name: str):
-    """The patched configuration has no failure, and only warnings about the cluster.
+    """The patched configuration has no failure, and only warnings about cluster and trailers.
 
     Two merged policies make two ext_authz filters, each for its own routes. A listener for the
     metrics of the proxy needs no authorization.
     """
-    assert {found.check for found in told(name)} == {"cluster"}
+    assert {found.check for found in told(name)} == {"cluster", "trailers"}
     assert failures(name) == []
 
 

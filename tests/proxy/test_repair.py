@@ -155,7 +155,7 @@ def test_a_snippet_is_all_that_an_envoy_needs(addresses: list[Address], tmp_path
     }
     chain = resources["listeners"][0]["filter_chains"][0]
     chain["filters"][0]["typed_config"] = manager
-    resources["clusters"] = [*parts["clusters"], resources["clusters"][1]]
+    resources["clusters"] = [*parts["clusters"], resources["clusters"][-1]]
     file.write_text(yaml.safe_dump(config.whole))
     done = validate(file)
     assert done.returncode == 0, done.stderr[-1000:]

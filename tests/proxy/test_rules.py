@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from authz.core.errors import BadInput
 from authz.core.finding import Level
 from authz.proxy.document import read
+from authz.proxy.repair import repair
 from authz.proxy.rules import RULES, examine
 from tests.support.proxy.faults import ORIGINAL, Config, Fault
 from tests.support.proxy.report import DEFAULTS, problems
@@ -77,6 +78,7 @@ def test_another_spelling_is_the_same(fault: Fault, tmp_path: Path):
         (replace(DEFAULTS, header_prefix="x-caller-"), "identity", "only x-auth-"),
         (replace(DEFAULTS, carriers=["x-key"]), "carriers", "not shown x-key"),
         (replace(DEFAULTS, carriers=["x-key"]), "mutations", "may not change x-key"),
+        (replace(DEFAULTS, query="k", carriers=["x-key"]), "mutations", "may not change x-key"),
         (replace(DEFAULTS, deadline=0.5), "timeouts", "not later than check.deadline (0.5s)"),
     ],
 )
@@ -93,6 +95,21 @@ def test_client_addresses():
     config.manager["use_remote_address"] = False
     config.hide("x-envoy-external-address")
     assert [finding.check for finding in told(config.whole, expected)] == ["carriers", "identity"]
+
+
+def test_headers_that_name_another_method():
+    """With routes for some methods, authz must see these headers, or nobody may."""
+    expected = replace(DEFAULTS, has_methods=True)
+    config = Config()
+    assert told(config.whole, expected) == []
+    config.hide("x-http-method")
+    assert told(config.whole) == []
+    (found,) = told(config.whole, expected)
+    assert (found.level, found.check) == ("warn", "carriers")
+    assert "not shown x-http-method, which may name another method" in found.found
+    early = config.manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
+    early.append({"remove": "X-HTTP-Method"})
+    assert told(config.whole, expected) == []
 
 
 def test_an_internal_client_cannot_choose_its_address():
@@ -120,6 +137,24 @@ def test_a_policy_of_istio_that_denies_everything():
     assert (found.level, found.check) == ("fail", "envoy")
     assert name in found.found
     assert "extensionProviders" in found.advice
+
+
+def test_authz_must_be_able_to_take_a_key_out_of_the_query():
+    """With `extract.query` the mutation rules must allow `:path`, and a repair allows it."""
+    expected, config = replace(DEFAULTS, query="api_key"), Config()
+    assert told(config.whole, expected) == []
+    rules = config.filter["decoder_header_mutation_rules"]
+    for kept in ({"disallow_all": True}, {"disallow_system": True}):
+        rules.clear()
+        rules.update(disallow_is_error=True, **kept)
+        allowed = "^(x-auth-[a-z0-9-]+|x-api-key|authorization)$"
+        rules["allow_expression"] = {"regex": allowed}
+        assert told(config.whole) == []
+        (found,) = told(config.whole, expected)
+        assert (found.level, found.check) == ("fail", "mutations")
+        assert "may not change :path" in found.found
+    repair([config.whole], expected)
+    assert told(config.whole, expected) == []
 
 
 def test_a_query_that_holds_keys_is_not_logged():

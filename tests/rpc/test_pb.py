@@ -1,4 +1,4 @@
-"""The messages that are generated from proto/, and the one that is a view of Envoy's."""
+"""The messages that are generated from proto/, and those that are views of others."""
 
 import importlib.util
 from pathlib import Path
@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest as Otlp,
+)
 
-from authz.rpc.pb.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
+from authz.rpc.pb.usage.v1.otlp_logs_pb2 import ExportLogsServiceRequest
 
 GENERATE = Path(__file__).parents[2] / "proto" / "generate.py"
 
@@ -18,8 +22,8 @@ def test_the_generated_modules_are_current():
     spec = importlib.util.spec_from_file_location("generate", GENERATE)
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    for name, text in generate.generate().items():
-        assert (generate.GENERATED / name).read_text() == text, "run `make proto`"
+    for name, content in generate.generate().items():
+        assert (generate.GENERATED / name).read_bytes() == content, f"{name}: run `make proto`"
 
 
 def fields(view: Descriptor, whole: Descriptor, path: str = ""):
@@ -49,3 +53,16 @@ def test_text_that_a_client_writes_is_bytes(name):
     """One byte that is not UTF-8 does not cost the whole message."""
     (field,) = [found for at, found, _ in FIELDS if at == f".attributes.request.http.{name}"]
     assert field.type == FieldDescriptor.TYPE_BYTES
+
+
+LOG_FIELDS = list(fields(ExportLogsServiceRequest.DESCRIPTOR, Otlp.DESCRIPTOR))
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "other"), LOG_FIELDS, ids=[name for name, *_ in LOG_FIELDS]
+)
+def test_the_view_of_log_records_reads_the_same_bytes(name, field, other):
+    """Same number and type on the wire as in OpenTelemetry's messages; text is read as bytes."""
+    text = {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}
+    assert field.is_repeated == other.is_repeated
+    assert field.type == other.type or {field.type, other.type} == text

@@ -59,6 +59,7 @@ GARBAGE = {
     "cache.snapshot": ("", "/etc/authz/pepper-1"),
     "keys.prefix": ("A_", "ak"),
     "keys.older_prefixes": ("A_", None),
+    "keys.imported_prefixes": ("a b", None),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
     "cache.ttl": ("0", "1s"),
@@ -72,6 +73,17 @@ GARBAGE = {
     "extract.client_address": ("x-forwarded-for", "x-envoy-external-address"),
     "outage.grace": ("soon", "30s"),
     "log.level": ("loud", "INFO"),
+    "admin.oidc.issuer": ("idp.example.com", "http://127.0.0.1:4318"),
+    "admin.oidc.audience": ("two\nlines", None),
+    "admin.oidc.subject_claim": ("e mail", "groups"),
+    "admin.oidc.roles_claim": ("", "groups"),
+    "admin.oidc.roles": ("admin", None),
+    "admin.oidc.jwks_url": ("ftp://idp.example.com", "http://127.0.0.1:4318"),
+    "admin.oidc.ca": ("", "/etc/authz/pepper-1"),
+    "admin.oidc.clock_skew": ("1h", "300s"),
+    "admin.oidc.keys_grace": ("1s", "1d"),
+    "admin.certificates": ("spiffe://a/b", None),
+    "admin.self_service": ("read", None),
     "telemetry.metrics": ("perhaps", "true"),
     "telemetry.denials_per_second": ("0", None),
     "telemetry.otlp.endpoint": ("127.0.0.1:4317", "http://127.0.0.1:4318"),
@@ -88,6 +100,9 @@ GARBAGE = {
     "routes_default": ("allow", "authenticate"),
     "routes_case": ("ignore", "insensitive"),
 }
+
+
+NEEDED = {"check.tls.cert", "check.tls.key", "admin.oidc.issuer", "admin.oidc.audience"}
 
 
 def test_every_setting_has_a_default() -> None:
@@ -241,9 +256,7 @@ def test_a_value_may_be_written_the_way_people_write_it(tmp_path: Path) -> None:
     assert settings.extract.headers == ("authorization:apikey",)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(settings_names()) - {"check.tls.cert", "check.tls.key"})
-)
+@pytest.mark.parametrize("name", sorted(set(settings_names()) - NEEDED))
 def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
     """A name without a value keeps the default."""
     rest = beside(name)
@@ -267,7 +280,7 @@ def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
         ({"path": "/{a}/{a}", "scopes": "a:{a}"}, "routes.0: the path has {a} more than once"),
         ({"path": "/{a}" + "x" * 65 + "{b}"}, "routes.0.path: '/{a}xxx"),
         ({"path": "/a", "enforce": "maybe"}, "routes.0.enforce: true or false"),
-        ({"path": "/a", "colour": 5}, "routes.0.colour: no such setting; there are path, host"),
+        ({"path": "/a", "colour": 5}, "routes.0.colour: no such setting; there are path, name"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(tmp_path: Path, rule: dict, refused: str) -> None:
@@ -397,3 +410,13 @@ def test_the_example_file_has_every_setting_at_its_default(
         for step in name.split(".")[:2]:
             assert step in part, f"{name} is missing in {EXAMPLE.name}"
             part = part[step]
+
+
+def test_a_route_is_named_by_its_name_or_its_path(tmp_path: Path) -> None:
+    """The label of a rule is its name, else the beginning of its path."""
+    path = "/v1/" + "a" * 200
+    named = {"routes": [{"path": path}, {"path": "/b/{id}", "name": "b"}, {"path": "/{id}"}]}
+    rules = [one.rule() for one in load(written(tmp_path, yaml.safe_dump(named)), {}, {}).routes]
+    assert [rule.facts.label for rule in rules] == [path[:128], "b", "/{id}"]
+    bad = written(tmp_path, yaml.safe_dump({"routes": [{"path": "/a", "name": "a b"}]}))
+    assert refusal(bad).startswith("routes.0.name: 'a b'")

@@ -13,10 +13,11 @@ from authz.storage.limits.spend_script import arguments, holder_name, leases
 from tests.spending.plans import make_terms
 from tests.spending.store import TimedStore
 from tests.support.limits import limits
+from tests.support.storage import stored
 
 NOW = 1_763_779_999_000_000
 TERMS = make_terms("900000/min")  # a lease lives for 599.4 ms
-HASH = schema.limit("k" * 16)
+HASH = stored.limit("k" * 16)
 LIFE = 600
 MAX_BYTES = 4096 + 200
 
@@ -34,23 +35,23 @@ def take(store, holder, lease, now, terms=TERMS, **ask):
     return store.spend(charge_for(terms, 1, now // 1000), asked, now, holder_name(holder))
 
 
-def stored(store, name=HASH):
+def fields_of(store, name=HASH):
     """The field, as bytes."""
     return store.client.hget(name, schema.LEASES) or b""
 
 
 def held(store, now, name=HASH):
     """Return the leases as (holder, requests)."""
-    return [(lease.holder, lease.requests) for lease in leases(stored(store, name), now // 1000)]
+    return [(lease.holder, lease.requests) for lease in leases(fields_of(store, name), now // 1000)]
 
 
 def test_a_lease_is_told_from_what_passed_at_once(store):
     """Of 13 requests one waited: 12 are out until they end, as long as they live."""
     take(store, "one", 12, NOW)
 
-    [lease] = leases(stored(store), NOW // 1000)
+    [lease] = leases(fields_of(store), NOW // 1000)
     assert lease == ("one", 12, 1, NOW // 1000 + LIFE)
-    assert len(stored(store)) == 19 + len("one")
+    assert len(fields_of(store)) == 19 + len("one")
     assert held(store, NOW + (LIFE - 1) * 1000) == [("one", 12)]
     assert held(store, NOW + LIFE * 1000) == []
 
@@ -71,7 +72,7 @@ def test_what_is_given_back_is_out_no_more(store):
     given = charge_for(TERMS, 1, NOW // 1000)
     store.spend(given, SpendRequest(0, returned=12, granted_at=receipt.now_us), NOW + 1000, b"one")
 
-    assert stored(store) == b""
+    assert fields_of(store) == b""
 
 
 def test_what_was_not_granted_is_not_out(store):
@@ -99,9 +100,9 @@ def test_each_account_knows(store):
     take(store, "one", 7, NOW + 1, terms=KeyLimits((other, accounts[1]), OnOutage.LOCAL))
 
     assert held(store, NOW + 1) == [("one", 12)]
-    assert held(store, NOW + 1, schema.limit("project:shop")) == [("one", 12), ("one", 7)]
-    assert held(store, NOW + 1, schema.limit("tenant:acme")) == [("one", 12)]
-    assert held(store, NOW + 1, schema.limit("o" * 16)) == [("one", 7)]
+    assert held(store, NOW + 1, stored.limit("project:shop")) == [("one", 12), ("one", 7)]
+    assert held(store, NOW + 1, stored.limit("tenant:acme")) == [("one", 12)]
+    assert held(store, NOW + 1, stored.limit("o" * 16)) == [("one", 7)]
 
 
 def test_a_hash_of_an_older_version_gets_the_field(store):
@@ -133,7 +134,7 @@ def test_it_is_bounded(store):
     assert names[-1] == "node-299"
     assert names == [f"node-{number}" for number in range(300 - len(names), 300)]
     assert len(names) > 100
-    assert len(stored(store)) < MAX_BYTES
+    assert len(fields_of(store)) < MAX_BYTES
     take(store, "late", 10, NOW - 3600 * 10**6)
     assert [name for name, _ in held(store, NOW - 3600 * 10**6)] == ["late"]
 

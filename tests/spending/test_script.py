@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from authz.core.limits.charge import SpendRequest, charge_for
-from authz.storage import schema
 from tests.spending.history import fullest
 from tests.spending.plans import make_terms
 from tests.spending.store import TimedStore
+from tests.support.storage import stored
 
 NOW = 1_763_779_999_000_000
 SECOND = 10**6
-HASH = schema.limit("k" * 16)
+HASH = stored.limit("k" * 16)
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from authz.core.limits.charge import SpendRequest, charge_for
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitPolicy, Owner
 from authz.core.limits.limit import OnOutage, parse_limits
-from authz.storage import schema
 from tests.spending.history import fullest
 from tests.spending.plans import BEGIN, limits, steps
 from tests.spending.reference import Reference
 from tests.spending.simulation import Sidecar, World
 from tests.spending.store import TimedStore
 from tests.support.fakes import make_record
+from tests.support.storage import stored
 
 DAY = 86_400_000_000
 ASKED = st.tuples(steps(), st.sampled_from((1, 1, 2, 5)), st.integers(0, 20))
@@ -52,7 +52,7 @@ def test_a_pool_starts_with_what_the_project_had_used(valkey, text):
     assert take(store, pool(ten, "other"), 5).granted == 3
     assert take(store, pool(ten, "one"), 0).left[0] == 1
     for tenant in ("one", "other"):
-        assert valkey.admin.pttl(schema.limit(f"project:{tenant}/prod")) > 0
+        assert valkey.admin.pttl(stored.limit(f"project:{tenant}/prod")) > 0
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,6 +11,7 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.imports import LinkedAliases
 from tests.support.fakes import KID
 from tests.support.real import eventually
+from tests.support.storage import stored
 from tests.support.storage.changing import ALIAS, NEWEST, OLDER, OTHER_KID, imported
 from tests.support.storage.sidecar import Sidecar
 from tests.support.storage.users import restrict
@@ -76,7 +77,7 @@ async def test_store_of_other_peppers(valkey, admin, imports):
     """A foreign store gives no information about imports."""
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
-        valkey.admin.hset(schema.META, schema.META_PEPPER + "1", "another")
+        valkey.admin.hset(stored.META, schema.META_PEPPER + "1", "another")
         await sidecar.untrusted()
         assert sidecar.feed.meta.has_imports() is None
 
@@ -101,7 +102,7 @@ async def test_emptied_store(valkey, admin, imports, digests):
         with pytest.raises(Unavailable, match="authz init"):
             await sidecar.alias(digests)
         for digest in digests[1:]:
-            valkey.admin.rpush(schema.alias(digest), "text")
+            valkey.admin.rpush(stored.alias(digest), "text")
         with pytest.raises(Unavailable, match="authz init"):
             await sidecar.alias(digests)
 

@@ -8,10 +8,11 @@ import pytest
 
 from authz.core.errors import Conflict
 from authz.core.records import RevocationReason, Status
-from authz.storage import notices, schema
+from authz.storage import notices
 from authz.storage.link import Link
 from tests.support.fakes import KID, NOW
 from tests.support.real import eventually
+from tests.support.storage import stored
 from tests.support.storage.changing import CLIENT, OTHER_KID, everything, issued, revoked
 from tests.support.storage.sidecar import administration
 
@@ -31,16 +32,16 @@ async def test_what_is_written(valkey, admin):
         revoked_at=NOW + 1,
         revocation_reason=RevocationReason.KEY_COMPROMISE,
     )
-    assert redis.get(schema.SEQ) == "2"
-    assert redis.hget(schema.key(KID), schema.CHANGE_ID) == "c-revoke"
-    log = redis.xrange(schema.LOG)
+    assert redis.get(stored.SEQ) == "2"
+    assert redis.hget(stored.key(KID), "change_id") == "c-revoke"
+    log = redis.xrange(stored.LOG)
     assert [(entry_id, entry["kid"], entry["status"]) for entry_id, entry in log] == [
         ("1-0", KID, "active"),
         ("2-0", KID, "revoked"),
     ]
-    assert redis.zrange(schema.KEYS, 0, -1, withscores=True) == [[KID, NOW]]
-    assert redis.zrange(schema.client(CLIENT), 0, -1, withscores=True) == [[KID, NOW]]
-    (first, second) = redis.xrange(schema.AUDIT)
+    assert redis.zrange(stored.KEYS, 0, -1, withscores=True) == [[KID, NOW]]
+    assert redis.zrange(stored.client(CLIENT), 0, -1, withscores=True) == [[KID, NOW]]
+    (first, second) = redis.xrange(stored.AUDIT)
     assert first == (
         "1-0",
         {
@@ -64,11 +65,11 @@ async def test_notice_comes_after_the_data(valkey, admin):
 
     def on_push(push):
         told.append(push[2])
-        link.send(read.append, "HGET", schema.key(KID), "status")
+        link.send(read.append, "HGET", stored.key(KID), "status")
 
     link = await valkey.endpoint.open(lambda: Link(on_push, lambda: None))
     await valkey.endpoint.greet(link, "test")
-    await link.call("SUBSCRIBE", schema.CHANGES)
+    await link.call("SUBSCRIBE", stored.CHANGES)
     await admin.store.apply(issued())
     await admin.store.apply(await revoked(admin.store))
     await eventually(lambda: len(read) == 2)
@@ -110,14 +111,14 @@ async def test_script_that_the_store_forgot(valkey, admin):
 # where the sequence goes on
 
 
-@pytest.mark.parametrize("lost", [[schema.SEQ], [schema.SEQ, schema.LOG]])
-@pytest.mark.parametrize("also", [[], [schema.AUDIT]])
+@pytest.mark.parametrize("lost", [[stored.SEQ], [stored.SEQ, stored.LOG]])
+@pytest.mark.parametrize("also", [[], [stored.AUDIT]])
 async def test_lost_sequence(valkey, admin, lost, also):
     """A lost sequence continues after the highest number found, so versions never repeat."""
     await admin.store.apply(issued())
     await admin.store.apply(await revoked(admin.store))
     valkey.admin.delete(*lost, *also)
-    if schema.LOG in lost and also:  # only the record of another key is left to tell
+    if stored.LOG in lost and also:  # only the record of another key is left to tell
         assert await admin.store.apply(issued("c2", OTHER_KID)) == 1
         return
     assert await admin.store.apply(issued("c2", OTHER_KID)) == 3
@@ -126,12 +127,12 @@ async def test_lost_sequence(valkey, admin, lost, also):
 async def test_record_is_newer_than_all_the_rest(valkey, admin):
     """A change of a record gets a number above that record's version."""
     await admin.store.apply(issued())
-    valkey.admin.hset(schema.key(KID), "version", 41)
-    valkey.admin.delete(schema.SEQ, schema.LOG, schema.AUDIT)
+    valkey.admin.hset(stored.key(KID), "version", 41)
+    valkey.admin.delete(stored.SEQ, stored.LOG, stored.AUDIT)
     assert await admin.store.apply(await revoked(admin.store)) == 42
 
 
-@pytest.mark.parametrize("stream", [schema.LOG, schema.AUDIT])
+@pytest.mark.parametrize("stream", [stored.LOG, stored.AUDIT])
 async def test_stream_is_newer_than_the_sequence(valkey, admin, stream):
     """A change gets a number above the highest id of log and audit, even of deleted entries."""
     await admin.store.apply(issued())
@@ -151,6 +152,6 @@ async def test_changes_at_the_same_moment(valkey, admin):
             )
         )
     assert sorted(made) == list(range(1, 51))
-    assert [entry_id for entry_id, _ in valkey.admin.xrange(schema.LOG)] == [
+    assert [entry_id for entry_id, _ in valkey.admin.xrange(stored.LOG)] == [
         f"{number}-0" for number in range(1, 51)
     ]

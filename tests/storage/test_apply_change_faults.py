@@ -6,9 +6,9 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.core.records import Status
-from authz.storage import schema
 from tests.support.fakes import KID, NOW
 from tests.support.real import free_port
+from tests.support.storage import stored
 from tests.support.storage.changing import (
     CLIENT,
     DONE,
@@ -43,10 +43,10 @@ async def test_garbled_sequence(valkey, admin, text):
     """A sequence that is not a number stops changes before anything is written."""
     await admin.store.apply(issued())
     change = await revoked(admin.store)
-    valkey.admin.set(schema.SEQ, text)
+    valkey.admin.set(stored.SEQ, text)
     await refused_whole(valkey, admin.store, change, "seq")
 
-    valkey.admin.set(schema.SEQ, "1")
+    valkey.admin.set(stored.SEQ, "1")
     assert await admin.store.apply(change) == 2
 
 
@@ -55,11 +55,11 @@ async def test_garbled_version(valkey, admin, text):
     """A record whose version is not a number is not overwritten."""
     await admin.store.apply(issued())
     change = await revoked(admin.store)
-    valkey.admin.hset(schema.key(KID), "version", text)
+    valkey.admin.hset(stored.key(KID), "version", text)
     await refused_whole(valkey, admin.store, change, "version")
 
 
-@pytest.mark.parametrize("stream", [schema.LOG, schema.AUDIT])
+@pytest.mark.parametrize("stream", [stored.LOG, stored.AUDIT])
 async def test_stream_at_its_end(valkey, admin, stream):
     """A stream id after which no number is left stops changes before anything is written."""
     await admin.store.apply(issued())
@@ -150,19 +150,19 @@ async def test_revocation_that_fails_half_way(valkey, admin, nth):
         with pytest.raises(Unavailable, match="injected"):
             await broken.apply(change)
         failed = sidecar.clock.monotonic()
-        stored = await admin.store.find(KID)
-        if stored.status is Status.REVOKED:
+        record = await admin.store.find(KID)
+        if record.status is Status.REVOKED:
             assert await sidecar.last_served(KID) < failed + LEASE
-        assert (await sidecar.find(KID)).status is stored.status
+        assert (await sidecar.find(KID)).status is record.status
 
         version = await admin.store.apply(change)
         assert await admin.store.apply(change) == version
         await sidecar.caught_up(version)
         assert (await sidecar.find(KID)).status is Status.REVOKED
     assert (await admin.store.find(KID)).version == version
-    assert valkey.admin.get(schema.SEQ) == str(version)
+    assert valkey.admin.get(stored.SEQ) == str(version)
     assert audited(valkey, "c-revoke") == [f"{version}-0"]
-    assert valkey.admin.xrange(schema.LOG)[-1][0] == f"{version}-0"
+    assert valkey.admin.xrange(stored.LOG)[-1][0] == f"{version}-0"
 
 
 @pytest.mark.parametrize("nth", range(1, len(WRITES) + 1), ids=WRITES)
@@ -175,8 +175,8 @@ async def test_issue_that_fails_half_way(valkey, admin, nth):
 
     version = await admin.store.apply(change)
     assert await admin.store.find(KID) == replace(change.record, version=version)
-    assert valkey.admin.zscore(schema.KEYS, KID) == NOW
-    assert valkey.admin.zscore(schema.client(CLIENT), KID) == NOW
+    assert valkey.admin.zscore(stored.KEYS, KID) == NOW
+    assert valkey.admin.zscore(stored.client(CLIENT), KID) == NOW
     assert audited(valkey, "c-issue") == [f"{version}-0"]
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from authz.core.errors import Conflict, Foreign, Unavailable
 from authz.core.records import Status
 from authz.storage import backup as module
-from authz.storage import schema
 from authz.storage.backup import Backup
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
@@ -20,6 +19,7 @@ from authz.storage.restore import Restore, verify
 from authz.storage.sealed_lines import FileRefused, SealedWriter, read
 from tests.support.fakes import NOW, make_keyring
 from tests.support.real import eventually
+from tests.support.storage import stored
 from tests.support.storage.changing import NEWEST, everything, imported, moved
 from tests.support.storage.sidecar import Registered
 
@@ -69,7 +69,7 @@ def keys_of(valkey):
         "stream": admin.xrange,
         "zset": lambda name: admin.zrange(name, 0, -1, withscores=True),
     }
-    left_out = {schema.SEQ, schema.LOG, schema.RESTORING}
+    left_out = {stored.SEQ, stored.LOG, stored.RESTORING}
     names = sorted(set(admin.keys("authz:*")) - left_out)
     return {name: readers[admin.type(name)](name) for name in names}
 
@@ -77,11 +77,11 @@ def keys_of(valkey):
 async def test_round_trip(own_valkey, own_admin):
     """Records, indexes, aliases, audit trail and authz:meta are as before; the sequence grows."""
     await filled(own_admin, own_valkey.endpoint)
-    before, seq = keys_of(own_valkey), int(own_valkey.admin.get(schema.SEQ))
+    before, seq = keys_of(own_valkey), int(own_valkey.admin.get(stored.SEQ))
     content = await back_up(own_valkey.endpoint)
     own_valkey.admin.flushall()
     assert await restored(own_valkey.endpoint, content) == seq + 1
-    assert own_valkey.admin.get(schema.SEQ) == str(seq + 1)
+    assert own_valkey.admin.get(stored.SEQ) == str(seq + 1)
     assert keys_of(own_valkey) == before
 
 
@@ -107,13 +107,13 @@ async def test_changes_during_a_backup(own_valkey, own_admin, monkeypatch):
         await own_admin.issue()
     content = await backup_running
     end = json.loads(content.splitlines()[-1].rpartition(b"\t")[0])["end"]
-    trail = own_valkey.admin.xrange(schema.AUDIT, max=f"{end['seq']}-9")
+    trail = own_valkey.admin.xrange(stored.AUDIT, max=f"{end['seq']}-9")
     wanted = {entry["kid"]: int(entry_id.partition("-")[0]) for entry_id, entry in trail}
     own_valkey.admin.flushall()
     await restored(own_valkey.endpoint, content)
     async with own_valkey.endpoint.client() as client:
-        kids = await StoredIndex(client).kids(None, "", 10_000)
-        found = await StoredIndex(client).read(kids)
+        kids = await StoredIndex(client).kids(None, None, 10_000)
+        found = await StoredIndex(client).read([place.kid for place in kids])
     assert {record.kid: record.version for record in found} == wanted
 
 
@@ -130,8 +130,8 @@ async def test_a_move_during_a_backup(own_valkey, own_admin, monkeypatch):
     content = await back_up(own_valkey.endpoint)
     own_valkey.admin.flushall()
     await restored(own_valkey.endpoint, content)
-    assert own_valkey.admin.zrange(schema.client("acme-web"), 0, -1) == []
-    assert own_valkey.admin.zrange(schema.client("acme-batch"), 0, -1) == [record.kid]
+    assert own_valkey.admin.zrange(stored.client("acme-web"), 0, -1) == []
+    assert own_valkey.admin.zrange(stored.client("acme-batch"), 0, -1) == [record.kid]
 
 
 async def test_more_changes_than_the_log_holds(own_valkey, own_admin, monkeypatch):
@@ -141,7 +141,7 @@ async def test_more_changes_than_the_log_holds(own_valkey, own_admin, monkeypatc
 
     async def late(self):
         await own_admin.disable(record.kid)
-        own_valkey.admin.xtrim(schema.LOG, maxlen=0, approximate=False)
+        own_valkey.admin.xtrim(stored.LOG, maxlen=0, approximate=False)
         await original(self)
 
     monkeypatch.setattr(Backup, "_catch_up", late)
@@ -156,10 +156,10 @@ async def test_a_store_with_keys(own_valkey, own_admin):
     with pytest.raises(Conflict, match="not empty: it has authz:meta"):
         await restored(own_valkey.endpoint, content)
     await own_admin.issue()
-    own_valkey.admin.delete(schema.META)
+    own_valkey.admin.delete(stored.META)
     with pytest.raises(Conflict, match="not empty"):
         await restored(own_valkey.endpoint, content)
-    assert before.keys() <= everything(own_valkey).keys() | {schema.META}
+    assert before.keys() <= everything(own_valkey).keys() | {stored.META}
 
 
 async def test_an_interrupted_restore(own_valkey, own_admin, monkeypatch):
@@ -180,7 +180,7 @@ async def test_an_interrupted_restore(own_valkey, own_admin, monkeypatch):
         patched.setattr(Restore, "_write", fails)
         with pytest.raises(Unavailable, match="interrupted"):
             await restored(own_valkey.endpoint, content)
-    assert not own_valkey.admin.exists(schema.META)
+    assert not own_valkey.admin.exists(stored.META)
     await restored(own_valkey.endpoint, content)
     assert keys_of(own_valkey) == before
 
@@ -222,10 +222,10 @@ async def test_a_key_revoked_during_the_backup_is_never_active(own_valkey, own_a
     for lines in range(content.count(b"\n")):
         own_valkey.admin.flushall()
         await interrupted(own_valkey.endpoint, content, monkeypatch, lines)
-        seen.append(own_valkey.admin.hget(schema.key(kid), "status"))
+        seen.append(own_valkey.admin.hget(stored.key(kid), "status"))
     assert set(seen) == {None, "revoked"}
     await restored(own_valkey.endpoint, content)
-    assert own_valkey.admin.hget(schema.key(kid), "status") == "revoked"
+    assert own_valkey.admin.hget(stored.key(kid), "status") == "revoked"
 
 
 @pytest.mark.parametrize("lines", [0, 2])
@@ -248,7 +248,7 @@ async def test_nobody_else_completes_an_interrupted_restore(
     assert await restored(own_valkey.endpoint, content) > 0
 
 
-@pytest.mark.parametrize("name", [schema.SEQ, schema.LOG, schema.KEYS, schema.AUDIT])
+@pytest.mark.parametrize("name", [stored.SEQ, stored.LOG, stored.KEYS, stored.AUDIT])
 async def test_init_with_data_but_no_meta(own_valkey, own_admin, name):
     """A store that has anything but no authz:meta is not initialised."""
     await own_admin.issue()
@@ -257,7 +257,7 @@ async def test_init_with_data_but_no_meta(own_valkey, own_admin, name):
     async with own_valkey.endpoint.client() as client:
         with pytest.raises(Conflict, match="not empty: it has "):
             await StoredKeys(client).initialise(RING.fingerprints)
-    assert not own_valkey.admin.exists(schema.META)
+    assert not own_valkey.admin.exists(stored.META)
 
 
 async def test_a_store_emptied_during_a_restore(own_valkey, own_admin, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.audit import Action, AuditEvent
 from authz.core.errors import Unreadable
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.records import RevocationReason, Secret
@@ -280,3 +281,14 @@ def test_random_hashes(found):
 def test_random_fields(name, text):
     """Any text in one field gives a record or Unreadable, and no other exception."""
     unreadable({**stored(FULL), name: text})
+
+
+def test_an_event_with_and_without_a_call():
+    """Source and request id of a call are read as written; without a call no field is stored."""
+    event = AuditEvent(Action.REVOKE, "oidc:alice", "", NOW, {}, "192.0.2.7 curl/8", "req-1")
+    fields = encoding.encode_event(event, "c1", 3)
+    assert encoding.decode_event(fields) == (3, event)
+    bare = replace(event, source="", request_id="")
+    fields = encoding.encode_event(bare, "c1", 3)
+    assert encoding.decode_event(fields) == (3, bare)
+    assert not fields.keys() & {"source", "request_id"}

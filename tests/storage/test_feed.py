@@ -5,8 +5,9 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.records import Status
-from authz.storage import encoding, schema
+from authz.storage import encoding
 from tests.support.real import eventually
+from tests.support.storage import stored
 from tests.support.storage.sidecar import Sidecar
 
 
@@ -42,7 +43,7 @@ async def test_revocation(valkey, admin):
         assert sidecar.cache.peek(record.kid) is None
         assert (await sidecar.find(record.kid)).status is Status.REVOKED
 
-        valkey.admin.hset(schema.key(record.kid), mapping=before)
+        valkey.admin.hset(stored.key(record.kid), mapping=before)
         sidecar.cache.flush()
         assert (await sidecar.find(record.kid)).status is Status.REVOKED
 
@@ -73,7 +74,7 @@ async def test_garbled_notice(valkey, admin, notice):
         await sidecar.trusted()
         await sidecar.find(record.kid)
         text = notice.format(kid=record.kid).encode("utf-8", "surrogateescape")
-        valkey.admin.publish(schema.CHANGES, text)
+        valkey.admin.publish(stored.CHANGES, text)
         await eventually(lambda: sidecar.probe.events[Event.CHANGE_GARBLED] == 1)
 
         await sidecar.trusted()
@@ -87,8 +88,8 @@ async def test_lost_notice(valkey, admin):
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         await sidecar.find(record.kid)
-        valkey.admin.hset(schema.key(record.kid), "status", "revoked")
-        valkey.admin.set(schema.SEQ, "2")
+        valkey.admin.hset(stored.key(record.kid), "status", "revoked")
+        valkey.admin.set(stored.SEQ, "2")
         await sidecar.caught_up(2)
 
         assert sidecar.probe.events[Event.CHANGE_GAP] == 1
@@ -101,8 +102,8 @@ async def test_gap_between_notices(valkey, admin):
     async with Sidecar(valkey.endpoint, lease=60) as sidecar:  # no second heartbeat helps
         await sidecar.trusted()
         await sidecar.find(record.kid)
-        valkey.admin.set(schema.SEQ, "4")
-        valkey.admin.publish(schema.CHANGES, f"4 {other.kid} active")
+        valkey.admin.set(stored.SEQ, "4")
+        valkey.admin.publish(stored.CHANGES, f"4 {other.kid} active")
         await sidecar.caught_up(4)
 
         assert sidecar.probe.events[Event.CHANGE_GAP] == 1
@@ -116,7 +117,7 @@ async def test_repeated_notice(valkey, admin):
         await sidecar.trusted()
         await sidecar.find(record.kid)
         await sidecar.find(other.kid)
-        valkey.admin.publish(schema.CHANGES, f"1 {record.kid} active")
+        valkey.admin.publish(stored.CHANGES, f"1 {record.kid} active")
         await eventually(lambda: sidecar.cache.peek(record.kid) is None)
 
         await sidecar.holds(other)
@@ -129,7 +130,7 @@ async def test_sequence_went_back(valkey, admin):
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         await sidecar.find(record.kid)
-        valkey.admin.set(schema.SEQ, "1")
+        valkey.admin.set(stored.SEQ, "1")
         await sidecar.caught_up(1)
 
         assert sidecar.probe.events[Event.SEQUENCE_WENT_BACK] == 1
@@ -143,10 +144,10 @@ async def test_garbled_sequence(valkey, admin, seq):
     record = await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
-        valkey.admin.set(schema.SEQ, seq)
+        valkey.admin.set(stored.SEQ, seq)
         await eventually(lambda: "seq" in sidecar.reason)
         assert not sidecar.is_trusted
 
-        valkey.admin.set(schema.SEQ, "1")
+        valkey.admin.set(stored.SEQ, "1")
         await sidecar.trusted()
         assert await sidecar.find(record.kid) == record

@@ -9,12 +9,13 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.records import Status
-from authz.storage import meta, schema
+from authz.storage import meta
 from authz.storage.endpoint import Endpoint
 from authz.storage.heartbeats import HEARTBEATS_PER_LEASE
 from tests.support.fakes import make_keyring
 from tests.support.real import PAUSE, RealClock, eventually, free_port
 from tests.support.stalls import conclusively
+from tests.support.storage import stored
 from tests.support.storage.scripted import HELLO, scripted_store
 from tests.support.storage.sidecar import LEASE, Sidecar, administration
 
@@ -22,9 +23,9 @@ from tests.support.storage.sidecar import LEASE, Sidecar, administration
 def revoke_behind_its_back(valkey, kid, seq):
     """Revoke by the script from a thread, while the event loop of the test is blocked."""
     pipeline = valkey.admin.pipeline()
-    pipeline.set(schema.SEQ, seq)
-    pipeline.hset(schema.key(kid), mapping={"status": "revoked", "version": seq})
-    pipeline.publish(schema.CHANGES, f"{seq} {kid} revoked")
+    pipeline.set(stored.SEQ, seq)
+    pipeline.hset(stored.key(kid), mapping={"status": "revoked", "version": seq})
+    pipeline.publish(stored.CHANGES, f"{seq} {kid} revoked")
     pipeline.execute()
 
 

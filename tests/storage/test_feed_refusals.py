@@ -8,6 +8,7 @@ from authz.core.keys.keyring import Keyring
 from authz.storage import schema
 from tests.support.fakes import KID, make_keyring, make_pepper
 from tests.support.real import Valkey, eventually
+from tests.support.storage import stored
 from tests.support.storage.sidecar import Sidecar, administration
 from tests.support.storage.users import restrict
 
@@ -39,7 +40,7 @@ async def test_other_pepper(valkey, admin):
 
 async def test_other_schema(valkey, admin):
     """A store of a newer schema is not trusted."""
-    valkey.admin.hset(schema.META, schema.META_SCHEMA, "2")
+    valkey.admin.hset(stored.META, schema.META_SCHEMA, "2")
     async with Sidecar(valkey.endpoint) as sidecar:
         await eventually(lambda: "schema" in sidecar.reason)
         assert not sidecar.is_trusted

@@ -11,7 +11,6 @@ from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
 from authz.core.records import RevocationReason, Status
-from authz.storage import schema
 from authz.storage.essential import RUN
 from authz.storage.imports import StoredImports
 from authz.storage.inspection.checks import inspect
@@ -20,6 +19,7 @@ from authz.storage.keys import StoredKeys
 from authz.storage.registry import StoredSidecars
 from tests.support.fakes import NOW, make_keyring
 from tests.support.real import RealClock, Valkey, eventually
+from tests.support.storage import stored
 from tests.support.storage.changing import imported, issued
 from tests.support.storage.sidecar import Registered, administration
 
@@ -55,7 +55,7 @@ async def test_1000_revocations(server):
             fill(server)
             for record in records:
                 await admin.revoke(record.kid)
-            assert server.admin.get(schema.SEQ) == "2000"
+            assert server.admin.get(stored.SEQ) == "2000"
 
             directory = StoredSidecars(client)
 
@@ -103,7 +103,7 @@ async def test_adding_is_refused(server):
             await imports.allow_imports()
         [refused] = await imports.apply_all([imported()])
         assert "the store is full" in str(refused)
-        assert server.admin.get(schema.SEQ) == "2"
+        assert server.admin.get(stored.SEQ) == "2"
 
 
 async def test_a_heartbeat_behind_sentinel(own_valkey):
@@ -117,11 +117,11 @@ async def test_a_heartbeat_behind_sentinel(own_valkey):
             for beat in ("1", "2"):
                 replies = []
                 sidecar.feed._heartbeats._writes.send(
-                    link, replies.append, "SET", schema.HEARTBEAT, beat
+                    link, replies.append, "SET", stored.HEARTBEAT, beat
                 )
                 await eventually(lambda replies=replies: replies)
                 assert replies == ["OK"]
-                assert own_valkey.admin.get(schema.HEARTBEAT) == beat
+                assert own_valkey.admin.get(stored.HEARTBEAT) == beat
 
 
 async def test_the_script_is_lost(own_valkey):
@@ -131,8 +131,8 @@ async def test_the_script_is_lost(own_valkey):
         fill(own_valkey)
         await eventually(lambda: own_valkey.admin.script_exists(_sha(own_valkey))[0])
         own_valkey.admin.script_flush()
-        own_valkey.admin.delete(schema.sidecar("web-1"))
-        await eventually(lambda: own_valkey.admin.exists(schema.sidecar("web-1")))
+        own_valkey.admin.delete(stored.sidecar("web-1"))
+        await eventually(lambda: own_valkey.admin.exists(stored.sidecar("web-1")))
 
 
 def _sha(server):
@@ -172,10 +172,10 @@ async def test_the_doctor_sees_growth(own_valkey):
     """A store that will be full within two weeks is a warning, however empty it is."""
     async with administration(own_valkey.endpoint), own_valkey.endpoint.client() as client:
         entry = {"kid": "A" * 16, "status": "active", "change_id": "c"}
-        own_valkey.admin.set(schema.SEQ, 1000)
+        own_valkey.admin.set(stored.SEQ, 1000)
         for seq, day in ((1, 0), (1000, 2)):
             at = NOW + day * 86_400_000
-            own_valkey.admin.xadd(schema.LOG, entry | {"at": at}, id=f"{seq}-0")
+            own_valkey.admin.xadd(stored.LOG, entry | {"at": at}, id=f"{seq}-0")
         used = own_valkey.admin.info("memory")["used_memory"]
         own_valkey.admin.config_set("maxmemory", used * 4)  # half of `used` a day: 6 days
         store = Store(client, make_keyring().fingerprints, 1.0, RealClock().wall_ms)

@@ -8,10 +8,10 @@ from authz.core import changes
 from authz.core.changes import Author
 from authz.core.errors import AliasTaken, Conflict, OutcomeUnknown, Unavailable
 from authz.core.records import Status
-from authz.storage import schema
 from authz.storage.imports import StoredImports
 from tests.support.fakes import KID, NOW
 from tests.support.real import eventually
+from tests.support.storage import stored
 from tests.support.storage.changing import (
     ALIAS,
     CLIENT,
@@ -39,12 +39,12 @@ async def test_what_is_written(valkey, admin):
     assert await admin.store.apply(change) == 1
     assert await admin.store.find(KID) == replace(change.record, version=1)
     assert valkey.admin.get(ALIAS) == KID
-    assert valkey.admin.exists(schema.alias(OLDER)) == 0
-    assert valkey.admin.zscore(schema.KEYS, KID) == NOW
-    assert valkey.admin.zscore(schema.client(CLIENT), KID) == NOW
-    [(entry_id, entry)] = valkey.admin.xrange(schema.AUDIT)
+    assert valkey.admin.exists(stored.alias(OLDER)) == 0
+    assert valkey.admin.zscore(stored.KEYS, KID) == NOW
+    assert valkey.admin.zscore(stored.client(CLIENT), KID) == NOW
+    [(entry_id, entry)] = valkey.admin.xrange(stored.AUDIT)
     assert (entry_id, entry["action"]) == ("1-0", "import")
-    assert NEWEST.hex() not in str([*valkey.admin.xrange(schema.LOG), entry])
+    assert NEWEST.hex() not in str([*valkey.admin.xrange(stored.LOG), entry])
 
 
 @pytest.mark.parametrize("taken", [NEWEST, OLDER])
@@ -109,7 +109,7 @@ async def test_import_that_fails_half_way(valkey, admin, imports, nth):
         [kid] = await imports.resolve_all([[NEWEST, OLDER]])
         if kid is not None:
             assert await admin.store.find(KID) == replace(change.record, version=1)
-            assert valkey.admin.zscore(schema.KEYS, KID) == NOW
+            assert valkey.admin.zscore(stored.KEYS, KID) == NOW
             assert audited(valkey, change.id) == ["1-0"]
 
         [outcome] = await imports.apply_all([imported("c-again", OTHER_KID)])
@@ -144,14 +144,15 @@ async def test_many_at_once(valkey, admin, imports):
 
 async def test_store_that_forgets_its_scripts(valkey, imports, monkeypatch):
     """A store that loses its scripts during an import gets them again, and no key is made twice."""
-    load = imports._load_script
+    batches = imports._batches
+    load = batches._load_scripts
 
-    async def load_and_lose():
-        await load()
+    async def load_and_lose(changes):
+        await load(changes)
         valkey.admin.script_flush()
-        monkeypatch.setattr(imports, "_load_script", load)
+        monkeypatch.setattr(batches, "_load_scripts", load)
 
-    monkeypatch.setattr(imports, "_load_script", load_and_lose)
+    monkeypatch.setattr(batches, "_load_scripts", load_and_lose)
     assert await imports.apply_all([imported(), imported("c2", OTHER_KID, [b"x" * 32])]) == [1, 2]
     assert await imports.resolve_all([[NEWEST], [b"x" * 32]]) == [KID, OTHER_KID]
 
@@ -160,16 +161,16 @@ async def test_lost_connection(own_valkey, own_admin):
     """Lost replies give OutcomeUnknown, an unreachable store Unavailable."""
     async with own_valkey.endpoint.client(timeout=0.3) as client:
         imports = StoredImports(client)
-        load = imports._load_script
+        load = imports._batches._load_scripts
 
-        async def load_and_die():
-            await load()
+        async def load_and_die(changes):
+            await load(changes)
             own_valkey.kill()
 
-        imports._load_script = load_and_die
+        imports._batches._load_scripts = load_and_die
         with pytest.raises(OutcomeUnknown):
             await imports.apply_all([imported()])
-        imports._load_script = load
+        imports._batches._load_scripts = load
         for call in (
             imports.apply_all([imported()]),
             imports.resolve_all([[NEWEST]]),

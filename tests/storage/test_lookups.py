@@ -6,9 +6,9 @@ from authz.core import changes
 from authz.core.changes import Author, KeySpec
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.events import Event
-from authz.storage import schema
 from tests.support.fakes import KID, NOW, make_keyring
 from tests.support.real import eventually
+from tests.support.storage import stored
 from tests.support.storage.sidecar import Sidecar
 
 
@@ -30,7 +30,7 @@ async def test_no_key_of_that_kid(valkey, admin):
 async def test_garbled_record(valkey, admin):
     """A garbled record is Unreadable and counted; other keys are not affected."""
     garbled, good = await admin.issue(), await admin.issue()
-    valkey.admin.hset(schema.key(garbled.kid), "name", b"\xff\xfe")
+    valkey.admin.hset(stored.key(garbled.kid), "name", b"\xff\xfe")
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         with pytest.raises(Unreadable, match=garbled.kid):
@@ -42,7 +42,7 @@ async def test_garbled_record(valkey, admin):
 async def test_a_key_that_is_no_hash(valkey, admin):
     """A record of another Redis type is Unavailable with the store's error."""
     good = await admin.issue()
-    valkey.admin.set(schema.key(KID), "text")
+    valkey.admin.set(stored.key(KID), "text")
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         with pytest.raises(Unavailable, match="WRONGTYPE"):
@@ -64,14 +64,14 @@ async def test_emptied_store_before_any_heartbeat(valkey, admin):
 async def test_key_that_appears_between_two_looks(valkey, admin):
     """A key that is issued while its absence is being confirmed is found."""
     record = await admin.issue()
-    found = valkey.admin.hgetall(schema.key(record.kid))
-    valkey.admin.delete(schema.key(record.kid))
+    found = valkey.admin.hgetall(stored.key(record.kid))
+    valkey.admin.delete(stored.key(record.kid))
     delivered = []
     async with Sidecar(valkey.endpoint, lease=60) as sidecar:
         await sidecar.trusted()
         link = sidecar.feed.link
         sidecar.source.load(record.kid, delivered.append)
-        link.send(lambda _reply: valkey.admin.hset(schema.key(record.kid), mapping=found), "PING")
+        link.send(lambda _reply: valkey.admin.hset(stored.key(record.kid), mapping=found), "PING")
         await eventually(lambda: delivered)
     assert delivered == [record]
 

@@ -3,10 +3,12 @@
 import pytest
 
 from authz.core.errors import Unavailable
-from authz.flows.key_listing import KeyListing
-from authz.storage import schema
+from authz.core.selector import Selector
+from authz.flows.selection import Selection
 from authz.storage.keys import StoredKeys
-from authz.storage.listing import StoredIndex, StoredTrail
+from authz.storage.listing import StoredIndex
+from tests.support.fakes import FakeClock
+from tests.support.storage import stored
 from tests.support.storage.changing import failing, moved
 
 # What a change that moves a key writes, in order.
@@ -15,13 +17,14 @@ WRITES = ["SET", "XADD log", "HSET", "ZADD all", "ZADD client", "ZREM", "XADD au
 
 def members(valkey, client_id):
     """Return the kids in a client's index."""
-    return valkey.admin.zrange(schema.client(client_id), 0, -1)
+    return valkey.admin.zrange(stored.client(client_id), 0, -1)
 
 
 async def shown(client, client_id):
     """Return the kids that a listing shows for a client."""
-    found = KeyListing(StoredIndex(client), StoredTrail(client))
-    return [entry.kid for entry in (await found.page(10, client_id=client_id)).entries]
+    found = Selection(StoredIndex(client), FakeClock())
+    page = await found.page(Selector(client_id=client_id), 10)
+    return [entry.kid for entry in page.entries]
 
 
 async def test_it_moves(valkey, admin):
@@ -31,8 +34,8 @@ async def test_it_moves(valkey, admin):
 
     assert members(valkey, "acme-web") == [other.kid]
     assert members(valkey, "acme-batch") == [record.kid]
-    assert valkey.admin.zscore(schema.client("acme-batch"), record.kid) == record.created_at
-    assert set(valkey.admin.zrange(schema.KEYS, 0, -1)) == {record.kid, other.kid}
+    assert valkey.admin.zscore(stored.client("acme-batch"), record.kid) == record.created_at
+    assert set(valkey.admin.zrange(stored.KEYS, 0, -1)) == {record.kid, other.kid}
     assert (await admin.store.find(record.kid)).client_id == "acme-batch"
 
 
@@ -51,8 +54,8 @@ async def test_there_and_back(valkey, admin):
 async def test_list_of_the_wrong_type(valkey, admin):
     """An index of another Redis type is named and nothing is written."""
     record = await admin.issue()
-    valkey.admin.delete(schema.client("acme-web"))
-    valkey.admin.set(schema.client("acme-web"), "text")
+    valkey.admin.delete(stored.client("acme-web"))
+    valkey.admin.set(stored.client("acme-web"), "text")
     with pytest.raises(Unavailable, match="WRONGTYPE"):
         await admin.store.apply(moved(record))
     assert await admin.store.find(record.kid) == record

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from authz.core.audit import Action, AuditEvent
 from authz.core.records import Status
-from authz.storage import encoding, notices, schema
+from authz.storage import encoding, notices
 from tests.support.fakes import KID, NOW
+from tests.support.storage import stored
 from tests.support.storage.strategies import TEXTS
 
 
@@ -73,7 +74,13 @@ def test_audit_event():
 
 def test_names_share_a_hash_tag():
     """All names that one change touches lie in one Cluster slot."""
-    names = [schema.key(KID), schema.client("c"), schema.SEQ, schema.LOG, schema.AUDIT]
-    names += [schema.KEYS, schema.CHANGES]
+    names = [
+        stored.key(KID),
+        stored.client("c"),
+        stored.SEQ,
+        stored.LOG,
+        stored.AUDIT,
+    ]
+    names += [stored.KEYS, stored.CHANGES]
     assert {name[name.index("{") : name.index("}")] for name in names} == {"{0"}
     assert len(set(names)) == len(names)

@@ -6,9 +6,10 @@ import random
 
 from authz.core.events import Event
 from authz.core.records import Status
-from authz.storage import encoding, notices, schema
+from authz.storage import encoding, notices
 from authz.storage.link import Link
 from tests.support.fakes import make_record
+from tests.support.storage import stored
 from tests.support.storage.sidecar import Sidecar
 
 KEYS = 3000
@@ -37,7 +38,7 @@ class NaiveCache:
         """Open both connections."""
         self.reads = await connected(endpoint)
         self.notices = await connected(endpoint, self.on_push)
-        await self.notices.call("SUBSCRIBE", schema.CHANGES)
+        await self.notices.call("SUBSCRIBE", stored.CHANGES)
 
     async def close(self):
         """Close after all notices have arrived."""
@@ -51,7 +52,7 @@ class NaiveCache:
 
     async def find(self, kid):
         if kid not in self.records:
-            found = await self.reads.call("HGETALL", schema.key(kid))
+            found = await self.reads.call("HGETALL", stored.key(kid))
             self.records[kid] = encoding.decode(kid, found)
         return self.records[kid]
 
@@ -62,17 +63,17 @@ def fill(valkey):
     pipeline = valkey.admin.pipeline()
     for record in records:
         fields = encoding.encode(record) | {"version": str(record.version)}
-        pipeline.hset(schema.key(record.kid), mapping=fields)
-    pipeline.set(schema.SEQ, KEYS)
+        pipeline.hset(stored.key(record.kid), mapping=fields)
+    pipeline.set(stored.SEQ, KEYS)
     pipeline.execute()
     return records
 
 
 def disable(writer, record, seq):
     """Write a change and then its notice, on a separate connection."""
-    writer.send(ignore, "SET", schema.SEQ, str(seq))
-    writer.send(ignore, "HSET", schema.key(record.kid), "status", "disabled", "version", str(seq))
-    writer.send(ignore, "PUBLISH", schema.CHANGES, f"{seq} {record.kid} disabled")
+    writer.send(ignore, "SET", stored.SEQ, str(seq))
+    writer.send(ignore, "HSET", stored.key(record.kid), "status", "disabled", "version", str(seq))
+    writer.send(ignore, "PUBLISH", stored.CHANGES, f"{seq} {record.kid} disabled")
 
 
 async def read_and_change(records, writer, caches):

@@ -7,10 +7,10 @@ import pytest
 
 from authz.core.events import Event
 from authz.core.records import Status
-from authz.storage import schema
 from authz.storage.follower import PAGE
 from tests.support.fakes import KID
 from tests.support.real import eventually
+from tests.support.storage import stored
 from tests.support.storage.sidecar import LEASE, Sidecar
 
 # As apply_change.lua tells of a change, `ARGV[2]` times: a bulk update. `silent` ones tell nobody.
@@ -31,8 +31,8 @@ end
 
 def change(valkey, kid, *, times=1, status="active", silent=False):
     """Make changes to one key on a separate connection that needs no event loop."""
-    names = (schema.SEQ, schema.LOG, schema.key(kid))
-    arguments = (kid, times, status, schema.CHANGES, "silent" if silent else "")
+    names = (stored.SEQ, stored.LOG, stored.key(kid))
+    arguments = (kid, times, status, stored.CHANGES, "silent" if silent else "")
     valkey.admin.eval(CHANGES, len(names), *names, *arguments)
 
 
@@ -121,12 +121,12 @@ async def test_lost_notices(valkey, admin, told):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda log: log.xtrim(schema.LOG, maxlen=1, approximate=False),
-        lambda log: log.delete(schema.LOG),
-        lambda log: log.xdel(schema.LOG, "1-0"),
-        lambda log: log.xdel(schema.LOG, "3-0"),
-        lambda log: log.xdel(schema.LOG, "5-0"),
-        lambda log: log.set(schema.LOG, "text"),
+        lambda log: log.xtrim(stored.LOG, maxlen=1, approximate=False),
+        lambda log: log.delete(stored.LOG),
+        lambda log: log.xdel(stored.LOG, "1-0"),
+        lambda log: log.xdel(stored.LOG, "3-0"),
+        lambda log: log.xdel(stored.LOG, "5-0"),
+        lambda log: log.set(stored.LOG, "text"),
     ],
     ids=["trimmed", "deleted", "start is gone", "hole", "end is gone", "another type"],
 )
@@ -158,7 +158,7 @@ async def test_other_history(own_valkey, own_admin):
         await sidecar.untrusted()
         sidecar.run.cancel()
         own_valkey.start()
-        own_valkey.admin.hset(schema.key(record.kid), "status", "revoked")
+        own_valkey.admin.hset(stored.key(record.kid), "status", "revoked")
         for _ in range(3):
             await own_admin.issue()
 
@@ -175,7 +175,7 @@ async def test_garbage_in_the_log(valkey, admin, caplog):
     async with Sidecar(valkey.endpoint) as sidecar:
         await knowing(sidecar, record, other)
         for entry_id in ("2-1", "2-2", "2-77"):
-            valkey.admin.xadd(schema.LOG, {"what": "garbage"}, id=entry_id)
+            valkey.admin.xadd(stored.LOG, {"what": "garbage"}, id=entry_id)
         change(valkey, record.kid, status="revoked", silent=True)
         await sidecar.caught_up(3)
 
@@ -190,8 +190,8 @@ async def test_garbage_in_place_of_a_change(valkey, admin):
     record = await admin.issue()
     async with Sidecar(valkey.endpoint) as sidecar:
         await knowing(sidecar, record)
-        valkey.admin.xadd(schema.LOG, {"what": "garbage"}, id="2-0")
-        valkey.admin.set(schema.SEQ, "2")
+        valkey.admin.xadd(stored.LOG, {"what": "garbage"}, id="2-0")
+        valkey.admin.set(stored.SEQ, "2")
         await sidecar.caught_up(2)
 
         assert sidecar.probe.events[Event.CHANGE_GARBLED] >= 1

@@ -12,7 +12,6 @@ from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.core.events import Event
 from authz.core.listen_address import Address
 from authz.core.records import Status
-from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import CONNECTION_NAME
 from authz.storage.heartbeats import NOT_ACKNOWLEDGED
@@ -23,6 +22,7 @@ from tests.support.fakes import NOW
 from tests.support.gate import LOSE, PASS, Gate, closed_to_all_but
 from tests.support.real import eventually, free_port
 from tests.support.stalls import conclusively
+from tests.support.storage import stored
 from tests.support.storage.scripted import scripted_store
 from tests.support.storage.sidecar import LEASE, Sidecar, administration
 
@@ -63,7 +63,7 @@ async def issued(admin):
 
 async def followed(store, seq):
     """Wait until every replica has this change, so that a failover cannot lose it."""
-    await eventually(lambda: {each.admin.get(schema.SEQ) for each in store.replicas} == {str(seq)})
+    await eventually(lambda: {each.admin.get(stored.SEQ) for each in store.replicas} == {str(seq)})
 
 
 async def test_killed_primary(store):
@@ -81,7 +81,7 @@ async def test_killed_primary(store):
         await sidecar.caught_up(3)
         await sidecar.trusted()
 
-        assert heir.admin.get(schema.SEQ) == "3"
+        assert heir.admin.get(stored.SEQ) == "3"
         assert (await sidecar.find(record.kid)).status is Status.REVOKED
         await sidecar.holds(other)
         assert sidecar.probe.events[Event.FLUSH] == 1
@@ -204,7 +204,7 @@ async def test_change_that_a_failover_lost(valkey, admin):
         store = StoredKeys(client, has_replicas=True)
         version = await store.apply(change)
         assert await store.replicas(change, version) == 0
-        valkey.admin.xdel(schema.LOG, f"{version}-0")
+        valkey.admin.xdel(stored.LOG, f"{version}-0")
         with pytest.raises(OutcomeUnknown, match="failover"):
             await store.replicas(change, version)
 

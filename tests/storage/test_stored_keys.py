@@ -10,6 +10,7 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
 from tests.support.fakes import KID, make_keyring, make_pepper
 from tests.support.real import free_port
+from tests.support.storage import stored
 from tests.support.storage.changing import issued
 from tests.support.storage.scripted import HELLO, scripted_store
 
@@ -64,11 +65,11 @@ async def test_other_peppers(valkey, theirs):
 @pytest.mark.parametrize("number", ["2", "", "one"])
 async def test_other_schema(valkey, number):
     """A store of another schema is foreign and is not changed."""
-    valkey.admin.hset(schema.META, schema.META_SCHEMA, number)
+    valkey.admin.hset(stored.META, schema.META_SCHEMA, number)
     async with valkey.endpoint.client() as client:
         with pytest.raises(Unavailable, match="schema"):
             await StoredKeys(client).initialise(OURS)
-    assert valkey.admin.hgetall(schema.META) == {schema.META_SCHEMA: number}
+    assert valkey.admin.hgetall(stored.META) == {schema.META_SCHEMA: number}
 
 
 async def test_two_set_up_at_the_same_moment(valkey):
@@ -89,14 +90,14 @@ async def test_two_set_up_at_the_same_moment(valkey):
 async def test_garbled_record(valkey, admin, garbage):
     """A garbled record is Unreadable, and the error names its kid."""
     await admin.store.apply(issued())
-    valkey.admin.hset(schema.key(KID), "status", garbage)
+    valkey.admin.hset(stored.key(KID), "status", garbage)
     with pytest.raises(Unreadable, match=KID):
         await admin.store.find(KID)
 
 
 async def test_record_of_another_type(valkey, admin):
     """A record of another Redis type is Unavailable with the store's error."""
-    valkey.admin.set(schema.key(KID), "text")
+    valkey.admin.set(stored.key(KID), "text")
     with pytest.raises(Unavailable, match="wrong kind"):
         await admin.store.find(KID)
 

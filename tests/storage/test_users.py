@@ -8,61 +8,81 @@ from pathlib import Path
 
 import pytest
 
+from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.records import RevocationReason, Status
+from authz.core.sidecars import Issued
+from authz.core.usage.counts import Level
+from authz.core.usage.ports import Counted, Known
+from authz.core.usage.tally import Clocks
+from authz.flows.deletion import Deletion
 from authz.process.clock import SystemClock
 from authz.storage import encoding, schema
+from authz.storage.deletions import StoredDeletions
 from authz.storage.imports import StoredImports
+from authz.storage.issued import StoredIssued
+from authz.storage.keys import StoredKeys
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
-from authz.storage.permissions import BEATING, CHANGING, REGISTERING, SERVING
 from authz.storage.registry import Identity, Registration, StoredSidecars
+from authz.storage.schema import DEFAULT
+from authz.storage.usage.stored_usage import StoredUsage
+from authz.storage.usage.usage_link import UsageLink
 from tests.spending.plans import make_terms
 from tests.support.fakes import KID
 from tests.support.real import Valkey, eventually
+from tests.support.storage import stored
 from tests.support.storage.changing import imported
 from tests.support.storage.sidecar import Admin, Sidecar, administration
+from tests.support.storage.stored import BEATING, CHANGING, REGISTERING, SERVING
+from tests.support.usage import KID as USED
+from tests.support.usage import committed, line
 
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 SIDECAR, ADMIN, CONSOLE = "authz-sidecar", "authz-admin", "authz-console"
-REVOKE = ("HSET", schema.key(KID), "status", "active")
+METER = "authz-meter"
+ALL = (SIDECAR, ADMIN, CONSOLE, METER)
+REVOKE = ("HSET", stored.key(KID), "status", "active")
 
 FORBIDDEN = {
     SIDECAR: [
         REVOKE,
-        ("DEL", schema.key(KID)),
-        ("DEL", schema.SIDECARS),
-        ("SET", schema.SEQ, "1"),
-        ("SET", schema.META, "1"),
+        ("DEL", stored.key(KID)),
+        ("DEL", stored.SIDECARS),
+        ("SET", stored.SEQ, "1"),
+        ("SET", stored.META, "1"),
         ("SET", "other", "1"),
-        ("SET", schema.alias(b"n" * 32), KID),
-        ("DEL", schema.alias(b"n" * 32)),
-        ("HSET", schema.META, "imports", "1"),
+        ("SET", stored.alias(b"n" * 32), KID),
+        ("DEL", stored.alias(b"n" * 32)),
+        ("HSET", stored.META, "imports", "1"),
         ("HGETALL", "other"),
-        ("MGET", schema.alias(b"n" * 32), "other"),
-        ("HGETALL", schema.AUDIT),
-        ("XRANGE", schema.AUDIT, "-", "+"),
-        ("GET", schema.sidecar("another")),
-        ("XADD", schema.LOG, "*", "a", "b"),
-        ("ZADD", schema.KEYS, "1", KID),
-        ("PUBLISH", schema.CHANGES, f"1 {KID} active"),
+        ("MGET", stored.alias(b"n" * 32), "other"),
+        ("HGETALL", stored.AUDIT),
+        ("XRANGE", stored.AUDIT, "-", "+"),
+        ("GET", stored.sidecar("another")),
+        ("XADD", stored.LOG, "*", "a", "b"),
+        ("ZADD", stored.KEYS, "1", KID),
+        ("PUBLISH", stored.CHANGES, f"1 {KID} active"),
         ("SUBSCRIBE", "other"),
         ("PSUBSCRIBE", "*"),
         ("EVAL", "return 1", "0"),
-        ("EVALSHA", "0" * 40, "1", schema.key(KID)),
-        ("HSET", schema.limit(KID).replace("limit", "key"), "a", "b"),
-        ("DEL", schema.limit(KID)),
+        ("EVALSHA", "0" * 40, "1", stored.key(KID)),
+        ("HSET", stored.limit(KID).replace("limit", "key"), "a", "b"),
+        ("DEL", stored.limit(KID)),
     ],
     ADMIN: [
-        ("DEL", schema.key(KID)),
-        ("DEL", schema.AUDIT),
-        ("XTRIM", schema.AUDIT, "MAXLEN", "0"),
-        ("XDEL", schema.AUDIT, "1-0"),
-        ("SET", schema.sidecar("one"), "{}"),
-        ("ZADD", schema.SIDECARS, "1", "one"),
-        ("HSET", schema.limit(KID), "a", "b"),
+        ("DEL", stored.AUDIT),
+        ("DEL", stored.SEQ),
+        ("DEL", stored.KEYS),
+        ("DEL", DEFAULT.gone(0)),
+        ("SREM", DEFAULT.gone(0), "1"),
+        ("XTRIM", stored.AUDIT, "MAXLEN", "0"),
+        ("XDEL", stored.LOG, "1-0"),
+        ("SET", stored.sidecar("one"), "{}"),
+        ("ZADD", stored.SIDECARS, "1", "one"),
+        ("HSET", stored.limit(KID), "a", "b"),
         ("HSET", "other", "a", "b"),
         ("HGETALL", "other"),
         ("PUBLISH", "other", "text"),
@@ -70,14 +90,33 @@ FORBIDDEN = {
     ],
     CONSOLE: [
         REVOKE,
-        ("SET", schema.SEQ, "1"),
+        ("SET", stored.SEQ, "1"),
         ("HGETALL", "other"),
-        ("DEL", schema.key(KID)),
-        ("ZADD", schema.KEYS, "1", KID),
-        ("PUBLISH", schema.CHANGES, f"1 {KID} active"),
-        ("SUBSCRIBE", schema.CHANGES),
+        ("DEL", stored.key(KID)),
+        ("ZADD", stored.KEYS, "1", KID),
+        ("PUBLISH", stored.CHANGES, f"1 {KID} active"),
+        ("SUBSCRIBE", stored.CHANGES),
         ("EVALSHA", "0" * 40, "0"),
         ("WAIT", "1", "1"),
+    ],
+    METER: [
+        REVOKE,
+        ("HGETALL", schema.DEFAULT.key(KID)),
+        ("HGET", schema.DEFAULT.key(KID), "status"),
+        ("HSET", schema.DEFAULT.limit(KID), "a", "b"),
+        ("HGETALL", f"{schema.DEFAULT.usage}{KID}"),
+        ("DEL", f"{schema.DEFAULT.usage}{KID}"),
+        ("SET", f"{schema.DEFAULT.usage}{KID}", "x"),
+        ("SREM", f"{schema.DEFAULT.usage}seen:1", "digest"),
+        ("HGETALL", schema.DEFAULT.meta),
+        ("SET", schema.DEFAULT.meta, "1"),
+        ("HSET", schema.DEFAULT.meta, "schema", "9"),
+        ("SADD", "other", "x"),
+        ("EXISTS", schema.DEFAULT.key(KID)),
+        ("PUBLISH", schema.DEFAULT.changes, f"1 {KID} active"),
+        ("SUBSCRIBE", schema.DEFAULT.changes),
+        ("EVAL", "return 1", "0"),
+        ("EVALSHA", "0" * 40, "1", schema.DEFAULT.key(KID)),
     ],
 }
 FORBIDDEN_TO_ALL = [
@@ -97,9 +136,9 @@ FORBIDDEN_TO_ALL = [
     ("SAVE",),
     ("MIGRATE", "h", "1", "k", "0", "1"),
     ("RESTORE", "k", "0", "x"),
-    ("DUMP", schema.key(KID)),
+    ("DUMP", stored.key(KID)),
     ("FUNCTION", "LOAD", "x"),
-    ("SORT", schema.KEYS),
+    ("SORT", stored.KEYS),
 ]
 
 
@@ -145,7 +184,9 @@ async def linked(valkey, user):
 def test_nobody_is_let_in_before_a_password_is_set():
     """As shipped, the file allows no login."""
     lines = USERS.read_text().splitlines()
-    assert [line.split()[:2] for line in lines] == [["user", n] for n in (SIDECAR, ADMIN, CONSOLE)]
+    assert [line.split()[:2] for line in lines] == [
+        ["user", n] for n in (SIDECAR, ADMIN, CONSOLE, METER)
+    ]
     assert not any(word.startswith((">", "#", "nopass")) for word in USERS.read_text().split())
 
 
@@ -195,7 +236,7 @@ async def test_behind_sentinel(guarded_valkey):
         record = await admin.issue()
         assert record.version == 1
     async with linked(valkey, SIDECAR) as link:
-        assert await link.call("SET", schema.HEARTBEAT, "1") == "OK"
+        assert await link.call("SET", stored.HEARTBEAT, "1") == "OK"
     assert valkey.admin.acl_log() == []
 
 
@@ -239,11 +280,44 @@ async def test_limits(guarded_valkey):
     assert valkey.admin.acl_log() == []
 
 
+async def test_usage(guarded_valkey):
+    """The meter counts usage; the admin reads it."""
+    valkey = guarded_valkey
+    async with administrator(valkey), valkey.login(ADMIN, ADMIN).client() as client:
+        clock = SystemClock()
+        link = UsageLink(valkey.login(METER, METER), clock, dict.fromkeys(Level, 86_400))
+        run = asyncio.create_task(link.run())
+        await eventually(lambda: not link.reason)
+        now = clock.wall_ms()
+        entries = [
+            line(started=now),
+            line(started=now, reason="revoked", flags="UAEX"),
+            line(started=now, kid="-", secret="-", reason="forged", flags="UAEX"),
+        ]
+        commit = committed(*entries, clocks=Clocks.near(now, 3_600_000, 60_000))
+        assert await link.commit(commit, [b"one"], now) == Counted()
+        assert isinstance(await link.commit(commit, [b"one"], now), Known)
+        usage = StoredUsage(client)
+        hour = now // 3_600_000
+        found = await usage.counts(USED, Level.HOUR, range(hour, hour + 1))
+        assert [counts.requests for counts in found.values()] == [2]
+        assert [process.seen for process in await usage.processes()] == [3]
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert valkey.admin.acl_log() == []
+
+
 async def test_registry(guarded_valkey):
     """A sidecar registers, acknowledges and leaves; admin and console see it."""
     valkey = guarded_valkey
     identity = Identity(
-        instance="one", version="1", address="x", started_at=1, lease_ms=400, grace_ms=0
+        instance="one",
+        version="1",
+        address="x",
+        started_at=1,
+        lease_ms=400,
+        grace_ms=0,
+        charges="c" * 16,
     )
     async with administrator(valkey) as admin:
         sidecar = Sidecar(valkey.login(SIDECAR, SIDECAR))
@@ -261,10 +335,28 @@ async def test_registry(guarded_valkey):
                     return [heard.sidecar.applied for heard in (await sidecars.find())[1]] == [1]
 
                 await eventually(applied)
+        await registration.report_issued()
         await registration.leave()
-        assert valkey.admin.zcard(schema.SIDECARS) == 0
+        assert valkey.admin.zcard(stored.SIDECARS) == 0
+        for user in (ADMIN, CONSOLE):
+            async with valkey.login(user, user).client() as client:
+                found = await StoredIssued(client).find()
+                assert found == [Issued("c" * 16, "one", 0, ended=True)]
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
+    assert valkey.admin.acl_log() == []
+
+
+async def test_the_administrator_deletes_a_key(guarded_valkey):
+    """The rights of administration are sufficient to delete a key with its entries."""
+    valkey = guarded_valkey
+    async with administrator(valkey) as admin, valkey.login(ADMIN, ADMIN).client() as client:
+        record = await admin.revoke((await admin.issue()).kid)
+        deletion = Deletion(StoredKeys(client), StoredDeletions(client), SystemClock())
+        done = await deletion.delete(record.kid, Author("c-delete", "alice"))
+        assert done.version == 3
+        assert await admin.store.find(record.kid) is None
+    assert len(valkey.admin.xrange(stored.AUDIT)) == 1
     assert valkey.admin.acl_log() == []
 
 
@@ -274,12 +366,12 @@ async def test_console_reads(guarded_valkey):
     async with administrator(valkey) as admin:
         record = await admin.issue()
     async with linked(valkey, CONSOLE) as link:
-        found = await link.call("HGETALL", schema.key(record.kid))
+        found = await link.call("HGETALL", stored.key(record.kid))
         assert encoding.decode(record.kid, found) == record
-        assert await link.call("ZRANGE", schema.KEYS, "0", "-1") == [record.kid]
-        assert await link.call("ZREVRANGE", schema.client("acme-web"), "0", "-1") == [record.kid]
-        assert len(await link.call("XREVRANGE", schema.AUDIT, "+", "-")) == 1
-        assert await link.call("GET", schema.SEQ) == "1"
+        assert await link.call("ZRANGE", stored.KEYS, "0", "-1") == [record.kid]
+        assert await link.call("ZREVRANGE", stored.client("acme-web"), "0", "-1") == [record.kid]
+        assert len(await link.call("XREVRANGE", stored.AUDIT, "+", "-")) == 1
+        assert await link.call("GET", stored.SEQ) == "1"
     assert valkey.admin.acl_log() == []
 
 
@@ -298,21 +390,21 @@ async def test_only_the_administrator_changes_keys(guarded_valkey, user):
     """A change by another user is refused before anything is written."""
     async with administrator(guarded_valkey) as admin:
         record = await admin.issue()
-        before = guarded_valkey.admin.dump(schema.key(record.kid))
+        before = guarded_valkey.admin.dump(stored.key(record.kid))
         async with guarded_valkey.login(user, user).client() as client:
             other = type(admin.store)(client)
             admin.lifecycle._store = other
             with pytest.raises(Unavailable):
                 await admin.revoke(record.kid)
-    assert guarded_valkey.admin.get(schema.SEQ) == "1"
-    assert guarded_valkey.admin.dump(schema.key(record.kid)) == before
+    assert guarded_valkey.admin.get(stored.SEQ) == "1"
+    assert guarded_valkey.admin.dump(stored.key(record.kid)) == before
 
 
 async def test_a_script_reaches_nothing_else(guarded_valkey):
     """The administrator's scripts are bound by the same permissions for any key."""
     async with linked(guarded_valkey, ADMIN) as link:
         digest = await link.call("SCRIPT", "LOAD", "return redis.call('SET', KEYS[1], 'x')")
-        for name in ("other", schema.SIDECARS, schema.sidecar("one")):
+        for name in ("other", stored.SIDECARS, stored.sidecar("one")):
             with pytest.raises(Unavailable, match="NOPERM"):
                 await link.call("EVALSHA", digest, "1", name)
-        assert await link.call("EVALSHA", digest, "1", schema.HEARTBEAT) == "OK"
+        assert await link.call("EVALSHA", digest, "1", stored.HEARTBEAT) == "OK"

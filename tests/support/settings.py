@@ -1,7 +1,7 @@
 """Helpers of settings tests."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 
@@ -13,6 +13,7 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
     "check.tls": {"cert": "c.pem", "key": "k.pem"},
     "telemetry.otlp": {"endpoint": "http://127.0.0.1:4318"},
     "redis.tls": {"cert": "c.pem", "key": "k.pem"},
+    "admin.oidc": {"issuer": "https://idp.example.com", "audience": "authz"},
     "redis.sentinel": {"hosts": ["10.0.0.1:26379"], "service": "mymaster"},
 }
 
@@ -23,7 +24,7 @@ def settings_names(section: type[Section] = Settings, prefix: str = "") -> list[
     for name, field in section.model_fields.items():
         kinds = (field.annotation, *get_args(field.annotation))
         inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
-        if inner and Ellipsis not in kinds:
+        if inner and Ellipsis not in kinds and get_origin(field.annotation) is not dict:
             names += settings_names(inner[0], f"{prefix}{name}.")
         else:
             names.append(f"{prefix}{name}")

@@ -14,6 +14,7 @@ def transport(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run each test with each transport. Yield its name."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AUTHZ_CHECK__TRANSPORT", request.param)
+        environment.setenv("AUTHZ_EXTRACT__QUERY", "api_key")
         yield request.param
 
 

@@ -113,6 +113,29 @@ def test_identity_headers_arrive_and_the_key_does_not(
     assert issued.key_text not in json.dumps(arrived)
 
 
+@pytest.mark.parametrize(
+    ("query", "arrived"),
+    [
+        ("b=1&flag&api_key={}&X-Sig=ab%2Fcd", "?b=1&flag&X-Sig=ab%2Fcd"),
+        ("api_key={}&b=2&a=1&b=%7e", "?b=2&a=1&b=%7e"),
+        ("z=1&&a=;b&c=d+e&api_key={}", "?z=1&&a=;b&c=d+e"),
+        ("api_key=&api_key={}&apikey=x", "?apikey=x"),
+        ("api_key={}", ""),
+    ],
+)
+def test_a_key_in_the_query_is_removed_and_the_rest_arrives_byte_for_byte(
+    installation: Installation, envoy: Client, query: str, arrived: str
+) -> None:
+    """A signature over the query stays right: no parameter is sorted, decoded or completed."""
+    issued = installation.issue()
+
+    answer = envoy.get(f"/v1/models?{query.format(issued.key_text)}")
+
+    assert answer.status == 200
+    assert answer.body["path"] == f"/v1/models{arrived}"
+    assert issued.key_text not in json.dumps(answer.body)
+
+
 def test_a_bearer_key_is_taken_and_removed(installation: Installation, envoy: Client) -> None:
     """`Authorization: Bearer` is a carrier, and its header is removed."""
     issued = installation.issue()

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from authz.core.changes import KeySpec
-from authz.storage import schema
 from tests.chaos.caches import Leased
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome
 from tests.support.cli.terminal import environment
 from tests.support.fakes import make_keyring
 from tests.support.real import eventually
+from tests.support.storage import stored
 from tests.support.storage.sidecar import administration
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ async def test_the_recovery(own_valkey, run_command):
                 task.cancel()
 
         assert {kid: await flow.show(kid) for kid in texts} == before
-        assert int(own_valkey.admin.get(schema.SEQ)) == 41
+        assert int(own_valkey.admin.get(stored.SEQ)) == 41
     for kid in good:
         assert load.outcomes[kid].keys() <= {*ALLOWS, Outcome.UNAVAILABLE}
     for kid in revoked:

@@ -3,36 +3,50 @@
 import re
 import secrets
 from collections.abc import Sequence
+from typing import Final
 
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, Unavailable
+from authz.core.fields import shown
 from authz.core.keys import base62
-from authz.core.keys.credentials import Imported, Minted, Presented
+from authz.core.keys.credentials import Imported, ImportedHash, Minted, Presented
 from authz.core.keys.pepper import Pepper
+from authz.core.keys.seed import Seed
 from authz.core.keys.text import (
     CHECKSUM_LENGTH,
     ENVIRONMENTS,
     IMPORTED_PATTERN,
+    IMPORTED_PREFIX_PATTERN,
     KID_LENGTH,
+    MIN_IMPORTED,
     PREFIX_PATTERN,
     SECRET_LENGTH,
     TAG_BYTES,
     TAG_LENGTH,
     checksum,
-    escapable,
     in_base64,
     new_kid,
+    percent_decoded,
 )
+from authz.core.trail.rows import TrailKeys
+
+MAX_ESCAPES: Final = 3  # readers that decode a text one after the other
+_NOT_BASE64: Final = bytes(set(range(128)) - set(f"{base62.DIGITS}+/-_".encode()))
 
 
 class Keyring:
     """The prefix and the peppers of one installation. The last pepper is the newest; it mints.
 
-    older_prefixes: keys with one of these are also ours. New keys have `prefix`. The constructor
+    older_prefixes: keys with one of these are also ours. New keys have `prefix`. imported_prefixes:
+    the beginnings of imported keys that are told apart from others' tokens by them. The constructor
     raises BadInput for a wrong prefix, no pepper, or two peppers of the same version.
     """
 
     def __init__(
-        self, prefix: str, peppers: Sequence[Pepper], older_prefixes: Sequence[str] = ()
+        self,
+        prefix: str,
+        peppers: Sequence[Pepper],
+        older_prefixes: Sequence[str] = (),
+        imported_prefixes: Sequence[str] = (),
     ) -> None:
         self.prefixes = (prefix, *older_prefixes)
         if not all(map(PREFIX_PATTERN.fullmatch, self.prefixes)):
@@ -46,12 +60,12 @@ class Keyring:
         self._newest_first = tuple(reversed(peppers))
         self._start = f"{prefix}_"
         self._starts = tuple(f"{one}_" for one in self.prefixes)
+        self._declared = tuple(imported_prefixes)
+        for one in self._declared:
+            _check_declared(one, self._starts)
+        self._claimed = (*self._starts, *self._declared)
         self._reserved = tuple(f"{start}{env}_" for start in self._starts for env in ENVIRONMENTS)
         self._shown = re.compile("|".join(self._reserved), re.ASCII)
-        environments = "|".join(escapable(f"{env}_") for env in ENVIRONMENTS)
-        self._escaped = re.compile(
-            "|".join(f"{escapable(start)}(?:{environments})" for start in self._starts), re.ASCII
-        )
         self._encoded = sorted(set().union(*map(in_base64, self._reserved)))
         self._shape = re.compile(
             rf"(?:{'|'.join(self.prefixes)})_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
@@ -74,9 +88,21 @@ class Keyring:
         """The keys that may seal a backup of the store. The last one, the newest, seals."""
         return [pepper.backup_key for pepper in self._peppers.values()]
 
+    @property
+    def trail_keys(self) -> TrailKeys:
+        """The keys of the marks in the audit trail. The newest pepper marks new entries."""
+        return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})
+
     def claims(self, text: str) -> bool:
-        """Return whether `text` begins with one of our prefixes and `_`, well-formed or not."""
-        return text.startswith(self._starts)
+        """Return whether `text` begins with one of our prefixes and `_`, well-formed or not.
+
+        True also for the prefix of imported keys that the settings declare.
+        """
+        return text.startswith(self._claimed)
+
+    def declares(self, text: str) -> bool:
+        """Return whether `text` begins with a declared prefix of imported keys."""
+        return text.startswith(self._declared)
 
     def shows_key(self, text: str) -> bool:
         """Return whether `PREFIX_ENV_` of one of our keys stands anywhere in `text`.
@@ -86,15 +112,25 @@ class Keyring:
         return self._shown.search(text) is not None
 
     def shows_escaped(self, text: str) -> bool:
-        """Return whether `PREFIX_ENV_` of one of our keys stands in `text`, percent-escaped or not.
+        """Return whether `PREFIX_ENV_` of one of our keys stands percent-escaped in `text`.
 
-        Each character may be escaped on its own. Text that is escaped twice is not found.
+        Each character may be escaped on its own, up to MAX_ESCAPES (3) times.
         """
-        return self._escaped.search(text) is not None
+        for _ in range(MAX_ESCAPES):
+            if "%" not in text:
+                return False
+            text = percent_decoded(text)
+            if self._shown.search(text):
+                return True
+        return False
 
     def shows_encoded(self, text: str) -> bool:
-        """Return whether the beginning of one of our keys stands in base64 anywhere in `text`."""
-        return any(form in text for form in self._encoded)  # faster than a pattern
+        """Return whether the beginning of one of our keys stands in base64 anywhere in `text`.
+
+        Other characters between those of base64 are ignored, as lenient decoders do.
+        """
+        pure = text.encode("ascii", "ignore").translate(None, _NOT_BASE64).decode()
+        return any(form in pure for form in self._encoded)  # faster than a pattern
 
     def parse(self, text: str) -> Presented | None:
         """Parse a key in our format; None if its shape is wrong. Checksum and tag are not checked.
@@ -110,24 +146,65 @@ class Keyring:
     def parse_imported(self, text: str) -> Imported | None:
         """Parse a key of another system; None if it begins like one of ours or has a wrong shape.
 
-        The shape: 16 to 256 of A-Z a-z 0-9 _ . ~ + / = -.
+        The shape: 16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, with a declared prefix 8 to 256.
         """
         if text.startswith(self._reserved) or IMPORTED_PATTERN.fullmatch(text) is None:
             return None
+        if len(text) < MIN_IMPORTED and not text.startswith(self._declared):
+            return None
         return Imported(text.encode(), self._newest_first)
+
+    def imported_hash(self, hash_of_text: bytes) -> ImportedHash:
+        """Return the key of another system that has this SHA-256, 32 bytes."""
+        return ImportedHash(hash_of_text, self._newest_first)
 
     def mint(self, env: str, kid: str | None = None) -> Minted:
         """Make a new secret for `kid`, or for a new random kid. Stores nothing.
 
         Raises BadInput if `env` is not `live` or `test`.
         """
-        kid = kid or new_kid()
-        secret = base62.encode(int.from_bytes(secrets.token_bytes(32)), SECRET_LENGTH)
-        text = f"{self._start}{env}_{kid}_{self._newest.version}{secret}"
-        tag = self._newest.tag(text.encode())[:TAG_BYTES]
+        return self._minted(env, kid or new_kid(), self._newest, secrets.token_bytes(32))
+
+    def mint_repeatably(self, env: str, seed: Seed, kid: str | None = None) -> Minted:
+        """Make the secret of a repeatable request: the same seed always gives the same one.
+
+        Without `kid` the kid of a new key follows from the seed, too. Raises BadInput if `env` is
+        not `live` or `test`, Unavailable if we lack the pepper of the seed.
+        """
+        pepper = self._pepper_of(seed)
+        return self._minted(env, kid or seed.kid(pepper), pepper, seed.secret(pepper))
+
+    def change_id(self, seed: Seed) -> str:
+        """Return the change id of a repeatable request. Raises Unavailable as `mint_repeatably`."""
+        return seed.change_id(self._pepper_of(seed))
+
+    def new_seed(self) -> Seed:
+        """Return a new random seed for the newest pepper."""
+        return Seed(secrets.token_bytes(32), self._newest.version)
+
+    def _pepper_of(self, seed: Seed) -> Pepper:
+        pepper = self._peppers.get(seed.pepper_version)
+        if pepper is None:
+            raise Unavailable(f"keys.peppers lacks the pepper {shown(seed.pepper_version)}")
+        return pepper
+
+    def _minted(self, env: str, kid: str, pepper: Pepper, random: bytes) -> Minted:
+        secret = base62.encode(int.from_bytes(random), SECRET_LENGTH)
+        text = f"{self._start}{env}_{kid}_{pepper.version}{secret}"
+        tag = pepper.tag(text.encode())[:TAG_BYTES]
         text += base62.encode(int.from_bytes(tag), TAG_LENGTH)
         text += checksum(text)
         presented = self.parse(text)
         if presented is None:
             raise BadInput("env", f"one of {', '.join(ENVIRONMENTS)}")
-        return Minted(kid, env, self._newest.version, text, presented.digest())
+        return Minted(kid, env, pepper.version, text, presented.digest())
+
+
+def _check_declared(prefix: str, starts: Sequence[str]) -> None:
+    """Raise BadInput unless `prefix` may begin imported keys. starts: of keys that we make."""
+    if IMPORTED_PREFIX_PATTERN.fullmatch(prefix) is None:
+        raise BadInput(
+            "keys.imported_prefixes", "2 to 32 of A-Z a-z 0-9 _ . ~ + / = -, such as sk-"
+        )
+    if any(prefix.startswith(start) or start.startswith(prefix) for start in starts):
+        raise BadInput("keys.imported_prefixes", f"{prefix} is the beginning of keys made here")

@@ -17,13 +17,12 @@ class AllowWriter:
     """Writes the constant part of allows.
 
     header_prefix: of the identity headers. removed_headers: headers that hold nothing but a key;
-    every allow removes them. query: the parameter that may hold the key, or empty.
+    every allow removes them.
     """
 
-    def __init__(self, header_prefix: str, removed_headers: Iterable[str], query: str) -> None:
+    def __init__(self, header_prefix: str, removed_headers: Iterable[str]) -> None:
         self._header_prefix = header_prefix
         self._removed = tuple(removed_headers)
-        self._query = query
 
     def write(
         self,
@@ -36,7 +35,7 @@ class AllowWriter:
     ) -> bytes:
         """Return the serialised message, without the id of the response.
 
-        would_deny: the code of a refusal that is only reported, or empty. strip: carriers to remove
+        would_deny: the code of a refusal that is only reported, or empty. strip: headers to remove
         as well. limits: adds the headers and metadata that are the same in every response. Identity
         headers without a value are removed from the request.
         """
@@ -51,8 +50,6 @@ class AllowWriter:
                 ok.headers.append(header_option(self._header_prefix + name, value))
         unset = [self._header_prefix + name for name, value in headers.items() if not value]
         ok.headers_to_remove.extend(dict.fromkeys([*unset, *self._removed, *strip.headers]))
-        if strip.query and self._query:
-            ok.query_parameters_to_remove.append(self._query)
         response.dynamic_metadata.update(decision_metadata(reason, decision))
         if would_deny:
             response.dynamic_metadata.update({"report_only": True})

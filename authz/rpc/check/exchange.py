@@ -33,24 +33,28 @@ def describe_request(raw: bytes, key_header: str, key: str) -> dict[str, Any]:
     }
 
 
-def describe_response(raw: bytes) -> dict[str, Any]:
+def describe_response(raw: bytes, path: str) -> dict[str, Any]:
     """Return the effect of a response: on the request to the backend, and on the caller.
 
-    `backend` is present only for an allow. A refusal has `status`, `headers` and `body` under
+    path: of the request, as Envoy sent it. `backend` is present only for an allow; its `path` only
+    if a key was taken out of the query. A refusal has `status`, `headers` and `body` under
     `caller`. Raises DecodeError if `raw` is no CheckResponse, ValueError if the body of a refusal
     is not JSON.
     """
     response = CheckResponse.FromString(raw)
     if response.HasField("ok_response"):
         ok = response.ok_response
-        return {
-            "backend": {
-                "headers": _headers(ok.headers),
-                "removed_headers": list(ok.headers_to_remove),
-                "removed_parameters": list(ok.query_parameters_to_remove),
-            },
-            "caller": {"headers": _headers(ok.response_headers_to_add)},
+        headers = _headers(ok.headers)
+        left = headers.pop(":path", None)
+        removed = [] if left is None else _parameters(path, but=_parameters(left))
+        backend = {
+            "headers": headers,
+            "removed_headers": list(ok.headers_to_remove),
+            "removed_parameters": removed,
         }
+        if left is not None:
+            backend["path"] = without_secrets(left)
+        return {"backend": backend, "caller": {"headers": _headers(ok.response_headers_to_add)}}
     arm = getattr(response, response.WhichOneof("http_response") or "denied_response")
     return {
         "caller": {
@@ -79,6 +83,12 @@ def in_lines(sent: Mapping[str, Any], done: Mapping[str, Any]) -> list[tuple[str
 
 def _said(described: Mapping[str, Any]) -> list[str]:
     return [f"{name}: {value}" for name, value in described["headers"].items()]
+
+
+def _parameters(path: str, but: Iterable[str] = ()) -> list[str]:
+    """Return the names of the query parameters, each once, in order, without those in `but`."""
+    names = (part.partition("=")[0] for part in path.partition("?")[2].split("&"))
+    return [name for name in dict.fromkeys(names) if name and name not in but]
 
 
 def _headers(options: Iterable[HeaderValueOption]) -> dict[str, str]:

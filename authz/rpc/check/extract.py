@@ -11,12 +11,11 @@ Rules:
 6. A client may write 60 KiB into one header: the work on a value is linear in its length.
 """
 
-import codecs
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -24,12 +23,22 @@ from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
-from authz.core.request import Request, Route
-from authz.core.routes import FACTS, NO_FACTS, Facts, RouteTable, facts, is_method
-from authz.rpc.check.credential import CredentialReader, Header
+from authz.core.request import NO_HEADERS, Headers, Request, Route, header_text
+from authz.core.routes import (
+    FACT_NAMES,
+    FACTS,
+    NO_FACTS,
+    Facts,
+    Refusal,
+    RouteTable,
+    facts,
+    is_method,
+    strictest,
+)
+from authz.rpc.check.credential import CredentialReader
 from authz.rpc.check.override import other_methods
 from authz.rpc.check.strip import Strip, carrier_strip
-from authz.rpc.pb.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 
 log = logging.getLogger("authz.check")
 
@@ -38,11 +47,11 @@ MAX_ROUTES: Final = 1024
 MAX_AUTHORITY: Final = fields.MAX_HOST + len(".:65535")
 MAX_SIGHTS: Final = 1024  # pairs of method and host that are remembered as well-formed
 
-SAID: Final = ("scopes", "auth", "env", "cost", "enforce")
-_NOTHING: Final = ("",) * len(SAID)
+_NOTHING: Final = ("",) * len(FACT_NAMES)
 _UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
+_BAD_ROUTE: Final = Refusal(Reason.BAD_REQUEST)
 
 _parse_message: Final = CheckView.FromString
 # A host of DNS, an address, with or without a port. Envoy lets more through than any backend needs.
@@ -94,38 +103,40 @@ class Extractor:
         except DecodeError:
             return refused(BAD_REQUEST)
         http = attributes.request.http
-        header, count = _headers(http)
+        headers: _Headers = http.headers
+        if not headers:
+            headers = _RawHeaders(http.header_map.headers)
         sight = (http.method, http.host)
         target = self._well_formed.get(sight) or self._look_at(sight)
         try:
             path = http.path.decode()
         except UnicodeDecodeError:
-            return refused(BAD_REQUEST, header)
-        address = (
-            header(self._address_header, "")
-            if self._address_header
-            else attributes.source.address.socket_address.address
-        )
-        if target is None or count > MAX_HEADERS:
-            method, host = (part.decode("latin-1") for part in sight)
-            odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, header)
-            return self._refuse(odd, attributes.context_extensions)
-        method, host = target
+            return refused(BAD_REQUEST, headers)
+        if self._address_header:
+            address = header_text(headers, self._address_header)
+        else:
+            address = attributes.source.address.socket_address.address
         extensions = attributes.context_extensions
+        if target is None or len(headers) > MAX_HEADERS:
+            method, host = (part.decode("latin-1") for part in sight)
+            odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
+            return self._refuse(odd, extensions)
+        method, host = target
         if not path and method != "CONNECT":
-            odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, header)
+            odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
             return self._refuse(odd, extensions)
         if extensions or self._rules is not None:
-            route = self._route(extensions, method, host, path, header)
-            if isinstance(route, Deny):
-                odd = Request(route, "", Route(), method, host, path, address, header)
-                return self._refuse(odd, extensions)
+            route = self._route(extensions, method, host, path, headers)
+            if isinstance(route, Refusal):
+                refusal = Deny(route.reason)
+                odd = Request(refusal, "", Route(), method, host, path, address, headers)
+                return self._refuse(odd, extensions, route.facts)
         else:
             route = self._default_route
-        credential, carrier = self._credential(header, path, optional=route.optional)
+        credential, carrier = self._credential(headers, path, optional=route.optional)
         if not route.enforce and isinstance(credential, Deny):
-            route = self._reporting(route, header, path)
-        return Request(credential, carrier, route, method, host, path, address, header)
+            route = self._reporting(route, headers, path)
+        return Request(credential, carrier, route, method, host, path, address, headers)
 
     def find_keys(self, request: Request) -> Strip | None:
         """Return the carriers to remove because they hold a key, none if there is none.
@@ -133,25 +144,29 @@ class Extractor:
         None if the request is refused and a key stands where it cannot be removed.
         """
         if isinstance(request.credential, Deny):
-            return self._reader.find_all(request.header, request.path)
+            return self._reader.find_all(request.headers, request.path)
         return carrier_strip(request.carrier)
 
-    def _refuse(self, request: Request, extensions: Any) -> Request:
+    def _refuse(self, request: Request, extensions: Any, rule: Facts | None = None) -> Request:
         """Return a refused request with a route added, so that `enforce` applies.
 
-        `enforce` of context_extensions counts if it is `true` or `false`. Otherwise the request is
-        enforced if the default or any rule enforces: the rule that it would meet is not known.
+        `enforce` of context_extensions counts if it is `true` or `false`, otherwise that of `rule`.
+        If the rule that the request would meet is unknown, it is enforced if the default or any
+        rule enforces.
         """
         enforce = extensions.get("enforce", "")
-        default = self._enforce or (self._rules is not None and self._rules.has_enforced)
+        if rule is None:
+            default = self._enforce or (self._rules is not None and self._rules.has_enforced)
+        else:
+            default = self._enforce if rule.enforce is None else rule.enforce
         route = Route(enforce=enforce == "true" if enforce in {"true", "false"} else default)
         if not route.enforce:
-            route = self._reporting(route, request.header, request.path)
+            route = self._reporting(route, request.headers, request.path)
         return replace(request, route=route)
 
-    def _reporting(self, route: Route, header: Header, path: str) -> Route:
+    def _reporting(self, route: Route, headers: Headers, path: str) -> Route:
         """Return the route, with `enforce` set if a key of the request could not be removed."""
-        if self._reader.find_all(header, path) is None:
+        if self._reader.find_all(headers, path) is None:
             return replace(route, enforce=True)
         return route
 
@@ -169,37 +184,35 @@ class Extractor:
         return method, host
 
     def _route(
-        self, extensions: Any, method: str, host: str, path: str, header: Header
-    ) -> Route | Deny:
+        self, extensions: Any, method: str, host: str, path: str, headers: Headers
+    ) -> Route | Refusal:
         """Return the requirements of the route, or a refusal.
 
         The refusal is BAD_REQUEST for invalid context_extensions, which are logged, else that of
         our own rules. `scopes` or `auth` in context_extensions override ROUTE_NOT_ALLOWED.
         """
         values, left = _NOTHING, len(extensions)
-        if left:
-            scopes = extensions.get("scopes", "")
-            if left == 1 and scopes:  # as most routes
-                values = (scopes, "", "", "", "")
-            else:
-                values = (scopes, *(extensions.get(name, "") for name in SAID[1:]))
-                if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
-                    self._warn_of(frozenset(extensions) - FACTS)
-                    return BAD_REQUEST
-        rule = NO_FACTS if self._rules is None else self._rule(method, host, path, header)
-        opened = any(values[:2])  # by scopes or auth
-        if rule is Reason.ROUTE_NOT_ALLOWED and opened:
-            rule = NO_FACTS
+        if left == 1 and "scopes" in extensions:  # as most routes
+            values = (extensions["scopes"], "", "", "", "")
+        elif left:
+            values = tuple(extensions.get(name, "") for name in FACT_NAMES)
+            if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
+                self._warn_of(frozenset(extensions) - FACTS)
+                return _BAD_ROUTE
+        rule = NO_FACTS if self._rules is None else self._rule(method, host, path, headers)
         if not isinstance(rule, Facts):
-            return Deny(rule)
-        case = values if rule is NO_FACTS else (*values, rule)
+            is_opened = rule.reason is Reason.ROUTE_NOT_ALLOWED and any(values[:2])
+            if not is_opened:  # by scopes or auth
+                return rule
+            rule = NO_FACTS
+        case = values if rule is NO_FACTS else (*values, rule, rule.label)
         route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
             route = self._routes[case] = self._learn(values, rule)
-        return route or BAD_REQUEST
+        return route or _BAD_ROUTE
 
-    def _rule(self, method: str, host: str, path: str, header: Header) -> Facts | Reason:
-        """Return the facts of our own rules, NO_FACTS without rules, or the reason of a refusal.
+    def _rule(self, method: str, host: str, path: str, headers: Headers) -> Facts | Refusal:
+        """Return the facts of our own rules, NO_FACTS without rules, or a refusal.
 
         If headers or the query override the method, the rules for each such method must give the
         same result; otherwise BAD_REQUEST.
@@ -207,12 +220,15 @@ class Extractor:
         rules = self._rules
         if rules is None:
             return NO_FACTS
-        found = rules.require(method, host, path)
         if rules.has_methods:
-            others = other_methods(header, path)
-            if others is None or any(rules.require(m, host, path) != found for m in others):
-                return Reason.BAD_REQUEST
-        return found
+            others = other_methods(headers, path)
+            if others is None:
+                return _BAD_ROUTE
+            if others:
+                required = rules.require_all((method, *others), host, path)
+                same = all(each == required[0] for each in required)
+                return required[0] if same else _disputed(required)
+        return rules.require(method, host, path)
 
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
         """Return the route of context_extensions `values` and `rule`.
@@ -220,7 +236,7 @@ class Extractor:
         Log a warning and return None if invalid.
         """
         try:
-            route = self._combine(facts(dict(zip(SAID, values, strict=True))), rule)
+            route = self._combine(facts(dict(zip(FACT_NAMES, values, strict=True))), rule)
         except BadInput as cause:
             log.warning("a route is refused, its context_extensions make no sense: %s", cause)
             route = None
@@ -251,44 +267,37 @@ class Extractor:
             env=extensions.env or rule.env or self._env,
             cost=1 if cost is None else cost,
             enforce=self._enforce if enforce is None else enforce,
+            label=rule.label,
         )
 
 
-def refused(refusal: Deny, header: Header = lambda _name, default: default) -> Request:
+def _disputed(required: Sequence[Facts | Refusal]) -> Refusal:
+    """Return BAD_REQUEST for methods with different requirements; the strictest `enforce` counts.
+
+    The rule is unknown if one of them is refused by an unknown rule.
+    """
+    met = [each if isinstance(each, Facts) else each.facts for each in required]
+    known = [each.enforce for each in met if each is not None]
+    whole = Facts(enforce=strictest(known)) if len(known) == len(met) else None
+    return Refusal(Reason.BAD_REQUEST, whole)
+
+
+def refused(refusal: Deny, headers: Headers = NO_HEADERS) -> Request:
     """Return a request with this refusal and nothing else but its headers.
 
     The refusal is enforced.
     """
-    return Request(refusal, "", Route(), "", "", "", "", header)
+    return Request(refusal, "", Route(), "", "", "", "", headers)
 
 
-def _headers(http: Any) -> tuple[Header, int]:
-    """Return a function that gives a header or a default, and the number of headers.
+class _Headers(Headers, Protocol):
+    """Headers that can be counted, so that too many are refused."""
 
-    Names are in lower case. Each invalid byte of a value becomes `!`. Raw headers are used only if
-    the map is empty; each duplicate of them counts.
-    """
-    headers = http.headers
-    count = len(headers)
-    if count:
-        find = headers.get
-
-        def header(name: str, default: str) -> str:
-            value = find(name)
-            if value is None:
-                return default
-            try:
-                return value.decode()  # type: ignore[no-any-return]
-            except UnicodeDecodeError:
-                return value.decode("utf-8", _ODD_BYTES)  # type: ignore[no-any-return]
-
-        return header, count
-    entries = http.header_map.headers
-    return _RawHeaders(entries).get, len(entries)
+    def __len__(self) -> int: ...
 
 
 class _RawHeaders:
-    """Raw headers, joined as Envoy joins duplicates."""
+    """Raw headers, joined as Envoy joins duplicates. Each duplicate counts."""
 
     __slots__ = ("_entries", "_names")
 
@@ -296,31 +305,20 @@ class _RawHeaders:
         self._entries = entries
         self._names = [entry.key for entry in entries]
 
-    def get(self, name: str, default: str) -> str:
-        """Return a header, or `default` if it is absent. Names are in lower case.
+    def __len__(self) -> int:
+        return len(self._names)
 
-        Duplicates are joined with a comma, and each invalid byte becomes `!`.
-        """
+    def __contains__(self, name: str) -> bool:
+        return name.encode() in self._names
+
+    def __getitem__(self, name: str) -> bytes:
         wanted = name.encode()
-        count = self._names.count(wanted)
-        if not count:
-            return default
-        if count == 1:
-            return _text(self._entries[self._names.index(wanted)])
+        if self._names.count(wanted) == 1:
+            return _value(self._entries[self._names.index(wanted)])
         pairs = zip(self._names, self._entries, strict=True)
-        return ",".join(_text(entry) for found, entry in pairs if found == wanted)
+        return b",".join(_value(entry) for found, entry in pairs if found == wanted)
 
 
-def _text(entry: Any) -> str:
-    raw: bytes = entry.raw_value or entry.value
-    return raw.decode("utf-8", _ODD_BYTES)
-
-
-def _as_envoy_does(cause: UnicodeError) -> tuple[str, int]:
-    if not isinstance(cause, UnicodeDecodeError):
-        raise cause
-    return "!" * (cause.end - cause.start), cause.end
-
-
-_ODD_BYTES: Final = "authz.odd_bytes"
-codecs.register_error(_ODD_BYTES, _as_envoy_does)
+def _value(entry: Any) -> bytes:
+    value: bytes = entry.raw_value or entry.value
+    return value

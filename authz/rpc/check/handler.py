@@ -73,7 +73,8 @@ class CheckHandler:
         """
         self._read = extractor.read
         self._write = responder.write
-        self._last_resort = responder.write(UNAVAILABLE, self._unread)
+        # Sent many times or never, so its charge id is not one of those that count.
+        self._last_resort = responder.refuse_uncounted(UNAVAILABLE, self._unread)
 
     def check(self, raw: bytes, traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:
         """Return the serialised CheckResponse, or an awaitable of it if I/O is needed.
@@ -92,17 +93,27 @@ class CheckHandler:
                 began = perf_counter()
             request = self._read(raw)
             decision = self._decide(request)
-            if isinstance(decision, (Allow, Deny)):
+            if isinstance(decision, Allow):
                 response = self._write(decision, request)
-                if isinstance(decision, Deny) and self._take_line(decision):
-                    ids = response_ids(request, response)
-                    self._observe(decision, request, traceparent, began, ids=ids)
-                elif began is not None:
+                if began is not None:
                     self._observe(decision, request, traceparent, began)
                 return response
+            if isinstance(decision, Deny):
+                return self._refuse(decision, request, traceparent, began)
         except Exception as cause:  # noqa: BLE001  no exception may become an allow
             return self._fault(cause, request)
         return self._later(decision, request, traceparent, began or perf_counter())
+
+    def _refuse(
+        self, decision: Deny, request: Request, traceparent: bytes | None, began: float | None
+    ) -> bytes:
+        response = self._write(decision, request)
+        if self._take_line(decision):
+            ids = response_ids(request, response)
+            self._observe(decision, request, traceparent, began, ids=ids)
+        elif began is not None:
+            self._observe(decision, request, traceparent, began)
+        return response
 
     async def _later(
         self,

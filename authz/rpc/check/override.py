@@ -9,29 +9,28 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from authz.core.keys.text import escapable
-from authz.core.routes import is_method
-from authz.rpc.check.credential import Header
+from authz.core.request import Headers, header_text
+from authz.core.routes import METHOD_OVERRIDES, is_method
 
-METHOD_OVERRIDES: Final = ("x-http-method-override", "x-http-method", "x-method-override")
-MAX_OVERRIDE: Final = 256  # characters of one header or parameter
+MAX_METHOD_TEXT: Final = 256  # characters of one header or parameter
 MAX_METHODS: Final = 4
 
 _PARAMETER: Final = re.compile(rf"[?&;]{escapable('_method')}=([^&;]*)", re.ASCII)
 
 
-def other_methods(header: Header, path: str) -> frozenset[str] | None:
+def other_methods(headers: Headers, path: str) -> frozenset[str] | None:
     """Return the methods that override headers or `_method` in the query name, in upper case.
 
     Empty if there are none. None if a name is no method, there are more than MAX_METHODS, or a
-    value exceeds MAX_OVERRIDE characters.
+    value exceeds MAX_METHOD_TEXT characters.
     """
-    given = [text for name in METHOD_OVERRIDES if (text := header(name, ""))]
+    given = [text for name in METHOD_OVERRIDES if (text := header_text(headers, name))]
     if "?" in path and ("_method=" in path or "%" in path):
         given += _PARAMETER.findall(path, path.index("?"))
     if not given:
         return frozenset()
     texts = set(given)
-    if len(texts) > MAX_METHODS or any(len(text) > MAX_OVERRIDE for text in texts):
+    if len(texts) > MAX_METHODS or any(len(text) > MAX_METHOD_TEXT for text in texts):
         return None
     parts = {part.strip() for text in texts for part in unquote_plus(text).split(",")} - {""}
     methods = frozenset(map(str.upper, parts))

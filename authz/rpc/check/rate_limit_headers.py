@@ -18,12 +18,12 @@ from typing import Any, Final
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Calendar
-from authz.rpc.check.wire import STRING, STRUCT, field, header, metadata
+from authz.rpc.check.wire import OK, STRING, STRUCT, field, header, metadata
 
 MAX_OVERRIDE: Final = (1 << 32) - 1  # Envoy holds requests_per_unit in 32 bits
 DAY_SECONDS: Final = 86_400
 
-_OK, _TO_CALLER = 3, 6  # of CheckResponse, and of its ok_response
+_TO_CALLER = 6  # of ok_response
 _NUMBER: Final = b"\x11"  # the tag of its number_value, a double
 
 
@@ -67,7 +67,7 @@ class RateLimitHeaders:
         if self._legacy:
             headers |= self._legacy_headers(result)
         options = b"".join(field(_TO_CALLER, header(*pair)) for pair in headers.items())
-        return field(_OK, options) + self._remaining(result) + self._named(result)
+        return field(OK, options) + self._remaining(result) + self._named(result)
 
     def of_refused(self, result: LimitResult) -> tuple[dict[str, str], bytes]:
         """Return the headers of a denial, and the metadata bytes to append to the CheckResponse.

@@ -20,6 +20,7 @@ from authz.core.request import Request
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders, violated_names
 from authz.rpc.check.reason_table import TABLE, Row
 from authz.rpc.check.response_parts import ChargeIds, decision_metadata, header_option
+from authz.rpc.check.usage import RouteParts, secret_part
 from authz.rpc.check.wire import field, header
 
 REALM: Final = "authz"
@@ -80,18 +81,21 @@ class Refuser:
         if not is_grpc:
             text = request.header("x-request-id", "")
             request_id = text.encode() if _is_harmless(text) else self._prefix + count
+        usage = RouteParts.label(request.route)
         if decision.key is None:
             case = (decision.reason, decision.stale, is_grpc)
             template = self._unproven.get(case)
             if template is None:
                 template = self._unproven[case] = _template(decision, is_grpc)
         elif isinstance(decision, OverLimit):
-            return self._over_limit(decision, request_id, is_grpc) + self._charge + count
+            usage += secret_part(decision.key, request)
+            return self._over_limit(decision, request_id, is_grpc) + self._charge + count + usage
         else:
             template = self._of_key(decision, decision.key, request.route.scopes, is_grpc)
+            usage += secret_part(decision.key, request)
         if template.room != len(request_id):
             template.make_room(len(request_id))
-        return b"".join((request_id.join(template.pieces), self._charge, count))
+        return b"".join((request_id.join(template.pieces), self._charge, count, usage))
 
     def _of_key(
         self, decision: Deny, key: KeyRecord, required: frozenset[str], is_grpc: bool

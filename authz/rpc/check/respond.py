@@ -20,19 +20,21 @@ from authz.core.bounded import BoundedDict
 from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit
 from authz.core.limits.key_limits import KeyLimits
 from authz.core.records import KeyRecord
-from authz.core.request import Request
+from authz.core.request import IN_QUERY, Request
 from authz.flows.packed_records import MAX_IN_USE
 from authz.rpc.check.allow import AllowWriter
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.reason_table import TABLE
 from authz.rpc.check.refuse import Refuser
 from authz.rpc.check.response_parts import ChargeIds
-from authz.rpc.check.strip import KeyFinder, Strip, carrier_strip, find_nothing
+from authz.rpc.check.strip import KeyFinder, Strip, carrier_strip, without_parameter
+from authz.rpc.check.usage import RouteParts, SecretParts, secret_part
+from authz.rpc.check.wire import OK, OK_HEADERS, field, header
 
 # An allow with the record it was made from. Versions do not tell records apart: a store that was
 # restored gives a version out again.
-_Allowed = tuple[KeyRecord | None, bytes]
-_Limited = tuple[KeyRecord, KeyLimits, bytes, RateLimitHeaders]
+_Allowed = tuple[KeyRecord | None, bytes, SecretParts | None]
+_Limited = tuple[KeyRecord, KeyLimits, bytes, RateLimitHeaders, SecretParts | None]
 
 
 class Responder:
@@ -43,6 +45,7 @@ class Responder:
     also tell callers of limits in X-RateLimit headers. find_keys: finds the keys of a request whose
     refusal is only reported. max_templates: how many constant parts of each kind are remembered. As
     many as records that the cache holds unpacked: a record that is unpacked again is a new object.
+    ids: of the responses; those of the process, so that a reload does not begin anew.
     """
 
     def __init__(
@@ -50,17 +53,22 @@ class Responder:
         *,
         header_prefix: str,
         removed_headers: Iterable[str],
+        find_keys: KeyFinder,
         query: str = "",
         legacy_headers: bool = False,
-        find_keys: KeyFinder = find_nothing,
         max_templates: int = MAX_IN_USE,
+        ids: ChargeIds | None = None,
     ) -> None:
-        self._write_allow = AllowWriter(header_prefix, removed_headers, query).write
+        self._write_allow = AllowWriter(header_prefix, removed_headers).write
+        self._query = query
         self._find_keys = find_keys
         self._legacy_headers = legacy_headers
-        ids = ChargeIds()
+        ids = ids or ChargeIds()
         self._charge, self._count = ids.head, ids.count
+        self._routes = RouteParts()
+        self._known_route = self._routes.known
         self._refuse = Refuser(ids, max_templates, legacy_headers=legacy_headers).write
+        self.refuse_uncounted = Refuser(ids.uncounted(), 1, legacy_headers=legacy_headers).write
         self._allows: BoundedDict[tuple[str, str], _Allowed] = BoundedDict(max_templates)
         self._stale_allows: BoundedDict[tuple[str, str], _Allowed] = BoundedDict(max_templates)
         self._charged: BoundedDict[tuple[str, str, bool], _Limited] = BoundedDict(max_templates)
@@ -81,7 +89,7 @@ class Responder:
                 return self._report(decision, request)
             return self._refuse(decision, request)
         elif isinstance(decision, Charged):
-            return self._allow_charged(decision, request.carrier)
+            return self._allow_charged(decision, request)
         else:
             entries = self._stale_allows
         key, carrier = decision.key, request.carrier
@@ -90,21 +98,46 @@ class Responder:
         if entry is None or entry[0] is not key:
             reason = "ok" if key else "anonymous"
             constant = self._write_allow(decision, reason, carrier_strip(carrier)) + self._charge
-            entry = (key, constant)
+            entry = (key, constant, SecretParts.of(key))
             entries.put(name, entry)
-        return entry[1] + b"%012x" % self._count()
+        usage = self._known_route(id(request.route))
+        if usage is None or key is None or entry[2] is not None or carrier is IN_QUERY:
+            usage = self._usage(key, entry[2], request)
+        return b"%b%012x%b" % (entry[1], self._count(), usage)
 
-    def _allow_charged(self, decision: Charged, carrier: str) -> bytes:
-        key, result = decision.key, decision.limit_result
+    def _usage(self, key: KeyRecord | None, secrets: SecretParts | None, request: Request) -> bytes:
+        """Return the metadata of the route and, if the key has several, of the secret.
+
+        If the key stood in the query, also the path without it.
+        """
+        if key is None:
+            return self._routes.label(request.route)
+        found = self._routes.charged(request.route)
+        if secrets:
+            found += secrets.find(request)
+        return found + self._path(request) if request.carrier is IN_QUERY else found
+
+    def _path(self, request: Request) -> bytes:
+        """Return the header `:path`: that of the request, without the key in the query.
+
+        Envoy can remove a query parameter by itself, but then it sorts and rewrites the others.
+        """
+        left = without_parameter(request.path, self._query)
+        return field(OK, field(OK_HEADERS, header(":path", left)))
+
+    def _allow_charged(self, decision: Charged, request: Request) -> bytes:
+        key, result, carrier = decision.key, decision.limit_result, request.carrier
         name = (key.kid, carrier, decision.stale)
         entry = self._charged.get(name)
         if entry is None or entry[0] is not key or entry[1] is not result.key_limits:
             limits = RateLimitHeaders(result.key_limits, legacy=self._legacy_headers)
             strip = carrier_strip(carrier)
             constant = self._write_allow(decision, "ok", strip, limits=limits) + self._charge
-            entry = (key, result.key_limits, constant, limits)
+            entry = (key, result.key_limits, constant, limits, SecretParts.of(key))
             self._charged.put(name, entry)
-        return entry[2] + b"%012x" % self._count() + entry[3].of_allowed(result)
+        usage = self._usage(key, entry[4], request)
+        limited = entry[3].of_allowed(result)
+        return b"%b%012x%b%b" % (entry[2], self._count(), usage, limited)
 
     def _report(self, decision: Deny, request: Request) -> bytes:
         """Return an allow that reports the refusal.
@@ -114,17 +147,22 @@ class Responder:
         strip = self._find_keys(request)
         if strip is None:
             return self._refuse(decision, request)
+        path = self._path(request) if strip.query else b""
         if isinstance(decision, OverLimit):
-            return self._report_over_limit(decision, strip)
+            usage = self._routes.label(request.route) + secret_part(decision.key, request) + path
+            return self._report_over_limit(decision, strip) + usage
         key, reason = decision.key, decision.reason
         name = (reason, key.kid if key else "", decision.stale, strip)
         entry = self._reported.get(name)
         if entry is None or entry[0] is not key:
             code = TABLE[reason].code
             constant = self._write_allow(decision, reason, strip, would_deny=code) + self._charge
-            entry = (key, constant)
+            entry = (key, constant, SecretParts.of(key))
             self._reported.put(name, entry)
-        return entry[1] + b"%012x" % self._count()
+        usage = self._routes.label(request.route) + path
+        if entry[2]:
+            usage += entry[2].find(request)
+        return b"%b%012x%b" % (entry[1], self._count(), usage)
 
     def _report_over_limit(self, decision: OverLimit, strip: Strip) -> bytes:
         reason, result = decision.reason, decision.limit_result

@@ -2,24 +2,40 @@
 
 import itertools
 import secrets
+from collections.abc import Callable
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 
 from authz.core.decision import Decision
+from authz.rpc.check.usage import only_secret
 from authz.rpc.check.wire import STRING, field, metadata
 
 
 class ChargeIds:
-    """The ids of responses: a random prefix of 16 digits and a serial number of 12.
+    """The ids of responses: a random prefix of 16 digits and a serial number of 12, from 1 on.
 
-    A response ends with `head`, dynamic metadata that is merged into that of its constant part,
-    and 12 digits of `count`.
+    A process has one object for its whole life. So its serial numbers have no gap, and usage that
+    never reached the meter is noticed. A response ends with `head`, dynamic metadata that is merged
+    into that of its constant part, 12 digits of `count`, and at most the metadata of its route.
     """
 
-    def __init__(self) -> None:
-        self.prefix = secrets.token_hex(8).encode()
+    def __init__(self, prefix: bytes | None = None) -> None:
+        self.prefix = prefix or secrets.token_hex(8).encode()
         self.head = metadata("charge_id", field(STRING, self.prefix + bytes(12)))[:-12]
-        self.count = itertools.count(1).__next__
+        self._counter = itertools.count(1)
+        self.count: Callable[[], int] = self._counter.__next__
+
+    @property
+    def issued(self) -> int:
+        """The number of ids that were given out."""
+        # Only its text tells the state of a counter. A number of our own would cost every Check.
+        return int(repr(self._counter).removeprefix("count(").removesuffix(")")) - 1
+
+    def uncounted(self) -> "ChargeIds":
+        """Return ids with the same prefix whose serial number is always 0: they do not count."""
+        found = ChargeIds(self.prefix)
+        found.count = int
+        return found
 
 
 def header_option(name: str, value: str) -> HeaderValueOption:
@@ -43,5 +59,7 @@ def decision_metadata(reason: str, decision: Decision) -> dict[str, str | bool]:
             "project_id": key.project_id,
             "tenant_id": key.tenant_id,
             "plan": key.plan,
+            "env": key.env,
+            "secret_id": only_secret(key),
         }
     return {name: value for name, value in members.items() if value}

@@ -3,6 +3,7 @@
 from typing import Final
 
 _METADATA: Final = 4  # of CheckResponse: dynamic_metadata, a google.protobuf.Struct
+OK, OK_HEADERS = 3, 2  # of CheckResponse, and of its ok_response
 STRING, STRUCT = 3, 5  # of google.protobuf.Value
 
 

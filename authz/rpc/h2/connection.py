@@ -4,19 +4,19 @@ Give it the bytes that arrive, act on the events that it returns, and send the b
 
 1. No input raises an exception. A stream error resets its stream. A connection error ends the
    connection with a GOAWAY that names it, and `fault` says which it was.
-2. A call is reported as Started when its request is complete, and as Cancelled if it ends before
+2. A call is reported with its message when its request is complete, and with None if it ends before
    its response. A response to a call that has ended is dropped, so the caller need not check.
 3. The first frame is SETTINGS. Between HEADERS and the end of its block only CONTINUATION may come.
    The tables of frame_handlers.py name the frames of each phase; unknown types are ignored.
 4. Frames that cost us work without making a call are paid from a budget, which calls refill. Over
    the budget a trusted client is to be paused, and any other is disconnected.
-5. Memory for a client is bounded: one incomplete frame, one incomplete header block, incomplete
-   messages (BodyMemory), calls (ConnectionLimits.streams), and one response to each.
+5. Memory for a client is bounded: the frames that a turn has left, one incomplete header block,
+   incomplete messages (BodyMemory), calls (ConnectionLimits.streams), and one response to each.
 6. A graceful end has two steps: a GOAWAY that names no stream, with a PING behind it; and, once the
    client has answered the PING and so knows, a GOAWAY that names the last stream.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import inf
 from typing import Final
 
@@ -48,7 +48,8 @@ class Connection:
     """The server's end of one connection. A new one has its SETTINGS in the queue.
 
     handlers: by `:path`. now: seconds of a monotonic clock, here and in every method. queue: the
-    bytes to send. streams: takes the responses. budgets: the pause of a flooding client.
+    bytes to send. streams: takes the responses. budgets: the pause of a flooding client. tokens: of
+    which a call needs one; empty: none.
     """
 
     def __init__(
@@ -58,13 +59,15 @@ class Connection:
         memory: BodyMemory,
         probe: Probe,
         now: float,
+        *,
+        tokens: Collection[bytes] = (),
     ) -> None:
         self.fault: ConnectionFault | None = None  # the connection error that ended it
         self.queue = SendQueue()
         self._idle_seconds = limits.idle_seconds
         self._probe = probe
-        self._reader = FrameReader()
         self.budgets = FloodBudgets(probe, now, limits.flood_tolerance, trusted=limits.trusted)
+        self._reader = FrameReader(self.budgets)
         self.streams = RequestStreams(
             handlers=handlers,
             limits=limits,
@@ -72,6 +75,7 @@ class Connection:
             queue=self.queue,
             budgets=self.budgets,
             probe=probe,
+            tokens=tokens,
         )
         self._frames = FrameHandlers(
             self.streams, self.queue, self.budgets, probe, limits.header_bytes
@@ -90,6 +94,11 @@ class Connection:
         return self.fault is not None or (streams.last_id is not None and not streams.calls)
 
     @property
+    def has_input(self) -> bool:
+        """True if `receive` has not read all bytes. Call it with no data before it gets more."""
+        return self._reader.more and self.fault is None
+
+    @property
     def due(self) -> float:
         """The time at which `expire` is to be called.
 
@@ -100,8 +109,9 @@ class Connection:
     def receive(self, data: bytes, now: float) -> list[CallEvent]:
         """Take bytes that arrived. Return the calls that started or were cancelled, in order.
 
-        A stream error queues RST_STREAM. A connection error queues GOAWAY, sets `fault` and cancels
-        all calls. After it, input is ignored and the list is empty.
+        Bytes after a turn of the frame reader are left; see `has_input`. A stream error queues
+        RST_STREAM. A connection error queues GOAWAY, sets `fault` and cancels all calls. After it,
+        input is ignored and the list is empty.
         """
         if self.fault is not None:
             return []

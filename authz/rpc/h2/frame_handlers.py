@@ -79,7 +79,7 @@ class FrameHandlers:
         Raises ConnectionFault if the phase of the connection does not allow the frame. Raises
         ConnectionFault or StreamFault as the frame's handler does.
         """
-        if self._phase is OPEN and frame_type == DATA:
+        if frame_type == DATA and self._phase is OPEN:
             self._streams.data(flags, stream_id, payload)
             return
         handler = self._phase.get(frame_type)

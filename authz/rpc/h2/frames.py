@@ -43,7 +43,6 @@ class ErrorCode(IntEnum):
 
     NO_ERROR = 0x0
     PROTOCOL_ERROR = 0x1
-    INTERNAL_ERROR = 0x2
     FLOW_CONTROL_ERROR = 0x3
     SETTINGS_TIMEOUT = 0x4
     STREAM_CLOSED = 0x5

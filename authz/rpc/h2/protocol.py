@@ -3,8 +3,8 @@
 A call that is answered at once is answered inside `data_received`. All responses to one read go out
 in one write, and no task is created. A call that has to wait becomes a task, so it delays no other.
 
-A large read is processed in turns, between which the loop serves other connections. Without turns
-the loop would go on reading from one client, up to eight megabytes in a row.
+A large read, or one of many small frames, is processed in turns, between which the loop serves
+other connections. Without turns the loop would read up to eight megabytes of one client in a row.
 
 Reading pauses while a client does not read its responses, and while it is slowed for a flood.
 """
@@ -26,7 +26,7 @@ from authz.rpc.h2.flood_budgets import MIN_PAUSE
 from authz.rpc.h2.request_bodies import BodyMemory
 from authz.rpc.h2.request_headers import MethodHandler
 from authz.rpc.h2.responses import FAILED, GrpcStatus, status_response
-from authz.rpc.h2.stream_states import ANSWERING, Call, CallEvent, Started
+from authz.rpc.h2.stream_states import ANSWERING, Call
 
 log = logging.getLogger("authz.h2")
 
@@ -50,6 +50,7 @@ class ServerState:
     handshakes: int = 0  # TLS handshakes under way
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # set when one has closed
     stopping: bool = False
+    tokens: tuple[bytes, ...] = ()  # of which each call needs one; empty: none
     traced: bool = False  # whether handlers get the call's traceparent
 
     def admit(self) -> bool:
@@ -77,7 +78,7 @@ class H2Protocol(asyncio.Protocol):
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self._loop = asyncio.get_running_loop()
-        self._tasks: dict[int, asyncio.Future[bytes]] = {}
+        self._tasks: dict[int, asyncio.Future[bytes | GrpcStatus]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self.stall: asyncio.TimerHandle | None = None  # set while the client does not read
@@ -95,7 +96,8 @@ class H2Protocol(asyncio.Protocol):
         state = self._state
         self.transport = cast("asyncio.Transport", transport)
         self._connection = Connection(
-            state.handlers, state.limits, state.memory, state.probe, self._loop.time()
+            *(state.handlers, state.limits, state.memory, state.probe, self._loop.time()),
+            tokens=state.tokens,
         )
         if state.stopping or not self._is_welcome():
             self._closing = True
@@ -180,14 +182,17 @@ class H2Protocol(asyncio.Protocol):
         return False
 
     def _process(self, data: bytes) -> None:
-        for event in self._connection.receive(data, self._loop.time()):
-            if isinstance(event, Started):
-                self._start(event.call, event.message)
+        for call, message in self._connection.receive(data, self._loop.time()):
+            if message is None:
+                self._cancel(call)
             else:
-                self._cancel(event)
+                self._start(call, message)
         self._flush()
         if self._connection.budgets.pause >= MIN_PAUSE and not self._closing:
             self._slow_down()
+        elif self._connection.has_input and self._turn is None and not self._closing:
+            self.transport.pause_reading()
+            self._turn = self._loop.call_soon(self._next_turn)
 
     def _slow_down(self) -> None:
         """Stop reading for the pause of a flooding client, at most MAX_PAUSE (0.1 s)."""
@@ -201,14 +206,17 @@ class H2Protocol(asyncio.Protocol):
             self._next_turn()
 
     def _next_turn(self) -> None:
-        """Process up to TURN bytes of the last read, or resume reading if none are left.
+        """Process the rest of a turn, or up to TURN bytes of the last read; else resume reading.
 
         Does nothing while the connection is closing, stalled or slowed.
         """
         self._turn = None
         if self._closing or self.stall is not None or self.slowed is not None:
             return
-        if self._unread:
+        if self._connection.has_input:
+            self._turn = self._loop.call_soon(self._next_turn)
+            self._process(b"")
+        elif self._unread:
             self._turn = self._loop.call_soon(self._next_turn)
             data, self._unread = bytes(self._unread[:TURN]), self._unread[TURN:]
             self._process(data)
@@ -216,8 +224,9 @@ class H2Protocol(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _start(self, call: Call, message: bytes) -> None:
-        handler = cast("MethodHandler", call.headers.handler)
+        handler = call.headers.handler
         try:
+            assert handler is not None  # noqa: S101  a refused request is never reported
             if self._state.traced:
                 response = handler(message, traceparent.find(call.header_block))
             else:
@@ -232,16 +241,18 @@ class H2Protocol(asyncio.Protocol):
         else:
             self._await(call, response)
 
-    def _await(self, call: Call, response: Awaitable[bytes]) -> None:
+    def _await(self, call: Call, response: Awaitable[bytes | GrpcStatus]) -> None:
         task = self._tasks[call.id] = asyncio.ensure_future(response)
         task.add_done_callback(partial(self._finish, call))
 
-    def _finish(self, call: Call, task: "asyncio.Future[bytes]") -> None:
+    def _finish(self, call: Call, task: "asyncio.Future[bytes | GrpcStatus]") -> None:
         self._tasks.pop(call.id, None)
         if task.cancelled() or task.exception() is not None:
             self._fail(call)
+        elif isinstance(response := task.result(), GrpcStatus):
+            self._connection.streams.refuse(call, status_response(response))
         else:
-            self._connection.streams.respond(call, task.result())
+            self._connection.streams.respond(call, response)
         if not self._closing:
             self._flush()
 
@@ -250,8 +261,8 @@ class H2Protocol(asyncio.Protocol):
             self._state.probe.count(Event.DECISION_FAULT)
             self._connection.streams.refuse(call, status_response(FAILED))
 
-    def _cancel(self, event: CallEvent) -> None:
-        task = self._tasks.pop(event.call.id, None)
+    def _cancel(self, call: Call) -> None:
+        task = self._tasks.pop(call.id, None)
         if task is not None:
             task.cancel()
 
@@ -274,8 +285,8 @@ class H2Protocol(asyncio.Protocol):
 
     def _expire(self) -> None:
         self._timer_at = inf
-        for event in self._connection.expire(self._loop.time()):
-            self._cancel(event)
+        for call, _ in self._connection.expire(self._loop.time()):
+            self._cancel(call)
         self._flush()
 
     def _close(self) -> None:

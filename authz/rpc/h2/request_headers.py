@@ -4,8 +4,9 @@ The rules of HTTP are those of RFC 9113, section 8. No value of a field stands i
 line: it could be a key.
 """
 
+import hmac
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +22,8 @@ from authz.rpc.h2.responses import (
 )
 
 Field = tuple[bytes, bytes]
-MethodHandler = Callable[..., bytes | GrpcStatus | Awaitable[bytes]]
-"""Takes a request message and returns the response message, a status, or an awaitable message.
+MethodHandler = Callable[..., bytes | GrpcStatus | Awaitable[bytes | GrpcStatus]]
+"""Takes a request message and returns the response message or a status, or an awaitable of one.
 
 Where calls are traced, a second argument is the call's traceparent or None.
 """
@@ -40,6 +41,7 @@ LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 SECONDS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 MAX_TIMEOUT: Final = 30.0  # seconds that a call may take, whatever grpc-timeout says
 
+NO_TOKEN: Final = GrpcStatus(GrpcCode.UNAUTHENTICATED, "the call needs a valid bearer token")
 BAD_TIMEOUT: Final = GrpcStatus(GrpcCode.INTERNAL, "grpc-timeout is malformed")
 
 
@@ -61,13 +63,15 @@ class RequestHeaders:
 
 
 def parse_request_headers(
-    handlers: Mapping[bytes, MethodHandler], fields: Iterable[Field]
+    handlers: Mapping[bytes, MethodHandler],
+    fields: Iterable[Field],
+    tokens: Collection[bytes] = (),
 ) -> RequestHeaders:
     """Return the handler that the fields name, or a refusal.
 
     Refused are requests other than a gRPC POST, an unknown `:path`, and a `grpc-timeout` that is
-    malformed or 0. Raises MalformedHeaders if the fields break RFC 9113, section 8. handlers: by
-    `:path`.
+    malformed or 0. With `tokens`, also refused are calls without one of them as bearer token (RFC
+    6750). Raises MalformedHeaders if the fields break RFC 9113, section 8. handlers: by `:path`.
     """
     pseudo, regular = _split(fields)
     method = pseudo.get(b":method")
@@ -82,10 +86,19 @@ def parse_request_headers(
     handler = handlers.get(pseudo[b":path"])
     if handler is None:
         return RequestHeaders(None, status_response(UNKNOWN_METHOD), content_length=length)
+    if tokens and not _has_token(regular.get(b"authorization", b""), tokens):
+        return RequestHeaders(None, status_response(NO_TOKEN), content_length=length)
     timeout = _timeout(regular.get(b"grpc-timeout"))
     if isinstance(timeout, GrpcStatus):
         return RequestHeaders(None, status_response(timeout), content_length=length)
     return RequestHeaders(handler, None, timeout, length)
+
+
+def _has_token(authorization: bytes, tokens: Collection[bytes]) -> bool:
+    """Return whether the field is `Bearer` and one of the tokens. Compares in constant time."""
+    scheme, _, given = authorization.partition(b" ")
+    found = [hmac.compare_digest(given, token) for token in tokens]
+    return scheme.lower() == b"bearer" and any(found)
 
 
 def check_trailers(fields: Iterable[Field]) -> None:

@@ -1,6 +1,6 @@
 """The calls of one connection: HEADERS, DATA and RST_STREAM -> a request -> its response."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from math import inf
 from typing import Final
@@ -45,8 +45,6 @@ from authz.rpc.h2.stream_states import (
     OPEN,
     Call,
     CallEvent,
-    Cancelled,
-    Started,
     StreamState,
     StreamStates,
 )
@@ -71,9 +69,10 @@ class RequestStreams:
         queue: SendQueue,
         budgets: FloodBudgets,
         probe: Probe,
+        tokens: Collection[bytes] = (),
     ) -> None:
         self.blocks = HeaderBlockDecoder(
-            partial(parse_request_headers, handlers), limits.header_bytes
+            partial(parse_request_headers, handlers, tokens=tokens), limits.header_bytes
         )
         self.bodies = RequestBodies(limits.message_bytes, memory, queue)
         self.states = StreamStates(max_dropped=limits.streams)
@@ -82,7 +81,7 @@ class RequestStreams:
         self.opened_at = budgets.now  # when the last call began
         self.last_id: int | None = None  # of the GOAWAY after which no stream is taken
         self._events: list[CallEvent] = []
-        self._cancelled = False  # whether _events has a Cancelled
+        self._cancelled = False  # whether _events has a call that has ended
         self._limits = limits
         self._queue = queue
         self._budgets = budgets
@@ -129,9 +128,7 @@ class RequestStreams:
         if len(self.calls) >= self._limits.streams:
             self._probe.count(Event.H2_STREAM_REFUSED)
             raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM)
-        call = Call(stream_id, headers, self._budgets.now + headers.timeout)
-        if block is not None:
-            call.header_block = block
+        call = Call(stream_id, headers, self._budgets.now + headers.timeout, block or b"")
         self._open(call, flags)
 
     def data(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -231,12 +228,12 @@ class RequestStreams:
     def cancel(self, call: Call) -> None:
         """End a call, and discard its body and its unsent response. Nothing is sent to the client.
 
-        If its request was complete and had no response yet, add a Cancelled event.
+        If its request was complete and had no response yet, report its end.
         """
         self._queue.discard(call)
         self.bodies.discard(call)
         if call.state is ANSWERING and call.response is None:
-            self._events.append(Cancelled(call))
+            self._events.append((call, None))
             self._cancelled = True
         call.state = CLOSED
         del self.calls[call.id]
@@ -288,7 +285,7 @@ class RequestStreams:
             self._count_too_large(message)
             self.refuse(call, status_response(message))
             return
-        self._events.append(Started(call, message))
+        self._events.append((call, message))
 
     def _trailers(self, flags: int, stream_id: int, block: bytes | None) -> None:
         try:
@@ -344,7 +341,7 @@ class RequestStreams:
 
 def _without_unseen(events: list[CallEvent]) -> list[CallEvent]:
     """Return the events without those of calls that both started and were cancelled among them."""
-    started = {event.call.id for event in events if isinstance(event, Started)}
-    cancelled = {event.call.id for event in events if isinstance(event, Cancelled)}
+    started = {call.id for call, message in events if message is not None}
+    cancelled = {call.id for call, message in events if message is None}
     unseen = started & cancelled
-    return [event for event in events if event.call.id not in unseen]
+    return [(call, message) for call, message in events if call.id not in unseen]

@@ -4,6 +4,7 @@ Header blocks are literals without indexing. They are the same for every client,
 dynamic table, and the common ones are made once.
 """
 
+from base64 import b64encode
 from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
@@ -19,18 +20,25 @@ class GrpcCode(IntEnum):
     """The gRPC status codes that this server sends."""
 
     OK = 0
+    INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 class GrpcStatus(NamedTuple):
-    """The code and the message that end a call without a response message."""
+    """The code and the message that end a call without a response message.
+
+    details: a serialised google.rpc.Status for grpc-status-details-bin, or empty.
+    """
 
     code: GrpcCode
     message: str
+    details: bytes = b""
 
 
 Response = tuple[bytes, bytes, bytes]
@@ -70,11 +78,13 @@ def status_response(status: GrpcStatus) -> Response:
 
     COMPRESSED also names the encoding that is accepted: identity.
     """
-    code, message = status
+    code, message, details = status
     block = GRPC_HEADERS + literal(b"grpc-status", str(int(code)).encode())
     block += literal(b"grpc-message", percent_encoded(message))
     if status is COMPRESSED:
         block += literal(b"grpc-accept-encoding", b"identity")
+    if details:
+        block += literal(b"grpc-status-details-bin", b64encode(details).rstrip(b"="))
     return block, b"", b""
 
 
@@ -106,13 +116,10 @@ def unframe_message(body: bytes, limit: int) -> bytes | GrpcStatus:
     NOT_ONE_MESSAGE if the body is empty, TRUNCATED if it ends early, else as `early_refusal`. A
     message may be empty. limit: bytes that it may have.
     """
-    if not body:
-        return NOT_ONE_MESSAGE
-    if len(body) >= PREFIX_BYTES:
-        compressed, length = MESSAGE_PREFIX.unpack_from(body)
-        if not compressed and length == len(body) - PREFIX_BYTES <= limit:
-            return body[PREFIX_BYTES:]
-    return early_refusal(body, limit) or TRUNCATED
+    size = len(body) - PREFIX_BYTES
+    if int.from_bytes(body[:PREFIX_BYTES]) == size <= limit:  # not compressed, and complete
+        return body[PREFIX_BYTES:]
+    return (early_refusal(body, limit) or TRUNCATED) if body else NOT_ONE_MESSAGE
 
 
 def early_refusal(beginning: bytes | bytearray, limit: int) -> GrpcStatus | None:

@@ -1,11 +1,12 @@
-"""The fast transport: Check and health on one listener, over our own HTTP/2 connection."""
+"""The fast transport: unary methods and health on one listener, over our own HTTP/2 connection."""
 
 import asyncio
 import contextlib
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -46,10 +47,15 @@ SERVING, NOT_SERVING = (
         health_pb2.HealthCheckResponse.NOT_SERVING,
     )
 )
+# Of one header block. hpack decodes as much in up to 4 ms, and 1 MiB in up to 3 s.
+MAX_HEADER_BYTES: Final = 16 * 1024
 
 
 class FastServer:
     """A server for Check and grpc.health.v1, or without `handler` for grpc.health.v1 alone.
+
+    methods: more of them by `:path`. tokens: of which each call needs one, also of health; empty:
+    none is needed.
 
     Refuses to listen in the clear where other machines can connect: requests contain raw keys, and
     any client is answered. Raises BadInput, which names `setting`, for that and for an address that
@@ -71,6 +77,8 @@ class FastServer:
         socket_mode: int = SOCKET_MODE,
         setting: str = LISTEN,
         traced: bool = False,
+        methods: Mapping[bytes, MethodHandler] = MappingProxyType({}),
+        tokens: tuple[bytes, ...] = (),
     ) -> None:
         refuse_plaintext(address, encrypted=tls is not None, allowed=allow_plaintext)
         self._tls = server_tls(tls) if tls else None
@@ -82,14 +90,21 @@ class FastServer:
         handlers: dict[bytes, MethodHandler] = {f"/{HEALTH_SERVICE}/Check".encode(): self._health}
         if handler is not None:
             handlers[f"/{CHECK_SERVICE}/Check".encode()] = handler.check
+        handlers |= methods
+        is_for_probes = handler is None and not methods
         self._state = ServerState(
             handlers=handlers,
+            tokens=tokens,
             traced=traced,
-            limits=replace(limits, trusted=_is_trusted(address, tls)),
+            limits=replace(
+                limits,
+                trusted=_is_trusted(address, tls),
+                header_bytes=min(limits.header_bytes, MAX_HEADER_BYTES),
+            ),
             memory=BodyMemory(UNFINISHED_MESSAGES * limits.message_bytes),
             probe=probe,
-            max_connections=MAX_PROBES if handler is None else _max_connections(),
-            replaces_idle=handler is None,
+            max_connections=MAX_PROBES if is_for_probes else _max_connections(),
+            replaces_idle=is_for_probes,
         )
 
     async def start(self) -> None:

@@ -56,7 +56,8 @@ async def _refuse_other_namespace(store: Store) -> None:
     try:
         names = [name async for name in store.client.scan_iter("*authz:meta", count=10_000)]
     except (exceptions.RedisError, OSError):  # the user may lack the right to SCAN
-        names = [schema.META] if await checked(store.client.exists(schema.META)) else []
+        unnamed = schema.DEFAULT.meta
+        names = [unnamed] if await checked(store.client.exists(unnamed)) else []
     others = [name.removesuffix("authz:meta").removesuffix(":") for name in names]
     if others:
         found = ", ".join(repr(other) if other else "(none)" for other in sorted(others)[:5])

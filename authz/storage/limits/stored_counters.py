@@ -36,14 +36,14 @@ class StoredCounters:
         look = self._client.evalsha_ro(sha, int(count), *words)
         return spend_reply(charge, await _reply(look))
 
-    async def leases(self, accounts: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
+    async def leases(self, groups: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
         """Return each group's leases that are valid at `now`.
 
         An empty list for a group without any. now: ms since the epoch by the store's clock. Takes
         one round trip. Raises Unavailable.
         """
         pipeline = self._client.pipeline(transaction=False)
-        for group in accounts:
+        for group in groups:
             pipeline.hget(hash_of(group, self._names), schema.LEASES)
         found = await _reply(pipeline.execute())
         return [leases(_bytes(stored or ""), now) for stored in found]

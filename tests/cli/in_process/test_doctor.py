@@ -32,8 +32,14 @@ def test_doctor_on_settings(runner):
 
 
 def test_doctor_on_a_pepper(runner):
-    """A pepper that others can read is a warning. A missing pepper is a failure."""
+    """A pepper that others can read is a warning, and a missing pepper is a failure.
+
+    Its group may read it: the Kubernetes manifests mount it with mode 0440.
+    """
     pepper = runner.directory / "authz-pepper-1"
+    pepper.chmod(0o440)
+    done = runner.run("doctor")
+    assert re.search(r"^ok    pepper 1 .*, mode 0440$", done.out, re.MULTILINE)
     pepper.chmod(0o644)
     done = runner.run("doctor")
     assert done.code == 0

@@ -79,13 +79,19 @@ def test_snippet_is_for_the_sidecars_that_are_named(runner):
     own = yaml.safe_load(runner.run("envoy", "snippet").out)
     assert "9191" in str(own["clusters"][0]["load_assignment"])
     two = ["--unix", "/run/authz/1/check.sock", "--unix", "/run/authz/2/check.sock"]
-    (cluster,) = yaml.safe_load(runner.run("envoy", "snippet", *two).out)["clusters"]
+    cluster, meters = yaml.safe_load(runner.run("envoy", "snippet", *two).out)["clusters"]
     (group,) = cluster["load_assignment"]["endpoints"]
     assert len(group["lb_endpoints"]) == 2
     assert "retry_policy" in str(cluster)
+    assert "9195" in str(meters["load_assignment"])
+    named = runner.run("envoy", "snippet", "--meter", "10.0.0.7:4317", "--meter", "10.0.0.8:4317")
+    meters = yaml.safe_load(named.out)["clusters"][1]
+    assert len(meters["load_assignment"]["endpoints"][0]["lb_endpoints"]) == 2
 
 
-@pytest.mark.parametrize("arguments", [["--address", "nowhere"], ["--unix", ""]])
+@pytest.mark.parametrize(
+    "arguments", [["--address", "nowhere"], ["--unix", ""], ["--meter", "nowhere"]]
+)
 def test_snippet_refuses_an_address_that_is_none(runner, arguments):
     """A bad address is one line that shows a good one."""
     done = runner.run("envoy", "snippet", *arguments)

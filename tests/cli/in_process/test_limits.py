@@ -4,6 +4,7 @@ import struct
 import time
 
 from authz.storage import schema
+from tests.support.storage import stored
 
 LONG = 60_000  # ms; no lease lives that long, but the machine may be busy
 
@@ -21,7 +22,7 @@ def test_leases_that_are_out(runner):
             now.to_bytes(7) + (12).to_bytes(5) + struct.pack(">HIB", LONG, 2, 3) + name.encode()
             for name in holders
         )
-        runner.valkey.admin.hset(schema.limit(account), schema.LEASES, b"".join(entries))
+        runner.valkey.admin.hset(stored.limit(account), schema.LEASES, b"".join(entries))
 
     document = runner.run("keys", "limits", kid, "--json", *config).document
 

@@ -112,6 +112,19 @@ def test_verify_shows_what_envoy_would_send_and_what_the_caller_is_told(runner):
     assert text[30:-7] not in done.out + "\n".join(lines)
 
 
+def test_verify_shows_the_path_without_a_key_in_the_query(runner, monkeypatch):
+    """The parameter is named as removed, and the other parameters stay."""
+    monkeypatch.setenv("AUTHZ_EXTRACT__QUERY", "api_key")
+    _, text = runner.issue()
+    options = ("--json", "--carrier", "query", "--path", "/a?b=%2F&flag")
+    done = runner.run("keys", "verify", *options, stdin=text)
+    backend = done.document["backend"]
+    assert backend["path"] == "/a?b=%2F&flag"
+    assert backend["removed_parameters"] == ["api_key"]
+    assert ":path" not in backend["headers"]
+    assert text[30:-7] not in done.out
+
+
 def test_verify_shows_what_the_backend_is_told(runner):
     """Identity headers that are set, and what is removed."""
     kid, text = runner.issue()

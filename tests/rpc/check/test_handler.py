@@ -8,7 +8,7 @@ import logging
 import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
-from authz.core import policy
+from authz.core import addresses
 from authz.core.decision import Deny, Reason
 from authz.core.errors import Unavailable
 from authz.core.events import Event
@@ -148,12 +148,12 @@ async def test_an_address_that_is_none_is_not_remembered(door):
     """Where a header gives the address a client may write 59 KiB: that fills no memory."""
     _, key = door.issue(allowed_cidrs=(ipaddress.ip_network("203.0.113.0/24"),))
     assert (await door.answer(carrying(key))).status.code == 0
-    before = policy._address.cache_info().currsize
+    before = addresses._parsed.cache_info().currsize
     for number in range(10):
         long = f"203.0.113.7{'x' * 59_000}{number}"
         answer = await door.answer(carrying(key, peer=long))
         assert answer.dynamic_metadata["reason"] == "address_not_allowed"
-    assert policy._address.cache_info().currsize == before
+    assert addresses._parsed.cache_info().currsize == before
 
 
 class Recording:

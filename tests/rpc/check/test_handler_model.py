@@ -9,7 +9,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from authz.core.records import KeyRecord, Status
-from authz.rpc.pb.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 from tests.support.fakes import NOW
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request

@@ -1,6 +1,7 @@
 """Routes that do not enforce: refusals are reported in an allow."""
 
 from base64 import b64encode
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +27,8 @@ ALL_REASONS = pytest.mark.parametrize("reason", Reason)
 
 def reported(decision, strip=Strip(), *, carrier="", **settings):  # noqa: B008  it is immutable
     """The response of a route that does not enforce; `strip`: where the request has keys."""
-    request = make_request(route=REPORTING, carrier=carrier)
+    path = "/v1/models?api_key=1&b=%2F&api_key=2"
+    request = make_request(route=REPORTING, carrier=carrier, path=path)
     return told(decision, request, find_keys=lambda _request: strip, **settings)
 
 
@@ -66,10 +68,10 @@ def test_the_key_is_stripped_wherever_it_stands():
     strip = Strip(("authorization", "x-other"), query=True)
     ok = reported(Deny(Reason.AMBIGUOUS_CREDENTIAL), strip, query="api_key").ok_response
     assert {"x-api-key", "authorization", "x-other"} <= set(ok.headers_to_remove)
-    assert list(ok.query_parameters_to_remove) == ["api_key"]
+    assert headers_of(ok)[":path"] == "/v1/models?b=%2F"
     ok = reported(Deny(Reason.MALFORMED), query="api_key").ok_response
     assert "authorization" not in ok.headers_to_remove
-    assert not ok.query_parameters_to_remove
+    assert ":path" not in headers_of(ok)
 
 
 @ALL_REASONS
@@ -121,7 +123,8 @@ async def test_no_form_of_a_key_goes_on_and_nothing_else_is_removed(headers, pat
     assert ("authorization" in ok.headers_to_remove) is (
         "authorization" not in kept and "authorization" in dict(headers)
     )
-    assert bool(ok.query_parameters_to_remove) is ("api_key" in path)
+    assert (":path" in headers_of(ok)) is ("api_key" in path)
+    assert KEY_TEXT not in headers_of(ok).get(":path", "")
 
 
 @pytest.mark.parametrize(
@@ -255,6 +258,49 @@ async def test_a_rule_that_enforces_is_not_escaped_by_an_odd_request(message):
     assert answer.status.code != 0
     reported = await door.answer(check_request(**message, extensions={"enforce": "false"}))
     assert reported.status.code == 0
+
+
+PAY = "/pay/{n}"
+REFUSED_BY_A_RULE = [
+    ("/pay/much", Rule.parse("", PAY, "", (), Facts(), cost_variable="n")),
+    ("/x:y:z", Rule.parse("", "/{a}:{b}", "", (), Facts(frozenset({"s:{a}"})))),
+]
+
+
+@pytest.mark.parametrize("default", [True, False])
+@pytest.mark.parametrize("own", [True, False, None])
+@pytest.mark.parametrize(("path", "known"), REFUSED_BY_A_RULE, ids=["cost", "ambiguous"])
+async def test_a_refusal_by_a_rule_is_enforced_as_the_rule_says(path, known, own, default):
+    """The `enforce` of the rule that refuses counts, also if other rules enforce."""
+    rule = replace(known, facts=replace(known.facts, enforce=own))
+    door = Door(enforce=default, rules=RouteTable([ADMIN, rule]))
+    answer = await door.answer(check_request(path=path))
+    assert (answer.status.code != 0) is (default if own is None else own)
+
+
+@pytest.mark.parametrize(("first", "enforced"), [(False, False), (True, True), (None, True)])
+async def test_rules_that_cannot_hold_together_refuse_as_the_strictest_says(first, enforced):
+    """Two environments in one request are a refusal of both rules."""
+    rules = [
+        Rule.parse("", "/{m}:run", "", (), Facts(env="live", enforce=first)),
+        Rule.parse("", "/{m}", "", (), Facts(env="test", enforce=False)),
+    ]
+    answer = await Door(rules=RouteTable(rules)).answer(check_request(path="/a%3Arun"))
+    assert (answer.status.code != 0) is enforced
+
+
+@pytest.mark.parametrize(
+    ("rule", "enforced"), [(None, True), (True, True), (False, False)], ids=str
+)
+async def test_a_disputed_method_is_refused_as_the_rules_of_its_methods_say(rule, enforced):
+    """The strictest `enforce` of the methods that a request names counts."""
+    known = [
+        Rule.parse("", "/a", "", ("GET",), Facts(cost=2, enforce=rule)),
+        Rule.parse("", "/a", "", ("POST",), Facts(enforce=False)),
+    ]
+    sent = {"headers": [("x-http-method-override", "GET")], "method": "POST", "path": "/a"}
+    answer = await Door(rules=RouteTable([ADMIN, *known])).answer(check_request(**sent))
+    assert (answer.status.code != 0) is enforced
 
 
 async def test_a_route_of_the_proxy_that_enforces_is_not_escaped_by_an_odd_method():

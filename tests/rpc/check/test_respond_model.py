@@ -26,7 +26,6 @@ def texts(answer: CheckResponse) -> Iterator[str]:
         yield from (option.header.key, option.header.value)
     if answer.HasField("ok_response"):
         yield from part.headers_to_remove
-        yield from part.query_parameters_to_remove
     else:
         yield part.body
     for name, value in answer.dynamic_metadata.items():
@@ -68,8 +67,8 @@ def whole(decision: Decision, request: Request, charge_id: str, query: str = "")
         ok.headers_to_remove.append("x-api-key")
         if request.carrier not in ("", "?", "x-api-key"):
             ok.headers_to_remove.append(request.carrier)
-        if query and request.carrier == "?":
-            ok.query_parameters_to_remove.append(query)
+        if key and request.carrier == "?":
+            _set(ok, ":path", _path_without(query, request.path))
         facts = {"reason": "ok" if key else "anonymous"}
     else:
         _refuse(answer, decision, request, charge_id)
@@ -79,6 +78,10 @@ def whole(decision: Decision, request: Request, charge_id: str, query: str = "")
         facts |= {"project_id": key.project_id} if key.project_id else {}
         facts |= {"tenant_id": key.tenant_id} if key.tenant_id else {}
         facts |= {"plan": key.plan} if key.plan else {}
+        facts |= {"env": key.env, "secret_id": key.secrets[0].id}
+    facts |= {"route": request.route.label} if request.route.label else {}
+    if key and isinstance(decision, Allow):
+        facts |= {"charged": str(request.route.cost)}
     facts |= {"stale": True} if isinstance(decision, StaleAllow | StaleDeny) else {}
     answer.dynamic_metadata.update(facts | {"charge_id": charge_id})
     return answer
@@ -96,6 +99,15 @@ def _identity(key: KeyRecord | None) -> dict[str, str]:
         "env": key.env,
         "plan": key.plan,
     }
+
+
+def _path_without(name: str, path: str) -> str:
+    """The path without the parameter, and without characters that split a header."""
+    bare, *query = path.split("?", 1)
+    parts = query[0].split("&") if query else []
+    kept = "&".join(p for p in parts if p != name and not p.startswith(f"{name}="))
+    whole = f"{bare}?{kept}" if kept else bare
+    return "".join(f"%{ord(c):02X}" if c <= " " or c == "\x7f" else c for c in whole)
 
 
 def _refuse(answer: CheckResponse, decision: Deny, request: Request, charge_id: str) -> None:
@@ -161,6 +173,7 @@ _records = st.builds(
 _client_text = st.text(max_size=20) | st.sampled_from(
     ["application/grpc", "application/grpc+proto", "application/grpc-web", "id-1", "a\r\nx: y\0"]
 )
+_parameters = st.sampled_from(["api_key=k", "api_key=", "api_key", "api_keys=1", ""]) | _client_text
 _requests = st.builds(
     make_request,
     headers=st.dictionaries(
@@ -168,9 +181,14 @@ _requests = st.builds(
         _client_text,
     ),
     carrier=st.sampled_from(["?", "x-api-key", "authorization"]),
-    route=st.builds(Route, scopes=_scopes),
+    route=st.builds(
+        Route,
+        scopes=_scopes,
+        cost=st.integers(0, 1_000_000),
+        label=st.sampled_from(["", "chat", "/v1/models/{model}:run"]),
+    ),
     host=_client_text,
-    path=_client_text,
+    path=st.builds("/{}?{}".format, _client_text, st.lists(_parameters).map("&".join)),
     client_address=_client_text,
 )
 _decisions = st.one_of(
@@ -183,23 +201,22 @@ _decisions = st.one_of(
 
 @given(
     made=st.lists(st.tuples(_decisions, _requests), min_size=1, max_size=4),
-    query=st.sampled_from(["", "api_key"]),
 )
-def test_what_is_put_together_equals_what_is_built_whole(made, query):
+def test_what_is_put_together_equals_what_is_built_whole(made):
     """Base and suffix merge into the message that the field meanings ask for, kept or not."""
-    writer = responder(query=query)
+    writer = responder(query="api_key")
     for decision, request in made * 2:
         raw = writer.write(decision, request)
         answer = CheckResponse.FromString(raw)
         charge_id = answer.dynamic_metadata["charge_id"]
-        assert answer == whole(decision, request, charge_id, query)
+        assert answer == whole(decision, request, charge_id, "api_key")
         assert top_level_fields(raw).count(1) == 1
 
 
 @given(decision=_decisions, request=_requests)
 def test_only_an_allow_has_code_0(decision, request):
     """An answer is never empty, and code 0 and ok_response come together or not at all."""
-    raw = responder().write(decision, request)
+    raw = responder(query="api_key").write(decision, request)
     answer = CheckResponse.FromString(raw)
     assert raw
     assert answer.HasField("status")
@@ -211,7 +228,7 @@ def test_only_an_allow_has_code_0(decision, request):
 @given(decision=_decisions, request=_requests)
 def test_nothing_that_a_client_wrote_can_split_an_answer(decision, request):
     """No CR, LF or NUL anywhere, no empty name or value, and nothing is appended."""
-    answer = CheckResponse.FromString(responder().write(decision, request))
+    answer = CheckResponse.FromString(responder(query="api_key").write(decision, request))
     found = list(texts(answer))
     assert not [text for text in found if not text or set(text) & set("\r\n\0")]
     for option in arm(answer).headers:

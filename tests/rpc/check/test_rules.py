@@ -153,3 +153,15 @@ def test_only_scopes_or_auth_open_a_route_that_no_rule_applies_to(said):
     """The other facts say how a request is counted, not that it is allowed."""
     table = RouteTable([rule("/known", Facts())], deny_unmatched=True)
     assert asked("/unknown", table, **said) is Reason.ROUTE_NOT_ALLOWED
+
+
+def test_a_rule_names_its_route():
+    """Two rules that require the same have a route each; what the proxy says changes no label."""
+    table = RouteTable([rule("/a", Facts(label="a")), rule("/b", Facts(label="b"))])
+    for said in ({}, {"cost": "7"}):
+        labels = [
+            route.label
+            for route in (asked(path, table, **said) for path in ("/a", "/b", "/c", "/a"))
+            if isinstance(route, Route)
+        ]
+        assert labels == ["a", "b", "", "a"]

@@ -269,8 +269,8 @@ def test_responses_may_come_later_and_in_any_order():
     """Each response belongs to its own call."""
     client = Client.greeted(echo=False)
     client.send(*(client.call(stream_id, b"%d" % stream_id) for stream_id in (1, 3, 5)))
-    for started in reversed(client.calls):
-        client.connection.streams.respond(started.call, started.message)
+    for call, message in reversed(client.calls):
+        client.connection.streams.respond(call, message)
     client.flush()
     assert [client.answered(stream_id) for stream_id in (1, 3, 5)] == [b"1", b"3", b"5"]
 
@@ -279,7 +279,7 @@ def test_a_call_is_answered_once():
     """A second response to a call is dropped."""
     client = Client.greeted(echo=False)
     client.send(client.call(1))
-    call = client.calls[0].call
+    call = client.calls[0][0]
     client.connection.streams.refuse(call, status_response(GrpcStatus(GrpcCode.NOT_FOUND, "no")))
     client.connection.streams.respond(call, b"late")
     client.flush()
@@ -301,7 +301,7 @@ def test_a_call_cancelled_in_the_same_read_is_not_reported():
     """A rapid reset costs no decision."""
     client = Client.greeted(echo=False)
     client.send(client.call(1), RstStreamFrame(1, ErrorCode.CANCEL), client.call(3))
-    assert [started.call.id for started in client.calls] == [3]
+    assert [call.id for call, _ in client.calls] == [3]
 
 
 def test_a_deadline_ends_a_call():
@@ -335,9 +335,9 @@ def test_calls_over_the_limit_are_refused_so_that_they_can_be_made_again():
     answer = client.send(client.call(1), client.call(3), client.call(5))
     assert resets(answer) == [(5, ErrorCode.REFUSED_STREAM)]
     assert client.probe.events[Event.H2_STREAM_REFUSED] == 1
-    client.connection.streams.respond(client.calls[0].call, b"")
+    client.connection.streams.respond(client.calls[0][0], b"")
     client.send(client.call(7))
-    assert [started.call.id for started in client.calls] == [1, 3, 7]
+    assert [call.id for call, _ in client.calls] == [1, 3, 7]
 
 
 def test_headers_over_the_limit_refuse_their_call_alone():

@@ -1,5 +1,6 @@
 """Responses, byte by byte."""
 
+import base64
 from urllib.parse import unquote
 
 import hpack
@@ -41,14 +42,16 @@ def test_a_message_goes_out_with_status_ok(message):
 
 @given(statuses)
 def test_a_status_goes_out_alone(status):
-    """One header block carries the status and its message."""
+    """One header block carries the status, its message and its details."""
     head, body, trailers = status_response(status)
     assert (body, trailers) == (b"", b"")
+    details = base64.b64encode(status.details).decode().rstrip("=")
     assert hpack.Decoder().decode(head) == [
         (":status", "200"),
         ("content-type", "application/grpc"),
         ("grpc-status", str(status.code.value)),
         ("grpc-message", percent_encoded(status.message).decode()),
+        *([("grpc-status-details-bin", details)] if details else []),
     ]
 
 

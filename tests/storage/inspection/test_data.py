@@ -4,12 +4,12 @@ import redis
 
 from authz.core.finding import Level
 from authz.core.limits.charge import SpendRequest, charge_for
-from authz.storage import schema
 from authz.storage.inspection import data
 from authz.storage.limits.spend_script import SPEND, arguments
 from tests.spending.plans import make_terms
 from tests.support.fakes import make_keyring
 from tests.support.real import RealClock, eventually
+from tests.support.storage import stored
 from tests.support.storage.inspection import report
 from tests.support.storage.sidecar import Registered
 
@@ -26,7 +26,7 @@ async def test_a_store_of_other_peppers(valkey, admin):
     other = make_keyring("ak", "2").fingerprints["2"]
     found = await report(valkey.endpoint, fingerprints={"1": other})
     assert found["identity"].level is Level.FAIL
-    valkey.admin.hset(schema.META, "pepper:2", other)
+    valkey.admin.hset(stored.META, "pepper:2", other)
     found = await report(valkey.endpoint)
     assert found["identity"].level is Level.WARN
     assert "pepper 2" in found["identity"].found
@@ -38,7 +38,7 @@ async def test_a_store_that_lost_its_data(valkey, admin):
     async with Registered(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         valkey.admin.flushall()
-        await eventually(lambda: valkey.admin.zcard(schema.SIDECARS))
+        await eventually(lambda: valkey.admin.zcard(stored.SIDECARS))
         identity = (await report(valkey.endpoint))["identity"]
     assert (identity.level, identity.found) == (
         Level.FAIL,
@@ -50,7 +50,7 @@ async def test_a_store_that_lost_its_data(valkey, admin):
 async def test_records_that_cannot_be_read(valkey, admin):
     """Unreadable records are counted, and the first one's error is shown."""
     kids = [(await admin.issue()).kid for _ in range(3)]
-    valkey.admin.hset(schema.key(kids[1]), "scopes", "  ")
+    valkey.admin.hset(stored.key(kids[1]), "scopes", "  ")
     finding = (await report(valkey.endpoint))["records"]
     assert finding.level is Level.FAIL
     assert finding.found.startswith(f"1 of a sample of 3 cannot be read: record {kids[1]}: ")
@@ -76,13 +76,13 @@ async def test_limits_that_cannot_be_counted(valkey, admin):
     assert (await report(valkey.endpoint))["limits"].level is Level.OK
 
     for field, value in (("second s unit", "rubbish"), ("second s unit older", "rubbish!")):
-        before = raw.dump(schema.limit(kids[0]))
-        valkey.admin.hset(schema.limit(kids[0]), field, value)
+        before = raw.dump(stored.limit(kids[0]))
+        valkey.admin.hset(stored.limit(kids[0]), field, value)
         found = (await report(valkey.endpoint))["limits"]
         assert found.level is Level.FAIL
         assert found.found == f"1 of a sample of 4 counters cannot be read: {kids[0]}"
-        raw.restore(schema.limit(kids[0]), 0, before, replace=True)
+        raw.restore(stored.limit(kids[0]), 0, before, replace=True)
 
     raw.close()
-    valkey.admin.set(schema.limit(kids[3]), "text")
+    valkey.admin.set(stored.limit(kids[3]), "text")
     assert kids[3] in (await report(valkey.endpoint))["limits"].found

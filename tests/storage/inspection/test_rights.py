@@ -4,13 +4,13 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
-from authz.storage import schema
-from authz.storage.permissions import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
 from tests.support.fakes import KID
 from tests.support.real import Valkey, eventually
+from tests.support.storage import stored
 from tests.support.storage.changing import moved
 from tests.support.storage.inspection import report
 from tests.support.storage.sidecar import Registered
+from tests.support.storage.stored import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
 
 EVERYTHING = ["~authz:*", "&authz:*", "+@all"]
 
@@ -39,9 +39,9 @@ async def test_the_heartbeat_behind_sentinel_writes(valkey, admin):
     serving = (await report(reader, has_replicas=True))["serving"]
     assert (serving.level, serving.found) == (
         Level.FAIL,
-        f"user app may not SET {schema.HEARTBEAT}",
+        f"user app may not SET {stored.HEARTBEAT}",
     )
-    writer = user(valkey, "%R~authz:*", f"~{schema.HEARTBEAT}", "&authz:*", "+@all")
+    writer = user(valkey, "%R~authz:*", f"~{stored.HEARTBEAT}", "&authz:*", "+@all")
     assert (await report(writer, has_replicas=True))["serving"].level is Level.OK
 
 
@@ -130,7 +130,7 @@ async def test_what_a_sidecar_is_asked_for_is_enough(valkey, admin):
         assert await sidecar.find(KID) is None
         assert await sidecar.alias([b"n" * 32]) is None
         link = sidecar.feed.link
-        assert await link.call("SET", schema.HEARTBEAT, "1") == "OK"
+        assert await link.call("SET", stored.HEARTBEAT, "1") == "OK"
         await eventually(lambda: sidecar.registration._acknowledged == record.version)
         await sidecar.registration.leave()
     assert valkey.admin.acl_log() == []

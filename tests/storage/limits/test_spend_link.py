@@ -6,15 +6,15 @@ import logging
 
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
-from authz.storage import schema
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.spend_script import SPEND, arguments
 from tests.spending.plans import make_terms
 from tests.support.gate import Gate, Verdict
 from tests.support.real import RealClock, eventually
+from tests.support.storage import stored
 
 TERMS = make_terms("1000/min")
-HASH = schema.limit("k" * 16)
+HASH = stored.limit("k" * 16)
 
 
 def used(valkey):

@@ -8,11 +8,11 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.core.limits.charge import SpendRequest, charge_for
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, Owner
 from authz.core.limits.limit import OnOutage
-from authz.storage import schema
 from authz.storage.limits.spend_script import SPEND, arguments
 from authz.storage.limits.stored_counters import StoredCounters
 from tests.support.fakes import KID
 from tests.support.limits import limits
+from tests.support.storage import stored
 
 TERMS = KeyLimits(
     (
@@ -48,17 +48,17 @@ async def test_a_look_takes_nothing(valkey, client):
     counters = StoredCounters(client)
     asked = charge_for(TERMS, 1, now(valkey))
     assert (await counters.look(asked)).left == (10, 50, 8, 9, 100)
-    assert not valkey.admin.exists(schema.limit(KID))
+    assert not valkey.admin.exists(stored.limit(KID))
 
     assert spend(valkey, 4) == 4
-    before = valkey.admin.dump(schema.limit(KID))
+    before = valkey.admin.dump(stored.limit(KID))
     for _ in range(3):
         receipt = await counters.look(asked)
 
         assert receipt.granted == 0
         assert (receipt.left[0], receipt.left[1], receipt.left[3:]) == (6, 46, (5, 96))
         assert abs(receipt.now_us / 1000 - now(valkey)) < 60_000
-    assert valkey.admin.dump(schema.limit(KID)) == before
+    assert valkey.admin.dump(stored.limit(KID)) == before
 
 
 async def test_a_full_limit_says_when_there_is_room(valkey, client):
@@ -85,14 +85,14 @@ async def test_a_reset_forgets_what_the_key_used_and_not_its_project(valkey, cli
 async def test_garbled_counters(valkey, client, value):
     """Garbled counters raise Unreadable with their name, unlike a store that cannot be reached."""
     spend(valkey, 1)
-    valkey.admin.hset(schema.limit(KID), "hour h unit", value)
-    with pytest.raises(Unreadable, match=re.escape(f"GARBLED {schema.limit(KID)} hour h unit")):
+    valkey.admin.hset(stored.limit(KID), "hour h unit", value)
+    with pytest.raises(Unreadable, match=re.escape(f"GARBLED {stored.limit(KID)} hour h unit")):
         await StoredCounters(client).look(charge_for(TERMS, 1, now(valkey)))
 
 
 async def test_another_kind_of_value(valkey, client):
     """A limit counter that is not a hash is garbled."""
-    valkey.admin.set(schema.limit(KID), "x")
+    valkey.admin.set(stored.limit(KID), "x")
     with pytest.raises(Unreadable, match="WRONGTYPE"):
         await StoredCounters(client).look(charge_for(TERMS, 1, now(valkey)))
 

@@ -33,8 +33,11 @@ def of_kind(overlay: str, kind: str) -> Iterator[dict[str, Any]]:
 
 
 def one(overlay: str, kind: str, name: str) -> dict[str, Any]:
-    """Return the object whose name begins with `name`."""
-    (found,) = (o for o in of_kind(overlay, kind) if o["metadata"]["name"].startswith(name))
+    """Return the object of this name, else the one whose name begins with it and has a hash."""
+    named = {found["metadata"]["name"]: found for found in of_kind(overlay, kind)}
+    if name in named:
+        return named[name]
+    (found,) = (found for full, found in named.items() if full.startswith(name))
     return found
 
 

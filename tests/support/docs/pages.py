@@ -22,6 +22,7 @@ from tests.support.docs.code_map import tree
 from tests.support.docs.commands_table import commands
 from tests.support.docs.metrics_table import metrics
 from tests.support.docs.reasons_table import reasons
+from tests.support.docs.roles_table import roles
 from tests.support.docs.settings_table import default, fields, settings
 
 OUTSIDE: Final = (
@@ -38,6 +39,7 @@ TABLES: Final[dict[str, Callable[..., str]]] = {
     "commands": commands,
     "metrics": metrics,
     "reasons": reasons,
+    "roles": roles,
     "modules": tree,
     "figures": figure_tables.figures,
     "direct": figure_tables.direct,

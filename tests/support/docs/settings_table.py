@@ -40,7 +40,7 @@ def fields(section: type[Section] = Settings, prefix: str = "") -> Iterator[tupl
     for name, field in section.model_fields.items():
         kinds = (field.annotation, *get_args(field.annotation))
         inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
-        if inner and Ellipsis not in kinds:
+        if inner and Ellipsis not in kinds and get_origin(field.annotation) is not dict:
             yield from fields(inner[0], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", field

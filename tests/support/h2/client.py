@@ -17,7 +17,7 @@ from authz.process.listener import ConnectionLimits
 from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.frames import PREFACE, ErrorCode
 from authz.rpc.h2.request_bodies import BodyMemory
-from authz.rpc.h2.stream_states import Call, CallEvent, Started
+from authz.rpc.h2.stream_states import Call, CallEvent
 from tests.support.fakes import RecordingProbe
 
 START = 1000.0
@@ -80,7 +80,7 @@ class Client:
         )
         self.echo = echo
         self.encoder, self.decoder = Encoder(), Decoder()
-        self.calls: list[Started] = []
+        self.calls: list[tuple[Call, bytes]] = []
         self.cancelled: list[Call] = []
         self.headers: dict[int, list[list[tuple[str, str]]]] = {}  # stream -> its header lists
         self.bodies: dict[int, bytes] = {}
@@ -104,7 +104,10 @@ class Client:
     def send(self, *parts: bytes | Frame) -> list[Frame]:
         """Send in one piece. Return the server's frames."""
         data = b"".join(part if isinstance(part, bytes) else part.serialize() for part in parts)
-        return self.react(self.connection.receive(data, self.now))
+        events = self.connection.receive(data, self.now)
+        while self.connection.has_input:
+            events += self.connection.receive(b"", self.now)
+        return self.react(events)
 
     def wait(self, seconds: float) -> list[Frame]:
         """Let time pass. Return the server's frames."""
@@ -113,13 +116,13 @@ class Client:
 
     def react(self, events: list[CallEvent]) -> list[Frame]:
         """Act on events as the protocol does. Return the frames that it would send."""
-        for event in events:
-            if not isinstance(event, Started):
-                self.cancelled.append(event.call)
+        for call, message in events:
+            if message is None:
+                self.cancelled.append(call)
             elif self.echo:
-                self.connection.streams.respond(event.call, event.message)
+                self.connection.streams.respond(call, message)
             else:
-                self.calls.append(event)
+                self.calls.append((call, message))
         return self.flush()
 
     def flush(self) -> list[Frame]:

@@ -25,7 +25,7 @@ from authz.rpc.h2.frames import (
 )
 from authz.rpc.h2.request_bodies import BodyMemory
 from authz.rpc.h2.responses import FAILED, status_response
-from authz.rpc.h2.stream_states import Call, CallEvent, Started, StreamState
+from authz.rpc.h2.stream_states import Call, CallEvent, StreamState
 from tests.support.fakes import RecordingProbe
 
 LIMITS: Final = ConnectionLimits(
@@ -64,7 +64,7 @@ class Torture:
         handlers = {PATH: lambda message: message}
         self.connection = Connection(handlers, LIMITS, self.memory, RecordingProbe(), self.now)
         self._decoder = Decoder()
-        self._pending: list[Started] = []
+        self._pending: list[tuple[Call, bytes]] = []
         self._started: list[Call] = []
         self._ended: set[int] = set()
         self._received = self._sent = 0
@@ -128,12 +128,11 @@ class Torture:
     def answer(self) -> None:
         """Answer the oldest waiting call, which may have ended."""
         if self._pending:
-            started = self._pending.pop(0)
+            call, message = self._pending.pop(0)
             if self._byte() % 4:
-                message = started.message * (self._byte() + 1)
-                self.connection.streams.respond(started.call, message)
+                self.connection.streams.respond(call, message * (self._byte() + 1))
             else:
-                self.connection.streams.refuse(started.call, status_response(FAILED))
+                self.connection.streams.refuse(call, status_response(FAILED))
             self._take()
 
     def drain(self) -> None:
@@ -153,20 +152,21 @@ class Torture:
     def _feed(self, data: bytes) -> None:
         self._received += len(data)
         self._react(self.connection.receive(data, self.now))
+        while self.connection.has_input:
+            self._react(self.connection.receive(b"", self.now))
 
     def _react(self, events: list[CallEvent]) -> None:
-        for event in events:
-            call = event.call
-            if not isinstance(event, Started):
+        for call, message in events:
+            if message is None:
                 assert call.state is StreamState.CLOSED
                 assert call in self._started
                 continue
             assert call.state is StreamState.ANSWERING
             self._started.append(call)
-            if event.message.startswith(LATE):
-                self._pending.append(event)
+            if message.startswith(LATE):
+                self._pending.append((call, message))
             else:
-                self.connection.streams.respond(call, event.message)
+                self.connection.streams.respond(call, message)
         self._take()
 
     def _take(self) -> None:

@@ -50,8 +50,8 @@ def without_authz(admin: int, port: int, behind: int) -> dict[str, Any]:
     for route in config.routes:
         route.pop("typed_per_filter_config", None)
     resources = config.whole["static_resources"]
-    authz, served = resources["clusters"]
-    resources["clusters"].remove(authz)
+    served = resources["clusters"][-1]
+    resources["clusters"] = [served]
     (endpoints,) = served["load_assignment"]["endpoints"]
     (endpoint,) = endpoints["lb_endpoints"]
     endpoint["endpoint"]["address"]["socket_address"]["port_value"] = behind

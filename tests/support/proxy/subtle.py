@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.support.proxy.faults import FAULTS, PER_ROUTE, Config, Fault
 from tests.support.proxy.retry_faults import RETRIES
+from tests.support.proxy.usage_faults import USAGE
 
 FILTER_CONFIG = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
@@ -33,6 +34,11 @@ def host(config: Config) -> dict[str, Any]:
 def early(config: Config) -> list[Any]:
     """Return the early header mutations."""
     return config.manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
+
+
+def trailer_mutations(config: Config) -> dict[str, Any]:
+    """Return the mutations of the filter for trailers and upgrades."""
+    return config.manager["http_filters"][1]["typed_config"]["mutations"]
 
 
 def says(config: Config, extensions: dict[str, str]) -> dict[str, Any]:
@@ -282,6 +288,42 @@ SUBTLE = [
         "circuit breaker",
     ),
     Fault(
+        "trailers of clients",
+        lambda c: c.manager["http_filters"].pop(1),
+        "warn",
+        "trailers",
+        "in a client's trailers reaches",
+    ),
+    Fault(
+        "trailers of another prefix",
+        lambda c: trailer_mutations(c)["request_trailers_mutations"][0]["remove_on_match"][
+            "key_matcher"
+        ].update(prefix="x-other-"),
+        "warn",
+        "trailers",
+        "in a client's trailers reaches",
+    ),
+    Fault(
+        "tokens of an upgrade",
+        lambda c: (
+            trailer_mutations(c).pop("request_mutations"),
+            c.manager.update(upgrade_configs=[{"upgrade_type": "websocket"}]),
+        ),
+        "warn",
+        "trailers",
+        "every token of its Connection",
+    ),
+    Fault(
+        "tokens of an upgrade on one route",
+        lambda c: (
+            trailer_mutations(c)["request_mutations"][0]["append"].pop("append_action"),
+            c.routes[-1]["route"].update(upgrade_configs=[{"upgrade_type": "websocket"}]),
+        ),
+        "warn",
+        "trailers",
+        "every token of its Connection",
+    ),
+    Fault(
         "another client",
         lambda c: c.filter["grpc_service"].update(
             envoy_grpc=None,
@@ -332,4 +374,4 @@ SUBTLE = [
     ),
 ]
 
-ALL = [*FAULTS, *SUBTLE, *RETRIES]
+ALL = [*FAULTS, *SUBTLE, *RETRIES, *USAGE]

@@ -5,20 +5,27 @@ import contextlib
 from authz.core import changes
 from authz.core.changes import Author, KeySpec
 from authz.core.records import RevocationReason
-from authz.storage import schema
 from authz.storage.keys import APPLY_CHANGE, StoredKeys
 from tests.support.fakes import KID, NOW, make_keyring
+from tests.support.storage import stored
 
 OTHER_KID = "0" * 16
 NEWEST, OLDER = b"n" * 32, b"o" * 32  # digests of an imported key
-ALIAS = schema.alias(NEWEST)
+ALIAS = stored.alias(NEWEST)
 CLIENT = "acme-web"
-KEYS = [schema.key(KID), schema.SEQ, schema.LOG, schema.AUDIT, schema.KEYS, schema.client(CLIENT)]
+KEYS = [
+    stored.key(KID),
+    stored.SEQ,
+    stored.LOG,
+    stored.AUDIT,
+    stored.KEYS,
+    stored.client(CLIENT),
+]
 WRITES = ["SET", "XADD log", "HSET", "ZADD keys", "ZADD client", "XADD audit", "PUBLISH"]
 # What the script needs of a store, and what else a change takes.
 READS = ["type", "exists", "hmget", "get", "xinfo", "time", "xrange"]
 DONE = ["set", "xadd", "hset", "zadd", "publish"]
-BESIDES = ["hello", "client|setname", "ping", "evalsha", "script|load", "hgetall"]
+BESIDES = ["hello", "client|setname", "ping", "evalsha", "script|load", "hgetall", "sismember"]
 # Before the script: the n-th command that writes fails.
 FAILING = """
 local real, left = redis, {nth}
@@ -68,7 +75,7 @@ def everything(valkey):
 
 def audited(valkey, change_id):
     """Return the audit entries of a change by id."""
-    entries = valkey.admin.xrange(schema.AUDIT)
+    entries = valkey.admin.xrange(stored.AUDIT)
     return [entry_id for entry_id, entry in entries if entry["change_id"] == change_id]
 
 
@@ -84,7 +91,7 @@ async def permitted(valkey, *rules):
     """Yield a store for a user with the rights that the script needs, restricted by `rules`."""
     commands = [f"+{name}" for name in [*READS, *DONE, *BESIDES]]
     valkey.admin.execute_command(
-        "ACL", "SETUSER", "ops", "reset", "on", ">pw", "~authz:*", f"&{schema.CHANGES}", "-@all",
+        "ACL", "SETUSER", "ops", "reset", "on", ">pw", "~authz:*", f"&{stored.CHANGES}", "-@all",
         *commands, *rules,
     )  # fmt: skip
     async with valkey.login("ops", "pw").client() as client:

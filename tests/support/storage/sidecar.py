@@ -142,7 +142,15 @@ class Registered(Sidecar):
     """A sidecar that writes its registry entry."""
 
     def __init__(
-        self, endpoint, instance="web-1", grace_ms=0, predecessor="", lease=LEASE, **settings
+        self,
+        endpoint,
+        instance="web-1",
+        *,
+        grace_ms=0,
+        predecessor="",
+        lease=LEASE,
+        charges="",
+        **settings,
     ):
         super().__init__(endpoint, lease=lease, **settings)
         identity = Identity(
@@ -152,7 +160,9 @@ class Registered(Sidecar):
             started_at=1,
             lease_ms=round(lease * 1000),
             grace_ms=grace_ms,
+            charges=charges,
         )
+        self.issued = 0
         self.registration = Registration(
             self.cache,
             self.feed,
@@ -160,6 +170,7 @@ class Registered(Sidecar):
             identity,
             entries=self.cache.__len__,
             predecessor=predecessor,
+            issued=lambda: self.issued,
         )
 
     async def __aenter__(self):

@@ -1,0 +1,306 @@
+"""Change the keys that a selector picks: rehearse, ask, change, wait, and report by outcome."""
+
+import functools
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import click
+
+from authz.cli.actor import actor
+from authz.cli.administration import raise_if_interrupted, with_bulk
+from authz.cli.invocation import Invocation, write_stderr
+from authz.cli.selecting import described
+from authz.cli.terminal import escaped
+from authz.cli.waiting import Waited
+from authz.core.changes import KeyChange, Refused, Unchanged
+from authz.core.deletion import Removal
+from authz.core.errors import BadInput, Unavailable
+from authz.core.selector import Selector
+from authz.flows.bulk_change import By, Extent, Failed, Plan, Skipped, Step
+from authz.flows.confirmation import all_acknowledged
+from authz.flows.lifecycle import Changed
+from authz.flows.selection import Cost
+from authz.process.clock import SystemClock
+from authz.wiring.many_keys import BulkSession
+
+DONE, FAILED = 0, 1
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+Steps = Callable[[BulkSession, Sequence[str], By, Selector, Extent], AsyncIterator[Sequence[Step]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A change of many keys. Words: `revoke`, `revoking`, `revoked`, `already revoked`.
+
+    plan: the change of one key. steps: makes the change of all keys, in place of `plan`.
+
+    suffix: of the question. keeps_looking: keys that are issued meanwhile are changed, too.
+    on_step: is called after each key. text: the text of a new secret, by kid.
+    """
+
+    plan: Plan
+    verb: str
+    going: str
+    past: str
+    already: str
+    suffix: str = ""
+    keeps_looking: bool = False
+    on_step: Callable[[Step], None] = lambda _: None
+    steps: Steps | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """The outcomes so far, by kid. total: keys that were found."""
+
+    total: int = 0
+    changed: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    skipped: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def add(self, step: Step) -> None:
+        """Count the outcome of one key."""
+        match step.outcome:
+            case Changed():
+                self.changed.append(step.kid)
+            case Unchanged():
+                self.unchanged += 1
+            case Skipped():
+                self.skipped += 1
+            case Refused(why):
+                self.refused[step.kid] = why
+            case Failed(why):
+                self.failed[step.kid] = why
+
+    def text(self, task: Task) -> str:
+        """Return the counts in words."""
+        counts = [f"{len(self.changed)} {task.past}", f"{self.unchanged} {task.already}"]
+        counts += [f"{len(self.refused)} refused"] * bool(self.refused)
+        counts += [f"{self.skipped} changed by others meanwhile"] * bool(self.skipped)
+        return ", ".join([*counts, f"{len(self.failed)} failed"])
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """The options --yes and --dry-run: change without asking, and print the changes alone."""
+
+    agreed: bool
+    rehearsal: bool
+
+
+def bulk_options(command: _Command) -> _Command:
+    """Add `--yes` and `--dry-run`. The command gets `consent`."""
+
+    @functools.wraps(command)
+    def with_consent(*arguments: Any, yes: bool, dry_run: bool, **options: Any) -> Any:
+        return command(*arguments, consent=Consent(yes, dry_run), **options)
+
+    options = (
+        click.option("--yes", is_flag=True, help="Many keys: do not ask for confirmation."),
+        click.option("--dry-run", is_flag=True, help="Many keys: print the changes, make none."),
+    )
+    decorated: Any = with_consent
+    for option in reversed(options):
+        decorated = option(decorated)
+    return cast("_Command", decorated)
+
+
+def change_selected(
+    invocation: Invocation,
+    selector: Selector,
+    task: Task,
+    consent: Consent,
+    *,
+    note: str,
+    wait_seconds: float | None,
+    nothing: int = FAILED,
+) -> int:
+    """Change the selected keys after a confirmation, and print the outcomes.
+
+    Return 0, `nothing` if no key was found, or 1 if a key was refused or failed, or the wait is
+    incomplete. Raises BadInput if nobody can confirm, ClickException after a no. If it is stopped,
+    stderr has the counts and the error is raised.
+    """
+    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    if not (consent.agreed or consent.rehearsal or can_ask):
+        raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
+    run = _Run(invocation, selector, task, note)
+    kids = with_bulk(invocation, lambda session: session.bulk.find(selector, run.cost))
+    run.tally.total = len(kids)
+    if not kids:
+        run.report_nothing(is_fault=nothing != DONE)
+        return nothing
+    if consent.rehearsal:
+        return run.rehearse(kids)
+    question = f"{task.verb} {len(kids)} keys of {described(selector)}{task.suffix}?"
+    if not consent.agreed and not click.confirm(question, err=True):
+        raise click.ClickException(f"nothing was {task.past}")
+    waited = run.carry_out(kids, wait_seconds)
+    return run.report(waited)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run of a task over the selected keys, and its outcomes so far."""
+
+    invocation: Invocation
+    selector: Selector
+    task: Task
+    note: str
+    tally: Tally = field(default_factory=Tally)
+    extent: Extent = field(default_factory=Extent)
+    cost: Cost = field(default_factory=Cost)
+
+    def carry_out(self, kids: list[str], wait_seconds: float | None) -> Waited:
+        """Change the keys, and wait for the sidecars if `wait_seconds` is not None."""
+        waited = Waited(None, wait_seconds)
+
+        async def work(session: BulkSession) -> None:
+            await self._change(session, kids)
+            if wait_seconds is not None and self.extent.version:
+                try:
+                    waited.confirmation = await all_acknowledged(
+                        session.sidecars, self.extent, wait_seconds, SystemClock()
+                    )
+                except Unavailable as cause:
+                    waited.error = str(cause)
+
+        try:
+            with_bulk(self.invocation, work)
+        except BaseException:  # Ctrl-C, or a store failure
+            done = f"{len(self.tally.changed)} of {self.tally.total} {self.task.past}"
+            write_stderr(f"stopped: {done}; run it again")
+            raise
+        waited.is_waited_for = wait_seconds is not None and bool(self.extent.version)
+        return waited
+
+    async def _change(self, session: BulkSession, kids: list[str]) -> None:
+        task, seen = self.task, set[str]()
+        hidden = not sys.stderr.isatty()
+        bar: AbstractContextManager[Any] = click.progressbar(
+            length=len(kids), label=task.going, file=sys.stderr, hidden=hidden
+        )
+        by = By(actor(), self.note)
+        with bar as progress:
+            while kids:
+                seen.update(kids)
+                steps = (
+                    task.steps(session, kids, by, self.selector, self.extent)
+                    if task.steps
+                    else session.bulk.carry_out(
+                        kids, task.plan, by, selector=self.selector, extent=self.extent
+                    )
+                )
+                async for batch in steps:
+                    for step in batch:
+                        self.tally.add(step)
+                        task.on_step(step)
+                    progress.update(len(batch))
+                    raise_if_interrupted()
+                found: list[str] = []
+                if task.keeps_looking:
+                    found = await session.bulk.find(self.selector, Cost())
+                kids = [kid for kid in found if kid not in seen]
+                self.tally.total += len(kids)
+
+    def report_nothing(self, *, is_fault: bool) -> None:
+        """Print that no key fits. is_fault: on stderr, too."""
+        selector = self.selector
+        self.invocation.answer(self._document(), self._summary())
+        if not is_fault:
+            return
+        alone = selector == Selector(client_id=selector.client_id)
+        what = described(selector)
+        problem = f"{what} has no keys" if alone else f"no key has {what}"
+        write_stderr(f"authz: {problem}; see `authz keys list`")
+
+    def rehearse(self, kids: list[str]) -> int:
+        """Print the changes that would be made. Return the exit code."""
+        would: list[dict[str, Any]] = []
+        lines: list[str] = []
+
+        async def work(session: BulkSession) -> None:
+            async for kid, outcome in session.bulk.rehearse(kids, self.task.plan, By(actor())):
+                if isinstance(outcome, KeyChange | Removal):
+                    found = changes_of(outcome)
+                    would.append({"kid": kid, "changes": found})
+                    lines.append(f"{kid}  {change_text(found)}")
+                else:
+                    self.tally.add(Step(kid, outcome))
+
+        with_bulk(self.invocation, work)
+        self.tally.changed += [entry["kid"] for entry in would]
+        document = self._document() | {"dry_run": True, "would_change": would}
+        document[self.task.past] = []
+        total = f"dry run: of {self._summary()}; nothing was changed"
+        self.invocation.answer(document, "\n".join([*map(escaped, lines), total]))
+        return self._complain()
+
+    def report(self, waited: Waited) -> int:
+        """Print the outcomes. Return the exit code. Raises Exit(1) if the wait is incomplete."""
+        document, text = self._document() | waited.document(), self._summary()
+        if self.extent.replicas is not None:
+            document["replicas"] = self.extent.replicas
+            text += f"; {self.extent.replicas} replicas have that"
+        self.invocation.answer(document, text + waited.text())
+        code = self._complain()
+        waited.exit_if_incomplete()
+        return code
+
+    def _summary(self) -> str:
+        return f"{described(self.selector)}: {self.tally.text(self.task)}"
+
+    def _document(self) -> dict[str, Any]:
+        task, tally = self.task, self.tally
+        return {
+            "client": self.selector.client_id,
+            "action": task.verb,
+            "matched": tally.total,
+            task.past: tally.changed,
+            task.already.replace(" ", "_"): tally.unchanged,
+            "skipped": tally.skipped,
+            "refused": _reasons(tally.refused),
+            "failed": _reasons(tally.failed),
+            "cost": {"keys_looked_at": self.cost.scanned, "records_read": self.cost.read},
+        }
+
+    def _complain(self) -> int:
+        bad = self.tally.refused | self.tally.failed
+        if not self.invocation.as_json:
+            for kid, why in bad.items():
+                write_stderr(escaped(f"not {self.task.past}: {kid}: {why}"))
+        return FAILED if bad else DONE
+
+
+def changes_of(change: KeyChange | Removal) -> dict[str, Any]:
+    """Return the fields that a change alters, each with its old and new value or its new value."""
+    if isinstance(change, Removal):
+        return {"deleted": change.record.status.value}
+    detail = dict(change.event.detail)
+    return detail or {"status": change.record.status.value}
+
+
+def change_text(changes: Mapping[str, Any]) -> str:
+    """Return altered fields as text: `plan free -> pro; status revoked`."""
+    return "; ".join(f"{name} {_value(value)}" for name, value in changes.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict) and value.keys() == {"old", "new"}:
+        return f"{_value(value['old'])} -> {_value(value['new'])}"
+    if isinstance(value, str) and value:
+        return value
+    return json.dumps(value) if value or value == 0 else "(none)"
+
+
+def _reasons(found: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"kid": kid, "error": why} for kid, why in found.items()]

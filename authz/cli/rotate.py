@@ -1,0 +1,168 @@
+"""`authz keys rotate` and `authz keys retire`."""
+
+from pathlib import Path
+from typing import cast
+
+import click
+
+from authz.cli import show
+from authz.cli.administration import load_settings
+from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
+from authz.cli.invocation import Invocation, common
+from authz.cli.keyfile import key_file, out_option
+from authz.cli.options import kid_argument, note_option, optional_kid_argument
+from authz.cli.outcome import make_change, report_change, show_new_key
+from authz.cli.secret_files import SecretDirectory, secrets_to_option
+from authz.cli.selecting import required, selector_options
+from authz.cli.times import rfc3339
+from authz.cli.waiting import wait_options
+from authz.core import changes, fields
+from authz.core.changes import Author, Outcome, Unchanged
+from authz.core.errors import BadInput
+from authz.core.keys.credentials import Minted
+from authz.core.records import KeyRecord
+from authz.core.selector import Selector
+from authz.flows.bulk_change import Step
+from authz.flows.lifecycle import Changed
+from authz.process.clock import SystemClock
+from authz.wiring import administration
+
+
+@click.command()
+@optional_kid_argument
+@selector_options
+@click.option(
+    "--grace",
+    metavar="DURATION",
+    default="7d",
+    show_default=True,
+    help="How long the old secret still works.",
+)
+@out_option
+@secrets_to_option
+@bulk_options
+@note_option
+@wait_options
+@common
+@click.pass_obj
+def rotate(
+    invocation: Invocation,
+    kid: str | None,
+    *,
+    selector: Selector,
+    grace: str,
+    out: str | None,
+    secrets_to: Path | None,
+    note: str,
+    wait_seconds: float | None,
+    consent: Consent,
+) -> int:
+    """Give a key a new secret. The old secret works for --grace longer.
+
+    The kid stays the same, and the lifetime starts again. At most two secrets work at a time, and
+    none works longer than the key. --grace 0 ends the old secrets at once. The secret of an expired
+    key does not work again.
+
+    Without KID, all keys that fit the conditions get a new secret, after a confirmation. The
+    secrets go to files of mode 0600 in --secrets-to, KID.key for each key.
+
+    \b
+    Examples:
+      authz keys rotate 7Hk2mQ9xT4bVzR1c
+      authz keys rotate 7Hk2mQ9xT4bVzR1c --grace 24h --out acme-web.key
+      authz keys rotate 7Hk2mQ9xT4bVzR1c --grace 0 --note "leaked in a log"
+      authz keys rotate --client acme-web --secrets-to ./secrets --yes
+    """
+    required(selector, kid)
+    grace_ms = fields.duration_ms("--grace", grace)
+    if kid is None:
+        if out is not None:
+            raise BadInput("--out", "is for one key; many secrets go to --secrets-to DIR")
+        if secrets_to is None and not consent.rehearsal:
+            raise BadInput("--secrets-to", "is needed for many keys, such as ./secrets")
+        task = _task(invocation, grace_ms, SecretDirectory(secrets_to) if secrets_to else None)
+        return change_selected(
+            invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
+        )
+    if secrets_to is not None:
+        raise BadInput("--secrets-to", "is for many keys; give --out FILE for one")
+    with key_file(out) as file:
+        waited = make_change(
+            invocation, note, lambda flow, by: flow.rotate(kid, grace_ms, by), wait_seconds
+        )
+        result = cast("Changed", waited.result)
+        what = f"rotated {show.summary(result.record)}; {_ended(result.record)}"
+        show_new_key(invocation, result, what, file, waited)
+    return DONE
+
+
+def _ended(record: KeyRecord) -> str:
+    """Return in words until when the secrets before the newest one work."""
+    now = record.newest_secret.created_at
+    before = record.secrets[:-1]
+    for entry in reversed(before):
+        if entry.is_live(now) and entry.retires_at is not None:
+            return f"the old secret works until {rfc3339(entry.retires_at)}"
+    ended = [entry.id for entry in before if entry.retires_at == now]
+    if len(ended) > 1:
+        return f"the old secrets {' and '.join(ended)} work no more"
+    return "the old secret works no more"
+
+
+def _task(invocation: Invocation, grace_ms: int, directory: SecretDirectory | None) -> Task:
+    """Return the task that gives each key a new secret, and writes it before the store has it."""
+    ring = administration.keyring(load_settings(invocation))
+    minted: dict[str, Minted] = {}  # of keys whose outcome is not known yet
+
+    def plan(record: KeyRecord, now: int, by: Author) -> Outcome:
+        new = minted.setdefault(record.kid, ring.mint(record.env, record.kid))
+        outcome = changes.rotate(record, new, grace_ms, by, now)
+        if directory is not None and isinstance(outcome, changes.KeyChange):
+            directory.prepare(record.kid, new.text)
+        return outcome
+
+    def settle(step: Step) -> None:
+        minted.pop(step.kid, None)
+        if directory is not None:
+            # Unchanged: an earlier try added this secret, and its reply was lost.
+            is_kept = isinstance(step.outcome, Changed | Unchanged)
+            (directory.keep if is_kept else directory.discard)(step.kid)
+
+    return Task(plan, *("rotate", "rotating", "rotated", "already rotated"), on_step=settle)
+
+
+@click.command()
+@kid_argument
+@click.option(
+    "--secret",
+    "which",
+    metavar="old|new|N",
+    required=True,
+    help="The older or the newer of two live secrets, or its number.",
+)
+@note_option
+@wait_options
+@common
+@click.pass_obj
+def retire(
+    invocation: Invocation, kid: str, which: str, note: str, wait_seconds: float | None
+) -> None:
+    """End one secret of a key in the overlap of a rotation. The other one works as before.
+
+    If the old secret leaked, end it. If the new one was lost, end it and rotate again: the old
+    secret works until the overlap ends. `authz keys show KID` lists the secrets with their numbers.
+    The only live secret cannot be ended.
+
+    \b
+    Examples:
+      authz keys retire 7Hk2mQ9xT4bVzR1c --secret old --wait
+      authz keys retire 7Hk2mQ9xT4bVzR1c --secret 2 --note "never arrived"
+    """
+    if which not in {"old", "new"} and not (which.isascii() and which.isdecimal()):
+        raise BadInput("--secret", f"{fields.shown(which)}: old, new, or a number such as 1")
+    waited = make_change(
+        invocation, note, lambda flow, by: flow.retire(kid, which, by), wait_seconds
+    )
+    record, now = cast("Changed", waited.result).record, SystemClock().wall_ms()
+    live = ", ".join(entry.id for entry in record.secrets if entry.is_live(now))
+    report_change(invocation, waited, f"of {kid} the secret {live} works, and no other")

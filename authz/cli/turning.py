@@ -1,0 +1,96 @@
+"""`authz keys disable` and `authz keys enable`."""
+
+import click
+
+from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
+from authz.cli.invocation import Invocation, common
+from authz.cli.options import note_option, optional_kid_argument
+from authz.cli.outcome import make_change, report_change
+from authz.cli.selecting import required, selector_options
+from authz.cli.waiting import wait_options
+from authz.core import changes
+from authz.core.selector import Selector
+
+
+@click.command()
+@optional_kid_argument
+@selector_options
+@bulk_options
+@note_option
+@wait_options
+@common
+@click.pass_obj
+def disable(
+    invocation: Invocation,
+    kid: str | None,
+    *,
+    selector: Selector,
+    note: str,
+    wait_seconds: float | None,
+    consent: Consent,
+) -> int:
+    """Disable a key until it is enabled again.
+
+    Without KID, all keys that fit the conditions are changed, after a confirmation.
+
+    \b
+    Examples:
+      authz keys disable 7Hk2mQ9xT4bVzR1c --note "unpaid"
+      authz keys disable --plan free --expires-before 7d --dry-run
+    """
+    required(selector, kid)
+    if kid is None:
+        task = Task(
+            lambda record, now, by: changes.disable(record, by, now),
+            *("disable", "disabling", "disabled", "already disabled"),
+        )
+        return change_selected(
+            invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
+        )
+    report_change(
+        invocation,
+        make_change(invocation, note, lambda flow, by: flow.disable(kid, by), wait_seconds),
+    )
+    return DONE
+
+
+@click.command()
+@optional_kid_argument
+@selector_options
+@bulk_options
+@note_option
+@wait_options
+@common
+@click.pass_obj
+def enable(
+    invocation: Invocation,
+    kid: str | None,
+    *,
+    selector: Selector,
+    note: str,
+    wait_seconds: float | None,
+    consent: Consent,
+) -> int:
+    """Enable a disabled key.
+
+    Without KID, all keys that fit the conditions are changed, after a confirmation.
+
+    \b
+    Examples:
+      authz keys enable 7Hk2mQ9xT4bVzR1c
+      authz keys enable --client acme-web --status disabled --yes
+    """
+    required(selector, kid)
+    if kid is None:
+        task = Task(
+            lambda record, now, by: changes.enable(record, by, now),
+            *("enable", "enabling", "enabled", "already active"),
+        )
+        return change_selected(
+            invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
+        )
+    report_change(
+        invocation,
+        make_change(invocation, note, lambda flow, by: flow.enable(kid, by), wait_seconds),
+    )
+    return DONE

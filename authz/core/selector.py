@@ -1,0 +1,243 @@
+"""Selector: the conditions that pick some keys, for lists and for changes of many keys."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from authz.core.errors import BadInput
+from authz.core.fields import MAX_TEXT, shown
+from authz.core.records import KeyRecord, Status
+
+UNUSED_FOR_PROBLEM: Final = (
+    "is not yet available: the store does not hold when a key was last used; "
+    "--expires-before and --created-before work"
+)
+
+
+class State(StrEnum):
+    """The state of a key at a time: its status, or `expired`."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+class Position(NamedTuple):
+    """The place of a key in every list of keys. It does not change while the key exists."""
+
+    created_at: int  # milliseconds since the epoch
+    kid: str
+
+
+def is_expired(record: KeyRecord, now: int) -> bool:
+    """Return whether a key that is not revoked is over at `now`, in ms since the epoch."""
+    return (
+        record.status is not Status.REVOKED
+        and record.expires_at is not None
+        and record.expires_at <= now
+    )
+
+
+def states_of(record: KeyRecord, now: int) -> frozenset[State]:
+    """Return the states of a key at `now`, in ms since the epoch.
+
+    An expired key is not active. A disabled key that has expired has both states.
+    """
+    if not is_expired(record, now):
+        return frozenset({State(record.status.value)})
+    return frozenset({State.EXPIRED, State(record.status.value)} - {State.ACTIVE})
+
+
+class Glob:
+    """A pattern for names: `*` stands for any characters, `?` for one. Case matters.
+
+    The parts between the `*` are looked up from left to right, each at its first place, so a match
+    takes linear time.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        first, *rest = text.split("*")
+        self._first = _Part(first)
+        self._middle = tuple(_Part(part) for part in rest[:-1] if part)
+        self._last = _Part(rest[-1]) if rest else None
+
+    @classmethod
+    def parse(cls, field_name: str, text: str) -> "Glob":
+        """Return the pattern. Raises BadInput unless it is 1 to 256 printable characters."""
+        if not 0 < len(text) <= MAX_TEXT or not text.isprintable():
+            problem = f"{shown(text)}: a pattern of 1 to {MAX_TEXT} characters, such as 'shop-*'"
+            raise BadInput(field_name, problem)
+        return cls(text)
+
+    def __repr__(self) -> str:
+        return f"Glob({self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Glob) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def matches(self, name: str) -> bool:
+        """Return whether the whole `name` fits the pattern."""
+        if self._last is None:
+            return len(name) == len(self._first) and self._first.begins(name, 0)
+        end = len(name) - len(self._last)
+        if end < len(self._first) or not self._first.begins(name, 0):
+            return False
+        place = len(self._first)
+        for part in self._middle:
+            place = part.end_of_first(name, place, end)
+            if place < 0:
+                return False
+        return self._last.begins(name, end)
+
+
+class _Part:
+    """A part of a pattern without `*`."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._is_plain = "?" not in text
+        # For the Shift-And algorithm: bit i of a mask says that place i accepts the character.
+        self._any = sum(1 << place for place, char in enumerate(text) if char == "?")
+        self._masks = {
+            char: self._any | sum(1 << place for place, found in enumerate(text) if found == char)
+            for char in set(text) - {"?"}
+        }
+
+    def __len__(self) -> int:
+        return len(self._text)
+
+    def begins(self, name: str, place: int) -> bool:
+        if self._is_plain:
+            return name.startswith(self._text, place)
+        found = name[place : place + len(self._text)]
+        return len(found) == len(self._text) and all(
+            char in {"?", other} for char, other in zip(self._text, found, strict=True)
+        )
+
+    def end_of_first(self, name: str, start: int, stop: int) -> int:
+        """Return the end of the first occurrence in `name[start:stop]`, or -1."""
+        if self._is_plain:
+            found = name.find(self._text, start, stop)
+            return found if found < 0 else found + len(self._text)
+        state, last = 0, 1 << (len(self._text) - 1)
+        for place in range(start, stop):
+            state = ((state << 1) | 1) & self._masks.get(name[place], self._any)
+            if state & last:
+                return place + 1
+        return -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """Conditions on a key. A key is selected if all of them hold; without any, every key is.
+
+    An absent condition is None or empty. states: one of these. metadata: all of these pairs.
+    created_before, expires_before, revoked_before: ms since the epoch; a key that never expires, or
+    was not revoked, is not selected by the latter two. For the last use, see `refuse_unused_for`.
+    """
+
+    client_id: str | None = None
+    project_id: str | None = None
+    tenant_id: str | None = None
+    plan: str | None = None
+    env: str | None = None
+    states: frozenset[State] = frozenset()
+    name: Glob | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_before: int | None = None
+    expires_before: int | None = None
+    revoked_before: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """True without a condition: every key is selected."""
+        return self == Selector()
+
+    def matches(self, record: KeyRecord, now: int) -> bool:
+        """Return whether the key is selected at `now`, in ms since the epoch."""
+        return (
+            all(getattr(self, name) in {None, getattr(record, name)} for name in _TEXTS)
+            and (not self.states or bool(self.states & states_of(record, now)))
+            and (self.name is None or self.name.matches(record.name))
+            and all(record.metadata.get(name) == text for name, text in self.metadata.items())
+            and (self.created_before is None or record.created_at < self.created_before)
+            and _is_before(record.expires_at, self.expires_before)
+            and _is_before(record.revoked_at, self.revoked_before)
+        )
+
+
+_TEXTS: Final = ("client_id", "project_id", "tenant_id", "plan", "env")
+_Test = Callable[[Sequence[str | None]], bool]
+
+
+class Screen:
+    """A part of a selector that few fields decide, so that most records need not be read.
+
+    fields: the record fields to read, as texts of the store. Without any, every record is read.
+    """
+
+    def __init__(self, selector: Selector, now: int) -> None:
+        self.fields: tuple[str, ...] = ()
+        self._tests: list[_Test] = []
+        for name in _TEXTS[1:]:  # the index of a client decides about client_id
+            text = getattr(selector, name)
+            if text is not None:
+                self._add(name, text.__eq__)
+        if selector.name is not None:
+            self._add("name", selector.name.matches)
+        if selector.expires_before is not None:
+            self._add("expires_at", _earlier_than(selector.expires_before))
+        if selector.revoked_before is not None:
+            self._add("revoked_at", _earlier_than(selector.revoked_before))
+        if selector.states:
+            self._add("status", frozenset(_stored(selector.states)).__contains__)
+            if State.EXPIRED in selector.states and len(selector.states) == 1:
+                self._add("expires_at", _earlier_than(now + 1))
+
+    def passes(self, row: Sequence[str | None]) -> bool:
+        """Return False if the key with these values of `fields` is certainly not selected.
+
+        A value that is absent passes, so that the record is read and its fault is found.
+        """
+        return all(test(row) for test in self._tests)
+
+    def _add(self, name: str, fits: Callable[[str], bool]) -> None:
+        place = len(self.fields)
+        self.fields += (name,)
+
+        def test(row: Sequence[str | None]) -> bool:
+            value = row[place]
+            return value is None or fits(value)
+
+        self._tests.append(test)
+
+
+def refuse_unused_for(field_name: str) -> BadInput:
+    """Return the refusal of a condition on the last use, which the store does not hold yet."""
+    return BadInput(field_name, UNUSED_FOR_PROBLEM)
+
+
+def _is_before(time: int | None, end: int | None) -> bool:
+    return end is None or (time is not None and time < end)
+
+
+def _stored(states: frozenset[State]) -> Iterator[str]:
+    """Yield the stored statuses that keys in these states may have."""
+    yield from (state.value for state in states if state is not State.EXPIRED)
+    if State.EXPIRED in states:
+        yield from (Status.ACTIVE.value, Status.DISABLED.value)
+
+
+def _earlier_than(end: int) -> Callable[[str], bool]:
+    """Return a test of a stored time. An empty text is no time; a garbled one passes."""
+
+    def test(text: str) -> bool:
+        return bool(text) and not (text.isascii() and text.isdecimal() and int(text[:20]) >= end)
+
+    return test

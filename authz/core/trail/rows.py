@@ -1,0 +1,112 @@
+"""Rows of the audit trail, and the mark that proves who wrote one.
+
+The id of a row is `NUMBER-PART`. An entry about a change has the number of this change and part 0.
+Rows with another part stand after it: checkpoints, and entries that were written late. A row
+without a kid is about the trail itself. Versions that do not know it skip it.
+
+A mark is an HMAC over all other fields, under a key derived from the pepper (RFC 2104, RFC 5869).
+It does not cover the id: the store chooses the number of a change, after the writer made the mark.
+"""
+
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from hashlib import sha256
+from typing import Final
+
+MARK: Final = "mac"
+CHECKPOINT: Final = "checkpoint"
+RESTORE: Final = "restore"
+MARK_BYTES: Final = 16  # half of the hash, the least that RFC 2104 section 5 advises
+MAX_PART_DIGITS: Final = 15
+START: Final = bytes(32)  # the hash of no rows
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as the store has it."""
+
+    id: str
+    fields: Mapping[str, str]
+
+    @property
+    def kid(self) -> str:
+        """The key that the row is about; empty if it is about the trail."""
+        return self.fields.get("kid", "")
+
+
+class Proof(Enum):
+    """The result of checking a mark."""
+
+    VALID = auto()
+    WRONG = auto()
+    ABSENT = auto()  # the row has no mark
+    UNKNOWN = auto()  # its pepper is missing here
+
+
+class TrailKeys:
+    """The keys of marks by pepper version. The last one, the newest, marks new rows."""
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._keys = dict(keys)
+        self._newest = list(self._keys)[-1]
+
+    def marked(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Return the fields with the mark of this writer as the last one."""
+        key = self._keys[self._newest]
+        return {**fields, MARK: f"{self._newest}:{_mac(key, fields)}"}
+
+    def check(self, fields: Mapping[str, str]) -> Proof:
+        """Return whether the mark of these fields is right."""
+        mark = fields.get(MARK)
+        if mark is None:
+            return Proof.ABSENT
+        version, _, given = mark.partition(":")
+        key = self._keys.get(version)
+        if key is None:
+            return Proof.UNKNOWN
+        right = hmac.compare_digest(_mac(key, fields).encode(), given.encode(errors="replace"))
+        return Proof.VALID if right else Proof.WRONG
+
+
+def position(row_id: str) -> tuple[int, int]:
+    """Return number and part of an id. Raises ValueError if it is not `NUMBER-PART`."""
+    number, dash, part = row_id.partition("-")
+    texts = (number, part)
+    if not dash or not all(t.isascii() and t.isdecimal() for t in texts):
+        raise ValueError(f"{row_id[:40]!r} is not the id of a row")
+    if max(map(len, texts)) > MAX_PART_DIGITS + 5:
+        raise ValueError(f"{row_id[:40]!r} is not the id of a row")
+    return int(number), int(part)
+
+
+def following(row_id: str) -> str:
+    """Return the smallest id after this one, of the same number."""
+    number, part = position(row_id)
+    return f"{number}-{part + 1}"
+
+
+def row_hash(row_id: str, fields: Mapping[str, str]) -> bytes:
+    """Return the SHA-256 of a row: its id and all its fields, in the order of their names.
+
+    An entry has a random change id, so its content cannot be guessed from the hash.
+    """
+    return sha256(_canonical([row_id, sorted(fields.items())])).digest()
+
+
+def chained(before: bytes, digest: bytes) -> bytes:
+    """Return the hash of a trail up to a row, from that of the rows before it and the row's own."""
+    return sha256(before + digest).digest()
+
+
+def _mac(key: bytes, fields: Mapping[str, str]) -> str:
+    kept = sorted((name, text) for name, text in fields.items() if name != MARK)
+    digest = hmac.digest(key, _canonical(kept), "sha256")[:MARK_BYTES]
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

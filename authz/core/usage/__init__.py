@@ -1,0 +1,1 @@
+"""Usage: log entries of Envoy as counts per key."""

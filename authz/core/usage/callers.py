@@ -1,0 +1,46 @@
+"""Facts about a caller that are coarse enough to keep: its network, and its user agent's family."""
+
+import ipaddress
+import re
+from typing import Final
+
+MAX_FAMILY: Final = 32  # characters
+NONE: Final = "none"
+OTHER: Final = "other"
+
+# Names that stand in a user agent beside those of browsers that it claims to be like. In order.
+_BROWSERS: Final = (
+    *((b"Edg", "Edge"), (b"OPR/", "Opera"), (b"Firefox/", "Firefox"), (b"Chrome/", "Chrome")),
+    (b"Safari/", "Safari"),
+)
+_PRODUCT: Final = re.compile(rb"[A-Za-z][A-Za-z0-9._-]{0,31}(?=[/ ;(]|\Z)", re.ASCII)
+
+
+def network(text: bytes) -> str:
+    """Return the network of an address: `/24` of IPv4, `/48` of IPv6; "" if it is no address.
+
+    IPv4-mapped IPv6 counts as IPv4.
+    """
+    try:
+        address = ipaddress.ip_address(text.decode("ascii"))
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            found = ipaddress.IPv6Network((int(address) >> 80 << 80, 48))
+            return str(found)
+        address = address.ipv4_mapped
+    return str(ipaddress.IPv4Network((int(address) >> 8 << 8, 24)))
+
+
+def agent_family(text: bytes) -> str:
+    """Return the family of a user agent: a browser, or the first product's name without a version.
+
+    At most 32 of A-Z a-z 0-9 . _ -. `none` if there is no user agent, `other` if it has no name.
+    """
+    if text in {b"", b"-"}:
+        return NONE
+    if text.startswith(b"Mozilla/"):
+        return next((name for mark, name in _BROWSERS if mark in text), "Mozilla")
+    match = _PRODUCT.match(text)
+    return match[0].decode("ascii") if match else OTHER

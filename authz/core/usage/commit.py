@@ -1,0 +1,55 @@
+"""A commit: the sums of some batches, as plain values for the store."""
+
+from dataclasses import dataclass, field
+
+Row = list[int]
+"""Numbers by the position of their Field; zeros at the end may be missing."""
+
+
+@dataclass(slots=True)
+class Sight:
+    """The latest use of a key or a secret. at: seconds since the epoch."""
+
+    at: int
+    network: str
+    agent: str
+
+
+@dataclass(slots=True)
+class KeyUsage:
+    """The part of a commit that belongs to one key.
+
+    about: as in an Identity. about_minute: that of the entry that says so. rows: by minute and
+    route; a route is "" without a label. denials: by minute and reason. secrets: by secret id, its
+    latest use and the number of requests. networks: of a day since the epoch.
+    """
+
+    about: str = ""
+    about_minute: int = 0
+    rows: dict[tuple[int, str], Row] = field(default_factory=dict)
+    denials: dict[tuple[int, str], int] = field(default_factory=dict)
+    latest: Sight | None = None
+    secrets: dict[str, tuple[Sight, int]] = field(default_factory=dict)
+    networks: dict[int, set[str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Commit:
+    """The sums of some batches.
+
+    keys: by kid. totals: by minute, route and code, over all requests with and without a key.
+    denials: by minute and reason, of requests without a key. seen: by process and block of charge
+    ids, how many entries came. highest: the highest count of each process. misdated: entries that
+    ended too far from the store's time; they are in no other count but `seen`. entries: all ended
+    requests of the batches. repeated: by process, entries of batches that were counted before, and
+    are left out here.
+    """
+
+    keys: dict[str, KeyUsage] = field(default_factory=dict)
+    totals: dict[tuple[int, str, str], Row] = field(default_factory=dict)
+    denials: dict[tuple[int, str], int] = field(default_factory=dict)
+    seen: dict[str, dict[int, int]] = field(default_factory=dict)
+    highest: dict[str, int] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
+    misdated: int = 0
+    entries: int = 0

@@ -1,0 +1,54 @@
+"""The outcome of a request, from the code, the gRPC status and the flags of its log entry.
+
+The meaning of flags is Envoy's:
+https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
+"""
+
+from enum import IntEnum
+from typing import Final
+
+
+class Outcome(IntEnum):
+    """The outcomes of a request. Each is counted apart; together they are all requests."""
+
+    OK = 0
+    CLIENT_ERROR = 1  # 4xx, or a gRPC status that blames the caller
+    SERVER_ERROR = 2  # 5xx, another gRPC status, or a backend that failed on the way
+    DENIED = 3  # refused by the gate
+    ABORTED = 4  # the client left before the response was complete
+
+
+DENIED_FLAGS: Final = frozenset({"UAEX"})
+ABORTED_FLAGS: Final = frozenset({"DC", "DR"})
+# The response may begin with 200 and still be cut off by one of these.
+UPSTREAM_FLAGS: Final = frozenset(
+    {
+        *("UH", "UF", "UO", "LH", "UT", "LR", "UR", "UC", "UPE", "UMSDR", "URX"),
+        *("NC", "NFCF", "DF", "OM", "DT", "SI"),
+    }
+)
+# CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, RESOURCE_EXHAUSTED,
+# FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNAUTHENTICATED
+GRPC_CLIENT_ERRORS: Final = frozenset({1, 3, 5, 6, 7, 8, 9, 10, 11, 16})
+SWITCHING_PROTOCOLS: Final = 101
+
+
+def outcome(code: int, grpc: int | None, flags: frozenset[str]) -> Outcome:
+    """Return the outcome of a response.
+
+    code: of HTTP, 0 if none was sent. grpc: None if the response had no gRPC status. An upgraded
+    connection (101) is OK: Envoy flags its end as UC or DC even if both sides closed it in order.
+    """
+    if flags & DENIED_FLAGS:
+        return Outcome.DENIED
+    if code == SWITCHING_PROTOCOLS:
+        return Outcome.OK
+    if flags & ABORTED_FLAGS or code == 0:
+        return Outcome.ABORTED
+    if code >= 500 or flags & UPSTREAM_FLAGS:  # noqa: PLR2004  HTTP
+        return Outcome.SERVER_ERROR
+    if code >= 400:  # noqa: PLR2004  HTTP
+        return Outcome.CLIENT_ERROR
+    if grpc:
+        return Outcome.CLIENT_ERROR if grpc in GRPC_CLIENT_ERRORS else Outcome.SERVER_ERROR
+    return Outcome.OK

@@ -1,0 +1,131 @@
+"""Ports of usage: the interfaces that flows need and storage implements.
+
+MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from authz.core.usage.commit import Commit, Sight
+from authz.core.usage.counts import Counts, Level
+from authz.core.usage.entry import Cause
+from authz.core.usage.events import MeterEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The commit and the digests are in the store.
+
+    full: how many counters stay at their largest value. garbled: how many keys have data in the
+    store that cannot be read; nothing was added to them.
+    """
+
+    full: int = 0
+    garbled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Nothing was added, because these digests were counted before."""
+
+    digests: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class TooOld:
+    """Nothing was added, because a batch waited so long that its digest may be forgotten."""
+
+
+CommitReply = Counted | Known | TooOld
+
+
+class MeterProbe(Protocol):
+    """Counts the events of a meter."""
+
+    def count(self, event: MeterEvent, times: int = 1) -> None:
+        """Count an event."""
+        ...
+
+    def refused(self, cause: Cause, times: int) -> None:
+        """Count entries that are attributed to no key."""
+        ...
+
+    def committed(self, seconds: float) -> None:
+        """Record the duration of a commit that was added."""
+        ...
+
+
+class UsageStore(Protocol):
+    """Adds commits to the counts."""
+
+    def now_ms(self) -> int | None:
+        """Return the store's time in ms since the epoch; None before it is known."""
+        ...
+
+    async def commit(
+        self, commit: Commit, digests: Sequence[bytes], arrived_ms: int
+    ) -> CommitReply:
+        """Add a commit and the digests of its batches, in one step.
+
+        MUST add everything if no digest is known, and nothing if one is. MUST know a digest for two
+        hours. MUST return TooOld if `arrived_ms`, the store's time at which the oldest batch came,
+        is more than an hour ago. Raises Unavailable if it is unknown whether the commit was added.
+        Then the caller asks again with the same digests.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """The facts about a key that its usage shows.
+
+    latest: None if it was never used. secrets: by id, the latest use and the number of requests.
+    owners: client, project, tenant, plan and environment, by the hour since the epoch from which
+    they were seen.
+    """
+
+    latest: Sight | None = None
+    secrets: Mapping[str, tuple[Sight, int]] = field(default_factory=dict)
+    owners: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DayFacts:
+    """The facts about one day of a key, or of all requests.
+
+    denials: by reason; of all requests those without a key. networks: how many distinct ones,
+    estimated to 1 %; 0 for all requests.
+    """
+
+    denials: Mapping[str, int]
+    networks: int
+
+
+class UsageReader(Protocol):
+    """Reads counts. All raise Unavailable, and Unreadable for data that cannot be read."""
+
+    async def counts(
+        self, kid: str, level: Level, slots: range
+    ) -> Mapping[tuple[int, str], Counts]:
+        """Return the counts of a key by slot and route.
+
+        The route is "" for requests without a label; only hours tell routes apart.
+        """
+        ...
+
+    async def totals(self, level: Level, slots: range) -> Mapping[tuple[int, str, str], Counts]:
+        """Return the counts of all requests by slot, route and code such as `200` or `200/8`."""
+        ...
+
+    async def facts(self, kid: str) -> KeyFacts:
+        """Return the facts about a key."""
+        ...
+
+
+class DayReader(Protocol):
+    """Reads the facts about days."""
+
+    async def days(self, kid: str, days: range) -> Mapping[int, DayFacts]:
+        """Return the facts by day since the epoch. kid: "" for all requests."""
+        ...

@@ -1,0 +1,256 @@
+"""Tally: adds up entries. `add` is the meter's hot path.
+
+Rules:
+1. A request counts in the minute in which it ended, by Envoy's clock. Its log entry leaves then, so
+   that minute is near the store's time whatever the length of the request.
+2. If it is not near, Envoy's clock is off. Then the entry counts as seen and as misdated, and is
+   attributed to no key.
+3. Only an entry of the end counts. One of a request that runs shows that its key is in use.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from authz.core.usage.callers import agent_family, network
+from authz.core.usage.commit import Commit, KeyUsage, Sight
+from authz.core.usage.completeness import BLOCK
+from authz.core.usage.counts import (
+    FIELDS,
+    MINUTE_MS,
+    MINUTES_PER_DAY,
+    OUTCOMES,
+    SLOW_MS,
+    Field,
+    added,
+    trimmed,
+)
+from authz.core.usage.entry import (
+    AGENT,
+    COUNT,
+    COUNT_END,
+    END,
+    LARGEST,
+    PROCESS_END,
+    PROCESS_START,
+    UNKNOWN,
+    Cause,
+    Entry,
+    EntryReader,
+    Identity,
+    Status,
+)
+from authz.core.usage.outcome import Outcome
+
+FAST_MS: Final = SLOW_MS[0][0]
+LAST_WORD: Final = 8  # of those that are split; the rest is one
+AFTER_END: Final = len(END)
+MAX_CALLERS: Final = 20_000  # addresses and user agents whose network and family are remembered
+
+# A row: the sums of the requests of one identity, status and minute, and the latest of them.
+_N, _IN, _OUT, _MS, _SLOW, _LATEST, _ADDRESS, _REST, _ADDRESSES = range(9)
+_Row = list[Any]
+
+_network = lru_cache(MAX_CALLERS)(network)
+_agent_family = lru_cache(MAX_CALLERS)(agent_family)
+
+
+class Clocks(NamedTuple):
+    """The minutes in which a request may have ended: near the store's time, both included."""
+
+    earliest: int
+    latest: int
+
+    @classmethod
+    def near(cls, store_ms: int, past_ms: int, future_ms: int) -> "Clocks":
+        """Return the minutes from `past_ms` before to `future_ms` after the store's time."""
+        return cls((store_ms - past_ms) // MINUTE_MS, (store_ms + future_ms) // MINUTE_MS)
+
+
+class _Source:
+    """A process of the gate, and the version of its lines.
+
+    identities: those of that version. blocks: by number, how many entries came and the highest
+    count.
+    """
+
+    __slots__ = ("blocks", "identities")
+
+    def __init__(self, identities: Mapping[bytes, Identity]) -> None:
+        self.identities = identities
+        self.blocks: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
+
+
+class Tally:
+    """The sums of some batches.
+
+    running: how many entries of requests that run it has. refused: how many were refused, by cause.
+    """
+
+    def __init__(self, reader: EntryReader) -> None:
+        self._reader = reader
+        self._rows: dict[tuple[Identity, Status, int], _Row] = {}
+        self._running: dict[Identity, Entry] = {}
+        self._sources: dict[bytes, _Source] = {}
+        self.running = 0
+        self.refused: dict[Cause, int] = {}
+
+    @property
+    def size(self) -> int:
+        """How many rows there are. It bounds the time that the store takes for the commit."""
+        return len(self._rows) + len(self._running)
+
+    def add(self, lines: Iterable[bytes]) -> None:
+        """Add the entries of a batch. Entries that are not in order are counted by cause."""
+        rows, sources, statuses = self._rows, self._sources, self._reader.statuses
+        for line in lines:
+            end = line.find(END)
+            words = line[end + AFTER_END :].split(b" ", LAST_WORD)
+            try:
+                source = sources[line[:PROCESS_END]]
+                identity = source.identities[line[COUNT_END:end]]
+                code, grpc, flags, duration, received, sent, address, started, rest = words
+                status = statuses[code, grpc, flags]
+                milliseconds, bytes_in, bytes_out = int(duration), int(received), int(sent)
+                started_at = int(started)
+                count = int(line[COUNT], 16)
+            except (KeyError, ValueError):  # ValueError: also too few words
+                self._add_slowly(line)
+                continue
+            if not 0 <= milliseconds | bytes_in | bytes_out | started_at <= LARGEST:
+                self._add_slowly(line)
+                continue
+            ended = started_at + milliseconds
+            row = rows.get((identity, status, ended // MINUTE_MS))
+            if row is None:
+                row = self._new_row(identity, status, ended // MINUTE_MS)
+            row[_N] += 1
+            row[_IN] += bytes_in
+            row[_OUT] += bytes_out
+            if milliseconds:
+                row[_MS] += milliseconds
+                if milliseconds > FAST_MS:
+                    row[_SLOW].append(milliseconds)
+            if ended > row[_LATEST]:
+                row[_LATEST], row[_ADDRESS], row[_REST] = ended, address, rest
+            row[_ADDRESSES].add(address)
+            if count:  # 0: an answer that is not counted
+                block = source.blocks[count // BLOCK]
+                block[0] += 1
+                if count > block[1]:  # noqa: PLR1730  a call of max() costs too much here
+                    block[1] = count
+
+    def _new_row(self, identity: Identity, status: Status, minute: int) -> _Row:
+        row: _Row = [0, 0, 0, 0, [], 0, b"", b"", set()]
+        self._rows[identity, status, minute] = row
+        return row
+
+    def _add_slowly(self, line: bytes) -> None:
+        """Add an entry of which a part is new, or that runs; or count it as refused."""
+        entry = self._reader.read(line)
+        if isinstance(entry, Cause):
+            self.refused[entry] = self.refused.get(entry, 0) + 1
+        elif entry.is_end:
+            name = line[:PROCESS_END]
+            if name not in self._sources:
+                self._sources[name] = _Source(self._reader.identities[entry.identity.version])
+            self.add((line,))  # every part of it is known now
+        else:
+            self.running += 1
+            known = self._running.get(entry.identity)
+            if known is None or known.ended_at <= entry.ended_at:
+                self._running[entry.identity] = entry
+
+    def numbers(self) -> dict[str, int]:
+        """Return how many ended requests there are of each process of the gate."""
+        found: dict[str, int] = {}
+        for name, source in self._sources.items():
+            process = name[PROCESS_START:].decode("ascii")
+            number = sum(number for number, _ in source.blocks.values())
+            found[process] = found.get(process, 0) + number
+        return found
+
+    def commit(self, clocks: Clocks) -> Commit:
+        """Return what the batches add. Entries that ended outside of `clocks` are misdated."""
+        commit = Commit()
+        for (identity, status, minute), row in self._rows.items():
+            if clocks.earliest <= minute <= clocks.latest:
+                _add_row(commit, identity, status, minute, row)
+            else:
+                commit.misdated += row[_N]
+        commit.entries = sum(row[_N] for row in self._rows.values())
+        for identity, entry in self._running.items():
+            minute = entry.ended_at // MINUTE_MS
+            if identity.kid and clocks.earliest <= minute <= clocks.latest:
+                sight = _sight(entry.ended_at, entry.address, entry.rest)
+                _add_sight(_key_usage(commit, identity, minute), identity, sight, 0)
+        for name, source in self._sources.items():
+            process = name[PROCESS_START:].decode("ascii")
+            seen = commit.seen.setdefault(process, {})
+            for block, (number, highest) in source.blocks.items():
+                seen[block] = seen.get(block, 0) + number
+                commit.highest[process] = max(commit.highest.get(process, 0), highest)
+        return commit
+
+
+def _add_row(commit: Commit, identity: Identity, status: Status, minute: int, row: _Row) -> None:
+    numbers = _numbers(identity, status, row)
+    total = commit.totals.setdefault((minute, identity.route, status.code), [])
+    added(total, numbers)
+    is_denied = status.outcome is Outcome.DENIED
+    if not identity.kid:
+        if is_denied:
+            case = (minute, identity.reason)
+            commit.denials[case] = commit.denials.get(case, 0) + row[_N]
+        return
+    usage = _key_usage(commit, identity, minute)
+    added(usage.rows.setdefault((minute, identity.route), []), numbers)
+    if is_denied:
+        case = (minute, identity.reason)
+        usage.denials[case] = usage.denials.get(case, 0) + row[_N]
+    _add_sight(usage, identity, _sight(row[_LATEST], row[_ADDRESS], row[_REST]), row[_N])
+    found = usage.networks.setdefault(minute // MINUTES_PER_DAY, set())
+    found.update(filter(None, map(_network, row[_ADDRESSES])))
+
+
+def _numbers(identity: Identity, status: Status, row: _Row) -> list[int]:
+    """Return a row by the positions of Field."""
+    numbers = [0] * FIELDS
+    number = row[_N]
+    numbers[OUTCOMES[status.outcome]] = number
+    numbers[Field.BYTES_IN], numbers[Field.BYTES_OUT] = row[_IN], row[_OUT]
+    numbers[Field.MILLISECONDS] = row[_MS]
+    for limit, field in SLOW_MS:
+        numbers[field] = sum(each > limit for each in row[_SLOW])
+    if identity.kid:
+        usual = 0 if status.outcome is Outcome.DENIED else 1
+        numbers[Field.UNITS] = number * (identity.charged - usual)
+    return trimmed(numbers)
+
+
+def _key_usage(commit: Commit, identity: Identity, minute: int) -> KeyUsage:
+    usage = commit.keys.get(identity.kid)
+    if usage is None:
+        usage = commit.keys[identity.kid] = KeyUsage()
+    if minute >= usage.about_minute and identity.about != UNKNOWN:
+        usage.about, usage.about_minute = identity.about, minute
+    return usage
+
+
+def _sight(ended_at: int, address: bytes, rest: bytes) -> Sight:
+    agent = rest.split(b" ", AGENT)[AGENT]
+    return Sight(ended_at // 1000, _network(address), _agent_family(agent))
+
+
+def _add_sight(usage: KeyUsage, identity: Identity, sight: Sight, number: int) -> None:
+    """Keep the latest use of the key, and of the secret with the number of its requests."""
+    if usage.latest is None or usage.latest.at <= sight.at:
+        usage.latest = sight
+    if identity.secret:
+        known, before = usage.secrets.get(identity.secret, (sight, 0))
+        usage.secrets[identity.secret] = (max(known, sight, key=_time), before + number)
+
+
+def _time(sight: Sight) -> int:
+    return sight.at

@@ -1,0 +1,136 @@
+"""Authentication: identifies the callers of the administration API by exactly one credential."""
+
+import re
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from authz.core import policy
+from authz.core.access import (
+    Binding,
+    Caller,
+    Credentials,
+    Kind,
+    OwnAction,
+    Refusal,
+    RefusalKind,
+    bindings_of_key,
+    is_subject,
+)
+from authz.core.bearer_token import MAX_TOKEN, refused
+from authz.core.errors import Unavailable
+from authz.core.keys.keyring import Keyring
+from authz.core.ports import Clock, KeyStore, PepperProof
+from authz.core.request import NO_HEADERS, Request, Route
+
+# RFC 6750 section 2.1. The credential is one word.
+_BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([!-+\--~]+)", re.ASCII)
+_CHALLENGE: Final = len("Bearer ")
+
+
+class TokenIdentifier(Protocol):
+    """Identifies callers by tokens of an identity provider."""
+
+    async def identify(self, text: str) -> Caller | Refusal:
+        """Return the caller, or the refusal of the token. MUST NOT raise for any text."""
+        ...
+
+
+class KeyIdentifier:
+    """Identifies callers by keys of our own, read from the store for each request.
+
+    A key with the scope of a role is an operator, within the key's own tenant and project. Any
+    other key is a holder, if `own_actions` has any. An imported key is neither: nothing but a
+    lookup would prove it. Limits of the key do not count here.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        keyring: Keyring,
+        peppers: PepperProof,
+        clock: Clock,
+        own_actions: frozenset[OwnAction] = frozenset(),
+    ) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._peppers = peppers
+        self._clock = clock
+        self._own_actions = own_actions
+
+    def claims(self, text: str) -> bool:
+        """Return whether the text begins like one of our keys."""
+        return self._keyring.claims(text)
+
+    async def identify(self, text: str, address: str) -> Caller | Refusal:
+        """Return the caller, or the refusal of the key. address: of the client, for `--cidr`.
+
+        UNAVAILABLE if the store cannot be read. A forged key is refused without the store.
+        """
+        presented = self._keyring.parse(text)
+        if presented is None:
+            return refused("key: malformed")
+        flaw = presented.flaw()
+        if flaw == "tag" and not self._peppers.refutes(presented.pepper_version):
+            return Refusal(RefusalKind.UNAVAILABLE, "key: its pepper is missing here")
+        if flaw is not None:
+            return refused(f"key: wrong {flaw}")
+        try:
+            record = await self._store.find(presented.kid)
+        except Unavailable:
+            return Refusal(RefusalKind.UNAVAILABLE, "key: the store cannot be read")
+        if record is None:
+            return refused("key: unknown")
+        request = Request(presented, "authorization", Route(), "", "", "", address, NO_HEADERS)
+        refusal = policy.judge(record, presented, request, self._clock.wall_ms())
+        if refusal is not None:
+            return refused(f"key: {refusal.reason.value}")
+        bindings = bindings_of_key(record.scopes, record.tenant_id, record.project_id)
+        if not bindings and not self._own_actions:
+            return refused("key: it has no role")
+        kind = Kind.KEY if bindings else Kind.HOLDER
+        return Caller(record.kid, kind, bindings, record.kid, self._own_actions)
+
+
+class Authentication:
+    """An Authenticator. A part that is not configured is None or empty, and identifies nobody.
+
+    certificates: URI of a client certificate -> binding. A certificate whose URIs are not there is
+    no credential: it only protects the connection.
+    """
+
+    def __init__(
+        self,
+        keys: KeyIdentifier | None,
+        tokens: TokenIdentifier | None = None,
+        certificates: Mapping[str, Binding] | None = None,
+    ) -> None:
+        self._keys = keys
+        self._tokens = tokens
+        self._certificates = certificates or {}
+
+    async def authenticate(self, credentials: Credentials) -> Caller | Refusal:
+        """Implement Authenticator.authenticate."""
+        named = [uri for uri in credentials.certificate_uris if uri in self._certificates]
+        if len(credentials.authorization) + len(named) > 1:
+            return refused("several credentials")
+        if named:
+            uri = named[0]
+            if not is_subject(uri):
+                return refused("certificate: its URI cannot be used")
+            return Caller(uri, Kind.CERTIFICATE, (self._certificates[uri],))
+        if not credentials.authorization:
+            return refused("no credential")
+        (header,) = credentials.authorization
+        if len(header) > MAX_TOKEN + _CHALLENGE:
+            return refused("authorization: too long")
+        match = _BEARER.fullmatch(header)
+        if match is None:
+            return refused("authorization: not one Bearer credential")
+        return await self._bearer(match[1], credentials.peer)
+
+    async def _bearer(self, text: str, peer: str) -> Caller | Refusal:
+        if self._keys is not None and self._keys.claims(text):
+            return await self._keys.identify(text, peer)
+        if self._tokens is not None:
+            return await self._tokens.identify(text)
+        return refused("authorization: no such credential is accepted")

@@ -1,0 +1,196 @@
+"""BulkChange: makes one change to many keys, a batch at a time. A key that fails stops no other."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
+
+from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
+from authz.core.deletion import Removal
+from authz.core.errors import BadInput, Conflict, Fault, Unavailable
+from authz.core.ports import BatchStore, Clock, KeyStore
+from authz.core.records import KeyRecord
+from authz.core.selector import Selector
+from authz.flows.lifecycle import MAX_CONFLICTS, Changed
+from authz.flows.resending import until_confirmed
+from authz.flows.selection import Cost, Entry, Selection
+
+BATCH: Final = 200  # changes in one round trip
+BUSY: Final = "is being changed by others without a pause; try again"
+
+Plan = Callable[[KeyRecord, int, Author], Outcome | Removal]
+"""Plans the change of one record at a time in ms since the epoch, by an author."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The key could not be changed. `why`: the reason."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The key no longer fits the selector, because it was changed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The outcome for one key."""
+
+    kid: str
+    outcome: Changed | Unchanged | Refused | Failed | Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """The author of many changes, with all that `Author` holds but the id of one change."""
+
+    actor: str
+    note: str = ""
+    source: str = ""
+    request_id: str = ""
+
+    def author(self) -> Author:
+        """Return an author with a new random change id."""
+        change_id = secrets.token_hex(16)
+        return Author(change_id, self.actor, self.note, self.source, self.request_id)
+
+
+@dataclass(slots=True)
+class Extent:
+    """The extent of the changes that were made, to wait for the sidecars.
+
+    version: the highest one, 0 for none. base: the highest version that was changed. graces: all
+    outage graces of the keys, before and after, in ms; None for the setting of the sidecars.
+    replicas: the fewest replicas that have a batch; None without replicas.
+    """
+
+    version: int = 0
+    base: int = 0
+    graces: set[int | None] = field(default_factory=set)
+    replicas: int | None = None
+
+    def add(self, before: KeyRecord, after: KeyRecord) -> None:
+        """Add a change that was made."""
+        self.version = max(self.version, after.version)
+        self.base = max(self.base, before.version)
+        self.graces |= {before.outage_grace, after.outage_grace}
+
+    def add_replicas(self, count: int | None) -> None:
+        """Add the number of replicas that have a batch."""
+        if count is not None:
+            self.replicas = count if self.replicas is None else min(self.replicas, count)
+
+
+_Made = tuple[KeyRecord, KeyChange]  # a record, and its change
+
+
+class BulkChange:
+    """Makes one change to many keys. Every change is atomic for its key, not for all of them.
+
+    Methods raise Unavailable if the store fails, and OutcomeUnknown if the replies to all tries of
+    a batch are lost. To repeat the whole is safe.
+    """
+
+    def __init__(
+        self, selection: Selection, store: KeyStore, batches: BatchStore, clock: Clock
+    ) -> None:
+        self._selection = selection
+        self._store = store
+        self._batches = batches
+        self._clock = clock
+
+    async def find(self, selector: Selector, cost: Cost) -> list[str]:
+        """Return the kids of all selected keys, also of unreadable ones. Adds to `cost`."""
+        return [entry.kid async for entry in self._selection.each(selector, cost)]
+
+    async def rehearse(
+        self, kids: Sequence[str], plan: Plan, by: By
+    ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
+        """Yield for each key the change that `carry_out` would make. Changes nothing."""
+        for start in range(0, len(kids), BATCH):
+            for entry in await self._selection.read(kids[start : start + BATCH]):
+                yield entry.kid, self._planned(entry, plan, by)
+
+    async def carry_out(
+        self,
+        kids: Sequence[str],
+        plan: Plan,
+        by: By,
+        *,
+        selector: Selector | None = None,
+        extent: Extent | None = None,
+    ) -> AsyncIterator[Sequence[Step]]:
+        """Change the keys and yield their outcomes, a batch at a time.
+
+        selector: skip a key that no longer fits it. extent: is added to after each batch. A key
+        that others keep changing is planned again, at most MAX_CONFLICTS (16) times.
+        """
+        extent = Extent() if extent is None else extent
+        for start in range(0, len(kids), BATCH):
+            left = kids[start : start + BATCH]
+            for _ in range(MAX_CONFLICTS):
+                steps, made = await self._plan_all(left, plan, by, selector)
+                more, left = await self._apply_all(made, extent)
+                yield [*steps, *more]
+                if not left:
+                    break
+            if left:
+                yield [Step(kid, Failed(BUSY)) for kid in left]
+
+    async def _plan_all(
+        self, kids: Sequence[str], plan: Plan, by: By, selector: Selector | None
+    ) -> tuple[list[Step], list[_Made]]:
+        """Return the outcomes of keys that need no change, and the changes of the others."""
+        steps: list[Step] = []
+        made: list[_Made] = []
+        for entry in await self._selection.read(kids):
+            record, now = entry.record, self._clock.wall_ms()
+            if record and selector and not selector.matches(record, now):
+                steps.append(Step(entry.kid, Skipped()))
+                continue
+            planned = self._planned(entry, plan, by)
+            if isinstance(planned, Removal):
+                raise TypeError("Deletion.carry_out makes deletions")
+            if not isinstance(planned, KeyChange):
+                steps.append(Step(entry.kid, planned))
+            elif record:
+                made.append((record, planned))
+        return steps, made
+
+    async def _apply_all(
+        self, made: Sequence[_Made], extent: Extent
+    ) -> tuple[list[Step], list[str]]:
+        """Return the outcomes, and the kids whose keys were changed by others meanwhile."""
+        if not made:
+            return [], []
+        changes = [change for _, change in made]
+        outcomes = await until_confirmed(partial(self._batches.apply_all, changes))
+        if len(made) > 1 and all(isinstance(found, Unavailable) for found in outcomes):
+            raise Unavailable(str(outcomes[0]))  # the store, not the keys
+        steps: list[Step] = []
+        again: list[str] = []
+        last: tuple[KeyChange, int] | None = None
+        for (before, change), outcome in zip(made, outcomes, strict=True):
+            if isinstance(outcome, Conflict):
+                again.append(before.kid)
+            elif isinstance(outcome, Fault):
+                steps.append(Step(before.kid, Failed(str(outcome))))
+            else:
+                last = change, outcome
+                after = replace(change.record, version=outcome)
+                extent.add(before, after)
+                steps.append(Step(before.kid, Changed(after)))
+        if last is not None:  # a replica that has the last change has those before it
+            extent.add_replicas(await self._store.replicas(*last))
+        return steps, again
+
+    def _planned(self, entry: Entry, plan: Plan, by: By) -> Outcome | Removal | Failed:
+        if entry.record is None:
+            return Failed(entry.why)
+        try:
+            return plan(entry.record, self._clock.wall_ms(), by.author())
+        except BadInput as cause:
+            return Failed(str(cause))

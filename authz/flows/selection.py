@@ -1,0 +1,166 @@
+"""Selection: finds the keys that a selector picks, page by page or all of them.
+
+It reads the store's indexes of keys in order of creation, and of each key only as much as decides.
+"""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from authz.core.errors import BadInput, Unreadable
+from authz.core.fields import shown
+from authz.core.ports import Clock, KeyIndex
+from authz.core.records import KeyRecord
+from authz.core.selector import Position, Screen, Selector
+
+CHUNK: Final = 500  # records read in one call
+SCREENED: Final = 1000  # keys of which some fields are read in one call
+MAX_SCANNED: Final = 500_000  # keys looked at for one page
+MAX_READ: Final = 10_000  # records read for one page
+
+_CURSOR: Final = re.compile(r"([0-9A-Za-z]{16})(?:-(\d{1,15}))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a list. `why`: the reason if its record cannot be read."""
+
+    kid: str
+    record: KeyRecord | None
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Cost:
+    """The cost of a selection. scanned: keys looked at. read: records read as a whole."""
+
+    scanned: int = 0
+    read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of keys. `next`: the cursor of the next page, None at the end."""
+
+    entries: tuple[Entry, ...]
+    next: str | None
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """The selected keys of one call. last: the last key looked at, None at the end of the list."""
+
+    entries: tuple[tuple[Position, Entry], ...]
+    last: Position | None
+
+
+class Selection:
+    """Finds the keys that a selector picks, oldest first.
+
+    A key whose record cannot be read is found, too, unless fields that can be read exclude it. All
+    methods raise Unavailable if the store fails.
+    """
+
+    def __init__(self, index: KeyIndex, clock: Clock) -> None:
+        self._index = index
+        self._clock = clock
+
+    async def page(self, selector: Selector, limit: int, cursor: str = "") -> Page:
+        """Return at most `limit` keys that follow `cursor`; the first ones if it is empty.
+
+        A page may have fewer keys, even none, and still a next page: it looks at no more than
+        MAX_SCANNED (500,000) keys and reads no more than MAX_READ (10,000) records. A cursor stays
+        good when its key changes or is deleted. Raises BadInput if `cursor` is none.
+        """
+        cost, found = Cost(), list[tuple[Position, Entry]]()
+        after = await self._position(cursor)
+        while cost.scanned < MAX_SCANNED and cost.read < MAX_READ:
+            step = await self._step(selector, after, cost, limit)
+            found += step.entries
+            if len(found) > limit or (len(found) == limit and step.last):
+                return Page(_entries(found[:limit]), cursor_text(found[limit - 1][0]), cost)
+            if step.last is None:
+                return Page(_entries(found), None, cost)
+            after = step.last
+        return Page(_entries(found), cursor_text(after) if after else None, cost)
+
+    async def each(self, selector: Selector, cost: Cost | None = None) -> AsyncIterator[Entry]:
+        """Yield every selected key. cost: is added to while it goes on.
+
+        Keys that are issued meanwhile are found.
+        """
+        after: Position | None = None
+        while True:
+            step = await self._step(selector, after, cost or Cost(), CHUNK)
+            for _, entry in step.entries:
+                yield entry
+            if step.last is None:
+                return
+            after = step.last
+
+    async def read(self, kids: Sequence[str]) -> list[Entry]:
+        """Return the entries of these keys as they are now, in order, at most CHUNK (500)."""
+        found = await self._index.read(kids)
+        return [_entry(kid, record) for kid, record in zip(kids, found, strict=True)]
+
+    async def _step(
+        self, selector: Selector, after: Position | None, cost: Cost, limit: int
+    ) -> _Step:
+        now = self._clock.wall_ms()
+        screen = Screen(selector, now)
+        decides = selector == Selector(client_id=selector.client_id)
+        size = min(limit, CHUNK) if decides else SCREENED if screen.fields else CHUNK
+        places = await self._index.kids(selector.client_id, after, size + 1)
+        last = places[size - 1] if len(places) > size else None
+        places = places[:size]
+        if selector.created_before is not None and places:
+            old = [place for place in places if place.created_at < selector.created_before]
+            places, last = old, last if len(old) == len(places) else None
+        cost.scanned += len(places)
+        if screen.fields:
+            rows = await self._index.texts([place.kid for place in places], screen.fields)
+            places = [p for p, row in zip(places, rows, strict=True) if screen.passes(row)]
+        found: list[tuple[Position, Entry]] = []
+        for start in range(0, len(places), CHUNK):
+            part = places[start : start + CHUNK]
+            cost.read += len(part)
+            entries = await self.read([place.kid for place in part])
+            found += [
+                (place, entry)
+                for place, entry in zip(part, entries, strict=True)
+                if entry.record is None or selector.matches(entry.record, now)
+            ]
+        return _Step(tuple(found), last)
+
+    async def _position(self, cursor: str) -> Position | None:
+        """Return the position of a cursor. A kid alone is one, too, while its record exists."""
+        if not cursor:
+            return None
+        match = _CURSOR.fullmatch(cursor)
+        if match is None:
+            raise BadInput("cursor", f"{shown(cursor)}: the `next` of a page, or a kid")
+        kid, created_at = match.groups()
+        if created_at is not None:
+            return Position(int(created_at), kid)
+        (record,) = await self._index.read([kid])
+        if not isinstance(record, KeyRecord):
+            raise BadInput("cursor", f"{kid} is no key that can be read; begin without a cursor")
+        return Position(record.created_at, kid)
+
+
+def cursor_text(place: Position) -> str:
+    """Return the cursor after this key."""
+    return f"{place.kid}-{place.created_at}"
+
+
+def _entries(found: Sequence[tuple[Position, Entry]]) -> tuple[Entry, ...]:
+    return tuple(entry for _, entry in found)
+
+
+def _entry(kid: str, found: KeyRecord | Unreadable | None) -> Entry:
+    if isinstance(found, KeyRecord):
+        return Entry(kid, found)
+    why = str(found) if isinstance(found, Unreadable) else f"record {kid}: is not there"
+    return Entry(kid, None, why)

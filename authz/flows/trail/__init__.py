@@ -1,0 +1,1 @@
+"""The audit trail: sealing, verification, lists and copies."""

@@ -1,0 +1,1 @@
+"""Usage: from batches of log entries to counts in the store."""

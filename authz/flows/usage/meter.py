@@ -1,0 +1,301 @@
+"""Meter: adds batches up for a short time, commits them, and confirms each after the store did.
+
+Rules:
+1. A batch is confirmed only after the store has its counts and its digest. Until then it is kept,
+   so a batch whose commit failed is committed again.
+2. A commit whose outcome is unknown is asked again with the same digests. If the store knows all of
+   them, it had been added.
+3. If the store knows some digests, it has added nothing. Their batches are confirmed and taken out,
+   and the rest is added up again.
+4. A batch that is sent again while it waits is one batch with two senders to answer.
+5. Waiting batches are bounded in bytes. Beyond that a sender is asked to come again, and nothing
+   that was taken is dropped.
+6. A batch that waited for an hour is dropped unconfirmed. Its sender gave up long ago, and another
+   meter may have counted it; completeness shows it if none has.
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from authz.core.errors import Unavailable
+from authz.core.ports import Clock
+from authz.core.usage.commit import Commit
+from authz.core.usage.entry import Cause, EntryReader
+from authz.core.usage.events import MeterEvent
+from authz.core.usage.ports import Counted, Known, MeterProbe, UsageStore
+from authz.core.usage.tally import Clocks, Tally
+
+PERIOD: Final = 0.25  # seconds for which batches are added up
+MAX_ROWS: Final = 200  # of a commit; the store takes about 4 ms for them
+MAX_BYTES: Final = 64 * 1024 * 1024  # of waiting batches
+MAX_BATCHES: Final = 1000  # of a commit
+LINE_BYTES: Final = 64  # of memory for each entry beside its text
+PAUSE: Final = 0.05  # seconds after a failed commit, doubled up to MAX_PAUSE
+MAX_PAUSE: Final = 1.0
+RETRY_SECONDS: Final = 1.0  # after which a sender may come again
+LATE_MS: Final = 3_600_000
+PAST_MS: Final = 2 * 3_600_000  # by which an entry may have ended before the store's time
+FUTURE_MS: Final = 300_000  # or after it: clocks differ
+
+Confirmed = asyncio.Future[bool]
+"""True once the batch is in the store; False if it was dropped because it is too old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The batch was not taken. The sender may come again after `seconds`."""
+
+    reason: str
+    seconds: float = RETRY_SECONDS
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """A batch that waits. arrived_ms: by the store's clock. senders: who waits for it."""
+
+    digest: bytes
+    lines: Sequence[bytes]
+    size: int
+    arrived_ms: int
+    senders: list[Confirmed] = field(default_factory=list)
+
+    def confirm(self, *, is_counted: bool) -> None:
+        """Answer all senders that still wait."""
+        for sender in self.senders:
+            if not sender.done():
+                sender.set_result(is_counted)
+
+
+class Chunk:
+    """Batches that are committed in one step, with their sums."""
+
+    def __init__(self, reader: EntryReader) -> None:
+        self._reader = reader
+        self.batches: dict[bytes, Batch] = {}
+        self.tally = Tally(reader)
+
+    def add(self, batch: Batch) -> None:
+        """Add a batch."""
+        self.batches[batch.digest] = batch
+        self.tally.add(batch.lines)
+
+    def remove(self, digests: frozenset[bytes]) -> list[Batch]:
+        """Take batches out, add up the others again, and return the removed ones."""
+        gone = [self.batches.pop(digest) for digest in digests if digest in self.batches]
+        self.tally = Tally(self._reader)
+        for batch in self.batches.values():
+            self.tally.add(batch.lines)
+        return gone
+
+
+class Meter:
+    """Takes batches with `take`; `run` commits them.
+
+    max_bytes: of batches that wait for the store. period: seconds for which batches are added up.
+    max_rows: of one commit.
+    """
+
+    def __init__(
+        self,
+        store: UsageStore,
+        clock: Clock,
+        probe: MeterProbe,
+        *,
+        max_bytes: int = MAX_BYTES,
+        period: float = PERIOD,
+        max_rows: int = MAX_ROWS,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._probe = probe
+        self._max_bytes = max_bytes
+        self._period = period
+        self._max_rows = max_rows
+        self._reader = EntryReader()
+        self._waiting: dict[bytes, Batch] = {}
+        self._open = Chunk(self._reader)
+        self._closed: deque[Chunk] = deque()
+        self._repeated: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.leaving = ""
+        """Why no more batches are taken; empty while they are."""
+        self.waiting_bytes = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many batches are not confirmed."""
+        return len(self._waiting)
+
+    @property
+    def lag(self) -> float:
+        """Seconds since the oldest batch came that is not confirmed; 0 if there is none."""
+        now = self._store.now_ms()
+        oldest = next(iter(self._waiting.values()), None)
+        return 0.0 if oldest is None or now is None else max(0.0, (now - oldest.arrived_ms) / 1000)
+
+    def take(self, raw: bytes, lines: Sequence[bytes]) -> Confirmed | Deferred:
+        """Take a batch. Return a future that tells when it is in the store, or a Deferred.
+
+        raw: the message; its digest names the batch. lines: its entries.
+        """
+        digest = hashlib.blake2b(raw, digest_size=16).digest()
+        batch = self._waiting.get(digest)
+        if batch is None:
+            now, size = self._store.now_ms(), len(raw) + LINE_BYTES * len(lines)
+            deferred = self._deferred(now, size)
+            if now is None or deferred is not None:
+                self._probe.count(MeterEvent.BATCH_DEFERRED)
+                return deferred or Deferred("the store is not known yet")
+            batch = self._waiting[digest] = Batch(digest, lines, size, now)
+            self.waiting_bytes += size
+            self._idle.clear()
+            self._add(batch)
+        sender: Confirmed = asyncio.get_running_loop().create_future()
+        batch.senders.append(sender)
+        return sender
+
+    async def run(self) -> None:
+        """Commit batches until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._closed:
+                await self._commit(self._closed.popleft())
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no more batches, and wait until all are confirmed. Return whether all were.
+
+        It waits for at most `seconds`. `run` must go on meanwhile.
+        """
+        self.leaving = self.leaving or "the meter is stopping"
+        self._close()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _deferred(self, now: int | None, size: int) -> Deferred | None:
+        if self.leaving:
+            return Deferred(self.leaving)
+        if now is None:
+            return Deferred("the store was not reached yet")
+        if self._waiting and self.waiting_bytes + size > self._max_bytes:
+            return Deferred("too many batches wait for the store")
+        return None
+
+    def _add(self, batch: Batch) -> None:
+        self._open.add(batch)
+        chunk = self._open
+        if chunk.tally.size >= self._max_rows or len(chunk.batches) >= MAX_BATCHES:
+            self._close()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._period, self._close)
+
+    def _close(self) -> None:
+        """Hand the open chunk over to `run`."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._open.batches:
+            self._count_entries(self._open.tally)
+            self._closed.append(self._open)
+            self._open = Chunk(self._reader)
+            self._work.set()
+
+    def _count_entries(self, tally: Tally) -> None:
+        """Count the entries that were refused or that run, once for each batch that came."""
+        self._probe.count(MeterEvent.ENTRY_RUNNING, tally.running)
+        for cause, number in tally.refused.items():
+            self._probe.refused(cause, number)
+
+    async def _commit(self, chunk: Chunk) -> None:
+        """Commit a chunk until each of its batches is confirmed or dropped."""
+        pause, is_repeated = PAUSE, False
+        while chunk.batches:
+            began = self._clock.monotonic()
+            commit = self._commit_of(chunk)
+            digests = list(chunk.batches)
+            oldest = min(batch.arrived_ms for batch in chunk.batches.values())
+            try:
+                reply = await self._store.commit(commit, digests, oldest)
+            except Unavailable:
+                self._probe.count(MeterEvent.COMMIT_FAILED)
+                await asyncio.sleep(pause)
+                pause, is_repeated = min(2 * pause, MAX_PAUSE), True
+                continue
+            if isinstance(reply, Counted):
+                self._probe.committed(self._clock.monotonic() - began)
+                self._on_counted(chunk, commit, reply)
+            elif isinstance(reply, Known):
+                is_ours = is_repeated and len(reply.digests) == len(digests)
+                self._on_known(chunk, reply.digests, commit if is_ours else None)
+                is_repeated = False
+            else:
+                self._drop_old(chunk)
+
+    def _commit_of(self, chunk: Chunk) -> Commit:
+        now = self._store.now_ms() or 0
+        commit = chunk.tally.commit(Clocks.near(now, PAST_MS, FUTURE_MS))
+        commit.repeated = dict(self._repeated)
+        return commit
+
+    def _on_counted(self, chunk: Chunk, commit: Commit, reply: Counted) -> None:
+        self._probe.count(MeterEvent.COUNTER_FULL, reply.full)
+        self._probe.count(MeterEvent.KEY_GARBLED, reply.garbled)
+        self._count_commit(chunk, commit)
+        for process, number in commit.repeated.items():
+            left = self._repeated.pop(process, 0) - number
+            if left > 0:
+                self._repeated[process] = left
+        self._confirm(chunk.remove(frozenset(chunk.batches)), is_counted=True)
+
+    def _on_known(self, chunk: Chunk, digests: frozenset[bytes], ours: Commit | None) -> None:
+        """Confirm batches that the store has. ours: the commit that had been added, or None."""
+        if ours is not None:
+            self._count_commit(chunk, ours)
+        gone = chunk.remove(digests)
+        if ours is None:
+            self._probe.count(MeterEvent.BATCH_REPEATED, len(gone))
+            for batch in gone:
+                tally = Tally(self._reader)
+                tally.add(batch.lines)
+                for process, number in tally.numbers().items():
+                    self._repeated[process] = self._repeated.get(process, 0) + number
+        self._confirm(gone, is_counted=True)
+
+    def _count_commit(self, chunk: Chunk, commit: Commit) -> None:
+        self._probe.count(MeterEvent.BATCH_COUNTED, len(chunk.batches))
+        self._probe.count(MeterEvent.ENTRY_COUNTED, commit.entries - commit.misdated)
+        self._probe.refused(Cause.CLOCK, commit.misdated)
+
+    def _drop_old(self, chunk: Chunk) -> None:
+        now = self._store.now_ms() or 0
+        found = {
+            batch.digest for batch in chunk.batches.values() if now - batch.arrived_ms > LATE_MS
+        }
+        # The store's clock decides. If ours is a little behind, the oldest batch is the one.
+        found = found or {min(chunk.batches.values(), key=_arrival).digest}
+        gone = chunk.remove(frozenset(found))
+        self._probe.count(MeterEvent.BATCH_TOO_OLD, len(gone))
+        self._confirm(gone, is_counted=False)
+
+    def _confirm(self, batches: list[Batch], *, is_counted: bool) -> None:
+        for batch in batches:
+            del self._waiting[batch.digest]
+            self.waiting_bytes -= batch.size
+            batch.confirm(is_counted=is_counted)
+        if not self._waiting:
+            self._idle.set()
+
+
+def _arrival(batch: Batch) -> int:
+    return batch.arrived_ms

@@ -1,0 +1,1 @@
+"""Identity providers: signing keys and bearer tokens (OpenID Connect); knows joserfc."""

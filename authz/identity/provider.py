@@ -1,0 +1,64 @@
+"""Provider: identifies callers by bearer tokens of one OpenID Connect issuer."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from authz.core import bearer_token
+from authz.core.access import Binding, Caller, Kind, Refusal, RefusalKind, is_subject
+from authz.core.bearer_token import Expected, refused
+from authz.core.errors import Unavailable
+from authz.core.ports import Clock
+from authz.identity.signing_keys import SigningKeys
+
+log = logging.getLogger("authz.identity")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """The meaning of claims. granted: name in `roles_claim` -> binding."""
+
+    subject_claim: str
+    roles_claim: str
+    granted: Mapping[str, Binding]
+
+
+class Provider:
+    """One issuer: its keys, the claims that its tokens must have, and their meaning."""
+
+    def __init__(
+        self, keys: SigningKeys, expected: Expected, rules: ClaimRules, clock: Clock
+    ) -> None:
+        self._keys = keys
+        self._expected = expected
+        self._rules = rules
+        self._clock = clock
+
+    async def identify(self, text: str) -> Caller | Refusal:
+        """Return the caller that a token names, or the refusal.
+
+        The claims are checked before and after the signature: a token that is refused anyway costs
+        no signature. UNAVAILABLE if the signing keys are unknown.
+        """
+        token = bearer_token.parse(text)
+        if isinstance(token, Refusal):
+            return token
+        refusal = bearer_token.judge(token.claims, self._expected, self._clock.wall_ms())
+        if refusal is not None:
+            return refusal
+        try:
+            keys = await self._keys.find(token.algorithm, token.key_id)
+        except Unavailable as cause:
+            log.warning("a token could not be checked: %s", cause)
+            return Refusal(RefusalKind.UNAVAILABLE, "token: the signing keys are unknown")
+        if not any(key.verifies(token.text, token.algorithm) for key in keys):
+            return refused("token: no key of the issuer signed it")
+        subject = token.claims.get(self._rules.subject_claim)
+        if not isinstance(subject, str) or not is_subject(subject):
+            return refused("token: its subject cannot be used")
+        granted = bearer_token.bindings(token.claims, self._rules.roles_claim, self._rules.granted)
+        return Caller(subject, Kind.OIDC, granted)
+
+    async def close(self) -> None:
+        """End a fetch of keys that runs."""
+        await self._keys.close()

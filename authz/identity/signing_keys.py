@@ -1,0 +1,136 @@
+"""SigningKeys: the keys of one identity provider, kept and refreshed.
+
+1. At most one fetch runs at a time, and fetches begin at least FETCH_PAUSE apart, whatever tokens
+   arrive. A token with an unknown kid can ask for one fetch in that time, not more.
+2. Keys older than REFRESH are refreshed in the background and stay in use meanwhile.
+3. While the provider is down, the last good keys stay in use for `grace` after they were fetched.
+   After that `find` raises Unavailable.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from authz.core.errors import BadInput, Unavailable
+from authz.core.ports import Clock
+from authz.core.web_address import check_url
+from authz.identity import key_set
+from authz.identity.key_set import SigningKey
+from authz.process.web_client import WebClient
+
+FETCH_PAUSE: Final = 10.0  # seconds between the beginnings of two fetches
+REFRESH: Final = 600.0  # seconds
+OK: Final = 200
+
+log = logging.getLogger("authz.identity")
+
+Fetch = Callable[[], Awaitable[bytes]]
+
+
+class SigningKeys:
+    """The keys of one provider. fetch: returns the key set. grace: seconds."""
+
+    def __init__(self, fetch: Fetch, clock: Clock, grace: float) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._grace = grace
+        self._keys: tuple[SigningKey, ...] = ()
+        self._fetched = float("-inf")  # when the fetch of the keys began
+        self._tried = float("-inf")  # when the last fetch began
+        self._problem = ""  # of the last fetch
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def find(self, algorithm: str, key_id: str) -> tuple[SigningKey, ...]:
+        """Return the keys that may have signed a token with this header; empty if there is none.
+
+        Raises Unavailable if that is unknown: no keys within the grace, or a kid that is unknown
+        since the provider stopped answering.
+        """
+        age = self._age()
+        if age >= self._grace:
+            await self._refresh()
+        elif age >= REFRESH:
+            self._start()
+        if self._age() >= self._grace:
+            raise Unavailable(f"no signing keys: {self._problem or 'not fetched yet'}")
+        found = key_set.matching(self._keys, algorithm, key_id)
+        if not found:
+            await self._refresh()
+            found = key_set.matching(self._keys, algorithm, key_id)
+        if not found and self._problem:
+            raise Unavailable(f"signing keys may have changed: {self._problem}")
+        return found
+
+    async def close(self) -> None:
+        """End a fetch that runs."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+
+    def _age(self) -> float:
+        return self._clock.monotonic() - self._fetched
+
+    async def _refresh(self) -> None:
+        task = self._start()
+        if task is not None:
+            await asyncio.shield(task)  # a caller that gives up does not end it for the others
+
+    def _start(self) -> asyncio.Task[None] | None:
+        """Return the fetch that runs, or begin one; None if it is too early for another."""
+        if self._fetching is not None and not self._fetching.done():
+            return self._fetching
+        now = self._clock.monotonic()
+        if now - self._tried < FETCH_PAUSE:
+            return None
+        self._tried = now
+        self._fetching = asyncio.create_task(self._load(now), name="signing-keys")
+        return self._fetching
+
+    async def _load(self, began: float) -> None:
+        try:
+            self._keys = key_set.parse(await self._fetch())
+        except Unavailable as cause:
+            if str(cause) != self._problem:
+                log.warning("identity provider: %s; the last keys stay in use", cause)
+            self._problem = str(cause)
+        else:
+            if self._problem:
+                log.info("identity provider: keys are fetched again")
+            self._fetched, self._problem = began, ""
+
+
+def discovered(client: WebClient, issuer: str) -> Fetch:
+    """Return a fetch that finds the key set by the issuer's metadata.
+
+    OpenID Connect Discovery 1.0 section 4: the metadata has to name the same issuer.
+    """
+
+    async def fetch() -> bytes:
+        location = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
+        try:
+            found = json.loads(await _get(client, location))
+        except (ValueError, RecursionError):
+            raise Unavailable("the provider's metadata is no JSON") from None
+        if not isinstance(found, dict) or found.get("issuer") != issuer:
+            raise Unavailable("the provider's metadata names another issuer than admin.oidc.issuer")
+        try:
+            keys = check_url("jwks_uri", str(found.get("jwks_uri", "")))
+        except BadInput as cause:
+            raise Unavailable(f"the provider's metadata: {cause}") from None
+        return await _get(client, keys)
+
+    return fetch
+
+
+def located(client: WebClient, url: str) -> Fetch:
+    """Return a fetch of the key set at a known address."""
+    return lambda: _get(client, url)
+
+
+async def _get(client: WebClient, url: str) -> bytes:
+    response = await client.send("GET", url, headers={"Accept": "application/json"})
+    if response.status != OK:
+        raise Unavailable(f"the identity provider answered {response.status}")
+    return response.body

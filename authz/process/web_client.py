@@ -1,0 +1,102 @@
+"""Requests to other servers over HTTP, with bounds on time and size. Never on the way of a Check.
+
+A request follows no redirect, so it goes to the configured host only. Plain http works for loopback
+only. The request runs in a thread, because the standard library's client blocks.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from authz.core.errors import Unavailable
+from authz.core.web_address import check_url
+
+MAX_RESPONSE: Final = 256 * 1024  # bytes
+SECONDS: Final = 5.0  # for a whole request
+
+
+@dataclass(frozen=True, slots=True)
+class WebResponse:
+    """The response to a request."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+
+class WebClient:
+    """Sends requests. ca: a PEM file of authorities; None: those of the operating system."""
+
+    def __init__(self, ca: Path | None = None, seconds: float = SECONDS) -> None:
+        self._ca = ca
+        self._seconds = seconds
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> WebResponse:
+        """Send one request and return its response, also one with an error status.
+
+        Raises Unavailable if there is no response of at most MAX_RESPONSE (256 KiB) bytes in time,
+        BadInput if the URL is neither https nor a loopback address.
+        """
+        host = _host(url)
+        connection: http.client.HTTPConnection | None = None
+        try:
+            connection = self._connection(url)
+            asked = asyncio.to_thread(_ask, connection, method, url, body, headers or {})
+            return await asyncio.wait_for(asked, self._seconds)
+        except TimeoutError:
+            raise Unavailable(f"{host}: no response within {self._seconds:g} s") from None
+        except (OSError, http.client.HTTPException, ValueError) as cause:
+            raise Unavailable(f"{host}: {type(cause).__name__}: {str(cause)[:200]}") from None
+        finally:
+            if connection is not None:
+                _abort(connection)  # a thread that still waits ends
+
+    def _connection(self, url: str) -> http.client.HTTPConnection:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(host, parts.port, timeout=self._seconds)
+        trusted = ssl.create_default_context(cafile=self._ca)
+        return http.client.HTTPSConnection(host, parts.port, timeout=self._seconds, context=trusted)
+
+
+def _host(url: str) -> str:
+    return urlsplit(check_url("url", url)).netloc[:100]
+
+
+def _ask(
+    connection: http.client.HTTPConnection,
+    method: str,
+    url: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+) -> WebResponse:
+    parts = urlsplit(url)
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    connection.request(method, path, body=body, headers=dict(headers))
+    with connection.getresponse() as response:
+        found = response.read(MAX_RESPONSE + 1)
+    if len(found) > MAX_RESPONSE:
+        raise ValueError(f"the response has more than {MAX_RESPONSE} bytes")
+    return WebResponse(response.status, found)
+
+
+def _abort(connection: http.client.HTTPConnection) -> None:
+    with contextlib.suppress(OSError):
+        if connection.sock is not None:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        connection.close()

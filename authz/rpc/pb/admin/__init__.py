@@ -1,0 +1,1 @@
+"""Messages generated from proto/authz/admin. Do not edit: `make proto` writes them."""

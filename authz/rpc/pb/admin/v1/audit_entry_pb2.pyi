@@ -1,0 +1,55 @@
+import datetime
+
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AuditEntry(_message.Message):
+    __slots__ = ("version", "base_version", "key", "change_time", "action", "actor", "note", "source", "request_id", "detail")
+    class Action(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ACTION_UNSPECIFIED: _ClassVar[AuditEntry.Action]
+        ACTION_ISSUE: _ClassVar[AuditEntry.Action]
+        ACTION_IMPORT: _ClassVar[AuditEntry.Action]
+        ACTION_UPDATE: _ClassVar[AuditEntry.Action]
+        ACTION_ROTATE: _ClassVar[AuditEntry.Action]
+        ACTION_REVOKE: _ClassVar[AuditEntry.Action]
+        ACTION_DISABLE: _ClassVar[AuditEntry.Action]
+        ACTION_ENABLE: _ClassVar[AuditEntry.Action]
+        ACTION_RESET_LIMITS: _ClassVar[AuditEntry.Action]
+    ACTION_UNSPECIFIED: AuditEntry.Action
+    ACTION_ISSUE: AuditEntry.Action
+    ACTION_IMPORT: AuditEntry.Action
+    ACTION_UPDATE: AuditEntry.Action
+    ACTION_ROTATE: AuditEntry.Action
+    ACTION_REVOKE: AuditEntry.Action
+    ACTION_DISABLE: AuditEntry.Action
+    ACTION_ENABLE: AuditEntry.Action
+    ACTION_RESET_LIMITS: AuditEntry.Action
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    base_version: int
+    key: str
+    change_time: _timestamp_pb2.Timestamp
+    action: AuditEntry.Action
+    actor: str
+    note: str
+    source: str
+    request_id: str
+    detail: _struct_pb2.Struct
+    def __init__(self, version: _Optional[int] = ..., base_version: _Optional[int] = ..., key: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., action: _Optional[_Union[AuditEntry.Action, str]] = ..., actor: _Optional[str] = ..., note: _Optional[str] = ..., source: _Optional[str] = ..., request_id: _Optional[str] = ..., detail: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...

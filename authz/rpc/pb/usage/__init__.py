@@ -1,0 +1,1 @@
+"""Messages generated from proto/authz/usage. Do not edit: `make proto` writes them."""

@@ -1,0 +1,1 @@
+"""The listener for usage: log entries of Envoy over OTLP."""

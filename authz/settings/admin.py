@@ -1,0 +1,68 @@
+"""The `admin` section: who may administer keys over the network."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from authz.core.access import Binding, OwnAction, Role
+from authz.core.bearer_token import MAX_SKEW
+from authz.core.errors import BadInput
+from authz.core.web_address import check_url
+from authz.settings.sections import Section
+from authz.settings.values import (
+    CertificateUri,
+    ClaimName,
+    File,
+    HttpUrl,
+    Id,
+    Line,
+    distinct,
+    seconds,
+)
+
+
+class Grant(Section):
+    """A role, within tenants and projects. Without any it covers every key."""
+
+    role: Literal["viewer", "issuer", "admin", "auditor"]
+    tenants: tuple[Id, ...] = ()
+    projects: tuple[Id, ...] = ()
+
+    def binding(self) -> Binding:
+        """Return the same as a value of the core."""
+        return Binding(Role(self.role), frozenset(self.tenants), frozenset(self.projects))
+
+
+def _fetchable(url: str) -> str:
+    try:
+        return check_url("", url)
+    except BadInput as cause:
+        raise ValueError(cause.problem) from None
+
+
+class Oidc(Section):
+    """Bearer tokens of one OpenID Connect issuer."""
+
+    issuer: Annotated[HttpUrl, AfterValidator(_fetchable)]
+    audience: Line = Field(min_length=1)
+    subject_claim: ClaimName = "sub"
+    roles_claim: ClaimName = "groups"
+    roles: dict[Line, Grant] = {}
+    jwks_url: Annotated[HttpUrl, AfterValidator(_fetchable)] | None = None
+    ca: File | None = None
+    clock_skew: Annotated[float, seconds("0", f"{MAX_SKEW}s")] = 60.0
+    keys_grace: Annotated[float, seconds("1m", "1d")] = 3600.0
+
+
+class Admin(Section):
+    """The administration API: its callers and their roles."""
+
+    oidc: Oidc | None = None
+    certificates: dict[CertificateUri, Grant] = {}
+    self_service: Annotated[
+        tuple[Literal["read", "rotate", "revoke"], ...], AfterValidator(distinct)
+    ] = ()
+
+    def own_actions(self) -> frozenset[OwnAction]:
+        """Return what a holder may do with its own key."""
+        return frozenset(map(OwnAction, self.self_service))

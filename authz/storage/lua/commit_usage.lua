@@ -1,0 +1,310 @@
+-- Add the usage of some batches to the counts, or add nothing if one of them was counted before.
+--
+-- The digest of a batch names it. Envoy sends a batch again with the same bytes until it is
+-- confirmed. So the digests and all increments are written in this one step. Digests are kept for
+-- two to three hours by the store's clock, longer than anybody repeats a batch.
+--
+-- KEYS  1 the beginning of all names: authz:{p}:use:
+-- ARGV  1 the name of authz:meta, which is only looked for: a user of the store may not write it
+--       2 the time of arrival of the oldest batch, in ms by the store's clock. Batches that waited
+--         for longer than an hour are not counted: their digests may be forgotten soon
+--       3 seconds for which rows are kept, by level, as JSON: {m, h, d, y}
+--       4 the commit as JSON; see usage_script.py
+--       5 and more: the digests
+-- Returns {now in ms, result, ...}: 0 and the number of counters that stay at their largest value
+--   and of keys whose data cannot be read; 1 and the positions of the digests that are known;
+--   2 if the batches are too old; 3 if the store has no authz:meta.
+
+local LATE_MS = 3600000
+local LARGEST = 9007199254740991  -- 2^53 - 1
+local BLOCK = 4096      -- charge ids of a block
+local MAX_BLOCKS = 512  -- incomplete blocks kept for each process
+local MAX_ROUTES = 10000
+local call, unpack_row, pack_row = redis.call, cmsgpack.unpack, cmsgpack.pack
+local floor, base = math.floor, KEYS[1]
+local clock = call('TIME')
+local now = tonumber(clock[1])
+local now_ms = now * 1000 + floor(clock[2] / 1000)
+
+if call('EXISTS', ARGV[1]) == 0 then
+  return {now_ms, 3}
+end
+if now_ms - tonumber(ARGV[2]) > LATE_MS then
+  return {now_ms, 2}
+end
+local digests = {}
+for at = 5, #ARGV do
+  digests[#digests + 1] = ARGV[at]
+end
+local hour = floor(now / 3600)
+local newest = base .. 'seen:' .. hour
+if #digests > 0 then
+  local known = {}
+  for back = 0, 2 do
+    local found = call('SMISMEMBER', base .. 'seen:' .. hour - back, unpack(digests))
+    for at, is_known in ipairs(found) do
+      if is_known == 1 then
+        known[#known + 1] = at
+      end
+    end
+  end
+  if #known > 0 then
+    return {now_ms, 1, unpack(known)}
+  end
+  call('SADD', newest, unpack(digests))
+  call('EXPIRE', newest, 10800)
+end
+
+local kept, commit = cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
+local full, garbled = 0, 0
+local WINDOW = {m = 120, h = 192, d = 128}
+local SECONDS = {m = 60, h = 3600, d = 86400}
+
+-- Add a row to one that is stored as `text` (false: none), and return the text of the sum.
+local function sum(text, row)
+  if not text then
+    return pack_row(row)
+  end
+  local total = unpack_row(text)
+  for at = #total + 1, #row do
+    total[at] = 0
+  end
+  for at = 1, #row do
+    local number = total[at] + row[at]
+    if number > LARGEST then
+      number, full = LARGEST, full + 1
+    end
+    total[at] = number
+  end
+  return pack_row(total)
+end
+
+-- Name of the hash of a slot, and the time at which it ends.
+local function window(name, level, slot)
+  local number = floor(slot / WINDOW[level])
+  local ends = (number + 1) * WINDOW[level] * SECONDS[level] + kept[level]
+  return name .. level .. ':' .. number, ends
+end
+
+local function add(name, level, slot, suffix, row)
+  local hash, ends = window(name, level, slot)
+  local field = slot .. suffix
+  local text = call('HGET', hash, field)
+  call('HSET', hash, field, sum(text, row))
+  if not text then
+    call('EXPIREAT', hash, ends)
+  end
+end
+
+local function count(name, day, suffix, number)
+  local hash, ends = window(name, 'd', day)
+  call('HINCRBY', hash, day .. suffix, number)
+  call('EXPIREAT', hash, ends)
+end
+
+-- Routes have small numbers, so that their names are stored once. 0: no name, or too many.
+local routes = {''}
+if #commit.routes > 0 then
+  local found = call('HMGET', base .. 'routes', unpack(commit.routes))
+  for at, name in ipairs(commit.routes) do
+    local number = found[at]
+    if not number then
+      number = call('HLEN', base .. 'routes') + 1
+      if number > MAX_ROUTES then
+        number = 0
+      else
+        call('HSET', base .. 'routes', name, number)
+      end
+    end
+    routes[at + 1] = tonumber(number) == 0 and '' or '.' .. number
+  end
+end
+
+local function is_newer(text, at)
+  return not text or unpack_row(text)[1] <= at
+end
+
+-- usage: kid, about, about_minute, {at, network, agent}, secrets, rows, denials, networks
+local function add_key(usage)
+  local kid, about, about_minute, latest, secrets, rows, denials, networks = unpack(usage)
+  local name = base .. kid
+  local fields, months = {'about', 'last'}, {}
+  for at, secret in ipairs(secrets) do
+    fields[at + 2] = 's:' .. secret[1]
+  end
+  for _, row in ipairs(rows) do
+    local field = 'y' .. row[2]
+    if not months[field] then
+      months[field] = true
+      fields[#fields + 1] = field
+    end
+  end
+  local stored = call('HMGET', name, unpack(fields))
+  local changes = {}
+  local function change(field, value)
+    changes[#changes + 1] = field
+    changes[#changes + 1] = value
+  end
+  if about ~= '' then
+    local minute, known = 0, ''
+    if stored[1] then
+      minute, known = unpack(unpack_row(stored[1]))
+    end
+    if about ~= known and about_minute >= minute then
+      change('about', pack_row({about_minute, about}))
+      change('about:' .. floor(about_minute / 60), about)
+    end
+  end
+  if latest ~= 0 and is_newer(stored[2], latest[1]) then
+    change('last', pack_row(latest))
+    call('ZADD', base .. 'last', 'GT', latest[1], kid)
+  end
+  for at, secret in ipairs(secrets) do
+    local text = stored[at + 2]
+    local id, used_at, network, agent, number = unpack(secret)
+    local before = text and unpack_row(text) or {0, '', '', 0}
+    if used_at < before[1] then
+      used_at, network, agent = before[1], before[2], before[3]
+    end
+    change('s:' .. id, pack_row({used_at, network, agent, math.min(before[4] + number, LARGEST)}))
+  end
+  local first_month = 2 + #secrets
+  local texts = {}
+  for at = first_month + 1, #fields do
+    texts[fields[at]] = stored[at]
+  end
+  local is_new = false
+  for _, row in ipairs(rows) do
+    local field = 'y' .. row[2]
+    is_new = is_new or not texts[field]
+    texts[field] = sum(texts[field], row[4])
+  end
+  for field in pairs(months) do
+    change(field, texts[field])
+  end
+  if #changes > 0 then
+    call('HSET', name, unpack(changes))
+  end
+  if is_new then  -- once a month
+    call('HDEL', name, 'y' .. rows[1][2] - math.ceil(kept.y / 2629800) - 1)
+  end
+  if is_new or not stored[2] then
+    call('EXPIRE', name, kept.y)
+  end
+  name = name .. ':'
+  for _, row in ipairs(rows) do
+    local minute, route, numbers = row[1], routes[row[3] + 1], row[4]
+    add(name, 'm', minute, '', numbers)
+    add(name, 'h', floor(minute / 60), route, numbers)
+    add(name, 'd', floor(minute / 1440), '', numbers)
+  end
+  for _, denial in ipairs(denials) do
+    count(name, denial[1], '!' .. denial[2], denial[3])
+  end
+  for _, found in ipairs(networks) do
+    local day, log = found[1], name .. 'net:' .. found[1]
+    if call('PFADD', log, unpack(found[2])) == 1 then
+      call('EXPIREAT', log, (day + 3) * 86400)
+      local hash, ends = window(name, 'd', day)
+      call('HSET', hash, day .. 'n', call('PFCOUNT', log))
+      call('EXPIREAT', hash, ends)
+    end
+  end
+end
+
+-- total: minute, month, route, code, row
+local function add_total(total)
+  local minute, month, route, code, row = unpack(total)
+  local suffix = (routes[route + 1] == '' and '.0' or routes[route + 1]) .. '.' .. code
+  local name = base .. 'all:'
+  add(name, 'm', minute, suffix, row)
+  add(name, 'h', floor(minute / 60), suffix, row)
+  add(name, 'd', floor(minute / 1440), suffix, row)
+  local hash, field = name .. 'y', month .. suffix
+  call('HSET', hash, field, sum(call('HGET', hash, field), row))
+end
+
+-- Blocks up to `top` that have no field are complete. So a block that nothing came of has one.
+local function open_blocks(name, top, block)
+  if block - top > MAX_BLOCKS then  -- not one process that counts on
+    call('HINCRBY', name, 'lost', (block - top - 1) * BLOCK)
+    top = block - 1
+  end
+  for missing = top + 1, block do
+    call('HSET', name, 'b' .. missing, missing == 0 and 1 or 0)  -- there is no charge id 0
+  end
+  call('HSET', name, 'top', block)
+end
+
+-- process: its id, the highest count, the numbers of entries that were repeated, {block, number}...
+local function add_process(process)
+  local id, highest, repeated, blocks = unpack(process)
+  local name = base .. 'proc:' .. id
+  local seen, extra = 0, 0
+  local stored = call('HMGET', name, 'top', 'highest')
+  local top = tonumber(stored[1] or -1)
+  for _, block in ipairs(blocks) do
+    local field = 'b' .. block[1]
+    seen = seen + block[2]
+    if block[1] > top then
+      open_blocks(name, top, block[1])
+      top = block[1]
+    end
+    if call('HEXISTS', name, field) == 0 then
+      extra = extra + block[2]
+    elseif call('HINCRBY', name, field, block[2]) >= BLOCK then
+      call('HDEL', name, field)
+    end
+  end
+  call('HINCRBY', name, 'seen', seen)
+  if extra > 0 then
+    call('HINCRBY', name, 'extra', extra)
+  end
+  if repeated > 0 then
+    call('HINCRBY', name, 'repeated', repeated)
+  end
+  if highest > tonumber(stored[2] or -1) then
+    call('HSET', name, 'highest', highest)
+  end
+  local low = tonumber(call('HGET', name, 'low') or 0)
+  while call('HLEN', name) > MAX_BLOCKS and low <= top do  -- the oldest gaps become one number
+    local number = call('HGET', name, 'b' .. low)
+    if number then
+      call('HINCRBY', name, 'lost', BLOCK - number)
+      call('HDEL', name, 'b' .. low)
+    end
+    low = low + 1
+    call('HSET', name, 'low', low)
+  end
+  call('HSET', name, 'at', now_ms)
+  call('EXPIRE', name, kept.h)
+  call('ZADD', base .. 'procs', now, id)
+end
+
+-- Data that this script did not write must not stop the meter: it skips that key, and reports it.
+local function each(list, act)
+  for _, one in ipairs(list) do
+    if not pcall(act, one) then
+      garbled = garbled + 1
+    end
+  end
+end
+
+each(commit.keys, add_key)
+each(commit.totals, add_total)
+each(commit.denials, function(denial)
+  count(base .. 'all:', denial[1], '!' .. denial[2], denial[3])
+end)
+each(commit.processes, add_process)
+if #commit.processes > 0 then
+  call('ZREMRANGEBYSCORE', base .. 'procs', '-inf', now - kept.h)
+end
+for field, number in pairs(commit.sums) do
+  if number > 0 then
+    call('HINCRBY', base .. 'sums', field, number)
+  end
+end
+if full > 0 then
+  call('HINCRBY', base .. 'sums', 'full', full)
+end
+return {now_ms, 0, full, garbled}

@@ -1,0 +1,166 @@
+"""StoredUsage: reads the counts of usage, for administration."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import redis.asyncio
+from redis import exceptions
+
+from authz.core.errors import Unavailable, Unreadable
+from authz.core.usage.commit import Sight
+from authz.core.usage.completeness import ProcessSeen
+from authz.core.usage.counts import Counts, Level
+from authz.core.usage.ports import DayFacts, KeyFacts
+from authz.storage import schema
+from authz.storage.link import refusal
+from authz.storage.usage import rows
+
+ALL = "all"
+
+
+class StoredUsage:
+    """A UsageReader and a DayReader over redis-py."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client: Any = client
+        self._base = schema.names_of(client).usage
+
+    async def counts(
+        self, kid: str, level: Level, slots: range
+    ) -> Mapping[tuple[int, str], Counts]:
+        """Implement UsageReader.counts."""
+        if level is Level.MONTH:
+            return await self._months(kid, slots)
+        found: dict[tuple[int, str], Counts] = {}
+        fields = await self._windows(kid, level, slots)
+        names = await self._routes() if any("." in field for field in fields) else {}
+        for field, text in fields.items():
+            slot, _, route = field.partition(".")
+            if slot.isdecimal() and int(slot) in slots:
+                key = (int(slot), _route(route, names))
+                found[key] = found.get(key, Counts()) + rows.counts(field, text)
+        return found
+
+    async def totals(self, level: Level, slots: range) -> Mapping[tuple[int, str, str], Counts]:
+        """Implement UsageReader.totals."""
+        if level is Level.MONTH:
+            fields = await self._hash(f"{ALL}:{level}")
+        else:
+            fields = await self._windows(ALL, level, slots)
+        names = await self._routes()
+        found = {}
+        for field, text in fields.items():
+            slot, _, rest = field.partition(".")
+            route, _, code = rest.partition(".")
+            if slot.isdecimal() and int(slot) in slots:
+                found[int(slot), _route(route, names), code] = rows.counts(field, text)
+        return found
+
+    async def facts(self, kid: str) -> KeyFacts:
+        """Implement UsageReader.facts."""
+        latest, secrets, owners = None, {}, {}
+        for field, text in (await self._hash(kid)).items():
+            if field == "last":
+                latest = _sight(field, rows.array(field, text))
+            elif field.startswith("s:"):
+                *sight, number = rows.array(field, text)
+                if not isinstance(number, int):
+                    raise Unreadable(f"{field}: not a number of requests")
+                secrets[field.removeprefix("s:")] = (_sight(field, sight), number)
+            elif field.startswith("about:"):
+                owners[_number(field, field.removeprefix("about:"))] = text
+        return KeyFacts(latest, secrets, dict(sorted(owners.items())))
+
+    async def days(self, kid: str, days: range) -> Mapping[int, DayFacts]:
+        """Implement DayReader.days."""
+        denials: dict[int, dict[str, int]] = {}
+        networks: dict[int, int] = {}
+        for field, text in (await self._windows(kid or ALL, Level.DAY, days)).items():
+            day, mark, reason = field.partition("!")
+            if mark and int(day) in days:
+                denials.setdefault(int(day), {})[reason] = _number(field, text)
+            elif field.endswith("n") and int(field[:-1]) in days:
+                networks[int(field[:-1])] = _number(field, text)
+        return {
+            day: DayFacts(denials.get(day, {}), networks.get(day, 0))
+            for day in sorted({*denials, *networks})
+        }
+
+    async def processes(self) -> list[ProcessSeen]:
+        """Return the processes of the gate whose entries came, the latest first."""
+        found = []
+        for process in await self._call("ZREVRANGE", f"{self._base}procs", 0, -1):
+            fields = await self._hash(f"proc:{process}")
+            number = {name: _number(name, text) for name, text in fields.items()}
+            # Block 0 counts one entry from the start, because there is no charge id 0.
+            blocks = {
+                int(name[1:]): count - (name == "b0")
+                for name, count in number.items()
+                if name[:1] == "b"
+            }
+            found.append(
+                ProcessSeen(
+                    process,
+                    seen=number.get("seen", 0),
+                    highest=number.get("highest", 0),
+                    lost=number.get("lost", 0),
+                    extra=number.get("extra", 0),
+                    repeated=number.get("repeated", 0),
+                    at=number.get("at", 0),
+                    blocks=blocks,
+                )
+            )
+        return found
+
+    async def sums(self) -> Mapping[str, int]:
+        """Return the sums over all time: entries, misdated, repeated, full."""
+        fields = await self._hash("sums")
+        return {name: _number(name, text) for name, text in fields.items()}
+
+    async def _months(self, kid: str, slots: range) -> Mapping[tuple[int, str], Counts]:
+        fields = await self._hash(kid)
+        months = {int(name[1:]): text for name, text in fields.items() if name[1:].isdecimal()}
+        return {
+            (month, ""): rows.counts(f"y{month}", text)
+            for month, text in months.items()
+            if month in slots
+        }
+
+    async def _windows(self, name: str, level: Level, slots: range) -> dict[str, str]:
+        """Return the fields of all windows that have some of these slots."""
+        found: dict[str, str] = {}
+        if slots:
+            for window in range(slots[0] // level.window, slots[-1] // level.window + 1):
+                found |= await self._hash(f"{name}:{level}:{window}")
+        return found
+
+    async def _routes(self) -> Mapping[str, str]:
+        return {number: name for name, number in (await self._hash("routes")).items()}
+
+    async def _hash(self, name: str) -> dict[str, str]:
+        found: dict[str, str] = await self._call("HGETALL", f"{self._base}{name}")
+        return found
+
+    async def _call(self, *words: Any) -> Any:
+        try:
+            return await self._client.execute_command(*words)
+        except (exceptions.RedisError, OSError) as cause:
+            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+
+
+def _route(number: str, names: Mapping[str, str]) -> str:
+    return "" if number in {"", "0"} else names.get(number, f"route {number}")
+
+
+def _sight(field: str, items: list[int | str]) -> Sight:
+    if len(items) == 3:  # noqa: PLR2004  time, network, user agent
+        at, network, agent = items
+        if isinstance(at, int) and isinstance(network, str) and isinstance(agent, str):
+            return Sight(at, network, agent)
+    raise Unreadable(f"{field}: not the latest use")
+
+
+def _number(field: str, text: str) -> int:
+    if not text.isdecimal():
+        raise Unreadable(f"{field}: not a number")
+    return int(text)

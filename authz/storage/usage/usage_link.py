@@ -1,0 +1,209 @@
+"""UsageLink: adds usage to the store, on a link of the meter.
+
+Rules:
+1. A commit whose reply was lost may have been added. The caller asks again with the same digests,
+   and the store tells.
+2. A reply later than the deadline ends the link, because later replies on it would be late too.
+3. The store's time is that of the last reply, and the monotonic time since then.
+4. Nothing is written into a store without authz:meta: it was emptied, or is not set up.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import hiredis
+
+from authz.core.bounded import BoundedDict
+from authz.core.errors import Unavailable
+from authz.core.ports import Clock
+from authz.core.usage.commit import Commit
+from authz.core.usage.counts import Level
+from authz.core.usage.ports import CommitReply, Counted, Known, TooOld
+from authz.storage import reconnect
+from authz.storage.endpoint import Endpoint
+from authz.storage.link import Link, refusal
+from authz.storage.usage.usage_script import COMMIT, COUNTED, FOREIGN, KNOWN, arguments
+
+log = logging.getLogger("authz.store")
+
+CONNECTION_NAME: Final = "authz-meter"
+CONNECT_SECONDS: Final = 1.0
+DEADLINE: Final = 5.0  # seconds for a reply
+MAX_NETWORKS: Final = 100_000  # of keys and days, which are known to be in the store
+NO_META: Final = "the store has no authz:meta: it was emptied, or is not set up; run authz init"
+
+
+class UsageLink:
+    """A UsageStore. `run` keeps the link open.
+
+    kept: seconds for which rows are kept, by level. script: with the interface of
+    lua/commit_usage.lua.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        clock: Clock,
+        kept: Mapping[Level, int],
+        *,
+        deadline: float = DEADLINE,
+        script: str = COMMIT,
+    ) -> None:
+        self._endpoint = endpoint
+        self._clock = clock
+        self._kept = dict(kept)
+        self._deadline = deadline
+        self._script = script
+        self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        self._link: Link | None = None
+        self._fault = "connecting"
+        self._store_ms: tuple[int, float] | None = None
+        self._networks: BoundedDict[tuple[str, int, str], None] = BoundedDict(MAX_NETWORKS)
+
+    @property
+    def reason(self) -> str:
+        """The known reason why nothing can be counted; "" while a link is open."""
+        return self._fault
+
+    def now_ms(self) -> int | None:
+        """Return the store's time in ms since the epoch; None before the first connection."""
+        if self._store_ms is None:
+            return None
+        at, received = self._store_ms
+        return at + round((self._clock.monotonic() - received) * 1000)
+
+    async def commit(
+        self, commit: Commit, digests: Sequence[bytes], arrived_ms: int
+    ) -> CommitReply:
+        """Add a commit and its digests. See UsageStore.
+
+        Raises Unavailable without a link, if the reply is late or lost, or if the store refuses.
+        """
+        link = self._link
+        if link is None:
+            raise Unavailable(self._fault)
+        shown = self._without_known_networks(commit)
+        names = self._endpoint.names
+        words = arguments(names, commit, digests, self._kept, arrived_ms)
+        reply = await self._answer(link, words)
+        self._keep_time(int(reply[0]))
+        if reply[1] == KNOWN:
+            return Known(frozenset(digests[at - 1] for at in reply[2:]))
+        if reply[1] == FOREIGN:
+            link.abort(NO_META)
+            raise Unavailable(NO_META)
+        if reply[1] != COUNTED:
+            return TooOld()
+        for each in shown:
+            self._networks.put(each, None)
+        return Counted(*reply[2:])
+
+    async def run(self) -> None:
+        """Keep a link open until cancelled. Faults are logged when they change, not raised."""
+        await reconnect.repeat(self._attempt, self._clock, enough=CONNECT_SECONDS)
+
+    async def _answer(self, link: Link, words: tuple[str | bytes, ...]) -> list[Any]:
+        """Return the reply of the script. Load the script if the store does not have it.
+
+        Raises Unavailable. After the deadline the link is dropped.
+        """
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            answer: asyncio.Future[Any] = loop.create_future()
+            link.send(partial(_resolve, answer), "EVALSHA", self._sha, *words)
+            late = loop.call_later(
+                self._deadline, link.abort, f"it has not answered for {self._deadline:g} s"
+            )
+            try:
+                reply = await answer
+            finally:
+                late.cancel()
+            if isinstance(reply, list):
+                return reply
+            if not str(reply).startswith("NOSCRIPT"):
+                break
+            await link.call("SCRIPT", "LOAD", self._script)
+        if isinstance(reply, hiredis.ReplyError):
+            problem = refusal(reply).partition(" script: ")[0]  # cut off the position in the script
+            link.abort(f"it does not count usage: {problem}")  # behind Sentinel: another store
+            raise Unavailable(f"the store refused: {problem}")
+        raise reply if isinstance(reply, Unavailable) else Unavailable(str(reply))
+
+    async def _attempt(self) -> None:
+        ended = asyncio.Event()
+        link = None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                link = await self._connect(ended)
+            self._link = link
+            self._report("")
+            await ended.wait()
+            self._report(link.fault)
+        except (Unavailable, OSError) as cause:
+            self._report(reconnect.describe(cause, CONNECT_SECONDS))
+        finally:
+            self._link = None
+            if link is not None:
+                link.abort()
+
+    async def _connect(self, ended: asyncio.Event) -> Link:
+        link = await self._endpoint.open(
+            lambda: Link(lambda _push: None, partial(self._on_lost, ended))
+        )
+        try:
+            hello = await self._endpoint.greet(link, CONNECTION_NAME)
+            _expect_primary(hello.get("role"))
+            _expect_meta(await link.call("EXISTS", self._endpoint.names.meta))
+            await link.call("SCRIPT", "LOAD", self._script)
+            seconds, microseconds = await link.call("TIME")
+            self._keep_time(int(seconds) * 1000 + int(microseconds) // 1000)
+        except BaseException:
+            link.abort()
+            raise
+        return link
+
+    def _keep_time(self, store_ms: int) -> None:
+        self._store_ms = store_ms, self._clock.monotonic()
+
+    def _without_known_networks(self, commit: Commit) -> list[tuple[str, int, str]]:
+        """Remove the networks that the store has from the commit, and return the others."""
+        shown = []
+        for kid, usage in commit.keys.items():
+            for day, networks in usage.networks.items():
+                networks.difference_update(
+                    [each for each in networks if (kid, day, each) in self._networks]
+                )
+                shown += [(kid, day, each) for each in networks]
+        return shown
+
+    def _on_lost(self, ended: asyncio.Event) -> None:
+        self._link = None
+        ended.set()
+
+    def _report(self, fault: str) -> None:
+        if fault == self._fault:
+            return
+        self._fault = fault
+        if fault:
+            log.warning("usage is not counted: %s: %s", self._endpoint, fault)
+        else:
+            log.info("usage is counted in the store: %s", self._endpoint)
+
+
+def _resolve(answer: asyncio.Future[Any], reply: Any) -> None:
+    if not answer.done():  # else the waiting task was cancelled
+        answer.set_result(reply)
+
+
+def _expect_primary(role: object) -> None:
+    if role != "master":
+        raise Unavailable(f"it is a {role}; usage is counted on the primary")
+
+
+def _expect_meta(found: int) -> None:
+    if not found:
+        raise Unavailable(NO_META)

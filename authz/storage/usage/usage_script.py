@@ -1,0 +1,105 @@
+"""The interface of lua/commit_usage.lua: its arguments and its reply."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+from authz.core.usage.commit import Commit, KeyUsage
+from authz.core.usage.counts import LARGEST, MINUTES_PER_DAY, Level, month_of
+from authz.storage import schema
+
+COMMIT: Final = (files("authz.storage") / "lua" / "commit_usage.lua").read_text()
+COUNTED, KNOWN, LATE, FOREIGN = range(4)
+
+
+def arguments(
+    names: schema.Names,
+    commit: Commit,
+    digests: Sequence[bytes],
+    kept: Mapping[Level, int],
+    arrived_ms: int,
+) -> tuple[str | bytes, ...]:
+    """Return the arguments of EVALSHA after the script's hash.
+
+    kept: seconds, by level. arrived_ms: of the oldest batch, by
+    the store's clock.
+    """
+    retention = json.dumps({level.value: seconds for level, seconds in kept.items()})
+    return (
+        *("1", names.usage, names.meta, str(arrived_ms), retention, encoded(commit)),
+        *digests,
+    )
+
+
+def encoded(commit: Commit) -> str:
+    """Return the commit as JSON: lists in the order that the script unpacks.
+
+    A route is its position in `routes`, from 1 on; 0: none.
+    """
+    routes = sorted(_routes(commit))
+    number = {"": 0} | {route: at for at, route in enumerate(routes, 1)}
+    content = {
+        "routes": routes,
+        "keys": [_key(kid, usage, number) for kid, usage in commit.keys.items()],
+        "totals": [
+            [minute, month_of(minute), number[route], code, _bounded(row)]
+            for (minute, route, code), row in commit.totals.items()
+        ],
+        "denials": _denials(commit.denials),
+        "processes": [
+            [
+                process,
+                commit.highest.get(process, 0),
+                commit.repeated.get(process, 0),
+                sorted(commit.seen.get(process, {}).items()),
+            ]
+            for process in dict.fromkeys([*commit.seen, *commit.repeated])
+        ],
+        "sums": {
+            "entries": commit.entries,
+            "misdated": commit.misdated,
+            "repeated": sum(commit.repeated.values()),
+        },
+    }
+    return json.dumps(content, separators=(",", ":"))
+
+
+def _routes(commit: Commit) -> set[str]:
+    found = {route for _, route, _ in commit.totals}
+    for usage in commit.keys.values():
+        found.update(route for _, route in usage.rows)
+    return found - {""}
+
+
+def _key(kid: str, usage: KeyUsage, number: Mapping[str, int]) -> list[Any]:
+    latest = usage.latest
+    return [
+        kid,
+        usage.about,
+        usage.about_minute,
+        [latest.at, latest.network, latest.agent] if latest else 0,
+        [
+            [secret, sight.at, sight.network, sight.agent, requests]
+            for secret, (sight, requests) in usage.secrets.items()
+        ],
+        [
+            [minute, month_of(minute), number[route], _bounded(row)]
+            for (minute, route), row in usage.rows.items()
+        ],
+        _denials(usage.denials),
+        [[day, sorted(networks)] for day, networks in usage.networks.items() if networks],
+    ]
+
+
+def _denials(denials: Mapping[tuple[int, str], int]) -> list[list[Any]]:
+    """Return day, reason and number of each."""
+    days: dict[tuple[int, str], int] = {}
+    for (minute, reason), count in denials.items():
+        case = (minute // MINUTES_PER_DAY, reason)
+        days[case] = days.get(case, 0) + count
+    return [[*case, count] for case, count in days.items()]
+
+
+def _bounded(row: list[int]) -> list[int]:
+    return row if max(row) <= LARGEST else [min(number, LARGEST) for number in row]

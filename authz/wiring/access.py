@@ -1,0 +1,45 @@
+"""Composition root of access: the Authenticator of the administration API, from the settings."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from authz.core.bearer_token import Expected
+from authz.core.keys.keyring import Keyring
+from authz.core.ports import Clock, KeyStore, PepperProof
+from authz.flows.authentication import Authentication, KeyIdentifier
+from authz.identity.provider import ClaimRules, Provider
+from authz.identity.signing_keys import SigningKeys, discovered, located
+from authz.process.web_client import WebClient
+from authz.settings.admin import Oidc
+from authz.settings.model import Settings
+
+
+@asynccontextmanager
+async def authentication(
+    settings: Settings, store: KeyStore, ring: Keyring, peppers: PepperProof, clock: Clock
+) -> AsyncIterator[Authentication]:
+    """Yield the Authenticator that the `admin` settings describe. At the end fetches are ended.
+
+    Nothing is fetched before the first token arrives.
+    """
+    admin = settings.admin
+    keys = KeyIdentifier(store, ring, peppers, clock, admin.own_actions())
+    certificates = {uri: grant.binding() for uri, grant in admin.certificates.items()}
+    provider = _provider(admin.oidc, clock) if admin.oidc else None
+    try:
+        yield Authentication(keys, provider, certificates)
+    finally:
+        if provider is not None:
+            await provider.close()
+
+
+def _provider(oidc: Oidc, clock: Clock) -> Provider:
+    client = WebClient(oidc.ca)
+    fetch = located(client, oidc.jwks_url) if oidc.jwks_url else discovered(client, oidc.issuer)
+    granted = {name: grant.binding() for name, grant in oidc.roles.items()}
+    return Provider(
+        SigningKeys(fetch, clock, oidc.keys_grace),
+        Expected(oidc.issuer, oidc.audience, oidc.clock_skew),
+        ClaimRules(oidc.subject_claim, oidc.roles_claim, granted),
+        clock,
+    )

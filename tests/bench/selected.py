@@ -1,0 +1,102 @@
+"""The time and memory of commands that find or change many keys, each in a process of its own.
+
+    python -m tests.bench.selected [KEYS]
+
+Fills a Valkey of its own with KEYS keys (100,000), lists those with 69 in their name, and gives
+another plan to the 10,000 keys of one client.
+"""
+
+import argparse
+import asyncio
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import redis.asyncio
+
+from authz.storage import encoding
+from tests.bench.figures import machine
+from tests.bench.listing import BATCH
+from tests.support.fakes import NOW, make_record
+from tests.support.real import Valkey
+from tests.support.storage import stored
+
+KEYS = 100_000
+CHANGED = 10_000
+AUTHZ = (sys.executable, "-m", "authz.cli.main")
+SETTINGS = "plans:\n  pro: [100/s]\n"
+
+
+async def fill(client: redis.asyncio.Redis, count: int) -> None:
+    """Write records and indexes as changes leave them. The first CHANGED are one client's."""
+    for start in range(0, count, BATCH):
+        async with client.pipeline(transaction=False) as pipeline:
+            for number in range(start, min(start + BATCH, count)):
+                owner = "acme-web" if number < CHANGED else f"client-{number % 1000}"
+                made = make_record(
+                    kid=f"{number:016}",
+                    version=number + 1,
+                    client_id=owner,
+                    name=f"key {number}",
+                    created_at=NOW + number // 10,
+                )
+                fields = {"version": str(made.version), **encoding.encode(made)}
+                pipeline.hset(stored.key(made.kid), mapping=fields)
+                pipeline.zadd(stored.KEYS, {made.kid: made.created_at})
+                pipeline.zadd(stored.client(made.client_id), {made.kid: made.created_at})
+            await pipeline.execute()
+    await client.set(stored.SEQ, count)
+
+
+def timed(directory: Path, *arguments: str) -> tuple[str, float]:
+    """Run a command and print its time, its processor time and the peak memory so far.
+
+    Return its output and seconds.
+    """
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [*AUTHZ, *arguments], cwd=directory, capture_output=True, text=True, check=True
+    )
+    seconds = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    work = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    peak = after.ru_maxrss / 1024
+    called = " ".join(arguments)
+    print(f"{seconds:6.2f} s, {work:5.2f} s of processor, {peak:4.0f} MiB: authz {called}")
+    return done.stdout, seconds
+
+
+def main(count: int) -> None:
+    """Fill a store and measure."""
+    with Valkey() as valkey, tempfile.TemporaryDirectory() as where:
+        directory = Path(where)
+        (directory / "authz.yaml").write_text(SETTINGS)
+        os.environ |= {"AUTHZ_REDIS__URL": valkey.url, "AUTHZ_CONFIG": "authz.yaml"}
+        timed(directory, "init")
+        asyncio.run(_filled(valkey, count))
+        print(f"{count} keys")
+        timed(directory, "--version")
+        timed(directory, "keys", "list", "--limit", "1")
+        timed(directory, "keys", "list", "--name", "*69*", "--limit", "1000")
+        timed(directory, "keys", "list", "--name", "no such key")
+        timed(directory, "keys", "list", "--status", "revoked")
+        out, _ = timed(
+            directory, "keys", "update", "--client", "acme-web", "--plan", "pro", "--yes"
+        )
+        print(out.strip())
+        print(machine())
+
+
+async def _filled(valkey: Valkey, count: int) -> None:
+    async with valkey.endpoint.client(timeout=60) as client:
+        await fill(client, count)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("keys", type=int, nargs="?", default=KEYS)
+    main(parser.parse_args().keys)

@@ -1,0 +1,65 @@
+"""Requests to other servers: bounds on time, and the addresses that are allowed."""
+
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from authz.core.errors import BadInput, Unavailable
+from authz.core.web_address import check_url
+from authz.process.web_client import WebClient
+
+
+@pytest.mark.parametrize(
+    "url", ["https://idp.example.com", "http://127.0.0.1:8080/a", "http://[::1]"]
+)
+def test_https_and_loopback_are_allowed(url: str):
+    """Plain http is for loopback."""
+    assert check_url("url", url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://idp.example.com",
+        "http://127.0.0.1.example.com",
+        "http://169.254.169.254/latest",
+        "ftp://127.0.0.1",
+        "file:///etc/passwd",
+        "https://user:secret@idp.example.com",
+        "https://idp.example.com/#x",
+        "https://",
+        "https://idp.example.com:99999",
+        "https://idp.exämple.com",
+        "",
+    ],
+)
+def test_other_addresses_are_refused(url: str):
+    """No other scheme, no plain http beyond loopback, no password in a URL."""
+    with pytest.raises(BadInput):
+        check_url("url", url)
+
+
+async def test_a_server_that_does_not_answer_is_given_up():
+    """A server that accepts and stays silent costs the time bound and no more."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(Unavailable, match=r"no response within 0\.1 s|timed out"):
+            await WebClient(seconds=0.1).send("GET", f"http://127.0.0.1:{port}/")
+
+
+async def test_a_certificate_of_a_stranger_is_refused(tmp_path: Path):
+    """TLS needs a certificate of the configured authority."""
+    stranger, ours = trustme.CA(), tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(ours))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    stranger.issue_cert("127.0.0.1").configure_cert(context)
+    import asyncio
+
+    server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await WebClient(ours).send("GET", f"https://127.0.0.1:{port}/")

@@ -1,0 +1,161 @@
+"""Usage in memory: the same promises as the store's, for tests of the meter."""
+
+from authz.core.usage.commit import Sight
+from authz.core.usage.completeness import BLOCK, ProcessSeen
+from authz.core.usage.counts import Counts, Level, added
+from authz.core.usage.ports import Counted, DayFacts, KeyFacts, Known, TooOld
+
+LATE_MS = 3_600_000
+KEPT_MS = 7_200_000  # for which a digest is known
+
+
+class MemoryUsage:
+    """A UsageStore, a UsageReader and a DayReader. clock: its `wall_ms` is the store's time."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.digests = {}
+        self.rows = {}
+        self.denials = {}
+        self.networks = {}
+        self.latest = {}
+        self.secrets = {}
+        self.owners = {}
+        self.blocks = {}
+        self.highest = {}
+        self.seen = {}
+        self.extra = {}
+        self.repeated = {}
+        self.all = {"entries": 0, "misdated": 0, "repeated": 0}
+
+    def now_ms(self):
+        """Implement UsageStore.now_ms."""
+        return self.clock.wall_ms()
+
+    async def commit(self, commit, digests, arrived_ms):
+        """Implement UsageStore.commit."""
+        now = self.clock.wall_ms()
+        if now - arrived_ms > LATE_MS:
+            return TooOld()
+        known = {d for d in digests if now - self.digests.get(d, -KEPT_MS) < KEPT_MS}
+        if known:
+            return Known(frozenset(known))
+        self.digests |= dict.fromkeys(digests, now)
+        full = 0
+        for (minute, route, code), row in commit.totals.items():
+            full += self._add("", minute, (route, code), row)
+        for (minute, reason), number in commit.denials.items():
+            self._count(self.denials, ("", minute // 1440, reason), number)
+        for kid, usage in commit.keys.items():
+            full += self._add_key(kid, usage)
+        for process in {*commit.seen, *commit.repeated}:
+            self._add_process(process, commit)
+        for name, number in (
+            ("entries", commit.entries),
+            ("misdated", commit.misdated),
+            ("repeated", sum(commit.repeated.values())),
+        ):
+            self._count(self.all, name, number)
+        return Counted(full)
+
+    async def counts(self, kid, level, slots):
+        """Implement UsageReader.counts."""
+        return {
+            (slot, name[0] if level is Level.HOUR else ""): Counts(tuple(row))
+            for (whose, where, slot, name), row in self.rows.items()
+            if (whose, where) == (kid, level) and slot in slots
+        }
+
+    async def totals(self, level, slots):
+        """Implement UsageReader.totals."""
+        return {
+            (slot, *name): Counts(tuple(row))
+            for (whose, where, slot, name), row in self.rows.items()
+            if (whose, where) == ("", level) and slot in slots
+        }
+
+    async def facts(self, kid):
+        """Implement UsageReader.facts."""
+        secrets = {secret: s for (whose, secret), s in self.secrets.items() if whose == kid}
+        return KeyFacts(self.latest.get(kid), secrets, self.owners.get(kid, {}))
+
+    async def days(self, kid, days):
+        """Implement DayReader.days."""
+        found = {}
+        for day in days:
+            denials = {r: n for (k, d, r), n in self.denials.items() if (k, d) == (kid, day)}
+            networks = len(self.networks.get((kid, day), ()))
+            if denials or networks:
+                found[day] = DayFacts(denials, networks)
+        return found
+
+    async def processes(self):
+        """Return the processes whose entries came."""
+        return [
+            ProcessSeen(
+                process,
+                seen=self.seen.get(process, 0),
+                highest=self.highest.get(process, 0),
+                extra=self.extra.get(process, 0),
+                repeated=self.repeated.get(process, 0),
+                at=self.clock.wall_ms(),
+                blocks={
+                    block: number
+                    for block, number in self.blocks.get(process, {}).items()
+                    if number < BLOCK - (block == 0)
+                },
+            )
+            for process in {**self.seen, **self.repeated}
+        ]
+
+    async def sums(self):
+        """Return the sums over all time."""
+        return {name: number for name, number in self.all.items() if number}
+
+    def _add_key(self, kid, usage):
+        full = 0
+        for (minute, route), row in usage.rows.items():
+            full += self._add(kid, minute, (route,), row)
+        for (minute, reason), number in usage.denials.items():
+            self._count(self.denials, (kid, minute // 1440, reason), number)
+        for day, networks in usage.networks.items():
+            self.networks.setdefault((kid, day), set()).update(networks)
+        if usage.latest and usage.latest.at >= self.latest.get(kid, usage.latest).at:
+            self.latest[kid] = usage.latest
+        for secret, (sight, number) in usage.secrets.items():
+            before, requests = self.secrets.get((kid, secret), (Sight(0, "", ""), 0))
+            newest = sight if sight.at >= before.at else before
+            self.secrets[kid, secret] = (newest, requests + number)
+        owners = self.owners.setdefault(kid, {})
+        hour = usage.about_minute // 60
+        newest = max(owners, default=0)
+        if usage.about and hour >= newest and owners.get(newest) != usage.about:
+            owners[hour] = usage.about
+        return full
+
+    def _add(self, whose, minute, name, row):
+        full = 0
+        for level in Level:
+            kept = (name if level is Level.HOUR else ("",)) if whose else name
+            where = (whose, level, level.slot(minute), kept)
+            full += added(self.rows.setdefault(where, [0] * 12), row)
+        return full
+
+    def _add_process(self, process, commit):
+        blocks = self.blocks.setdefault(process, {})
+        for block, number in commit.seen.get(process, {}).items():
+            for gap in range(max(blocks, default=-1) + 1, block + 1):
+                blocks[gap] = 0
+            whole = BLOCK - (block == 0)
+            if blocks[block] >= whole:
+                self._count(self.extra, process, number)
+            else:
+                blocks[block] += number
+            self._count(self.seen, process, number)
+        self._count(self.repeated, process, commit.repeated.get(process, 0))
+        highest = commit.highest.get(process, 0)
+        self.highest[process] = max(self.highest.get(process, 0), highest)
+
+    @staticmethod
+    def _count(numbers, name, number):
+        numbers[name] = numbers.get(name, 0) + number

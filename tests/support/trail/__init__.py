@@ -1,0 +1,1 @@
+"""Audit trails in memory, and ways to falsify them."""
