@@ -33,7 +33,8 @@ MetricsPage = Callable[[str], tuple[bytes, str]]
 class OperationsServer:
     """Serves liveness, readiness and metrics over HTTP.
 
-    Raises BadInput if the address cannot be used. address: the one in use, with its real port.
+    Raises BadInput, which names `setting`, if the address cannot be used. address: the one in use,
+    with its real port.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class OperationsServer:
         version: str,
         socket_mode: int = SOCKET_MODE,
         monotonic: Callable[[], float] = time.monotonic,
+        setting: str = SETTING,
     ) -> None:
         self._version = version
         self._monotonic = monotonic
@@ -65,7 +67,7 @@ class OperationsServer:
             backlog=BACKLOG,
         )
         self._server = _EmbeddedServer(config)
-        self._listener = Listener(address, SETTING, socket_mode)
+        self._listener = Listener(address, setting, socket_mode)
         self.address = self._listener.address
         self._task: asyncio.Task[None] | None = None
 

@@ -24,6 +24,8 @@ MARK_BYTES: Final = 16  # half of the hash, the least that RFC 2104 section 5 ad
 MAX_PART_DIGITS: Final = 15
 START: Final = bytes(32)  # the hash of no rows
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -109,4 +111,4 @@ def _mac(key: bytes, fields: Mapping[str, str]) -> str:
 
 
 def _canonical(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()

@@ -31,7 +31,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61uthz/admin/v1/keys.proto\x12\x0e\x61uthz.admin.v1\x1a authz/admin/v1/audit_entry.proto\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1b\x61uthz/admin/v1/limits.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"s\n\x10\x43reateKeyRequest\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.KeyB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04note\x18\x04 \x01(\t\"{\n\x11\x43reateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\x14\n\x07\x61pi_key\x18\x02 \x01(\tB\x03\x80\x01\x01\x12.\n\x07outcome\x18\x03 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"#\n\rGetKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"2\n\x0eGetKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\"H\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"\x81\x01\n\x10ListKeysResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.authz.admin.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x31\n\nunreadable\x18\x03 \x03(\x0b\x32\x1d.authz.admin.v1.UnreadableKey\"-\n\rUnreadableKey\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xe9\x01\n\x10UpdateKeyRequest\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.KeyB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nadd_scopes\x18\x03 \x03(\t\x12\x15\n\rremove_scopes\x18\x04 \x03(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x0c\n\x04note\x18\x06 \x01(\t\x12,\n\twait_time\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x11UpdateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"\xc7\x01\n\x10RotateKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x0c\n\x04note\x18\x06 \x01(\t\x12,\n\twait_time\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"{\n\x11RotateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\x14\n\x07\x61pi_key\x18\x02 \x01(\tB\x03\x80\x01\x01\x12.\n\x07outcome\x18\x03 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"\xbd\x01\n\x10RevokeKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\x06reason\x18\x02 \x01(\x0e\x32$.authz.admin.v1.Key.RevocationReason\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x0c\n\x04note\x18\x05 \x01(\t\x12,\n\twait_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x11RevokeKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"\x88\x01\n\x11\x44isableKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04note\x18\x04 \x01(\t\x12,\n\twait_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"f\n\x12\x44isableKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"\x87\x01\n\x10\x45nableKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04note\x18\x04 \x01(\t\x12,\n\twait_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x11\x45nableKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"T\n\x15ListKeyHistoryRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"t\n\x16ListKeyHistoryResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.authz.admin.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0clost_version\x18\x03 \x01(\x03\"\xe8\x01\n\x10VerifyKeyRequest\x12\x14\n\x07\x61pi_key\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x05 \x01(\t\x12\x0e\n\x06origin\x18\x06 \x01(\t\x12\x17\n\x0frequired_scopes\x18\x07 \x03(\t\x12\x35\n\x0crequired_env\x18\x08 \x01(\x0e\x32\x1f.authz.admin.v1.Key.Environment\x12\x11\n\x04\x63ost\x18\t \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_cost\"\x86\x02\n\x11VerifyKeyResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x37\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\'.authz.admin.v1.VerifyKeyResponse.Check\x12 \n\x03key\x18\x04 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\r\n\x05\x66\x61ult\x18\x05 \x01(\t\x12)\n\x06limits\x18\x06 \x01(\x0b\x32\x19.authz.admin.v1.KeyLimits\x1a;\n\x05\x43heck\x12\x12\n\ncheck_name\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xac\x05\n\x11\x43hangeKeysRequest\x12\x14\n\x06\x66ilter\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12:\n\x06update\x18\x02 \x01(\x0b\x32(.authz.admin.v1.ChangeKeysRequest.UpdateH\x00\x12:\n\x06rotate\x18\x03 \x01(\x0b\x32(.authz.admin.v1.ChangeKeysRequest.RotateH\x00\x12:\n\x06revoke\x18\x04 \x01(\x0b\x32(.authz.admin.v1.ChangeKeysRequest.RevokeH\x00\x12<\n\x07\x64isable\x18\x05 \x01(\x0b\x32).authz.admin.v1.ChangeKeysRequest.DisableH\x00\x12:\n\x06\x65nable\x18\x06 \x01(\x0b\x32(.authz.admin.v1.ChangeKeysRequest.EnableH\x00\x12\x10\n\x08max_keys\x18\x07 \x01(\x05\x12\x15\n\rvalidate_only\x18\x08 \x01(\x08\x12\x0c\n\x04note\x18\t \x01(\t\x1a\x86\x01\n\x06Update\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nadd_scopes\x18\x03 \x03(\t\x12\x15\n\rremove_scopes\x18\x04 \x03(\t\x1a\x34\n\x06Rotate\x12*\n\x07overlap\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a>\n\x06Revoke\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.authz.admin.v1.Key.RevocationReason\x1a\t\n\x07\x44isable\x1a\x08\n\x06\x45nableB\x08\n\x06\x63hange\"\x99\x01\n\x12\x43hangeKeysResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x03key\x18\x02 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x03 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\x12\x14\n\x07\x61pi_key\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\r\n\x05\x65rror\x18\x05 \x01(\t\"#\n\x11\x45xportKeysRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\"v\n\x12\x45xportKeysResponse\x12\"\n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.KeyH\x00\x12\x33\n\nunreadable\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.UnreadableKeyH\x00\x42\x07\n\x05\x65ntry\"\xbd\x01\n\x11ImportKeysRequest\x12\x38\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\'.authz.admin.v1.ImportKeysRequest.Entry\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x0c\n\x04note\x18\x03 \x01(\t\x1aI\n\x05\x45ntry\x12\x18\n\x07\x61pi_key\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02\x12&\n\x03key\x18\x02 \x01(\x0b\x32\x13.authz.admin.v1.KeyB\x04\xe2\x41\x01\x02\"\xa6\x01\n\x12ImportKeysResponse\x12<\n\x08outcomes\x18\x01 \x03(\x0b\x32*.authz.admin.v1.ImportKeysResponse.Outcome\x1aR\n\x07Outcome\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\ralready_there\x18\x02 \x01(\x08\x12\x13\n\x0b\x65rror_field\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t2\xbb\x0b\n\x04Keys\x12g\n\tCreateKey\x12 .authz.admin.v1.CreateKeyRequest\x1a!.authz.admin.v1.CreateKeyResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\x08/v1/keys:\x03key\x12\x62\n\x06GetKey\x12\x1d.authz.admin.v1.GetKeyRequest\x1a\x1e.authz.admin.v1.GetKeyResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/{name=keys/*}\x12_\n\x08ListKeys\x12\x1f.authz.admin.v1.ListKeysRequest\x1a .authz.admin.v1.ListKeysResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/keys\x12t\n\tUpdateKey\x12 .authz.admin.v1.UpdateKeyRequest\x1a!.authz.admin.v1.UpdateKeyResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x32\x15/v1/{key.name=keys/*}:\x03key\x12u\n\tRotateKey\x12 .authz.admin.v1.RotateKeyRequest\x1a!.authz.admin.v1.RotateKeyResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=keys/*}:rotate:\x01*\x12u\n\tRevokeKey\x12 .authz.admin.v1.RevokeKeyRequest\x1a!.authz.admin.v1.RevokeKeyResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=keys/*}:revoke:\x01*\x12y\n\nDisableKey\x12!.authz.admin.v1.DisableKeyRequest\x1a\".authz.admin.v1.DisableKeyResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/{name=keys/*}:disable:\x01*\x12u\n\tEnableKey\x12 .authz.admin.v1.EnableKeyRequest\x1a!.authz.admin.v1.EnableKeyResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=keys/*}:enable:\x01*\x12\x84\x01\n\x0eListKeyHistory\x12%.authz.admin.v1.ListKeyHistoryRequest\x1a&.authz.admin.v1.ListKeyHistoryResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/{parent=keys/*}/history\x12l\n\tVerifyKey\x12 .authz.admin.v1.VerifyKeyRequest\x1a!.authz.admin.v1.VerifyKeyResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/keys:verify:\x01*\x12q\n\nChangeKeys\x12!.authz.admin.v1.ChangeKeysRequest\x1a\".authz.admin.v1.ChangeKeysResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/keys:change:\x01*0\x01\x12n\n\nExportKeys\x12!.authz.admin.v1.ExportKeysRequest\x1a\".authz.admin.v1.ExportKeysResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/keys:export0\x01\x12W\n\nImportKeys\x12!.authz.admin.v1.ImportKeysRequest\x1a\".authz.admin.v1.ImportKeysResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61uthz/admin/v1/keys.proto\x12\x0e\x61uthz.admin.v1\x1a authz/admin/v1/audit_entry.proto\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1b\x61uthz/admin/v1/limits.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\"s\n\x10\x43reateKeyRequest\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.KeyB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04note\x18\x04 \x01(\t\"{\n\x11\x43reateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\x14\n\x07\x61pi_key\x18\x02 \x01(\tB\x03\x80\x01\x01\x12.\n\x07outcome\x18\x03 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"#\n\rGetKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"2\n\x0eGetKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\"H\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\"\x81\x01\n\x10ListKeysResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.authz.admin.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x31\n\nunreadable\x18\x03 \x03(\x0b\x32\x1d.authz.admin.v1.UnreadableKey\"-\n\rUnreadableKey\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xe9\x01\n\x10UpdateKeyRequest\x12&\n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.KeyB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nadd_scopes\x18\x03 \x03(\t\x12\x15\n\rremove_scopes\x18\x04 \x03(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x0c\n\x04note\x18\x06 \x01(\t\x12,\n\twait_time\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x11UpdateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"\xc7\x01\n\x10RotateKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x0c\n\x04note\x18\x06 \x01(\t\x12,\n\twait_time\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"{\n\x11RotateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\x14\n\x07\x61pi_key\x18\x02 \x01(\tB\x03\x80\x01\x01\x12.\n\x07outcome\x18\x03 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"\xa3\x01\n\x16RetireKeySecretRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06secret\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x0c\n\x04note\x18\x05 \x01(\t\x12,\n\twait_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"k\n\x17RetireKeySecretResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"\xbd\x01\n\x10RevokeKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\x06reason\x18\x02 \x01(\x0e\x32$.authz.admin.v1.Key.RevocationReason\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x0c\n\x04note\x18\x05 \x01(\t\x12,\n\twait_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x11RevokeKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"\x88\x01\n\x11\x44isableKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04note\x18\x04 \x01(\t\x12,\n\twait_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"f\n\x12\x44isableKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"\x87\x01\n\x10\x45nableKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04note\x18\x04 \x01(\t\x12,\n\twait_time\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x11\x45nableKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\"\x96\x01\n\x10\x44\x65leteKeyRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x0c\n\x04note\x18\x05 \x01(\t\x12,\n\twait_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"X\n\x11\x44\x65leteKeyResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x32\n\x0c\x63onfirmation\x18\x02 \x01(\x0b\x32\x1c.authz.admin.v1.Confirmation\"T\n\x15ListKeyHistoryRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"t\n\x16ListKeyHistoryResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.authz.admin.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0clost_version\x18\x03 \x01(\x03\"\xe8\x01\n\x10VerifyKeyRequest\x12\x14\n\x07\x61pi_key\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x05 \x01(\t\x12\x0e\n\x06origin\x18\x06 \x01(\t\x12\x17\n\x0frequired_scopes\x18\x07 \x03(\t\x12\x35\n\x0crequired_env\x18\x08 \x01(\x0e\x32\x1f.authz.admin.v1.Key.Environment\x12\x11\n\x04\x63ost\x18\t \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_cost\"\x86\x02\n\x11VerifyKeyResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x37\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\'.authz.admin.v1.VerifyKeyResponse.Check\x12 \n\x03key\x18\x04 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\r\n\x05\x66\x61ult\x18\x05 \x01(\t\x12)\n\x06limits\x18\x06 \x01(\x0b\x32\x19.authz.admin.v1.KeyLimits\x1a;\n\x05\x43heck\x12\x12\n\ncheck_name\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xda\x05\n\x11\x43hangeKeysRequest\x12\x14\n\x06\x66ilter\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12:\n\x06update\x18\x02 \x01(\x0b\x32(.authz.admin.v1.ChangeKeysRequest.UpdateH\x00\x12:\n\x06rotate\x18\x03 \x01(\x0b\x32(.authz.admin.v1.ChangeKeysRequest.RotateH\x00\x12:\n\x06revoke\x18\x04 \x01(\x0b\x32(.authz.admin.v1.ChangeKeysRequest.RevokeH\x00\x12<\n\x07\x64isable\x18\x05 \x01(\x0b\x32).authz.admin.v1.ChangeKeysRequest.DisableH\x00\x12:\n\x06\x65nable\x18\x06 \x01(\x0b\x32(.authz.admin.v1.ChangeKeysRequest.EnableH\x00\x12\x10\n\x08max_keys\x18\x07 \x01(\x05\x12\x15\n\rvalidate_only\x18\x08 \x01(\x08\x12\x0c\n\x04note\x18\t \x01(\t\x12,\n\twait_time\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x86\x01\n\x06Update\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nadd_scopes\x18\x03 \x03(\t\x12\x15\n\rremove_scopes\x18\x04 \x03(\t\x1a\x34\n\x06Rotate\x12*\n\x07overlap\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a>\n\x06Revoke\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.authz.admin.v1.Key.RevocationReason\x1a\t\n\x07\x44isable\x1a\x08\n\x06\x45nableB\x08\n\x06\x63hange\"\xcd\x01\n\x12\x43hangeKeysResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x03key\x18\x02 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x03 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome\x12\x14\n\x07\x61pi_key\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x32\n\x0c\x63onfirmation\x18\x06 \x01(\x0b\x32\x1c.authz.admin.v1.Confirmation\"#\n\x11\x45xportKeysRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\"v\n\x12\x45xportKeysResponse\x12\"\n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.KeyH\x00\x12\x33\n\nunreadable\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.UnreadableKeyH\x00\x42\x07\n\x05\x65ntry\"\xce\x01\n\x11ImportKeysRequest\x12\x38\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\'.authz.admin.v1.ImportKeysRequest.Entry\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x0c\n\x04note\x18\x03 \x01(\t\x1aZ\n\x05\x45ntry\x12\x14\n\x07\x61pi_key\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x13\n\x06sha256\x18\x03 \x01(\x0c\x42\x03\x80\x01\x01\x12&\n\x03key\x18\x02 \x01(\x0b\x32\x13.authz.admin.v1.KeyB\x04\xe2\x41\x01\x02\"\xa6\x01\n\x12ImportKeysResponse\x12<\n\x08outcomes\x18\x01 \x03(\x0b\x32*.authz.admin.v1.ImportKeysResponse.Outcome\x1aR\n\x07Outcome\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\ralready_there\x18\x02 \x01(\x08\x12\x13\n\x0b\x65rror_field\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t2\xb8\r\n\x04Keys\x12g\n\tCreateKey\x12 .authz.admin.v1.CreateKeyRequest\x1a!.authz.admin.v1.CreateKeyResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\x08/v1/keys:\x03key\x12\x62\n\x06GetKey\x12\x1d.authz.admin.v1.GetKeyRequest\x1a\x1e.authz.admin.v1.GetKeyResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/{name=keys/*}\x12_\n\x08ListKeys\x12\x1f.authz.admin.v1.ListKeysRequest\x1a .authz.admin.v1.ListKeysResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/keys\x12t\n\tUpdateKey\x12 .authz.admin.v1.UpdateKeyRequest\x1a!.authz.admin.v1.UpdateKeyResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x32\x15/v1/{key.name=keys/*}:\x03key\x12u\n\tRotateKey\x12 .authz.admin.v1.RotateKeyRequest\x1a!.authz.admin.v1.RotateKeyResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=keys/*}:rotate:\x01*\x12\x8d\x01\n\x0fRetireKeySecret\x12&.authz.admin.v1.RetireKeySecretRequest\x1a\'.authz.admin.v1.RetireKeySecretResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/v1/{name=keys/*}:retireSecret:\x01*\x12u\n\tRevokeKey\x12 .authz.admin.v1.RevokeKeyRequest\x1a!.authz.admin.v1.RevokeKeyResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=keys/*}:revoke:\x01*\x12y\n\nDisableKey\x12!.authz.admin.v1.DisableKeyRequest\x1a\".authz.admin.v1.DisableKeyResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/{name=keys/*}:disable:\x01*\x12u\n\tEnableKey\x12 .authz.admin.v1.EnableKeyRequest\x1a!.authz.admin.v1.EnableKeyResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/{name=keys/*}:enable:\x01*\x12k\n\tDeleteKey\x12 .authz.admin.v1.DeleteKeyRequest\x1a!.authz.admin.v1.DeleteKeyResponse\"\x19\x82\xd3\xe4\x93\x02\x13*\x11/v1/{name=keys/*}\x12\x84\x01\n\x0eListKeyHistory\x12%.authz.admin.v1.ListKeyHistoryRequest\x1a&.authz.admin.v1.ListKeyHistoryResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/{parent=keys/*}/history\x12l\n\tVerifyKey\x12 .authz.admin.v1.VerifyKeyRequest\x1a!.authz.admin.v1.VerifyKeyResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/keys:verify:\x01*\x12q\n\nChangeKeys\x12!.authz.admin.v1.ChangeKeysRequest\x1a\".authz.admin.v1.ChangeKeysResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/keys:change:\x01*0\x01\x12n\n\nExportKeys\x12!.authz.admin.v1.ExportKeysRequest\x1a\".authz.admin.v1.ExportKeysResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/keys:export0\x01\x12W\n\nImportKeys\x12!.authz.admin.v1.ImportKeysRequest\x1a\".authz.admin.v1.ImportKeysResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,12 +50,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROTATEKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_ROTATEKEYRESPONSE'].fields_by_name['api_key']._loaded_options = None
   _globals['_ROTATEKEYRESPONSE'].fields_by_name['api_key']._serialized_options = b'\200\001\001'
+  _globals['_RETIREKEYSECRETREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_RETIREKEYSECRETREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_RETIREKEYSECRETREQUEST'].fields_by_name['secret']._loaded_options = None
+  _globals['_RETIREKEYSECRETREQUEST'].fields_by_name['secret']._serialized_options = b'\342A\001\002'
   _globals['_REVOKEKEYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_REVOKEKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_DISABLEKEYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DISABLEKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_ENABLEKEYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_ENABLEKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEKEYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETEKEYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_LISTKEYHISTORYREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_LISTKEYHISTORYREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
   _globals['_VERIFYKEYREQUEST'].fields_by_name['api_key']._loaded_options = None
@@ -65,7 +71,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANGEKEYSRESPONSE'].fields_by_name['api_key']._loaded_options = None
   _globals['_CHANGEKEYSRESPONSE'].fields_by_name['api_key']._serialized_options = b'\200\001\001'
   _globals['_IMPORTKEYSREQUEST_ENTRY'].fields_by_name['api_key']._loaded_options = None
-  _globals['_IMPORTKEYSREQUEST_ENTRY'].fields_by_name['api_key']._serialized_options = b'\200\001\001\342A\001\002'
+  _globals['_IMPORTKEYSREQUEST_ENTRY'].fields_by_name['api_key']._serialized_options = b'\200\001\001'
+  _globals['_IMPORTKEYSREQUEST_ENTRY'].fields_by_name['sha256']._loaded_options = None
+  _globals['_IMPORTKEYSREQUEST_ENTRY'].fields_by_name['sha256']._serialized_options = b'\200\001\001'
   _globals['_IMPORTKEYSREQUEST_ENTRY'].fields_by_name['key']._loaded_options = None
   _globals['_IMPORTKEYSREQUEST_ENTRY'].fields_by_name['key']._serialized_options = b'\342A\001\002'
   _globals['_KEYS'].methods_by_name['CreateKey']._loaded_options = None
@@ -78,12 +86,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYS'].methods_by_name['UpdateKey']._serialized_options = b'\202\323\344\223\002\0342\025/v1/{key.name=keys/*}:\003key'
   _globals['_KEYS'].methods_by_name['RotateKey']._loaded_options = None
   _globals['_KEYS'].methods_by_name['RotateKey']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/{name=keys/*}:rotate:\001*'
+  _globals['_KEYS'].methods_by_name['RetireKeySecret']._loaded_options = None
+  _globals['_KEYS'].methods_by_name['RetireKeySecret']._serialized_options = b'\202\323\344\223\002#\"\036/v1/{name=keys/*}:retireSecret:\001*'
   _globals['_KEYS'].methods_by_name['RevokeKey']._loaded_options = None
   _globals['_KEYS'].methods_by_name['RevokeKey']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/{name=keys/*}:revoke:\001*'
   _globals['_KEYS'].methods_by_name['DisableKey']._loaded_options = None
   _globals['_KEYS'].methods_by_name['DisableKey']._serialized_options = b'\202\323\344\223\002\036\"\031/v1/{name=keys/*}:disable:\001*'
   _globals['_KEYS'].methods_by_name['EnableKey']._loaded_options = None
   _globals['_KEYS'].methods_by_name['EnableKey']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/{name=keys/*}:enable:\001*'
+  _globals['_KEYS'].methods_by_name['DeleteKey']._loaded_options = None
+  _globals['_KEYS'].methods_by_name['DeleteKey']._serialized_options = b'\202\323\344\223\002\023*\021/v1/{name=keys/*}'
   _globals['_KEYS'].methods_by_name['ListKeyHistory']._loaded_options = None
   _globals['_KEYS'].methods_by_name['ListKeyHistory']._serialized_options = b'\202\323\344\223\002\035\022\033/v1/{parent=keys/*}/history'
   _globals['_KEYS'].methods_by_name['VerifyKey']._loaded_options = None
@@ -114,54 +126,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROTATEKEYREQUEST']._serialized_end=1386
   _globals['_ROTATEKEYRESPONSE']._serialized_start=1388
   _globals['_ROTATEKEYRESPONSE']._serialized_end=1511
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1514
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1703
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=1705
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=1806
-  _globals['_DISABLEKEYREQUEST']._serialized_start=1809
-  _globals['_DISABLEKEYREQUEST']._serialized_end=1945
-  _globals['_DISABLEKEYRESPONSE']._serialized_start=1947
-  _globals['_DISABLEKEYRESPONSE']._serialized_end=2049
-  _globals['_ENABLEKEYREQUEST']._serialized_start=2052
-  _globals['_ENABLEKEYREQUEST']._serialized_end=2187
-  _globals['_ENABLEKEYRESPONSE']._serialized_start=2189
-  _globals['_ENABLEKEYRESPONSE']._serialized_end=2290
-  _globals['_LISTKEYHISTORYREQUEST']._serialized_start=2292
-  _globals['_LISTKEYHISTORYREQUEST']._serialized_end=2376
-  _globals['_LISTKEYHISTORYRESPONSE']._serialized_start=2378
-  _globals['_LISTKEYHISTORYRESPONSE']._serialized_end=2494
-  _globals['_VERIFYKEYREQUEST']._serialized_start=2497
-  _globals['_VERIFYKEYREQUEST']._serialized_end=2729
-  _globals['_VERIFYKEYRESPONSE']._serialized_start=2732
-  _globals['_VERIFYKEYRESPONSE']._serialized_end=2994
-  _globals['_VERIFYKEYRESPONSE_CHECK']._serialized_start=2935
-  _globals['_VERIFYKEYRESPONSE_CHECK']._serialized_end=2994
-  _globals['_CHANGEKEYSREQUEST']._serialized_start=2997
-  _globals['_CHANGEKEYSREQUEST']._serialized_end=3681
-  _globals['_CHANGEKEYSREQUEST_UPDATE']._serialized_start=3398
-  _globals['_CHANGEKEYSREQUEST_UPDATE']._serialized_end=3532
-  _globals['_CHANGEKEYSREQUEST_ROTATE']._serialized_start=3534
-  _globals['_CHANGEKEYSREQUEST_ROTATE']._serialized_end=3586
-  _globals['_CHANGEKEYSREQUEST_REVOKE']._serialized_start=3588
-  _globals['_CHANGEKEYSREQUEST_REVOKE']._serialized_end=3650
-  _globals['_CHANGEKEYSREQUEST_DISABLE']._serialized_start=3652
-  _globals['_CHANGEKEYSREQUEST_DISABLE']._serialized_end=3661
-  _globals['_CHANGEKEYSREQUEST_ENABLE']._serialized_start=3663
-  _globals['_CHANGEKEYSREQUEST_ENABLE']._serialized_end=3671
-  _globals['_CHANGEKEYSRESPONSE']._serialized_start=3684
-  _globals['_CHANGEKEYSRESPONSE']._serialized_end=3837
-  _globals['_EXPORTKEYSREQUEST']._serialized_start=3839
-  _globals['_EXPORTKEYSREQUEST']._serialized_end=3874
-  _globals['_EXPORTKEYSRESPONSE']._serialized_start=3876
-  _globals['_EXPORTKEYSRESPONSE']._serialized_end=3994
-  _globals['_IMPORTKEYSREQUEST']._serialized_start=3997
-  _globals['_IMPORTKEYSREQUEST']._serialized_end=4186
-  _globals['_IMPORTKEYSREQUEST_ENTRY']._serialized_start=4113
-  _globals['_IMPORTKEYSREQUEST_ENTRY']._serialized_end=4186
-  _globals['_IMPORTKEYSRESPONSE']._serialized_start=4189
-  _globals['_IMPORTKEYSRESPONSE']._serialized_end=4355
-  _globals['_IMPORTKEYSRESPONSE_OUTCOME']._serialized_start=4273
-  _globals['_IMPORTKEYSRESPONSE_OUTCOME']._serialized_end=4355
-  _globals['_KEYS']._serialized_start=4358
-  _globals['_KEYS']._serialized_end=5825
+  _globals['_RETIREKEYSECRETREQUEST']._serialized_start=1514
+  _globals['_RETIREKEYSECRETREQUEST']._serialized_end=1677
+  _globals['_RETIREKEYSECRETRESPONSE']._serialized_start=1679
+  _globals['_RETIREKEYSECRETRESPONSE']._serialized_end=1786
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1789
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1978
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=1980
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=2081
+  _globals['_DISABLEKEYREQUEST']._serialized_start=2084
+  _globals['_DISABLEKEYREQUEST']._serialized_end=2220
+  _globals['_DISABLEKEYRESPONSE']._serialized_start=2222
+  _globals['_DISABLEKEYRESPONSE']._serialized_end=2324
+  _globals['_ENABLEKEYREQUEST']._serialized_start=2327
+  _globals['_ENABLEKEYREQUEST']._serialized_end=2462
+  _globals['_ENABLEKEYRESPONSE']._serialized_start=2464
+  _globals['_ENABLEKEYRESPONSE']._serialized_end=2565
+  _globals['_DELETEKEYREQUEST']._serialized_start=2568
+  _globals['_DELETEKEYREQUEST']._serialized_end=2718
+  _globals['_DELETEKEYRESPONSE']._serialized_start=2720
+  _globals['_DELETEKEYRESPONSE']._serialized_end=2808
+  _globals['_LISTKEYHISTORYREQUEST']._serialized_start=2810
+  _globals['_LISTKEYHISTORYREQUEST']._serialized_end=2894
+  _globals['_LISTKEYHISTORYRESPONSE']._serialized_start=2896
+  _globals['_LISTKEYHISTORYRESPONSE']._serialized_end=3012
+  _globals['_VERIFYKEYREQUEST']._serialized_start=3015
+  _globals['_VERIFYKEYREQUEST']._serialized_end=3247
+  _globals['_VERIFYKEYRESPONSE']._serialized_start=3250
+  _globals['_VERIFYKEYRESPONSE']._serialized_end=3512
+  _globals['_VERIFYKEYRESPONSE_CHECK']._serialized_start=3453
+  _globals['_VERIFYKEYRESPONSE_CHECK']._serialized_end=3512
+  _globals['_CHANGEKEYSREQUEST']._serialized_start=3515
+  _globals['_CHANGEKEYSREQUEST']._serialized_end=4245
+  _globals['_CHANGEKEYSREQUEST_UPDATE']._serialized_start=3962
+  _globals['_CHANGEKEYSREQUEST_UPDATE']._serialized_end=4096
+  _globals['_CHANGEKEYSREQUEST_ROTATE']._serialized_start=4098
+  _globals['_CHANGEKEYSREQUEST_ROTATE']._serialized_end=4150
+  _globals['_CHANGEKEYSREQUEST_REVOKE']._serialized_start=4152
+  _globals['_CHANGEKEYSREQUEST_REVOKE']._serialized_end=4214
+  _globals['_CHANGEKEYSREQUEST_DISABLE']._serialized_start=4216
+  _globals['_CHANGEKEYSREQUEST_DISABLE']._serialized_end=4225
+  _globals['_CHANGEKEYSREQUEST_ENABLE']._serialized_start=4227
+  _globals['_CHANGEKEYSREQUEST_ENABLE']._serialized_end=4235
+  _globals['_CHANGEKEYSRESPONSE']._serialized_start=4248
+  _globals['_CHANGEKEYSRESPONSE']._serialized_end=4453
+  _globals['_EXPORTKEYSREQUEST']._serialized_start=4455
+  _globals['_EXPORTKEYSREQUEST']._serialized_end=4490
+  _globals['_EXPORTKEYSRESPONSE']._serialized_start=4492
+  _globals['_EXPORTKEYSRESPONSE']._serialized_end=4610
+  _globals['_IMPORTKEYSREQUEST']._serialized_start=4613
+  _globals['_IMPORTKEYSREQUEST']._serialized_end=4819
+  _globals['_IMPORTKEYSREQUEST_ENTRY']._serialized_start=4729
+  _globals['_IMPORTKEYSREQUEST_ENTRY']._serialized_end=4819
+  _globals['_IMPORTKEYSRESPONSE']._serialized_start=4822
+  _globals['_IMPORTKEYSRESPONSE']._serialized_end=4988
+  _globals['_IMPORTKEYSRESPONSE_OUTCOME']._serialized_start=4906
+  _globals['_IMPORTKEYSRESPONSE_OUTCOME']._serialized_end=4988
+  _globals['_KEYS']._serialized_start=4991
+  _globals['_KEYS']._serialized_end=6711
 # @@protoc_insertion_point(module_scope)

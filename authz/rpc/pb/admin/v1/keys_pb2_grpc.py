@@ -62,6 +62,11 @@ class KeysStub:
                 request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RotateKeyRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RotateKeyResponse.FromString,
                 _registered_method=True)
+        self.RetireKeySecret = channel.unary_unary(
+                '/authz.admin.v1.Keys/RetireKeySecret',
+                request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretResponse.FromString,
+                _registered_method=True)
         self.RevokeKey = channel.unary_unary(
                 '/authz.admin.v1.Keys/RevokeKey',
                 request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RevokeKeyRequest.SerializeToString,
@@ -76,6 +81,11 @@ class KeysStub:
                 '/authz.admin.v1.Keys/EnableKey',
                 request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyResponse.FromString,
+                _registered_method=True)
+        self.DeleteKey = channel.unary_unary(
+                '/authz.admin.v1.Keys/DeleteKey',
+                request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyResponse.FromString,
                 _registered_method=True)
         self.ListKeyHistory = channel.unary_unary(
                 '/authz.admin.v1.Keys/ListKeyHistory',
@@ -148,6 +158,13 @@ class KeysServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetireKeySecret(self, request, context):
+        """End one of the two secrets that work after a rotation. The other one works as before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeKey(self, request, context):
         """Revoke a key. This is final.
         """
@@ -164,6 +181,16 @@ class KeysServicer:
 
     def EnableKey(self, request, context):
         """Enable a disabled key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteKey(self, request, context):
+        """Delete a revoked or expired key, for ever, with its entries in the audit trail.
+
+        The trail keeps the time and the author of the deletion. A tombstone prevents that an import, a
+        repeated request or a backup brings the key back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,6 +264,11 @@ def add_KeysServicer_to_server(servicer, server):
                     request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RotateKeyRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RotateKeyResponse.SerializeToString,
             ),
+            'RetireKeySecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireKeySecret,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretResponse.SerializeToString,
+            ),
             'RevokeKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeKey,
                     request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RevokeKeyRequest.FromString,
@@ -251,6 +283,11 @@ def add_KeysServicer_to_server(servicer, server):
                     servicer.EnableKey,
                     request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyResponse.SerializeToString,
+            ),
+            'DeleteKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteKey,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyResponse.SerializeToString,
             ),
             'ListKeyHistory': grpc.unary_unary_rpc_method_handler(
                     servicer.ListKeyHistory,
@@ -427,6 +464,33 @@ class Keys:
             _registered_method=True)
 
     @staticmethod
+    def RetireKeySecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Keys/RetireKeySecret',
+            authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RevokeKey(request,
             target,
             options=(),
@@ -497,6 +561,33 @@ class Keys:
             '/authz.admin.v1.Keys/EnableKey',
             authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyRequest.SerializeToString,
             authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Keys/DeleteKey',
+            authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,
