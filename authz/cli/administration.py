@@ -10,7 +10,7 @@ from authz.cli.invocation import Invocation
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.flows.lifecycle import Lifecycle
 from authz.settings.model import Settings, load
-from authz.wiring import administration, key_files, many_keys
+from authz.wiring import administration, key_files, many_keys, usage
 
 _T = TypeVar("_T")
 
@@ -75,6 +75,21 @@ def with_files(
 
     async def run() -> _T:
         async with key_files.file_session(found) as session:
+            return await work(session)
+
+    return asyncio.run(_interruptible(run()))
+
+
+def with_usage(invocation: Invocation, work: Callable[[usage.UsageSession], Awaitable[_T]]) -> _T:
+    """Run `work` with a UsageSession on a new event loop, and return its result.
+
+    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
+    the errors of `work`.
+    """
+    found = load_settings(invocation)
+
+    async def run() -> _T:
+        async with usage.usage_session(found) as session:
             return await work(session)
 
     return asyncio.run(_interruptible(run()))

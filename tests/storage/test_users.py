@@ -28,6 +28,7 @@ from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
 from authz.storage.registry import Identity, Registration, StoredSidecars
 from authz.storage.schema import DEFAULT
+from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.storage.usage.usage_link import UsageLink
 from tests.spending.plans import make_terms
@@ -302,6 +303,10 @@ async def test_usage(guarded_valkey):
         found = await usage.counts(USED, Level.HOUR, range(hour, hour + 1))
         assert [counts.requests for counts in found.values()] == [2]
         assert [process.seen for process in await usage.processes()] == [3]
+        index = StoredUsageIndex(client)
+        assert await index.latest([USED]) == [now // 1000]
+        assert [kids async for kids in index.used_since(0)] == [[USED]]
+        assert await index.issued() == {}
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []

@@ -159,3 +159,34 @@ class MemoryUsage:
     @staticmethod
     def _count(numbers, name, number):
         numbers[name] = numbers.get(name, 0) + number
+
+
+class MemoryUsageIndex:
+    """A UsageIndex and a GateProcesses over usage in memory. given: what issued() returns."""
+
+    def __init__(self, usage, given=None):
+        self.usage = usage
+        self.given = given or {}
+
+    async def latest(self, kids):
+        """Implement UsageIndex.latest."""
+        latest = self.usage.latest
+        return [latest[kid].at if kid in latest else None for kid in kids]
+
+    async def used_since(self, since):
+        """Implement UsageIndex.used_since."""
+        kids = [kid for kid, sight in self.usage.latest.items() if sight.at >= since]
+        if kids:
+            yield kids
+
+    async def many(self, kids, level, slots):
+        """Implement UsageIndex.many."""
+        return [await self.usage.counts(kid, level, slots) for kid in kids]
+
+    async def issued(self):
+        """Implement GateProcesses.issued."""
+        return self.given
+
+    async def processes(self):
+        """Implement GateProcesses.processes."""
+        return await self.usage.processes()

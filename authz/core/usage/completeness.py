@@ -5,7 +5,7 @@ The store counts entries by blocks of ids. So the number that never came is know
 a range of ids: for those issued some time ago no entry is on its way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,3 +48,39 @@ def missing(found: ProcessSeen, issued: int) -> int:
     # Blocks above the highest one that came have no number.
     top = found.highest // BLOCK
     return gaps + max(0, first_after - max((top + 1) * BLOCK, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """How much of the usage came, over all processes that the store still knows.
+
+    issued: charge ids that were given out. seen: entries that came. missing: charge ids without an
+    entry; those of requests that still run are among them. repeated: entries that came again and
+    were left out.
+    """
+
+    issued: int = 0
+    seen: int = 0
+    missing: int = 0
+    repeated: int = 0
+
+
+def completeness(issued: Mapping[str, int], found: Iterable[ProcessSeen]) -> Completeness:
+    """Return the sums over all processes.
+
+    issued: by process. For a process that is not in it, its highest charge id is taken.
+    """
+    seen = {each.process: each for each in found}
+    numbers = {name: max(issued.get(name, 0), each.highest) for name, each in seen.items()}
+    numbers = {**issued, **numbers}
+    return Completeness(
+        issued=sum(numbers.values()),
+        seen=sum(each.seen for each in seen.values()),
+        missing=sum(_missing(seen.get(name), number) for name, number in numbers.items()),
+        repeated=sum(each.repeated for each in seen.values()),
+    )
+
+
+def _missing(found: ProcessSeen | None, issued: int) -> int:
+    # Of a process without entries no block is open either.
+    return missing(found, issued) if found and found.highest else issued

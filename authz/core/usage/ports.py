@@ -3,11 +3,12 @@
 MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from authz.core.usage.commit import Commit, Sight
+from authz.core.usage.completeness import ProcessSeen
 from authz.core.usage.counts import Counts, Level
 from authz.core.usage.entry import Cause
 from authz.core.usage.events import MeterEvent
@@ -128,4 +129,40 @@ class DayReader(Protocol):
 
     async def days(self, kid: str, days: range) -> Mapping[int, DayFacts]:
         """Return the facts by day since the epoch. kid: "" for all requests."""
+        ...
+
+
+class UsageIndex(Protocol):
+    """Reads the usage of many keys at once. All raise what those of UsageReader raise."""
+
+    async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
+        """Return for each kid the time of its latest use, in seconds since the epoch.
+
+        None if it was never used.
+        """
+        ...
+
+    def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
+        """Yield the kids that were used since a time in seconds, at most a few thousand at once.
+
+        MUST yield a key that is used meanwhile at least once.
+        """
+        ...
+
+    async def many(
+        self, kids: Sequence[str], level: Level, slots: range
+    ) -> Sequence[Mapping[tuple[int, str], Counts]]:
+        """Return for each kid what `UsageReader.counts` does. Not for minutes."""
+        ...
+
+
+class GateProcesses(Protocol):
+    """Reads how many entries of each process of the gate were issued and came."""
+
+    async def issued(self) -> Mapping[str, int]:
+        """Return how many charge ids each process has given out. Raises Unavailable."""
+        ...
+
+    async def processes(self) -> Sequence[ProcessSeen]:
+        """Return the processes whose entries came. Raises Unavailable."""
         ...

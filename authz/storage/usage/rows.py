@@ -31,6 +31,13 @@ def counts(name: str, text: str) -> Counts:
     return Counts((*numbers, *[0] * (FIELDS - len(numbers))))  # type: ignore[arg-type]
 
 
+def number(name: str, text: str) -> int:
+    """Return a number stored as digits. Raises Unreadable, which names it, if it is none."""
+    if not (text.isascii() and text.isdecimal()):
+        raise Unreadable(f"{name}: not a number")
+    return int(text)
+
+
 def array(name: str, text: str) -> list[int | str]:
     """Return the items of an array. Raises Unreadable, which names it, if it is none."""
     data = packed(text)

@@ -47,13 +47,13 @@ class StoredUsage:
             fields = await self._hash(f"{ALL}:{level}")
         else:
             fields = await self._windows(ALL, level, slots)
-        names = await self._routes()
+        names = await self.routes()
         found = {}
         for field, text in fields.items():
             slot, _, rest = field.partition(".")
             route, _, code = rest.partition(".")
             if slot.isdecimal() and int(slot) in slots:
-                found[int(slot), _route(route, names), code] = rows.counts(field, text)
+                found[int(slot), route_name(route, names), code] = rows.counts(field, text)
         return found
 
     async def facts(self, kid: str) -> KeyFacts:
@@ -68,7 +68,7 @@ class StoredUsage:
                     raise Unreadable(f"{field}: not a number of requests")
                 secrets[field.removeprefix("s:")] = (_sight(field, sight), number)
             elif field.startswith("about:"):
-                owners[_number(field, field.removeprefix("about:"))] = text
+                owners[rows.number(field, field.removeprefix("about:"))] = text
         return KeyFacts(latest, secrets, dict(sorted(owners.items())))
 
     async def days(self, kid: str, days: range) -> Mapping[int, DayFacts]:
@@ -80,9 +80,9 @@ class StoredUsage:
                 networks.setdefault(int(field), 1)  # only a larger number is stored
             day, mark, reason = field.partition("!")
             if mark and int(day) in days:
-                denials.setdefault(int(day), {})[reason] = _number(field, text)
+                denials.setdefault(int(day), {})[reason] = rows.number(field, text)
             elif field.endswith("n") and int(field[:-1]) in days:
-                networks[int(field[:-1])] = _number(field, text)
+                networks[int(field[:-1])] = rows.number(field, text)
         return {
             day: DayFacts(denials.get(day, {}), networks.get(day, 0))
             for day in sorted({*denials, *networks})
@@ -93,7 +93,7 @@ class StoredUsage:
         found = []
         for process in await self._call("ZREVRANGE", f"{self._base}procs", 0, -1):
             fields = await self._hash(f"proc:{process}")
-            number = {name: _number(name, text) for name, text in fields.items()}
+            number = {name: rows.number(name, text) for name, text in fields.items()}
             # Block 0 counts one entry from the start, because there is no charge id 0.
             blocks = {
                 int(name[1:]): count - (name == "b0")
@@ -117,7 +117,11 @@ class StoredUsage:
     async def sums(self) -> Mapping[str, int]:
         """Return the sums over all time: entries, misdated, repeated, full."""
         fields = await self._hash("sums")
-        return {name: _number(name, text) for name, text in fields.items()}
+        return {name: rows.number(name, text) for name, text in fields.items()}
+
+    async def routes(self) -> Mapping[str, str]:
+        """Return the names of routes by the texts of their numbers."""
+        return {number: name for name, number in (await self._hash("routes")).items()}
 
     async def _months(self, kid: str, slots: range) -> Mapping[tuple[int, str], Counts]:
         fields = await self._hash(kid)
@@ -129,25 +133,22 @@ class StoredUsage:
         }
 
     async def _hours(self, kid: str, slots: range) -> Mapping[tuple[int, str], Counts]:
-        found, names = {}, await self._routes()
+        found, names = {}, await self.routes()
         size = Level.HOUR.window
-        for window in _windows_of(Level.HOUR, slots):
+        for window in windows_of(Level.HOUR, slots):
             for field, text in (await self._hash(f"{kid}:{Level.HOUR}:{window}")).items():
-                hour, route = divmod(_number(field, field), ROUTES)
+                hour, route = divmod(rows.number(field, field), ROUTES)
                 slot = window * size + hour
                 if slot in slots:
-                    found[slot, _route(str(route), names)] = rows.counts(field, text)
+                    found[slot, route_name(str(route), names)] = rows.counts(field, text)
         return found
 
     async def _windows(self, name: str, level: Level, slots: range) -> dict[str, str]:
         """Return the fields of all windows that have some of these slots."""
         found: dict[str, str] = {}
-        for window in _windows_of(level, slots):
+        for window in windows_of(level, slots):
             found |= await self._hash(f"{name}:{level}:{window}")
         return found
-
-    async def _routes(self) -> Mapping[str, str]:
-        return {number: name for name, number in (await self._hash("routes")).items()}
 
     async def _hash(self, name: str) -> dict[str, str]:
         found: dict[str, str] = await self._call("HGETALL", f"{self._base}{name}")
@@ -160,14 +161,15 @@ class StoredUsage:
             raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
 
 
-def _windows_of(level: Level, slots: range) -> range:
+def windows_of(level: Level, slots: range) -> range:
     """Return the numbers of the windows that have some of these slots."""
     if not slots:
         return range(0)
     return range(slots[0] // level.window, slots[-1] // level.window + 1)
 
 
-def _route(number: str, names: Mapping[str, str]) -> str:
+def route_name(number: str, names: Mapping[str, str]) -> str:
+    """Return the name of a route; "" for no name."""
     return "" if number in {"", "0"} else names.get(number, f"route {number}")
 
 
@@ -177,9 +179,3 @@ def _sight(field: str, items: list[int | str]) -> Sight:
         if isinstance(at, int) and isinstance(network, str) and isinstance(agent, str):
             return Sight(at, network, agent)
     raise Unreadable(f"{field}: not the latest use")
-
-
-def _number(field: str, text: str) -> int:
-    if not text.isdecimal():
-        raise Unreadable(f"{field}: not a number")
-    return int(text)

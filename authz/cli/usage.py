@@ -1,0 +1,130 @@
+"""`authz usage`: who used what."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from authz.cli.administration import with_usage
+from authz.cli.invocation import Invocation, common, write_stdout
+from authz.cli.times import ago_ms
+from authz.cli.usage_tables import document, rows_as_csv, text
+from authz.cli.usage_top import top
+from authz.core import fields
+from authz.core.errors import BadInput, NotFound
+from authz.core.selector import Selector
+from authz.core.usage.question import DEFAULT_MS, By, Report, Span, span
+from authz.process.clock import SystemClock
+from authz.wiring.usage import UsageSession
+
+
+@click.group(invoke_without_command=True, no_args_is_help=False)
+@click.option("--key", "kid", metavar="KID", help="Usage of this key, also of a deleted one.")
+@click.option("--client", metavar="ID", help="Usage of the keys of this client.")
+@click.option("--project", metavar="ID", help="Usage of the keys of this project.")
+@click.option("--tenant", metavar="ID", help="Usage of the keys of this tenant.")
+@click.option("--since", metavar="TIME", help="RFC 3339, or an age such as 24h. Default: 30d.")
+@click.option("--until", metavar="TIME", help="RFC 3339, or an age. Default: now.")
+@click.option("--month", is_flag=True, help="This month, in UTC.")
+@click.option(
+    "--by",
+    type=click.Choice([by.value for by in By]),
+    default=By.DAY.value,
+    show_default=True,
+    help="Group by a span of time, or by route or status.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV (RFC 4180).")
+@common
+@click.pass_context
+def usage(context: click.Context, /, *, as_csv: bool, **asked: Any) -> None:
+    """Show the requests, bytes and units of keys, or of all requests.
+
+    Times are UTC. A request counts when it ends, in whole hours, days or months. The usage of a
+    client, project or tenant is that of the keys that it has now. Status is counted over all
+    requests only.
+
+    The last line says how much of the usage came: `missing` are responses of the sidecars without
+    a log entry. Requests that still run are among them.
+
+    \b
+    Examples:
+      authz usage --month
+      authz usage --key 7Hk2mQ9xT4bVzR1c --since 24h --by hour
+      authz usage --client acme-web --by route --json
+      authz usage top --by units
+    """
+    if context.invoked_subcommand is not None:
+        return
+    invocation = context.ensure_object(Invocation)
+    if as_csv and invocation.as_json:
+        raise BadInput("--csv", "is another form than --json; give one of them")
+    kid, selector = _whose(asked)
+    by = By(asked["by"])
+    wanted = _span(asked, by, of_keys=kid is not None or not selector.is_empty)
+
+    async def work(session: UsageSession) -> Report:
+        return await _answer(session, kid, selector, wanted, by)
+
+    report = with_usage(invocation, work)
+    if as_csv:
+        write_stdout(rows_as_csv(report))
+    else:
+        invocation.answer(document(report), text(report))
+
+
+usage.add_command(top)
+
+
+async def _answer(
+    session: UsageSession, kid: str | None, selector: Selector, wanted: Span, by: By
+) -> Report:
+    if kid is not None:
+        report = await session.reading.of_key(kid, wanted, by)
+        if not report.groups and await session.keys.find(kid) is None:
+            raise NotFound(f"no key has the kid {kid}, and none had it at that time")
+        return report
+    if selector.is_empty:
+        return await session.reading.all_requests(wanted, by)
+
+    async def kids() -> AsyncIterator[str]:
+        async for entry in session.selection.each(selector):
+            if entry.record is not None:
+                yield entry.kid
+
+    return await session.reading.of_keys(kids(), wanted, by)
+
+
+def _whose(asked: dict[str, Any]) -> tuple[str | None, Selector]:
+    """Return the kid or the conditions that were asked for. Raises BadInput, UsageError."""
+    kid = asked["kid"]
+    client, project, tenant = (
+        None if asked[name] is None else fields.identifier(f"--{name}", asked[name])
+        for name in ("client", "project", "tenant")
+    )
+    selector = Selector(client_id=client, project_id=project, tenant_id=tenant)
+    if kid is not None and not selector.is_empty:
+        raise click.UsageError("give either --key or --client, --project and --tenant")
+    return None if kid is None else fields.kid("--key", kid), selector
+
+
+def _span(asked: dict[str, Any], by: By, *, of_keys: bool) -> Span:
+    now = SystemClock().wall_ms()
+    since, until, month = asked["since"], asked["until"], asked["month"]
+    if month and (since or until):
+        raise BadInput("--month", "is a span; give it without --since and --until")
+    ends = now if until is None else ago_ms("--until", until, now)
+    begins = ends - DEFAULT_MS if since is None else ago_ms("--since", since, now)
+    if month:
+        begins = month_began(now)
+    try:
+        return span(begins, ends, by, of_keys=of_keys)
+    except BadInput as cause:
+        raise BadInput(f"--{cause.field}", cause.problem) from None
+
+
+def month_began(now: int) -> int:
+    """Return the start of the month of a time, in UTC. Both in ms since the epoch."""
+    at = datetime.fromtimestamp(now / 1000, UTC)
+    first = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return int(first.timestamp()) * 1000

@@ -1,0 +1,115 @@
+"""Usage as a table, as JSON and as CSV."""
+
+import csv
+import io
+from typing import Any, Final
+
+from authz.cli.columns import columns
+from authz.cli.times import rfc3339
+from authz.core.usage.completeness import Completeness
+from authz.core.usage.counts import Counts, Field
+from authz.core.usage.question import By, Report
+
+NUMBERS: Final = (
+    *("requests", "ok", "client_error", "server_error", "denied", "aborted"),
+    *("units", "bytes_in", "bytes_out"),
+)
+DATES: Final = {By.MONTH: 7, By.DAY: 10, By.HOUR: 13}  # characters of a time that say which one
+NO_NAME: Final = "-"
+
+
+def numbers(counts: Counts) -> dict[str, int]:
+    """Return the counts as JSON members."""
+    return {
+        "requests": counts.requests,
+        "ok": counts[Field.OK],
+        "client_error": counts[Field.CLIENT_ERROR],
+        "server_error": counts[Field.SERVER_ERROR],
+        "denied": counts[Field.DENIED],
+        "aborted": counts[Field.ABORTED],
+        "units": counts.units,
+        "bytes_in": counts[Field.BYTES_IN],
+        "bytes_out": counts[Field.BYTES_OUT],
+        "duration_ms": counts[Field.MILLISECONDS],
+        "over_100_ms": counts[Field.SLOW_100_MS],
+        "over_1_s": counts[Field.SLOW_1_S],
+        "over_10_s": counts[Field.SLOW_10_S],
+    }
+
+
+def completeness_document(found: Completeness) -> dict[str, int]:
+    """Return the completeness as JSON members."""
+    return {
+        "issued": found.issued,
+        "seen": found.seen,
+        "missing": found.missing,
+        "repeated": found.repeated,
+    }
+
+
+def document(report: Report) -> dict[str, Any]:
+    """Return the report as JSON members. Times are RFC 3339; a route without a name is ""."""
+    return {
+        "since": rfc3339(report.span.since),
+        "until": rfc3339(report.span.until),
+        "by": report.by.value,
+        "keys": report.keys,
+        "rows": [
+            {_member(report): _whole(group)} | numbers(counts)
+            for group, counts in report.groups.items()
+        ],
+        "total": numbers(report.total),
+        "denied_by_reason": None if report.denials is None else dict(report.denials),
+        "completeness": completeness_document(report.completeness),
+    }
+
+
+def rows_as_csv(report: Report) -> str:
+    """Return the rows as CSV (RFC 4180) with a header, without a line end after the last row."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow((_member(report), *numbers(Counts())))
+    for group, counts in report.groups.items():
+        writer.writerow((_whole(group), *numbers(counts).values()))
+    return file.getvalue().rstrip("\n")
+
+
+def text(report: Report) -> str:
+    """Return the report as a table, and the completeness in its last line."""
+    heading = (report.by.value, *NUMBERS)
+    lines = [tuple(name.upper().replace("_", " ") for name in heading)]
+    for group, counts in report.groups.items():
+        lines.append((_short(report.by, group), *cells(counts)))
+    lines.append(("total", *cells(report.total)))
+    parts = [columns(lines) if report.groups else "no requests"]
+    if report.denials:
+        reasons = ", ".join(f"{name} {number}" for name, number in report.denials.items())
+        parts.append(f"denied by reason: {reasons}")
+    span = f"{rfc3339(report.span.since)} to {rfc3339(report.span.until)}"
+    whose = "all requests" if report.keys is None else f"keys: {report.keys}"
+    return "\n".join([*parts, f"{span}, {whose}", completeness_line(report.completeness)])
+
+
+def cells(counts: Counts) -> tuple[str, ...]:
+    """Return the cells of the columns NUMBERS."""
+    found = numbers(counts)
+    return tuple(str(found[name]) for name in NUMBERS)
+
+
+def completeness_line(found: Completeness) -> str:
+    """Return the completeness in one line."""
+    return f"issued {found.issued}, seen {found.seen}, missing {found.missing}"
+
+
+def _member(report: Report) -> str:
+    return report.by.value if report.by in {By.ROUTE, By.STATUS} else "start"
+
+
+def _whole(group: int | str) -> str:
+    return rfc3339(group) if isinstance(group, int) else group
+
+
+def _short(by: By, group: int | str) -> str:
+    if isinstance(group, int):
+        return rfc3339(group)[: DATES[by]] + (":00" if by is By.HOUR else "")
+    return group or NO_NAME

@@ -1,0 +1,100 @@
+"""`authz usage top`: the keys that are used most."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from authz.cli.administration import with_usage
+from authz.cli.columns import columns
+from authz.cli.invocation import Invocation, common
+from authz.cli.times import ago_ms, rfc3339
+from authz.cli.usage_tables import NUMBERS, cells, numbers
+from authz.core import fields
+from authz.core.errors import BadInput
+from authz.core.usage.question import By, Span, TopBy, span
+from authz.flows.selection import Entry
+from authz.flows.usage.reading import TopKeys
+from authz.process.clock import SystemClock
+from authz.wiring.usage import UsageSession
+
+_LIMIT: Final = re.compile(r"[1-9]\d{0,1}|[1-4]\d\d|500", re.ASCII)
+
+
+def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    if not _LIMIT.fullmatch(value):
+        raise BadInput("--limit", f"{fields.shown(value)}: a number from 1 to 500, such as 20")
+    return int(value)
+
+
+@click.command()
+@click.option(
+    "--by",
+    type=click.Choice([by.value for by in TopBy]),
+    default=TopBy.REQUESTS.value,
+    show_default=True,
+    help="The number to compare.",
+)
+@click.option("--since", metavar="TIME", default="30d", show_default=True, help="RFC 3339 or age.")
+@click.option(
+    "--limit",
+    metavar="N",
+    default="20",
+    callback=_limit,
+    show_default=True,
+    help="Keys, at most 500.",
+)
+@common
+@click.pass_obj
+def top(invocation: Invocation, *, by: str, since: str, limit: int) -> None:
+    """Show the keys that were used most since a day.
+
+    It reads the days of every key that was used in this time.
+
+    \b
+    Examples:
+      authz usage top
+      authz usage top --by denied --since 24h
+    """
+    now = SystemClock().wall_ms()
+    try:
+        wanted = span(ago_ms("--since", since, now), now, By.DAY, of_keys=True)
+    except BadInput as cause:
+        raise BadInput("--since", cause.problem) from None
+
+    async def work(session: UsageSession) -> tuple[TopKeys, list[Entry]]:
+        found = await session.reading.top(wanted, TopBy(by), limit)
+        return found, await session.selection.read([kid for kid, _ in found.keys])
+
+    found, entries = with_usage(invocation, work)
+    invocation.answer(_document(wanted, by, found, entries), _text(found, entries))
+
+
+def _document(wanted: Span, by: str, found: TopKeys, entries: Sequence[Entry]) -> dict[str, Any]:
+    return {
+        "since": rfc3339(wanted.since),
+        "until": rfc3339(wanted.until),
+        "by": by,
+        "keys": [
+            {"kid": kid, "client_id": _client(entry)} | numbers(counts)
+            for (kid, counts), entry in zip(found.keys, entries, strict=True)
+        ],
+        "keys_looked_at": found.looked_at,
+    }
+
+
+def _text(found: TopKeys, entries: Sequence[Entry]) -> str:
+    if not found.keys:
+        return "no key was used in this time"
+    heading = tuple(name.upper().replace("_", " ") for name in ("kid", "client", *NUMBERS))
+    lines = [
+        (kid, _client(entry) or "-", *cells(counts))
+        for (kid, counts), entry in zip(found.keys, entries, strict=True)
+    ]
+    return columns([heading, *lines])
+
+
+def _client(entry: Entry) -> str | None:
+    """Return the client of a key; None if it was deleted."""
+    return entry.record.client_id if entry.record else None

@@ -1,0 +1,114 @@
+"""Questions about usage: a span of time, and how its counts are grouped.
+
+Times are whole slots: a question that begins within a day and asks by day has that whole day.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from authz.core.errors import BadInput
+from authz.core.usage.commit import Sight
+from authz.core.usage.completeness import Completeness
+from authz.core.usage.counts import MINUTE_MS, Counts, Level
+
+MAX_SLOTS: Final = 2000  # hours, days or months of one question
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+DEFAULT_MS: Final = 30 * DAY_MS
+LONGEST_HOURS_MS: Final = 7 * DAY_MS  # up to which totals are read by hour
+
+
+class By(StrEnum):
+    """The groups of an answer."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+    ROUTE = "route"
+    STATUS = "status"
+
+
+_LEVELS: Final = {By.HOUR: Level.HOUR, By.DAY: Level.DAY, By.MONTH: Level.MONTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some slots of a level, all next to each other, from the past to the present."""
+
+    level: Level
+    slots: range
+
+    @property
+    def since(self) -> int:
+        """The time at which the first slot begins, in ms since the epoch."""
+        return self.level.starts_at(self.slots.start)
+
+    @property
+    def until(self) -> int:
+        """The time at which the last slot ends, in ms since the epoch."""
+        return self.level.starts_at(self.slots.stop)
+
+    @property
+    def days(self) -> range:
+        """The days of these slots since the epoch."""
+        return range(self.since // DAY_MS, -(-self.until // DAY_MS))
+
+
+def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
+    """Return the slots of a question. since, until: ms since the epoch; `until` is left out.
+
+    of_keys: whether it is about keys, and not about all requests. Only hours tell the routes of a
+    key apart. Raises BadInput about `since` or `by` if the question cannot be answered.
+    """
+    if of_keys and by is By.STATUS:
+        problem = "status is counted over all requests; a key has outcomes, and --by hour, day, "
+        raise BadInput("by", f"{problem}month or route")
+    if until <= since:
+        raise BadInput("since", "is not before the end of the span (until)")
+    level = _LEVELS.get(by)
+    if level is None:
+        is_by_hour = of_keys or until - since <= LONGEST_HOURS_MS
+        level = Level.HOUR if is_by_hour else Level.DAY
+    first, last = (level.slot(at // MINUTE_MS) for at in (since, until - 1))
+    slots = range(first, last + 1)
+    if len(slots) > MAX_SLOTS:
+        unit = {Level.HOUR: "hours", Level.DAY: "days", Level.MONTH: "months"}[level]
+        raise BadInput("since", f"{len(slots)} {unit} are too many; ask for at most {MAX_SLOTS}")
+    return Span(level, slots)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The answer to a question.
+
+    groups: by the start of a slot in ms, or by route or status, in order. keys: how many keys were
+    looked at; None if it is about all requests. denials: by reason; None if several keys were
+    asked for. completeness: of all usage.
+    """
+
+    span: Span
+    by: By
+    groups: Mapping[int | str, Counts]
+    total: Counts
+    keys: int | None
+    denials: Mapping[str, int] | None
+    completeness: Completeness
+
+
+@dataclass(frozen=True, slots=True)
+class LatestUse:
+    """The latest use of a key. secrets: by id, the latest use and the number of requests."""
+
+    latest: Sight | None
+    secrets: Mapping[str, tuple[Sight, int]]
+    last_30_days: Counts
+
+
+class TopBy(StrEnum):
+    """The orders of the keys that are used most."""
+
+    REQUESTS = "requests"
+    UNITS = "units"
+    DENIED = "denied"

@@ -1,0 +1,194 @@
+"""UsageReading: answers questions about usage, over one key, many keys or all requests."""
+
+import heapq
+from collections import defaultdict
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from authz.core.ports import Clock
+from authz.core.usage.completeness import Completeness, completeness
+from authz.core.usage.counts import Counts, Field, Level
+from authz.core.usage.ports import DayReader, GateProcesses, UsageIndex, UsageReader
+from authz.core.usage.question import DAY_MS, DEFAULT_MS, By, LatestUse, Report, Span, TopBy
+
+CHUNK: Final = 500  # keys that are read at once
+KEPT: Final = 1000  # keys beyond those asked for, before the list is cut
+
+_ORDERS: Final[Mapping[TopBy, Callable[[Counts], int]]] = {
+    TopBy.REQUESTS: lambda counts: counts.requests,
+    TopBy.UNITS: lambda counts: counts.units,
+    TopBy.DENIED: lambda counts: counts[Field.DENIED],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TopKeys:
+    """The keys that were used most, the first one most. looked_at: how many were compared."""
+
+    keys: Sequence[tuple[str, Counts]]
+    looked_at: int
+
+
+class UsageReading:
+    """Answers questions about usage. All methods raise Unavailable, and Unreadable."""
+
+    def __init__(
+        self,
+        reader: UsageReader,
+        days: DayReader,
+        index: UsageIndex,
+        processes: GateProcesses,
+        clock: Clock,
+    ) -> None:
+        self._reader = reader
+        self._days = days
+        self._index = index
+        self._processes = processes
+        self._clock = clock
+
+    async def all_requests(self, span: Span, by: By) -> Report:
+        """Return the usage of all requests, with and without a key."""
+        found = await self._reader.totals(span.level, span.slots)
+        groups = _summed(
+            (_group(span.level, by, slot, route, code), counts)
+            for (slot, route, code), counts in found.items()
+        )
+        return await self._report(
+            span, by, groups, keys=None, denials=await self._denials("", span)
+        )
+
+    async def of_key(self, kid: str, span: Span, by: By) -> Report:
+        """Return the usage of one key, also of one that was deleted."""
+        found = await self._reader.counts(kid, span.level, span.slots)
+        groups = _summed(_rows(found, span.level, by))
+        return await self._report(span, by, groups, keys=1, denials=await self._denials(kid, span))
+
+    async def of_keys(self, kids: AsyncIterable[str], span: Span, by: By) -> Report:
+        """Return the sums over these keys."""
+        groups: dict[int | str, Counts] = {}
+        chunk, number = list[str](), 0
+
+        async def add() -> None:
+            for found in await self._index.many(chunk, span.level, span.slots):
+                for group, counts in _rows(found, span.level, by):
+                    groups[group] = groups.get(group, Counts()) + counts
+
+        async for kid in kids:
+            number += 1
+            chunk.append(kid)
+            if len(chunk) == CHUNK:
+                await add()
+                chunk = []
+        if chunk:
+            await add()
+        return await self._report(span, by, groups, keys=number, denials=None)
+
+    async def top(self, span: Span, by: TopBy, limit: int) -> TopKeys:
+        """Return the keys that were used most, and no key with 0.
+
+        It reads every key that was used since the start of the span, and keeps few of them.
+        """
+        order = _ORDERS[by]
+        best: dict[str, Counts] = {}
+        seen = 0
+
+        def cut() -> None:
+            nonlocal best
+            best = dict(heapq.nlargest(limit, best.items(), key=lambda pair: order(pair[1])))
+
+        async for kids in self._index.used_since(span.since // 1000):
+            seen += len(kids)
+            for kid, found in zip(
+                kids, await self._index.many(kids, span.level, span.slots), strict=True
+            ):
+                counts = sum(found.values(), Counts())
+                if order(counts):
+                    best[kid] = counts
+            if len(best) > limit + KEPT:
+                cut()
+        cut()
+        return TopKeys(tuple(best.items()), seen)
+
+    async def latest_use(self, kid: str) -> LatestUse:
+        """Return the latest use of a key and of its secrets, and the counts of 30 days."""
+        facts = await self._reader.facts(kid)
+        days = self._last_30_days()
+        counts = await self._reader.counts(kid, Level.DAY, days)
+        return LatestUse(facts.latest, facts.secrets, sum(counts.values(), Counts()))
+
+    async def latest_times(self, kids: Sequence[str]) -> dict[str, int]:
+        """Return the time of the latest use by kid, in seconds; keys without one are left out."""
+        found: dict[str, int] = {}
+        for start in range(0, len(kids), CHUNK):
+            part = kids[start : start + CHUNK]
+            times = zip(part, await self._index.latest(part), strict=True)
+            found |= {kid: at for kid, at in times if at is not None}
+        return found
+
+    async def requests_of_30_days(self, kids: Sequence[str]) -> dict[str, int]:
+        """Return the number of requests of the last 30 days by kid."""
+        days, found = self._last_30_days(), dict[str, int]()
+        for start in range(0, len(kids), CHUNK):
+            part = kids[start : start + CHUNK]
+            rows = await self._index.many(part, Level.DAY, days)
+            for kid, row in zip(part, rows, strict=True):
+                found[kid] = sum(row.values(), Counts()).requests
+        return found
+
+    async def completeness(self) -> Completeness:
+        """Return how much of the usage came."""
+        # In this order, or entries that come in between would exceed what was issued.
+        found = await self._processes.processes()
+        return completeness(await self._processes.issued(), found)
+
+    def _last_30_days(self) -> range:
+        today = self._clock.wall_ms() // DAY_MS
+        return range(today - DEFAULT_MS // DAY_MS + 1, today + 1)
+
+    async def _denials(self, kid: str, span: Span) -> Mapping[str, int]:
+        """Return denials by reason of all days that the span touches."""
+        sums: dict[str, int] = defaultdict(int)
+        for day in (await self._days.days(kid, span.days)).values():
+            for reason, number in day.denials.items():
+                sums[reason] += number
+        return dict(sorted(sums.items()))
+
+    async def _report(
+        self,
+        span: Span,
+        by: By,
+        groups: Mapping[int | str, Counts],
+        *,
+        keys: int | None,
+        denials: Mapping[str, int] | None,
+    ) -> Report:
+        return Report(
+            span=span,
+            by=by,
+            groups=dict(sorted(groups.items())),
+            total=sum(groups.values(), Counts()),
+            keys=keys,
+            denials=denials,
+            completeness=await self.completeness(),
+        )
+
+
+def _group(level: Level, by: By, slot: int, route: str, code: str = "") -> int | str:
+    if by is By.ROUTE:
+        return route
+    return code if by is By.STATUS else level.starts_at(slot)
+
+
+def _rows(
+    found: Mapping[tuple[int, str], Counts], level: Level, by: By
+) -> Iterable[tuple[int | str, Counts]]:
+    for (slot, route), counts in found.items():
+        yield _group(level, by, slot, route), counts
+
+
+def _summed(rows: Iterable[tuple[int | str, Counts]]) -> dict[int | str, Counts]:
+    groups: dict[int | str, Counts] = {}
+    for group, counts in rows:
+        groups[group] = groups.get(group, Counts()) + counts
+    return groups

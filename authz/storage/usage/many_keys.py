@@ -1,0 +1,139 @@
+"""StoredUsageIndex: reads the usage of many keys with few round trips."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+import redis.asyncio
+
+from authz.core.usage.completeness import ProcessSeen
+from authz.core.usage.counts import Counts, Level
+from authz.storage import schema
+from authz.storage.issued import StoredIssued
+from authz.storage.replies import checked
+from authz.storage.usage import rows
+from authz.storage.usage.stored_usage import ROUTES, StoredUsage, route_name, windows_of
+
+PAGE: Final = 2000  # kids in one reply
+PIPELINE: Final = 1000  # commands in one round trip
+
+
+class StoredUsageIndex:
+    """A UsageIndex and a GateProcesses over redis-py."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client: Any = client
+        self._base = schema.names_of(client).usage
+        self._usage = StoredUsage(client)
+        self._issued = StoredIssued(client)
+
+    async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
+        """Implement UsageIndex.latest."""
+        if not kids:
+            return []
+        found = await checked(self._client.zmscore(f"{self._base}last", list(kids)))
+        return [None if score is None else int(score) for score in found]
+
+    async def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
+        """Implement UsageIndex.used_since.
+
+        In the order of their latest use: a key that is used meanwhile moves to the end, and is
+        found there.
+        """
+        low, size = since, PAGE
+        while True:
+            page = await checked(
+                self._client.zrange(
+                    *(f"{self._base}last", low, "+inf"),
+                    byscore=True,
+                    withscores=True,
+                    offset=0,
+                    num=size,
+                )
+            )
+            if page:
+                yield [kid for kid, _ in page]
+            if len(page) < size:
+                return
+            last = int(page[-1][1])
+            size = size * 2 if last == low else PAGE  # more keys than a page in one second
+            low = last
+
+    async def many(
+        self, kids: Sequence[str], level: Level, slots: range
+    ) -> Sequence[Mapping[tuple[int, str], Counts]]:
+        """Implement UsageIndex.many."""
+        if level is Level.HOUR:
+            return await self._hours(kids, slots)
+        if level is Level.MINUTE:
+            raise ValueError("minutes are read key by key")
+        asked = _fields(level, slots)
+        commands = [
+            ("HMGET", f"{self._base}{kid}{suffix}", *fields)
+            for kid in kids
+            for suffix, fields, _ in asked
+        ]
+        replies = iter(await self._replies(commands))
+        found = []
+        for _ in kids:
+            counts = {}
+            for (_, fields, numbers), texts in zip(asked, replies, strict=False):
+                for field, slot, text in zip(fields, numbers, texts, strict=True):
+                    if text is not None:
+                        counts[slot, ""] = rows.counts(field, text)
+            found.append(counts)
+        return found
+
+    async def issued(self) -> Mapping[str, int]:
+        """Implement GateProcesses.issued."""
+        return {each.charges: each.count for each in await self._issued.find()}
+
+    async def processes(self) -> Sequence[ProcessSeen]:
+        """Implement GateProcesses.processes."""
+        return await self._usage.processes()
+
+    async def _hours(
+        self, kids: Sequence[str], slots: range
+    ) -> Sequence[Mapping[tuple[int, str], Counts]]:
+        names = await self._usage.routes()
+        windows = windows_of(Level.HOUR, slots)
+        replies = iter(
+            await self._replies(
+                [
+                    ("HGETALL", f"{self._base}{kid}:{Level.HOUR}:{window}")
+                    for kid in kids
+                    for window in windows
+                ]
+            )
+        )
+        found = []
+        for _ in kids:
+            counts = {}
+            for window in windows:
+                for field, text in next(replies).items():
+                    hour, route = divmod(rows.number(field, field), ROUTES)
+                    slot = window * Level.HOUR.window + hour
+                    if slot in slots:
+                        counts[slot, route_name(str(route), names)] = rows.counts(field, text)
+            found.append(counts)
+        return found
+
+    async def _replies(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+        found: list[Any] = []
+        for start in range(0, len(commands), PIPELINE):
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for command in commands[start : start + PIPELINE]:
+                    pipeline.execute_command(*command)
+                found += await checked(pipeline.execute())
+        return found
+
+
+def _fields(level: Level, slots: range) -> list[tuple[str, list[str], list[int]]]:
+    """Return the suffix of each hash that has some of these slots, its fields, and their slots."""
+    if level is Level.MONTH:
+        return [("", [f"y{slot}" for slot in slots], list(slots))] if slots else []
+    found = []
+    for window in windows_of(level, slots):
+        first = window * level.window
+        held = range(max(slots[0], first), min(slots[-1] + 1, first + level.window))
+        found.append((f":{level}:{window}", list(map(str, held)), list(held)))
+    return found

@@ -1,0 +1,46 @@
+"""Composition root of commands about usage."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+import redis.asyncio
+
+from authz.flows.selection import Selection
+from authz.flows.usage.reading import UsageReading
+from authz.process.clock import SystemClock
+from authz.settings.model import Settings
+from authz.storage.keys import StoredKeys
+from authz.storage.listing import StoredIndex
+from authz.storage.usage.many_keys import StoredUsageIndex
+from authz.storage.usage.stored_usage import StoredUsage
+from authz.wiring.administration import endpoint, keyring
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSession:
+    """The objects of commands about usage."""
+
+    reading: UsageReading
+    selection: Selection
+    keys: StoredKeys
+
+
+def usage_reading(client: redis.asyncio.Redis) -> UsageReading:
+    """Return the reading of usage over this client."""
+    stored, index = StoredUsage(client), StoredUsageIndex(client)
+    return UsageReading(stored, stored, index, index, SystemClock())
+
+
+@asynccontextmanager
+async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
+    """Yield a UsageSession, and close its client at the end.
+
+    Raises the errors of `administration`.
+    """
+    ring, where = keyring(settings), endpoint(settings)
+    async with aclosing(where.client()) as client:
+        keys = StoredKeys(client, has_replicas=where.has_replicas)
+        await keys.verify(ring.fingerprints, ring.prefixes)
+        selection = Selection(StoredIndex(client), SystemClock())
+        yield UsageSession(usage_reading(client), selection, keys)

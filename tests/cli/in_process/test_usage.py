@@ -1,0 +1,132 @@
+"""`authz usage` on a real store."""
+
+import asyncio
+import csv
+import io
+import time
+
+import pytest
+
+from authz.core.usage.counts import Level
+from authz.core.usage.tally import Clocks
+from authz.process.clock import SystemClock
+from authz.storage.usage.usage_link import UsageLink
+from tests.support.cli.in_process import refusal
+from tests.support.real import eventually
+from tests.support.usage import PROCESS, committed, line
+
+KEPT = dict.fromkeys(Level, 400 * 86_400)
+DAY = 86_400_000
+
+
+async def _count(endpoint, entries, now):
+    link = UsageLink(endpoint, SystemClock(), KEPT)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: not link.reason)
+    commit = committed(*entries, clocks=Clocks.near(now, 200 * DAY, DAY))
+    await link.commit(commit, [entries[0]], now)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+
+
+@pytest.fixture
+def count(runner):
+    """A function that counts entries: (kid, days ago, other fields of the line)."""
+
+    def add(*entries):
+        now = time.time_ns() // 1_000_000
+        lines = [
+            line(kid=kid, started=now - ago * DAY, milliseconds="0", **other)
+            for kid, ago, other in entries
+        ]
+        asyncio.run(_count(runner.valkey.endpoint, lines, now))
+
+    return add
+
+
+def test_one_key(runner, count):
+    """A key's requests by outcome, bytes and units, its denials, and the completeness."""
+    kid, _ = runner.issue()
+    denied = {"code": "403", "reason": "revoked", "flags": "UAEX", "charged": "-"}
+    charge = f"{'a' * 16}{4:012x}"
+    count((kid, 0, {"charge_id": charge}), (kid, 0, {"charged": "5"}), (kid, 0, denied))
+    document = runner.run("usage", "--key", kid, "--json").document
+    total = document["total"]
+    assert (total["requests"], total["ok"], total["denied"], total["units"]) == (3, 2, 1, 6)
+    assert (total["bytes_in"], total["bytes_out"]) == (900, 12_000)
+    assert (document["by"], document["keys"], len(document["rows"])) == ("day", 1, 1)
+    assert document["denied_by_reason"] == {"revoked": 1}
+    done = runner.run("usage", "--key", kid, "--since", "1h", "--by", "hour")
+    assert done.code == 0
+    issued, seen, missing = (
+        document["completeness"][name] for name in ("issued", "seen", "missing")
+    )
+    assert (seen, issued - seen) == (3, missing)
+    assert done.out.endswith(f"issued {issued}, seen 3, missing {missing}\n")
+    assert "denied by reason: revoked 1" in done.out
+
+
+def test_owners_routes_and_status(runner, count):
+    """A client's keys are summed; status is told over all requests."""
+    first, _ = runner.issue()
+    second, _ = runner.issue()
+    other, _ = runner.issue(client="acme-batch")
+    count((first, 0, {}), (second, 1, {"route": "a,b"}), (other, 0, {"code": "500"}))
+    client = runner.run("usage", "--client", "acme-web", "--json").document
+    assert (client["total"]["requests"], client["keys"]) == (2, 2)
+    table = list(
+        csv.DictReader(
+            io.StringIO(runner.run("usage", "--client", "acme-web", "--by", "route", "--csv").out)
+        )
+    )
+    assert [(row["route"], row["requests"]) for row in table] == [("a,b", "1"), ("models", "1")]
+    status = runner.run("usage", "--by", "status", "--json").document
+    assert [(row["status"], row["requests"]) for row in status["rows"]] == [("200", 2), ("500", 1)]
+    month = runner.run("usage", "--month").out
+    assert "all requests" in month
+
+
+def test_top(runner, count):
+    """The keys with the most requests come first; a deleted key has no client."""
+    first, _ = runner.issue()
+    gone = "Q" * 16
+    count((first, 0, {}), (gone, 0, {}), (gone, 1, {}))
+    keys = runner.run("usage", "top", "--json").document["keys"]
+    assert [(row["kid"], row["client_id"], row["requests"]) for row in keys] == [
+        (gone, None, 2),
+        (first, "acme-web", 1),
+    ]
+    out = runner.run("usage", "top", "--by", "units", "--limit", "1").out
+    assert (gone in out, first in out) == (True, False)
+    assert "no key was used" in runner.run("usage", "top", "--by", "denied").out
+
+
+def test_nothing_was_counted(runner):
+    """Without usage the answer says so, and an unknown key is refused."""
+    kid, _ = runner.issue()
+    done = runner.run("usage", "--key", kid)
+    assert (done.code, done.out.splitlines()[0]) == (0, "no requests")
+    assert done.out.endswith("issued 0, seen 0, missing 0\n")
+    assert "no key has the kid" in refusal(runner.run("usage", "--key", PROCESS), 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--key", "short"), "--key"),
+        (("--key", "Q" * 16, "--client", "a"), "--key"),
+        (("--key", "Q" * 16, "--by", "status"), "--by"),
+        (("--client", "a b"), "--client"),
+        (("--since", "soon"), "--since"),
+        (("--until", "x"), "--until"),
+        (("--since", "1h", "--until", "2h"), "--since"),
+        (("--month", "--since", "1h"), "--month"),
+        (("--csv", "--json"), "--csv"),
+        (("top", "--limit", "0"), "--limit"),
+        (("top", "--since", "x"), "--since"),
+        (("top", "--by", "cost"), "--by"),
+    ],
+)
+def test_bad_input(runner, arguments, named):
+    """A mistake is one line with the option."""
+    assert named in refusal(runner.run("usage", *arguments))

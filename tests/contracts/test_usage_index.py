@@ -1,0 +1,105 @@
+"""The UsageIndex port: one suite for counts in memory and on a real server."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from authz.core.errors import Unreadable
+from authz.core.usage.counts import Level
+from authz.core.usage.tally import Clocks
+from authz.storage import schema
+from authz.storage.usage import many_keys
+from authz.storage.usage.many_keys import StoredUsageIndex
+from authz.storage.usage.stored_usage import StoredUsage
+from authz.storage.usage.usage_link import UsageLink
+from tests.support.memory_usage import MemoryUsage, MemoryUsageIndex
+from tests.support.real import RealClock, eventually
+from tests.support.usage import KID, committed, line
+
+DAY = 86_400_000
+KEPT = dict.fromkeys(Level, 400 * 86_400)
+OTHER, NEVER = "Q" * 16, "N" * 16
+
+
+class Indexed:
+    """A store of usage, its index and its reader."""
+
+    def __init__(self, store, index, reader):
+        self.store, self.index, self.reader = store, index, reader
+        self.now = RealClock().wall_ms()
+
+    async def add(self, kid=KID, ago=0, **fields):
+        """Count one request that ended `ago` ms before now."""
+        entry = line(kid=kid, started=self.now - ago, milliseconds="0", **fields)
+        commit = committed(entry, clocks=Clocks.near(self.now, 90 * DAY, DAY))
+        await self.store.commit(commit, [entry], self.now)
+
+    async def used_since(self, since):
+        """Return all kids that were used since a time in seconds."""
+        return [kid async for page in self.index.used_since(since) for kid in page]
+
+
+@pytest.fixture(params=["memory", "store"])
+async def usage(request):
+    """A store of usage, in memory or on a real server."""
+    clock = RealClock()
+    if request.param == "memory":
+        memory = MemoryUsage(clock)
+        yield Indexed(memory, MemoryUsageIndex(memory), memory)
+        return
+    valkey = request.getfixturevalue("valkey")
+    valkey.admin.hset(schema.DEFAULT.meta, "schema", "1")
+    link = UsageLink(valkey.endpoint, clock, KEPT)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: not link.reason)
+    async with valkey.endpoint.client() as client:
+        yield Indexed(link, StoredUsageIndex(client), StoredUsage(client))
+    run.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await run
+
+
+@pytest.mark.parametrize("level", [Level.HOUR, Level.DAY, Level.MONTH])
+async def test_many_keys_have_the_counts_of_each(usage, level):
+    """`many` returns for each key what the reader returns for it, also over several windows."""
+    for ago in (0, 40 * DAY, 41 * DAY, 70 * DAY):
+        await usage.add(ago=ago)
+        await usage.add(OTHER, ago=ago, route="-", code="500")
+    first, last = (level.slot(at // 60_000) for at in (usage.now - 70 * DAY, usage.now))
+    for slots in (range(first, last + 1), range(first, last), range(last, last + 1)):
+        found = await usage.index.many([KID, NEVER, OTHER], level, slots)
+        assert found[1] == {}
+        assert found[0] == await usage.reader.counts(KID, level, slots)
+        assert found[2] == await usage.reader.counts(OTHER, level, slots)
+        assert found[0]
+    assert await usage.index.many([], level, slots) == []
+
+
+async def test_latest_use(usage):
+    """The time of the latest use is in seconds, and None for a key that was never used."""
+    await usage.add(ago=3 * DAY)
+    await usage.add(ago=5 * DAY)
+    at = (usage.now - 3 * DAY) // 1000
+    assert await usage.index.latest([NEVER, KID]) == [None, at]
+    assert await usage.index.latest([]) == []
+    assert await usage.used_since(at) == [KID]
+    assert await usage.used_since(at + 1) == []
+
+
+async def test_pages_smaller_than_the_keys_of_one_second(usage, monkeypatch):
+    """Every key is found, if more than a page of them were used in one second, too."""
+    monkeypatch.setattr(many_keys, "PAGE", 2)
+    kids = [f"{number:016d}" for number in range(7)]
+    for kid in kids:
+        await usage.add(kid)
+    await usage.add(OTHER, ago=5000)
+    assert set(await usage.used_since(usage.now // 1000 - 10)) == {*kids, OTHER}
+
+
+async def test_a_garbled_row_is_unreadable(valkey):
+    """A row that no meter wrote is not taken for counts."""
+    valkey.admin.hset(f"{schema.DEFAULT.usage}{KID}", "y10", "x")
+    async with valkey.endpoint.client() as client:
+        with pytest.raises(Unreadable, match="y10"):
+            await StoredUsageIndex(client).many([KID], Level.MONTH, range(10, 11))
