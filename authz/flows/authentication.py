@@ -40,7 +40,8 @@ class KeyIdentifier:
 
     A key with the scope of a role is an operator, within the key's own tenant and project. Any
     other key is a holder, if `own_actions` has any. An imported key is neither: nothing but a
-    lookup would prove it. Limits of the key do not count here.
+    lookup would prove it. Limits of the key do not count here. The host is API_HOST: a key that
+    is bound to this host only is good for nothing else.
     """
 
     def __init__(
