@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits soak clean
+.PHONY: fuzz-admin dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -87,6 +87,10 @@ differential: $(READY) ## Made-up requests through Envoy to four frameworks: non
 
 proto: $(READY) ## Generate the modules of our messages anew
 	@$(BIN)/python proto/generate.py
+
+fuzz-admin: $(READY) ## Made-up calls of the admin API, and kill -9 during creates (CALLS, TRIALS; half an hour)
+	@$(BIN)/python -m tests.rpc.admin.fuzz --calls $(or $(CALLS),20000)
+	@$(BIN)/python -m tests.rpc.admin.kills --trials $(or $(TRIALS),300)
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .fuzz .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

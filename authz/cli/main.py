@@ -28,8 +28,8 @@ MAX_MESSAGE: Final = 400
 STDERR: Final = 2
 
 COMMANDS: Final = (
-    *("init", "serve", "keys", "apply", "diff", "audit", "sidecars", "config", "doctor"),
-    *("backup", "restore", "envoy", "dev", "completion"),
+    *("init", "serve", "admin", "keys", "apply", "diff", "audit", "sidecars", "config"),
+    *("doctor", "backup", "restore", "envoy", "dev", "completion"),
 )
 
 # Every process of the machine can read arguments, and the shell keeps them in its history.

@@ -42,6 +42,7 @@ class OperationsServer:
         version: str,
         socket_mode: int = SOCKET_MODE,
         monotonic: Callable[[], float] = time.monotonic,
+        setting: str = SETTING,
     ) -> None:
         self._version = version
         self._monotonic = monotonic
@@ -65,7 +66,7 @@ class OperationsServer:
             backlog=BACKLOG,
         )
         self._server = _EmbeddedServer(config)
-        self._listener = Listener(address, SETTING, socket_mode)
+        self._listener = Listener(address, setting, socket_mode)
         self.address = self._listener.address
         self._task: asyncio.Task[None] | None = None
 

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from authz.core.errors import Unreadable
+from authz.core.records import Status
+
 
 class Action(StrEnum):
     """The kind of a change."""
@@ -43,3 +46,22 @@ class AuditEntry:
     version: int
     base_version: int
     event: AuditEvent
+
+
+@dataclass(frozen=True, slots=True)
+class TrailRow:
+    """One row of the trail of all keys. position: its place. entry: or why it cannot be read."""
+
+    position: str
+    kid: str
+    entry: AuditEntry | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedChange:
+    """One change in the log of recent ones. at: ms since the epoch, by the store's clock."""
+
+    version: int
+    kid: str
+    status: Status
+    at: int

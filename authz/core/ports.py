@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from authz.core.access import Caller, Credentials, Refusal
-from authz.core.audit import AuditEntry
+from authz.core.audit import AuditEntry, LoggedChange, TrailRow
 from authz.core.changes import KeyChange
 from authz.core.decision import Decision, Deny, Reason
 from authz.core.deletion import Removal, RemovedEntry
@@ -319,6 +319,32 @@ class Authenticator(Protocol):
 
         MUST NOT raise for anything that a caller can send. MUST refuse several credentials in one
         request. MUST return UNAVAILABLE if it cannot find out whether a credential is good.
+        """
+        ...
+
+
+class TrailPages(Protocol):
+    """Lists the audit trail of all keys."""
+
+    async def page(self, before: str, count: int) -> Sequence[TrailRow]:
+        """Return at most `count` entries that are older than `before`, newest first.
+
+        before: the position of a row; empty: from the newest. Raises Unavailable.
+        """
+        ...
+
+
+class ChangeLog(Protocol):
+    """Lists recent changes of keys, oldest first."""
+
+    async def last(self) -> int:
+        """Return the number of the last change, 0 if there was none. Raises Unavailable."""
+        ...
+
+    async def after(self, version: int, count: int) -> Sequence[LoggedChange] | None:
+        """Return at most `count` changes after `version`.
+
+        None if the log no longer holds all of them. Raises Unavailable.
         """
         ...
 

@@ -69,12 +69,14 @@ class Importer:
         clock: Clock,
         actor: str,
         note: str = "",
+        *,
+        source: str = "",
+        request_id: str = "",
     ) -> None:
         self._store = store
         self._records = records
         self._clock = clock
-        self._actor = actor
-        self._note = note
+        self._about = (actor, note, source, request_id)
         self._allowed = False
 
     async def put(self, batch: Sequence[Wanted]) -> list[Outcome]:
@@ -126,7 +128,7 @@ class Importer:
         return outcomes
 
     def _plan(self, wanted: Wanted) -> KeyChange | BadInput:
-        author = Author(secrets.token_hex(16), self._actor, self._note)
+        author = Author(secrets.token_hex(16), *self._about)
         key, now = wanted.key, self._clock.wall_ms()
         older = tuple(key.digests()) if isinstance(key, Imported) else ()
         digests = tuple(wanted.hashed().digests())

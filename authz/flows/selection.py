@@ -4,7 +4,7 @@ It reads the store's indexes of keys in order of creation, and of each key only 
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,10 @@ MAX_SCANNED: Final = 500_000  # keys looked at for one page
 MAX_READ: Final = 10_000  # records read for one page
 
 _CURSOR: Final = re.compile(r"([0-9A-Za-z]{16})(?:-(\d{1,15}))?", re.ASCII)
+
+
+Keep = Callable[[KeyRecord], bool]
+"""Return whether the reader may see a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +71,12 @@ class Selection:
         self._index = index
         self._clock = clock
 
-    async def page(self, selector: Selector, limit: int, cursor: str = "") -> Page:
+    async def page(
+        self, selector: Selector, limit: int, cursor: str = "", keep: Keep | None = None
+    ) -> Page:
         """Return at most `limit` keys that follow `cursor`; the first ones if it is empty.
 
+        keep: leaves out keys that the reader may not see, and all keys that cannot be read.
         A page may have fewer keys, even none, and still a next page: it looks at no more than
         MAX_SCANNED (500,000) keys and reads no more than MAX_READ (10,000) records. A cursor stays
         good when its key changes or is deleted. Raises BadInput if `cursor` is none.
@@ -78,7 +85,7 @@ class Selection:
         after = await self._position(cursor)
         while cost.scanned < MAX_SCANNED and cost.read < MAX_READ:
             step = await self._step(selector, after, cost, limit)
-            found += step.entries
+            found += [row for row in step.entries if _is_kept(row[1], keep)]
             if len(found) > limit or (len(found) == limit and step.last):
                 return Page(_entries(found[:limit]), cursor_text(found[limit - 1][0]), cost)
             if step.last is None:
@@ -86,8 +93,10 @@ class Selection:
             after = step.last
         return Page(_entries(found), cursor_text(after) if after else None, cost)
 
-    async def each(self, selector: Selector, cost: Cost | None = None) -> AsyncIterator[Entry]:
-        """Yield every selected key. cost: is added to while it goes on.
+    async def each(
+        self, selector: Selector, cost: Cost | None = None, keep: Keep | None = None
+    ) -> AsyncIterator[Entry]:
+        """Yield every selected key. cost: is added to while it goes on. keep: as for `page`.
 
         Keys that are issued meanwhile are found.
         """
@@ -95,7 +104,8 @@ class Selection:
         while True:
             step = await self._step(selector, after, cost or Cost(), CHUNK)
             for _, entry in step.entries:
-                yield entry
+                if _is_kept(entry, keep):
+                    yield entry
             if step.last is None:
                 return
             after = step.last
@@ -153,6 +163,10 @@ class Selection:
 def cursor_text(place: Position) -> str:
     """Return the cursor after this key."""
     return f"{place.kid}-{place.created_at}"
+
+
+def _is_kept(entry: Entry, keep: Keep | None) -> bool:
+    return keep is None or (entry.record is not None and keep(entry.record))
 
 
 def _entries(found: Sequence[tuple[Position, Entry]]) -> tuple[Entry, ...]:

@@ -8,4 +8,5 @@ from typing import Final
 from authz.rpc.services import CHECK_SERVICE
 
 LIVENESS: Final = "liveness"  # a process that answers is alive
-BY_READINESS: Final = ("", CHECK_SERVICE, "readiness")
+READINESS: Final = "readiness"
+BY_READINESS: Final = ("", CHECK_SERVICE, READINESS)

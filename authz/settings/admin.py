@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from authz.core.access import Binding, OwnAction, Role
 from authz.core.bearer_token import MAX_SKEW
 from authz.core.errors import BadInput
+from authz.core.listen_address import Address
 from authz.core.web_address import check_url
 from authz.settings.sections import Section
 from authz.settings.values import (
@@ -16,6 +17,8 @@ from authz.settings.values import (
     HttpUrl,
     Id,
     Line,
+    Listen,
+    Mode,
     distinct,
     seconds,
 )
@@ -54,9 +57,22 @@ class Oidc(Section):
     keys_grace: Annotated[float, seconds("1m", "1d")] = 3600.0
 
 
-class Admin(Section):
-    """The administration API: its callers and their roles."""
+class AdminTls(Section):
+    """TLS of the listeners of the administration API."""
 
+    cert: File
+    key: File
+    client_ca: File | None = None
+
+
+class Admin(Section):
+    """The administration API: its listeners, its callers and their roles."""
+
+    listen: Listen = Address("127.0.0.1", 9193)
+    http_listen: Listen = Address("127.0.0.1", 9194)
+    socket_mode: Mode = 0o660
+    tls: AdminTls | None = None
+    calls_per_second: int = Field(500, ge=1, le=100_000)
     oidc: Oidc | None = None
     certificates: dict[CertificateUri, Grant] = {}
     self_service: Annotated[

@@ -226,6 +226,10 @@ class Endpoint:
             raise Unavailable(f"redis.password_file: {problem}: {self.password_file}") from None
 
 
+Client = redis.asyncio.Redis
+"""A client of redis-py, as `Endpoint.client` returns it."""
+
+
 def refuse_old(hello: Mapping[str, Any]) -> None:
     """Raise Unavailable if the reply to HELLO is from a server older than Redis 7.
 

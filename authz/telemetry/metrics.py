@@ -59,14 +59,18 @@ class Metrics:
     """Export `readings` at `page`, and with `push` also over OTLP.
 
     about: resource attributes, which identify this process. OTLP exports run in their own threads,
-    so a receiver that hangs or refuses delays nothing. Raises ValueError if a metric of METRICS has
-    no reading.
+    so a receiver that hangs or refuses delays nothing. Raises ValueError if a metric of the
+    catalogue has no reading.
     """
 
     def __init__(
-        self, readings: Readings, about: Mapping[str, str], push: Push | None = None
+        self,
+        readings: Readings,
+        about: Mapping[str, str],
+        push: Push | None = None,
+        catalogue: Iterable[Metric] = METRICS,
     ) -> None:
-        if missing := [metric.name for metric in METRICS if metric not in readings]:
+        if missing := [metric.name for metric in catalogue if metric not in readings]:
             raise ValueError(f"nothing reads {', '.join(missing)}")
         histograms = partial(_with_histograms, readings, time.time_ns())
         self._registry = CollectorRegistry()

@@ -2,8 +2,8 @@
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,13 @@ from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
 from authz.storage.limits.spend_link import SpendLink
 from authz.telemetry import catalogue, outcomes
+from authz.telemetry.admin_metrics import (
+    ADMIN_METRICS,
+    ADMIN_READY,
+    CALL_DURATION,
+    CALLS,
+    CallCounters,
+)
 from authz.telemetry.catalogue import METRICS
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
@@ -104,6 +111,41 @@ class Telemetry:
         )
 
 
+@contextmanager
+def admin_metrics(
+    settings: Settings,
+    instance: str,
+    counters: CallCounters,
+    is_ready: Callable[[], bool],
+    clock: Clock,
+) -> Iterator[Page | None]:
+    """Export the metrics of the admin API until the block ends.
+
+    Yield their page, or None if metrics are off.
+    """
+    if not settings.telemetry.metrics:
+        yield None
+        return
+    otlp = settings.telemetry.otlp
+    read: Readings = {
+        CALLS: counters.calls,
+        CALL_DURATION: counters.durations,
+        ADMIN_READY: _one(lambda: int(is_ready())),
+        **_process(clock, lambda: log_throttle.left_out),
+    }
+    about = {
+        "service.name": "authz-admin",
+        "service.version": __version__,
+        "service.instance.id": instance,
+    }
+    push = Push(otlp.endpoint, otlp.interval) if otlp else None
+    metrics = Metrics(read, about, push, ADMIN_METRICS)
+    try:
+        yield metrics.page
+    finally:
+        metrics.stop()
+
+
 def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -> Readings:
     """Return the reader of every metric of the catalogue.
 
@@ -114,7 +156,7 @@ def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -
         **_checks(counters),
         **_keys(counters, parts),
         **_store(parts, clock),
-        **_process(clock, denials),
+        **_process(clock, lambda: denials.left_out + log_throttle.left_out),
     }
 
 
@@ -205,7 +247,7 @@ def _store(parts: Parts, clock: Clock) -> Readings:
     }
 
 
-def _process(clock: Clock, denials: Denials) -> Readings:
+def _process(clock: Clock, left_out: Callable[[], int]) -> Readings:
     began = clock.monotonic()
 
     def cpu() -> Values:
@@ -214,7 +256,7 @@ def _process(clock: Clock, denials: Denials) -> Readings:
         yield {"cpu.mode": "system"}, used.ru_stime
 
     return {
-        catalogue.LOG_SUPPRESSED: _one(lambda: denials.left_out + log_throttle.left_out),
+        catalogue.LOG_SUPPRESSED: _one(left_out),
         catalogue.BUILD: lambda: [(catalogue.BUILD.series[0], 1)],
         catalogue.PROCESS_MEMORY: _one(resident_bytes),
         catalogue.PROCESS_CPU: cpu,

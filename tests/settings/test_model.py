@@ -73,6 +73,13 @@ GARBAGE = {
     "extract.client_address": ("x-forwarded-for", "x-envoy-external-address"),
     "outage.grace": ("soon", "30s"),
     "log.level": ("loud", "INFO"),
+    "admin.listen": ("nonsense", "127.0.0.1:9191"),
+    "admin.http_listen": ("unix:", "unix:/run/authz.sock"),
+    "admin.socket_mode": ("0999", "0660"),
+    "admin.tls.cert": ("", "/etc/authz/pepper-1"),
+    "admin.tls.key": ("a\nb", "/etc/authz/pepper-1"),
+    "admin.tls.client_ca": ("~nobody-has-this-name/ca", "/etc/authz/pepper-1"),
+    "admin.calls_per_second": ("many", "100000"),
     "admin.oidc.issuer": ("idp.example.com", "http://127.0.0.1:4318"),
     "admin.oidc.audience": ("two\nlines", None),
     "admin.oidc.subject_claim": ("e mail", "groups"),
@@ -102,7 +109,10 @@ GARBAGE = {
 }
 
 
-NEEDED = {"check.tls.cert", "check.tls.key", "admin.oidc.issuer", "admin.oidc.audience"}
+NEEDED = {
+    *("check.tls.cert", "check.tls.key", "admin.tls.cert", "admin.tls.key"),
+    *("admin.oidc.issuer", "admin.oidc.audience"),
+}
 
 
 def test_every_setting_has_a_default() -> None:

@@ -89,6 +89,14 @@ class Keyring:
         return [pepper.backup_key for pepper in self._peppers.values()]
 
     @property
+    def page_keys(self) -> list[bytes]:
+        """The keys that may seal the page tokens of the admin API. The last one, the newest, seals.
+
+        They have 32 bytes.
+        """
+        return [pepper.page_key for pepper in self._peppers.values()]
+
+    @property
     def trail_keys(self) -> TrailKeys:
         """The keys of the marks in the audit trail. The newest pepper marks new entries."""
         return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})

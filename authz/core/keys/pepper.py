@@ -55,6 +55,7 @@ class Pepper:
     backup_key: bytes = field(repr=False)
     trail_key: bytes = field(repr=False)
     request_key: bytes = field(repr=False)
+    page_key: bytes = field(repr=False)
     hash_key: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
@@ -87,5 +88,6 @@ class Pepper:
             backup_key=hkdf_sha256(secret, b"authz store backup"),
             trail_key=hkdf_sha256(secret, b"authz audit trail"),
             request_key=hkdf_sha256(secret, b"authz repeatable request"),
+            page_key=hkdf_sha256(secret, b"authz page token"),
             hash_key=hkdf_sha256(secret, b"authz imported hash"),
         )

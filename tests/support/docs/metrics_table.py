@@ -1,5 +1,6 @@
 """The table of metrics, from authz/telemetry/catalogue.py."""
 
+from authz.telemetry.admin_metrics import ADMIN_METRICS
 from authz.telemetry.catalogue import BUILD, METRICS, Kind, Metric
 
 FEW = 12  # a label with more values than this is not spelled out
@@ -9,6 +10,11 @@ HEAD = "| metric, name in Prometheus | kind, unit | labels | meaning |\n| --- | 
 def metrics() -> str:
     """Return one row for each metric of the catalogue."""
     return HEAD + "\n".join(_row(metric) for metric in METRICS)
+
+
+def admin_metrics() -> str:
+    """Return one row for each metric of the admin API that a sidecar does not have."""
+    return HEAD + "\n".join(_row(metric) for metric in ADMIN_METRICS if metric not in METRICS)
 
 
 def _row(metric: Metric) -> str:

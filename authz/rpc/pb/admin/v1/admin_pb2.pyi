@@ -1,7 +1,4 @@
-import datetime
-
 from google.api import annotations_pb2 as _annotations_pb2
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -39,16 +36,14 @@ class WhoAmIRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class WhoAmIResponse(_message.Message):
-    __slots__ = ("subject", "bindings", "method", "expire_time")
+    __slots__ = ("subject", "bindings", "method")
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     BINDINGS_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
-    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     subject: str
     bindings: _containers.RepeatedCompositeFieldContainer[RoleBinding]
     method: str
-    expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, subject: _Optional[str] = ..., bindings: _Optional[_Iterable[_Union[RoleBinding, _Mapping]]] = ..., method: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, subject: _Optional[str] = ..., bindings: _Optional[_Iterable[_Union[RoleBinding, _Mapping]]] = ..., method: _Optional[str] = ...) -> None: ...
 
 class GetInstallationRequest(_message.Message):
     __slots__ = ()

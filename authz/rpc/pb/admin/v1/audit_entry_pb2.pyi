@@ -23,6 +23,7 @@ class AuditEntry(_message.Message):
         ACTION_DISABLE: _ClassVar[AuditEntry.Action]
         ACTION_ENABLE: _ClassVar[AuditEntry.Action]
         ACTION_RESET_LIMITS: _ClassVar[AuditEntry.Action]
+        ACTION_RETIRE: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -32,6 +33,7 @@ class AuditEntry(_message.Message):
     ACTION_DISABLE: AuditEntry.Action
     ACTION_ENABLE: AuditEntry.Action
     ACTION_RESET_LIMITS: AuditEntry.Action
+    ACTION_RETIRE: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]

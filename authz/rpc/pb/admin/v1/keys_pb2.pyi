@@ -131,6 +131,30 @@ class RotateKeyResponse(_message.Message):
     outcome: _key_pb2.ChangeOutcome
     def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., api_key: _Optional[str] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ...) -> None: ...
 
+class RetireKeySecretRequest(_message.Message):
+    __slots__ = ("name", "secret", "etag", "validate_only", "note", "wait_time")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    secret: str
+    etag: str
+    validate_only: bool
+    note: str
+    wait_time: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., secret: _Optional[str] = ..., etag: _Optional[str] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class RetireKeySecretResponse(_message.Message):
+    __slots__ = ("key", "outcome")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    key: _key_pb2.Key
+    outcome: _key_pb2.ChangeOutcome
+    def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ...) -> None: ...
+
 class RevokeKeyRequest(_message.Message):
     __slots__ = ("name", "reason", "etag", "validate_only", "note", "wait_time")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -267,7 +291,7 @@ class VerifyKeyResponse(_message.Message):
     def __init__(self, allowed: _Optional[bool] = ..., reason: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[VerifyKeyResponse.Check, _Mapping]]] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., fault: _Optional[str] = ..., limits: _Optional[_Union[_limits_pb2.KeyLimits, _Mapping]] = ...) -> None: ...
 
 class ChangeKeysRequest(_message.Message):
-    __slots__ = ("filter", "update", "rotate", "revoke", "disable", "enable", "max_keys", "validate_only", "note")
+    __slots__ = ("filter", "update", "rotate", "revoke", "disable", "enable", "max_keys", "validate_only", "note", "wait_time")
     class Update(_message.Message):
         __slots__ = ("key", "update_mask", "add_scopes", "remove_scopes")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -304,6 +328,7 @@ class ChangeKeysRequest(_message.Message):
     MAX_KEYS_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_TIME_FIELD_NUMBER: _ClassVar[int]
     filter: str
     update: ChangeKeysRequest.Update
     rotate: ChangeKeysRequest.Rotate
@@ -313,21 +338,24 @@ class ChangeKeysRequest(_message.Message):
     max_keys: int
     validate_only: bool
     note: str
-    def __init__(self, filter: _Optional[str] = ..., update: _Optional[_Union[ChangeKeysRequest.Update, _Mapping]] = ..., rotate: _Optional[_Union[ChangeKeysRequest.Rotate, _Mapping]] = ..., revoke: _Optional[_Union[ChangeKeysRequest.Revoke, _Mapping]] = ..., disable: _Optional[_Union[ChangeKeysRequest.Disable, _Mapping]] = ..., enable: _Optional[_Union[ChangeKeysRequest.Enable, _Mapping]] = ..., max_keys: _Optional[int] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ...) -> None: ...
+    wait_time: _duration_pb2.Duration
+    def __init__(self, filter: _Optional[str] = ..., update: _Optional[_Union[ChangeKeysRequest.Update, _Mapping]] = ..., rotate: _Optional[_Union[ChangeKeysRequest.Rotate, _Mapping]] = ..., revoke: _Optional[_Union[ChangeKeysRequest.Revoke, _Mapping]] = ..., disable: _Optional[_Union[ChangeKeysRequest.Disable, _Mapping]] = ..., enable: _Optional[_Union[ChangeKeysRequest.Enable, _Mapping]] = ..., max_keys: _Optional[int] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ChangeKeysResponse(_message.Message):
-    __slots__ = ("name", "key", "outcome", "api_key", "error")
+    __slots__ = ("name", "key", "outcome", "api_key", "error", "confirmation")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     key: _key_pb2.Key
     outcome: _key_pb2.ChangeOutcome
     api_key: str
     error: str
-    def __init__(self, name: _Optional[str] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ..., api_key: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    confirmation: _key_pb2.Confirmation
+    def __init__(self, name: _Optional[str] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ..., api_key: _Optional[str] = ..., error: _Optional[str] = ..., confirmation: _Optional[_Union[_key_pb2.Confirmation, _Mapping]] = ...) -> None: ...
 
 class ExportKeysRequest(_message.Message):
     __slots__ = ("filter",)

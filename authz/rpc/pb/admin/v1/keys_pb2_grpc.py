@@ -62,6 +62,11 @@ class KeysStub:
                 request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RotateKeyRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RotateKeyResponse.FromString,
                 _registered_method=True)
+        self.RetireKeySecret = channel.unary_unary(
+                '/authz.admin.v1.Keys/RetireKeySecret',
+                request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretResponse.FromString,
+                _registered_method=True)
         self.RevokeKey = channel.unary_unary(
                 '/authz.admin.v1.Keys/RevokeKey',
                 request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RevokeKeyRequest.SerializeToString,
@@ -143,6 +148,13 @@ class KeysServicer:
 
         The kid stays the same, and the lifetime of the key starts again. The old secret works for
         `overlap` longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireKeySecret(self, request, context):
+        """End one of the two secrets that work after a rotation. The other one works as before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -236,6 +248,11 @@ def add_KeysServicer_to_server(servicer, server):
                     servicer.RotateKey,
                     request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RotateKeyRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'RetireKeySecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireKeySecret,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretResponse.SerializeToString,
             ),
             'RevokeKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeKey,
@@ -416,6 +433,33 @@ class Keys:
             '/authz.admin.v1.Keys/RotateKey',
             authz_dot_admin_dot_v1_dot_keys__pb2.RotateKeyRequest.SerializeToString,
             authz_dot_admin_dot_v1_dot_keys__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireKeySecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Keys/RetireKeySecret',
+            authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,111 @@
+"""The Audit service."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from authz.core import fields
+from authz.core.access import Action as Right
+from authz.core.access import Caller, visible
+from authz.core.audit import Action, AuditEntry, TrailRow
+from authz.core.errors import Unreadable
+from authz.core.records import KeyRecord
+from authz.flows.admin_flows import AdminFlows
+from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.key_messages import entry_message
+from authz.rpc.admin.page_tokens import PageTokens
+from authz.rpc.admin.paging import page_size
+from authz.rpc.admin.values import kid_of, time_ms, word_of
+from authz.rpc.pb.admin.v1 import audit_entry_pb2, audit_pb2
+
+CHUNK: Final = 500  # rows read in one call
+MAX_CHUNKS: Final = 20  # calls for one page
+
+_ACTIONS: Final = {number: name for name, number in audit_entry_pb2.AuditEntry.Action.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The conditions of a request on entries."""
+
+    kid: str
+    actor: str
+    action: Action | None
+    since: int | None
+    until: int | None
+
+    @classmethod
+    def of(cls, request: audit_pb2.ListAuditEntriesRequest) -> "_Wanted":
+        """Return those of a request. Raises BadInput for a wrong field."""
+        since, until = (
+            time_ms(name, getattr(request, name)) if request.HasField(name) else None
+            for name in ("since_time", "until_time")
+        )
+        return cls(
+            kid_of("key", request.key) if request.key else "",
+            fields.line("actor", request.actor),
+            word_of(Action, request.action, "ACTION", _ACTIONS),
+            since,
+            until,
+        )
+
+    def fits(self, row: TrailRow) -> bool:
+        """Return whether a row is wanted. A row that cannot be read is not."""
+        entry = row.entry
+        if isinstance(entry, Unreadable):
+            return False
+        event = entry.event
+        return (
+            self.kid in {"", row.kid}
+            and self.actor in {"", event.actor}
+            and self.action in {None, event.action}
+            and (self.since is None or event.at >= self.since)
+            and (self.until is None or event.at < self.until)
+        )
+
+
+class AuditService:
+    """The methods of authz.admin.v1.Audit."""
+
+    def __init__(self, flows: AdminFlows, tokens: PageTokens) -> None:
+        self._flows = flows
+        self._tokens = tokens
+
+    async def list_audit_entries(
+        self, request: audit_pb2.ListAuditEntriesRequest, context: CallContext
+    ) -> audit_pb2.ListAuditEntriesResponse:
+        """Return a page of the changes of keys that the caller may see, newest first."""
+        size, wanted = page_size(request.page_size), _Wanted.of(request)
+        about = ("ListAuditEntries", context.caller.actor, repr(wanted))
+        position = self._tokens.open(request.page_token, *about)
+        response = audit_pb2.ListAuditEntriesResponse()
+        for _ in range(MAX_CHUNKS):
+            rows = await self._flows.trail_pages.page(position, CHUNK)
+            sees = await self._sight(context.caller, rows, wanted)
+            for row in rows:
+                position = row.position
+                if wanted.fits(row) and sees(row.kid) and isinstance(row.entry, AuditEntry):
+                    response.entries.append(entry_message(row.kid, row.entry))
+                    if len(response.entries) == size:
+                        response.next_page_token = self._tokens.seal(position, *about)
+                        return response
+            if len(rows) < CHUNK:
+                return response
+        response.next_page_token = self._tokens.seal(position, *about)
+        return response
+
+    async def _sight(
+        self, caller: Caller, rows: Sequence[TrailRow], wanted: _Wanted
+    ) -> Callable[[str], bool]:
+        """Return whether the caller may see a key of these rows, by its tenant and project now."""
+        seen = visible(caller, Right.READ_AUDIT)
+        if seen.is_everything:
+            return lambda _kid: True
+        kids = list(dict.fromkeys(row.kid for row in rows if wanted.fits(row)))
+        records = await self._flows.index.read(kids)
+        shown = {
+            record.kid
+            for record in records
+            if isinstance(record, KeyRecord) and seen.covers(record.tenant_id, record.project_id)
+        }
+        return shown.__contains__

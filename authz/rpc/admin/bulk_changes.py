@@ -1,0 +1,208 @@
+"""ChangeKeys: one change of every key that matches a filter, as a stream of outcomes."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from authz.core import changes
+from authz.core.access import Action, visible
+from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
+from authz.core.deletion import Removal
+from authz.core.errors import BadInput, Forbidden, NotFound, Unavailable
+from authz.core.records import KeyRecord
+from authz.core.selector import Selector
+from authz.flows.admin_flows import AdminFlows
+from authz.flows.bulk_change import By, Extent, Failed, Plan, Skipped, Step
+from authz.flows.conditions import Guard
+from authz.flows.confirmation import all_acknowledged
+from authz.flows.lifecycle import Changed
+from authz.rpc.admin.api_error import refused
+from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.guards import guard
+from authz.rpc.admin.key_fields import planned_update
+from authz.rpc.admin.key_messages import confirmation_message, key_message, outcome_message
+from authz.rpc.admin.keys_service import OVERLAP_MS, revocation_reason
+from authz.rpc.admin.paging import selection_for
+from authz.rpc.admin.values import duration_ms, name_of, note_of, wait_seconds
+from authz.rpc.pb.admin.v1 import keys_pb2
+
+DEFAULT_MOST: Final = 1000
+MAX_MOST: Final = 1_000_000
+
+Request = keys_pb2.ChangeKeysRequest
+Response = keys_pb2.ChangeKeysResponse
+
+
+@dataclass(slots=True)
+class _Task:
+    """A change of many keys. texts: of new secrets, by kid, until their outcomes are told."""
+
+    action: Action
+    plan: Plan
+    texts: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+class BulkChanges:
+    """The method ChangeKeys of authz.admin.v1.Keys."""
+
+    def __init__(self, flows: AdminFlows) -> None:
+        self._flows = flows
+
+    async def change_keys(self, request: Request, context: CallContext) -> AsyncIterator[Response]:
+        """Change the keys, and yield the outcome of each."""
+        task, wait = self._task(request), wait_seconds(request.wait_time)
+        by = By(context.caller.actor, note_of(request.note), context.source, context.call_id)
+        if visible(context.caller, task.action).is_empty:
+            raise Forbidden("your roles do not allow this change")
+        selector, kids = await self._kids(request, context)
+        plan = _guarded(task.plan, guard(context.caller, task.action))
+        if request.validate_only:
+            async for kid, planned in self._flows.bulk.rehearse(kids, plan, by):
+                yield _rehearsed(kid, planned)
+            return
+        extent = Extent()
+        steps = self._flows.bulk.carry_out(kids, plan, by, selector=selector, extent=extent)
+        async for batch in steps:
+            for step in batch:
+                yield _response(step, task.texts.pop(step.kid, ""))
+        if wait:
+            yield await self._confirmed(extent, wait)
+
+    async def _kids(
+        self, request: Request, context: CallContext
+    ) -> tuple[Selector | None, list[str]]:
+        """Return the selector and the kids of the keys that match and that the caller may see.
+
+        Raises ApiError if they are more than `max_keys`, BadInput for an empty filter.
+        """
+        if not request.filter.strip():
+            raise BadInput("filter", "must not be empty; it says which keys are changed")
+        if not 0 <= request.max_keys <= MAX_MOST:
+            raise BadInput("max_keys", f"1 to {MAX_MOST}")
+        most = request.max_keys or DEFAULT_MOST
+        selector, keep = selection_for(context.caller, Action.READ_KEYS, request.filter)
+        kids: list[str] = []
+        if selector is None:
+            return None, kids
+        async for entry in self._flows.selection.each(selector, keep=keep):
+            kids.append(entry.kid)
+            if len(kids) > most:
+                raise refused(f"more than {most} keys match; raise max_keys or narrow the filter")
+        return selector, kids
+
+    def _task(self, request: Request) -> _Task:
+        """Return the change that a request asks for. Raises BadInput if it has none."""
+        match request.WhichOneof("change"):
+            case "update":
+                return self._update(request.update)
+            case "rotate":
+                return self._rotation(request.rotate)
+            case "revoke":
+                reason = revocation_reason(request.revoke.reason)
+                return _Task(
+                    Action.REVOKE,
+                    lambda record, now, author: changes.revoke(record, reason, author, now),
+                )
+            case "disable":
+                return _Task(Action.DISABLE, _turning(changes.disable))
+            case "enable":
+                return _Task(Action.ENABLE, _turning(changes.enable))
+        raise BadInput("change", "one of update, rotate, revoke, disable and enable")
+
+    def _update(self, wanted: Request.Update) -> _Task:
+        found = planned_update(
+            wanted.key,
+            wanted.update_mask,
+            (wanted.add_scopes, wanted.remove_scopes),
+            self._flows.plans,
+            self._flows.clock.wall_ms(),
+        )
+        if wanted.key.env:
+            raise BadInput("update.key.env", "never changes; issue new keys")
+
+        def plan(record: KeyRecord, now: int, author: Author) -> Outcome:
+            return changes.update(
+                record,
+                found.fields,
+                author,
+                now,
+                add_scopes=found.add_scopes,
+                remove_scopes=found.remove_scopes,
+            )
+
+        return _Task(Action.UPDATE, plan)
+
+    def _rotation(self, wanted: Request.Rotate) -> _Task:
+        overlap, ring = OVERLAP_MS, self._flows.keyring
+        if wanted.HasField("overlap"):
+            overlap = duration_ms("rotate.overlap", wanted.overlap)
+        texts: dict[str, str] = {}
+
+        def plan(record: KeyRecord, now: int, author: Author) -> Outcome:
+            minted = ring.mint(record.env, record.kid)
+            outcome = changes.rotate(record, minted, overlap, author, now)
+            if isinstance(outcome, KeyChange):
+                texts[record.kid] = minted.text
+            return outcome
+
+        return _Task(Action.ROTATE, plan, texts)
+
+    async def _confirmed(self, extent: Extent, wait: float) -> Response:
+        flows = self._flows
+        try:
+            found = await all_acknowledged(flows.registry, extent, wait, flows.clock)
+        except Unavailable:
+            problem = "the store could not be read while waiting for the sidecars"
+            return Response(confirmation=confirmation_message(problem))
+        return Response(confirmation=confirmation_message(found))
+
+
+def _turning(turn: Callable[[KeyRecord, Author, int], Outcome]) -> Plan:
+    return lambda record, now, author: turn(record, author, now)
+
+
+def _guarded(plan: Plan, check: Guard) -> Plan:
+    """Return a plan that refuses a change that the caller may not make."""
+
+    def guarded(record: KeyRecord, now: int, author: Author) -> Outcome | Removal:
+        try:
+            check(record, None)
+            outcome = plan(record, now, author)
+            if isinstance(outcome, KeyChange):
+                check(record, outcome.record)
+        except (NotFound, Forbidden) as cause:
+            return Refused(str(cause))
+        return outcome
+
+    return guarded
+
+
+def _rehearsed(kid: str, planned: Outcome | Removal | Failed) -> Response:
+    response = Response(name=name_of(kid))
+    match planned:
+        case KeyChange():
+            response.key.CopyFrom(key_message(planned.record))
+            response.outcome.SetInParent()
+        case Unchanged():
+            response.key.CopyFrom(key_message(planned.record))
+            response.outcome.CopyFrom(outcome_message(planned))
+        case Refused(why) | Failed(why):
+            response.error = why
+    return response
+
+
+def _response(step: Step, text: str) -> Response:
+    response = Response(name=name_of(step.kid))
+    match step.outcome:
+        case Changed():
+            response.key.CopyFrom(key_message(step.outcome.record))
+            response.outcome.CopyFrom(outcome_message(step.outcome))
+            response.api_key = text
+        case Unchanged():
+            response.key.CopyFrom(key_message(step.outcome.record))
+            response.outcome.CopyFrom(outcome_message(step.outcome))
+        case Skipped():
+            response.error = "was changed meanwhile and no longer matches the filter"
+        case Refused(why) | Failed(why):
+            response.error = why
+    return response

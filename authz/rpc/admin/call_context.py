@@ -1,0 +1,28 @@
+"""CallContext: the caller of one call, and everything else that a method may know about it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from authz.core.access import Caller, Credentials
+
+MAX_SOURCE: Final = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """One call of an authenticated caller.
+
+    source: address and user agent, for the audit trail. call_id: of this call, in the log and the
+    response. deadline: by `Clock.monotonic`; None: the client gave none.
+    """
+
+    caller: Caller
+    source: str = ""
+    call_id: str = ""
+    deadline: float | None = None
+
+
+def source_of(credentials: Credentials) -> str:
+    """Return address and user agent in printable ASCII, at most MAX_SOURCE (200) characters."""
+    text = f"{credentials.peer or 'unix'} {credentials.user_agent}".strip()
+    return ascii(text)[1:-1][:MAX_SOURCE]

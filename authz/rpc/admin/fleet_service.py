@@ -1,0 +1,110 @@
+"""The Fleet service."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from authz.core.access import Action, Caller, visible
+from authz.core.audit import LoggedChange
+from authz.core.errors import BadInput
+from authz.core.records import KeyRecord
+from authz.core.sidecars import Heard
+from authz.flows.admin_flows import AdminFlows
+from authz.rpc.admin.api_error import ApiError, Code
+from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.values import duration, name_of, timestamp
+from authz.rpc.pb.admin.v1 import fleet_pb2
+
+PAGE: Final = 500  # changes read in one call
+PAUSE: Final = 0.25  # seconds between two reads of the log
+SIGN_OF_LIFE: Final = 10.0  # seconds
+
+
+class FleetService:
+    """The methods of authz.admin.v1.Fleet."""
+
+    def __init__(self, flows: AdminFlows) -> None:
+        self._flows = flows
+
+    async def list_sidecars(
+        self, _request: fleet_pb2.ListSidecarsRequest, _context: CallContext
+    ) -> fleet_pb2.ListSidecarsResponse:
+        """Return the sidecars that may serve keys."""
+        version, heard = await self._flows.registry.find()
+        alive = [each for each in heard if each.silent_ms < each.reach_ms()]
+        return fleet_pb2.ListSidecarsResponse(
+            sidecars=[_sidecar(each, version) for each in alive], version=version
+        )
+
+    async def watch_changes(
+        self, request: fleet_pb2.WatchChangesRequest, context: CallContext
+    ) -> AsyncIterator[fleet_pb2.WatchChangesResponse]:
+        """Yield the changes of keys that the caller may see, until the call is cancelled."""
+        log, clock = self._flows.change_log, self._flows.clock
+        has_begin = request.HasField("after_version")
+        if has_begin and request.after_version < 0:
+            raise BadInput("after_version", "a version, or 0 for the beginning of the log")
+        version = request.after_version if has_begin else await log.last()
+        sent_at = clock.monotonic()
+        while True:
+            changes = await log.after(version, PAGE)
+            if changes is None:
+                message = f"the log no longer holds every change after {version}"
+                raise ApiError(Code.OUT_OF_RANGE, "CHANGES_MISSED", message)
+            for change in await self._visible(context.caller, changes):
+                yield _change(change)
+                sent_at = clock.monotonic()
+            version = changes[-1].version if changes else version
+            if clock.monotonic() - sent_at >= SIGN_OF_LIFE:
+                yield fleet_pb2.WatchChangesResponse(version=version)
+                sent_at = clock.monotonic()
+            if len(changes) < PAGE:
+                await asyncio.sleep(PAUSE)
+
+    async def _visible(
+        self, caller: Caller, found: Sequence[LoggedChange]
+    ) -> Sequence[LoggedChange]:
+        """Return the changes of keys that the caller may see, by their tenant and project now."""
+        seen = visible(caller, Action.WATCH)
+        if seen.is_everything or not found:
+            return found
+        kids = list({change.kid for change in found})
+        shown = {
+            record.kid
+            for record in await self._flows.index.read(kids)
+            if isinstance(record, KeyRecord) and seen.covers(record.tenant_id, record.project_id)
+        }
+        return [change for change in found if change.kid in shown]
+
+
+def _change(change: LoggedChange) -> fleet_pb2.WatchChangesResponse:
+    return fleet_pb2.WatchChangesResponse(
+        version=change.version,
+        key=name_of(change.kid),
+        status=f"STATUS_{change.status.name}",
+        change_time=timestamp(change.at),
+    )
+
+
+def _sidecar(heard: Heard, version: int) -> fleet_pb2.Sidecar:
+    sidecar = heard.sidecar
+    message = fleet_pb2.Sidecar(
+        instance=sidecar.instance,
+        program_version=sidecar.version,
+        address=sidecar.address,
+        start_time=timestamp(sidecar.started_at),
+        applied_version=sidecar.applied,
+        lag=None if sidecar.applied is None else max(0, version - sidecar.applied),
+        trusted=heard.is_trusted,
+        reason=sidecar.reason,
+        silence=duration(heard.silent_ms),
+        cached_keys=sidecar.entries,
+        trust_lease=duration(sidecar.lease_ms),
+        outage_grace=duration(sidecar.grace_ms),
+        settings_version=sidecar.settings,
+    )
+    if heard.silent_ms >= sidecar.lease_ms:
+        message.reason = f"not heard for {heard.silent_ms / 1000:.1f} s"
+    if sidecar.settings:
+        message.settings_load_time.CopyFrom(timestamp(sidecar.settings_at))
+    return message

@@ -1,0 +1,82 @@
+"""Methods of the Keys service that list: keys, all keys as a stream, and the history of a key."""
+
+from collections.abc import AsyncIterator
+
+from authz.core.access import Action
+from authz.flows.admin_flows import AdminFlows
+from authz.flows.selection import Entry
+from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.guards import require_visible
+from authz.rpc.admin.key_messages import entry_message, key_message
+from authz.rpc.admin.page_tokens import PageTokens
+from authz.rpc.admin.paging import page_size, selection_for
+from authz.rpc.admin.values import kid_of, name_of
+from authz.rpc.pb.admin.v1 import keys_pb2
+
+
+class KeyLists:
+    """Methods of authz.admin.v1.Keys that list."""
+
+    def __init__(self, flows: AdminFlows, tokens: PageTokens) -> None:
+        self._flows = flows
+        self._tokens = tokens
+
+    async def list_keys(
+        self, request: keys_pb2.ListKeysRequest, context: CallContext
+    ) -> keys_pb2.ListKeysResponse:
+        """Return a page of the keys that the caller may see."""
+        size = page_size(request.page_size)
+        selector, keep = selection_for(context.caller, Action.READ_KEYS, request.filter)
+        about = ("ListKeys", context.caller.actor, request.filter)
+        cursor = self._tokens.open(request.page_token, *about)
+        response = keys_pb2.ListKeysResponse()
+        if selector is None:
+            return response
+        page = await self._flows.selection.page(selector, size, cursor, keep)
+        for entry in page.entries:
+            if entry.record is not None:
+                response.keys.append(key_message(entry.record))
+            else:
+                response.unreadable.append(_unreadable(entry))
+        if page.next:
+            response.next_page_token = self._tokens.seal(page.next, *about)
+        return response
+
+    async def export_keys(
+        self, request: keys_pb2.ExportKeysRequest, context: CallContext
+    ) -> AsyncIterator[keys_pb2.ExportKeysResponse]:
+        """Yield every key that matches and that the caller may see."""
+        selector, keep = selection_for(context.caller, Action.EXPORT, request.filter)
+        if selector is None:
+            return
+        async for entry in self._flows.selection.each(selector, keep=keep):
+            if entry.record is not None:
+                yield keys_pb2.ExportKeysResponse(key=key_message(entry.record))
+            else:
+                yield keys_pb2.ExportKeysResponse(unreadable=_unreadable(entry))
+
+    async def list_key_history(
+        self, request: keys_pb2.ListKeyHistoryRequest, context: CallContext
+    ) -> keys_pb2.ListKeyHistoryResponse:
+        """Return a page of the changes of a key, newest first."""
+        kid, size = kid_of("parent", request.parent), page_size(request.page_size)
+        about = ("ListKeyHistory", context.caller.actor, kid)
+        position = self._tokens.open(request.page_token, *about)
+        record = await self._flows.lifecycle.show(kid)
+        require_visible(context.caller, record)
+        response = keys_pb2.ListKeyHistoryResponse()
+        version = int(position) if position else record.version
+        while version and len(response.entries) < size:
+            entry = await self._flows.trail.entry(kid, version)
+            if entry is None:
+                response.lost_version = version
+                return response
+            response.entries.append(entry_message(kid, entry))
+            version = entry.base_version
+        if version:
+            response.next_page_token = self._tokens.seal(str(version), *about)
+        return response
+
+
+def _unreadable(entry: Entry) -> keys_pb2.UnreadableKey:
+    return keys_pb2.UnreadableKey(name=name_of(entry.kid), reason=entry.why)

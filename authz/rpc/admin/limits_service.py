@@ -1,0 +1,44 @@
+"""The Limits service."""
+
+from authz.core.access import Action
+from authz.flows.admin_flows import AdminFlows
+from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.changing import Changing
+from authz.rpc.admin.guards import require_visible
+from authz.rpc.admin.key_messages import key_message, limits_message
+from authz.rpc.admin.values import kid_of_limits, note_of, wait_seconds
+from authz.rpc.pb.admin.v1 import limits_pb2
+
+
+class LimitsService:
+    """The methods of authz.admin.v1.Limits."""
+
+    def __init__(self, flows: AdminFlows) -> None:
+        self._flows = flows
+        self._changing = Changing(flows)
+
+    async def get_key_limits(
+        self, request: limits_pb2.GetKeyLimitsRequest, context: CallContext
+    ) -> limits_pb2.GetKeyLimitsResponse:
+        """Return the use of the limits of a key."""
+        record = await self._flows.lifecycle.show(kid_of_limits(request.name))
+        require_visible(context.caller, record, Action.READ_LIMITS)
+        report = await self._flows.limit_reports.of(record)
+        return limits_pb2.GetKeyLimitsResponse(limits=limits_message(record, report))
+
+    async def reset_key_limits(
+        self, request: limits_pb2.ResetKeyLimitsRequest, context: CallContext
+    ) -> limits_pb2.ResetKeyLimitsResponse:
+        """Set the counters of a key to zero."""
+        kid, dry_run = kid_of_limits(request.name), request.validate_only
+        author = self._changing.author(context, note_of(request.note))
+        conditions = self._changing.conditions(context, Action.RESET_LIMITS, None, dry_run=dry_run)
+        made = await self._changing.carry_out(
+            context,
+            lambda: self._flows.lifecycle.reset_limits(kid, author, conditions),
+            wait_seconds(request.wait_time),
+            dry_run=dry_run,
+        )
+        return limits_pb2.ResetKeyLimitsResponse(
+            key=key_message(made.result.record), outcome=made.outcome
+        )

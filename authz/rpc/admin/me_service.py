@@ -1,0 +1,81 @@
+"""The Me service: a holder reads, rotates and revokes the key that it presents."""
+
+from typing import Final
+
+from authz.core.access import OwnAction, may_own
+from authz.core.errors import Forbidden
+from authz.core.records import KeyRecord
+from authz.flows.admin_flows import AdminFlows
+from authz.flows.conditions import Conditions
+from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.changing import Changing, Rotation
+from authz.rpc.admin.key_messages import key_message, limits_message
+from authz.rpc.admin.keys_service import OVERLAP_MS, revocation_reason
+from authz.rpc.admin.values import duration_ms, wait_seconds
+from authz.rpc.pb.admin.v1 import key_pb2, me_pb2
+
+MAX_OVERLAP_MS: Final = OVERLAP_MS
+
+
+class MeService:
+    """The methods of authz.admin.v1.Me. The credential was judged as a Check would judge it."""
+
+    def __init__(self, flows: AdminFlows) -> None:
+        self._flows = flows
+        self._changing = Changing(flows)
+
+    async def get_my_key(
+        self, _request: me_pb2.GetMyKeyRequest, context: CallContext
+    ) -> me_pb2.GetMyKeyResponse:
+        """Return the caller's key."""
+        return me_pb2.GetMyKeyResponse(key=_own(await self._find(context)))
+
+    async def get_my_limits(
+        self, _request: me_pb2.GetMyLimitsRequest, context: CallContext
+    ) -> me_pb2.GetMyLimitsResponse:
+        """Return the use of the limits of the caller's key."""
+        record = await self._find(context)
+        report = await self._flows.limit_reports.of(record)
+        return me_pb2.GetMyLimitsResponse(limits=limits_message(record, report))
+
+    async def rotate_my_key(
+        self, request: me_pb2.RotateMyKeyRequest, context: CallContext
+    ) -> me_pb2.RotateMyKeyResponse:
+        """Give the caller's key a new secret."""
+        kid = _own_kid(context, OwnAction.ROTATE)
+        overlap = OVERLAP_MS
+        if request.HasField("overlap"):
+            overlap = duration_ms("overlap", request.overlap, MAX_OVERLAP_MS)
+        made = await self._changing.rotate(context, kid, Rotation(request, overlap), Conditions())
+        return me_pb2.RotateMyKeyResponse(key=_own(made.result.record), api_key=made.key_text)
+
+    async def revoke_my_key(
+        self, request: me_pb2.RevokeMyKeyRequest, context: CallContext
+    ) -> me_pb2.RevokeMyKeyResponse:
+        """Revoke the caller's key."""
+        kid = _own_kid(context, OwnAction.REVOKE)
+        reason, author = revocation_reason(request.reason), self._changing.author(context, "")
+        made = await self._changing.carry_out(
+            context,
+            lambda: self._flows.lifecycle.revoke(kid, reason, author),
+            wait_seconds(request.wait_time),
+            dry_run=False,
+        )
+        return me_pb2.RevokeMyKeyResponse(key=_own(made.result.record), outcome=made.outcome)
+
+    async def _find(self, context: CallContext) -> KeyRecord:
+        return await self._flows.lifecycle.show(_own_kid(context, OwnAction.READ))
+
+
+def _own_kid(context: CallContext, action: OwnAction) -> str:
+    """Return the kid of the caller's key. Raises Forbidden if the settings do not allow this."""
+    if not may_own(context.caller, action):
+        raise Forbidden("admin.self_service does not allow this with your credential")
+    return context.caller.kid
+
+
+def _own(record: KeyRecord) -> key_pb2.Key:
+    """Return the key without the operator's notes."""
+    key = key_message(record)
+    key.ClearField("metadata")
+    return key

@@ -1,0 +1,72 @@
+"""MetaWatch: knows at any time whether the store is reachable and ours, for a long process."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import redis.asyncio
+
+from authz.core.errors import Foreign, Unavailable
+from authz.core.ports import Clock
+from authz.storage import schema
+from authz.storage.meta import Emptied, LatestMeta
+from authz.storage.replies import checked
+
+log = logging.getLogger("authz.store")
+
+INTERVAL: Final = 1.0  # seconds between two reads of authz:meta
+LEASE: Final = 5.0  # seconds for which a read counts
+
+
+class MetaWatch:
+    """Reads authz:meta once a second. meta: a PepperProof from the last read.
+
+    reason: why the last read failed; empty if it did not.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        clock: Clock,
+        fingerprints: Mapping[str, str],
+        prefixes: Collection[str],
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._name = schema.names_of(client).meta
+        self._until = float("-inf")
+        self.meta = LatestMeta(fingerprints, lambda: self.is_current, prefixes)
+        self.reason = "not read yet"
+
+    @property
+    def is_current(self) -> bool:
+        """True if the last read is at most LEASE (5 s) old, and found a store that is ours."""
+        return self._clock.monotonic() < self._until
+
+    async def look(self) -> None:
+        """Read once. Raises nothing: a failure is in `reason` and in the log."""
+        sent, problem = self._clock.monotonic(), ""
+        try:
+            found = await checked(self._client.hgetall(self._name))
+            if not found:
+                raise Emptied(0)
+            self.meta.update(found)
+        except Unavailable as cause:
+            problem = str(cause)
+            if isinstance(cause, Emptied | Foreign):  # else the last read may still count
+                self._until = float("-inf")
+        else:
+            self._until = sent + LEASE
+        if problem != self.reason:
+            self.reason = problem
+            if problem:
+                log.warning("%s", problem)
+            else:
+                log.info("the store is ours")
+
+    async def run(self) -> None:
+        """Read again and again, until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(INTERVAL)

@@ -1,0 +1,97 @@
+"""Metrics of the admin API, by the rules of catalogue.py, and the counters behind them."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from authz.core.histogram import Histogram
+from authz.telemetry.catalogue import (
+    BUILD,
+    LOG_SUPPRESSED,
+    PROCESS_CPU,
+    PROCESS_MEMORY,
+    PROCESS_UPTIME,
+)
+from authz.telemetry.metric import Kind, Labels, Metric, each
+
+METHODS: Final = (
+    *("Keys.CreateKey", "Keys.GetKey", "Keys.ListKeys", "Keys.UpdateKey", "Keys.RotateKey"),
+    *(
+        "Keys.RetireKeySecret",
+        "Keys.ChangeKeys",
+        "Keys.RevokeKey",
+        "Keys.DisableKey",
+        "Keys.EnableKey",
+        "Keys.ListKeyHistory",
+    ),
+    *("Keys.VerifyKey", "Keys.ExportKeys", "Keys.ImportKeys"),
+    *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Audit.ListAuditEntries"),
+    *("Fleet.ListSidecars", "Fleet.WatchChanges"),
+    *("Me.GetMyKey", "Me.GetMyLimits", "Me.RotateMyKey", "Me.RevokeMyKey"),
+    *("Admin.WhoAmI", "Admin.GetInstallation"),
+)
+"""The methods of the API. A test compares them with the services."""
+
+CODES: Final = (
+    *("OK", "CANCELLED", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED"),
+    *("OUT_OF_RANGE", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+)
+"""The gRPC codes with which a call can end."""
+
+CALLS: Final = Metric(
+    "authz.admin.calls",
+    Kind.COUNTER,
+    "{call}",
+    "Calls of the admin API that have ended, by method and gRPC code.",
+    each(method=METHODS, code=CODES),
+)
+CALL_DURATION: Final = Metric(
+    "authz.admin.call.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Time from the arrival of a call to its last response. Streams that follow changes are left "
+    "out.",
+    each(method=METHODS),
+    (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
+)
+ADMIN_READY: Final = Metric(
+    "authz.admin.ready",
+    Kind.UP_DOWN,
+    "{process}",
+    "1 if the store is reachable and ours, and the process is not stopping; else 0.",
+)
+ADMIN_METRICS: Final = (
+    *(CALLS, CALL_DURATION, ADMIN_READY),
+    *(LOG_SUPPRESSED, BUILD, PROCESS_MEMORY, PROCESS_CPU, PROCESS_UPTIME),
+)
+"""Every metric that `authz admin` exports."""
+
+ENDLESS: Final = "Fleet.WatchChanges"
+
+
+class CallCounters:
+    """Counts calls in plain integers, which telemetry reads at any time."""
+
+    def __init__(self) -> None:
+        self._ended = {(m, c): 0 for m in METHODS for c in CODES}
+        self._seconds = {method: Histogram(CALL_DURATION.bounds) for method in METHODS}
+
+    def observe(self, method: str, code: str, seconds: float) -> None:
+        """Count one call that has ended, and its duration.
+
+        Another code than those of CODES counts as INTERNAL.
+        """
+        place = (method, code) if (method, code) in self._ended else (method, "INTERNAL")
+        self._ended[place] += 1
+        if method != ENDLESS:
+            self._seconds[method].add(seconds)
+
+    def calls(self) -> Iterable[tuple[Labels, float]]:
+        """Yield the number of calls of each series."""
+        for (method, code), count in self._ended.items():
+            yield {"method": method, "code": code}, count
+
+    def durations(self) -> Iterable[tuple[Labels, Histogram]]:
+        """Yield the durations of each method."""
+        for method, seconds in self._seconds.items():
+            yield {"method": method}, seconds

@@ -1,0 +1,224 @@
+"""Composition root of the admin API. It builds the components, starts them and stops them."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from authz import __version__
+from authz.console.operations import OperationsServer
+from authz.core.errors import BadInput
+from authz.core.keys.keyring import Keyring
+from authz.core.listen_address import Address
+from authz.core.ports import Clock
+from authz.flows.admin_flows import AdminFlows
+from authz.flows.bulk_change import BulkChange
+from authz.flows.importing import Importer
+from authz.flows.key_history import KeyHistory
+from authz.flows.lifecycle import Lifecycle
+from authz.flows.limits.limit_report import LimitReports
+from authz.flows.repeatable import RepeatableRequests
+from authz.flows.selection import Selection
+from authz.flows.verify import Verifier
+from authz.process.clock import SystemClock
+from authz.process.ending import Ending
+from authz.process.listener import TlsFiles
+from authz.rpc.admin.audit_service import AuditService
+from authz.rpc.admin.bulk_changes import BulkChanges
+from authz.rpc.admin.calls import Calls
+from authz.rpc.admin.fleet_service import FleetService
+from authz.rpc.admin.installation_service import InstallationService
+from authz.rpc.admin.key_import import KeyImport
+from authz.rpc.admin.key_lists import KeyLists
+from authz.rpc.admin.key_verification import KeyVerification
+from authz.rpc.admin.keys_service import KeysService
+from authz.rpc.admin.limits_service import LimitsService
+from authz.rpc.admin.me_service import MeService
+from authz.rpc.admin.method_table import methods
+from authz.rpc.admin.page_tokens import PageTokens
+from authz.rpc.admin.server import AdminServer
+from authz.settings.model import Settings
+from authz.storage.batches import StoredBatches
+from authz.storage.endpoint import Client
+from authz.storage.imports import StoredImports
+from authz.storage.keys import StoredKeys
+from authz.storage.limits.stored_counters import StoredCounters
+from authz.storage.listing import StoredIndex, StoredTrail
+from authz.storage.meta_watch import MetaWatch
+from authz.storage.registry import StoredSidecars
+from authz.storage.requests import StoredRequests
+from authz.storage.trail_pages import StoredChangeLog, StoredTrailPages
+from authz.telemetry.admin_metrics import CallCounters
+from authz.wiring.access import authentication
+from authz.wiring.administration import endpoint, keyring, limit_policy
+from authz.wiring.extraction import extractor
+from authz.wiring.telemetry import admin_metrics
+
+DRAIN_SECONDS: Final = 5.0
+HTTP_LISTEN: Final = "admin.http_listen"
+
+
+class AdminReadiness:
+    """The readiness of the process: the store is reachable and ours, and nothing is stopping."""
+
+    def __init__(self, store: MetaWatch) -> None:
+        self._store = store
+        self.leaving = ""
+        """Why the process is shutting down; empty while it is not."""
+
+    def __call__(self) -> bool:
+        """Return whether the process is ready for calls now."""
+        return not self.leaving and self._store.is_current
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Return the readiness, and by component its state as JSON members."""
+        ready = self._store.is_current
+        return self(), {
+            "process": {"ready": not self.leaving, "reason": self.leaving},
+            "store": {"ready": ready, "reason": "" if ready else self._store.reason},
+        }
+
+
+@dataclass(slots=True)
+class AdminProcess:
+    """A running admin API. calls: serves calls without a socket, too."""
+
+    server: AdminServer
+    http: Address
+    calls: Calls
+    readiness: AdminReadiness
+
+    async def drain(self, ending: Ending) -> None:
+        """Accept no new calls and wait for the running ones, at most DRAIN_SECONDS (5 s).
+
+        A second request to end cuts the wait short.
+        """
+        stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
+        repeated = asyncio.create_task(ending.repeated())
+        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
+        if repeated.done():
+            await self.server.stop(0)
+        repeated.cancel()
+        await stopping
+
+
+@asynccontextmanager
+async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
+    """Run the admin API until the block ends. It starts with or without the store.
+
+    Raises BadInput for unusable settings, such as a port in use.
+    """
+    clock, ring, counters = SystemClock(), keyring(settings), CallCounters()
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(aclosing(endpoint(settings).client()))
+        keys = StoredKeys(client, has_replicas=endpoint(settings).has_replicas)
+        watch = MetaWatch(client, clock, ring.fingerprints, ring.prefixes)
+        readiness = AdminReadiness(watch)
+        authenticator = await stack.enter_async_context(
+            authentication(settings, keys, ring, watch.meta, clock)
+        )
+        flows = admin_flows(settings, client, keys, ring=ring, watch=watch, clock=clock)
+        calls = Calls(
+            methods(services(settings, flows)),
+            authenticator,
+            clock,
+            counters,
+            rate=settings.admin.calls_per_second,
+            is_ready=readiness,
+        )
+        tls = settings.admin.tls
+        server = AdminServer(
+            calls,
+            settings.admin.listen,
+            tls=TlsFiles(tls.cert, tls.key, tls.client_ca) if tls else None,
+            socket_mode=settings.admin.socket_mode,
+        )
+        stack.push_async_callback(server.stop, DRAIN_SECONDS)
+        instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        page = stack.enter_context(admin_metrics(settings, instance, counters, readiness, clock))
+        http = _http(settings)
+        stack.push_async_callback(http.stop)
+        http.report(readiness.report)
+        http.publish(page)
+        await watch.look()
+        await server.start()
+        await http.start()
+        for work in (watch.run(), server.show(readiness)):
+            stack.callback(asyncio.create_task(work).cancel)
+        yield AdminProcess(server, http.address, calls, readiness)
+
+
+def admin_flows(
+    settings: Settings,
+    client: Client,
+    keys: StoredKeys,
+    *,
+    ring: Keyring,
+    watch: MetaWatch,
+    clock: Clock,
+) -> AdminFlows:
+    """Return the flows over one client of the store."""
+    counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
+    reports = LimitReports(counters, limit_policy(settings), clock)
+    imports, selection = StoredImports(client), Selection(index, clock)
+
+    async def verifier() -> Verifier:
+        known = imports if await keys.has_imports() else None
+        return Verifier(keys, watch.meta, clock, reports, known)
+
+    def importer(actor: str, note: str, source: str, request_id: str) -> Importer:
+        return Importer(imports, index, clock, actor, note, source=source, request_id=request_id)
+
+    return AdminFlows(
+        lifecycle=Lifecycle(keys, ring, clock, counters),
+        requests=RepeatableRequests(StoredRequests(client), ring),
+        selection=selection,
+        bulk=BulkChange(selection, keys, StoredBatches(client), clock),
+        history=KeyHistory(trail),
+        verifier=verifier,
+        limit_reports=reports,
+        importer=importer,
+        index=index,
+        registry=StoredSidecars(client),
+        trail=trail,
+        trail_pages=StoredTrailPages(client),
+        change_log=StoredChangeLog(client),
+        keyring=ring,
+        clock=clock,
+        plans=settings.plans,
+        read=extractor(settings, ring).read,
+        version=__version__,
+    )
+
+
+def services(settings: Settings, flows: AdminFlows) -> list[object]:
+    """Return the objects that have the functions of all methods."""
+    tokens, carriers = PageTokens(flows.keyring.page_keys), settings.extract.headers
+    carrier = next((name for name in carriers if name.endswith(":")), carriers[0])
+    return [
+        KeysService(flows),
+        KeyLists(flows, tokens),
+        KeyVerification(flows, carrier, settings.extract.client_address),
+        KeyImport(flows),
+        BulkChanges(flows),
+        LimitsService(flows),
+        AuditService(flows, tokens),
+        FleetService(flows),
+        MeService(flows),
+        InstallationService(flows),
+    ]
+
+
+def _http(settings: Settings) -> OperationsServer:
+    """Return the HTTP server, bound but not yet started.
+
+    Raises BadInput for an address that cannot be used or that other machines reach.
+    """
+    address = settings.admin.http_listen
+    if not address.is_local:
+        problem = "is not a loopback address or a Unix socket, and this listener has no TLS"
+        raise BadInput(HTTP_LISTEN, f"{address} {problem}")
+    return OperationsServer(address, __version__, settings.admin.socket_mode, setting=HTTP_LISTEN)

@@ -1,0 +1,1 @@
+"""Tests of the admin API over real gRPC, on a real Valkey."""

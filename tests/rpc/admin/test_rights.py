@@ -1,0 +1,250 @@
+"""Rights: every role, every method, own tenant and another one. No call hints at another tenant."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from authz.core.access import ALLOWED, UNBOUND, Action, Role
+from authz.rpc.admin.method_table import NEEDED
+from authz.rpc.pb.admin.v1 import (
+    admin_pb2,
+    audit_pb2,
+    fleet_pb2,
+    key_pb2,
+    keys_pb2,
+    limits_pb2,
+    me_pb2,
+)
+from authz.wiring import administration
+from tests.support.rpc.admin import AdminRig, Stubs, details_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Key = key_pb2.Key
+CODE = grpc.StatusCode
+NOBODY = "0" * 16
+OURS, THEIRS = "north", "south"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A key of the table. text: "" for one that does not exist."""
+
+    kid: str
+    text: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the key."""
+        return f"keys/{self.kid}"
+
+
+Call = Callable[[Stubs, Target, str], Any]
+# One call of each method: about one key, of one tenant. All of them are rehearsals or reads.
+CALLS: dict[str, Call] = {
+    "Keys.CreateKey": lambda s, _, tenant: s.keys.CreateKey(
+        keys_pb2.CreateKeyRequest(key=Key(client_id="acme", tenant_id=tenant), validate_only=True)
+    ),
+    "Keys.GetKey": lambda s, k, _: s.keys.GetKey(keys_pb2.GetKeyRequest(name=k.name)),
+    "Keys.ListKeys": lambda s, *_: s.keys.ListKeys(keys_pb2.ListKeysRequest()),
+    "Keys.UpdateKey": lambda s, k, _: s.keys.UpdateKey(
+        keys_pb2.UpdateKeyRequest(key=Key(name=k.name, display_name="new"), validate_only=True)
+    ),
+    "Keys.RotateKey": lambda s, k, _: s.keys.RotateKey(
+        keys_pb2.RotateKeyRequest(name=k.name, validate_only=True)
+    ),
+    "Keys.RetireKeySecret": lambda s, k, _: s.keys.RetireKeySecret(
+        keys_pb2.RetireKeySecretRequest(name=k.name, secret="old", validate_only=True)
+    ),
+    "Keys.RevokeKey": lambda s, k, _: s.keys.RevokeKey(
+        keys_pb2.RevokeKeyRequest(name=k.name, validate_only=True)
+    ),
+    "Keys.DisableKey": lambda s, k, _: s.keys.DisableKey(
+        keys_pb2.DisableKeyRequest(name=k.name, validate_only=True)
+    ),
+    "Keys.EnableKey": lambda s, k, _: s.keys.EnableKey(
+        keys_pb2.EnableKeyRequest(name=k.name, validate_only=True)
+    ),
+    "Keys.ListKeyHistory": lambda s, k, _: s.keys.ListKeyHistory(
+        keys_pb2.ListKeyHistoryRequest(parent=k.name)
+    ),
+    "Keys.VerifyKey": lambda s, k, _: s.keys.VerifyKey(keys_pb2.VerifyKeyRequest(api_key=k.text)),
+    "Keys.ChangeKeys": lambda s, *_: s.keys.ChangeKeys(
+        keys_pb2.ChangeKeysRequest(
+            filter="client_id = acme",
+            revoke=keys_pb2.ChangeKeysRequest.Revoke(),
+            validate_only=True,
+        )
+    ),
+    "Keys.ExportKeys": lambda s, *_: s.keys.ExportKeys(keys_pb2.ExportKeysRequest()),
+    "Keys.ImportKeys": lambda s, _, tenant: s.keys.ImportKeys(
+        iter(
+            [
+                keys_pb2.ImportKeysRequest(
+                    entries=[
+                        keys_pb2.ImportKeysRequest.Entry(
+                            api_key="sk-0123456789abcdef",
+                            key=Key(client_id="acme", tenant_id=tenant),
+                        )
+                    ],
+                    validate_only=True,
+                )
+            ]
+        )
+    ),
+    "Limits.GetKeyLimits": lambda s, k, _: s.limits.GetKeyLimits(
+        limits_pb2.GetKeyLimitsRequest(name=f"{k.name}/limits")
+    ),
+    "Limits.ResetKeyLimits": lambda s, k, _: s.limits.ResetKeyLimits(
+        limits_pb2.ResetKeyLimitsRequest(name=f"{k.name}/limits", validate_only=True)
+    ),
+    "Audit.ListAuditEntries": lambda s, *_: s.audit.ListAuditEntries(
+        audit_pb2.ListAuditEntriesRequest()
+    ),
+    "Fleet.ListSidecars": lambda s, *_: s.fleet.ListSidecars(fleet_pb2.ListSidecarsRequest()),
+    "Fleet.WatchChanges": lambda s, *_: s.fleet.WatchChanges(
+        fleet_pb2.WatchChangesRequest(after_version=0)
+    ),
+    "Me.GetMyKey": lambda s, *_: s.me.GetMyKey(me_pb2.GetMyKeyRequest()),
+    "Me.GetMyLimits": lambda s, *_: s.me.GetMyLimits(me_pb2.GetMyLimitsRequest()),
+    # A request that is refused after the rights are checked, so that the caller stays.
+    "Me.RotateMyKey": lambda s, *_: s.me.RotateMyKey(me_pb2.RotateMyKeyRequest(request_id="x")),
+    "Me.RevokeMyKey": lambda s, *_: s.me.RevokeMyKey(
+        me_pb2.RevokeMyKeyRequest(wait_time={"seconds": 90})
+    ),
+    "Admin.WhoAmI": lambda s, *_: s.admin.WhoAmI(admin_pb2.WhoAmIRequest()),
+    "Admin.GetInstallation": lambda s, *_: s.admin.GetInstallation(
+        admin_pb2.GetInstallationRequest()
+    ),
+}
+OF_A_KEY = {
+    *("Keys.GetKey", "Keys.UpdateKey", "Keys.RotateKey", "Keys.RetireKeySecret"),
+    *("Keys.RevokeKey", "Keys.DisableKey", "Keys.EnableKey", "Keys.ListKeyHistory"),
+    *("Limits.GetKeyLimits", "Limits.ResetKeyLimits"),
+}
+# The right that the call of the table needs, where it is another than the least for its method.
+RIGHT = NEEDED | {"Keys.UpdateKey": Action.UPDATE, "Keys.ChangeKeys": Action.REVOKE}
+PASSES = {CODE.OK, CODE.FAILED_PRECONDITION, CODE.INVALID_ARGUMENT}  # after the rights
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def targets(rig: AdminRig) -> AsyncIterator[dict[str, Target]]:
+    """A key of each tenant, and one that does not exist but was made here."""
+    found = {
+        tenant: Target(*await rig.issue(client_id="acme", tenant_id=tenant))
+        for tenant in (OURS, THEIRS)
+    }
+    minted = administration.keyring(rig.settings).mint("live", NOBODY)
+    yield found | {"nobody": Target(minted.kid, minted.text)}
+
+
+async def told(call: Any) -> tuple[grpc.StatusCode, str, Any]:
+    """Return code, message and result of a call: all responses, of a stream those of 0.3 s."""
+    found = []
+    try:
+        if not hasattr(call, "__aiter__"):
+            return CODE.OK, "", await call
+        async with asyncio.timeout(0.3):
+            async for response in call:
+                found.append(response)  # noqa: PERF401  kept when the time is over
+    except grpc.aio.AioRpcError as error:
+        return error.code(), error.details() or "", details_of(error)
+    except TimeoutError:
+        call.cancel()
+    return CODE.OK, "", found
+
+
+async def test_the_table_has_every_method() -> None:
+    """A new method needs a row here."""
+    assert set(CALLS) == set(NEEDED)
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_a_role_in_its_tenant(rig: AdminRig, targets, role: Role) -> None:
+    """A bound role may do what its actions say, for its own tenant only."""
+    stubs = await rig.caller(role, tenant_id=OURS)
+    for method, call in CALLS.items():
+        needed = RIGHT[method]
+        code, message, _ = await told(call(stubs, targets[OURS], OURS))
+        may = needed is None or (needed in ALLOWED[role] and needed not in UNBOUND)
+        assert (code in PASSES) is may, (method, code, message)
+        assert may or code is CODE.PERMISSION_DENIED, (method, code, message)
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_another_tenant_is_not_there(rig: AdminRig, targets, role: Role) -> None:
+    """A key of another tenant is answered like one that does not exist, by every method."""
+    stubs = await rig.caller(role, tenant_id=OURS)
+    for method in OF_A_KEY | {"Keys.VerifyKey"}:
+        theirs = await told(CALLS[method](stubs, targets[THEIRS], THEIRS))
+        nobody = await told(CALLS[method](stubs, targets["nobody"], THEIRS))
+        hidden = str(theirs).replace(targets[THEIRS].kid, NOBODY)
+        assert hidden == str(nobody), method
+        if method in OF_A_KEY:
+            assert theirs[0] in {CODE.NOT_FOUND, CODE.PERMISSION_DENIED}
+            assert theirs[0] is CODE.NOT_FOUND or RIGHT[method] not in ALLOWED[role]
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_lists_and_streams_hide_another_tenant(rig: AdminRig, targets, role: Role) -> None:
+    """No list, export, stream, trail or bulk change has a key of another tenant."""
+    stubs = await rig.caller(role, tenant_id=OURS)
+    kid = targets[THEIRS].kid
+    for method in set(CALLS) - OF_A_KEY:
+        answer = await told(CALLS[method](stubs, targets[OURS], OURS))
+        assert kid not in str(answer), method
+    page = await stubs.keys.ListKeys(keys_pb2.ListKeysRequest(filter=f"tenant_id = {THEIRS}"))
+    assert (list(page.keys), page.next_page_token) == ([], "")
+    seen = await stubs.keys.ListKeys(keys_pb2.ListKeysRequest(filter="client_id = acme"))
+    assert [key.name for key in seen.keys] == [targets[OURS].name]
+
+
+@pytest.mark.parametrize("role", [Role.ISSUER, Role.ADMIN])
+async def test_no_key_is_made_for_or_moved_to_another_tenant(
+    rig: AdminRig, targets, role: Role
+) -> None:
+    """A bound role neither issues into another tenant nor moves a key there, or to none."""
+    stubs = await rig.caller(role, tenant_id=OURS)
+    for tenant in (THEIRS, ""):
+        for call in (
+            CALLS["Keys.CreateKey"](stubs, targets[OURS], tenant),
+            stubs.keys.UpdateKey(
+                keys_pb2.UpdateKeyRequest(
+                    key=Key(name=targets[OURS].name, tenant_id=tenant),
+                    update_mask={"paths": ["tenant_id"]},
+                )
+            ),
+        ):
+            assert (await told(call))[0] is CODE.PERMISSION_DENIED
+
+
+async def test_an_issuer_gives_no_rights_over_this_api(rig: AdminRig, targets) -> None:
+    """An issuer makes no key with a role, and an issuer takes rights away but gives none."""
+    stubs = await rig.caller(Role.ISSUER)
+    request = keys_pb2.CreateKeyRequest(key=Key(client_id="acme", scopes=["authz:viewer"]))
+    assert (await told(stubs.keys.CreateKey(request)))[0] is CODE.PERMISSION_DENIED
+    widen = keys_pb2.UpdateKeyRequest(key=Key(name=targets[OURS].name), add_scopes=["a:b"])
+    assert (await told(stubs.keys.UpdateKey(widen)))[0] is CODE.PERMISSION_DENIED
+    narrow = keys_pb2.UpdateKeyRequest(
+        key=Key(name=targets[OURS].name, allowed_cidrs=["10.0.0.0/8"]), validate_only=True
+    )
+    assert (await told(stubs.keys.UpdateKey(narrow)))[0] is CODE.OK
+
+
+@pytest.mark.parametrize("text", ["", "forged", "ak_live_x"])
+async def test_without_a_credential(rig: AdminRig, targets, text: str) -> None:
+    """Without a good credential every method is UNAUTHENTICATED, in the same words."""
+    stubs = rig.stubs(targets["nobody"].text if text == "forged" else text)
+    found = {await _told(stubs, targets, call) for call in CALLS.values()}
+    assert len(found) == 1
+    assert found.pop()[0] is CODE.UNAUTHENTICATED
+
+
+async def _told(stubs: Stubs, targets, call: Call) -> tuple[grpc.StatusCode, str, str]:
+    code, message, details = await told(call(stubs, targets[OURS], OURS))
+    return code, message, str(details)

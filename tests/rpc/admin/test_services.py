@@ -1,0 +1,193 @@
+"""The services beside Keys: limits, audit, fleet, self-service, and the caller."""
+
+import asyncio
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from authz import __version__
+from authz.core.access import Role
+from authz.rpc.pb.admin.v1 import (
+    admin_pb2,
+    audit_entry_pb2,
+    audit_pb2,
+    fleet_pb2,
+    key_pb2,
+    keys_pb2,
+    limits_pb2,
+    me_pb2,
+)
+from tests.support.rpc.admin import AdminRig, Stubs, fields_of, reason_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Key = key_pb2.Key
+CODE = grpc.StatusCode
+Action = audit_entry_pb2.AuditEntry
+
+
+async def create(stubs: Stubs, client: str, **fields) -> keys_pb2.CreateKeyResponse:
+    """Issue a key."""
+    return await stubs.keys.CreateKey(
+        keys_pb2.CreateKeyRequest(key=Key(client_id=client, **fields))
+    )
+
+
+# limits
+
+
+async def test_limits(admin: Stubs) -> None:
+    """The limits of a key and of its plan are listed with their use, and can be reset."""
+    key = (await create(admin, "limits", plan="standard", limits=[key_pb2.Limit(spec="5/min")])).key
+    name = f"{key.name}/limits"
+    found = await admin.limits.GetKeyLimits(limits_pb2.GetKeyLimitsRequest(name=name))
+    assert found.limits.name == name
+    assert found.limits.allowed
+    rows = {use.limit.limit_name: use for use in found.limits.limits}
+    assert {name: use.limit.spec for name, use in rows.items()} == {
+        "second": "10/s",
+        "day": "1000/d",
+        "minute": "5/min",
+    }
+    assert {(use.used, use.remaining - use.limit.amount, use.owner) for use in rows.values()} == {
+        (0, 0, "key")
+    }
+    reset = limits_pb2.ResetKeyLimitsRequest(name=name, validate_only=True)
+    assert not (await admin.limits.ResetKeyLimits(reset)).outcome.changed
+    reset.validate_only = False
+    response = await admin.limits.ResetKeyLimits(reset)
+    assert response.outcome.changed
+    assert response.key.version > key.version
+    bare = (await create(admin, "limits")).key
+    request = limits_pb2.GetKeyLimitsRequest(name=f"{bare.name}/limits")
+    assert not (await admin.limits.GetKeyLimits(request)).limits.limits
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await admin.limits.GetKeyLimits(limits_pb2.GetKeyLimitsRequest(name=bare.name))
+    assert fields_of(caught.value) == ["name"]
+
+
+# audit
+
+
+async def test_audit(rig: AdminRig, admin: Stubs) -> None:
+    """The trail is listed newest first, in pages, by key, author, kind and time."""
+    auditor = await rig.caller(Role.AUDITOR)
+    key = (await create(admin, "audit")).key
+    await admin.keys.DisableKey(keys_pb2.DisableKeyRequest(name=key.name))
+    await admin.keys.RevokeKey(keys_pb2.RevokeKeyRequest(name=key.name, note="over"))
+    request = audit_pb2.ListAuditEntriesRequest(key=key.name, page_size=2)
+    page = await auditor.audit.ListAuditEntries(request)
+    assert [entry.action for entry in page.entries] == [
+        Action.ACTION_REVOKE,
+        Action.ACTION_DISABLE,
+    ]
+    assert page.entries[0].base_version == page.entries[1].version
+    request.page_token = page.next_page_token
+    last = await auditor.audit.ListAuditEntries(request)
+    assert [entry.action for entry in last.entries] == [Action.ACTION_ISSUE]
+    assert last.next_page_token == ""
+    actor = page.entries[0].actor
+    for fields, count in (
+        ({"action": Action.ACTION_REVOKE}, 1),
+        ({"actor": actor}, 3),
+        ({"actor": "nobody"}, 0),
+        ({"since_time": Timestamp(seconds=4_000_000_000)}, 0),
+        ({"until_time": Timestamp(seconds=4_000_000_000)}, 3),
+    ):
+        request = audit_pb2.ListAuditEntriesRequest(key=key.name, **fields)
+        assert len((await auditor.audit.ListAuditEntries(request)).entries) == count
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await auditor.audit.ListAuditEntries(audit_pb2.ListAuditEntriesRequest(page_token="x"))
+    assert fields_of(caught.value) == ["page_token"]
+
+
+# fleet
+
+
+async def test_no_sidecars(admin: Stubs) -> None:
+    """Without sidecars the list is empty, and the version is that of the store."""
+    key = (await create(admin, "fleet")).key
+    response = await admin.fleet.ListSidecars(fleet_pb2.ListSidecarsRequest())
+    assert list(response.sidecars) == []
+    assert response.version == key.version
+
+
+async def test_watch(admin: Stubs) -> None:
+    """Changes arrive in order, those since a version first, then the new ones."""
+    first = (await create(admin, "watch")).key
+    request = fleet_pb2.WatchChangesRequest(after_version=first.version - 1)
+    call = admin.fleet.WatchChanges(request)
+    response = await call.read()
+    assert (response.version, response.key) == (first.version, first.name)
+    assert response.status == Key.STATUS_ACTIVE
+    revoked = await admin.keys.RevokeKey(keys_pb2.RevokeKeyRequest(name=first.name))
+    response = await asyncio.wait_for(call.read(), 10)
+    assert (response.version, response.status) == (revoked.key.version, Key.STATUS_REVOKED)
+    call.cancel()
+
+
+async def test_watch_from_a_version_that_is_gone(admin: Stubs) -> None:
+    """A version after the last one is OUT_OF_RANGE: the log has another history."""
+    call = admin.fleet.WatchChanges(fleet_pb2.WatchChangesRequest(after_version=10**9))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert (caught.value.code(), reason_of(caught.value)) == (CODE.OUT_OF_RANGE, "CHANGES_MISSED")
+
+
+# self-service
+
+
+async def test_me(rig: AdminRig, admin: Stubs) -> None:
+    """A holder reads, rotates and revokes its own key, and nothing else."""
+    issued = await create(admin, "holder", plan="standard", metadata={"note": "of ours"})
+    me = rig.stubs(issued.api_key)
+    own = (await me.me.GetMyKey(me_pb2.GetMyKeyRequest())).key
+    assert (own.name, dict(own.metadata)) == (issued.key.name, {})
+    limits = (await me.me.GetMyLimits(me_pb2.GetMyLimitsRequest())).limits
+    assert len(limits.limits) == 2
+    for call in (
+        me.keys.GetKey(keys_pb2.GetKeyRequest(name=own.name)),
+        me.keys.ListKeys(keys_pb2.ListKeysRequest()),
+        me.admin.GetInstallation(admin_pb2.GetInstallationRequest()),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is CODE.PERMISSION_DENIED
+    rotated = await me.me.RotateMyKey(me_pb2.RotateMyKeyRequest(request_id="6b1d7f2e-0009"))
+    again = await me.me.RotateMyKey(me_pb2.RotateMyKeyRequest(request_id="6b1d7f2e-0009"))
+    assert rotated.api_key == again.api_key
+    me = rig.stubs(rotated.api_key)
+    bad = me_pb2.RotateMyKeyRequest(overlap=Duration(seconds=8 * 86_400))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await me.me.RotateMyKey(bad)
+    assert fields_of(caught.value) == ["overlap"]
+    gone = await me.me.RevokeMyKey(me_pb2.RevokeMyKeyRequest())
+    assert gone.key.status == Key.STATUS_REVOKED
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await me.me.GetMyKey(me_pb2.GetMyKeyRequest())
+    assert caught.value.code() is CODE.UNAUTHENTICATED
+
+
+# the caller and the installation
+
+
+async def test_who_am_i(rig: AdminRig) -> None:
+    """A caller learns its subject, its roles and their bounds."""
+    stubs = await rig.caller(Role.ISSUER, Role.VIEWER, tenant_id="north", project_id="web")
+    answer = await stubs.admin.WhoAmI(admin_pb2.WhoAmIRequest())
+    assert answer.subject.startswith("key:")
+    assert answer.method == "key"
+    assert {
+        (binding.role, *binding.tenant_ids, *binding.project_ids) for binding in answer.bindings
+    } == {(role, "north", "web") for role in (admin_pb2.ROLE_ISSUER, admin_pb2.ROLE_VIEWER)}
+
+
+async def test_installation(admin: Stubs) -> None:
+    """The version, the prefix of keys and the plans are told."""
+    answer = await admin.admin.GetInstallation(admin_pb2.GetInstallationRequest())
+    assert (answer.version, answer.key_prefix) == (__version__, "ak")
+    assert [(plan.plan, list(plan.limits)) for plan in answer.plans] == [
+        ("standard", ["10/s", "1000/d"])
+    ]
