@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from authz.core import policy
 from authz.core.access import (
+    API_HOST,
     Binding,
     Caller,
     Credentials,
@@ -81,7 +82,9 @@ class KeyIdentifier:
             return Refusal(RefusalKind.UNAVAILABLE, "key: the store cannot be read")
         if record is None:
             return refused("key: unknown")
-        request = Request(presented, "authorization", Route(), "", "", "", address, NO_HEADERS)
+        request = Request(
+            presented, "authorization", Route(), "", API_HOST, "", address, NO_HEADERS
+        )
         refusal = policy.judge(record, presented, request, self._clock.wall_ms())
         if refusal is not None:
             return refused(f"key: {refusal.reason.value}")

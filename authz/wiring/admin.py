@@ -22,6 +22,8 @@ from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
+from authz.flows.trail.regular_sealing import RegularSealing
+from authz.flows.trail.sealing import Sealer
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
@@ -50,6 +52,7 @@ from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta_watch import MetaWatch
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
+from authz.storage.trail import StoredRows
 from authz.storage.trail_pages import StoredChangeLog, StoredTrailPages
 from authz.telemetry.admin_metrics import CallCounters
 from authz.wiring.access import authentication
@@ -138,7 +141,18 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         )
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        page = stack.enter_context(admin_metrics(settings, instance, counters, readiness, clock))
+        sealing = RegularSealing(
+            Sealer(
+                StoredRows(client, has_replicas=endpoint(settings).has_replicas),
+                ring.trail_keys,
+                clock,
+                instance,
+            ),
+            lambda: watch.is_current,
+        )
+        page = stack.enter_context(
+            admin_metrics(settings, instance, counters, readiness, sealing=sealing, clock=clock)
+        )
         http = _http(settings)
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
@@ -146,7 +160,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await watch.look()
         await server.start()
         await http.start()
-        for work in (watch.run(), server.show(readiness)):
+        for work in (watch.run(), server.show(readiness), sealing.run()):
             stack.callback(asyncio.create_task(work).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
 
