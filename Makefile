@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz-admin dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits soak clean
+.PHONY: fuzz-admin dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,7 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.telemetry
 	@$(BIN)/python -m tests.bench.flood
 	@$(BIN)/python -m tests.bench.limits
+	@$(BIN)/python -m tests.bench.usage
 
 outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)
 	@$(BIN)/python -m tests.bench.burst
@@ -67,6 +68,9 @@ chaos: $(READY) ## Break everything for a minute, under load, and judge every an
 
 limits: $(READY) ## Eight processes spend from the same limits, killed and paused; never over (SECONDS)
 	@$(BIN)/python -m tests.spending --seconds $(or $(SECONDS),30)
+
+metering: $(READY) ## Count usage through a real Envoy while everything fails; counted = answered (SECONDS, SEED)
+	@$(BIN)/python -m tests.metering --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS, TRANSPORT)
 	@$(BIN)/python -m tests.soak --transport $(or $(TRANSPORT),fast) --calls $(or $(CALLS),1000000)

@@ -63,7 +63,7 @@ CLIENT: Final = "authz-admin"
 @common
 @click.pass_obj
 def token(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -> None:
-    """Issue a key for the administration API and print it, once.
+    """Issue a key for the admin API and print it, once.
 
     It is a key with the scopes of the roles, bound to the host admin.authz.invalid, so that it is
     good for nothing else. A machine sends it as `Authorization: Bearer KEY`. Revoke and rotate it
@@ -120,7 +120,7 @@ def _spec(
 @common
 @click.pass_obj
 def whoami(invocation: Invocation, certificate: str | None, address: str) -> None:
-    """Tell who a credential is to the administration API, and which roles it has.
+    """Tell who a credential of the admin API is, and its roles.
 
     The credential is read from stdin: a token or a key. It is judged here, with the settings and
     the store of this machine. So the reason of a refusal is shown, which a caller never sees. Exits

@@ -85,9 +85,9 @@ def verify(
     copy: str | None,
     file: str | None,
 ) -> None:
-    """Verify that nobody changed, removed, inserted or reordered rows of the audit trail.
+    """Verify that nobody falsified the audit trail.
 
-    This holds for every row before the last checkpoint. The rows after it are protected by their
+    Every changed, removed, inserted or reordered row before the last checkpoint is found. The rows after it are protected by their
     marks and numbers only. An older state of the whole store, put back, shows only in a comparison
     with a copy. Exits with 1 if anything was found.
 

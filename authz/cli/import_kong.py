@@ -19,7 +19,14 @@ OTHERS: Final = (
     *("basicauth_credentials", "hmacauth_credentials", "jwt_secrets", "oauth2_credentials"),
     "mtls_auth_credentials",
 )
-_UNITS: Final = {"second": "s", "minute": "min", "hour": "h", "day": "d", "month": "month"}
+_UNITS: Final = {
+    "second": "s",
+    "minute": "min",
+    "hour": "h",
+    "day": "d",
+    "month": "month",
+    "year": "year",
+}
 _RATE_PLUGINS: Final = ("rate-limiting", "rate-limiting-advanced")
 
 Credential = tuple[int, dict[str, Any]]

@@ -162,7 +162,7 @@ def _limits(verdict: Verdict) -> str:
     for name, limit, used, leased in rows:
         ahead = f", {leased} in advance" if leased else ""
         lack = ", no room" + ("" if limit.enforce else " but not enforced")
-        parts.append(f"{name} {used} of {limit.limit}{ahead}{lack if name in full else ''}")
+        parts.append(f"{name} {used} of {limit.capacity}{ahead}{lack if name in full else ''}")
     if not spent.allowed:
         wait = spent.retry_after_ms
         parts.append("never passes" if wait is None else f"passes in {-(-wait // 1000)} s")

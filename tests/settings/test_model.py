@@ -106,6 +106,7 @@ GARBAGE = {
     "routes": ("/v1/models", None),
     "routes_default": ("allow", "authenticate"),
     "routes_case": ("ignore", "insensitive"),
+    "routes_suffix": ("ignore", "dropped"),
 }
 
 

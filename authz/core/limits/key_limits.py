@@ -100,6 +100,8 @@ class LimitResult:
     none of them is enforced.
     retry_after_ms: of a refused request, the time until it would pass. None if it costs more than a
     limit and never passes.
+    windows: the length of each limit's window or current period, in seconds; empty if no limit has
+    a calendar period.
     """
 
     key_limits: KeyLimits
@@ -107,6 +109,7 @@ class LimitResult:
     resets_ms: tuple[int, ...]
     violated: tuple[int, ...] = ()
     retry_after_ms: int | None = 0
+    windows: tuple[int, ...] = ()
 
     @property
     def allowed(self) -> bool:

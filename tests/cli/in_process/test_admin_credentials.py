@@ -14,7 +14,7 @@ def whoami(credential: str, *options: str):
 
 
 def test_a_token_is_a_bound_key_with_a_role(store: Path):
-    """It is shown once, belongs to its tenant, and no backend accepts it."""
+    """A token is shown once, belongs to its tenant, and no backend accepts it."""
     made = run("admin", "token", "--role", "issuer", "--tenant", "acme", "--name", "bot")
     assert made.code == 0
     assert "issuer within tenant acme, until " in made.err
