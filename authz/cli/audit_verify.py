@@ -87,9 +87,9 @@ def verify(
 ) -> None:
     """Verify that nobody falsified the audit trail.
 
-    Every changed, removed, inserted or reordered row before the last checkpoint is found. The rows after it are protected by their
-    marks and numbers only. An older state of the whole store, put back, shows only in a comparison
-    with a copy. Exits with 1 if anything was found.
+    Every changed, removed, inserted or reordered row before the last checkpoint is found. The rows
+    after it are protected by their marks and numbers only. An older state of the whole store, put
+    back, shows only in a comparison with a copy. Exits with 1 if anything was found.
 
     \b
     Examples:

@@ -16,6 +16,7 @@ from authz.core.listen_address import Address
 from authz.core.ports import Clock
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.bulk_change import BulkChange
+from authz.flows.deletion import Deletion
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
@@ -33,6 +34,7 @@ from authz.rpc.admin.bulk_changes import BulkChanges
 from authz.rpc.admin.calls import Calls
 from authz.rpc.admin.fleet_service import FleetService
 from authz.rpc.admin.installation_service import InstallationService
+from authz.rpc.admin.key_deletion import KeyDeletion
 from authz.rpc.admin.key_import import KeyImport
 from authz.rpc.admin.key_lists import KeyLists
 from authz.rpc.admin.key_verification import KeyVerification
@@ -42,8 +44,10 @@ from authz.rpc.admin.me_service import MeService
 from authz.rpc.admin.method_table import methods
 from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.server import AdminServer
+from authz.rpc.admin.trail_verification import TrailVerification
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
+from authz.storage.deletions import StoredDeletions
 from authz.storage.endpoint import Client
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
@@ -142,13 +146,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         sealing = RegularSealing(
-            Sealer(
-                StoredRows(client, has_replicas=endpoint(settings).has_replicas),
-                ring.trail_keys,
-                clock,
-                instance,
-            ),
-            lambda: watch.is_current,
+            Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
         page = stack.enter_context(
             admin_metrics(settings, instance, counters, readiness, sealing=sealing, clock=clock)
@@ -178,6 +176,7 @@ def admin_flows(
     counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
     reports = LimitReports(counters, limit_policy(settings), clock)
     imports, selection = StoredImports(client), Selection(index, clock)
+    rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
     async def verifier() -> Verifier:
         known = imports if await keys.has_imports() else None
@@ -190,6 +189,7 @@ def admin_flows(
         lifecycle=Lifecycle(keys, ring, clock, counters),
         requests=RepeatableRequests(StoredRequests(client), ring),
         selection=selection,
+        deletion=Deletion(keys, StoredDeletions(client), clock),
         bulk=BulkChange(selection, keys, StoredBatches(client), clock),
         history=KeyHistory(trail),
         verifier=verifier,
@@ -199,6 +199,8 @@ def admin_flows(
         registry=StoredSidecars(client),
         trail=trail,
         trail_pages=StoredTrailPages(client),
+        trail_rows=rows,
+        trail_heads=rows,
         change_log=StoredChangeLog(client),
         keyring=ring,
         clock=clock,
@@ -218,6 +220,8 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
         KeyVerification(flows, carrier, settings.extract.client_address),
         KeyImport(flows),
         BulkChanges(flows),
+        KeyDeletion(flows),
+        TrailVerification(flows),
         LimitsService(flows),
         AuditService(flows, tokens),
         FleetService(flows),
