@@ -10,7 +10,7 @@ from authz.cli.invocation import Invocation
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.flows.lifecycle import Lifecycle
 from authz.settings.model import Settings, load
-from authz.wiring import administration
+from authz.wiring import administration, key_files, many_keys
 
 _T = TypeVar("_T")
 
@@ -48,9 +48,7 @@ def with_session(
     return asyncio.run(_interruptible(run()))
 
 
-def with_bulk(
-    invocation: Invocation, work: Callable[[administration.BulkSession], Awaitable[_T]]
-) -> _T:
+def with_bulk(invocation: Invocation, work: Callable[[many_keys.BulkSession], Awaitable[_T]]) -> _T:
     """Run `work` with a BulkSession on a new event loop, and return its result.
 
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
@@ -59,7 +57,24 @@ def with_bulk(
     found = load_settings(invocation)
 
     async def run() -> _T:
-        async with administration.bulk_session(found) as session:
+        async with many_keys.bulk_session(found) as session:
+            return await work(session)
+
+    return asyncio.run(_interruptible(run()))
+
+
+def with_files(
+    invocation: Invocation, work: Callable[[key_files.FileSession], Awaitable[_T]]
+) -> _T:
+    """Run `work` with a FileSession on a new event loop, and return its result.
+
+    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
+    the errors of `work`.
+    """
+    found = load_settings(invocation)
+
+    async def run() -> _T:
+        async with key_files.file_session(found) as session:
             return await work(session)
 
     return asyncio.run(_interruptible(run()))

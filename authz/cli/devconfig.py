@@ -19,7 +19,15 @@ from authz.settings import model, sources
 
 # A store or a key of another installation must never be used, whatever the environment says.
 FOREIGN: Final = re.compile(r"AUTHZ_(CONFIG|(?i:REDIS|KEYS)(__.*)?)")
-TAKEN: Final = ("routes", "routes_default", "routes_case", "plans", "pools", "limits")
+TAKEN: Final = (
+    "routes",
+    "routes_default",
+    "routes_case",
+    "routes_suffix",
+    "plans",
+    "pools",
+    "limits",
+)
 BACKEND: Final = re.compile(
     r"http://(\[[0-9a-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?/?", re.ASCII
 )

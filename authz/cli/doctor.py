@@ -117,7 +117,9 @@ def expected_of(given: Settings) -> Expected:
         client_address=extract.client_address,
         deadline=given.check.deadline,
         delay=given.shutdown.delay,
+        has_rules=bool(given.routes),
         has_methods=any(rule.methods for rule in given.routes),
+        has_hosts=any(rule.host for rule in given.routes),
     )
 
 

@@ -1,4 +1,4 @@
-"""`authz keys import`: existing keys, as JSON Lines on stdin.
+"""`authz keys import`: existing keys, in one of several formats on stdin.
 
 Imported keys stay if the command is interrupted. A second run continues where the first ended.
 """
@@ -6,226 +6,244 @@ Imported keys stay if the command is interrupted. A second run continues where t
 import asyncio
 import contextlib
 import io
-import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import click
 
-from authz.cli import importline
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings
+from authz.cli.import_report import Report
+from authz.cli.import_source import FORMATS, IGNORED, Entry, Source
+from authz.cli.importline import FIELDS, MAX_LINE, LineParser
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import note_option, path_such_as
 from authz.core import fields
-from authz.core.errors import BadInput, Fault, Unavailable
-from authz.flows.importing import Importer, Outcome, Wanted
+from authz.core.errors import BadInput, Fault
+from authz.flows.importing import Importer, Wanted
 from authz.process.clock import SystemClock
-from authz.settings.model import Settings
 from authz.wiring import administration
 
-Reader = Callable[[bytes | None], Wanted]
-
 BATCH: Final = 100
-MAX_SHOWN: Final = 20
 REFUSED: Final = 1
 INTERRUPTED: Final = 130
+TURNS: Final = 10  # of the event loop, after which a batch is written to the connection
 
 
-@dataclass(slots=True)
-class Report:
-    """Counts of the lines so far, and their refusals.
-
-    Each refusal goes to the file `rejects`, if given. `show_refusals` prints the first MAX_SHOWN
-    (20). dry_run: nothing is imported.
-    """
-
-    dry_run: bool
-    rejects: io.FileIO | None = None
-    imported: int = 0
-    already_there: int = 0
-    refused: int = 0
-    _shown: list[str] = field(default_factory=list)
-    _lines: dict[bytes, int] = field(default_factory=dict, repr=False)  # digest -> line
-
-    def add(self, batch: list[tuple[int, Wanted]], outcomes: list[Outcome]) -> None:
-        """Count the outcomes of a batch. A BadInput outcome counts as a refused line.
-
-        Raises Unavailable if the rejects file cannot be written.
-        """
-        for (line, _), outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, BadInput):
-                self.refuse(line, outcome)
-            elif outcome.already:
-                self.already_there += 1
-            else:
-                self.imported += 1
-
-    def refuse(self, line: int, cause: BadInput) -> None:
-        """Count a refused line and append it to the rejects file, if there is one.
-
-        Raises Unavailable if that file cannot be written.
-        """
-        self.refused += 1
-        name = cause.field.replace("-", "_")  # the field of a line for an option of `issue`
-        if self.rejects is not None:
-            entry = {"line": line, "field": name, "problem": cause.problem}
-            _append(self.rejects, json.dumps(entry).encode() + b"\n")
-        if self.refused <= MAX_SHOWN:
-            self._shown.append(f"line {line}: {name}: {cause.problem}")
-
-    def show_refusals(self) -> None:
-        """Print the first MAX_SHOWN (20) refusals to stderr, then how many more there are."""
-        for line in self._shown:
-            write_stderr(line)
-        if self.refused > MAX_SHOWN:
-            write_stderr(f"and {self.refused - MAX_SHOWN} more; --rejects FILE has them all")
-
-    def refuse_duplicate(self, line: int, entry: Wanted) -> None:
-        """Raise BadInput if an earlier line has the same key; else remember the key's digest."""
-        _, digest = next(entry.key.digests())
-        first = self._lines.setdefault(digest, line)
-        if first != line:
-            raise BadInput("key", f"is the same as in line {first}")
-
-    def document(self) -> dict[str, Any]:
-        """Return the three counts and dry_run as JSON members."""
-        return {
-            "imported": self.imported,
-            "already_there": self.already_there,
-            "refused": self.refused,
-            "dry_run": self.dry_run,
-        }
-
-    def __str__(self) -> str:
-        verb = "would import" if self.dry_run else "imported"
-        return f"{verb} {self.imported}, already there {self.already_there}, refused {self.refused}"
+def _maps(
+    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        column, equals, name = text.partition("=")
+        is_known = name in FIELDS or name == IGNORED or name.startswith("metadata.")
+        if not equals or not column or not is_known:
+            good = "COLUMN=FIELD, such as customer=client, or COLUMN=- to leave a column out"
+            raise BadInput("--map", f"{fields.shown(text)}: {good}")
+        found[column] = name
+    return found
 
 
 @click.command("import")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="auto",
+    show_default=True,
+    help="Format of stdin. auto: by its first line.",
+)
+@click.option(
+    "--map",
+    "renamed",
+    metavar="COLUMN=FIELD",
+    multiple=True,
+    callback=_maps,
+    help="Field of a column or member; `-` leaves it out. Repeatable.",
+)
 @click.option(
     "--rejects",
     metavar="FILE",
     callback=path_such_as("rejects.jsonl"),
     help="Write refused lines to this new file, as JSON Lines.",
 )
+@click.option(
+    "--allow-hash-like",
+    is_flag=True,
+    help="Accept a `key` of 64 hexadecimal digits, which is often a hash.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the counts, and change nothing.")
 @note_option
 @common
 @click.pass_obj
-def import_(invocation: Invocation, rejects: str | None, dry_run: bool, note: str) -> None:
-    """Import existing keys, from JSON Lines on stdin.
+def import_(
+    invocation: Invocation,
+    form: str,
+    renamed: dict[str, str],
+    rejects: str | None,
+    *,
+    allow_hash_like: bool,
+    dry_run: bool,
+    note: str,
+) -> None:
+    """Import existing keys from stdin.
 
-    Callers keep their keys. The store gets only digests. Each line is one object with `key` and
-    `client`. It may also hold the options of `issue`: project, tenant, name, env, scope, host,
-    origin, cidr, limit (each of these five a list), plan, on_outage, expires_in (default 90d),
-    not_before, outage_grace, metadata (an object). A key is 16 to 256 of
-    A-Z a-z 0-9 _ . ~ + / = - and works in x-api-key, not after `Authorization: Bearer`.
+    Callers keep their keys. The store gets only digests. The formats: JSON Lines, a JSON array, CSV
+    with a header, Kong's declarative configuration, and the key lists of Unkey and LiteLLM.
+
+    Each entry is one object with `key` or `sha256` (in hexadecimal or base64), and `client`. It may
+    also hold the options of `issue`: project, tenant, name, env, scope, host, origin, cidr, limit
+    (each of these five a list), plan, on_outage, expires_in, not_before, outage_grace, metadata
+    (an object); and expires_at, never, status, created_at, last_used_at, id. Without expires_in and
+    expires_at the key never expires. Nested metadata gets dotted names.
+
+    A key is 16 to 256 of A-Z a-z 0-9 _ . ~ + / = - and works in x-api-key. With a prefix of
+    keys.imported_prefixes it is 8 to 256 and works after `Authorization: Bearer`, too.
 
     Keys that were imported before stay unchanged, so an interrupted import can be run again. Lines
-    that cannot be imported are refused one by one. Then the exit code is 1.
+    that cannot be imported are refused one by one, and so are keys that are there for another
+    client, revoked, or with other secrets. Then the exit code is 1.
 
     \b
     Examples:
       authz keys import --dry-run < keys.jsonl
       authz keys import --rejects rejects.jsonl --note "from the old gateway" < keys.jsonl
+      authz keys import --map customer=client --map key_sha256=sha256 < customers.csv
+      authz keys import --format kong --json < kong.yaml | jq '.rows[] | {line, kid, outcome}'
       echo '{"key": "sk-0123456789abcdef", "client": "acme-web"}' | authz keys import
     """
     found = load_settings(invocation)
-    source = _stdin()
+    source = Source(_stdin(), renamed)
     with contextlib.ExitStack() as files, asyncio.Runner() as runner:
         refused = files.enter_context(_rejects(rejects)) if rejects is not None else None
-        report = Report(dry_run, refused)
+        report = Report(dry_run, refused, keeps_rows=invocation.as_json)
         connection = contextlib.AsyncExitStack()
         importing = administration.importing(found, actor(), note)
         importer = runner.run(connection.enter_async_context(importing))
+        parser = LineParser(administration.keyring(found), found.plans, allow_hash_like)
         try:
-            code = _run(source, runner, importer, _reader(found), report)
+            sender = Sender(runner, importer, report, overlaps=_size(source.stdin) is not None)
+            code = _run(source, form, sender, parser)
         finally:
-            report.show_refusals()
+            report.show_refusals(source.notes)
             runner.run(connection.aclose())
     invocation.answer(report.document(), str(report))
     raise click.exceptions.Exit(code)
 
 
-def _reader(found: Settings) -> Reader:
-    """Return the parser of a line for these settings. It uses the wall clock for relative times."""
-    keyring, clock = administration.keyring(found), SystemClock()
-    return lambda raw: importline.parse(raw, keyring, found.plans, clock.wall_ms())
+@dataclass(slots=True)
+class Sender:
+    """Sends batches to the store.
+
+    overlaps: return while the store works on a batch, so that the next one is read meanwhile. False
+    for a pipe: its next line may come much later.
+    """
+
+    runner: asyncio.Runner
+    importer: Importer
+    report: Report
+    overlaps: bool
+    _pending: asyncio.Task[None] | None = None
+
+    def send(self, batch: list[tuple[int, Wanted]]) -> None:
+        """Wait for the batch before, then send this one. Raises Fault if the store fails."""
+        self.finish()
+        self.runner.run(self._begin(batch))
+        if not self.overlaps:
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait for the batch that was sent last, and count its outcomes.
+
+        An interrupted batch is completed first, so that the counts are right; then
+        KeyboardInterrupt is raised. Raises Fault if the store or the rejects file fails.
+        """
+        if self._pending is None:
+            return
+        try:
+            self.runner.run(_completed(self._pending))
+        finally:
+            if self._pending.done():
+                self._pending = None
+
+    async def _begin(self, batch: list[tuple[int, Wanted]]) -> None:
+        self._pending = asyncio.create_task(self._put(batch))
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+    async def _put(self, batch: list[tuple[int, Wanted]]) -> None:
+        act = self.importer.rehearse if self.report.dry_run else self.importer.put
+        self.report.add(batch, await act([entry for _, entry in batch]))
 
 
-def _run(
-    source: BinaryIO, runner: asyncio.Runner, importer: Importer, read: Reader, report: Report
-) -> int:
-    """Import all lines and return the exit code.
+async def _completed(task: asyncio.Task[None]) -> None:
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
-    It is 0, REFUSED (1) if a line was refused, or INTERRUPTED (130) after Ctrl-C. Raises Fault if
+
+def _run(source: Source, form: str, sender: Sender, parser: LineParser) -> int:
+    """Import all entries and return the exit code.
+
+    It is 0, REFUSED (1) if an entry was refused, or INTERRUPTED (130) after Ctrl-C. Raises Fault if
     the store or the rejects file fails; stderr then has the counts so far, if any key was imported
     or there.
     """
+    report = sender.report
     try:
-        _feed(source, runner, importer, read, report)
+        _feed(source, form, sender, parser)
     except KeyboardInterrupt:
+        sender.finish()
         write_stderr("interrupted; run it again to continue")
         return INTERRUPTED
     except Fault:
-        if report.imported + report.already_there:
+        if report.has_progress:
             write_stderr(f"{report}; run it again to continue")
         raise
-    return REFUSED if report.refused else 0
+    return REFUSED if report.has_refusals else 0
 
 
-def _feed(
-    source: BinaryIO, runner: asyncio.Runner, importer: Importer, read: Reader, report: Report
-) -> None:
-    """Read all lines and import them in batches of BATCH (100). Skip blank lines.
+def _feed(source: Source, form: str, sender: Sender, parser: LineParser) -> None:
+    """Read all entries and import them in batches of BATCH (100). Skip empty ones.
 
-    Bad lines are recorded as refused. Moves the progress bar. Raises Fault if the store or the
+    Bad entries are recorded as refused. Moves the progress bar. Raises Fault if the store or the
     rejects file fails.
     """
     batch: list[tuple[int, Wanted]] = []
-    with _progress(source) as bar:
-        for number, size, raw in _lines(source):
+    report, clock = sender.report, SystemClock()
+    with _progress(source.stdin) as bar:
+        for entry in _read(source, form):
+            report.unit = source.unit
             try:
-                if raw is None or raw.strip():
-                    entry = read(raw)
-                    report.refuse_duplicate(number, entry)
-                    batch.append((number, entry))
+                if entry.problem is not None:
+                    raise entry.problem
+                if entry.given is not None:
+                    wanted = parser.parse(entry.given, clock.wall_ms())
+                    report.refuse_duplicate(entry.number, wanted)
+                    batch.append((entry.number, wanted))
             except BadInput as cause:
-                report.refuse(number, cause)
-            bar.update(size)
+                report.refuse(entry.number, cause)
+            bar.update(entry.size)
             if len(batch) >= BATCH:
-                runner.run(_put(importer, batch, report))
+                sender.send(batch)
                 batch = []
         if batch:
-            runner.run(_put(importer, batch, report))
+            sender.send(batch)
+        sender.finish()
         bar.update_min_steps = 1  # show the rest
         bar.update(0)
 
 
-async def _put(importer: Importer, batch: list[tuple[int, Wanted]], report: Report) -> None:
-    """Import a batch, or only check it with --dry-run, and count its outcomes.
-
-    An interrupted batch is completed first, so that the counts are right; then CancelledError is
-    raised.
-    """
-    act = importer.rehearse if report.dry_run else importer.put
-    sent = asyncio.create_task(act([entry for _, entry in batch]))  # noqa: RUF006  awaited
+def _read(source: Source, form: str) -> Iterator[Entry]:
     try:
-        report.add(batch, await asyncio.shield(sent))
-    except asyncio.CancelledError:
-        report.add(batch, await sent)
-        raise
-
-
-def _lines(source: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
-    try:
-        yield from importline.lines(source)
+        yield from source.entries(form)
     except OSError as cause:
         raise BadInput("stdin", f"{cause.strerror}; give a file, such as < keys.jsonl") from None
 
@@ -259,15 +277,12 @@ def _rejects(path: str) -> Iterator[io.FileIO]:
                 Path(path).unlink(missing_ok=True)
 
 
-def _append(file: io.FileIO, line: bytes) -> None:
-    end = file.tell()
-    try:
-        while line:
-            line = line[file.write(line) :]
-    except OSError as cause:
-        file.truncate(file.seek(end))  # remove the incomplete line
-        remedy = "imported keys stay: run it again with a new file"
-        raise Unavailable(f"--rejects: {cause.strerror}; {remedy}") from None
+def _size(source: BinaryIO) -> int | None:
+    """Return the size of a regular file in bytes, or None for a pipe or a terminal."""
+    with contextlib.suppress(OSError, io.UnsupportedOperation):
+        about = os.fstat(source.fileno())
+        return about.st_size if stat.S_ISREG(about.st_mode) else None
+    return None
 
 
 def _progress(source: BinaryIO) -> Any:
@@ -276,10 +291,7 @@ def _progress(source: BinaryIO) -> Any:
     With a regular, non-empty file as source it is a bar, else the number of bytes.
     """
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    size = None
-    with contextlib.suppress(OSError, io.UnsupportedOperation):
-        about = os.fstat(source.fileno())
-        size = about.st_size if stat.S_ISREG(about.st_mode) else None
+    size = _size(source)
     no_length: Iterator[None] = (None for _ in ())  # click needs an iterator without a length
     return click.progressbar(
         None if size else no_length,
@@ -289,5 +301,5 @@ def _progress(source: BinaryIO) -> Any:
         bar_template="%(label)s  [%(bar)s]  %(info)s" if size else "%(label)s  %(info)s bytes",
         file=sys.stderr,
         hidden=not is_terminal,
-        update_min_steps=importline.MAX_LINE,
+        update_min_steps=MAX_LINE,
     )

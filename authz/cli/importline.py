@@ -1,35 +1,51 @@
-"""Parse one line of an import: a JSON object with a key and its specification.
+"""Parse one entry of an import: a key, or its SHA-256, and the specification of its record.
 
-No error shows a value of the line: a user who mixes up two fields must not find the key in a log.
+No error shows a value of the entry: a user who mixes up two fields must not find the key in a log.
 """
 
+import base64
+import binascii
 import json
-from collections.abc import Callable, Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, TypeVar
 
+from authz.cli.import_times import past_ms
 from authz.cli.keyspec import life_ms
 from authz.cli.options import plan
-from authz.cli.times import moment_ms
+from authz.cli.times import moment_ms, rfc3339
 from authz.core import fields
 from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
-from authz.core.keys.credentials import Imported
+from authz.core.keys.credentials import DIGEST_LENGTH, Imported, ImportedHash
 from authz.core.keys.keyring import Keyring
+from authz.core.keys.text import MIN_IMPORTED
 from authz.core.limits.limit import parse_limits, parse_on_outage
+from authz.core.past import Past
+from authz.core.records import Status
 from authz.flows.importing import Wanted
 
 _T = TypeVar("_T")
 
 MAX_LINE: Final = 65_536  # bytes
-DEFAULT_LIFE: Final = "90d"
+MAX_DEPTH: Final = 8  # of nested metadata
 LINE: Final = "the line"
+NEVER: Final = "never"
+LAST_USED: Final = "last_used_at"  # in the metadata, until the key is used here
+SOURCE_ID: Final = "source_id"  # in the metadata: the id in the other system
+
+_HEX_HASH = re.compile(r"(?:sha-?256[:-])?([0-9A-Fa-f]{64})", re.ASCII | re.IGNORECASE)
+_BASE64_HASH = re.compile(r"(?:sha-?256[:-])?([A-Za-z0-9+/_-]{43})=?", re.ASCII | re.IGNORECASE)
+_URL_SAFE: Final = str.maketrans("-_", "+/")
 
 # Description of a valid value, by field.
 FIELDS: Final = {
     "key": "16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, and not begin like one of our own keys",
-    "client": "1 to 128 of A-Z a-z 0-9 . _ : @ -",
-    "project": "1 to 128 of A-Z a-z 0-9 . _ : @ -",
-    "tenant": "1 to 128 of A-Z a-z 0-9 . _ : @ -",
+    "sha256": "the SHA-256 of a key, as 64 hexadecimal digits or in base64",
+    "client": f"1 to 128 of {fields.ID_CHARACTERS}",
+    "project": f"1 to 128 of {fields.ID_CHARACTERS}",
+    "tenant": f"1 to 128 of {fields.ID_CHARACTERS}",
     "plan": "a plan of the settings",
     "limit": "limits, such as 10/s or 1000000/month@15",
     "on_outage": "local, allow or deny",
@@ -40,19 +56,138 @@ FIELDS: Final = {
     "origin": "origins, such as https://app.example.com",
     "cidr": "address blocks, such as 10.0.0.0/8",
     "expires_in": "a duration, such as 90d, or never",
+    "expires_at": "a time, such as 2026-12-01T00:00:00Z, or never",
+    "never": "true, for a key that does not expire",
     "not_before": "a time, such as 2026-12-01T00:00:00Z, or a duration from now, such as 7d",
+    "status": "active, disabled or revoked",
+    "created_at": "a time that is not in the future, such as 2024-12-01T00:00:00Z",
+    "last_used_at": "a time, such as 2024-12-01T00:00:00Z",
+    "id": "one printable line of at most 256 characters",
     "outage_grace": "a duration from 0 to 1d, such as 30s",
     "metadata": "an object: names of A-Z a-z 0-9 . _ -, and one line of text for each",
 }
+# Other names of fields: those of `keys show --json` and of tables in other systems.
+ALIASES: Final = {
+    "client_id": "client",
+    "project_id": "project",
+    "tenant_id": "tenant",
+    "scopes": "scope",
+    "limits": "limit",
+    "allowed_hosts": "host",
+    "allowed_origins": "origin",
+    "allowed_cidrs": "cidr",
+    "hash": "sha256",
+    "key_hash": "sha256",
+    "keyHash": "sha256",
+}
 
 
-def lines(source: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
+_OF_THE_PAST: Final = frozenset({"status", "created_at", "expires_at", "never"})
+
+
+@dataclass(frozen=True, slots=True)
+class LineParser:
+    """Parses entries by the settings. plans: names of all plans.
+
+    allow_hash_like: accept a key that looks like the hash of a key.
+    """
+
+    keyring: Keyring
+    plans: Collection[str]
+    allow_hash_like: bool = False
+
+    def parse(self, given: Mapping[str, Any], now: int) -> Wanted:
+        """Parse an entry into a key and the specification of its record.
+
+        now: milliseconds since the epoch, for relative times. A null member counts as absent.
+        Raises BadInput with the field's name but no value: for an unknown or missing field, a bad
+        value, or a key that stands in another field too.
+        """
+        entry = self._named(given)
+        key = self._key(entry)
+        client = _one(entry, "client", fields.identifier, None)
+        if client is None:
+            raise BadInput("client", "is needed")
+        past = _past(entry, now)
+        return Wanted(key, self._spec(client, entry, now), past)
+
+    def _named(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that are not null, by their own names."""
+        entry: dict[str, Any] = {}
+        for at, (name, value) in enumerate(given.items(), start=1):
+            known = ALIASES.get(name, name)
+            if known not in FIELDS:
+                raise BadInput(LINE, f"has an unknown field, {self._described(name, at)}{_HELP}")
+            if value is None:
+                continue
+            if known in entry:
+                raise BadInput(known, "is given twice, once by another name")
+            entry[known] = value
+        return entry
+
+    def _described(self, name: str, at: int) -> str:
+        """Return the name of a field, or its number if the name could be a key."""
+        if len(name) < MIN_IMPORTED and not self.keyring.declares(name):
+            return fields.shown(name)
+        return f"number {at}"
+
+    def _key(self, entry: dict[str, Any]) -> Imported | ImportedHash:
+        key = _one(entry, "key", lambda _, text: self._foreign(text), None)
+        hashed = _one(
+            entry, "sha256", lambda _, text: self.keyring.imported_hash(_hash(text)), None
+        )
+        if key is None:
+            if hashed is None:
+                raise BadInput("key", "is needed, or sha256")
+            return hashed
+        text = entry["key"]
+        if any(text in str(value) for name, value in entry.items() if name != "key"):
+            raise BadInput("key", "stands in another field too, where it would be stored and shown")
+        if is_hash_like(text) and not self.allow_hash_like:
+            raise BadInput("key", "looks like a hash: name it sha256, or give --allow-hash-like")
+        if hashed is not None and next(hashed.digests()) != next(key.hashed().digests()):
+            raise BadInput("sha256", "is the hash of another key than `key`")
+        return key
+
+    def _foreign(self, text: str) -> Imported:
+        found = self.keyring.parse_imported(text)
+        if found is None:
+            raise BadInput("key", "")
+        return found
+
+    def _spec(self, client: str, given: dict[str, Any], now: int) -> KeySpec:
+        return KeySpec(
+            client_id=client,
+            env=_one(given, "env", fields.environment, "live"),
+            name=_one(given, "name", fields.line, ""),
+            project_id=_one(given, "project", fields.identifier, ""),
+            tenant_id=_one(given, "tenant", fields.identifier, ""),
+            plan=_one(given, "plan", lambda name, text: plan(name, text, self.plans), ""),
+            limits=_several(given, "limit", parse_limits, ()),
+            on_outage=_one(given, "on_outage", parse_on_outage, None),
+            scopes=_several(given, "scope", fields.scopes, frozenset()),
+            not_before=_one(given, "not_before", lambda at, text: moment_ms(at, text, now), None),
+            life_ms=_one(given, "expires_in", life_ms, None),
+            allowed_cidrs=_several(given, "cidr", fields.networks, ()),
+            allowed_hosts=_several(given, "host", fields.hosts, ()),
+            allowed_origins=_several(given, "origin", fields.origins, ()),
+            metadata=_metadata(given, now),
+            outage_grace=_one(given, "outage_grace", fields.outage_grace_ms, None),
+        )
+
+
+_HELP: Final = "; `authz keys import --help` lists all"
+
+
+def lines(source: BinaryIO, first: bytes = b"") -> Iterator[tuple[int, int, bytes | None]]:
     """Yield number (from 1), size in bytes and content of each line, with its newline.
 
-    The content is None if the line has more than MAX_LINE (65,536) bytes.
+    first: a part that was read already, at most MAX_LINE + 1 bytes without a newline before its
+    end. The content is None if the line has more than MAX_LINE (65,536) bytes.
     """
     number = 0
-    while raw := source.readline(MAX_LINE + 1):
+    while raw := first or source.readline(MAX_LINE + 1):
+        first = b""
         number, size = number + 1, len(raw)
         too_long = size > MAX_LINE
         while too_long and not raw.endswith(b"\n") and (raw := source.readline(MAX_LINE)):
@@ -60,71 +195,79 @@ def lines(source: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
         yield number, size, None if too_long else raw
 
 
-def parse(raw: bytes | None, keyring: Keyring, plans: Collection[str], now: int) -> Wanted:
-    """Parse a line of JSON into a key and the specification of its record.
+def json_object(raw: bytes | None) -> dict[str, Any]:
+    """Return the JSON object of one line. raw: None for an overlong line.
 
-    raw: None for an overlong line. plans: names of all plans. now: milliseconds since the epoch,
-    for relative times. A null member counts as absent. Raises BadInput with the field's name but no
-    value: for an overlong line, other JSON, an unknown or missing field, a bad value, or a key that
-    stands in another field too.
+    Raises BadInput, without the text, for an overlong line and for other JSON.
     """
     if raw is None:
         raise BadInput(LINE, f"is longer than {MAX_LINE} bytes")
-    given = _object(raw)
-    for name in given:
-        if name not in FIELDS:
-            raise BadInput(LINE, f"has an unknown field; there are {', '.join(FIELDS)}")
-    key = _one(given, "key", lambda _, text: _foreign(text, keyring), None)
-    client = _one(given, "client", fields.identifier, None)
-    if key is None or client is None:
-        raise BadInput("client" if key else "key", "is needed")
-    if raw.count(given["key"].encode()) > 1:
-        raise BadInput("key", "stands in another field too, where it would be stored and shown")
-    return Wanted(key, _spec(client, given, plans, now))
-
-
-def _object(raw: bytes) -> dict[str, Any]:
     try:
-        given = json.loads(raw.decode(), object_pairs_hook=_unique_names)
+        given = _DECODER.decode(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise BadInput(LINE, 'is not one JSON object, such as {"key": "...", "client": "acme"}')
-    return {name: value for name, value in given.items() if value is not None}
+    return given
 
 
-def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object. Raises ValueError if a name occurs twice."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name occurs twice")
     return found
 
 
-def _spec(client: str, given: dict[str, Any], plans: Collection[str], now: int) -> KeySpec:
-    return KeySpec(
-        client_id=client,
-        env=_one(given, "env", fields.environment, "live"),
-        name=_one(given, "name", fields.line, ""),
-        project_id=_one(given, "project", fields.identifier, ""),
-        tenant_id=_one(given, "tenant", fields.identifier, ""),
-        plan=_one(given, "plan", lambda name, text: plan(name, text, plans), ""),
-        limits=_several(given, "limit", parse_limits),
-        on_outage=_one(given, "on_outage", parse_on_outage, None),
-        scopes=_several(given, "scope", fields.scopes),
-        not_before=_one(given, "not_before", lambda name, text: moment_ms(name, text, now), None),
-        life_ms=_one(given, "expires_in", life_ms, life_ms("expires_in", DEFAULT_LIFE)),
-        allowed_cidrs=_several(given, "cidr", fields.networks),
-        allowed_hosts=_several(given, "host", fields.hosts),
-        allowed_origins=_several(given, "origin", fields.origins),
-        metadata=_metadata(given),
-        outage_grace=_one(given, "outage_grace", fields.outage_grace_ms, None),
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=unique_names)
+
+
+def is_hash_like(text: str) -> bool:
+    """Return whether a key could be the SHA-256 of a key: 64 hexadecimal digits, or its base64."""
+    return _HEX_HASH.fullmatch(text) is not None or (
+        len(text) == len(base64.b64encode(bytes(DIGEST_LENGTH)))
+        and _BASE64_HASH.fullmatch(text) is not None
     )
 
 
-def _foreign(text: str, keyring: Keyring) -> Imported:
-    found = keyring.parse_imported(text)
+def _hash(text: str) -> bytes:
+    """Return the 32 bytes of a SHA-256. Raises BadInput for other text."""
+    if match := _HEX_HASH.fullmatch(text):
+        return bytes.fromhex(match[1])
+    match = _BASE64_HASH.fullmatch(text)
+    try:
+        found = base64.b64decode(f"{match[1].translate(_URL_SAFE)}=") if match else b""
+    except binascii.Error:
+        found = b""
+    if len(found) != DIGEST_LENGTH:
+        raise BadInput("sha256", "")
+    return found
+
+
+def _past(given: dict[str, Any], now: int) -> Past | None:
+    if _OF_THE_PAST.isdisjoint(given):
+        return None
+    if len({"expires_in", "expires_at", "never"} & given.keys()) > 1:
+        raise BadInput("expires_at", "is given beside expires_in or never; give one of them")
+    if "never" in given and given["never"] is not True and given["never"] != "true":
+        raise _wrong("never")
+    status = _one(given, "status", lambda _, text: Status(text.lower()), Status.ACTIVE)
+    created_at = _moment(given, "created_at")
+    expires_at = None if given.get("expires_at") == NEVER else _moment(given, "expires_at")
+    if created_at is not None and created_at > now:
+        raise _wrong("created_at")
+    if status is Status.ACTIVE and created_at is expires_at is None:
+        return None
+    return Past(status=status, created_at=created_at, expires_at=expires_at)
+
+
+def _moment(given: dict[str, Any], name: str) -> int | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    found = past_ms(value)
     if found is None:
-        raise BadInput("key", "")
+        raise _wrong(name)
     return found
 
 
@@ -138,28 +281,62 @@ def _one(given: dict[str, Any], name: str, parse: Callable[[str, str], _T], defa
         return default
     try:
         return parse(name, _text(value))
-    except (BadInput, TypeError):
+    except (BadInput, TypeError, ValueError):
         raise _wrong(name) from None
 
 
-def _several(given: dict[str, Any], name: str, parse: Callable[[str, list[str]], _T]) -> _T:
-    """Parse a field with a list of texts, or a single text; an absent field is an empty list.
+def _several(
+    given: dict[str, Any], name: str, parse: Callable[[str, list[str]], _T], default: _T
+) -> _T:
+    """Parse a field with a list of texts, or a single text; return `default` if it is absent.
 
     Raises BadInput without the values if one is not a valid text.
     """
-    value = given.get(name, [])
+    value = given.get(name)
+    if value is None:
+        return default
     try:
         return parse(name, [_text(item) for item in (value if type(value) is list else [value])])
     except (BadInput, TypeError):
         raise _wrong(name) from None
 
 
-def _metadata(given: dict[str, Any]) -> dict[str, str]:
-    value = given.get("metadata", {})
+def _metadata(given: dict[str, Any], now: int) -> dict[str, str]:
+    """Return the metadata, nested names joined with dots, with the id and the last use added."""
+    found: dict[str, str] = {}
     try:
-        return fields.metadata("", {name: _text(text) for name, text in value.items()})
-    except (BadInput, TypeError, AttributeError):
+        _flatten(given.get("metadata", {}), "", found, MAX_DEPTH)
+        last_used = _moment(given, LAST_USED)
+        if last_used is not None:
+            found.setdefault(LAST_USED, rfc3339(min(last_used, now)))
+        if "id" in given:
+            found.setdefault(SOURCE_ID, _one(given, "id", fields.line, ""))
+        return fields.metadata("", found)
+    except BadInput as cause:
+        raise cause if cause.field else _wrong("metadata") from None
+    except (TypeError, AttributeError):
         raise _wrong("metadata") from None
+
+
+def _flatten(value: Any, name: str, found: dict[str, str], depth: int) -> None:
+    """Add a value to `found`; of an object and a list each member under a dotted name.
+
+    Raises TypeError if `value` is nested deeper than `depth`, or a name occurs twice.
+    """
+    if isinstance(value, dict) or (name and isinstance(value, list)):
+        if not depth:
+            raise TypeError
+        members = value.items() if isinstance(value, dict) else enumerate(value)
+        for inner, part in members:
+            _flatten(part, f"{name}.{inner}" if name else str(inner), found, depth - 1)
+        return
+    if not name or name in found:
+        raise TypeError
+    if value is None:
+        return
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    found[name] = str(value)
 
 
 def _text(value: Any) -> str:

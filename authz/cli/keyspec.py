@@ -1,7 +1,7 @@
 """The specification of a new key, parsed from the options of a command."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from authz.cli.options import metadata, optional_id, plan, scopes
 from authz.cli.times import NEVER, moment_ms
@@ -10,6 +10,8 @@ from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.process.clock import SystemClock
+
+DEFAULT_LIFE: Final = "90d"
 
 
 def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: Any) -> KeySpec:
@@ -29,7 +31,8 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
         on_outage=asked["on_outage"] and OnOutage(asked["on_outage"]),
         scopes=scopes("--scope", asked["scopes"]),
         not_before=_not_before(asked["not_before"]),
-        life_ms=life_ms("--expires-in", asked["expires_in"]),
+        life_ms=_life_ms(asked["expires_in"], asked["expires_at"]),
+        expires_at=_expires_at(asked["expires_at"]),
         allowed_cidrs=fields.networks("--cidr", asked["cidrs"]),
         allowed_hosts=fields.hosts("--host", asked["hosts"]),
         allowed_origins=fields.origins("--origin", asked["origins"]),
@@ -40,6 +43,20 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
 
 def _not_before(text: str | None) -> int | None:
     return None if text is None else moment_ms("--not-before", text, SystemClock().wall_ms())
+
+
+def _life_ms(life: str | None, end: str | None) -> int | None:
+    if life is not None and end is not None:
+        raise BadInput("--expires-at", "give either it or --expires-in")
+    if end is not None:
+        return None
+    return life_ms("--expires-in", DEFAULT_LIFE if life is None else life)
+
+
+def _expires_at(end: str | None) -> int | None:
+    if end is None or end == NEVER:
+        return None
+    return moment_ms("--expires-at", end, SystemClock().wall_ms())
 
 
 def life_ms(field: str, text: str) -> int | None:

@@ -21,15 +21,15 @@ import click
 from authz import __version__
 from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
 from authz.cli.terminal import escaped
-from authz.core.errors import BadInput, Fault, NotFound, OutcomeUnknown
+from authz.core.errors import BadInput, Deleted, Fault, NotFound, OutcomeUnknown
 
 REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 MAX_MESSAGE: Final = 400
 STDERR: Final = 2
 
 COMMANDS: Final = (
-    *("init", "serve", "admin", "keys", "sidecars", "config", "doctor", "backup", "restore"),
-    *("envoy", "dev", "completion"),
+    *("init", "serve", "admin", "meter", "keys", "apply", "diff", "audit", "sidecars", "config"),
+    *("doctor", "backup", "restore", "envoy", "dev", "completion"),
 )
 
 # Every process of the machine can read arguments, and the shell keeps them in its history.
@@ -143,7 +143,7 @@ def _explained(cause: click.ClickException | Fault) -> tuple[int, str]:
             message = cause.format_message().rstrip(".?")
             command = cause.ctx.command_path if cause.ctx else "authz"
             return MISUSED, f"{message[:1].lower()}{message[1:]}; see `{command} --help`"
-        case click.ClickException() | NotFound():
+        case click.ClickException() | NotFound() | Deleted():
             return REFUSED, str(cause)
         case BadInput():
             return MISUSED, str(cause)

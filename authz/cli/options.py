@@ -31,7 +31,7 @@ limit_option = click.option(
     "--limit",
     metavar="LIMIT",
     multiple=True,
-    help="A limit: 10/s, 300/min, 1000000/month@15. Repeatable.",
+    help="A limit: 10/s, 50/s,burst=100, 10/week, 1000000/month@15. Repeatable.",
 )
 on_outage_option = click.option(
     "--on-outage",

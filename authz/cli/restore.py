@@ -1,6 +1,7 @@
 """`authz restore`."""
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,29 +21,39 @@ from authz.wiring import administration
 
 @click.command()
 @click.argument("file", metavar="FILE", callback=path_such_as("authz.backup"))
+@click.option(
+    "--deletions",
+    metavar="FILE",
+    callback=path_such_as("later.backup"),
+    help="A later backup: leave out the keys that were deleted until then.",
+)
 @common
 @click.pass_obj
-def restore(invocation: Invocation, file: str) -> None:
+def restore(invocation: Invocation, file: str, deletions: str | None) -> None:
     """Write a backup into an empty store.
 
     Kids, versions and history stay as they were. Changes after the backup are lost, revocations
     too: revoke these keys again. The whole file is verified before anything is written. The
-    sequence continues above the highest change that a sidecar has seen.
+    sequence continues above the highest change that a sidecar has seen. A key that was deleted
+    before the backup stays deleted. --deletions takes later deletions from a later backup.
 
     \b
     Examples:
       authz restore /var/backups/authz-2026-11-28
       authz restore authz.backup --json | jq .lost_changes
+      authz restore last-week.backup --deletions today.backup
     """
     settings = load_settings(invocation)
     known = storestate.known_change(settings) or 0
     try:
-        with Path(file).open("rb") as opened:
-            done = asyncio.run(administration.restore(settings, opened, known, actor()))
+        with ExitStack() as stack:
+            opened = stack.enter_context(Path(file).open("rb"))
+            later = stack.enter_context(Path(deletions).open("rb")) if deletions else None
+            done = asyncio.run(administration.restore(settings, opened, known, actor(), later))
     except (FileRefused, Conflict) as cause:
         raise click.ClickException(f"{file}: {cause}") from None
     except OSError as cause:
-        raise BadInput("FILE", f"{file}: {cause.strerror}") from None
+        raise BadInput("FILE", f"{cause.filename or file}: {cause.strerror}") from None
     storestate.write(settings, done.seq)
     _answer(invocation, file, done)
 

@@ -20,18 +20,15 @@ class SecretDirectory:
     """
 
     def __init__(self, path: Path) -> None:
-        """Create the directory. Raises BadInput if that fails or others may write to it."""
         self.path = path
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mode = path.stat().st_mode
-        except OSError as cause:
-            raise BadInput(FIELD, f"{path}: {cause.strerror}; such as ./secrets") from None
-        if mode & 0o022:
-            raise BadInput(FIELD, f"{path}: other users may write there; chmod 700 {path}")
+        self._is_ready = False
 
     def prepare(self, kid: str, text: str) -> None:
-        """Write the secret to KID.key.new and sync it. Raises Unavailable if that fails."""
+        """Write the secret to KID.key.new and sync it. Raises Unavailable if that fails.
+
+        Raises BadInput if the directory cannot be made, or if others may write to it.
+        """
+        self._make()
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         try:
             descriptor = os.open(self._new(kid), flags, 0o600)
@@ -42,6 +39,19 @@ class SecretDirectory:
                 os.fsync(file.fileno())
         except OSError as cause:
             raise Unavailable(f"{FIELD}: {self._new(kid)}: {cause.strerror}") from None
+
+    def _make(self) -> None:
+        if self._is_ready:
+            return
+        path = self.path
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mode = path.stat().st_mode
+        except OSError as cause:
+            raise BadInput(FIELD, f"{path}: {cause.strerror}; such as ./secrets") from None
+        if mode & 0o022:
+            raise BadInput(FIELD, f"{path}: other users may write there; chmod 700 {path}")
+        self._is_ready = True
 
     def keep(self, kid: str) -> None:
         """Move the prepared secret to KID.key. Raises Unavailable if that fails."""

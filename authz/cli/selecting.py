@@ -121,6 +121,8 @@ def described(selector: Selector) -> str:
         parts.append("created before the given time")
     if selector.expires_before is not None:
         parts.append("expiry before the given time")
+    if selector.revoked_before is not None:
+        parts.append("revocation before the given time")
     return ", ".join(parts)
 
 

@@ -53,3 +53,20 @@ def moment_ms(field: str, text: str, now: int) -> int:
             f"{fields.shown(text)} is not a time, such as 2026-12-01T00:00:00Z, "
             "or a duration from now, such as 7d",
         ) from None
+
+
+def ago_ms(field: str, text: str, now: int) -> int:
+    """Return an RFC 3339 time, or the time that was a duration before `now`, in milliseconds.
+
+    Raises BadInput about `field` for any other text.
+    """
+    try:
+        if _RFC_3339.fullmatch(text):
+            return moment_ms(field, text, now)
+        return now - fields.duration_ms(field, text)
+    except BadInput:
+        raise BadInput(
+            field,
+            f"{fields.shown(text)} is not a time, such as 2026-12-01T00:00:00Z, "
+            "or a duration before now, such as 24h",
+        ) from None

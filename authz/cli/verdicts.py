@@ -8,12 +8,15 @@ from authz.cli.terminal import escaped
 from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.decision import Deny, Reason
+from authz.core.keys.credentials import Imported
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.verify import Verdict
 from authz.rpc.check.reason_table import TABLE
 
 NOWHERE: Final = "not-given.invalid"  # RFC 2606; a request always has a host
+
+_NOT_IMPORTED: Final = ("checksum", "tag")  # the parts that an imported key lacks
 
 Row = dict[str, str | None]  # check, result, reason, why
 
@@ -32,7 +35,9 @@ def row_of(check: str, verdict: Verdict, request: Request, kid: str) -> Row:
     if check not in verdict.results:
         return {"check": check, "result": "skipped", "reason": None, "why": ""}
     reason = verdict.results[check]
-    if verdict.record is not None:
+    if check in _NOT_IMPORTED and isinstance(request.credential, Imported):
+        why = "none, imported"
+    elif verdict.record is not None:
         why = _FACTS[check](verdict.record, request) if check in _FACTS else _limits(verdict)
     elif reason is None:
         why = ""
@@ -157,7 +162,7 @@ def _limits(verdict: Verdict) -> str:
     for name, limit, used, leased in rows:
         ahead = f", {leased} in advance" if leased else ""
         lack = ", no room" + ("" if limit.enforce else " but not enforced")
-        parts.append(f"{name} {used} of {limit.limit}{ahead}{lack if name in full else ''}")
+        parts.append(f"{name} {used} of {limit.capacity}{ahead}{lack if name in full else ''}")
     if not spent.allowed:
         wait = spent.retry_after_ms
         parts.append("never passes" if wait is None else f"passes in {-(-wait // 1000)} s")

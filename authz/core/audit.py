@@ -20,6 +20,7 @@ class Action(StrEnum):
     DISABLE = "disable"
     ENABLE = "enable"
     RESET_LIMITS = "reset_limits"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from authz.core.fields import Network
 from authz.core.keys.credentials import Minted
 from authz.core.limits.limit import Limit, OnOutage
 from authz.core.narrowing import narrows
+from authz.core.past import Past
 from authz.core.records import (
     MAX_LINEAGE,
     MAX_LIVE_SECRETS,
@@ -109,18 +110,32 @@ def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
 
 
 def import_key(
-    spec: KeySpec, kid: str, digests: Sequence[tuple[str, bytes]], author: Author, now: int
+    spec: KeySpec,
+    kid: str,
+    digests: Sequence[tuple[str, bytes]],
+    author: Author,
+    now: int,
+    *,
+    older: Sequence[tuple[str, bytes]] = (),
+    past: Past | None = None,
 ) -> KeyChange:
-    """Plan a new, active key with an imported secret. The record holds the newest digest.
+    """Plan a new key with an imported secret. The record holds the newest digest.
 
-    digests: pepper version and digest, newest pepper first, at least one. All of them become
-    `aliases` of the change. `now`: ms since the epoch. Raises BadInput if the key would expire at
-    or before `now` or `spec.not_before`.
+    digests: pepper version and digest, newest pepper first, at least one. older: the same in the
+    form that earlier versions stored. All become `aliases` of the change, so that neither form of
+    the key can be imported twice. `now`: ms since the epoch. Raises BadInput if the key would
+    expire before it begins.
     """
     version, digest = digests[0]
     secret = Secret("1", digest, version, now)
     change = _begin(Action.IMPORT, spec, kid, secret, author)
-    return replace(change, aliases=tuple(known for _, known in digests))
+    change = replace(change, aliases=tuple(known for _, known in (*digests, *older)))
+    if past is None:
+        return change
+    record = past.applied_to(change.record, now)
+    detail = {"expires_at": record.expires_at, "status": record.status.value}
+    event = replace(change.event, detail={**change.event.detail, **detail})
+    return replace(change, record=record, event=event)
 
 
 def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Author) -> KeyChange:

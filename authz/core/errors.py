@@ -37,6 +37,14 @@ class AliasTaken(Fault):
         self.kid = kid
 
 
+class Deleted(Fault):
+    """The key was deleted. It cannot come back."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__("the key was deleted here, which is final; it cannot come back")
+        self.kid = kid
+
+
 class NotFound(Fault):
     """No record has this kid, or the caller may not know that there is one."""
 

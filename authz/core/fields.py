@@ -26,7 +26,8 @@ MAX_SHOWN: Final = 42
 MAX_HOST: Final = 253  # RFC 1035
 MAX_ORIGIN: Final = 300
 
-_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}", re.ASCII)
+ID_CHARACTERS: Final = "A-Z a-z 0-9 . _ : @ | / + -"
+_ID = re.compile(r"[A-Za-z0-9._:@|/+-]{1,128}", re.ASCII)
 _SCOPE = re.compile(r"\*|[A-Za-z0-9._/@+-]+(:[A-Za-z0-9._/@+-]+)*(:\*)?", re.ASCII)
 _SCOPE_PART = re.compile(r"[A-Za-z0-9._/@+-]{1,128}", re.ASCII)
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
@@ -62,10 +63,10 @@ def folded(text: str) -> str:
 def identifier(field: str, text: str) -> str:
     """Return a `client_id`, `project_id` or `tenant_id` unchanged. They become header values.
 
-    Raises BadInput unless it is 1 to 128 of A-Z a-z 0-9 . _ : @ -.
+    Raises BadInput unless it is 1 to 128 of ID_CHARACTERS.
     """
     if not _ID.fullmatch(text):
-        raise BadInput(field, f"{shown(text)}: 1 to 128 of A-Z a-z 0-9 . _ : @ -, such as acme-web")
+        raise BadInput(field, f"{shown(text)}: 1 to 128 of {ID_CHARACTERS}, such as acme-web")
     return text
 
 

@@ -74,6 +74,7 @@ def _limits_no_higher(before: tuple[Limit, ...], after: tuple[Limit, ...]) -> bo
         and replace(old, limit=new.limit, burst=new.burst, enforce=new.enforce) == new
         and new.limit <= old.limit
         and _burst_no_higher(old.burst, new.burst)
+        and (old.is_token_bucket or not new.is_token_bucket)  # it has no window
         and (new.enforce or not old.enforce)
         for old, new in zip_longest(before, after)
     )

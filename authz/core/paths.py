@@ -15,11 +15,13 @@ do that decode only what their variables match. One final slash makes no differe
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 MAX_PATH: Final = 8192
 MAX_SEGMENTS: Final = 256
+MAX_FORMAT: Final = 16
 
 # RFC 3986, section 2.3, names the characters that need no encoding.
 _TWO_READINGS: Final = re.compile(
@@ -58,6 +60,27 @@ def read_path(path: str) -> Path | None:
     except UnicodeDecodeError:
         return None
     return Path(_segments(decoded), _segments(with_upper_escapes(path)))
+
+
+def without_suffix(segments: Sequence[str]) -> list[str]:
+    """Return segments as backends read them that drop a format, or dots and blanks at an end.
+
+    Rails takes `/admin.json` for `/admin`, and Windows `/admin.` and `/admin%20`. A format has at
+    most 16 letters and digits, a letter first, at the end of the last segment. A segment can become
+    empty.
+    """
+    bare = [_without_end(segment) for segment in segments]
+    name, _, format_ = bare[-1].rpartition(".") if bare else ("", "", "")
+    if name and len(format_) <= MAX_FORMAT and format_[:1].isalpha() and format_.isalnum():
+        bare[-1] = _without_end(name)
+    return bare
+
+
+def _without_end(segment: str) -> str:
+    end = len(segment)
+    while end and (segment[end - 1] in ". " or segment.endswith("%20", 0, end)):
+        end -= 1 if segment[end - 1] in ". " else len("%20")
+    return segment[:end]
 
 
 def is_canonical(path: str) -> bool:

@@ -10,11 +10,13 @@ from authz.core.access import Caller, Credentials, Refusal
 from authz.core.audit import AuditEntry, LoggedChange, TrailRow
 from authz.core.changes import KeyChange
 from authz.core.decision import Decision, Deny, Reason
+from authz.core.deletion import Removal, RemovedEntry
 from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.events import Event
 from authz.core.keys.credentials import Alias
 from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.key_limits import LimitGroup
+from authz.core.merging import Applied
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.core.selector import Position
@@ -124,7 +126,8 @@ class KeyStore(Protocol):
 
         MUST do nothing if the change was applied before, and return the same version.
         Raises Conflict if the record is not at `change.base_version`, AliasTaken if an alias is
-        another key's, OutcomeUnknown if the reply was lost, Unavailable if nothing was sent.
+        another key's, Deleted if the key was deleted, OutcomeUnknown if the reply was lost,
+        Unavailable if nothing was sent.
         """
         ...
 
@@ -144,6 +147,42 @@ class BatchStore(Protocol):
 
         The list has the version, or the fault that `apply` would raise. Raises OutcomeUnknown if
         replies were lost, Unavailable if nothing was sent.
+        """
+        ...
+
+
+class AppliedStore(Protocol):
+    """Remembers the fields of keys as a file last declared them."""
+
+    async def load(self) -> Mapping[str, Applied]:
+        """Return the fields of all keys by kid.
+
+        Raises Unreadable if one is garbled, Unavailable if the store fails.
+        """
+        ...
+
+    async def save(self, found: Mapping[str, Applied]) -> None:
+        """Store the fields of these keys; others stay. Raises Unavailable if the store fails."""
+        ...
+
+
+class DeletionStore(Protocol):
+    """Deletes keys."""
+
+    async def entries(self, record: KeyRecord) -> Sequence[RemovedEntry]:
+        """Return the key's entries in the audit trail, up to the first that is missing.
+
+        Raises Unavailable if the store fails.
+        """
+        ...
+
+    async def delete(self, removal: Removal) -> int:
+        """Delete a key atomically and return the number of this change.
+
+        Sidecars MUST hear of it as of a revocation. The kid, and the digests of an imported key,
+        MUST NOT be taken again. MUST do nothing if the key was deleted before. MUST work on a full
+        store. Raises Conflict if the record is at another version, OutcomeUnknown if the reply was
+        lost, Unavailable if nothing was sent.
         """
         ...
 
@@ -186,6 +225,17 @@ class ImportStore(Protocol):
         ...
 
 
+class RecordReader(Protocol):
+    """Reads many records at once."""
+
+    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
+        """Return for each kid, in order, its record, an Unreadable with the reason, or None.
+
+        None: no record has this kid. Raises Unavailable if the store fails.
+        """
+        ...
+
+
 class SidecarRegistry(Protocol):
     """Lists the sidecars."""
 
@@ -197,7 +247,7 @@ class SidecarRegistry(Protocol):
         ...
 
 
-class KeyIndex(Protocol):
+class KeyIndex(RecordReader, Protocol):
     """Lists keys, oldest first. Reads are current and may be slow."""
 
     async def kids(
@@ -208,13 +258,6 @@ class KeyIndex(Protocol):
         client_id: list this client only. If a change ended early, the list of a client may have
         kids too many, or lack kids until the change is sent again. `after` need not be in the list.
         MUST cost about the same for every `after`. Raises Unavailable.
-        """
-        ...
-
-    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
-        """Return for each kid, in order, its record, an Unreadable with the reason, or None.
-
-        None: no record has this kid. Raises Unavailable if the store fails.
         """
         ...
 

@@ -23,7 +23,7 @@ from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown, split_host
 from authz.core.limits.limit import parse_cost
-from authz.core.paths import Path, is_folded_by_some, read_path, without_case
+from authz.core.paths import Path, is_folded_by_some, read_path, without_case, without_suffix
 from authz.core.route_index import RouteIndex
 from authz.core.templates import VARIABLE, Template
 
@@ -199,6 +199,7 @@ class Rule:
         return replace(self.facts, scopes=scopes, cost=cost)
 
 
+_Known = tuple[dict[int, bool], dict[int, bool]]  # of a path with its suffix, and without
 _METHODS_WITHOUT_PATH: Final = {"*": "OPTIONS", "": "CONNECT"}
 _AMBIGUOUS: Final = Refusal(Reason.AMBIGUOUS_PATH)
 _NOT_ALLOWED: Final = Refusal(Reason.ROUTE_NOT_ALLOWED)
@@ -208,8 +209,9 @@ class RouteTable:
     """The rules, in order.
 
     deny_unmatched: refuse a request that no rule matches. ignore_case: ignore the case of letters
-    in paths, for backends that do so; the rules were parsed with the same value. env: the
-    environment if a rule names none.
+    in paths, for backends that do so; the rules were parsed with the same value. drop_suffix: a
+    path is also read without a format and without dots and blanks at the ends of its segments. env:
+    the environment if a rule names none.
     """
 
     def __init__(
@@ -218,9 +220,11 @@ class RouteTable:
         *,
         deny_unmatched: bool = False,
         ignore_case: bool = False,
+        drop_suffix: bool = False,
         env: str | None = None,
     ) -> None:
         self._env = env
+        self._drops_suffix = drop_suffix
         self._deny_unmatched = deny_unmatched
         self._ignore_case = ignore_case
         self._rules = tuple(rules)
@@ -245,18 +249,16 @@ class RouteTable:
         facts of their rules are joined, the strictest each; AMBIGUOUS_PATH above MAX_JOINED (16)
         rules. `path` may have its query, which no rule looks at.
         """
-        return self._require(method, authority, path, {})
+        return self._require(method, authority, path, ({}, {}))
 
     def require_all(
         self, methods: Sequence[str], authority: str, path: str
     ) -> list[Facts | Refusal]:
         """Return for each method what `require` does. The path is compared with each rule once."""
-        known: dict[int, bool] = {}
+        known: _Known = ({}, {})
         return [self._require(method, authority, path, known) for method in methods]
 
-    def _require(
-        self, method: str, authority: str, path: str, known: dict[int, bool]
-    ) -> Facts | Refusal:
+    def _require(self, method: str, authority: str, path: str, known: "_Known") -> Facts | Refusal:
         """Do what `require` does. known: by position, whether a template matches; grows."""
         bare = path.partition("?")[0]
         host = split_host(authority)
@@ -266,8 +268,32 @@ class RouteTable:
         found = self._read(bare)
         if found is None:
             return _AMBIGUOUS
-        read, segments = found
         asked: list[Facts] = []
+        outcome = self._ask(asked, method, host, found, known[0])
+        if self._drops_suffix and not isinstance(outcome, Refusal):
+            other = Path(*map(without_suffix, found[0])), without_suffix(found[1])
+            if "" in other[1]:
+                return _AMBIGUOUS
+            if other[1] != found[1]:
+                also = self._ask(asked, method, host, other, known[1])
+                outcome = also if isinstance(also, Refusal) else also and outcome
+        if isinstance(outcome, Refusal):
+            return outcome
+        return self._joined(asked, unmatched=not outcome)
+
+    def _ask(
+        self,
+        asked: list[Facts],
+        method: str,
+        host: str,
+        found: tuple[Path, Sequence[str]],
+        known: dict[int, bool],
+    ) -> bool | Refusal:
+        """Add to `asked` the facts of the rules for a path, up to one for all its readings.
+
+        Return whether there is such a rule, or a refusal. found: the path as `_read` returns it.
+        """
+        read, segments = found
         for at in self._find(read.decoded):
             rule = self._rules[at]
             if not rule.is_for(method, host):
@@ -283,8 +309,8 @@ class RouteTable:
             if len(asked) > MAX_JOINED:
                 return _ambiguous(asked)
             if rule.template.matches_in_every_reading(read):
-                return self._joined(asked, unmatched=False)
-        return self._joined(asked, unmatched=True)
+                return True
+        return False
 
     def _read(self, bare: str) -> tuple[Path, Sequence[str]] | None:
         """Return a path as templates are compared with it, and its segments with their case.

@@ -138,8 +138,8 @@ class Selector:
     """Conditions on a key. A key is selected if all of them hold; without any, every key is.
 
     An absent condition is None or empty. states: one of these. metadata: all of these pairs.
-    created_before, expires_before: ms since the epoch; a key that never expires is not selected by
-    the latter. unused_for is not among them: see `refuse_unused_for`.
+    created_before, expires_before, revoked_before: ms since the epoch; a key that never expires, or
+    was not revoked, is not selected by the latter two. For the last use, see `refuse_unused_for`.
     """
 
     client_id: str | None = None
@@ -152,6 +152,7 @@ class Selector:
     metadata: Mapping[str, str] = field(default_factory=dict)
     created_before: int | None = None
     expires_before: int | None = None
+    revoked_before: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -166,7 +167,8 @@ class Selector:
             and (self.name is None or self.name.matches(record.name))
             and all(record.metadata.get(name) == text for name, text in self.metadata.items())
             and (self.created_before is None or record.created_at < self.created_before)
-            and (self.expires_before is None or _is_before(record, self.expires_before))
+            and _is_before(record.expires_at, self.expires_before)
+            and _is_before(record.revoked_at, self.revoked_before)
         )
 
 
@@ -191,6 +193,8 @@ class Screen:
             self._add("name", selector.name.matches)
         if selector.expires_before is not None:
             self._add("expires_at", _earlier_than(selector.expires_before))
+        if selector.revoked_before is not None:
+            self._add("revoked_at", _earlier_than(selector.revoked_before))
         if selector.states:
             self._add("status", frozenset(_stored(selector.states)).__contains__)
             if State.EXPIRED in selector.states and len(selector.states) == 1:
@@ -219,8 +223,8 @@ def refuse_unused_for(field_name: str) -> BadInput:
     return BadInput(field_name, UNUSED_FOR_PROBLEM)
 
 
-def _is_before(record: KeyRecord, end: int) -> bool:
-    return record.expires_at is not None and record.expires_at < end
+def _is_before(time: int | None, end: int | None) -> bool:
+    return end is None or (time is not None and time < end)
 
 
 def _stored(states: frozenset[State]) -> Iterator[str]:

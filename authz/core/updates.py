@@ -33,13 +33,14 @@ def differences(before: KeyRecord, after: KeyRecord) -> dict[str, object]:
 
     Empty if none differs. Other fields, such as the status and the secrets, are not compared.
     """
-    old, new = _plain(before), _plain(after)
+    old, new = plain(before), plain(after)
     return {
         name: {"old": old[name], "new": value} for name, value in new.items() if value != old[name]
     }
 
 
-def _plain(record: KeyRecord) -> dict[str, object]:
+def plain(record: KeyRecord) -> dict[str, object]:
+    """Return the fields that an update may set, as JSON values."""
     return {
         "client_id": record.client_id,
         "project_id": record.project_id,

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
+from authz.core.deletion import Removal
 from authz.core.errors import BadInput, Conflict, Fault, Unavailable
 from authz.core.ports import BatchStore, Clock, KeyStore
 from authz.core.records import KeyRecord
@@ -18,7 +19,7 @@ from authz.flows.selection import Cost, Entry, Selection
 BATCH: Final = 200  # changes in one round trip
 BUSY: Final = "is being changed by others without a pause; try again"
 
-Plan = Callable[[KeyRecord, int, Author], Outcome]
+Plan = Callable[[KeyRecord, int, Author], Outcome | Removal]
 """Plans the change of one record at a time in ms since the epoch, by an author."""
 
 
@@ -107,7 +108,7 @@ class BulkChange:
 
     async def rehearse(
         self, kids: Sequence[str], plan: Plan, by: By
-    ) -> AsyncIterator[tuple[str, Outcome | Failed]]:
+    ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
         """Yield for each key the change that `carry_out` would make. Changes nothing."""
         for start in range(0, len(kids), BATCH):
             for entry in await self._selection.read(kids[start : start + BATCH]):
@@ -151,6 +152,8 @@ class BulkChange:
                 steps.append(Step(entry.kid, Skipped()))
                 continue
             planned = self._planned(entry, plan, by)
+            if isinstance(planned, Removal):
+                raise TypeError("Deletion.carry_out makes deletions")
             if not isinstance(planned, KeyChange):
                 steps.append(Step(entry.kid, planned))
             elif record:
@@ -184,7 +187,7 @@ class BulkChange:
             extent.add_replicas(await self._store.replicas(*last))
         return steps, again
 
-    def _planned(self, entry: Entry, plan: Plan, by: By) -> Outcome | Failed:
+    def _planned(self, entry: Entry, plan: Plan, by: By) -> Outcome | Removal | Failed:
         if entry.record is None:
             return Failed(entry.why)
         try:

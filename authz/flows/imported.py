@@ -7,6 +7,8 @@ Rules:
 2. The absence of an alias is cached briefly. Each change drops it, for it may be an import.
 3. Anybody can send text that looks like an imported key. So lookups are limited in rate and shared
    fairly by client address. Beyond the rate the reply is Unavailable, never "no such key".
+   The digest of a key is of its SHA-256; earlier versions stored that of its text. One lookup asks
+   for both, and the digest of the text wins: its record may be revoked.
 4. At most one lookup per key is under way. A cancelled waiter cancels no other.
 5. It stands between the change feed and the record cache, and passes on every call of the feed.
 """
@@ -67,7 +69,7 @@ class ImportedKeys:
 
     def peek(self, imported: Imported) -> Found | None:
         """Return alias and record if both are cached and the record is current, else None."""
-        alias = self._alias(digest for _, digest in imported.digests())
+        alias = self._alias(imported.all_digests())
         record = alias and self._cache.peek(alias.kid)
         return (alias, record) if alias and record else None
 
@@ -76,7 +78,7 @@ class ImportedKeys:
 
         `KeyCache.peek_stale` decides. The alias must be cached.
         """
-        alias = self._alias(digest for _, digest in imported.digests())
+        alias = self._alias(imported.all_digests())
         record = alias and self._cache.peek_stale(alias.kid)
         return (alias, record) if alias and record else None
 
@@ -87,7 +89,7 @@ class ImportedKeys:
         link is not trusted, the rate or the deadline is exceeded, the store fails, or the record is
         unreadable.
         """
-        digests = [digest for _, digest in imported.digests()]
+        digests = list(imported.all_digests())
         try:
             async with asyncio.timeout(self._deadline):
                 for _ in range(MAX_ATTEMPTS):

@@ -7,19 +7,33 @@ from functools import partial
 
 from authz.core import changes
 from authz.core.changes import Author, KeyChange, KeySpec
-from authz.core.errors import AliasTaken, BadInput, Conflict, Fault
-from authz.core.keys.credentials import Imported
+from authz.core.errors import AliasTaken, BadInput, Conflict, Deleted, Fault, Unreadable
+from authz.core.keys.credentials import Imported, ImportedHash
 from authz.core.keys.text import new_kid
-from authz.core.ports import Clock, ImportStore
+from authz.core.past import Past
+from authz.core.ports import Clock, ImportStore, RecordReader
+from authz.core.records import KeyRecord, Secret, Status
 from authz.flows.resending import until_confirmed
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A key to import and the fields of its record."""
+    """A key to import, or its hash, and the fields of its record.
 
-    key: Imported = field(repr=False)
+    past: its state in the other system; None for a key that is active and new.
+    """
+
+    key: Imported | ImportedHash = field(repr=False)
     spec: KeySpec
+    past: Past | None = None
+
+    def identity(self) -> bytes:
+        """Return a digest that is the same for a key and for its hash."""
+        return next(self.hashed().digests())[1]
+
+    def hashed(self) -> ImportedHash:
+        """Return the hash of the key. It alone is stored, so that both forms are one key."""
+        return self.key.hashed() if isinstance(self.key, Imported) else self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +44,19 @@ class Done:
     already: bool = False
 
 
-Outcome = Done | BadInput
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """The key is in the store as `kid`, but not as the line has it. Nothing was changed.
+
+    field: of the line. problem: the difference.
+    """
+
+    kid: str
+    field: str
+    problem: str
+
+
+Outcome = Done | Clash | BadInput
 
 
 class Importer:
@@ -39,6 +65,7 @@ class Importer:
     def __init__(
         self,
         store: ImportStore,
+        records: RecordReader,
         clock: Clock,
         actor: str,
         note: str = "",
@@ -47,6 +74,7 @@ class Importer:
         request_id: str = "",
     ) -> None:
         self._store = store
+        self._records = records
         self._clock = clock
         self._about = (actor, note, source, request_id)
         self._allowed = False
@@ -63,11 +91,9 @@ class Importer:
             await self._store.allow_imports()  # first, or a sidecar would refuse them as malformed
             self._allowed = True
         send = partial(self._store.apply_all, made)
-        replies = iter(await until_confirmed(send) if made else ())
-        return [
-            _outcome(change, next(replies)) if isinstance(change, KeyChange) else change
-            for change in planned
-        ]
+        replies = await until_confirmed(send) if made else []
+        owners = [_owner(reply) for reply in replies]
+        return await self._outcomes(planned, owners)
 
     async def rehearse(self, batch: Sequence[Wanted]) -> list[Outcome]:
         """Return the outcomes that `put` would return. Writes nothing.
@@ -77,34 +103,78 @@ class Importer:
         """
         planned = [self._plan(wanted) for wanted in batch]
         made = [change for change in planned if isinstance(change, KeyChange)]
-        found = iter(await self._store.resolve_all([change.aliases for change in made]))
+        owners = await self._store.resolve_all([change.aliases for change in made])
+        return await self._outcomes(planned, owners)
+
+    async def _outcomes(
+        self, planned: Sequence[KeyChange | BadInput], owners: Sequence[str | BadInput | None]
+    ) -> list[Outcome]:
+        """Return the outcome of each planned change.
+
+        owners: for each KeyChange in order, the kid that had the key before, its refusal, or None.
+        """
+        taken = [kid for kid in owners if isinstance(kid, str)]
+        records = dict(zip(taken, await self._records.read(taken) if taken else (), strict=True))
+        left = iter(owners)
         outcomes: list[Outcome] = []
         for change in planned:
-            if isinstance(change, KeyChange):
-                kid = next(found)
-                outcomes.append(Done(kid, already=True) if kid else Done(change.record.kid))
-            else:
-                outcomes.append(change)
+            owner = next(left) if isinstance(change, KeyChange) else change
+            if isinstance(owner, BadInput):
+                outcomes.append(owner)
+            elif isinstance(change, KeyChange):
+                kid, now = owner, change.event.at
+                fresh = Done(change.record.kid)
+                outcomes.append(_compare(kid, records[kid], change, now) if kid else fresh)
         return outcomes
 
     def _plan(self, wanted: Wanted) -> KeyChange | BadInput:
         author = Author(secrets.token_hex(16), *self._about)
-        digests = tuple(wanted.key.digests())
+        key, now = wanted.key, self._clock.wall_ms()
+        older = tuple(key.digests()) if isinstance(key, Imported) else ()
+        digests = tuple(wanted.hashed().digests())
         try:
-            now = self._clock.wall_ms()
-            return changes.import_key(wanted.spec, new_kid(), digests, author, now)
+            return changes.import_key(
+                wanted.spec, new_kid(), digests, author, now, older=older, past=wanted.past
+            )
         except BadInput as cause:
             return cause
 
 
-def _outcome(change: KeyChange, reply: int | Fault) -> Done:
-    """Return the outcome of one change: AliasTaken and Conflict mean done. Raises other faults.
+def _owner(reply: int | Fault) -> str | BadInput | None:
+    """Return the kid that had the key before, or None if the change was made. Raises other faults.
 
-    AliasTaken: `kid` is the earlier key's, and `already` is True.
+    BadInput: the key was deleted here. Conflict means that the change was made: an earlier try
+    wrote the key, its reply was lost, and the key was changed since.
     """
+    if isinstance(reply, Deleted):
+        return BadInput("key", "was deleted here, which is final; it cannot be imported again")
     if isinstance(reply, AliasTaken):
-        return Done(reply.kid, already=True)
-    # Conflict: an earlier try wrote the key, its reply was lost, and the key was changed since.
+        return reply.kid
     if isinstance(reply, Fault) and not isinstance(reply, Conflict):
         raise reply
-    return Done(change.record.kid)
+    return None
+
+
+def _compare(
+    kid: str, record: KeyRecord | Unreadable | None, change: KeyChange, now: int
+) -> Done | Clash:
+    """Compare the key in the store with the planned one.
+
+    Another client, a revocation here, or a secret that is no longer accepted is a Clash. Other
+    fields may have been changed here since, and are left as they are.
+    """
+    wanted = change.record
+    if record is None or isinstance(record, Unreadable):
+        state = "without a record" if record is None else "with a record that cannot be read"
+        return Clash(kid, "key", f"is there as {kid}, {state}; run authz doctor")
+    if record.client_id != wanted.client_id:
+        return Clash(kid, "client", f"is {record.client_id} for {kid}, which has this key")
+    if record.status is Status.REVOKED and wanted.status is not Status.REVOKED:
+        return Clash(kid, "key", f"is there as {kid}, which is revoked; revoked is final")
+    if not any(_is_imported(secret) and secret.is_live(now) for secret in record.secrets):
+        return Clash(kid, "key", f"was a secret of {kid}, which has other secrets now")
+    return Done(kid, already=True)
+
+
+def _is_imported(secret: Secret) -> bool:
+    return secret.id == "1"  # the first one; later ones are of our make

@@ -132,7 +132,7 @@ async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:
 
     Raises Unavailable if the store fails.
     """
-    digests = [digest for _, digest in imported.digests()]
+    digests = list(imported.all_digests())
     kids = await imports.resolve_all([[digest] for digest in digests])
     found = zip(kids, digests, strict=True)
     return next((Alias(kid, digest) for kid, digest in found if kid is not None), None)

@@ -15,8 +15,8 @@ class Expected:
 
     carriers: lower-case names of the headers that may hold a key. query: the query parameter that
     may hold one, or empty. client_address: `peer`, or the header with the client's address.
-    deadline: check.deadline in seconds. delay: shutdown.delay in seconds. has_methods: whether a
-    rule of `routes` holds for some methods only.
+    deadline: check.deadline in seconds. delay: shutdown.delay in seconds. has_rules,
+    has_methods, has_hosts: whether there are `routes`, and some for certain methods or hosts only.
     """
 
     header_prefix: str
@@ -26,6 +26,8 @@ class Expected:
     deadline: float
     delay: float
     has_methods: bool = False
+    has_rules: bool = False
+    has_hosts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Rules about headers: keys on the way to authz, identity headers on the way to the backend."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from authz.core.routes import METHOD_OVERRIDES
@@ -148,7 +148,7 @@ def _address(chain: Chain, expected: Expected) -> Iterator[Problem]:
         advice = "use_remote_address: true, and xff_num_trusted_hops"
         yield FAIL, f"a client can write {source} itself", advice
     elif manager.get("internal_address_config") and not any(
-        removes(step, source) for step in _mutations(_early(chain))
+        removes(step, source) for step in early_mutations(chain)
     ):
         advice = f"early_header_mutation_extensions: remove {source}; Envoy then sets its own"
         yield FAIL, f"a client in internal_address_config can write {source} itself", advice
@@ -174,19 +174,25 @@ def _lost(chain: Chain, name: str) -> Iterator[Message]:
     Envoy sets x-envoy-external-address after the early mutations: for it, only filters count.
     """
     set_by_envoy = name == "x-envoy-external-address"  # after the early mutations
-    return _mutations(chain.before) if set_by_envoy else _mutated(chain)
+    return request_mutations(chain.before) if set_by_envoy else _mutated(chain)
 
 
 def _mutated(chain: Chain) -> Iterator[Message]:
     """Yield the header mutations that run before the filter: early ones, then those of filters."""
-    return _mutations([*_early(chain), *chain.before])
+    return request_mutations([*_early(chain), *chain.before])
+
+
+def early_mutations(chain: Chain) -> Iterator[Message]:
+    """Yield the header mutations that run before routes and filters."""
+    return request_mutations(_early(chain))
 
 
 def _early(chain: Chain) -> list[Message]:
     return list(items(chain.manager.get("early_header_mutation_extensions")))
 
 
-def _mutations(steps: Sequence[Message]) -> Iterator[Message]:
+def request_mutations(steps: Iterable[Message]) -> Iterator[Message]:
+    """Yield the mutations of requests by each header_mutation filter or extension that is on."""
     for step in steps:
         config = within(step, "typed_config")
         if is_on(step.get("disabled")) or not kind_of(config).endswith("HeaderMutation"):
@@ -230,8 +236,9 @@ def secrecy(chain: Chain, expected: Expected) -> Iterator[Problem]:
 def _is_plain(logs: Any) -> bool:
     """Return whether any log uses Envoy's default format, which has the path with its query.
 
-    False without logs. A log without typed_config is ignored.
+    False without logs. A log without typed_config is ignored. An OpenTelemetry log has no default.
     """
     formats = ("log_format", "format", "json_format", "typed_json_format")
     configs = [within(log, "typed_config") for log in items(logs)]
+    configs = [found for found in configs if "open_telemetry" not in kind_of(found)]
     return any(config and not any(name in config for name in formats) for config in configs)

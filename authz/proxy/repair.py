@@ -14,6 +14,7 @@ from authz.proxy.chains import Chain, Expected, chains
 from authz.proxy.cluster import HEALTH_SERVICE, cluster, http2
 from authz.proxy.document import Message, at, is_on, items, kind_of, within
 from authz.proxy.matching import fits
+from authz.proxy.overrides import HOSTS, PATHS, overrides
 from authz.proxy.problem import Problem
 from authz.proxy.retries import ATTEMPTS, HTTP_OPTIONS, retries
 from authz.proxy.trailers import trailers
@@ -146,12 +147,21 @@ def _identity(chain: Chain, expected: Expected) -> None:
         _node(manager, "common_http_protocol_options")[action] = "REJECT_REQUEST"
     if expected.client_address != "peer":
         _set(manager, use_remote_address=True)
-    removed = [
+    removed: list[Node] = [
         {"remove_on_match": {"key_matcher": {"prefix": expected.header_prefix}}},
         {"remove": "x-envoy-external-address"},
         {"remove": "x-envoy-auth-failure-mode-allowed"},
         {"remove": "x-envoy-auth-partial-body"},
     ]
+    _remove_early(manager, removed)
+
+
+def _overrides(chain: Chain, _: Expected) -> None:
+    _remove_early(_node(chain.manager), [{"remove": name} for name in (*HOSTS, *PATHS)])
+
+
+def _remove_early(manager: Node, removed: Sequence[Node]) -> None:
+    """Add mutations to the early header mutations, without those that are there."""
     listed = manager.setdefault("early_header_mutation_extensions", [])
     for extension in items(listed):
         if at(extension, "typed_config", "@type") == EARLY:
@@ -254,6 +264,7 @@ _MENDING: Final[tuple[tuple[Rule, Callable[[Chain, Expected], None]], ...]] = (
     (headers.mutations, _mutations),
     (headers.carriers, _carriers),
     (headers.identity, _identity),
+    (overrides, _overrides),
     (trailers, _trailers),
     (rules.timeouts, _timeouts),
     (cluster, _cluster),

@@ -16,6 +16,7 @@ from authz.proxy.document import at, is_on, seconds, within
 from authz.proxy.headers import carriers, identity, mutations, secrecy
 from authz.proxy.listeners import denying, unprotected
 from authz.proxy.metadata import left_out
+from authz.proxy.overrides import overrides
 from authz.proxy.problem import FAIL, WARN, Problem
 from authz.proxy.retries import retries
 from authz.proxy.trailers import trailers
@@ -188,6 +189,7 @@ RULES: Final[dict[str, tuple[Rule, str]]] = {
     "mutations": (mutations, "authz may change what it must, and no more"),
     "carriers": (carriers, "authz sees every header that may hold a key"),
     "identity": (identity, "no client can send identity headers"),
+    "overrides": (overrides, "no client names another host or path"),
     "trailers": (trailers, "no identity in trailers, one token in the Connection of an upgrade"),
     "timeouts": (timeouts, "Envoy waits for longer than a lookup takes"),
     "cluster": (cluster, "a sidecar that is gone is noticed"),

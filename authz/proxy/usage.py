@@ -172,6 +172,11 @@ def _cluster(chain: Chain, name: str, service: Message) -> Iterator[Problem]:
     else:
         yield from _retries(asked or own, service)
     yield from _breaker(cluster)
+    panic = at(cluster, "common_lb_config", "healthy_panic_threshold")
+    is_judged = "health_checks" in cluster or "outlier_detection" in cluster
+    if is_judged and isinstance(panic, dict) and not panic.get("value"):
+        advice = "take healthy_panic_threshold or the health checks out of its cluster"
+        yield WARN, "usage is dropped at once while no meter counts as healthy", advice
 
 
 def _retries(policy: Message, service: Message) -> Iterator[Problem]:

@@ -42,15 +42,6 @@ SELECTION: Final = {
     }
 }
 ROOM: Final = {"max_pending_requests": 8192, "max_requests": 8192, "max_retries": 1024}
-HEALTH_CHECK: Final = {
-    "timeout": "1s",
-    "interval": "2s",
-    "no_traffic_interval": "2s",
-    "unhealthy_threshold": 2,
-    "healthy_threshold": 1,
-    "tcp_health_check": {},
-}
-
 Node = dict[str, Any]
 
 
@@ -97,10 +88,8 @@ def usage_cluster(name: str = CLUSTER) -> Node:
         "name": name,
         "type": "STATIC",
         "connect_timeout": "0.25s",
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "typed_extension_protocol_options": {HTTP_OPTIONS: options},
         "circuit_breakers": {"thresholds": [{"priority": "DEFAULT", **ROOM}]},
-        "health_checks": [HEALTH_CHECK],
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": where}}]}],
@@ -142,21 +131,24 @@ def _mend_logger(log: Node, wanted: Node) -> None:
         config["body"] = ours["body"]
     for field in ("buffer_flush_interval", "buffer_size_bytes", "grpc_service", "http_service"):
         config.pop(field, None)
-    config.setdefault("common_config", {}).setdefault("grpc_service", {}).pop("google_grpc", None)
-    _set(config["common_config"], ours["common_config"])
+    common = _inner(config, "common_config")
+    _inner(common, "grpc_service").pop("google_grpc", None)
+    _set(common, ours["common_config"])
 
 
 def _mend_cluster(cluster: Node) -> None:
     ours = usage_cluster()
-    options = cluster.setdefault("typed_extension_protocol_options", {})
-    spoken = options.setdefault(HTTP_OPTIONS, {"@type": f"type.googleapis.com/{HTTP_OPTIONS}"})
+    if "common_lb_config" in cluster:
+        _inner(cluster, "common_lb_config").pop("healthy_panic_threshold", None)
+    spoken = _inner(_inner(cluster, "typed_extension_protocol_options"), HTTP_OPTIONS)
+    spoken.setdefault("@type", f"type.googleapis.com/{HTTP_OPTIONS}")
     if "auto_config" not in spoken:
-        explicit = spoken.setdefault("explicit_http_config", {})
+        explicit = _inner(spoken, "explicit_http_config")
         explicit.pop("http_protocol_options", None)
         wanted = ours["typed_extension_protocol_options"][HTTP_OPTIONS]["explicit_http_config"]
         for field, value in wanted.items():
             explicit.setdefault(field, value)
-    thresholds = cluster.setdefault("circuit_breakers", {}).setdefault("thresholds", [])
+    thresholds = _inner(cluster, "circuit_breakers").setdefault("thresholds", [])
     for one in thresholds:
         if one.get("priority", "DEFAULT") in ("DEFAULT", 0):
             one.update({field: room for field, room in ROOM.items() if one.get(field) != room})
@@ -170,6 +162,14 @@ def _list_of(documents: Sequence[Any], cluster: Message | None) -> list[Any] | N
         if isinstance(listed, list) and any(one is cluster for one in listed):
             return listed
     return None
+
+
+def _inner(node: Node, name: str) -> Node:
+    """Return a message within another. A missing one is created, another value replaced."""
+    found = node.get(name)
+    if not isinstance(found, dict):
+        found = node[name] = {}
+    return cast("Node", found)
 
 
 def _set(node: Node, wanted: Node) -> None:

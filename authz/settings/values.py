@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from authz.core import fields, templates
 from authz.core.errors import BadInput
-from authz.core.keys.text import PREFIX_PATTERN
+from authz.core.keys.text import IMPORTED_PREFIX_PATTERN, PREFIX_PATTERN
 from authz.core.limits.key_limits import ANY
 from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
 from authz.core.listen_address import Address
@@ -142,6 +142,10 @@ Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
 StoreUrl = Annotated[str, _read_by(_store_url)]
 PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
 Prefix = Annotated[str, _shape(PREFIX_PATTERN.pattern, "2 to 12 of a-z 0-9, such as ak")]
+ImportedPrefix = Annotated[
+    str,
+    _shape(IMPORTED_PREFIX_PATTERN.pattern, "2 to 32 of A-Z a-z 0-9 _ . ~ + / = -, such as sk-"),
+]
 Namespace = Annotated[
     str, _shape("([a-z0-9][a-z0-9-]{0,31})?", "1 to 32 of a-z 0-9 -, such as staging")
 ]

@@ -25,7 +25,7 @@ import redis.asyncio
 
 from authz.core.errors import Unavailable
 from authz.core.selector import Position
-from authz.storage import encoding, meta, schema
+from authz.storage import encoding, meta, schema, tombstones
 from authz.storage.listing import StoredIndex
 from authz.storage.replies import checked
 
@@ -77,6 +77,9 @@ class Backup:
             await self._copy([place.kid for place in places])
             after = places[-1]
         await self._catch_up()
+        await self._copy_tombstones()  # last: of keys that were deleted meanwhile, too
+        if applied := await checked(self._client.hgetall(self._names.applied)):
+            self._write({"applied": applied})
         await self._copy_audit()
         self._write({"end": asdict(self._found)})
         return self._found
@@ -134,6 +137,21 @@ class Backup:
         if len(kids) != until - since:
             raise Unavailable("more was changed meanwhile than the log holds; try again")
         return list(dict.fromkeys(kids))
+
+    async def _copy_tombstones(self) -> None:
+        for start in range(0, tombstones.BUCKETS, PAGE):
+            buckets = range(start, min(start + PAGE, tombstones.BUCKETS))
+            pipeline = self._client.pipeline(transaction=False)
+            for bucket in buckets:
+                pipeline.smembers(self._names.gone(bucket))
+            found = await checked(pipeline.execute())
+            places = [
+                (bucket, sorted(map(int, members)))
+                for bucket, members in zip(buckets, found, strict=True)
+                if members
+            ]
+            if places:
+                self._write({"tombstones": places})
 
     async def _copy_audit(self) -> None:
         start, end = "-", f"{self._found.seq}-{_LAST}"

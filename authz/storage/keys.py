@@ -14,6 +14,7 @@ from authz.core.changes import KeyChange
 from authz.core.errors import (
     AliasTaken,
     Conflict,
+    Deleted,
     Fault,
     Foreign,
     OutcomeUnknown,
@@ -23,7 +24,7 @@ from authz.core.errors import (
 from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
-from authz.storage import emptiness, encoding, meta, schema
+from authz.storage import emptiness, encoding, meta, schema, tombstones
 from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.feed import ChangeFeed
@@ -299,6 +300,8 @@ def script_input(
         *map(names.alias, change.aliases),
         *([names.client(change.former_client_id)] if change.former_client_id else []),
     ]
+    gone = tombstones.of(record.kid, change.aliases) if not change.base_version else []
+    keys += [names.gone(place.bucket) for place in gone]
     return keys, [
         change.id,
         change.base_version,
@@ -311,6 +314,7 @@ def script_input(
         len(fields),
         *fields,
         *_flat(event),
+        *(place.member for place in gone),
     ]
 
 
@@ -318,9 +322,11 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
     """Return the version from a reply of lua/apply_change.lua.
 
     Otherwise return, not raise: Conflict if the key is at another version, AliasTaken if one of its
-    aliases exists.
+    aliases exists, Deleted if the key was deleted.
     """
     outcome, detail = reply
+    if outcome == "gone":
+        return Deleted(change.record.kid)
     if outcome == "conflict":
         return Conflict(f"{change.record.kid} is at version {detail}, not {change.base_version}")
     return AliasTaken(detail) if outcome == "taken" else int(detail)

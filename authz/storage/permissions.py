@@ -92,5 +92,13 @@ def permissions(names: schema.Names) -> Permissions:
             ("ZREM", names.client("any"), _KID),
             ("PUBLISH", names.changes, ""),
             ("HDEL", names.meta, "prefix:any"),
+            ("HSET", names.applied, _KID, "{}"),
+            ("HDEL", names.applied, _KID),
+            ("SISMEMBER", names.gone(0), "1"),
+            ("SMEMBERS", names.gone(0)),
+            ("SADD", names.gone(0), "1"),
+            ("XDEL", names.audit, "1-0"),
+            ("DEL", names.key(_KID)),
+            ("DEL", names.alias(b"")),
         ),
     )

@@ -9,7 +9,9 @@ Rules:
    cannot take a change of the restored store for one that it has already applied.
 5. An interrupted restore continues if it is started again with the same file. Until then, no
    other restore and no `authz init` may complete the store.
-6. Of a record that is several times in the file only the last version is written. So a key that was
+6. A key is left out if a tombstone says that it was deleted: one of the backup, of the store, or of
+   another backup that was made later.
+7. Of a record that is several times in the file only the last version is written. So a key that was
    revoked during the backup is never active in the store.
 """
 
@@ -19,11 +21,14 @@ from typing import Any, cast
 
 import redis.asyncio
 
+from authz.core.audit import Action
 from authz.core.errors import Conflict
-from authz.storage import emptiness, encoding, meta, schema
+from authz.core.trail.rows import row_hash
+from authz.storage import emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import FORMAT, Contents
 from authz.storage.replies import checked
 from authz.storage.sealed_lines import FileRefused
+from authz.storage.tombstones import Tombstone
 
 Line = tuple[int, dict[str, Any]]
 
@@ -33,7 +38,7 @@ class Verified:
     """A backup file that was verified to its end. created_at: ms since the epoch.
 
     meta: the fields of authz:meta. identity: tells it from another backup. last: kid to the number
-    of the line with the last version, for each record that was read again.
+    of the line with the last version, for each record that was read again. gone: its tombstones.
     """
 
     meta: Mapping[str, str]
@@ -41,6 +46,7 @@ class Verified:
     contents: Contents
     identity: str
     last: Mapping[str, int] = field(default_factory=dict)
+    gone: frozenset[Tombstone] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
     found = Contents()
     header: dict[str, Any] = {}
     last: dict[str, int] = {}
+    gone: set[Tombstone] = set()
     for number, item in lines:
         try:
             if number == 1:
@@ -73,13 +80,14 @@ def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
                 _check_end(item["end"], found)
             else:
                 _check(item, found)
+                gone |= _tombstones(item)
                 if item.get("again"):
                     last |= dict.fromkeys((kid for kid, _ in item["records"]), number)
         except (ValueError, TypeError, LookupError, AttributeError) as cause:
             raise FileRefused(f"line {number}: {cause}") from None
     meta.verify(header["meta"], fingerprints)
     identity = f"{header['created_at']}-{found.seq}-{found.records}-{found.audit}"
-    return Verified(header["meta"], header["created_at"], found, identity, last)
+    return Verified(header["meta"], header["created_at"], found, identity, last, frozenset(gone))
 
 
 def _check_header(item: dict[str, Any]) -> None:
@@ -106,40 +114,55 @@ def _check_end(end: dict[str, int], found: Contents) -> None:
         raise ValueError("the file does not hold as much as its end says")
 
 
+Note = Callable[[int, int, Mapping[str, bytes]], Mapping[str, str]]
+
+
 class Restore:
     """Writes a verified backup file into a store. A run that was interrupted can be repeated.
 
-    note: returns the row for the audit trail, from the last change of the backup and the number of
-    the row; None: no row is written.
+    note: returns the row for the audit trail, from the last change of the backup, the number of the
+    row, and the hashes of the rows that were left out, by id; None: no row is written.
     """
 
     def __init__(
         self,
         client: redis.asyncio.Redis,
-        note: Callable[[int, int], Mapping[str, str]] | None = None,
+        note: Note | None = None,
     ) -> None:
         self._client = client
         self._note = note
         self._names = schema.names_of(client)
 
-    async def run(self, file: Verified, lines: Iterable[Line], highest: int) -> int:
+    async def run(
+        self,
+        file: Verified,
+        lines: Iterable[Line],
+        highest: int,
+        gone: frozenset[Tombstone] = frozenset(),
+    ) -> int:
         """Write everything and return the new sequence number, which is above `highest`.
 
-        highest: the last change that a sidecar or this machine knows of, or 0. Raises Conflict if
+        highest: the last change that a sidecar or this machine knows of, or 0. gone: tombstones of
+        a later backup; the keys that they name are left out. Raises Conflict if
         the store has data or was emptied meanwhile, FileRefused if `lines` does, Unavailable. Until
         it returns, no sidecar trusts the store.
         """
         await self._claim(file)
         done = await self._audited()
+        gone = gone | file.gone | await self._tombstones()
+        await self._write_tombstones(file, gone)
+        left_out: dict[str, bytes] = {}
         for number, item in lines:
-            await self._write(file, _without_earlier(item, number, file.last), done)
+            kept = _without_deleted(_without_earlier(item, number, file.last), gone)
+            left_out |= _left_out(item, kept)
+            await self._write(file, kept, done)
         seq = max(file.contents.seq, highest) + 1
 
         def complete(transaction: Any) -> None:
             transaction.set(self._names.seq, seq)
             transaction.hset(self._names.meta, mapping=cast("Any", dict(file.meta)))
             if self._note is not None:
-                row = cast("Any", dict(self._note(file.contents.seq, seq)))
+                row = cast("Any", dict(self._note(file.contents.seq, seq, left_out)))
                 transaction.xadd(self._names.audit, row, id=f"{seq}-0")
 
         await self._change(file, complete)
@@ -180,6 +203,26 @@ class Restore:
 
         await checked(self._client.transaction(claim, *emptiness.watched(names)))
 
+    async def _tombstones(self) -> frozenset[Tombstone]:
+        """Return the tombstones that the store has."""
+        pipeline = self._client.pipeline(transaction=False)
+        for bucket in range(tombstones.BUCKETS):
+            pipeline.smembers(self._names.gone(bucket))
+        found = await checked(pipeline.execute())
+        return frozenset(
+            Tombstone(bucket, int(member))
+            for bucket, members in enumerate(found)
+            for member in members
+        )
+
+    async def _write_tombstones(self, file: Verified, gone: frozenset[Tombstone]) -> None:
+        def write(transaction: Any) -> None:
+            for place in sorted(gone):
+                transaction.sadd(self._names.gone(place.bucket), place.member)
+
+        if gone:
+            await self._change(file, write)
+
     async def _audited(self) -> tuple[int, int]:
         """Return the id of the last audit entry; (0, 0) if there is none.
 
@@ -199,6 +242,8 @@ class Restore:
                 transaction.zadd(names.client(fields["client_id"]), score)
             for digest, kid in item.get("aliases", ()):
                 transaction.set(names.alias(bytes.fromhex(digest)), kid)
+            if applied := item.get("applied"):
+                transaction.hset(names.applied, mapping=applied)
             for entry_id, entry in item.get("audit", ()):
                 if _stream_id(entry_id) > done:
                     transaction.xadd(names.audit, entry, id=entry_id)
@@ -215,6 +260,51 @@ def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int])
         return item
     records = [entry for entry in item["records"] if last.get(entry[0], number) == number]
     return item | {"records": records}
+
+
+def _without_deleted(item: dict[str, Any], gone: frozenset[Tombstone]) -> dict[str, Any]:
+    """Return a line without the records, aliases and audit entries of deleted keys.
+
+    The entries about deletions stay.
+    """
+    if not gone:
+        return item
+    kept = dict(item)
+    if "records" in item:
+        kept["records"] = [one for one in item["records"] if tombstones.of_kid(one[0]) not in gone]
+    if "aliases" in item:
+        kept["aliases"] = [
+            (digest, kid)
+            for digest, kid in item["aliases"]
+            if not gone & {tombstones.of_kid(kid), tombstones.of_digest(bytes.fromhex(digest))}
+        ]
+    if "applied" in item:
+        found = item["applied"]
+        kept["applied"] = {
+            kid: one for kid, one in found.items() if tombstones.of_kid(kid) not in gone
+        }
+    if "audit" in item:
+        kept["audit"] = [
+            (entry_id, entry)
+            for entry_id, entry in item["audit"]
+            if entry.get("action") == Action.DELETE.value
+            or tombstones.of_kid(entry.get("kid", "")) not in gone
+        ]
+    return kept
+
+
+def _left_out(item: dict[str, Any], kept: dict[str, Any]) -> dict[str, bytes]:
+    """Return ids and hashes of the audit entries of a line that are not kept."""
+    rows, present = item.get("audit", ()), {row[0] for row in kept.get("audit", ())}
+    return {row_id: row_hash(row_id, fields) for row_id, fields in rows if row_id not in present}
+
+
+def _tombstones(item: dict[str, Any]) -> set[Tombstone]:
+    return {
+        Tombstone(int(bucket), int(member))
+        for bucket, members in item.get("tombstones", ())
+        for member in members
+    }
 
 
 def _stream_id(text: str) -> tuple[int, int]:

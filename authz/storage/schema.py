@@ -3,7 +3,8 @@
     authz:meta                      hash    schema, pepper:<version> -> fingerprint,
                                             imports: 1 if keys may have been imported
     authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present
-    authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal)
+    authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
+                                            which is of its text or of its SHA-256
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<tenant>/<id>,
                                             limit:project:<id> without a tenant, limit:tenant:<id>
@@ -18,6 +19,8 @@
                                             a checkpoint: core/trail. Never trimmed here
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
+    authz:{p}:applied               hash    kid -> fields of the key as a file last declared them
+    authz:{p}:gone:<number>         set     tombstones of deleted keys; see tombstones.py
     authz:{p}:sidecars              zset    instance by the time of its last entry
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
     authz:{p}:issued                zset    "charges count instance" by the time at which a sidecar
@@ -36,9 +39,11 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
                                             plan and environment; about:<hour> -> earlier ones;
                                             y<month> -> row
     <kid>:m:<window>                hash    <minute> -> row
-    <kid>:h:<window>                hash    <hour> or <hour>.<route> -> row
+    <kid>:h:<window>                hash    <hour in the window> * 10000 + <route> -> row; a plain
+                                            integer, which takes half the space of text
     <kid>:d:<window>                hash    <day> -> row; <day>!<reason> -> refusals;
-                                            <day>n -> distinct networks, estimated
+                                            <day>n -> distinct networks if more
+                                            than one, estimated
     <kid>:net:<day>                 HLL     networks of the day, for three days
     all:m|h|d:<window>, all:y       hash    <slot>.<route>.<code> -> row, over all requests;
                                             all:d also <day>!<reason>: refusals without a key
@@ -84,6 +89,7 @@ class Names:
         self.changes = f"{tag}:changes:{database}" if database else f"{tag}:changes"
         self.audit = f"{tag}:audit"
         self.keys = f"{tag}:keys"
+        self.applied = f"{tag}:applied"
         self.sidecars = f"{tag}:sidecars"
         self.heartbeat = f"{tag}:heartbeat"
         self.issued = f"{tag}:issued"
@@ -104,6 +110,10 @@ class Names:
     def alias(self, digest: bytes) -> str:
         """Name of the string that holds the kid of the imported key with this digest."""
         return f"{self._tag}:alias:{digest.hex()}"
+
+    def gone(self, bucket: int) -> str:
+        """Name of one of the sets of tombstones."""
+        return f"{self._tag}:gone:{bucket}"
 
     def client(self, client_id: str) -> str:
         """Name of the sorted set with the kids of one client."""

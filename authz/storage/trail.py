@@ -5,8 +5,9 @@ from typing import Any, Final, cast
 
 import redis.asyncio
 
-from authz.core.errors import Unavailable
-from authz.core.trail.rows import Row, following
+from authz.core.audit import AuditEntry
+from authz.core.errors import Unavailable, Unreadable
+from authz.core.trail.rows import Row, following, position
 from authz.storage import encoding, schema
 from authz.storage.keys import WAIT_MS
 from authz.storage.replies import checked
@@ -85,6 +86,17 @@ class StoredRows:
             return number, ""
         info = await checked(self._client.xinfo_stream(self._names.audit))
         return number, str(info["last-generated-id"])
+
+
+def entry_of(row: Row) -> AuditEntry | Unreadable:
+    """Return the entry of a row about a key, or the fault why it cannot be read.
+
+    The version is that of the row's id, also for an entry that was written late.
+    """
+    try:
+        return AuditEntry(position(row.id)[0], *encoding.decode_event(row.fields))
+    except Unreadable as cause:
+        return Unreadable(f"audit entry {row.id}: {cause}")
 
 
 def _rows(found: Any) -> list[Row]:

@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, cast
 
-from opentelemetry.exporter.otlp.json.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     HistogramDataPoint,
-    MetricExportResult,
     MetricReader,
     MetricsData,
     PeriodicExportingMetricReader,
@@ -35,7 +33,6 @@ from authz.telemetry.catalogue import METRICS
 from authz.telemetry.metric import Kind, Labels, Metric
 
 SCOPE: Final = "authz"
-EXPORT_SECONDS: Final = 5.0  # of one export
 STOP_SECONDS: Final = 1.0  # of the last export
 
 _UNKNOWN: Final = cast("float", None)  # omitted in OTLP; 0 would be a false maximum
@@ -79,7 +76,9 @@ class Metrics:
         self._registry = CollectorRegistry()
         readers: list[MetricReader] = [_Scrape(histograms, self._registry)]
         if push:
-            exporter = _Export(histograms, push)
+            from authz.telemetry.otlp_metrics import MetricExporter  # noqa: PLC0415  2 MB
+
+            exporter = MetricExporter(histograms, push.endpoint)
             readers.append(PeriodicExportingMetricReader(exporter, push.interval * 1000))
         self._provider = MeterProvider(readers, Resource.create(about), shutdown_on_exit=False)
         meter = self._provider.get_meter(SCOPE, __version__)
@@ -166,16 +165,3 @@ class _Scrape(PrometheusMetricReader):
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **more: Any
     ) -> None:
         super()._receive_metrics(self._complete(metrics_data), timeout_millis, **more)
-
-
-class _Export(OTLPMetricExporter):
-    """The SDK's OTLP exporter, with our histograms added."""
-
-    def __init__(self, complete: Callable[[MetricsData], MetricsData], push: Push) -> None:
-        super().__init__(f"{push.endpoint}/v1/metrics", timeout=EXPORT_SECONDS)
-        self._complete = complete
-
-    def export(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **more: Any
-    ) -> MetricExportResult:
-        return super().export(self._complete(metrics_data), timeout_millis, **more)

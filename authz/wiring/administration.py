@@ -5,7 +5,7 @@ The sidecar has its own root in sidecar.py, so that no command imports the liste
 
 import secrets
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -21,7 +21,6 @@ from authz.core.ports import ImportStore
 from authz.core.request import Request
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.rows import TrailKeys
-from authz.flows.bulk_change import BulkChange
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
@@ -31,7 +30,6 @@ from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
-from authz.storage.batches import StoredBatches
 from authz.storage.endpoint import Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection.checks import inspect
@@ -45,6 +43,7 @@ from authz.storage.restore import Restore, Restored, verify
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
+from authz.storage.tombstones import Tombstone
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
 EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
@@ -67,7 +66,8 @@ def keyring(settings: Settings) -> Keyring:
             hint = "; `authz init` makes it" if isinstance(cause, FileNotFoundError) else ""
             raise BadInput("keys.peppers", f"{entry.file}: {cause.strerror}{hint}") from None
         peppers.append(Pepper.expand(entry.version, secret))
-    return Keyring(settings.keys.prefix, peppers, settings.keys.older_prefixes)
+    keys = settings.keys
+    return Keyring(keys.prefix, peppers, keys.older_prefixes, keys.imported_prefixes)
 
 
 def exposed_peppers(settings: Settings) -> list[str]:
@@ -140,26 +140,42 @@ async def back_up(settings: Settings, file: BinaryIO) -> Contents:
         return await Backup(client, writer.write).run(ring.fingerprints, now)
 
 
-async def restore(settings: Settings, file: BinaryIO, known: int, actor: str) -> Restored:
+async def restore(
+    settings: Settings, file: BinaryIO, known: int, actor: str, later: BinaryIO | None = None
+) -> Restored:
     """Verify a backup and write it into the empty store.
 
     known: a change that the store once had, or 0. file: must be seekable; it is read twice. actor:
-    for the audit trail. Raises FileRefused for an unusable file, Foreign for other peppers,
-    Conflict for a store with data, BadInput, Unavailable.
+    for the audit trail. later: a backup that was made later; keys that it knows as deleted are left
+    out. Raises FileRefused for an unusable file, Foreign for other peppers, Conflict for a store
+    with data, BadInput, Unavailable.
     """
     ring = keyring(settings)
     verified = verify(read(file, ring.backup_keys), ring.fingerprints)
+    gone = frozenset[Tombstone]()
+    if later is not None:
+        gone = verify(read(later, ring.backup_keys), ring.fingerprints).gone
     file.seek(0)
     async with aclosing(endpoint(settings).client()) as client:
         highest = max(known, await StoredKeys(client).highest_seen())
         note = partial(_restored, ring.trail_keys, actor)
-        seq = await Restore(client, note).run(verified, read(file, ring.backup_keys), highest)
+        lines = read(file, ring.backup_keys)
+        seq = await Restore(client, note).run(verified, lines, highest, gone)
         return Restored(verified.contents, seq, highest)
 
 
-def _restored(trail: TrailKeys, actor: str, last: int, number: int) -> dict[str, str]:
-    change_id, now = secrets.token_hex(16), SystemClock().wall_ms()
-    return restored(trail, change_id=change_id, writer=actor, at=now, last=last, number=number)
+def _restored(
+    trail: TrailKeys, actor: str, last: int, number: int, left_out: Mapping[str, bytes]
+) -> dict[str, str]:
+    return restored(
+        trail,
+        change_id=secrets.token_hex(16),
+        writer=actor,
+        at=SystemClock().wall_ms(),
+        last=last,
+        number=number,
+        left_out=left_out,
+    )
 
 
 @asynccontextmanager
@@ -210,34 +226,10 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
     client = endpoint(settings).client()
     try:
         await StoredKeys(client).verify(ring.fingerprints, ring.prefixes)
-        yield Importer(StoredImports(client), SystemClock(), actor, note)
+        index = StoredIndex(client)
+        yield Importer(StoredImports(client), index, SystemClock(), actor, note)
     finally:
         await client.aclose()
-
-
-@dataclass(frozen=True, slots=True)
-class BulkSession:
-    """The objects of commands that find many keys or change them."""
-
-    selection: Selection
-    bulk: BulkChange
-    keyring: Keyring
-    sidecars: StoredSidecars
-
-
-@asynccontextmanager
-async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
-    """Yield a BulkSession, and close its client at the end.
-
-    Raises the errors of `administration`.
-    """
-    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
-    async with aclosing(where.client()) as client:
-        keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints, ring.prefixes)
-        selection = Selection(StoredIndex(client), clock)
-        bulk = BulkChange(selection, keys, StoredBatches(client), clock)
-        yield BulkSession(selection, bulk, ring, StoredSidecars(client))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ def route_table(settings: Settings) -> RouteTable | None:
         [given.rule(ignore_case=ignore_case) for given in settings.routes],
         deny_unmatched=deny_unmatched,
         ignore_case=ignore_case,
+        drop_suffix=settings.routes_suffix == "dropped",
         env=settings.check.env,
     )
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from authz import __version__
 from authz.console.operations import MetricsPage, OperationsServer
@@ -13,22 +13,24 @@ from authz.core.ports import Probe
 from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.process.readiness import Readiness
 from authz.rpc.check.handler import CheckHandler
-from authz.rpc.grpcio import GrpcServer
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
+
+if TYPE_CHECKING:
+    from authz.rpc.grpcio import GrpcServer
 
 PROBE_LIMITS: Final = ConnectionLimits(streams=8, message_bytes=4096, idle_seconds=10.0)
 
 
 def check_server(
     settings: Settings, handler: CheckHandler, probe: Probe
-) -> FastServer | GrpcServer:
+) -> "FastServer | GrpcServer":
     """Return the Check listener, bound but not yet started.
 
     Raises BadInput if the address, TLS or plaintext is refused. probe: unused with grpcio.
     """
     check, tls = settings.check, settings.check.tls
-    serve = GrpcServer if check.transport == "grpcio" else partial(FastServer, probe=probe)
+    serve = _grpc_server if check.transport == "grpcio" else partial(FastServer, probe=probe)
     return serve(
         handler,
         check.listen,
@@ -44,6 +46,12 @@ def check_server(
         socket_mode=check.socket_mode,
         traced=settings.telemetry.tracing.enabled,
     )
+
+
+def _grpc_server(handler: CheckHandler, address: Address, **options: Any) -> "GrpcServer":
+    from authz.rpc.grpcio import GrpcServer  # noqa: PLC0415  grpcio takes 10 MB, which `fast` saves
+
+    return GrpcServer(handler, address, **options)
 
 
 @asynccontextmanager

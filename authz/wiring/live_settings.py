@@ -24,7 +24,7 @@ log = logging.getLogger("authz.settings")
 
 RELOADABLE: Final = (
     *("limits", "log", "plans", "pools"),
-    *("routes", "routes_case", "routes_default"),
+    *("routes", "routes_case", "routes_default", "routes_suffix"),
 )
 ENFORCE: Final = "check.enforce"  # of its section, this alone
 HASH_DIGITS: Final = 12

@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz import __version__
 from authz.core.keys.keyring import Keyring
@@ -23,7 +23,6 @@ from authz.process.ending import Ending
 from authz.process.readiness import Readiness
 from authz.rpc.check.handler import CheckHandler
 from authz.rpc.check.response_parts import ChargeIds
-from authz.rpc.grpcio import GrpcServer
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
@@ -41,6 +40,9 @@ from authz.wiring.listeners import check_server, operations
 from authz.wiring.live_settings import LiveSettings
 from authz.wiring.telemetry import Parts, Telemetry
 
+if TYPE_CHECKING:
+    from authz.rpc.grpcio import GrpcServer
+
 DRAIN_SECONDS: Final = 2.0
 MIGRATED_AT_ONCE: Final = 500  # states of limits, about 2 ms
 
@@ -49,7 +51,7 @@ MIGRATED_AT_ONCE: Final = 500  # states of limits, about 2 ms
 class Sidecar:
     """A running sidecar."""
 
-    server: FastServer | GrpcServer
+    server: "FastServer | GrpcServer"
     operations: Address
     feed: ChangeFeed
     cache: KeyCache
@@ -85,7 +87,7 @@ class Components:
     spend_link: SpendLink
     limiter: Limiter
     checker: Checker
-    server: FastServer | GrpcServer
+    server: "FastServer | GrpcServer"
     live: LiveSettings
     charge_ids: ChargeIds
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from authz.process.listener import ConnectionLimits
 from authz.rpc.h2.connection import Connection
+from authz.rpc.h2.flood_budgets import FloodBudgets
 from authz.rpc.h2.frame_reader import FrameReader
 from authz.rpc.h2.frames import (
     ACK,
@@ -125,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     offer_record(parser)
     given = parser.parse_args()
-    reader = FrameReader()
+    reader = FrameReader(FloodBudgets(Counters(), 0.0))
     list(reader.read(GREETING))
     read = sending(traced=False)()
     rows = {"frames": cost(lambda: list(reader.read(read)), BATCH)}

@@ -18,6 +18,7 @@ from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.frames import ACK, PREFACE, FrameType, frame, settings_frame
 from authz.rpc.h2.protocol import TURN
 from authz.rpc.h2.request_bodies import BodyMemory
+from authz.rpc.h2.server import MAX_HEADER_BYTES
 from authz.telemetry.counters import Counters
 from tests.bench.measured import GRPC
 from tests.support.rpc.door import Door
@@ -31,6 +32,7 @@ PATH: Final = dict(GRPC)[":path"].encode()
 GREETING: Final = PREFACE + settings_frame({}) + frame(FrameType.SETTINGS, ACK, 0)
 LIMITS: Final = ConnectionLimits(trusted=True)
 
+VERBS: Final = ((), ("GET", "POST"))
 Work = Callable[[], object]
 
 
@@ -49,7 +51,7 @@ def greeted(limits: ConnectionLimits = LIMITS, before: bytes = b"") -> Connectio
     """Return a connection that has read `before` behind the greeting."""
     connection = Connection({PATH: bytes}, limits, BodyMemory(1 << 24), Counters(), 0.0)
     connection.receive(GREETING + before, 0.0)
-    while getattr(connection, "has_input", False):
+    while connection.has_input:
         connection.receive(b"", 0.0)
     connection.queue.take()
     return connection
@@ -87,8 +89,8 @@ def frames() -> Iterator[tuple[str, Callable[[], Work]]]:
             connection = greeted(before=before)
 
             def work() -> None:
-                for event in connection.receive(filled, 0.0):
-                    connection.streams.respond(event.call, b"y" * 600)
+                for call, _ in connection.receive(filled, 0.0):
+                    connection.streams.respond(call, b"y" * 600)
                 connection.queue.take()
 
             return work
@@ -104,7 +106,7 @@ def blocks() -> Iterator[tuple[str, Callable[[], Work]]]:
         "indexed fields": lambda size: b"\x83" * size,
         "Huffman": lambda size: b"\x00\x01a\xff" + _varint(size - 127) + b"\x1f" * size,
     }
-    for limit in (16_384, 1_048_576):
+    for limit in (MAX_HEADER_BYTES,):
         limits = ConnectionLimits(trusted=True, header_bytes=limit)
         for name, make in kinds.items():
             block = make(limit - 20)
@@ -133,7 +135,7 @@ def _varint(number: int) -> bytes:
 def rules(pattern: str, count: int = 999) -> RouteTable:
     """Return a table of rules; `{n}` of the pattern is the number of a rule."""
     made = [
-        Rule.parse("routes", pattern.replace("NUMBER", str(n)), "", (), Facts(cost=2 + n % 7))
+        Rule.parse("routes", pattern.replace("NUMBER", str(n)), "", VERBS[n % 2], Facts(cost=2))
         for n in range(count)
     ]
     return RouteTable(made)
@@ -186,6 +188,8 @@ def texts() -> Iterator[tuple[str, dict[str, Any]]]:
             {"headers": [("authorization", f"Basic {long}")]},
         )
     many = [(f"x-{n}", "v" * 50) for n in range(1000)]
+    methods = ("x-http-method-override", "GET,PUT,POST,PATCH")
+    yield "four other methods", {"headers": [methods], "path": "/" + "/".join(["-a" * 500] * 8)}
     yield "1000 headers", {"headers": many}
     yield "1000 raw headers", {"headers": many, "raw_headers": True}
 
@@ -194,15 +198,16 @@ TABLES: Final = {
     "no rules": None,
     "999 prefixes": "/vNUMBER/**",
     "999 of two variables": "/{a}-NUMBER-{b}",
-    "999 of two in 8 segments": f"{''.join(f'/{{a{n}}}-{{b{n}}}' for n in range(8))}NUMBER",
+    "190 of two in 8 segments": f"{''.join(f'/{{a{n}}}-{{b{n}}}' for n in range(8))}NUMBER",
     "999 of one variable": "/{a}NUMBER",
+    "16 for every path": "/**",
 }
 
 
 def requests() -> Iterator[tuple[str, Callable[[], Work]]]:
     """Yield a name and a preparation for each request, with each table of rules."""
     for label, pattern in TABLES.items():
-        table = None if pattern is None else rules(pattern)
+        table = None if pattern is None else rules(pattern, int(label.split()[0]))
         door = Door(query="api_key", rules=table)
         for name, fields in texts():
             raw = check_request(**fields).SerializeToString()

@@ -5,6 +5,7 @@ what an import that goes on after an interruption does with what is there.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import secrets
@@ -18,16 +19,18 @@ from typing import Any
 from tests.bench.figures import machine, offer_record, record
 from tests.support.real import Valkey
 
-LIMIT = 60.0  # seconds for 100,000 keys
+LIMIT = 20.0  # seconds for 100,000 keys by hash
 AUTHZ = (sys.executable, "-m", "authz.cli.main")
 
 
-def write(file: Path, count: int) -> None:
-    """As many lines as keys are wanted."""
+def write(file: Path, count: int, *, hashed: bool = False) -> None:
+    """As many lines as keys are wanted, with the keys or with their hashes."""
     with file.open("w") as lines:
         for number in range(count):
+            key = f"sk-{secrets.token_urlsafe(24)}"
+            given = {"sha256": hashlib.sha256(key.encode()).hexdigest()} if hashed else {"key": key}
             line = {
-                "key": f"sk-{secrets.token_urlsafe(24)}",
+                **given,
                 "client": f"client-{number % 1000}",
                 "scope": ["models:read", "models:generate"],
                 "metadata": {"moved": "from the old gateway"},
@@ -60,12 +63,16 @@ def run(count: int) -> dict[str, Any]:
         first, report = timed(file, directory, valkey.url)
         again, repeated = timed(file, directory, valkey.url)
         memory = int(valkey.admin.info("memory")["used_memory"])
-    if (report["imported"], repeated["already_there"]) != (count, count):
-        raise SystemExit(f"not every key was imported once: {report}, then {repeated}")
+        write(file, count, hashed=True)
+        by_hash, hashes = timed(file, directory, valkey.url)
+    done = (report["imported"], repeated["already_there"], hashes["imported"])
+    if done != (count,) * 3:
+        raise SystemExit(f"not every key was imported once, but of {count}: {done}")
     return {
         "keys": count,
         "seconds": round(first, 1),
         "again": round(again, 1),
+        "by_hash": round(by_hash, 1),
         "store_bytes_a_key": memory // count,
         "machine": machine(),
     }
@@ -81,12 +88,14 @@ def main() -> None:
     found = run(given.keys)
     if given.record:
         record({"import.first": found["seconds"], "import.again": found["again"]})
+        record({"import.by_hash": found["by_hash"]})
         record({"import.key": found["store_bytes_a_key"]})
-    good = found["seconds"] <= LIMIT * given.keys / 100_000
+    good = found["by_hash"] <= LIMIT * given.keys / 100_000
     if given.json:
         print(json.dumps(found | {"within_limits": good}))
     else:
         print(f"import of {found['keys']} keys: {found['seconds']} s, again {found['again']} s")
+        print(f"by hash: {found['by_hash']} s, {found['keys'] / found['by_hash']:.0f} a second")
         print(f"store: {found['store_bytes_a_key']} bytes a key\n{found['machine']}")
     raise SystemExit(0 if good else 1)
 

@@ -42,7 +42,10 @@ def test_keys_are_imported(importing, valkey: Valkey) -> None:
     assert "line 1: metadata: " in refused.err
     del asked["metadata"]["a=b"]
     outcome = importing([json.dumps(asked)], "--note", "moving house")
-    assert (outcome.code, outcome.out) == (0, "imported 1, already there 0, refused 0\n")
+    assert (outcome.code, outcome.out) == (
+        0,
+        "imported 1, already there 0, refused 0; 1 never expires\n",
+    )
     [kid] = valkey.admin.zrange("authz:{0}:keys", 0, -1)
     record = run("keys", "show", kid, "--json").document
     for name, value in {
@@ -77,12 +80,19 @@ def test_a_second_run_goes_on(importing, valkey: Valkey) -> None:
     importing([line(number) for number in range(250)])
     outcome = importing([line(number) for number in range(300)], "--json")
     assert outcome.code == 0
-    assert outcome.document == {
+    document = outcome.document
+    rows = document.pop("rows")
+    assert document == {
         "imported": 50,
         "already_there": 250,
         "refused": 0,
+        "conflicts": 0,
+        "never_expire": 50,
         "dry_run": False,
     }
+    assert [row["line"] for row in rows] == list(range(1, 301))
+    assert {row["kid"] for row in rows} == set(valkey.admin.zrange("authz:{0}:keys", 0, -1))
+    assert [row["outcome"] for row in rows] == ["already_there"] * 250 + ["imported"] * 50
     assert stored(valkey) == 300
 
 
@@ -92,7 +102,10 @@ def test_a_dry_run_writes_nothing(importing, valkey: Valkey) -> None:
     valkey.admin.hdel("authz:meta", "imports")
     before = stored(valkey), valkey.admin.get("authz:{0}:seq")
     outcome = importing([line(0), line(1), "nonsense"], "--dry-run")
-    assert (outcome.code, outcome.out) == (1, "would import 1, already there 1, refused 1\n")
+    assert (outcome.code, outcome.out) == (
+        1,
+        "would import 1, already there 1, refused 1; 1 never expires\n",
+    )
     assert (stored(valkey), valkey.admin.get("authz:{0}:seq")) == before
     assert not valkey.admin.hexists("authz:meta", "imports")
 
@@ -206,9 +219,11 @@ def test_a_bar_on_a_terminal_only(store: Path) -> None:
     os.close(theirs)
     seen = os.read(ours, 65_536).decode()
     os.close(ours)
-    assert (done.returncode, done.stdout) == (0, b"imported 10, already there 0, refused 0\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        b"imported 10, already there 0, refused 0; 10 never expire\n",
+    )
     assert "importing" in seen
-    assert "100%" in seen
     assert "100%" in seen
 
 

@@ -46,9 +46,38 @@ REFUSED = {
     "no life": (line(expires_in="0").encode(), "expires_in"),
     "a life without a unit": (line(expires_in="90").encode(), "expires_in"),
     "a day": (line(not_before="tomorrow").encode(), "not_before"),
-    "an end before the beginning": (line(not_before="91d").encode(), "expires_in"),
+    "an end before the beginning": (
+        line(not_before="91d", expires_in="90d").encode(),
+        "expires_in",
+    ),
+    "two ends": (line(expires_in="90d", expires_at="2030-01-01").encode(), "expires_at"),
+    "a day that does not exist": (line(expires_at="2030-02-30").encode(), "expires_at"),
+    "an end before it was made": (
+        line(created_at="2024-01-01", expires_at="2023-01-01").encode(),
+        "expires_at",
+    ),
+    "never, with a number": (line(never=1).encode(), "never"),
+    "made in the future": (line(created_at="2999-01-01").encode(), "created_at"),
+    "a status of another system": (line(status="paused").encode(), "status"),
+    "a use that is no time": (line(last_used_at="yesterday").encode(), "last_used_at"),
+    "a hash of another kind": (line(key=None, sha256="$2b$12$abcdefghijk").encode(), "sha256"),
+    "a hash of another length": (line(key=None, sha256="ab" * 20).encode(), "sha256"),
+    "a hash of another key": (line(sha256="ab" * 32).encode(), "sha256"),
+    "a hash as the key": (line(key="ab" * 32).encode(), "key"),
+    "a hash in base64 as the key": (
+        line(key="q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=").encode(),
+        "key",
+    ),
+    "a field by both of its names": (line(client_id="b").encode(), "client"),
     "metadata in a list": (line(metadata=["a=b"]).encode(), "metadata"),
-    "metadata that is no text": (line(metadata={"a": 1}).encode(), "metadata"),
+    "metadata of two names that become one": (
+        line(metadata={"a.b": 1, "a": {"b": 2}}).encode(),
+        "metadata",
+    ),
+    "metadata that is nested too deep": (
+        line(metadata={"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {"i": 1}}}}}}}}}).encode(),
+        "metadata",
+    ),
     "a grace of two days": (line(outage_grace="2d").encode(), "outage_grace"),
     "a grace that is a number": (line(outage_grace=30).encode(), "outage_grace"),
     "a limit": (line(limit="ten/s").encode(), "limit"),
@@ -63,7 +92,10 @@ def test_a_line_that_cannot_be_imported(importing, valkey: Valkey, raw, field) -
     """The refusal has the number and the field, but no value. Other lines are imported."""
     given = b"\n".join([line(1).encode(), b"", raw, line(2).encode()])
     outcome = importing(given, "--rejects", "rejects.jsonl")
-    assert (outcome.code, outcome.out) == (1, "imported 2, already there 0, refused 1\n")
+    assert (outcome.code, outcome.out) == (
+        1,
+        "imported 2, already there 0, refused 1; 2 never expire\n",
+    )
     [told] = outcome.err.splitlines()
     assert told.startswith(f"line 3: {field}: ")
     assert len(told) < 300

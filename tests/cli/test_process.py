@@ -231,6 +231,24 @@ def test_what_needs_no_store_starts_light(no_store: Path) -> None:
         assert not heavy & set(done.stdout.split())
 
 
+def test_a_sidecar_imports_only_what_its_settings_need(no_store: Path) -> None:
+    """The transport `fast` needs no grpcio, and metrics at /metrics need no OTLP exporter."""
+    (no_store / "authz-pepper-1").write_text("0" * 64)
+    build = (
+        "import sys; from authz.settings.model import load; from authz.wiring.sidecar import build;"
+        "build(load(None, {'check': {'listen': '127.0.0.1:0', 'transport': sys.argv[1]}}), None);"
+        "print(*sys.modules)"
+    )
+    loaded = {}
+    for transport in ("fast", "grpcio"):
+        done = subprocess.run(
+            [sys.executable, "-c", build, transport], capture_output=True, text=True, check=True
+        )
+        loaded[transport] = set(done.stdout.split())
+    assert "grpc" in loaded["grpcio"]
+    assert not {"grpc", "opentelemetry.exporter.otlp"} & loaded["fast"]
+
+
 def test_serve_takes_its_addresses_from_flags(
     no_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

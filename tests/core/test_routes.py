@@ -308,7 +308,7 @@ TEMPLATES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
     segments=st.lists(st.sampled_from(["a", "b", "ab", "a:b", ""]), max_size=5),
 )
 def test_the_index_leaves_out_no_rule_that_matches(templates, segments) -> None:
-    """It finds every template that matches a path, in order, however many share a beginning."""
+    """The index finds every template that matches, in order, however many share a beginning."""
     made = [Template.parse("", f"/{text}{'/**' * below}") for text, below in templates]
     found = RouteIndex(made).find(segments)
     assert found == sorted(set(found))
@@ -329,6 +329,58 @@ def test_several_methods_are_answered_as_each_alone(rules, methods, path) -> Non
     table = RouteTable(made, deny_unmatched=True)
     alone = [table.require(method, "h", f"/{path}") for method in methods]
     assert table.require_all(methods, "h", f"/{path}") == alone
+
+
+SCOPES = {name: Facts(frozenset({name})) for name in ("admin", "json", "files", "below")}
+
+
+@pytest.mark.parametrize(
+    ("path", "scopes"),
+    [
+        ("/admin", {"admin"}),
+        ("/admin.json", {"admin"}),
+        ("/admin.", {"admin"}),
+        ("/admin%20", {"admin"}),
+        ("/admin..xml%20.", {"admin"}),
+        ("/admin/", {"admin"}),
+        ("/admin.json/", {"admin"}),
+        ("/admin.toolongforaformat", {}),
+        ("/admin.1", {}),
+        ("/admin.tar.gz", {}),
+        ("/.json", {}),
+        ("/data.json", {"json"}),
+        ("/files/a.png", {"files"}),
+        ("/files/a.", {"files"}),
+        ("/below./x", {"below"}),
+        ("/below%20/x.json", {"below"}),
+        ("/below/x/y. /z".replace(" ", "%20"), {"below"}),
+        ("/admin.%6Ason", Reason.AMBIGUOUS_PATH),
+        ("/below/%20/x", Reason.AMBIGUOUS_PATH),
+        ("/below/.../x", Reason.AMBIGUOUS_PATH),
+    ],
+)
+def test_backends_that_drop_a_suffix(path, scopes) -> None:
+    """The rules with and without it hold together; the strictest of each requirement counts."""
+    paths = {"/admin": "admin", "/data.json": "json", "/files/{f}": "files", "/below/**": "below"}
+    rules = [rule(p, facts=SCOPES[name]) for p, name in paths.items()]
+    asked = RouteTable(rules, drop_suffix=True).require("GET", "h", path)
+    found = asked.reason if isinstance(asked, Refusal) else set(asked.scopes or ())
+    assert found == (scopes or set())
+    if path == "/admin.json":
+        assert RouteTable(rules).require("GET", "h", path) is NO_FACTS
+
+
+def test_a_suffix_opens_nothing() -> None:
+    """A rule without a key holds only if it matches with the suffix and without."""
+    free = Facts(optional=True)
+    rules = [rule("/free", facts=free), rule("/both/**", facts=free)]
+    table = RouteTable(rules, drop_suffix=True)
+    assert table.require("GET", "h", "/free").optional
+    assert not table.require("GET", "h", "/free.json").optional
+    assert table.require("GET", "h", "/both/a.json").optional
+    closed = RouteTable(rules, drop_suffix=True, deny_unmatched=True)
+    assert closed.require("GET", "h", "/free.json").reason is Reason.AMBIGUOUS_PATH
+    assert closed.require("GET", "h", "/no.json").reason is Reason.ROUTE_NOT_ALLOWED
 
 
 def test_a_variable_keeps_its_case() -> None:

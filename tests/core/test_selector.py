@@ -110,6 +110,7 @@ SELECTORS = st.builds(
     states=st.frozensets(st.sampled_from(State), max_size=2),
     name=st.sampled_from([None, Glob("*"), Glob("a*"), Glob("*?")]),
     expires_before=st.none() | st.integers(0, 10**14),
+    revoked_before=st.none() | st.integers(0, 10**14),
 )
 
 

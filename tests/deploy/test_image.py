@@ -41,12 +41,12 @@ def installed(stage: image.Stage) -> dict[str, str]:
 
 
 def test_it_holds_the_lock_and_nothing_else(stage):
-    """Every distribution except authz has the version of constraints.txt; pip is absent."""
+    """Every distribution except ours has the version of constraints.txt; pip is absent."""
     found = installed(stage)
-    assert "authz" in found
+    assert "envoy-authz" in found
     assert "grpcio" in found
     assert "pip" not in found
-    assert {name: version for name, version in found.items() if name != "authz"}.items() <= (
+    assert {name: version for name, version in found.items() if name != "envoy-authz"}.items() <= (
         PINNED.items()
     )
 

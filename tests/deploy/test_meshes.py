@@ -9,9 +9,10 @@ import yaml
 from authz.core.finding import Level
 from authz.proxy.document import read
 from authz.proxy.rules import examine
+from authz.proxy.usage_logger import ROOM, usage_cluster, usage_logger
 from tests.support.deploy.manifests import K8S, needs_kubectl, of_kind, one, pods
 from tests.support.proxy.envoys import manager_of, validate
-from tests.support.proxy.faults import ORIGINAL
+from tests.support.proxy.faults import HTTP2, ORIGINAL
 from tests.support.proxy.report import DEFAULTS, problems
 
 CORS = {
@@ -56,12 +57,12 @@ def test_access_logs_are_those_of_envoy_yaml():
     """The access logs of both meshes have the fields of envoy.yaml, with key and client."""
     log = manager_of(yaml.safe_load(ORIGINAL.read_text()))["access_log"][0]["typed_config"]
     wanted = log["log_format"]["json_format"]
-    provider = mesh()["extensionProviders"][1]
+    provider = mesh()["extensionProviders"][-1]
     assert provider["envoyFileAccessLog"]["logFormat"]["labels"] == wanted
     telemetry = one("istio", "Telemetry", "authz")["spec"]
     assert telemetry["accessLogging"] == [{"providers": [{"name": provider["name"]}]}]
     proxy = one("gateway", "EnvoyProxy", "authz")["spec"]
-    (setting,) = proxy["telemetry"]["accessLog"]["settings"]
+    setting, _usage = proxy["telemetry"]["accessLog"]["settings"]
     assert setting["format"] == {"type": "JSON", "json": wanted}
 
 
@@ -109,6 +110,22 @@ def istio_makes() -> dict:
     for part in ("health_checks", "typed_extension_protocol_options", "outlier_detection"):
         del cluster[part]
     cluster["name"] = cluster["load_assignment"]["cluster_name"] = name
+    usage = mesh()["extensionProviders"][1]["envoyOtelAls"]
+    name = f"outbound|{usage['port']}||{usage['service'].partition('/')[2]}"
+    served = document["static_resources"]["clusters"][1]
+    served["name"] = served["load_assignment"]["cluster_name"] = name
+    del manager["access_log"][1], served["connect_timeout"]
+    http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+    served["typed_extension_protocol_options"][HTTP2] |= http2
+    room = one("istio", "DestinationRule", "authz-usage")["spec"]["trafficPolicy"]
+    pool = room["connectionPool"]["http"]
+    served["circuit_breakers"]["thresholds"] = [
+        {
+            "max_pending_requests": pool["http1MaxPendingRequests"],
+            "max_requests": pool["http2MaxRequests"],
+            "max_retries": pool["maxRetries"],
+        }
+    ]
     return document
 
 
@@ -123,7 +140,9 @@ def apply_patch(document: dict, patch: dict) -> None:
         case "NETWORK_FILTER", "MERGE":
             manager |= merged(manager, value["typed_config"])
         case "CLUSTER", "MERGE":
-            cluster = document["static_resources"]["clusters"][0]
+            wanted = patch["match"]["cluster"]["service"]
+            clusters = document["static_resources"]["clusters"]
+            (cluster,) = (one for one in clusters if one["name"].endswith(f"||{wanted}"))
             cluster |= merged(cluster, value)
         case "HTTP_FILTER", "MERGE":
             filters[position] = merged(filters[position], value)
@@ -142,7 +161,7 @@ def test_the_envoy_filter_completes_the_configuration_of_istio(tmp_path: Path):
     document = istio_makes()
     before = {f.check for f in examine([document], DEFAULTS) if f.level is Level.FAIL}
     assert before == {"service", "mutations", "identity"}
-    for name in ("authz-cors", "authz"):
+    for name in ("authz-cors", "authz", "authz-usage"):
         (found,) = (o for o in of_kind("istio", "EnvoyFilter") if o["metadata"]["name"] == name)
         for patch in found["spec"]["configPatches"]:
             apply_patch(document, patch)
@@ -151,6 +170,16 @@ def test_the_envoy_filter_completes_the_configuration_of_istio(tmp_path: Path):
     ]
     ours = manager_of(yaml.safe_load(ORIGINAL.read_text()))
     assert manager_of(document)["http_filters"][2] == ours["http_filters"][1]
+    assert manager_of(document)["access_log"] == [
+        ours["access_log"][0],
+        usage_logger("outbound|9195||authz-usage.local"),
+    ]
+    served = document["static_resources"]["clusters"][1]
+    assert served["connect_timeout"] == usage_cluster()["connect_timeout"]
+    options = "typed_extension_protocol_options"
+    assert served[options] == usage_cluster()[options]
+    (room,) = usage_cluster()["circuit_breakers"]["thresholds"]
+    assert {"priority": "DEFAULT", **served["circuit_breakers"]["thresholds"][0]} == room
     early = "early_header_mutation_extensions"
     assert manager_of(document)[early] == ours[early]
     file = tmp_path / "envoy.yaml"
@@ -218,3 +247,56 @@ def test_nothing_fails_open():
     (rule,) = policy["rules"]
     (to,) = rule["to"]
     assert to == {"operation": {"notPaths": ["/healthz"]}}
+
+
+def test_the_meter_of_istio_is_reached_over_the_socket_of_the_pod():
+    """No stranger's ServiceEntry of this name is used, and records cross no network."""
+    provider = mesh()["extensionProviders"][1]["envoyOtelAls"]
+    entry = one("istio", "ServiceEntry", "authz-usage")
+    (host,) = entry["spec"]["hosts"]
+    assert provider["service"] == f"{entry['metadata']['namespace']}/{host}"
+    assert entry["spec"]["exportTo"] == ["."]
+    assert [port["number"] for port in entry["spec"]["ports"]] == [provider["port"]]
+    assert entry["spec"]["endpoints"] == [{"address": "unix:///run/authz/meter.sock"}]
+
+
+def test_no_telemetry_of_istio_names_the_usage_logger():
+    """The last Telemetry wins. So the logger is in an EnvoyFilter, and one Telemetry is all."""
+    (telemetry,) = of_kind("istio", "Telemetry")
+    assert "authz-usage" not in str(telemetry)
+
+
+def test_envoy_gateway_logs_usage_as_envoy_yaml():
+    """The sink and the patches together make the logger and the cluster of envoy.yaml."""
+    _, setting = one("gateway", "EnvoyProxy", "authz")["spec"]["telemetry"]["accessLog"]["settings"]
+    ours = usage_logger()["typed_config"]
+    assert (setting["type"], setting["format"]) == (
+        "Route",
+        {"type": "Text", "text": ours["body"]["string_value"]},
+    )
+    assert setting["matches"] == [
+        "has(metadata.filter_metadata['envoy.filters.http.ext_authz'].charge_id)"
+    ]
+    (sink,) = setting["sinks"]
+    room = sink["openTelemetry"]["backendSettings"]["circuitBreaker"]
+    assert room == {
+        "maxPendingRequests": ROOM["max_pending_requests"],
+        "maxParallelRequests": ROOM["max_requests"],
+        "maxParallelRetries": ROOM["max_retries"],
+    }
+    (reference,) = sink["openTelemetry"]["backendRefs"]
+    backend = one("gateway", "Backend", reference["name"])
+    assert backend["spec"]["endpoints"] == [{"unix": {"path": "/run/authz/meter.sock"}}]
+    patches = one("gateway", "EnvoyPatchPolicy", "usage-records")["spec"]["jsonPatches"]
+    changes = [patch["operation"] for patch in patches]
+    service = ours["common_config"]["grpc_service"]
+    chosen = "..access_log[?search(@.typed_config.body.string_value, 'ext_authz:charge_id')]"
+    assert [(one["op"], one["jsonPath"], one["path"], one.get("value")) for one in changes] == [
+        ("add", f"{chosen}.typed_config.common_config.grpc_service", f"/{name}", service[name])
+        for name in ("retry_policy", "timeout")
+    ] + [
+        ("add", f"{chosen}.typed_config.common_config", "/buffer_size_bytes", 32768),
+        ("remove", f"{chosen}.typed_config", "/attributes", None),
+    ]
+    listeners = one("gateway", "EnvoyPatchPolicy", "authz")["spec"]["jsonPatches"]
+    assert {patch["name"] for patch in patches} == {patch["name"] for patch in listeners}

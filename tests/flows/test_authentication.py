@@ -156,7 +156,7 @@ async def test_a_key_is_unavailable_without_the_store():
 
 
 async def test_a_key_of_a_pepper_that_is_missing_here_is_unavailable():
-    """It may be good: another administrator has the pepper."""
+    """The key may be good: another administrator may have the pepper."""
     world = World()
     text = make_keyring("ak", "2").mint("live").text
     peppers = KnownPeppers(make_keyring("ak", "1", "2").fingerprints, RING.fingerprints)

@@ -43,6 +43,25 @@ async def test_older_pepper(rig):
     assert rig.begin() == Allow(old)
 
 
+async def test_a_key_that_came_as_a_hash(rig):
+    """A key that was imported by its hash is found by one lookup, then without I/O."""
+    [(_, hashed), (_, older)] = RING.parse_imported(FOREIGN).hashed().digests()
+    for digest in (hashed, older):
+        rig = ImportedRig()
+        rig.aliases.kids = {digest: KID}
+        rig.source.records[KID] = record = replace(RECORD, secrets=(Secret("1", digest, "2", NOW),))
+        assert await rig.decide() == Allow(record)
+        assert rig.begin() == Allow(record)
+        assert rig.aliases.lookups == {NEWEST: 1}
+
+
+async def test_the_digest_of_the_text_wins(rig):
+    """A record under the text decides even if the hash leads to another: it may be revoked."""
+    [(_, hashed), _] = RING.parse_imported(FOREIGN).hashed().digests()
+    rig.aliases.kids[hashed] = "0" * 16
+    assert await rig.decide() == Allow(RECORD)
+
+
 @pytest.mark.parametrize(
     ("known", "reason"), [(False, Reason.MALFORMED), (None, Reason.UNAVAILABLE)]
 )

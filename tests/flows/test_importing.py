@@ -1,17 +1,22 @@
 """Importer: each key once, whatever is lost on the way."""
 
 from collections import deque
+from dataclasses import replace
 
 import pytest
 
+from authz.core import changes
 from authz.core.audit import Action
+from authz.core.changes import Author
 from authz.core.errors import BadInput, Conflict, OutcomeUnknown, Unavailable
 from authz.core.keys.credentials import Alias
 from authz.core.policy import judge
+from authz.core.records import Status
 from authz.flows import resending
 from authz.flows.importing import Done, Importer, Wanted
 from tests.support.fakes import (
     DAY,
+    KID,
     NOW,
     Failure,
     FakeClock,
@@ -40,7 +45,7 @@ def store():
 def importer(store, monkeypatch):
     """An importer that does not pause."""
     monkeypatch.setattr(resending, "PAUSE", 0)
-    return Importer(store, FakeClock(), "alice", "moving house")
+    return Importer(store, store, FakeClock(), "alice", "moving house")
 
 
 async def test_import(store, importer):
@@ -49,7 +54,7 @@ async def test_import(store, importer):
 
     assert store.has_imports
     for want, done in zip([wanted(0), wanted(1)], outcomes, strict=True):
-        [(version, digest), _] = want.key.digests()
+        [(version, digest), _] = want.key.hashed().digests()
         assert store.aliases[digest] == done.kid
         record = store.records[done.kid]
         assert record.newest_secret.pepper == version == "2"
@@ -74,6 +79,26 @@ async def test_again_under_a_newer_pepper(store, importer):
     [first] = await importer.put([wanted(0, OLD_RING)])
     assert await importer.put([wanted(0)]) == [Done(first.kid, already=True)]
     assert len(store.records) == 1
+
+
+async def test_again_in_the_form_of_earlier_versions(store, importer):
+    """A key whose record has the digest of its text, as earlier versions wrote it, is there."""
+    key = wanted(0).key
+    author = Author("c1", "alice")
+    await store.apply(changes.import_key(SPEC, KID, list(key.digests()), author, NOW))
+    assert await importer.put([wanted(0)]) == [Done(KID, already=True)]
+
+
+async def test_clashes(store, importer):
+    """A key of another client, and one that was revoked here, is a clash and stays as it is."""
+    [first, second] = await importer.put([wanted(0), wanted(1)])
+    store.records[second.kid] = replace(store.records[second.kid], status=Status.REVOKED)
+    del store.records[first.kid]
+    again = await importer.put([wanted(0), wanted(1)])
+    assert [(clash.kid, clash.field) for clash in again] == [
+        (first.kid, "key"),
+        (second.kid, "key"),
+    ]
 
 
 async def test_one_that_cannot_be(store, importer):

@@ -14,6 +14,7 @@ from authz.core.finding import Finding, Level
 from authz.core.listen_address import Address
 from authz.core.usage.entry import LINE
 from authz.proxy.document import read
+from authz.proxy.repair import repair
 from authz.proxy.rules import examine
 from authz.proxy.snippet import snippet
 from authz.proxy.usage_logger import usage_cluster, usage_logger
@@ -138,6 +139,8 @@ def test_odd_values_are_reported_and_not_raised(value: object):
         config = Config()
         own(config)[name] = value
         assert {one.level for one in told([config.whole])} == {Level.WARN}
+        repair([config.whole], DEFAULTS)
+        assert problems([config.whole]) == []
 
 
 def test_the_parts_are_those_of_envoy_yaml():

@@ -59,6 +59,7 @@ GARBAGE = {
     "cache.snapshot": ("", "/etc/authz/pepper-1"),
     "keys.prefix": ("A_", "ak"),
     "keys.older_prefixes": ("A_", None),
+    "keys.imported_prefixes": ("a b", None),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
     "cache.ttl": ("0", "1s"),
@@ -105,6 +106,7 @@ GARBAGE = {
     "routes": ("/v1/models", None),
     "routes_default": ("allow", "authenticate"),
     "routes_case": ("ignore", "insensitive"),
+    "routes_suffix": ("ignore", "dropped"),
 }
 
 

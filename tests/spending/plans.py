@@ -8,6 +8,8 @@ from authz.core.limits.limit import OnOutage, parse_limit
 
 AMOUNTS = st.integers(1, 40) | st.integers(300, 1500)  # too small for leases, and not
 
+PERIODS = ("s", "min", "h", "d", "calendar-day", "week@sunday", "month", "month@15", "year@04-01")
+
 BEGIN = 1_763_779_999_000_000  # a second before a minute
 
 
@@ -17,12 +19,12 @@ def limits(draw):
     found = []
     for index in range(draw(st.integers(1, 4))):
         amount = draw(AMOUNTS)
-        per = draw(st.sampled_from(("s", "min", "h", "d", "calendar-day", "month", "month@15")))
+        per = draw(st.sampled_from(PERIODS))
         size = "large" if amount >= LEASABLE else "small"  # of the large one bucket more is kept
         text = f"{size}{index}={amount}/{per}"
         if per in {"s", "min", "h", "d"}:
             if draw(st.integers(0, 3)) == 0:
-                text += f",burst={draw(st.integers(1, amount))}"
+                text += f",burst={draw(st.integers(1, 2 * amount))}"  # above it: a token bucket
         elif draw(st.booleans()):
             text += ",zone=Europe/Berlin"
         if draw(st.integers(0, 2)) == 0:

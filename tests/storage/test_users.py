@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.records import RevocationReason, Status
@@ -15,14 +16,18 @@ from authz.core.sidecars import Issued
 from authz.core.usage.counts import Level
 from authz.core.usage.ports import Counted, Known
 from authz.core.usage.tally import Clocks
+from authz.flows.deletion import Deletion
 from authz.process.clock import SystemClock
 from authz.storage import encoding, schema
+from authz.storage.deletions import StoredDeletions
 from authz.storage.imports import StoredImports
 from authz.storage.issued import StoredIssued
+from authz.storage.keys import StoredKeys
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
 from authz.storage.registry import Identity, Registration, StoredSidecars
+from authz.storage.schema import DEFAULT
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.storage.usage.usage_link import UsageLink
 from tests.spending.plans import make_terms
@@ -68,10 +73,13 @@ FORBIDDEN = {
         ("DEL", stored.limit(KID)),
     ],
     ADMIN: [
-        ("DEL", stored.key(KID)),
         ("DEL", stored.AUDIT),
+        ("DEL", stored.SEQ),
+        ("DEL", stored.KEYS),
+        ("DEL", DEFAULT.gone(0)),
+        ("SREM", DEFAULT.gone(0), "1"),
         ("XTRIM", stored.AUDIT, "MAXLEN", "0"),
-        ("XDEL", stored.AUDIT, "1-0"),
+        ("XDEL", stored.LOG, "1-0"),
         ("SET", stored.sidecar("one"), "{}"),
         ("ZADD", stored.SIDECARS, "1", "one"),
         ("HSET", stored.limit(KID), "a", "b"),
@@ -336,6 +344,19 @@ async def test_registry(guarded_valkey):
                 assert found == [Issued("c" * 16, "one", 0, ended=True)]
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
+    assert valkey.admin.acl_log() == []
+
+
+async def test_the_administrator_deletes_a_key(guarded_valkey):
+    """The rights of administration are sufficient to delete a key with its entries."""
+    valkey = guarded_valkey
+    async with administrator(valkey) as admin, valkey.login(ADMIN, ADMIN).client() as client:
+        record = await admin.revoke((await admin.issue()).kid)
+        deletion = Deletion(StoredKeys(client), StoredDeletions(client), SystemClock())
+        done = await deletion.delete(record.kid, Author("c-delete", "alice"))
+        assert done.version == 3
+        assert await admin.store.find(record.kid) is None
+    assert len(valkey.admin.xrange(stored.AUDIT)) == 1
     assert valkey.admin.acl_log() == []
 
 

@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 from authz.core.audit import AuditEvent
 from authz.core.changes import KeyChange
 from authz.core.decision import Reason
-from authz.core.errors import AliasTaken, Conflict, Fault, OutcomeUnknown, Unavailable
+from authz.core.deletion import Removal, RemovedEntry
+from authz.core.errors import (
+    AliasTaken,
+    Conflict,
+    Deleted,
+    Fault,
+    OutcomeUnknown,
+    Unavailable,
+)
 from authz.core.events import Event
 from authz.core.keys.credentials import Alias
 from authz.core.keys.keyring import Keyring
@@ -20,6 +28,7 @@ from authz.core.keys.pepper import Pepper
 from authz.core.ports import Loaded, LoadedAlias
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.request import Request, Route
+from authz.core.trail.rows import row_hash
 from authz.flows.keycache import CacheContents
 from authz.flows.packed_records import pack
 
@@ -84,6 +93,7 @@ class MemoryKeyStore:
         self.audit: list[tuple[int, str, AuditEvent]] = []  # sequence number, kid, event
         self.log: list[LogEntry] = []
         self.seq = 0
+        self.gone: set[str | bytes] = set()  # kids and digests of deleted keys
         self.applied: list[KeyChange] = []  # every change that was asked for, in order
         self.failures: deque[Failure | None] = deque()
         self.down = False
@@ -132,7 +142,7 @@ class MemoryKeyStore:
         for change in changes:
             try:
                 outcomes.append(self.apply_now(change))
-            except (Conflict, AliasTaken) as fault:
+            except (Conflict, AliasTaken, Deleted) as fault:
                 outcomes.append(fault)
         if failure is Failure.APPLIED:
             raise OutcomeUnknown("the store did not confirm the change")
@@ -141,12 +151,48 @@ class MemoryKeyStore:
     async def replicas(self, change: KeyChange, version: int) -> int | None:
         """Implement KeyStore.replicas. There are none."""
 
+    async def entries(self, record: KeyRecord) -> Sequence[RemovedEntry]:
+        """Implement DeletionStore.entries."""
+        found = [(seq, event) for seq, kid, event in self.audit if kid == record.kid]
+        return [
+            RemovedEntry(f"{seq}-0", row_hash(f"{seq}-0", {"action": event.action}))
+            for seq, event in reversed(found)
+        ]
+
+    async def delete(self, removal: Removal) -> int:
+        """Implement DeletionStore.delete."""
+        await asyncio.sleep(0)
+        if self.down:
+            raise Unavailable("the store cannot be used: it is down")
+        kid = removal.record.kid
+        current = self.records.get(kid)
+        if current is None and kid in self.gone:
+            return self.seq
+        if current is None or current.version != removal.record.version:
+            raise Conflict(f"{kid} is at another version")
+        self.seq += 1
+        aliases = {digest for digest, owner in self.aliases.items() if owner == kid}
+        self.aliases = {d: owner for d, owner in self.aliases.items() if owner != kid}
+        self.gone |= {kid, *aliases}
+        del self.records[kid]
+        self.log.append(LogEntry(self.seq, kid, revoked=True))
+        removed = {entry.id for entry in removal.entries}
+        self.audit = [entry for entry in self.audit if f"{entry[0]}-0" not in removed]
+        self.audit.append((self.seq, kid, removal.event))
+        return self.seq
+
+    async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | None]:
+        """Implement RecordReader.read."""
+        return [await self.find(kid) for kid in kids]
+
     def apply_now(self, change: KeyChange) -> int:
         """Apply a change, as the store does in one atomic step."""
         kid = change.record.kid
         for digest in change.aliases:
             if self.aliases.get(digest, kid) != kid:
                 raise AliasTaken(self.aliases[digest])
+        if not change.base_version and self.gone & {kid, *change.aliases}:
+            raise Deleted(kid)
         current = self.records.get(kid)
         version = current.version if current else 0
         if current is not None and self._change_ids[kid] == change.id:

@@ -4,6 +4,7 @@ import hmac
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final, Literal
 
 from authz.core.keys import base62
@@ -74,9 +75,44 @@ class Imported:
         return "Imported()"
 
     def digests(self) -> Iterator[tuple[str, bytes]]:
-        """Yield pepper version and digest, newest pepper first. The record holds one of them."""
+        """Yield pepper version and digest of the text, newest pepper first.
+
+        The record of a key that an earlier version imported holds one of them.
+        """
         for pepper in self._peppers:
             yield pepper.version, pepper.digest(self._text)
+
+    def hashed(self) -> "ImportedHash":
+        """Return the SHA-256 of the key, whose digest the record holds."""
+        return ImportedHash(sha256(self._text).digest(), self._peppers)
+
+    def all_digests(self) -> Iterator[bytes]:
+        """Yield the digests by which the key may be found: of its text, then of its SHA-256."""
+        for _, digest in self.digests():
+            yield digest
+        for _, digest in self.hashed().digests():
+            yield digest
+
+
+class ImportedHash:
+    """The SHA-256 of a key that another system made. An import may know only this.
+
+    The store never gets the hash: whoever reads it could try texts against it without our pepper.
+    """
+
+    __slots__ = ("_hash", "_peppers")
+
+    def __init__(self, hash_of_text: bytes, peppers: Sequence[Pepper]) -> None:
+        self._hash = hash_of_text
+        self._peppers = peppers
+
+    def __repr__(self) -> str:
+        return "ImportedHash()"
+
+    def digests(self) -> Iterator[tuple[str, bytes]]:
+        """Yield pepper version and digest of the hash, newest pepper first."""
+        for pepper in self._peppers:
+            yield pepper.version, pepper.digest_of_hash(self._hash)
 
 
 class Alias:

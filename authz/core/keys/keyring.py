@@ -8,14 +8,16 @@ from typing import Final
 from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import shown
 from authz.core.keys import base62
-from authz.core.keys.credentials import Imported, Minted, Presented
+from authz.core.keys.credentials import Imported, ImportedHash, Minted, Presented
 from authz.core.keys.pepper import Pepper
 from authz.core.keys.seed import Seed
 from authz.core.keys.text import (
     CHECKSUM_LENGTH,
     ENVIRONMENTS,
     IMPORTED_PATTERN,
+    IMPORTED_PREFIX_PATTERN,
     KID_LENGTH,
+    MIN_IMPORTED,
     PREFIX_PATTERN,
     SECRET_LENGTH,
     TAG_BYTES,
@@ -34,12 +36,17 @@ _NOT_BASE64: Final = bytes(set(range(128)) - set(f"{base62.DIGITS}+/-_".encode()
 class Keyring:
     """The prefix and the peppers of one installation. The last pepper is the newest; it mints.
 
-    older_prefixes: keys with one of these are also ours. New keys have `prefix`. The constructor
+    older_prefixes: keys with one of these are also ours. New keys have `prefix`. imported_prefixes:
+    the beginnings of imported keys that are told apart from others' tokens by them. The constructor
     raises BadInput for a wrong prefix, no pepper, or two peppers of the same version.
     """
 
     def __init__(
-        self, prefix: str, peppers: Sequence[Pepper], older_prefixes: Sequence[str] = ()
+        self,
+        prefix: str,
+        peppers: Sequence[Pepper],
+        older_prefixes: Sequence[str] = (),
+        imported_prefixes: Sequence[str] = (),
     ) -> None:
         self.prefixes = (prefix, *older_prefixes)
         if not all(map(PREFIX_PATTERN.fullmatch, self.prefixes)):
@@ -53,6 +60,10 @@ class Keyring:
         self._newest_first = tuple(reversed(peppers))
         self._start = f"{prefix}_"
         self._starts = tuple(f"{one}_" for one in self.prefixes)
+        self._declared = tuple(imported_prefixes)
+        for one in self._declared:
+            _check_declared(one, self._starts)
+        self._claimed = (*self._starts, *self._declared)
         self._reserved = tuple(f"{start}{env}_" for start in self._starts for env in ENVIRONMENTS)
         self._shown = re.compile("|".join(self._reserved), re.ASCII)
         self._encoded = sorted(set().union(*map(in_base64, self._reserved)))
@@ -91,8 +102,15 @@ class Keyring:
         return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})
 
     def claims(self, text: str) -> bool:
-        """Return whether `text` begins with one of our prefixes and `_`, well-formed or not."""
-        return text.startswith(self._starts)
+        """Return whether `text` begins with one of our prefixes and `_`, well-formed or not.
+
+        True also for the prefix of imported keys that the settings declare.
+        """
+        return text.startswith(self._claimed)
+
+    def declares(self, text: str) -> bool:
+        """Return whether `text` begins with a declared prefix of imported keys."""
+        return text.startswith(self._declared)
 
     def shows_key(self, text: str) -> bool:
         """Return whether `PREFIX_ENV_` of one of our keys stands anywhere in `text`.
@@ -136,11 +154,17 @@ class Keyring:
     def parse_imported(self, text: str) -> Imported | None:
         """Parse a key of another system; None if it begins like one of ours or has a wrong shape.
 
-        The shape: 16 to 256 of A-Z a-z 0-9 _ . ~ + / = -.
+        The shape: 16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, with a declared prefix 8 to 256.
         """
         if text.startswith(self._reserved) or IMPORTED_PATTERN.fullmatch(text) is None:
             return None
+        if len(text) < MIN_IMPORTED and not text.startswith(self._declared):
+            return None
         return Imported(text.encode(), self._newest_first)
+
+    def imported_hash(self, hash_of_text: bytes) -> ImportedHash:
+        """Return the key of another system that has this SHA-256, 32 bytes."""
+        return ImportedHash(hash_of_text, self._newest_first)
 
     def mint(self, env: str, kid: str | None = None) -> Minted:
         """Make a new secret for `kid`, or for a new random kid. Stores nothing.
@@ -182,3 +206,13 @@ class Keyring:
         if presented is None:
             raise BadInput("env", f"one of {', '.join(ENVIRONMENTS)}")
         return Minted(kid, env, pepper.version, text, presented.digest())
+
+
+def _check_declared(prefix: str, starts: Sequence[str]) -> None:
+    """Raise BadInput unless `prefix` may begin imported keys. starts: of keys that we make."""
+    if IMPORTED_PREFIX_PATTERN.fullmatch(prefix) is None:
+        raise BadInput(
+            "keys.imported_prefixes", "2 to 32 of A-Z a-z 0-9 _ . ~ + / = -, such as sk-"
+        )
+    if any(prefix.startswith(start) or start.startswith(prefix) for start in starts):
+        raise BadInput("keys.imported_prefixes", f"{prefix} is the beginning of keys made here")

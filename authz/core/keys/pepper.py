@@ -42,7 +42,10 @@ def hmac_sha256(key: bytes) -> Mac:
 
 @dataclass(frozen=True, slots=True)
 class Pepper:
-    """The keys of one pepper. `tag` and `digest` are the MACs; a tag uses the first 64 bits."""
+    """The keys of one pepper. `tag` and `digest` are the MACs; a tag uses the first 64 bits.
+
+    `digest_of_hash` is the MAC of the SHA-256 of an imported key, for keys that came as a hash.
+    """
 
     version: str
     fingerprint: str
@@ -53,12 +56,15 @@ class Pepper:
     trail_key: bytes = field(repr=False)
     request_key: bytes = field(repr=False)
     page_key: bytes = field(repr=False)
+    hash_key: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
+    digest_of_hash: Mac = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tag", hmac_sha256(self.tag_key))
         object.__setattr__(self, "digest", hmac_sha256(self.digest_key))
+        object.__setattr__(self, "digest_of_hash", hmac_sha256(self.hash_key))
 
     @classmethod
     def expand(cls, version: str, secret: bytes) -> "Pepper":
@@ -83,4 +89,5 @@ class Pepper:
             trail_key=hkdf_sha256(secret, b"authz audit trail"),
             request_key=hkdf_sha256(secret, b"authz repeatable request"),
             page_key=hkdf_sha256(secret, b"authz page token"),
+            hash_key=hkdf_sha256(secret, b"authz imported hash"),
         )

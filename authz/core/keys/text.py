@@ -20,7 +20,13 @@ MAX_TAG: Final = (1 << 8 * TAG_BYTES) - 1
 
 PREFIX_PATTERN: Final = re.compile(r"[a-z][a-z0-9]{1,11}", re.ASCII)
 KID_PATTERN: Final = re.compile(rf"[0-9A-Za-z]{{{KID_LENGTH}}}", re.ASCII)
-IMPORTED_PATTERN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{16,256}", re.ASCII)
+IMPORTED_PATTERN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{8,256}", re.ASCII)
+MIN_IMPORTED: Final = 16  # characters of an imported key without a declared prefix
+IMPORTED_PREFIX_PATTERN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{2,32}", re.ASCII)
+# Every digit stands for four bytes, and the bytes that are left over for none, so that all digits
+# have the same chance.
+_DIGIT_OF_BYTE: Final = bytes(ord(base62.DIGITS[byte % 62]) for byte in range(256))
+_NO_DIGIT: Final = bytes(range(256 - 256 % 62, 256))
 _AS_QUOTED_PRINTABLE: Final = bytes.maketrans(b"%=\r\n", b"=\0  ")
 _URL_SAFE: Final = str.maketrans("+/", "-_")
 # A key of any prefix, complete or cut off: group 1 ends with the kid, the rest is secret.
@@ -33,7 +39,10 @@ _KEY_IN_TEXT: Final = re.compile(
 
 def new_kid() -> str:
     """Return a random kid: 95 bits from the CSPRNG."""
-    return "".join(secrets.choice(base62.DIGITS) for _ in range(KID_LENGTH))
+    digits = b""
+    while len(digits) < KID_LENGTH:
+        digits += secrets.token_bytes(2 * KID_LENGTH).translate(_DIGIT_OF_BYTE, _NO_DIGIT)
+    return digits[:KID_LENGTH].decode()
 
 
 def checksum(text: str) -> str:
@@ -68,9 +77,9 @@ def any_spelling(name: str) -> str:
 def percent_decoded(text: str) -> str:
     """Return `text` with its percent escapes decoded once, to be searched for a key.
 
-    As Latin-1. Of other characters, `=` becomes NUL and line ends become blanks, and a NUL stands
-    between two percent signs. It is a decoder of quoted-printable, which is written in C: urllib
-    takes forty times as long.
+    As Latin-1. Of other characters, `=` becomes NUL and line ends become blanks, a NUL stands
+    between two percent signs, and one at the end is dropped. The decoder is that of
+    quoted-printable, which is written in C: urllib takes forty times as long.
     """
     raw = text.encode("utf-8", "surrogatepass")
     for _ in range(2):  # so that none of several signs is taken for the escape of the other

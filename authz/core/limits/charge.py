@@ -33,8 +33,10 @@ class Charge:
 
     begins, ends: the time for which the charge is valid, in milliseconds since the epoch, `ends`
     not included. Outside of it the calendar periods are others, and a new Charge is needed. ends:
-    None if no limit has a calendar period. max_lease: the most requests in one lease; 0 if every
-    request has to ask the store. lease_seconds: the life of a lease, below LONGEST_LEASE (1 s).
+    None if no limit has a calendar period. windows: the length of each limit's window or current
+    period, in seconds; empty if no limit has a calendar period. max_lease: the most requests in one
+    lease; 0 if every request has to ask the store. lease_seconds: the life of a lease, below
+    LONGEST_LEASE (1 s).
     """
 
     key_limits: KeyLimits
@@ -44,6 +46,7 @@ class Charge:
     ends: int | None
     max_lease: int
     lease_seconds: float
+    windows: tuple[int, ...] = ()
     counters: tuple[Counter, ...] = field(init=False)
     has_no_burst: bool = field(init=False)  # then there is one counter for each limit
 
@@ -118,6 +121,7 @@ def charge_for(key_limits: KeyLimits, cost: int, now: int) -> Charge:
         ends=min((period.ends_ms for period in periods), default=None),
         max_lease=_max_lease(counters),
         lease_seconds=min([LONGEST_LEASE, *bucket_seconds]) * (1 - DRIFT),
+        windows=tuple(_seconds(limit, now) for limit in key_limits.limits) if periods else (),
     )
 
 
@@ -146,14 +150,15 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
     if charge.has_no_burst and not any(reply.waits_us):  # the usual case, kept cheap
         now_us = reply.now_us + elapsed_us
         resets_ms = [counter.resets_in_ms(now_us) for counter in charge.counters]
-        return LimitResult(charge.key_limits, reply.left, tuple(resets_ms))
+        left_of = reply.left, tuple(resets_ms)
+        return LimitResult(charge.key_limits, *left_of, windows=charge.windows)
     remaining: list[int] = []
     resets: list[int] = []
     violated: list[int] = []
     rows = iter(zip(charge.counters, reply.left, reply.waits_us, strict=True))
     for index, limit in enumerate(charge.key_limits.limits):
         counter, left, wait = next(rows)
-        if limit.burst is not None:
+        if limit.burst is not None and not limit.is_token_bucket:
             _, burst_left, burst_wait = next(rows)
             left, wait = min(left, burst_left), _longer(wait, burst_wait)
         wait = wait if wait < 0 else max(0, wait - elapsed_us)
@@ -170,6 +175,7 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
         tuple(resets),
         tuple(violated),
         None if never else max((resets[index] for index in enforced), default=0),
+        charge.windows,
     )
 
 
@@ -192,11 +198,20 @@ def _counters(limit: Limit, cost: int, now: int) -> tuple[Counter, ...]:
     common = (limit.enforce, limit.limit, units)
     if isinstance(per, Calendar):
         return (PeriodCounter(f"{name} {per.zone}", *common, *per.bounds(now)),)
+    if limit.is_token_bucket and limit.burst is not None:
+        return (BurstCounter(f"{name} burst", *common, per.length_ms, limit.burst),)
     older_buckets = BUCKETS + (limit.limit >= LEASABLE)
     window = WindowCounter(name, *common, per.length_ms, older_buckets)
     if limit.burst is None:
         return (window,)
     return window, BurstCounter(f"{name} burst", *common, per.length_ms, limit.burst)
+
+
+def _seconds(limit: Limit, now: int) -> int:
+    if isinstance(limit.per, Calendar):
+        begins, ends = limit.per.bounds(now)
+        return (ends - begins) // 1000
+    return limit.per.length_ms // 1000
 
 
 def _max_lease(counters: list[Counter]) -> int:

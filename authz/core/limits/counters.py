@@ -1,8 +1,9 @@
 """Counters: how one limit is counted. One type for each way of counting.
 
-A limit has one counter: a sliding window or a calendar period. A limit with a burst has two,
-because it is also enforced as a window. Two places count by these numbers: storage/lua/spend.lua,
-which all sidecars share, and memory_counters.py, which a sidecar uses during a store outage.
+A limit has one counter: a sliding window, a calendar period, or a token bucket if its burst is
+above the limit. A limit with a smaller burst has two, because it is also enforced as a window. Two
+places count by these numbers: storage/lua/spend.lua, which all sidecars share, and
+memory_counters.py, which a sidecar uses during a store outage.
 
 How a sliding window is counted, with 200/min as the example:
 

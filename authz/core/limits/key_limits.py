@@ -45,9 +45,10 @@ class LimitGroup:
     def counter_id(self) -> str:
         """The id under which the group is counted: `tenant/project` for a project of a tenant.
 
-        Otherwise it is `id`.
+        Otherwise it is `id`. A slash inside an id is written %2F, so that no two groups share one.
         """
-        return f"{self.tenant_id}/{self.id}" if self.tenant_id else self.id
+        own = _without_slash(self.id)
+        return f"{_without_slash(self.tenant_id)}/{own}" if self.tenant_id else own
 
     @property
     def former_id(self) -> str:
@@ -56,13 +57,17 @@ class LimitGroup:
         They counted all projects of one id together. A pool that has no counters yet
         starts with theirs, so an upgrade gives nobody a fresh limit.
         """
-        return self.id if self.tenant_id else ""
+        return _without_slash(self.id) if self.tenant_id else ""
 
     def names(self) -> tuple[str, ...]:
         """Return the limit names that callers see: `minute`, or of a pool `tenant:minute`."""
         if self.owner is Owner.KEY:
             return tuple(limit.name for limit in self.limits)
         return tuple(f"{self.owner}:{limit.name}" for limit in self.limits)
+
+
+def _without_slash(text: str) -> str:
+    return text.replace("/", "%2F") if "/" in text else text  # ids have no percent sign
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +100,8 @@ class LimitResult:
     none of them is enforced.
     retry_after_ms: of a refused request, the time until it would pass. None if it costs more than a
     limit and never passes.
+    windows: the length of each limit's window or current period, in seconds; empty if no limit has
+    a calendar period.
     """
 
     key_limits: KeyLimits
@@ -102,6 +109,7 @@ class LimitResult:
     resets_ms: tuple[int, ...]
     violated: tuple[int, ...] = ()
     retry_after_ms: int | None = 0
+    windows: tuple[int, ...] = ()
 
     @property
     def allowed(self) -> bool:

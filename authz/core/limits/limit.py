@@ -3,13 +3,17 @@
     10/s   300/min   5000/h   50000/d       in any second, minute, ... wherever it begins
     100000/calendar-day                     from midnight to midnight
     1000000/month@15                        from the 15th to the 15th
+    10/week   10/week@sunday                from Monday (ISO 8601) or Sunday on
+    5000/year   5000/year@04-01             from 1 January or 1 April on
     nightly=500/calendar-day,zone=Europe/Berlin
     10/s,burst=3,cost_of=request,enforce=false
+    50/s,burst=100                          a token bucket: 100 at once, refilled with 50 a second
 
 The text is `[NAME=]LIMIT/PERIOD[,OPTION=VALUE]...`. A limit without a name is called by its period
 (`second`, `month`), so a key's `20/s` takes the place of the `10/s` of its plan.
 
-    burst     at most this many units at once; the rest is spread evenly over the window
+    burst     at most this many units at once; the rest is spread evenly over the window. Above
+              the limit it is a token bucket: a window may hold the burst and the limit
     cost_of   unit (default): a request takes its cost; request: it takes 1. A request of cost 0
               takes nothing in both cases
     enforce   false: count and report a refusal, but let the request pass
@@ -56,7 +60,8 @@ class OnOutage(StrEnum):
 class Limit:
     """At most `limit` units in any window of `per`, or in each calendar period.
 
-    burst: 1 to `limit`, for sliding windows only. None: the whole limit may be used at once.
+    burst: 1 to MAX_LIMIT, for sliding windows only. None: the whole limit may be used at once.
+    Above `limit` it is the size of a token bucket, which refills at the rate of the limit.
     """
 
     name: str
@@ -80,6 +85,16 @@ class Limit:
         if isinstance(self.per, Calendar) and self.per.zone != "UTC":
             text += f",zone={self.per.zone}"
         return text
+
+    @property
+    def is_token_bucket(self) -> bool:
+        """True if the burst is above the limit, so that no window bounds the units."""
+        return self.burst is not None and self.burst > self.limit
+
+    @property
+    def capacity(self) -> int:
+        """The most units that can be left: `limit`, or the burst of a token bucket."""
+        return max(self.limit, self.burst or 0)
 
     @property
     def is_quota(self) -> bool:
@@ -110,7 +125,7 @@ def parse_limit(field: str, text: str) -> Limit:
         name=parse_limit_name(field, name) if name else per.name,
         limit=limit,
         per=per,
-        burst=_burst(field, options["burst"], limit, per) if "burst" in options else None,
+        burst=_burst(field, options["burst"], per) if "burst" in options else None,
         cost_of=_cost_of(field, options.get("cost_of", CostOf.UNIT)),
         enforce=_enforce(field, options.get("enforce", "true")),
     )
@@ -182,11 +197,11 @@ def _options(field: str, given: Iterable[str]) -> dict[str, str]:
     return options
 
 
-def _burst(field: str, text: str, limit: int, per: Period) -> int:
+def _burst(field: str, text: str, per: Period) -> int:
     if isinstance(per, Calendar):
         raise BadInput(field, f"a burst goes with s, min, h or d, not with {per}")
-    if not _NUMBER.fullmatch(text) or int(text) > limit:
-        raise BadInput(field, f"burst={shown(text)}: a burst is from 1 to the limit, {limit}")
+    if not _NUMBER.fullmatch(text) or int(text) > MAX_LIMIT:
+        raise BadInput(field, f"burst={shown(text)}: a burst is from 1 to {MAX_LIMIT}")
     return int(text)
 
 

@@ -12,8 +12,17 @@ from authz.core.errors import BadInput
 from authz.core.fields import shown
 
 MAX_ANCHOR: Final = 28  # every month has this day
+DECEMBER: Final = 12
+WEEK, MONTH, YEAR = UNITS = ("week", "month", "year")
+FIRST: Final = {WEEK: 0, MONTH: 1, YEAR: 101}  # the anchor that need not be said
+WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
-_MONTH = re.compile(r"month(?:@([0-9]{1,3}))?", re.ASCII)
+# What may follow the @ of each unit.
+_BEGIN: Final = {
+    WEEK: re.compile("|".join(f"{day}|{day[:3]}" for day in WEEKDAYS), re.ASCII),
+    MONTH: re.compile(r"[0-9]{1,3}", re.ASCII),
+    YEAR: re.compile(r"[0-9]{2}-[0-9]{2}", re.ASCII),
+}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
 _DAY: Final = timedelta(days=1)
@@ -40,24 +49,32 @@ SLIDING: Final = {window.text: window for window in (SECOND, MINUTE, HOUR, DAY)}
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """A calendar day in `zone`, or a month that begins on day `anchor`.
+    """A period of the calendar in `zone`: a day, or a week, month or year that begins at `anchor`.
 
-    All sidecars must see the same periods. So time zones come from the tzdata package only, never
-    from files of the machine.
+    anchor: None for a day; the day of a month; of a week 0 (Monday, as in ISO 8601) to 6; of a year
+    its month and day as a number, such as 401. All sidecars must see the same periods. So time
+    zones come from the tzdata package only, never from files of the machine.
     """
 
-    anchor: int | None = None  # None: a day
+    anchor: int | None = None
     zone: str = "UTC"
+    every: str = MONTH  # one of UNITS, if there is an anchor
 
     def __str__(self) -> str:
         if self.anchor is None:
             return "calendar-day"
-        return "month" if self.anchor == 1 else f"month@{self.anchor}"
+        if self.anchor == FIRST[self.every]:
+            return self.every
+        if self.every == WEEK:
+            return f"{WEEK}@{WEEKDAYS[self.anchor]}"
+        if self.every == YEAR:
+            return f"{YEAR}@{self.anchor // 100:02}-{self.anchor % 100:02}"
+        return f"{MONTH}@{self.anchor}"
 
     @property
     def name(self) -> str:
-        """The unit without anchor or zone: `calendar-day` or `month`."""
-        return "calendar-day" if self.anchor is None else "month"
+        """The unit without anchor or zone: `calendar-day`, `week`, `month` or `year`."""
+        return "calendar-day" if self.anchor is None else self.every
 
     def bounds(self, now: int) -> tuple[int, int]:
         """Return the first moment of the period of `now`, and the first moment after it.
@@ -78,6 +95,11 @@ class Calendar:
     def _floor(self, day: date) -> date:
         if self.anchor is None:
             return day
+        if self.every == WEEK:
+            return day - (day.weekday() - self.anchor) % 7 * _DAY
+        if self.every == YEAR:
+            first = day.replace(month=self.anchor // 100, day=self.anchor % 100)
+            return first if first <= day else first.replace(year=day.year - 1)
         if day.day < self.anchor:
             day = day.replace(day=1) - _DAY  # the last day of the month before
         return day.replace(day=self.anchor)
@@ -85,6 +107,10 @@ class Calendar:
     def _next(self, first: date) -> date:
         if self.anchor is None:
             return first + _DAY
+        if self.every == WEEK:
+            return first + 7 * _DAY
+        if self.every == YEAR:
+            return first.replace(year=first.year + 1)
         return (first.replace(day=1) + 31 * _DAY).replace(day=self.anchor)
 
 
@@ -92,27 +118,38 @@ Period = Sliding | Calendar
 
 
 def parse(field: str, text: str, zone: str = "") -> Period:
-    """Parse `s`, `min`, `h`, `d`, `calendar-day`, `month` (from day 1) or `month@1` to `month@28`.
+    """Parse `s`, `min`, `h`, `d`, `calendar-day`, or a `week`, `month` or `year`.
 
-    zone: of a calendar period; empty is UTC. Raises BadInput for any other text, for an unknown
-    time zone, and for a time zone with `s`, `min`, `h` or `d`.
+    Those begin on Monday, on day 1 and on 1 January, or as in `week@sunday`, `month@15` and
+    `year@04-01`. zone: of a calendar period; empty is UTC. Raises BadInput for any other text, for
+    an unknown time zone, and for a time zone with `s`, `min`, `h` or `d`.
     """
     if text in SLIDING:
         if zone:
-            raise BadInput(field, f"a time zone goes with calendar-day or month, not with {text}")
+            raise BadInput(
+                field, f"a time zone goes with calendar-day, week, month or year, not with {text}"
+            )
         return SLIDING[text]
     known = timezone(field, zone) if zone else "UTC"
     if text == "calendar-day":
         return Calendar(None, known)
-    month = _MONTH.fullmatch(text)
-    if month is None:
-        raise BadInput(field, f"{shown(text)} is not a period; s, min, h, d, calendar-day, month")
-    anchor = int(month[1] or 1)
-    if not 1 <= anchor <= MAX_ANCHOR:
+    every, at, begin = text.partition("@")
+    if every not in UNITS or (at and not _BEGIN[every].fullmatch(begin)):
+        problem = "is not a period; s, min, h, d, calendar-day, week, month, year"
+        raise BadInput(field, f"{shown(text)} {problem}")
+    return Calendar(_anchor(field, text, every, begin) if at else FIRST[every], known, every)
+
+
+def _anchor(field: str, text: str, every: str, begin: str) -> int:
+    if every == WEEK:
+        return next(at for at, day in enumerate(WEEKDAYS) if day.startswith(begin))
+    month, day = (1, int(begin)) if every == MONTH else map(int, begin.split("-"))
+    if not (1 <= day <= MAX_ANCHOR and 1 <= month <= DECEMBER):
         raise BadInput(
-            field, f"{text}: a month begins on a day that every month has, 1 to {MAX_ANCHOR}"
+            field,
+            f"{text}: a {every} begins on a day that every month has, 1 to {MAX_ANCHOR}",
         )
-    return Calendar(anchor, known)
+    return day if every == MONTH else 100 * month + day
 
 
 def timezone(field: str, text: str) -> str:

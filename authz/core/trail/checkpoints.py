@@ -9,9 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from authz.core.trail.rows import CHECKPOINT, RESTORE, START, Row, TrailKeys, chained
+from authz.core.audit import Action
+from authz.core.trail.rows import (
+    CHECKPOINT,
+    RESTORE,
+    START,
+    Row,
+    TrailKeys,
+    chained,
+    position,
+    row_hash,
+)
 
 HASH_LENGTH: Final = 64  # hexadecimal digits
+REMOVED: Final = "entries"  # in the detail of a deletion: ids and hashes of the removed entries
 
 
 @dataclass(slots=True)
@@ -25,9 +36,13 @@ class Chain:
 
     def extend(self, row: Row) -> None:
         """Add the next row."""
-        self.digest = chained(self.digest, row)
-        self.first = self.first or row.id
-        self.last = row.id
+        self.extend_by(row.id, row_hash(row.id, row.fields))
+
+    def extend_by(self, row_id: str, digest: bytes) -> None:
+        """Add the next row by its hash, which is all that is left of a row that was removed."""
+        self.digest = chained(self.digest, digest)
+        self.first = self.first or row_id
+        self.last = row_id
         self.count += 1
 
 
@@ -73,14 +88,44 @@ def checkpoint(
 
 
 def restored(
-    keys: TrailKeys, *, change_id: str, writer: str, at: int, last: int, number: int
+    keys: TrailKeys,
+    *,
+    change_id: str,
+    writer: str,
+    at: int,
+    last: int,
+    number: int,
+    left_out: Mapping[str, bytes],
 ) -> dict[str, str]:
     """Return the marked fields of the row that a restore writes, with the id `NUMBER-0`.
 
     last: number of the last change in the backup. The changes between the two are lost, or were
-    never made.
+    never made. left_out: ids and hashes of entries about keys that were deleted after the backup.
     """
-    return keys.marked(_fields(RESTORE, change_id, writer, at, {"last": last, "number": number}))
+    detail: dict[str, Any] = {"last": last, "number": number}
+    if left_out:
+        detail[REMOVED] = {row_id: digest.hex() for row_id, digest in left_out.items()}
+    return keys.marked(_fields(RESTORE, change_id, writer, at, detail))
+
+
+def removed_by(row: Row) -> dict[str, bytes]:
+    """Return ids and hashes of the rows that a row says were removed; empty for other rows.
+
+    A deletion of a key removes its entries, and a restore leaves out those of deleted keys. The
+    mark of the row is not checked.
+    """
+    if f'"{REMOVED}"' not in row.fields.get("detail", ""):
+        return {}
+    if row.fields.get("action") != (Action.DELETE.value if row.kid else RESTORE):
+        return {}
+    try:
+        found = json.loads(row.fields["detail"])[REMOVED]
+        named = {row_id: bytes.fromhex(digest) for row_id, digest in found.items()}
+        for row_id in named:
+            position(row_id)
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+    return named
 
 
 def is_checkpoint(row: Row) -> bool:

@@ -10,6 +10,8 @@ After the last checkpoint a changed or invented row is found by its mark, and a 
 number. Two rows about different keys could have changed places there. A row from before marks
 existed is protected from the first checkpoint on.
 
+A deletion of a key removes its entries, and its own entry has their hashes.
+
 One false trail is not found from the store alone: an older state of the whole store, put back. A
 copy that `authz audit ship` made elsewhere shows it.
 """
@@ -29,15 +31,27 @@ LATE: Final = -1  # in place of the version of a key whose last entry has no num
 class Verification:
     """Checks rows in the order of the trail.
 
-    trimmed_before: changes below this number were removed on purpose. unmarked_until: an older
-    version wrote entries up to this number.
+    removed: ids and hashes of the rows that deletions removed, from anywhere in the trail: see
+    Removals. A hash stands in the chain where its row stood. trimmed_before: changes below this
+    number were removed on purpose. unmarked_until: an older version wrote entries up to this
+    number.
     """
 
     def __init__(
-        self, keys: TrailKeys, *, trimmed_before: int = 0, unmarked_until: int = 0
+        self,
+        keys: TrailKeys,
+        *,
+        removed: Mapping[str, bytes] | None = None,
+        trimmed_before: int = 0,
+        unmarked_until: int = 0,
     ) -> None:
         self._keys = keys
         self._begin = max(trimmed_before, 1)
+        self.removed = dict(removed or {})
+        """Ids and hashes of removed rows, as they were given."""
+        order = sorted(((position(row_id), row_id) for row_id in self.removed), reverse=True)
+        self._absent = [(place, row_id) for place, row_id in order if place[0] >= self._begin]
+        self._absent_numbers = {number for (number, _), _ in self._absent}
         self._unmarked_until = unmarked_until
         self._findings: list[Finding] = []
         self._more = 0
@@ -61,7 +75,8 @@ class Verification:
         except ValueError:
             self._find(Problem.UNREADABLE, row.id[:40], "this is not the id of a row")
             return
-        self._check_place(row, number, part)
+        self._pass_removed((number, part))
+        self._check_place(row.id, number, part)
         proof = self._check_mark(row, number)
         self._unsealed = (self._unsealed[0] + 1, self._unsealed[1] or _time(row.fields))
         if row.kid:
@@ -77,6 +92,8 @@ class Verification:
         id that the store gave out; empty: unknown. Both MUST be read before the rows. sealed_since:
         rows that are older than this, in ms since the epoch, have to be sealed.
         """
+        while self._absent:
+            self._pass_one()
         number, part = self._place
         self._gaps.fill_first(self._late)
         for first, last in self._gaps:
@@ -104,18 +121,30 @@ class Verification:
             unmarked_until=self._old[1],
         )
 
-    def _check_place(self, row: Row, number: int, part: int) -> None:
+    def _pass_removed(self, place: tuple[int, int]) -> None:
+        """Put the hashes of the removed rows before a place into the chain."""
+        while self._absent and self._absent[-1][0] < place:
+            self._pass_one()
+        if self._absent and self._absent[-1][0] == place:  # it is still there
+            self._absent.pop()
+
+    def _pass_one(self) -> None:
+        place, row_id = self._absent.pop()
+        self._check_place(row_id, *place)
+        self._chain.extend_by(row_id, self.removed[row_id])
+
+    def _check_place(self, row_id: str, number: int, part: int) -> None:
         before, last_part = self._place
-        self._first = self._first or number
-        if (number, part) <= (before, last_part) and self._rows > 1:
-            self._find(Problem.MISPLACED, row.id, "it stands after a row with a higher id")
+        is_first, self._first = not self._first, self._first or number
+        if (number, part) <= (before, last_part) and not is_first:
+            self._find(Problem.MISPLACED, row_id, "it stands after a row with a higher id")
             return
         if number > before:
             self._gaps.add(before + 1, number - (part == 0))
         expected = last_part + 1 if number == before else part and 1
         if part != expected:
             text = f"the row {number}-{expected} before it is not there"
-            self._find(Problem.MISSING, row.id, text)
+            self._find(Problem.MISSING, row_id, text)
         self._place = (number, part)
 
     def _check_mark(self, row: Row, number: int) -> Proof:
@@ -158,8 +187,11 @@ class Verification:
     def _follows(self, base: int, known: int | None) -> bool:
         """Return whether an entry may have this base, after the last known version of its key."""
         if known is None:
-            return base < max(self._first, self._begin) or base in self._gaps
-        return base == known or base in self._gaps
+            return base < max(self._first, self._begin) or self._is_absent(base)
+        return base == known or self._is_absent(base)
+
+    def _is_absent(self, number: int) -> bool:
+        return number in self._gaps or number in self._absent_numbers
 
     def _check_own(self, row: Row, number: int) -> None:
         """Check a row about the trail, whose mark is valid."""
@@ -196,6 +228,21 @@ class Verification:
             self._findings.append(Finding(problem, where, text))
         else:
             self._more += 1
+
+
+class Removals:
+    """Collects what deletions removed, from all rows of a trail."""
+
+    def __init__(self, keys: TrailKeys) -> None:
+        self._keys = keys
+        self.found: dict[str, bytes] = {}
+        """Ids and hashes of the removed rows."""
+
+    def feed(self, row: Row) -> None:
+        """Take the next row. Only a row with a good mark counts."""
+        named = checkpoints.removed_by(row)
+        if named and self._keys.check(row.fields) is Proof.VALID:
+            self.found |= named
 
 
 def _changes(first: int, last: int) -> str:

@@ -33,7 +33,11 @@ class LimitReport:
     def used(self) -> list[int]:
         """Return the units used of each limit, without its burst. Units in a lease are used."""
         rows = zip(self.charge.counters, self.reply.left, strict=True)
-        return [row.limit - left for row, left in rows if not isinstance(row, BurstCounter)]
+        return [
+            row.capacity - left
+            for row, left in rows
+            if not isinstance(row, BurstCounter) or row.burst > row.limit
+        ]
 
     def leased(self) -> list[int]:
         """Return the units of each limit that are in leases, 0 if none. `used` includes them."""

@@ -14,7 +14,8 @@ from authz.core.errors import Unavailable
 from authz.core.ports import Clock, TrailStore
 from authz.core.trail import checkpoints
 from authz.core.trail.checkpoints import Chain
-from authz.core.trail.rows import Proof, Row, TrailKeys, following
+from authz.core.trail.rows import Proof, Row, TrailKeys, following, position
+from authz.core.trail.verification import Removals
 
 PAGE: Final = 1000  # rows read in one call
 MAX_RACES: Final = 20  # checkpoints that other rows came before
@@ -64,7 +65,9 @@ class Sealer:
         self._wrong = 0
         for _ in range(MAX_RACES):
             chain = self._chain = self._chain or await self._resume()
-            await self._read(chain)
+            if not await self._read(chain):
+                self._chain = None
+                continue
             if not self._pending:
                 return Sealed(0, chain.last, self._wrong, self._went_back)
             sealed, went_back = self._pending, self._went_back
@@ -109,20 +112,40 @@ class Sealer:
             end = rows[-1].id
         return Chain()
 
-    async def _read(self, chain: Chain) -> None:
-        """Extend the chain by all rows that follow, and count those that nothing seals."""
+    async def _read(self, chain: Chain) -> bool:
+        """Extend the chain by all rows that follow, and count those that nothing seals.
+
+        In place of a row that a deletion removed, its hash is added. Return False if a row was
+        removed meanwhile: then the chain is of no use.
+        """
+        removals, begin = Removals(self._keys), chain.last
+        await read_all(self._store, removals.feed, after=begin)
+        start = position(begin) if begin else (0, 0)
+        absent = sorted(
+            (place, row_id) for row_id in removals.found if (place := position(row_id)) > start
+        )[::-1]
+        late = Removals(self._keys)
         while rows := await self._store.after(chain.last, PAGE):
             for row in rows:
-                is_good = self._is_good(row)
-                found = checkpoints.parse(row) if checkpoints.is_checkpoint(row) else None
-                if is_good and found is not None and found.matches(chain):
-                    self._pending = -1  # another sealer made it
-                self._extend(chain, row)
-                self._pending += 1
+                late.feed(row)
+                while absent and absent[-1][0] < position(row.id):
+                    _, row_id = absent.pop()
+                    chain.extend_by(row_id, removals.found[row_id])
+                    self._pending += 1
+                if absent and absent[-1][1] == row.id:  # it is still there
+                    absent.pop()
+                self._take(chain, row)
+        return not any(
+            row_id not in removals.found and position(row_id) > start for row_id in late.found
+        )
 
-    def _extend(self, chain: Chain, row: Row) -> None:
-        chain.extend(row)
-        self._last = row
+    def _take(self, chain: Chain, row: Row) -> None:
+        is_good = self._is_good(row)
+        found = checkpoints.parse(row) if checkpoints.is_checkpoint(row) else None
+        if is_good and found is not None and found.matches(chain):
+            self._pending = -1  # another sealer made it
+        self._extend(chain, row)
+        self._pending += 1
 
     def _is_good(self, row: Row) -> bool:
         proof = self._keys.check(row.fields)
@@ -130,6 +153,10 @@ class Sealer:
             log.error("the row %s of the audit trail is forged or altered", row.id)
             self._wrong += 1
         return proof is Proof.VALID
+
+    def _extend(self, chain: Chain, row: Row) -> None:
+        chain.extend(row)
+        self._last = row
 
     async def _add(self, chain: Chain) -> bool:
         fields = checkpoints.checkpoint(

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from authz.core.errors import (
     BadInput,
     Conflict,
+    Deleted,
     Fault,
     Forbidden,
     NotFound,
@@ -95,19 +96,24 @@ def unavailable() -> ApiError:
     return ApiError(Code.UNAVAILABLE, "STORE_UNAVAILABLE", message, retry=RETRY_SECONDS)
 
 
+_DESCRIBED: Final[dict[type[Fault], tuple[Code, str, str]]] = {
+    NotFound: (Code.NOT_FOUND, "KEY_NOT_FOUND", ""),
+    Forbidden: (Code.PERMISSION_DENIED, "ACTION_NOT_PERMITTED", ""),
+    Conflict: (Code.ABORTED, "VERSION_CONFLICT", "; read the key again"),
+    Deleted: (Code.FAILED_PRECONDITION, "KEY_DELETED", ""),
+    UnknownPlan: (Code.FAILED_PRECONDITION, "PLAN_UNKNOWN", ""),
+}
+"""Faults whose texts are for the caller: code, reason, and words to add."""
+
+
 def of_fault(fault: Fault) -> ApiError:
     """Return the error for a fault of a flow."""
+    if described := _DESCRIBED.get(type(fault)):
+        code, reason, more = described
+        return ApiError(code, reason, f"{fault}{more}")
     match fault:
         case BadInput():
             return invalid(_PATHS.get(fault.field, fault.field), fault.problem)
-        case NotFound():
-            return ApiError(Code.NOT_FOUND, "KEY_NOT_FOUND", str(fault))
-        case Forbidden():
-            return forbidden(str(fault))
-        case Conflict():
-            return ApiError(Code.ABORTED, "VERSION_CONFLICT", f"{fault}; read the key again")
-        case UnknownPlan():
-            return ApiError(Code.FAILED_PRECONDITION, "PLAN_UNKNOWN", str(fault))
         case Unreadable():
             message = "a record in the store cannot be read; `authz doctor` tells more"
             return ApiError(Code.DATA_LOSS, "RECORD_UNREADABLE", message)

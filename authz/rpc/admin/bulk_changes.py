@@ -7,6 +7,7 @@ from typing import Final
 from authz.core import changes
 from authz.core.access import Action, visible
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
+from authz.core.deletion import Removal
 from authz.core.errors import BadInput, Forbidden, NotFound, Unavailable
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
@@ -163,7 +164,7 @@ def _turning(turn: Callable[[KeyRecord, Author, int], Outcome]) -> Plan:
 def _guarded(plan: Plan, check: Guard) -> Plan:
     """Return a plan that refuses a change that the caller may not make."""
 
-    def guarded(record: KeyRecord, now: int, author: Author) -> Outcome:
+    def guarded(record: KeyRecord, now: int, author: Author) -> Outcome | Removal:
         try:
             check(record, None)
             outcome = plan(record, now, author)
@@ -176,7 +177,7 @@ def _guarded(plan: Plan, check: Guard) -> Plan:
     return guarded
 
 
-def _rehearsed(kid: str, planned: Outcome | Failed) -> Response:
+def _rehearsed(kid: str, planned: Outcome | Removal | Failed) -> Response:
     response = Response(name=name_of(kid))
     match planned:
         case KeyChange():

@@ -5,16 +5,18 @@ from typing import Final
 
 from authz.core.access import Action, may, visible
 from authz.core.errors import BadInput
-from authz.core.keys.credentials import Imported
+from authz.core.keys.credentials import Imported, ImportedHash
 from authz.core.records import KeyRecord
 from authz.flows.admin_flows import AdminFlows
-from authz.flows.importing import Done, Importer, Wanted
+from authz.flows.importing import Clash, Done, Importer, Wanted
+from authz.flows.importing import Outcome as Imports
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.key_fields import key_spec
 from authz.rpc.admin.values import name_of, note_of
 from authz.rpc.pb.admin.v1 import keys_pb2
 
 MAX_ENTRIES: Final = 100  # in one request
+HASH_LENGTH: Final = 32  # bytes of SHA-256
 
 Outcome = keys_pb2.ImportKeysResponse.Outcome
 
@@ -68,12 +70,8 @@ class KeyImport:
     ) -> Wanted | BadInput:
         """Return the key to import, or why it is refused. No text of the refusal has the key."""
         flows = self._flows
-        key = flows.keyring.parse_imported(entry.api_key)
-        if key is None:
-            return BadInput("api_key", "16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, not one of ours")
-        if entry.api_key.encode() in entry.key.SerializeToString():
-            return BadInput("api_key", "stands in another field too, where it would be shown")
         try:
+            key = self._key(entry)
             spec = key_spec("key", entry.key, flows.plans)
         except BadInput as cause:
             return cause
@@ -82,15 +80,30 @@ class KeyImport:
             return BadInput("key", "you may not import a key of this tenant, project and scopes")
         return Wanted(key, spec)
 
-    async def _shown(
-        self, context: CallContext, outcomes: Sequence[Done | BadInput]
-    ) -> frozenset[str]:
+    def _key(self, entry: keys_pb2.ImportKeysRequest.Entry) -> Imported | ImportedHash:
+        """Return the key or its hash. Raises BadInput without the text of the key."""
+        if entry.sha256:
+            if entry.api_key or len(entry.sha256) != HASH_LENGTH:
+                raise BadInput("sha256", "32 bytes, and not together with api_key")
+            return self._flows.keyring.imported_hash(entry.sha256)
+        key = self._flows.keyring.parse_imported(entry.api_key)
+        if key is None:
+            raise BadInput("api_key", "16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, not one of ours")
+        if entry.api_key.encode() in entry.key.SerializeToString():
+            raise BadInput("api_key", "stands in another field too, where it would be shown")
+        return key
+
+    async def _shown(self, context: CallContext, outcomes: Sequence[Imports]) -> frozenset[str]:
         """Return the kids among the outcomes that the caller may see."""
         seen = visible(context.caller, Action.READ_KEYS)
-        kids = [one.kid for one in outcomes if isinstance(one, Done)]
+        kids = [one.kid for one in outcomes if isinstance(one, Done | Clash)]
         if seen.is_everything or not kids:
             return frozenset(kids)
-        there = [one.kid for one in outcomes if isinstance(one, Done) and one.already]
+        there = [
+            one.kid
+            for one in outcomes
+            if isinstance(one, Clash) or (isinstance(one, Done) and one.already)
+        ]
         records = await self._flows.index.read(there)
         return frozenset(kids) - frozenset(there) | {
             record.kid
@@ -104,17 +117,18 @@ def _refuse_repeated(planned: list[Wanted | BadInput]) -> None:
     first: dict[bytes, int] = {}
     for at, wanted in enumerate(planned):
         if isinstance(wanted, Wanted):
-            before = first.setdefault(_digest(wanted.key), at)
+            before = first.setdefault(wanted.identity(), at)
             if before != at:
                 planned[at] = BadInput("api_key", f"is the same as that of entry {before}")
 
 
-def _digest(key: Imported) -> bytes:
-    return next(key.digests())[1]
-
-
-def _outcome(one: Done | BadInput, shown: frozenset[str], rehearsing: bool) -> Outcome:
+def _outcome(one: Imports, shown: frozenset[str], rehearsing: bool) -> Outcome:
     if isinstance(one, BadInput):
         return Outcome(error_field=one.field, error=one.problem)
+    if isinstance(one, Clash):
+        if one.kid not in shown:  # the key of another tenant: its fields are not told
+            return Outcome(already_there=True)
+        about = {"error_field": f"key.{one.field}", "error": one.problem}
+        return Outcome(name=name_of(one.kid), already_there=True, **about)
     is_named = one.kid in shown and (one.already or not rehearsing)
     return Outcome(name=name_of(one.kid) if is_named else "", already_there=one.already)

@@ -22,6 +22,13 @@ from authz.rpc.check.wire import OK, STRING, STRUCT, field, header, metadata
 
 MAX_OVERRIDE: Final = (1 << 32) - 1  # Envoy holds requests_per_unit in 32 bits
 DAY_SECONDS: Final = 86_400
+# Of each calendar period, in seconds.
+LONGEST: Final = {
+    "calendar-day": DAY_SECONDS,
+    "week": 7 * DAY_SECONDS,
+    "month": 31 * DAY_SECONDS,
+    "year": 366 * DAY_SECONDS,
+}
 
 _TO_CALLER = 6  # of ok_response
 _NUMBER: Final = b"\x11"  # the tag of its number_value, a double
@@ -30,20 +37,24 @@ _NUMBER: Final = b"\x11"  # the tag of its number_value, a double
 class RateLimitHeaders:
     """The limits of one key, for its responses. Made once for many responses.
 
-    headers, metadata: the parts that are the same in every response. legacy: also write X-RateLimit
-    headers.
+    headers, metadata: the parts that are the same in every response. windows: those of the results,
+    which hold for the current calendar periods. legacy: also write X-RateLimit headers.
     """
 
-    def __init__(self, key_limits: KeyLimits, *, legacy: bool) -> None:
+    def __init__(
+        self, key_limits: KeyLimits, windows: tuple[int, ...] = (), *, legacy: bool
+    ) -> None:
         self._key_limits = key_limits
+        self.windows = windows
         self._legacy = legacy
         self._enforced = [i for i, limit in enumerate(key_limits.limits) if limit.enforce]
         policies = ", ".join(
-            _policy(key_limits.names[i], key_limits.limits[i]) for i in self._enforced
+            _policy(key_limits.names[i], key_limits.limits[i], windows[i] if windows else 0)
+            for i in self._enforced
         )
         self.headers = {"ratelimit-policy": policies} if policies else {}
         overrides = zip(key_limits.names, map(_override, key_limits.limits), strict=True)
-        self.metadata = {"limits": dict(overrides)}
+        self.metadata = {"limits": {name: found for name, found in overrides if found}}
         self._items = _items_format(key_limits)
         self._struct, self._pieces = _remaining_layout(key_limits.names)
         self._last: tuple[LimitResult | None, bytes] = (None, b"")
@@ -119,12 +130,12 @@ class RateLimitHeaders:
 
         def pressing(i: int) -> tuple[bool, float]:
             is_violated = i in result.violated
-            left = result.remaining[i] / limits[i].limit
+            left = result.remaining[i] / limits[i].capacity
             return not is_violated, -result.resets_ms[i] if is_violated else left
 
         i = min(self._enforced, key=pressing)
         return {
-            "x-ratelimit-limit": str(limits[i].limit),
+            "x-ratelimit-limit": str(limits[i].capacity),
             "x-ratelimit-remaining": str(result.remaining[i]),
             "x-ratelimit-reset": str(-(-result.resets_ms[i] // 1000)),
         }
@@ -137,24 +148,28 @@ def violated_names(result: LimitResult) -> tuple[str, ...]:
     )
 
 
-def _policy(name: str, limit: Limit) -> str:
+def _policy(name: str, limit: Limit, seconds: int) -> str:
     """Return one item of RateLimit-Policy: `q` in units, `w` in seconds.
 
-    A month counts as 31 days.
+    seconds: the length of the window or of the current period; 0 if it is not known. Then a week, a
+    month and a year have their longest length.
     """
-    if isinstance(limit.per, Calendar):
-        seconds = DAY_SECONDS if limit.per.anchor is None else 31 * DAY_SECONDS
-    else:
-        seconds = limit.per.length_ms // 1000
-    return f'"{name}";q={limit.limit};w={seconds}'
+    if not seconds:
+        per = limit.per
+        seconds = LONGEST[per.name] if isinstance(per, Calendar) else per.length_ms // 1000
+    if limit.is_token_bucket:  # as much as can be left, and the time in which it refills
+        seconds = -(-seconds * limit.capacity // limit.limit)
+    return f'"{name}";q={limit.capacity};w={seconds}'
 
 
 def _override(limit: Limit) -> dict[str, str | int]:
-    """Return an envoy.config.route.v3.RateLimit.Override, capped at MAX_OVERRIDE requests."""
-    if isinstance(limit.per, Calendar):
-        unit = "DAY" if limit.per.anchor is None else "MONTH"
-    else:
-        unit = limit.per.name.upper()
+    """Return an envoy.config.route.v3.RateLimit.Override, capped at MAX_OVERRIDE requests.
+
+    Empty for a weekly limit: Envoy has no unit for it.
+    """
+    unit = limit.per.name.upper().removeprefix("CALENDAR-")
+    if unit == "WEEK":
+        return {}
     return {"requests_per_unit": min(limit.limit, MAX_OVERRIDE), "unit": unit}
 
 

@@ -115,8 +115,15 @@ class Refuser:
         violated = violated_names(result)
         case = (decision.reason, decision.stale, is_grpc, key.kid, violated)
         entry = self._over_limits.get(case)
-        if entry is None or entry[0] is not key or entry[1] is not result.key_limits:
-            limits = RateLimitHeaders(result.key_limits, legacy=self._legacy_headers)
+        if (
+            entry is None
+            or entry[0] is not key
+            or entry[1] is not result.key_limits
+            or entry[3].windows != result.windows
+        ):
+            limits = RateLimitHeaders(
+                result.key_limits, result.windows, legacy=self._legacy_headers
+            )
             template = _template(decision, is_grpc, violated=violated, limits=limits)
             entry = (key, result.key_limits, template, limits)
             self._over_limits.put(case, entry)

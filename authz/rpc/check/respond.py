@@ -129,8 +129,15 @@ class Responder:
         key, result, carrier = decision.key, decision.limit_result, request.carrier
         name = (key.kid, carrier, decision.stale)
         entry = self._charged.get(name)
-        if entry is None or entry[0] is not key or entry[1] is not result.key_limits:
-            limits = RateLimitHeaders(result.key_limits, legacy=self._legacy_headers)
+        if (
+            entry is None
+            or entry[0] is not key
+            or entry[1] is not result.key_limits
+            or entry[3].windows != result.windows
+        ):
+            limits = RateLimitHeaders(
+                result.key_limits, result.windows, legacy=self._legacy_headers
+            )
             strip = carrier_strip(carrier)
             constant = self._write_allow(decision, "ok", strip, limits=limits) + self._charge
             entry = (key, result.key_limits, constant, limits, SecretParts.of(key))
@@ -166,7 +173,7 @@ class Responder:
 
     def _report_over_limit(self, decision: OverLimit, strip: Strip) -> bytes:
         reason, result = decision.reason, decision.limit_result
-        limits = RateLimitHeaders(result.key_limits, legacy=self._legacy_headers)
+        limits = RateLimitHeaders(result.key_limits, result.windows, legacy=self._legacy_headers)
         code = TABLE[reason].code
         constant = self._write_allow(decision, reason, strip, would_deny=code, limits=limits)
         return constant + self._charge + b"%012x" % self._count() + limits.of_allowed(result)

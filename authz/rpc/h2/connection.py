@@ -10,8 +10,8 @@ Give it the bytes that arrive, act on the events that it returns, and send the b
    The tables of frame_handlers.py name the frames of each phase; unknown types are ignored.
 4. Frames that cost us work without making a call are paid from a budget, which calls refill. Over
    the budget a trusted client is to be paused, and any other is disconnected.
-5. Memory for a client is bounded: one incomplete frame, one incomplete header block, incomplete
-   messages (BodyMemory), calls (ConnectionLimits.streams), and one response to each.
+5. Memory for a client is bounded: the frames that a turn has left, one incomplete header block,
+   incomplete messages (BodyMemory), calls (ConnectionLimits.streams), and one response to each.
 6. A graceful end has two steps: a GOAWAY that names no stream, with a PING behind it; and, once the
    client has answered the PING and so knows, a GOAWAY that names the last stream.
 """
@@ -66,8 +66,8 @@ class Connection:
         self.queue = SendQueue()
         self._idle_seconds = limits.idle_seconds
         self._probe = probe
-        self._reader = FrameReader()
         self.budgets = FloodBudgets(probe, now, limits.flood_tolerance, trusted=limits.trusted)
+        self._reader = FrameReader(self.budgets)
         self.streams = RequestStreams(
             handlers=handlers,
             limits=limits,
@@ -94,6 +94,11 @@ class Connection:
         return self.fault is not None or (streams.last_id is not None and not streams.calls)
 
     @property
+    def has_input(self) -> bool:
+        """True if `receive` has not read all bytes. Call it with no data before it gets more."""
+        return self._reader.more and self.fault is None
+
+    @property
     def due(self) -> float:
         """The time at which `expire` is to be called.
 
@@ -104,8 +109,9 @@ class Connection:
     def receive(self, data: bytes, now: float) -> list[CallEvent]:
         """Take bytes that arrived. Return the calls that started or were cancelled, in order.
 
-        A stream error queues RST_STREAM. A connection error queues GOAWAY, sets `fault` and cancels
-        all calls. After it, input is ignored and the list is empty.
+        Bytes after a turn of the frame reader are left; see `has_input`. A stream error queues
+        RST_STREAM. A connection error queues GOAWAY, sets `fault` and cancels all calls. After it,
+        input is ignored and the list is empty.
         """
         if self.fault is not None:
             return []

@@ -69,7 +69,7 @@ class FloodBudgets:
     tolerance: factor on every size. trusted: slow the client down instead of disconnecting it.
     """
 
-    __slots__ = ("_budgets", "_probe", "_trusted", "answered", "now", "pause")
+    __slots__ = ("_budgets", "_probe", "_trusted", "answered", "now", "pause", "spent")
 
     def __init__(
         self, probe: Probe, now: float, tolerance: float = 1.0, *, trusted: bool = False
@@ -81,6 +81,7 @@ class FloodBudgets:
         }
         self.now = now
         self.answered = 0  # calls
+        self.spent = 0  # units of all budgets, since the owner has set it to 0
         self.pause = 0.0  # seconds for which a trusted client is not to be read
 
     def spend(self, event: Event, cost: int = 1) -> None:
@@ -90,6 +91,7 @@ class FloodBudgets:
         ConnectionFault with ENHANCE_YOUR_CALM is raised. The event is counted, but only once a
         pause.
         """
+        self.spent += cost
         missing = self._budgets[event].spend(cost, self.now, self.answered)
         if not missing:
             return

@@ -1,7 +1,9 @@
 """Cuts the bytes of a client into frames."""
 
 from collections.abc import Iterator
+from typing import Final
 
+from authz.rpc.h2.flood_budgets import FloodBudgets
 from authz.rpc.h2.frames import (
     FRAME_HEADER,
     FRAME_HEADER_BYTES,
@@ -15,19 +17,33 @@ from authz.rpc.h2.frames import (
 Frame = tuple[int, int, int, bytes]  # type, flags, stream id, payload
 
 
+TURN_FRAMES: Final = 192  # of about 20 us at most
+TURN_UNITS: Final = 128  # of the flood budgets, of about 30 us at most
+
+_FRAMES: Final = range(TURN_FRAMES)
+
+
 class FrameReader:
-    """Checks the connection preface, then returns frames. Keeps at most one incomplete frame."""
+    """Checks the connection preface, then returns frames, a turn at a time.
 
-    __slots__ = ("_greeted", "_rest")
+    A turn ends after TURN_FRAMES (192) frames, or when TURN_UNITS (128) are taken from `budgets`.
+    So small frames do not hold the loop for longer than 5 ms. more: whether the turn ended before
+    the bytes did, which are kept for the next turn.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_budgets", "_greeted", "_rest", "more")
+
+    def __init__(self, budgets: FloodBudgets) -> None:
+        self._budgets = budgets
         self._rest = b""
         self._greeted = False
+        self.more = False
 
     def read(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that `data` completes, each as type, flags, stream id and payload.
+        """Yield the frames of a turn, each as type, flags, stream id and payload.
 
-        Bytes of an incomplete frame are kept for the next call, so iterate to the end. Raises
+        Bytes that are not read are kept for the next call, so iterate to the end. While `more` is
+        set, call it with no data. Raises
         ConnectionFault for a wrong preface, or a payload over MAX_FRAME_BYTES (16 KiB).
         """
         buffer = self._rest + data if self._rest else data
@@ -40,7 +56,13 @@ class FrameReader:
                 return
             self._greeted = True
             at = len(PREFACE)
-        while (start := at + FRAME_HEADER_BYTES) <= size:
+        budgets = self._budgets
+        budgets.spent = 0
+        self.more = False
+        for _ in _FRAMES:
+            start = at + FRAME_HEADER_BYTES
+            if start > size:
+                break
             high, low, frame_type, flags, stream_id = FRAME_HEADER.unpack_from(buffer, at)
             length = high << 8 | low
             if length > MAX_FRAME_BYTES:
@@ -50,4 +72,9 @@ class FrameReader:
                 break
             yield frame_type, flags, stream_id & MAX_STREAM_ID, buffer[start:end]
             at = end
+            if budgets.spent >= TURN_UNITS:
+                self.more = True
+                break
+        else:
+            self.more = True
         self._rest = buffer[at:]

@@ -3,8 +3,8 @@
 A call that is answered at once is answered inside `data_received`. All responses to one read go out
 in one write, and no task is created. A call that has to wait becomes a task, so it delays no other.
 
-A large read is processed in turns, between which the loop serves other connections. Without turns
-the loop would go on reading from one client, up to eight megabytes in a row.
+A large read, or one of many small frames, is processed in turns, between which the loop serves
+other connections. Without turns the loop would read up to eight megabytes of one client in a row.
 
 Reading pauses while a client does not read its responses, and while it is slowed for a flood.
 """
@@ -190,6 +190,9 @@ class H2Protocol(asyncio.Protocol):
         self._flush()
         if self._connection.budgets.pause >= MIN_PAUSE and not self._closing:
             self._slow_down()
+        elif self._connection.has_input and self._turn is None and not self._closing:
+            self.transport.pause_reading()
+            self._turn = self._loop.call_soon(self._next_turn)
 
     def _slow_down(self) -> None:
         """Stop reading for the pause of a flooding client, at most MAX_PAUSE (0.1 s)."""
@@ -203,14 +206,17 @@ class H2Protocol(asyncio.Protocol):
             self._next_turn()
 
     def _next_turn(self) -> None:
-        """Process up to TURN bytes of the last read, or resume reading if none are left.
+        """Process the rest of a turn, or up to TURN bytes of the last read; else resume reading.
 
         Does nothing while the connection is closing, stalled or slowed.
         """
         self._turn = None
         if self._closing or self.stall is not None or self.slowed is not None:
             return
-        if self._unread:
+        if self._connection.has_input:
+            self._turn = self._loop.call_soon(self._next_turn)
+            self._process(b"")
+        elif self._unread:
             self._turn = self._loop.call_soon(self._next_turn)
             data, self._unread = bytes(self._unread[:TURN]), self._unread[TURN:]
             self._process(data)

@@ -128,8 +128,14 @@ class RequestStreams:
         if len(self.calls) >= self._limits.streams:
             self._probe.count(Event.H2_STREAM_REFUSED)
             raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM)
-        call = Call(stream_id, headers, self._budgets.now + headers.timeout, block or b"")
-        self._open(call, flags)
+        now = self._budgets.now
+        deadline = now + headers.timeout
+        call = self.calls[stream_id] = Call(stream_id, headers, deadline, block or b"")
+        self.opened_at = now
+        if deadline < self.due:  # noqa: PLR1730  a call of min() costs too much here
+            self.due = deadline
+        if flags & END_STREAM:
+            self._complete(call, b"")
 
     def data(self, flags: int, stream_id: int, payload: bytes) -> None:
         """Apply a DATA frame: keep its part of the body, or with END_STREAM complete the request.
@@ -263,14 +269,6 @@ class RequestStreams:
             else:  # the client does not take its response
                 self._queue.control(rst_stream_frame(call.id, ErrorCode.CANCEL))
                 self.cancel(call)
-
-    def _open(self, call: Call, flags: int) -> None:
-        self.calls[call.id] = call
-        self.opened_at = self._budgets.now
-        if call.deadline < self.due:  # noqa: PLR1730  a call of min() costs too much here
-            self.due = call.deadline
-        if flags & END_STREAM:
-            self._complete(call, b"")
 
     def _complete(self, call: Call, body: bytes) -> None:
         headers = call.headers

@@ -12,20 +12,23 @@
 --
 -- KEYS  1 record  2 seq  3 log  4 audit  5 all keys  6 keys of this client
 --       7.. of an imported key: its possible aliases, newest first; the first is written
---       last: keys of the former client, only if the client changes
+--       last: keys of the former client, only if the client changes; for a new key (base 0) the
+--       tombstone sets of its kid and its aliases
 -- ARGV  1 change id  2 base version (0: no record)  3 channel  4 log length  5 kid  6 status
 --       7 created_at  8 number of aliases in KEYS  9 number of record fields, then these, then the
---       audit fields
--- Returns {"applied"|"repeated", version}, {"conflict", version}, or {"taken", kid} if an alias
--- already belongs to that kid.
+--       audit fields, and for a new key its members of the tombstone sets
+-- Returns {"applied"|"repeated", version}, {"conflict", version}, {"taken", kid} if an alias
+-- already belongs to that kid, or {"gone", kid} if the key was deleted.
 
 local record_key, seq_key, log_key, audit_key, all_key, client_key = unpack(KEYS, 1, 6)
 local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[9])
 local fields = {unpack(ARGV, 10, 9 + count)}
-local audit = {unpack(ARGV, 10 + count)}
 local last_alias = 6 + tonumber(ARGV[8])
-local alias_key, former_key = last_alias > 6 and KEYS[7] or nil, KEYS[last_alias + 1]
+local tombstones = base == 0 and #KEYS - last_alias or 0
+local audit = {unpack(ARGV, 10 + count, #ARGV - tombstones)}
+local alias_key = last_alias > 6 and KEYS[7] or nil
+local former_key = base > 0 and KEYS[last_alias + 1] or nil
 
 local SEARCHED = 1000 -- audit entries that are searched for a late entry of the same change
 
@@ -65,7 +68,7 @@ end
 
 local kinds = {'hash', 'string', 'stream', 'stream', 'zset', 'zset'}
 for i, name in ipairs(KEYS) do
-  local kind = kinds[i] or (i <= last_alias and 'string' or 'zset')
+  local kind = kinds[i] or (i <= last_alias and 'string' or base == 0 and 'set' or 'zset')
   local found = redis.call('TYPE', name)['ok']
   if found ~= 'none' and found ~= kind then
     return redis.error_reply('WRONGTYPE ' .. name .. ' is a ' .. found .. ', not a ' .. kind)
@@ -76,6 +79,12 @@ for i = 7, last_alias do
   local owner = redis.call('GET', KEYS[i])
   if owner and owner ~= kid then
     return {'taken', owner}
+  end
+end
+
+for i = 1, tombstones do
+  if redis.call('SISMEMBER', KEYS[last_alias + i], ARGV[#ARGV - tombstones + i]) == 1 then
+    return {'gone', kid}
   end
 end
 

@@ -36,6 +36,11 @@ BAD = [
     (("update", KID, "--origin", "a/b"), "--origin: 'a/b' is not an origin, such as"),
     (("update", KID, "--origin", "NULL"), "--origin: 'null' stands for no origin; such as https:"),
     (("update", KID, "--cidr", "10.0.0.1/8"), "--cidr: '10.0.0.1/8' is not an address block"),
+    (("issue", "--client", "a", "--expires-at", "soon"), "--expires-at: 'soon' is not a time"),
+    (
+        ("issue", "--client", "a", "--expires-at", "never", "--expires-in", "1d"),
+        "--expires-at: give either it or --expires-in",
+    ),
     (("update", KID, "--expires-in", "soon"), "--expires-in: 'soon' is not a duration, such as"),
     (("update", KID, "--expires-in", "2030-01-01T00:00:00Z"), "--expires-in"),
     (("update", KID, "--expires-at", "soon"), "--expires-at: 'soon' is not a time, such as"),

@@ -17,7 +17,8 @@ def test_escapes_are_decoded_as_urllib_does(text: str) -> None:
     plain = re.sub("%(?=%)", "%\0", text).replace("=", "\0").replace("\r", " ").replace("\n", " ")
     # A sign that begins no escape becomes `=` in one and stays in the other.
     ours = percent_decoded(text).encode("latin-1")
-    assert ours.replace(b"=", b"%") == unquote_to_bytes(plain).replace(b"=", b"%")
+    theirs = unquote_to_bytes(plain).replace(b"=", b"%")
+    assert ours.replace(b"=", b"%") == (theirs.removesuffix(b"%") if text.endswith("%") else theirs)
 
 
 @given(st.sampled_from(["api_key", "key", "api.key"]), st.data())

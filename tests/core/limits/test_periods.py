@@ -115,10 +115,19 @@ def test_another_period_begins_between_two_noons_where_the_calendar_says_so(cale
         ("month@28", "UTC", "2024-02-29", "2024-02-28", "2024-03-28"),
         ("calendar-day", "Europe/Berlin", "2026-03-29T12:00", "2026-03-29", "2026-03-30"),
         ("month@1", "Pacific/Apia", "2011-12-31T12:00", "2011-12-01", "2012-01-01"),
+        ("week", "UTC", "2026-11-22T23:59:59", "2026-11-16", "2026-11-23"),  # a Sunday
+        ("week", "UTC", "2026-11-23", "2026-11-23", "2026-11-30"),
+        ("week@sunday", "UTC", "2026-11-22", "2026-11-22", "2026-11-29"),
+        ("week@wed", "UTC", "2026-01-01", "2025-12-31", "2026-01-07"),
+        ("week", "Europe/Berlin", "2026-10-25T12:00", "2026-10-19", "2026-10-26"),
+        ("year", "UTC", "2024-12-31T23:59:59", "2024-01-01", "2025-01-01"),
+        ("year@04-01", "UTC", "2026-03-31T12:00", "2025-04-01", "2026-04-01"),
+        ("year@04-01", "UTC", "2026-04-01", "2026-04-01", "2027-04-01"),
+        ("year@02-28", "UTC", "2024-02-29", "2024-02-28", "2025-02-28"),
     ],
 )
 def test_bounds(text, zone, now, start, end):
-    """The bounds of calendar days, and of months that begin on a given day."""
+    """The bounds of days, and of weeks, months and years that begin on a given day."""
     calendar = periods.parse("per", text, zone)
 
     assert calendar.bounds(ms(now, zone)) == (ms(start, zone), ms(end, zone))
@@ -145,6 +154,11 @@ def test_a_day_of_23_hours_and_one_of_25():
         ("month", Calendar(1)),
         ("month@1", Calendar(1)),
         ("month@28", Calendar(28)),
+        ("week", Calendar(0, every="week")),
+        ("week@monday", Calendar(0, every="week")),
+        ("week@sun", Calendar(6, every="week")),
+        ("year", Calendar(101, every="year")),
+        ("year@12-28", Calendar(1228, every="year")),
     ],
 )
 def test_parse(text, period):
@@ -154,11 +168,29 @@ def test_parse(text, period):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "fortnight", "S", "sec", "m", "month@", "month@1a", "month@ 1", "month@\u0661", "day"],
+    [
+        "",
+        "fortnight",
+        "week@",
+        "week@8",
+        "week@Sunday",
+        "year@4-1",
+        "year@",
+        "S",
+        "sec",
+        "m",
+        "month@",
+        "month@1a",
+        "month@ 1",
+        "month@\u0661",
+        "day",
+    ],
 )
 def test_no_such_period(text):
     """An unknown period is refused with a list of the known ones."""
-    with pytest.raises(BadInput, match="is not a period; s, min, h, d, calendar-day, month"):
+    with pytest.raises(
+        BadInput, match="is not a period; s, min, h, d, calendar-day, week, month, year"
+    ):
         periods.parse("per", text)
 
 
@@ -167,6 +199,9 @@ def test_no_month_begins_on_a_day_that_some_lack(anchor):
     """A month begins on a day that every month has."""
     with pytest.raises(BadInput, match="every month has, 1 to 28"):
         periods.parse("per", f"month@{anchor}")
+    if anchor < 100:
+        with pytest.raises(BadInput, match="every month has, 1 to 28"):
+            periods.parse("per", f"year@02-{anchor:02}")
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../UTC", "utc", "Europe", "europe/berlin", "/"])
@@ -178,5 +213,5 @@ def test_no_such_zone(zone):
 
 def test_a_sliding_window_has_no_zone():
     """A sliding window with a time zone is refused."""
-    with pytest.raises(BadInput, match="goes with calendar-day or month"):
+    with pytest.raises(BadInput, match="goes with calendar-day, week, month or year"):
         periods.parse("per", "s", "Europe/Berlin")

@@ -12,7 +12,7 @@ from authz.core.audit import Action
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.report import Problem, Report
 from authz.core.trail.rows import MARK, Row, TrailKeys, position
-from authz.core.trail.verification import Verification
+from authz.core.trail.verification import Removals, Verification
 from authz.flows.trail.sealing import Sealer
 from tests.support.fakes import NOW, FakeClock, make_keyring
 from tests.support.trail.memory_rows import (
@@ -57,7 +57,10 @@ def verified(
     rows: list[Row], seq: int = 0, last_id: str = "", keys: TrailKeys = KEYS, **known: int
 ) -> Report:
     """Return the report on these rows."""
-    verification = Verification(keys, **known)
+    removals = Removals(keys)
+    for row in rows:
+        removals.feed(row)
+    verification = Verification(keys, removed=removals.found, **known)
     for row in rows:
         verification.feed(row)
     return verification.finish(seq, last_id)
@@ -339,7 +342,8 @@ async def test_a_restore_explains_the_numbers_that_it_skips():
     store = await sealed_history()
     last = store.seq
     store.seq += 50
-    fields = restored(KEYS, change_id="r", writer="w", at=NOW, last=last, number=store.seq)
+    numbers = {"last": last, "number": store.seq}
+    fields = restored(KEYS, change_id="r", writer="w", at=NOW, left_out={}, **numbers)
     store.append(Row(f"{store.seq}-0", fields))
     assert checked(store).is_intact
     Writer(store, seed=5).write("kid9990000000000")
@@ -368,6 +372,45 @@ async def test_an_entry_that_was_written_late_fills_its_gap():
     assert not checked(store).is_intact
 
 
+async def test_the_entries_of_a_deleted_key_leave_their_hashes():
+    """A trail stays intact when a key is deleted, and everything else in it stays protected."""
+    store, clock = MemoryRows(), FakeClock()
+    writer, sealer = Writer(store), Sealer(store, KEYS, clock, "s")
+    writer.history(30, keys=4)
+    await sealer.seal()
+    writer.history(10, keys=4)
+    writer.delete(store.rows[0].kid)
+    assert checked(store).is_intact
+    await sealer.seal()  # some of the removed entries were sealed before, some were not
+    writer.history(10, keys=4)
+    writer.delete(store.rows[0].kid)
+    await Sealer(store, KEYS, clock, "two").seal()
+    assert checked(store).is_intact
+    for at in range(len(store.rows)):
+        rows = [*store.rows[:at], *store.rows[at + 1 :]]
+        assert not verified(rows, store.seq, store.last_id).is_intact, store.rows[at].id
+    deletion = next(i for i, row in enumerate(store.rows) if row.fields["action"] == "delete")
+    forged = with_detail(store.rows[deletion], entries={})
+    rows = [*store.rows[:deletion], forged, *store.rows[deletion + 1 :]]
+    assert not verified(rows, store.seq).is_intact
+
+
+async def test_a_key_that_was_made_and_deleted_between_two_checkpoints():
+    """Its entries were never sealed. Their hashes are, by the next checkpoint."""
+    store = MemoryRows()
+    writer, sealer = Writer(store), Sealer(store, KEYS, FakeClock(), "s")
+    writer.history(5)
+    await sealer.seal()
+    kid = writer.write("kid0000000000555", Action.ISSUE).kid
+    writer.history(2)
+    writer.write(kid)
+    writer.delete(kid)
+    await sealer.seal()
+    writer.history(2)
+    await sealer.seal()
+    assert checked(store).is_intact
+
+
 async def test_a_pepper_that_is_missing_is_told():
     """Without the pepper of a mark the row cannot be checked, which is not the same as intact."""
     store = await sealed_history()
@@ -389,6 +432,8 @@ async def test_no_honest_history_is_suspected(chance: random.Random, changes: in
     for _ in range(rounds):
         for _ in range(chance.randrange(changes)):
             chance.choice(writers).history(1, keys=4)
+            if versions and chance.random() < 0.1:
+                chance.choice(writers).delete(chance.choice(sorted(versions)))
         await chance.choice(sealers).seal()
         assert checked(store).is_intact
 

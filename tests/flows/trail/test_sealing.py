@@ -1,7 +1,7 @@
 """Sealing: one checkpoint for new rows, by any number of sealers, and a trail that went back."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -9,7 +9,7 @@ from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.core.trail.checkpoints import is_checkpoint
 from authz.core.trail.report import Problem
 from authz.core.trail.rows import Row
-from authz.core.trail.verification import Verification
+from authz.core.trail.verification import Removals, Verification
 from authz.flows.trail.sealing import PAGE, Sealer
 from tests.support.fakes import FakeClock
 from tests.support.trail.memory_rows import KEYS, MemoryRows, Writer, altered
@@ -22,7 +22,10 @@ def sealer(store: MemoryRows, name: str = "one") -> Sealer:
 
 def problems(store: MemoryRows) -> set[Problem]:
     """Return the kinds of findings in a trail."""
-    verification = Verification(KEYS)
+    removals = Removals(KEYS)
+    for row in store.rows:
+        removals.feed(row)
+    verification = Verification(KEYS, removed=removals.found)
     for row in store.rows:
         verification.feed(row)
     return {found.problem for found in verification.finish(store.seq, store.last_id).findings}
@@ -51,7 +54,7 @@ async def test_only_new_rows_are_read():
     writer.history(10)
     store.reads = 0
     assert (await sealer(store, "two").seal()).rows == 10
-    assert store.reads <= 4
+    assert store.reads <= 5
     assert not problems(store)
 
 
@@ -165,6 +168,31 @@ async def test_a_failover_during_a_round_breaks_nothing():
     Writer(store).history(10)
     assert (await sealer(store).seal()).rows == 11
     assert not problems(store)
+
+
+async def test_a_key_that_is_deleted_during_a_round():
+    """The rows that were read before the deletion are not sealed as if they were still there."""
+
+    class Deleting(MemoryRows):
+        calls = 0
+
+        async def after(self, row_id: str, count: int) -> Sequence[Row]:
+            self.calls += 1
+            if self.calls in (3, 7):  # between the two readings of a round
+                writer.delete(next(iter(writer.versions)))
+            return await super().after(row_id, count)
+
+        async def add(self, after: Row, fields: Mapping[str, str]) -> tuple[str, bool] | None:
+            if self.calls < 12 and writer.versions:  # and after them
+                writer.delete(next(iter(writer.versions)))
+            return await super().add(after, fields)
+
+    store = Deleting()
+    writer = Writer(store)
+    writer.history(20)
+    await sealer(store).seal()
+    assert not problems(store)
+    assert sum(row.fields["action"] == "delete" for row in store.rows) >= 2
 
 
 async def test_a_forged_row_is_reported_when_it_is_sealed(caplog):

@@ -1,6 +1,7 @@
 """Limits in responses: headers for the caller, metadata for Envoy."""
 
 import json
+from datetime import datetime
 
 import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.decision import Allow, OverLimit, Reason, StaleOverLimit, decide_by_limits
+from authz.core.limits.charge import SpendReply, charge_for, limit_result
+from authz.core.limits.counters import BurstCounter
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult, Owner
 from authz.core.limits.limit import OnOutage
-from tests.support.fakes import make_record, make_request
+from tests.support.fakes import NOW, make_record, make_request
 from tests.support.limits import any_limits, limits
 from tests.support.rpc.answers import arm, headers_of, responder, told
 from tests.support.rpc.structured import parse
@@ -282,3 +285,51 @@ def test_one_writer_tells_each_refusal_for_itself():
             assert answer.dynamic_metadata["charge_id"]
             del answer.dynamic_metadata["charge_id"]
         assert answers[0] == answers[1]
+
+
+def at(text):
+    """Return a time in UTC, in milliseconds since the epoch."""
+    return int(datetime.fromisoformat(f"{text}+00:00").timestamp() * 1000)
+
+
+def test_the_length_of_the_current_period():
+    """A window of a policy is as long as the period of that time, month after month."""
+    writer = responder()
+    terms = terms_of("10/s", "5/month", "a=5/calendar-day,zone=Europe/Berlin", "7/week", "9/year")
+    for day, lengths in (
+        ("2026-02-10", (28, 24, 365)),
+        ("2026-03-29", (31, 23, 365)),
+        ("2026-10-25T12:00", (31, 25, 365)),
+        ("2028-02-29", (29, 24, 366)),
+    ):
+        charge = charge_for(terms, 1, at(day))
+        reply = SpendReply(1, at(day) * 1000, (4,) * 5, (0,) * 5)
+        month, hours, year = lengths
+        for result in (limit_result(charge, reply), limit_result(charge, replace_waits(reply))):
+            raw = writer.write(decide_by_limits(KEY, result), make_request())
+            policies = headers_to_caller(CheckResponse.FromString(raw))["ratelimit-policy"]
+            found = [policy["w"] for policy in parse(policies).values()]
+            assert found == [1, month * 86_400, hours * 3600, 604_800, year * 86_400]
+
+
+def replace_waits(reply):
+    """Return the reply with a first limit that has no room."""
+    return reply._replace(granted=0, left=(0, *reply.left[1:]), waits_us=(1000, 0, 0, 0, 0))
+
+
+def test_a_token_bucket():
+    """Its quota is the burst, and its window the time in which the burst refills."""
+    terms = terms_of("50/s,burst=120")
+    charge = charge_for(terms, 1, NOW)
+    assert [type(counter) for counter in charge.counters] == [BurstCounter]
+    result = limit_result(charge, SpendReply(1, NOW * 1000, (119,), (0,)))
+    headers = headers_to_caller(told(decide_by_limits(KEY, result)))
+    assert headers["ratelimit-policy"] == '"second";q=120;w=3'
+    assert headers["ratelimit"] == '"second";r=119;t=1'
+
+
+def test_a_weekly_limit_has_no_override():
+    """Envoy has no unit for a week, so the metadata names only the units that are left."""
+    answer = told(decide_by_limits(KEY, LimitResult(terms_of("7/week", "9/year"), (5, 6), (1, 1))))
+    assert metadata(answer)["limits"] == {"year": {"requests_per_unit": 9, "unit": "YEAR"}}
+    assert metadata(answer)["remaining"] == {"week": 5, "year": 6}

@@ -7,12 +7,19 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame
+from hyperframe.frame import (
+    DataFrame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    RstStreamFrame,
+    SettingsFrame,
+)
 
 from authz.core.events import Event
 from authz.core.listen_address import Address
 from authz.process.listener import ConnectionLimits, TlsFiles
-from authz.rpc.h2 import connection, protocol, server
+from authz.rpc.h2 import connection, frame_reader, protocol, server
 from authz.rpc.h2.frames import ErrorCode
 from authz.rpc.h2.protocol import H2Protocol, ServerState
 from authz.rpc.h2.request_bodies import BodyMemory
@@ -361,6 +368,35 @@ async def test_a_large_read_is_taken_in_turns():
         assert answered[-1] == LARGE_READ
 
 
+SMALL = {
+    "ping": PingFrame(0, b"12345678").serialize(),
+    "data": DataFrame(1, b"x").serialize(),
+    "settings": SettingsFrame(0, settings={4: 99}).serialize(),
+    "unknown": b"\0\0\0\x20\0\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("frame", SMALL.values(), ids=SMALL)
+async def test_small_frames_are_taken_in_turns(frame, monkeypatch):
+    """A turn ends after TURN_FRAMES, or TURN_UNITS of the budgets, however many frames are left."""
+    limits = ConnectionLimits(flood_tolerance=100, trusted=True)
+    with greeted_protocol(limits) as (shell, transport, script):
+        shell.data_received(script.request(1).serialize())
+        frames, seen = shell._connection._frames, []
+        apply = frames.apply
+        monkeypatch.setattr(frames, "apply", lambda *frame: (seen.append(1), apply(*frame)))
+        number = protocol.TURN // len(frame)
+        shell.data_received(frame * number)
+        turns = [len(seen)]
+        while not transport.reading:
+            await asyncio.sleep(0)
+            turns.append(len(seen))
+        assert len(seen) == number
+        gained = [after - before for before, after in pairwise([0, *turns])]
+        assert 0 < max(gained) <= frame_reader.TURN_FRAMES
+        assert len(turns) > number // frame_reader.TURN_FRAMES
+
+
 async def test_a_client_that_does_not_read_has_no_turn():
     """Its unprocessed bytes wait until it has read its responses."""
     with greeted_protocol() as (shell, transport, script):
@@ -395,7 +431,8 @@ async def test_a_client_lost_in_its_pause_leaves_no_timer():
     limits = ConnectionLimits(flood_tolerance=0.1, trusted=True)
     with greeted_protocol(limits) as (shell, _transport, _script):
         shell.data_received(PingFrame(0, b"flooding").serialize() * 300)
-        assert shell.slowed is not None
+        while shell.slowed is None:
+            await asyncio.sleep(0)
     assert shell.slowed.cancelled()
 
 

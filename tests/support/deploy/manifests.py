@@ -12,6 +12,7 @@ import yaml
 
 K8S = Path(__file__).parents[3] / "deploy" / "k8s"
 OVERLAYS = ("standalone", "istio", "gateway")
+METER = "meter"  # a kustomization beside an installation
 OLDEST = "1.29"  # the first version with native sidecars enabled by default
 
 needs_kubectl = pytest.mark.skipif(
@@ -22,7 +23,8 @@ needs_kubectl = pytest.mark.skipif(
 @cache
 def built(overlay: str) -> tuple[dict[str, Any], ...]:
     """Return every object of an overlay."""
-    command = ["kubectl", "kustomize", str(K8S / "overlays" / overlay)]
+    place = K8S / "overlays" / overlay if overlay in OVERLAYS else K8S / overlay
+    command = ["kubectl", "kustomize", str(place)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return tuple(yaml.safe_load_all(done.stdout))
 
@@ -33,8 +35,11 @@ def of_kind(overlay: str, kind: str) -> Iterator[dict[str, Any]]:
 
 
 def one(overlay: str, kind: str, name: str) -> dict[str, Any]:
-    """Return the object whose name begins with `name`."""
-    (found,) = (o for o in of_kind(overlay, kind) if o["metadata"]["name"].startswith(name))
+    """Return the object of this name, else the one whose name begins with it and has a hash."""
+    named = {found["metadata"]["name"]: found for found in of_kind(overlay, kind)}
+    if name in named:
+        return named[name]
+    (found,) = (found for full, found in named.items() if full.startswith(name))
     return found
 
 

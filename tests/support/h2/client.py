@@ -104,7 +104,10 @@ class Client:
     def send(self, *parts: bytes | Frame) -> list[Frame]:
         """Send in one piece. Return the server's frames."""
         data = b"".join(part if isinstance(part, bytes) else part.serialize() for part in parts)
-        return self.react(self.connection.receive(data, self.now))
+        events = self.connection.receive(data, self.now)
+        while self.connection.has_input:
+            events += self.connection.receive(b"", self.now)
+        return self.react(events)
 
     def wait(self, seconds: float) -> list[Frame]:
         """Let time pass. Return the server's frames."""

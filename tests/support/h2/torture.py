@@ -152,6 +152,8 @@ class Torture:
     def _feed(self, data: bytes) -> None:
         self._received += len(data)
         self._react(self.connection.receive(data, self.now))
+        while self.connection.has_input:
+            self._react(self.connection.receive(b"", self.now))
 
     def _react(self, events: list[CallEvent]) -> None:
         for call, message in events:

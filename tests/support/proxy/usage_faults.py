@@ -62,6 +62,12 @@ def breaker(config: Config, most: int) -> None:
     meters(config)["circuit_breakers"]["thresholds"][0]["max_retries"] = most
 
 
+def without_panic(config: Config) -> None:
+    """The meters have health checks, and an unhealthy one is never asked."""
+    meters(config)["health_checks"] = config.cluster["health_checks"]
+    meters(config)["common_lb_config"] = {"healthy_panic_threshold": {"value": 0}}
+
+
 def fault(name: str, spoil: Callable[[Config], Any], text: str) -> Fault:
     """Return a fault that is a warning of the rule about usage."""
     return Fault(name, spoil, "warn", "usage", text)
@@ -121,6 +127,7 @@ USAGE = [
     ),
     fault("three batches", lambda c: meters(c).pop("circuit_breakers"), "at most 3 batches"),
     fault("few batches", lambda c: breaker(c, 64), "at most 64 batches"),
+    fault("no healthy meter", without_panic, "dropped at once while no meter counts as healthy"),
     fault("endless batches", lambda c: breaker(c, 2**32 - 1), "fills Envoy's memory"),
 ]
 

@@ -25,7 +25,7 @@ WRITES = ["SET", "XADD log", "HSET", "ZADD keys", "ZADD client", "XADD audit", "
 # What the script needs of a store, and what else a change takes.
 READS = ["type", "exists", "hmget", "get", "xinfo", "time", "xrange"]
 DONE = ["set", "xadd", "hset", "zadd", "publish"]
-BESIDES = ["hello", "client|setname", "ping", "evalsha", "script|load", "hgetall"]
+BESIDES = ["hello", "client|setname", "ping", "evalsha", "script|load", "hgetall", "sismember"]
 # Before the script: the n-th command that writes fails.
 FAILING = """
 local real, left = redis, {nth}

@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from authz.core.audit import Action, AuditEvent
-from authz.core.trail.rows import MARK, Row, TrailKeys, following, position
+from authz.core.trail.rows import MARK, Row, TrailKeys, following, position, row_hash
 from authz.storage import encoding
 from tests.support.fakes import NOW, make_keyring
 
@@ -21,6 +21,7 @@ class MemoryRows:
         self.last_id = ""
         self.survives = survives
         self.reads = 0
+        self.gone: set[str] = set()  # deleted keys
 
     async def after(self, row_id: str, count: int) -> Sequence[Row]:
         """Implement TrailStore.after."""
@@ -70,9 +71,24 @@ class Writer:
         self.versions[kid] = self.store.seq
         return row
 
-    def fields(self, kid: str, action: Action, actor: str) -> dict[str, str]:
+    def delete(self, kid: str) -> Row:
+        """Delete a key: its entries go, and one with their hashes comes."""
+        gone = [row for row in self.store.rows if row.kid == kid]
+        self.store.rows = [row for row in self.store.rows if row.kid != kid]
+        self.store.seq += 1
+        detail = {"entries": {row.id: row_hash(row.id, row.fields).hex() for row in gone}}
+        fields = self.fields(kid, Action.DELETE, "alice", detail)
+        self.versions.pop(kid)
+        self.store.gone.add(kid)
+        row = Row(f"{self.store.seq}-0", fields)
+        self.store.append(row)
+        return row
+
+    def fields(
+        self, kid: str, action: Action, actor: str, detail: Mapping[str, object] | None = None
+    ) -> dict[str, str]:
         """Return the fields of an entry about the next change of a key."""
-        event = AuditEvent(action, actor, "", NOW + self.store.seq * 1000, {})
+        event = AuditEvent(action, actor, "", NOW + self.store.seq * 1000, detail or {})
         change_id = f"{self._random.getrandbits(128):032x}"
         base = self.versions.get(kid, 0)
         fields = {"kid": kid} | encoding.encode_event(event, change_id, base)
@@ -82,6 +98,8 @@ class Writer:
         """Write changes of several keys, in an order that is the same in every run."""
         for _ in range(changes):
             kid = f"kid{self._random.randrange(keys):013d}"
+            if kid in self.store.gone:  # a deleted key cannot come back
+                kid = f"kid{self.store.seq + 1000:013d}"
             self.write(kid, Action.UPDATE if kid in self.versions else Action.ISSUE)
 
 

@@ -1,0 +1,345 @@
+"""`authz apply`: make the keys of the store as a file declares them."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import click
+
+from authz.cli import declared
+from authz.cli.actor import actor
+from authz.cli.administration import load_settings, with_files
+from authz.cli.declared import KeyFile
+from authz.cli.invocation import Invocation, common, write_stderr
+from authz.cli.options import note_option
+from authz.cli.options import plan as known_plan
+from authz.cli.secret_sinks import SecretSink, sink_option
+from authz.cli.terminal import escaped
+from authz.core.changes import Refused, Unchanged
+from authz.core.errors import BadInput, Fault
+from authz.core.merging import fields_of
+from authz.core.records import KeyRecord
+from authz.flows.applying import Intent, Prunable
+from authz.flows.bulk_change import By, Failed, Skipped, Step
+from authz.wiring.key_files import FileSession
+
+DONE, DIFFERENT = 0, 1
+MANY: Final = 0.10  # of the keys in the scope: more to prune are confirmed once more
+
+
+@dataclass(slots=True)
+class Comparison:
+    """A file compared with the store. total: keys of its scope that are not revoked."""
+
+    file: KeyFile
+    intents: Sequence[Intent]
+    pruned: Sequence[Prunable] = ()
+    total: int = 0
+
+    @property
+    def problems(self) -> list[str]:
+        """The reasons why the file cannot be applied, in words."""
+        found = [f"{i.declared.label}: {i.problem}" for i in self.intents if i.problem]
+        return found + [f"{p.record.kid}: {p.problem}" for p in self.pruned if p.problem]
+
+    @property
+    def is_different(self) -> bool:
+        """Whether an apply would change something, or cannot be made."""
+        return bool(self.problems or self.lines())
+
+    def lines(self) -> list[str]:
+        """Return a line for each key that an apply would change."""
+        found: list[str] = []
+        for intent in self.intents:
+            one = intent.declared
+            if intent.is_new:
+                found.append(f"+ {one.ref}  client {one.record.client_id}, {one.record.env}")
+            elif intent.stored is not None and not intent.problem:
+                found += [
+                    f"~ {one.kid}  {name} {_text(_old(intent, name))} -> {_text(new)}"
+                    for name, new in intent.merged.wanted.items()
+                ]
+        return found + [
+            f"- {p.record.kid}  client {p.record.client_id}, {p.record.name or 'no name'}"
+            for p in self.pruned
+            if not p.problem
+        ]
+
+    def kept(self) -> list[str]:
+        """Return a line for each change of the store that stays although the file differs."""
+        return [
+            f"= {i.declared.kid}  {name} {_text(value)} was set in the store and stays"
+            for i in self.intents
+            for name, value in i.merged.kept.items()
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """Return the comparison as JSON members."""
+        return {
+            "new": [i.declared.ref for i in self.intents if i.is_new],
+            "changed": [
+                {
+                    "kid": i.declared.kid,
+                    "changes": {
+                        name: {"old": _old(i, name), "new": new}
+                        for name, new in i.merged.wanted.items()
+                    },
+                }
+                for i in self.intents
+                if i.merged.wanted and not i.problem
+            ],
+            "pruned": [p.record.kid for p in self.pruned if not p.problem],
+            "kept": [
+                {"kid": i.declared.kid, "fields": dict(i.merged.kept)}
+                for i in self.intents
+                if i.merged.kept
+            ],
+            "conflicts": self.problems,
+        }
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """The outcomes of an apply, by kid."""
+
+    issued: dict[str, str] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+    revoked: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def add(self, steps: Sequence[Step], done: list[str]) -> None:
+        """Add the outcomes of changes; those that were made to `done`."""
+        for step in steps:
+            if isinstance(step.outcome, Refused | Failed):
+                self.failed[step.kid] = step.outcome.why
+            elif not isinstance(step.outcome, Unchanged | Skipped) and step.kid not in done:
+                done.append(step.kid)
+
+
+file_option = click.option(
+    "-f", "--file", "path", metavar="FILE", required=True, help="The file of keys; - for stdin."
+)
+prune_option = click.option(
+    "--prune", is_flag=True, help="Revoke the keys of the file's scope that it does not declare."
+)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Let the file win over later changes of the store."
+)
+
+
+@click.command()
+@file_option
+@prune_option
+@overwrite_option
+@click.option("--dry-run", is_flag=True, help="Print the changes, make none.")
+@click.option("--yes", is_flag=True, help="Do not ask before keys are revoked by --prune.")
+@click.option(
+    "--prune-many",
+    is_flag=True,
+    help="Do not ask again if --prune revokes more than 10% of the keys.",
+)
+@click.option("--no-write", is_flag=True, help="Leave the file as it is.")
+@sink_option
+@note_option
+@common
+@click.pass_obj
+def apply(
+    invocation: Invocation,
+    /,
+    *,
+    path: str,
+    prune: bool,
+    overwrite: bool,
+    dry_run: bool,
+    yes: bool,
+    prune_many: bool,
+    no_write: bool,
+    secrets_to: SecretSink | None,
+    note: str,
+) -> int:
+    """Make the keys of the store as a file declares them.
+
+    `authz keys export` writes such a file. Each key is merged: a field that was changed in the file
+    is set, a field that was changed in the store since the file was made stays. If both changed it,
+    that is a conflict, and nothing is applied. An entry with a ref and without a kid becomes a new
+    key. Afterwards the file is brought up to date:
+    kids of new keys, versions, and values that were changed in the store.
+
+    \b
+    Examples:
+      authz apply -f keys.yaml --dry-run
+      authz apply -f keys.yaml --secrets-to ./secrets
+      authz apply -f keys.yaml --prune --yes --note "commit 1a2b3c"
+    """
+    file = declared.load(path)
+    _check_plans(invocation, file)
+    found = compare(invocation, file, prune=prune, overwrites=overwrite)
+    for line in found.kept():
+        write_stderr(escaped(line))
+    if found.problems:
+        for line in found.problems:
+            write_stderr(escaped(f"conflict: {line}"))
+        raise click.ClickException(
+            f"{path}: {len(found.problems)} conflicts, nothing was applied; "
+            "export again, or let the file win with --overwrite"
+        )
+    if dry_run:
+        text = "\n".join([*map(escaped, found.lines()), _summary(found, "would be ")])
+        invocation.answer({"dry_run": True, **found.document()}, text)
+        return DONE
+    if secrets_to is None and any(i.is_new for i in found.intents):
+        raise BadInput("--secrets-to", "is needed for new keys, such as ./secrets")
+    _confirm(found, is_agreed=yes, may_be_many=prune_many)
+    mode = Mode("" if no_write or path == "-" else path, overwrite, secrets_to)
+    done = _carry_out(invocation, found, mode, By(actor(), note))
+    return _report(invocation, found, done)
+
+
+def compare(invocation: Invocation, file: KeyFile, *, prune: bool, overwrites: bool) -> Comparison:
+    """Compare a file with the store."""
+
+    async def work(session: FileSession) -> Comparison:
+        intents = await session.applying.compare(file.keys, overwrites=overwrites)
+        if not prune:
+            return Comparison(file, intents)
+        pruned = await session.applying.prunable(file.scope, file.keys, file.as_of)
+        alive = sum(i.stored is not None for i in intents)
+        return Comparison(file, intents, pruned, alive + len(pruned))
+
+    return with_files(invocation, work)
+
+
+def _check_plans(invocation: Invocation, file: KeyFile) -> None:
+    named = {one.record.plan for one in file.keys} - {""}
+    plans = load_settings(invocation).plans if named else {}
+    for one in file.keys:
+        if one.record.plan:
+            known_plan(f"-f: {one.label}: plan", one.record.plan, plans)
+
+
+def _confirm(found: Comparison, *, is_agreed: bool, may_be_many: bool) -> None:
+    """Ask before keys are revoked, and once more for many. Raises BadInput if nobody can answer."""
+    count = sum(not p.problem for p in found.pruned)
+    if not count:
+        return
+    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    share = count / max(found.total, 1)
+    for asks, option, question in (
+        (not is_agreed, "--yes", f"revoke {count} keys that the file does not declare, for ever?"),
+        (
+            share > MANY and not may_be_many,
+            "--prune-many",
+            f"these are {share:.0%} of all {found.total} keys; revoke {count} keys?",
+        ),
+    ):
+        if asks and not can_ask:
+            raise BadInput(option, f"is needed where nobody can confirm: {question}")
+        if asks and not click.confirm(question, err=True):
+            raise click.ClickException("nothing was applied")
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """The options of an apply. path: the file to update; empty: none."""
+
+    path: str
+    overwrites: bool
+    sink: SecretSink | None
+
+
+def _carry_out(invocation: Invocation, found: Comparison, mode: Mode, by: By) -> Outcomes:
+    done, kids = Outcomes(), dict[int, str]()
+    before = declared.read_text(mode.path) if mode.path else ""
+
+    async def work(session: FileSession) -> None:
+        await _issue_all(session, found.intents, mode.sink, by, done=done, kids=kids)
+        steps = session.applying.change(found.intents, by, overwrites=mode.overwrites)
+        async for batch in steps:
+            done.add(batch, done.changed)
+        records = await session.applying.remember(found.intents)
+        pruned = [p.record.kid for p in found.pruned if not p.problem]
+        async for batch in session.applying.revoke(pruned, by):
+            done.add(batch, done.revoked)
+        if before:
+            fresh = await session.selection.read(list(kids.values())) if kids else []
+            records |= {e.kid: e.record for e in fresh if e.record}
+            as_of = found.file.as_of if done.failed else await session.sequence()
+            _update_file(mode.path, before, kids, records, as_of)
+
+    with_files(invocation, work)
+    return done
+
+
+async def _issue_all(
+    session: FileSession,
+    intents: Sequence[Intent],
+    sink: SecretSink | None,
+    by: By,
+    *,
+    done: Outcomes,
+    kids: dict[int, str],
+) -> None:
+    """Issue the new keys. kids: gets the kid of each by its place in the file."""
+    for place, intent in enumerate(intents):
+        one = intent.declared
+        if not intent.is_new or sink is None:
+            continue
+        minted = session.keyring.mint(one.record.env)
+        sink.prepare(minted.kid, minted.text)
+        try:
+            await session.applying.create(one, minted, by)
+        except BadInput as cause:
+            sink.discard(minted.kid)
+            done.failed[one.ref] = str(cause)
+            continue
+        sink.keep(minted.kid)
+        kids[place] = minted.kid
+        done.issued[one.ref] = minted.kid
+
+
+def _update_file(
+    path: str, before: str, kids: dict[int, str], records: dict[str, KeyRecord], as_of: int
+) -> None:
+    try:
+        declared.update(path, before, kids, records, as_of)
+    except Fault as cause:  # the keys are applied, so this is no failure of the command
+        write_stderr(f"authz: {cause}")
+
+
+def _report(invocation: Invocation, found: Comparison, done: Outcomes) -> int:
+    document = {
+        "issued": done.issued,
+        "changed": done.changed,
+        "revoked": done.revoked,
+        "kept": found.document()["kept"],
+        "failed": [{"key": name, "error": why} for name, why in done.failed.items()],
+    }
+    unchanged = len(found.intents) - len(done.issued) - len(done.changed)
+    text = (
+        f"{len(done.issued)} issued, {len(done.changed)} changed, {len(done.revoked)} revoked, "
+        f"{max(0, unchanged - len(done.failed))} unchanged, {len(done.failed)} failed"
+    )
+    invocation.answer(document, text)
+    if not invocation.as_json:
+        for name, why in done.failed.items():
+            write_stderr(escaped(f"not applied: {name}: {why}"))
+    return DIFFERENT if done.failed else DONE
+
+
+def _summary(found: Comparison, verb: str) -> str:
+    document = found.document()
+    return (
+        f"{len(document['new'])} {verb}issued, {len(document['changed'])} {verb}changed, "
+        f"{len(document['pruned'])} {verb}revoked"
+    )
+
+
+def _old(intent: Intent, name: str) -> object:
+    return fields_of(intent.stored)[name] if intent.stored else None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    return "(none)" if value in ("", None, [], {}) else str(value)

@@ -1,0 +1,131 @@
+"""`authz audit ship`."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import click
+
+from authz.cli.administration import load_settings
+from authz.cli.invocation import Invocation, common, write_stderr
+from authz.cli.options import path_such_as
+from authz.core import fields
+from authz.core.errors import BadInput, Unavailable
+from authz.flows.trail.shipping import Shipper, TrailSink
+from authz.process.trail_sinks import FileCursor
+from authz.settings.model import Settings
+from authz.wiring import audit
+
+PAUSE: Final = 5.0  # seconds between two rounds
+MAX_PAUSE: Final = 60.0
+_HEADER: Final = re.compile(r"([A-Za-z0-9-]{1,64}): ?([!-~][ -~]{0,4095})", re.ASCII)
+
+Wait = Callable[[float], Awaitable[None]]
+
+
+@click.command()
+@click.option(
+    "--to",
+    metavar="WHERE",
+    required=True,
+    help="`file:PATH`, `https://...`, or `otlp`: the receiver of telemetry.otlp.",
+)
+@click.option(
+    "--cursor",
+    metavar="FILE",
+    callback=path_such_as("audit.cursor"),
+    help="Remembers the last row that was delivered. Default for a file: PATH.cursor.",
+)
+@click.option(
+    "--header-file",
+    metavar="FILE",
+    callback=path_such_as("header.txt"),
+    help="Lines such as `Authorization: Bearer ...`, sent with each request.",
+)
+@click.option("--ca", metavar="FILE", callback=path_such_as("ca.pem"), help="CA of the receiver.")
+@click.option("--follow", is_flag=True, help="Go on, and deliver new rows within 5 s.")
+@common
+@click.pass_obj
+def ship(
+    invocation: Invocation,
+    *,
+    to: str,
+    cursor: str | None,
+    header_file: str | None,
+    ca: str | None,
+    follow: bool,
+) -> None:
+    """Copy the audit trail to a place that administrators of the store cannot change.
+
+    Rows arrive in order and at least once. The cursor moves after the receiver has confirmed them:
+    by a status from 200 to 299, or when the file is on the disk. A row has an id, by which a
+    receiver finds repeats. Marks and checkpoints are copied too, so `authz audit verify --file`
+    can verify the copy.
+
+    \b
+    Examples:
+      authz audit ship --to file:/var/lib/worm/audit.jsonl
+      authz audit ship --to https://siem.example.com/in --cursor /var/lib/authz/siem --follow
+    """
+    settings = load_settings(invocation)
+    headers = _headers(header_file) if header_file else {}
+    sink = _sink(settings, to, headers, Path(ca) if ca else None)
+    if cursor is None and not to.startswith("file:"):
+        raise BadInput("--cursor", "is needed here: a file that remembers what was delivered")
+    place = FileCursor(Path(cursor or f"{to.removeprefix('file:')}.cursor"))
+    shipped = asyncio.run(_ship(settings, sink, place, follow=follow))
+    invocation.answer({"rows": shipped}, f"{shipped} rows were delivered")
+
+
+def _sink(settings: Settings, to: str, headers: dict[str, str], ca: Path | None) -> TrailSink:
+    if to.startswith("file:") and len(to) > len("file:") and to.isprintable():
+        return audit.file_sink(Path(to.removeprefix("file:")))
+    if to.startswith(("https://", "http://")):
+        return audit.web_sink(to, headers, ca)
+    if to == "otlp":
+        if settings.telemetry.otlp is None:
+            raise BadInput("--to", "otlp needs the setting telemetry.otlp.endpoint")
+        return audit.otlp_sink(settings.telemetry.otlp.endpoint, headers, ca)
+    raise BadInput("--to", f"{fields.shown(to)}: file:PATH, https://HOST/PATH or otlp")
+
+
+def _headers(file: str) -> dict[str, str]:
+    """Return the headers of a file. Their values are secrets and in no error."""
+    try:
+        texts = Path(file).read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        raise BadInput("--header-file", f"{file} cannot be read") from None
+    found = [_HEADER.fullmatch(text) for text in texts if text]
+    if not all(found):
+        raise BadInput("--header-file", f"{file} has a line that is not `Name: value`")
+    return {one[1]: one[2] for one in found if one}
+
+
+async def _ship(
+    settings: Settings,
+    sink: TrailSink,
+    cursor: FileCursor,
+    *,
+    follow: bool,
+    wait: Wait = asyncio.sleep,
+) -> int:
+    """Return the number of rows of the only round. With `follow` it goes on until it is ended."""
+    pause = PAUSE
+    while True:
+        try:
+            async with audit.audit_session(settings) as session:
+                shipper = Shipper(session.rows, sink, cursor)
+                while True:
+                    shipped = await shipper.ship()
+                    if not follow:
+                        return shipped
+                    pause = PAUSE
+                    await wait(pause)
+        except Unavailable as cause:
+            if not follow:
+                raise
+            write_stderr(f"audit ship: {cause}; trying again in {pause:g} s")
+            await wait(pause)
+            pause = min(pause * 2, MAX_PAUSE)

@@ -1,0 +1,244 @@
+"""`authz audit verify` and `authz audit seal`."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from authz.cli import storestate
+from authz.cli.administration import load_settings
+from authz.cli.invocation import Invocation, common
+from authz.cli.options import path_such_as
+from authz.cli.times import rfc3339
+from authz.core import fields
+from authz.core.errors import BadInput
+from authz.core.trail import documents
+from authz.core.trail.report import Problem, Report
+from authz.core.trail.rows import Row, TrailKeys, position
+from authz.core.trail.verification import Removals, Verification
+from authz.flows.trail.sealing import Sealed
+from authz.flows.trail.verifying import Make
+from authz.flows.trail.verifying import verify as verify_trail
+from authz.process.clock import SystemClock
+from authz.settings.model import Settings
+from authz.wiring.audit import audit_session, trail_keys
+
+GOOD_FILE: Final = "audit.jsonl"
+_NUMBER: Final = re.compile(r"\d{1,15}", re.ASCII)
+
+
+def _number(_context: click.Context, parameter: click.Parameter, value: str) -> int:
+    if not _NUMBER.fullmatch(value):
+        raise BadInput(parameter.opts[0], f"{fields.shown(value)}: the number of a change")
+    return int(value)
+
+
+def _bound(_context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    return None if value is None else fields.duration_ms(parameter.opts[0], value)
+
+
+@click.command()
+@click.option(
+    "--trimmed-before",
+    metavar="N",
+    default="0",
+    callback=_number,
+    help="Changes before N were removed on purpose.",
+)
+@click.option(
+    "--unmarked-until",
+    metavar="N",
+    default="0",
+    callback=_number,
+    help="Older versions wrote entries up to change N.",
+)
+@click.option(
+    "--max-unsealed",
+    metavar="DURATION",
+    callback=_bound,
+    help="Fail if a row is older than this and not sealed.",
+)
+@click.option(
+    "--copy",
+    metavar="FILE",
+    callback=path_such_as(GOOD_FILE),
+    help="Compare with a copy that `authz audit ship` made.",
+)
+@click.option(
+    "--file",
+    metavar="FILE",
+    callback=path_such_as(GOOD_FILE),
+    help="Verify such a copy instead of the store.",
+)
+@common
+@click.pass_obj
+def verify(
+    invocation: Invocation,
+    *,
+    trimmed_before: int,
+    unmarked_until: int,
+    max_unsealed: int | None,
+    copy: str | None,
+    file: str | None,
+) -> None:
+    """Verify that nobody changed, removed, inserted or reordered rows of the audit trail.
+
+    This holds for every row before the last checkpoint. The rows after it are protected by their
+    marks and numbers only. An older state of the whole store, put back, shows only in a comparison
+    with a copy. Exits with 1 if anything was found.
+
+    \b
+    Examples:
+      authz audit verify
+      authz audit verify --max-unsealed 5m --copy /var/lib/worm/audit.jsonl
+      authz audit verify --json | jq '.findings[]'
+    """
+    if copy and file:
+        raise BadInput("--file", "verifies a copy alone, --copy compares it; give one of them")
+    settings = load_settings(invocation)
+    since = 0 if max_unsealed is None else SystemClock().wall_ms() - max_unsealed
+    keys = trail_keys(settings)
+
+    def make(removed: Mapping[str, bytes]) -> Verification:
+        return Verification(
+            keys,
+            removed=removed,
+            trimmed_before=trimmed_before,
+            unmarked_until=unmarked_until,
+        )
+
+    if file:
+        report = _verify_copy(file, keys, make, since)
+    else:
+        copied = partial(_rows, copy) if copy else None
+        report = asyncio.run(_verify_store(settings, keys, make, since, copied))
+    invocation.answer(_document(report), "\n".join(_lines(report)))
+    if not report.is_intact:
+        raise click.exceptions.Exit(1)
+
+
+def _verify_copy(file: str, keys: TrailKeys, make: Make, since: int) -> Report:
+    removals = Removals(keys)
+    for row in _rows(file):
+        removals.feed(row)
+    verification = make(removals.found)
+    for row in documents.in_order(_rows(file)):
+        verification.feed(row)
+    return verification.finish(sealed_since=since)
+
+
+async def _verify_store(
+    settings: Settings,
+    keys: TrailKeys,
+    make: Make,
+    since: int,
+    copied: Callable[[], Iterator[Row]] | None,
+) -> Report:
+    known = storestate.known_change(settings) or 0
+    async with audit_session(settings) as session:
+        known = max(known, session.highest_seen)
+        rows = session.rows
+        return await verify_trail(
+            rows, rows, keys, make, known=known, sealed_since=since, copied=copied
+        )
+
+
+@click.command()
+@common
+@click.pass_obj
+def seal(invocation: Invocation) -> None:
+    """Seal the audit trail now, by a checkpoint behind its last row.
+
+    The administration process does this every minute. Without it, let a timer run this command.
+
+    \b
+    Examples:
+      authz audit seal
+    """
+    settings = load_settings(invocation)
+
+    async def run() -> Sealed:
+        async with audit_session(settings) as session:
+            return await session.sealer.seal()
+
+    sealed = asyncio.run(run())
+    text = f"sealed {sealed.rows} rows" if sealed.rows else "every row is sealed already"
+    document = {"rows": sealed.rows, "last": sealed.last or None, "wrong": sealed.wrong}
+    if sealed.wrong:
+        text += f"; {sealed.wrong} of them are forged or altered: run `authz audit verify`"
+    invocation.answer(document, text)
+    if sealed.wrong:
+        raise click.exceptions.Exit(1)
+
+
+def _rows(file: str) -> Iterator[Row]:
+    """Yield the rows of a copy. Raises BadInput if the file cannot be read or a line is none."""
+    number = 0
+    try:
+        with Path(file).open(encoding="utf-8") as opened:
+            for text in opened:
+                number += 1
+                yield documents.parse(text)
+    except OSError as cause:
+        raise BadInput("FILE", f"{file}: {cause.strerror}") from None
+    except ValueError:
+        raise BadInput("FILE", f"{file}: line {number} is no row of an audit trail") from None
+
+
+def _document(report: Report) -> dict[str, Any]:
+    sealed = position(report.sealed_until)[0] if report.sealed_until else None
+    return {
+        "intact": report.is_intact,
+        "rows": report.rows,
+        "last": report.last or None,
+        "checkpoints": report.checkpoints,
+        "sealed_until_change": sealed,
+        "sealed_at": rfc3339(report.sealed_at) if report.sealed_until else None,
+        "unsealed_rows": report.unsealed,
+        "unsealed_since": rfc3339(report.unsealed_since) if report.unsealed else None,
+        "unmarked_rows": report.unmarked,
+        "unmarked_until_change": report.unmarked_until if report.unmarked else None,
+        "findings": [
+            {"problem": found.problem.value, "at": found.where, "text": found.text}
+            for found in report.findings
+        ],
+        "more_findings": report.more,
+    }
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"{report.rows} rows, {report.checkpoints} checkpoints"
+    if report.sealed_until:
+        number, _ = position(report.sealed_until)
+        yield f"sealed up to change {number}, at {rfc3339(report.sealed_at)}"
+    elif report.rows:
+        yield "nothing is sealed: no checkpoint was made; `authz audit seal` makes one"
+    if report.unsealed:
+        since = rfc3339(report.unsealed_since)
+        yield (
+            f"{report.unsealed} rows are not sealed yet, the oldest of {since}; "
+            "their order is not proven"
+        )
+    if report.unmarked:
+        yield (
+            f"{report.unmarked} entries up to change {report.unmarked_until} have no mark, because "
+            "an older version wrote them; they are protected from the next checkpoint on"
+        )
+    for found in report.findings:
+        yield f"{found.problem.value}  {found.where}  {found.text}"
+    if report.more:
+        yield f"and {report.more} more"
+    yield "the trail is intact" if report.is_intact else _advice(report)
+
+
+def _advice(report: Report) -> str:
+    kinds = {found.problem for found in report.findings}
+    if kinds == {Problem.TRIMMED}:
+        return "if the trail was trimmed on purpose, say so with --trimmed-before"
+    if kinds == {Problem.UNMARKED}:
+        return "if an older version wrote these entries, say so with --unmarked-until"
+    return "the trail is not intact; compare with a copy outside the store: --copy FILE"

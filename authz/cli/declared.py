@@ -1,0 +1,348 @@
+"""Files of keys for `authz keys export`, `authz diff` and `authz apply`: parse, render, update."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from ruamel.yaml import YAML
+
+from authz.cli.times import duration, moment_ms, rfc3339
+from authz.core import fields
+from authz.core.errors import BadInput, Unavailable
+from authz.core.limits.limit import parse_limits, parse_on_outage
+from authz.core.records import KeyRecord, Secret, Status
+from authz.core.selector import Selector
+from authz.flows.applying import Declared
+
+FORMAT: Final = 1
+MAX_FILE: Final = 64 << 20
+HEADER: Final = """\
+# Keys of authz, without their secrets. `authz diff -f FILE` compares, `authz apply -f FILE`
+# applies. version and as_of tell the age of the file: leave them to authz. A new key has a ref and
+# no kid.
+"""
+
+
+class _Loader(yaml.CSafeLoader):
+    """A safe loader that refuses a name that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping. Raises ConstructorError for a repeated name."""
+        seen: set[str] = set()
+        for name, _ in node.value:
+            if name.value in seen:
+                problem = f"{name.value[:40]} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, name.start_mark)
+            seen.add(name.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists of texts on one line, everything else in blocks."""
+
+
+def _list_node(dumper: _Dumper, found: list[Any]) -> yaml.Node:
+    is_flow = all(isinstance(one, str) for one in found)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", found, flow_style=is_flow)
+
+
+_Dumper.add_representer(list, _list_node)
+
+_NO_SECRET: Final = (Secret("1", b"", "1", 0),)
+_SCOPES: Final = ("client", "project", "tenant", "env")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """The content of a file. scope: the keys that it is about. as_of: number of a change."""
+
+    scope: Selector
+    as_of: int
+    keys: tuple[Declared, ...]
+
+
+def load(path: str) -> KeyFile:
+    """Read and check a file of keys; `-` is stdin.
+
+    Raises BadInput, which names the file, the key and the field.
+    """
+    text = read_text(path)
+    try:
+        found = yaml.load(text, _Loader)  # noqa: S506  a safe loader
+    except yaml.YAMLError as cause:
+        mark = getattr(cause, "problem_mark", None)
+        where = f" line {mark.line + 1}:" if mark else ""
+        problem = getattr(cause, "problem", None) or "is not YAML"
+        raise BadInput("-f", f"{path}:{where} {str(problem)[:200]}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("keys"), list):
+        raise BadInput("-f", f"{path}: has no list `keys`; `authz keys export` writes such a file")
+    if unknown := found.keys() - {"authz", "scope", "as_of", "keys"}:
+        raise BadInput("-f", f"{path}: {fields.shown(str(min(map(str, unknown))))} is unknown")
+    if found.get("authz", FORMAT) != FORMAT:
+        raise BadInput("-f", f"{path}: authz: this version reads format {FORMAT}")
+    keys = tuple(_declared(path, number, one) for number, one in enumerate(found["keys"], 1))
+    _refuse_twice(path, keys)
+    scope = _scope(path, found.get("scope") or {})
+    return KeyFile(scope, _count(path, "as_of", found.get("as_of", 0)), keys)
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file, or of stdin for `-`. Raises BadInput if it cannot be read."""
+    try:
+        raw = Path("/dev/stdin" if path == "-" else path).read_bytes()
+        if len(raw) > MAX_FILE:
+            raise BadInput("-f", f"{path}: larger than {MAX_FILE >> 20} MiB")
+        return raw.decode("utf-8-sig")
+    except OSError as cause:
+        raise BadInput("-f", f"{path}: {cause.strerror}; such as keys.yaml") from None
+    except UnicodeDecodeError:
+        raise BadInput("-f", f"{path}: is not UTF-8") from None
+
+
+def render(
+    records: Sequence[KeyRecord],
+    scope: Selector,
+    as_of: int,
+    refs: Mapping[str, str],
+    *,
+    with_versions: bool = True,
+) -> str:
+    """Return a file of these keys. The same keys give the same text. refs: by kid."""
+    ordered = sorted(records, key=lambda one: (one.client_id, one.name, one.kid))
+    document: dict[str, Any] = {"authz": FORMAT}
+    if given := {name: text for name in _SCOPES if (text := _scope_text(scope, name)) is not None}:
+        document["scope"] = given
+    if with_versions:
+        document["as_of"] = as_of
+    document["keys"] = [
+        _entry(one, refs.get(one.kid, ""), with_version=with_versions) for one in ordered
+    ]
+    return HEADER + yaml.dump(
+        document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
+
+
+def update(
+    path: str,
+    before: str,
+    kids: Mapping[int, str],
+    records: Mapping[str, KeyRecord],
+    as_of: int,
+) -> None:
+    """Bring a file up to date, and keep its comments and its order.
+
+    It gets the kids of new keys, the versions, as_of, and the values that were changed in the store
+    alone. before: the text that was applied; if the file has another one by now, Unavailable is
+    raised. kids: by place in the file. records: by kid. Raises Unavailable if the file cannot be
+    written.
+    """
+    rt = YAML()
+    rt.preserve_quotes = True
+    rt.width = 4096
+    document = rt.load(before)
+    has_versions = "as_of" in document
+    for place, entry in enumerate(document["keys"]):
+        if place in kids:
+            entry.insert(0, "kid", kids[place])
+        record = records.get(entry.get("kid") or "")
+        if record is not None:
+            _refresh(entry, record, is_versioned=has_versions)
+    if has_versions:
+        document["as_of"] = as_of
+    out = io.StringIO()
+    rt.dump(document, out)
+    file = Path(path)
+    try:
+        if file.read_text(encoding="utf-8-sig") != before:
+            raise Unavailable(f"{path}: was changed meanwhile; its versions were not updated")
+        draft = file.with_name(f".{file.name[:100]}.new")
+        draft.write_text(out.getvalue(), encoding="utf-8")
+        draft.chmod(file.stat().st_mode & 0o777)
+        draft.replace(file)
+    except OSError as cause:
+        problem = f"{path}: {cause.strerror}; the keys were applied, the file was not updated"
+        raise Unavailable(problem) from None
+
+
+def _refresh(entry: dict[str, Any], record: KeyRecord, *, is_versioned: bool) -> None:
+    """Set the values of an entry that differ from the record, and its version."""
+    if is_versioned or "version" in entry:
+        entry["version"] = record.version
+    elif entry.keys() >= {"kid"}:
+        return  # git orders the changes of a file without versions
+    now = _entry(record, "", with_version=False)
+    then = _entry(_record(entry, record.kid), "", with_version=False)
+    for name in now.keys() | then.keys():
+        if now.get(name) == then.get(name):
+            continue
+        if name in now:
+            entry[name] = now[name]
+        else:
+            entry.pop(name, None)
+
+
+def _entry(record: KeyRecord, ref: str, *, with_version: bool) -> dict[str, Any]:
+    every: dict[str, Any] = {
+        "ref": ref,
+        "kid": record.kid,
+        "version": record.version if with_version else None,
+        "client": record.client_id,
+        "name": record.name,
+        "env": record.env,
+        "status": record.status.value if record.status is not Status.ACTIVE else "",
+        "project": record.project_id,
+        "tenant": record.tenant_id,
+        "plan": record.plan,
+        "limits": list(map(str, record.limits)),
+        "on_outage": record.on_outage.value if record.on_outage else None,
+        "scopes": sorted(record.scopes),
+        "not_before": None if record.not_before is None else rfc3339(record.not_before),
+        "expires_at": None if record.expires_at is None else rfc3339(record.expires_at),
+        "cidrs": list(map(str, record.allowed_cidrs)),
+        "hosts": list(record.allowed_hosts),
+        "origins": list(record.allowed_origins),
+        "metadata": dict(sorted(record.metadata.items())),
+        "outage_grace": None if record.outage_grace is None else duration(record.outage_grace),
+    }
+    return {name: value for name, value in every.items() if value not in ("", None, [], {})}
+
+
+_KNOWN: Final = {
+    *("ref", "kid", "version", "client", "name", "env", "status", "project", "tenant", "plan"),
+    *("limits", "on_outage", "scopes", "not_before", "expires_at", "cidrs", "hosts", "origins"),
+    *("metadata", "outage_grace"),
+}
+
+
+def _declared(path: str, number: int, entry: Any) -> Declared:
+    label = f"{path}: key {number}"
+    if not isinstance(entry, dict):
+        raise BadInput("-f", f"{label}: is not a mapping with `client` and other fields")
+    if unknown := [name for name in entry if name not in _KNOWN]:
+        raise BadInput("-f", f"{label}: {fields.shown(str(unknown[0]))} is unknown")
+    kid, ref = _text(entry, "kid"), _text(entry, "ref")
+    label = f"{path}: key {number} ({fields.shown(kid or ref)})"
+    try:
+        if kid:
+            fields.kid("kid", kid)
+        if ref:
+            fields.identifier("ref", ref)
+        _need(kid or ref)
+        record = _record(entry, kid)
+    except BadInput as cause:
+        raise BadInput("-f", f"{label}: {cause}") from None
+    version = entry.get("version")
+    seen = None if version is None else _count(label, "version", version)
+    return Declared(label, kid or None, ref, seen, record)
+
+
+def _need(name: str) -> None:
+    if not name:
+        raise BadInput("ref", "a key without kid needs one, such as acme-web.shop")
+
+
+def _record(entry: Mapping[str, Any], kid: str) -> KeyRecord:
+    status = _text(entry, "status") or Status.ACTIVE.value
+    if status not in list(Status):
+        raise BadInput("status", f"{fields.shown(status)}: one of {', '.join(Status)}")
+    on_outage, grace = _text(entry, "on_outage"), _text(entry, "outage_grace")
+    metadata = entry.get("metadata") or {}
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise BadInput("metadata", 'names and texts in quotes, such as team: "web"')
+    return KeyRecord(
+        kid=kid,
+        version=0,
+        status=Status(status),
+        created_at=0,
+        secrets=_NO_SECRET,
+        env=fields.environment("env", _text(entry, "env") or "live"),
+        client_id=fields.identifier("client", _text(entry, "client")),
+        name=fields.line("name", _text(entry, "name")),
+        project_id=_id(entry, "project"),
+        tenant_id=_id(entry, "tenant"),
+        plan=_id(entry, "plan"),
+        limits=parse_limits("limits", _texts(entry, "limits")),
+        on_outage=parse_on_outage("on_outage", on_outage) if on_outage else None,
+        scopes=fields.scopes("scopes", _texts(entry, "scopes")),
+        not_before=_time(entry, "not_before"),
+        expires_at=_time(entry, "expires_at"),
+        allowed_cidrs=fields.networks("cidrs", _texts(entry, "cidrs")),
+        allowed_hosts=fields.hosts("hosts", _texts(entry, "hosts")),
+        allowed_origins=fields.origins("origins", _texts(entry, "origins")),
+        metadata=fields.metadata("metadata", {str(n): v for n, v in metadata.items()}),
+        outage_grace=fields.outage_grace_ms("outage_grace", grace) if grace else None,
+    )
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str:
+    found = entry.get(name)
+    if found is None:
+        return ""
+    if not isinstance(found, str):
+        raise BadInput(name, f"{fields.shown(str(found))} is no text; put it in quotes")
+    return found
+
+
+def _texts(entry: Mapping[str, Any], name: str) -> list[str]:
+    found = entry.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise BadInput(name, "is not a list of texts")
+    return found
+
+
+def _id(entry: Mapping[str, Any], name: str) -> str:
+    text = _text(entry, name)
+    return fields.identifier(name, text) if text else ""
+
+
+def _time(entry: Mapping[str, Any], name: str) -> int | None:
+    found = entry.get(name)
+    if found is None:
+        return None
+    text = found.isoformat() if hasattr(found, "isoformat") else str(found)
+    text = text.replace(" ", "T")
+    if hasattr(found, "tzinfo") and found.tzinfo is None:
+        text += "Z"  # YAML reads a time in UTC without a zone
+    return moment_ms(name, text, 0) if "T" in text else _no_time(name, text)
+
+
+def _no_time(name: str, text: str) -> int:
+    raise BadInput(name, f"{fields.shown(text)} is not a time, such as 2026-12-01T00:00:00Z")
+
+
+def _count(label: str, name: str, found: Any) -> int:
+    if type(found) is not int or found < 0:
+        raise BadInput("-f", f"{label}: {name}: is not a whole number")
+    return found
+
+
+def _scope(path: str, found: Any) -> Selector:
+    if not isinstance(found, dict) or not found.keys() <= set(_SCOPES):
+        raise BadInput("-f", f"{path}: scope: has client, project, tenant and env alone")
+    try:
+        client, env = found.get("client"), found.get("env")
+        return Selector(
+            client_id=None if client is None else fields.identifier("client", client),
+            project_id=None if found.get("project") is None else _id(found, "project"),
+            tenant_id=None if found.get("tenant") is None else _id(found, "tenant"),
+            env=None if env is None else fields.environment("env", env),
+        )
+    except BadInput as cause:
+        raise BadInput("-f", f"{path}: scope: {cause}") from None
+
+
+def _scope_text(scope: Selector, name: str) -> str | None:
+    found: str | None = getattr(scope, name if name == "env" else f"{name}_id")
+    return found
+
+
+def _refuse_twice(path: str, keys: Sequence[Declared]) -> None:
+    seen: set[str] = set()
+    for one in keys:
+        for name in {one.kid or "", one.ref and f"ref {one.ref}"} - {""}:
+            if name in seen:
+                raise BadInput("-f", f"{path}: {name} is there twice")
+            seen.add(name)

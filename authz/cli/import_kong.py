@@ -1,0 +1,152 @@
+"""Kong's declarative configuration: the key-auth credentials of its consumers.
+
+Rate limits of a consumer become limits, its ACL groups become scopes. A line number is that of the
+credential in the file.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import yaml
+
+from authz.cli.import_times import past_ms
+from authz.core.errors import BadInput
+
+CREDENTIALS: Final = "keyauth_credentials"
+# Other credentials of a consumer, which are no API keys.
+OTHERS: Final = (
+    *("basicauth_credentials", "hmacauth_credentials", "jwt_secrets", "oauth2_credentials"),
+    "mtls_auth_credentials",
+)
+_UNITS: Final = {
+    "second": "s",
+    "minute": "min",
+    "hour": "h",
+    "day": "d",
+    "month": "month",
+    "year": "year",
+}
+_RATE_PLUGINS: Final = ("rate-limiting", "rate-limiting-advanced")
+
+Credential = tuple[int, dict[str, Any]]
+
+
+def credentials(text: str, notes: Counter[str]) -> list[Credential]:
+    """Return line and fields of each credential. YAML and JSON are read.
+
+    Raises BadInput if the text is no YAML or has no consumers and no credentials.
+    """
+    node, document = _load(text)
+    if not isinstance(document, dict):
+        raise BadInput("stdin", "is no declarative configuration of Kong")
+    consumers = _pairs(node, document, "consumers")
+    loose = _pairs(node, document, CREDENTIALS)
+    if not consumers and not loose:
+        raise BadInput("stdin", "has no consumers; is it a declarative configuration of Kong?")
+    owners = {_name(owner): owner for _, owner in consumers}
+    groups = _list(document, "acls")
+    shared = {name: _of_consumer(owner, groups, notes) for name, owner in owners.items()}
+    found = []
+    for at, owner in consumers:
+        for place, credential in _pairs(at, owner, CREDENTIALS):
+            entry = _fields(credential, owner) | shared[_name(owner)]
+            found.append((place.start_mark.line + 1, entry))
+    for place, credential in loose:
+        named = credential.get("consumer")
+        name = _name(named) if isinstance(named, dict) else named
+        owner = owners.get(name, {"username": name})
+        entry = _fields(credential, owner) | shared.get(name, {})
+        found.append((place.start_mark.line + 1, entry))
+    return found
+
+
+def _of_consumer(owner: dict[str, Any], groups: list[Any], notes: Counter[str]) -> dict[str, Any]:
+    """Return the fields that all credentials of a consumer share. groups: of the whole file."""
+    for other in OTHERS:
+        if count := len(_list(owner, other)):
+            notes[f"{other} of Kong, which are no API keys"] += count
+    members = [*_list(owner, "acls"), *(g for g in groups if _has(g, "consumer", _name(owner)))]
+    scopes = [str(member["group"]) for member in members if _has(member, "group")]
+    return {"scope": list(dict.fromkeys(scopes)), "limit": list(_limits(owner, notes))}
+
+
+def _has(item: Any, name: str, value: Any = None) -> bool:
+    """Return whether an object has a member, with this value if one is given."""
+    return isinstance(item, dict) and bool(item.get(name)) and value in {None, item[name]}
+
+
+def _load(text: str) -> tuple[Any, Any]:
+    loader_type: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        loader = loader_type(text)
+        try:
+            node = loader.get_single_node()
+            return node, loader.construct_document(node) if node else None
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as cause:
+        mark = getattr(cause, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise BadInput("stdin", f"is not YAML{where}; nothing was imported") from None
+    except RecursionError:
+        raise BadInput("stdin", "is nested too deep; nothing was imported") from None
+
+
+def _fields(credential: dict[str, Any], owner: dict[str, Any]) -> dict[str, Any]:
+    created = credential.get("created_at", owner.get("created_at"))
+    tags = [*_list(owner, "tags"), *_list(credential, "tags")]
+    metadata = {"kong.tags": " ".join(map(str, tags))} if tags else {}
+    if owner.get("username") and owner.get("custom_id"):
+        metadata["kong.custom_id"] = str(owner["custom_id"])
+    return {
+        "key": credential.get("key"),
+        "client": _name(owner),
+        "id": credential.get("id"),
+        "created_at": created,
+        "expires_at": _end(credential.get("ttl"), created),
+        "metadata": metadata,
+    }
+
+
+def _name(owner: dict[str, Any]) -> Any:
+    name = owner.get("username") or owner.get("custom_id")
+    return str(name) if isinstance(name, int) else name
+
+
+def _end(ttl: Any, created: Any) -> int | str | None:
+    """Return the end of a credential with a time to live in seconds, or None without one.
+
+    A text, which is refused later, if the end cannot be computed.
+    """
+    if not ttl:
+        return None
+    began = past_ms(created)
+    return began + ttl * 1000 if isinstance(ttl, int) and began is not None else "unknown"
+
+
+def _limits(owner: dict[str, Any], notes: Counter[str]) -> Iterator[str]:
+    for plugin in _list(owner, "plugins"):
+        if not isinstance(plugin, dict) or plugin.get("enabled") is False:
+            continue
+        settings = plugin.get("config")
+        if plugin.get("name") not in _RATE_PLUGINS or not isinstance(settings, dict):
+            notes[f"the plugin {str(plugin.get('name'))[:40]} of Kong, which is left out"] += 1
+            continue
+        for name, unit in _UNITS.items():
+            if settings.get(name):
+                yield f"{settings[name]}/{unit}"
+
+
+def _pairs(node: Any, value: Any, name: str) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the objects of the list `name` in a mapping, each with its node."""
+    items = _list(value, name)
+    parts: Any = next((part.value for key, part in node.value if key.value == name), [])
+    if not isinstance(parts, list) or len(parts) != len(items):
+        return []
+    return [(at, item) for at, item in zip(parts, items, strict=True) if isinstance(item, dict)]
+
+
+def _list(value: dict[str, Any], name: str) -> list[Any]:
+    found = value.get(name)
+    return found if isinstance(found, list) else []

@@ -1,0 +1,266 @@
+"""The entries of an import, read from stdin in each of its formats.
+
+`jsonl` is read line by line, so it may have any size and come from a pipe that stays open. Other
+formats are read whole, at most MAX_DOCUMENT bytes.
+"""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Final
+
+from authz.cli import import_exports, importline
+from authz.cli.importline import ALIASES, FIELDS, LINE, MAX_LINE
+from authz.core import fields
+from authz.core.errors import BadInput
+from authz.core.keys.text import MIN_IMPORTED
+
+MAX_DOCUMENT: Final = 256 * 1024 * 1024
+BOM: Final = b"\xef\xbb\xbf"
+UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+IGNORED: Final = "-"  # --map COLUMN=-
+FORMATS: Final = ("auto", "jsonl", "json", "csv", "kong", "unkey", "litellm")
+LISTS: Final = ("keys", "data")  # members of an export that hold the list of keys
+
+_LISTED: Final = ("scope", "host", "origin", "cidr", "limit")  # lists in one cell of a table
+_IN_METADATA: Final = "metadata."
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry. number: of its line, or of its place in a list, from 1. size: bytes read for it.
+
+    given: its fields. None if it is empty or, with the problem, if it cannot be read.
+    """
+
+    number: int
+    size: int
+    given: Mapping[str, Any] | None = field(default=None, repr=False)
+    problem: BadInput | None = None
+
+
+@dataclass(slots=True)
+class Source:
+    """The stdin of an import. renamed: fields by the names in the source, from --map.
+
+    unit: the word for an entry in messages. notes: how many entries had a setting that is not taken
+    over, by a text that says so.
+    """
+
+    stdin: BinaryIO
+    renamed: Mapping[str, str]
+    unit: str = "line"
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def entries(self, wanted: str) -> Iterator[Entry]:
+        """Yield all entries. wanted: one of FORMATS; with `auto` the first line decides.
+
+        Raises BadInput if the whole document cannot be read, OSError if stdin fails.
+        """
+        blank, head = self._first_line()
+        if head.startswith(UTF_16):
+            raise BadInput("stdin", "is in UTF-16; save it as UTF-8")
+        form = detect(head, self.renamed) if wanted == "auto" else wanted
+        if form == "jsonl":
+            return self._json_lines(blank, head)
+        content = head + self.stdin.read(MAX_DOCUMENT + 1 - len(head))
+        if len(content) > MAX_DOCUMENT:
+            raise BadInput(
+                "stdin", f"is longer than {MAX_DOCUMENT >> 20} MiB; split it, or use jsonl"
+            )
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as cause:
+            raise BadInput("stdin", f"is not UTF-8 at byte {cause.start}") from None
+        if form == "csv":
+            return self._table(blank, text)
+        if form == "kong":
+            return self._kong(text)
+        return self._listed(text, form)
+
+    def _first_line(self) -> tuple[int, bytes]:
+        """Return the number of blank lines at the start, and the beginning of the next line."""
+        blank = 0
+        while head := self.stdin.readline(MAX_LINE + 1):
+            if head.strip().removeprefix(BOM):
+                break
+            blank += 1
+        return blank, head
+
+    def _json_lines(self, blank: int, head: bytes) -> Iterator[Entry]:
+        for at, size, raw in importline.lines(self.stdin, head):
+            number = at + blank
+            if raw is not None and not raw.strip().removeprefix(BOM):
+                yield Entry(number, size)
+                continue
+            try:
+                given = self._renamed(importline.json_object(raw))
+            except BadInput as cause:
+                yield Entry(number, size, problem=cause)
+            else:
+                yield Entry(number, size, given)
+
+    def _listed(self, text: str, form: str) -> Iterator[Entry]:
+        """Yield the entries of a JSON array, or of an object with such a list."""
+        self.unit = "entry"
+        try:
+            document = json.loads(text, object_pairs_hook=importline.unique_names)
+        except json.JSONDecodeError as cause:
+            problem = f"is not JSON at line {cause.lineno}, column {cause.colno}"
+            raise BadInput("stdin", f"{problem}; nothing was imported") from None
+        except (ValueError, RecursionError):
+            raise BadInput("stdin", "is not JSON: a name occurs twice, or it is too deep") from None
+        if isinstance(document, dict):
+            found = [document[name] for name in LISTS if isinstance(document.get(name), list)]
+            document = found[0] if found else [document]
+        if not isinstance(document, list):
+            raise BadInput("stdin", "has no list of keys; see `authz keys import --help`")
+        size = len(text) // max(len(document), 1)
+        for number, item in enumerate(document, start=1):
+            yield self._listed_entry(number, size, item, form)
+
+    def _listed_entry(self, number: int, size: int, item: Any, form: str) -> Entry:
+        if not isinstance(item, dict):
+            problem = BadInput(LINE, "is not an object")
+            return Entry(number, size, problem=problem)
+        name = import_exports.recognised(item) if form == "json" else form
+        try:
+            given = import_exports.READERS[name](item, self.notes) if name else self._renamed(item)
+        except BadInput as cause:
+            return Entry(number, size, problem=cause)
+        return Entry(number, size, given)
+
+    def _kong(self, text: str) -> Iterator[Entry]:
+        from authz.cli import import_kong  # noqa: PLC0415  YAML is for this format only
+
+        found = import_kong.credentials(text, self.notes)
+        size = len(text) // max(len(found), 1)
+        for number, given in found:
+            yield Entry(number, size, given)
+
+    def _table(self, blank: int, text: str) -> Iterator[Entry]:
+        delimiter = delimiter_of(text.lstrip("\r\n").partition("\n")[0]) or ","
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows = _numbered(reader)
+        _, header, _ = next(rows, (1, None, None))
+        names = self._columns(header or [])
+        for at, row, problem in rows:
+            size = sum(map(len, row or ())) + len(row or ())
+            number = at + blank
+            if problem is not None:
+                yield Entry(number, size, problem=problem)
+            elif row is None or not any(row):
+                yield Entry(number, size)
+            elif len(row) > len(names):
+                cells = BadInput(LINE, f"has {len(row)} cells, the header has {len(names)}")
+                yield Entry(number, size, problem=cells)
+            else:
+                yield _row(number, size, dict(zip(names, row, strict=False)))
+
+    def _columns(self, header: list[str]) -> list[str]:
+        """Return the field of each column; IGNORED for one that is left out.
+
+        Raises BadInput for a column that is no field.
+        """
+        names = []
+        for at, column in enumerate(header, start=1):
+            name = self.renamed.get(column.strip(), column.strip())
+            if not (_is_field(name) or name == IGNORED):
+                told = fields.shown(name) if len(name) < MIN_IMPORTED else f"number {at}"
+                advice = "give --map COLUMN=FIELD, or --map COLUMN=- to leave it out"
+                raise BadInput("stdin", f"column {told} is no field; {advice}")
+            names.append(name)
+        if missing := self.renamed.keys() - {column.strip() for column in header}:
+            raise BadInput("--map", f"there is no column {fields.shown(min(missing))}")
+        return names
+
+    def _renamed(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not self.renamed:
+            return given
+        pairs = [(self.renamed.get(name, name), value) for name, value in given.items()]
+        pairs = [(name, value) for name, value in pairs if name != IGNORED]
+        metadata = {n.removeprefix(_IN_METADATA): v for n, v in pairs if n.startswith(_IN_METADATA)}
+        found = {name: value for name, value in pairs if not name.startswith(_IN_METADATA)}
+        if metadata:
+            found["metadata"] = {**metadata, **(found.get("metadata") or {})}
+        return found
+
+
+def detect(head: bytes, renamed: Mapping[str, str]) -> str:
+    """Return the format of a source by its first line that is not blank."""
+    text = head.removeprefix(BOM).decode("utf-8", "replace").strip()
+    if text.startswith("["):
+        return "json"
+    if text.startswith("{"):
+        return _json_form(text)
+    if text.startswith(("_format_version", "_transform", "---", "#", "%YAML", "consumers:")):
+        return "kong"
+    header = text.split(delimiter_of(text) or ",")
+    names = [cell.strip().strip('"') for cell in header]
+    is_table = len(names) > 1 or names[0] in renamed or _is_field(names[0])
+    return "csv" if is_table and not text.startswith('"{') else "jsonl"
+
+
+def delimiter_of(header: str) -> str:
+    """Return the delimiter of a table by its header: tab, semicolon or comma; empty without one."""
+    return next((mark for mark in "\t;," if mark in header), "")
+
+
+def _json_form(text: str) -> str:
+    """Return `jsonl` if the text is one entry or cut off, else the format of a whole document."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        starts = ("{", *(f'{{"{name}"' for name in (*LISTS, "meta", "object", "total")))
+        compact = "".join(text[:40].split())
+        if '"_format_version"' in text:
+            return "kong"
+        is_document = compact == "{" or compact.startswith(tuple(starts[1:]))
+        return "json" if is_document and not text.endswith("}") else "jsonl"
+    if "_format_version" in found or isinstance(found.get("consumers"), list):
+        return "kong"
+    return "json" if any(isinstance(found.get(name), list) for name in LISTS) else "jsonl"
+
+
+def _is_field(name: str) -> bool:
+    return name in FIELDS or name in ALIASES or name.startswith(_IN_METADATA)
+
+
+def _numbered(
+    reader: Any,
+) -> Iterator[tuple[int, list[str] | None, BadInput | None]]:
+    """Yield the first line's number, and the cells or the problem, of each row."""
+    while True:
+        number = reader.line_num + 1
+        try:
+            yield number, next(reader), None
+        except StopIteration:
+            return
+        except csv.Error:
+            yield number, None, BadInput(LINE, "is not a row of CSV: quotes do not match")
+
+
+def _row(number: int, size: int, cells: Mapping[str, str]) -> Entry:
+    given: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
+    for name, cell in cells.items():
+        text = cell.strip()
+        if not text or name == IGNORED:
+            continue
+        if name.startswith(_IN_METADATA):
+            metadata[name.removeprefix(_IN_METADATA)] = text
+        elif ALIASES.get(name, name) in _LISTED:
+            given[name] = text.replace(";", " ").split()
+        elif name == "metadata":
+            try:
+                metadata |= json.loads(text)
+            except (ValueError, TypeError, RecursionError):
+                return Entry(number, size, problem=BadInput(name, "has to be a JSON object"))
+        else:
+            given[name] = text
+    if metadata:
+        given["metadata"] = metadata
+    return Entry(number, size, given)

@@ -1,0 +1,304 @@
+"""Applying: makes the keys of the store as a file declares them, by a three-way merge for each key.
+
+The base of the merge is the state that the file was made from: the record at the version that the
+file names, else the fields that were last applied. Nothing is overwritten that changed since.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import cast
+
+from authz.core import changes
+from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
+from authz.core.errors import BadInput
+from authz.core.keys.credentials import Minted
+from authz.core.merging import Applied, Clash, Fields, Merge, fields_of, merge, state_at
+from authz.core.ports import AppliedStore, Clock, KeyStore
+from authz.core.records import KeyRecord, RevocationReason, Status
+from authz.core.selector import Selector
+from authz.core.updates import Updates
+from authz.flows.bulk_change import BulkChange, By, Step
+from authz.flows.key_history import KeyHistory
+from authz.flows.resending import until_confirmed
+from authz.flows.selection import CHUNK, Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One key of a file. label: names it in messages. record: its fields; the rest is ignored.
+
+    kid: None for a key that has none yet. ref: a name of the file for it. version: of the record
+    that the file was made from; None: not said.
+    """
+
+    label: str
+    kid: str | None
+    ref: str
+    version: int | None
+    record: KeyRecord
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """The declared fields as JSON values."""
+        return fields_of(self.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The work for one declared key. stored: its record; None for a new key.
+
+    problem: the reason why it cannot be applied.
+    """
+
+    declared: Declared
+    stored: KeyRecord | None
+    base: Fields | None = None
+    merged: Merge = field(default_factory=Merge)
+    problem: str = ""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the key has to be issued."""
+        return self.stored is None and not self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class Prunable:
+    """A key of the store that the file does not declare. problem: the reason to keep it."""
+
+    record: KeyRecord
+    problem: str = ""
+
+
+class Applying:
+    """Compares a file with the store, and applies it.
+
+    Methods raise Unavailable if the store fails. To repeat an interrupted run is safe.
+    """
+
+    def __init__(
+        self,
+        *,
+        selection: Selection,
+        bulk: BulkChange,
+        keys: KeyStore,
+        history: KeyHistory,
+        applied: AppliedStore,
+        clock: Clock,
+    ) -> None:
+        self._selection = selection
+        self._bulk = bulk
+        self._keys = keys
+        self._history = history
+        self._applied = applied
+        self._clock = clock
+
+    async def compare(self, declared: Sequence[Declared], *, overwrites: bool) -> list[Intent]:
+        """Return the work for each declared key, in order. Changes nothing."""
+        applied = await self._applied.load()
+        refs = {entry.ref: kid for kid, entry in applied.items() if entry.ref}
+        named = [replace(one, kid=one.kid or refs.get(one.ref)) for one in declared]
+        kids = [one.kid for one in named if one.kid]
+        stored: dict[str, KeyRecord | str] = {}
+        for start in range(0, len(kids), CHUNK):
+            for entry in await self._selection.read(kids[start : start + CHUNK]):
+                stored[entry.kid] = entry.record or entry.why
+        return [await self._intent(one, stored, applied, overwrites) for one in named]
+
+    async def _intent(
+        self,
+        one: Declared,
+        stored: Mapping[str, KeyRecord | str],
+        applied: Mapping[str, Applied],
+        overwrites: bool,
+    ) -> Intent:
+        if one.kid is None:
+            return Intent(one, None)
+        record = stored[one.kid]
+        if isinstance(record, str):
+            return Intent(one, None, problem=record)
+        if record.env != one.record.env:
+            problem = f"env: is {record.env}, and a key keeps its environment"
+            return Intent(one, record, problem=problem)
+        base = await self._base(one, record, applied.get(one.kid))
+        merged = merge(one.fields, fields_of(record), base, overwrites=overwrites)
+        return Intent(one, record, base, merged, _problem(record, merged))
+
+    async def _base(self, one: Declared, record: KeyRecord, last: Applied | None) -> Fields | None:
+        if one.version is None:
+            return last.fields if last else None
+        if one.version == record.version:
+            return fields_of(record)
+        if one.version > record.version:  # of another store, or of a time before a restore
+            return None
+        entries = (await self._history.of(record)).entries
+        return state_at(record, entries, one.version)
+
+    async def prunable(
+        self, scope: Selector, declared: Sequence[Declared], as_of: int
+    ) -> list[Prunable]:
+        """Return the keys of the scope that are not declared and not revoked.
+
+        as_of: number of the last change when the file was made. A key that was issued or changed
+        after it is kept, unless the file was applied since and the key stayed as it was then.
+        """
+        applied = await self._applied.load()
+        refs = {entry.ref: kid for kid, entry in applied.items() if entry.ref}
+        known = {one.kid or refs.get(one.ref) for one in declared}
+        found: list[Prunable] = []
+        async for entry in self._selection.each(scope):
+            record = entry.record
+            if record is None or record.status is Status.REVOKED or entry.kid in known:
+                continue
+            last = applied.get(entry.kid)
+            is_seen = record.version <= as_of or (last and last.version == record.version)
+            problem = "" if is_seen else "it was issued or changed after the file was made"
+            found.append(Prunable(record, problem))
+        return found
+
+    async def create(self, one: Declared, minted: Minted, by: By) -> KeyRecord:
+        """Issue a declared key with a minted secret. Return its record.
+
+        Raises BadInput if it would expire before it begins, OutcomeUnknown if the replies to all
+        tries are lost.
+        """
+        now, wanted = self._clock.wall_ms(), one.record
+        life = None if wanted.expires_at is None else wanted.expires_at - now
+        change = changes.issue(_spec(wanted, life), minted, by.author(), now)
+        version = await until_confirmed(partial(self._keys.apply, change))
+        record = replace(change.record, version=version)
+        if wanted.status is Status.DISABLED:
+            planned = changes.disable(record, by.author(), now)
+            version = await until_confirmed(partial(self._keys.apply, cast("KeyChange", planned)))
+            record = replace(record, status=Status.DISABLED, version=version)
+        await self._applied.save({record.kid: Applied(version, one.fields, one.ref)})
+        return record
+
+    async def change(
+        self, intents: Sequence[Intent], by: By, *, overwrites: bool
+    ) -> AsyncIterator[Sequence[Step]]:
+        """Change the stored keys as declared, and yield the outcomes. Their fields are remembered.
+
+        Each change is merged again with the record as it is then. So an edit that comes in between
+        is kept, or refused as a conflict. The fields come first, then the status.
+        """
+        todo = {i.declared.kid: i for i in intents if i.stored is not None and not i.problem}
+
+        def merged(record: KeyRecord) -> Merge:
+            intent = todo[record.kid]
+            return merge(
+                intent.declared.fields, fields_of(record), intent.base, overwrites=overwrites
+            )
+
+        def set_fields(record: KeyRecord, now: int, author: Author) -> Outcome:
+            return _field_change(record, todo[record.kid].declared, merged(record), author, now)
+
+        def set_status(record: KeyRecord, now: int, author: Author) -> Outcome:
+            return _status_change(record, merged(record), author, now)
+
+        async for steps in self._bulk.carry_out(
+            [kid for kid, i in todo.items() if kid and i.merged.wanted.keys() - {"status"}],
+            set_fields,
+            by,
+        ):
+            yield steps
+        turned = [kid for kid, i in todo.items() if kid and "status" in i.merged.wanted]
+        async for steps in self._bulk.carry_out(turned, set_status, by):
+            yield steps
+
+    async def remember(self, intents: Sequence[Intent]) -> dict[str, KeyRecord]:
+        """Store the declared fields as applied, of keys that could be applied.
+
+        Return the records of these keys by kid. They differ from the file by changes of the store
+        alone.
+        """
+        kids = [i.declared.kid for i in intents if i.declared.kid and not i.problem]
+        records: dict[str, KeyRecord] = {}
+        saved: dict[str, Applied] = {}
+        by_kid = {i.declared.kid: i for i in intents}
+        before = await self._applied.load()
+        for start in range(0, len(kids), CHUNK):
+            for entry in await self._selection.read(kids[start : start + CHUNK]):
+                if entry.record is None:
+                    continue
+                intent = by_kid[entry.kid]
+                left = merge(intent.declared.fields, fields_of(entry.record), intent.base)
+                if left.wanted or left.clashes:
+                    continue
+                records[entry.kid] = entry.record
+                made = Applied(entry.record.version, intent.declared.fields, intent.declared.ref)
+                if before.get(entry.kid) != made:
+                    saved[entry.kid] = made
+        if saved:
+            await self._applied.save(saved)
+        return records
+
+    def revoke(self, kids: Sequence[str], by: By) -> AsyncIterator[Sequence[Step]]:
+        """Revoke pruned keys and yield the outcomes."""
+        reason = RevocationReason.CESSATION_OF_OPERATION
+        return self._bulk.carry_out(
+            kids, lambda record, now, author: changes.revoke(record, reason, author, now), by
+        )
+
+
+def clash_text(clash: Clash) -> str:
+    """Return a clash in words."""
+    return f"{clash.name}: the file has {clash.declared!r}, the store {clash.stored!r}"
+
+
+def _problem(record: KeyRecord, merged: Merge) -> str:
+    if merged.clashes:
+        return "changed in the store, too: " + "; ".join(map(clash_text, merged.clashes))
+    if record.status is Status.REVOKED and merged.wanted:
+        return "is revoked, which is final; take it out of the file"
+    return ""
+
+
+def _field_change(
+    record: KeyRecord, one: Declared, merged: Merge, author: Author, now: int
+) -> Outcome:
+    if merged.clashes:
+        return Refused(_problem(record, merged))
+    names = merged.wanted.keys() - {"status"}
+    if not names:
+        return Unchanged(record, f"{record.kid} is so already")
+    wanted = cast("Updates", {name: getattr(one.record, name) for name in names})
+    return changes.update(record, wanted, author, now)
+
+
+def _status_change(record: KeyRecord, merged: Merge, author: Author, now: int) -> Outcome:
+    if merged.clashes:
+        return Refused(_problem(record, merged))
+    match merged.wanted.get("status"):
+        case "active":
+            return changes.enable(record, author, now)
+        case "disabled":
+            return changes.disable(record, author, now)
+        case "revoked":
+            return changes.revoke(record, RevocationReason.UNSPECIFIED, author, now)
+        case _:
+            return Unchanged(record, f"{record.kid} is so already")
+
+
+def _spec(record: KeyRecord, life_ms: int | None) -> KeySpec:
+    if life_ms is not None and life_ms <= 0:
+        raise BadInput("expires_at", "the key would be over before it begins")
+    return KeySpec(
+        client_id=record.client_id,
+        env=record.env,
+        name=record.name,
+        project_id=record.project_id,
+        tenant_id=record.tenant_id,
+        plan=record.plan,
+        limits=record.limits,
+        on_outage=record.on_outage,
+        scopes=record.scopes,
+        not_before=record.not_before,
+        life_ms=life_ms,
+        allowed_cidrs=record.allowed_cidrs,
+        allowed_hosts=record.allowed_hosts,
+        allowed_origins=record.allowed_origins,
+        metadata=record.metadata,
+        outage_grace=record.outage_grace,
+    )

@@ -1,0 +1,103 @@
+"""Deletion: deletes keys for ever, one after the other. A key that fails stops no other."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from authz.core import deletion
+from authz.core.changes import Author, Refused
+from authz.core.errors import Conflict, NotFound, Unavailable, Unreadable
+from authz.core.ports import Clock, DeletionStore, KeyStore
+from authz.core.records import KeyRecord, Status
+from authz.core.selector import Selector
+from authz.flows.bulk_change import BUSY, By, Extent, Failed, Skipped, Step
+from authz.flows.conditions import ANY, Conditions
+from authz.flows.lifecycle import MAX_CONFLICTS, Changed
+from authz.flows.resending import until_confirmed
+
+MAX_FAILURES: Final = 5  # in a row that concern the store, not a key: then it is down
+
+
+class Deletion:
+    """Deletes keys. Their personal data goes, also from the audit trail; a tombstone stays.
+
+    Methods raise Unavailable if the store fails, and OutcomeUnknown if the replies to all tries are
+    lost. To repeat a deletion is safe.
+    """
+
+    def __init__(self, keys: KeyStore, store: DeletionStore, clock: Clock) -> None:
+        self._keys = keys
+        self._store = store
+        self._clock = clock
+
+    async def delete(
+        self,
+        kid: str,
+        author: Author,
+        *,
+        is_forced: bool = False,
+        selector: Selector | None = None,
+        conditions: Conditions = ANY,
+    ) -> KeyRecord | Refused | Skipped:
+        """Delete a key. Return its last record, as revoked, with the version of the deletion.
+
+        is_forced: also a key that is neither revoked nor expired, else Refused. selector: Skipped
+        if the key does not fit it. conditions: as for Lifecycle; with a dry run the record is as
+        it was. Raises NotFound if no key has the kid.
+        """
+        for _ in range(MAX_CONFLICTS):
+            record = await self._keys.find(kid)
+            if record is None:
+                raise NotFound(f"no key has the kid {kid}")
+            conditions.check(record)
+            now = self._clock.wall_ms()
+            if selector is not None and not selector.matches(record, now):
+                return Skipped()
+            entries = await self._store.entries(record)
+            planned = deletion.delete(record, entries, author, now, is_forced=is_forced)
+            if isinstance(planned, Refused):
+                return planned
+            if conditions.dry_run:
+                return record
+            try:
+                version = await until_confirmed(partial(self._store.delete, planned))
+            except Conflict:
+                continue
+            return replace(record, status=Status.REVOKED, version=version)
+        raise Unavailable(f"{kid} {BUSY}")
+
+    async def carry_out(
+        self,
+        kids: Sequence[str],
+        by: By,
+        *,
+        is_forced: bool = False,
+        selector: Selector | None = None,
+        extent: Extent | None = None,
+    ) -> AsyncIterator[Sequence[Step]]:
+        """Delete the keys and yield the outcome of each.
+
+        selector: skip a key that no longer fits it. extent: is added to. Raises Unavailable after
+        MAX_FAILURES (5) keys in a row.
+        """
+        extent = Extent() if extent is None else extent
+        in_a_row = 0
+        for kid in kids:
+            try:
+                done = await self.delete(kid, by.author(), is_forced=is_forced, selector=selector)
+            except (NotFound, Unreadable) as cause:
+                yield [Step(kid, Failed(str(cause)))]
+                continue
+            except Unavailable as cause:
+                in_a_row += 1
+                if in_a_row == MAX_FAILURES:
+                    raise
+                yield [Step(kid, Failed(str(cause)))]
+                continue
+            in_a_row = 0
+            if isinstance(done, KeyRecord):
+                extent.add(done, done)
+                yield [Step(kid, Changed(done))]
+            else:
+                yield [Step(kid, done)]

@@ -1,0 +1,103 @@
+"""Sinks of the audit trail: a file, or a server over HTTP; and a cursor in a file."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from authz.core.errors import BadInput, Unavailable
+from authz.core.trail.documents import lines
+from authz.core.trail.rows import Row, position
+from authz.process.web_client import WebClient
+
+MODE: Final = 0o640
+OK: Final = range(200, 300)
+TAIL: Final = 1 << 20  # bytes at the end of a file in which its last line begins
+
+
+class FileSink:
+    """Appends rows to a file as JSON Lines. Each delivery is on the disk when it returns.
+
+    A line that an earlier process could not finish is removed first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def deliver(self, rows: Sequence[Row]) -> None:
+        """Implement TrailSink.deliver."""
+        try:
+            await asyncio.to_thread(self._append, lines(rows))
+        except OSError as cause:
+            raise Unavailable(f"{self._path}: {cause.strerror}") from None
+
+    def _append(self, content: bytes) -> None:
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, MODE)
+        with os.fdopen(handle, "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = file.seek(max(size - TAIL, 0))
+            whole = file.read().rfind(b"\n") + 1
+            if whole or not start:
+                file.truncate(start + whole)
+            file.seek(0, os.SEEK_END)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class WebSink:
+    """Sends rows to a URL by POST. Any status from 200 to 299 means that they are safe."""
+
+    def __init__(
+        self,
+        client: WebClient,
+        url: str,
+        encode: Callable[[Sequence[Row]], bytes],
+        headers: Mapping[str, str],
+    ) -> None:
+        self._client = client
+        self._url = url
+        self._encode = encode
+        self._headers = headers
+
+    async def deliver(self, rows: Sequence[Row]) -> None:
+        """Implement TrailSink.deliver."""
+        response = await self._client.send(
+            "POST", self._url, body=self._encode(rows), headers=self._headers
+        )
+        if response.status not in OK:
+            raise Unavailable(f"the receiver of the audit trail answered {response.status}")
+
+
+class FileCursor:
+    """A Cursor in a file, which is replaced as a whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> str:
+        """Implement Cursor.load."""
+        try:
+            text = self._path.read_text(encoding="ascii").strip()
+            if text:
+                position(text)
+        except FileNotFoundError:
+            return ""
+        except OSError as cause:
+            raise BadInput("--cursor", f"{self._path}: {cause.strerror}") from None
+        except ValueError:
+            raise BadInput("--cursor", f"{self._path} holds no id; remove it to start") from None
+        return text
+
+    def save(self, row_id: str) -> None:
+        """Implement Cursor.save."""
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        try:
+            with draft.open("w", encoding="ascii") as file:
+                file.write(f"{row_id}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+        except OSError as cause:
+            raise Unavailable(f"{self._path}: {cause.strerror}") from None

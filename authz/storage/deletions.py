@@ -1,0 +1,98 @@
+"""StoredDeletions: deletes keys, with their entries in the audit trail. Tombstones stay."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+import redis.asyncio
+from redis import exceptions
+
+from authz.core.deletion import Removal, RemovedEntry
+from authz.core.errors import Conflict, OutcomeUnknown, Unavailable
+from authz.core.records import KeyRecord
+from authz.core.trail.rows import row_hash
+from authz.storage import encoding, schema, tombstones
+from authz.storage.link import refusal
+from authz.storage.listing import SEARCHED
+from authz.storage.marks import marks_of, with_mark
+from authz.storage.replies import checked
+
+DELETE_KEY: Final = (files("authz.storage") / "lua" / "delete_key.lua").read_text()
+
+
+class StoredDeletions:
+    """A DeletionStore over redis-py."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._names = schema.names_of(client)
+        self._marks = marks_of(client)
+        self._delete = client.register_script(DELETE_KEY)
+
+    async def entries(self, record: KeyRecord) -> Sequence[RemovedEntry]:
+        """Return the key's audit entries, newest first, up to the first that is missing.
+
+        Takes a round trip for each. Raises Unavailable.
+        """
+        found: list[RemovedEntry] = []
+        version = record.version
+        while version:
+            row = await self._row(record.kid, version)
+            if row is None:
+                break
+            row_id, fields = row
+            found.append(RemovedEntry(row_id, row_hash(row_id, fields)))
+            version = int(fields["base"])
+        return found
+
+    async def _row(self, kid: str, version: int) -> tuple[str, dict[str, str]] | None:
+        first = f"{version}-0"
+        found = await checked(self._client.xrange(self._names.audit, first, first))
+        if not found:  # it may have been written late
+            found = await checked(
+                self._client.xrange(self._names.audit, first, "+", count=SEARCHED)
+            )
+        for row_id, fields in found:
+            base = fields.get("base", "")
+            is_base = base.isascii() and base.isdecimal() and len(base) <= encoding.MAX_DIGITS
+            if fields.get("kid") == kid and is_base and int(base) < version:
+                return row_id, fields
+        return None
+
+    async def delete(self, removal: Removal) -> int:
+        """Delete the key by the script and return the number of this change.
+
+        Raises Conflict if the key is at another version, Unavailable if nothing was sent,
+        OutcomeUnknown if the connection failed after that. It works on a full store.
+        """
+        record, names = removal.record, self._names
+        digests = [secret.digest for secret in record.secrets if secret.digest]
+        named = [names.alias(one) for one in digests]
+        owners = await checked(self._client.mget(named)) if named else []
+        aliases = [one for one, kid in zip(digests, owners, strict=True) if kid == record.kid]
+        own, *places = tombstones.of(record.kid, aliases)
+        keys = [
+            *(names.key(record.kid), names.seq, names.log, names.audit, names.keys),
+            *(names.client(record.client_id), names.gone(own.bucket)),
+        ]
+        for digest, place in zip(aliases, places, strict=True):
+            keys += [names.alias(digest), names.gone(place.bucket)]
+        fields = encoding.encode_event(removal.event, removal.id, record.version)
+        fields = with_mark(self._marks, record.kid, fields)
+        args: list[Any] = [
+            *(removal.id, record.version, names.changes, schema.LOG_LENGTH, record.kid),
+            *(own.member, len(aliases), *(place.member for place in places)),
+            *(len(removal.entries), *(entry.id for entry in removal.entries)),
+            *(text for pair in fields.items() for text in pair),
+        ]
+        try:
+            outcome, version = await self._delete(keys=keys, args=args)
+        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
+            raise OutcomeUnknown(f"the store did not confirm the deletion: {cause}") from None
+        except exceptions.RedisError as cause:
+            raise Unavailable(f"the store refused the deletion: {refusal(cause)}") from None
+        if outcome == "conflict":
+            raise Conflict(f"{record.kid} is at version {version}, not {record.version}")
+        await checked(self._client.delete(names.limit(record.kid)))
+        await checked(self._client.hdel(names.applied, record.kid))
+        return int(version)

@@ -1,0 +1,80 @@
+"""Composition root of the audit trail: sealing, verification, lists and copies."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from authz.core.trail import documents
+from authz.core.trail.rows import TrailKeys
+from authz.core.web_address import check_url
+from authz.flows.trail.listing import TrailListing
+from authz.flows.trail.sealing import Sealer
+from authz.flows.trail.shipping import TrailSink
+from authz.process.clock import SystemClock
+from authz.process.trail_sinks import FileSink, WebSink
+from authz.process.web_client import WebClient
+from authz.settings.model import Settings
+from authz.storage.keys import StoredKeys
+from authz.storage.listing import StoredIndex
+from authz.storage.trail import StoredRows, entry_of
+from authz.wiring.administration import endpoint, keyring
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSession:
+    """The objects of the audit commands. highest_seen: a change that a sidecar has applied."""
+
+    rows: StoredRows
+    keys: TrailKeys
+    listing: TrailListing
+    sealer: Sealer
+    highest_seen: int
+
+
+@asynccontextmanager
+async def audit_session(settings: Settings) -> AsyncIterator[AuditSession]:
+    """Yield an AuditSession, and close its client at the end.
+
+    Raises BadInput for unusable settings, Unavailable if the store is unreachable, Emptied or
+    Foreign if it is not ours.
+    """
+    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
+    async with aclosing(where.client()) as client:
+        keys = StoredKeys(client)
+        await keys.verify(ring.fingerprints, ring.prefixes)
+        rows = StoredRows(client, has_replicas=where.has_replicas)
+        yield AuditSession(
+            rows,
+            ring.trail_keys,
+            TrailListing(rows, StoredIndex(client), entry_of, clock),
+            Sealer(rows, ring.trail_keys, clock, socket.gethostname()),
+            await keys.highest_seen(),
+        )
+
+
+def trail_keys(settings: Settings) -> TrailKeys:
+    """Return the keys of marks. Raises BadInput for unusable pepper files."""
+    return keyring(settings).trail_keys
+
+
+def file_sink(path: Path) -> TrailSink:
+    """Return a sink that appends JSON Lines to a file."""
+    return FileSink(path)
+
+
+def web_sink(url: str, headers: dict[str, str], ca: Path | None) -> TrailSink:
+    """Return a sink that posts JSON Lines to a URL. Raises BadInput for plain http."""
+    kind = {"Content-Type": "application/x-ndjson"}
+    return WebSink(WebClient(ca), check_url("--to", url), documents.lines, kind | headers)
+
+
+def otlp_sink(url: str, headers: dict[str, str], ca: Path | None) -> TrailSink:
+    """Return a sink that posts OTLP logs in JSON. url: of the receiver, without `/v1/logs`.
+
+    Raises BadInput for plain http.
+    """
+    kind = {"Content-Type": "application/json"}
+    logs = f"{check_url('telemetry.otlp.endpoint', url).rstrip('/')}/v1/logs"
+    return WebSink(WebClient(ca), logs, documents.otlp, kind | headers)

@@ -1,0 +1,60 @@
+"""Composition root of the commands that export, compare and apply files of keys."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from authz.core.keys.keyring import Keyring
+from authz.flows.applying import Applying
+from authz.flows.bulk_change import BulkChange
+from authz.flows.key_history import KeyHistory
+from authz.flows.selection import Selection
+from authz.process.clock import SystemClock
+from authz.settings.model import Settings
+from authz.storage.applied import StoredApplied
+from authz.storage.batches import StoredBatches
+from authz.storage.keys import StoredKeys
+from authz.storage.listing import StoredIndex, StoredTrail
+from authz.wiring.administration import endpoint, keyring
+
+
+@dataclass(frozen=True, slots=True)
+class FileSession:
+    """The objects of these commands."""
+
+    applying: Applying
+    selection: Selection
+    keyring: Keyring
+    keys: StoredKeys
+    applied: StoredApplied
+
+    async def sequence(self) -> int:
+        """Return the number of the store's last change. Raises Unavailable."""
+        return await self.keys.sequence()
+
+    async def refs(self) -> dict[str, str]:
+        """Return the refs of keys that files introduced, by kid. Raises Unavailable."""
+        return {kid: one.ref for kid, one in (await self.applied.load()).items() if one.ref}
+
+
+@asynccontextmanager
+async def file_session(settings: Settings) -> AsyncIterator[FileSession]:
+    """Yield a FileSession, and close its client at the end.
+
+    Raises BadInput for unusable settings, Unavailable if the store is unreachable, Emptied or
+    Foreign if it is not ours.
+    """
+    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
+    async with aclosing(where.client()) as client:
+        keys = StoredKeys(client, has_replicas=where.has_replicas)
+        await keys.verify(ring.fingerprints, ring.prefixes)
+        selection, applied = Selection(StoredIndex(client), clock), StoredApplied(client)
+        applying = Applying(
+            selection=selection,
+            bulk=BulkChange(selection, keys, StoredBatches(client), clock),
+            keys=keys,
+            history=KeyHistory(StoredTrail(client)),
+            applied=applied,
+            clock=clock,
+        )
+        yield FileSession(applying, selection, ring, keys, applied)

@@ -1,0 +1,49 @@
+"""Composition root of commands that find many keys or change them."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from authz.core.keys.keyring import Keyring
+from authz.flows.bulk_change import BulkChange
+from authz.flows.deletion import Deletion
+from authz.flows.key_history import KeyHistory
+from authz.flows.selection import Selection
+from authz.process.clock import SystemClock
+from authz.settings.model import Settings
+from authz.storage.batches import StoredBatches
+from authz.storage.deletions import StoredDeletions
+from authz.storage.keys import StoredKeys
+from authz.storage.listing import StoredIndex, StoredTrail
+from authz.storage.registry import StoredSidecars
+from authz.wiring.administration import endpoint, keyring
+
+
+@dataclass(frozen=True, slots=True)
+class BulkSession:
+    """The objects of commands that find many keys or change them."""
+
+    selection: Selection
+    bulk: BulkChange
+    deletion: Deletion
+    keys: StoredKeys
+    history: KeyHistory
+    keyring: Keyring
+    sidecars: StoredSidecars
+
+
+@asynccontextmanager
+async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
+    """Yield a BulkSession, and close its client at the end.
+
+    Raises the errors of `administration`.
+    """
+    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
+    async with aclosing(where.client()) as client:
+        keys = StoredKeys(client, has_replicas=where.has_replicas)
+        await keys.verify(ring.fingerprints, ring.prefixes)
+        selection = Selection(StoredIndex(client), clock)
+        bulk = BulkChange(selection, keys, StoredBatches(client), clock)
+        deletion = Deletion(keys, StoredDeletions(client), clock)
+        history = KeyHistory(StoredTrail(client))
+        yield BulkSession(selection, bulk, deletion, keys, history, ring, StoredSidecars(client))

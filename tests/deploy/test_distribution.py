@@ -1,0 +1,87 @@
+"""The distribution envoy-authz: built reproducibly, and installed as a command of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("authz", "proto", "pyproject.toml", "README.md", "LICENSE", "envoy.yaml", ".gitignore")
+
+
+def built(directory: Path, moment: int) -> list[Path]:
+    """Return the sdist and the wheel, built from a copy whose files have this modification time."""
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, directory / name)
+    for path in directory.rglob("*"):
+        os.utime(path, (moment, moment))
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", "dist"]
+    subprocess.run(command, cwd=directory, check=True, capture_output=True)
+    return sorted((directory / "dist").iterdir())
+
+
+@pytest.fixture(scope="module")
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return the sdist and the wheel."""
+    return built(tmp_path_factory.mktemp("first"), 1_000_000_000)
+
+
+def test_it_is_the_same_everywhere(distribution, tmp_path):
+    """Sources at another place, with other times, give the same bytes."""
+    umask = os.umask(0o077)
+    try:
+        place = tmp_path / "a b"
+        place.mkdir()
+        again = built(place, 1_700_000_000)
+    finally:
+        os.umask(umask)
+    assert [path.name for path in again] == [path.name for path in distribution]
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in distribution]
+
+
+def test_its_names(distribution):
+    """The distribution has a name of our own; nothing of this machine is in it."""
+    wheel, sdist = sorted(distribution, key=lambda path: path.suffix, reverse=True)
+    assert wheel.name.startswith("envoy_authz-")
+    with tarfile.open(sdist) as archive:
+        names = archive.getnames()
+    assert f"{sdist.name.removesuffix('.tar.gz')}/authz/cli/main.py" in names
+    assert not any("__pycache__" in name or ".venv" in name for name in names)
+
+
+def test_it_can_be_installed(distribution, tmp_path):
+    """The wheel brings the command authz and all files that it needs."""
+    wheel = next(path for path in distribution if path.suffix == ".whl")
+    place = tmp_path / "venv"
+    venv.create(place)
+    pip = [sys.executable, "-m", "pip", "--python", str(place / "bin/python"), "--quiet"]
+    install = [*pip, "install", "--no-deps", "--no-index", "--no-compile", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    (site,) = place.glob("lib/python*/site-packages")
+    # Dependencies come from this environment; its own editable authz does not, for .pth files
+    # count only in a site directory.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    command = [place / "bin/authz"]
+
+    def run(*arguments: str) -> str:
+        return subprocess.run(
+            [*command, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert run("--version").startswith("authz ")
+    assert "ext_authz" in run("envoy", "snippet")
+    told = "import authz, importlib.metadata as m; print(authz.__file__, m.version('envoy-authz'))"
+    done = subprocess.run(
+        [place / "bin/python", "-c", told], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith(str(site))
