@@ -1,10 +1,9 @@
 """Composition root of the admin API. It builds the components, starts them and stops them."""
 
 import asyncio
-import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +12,7 @@ from authz import __version__
 from authz.console.http_api import api_routes
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
-from authz.core.errors import BadInput, Unavailable
+from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import Clock
@@ -26,6 +25,7 @@ from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
+from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
@@ -67,10 +67,7 @@ from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
 from authz.wiring.telemetry import admin_metrics
 
-log = logging.getLogger("authz.admin")
-
 DRAIN_SECONDS: Final = 5.0
-SEAL_SECONDS: Final = 60.0
 HTTP_LISTEN: Final = "admin.http_listen"
 HTTP_SECONDS: Final = 10.0  # for a request to arrive, and its response to be read
 
@@ -152,7 +149,12 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         )
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        page = stack.enter_context(admin_metrics(settings, instance, counters, readiness, clock))
+        sealing = RegularSealing(
+            Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
+        )
+        page = stack.enter_context(
+            admin_metrics(settings, instance, counters, readiness, sealing=sealing, clock=clock)
+        )
         http = _http(settings, RestApi(calls, __version__))
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
@@ -160,27 +162,9 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await watch.look()
         await server.start()
         await http.start()
-        sealer = Sealer(flows.trail_rows, ring.trail_keys, clock, socket.gethostname())
-        for work in (watch.run(), server.show(readiness), seal_regularly(sealer, readiness)):
+        for work in (watch.run(), server.show(readiness), sealing.run()):
             stack.callback(asyncio.create_task(work).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
-
-
-async def seal_regularly(sealer: Sealer, is_ready: Callable[[], bool]) -> None:
-    """Seal the audit trail every SEAL_SECONDS (60 s), until cancelled.
-
-    Two processes may do so at the same time. A failure is logged, and the next round tries again.
-    """
-    while True:
-        if is_ready():
-            try:
-                sealed = await sealer.seal()
-            except Unavailable as cause:
-                log.warning("the audit trail could not be sealed: %s", cause)
-            else:
-                if sealed.wrong or sealed.went_back:
-                    log.error("the audit trail was altered; run `authz audit verify`")
-        await asyncio.sleep(SEAL_SECONDS)
 
 
 def admin_flows(
