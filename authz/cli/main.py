@@ -29,7 +29,7 @@ MAX_MESSAGE: Final = 400
 STDERR: Final = 2
 
 COMMANDS: Final = (
-    *("init", "serve", "admin", "keys", "apply", "diff", "audit", "sidecars", "config"),
+    *("init", "serve", "admin", "meter", "keys", "apply", "diff", "audit", "sidecars", "config"),
     *("doctor", "backup", "restore", "envoy", "dev", "completion"),
 )
 

@@ -33,7 +33,8 @@ MetricsPage = Callable[[str], tuple[bytes, str]]
 class OperationsServer:
     """Serves liveness, readiness and metrics over HTTP.
 
-    Raises BadInput if the address cannot be used. address: the one in use, with its real port.
+    Raises BadInput, which names `setting`, if the address cannot be used. address: the one in use,
+    with its real port.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ from authz.settings.values import (
 
 
 class Tls(Section):
-    """TLS of the Check listener."""
+    """TLS of a listener."""
 
     cert: File
     key: File
@@ -235,6 +235,31 @@ class Limiting(Section):
     legacy_headers: bool = False
 
 
+class Retention(Section):
+    """How long counts of usage are kept, by the span that they count."""
+
+    minutes: Annotated[float, seconds("10m", "2d")] = 7_200.0
+    hours: Annotated[float, seconds("3d", "1000d")] = 35 * 86_400.0
+    days: Annotated[float, seconds("30d", "4000d")] = 395 * 86_400.0
+    months: Annotated[float, seconds("60d", "10000d")] = 1_830 * 86_400.0
+
+
+class Meter(Section):
+    """The meter: takes Envoy's access logs and counts usage."""
+
+    listen: Listen = Address("127.0.0.1", 9195)
+    ops_listen: Listen = Address("127.0.0.1", 9196)
+    socket_mode: Mode = 0o660
+    tls: Tls | None = None
+    token_file: File | None = None
+    allow_plaintext: bool = False
+    max_message_bytes: int = Field(262_144, ge=65_536, le=4_194_304)
+    max_waiting_mib: int = Field(64, ge=1, le=4_096)
+    commit_interval: Annotated[float, seconds("10ms", "5s")] = 0.25
+    drain: Annotated[float, seconds("0", "5m")] = 10.0
+    retention: Retention = Retention()
+
+
 class Log(Section):
     """Logs, on stderr."""
 
@@ -280,6 +305,7 @@ class Settings(Section):
     plans: dict[Id, LimitSet] = {}
     pools: Pools = Pools()
     limits: Limiting = Limiting()
+    meter: Meter = Meter()
     log: Log = Log()
     admin: Admin = Admin()
     telemetry: Telemetry = Telemetry()

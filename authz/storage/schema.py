@@ -39,9 +39,11 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
                                             plan and environment; about:<hour> -> earlier ones;
                                             y<month> -> row
     <kid>:m:<window>                hash    <minute> -> row
-    <kid>:h:<window>                hash    <hour> or <hour>.<route> -> row
+    <kid>:h:<window>                hash    <hour in the window> * 10000 + <route> -> row; a plain
+                                            integer, which takes half the space of text
     <kid>:d:<window>                hash    <day> -> row; <day>!<reason> -> refusals;
-                                            <day>n -> distinct networks, estimated
+                                            <day>n -> distinct networks if more
+                                            than one, estimated
     <kid>:net:<day>                 HLL     networks of the day, for three days
     all:m|h|d:<window>, all:y       hash    <slot>.<route>.<code> -> row, over all requests;
                                             all:d also <day>!<reason>: refusals without a key

@@ -24,6 +24,7 @@ METHODS: Final = (
         "Keys.ListKeyHistory",
     ),
     *("Keys.VerifyKey", "Keys.ExportKeys", "Keys.ImportKeys"),
+    *("Keys.DeleteKey", "Audit.VerifyAuditTrail"),
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Audit.ListAuditEntries"),
     *("Fleet.ListSidecars", "Fleet.WatchChanges"),
     *("Me.GetMyKey", "Me.GetMyLimits", "Me.RotateMyKey", "Me.RevokeMyKey"),

@@ -1,27 +1,30 @@
 """Composition root of the admin API. It builds the components, starts them and stops them."""
 
 import asyncio
+import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from authz import __version__
 from authz.console.operations import OperationsServer
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import Clock
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.bulk_change import BulkChange
+from authz.flows.deletion import Deletion
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
+from authz.flows.trail.sealing import Sealer
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
@@ -31,6 +34,7 @@ from authz.rpc.admin.bulk_changes import BulkChanges
 from authz.rpc.admin.calls import Calls
 from authz.rpc.admin.fleet_service import FleetService
 from authz.rpc.admin.installation_service import InstallationService
+from authz.rpc.admin.key_deletion import KeyDeletion
 from authz.rpc.admin.key_import import KeyImport
 from authz.rpc.admin.key_lists import KeyLists
 from authz.rpc.admin.key_verification import KeyVerification
@@ -40,8 +44,10 @@ from authz.rpc.admin.me_service import MeService
 from authz.rpc.admin.method_table import methods
 from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.server import AdminServer
+from authz.rpc.admin.trail_verification import TrailVerification
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
+from authz.storage.deletions import StoredDeletions
 from authz.storage.endpoint import Client
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
@@ -50,6 +56,7 @@ from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta_watch import MetaWatch
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
+from authz.storage.trail import StoredRows
 from authz.storage.trail_pages import StoredChangeLog, StoredTrailPages
 from authz.telemetry.admin_metrics import CallCounters
 from authz.wiring.access import authentication
@@ -57,7 +64,10 @@ from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
 from authz.wiring.telemetry import admin_metrics
 
+log = logging.getLogger("authz.admin")
+
 DRAIN_SECONDS: Final = 5.0
+SEAL_SECONDS: Final = 60.0
 HTTP_LISTEN: Final = "admin.http_listen"
 
 
@@ -146,9 +156,27 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await watch.look()
         await server.start()
         await http.start()
-        for work in (watch.run(), server.show(readiness)):
+        sealer = Sealer(flows.trail_rows, ring.trail_keys, clock, socket.gethostname())
+        for work in (watch.run(), server.show(readiness), seal_regularly(sealer, readiness)):
             stack.callback(asyncio.create_task(work).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
+
+
+async def seal_regularly(sealer: Sealer, is_ready: Callable[[], bool]) -> None:
+    """Seal the audit trail every SEAL_SECONDS (60 s), until cancelled.
+
+    Two processes may do so at the same time. A failure is logged, and the next round tries again.
+    """
+    while True:
+        if is_ready():
+            try:
+                sealed = await sealer.seal()
+            except Unavailable as cause:
+                log.warning("the audit trail could not be sealed: %s", cause)
+            else:
+                if sealed.wrong or sealed.went_back:
+                    log.error("the audit trail was altered; run `authz audit verify`")
+        await asyncio.sleep(SEAL_SECONDS)
 
 
 def admin_flows(
@@ -164,6 +192,7 @@ def admin_flows(
     counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
     reports = LimitReports(counters, limit_policy(settings), clock)
     imports, selection = StoredImports(client), Selection(index, clock)
+    rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
     async def verifier() -> Verifier:
         known = imports if await keys.has_imports() else None
@@ -176,6 +205,7 @@ def admin_flows(
         lifecycle=Lifecycle(keys, ring, clock, counters),
         requests=RepeatableRequests(StoredRequests(client), ring),
         selection=selection,
+        deletion=Deletion(keys, StoredDeletions(client), clock),
         bulk=BulkChange(selection, keys, StoredBatches(client), clock),
         history=KeyHistory(trail),
         verifier=verifier,
@@ -185,6 +215,8 @@ def admin_flows(
         registry=StoredSidecars(client),
         trail=trail,
         trail_pages=StoredTrailPages(client),
+        trail_rows=rows,
+        trail_heads=rows,
         change_log=StoredChangeLog(client),
         keyring=ring,
         clock=clock,
@@ -204,6 +236,8 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
         KeyVerification(flows, carrier, settings.extract.client_address),
         KeyImport(flows),
         BulkChanges(flows),
+        KeyDeletion(flows),
+        TrailVerification(flows),
         LimitsService(flows),
         AuditService(flows, tokens),
         FleetService(flows),

@@ -12,6 +12,7 @@ from authz.proxy.rules import examine
 from authz.settings import model
 from tests.support.deploy.manifests import (
     K8S,
+    METER,
     OLDEST,
     OVERLAYS,
     built,
@@ -36,6 +37,7 @@ OTHERS = ("istio.io", "gateway.envoyproxy.io")
 
 pytestmark = needs_kubectl
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
+all_parts = pytest.mark.parametrize("overlay", [*OVERLAYS, METER])
 
 
 def seconds(text: str) -> float:
@@ -43,7 +45,7 @@ def seconds(text: str) -> float:
     return float(text.removesuffix("s"))
 
 
-@overlays
+@all_parts
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_every_object_is_valid(overlay: str, version: str):
     """Every object fits the strict schema of the oldest and the newest Kubernetes."""
@@ -53,7 +55,7 @@ def test_every_object_is_valid(overlay: str, version: str):
         kubernetes_validate.validate(found, version, strict=True)
 
 
-@overlays
+@all_parts
 def test_every_pod_is_restricted(overlay: str):
     """Every pod fits PodSecurity `restricted` and has a read-only root."""
     for name, pod in (pods(overlay) | proxies(overlay)).items():
@@ -189,3 +191,19 @@ def test_every_pod_has_a_network_policy(overlay: str):
     if overlay == "gateway":
         owner = "gateway.envoyproxy.io/owning-gateway-name"
         assert [labels for labels in selected if labels.get(owner) == "eg"]
+
+
+def test_the_settings_of_the_meter():
+    """The meter listens for pods, wants a token, and uses a user of the store of its own."""
+    (container,) = pods(METER)["authz-meter"]["containers"]
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    found = model.load(environ=environment)
+    assert str(found.meter.listen) == "0.0.0.0:9195"
+    assert found.meter.allow_plaintext
+    assert str(found.meter.token_file) == "/etc/authz/meter/token"
+    assert found.redis.username == "authz-meter"
+    assert f"user {found.redis.username} " in (K8S.parent / "redis" / "users.acl").read_text()
+    (service,) = of_kind(METER, "Service")
+    assert service["spec"]["ports"][0]["port"] == found.meter.listen.port
+    grace = one(METER, "Deployment", "authz-meter")["spec"]["template"]["spec"]
+    assert grace["terminationGracePeriodSeconds"] > found.meter.drain

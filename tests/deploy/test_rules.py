@@ -39,8 +39,10 @@ UP, READY = "up{}", "authz_ready{}"
 PROCESSOR = 'process_cpu_time_seconds_total{cpu_mode="user"}'
 UNREADABLE = 'authz_key_lookup_failures_total{reason="unreadable"}'
 FAULTS = "authz_check_faults_total{}"
+LATE, METER_READY = "authz_meter_lag_seconds{}", "authz_meter_ready{}"
+ENTRIES_REFUSED = 'authz_meter_entries_refused_total{cause="fields"}'
 NOT_WRITTEN = 'authz_snapshot_writes_total{result="failed"}'
-GAUGES = {TRUST, TRUST_AGE, CLOCK, UP, READY}
+GAUGES = {TRUST, TRUST_AGE, CLOCK, UP, READY, LATE, METER_READY}
 
 EACH_MINUTE: dict[float, tuple[str, ...]] = {
     1000: (ALLOWED, HITS, HITS_WITHIN_50_MS, WITHIN),
@@ -48,11 +50,11 @@ EACH_MINUTE: dict[float, tuple[str, ...]] = {
     100: (CHECKS,),
     20: (PROCESSOR,),
     96: (WITHIN_50_MS,),  # the objective allows 5 slow ones in 100
-    1: (CHANGES, WITHIN_1_S, TRUST, UP, READY),
+    1: (CHANGES, WITHIN_1_S, TRUST, UP, READY, METER_READY),
     0.2: (TRUST_AGE,),
     0: (
         *(UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS),
-        *(NOT_WRITTEN, CLOCK),
+        *(NOT_WRITTEN, CLOCK, LATE, ENTRIES_REFUSED),
     ),
 }
 
@@ -149,6 +151,13 @@ CASES = {
     ),
     "AuthzSnapshotFails": Case(
         {NOT_WRITTEN: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
+    ),
+    "AuthzUsageLate": Case({LATE: after(H, (5, 90))}, fires=(H + 4,), quiet=(H, H + 1, H + 7)),
+    "AuthzMeterNotReady": Case(
+        {METER_READY: after(H, (5, 0), before=1)}, fires=(H + 4,), quiet=(H, H + 1, H + 6)
+    ),
+    "AuthzUsageRefused": Case(
+        {ENTRIES_REFUSED: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
     ),
     "AuthzCheckFaults": Case(
         {FAULTS: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)

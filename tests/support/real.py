@@ -114,6 +114,12 @@ class Valkey:
         shutil.rmtree(self.directory)
 
     @property
+    def pid(self) -> int:
+        """Return the process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """The value for `redis.url`."""
         return f"redis://127.0.0.1:{self.port}/0"

@@ -15,7 +15,10 @@ from authz.storage.lag import BOUNDS_MS
 from authz.telemetry import catalogue
 from authz.telemetry.catalogue import METRICS, Kind, Metric
 from authz.telemetry.events import COUNTED
+from authz.telemetry.meter_catalogue import METER_METRICS
 from authz.telemetry.outcomes import AUTHENTICATION
+
+ALL = (*METRICS, *METER_METRICS)
 
 
 def exported(metric: Metric) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -50,7 +53,7 @@ def exported(metric: Metric) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
     return found
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", ALL, ids=lambda metric: metric.name)
 def test_the_official_exporter_makes_the_names_of_the_catalogue(metric: Metric) -> None:
     """The exporter has the same samples, labels and label values."""
     found = exported(metric)
@@ -63,17 +66,17 @@ def test_the_official_exporter_makes_the_names_of_the_catalogue(metric: Metric) 
 
 def test_a_collector_calls_a_metric_the_same() -> None:
     """Each unit is one that a collector maps to the same name."""
-    units = {metric.unit for metric in METRICS}
+    units = {metric.unit for metric in ALL}
     assert {unit for unit in units if not re.fullmatch(r"{[a-z]+}", unit)} == {"s", "By"}
 
 
 def test_metrics_are_named_once() -> None:
     """No two metrics and no two Prometheus samples share a name."""
-    for names in ([m.name for m in METRICS], [s for m in METRICS for s in m.samples]):
+    for names in ([m.name for m in ALL], [s for m in ALL for s in m.samples]):
         assert sorted(set(names)) == sorted(names)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", ALL, ids=lambda metric: metric.name)
 def test_the_series_of_a_metric_have_the_same_labels(metric: Metric) -> None:
     """All series of a metric have the same labels, and no two are equal."""
     assert len({tuple(sorted(labels)) for labels in metric.series}) == 1

@@ -125,6 +125,9 @@ def added(kept: list[int], more: list[int]) -> bool:
 
     Such a number stays at LARGEST. `more` may be shorter.
     """
+    if not kept:
+        kept.extend(more)
+        return False
     is_full = False
     kept.extend([0] * (len(more) - len(kept)))
     for at, number in enumerate(more):

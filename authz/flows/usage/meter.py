@@ -30,7 +30,7 @@ from authz.core.usage.ports import Counted, Known, MeterProbe, UsageStore
 from authz.core.usage.tally import Clocks, Tally
 
 PERIOD: Final = 0.25  # seconds for which batches are added up
-MAX_ROWS: Final = 200  # of a commit; the store takes about 4 ms for them
+MAX_ROWS: Final = 200  # of a commit; the store takes a few ms for them
 MAX_BYTES: Final = 64 * 1024 * 1024  # of waiting batches
 MAX_BATCHES: Final = 1000  # of a commit
 LINE_BYTES: Final = 64  # of memory for each entry beside its text

@@ -19,7 +19,7 @@ local LATE_MS = 3600000
 local LARGEST = 9007199254740991  -- 2^53 - 1
 local BLOCK = 4096      -- charge ids of a block
 local MAX_BLOCKS = 512  -- incomplete blocks kept for each process
-local MAX_ROUTES = 10000
+local ROUTES = 10000    -- a field of hours is: hour in its window * ROUTES + number of the route
 local call, unpack_row, pack_row = redis.call, cmsgpack.unpack, cmsgpack.pack
 local floor, base = math.floor, KEYS[1]
 local clock = call('TIME')
@@ -86,9 +86,8 @@ local function window(name, level, slot)
   return name .. level .. ':' .. number, ends
 end
 
-local function add(name, level, slot, suffix, row)
+local function add(name, level, slot, field, row)
   local hash, ends = window(name, level, slot)
-  local field = slot .. suffix
   local text = call('HGET', hash, field)
   call('HSET', hash, field, sum(text, row))
   if not text then
@@ -103,20 +102,20 @@ local function count(name, day, suffix, number)
 end
 
 -- Routes have small numbers, so that their names are stored once. 0: no name, or too many.
-local routes = {''}
+local routes = {0}
 if #commit.routes > 0 then
   local found = call('HMGET', base .. 'routes', unpack(commit.routes))
   for at, name in ipairs(commit.routes) do
     local number = found[at]
     if not number then
       number = call('HLEN', base .. 'routes') + 1
-      if number > MAX_ROUTES then
+      if number >= ROUTES then
         number = 0
       else
         call('HSET', base .. 'routes', name, number)
       end
     end
-    routes[at + 1] = tonumber(number) == 0 and '' or '.' .. number
+    routes[at + 1] = tonumber(number)
   end
 end
 
@@ -194,9 +193,10 @@ local function add_key(usage)
   name = name .. ':'
   for _, row in ipairs(rows) do
     local minute, route, numbers = row[1], routes[row[3] + 1], row[4]
-    add(name, 'm', minute, '', numbers)
-    add(name, 'h', floor(minute / 60), route, numbers)
-    add(name, 'd', floor(minute / 1440), '', numbers)
+    local hour, day = floor(minute / 60), floor(minute / 1440)
+    add(name, 'm', minute, minute, numbers)
+    add(name, 'h', hour, hour % WINDOW.h * ROUTES + route, numbers)
+    add(name, 'd', day, day, numbers)
   end
   for _, denial in ipairs(denials) do
     count(name, denial[1], '!' .. denial[2], denial[3])
@@ -205,9 +205,12 @@ local function add_key(usage)
     local day, log = found[1], name .. 'net:' .. found[1]
     if call('PFADD', log, unpack(found[2])) == 1 then
       call('EXPIREAT', log, (day + 3) * 86400)
-      local hash, ends = window(name, 'd', day)
-      call('HSET', hash, day .. 'n', call('PFCOUNT', log))
-      call('EXPIREAT', hash, ends)
+      local number = call('PFCOUNT', log)
+      if number > 1 then  -- most keys are used from one network
+        local hash, ends = window(name, 'd', day)
+        call('HSET', hash, day .. 'n', number)
+        call('EXPIREAT', hash, ends)
+      end
     end
   end
 end
@@ -215,11 +218,11 @@ end
 -- total: minute, month, route, code, row
 local function add_total(total)
   local minute, month, route, code, row = unpack(total)
-  local suffix = (routes[route + 1] == '' and '.0' or routes[route + 1]) .. '.' .. code
-  local name = base .. 'all:'
-  add(name, 'm', minute, suffix, row)
-  add(name, 'h', floor(minute / 60), suffix, row)
-  add(name, 'd', floor(minute / 1440), suffix, row)
+  local suffix = '.' .. routes[route + 1] .. '.' .. code
+  local name, hour, day = base .. 'all:', floor(minute / 60), floor(minute / 1440)
+  add(name, 'm', minute, minute .. suffix, row)
+  add(name, 'h', hour, hour .. suffix, row)
+  add(name, 'd', day, day .. suffix, row)
   local hash, field = name .. 'y', month .. suffix
   call('HSET', hash, field, sum(call('HGET', hash, field), row))
 end

@@ -1,7 +1,7 @@
 """StoredUsage: reads the counts of usage, for administration."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import redis.asyncio
 from redis import exceptions
@@ -15,7 +15,8 @@ from authz.storage import schema
 from authz.storage.link import refusal
 from authz.storage.usage import rows
 
-ALL = "all"
+ALL: Final = "all"
+ROUTES: Final = 10_000  # a field of hours is: hour in its window * ROUTES + number of the route
 
 
 class StoredUsage:
@@ -31,15 +32,14 @@ class StoredUsage:
         """Implement UsageReader.counts."""
         if level is Level.MONTH:
             return await self._months(kid, slots)
-        found: dict[tuple[int, str], Counts] = {}
+        if level is Level.HOUR:
+            return await self._hours(kid, slots)
         fields = await self._windows(kid, level, slots)
-        names = await self._routes() if any("." in field for field in fields) else {}
-        for field, text in fields.items():
-            slot, _, route = field.partition(".")
-            if slot.isdecimal() and int(slot) in slots:
-                key = (int(slot), _route(route, names))
-                found[key] = found.get(key, Counts()) + rows.counts(field, text)
-        return found
+        return {
+            (int(field), ""): rows.counts(field, text)
+            for field, text in fields.items()
+            if field.isdecimal() and int(field) in slots
+        }
 
     async def totals(self, level: Level, slots: range) -> Mapping[tuple[int, str, str], Counts]:
         """Implement UsageReader.totals."""
@@ -76,6 +76,8 @@ class StoredUsage:
         denials: dict[int, dict[str, int]] = {}
         networks: dict[int, int] = {}
         for field, text in (await self._windows(kid or ALL, Level.DAY, days)).items():
+            if kid and field.isdecimal() and int(field) in days:
+                networks.setdefault(int(field), 1)  # only a larger number is stored
             day, mark, reason = field.partition("!")
             if mark and int(day) in days:
                 denials.setdefault(int(day), {})[reason] = _number(field, text)
@@ -126,12 +128,22 @@ class StoredUsage:
             if month in slots
         }
 
+    async def _hours(self, kid: str, slots: range) -> Mapping[tuple[int, str], Counts]:
+        found, names = {}, await self._routes()
+        size = Level.HOUR.window
+        for window in _windows_of(Level.HOUR, slots):
+            for field, text in (await self._hash(f"{kid}:{Level.HOUR}:{window}")).items():
+                hour, route = divmod(_number(field, field), ROUTES)
+                slot = window * size + hour
+                if slot in slots:
+                    found[slot, _route(str(route), names)] = rows.counts(field, text)
+        return found
+
     async def _windows(self, name: str, level: Level, slots: range) -> dict[str, str]:
         """Return the fields of all windows that have some of these slots."""
         found: dict[str, str] = {}
-        if slots:
-            for window in range(slots[0] // level.window, slots[-1] // level.window + 1):
-                found |= await self._hash(f"{name}:{level}:{window}")
+        for window in _windows_of(level, slots):
+            found |= await self._hash(f"{name}:{level}:{window}")
         return found
 
     async def _routes(self) -> Mapping[str, str]:
@@ -146,6 +158,13 @@ class StoredUsage:
             return await self._client.execute_command(*words)
         except (exceptions.RedisError, OSError) as cause:
             raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+
+
+def _windows_of(level: Level, slots: range) -> range:
+    """Return the numbers of the windows that have some of these slots."""
+    if not slots:
+        return range(0)
+    return range(slots[0] // level.window, slots[-1] // level.window + 1)
 
 
 def _route(number: str, names: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 K8S = Path(__file__).parents[3] / "deploy" / "k8s"
 OVERLAYS = ("standalone", "istio", "gateway")
+METER = "meter"  # a kustomization beside an installation
 OLDEST = "1.29"  # the first version with native sidecars enabled by default
 
 needs_kubectl = pytest.mark.skipif(
@@ -22,7 +23,8 @@ needs_kubectl = pytest.mark.skipif(
 @cache
 def built(overlay: str) -> tuple[dict[str, Any], ...]:
     """Return every object of an overlay."""
-    command = ["kubectl", "kustomize", str(K8S / "overlays" / overlay)]
+    place = K8S / "overlays" / overlay if overlay in OVERLAYS else K8S / overlay
+    command = ["kubectl", "kustomize", str(place)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return tuple(yaml.safe_load_all(done.stdout))
 

@@ -9,6 +9,7 @@ from typing import Any
 import promql_parser
 
 from authz.telemetry.catalogue import METRICS
+from authz.telemetry.meter_catalogue import METER_METRICS
 from tests.support.deploy.rules import RECORDS, ROOT
 
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana").glob("*.json"))
@@ -77,7 +78,7 @@ def parsed(query: str) -> Any:
 def known() -> Labelled:
     """Return each metric with its labels and their values; an empty tuple means any value."""
     found = dict(OWN)
-    for metric in METRICS:
+    for metric in (*METRICS, *METER_METRICS):
         for sample in metric.samples:
             labels = dict(metric.prometheus_labels)
             if not sample.endswith("_bucket"):

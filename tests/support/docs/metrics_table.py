@@ -2,14 +2,20 @@
 
 from authz.telemetry.admin_metrics import ADMIN_METRICS
 from authz.telemetry.catalogue import BUILD, METRICS, Kind, Metric
+from authz.telemetry.meter_catalogue import METER_METRICS
 
 FEW = 12  # a label with more values than this is not spelled out
 HEAD = "| metric, name in Prometheus | kind, unit | labels | meaning |\n| --- | --- | --- | --- |\n"
 
 
 def metrics() -> str:
-    """Return one row for each metric of the catalogue."""
+    """Return one row for each metric of the sidecar."""
     return HEAD + "\n".join(_row(metric) for metric in METRICS)
+
+
+def meter_metrics() -> str:
+    """Return one row for each metric of the meter alone."""
+    return HEAD + "\n".join(_row(metric) for metric in METER_METRICS)
 
 
 def admin_metrics() -> str:

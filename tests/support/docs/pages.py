@@ -27,7 +27,7 @@ from tests.support.docs import ROOT, figure_tables
 from tests.support.docs.api_reference import api, methods
 from tests.support.docs.code_map import tree
 from tests.support.docs.commands_table import commands
-from tests.support.docs.metrics_table import admin_metrics, metrics
+from tests.support.docs.metrics_table import admin_metrics, meter_metrics, metrics
 from tests.support.docs.reasons_table import reasons
 from tests.support.docs.roles_table import roles
 from tests.support.docs.settings_table import default, fields, settings
@@ -46,6 +46,7 @@ TABLES: Final[dict[str, Callable[..., str]]] = {
     "settings": settings,
     "commands": commands,
     "metrics": metrics,
+    "meter_metrics": meter_metrics,
     "admin_metrics": admin_metrics,
     "methods": methods,
     "api": api,

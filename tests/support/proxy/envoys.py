@@ -21,7 +21,7 @@ def validate(file: Path) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running(whole: dict[str, Any], file: Path) -> Iterator[None]:
+def running(whole: dict[str, Any], file: Path, workers: int = 1) -> Iterator[None]:
     """Write a configuration to `file`, and run Envoy with it once its admin port is ready."""
     file.write_text(yaml.safe_dump(whole))
     admin = whole["admin"]["address"]["socket_address"]["port_value"]
@@ -35,7 +35,7 @@ def running(whole: dict[str, Any], file: Path) -> Iterator[None]:
 
     with ChildProcesses() as children:
         command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
-        children.spawn("envoy", [*command, "--concurrency", "1"])
+        children.spawn("envoy", [*command, "--concurrency", str(workers)])
         children.wait("envoy", is_ready)
         yield
 

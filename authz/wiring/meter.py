@@ -1,0 +1,270 @@
+"""Composition root of the meter: it builds the components, starts them and stops them."""
+
+import asyncio
+import logging
+import resource
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import uvloop
+
+from authz import __version__
+from authz.console.operations import OperationsServer
+from authz.core.errors import BadInput
+from authz.core.histogram import Histogram
+from authz.core.listen_address import Address
+from authz.core.ports import Clock
+from authz.core.usage.counts import Level
+from authz.flows.usage.meter import Meter
+from authz.process.clock import SystemClock
+from authz.process.ending import Ending
+from authz.process.gc_tuning import tune_gc
+from authz.process.hardening import disable_core_dumps, raise_file_limit
+from authz.process.listener import ConnectionLimits, TlsFiles
+from authz.process.recycling import resident_bytes
+from authz.rpc.h2.server import FastServer
+from authz.rpc.usage.logs import LogsHandler
+from authz.settings.model import Settings
+from authz.storage.usage.usage_link import UsageLink
+from authz.telemetry import log_to_stderr
+from authz.telemetry import meter_catalogue as catalogue
+from authz.telemetry.catalogue import BUILD, PROCESS_CPU, PROCESS_MEMORY, PROCESS_UPTIME
+from authz.telemetry.meter_counters import MeterCounters
+from authz.telemetry.metric import Labels, Metric
+from authz.telemetry.metrics import Metrics, Push, Read, Readings
+from authz.wiring.administration import endpoint
+from authz.wiring.serving import SWITCH_SECONDS
+
+log = logging.getLogger("authz")
+
+STOP_SECONDS: Final = 1.0  # for the answers to the last batches
+MIN_TOKEN: Final = 16  # characters
+
+Values = Iterable[tuple[Labels, float | Histogram]]
+
+
+class MeterReadiness:
+    """Whether this meter takes batches: it has the store, and is not stopping."""
+
+    def __init__(self, link: UsageLink, meter: Meter) -> None:
+        self._link = link
+        self._meter = meter
+
+    def __call__(self) -> bool:
+        """Return whether the meter takes batches now."""
+        return not (self._meter.leaving or self._link.reason)
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Return the readiness, and by component its state as JSON members."""
+        meter = self._meter
+        return self(), {
+            "process": {"ready": not meter.leaving, "reason": meter.leaving},
+            "store": {"ready": not self._link.reason, "reason": self._link.reason},
+            "batches": {"waiting": meter.waiting, "lag": round(meter.lag, 3)},
+        }
+
+
+@dataclass(slots=True)
+class RunningMeter:
+    """A running meter. listen, operations: the addresses in use."""
+
+    listen: Address
+    operations: Address
+    meter: Meter
+    readiness: MeterReadiness
+    counters: MeterCounters
+
+
+@asynccontextmanager
+async def meter_process(settings: Settings) -> AsyncIterator[RunningMeter]:
+    """Run a meter until the block ends. It starts with or without the store.
+
+    At the end it takes no more batches, and commits and confirms those that it has, for at most
+    `meter.drain`. Raises BadInput for unusable settings.
+    """
+    ours, clock, counters = settings.meter, SystemClock(), MeterCounters()
+    link = UsageLink(endpoint(settings), clock, kept(settings))
+    meter = Meter(
+        link,
+        clock,
+        counters,
+        max_bytes=ours.max_waiting_mib << 20,
+        period=ours.commit_interval,
+    )
+    server = listener(settings, LogsHandler(meter.take, counters), counters)
+    readiness = MeterReadiness(link, meter)
+    page = metrics(settings, counters, meter, readiness, clock)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.stop, 0)
+        operations = OperationsServer(
+            ours.ops_listen, __version__, ours.socket_mode, setting="meter.ops_listen"
+        )
+        stack.push_async_callback(operations.stop)
+        operations.report(readiness.report)
+        if page:
+            operations.publish(page.page)
+            stack.push_async_callback(asyncio.to_thread, page.stop)
+        await operations.start()
+        await server.start()
+        tasks = [
+            asyncio.create_task(link.run()),
+            asyncio.create_task(meter.run()),
+            asyncio.create_task(server.show(readiness)),
+        ]
+        try:
+            yield RunningMeter(server.address, operations.address, meter, readiness, counters)
+        finally:
+            if not await meter.drain(ours.drain):
+                log.warning("%d batches are not confirmed; Envoy sends them again", meter.waiting)
+            await server.stop(STOP_SECONDS)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def kept(settings: Settings) -> dict[Level, int]:
+    """Return the seconds for which rows are kept, by level."""
+    found = settings.meter.retention
+    return {
+        Level.MINUTE: round(found.minutes),
+        Level.HOUR: round(found.hours),
+        Level.DAY: round(found.days),
+        Level.MONTH: round(found.months),
+    }
+
+
+def listener(settings: Settings, handler: LogsHandler, counters: MeterCounters) -> FastServer:
+    """Return the listener for log entries, bound but not yet started.
+
+    Raises BadInput if other machines could connect in the clear or without proof that they may.
+    """
+    ours, tls = settings.meter, settings.meter.tls
+    tokens = read_tokens(settings)
+    if not ours.listen.is_local:
+        if tls is None and not ours.allow_plaintext:
+            problem = "set meter.tls, or meter.allow_plaintext: true behind a mesh that encrypts"
+            raise BadInput(
+                "meter.listen", f"{ours.listen} would take usage in the clear; {problem}"
+            )
+        if not tokens and (tls is None or tls.client_ca is None):
+            problem = "set meter.token_file, or meter.tls.client_ca"
+            raise BadInput(
+                "meter.listen", f"any machine could send usage to {ours.listen}; {problem}"
+            )
+    return FastServer(
+        None,
+        ours.listen,
+        probe=counters.transport,
+        limits=ConnectionLimits(message_bytes=ours.max_message_bytes),
+        tls=TlsFiles(tls.cert, tls.key, tls.client_ca) if tls else None,
+        allow_plaintext=True,  # judged above
+        socket_mode=ours.socket_mode,
+        setting="meter.listen",
+        methods=handler.methods,
+        tokens=tokens,
+    )
+
+
+def read_tokens(settings: Settings) -> tuple[bytes, ...]:
+    """Return the tokens of `meter.token_file`, one a line; any of them is accepted.
+
+    Raises BadInput if the file cannot be read, has none, or has one that is short or no ASCII text.
+    """
+    file = settings.meter.token_file
+    if file is None:
+        return ()
+    try:
+        tokens = tuple(file.read_bytes().split())
+    except OSError as cause:
+        raise BadInput("meter.token_file", f"{file}: {cause.strerror}") from None
+    if not tokens or not all(len(one) >= MIN_TOKEN and one.isascii() for one in tokens):
+        problem = f"needs a token of at least {MIN_TOKEN} ASCII characters in each line"
+        raise BadInput("meter.token_file", f"{file}: {problem}; openssl rand -hex 32 makes one")
+    return tokens
+
+
+def metrics(
+    settings: Settings,
+    counters: MeterCounters,
+    meter: Meter,
+    is_ready: Callable[[], bool],
+    clock: Clock,
+) -> Metrics | None:
+    """Return the exporter of the meter's metrics; None if `telemetry.metrics` is off."""
+    if not settings.telemetry.metrics:
+        return None
+    about = {
+        "service.name": "authz-meter",
+        "service.version": __version__,
+        "service.instance.id": f"{socket.gethostname()}-{secrets.token_hex(4)}",
+    }
+    otlp = settings.telemetry.otlp
+    push = Push(otlp.endpoint, otlp.interval) if otlp else None
+    found = readings(counters, meter, is_ready, clock)
+    return Metrics(found, about, push, catalogue.METER_METRICS)
+
+
+def readings(
+    counters: MeterCounters, meter: Meter, is_ready: Callable[[], bool], clock: Clock
+) -> Readings:
+    """Return the reader of every metric of the meter."""
+    began = clock.monotonic()
+
+    def cpu() -> Values:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        yield {"cpu.mode": "user"}, used.ru_utime
+        yield {"cpu.mode": "system"}, used.ru_stime
+
+    return {
+        **{metric: _counted(metric, counters) for metric in catalogue.METER_METRICS},
+        catalogue.REFUSED_ENTRIES: lambda: [
+            ({"cause": cause.value}, number) for cause, number in counters.causes.items()
+        ],
+        catalogue.COMMIT_DURATION: lambda: [({}, counters.commit_seconds)],
+        catalogue.LAG: _one(lambda: meter.lag),
+        catalogue.WAITING: _one(lambda: meter.waiting_bytes),
+        catalogue.READY: _one(lambda: int(is_ready())),
+        BUILD: lambda: [(BUILD.series[0], 1)],
+        PROCESS_MEMORY: _one(resident_bytes),
+        PROCESS_CPU: cpu,
+        PROCESS_UPTIME: _one(lambda: clock.monotonic() - began),
+    }
+
+
+def _one(read: Callable[[], float]) -> Read:
+    return lambda: [({}, read())]
+
+
+def _counted(metric: Metric, counters: MeterCounters) -> Read:
+    events = [(event, labels) for event, (of, labels) in catalogue.COUNTED.items() if of is metric]
+    return lambda: [(labels, counters.events[event]) for event, labels in events]
+
+
+def serve(settings: Settings) -> None:
+    """Run a meter until a signal ends it. Raises BadInput if it cannot start.
+
+    Also disables core dumps, raises the limit on open files and logs to stderr.
+    """
+    disable_core_dumps()
+    raise_file_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    log_to_stderr(settings.log.level)
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    ending = Ending()
+    ending.listen()
+    async with meter_process(settings) as running:
+        tune_gc()
+        log.info(
+            "counting usage from %s, operations on %s, store %s",
+            *(running.listen, running.operations, endpoint(settings)),
+        )
+        running.meter.leaving = f"stopping: {await ending.requested()}"
+        log.info("%s", running.meter.leaving)

@@ -1,0 +1,193 @@
+"""The cost of usage: `python -m tests.bench.usage`.
+
+Entries parsed and added up in this process; entries over the listener of a meter process; the time
+that the store takes for one key of a commit, and the bytes that it keeps for a key.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import uvloop
+
+from authz.core.listen_address import Address
+from authz.core.usage.counts import Level
+from authz.core.usage.entry import EntryReader
+from authz.core.usage.tally import Clocks, Tally
+from authz.rpc.pb.usage.v1.otlp_logs_pb2 import ExportLogsServiceRequest
+from authz.rpc.usage.logs import PATH
+from authz.storage.usage.usage_link import UsageLink
+from tests.bench.figures import number, offer_record, record
+from tests.support.metering import MeterProcess, batch
+from tests.support.real import RealClock, Valkey, eventually
+from tests.support.storage import stored
+
+BATCH = 150  # entries of 32 KiB
+AT_ONCE = 64  # batches
+HOUR = 3_600_000
+KEPT = {
+    Level.MINUTE: 7200,
+    Level.HOUR: 35 * 86_400,
+    Level.DAY: 395 * 86_400,
+    Level.MONTH: 1830 * 86_400,
+}
+ROUTES = ("/v1/models/{model}:generate", "/v1/files/{file}", "search", "batch")
+
+
+def entry(number: int, kid: int, ended: int, rnd: random.Random) -> bytes:
+    """Return an entry as Envoy writes it."""
+    milliseconds = rnd.randrange(200)
+    return (
+        f"3 00112233445566ff{number:012x} {kid:016d} s1 ok {ROUTES[kid % 4]} client-{kid % 1000}"
+        f" search acme pro live 1 DownstreamEnd 200 - - {milliseconds} {rnd.randrange(5000)}"
+        f" {rnd.randrange(50_000)} 203.0.{kid % 200}.{rnd.randrange(1, 5)} {ended - milliseconds} 1"
+        " via_upstream POST models python-requests/2.32"
+    ).encode()
+
+
+def batches(entries: int, keys: int, seed: int = 1) -> list[bytes]:
+    """Return messages of Envoy with so many entries of so many keys, which end now."""
+    rnd, now = random.Random(seed), time.time_ns() // 1_000_000
+    lines = [entry(n + 1, rnd.randrange(keys), now, rnd) for n in range(entries)]
+    return [batch(*lines[at : at + BATCH]) for at in range(0, entries, BATCH)]
+
+
+def in_process(seconds: float, keys: int = 1000) -> float:
+    """Return entries a second: decoded, checked and added up, as one core does. The best round."""
+    messages, best = batches(30_000, keys), 0.0
+    reader, clocks = EntryReader(), Clocks.near(time.time_ns() // 1_000_000, HOUR, HOUR)
+    gc.collect()
+    gc.freeze()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        began, tally = time.process_time(), Tally(reader)
+        for raw in messages:
+            message = ExportLogsServiceRequest.FromString(raw)
+            tally.add(
+                [
+                    each.body.string_value
+                    for resource in message.resource_logs
+                    for scope in resource.scope_logs
+                    for each in scope.log_records
+                ]
+            )
+        best = max(best, 30_000 / (time.process_time() - began))
+        assert not tally.refused
+        assert tally.commit(clocks).entries == 30_000
+    return best
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def send(address: Address, messages: list[bytes]) -> None:
+    """Send all messages, and wait until each is confirmed."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(str(address), options) as channel:
+        call, room = channel.unary_unary(PATH.decode()), asyncio.Semaphore(AT_ONCE)
+
+        async def one(raw: bytes) -> None:
+            async with room:
+                await call(raw, timeout=30, wait_for_ready=True)
+
+        await asyncio.gather(*map(one, messages))
+
+
+async def over_the_listener(valkey: Valkey, entries: int, keys: int) -> float:
+    """Return entries for each second of processor time of a meter process, store included."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        MeterProcess(Path(directory), valkey.url) as meter,
+    ):
+        await eventually(meter.is_ready, 100)
+        await send(meter.listen, batches(3000, keys))  # what is only done once
+        began = processor_seconds(meter.pid)
+        await send(meter.listen, batches(entries, keys, seed=2))
+        return entries / (processor_seconds(meter.pid) - began)
+
+
+async def in_the_store(valkey: Valkey, keys: int, days: int, hours: int) -> dict[str, float]:
+    """Use each key in some hours of some days. Return time and bytes of the store."""
+    clock, rnd = RealClock(), random.Random(1)
+    link = UsageLink(valkey.endpoint, clock, KEPT)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: not link.reason)
+    admin, now, reader, last = valkey.admin, clock.wall_ms(), EntryReader(), 0
+    began = processor_seconds(valkey.pid)
+    for day in reversed(range(days)):
+        for hour in reversed(range(hours)):
+            ended = now - day * 24 * HOUR - hour * HOUR
+            for start in range(0, keys, 100):
+                tally = Tally(reader)
+                for kid in range(start, min(start + 100, keys)):
+                    tally.add([entry(last + n, kid, ended, rnd) for n in range(1, 11)])
+                    last += 10
+                commit = tally.commit(Clocks.near(now, 100 * 24 * HOUR, HOUR))
+                await link.commit(commit, [b"%d" % last], now)
+    run.cancel()
+    used = processor_seconds(valkey.pid) - began
+    sample = [f"{stored.DEFAULT.usage}{kid:016d}" for kid in range(0, keys, max(1, keys // 20))]
+
+    def size(pattern: str) -> float:
+        found = [sum(admin.memory_usage(n) for n in admin.keys(name + pattern)) for name in sample]
+        return statistics.mean(found)
+
+    return {
+        "usage.store.key": used * 1e6 / (keys * days * hours),
+        "usage.bytes.minute": size(":m:*"),
+        "usage.bytes.hour": size(":h:*") / (days * hours),
+        "usage.bytes.day": size(":d:*") / days,
+        "usage.bytes.month": size("") / 2,
+        "usage.bytes.key": size("*") + 76,  # and its place in the sorted set of latest uses
+    }
+
+
+async def measure(entries: int, keys: int, days: int, hours: int) -> dict[str, float]:
+    """Return the figures that need a store."""
+    with Valkey() as valkey:
+        valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
+        found = await in_the_store(valkey, keys, days, hours)
+        show(found)
+        valkey.admin.flushall()
+        valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
+        rate = {"usage.entries.listener": await over_the_listener(valkey, entries, 100)}
+        show(rate)
+        return found | rate
+
+
+def show(found: dict[str, float]) -> None:
+    """Print figures."""
+    for name, value in found.items():
+        print(f"{name}: {number(value)}", flush=True)
+
+
+def main() -> None:
+    """Measure, print, and record if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10, help="of rounds in this process")
+    parser.add_argument("--entries", type=int, default=150_000, help="over the listener")
+    parser.add_argument("--keys", type=int, default=500, help="in the store")
+    parser.add_argument("--days", type=int, default=35)
+    parser.add_argument("--hours", type=int, default=4, help="of each day in which a key is used")
+    offer_record(parser)
+    asked = parser.parse_args()
+    found = {"usage.entries.core": in_process(asked.seconds)}
+    show(found)
+    found |= uvloop.run(measure(asked.entries, asked.keys, asked.days, asked.hours))
+    if asked.record:
+        record(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Exactly-once counting through a real Envoy, while meters, store and links fail."""

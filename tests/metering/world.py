@@ -1,0 +1,142 @@
+"""A store, three meters, a gate and an Envoy with two workers, whose links can be cut."""
+
+import asyncio
+import contextlib
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from authz.cli.devconfig import Backend
+from authz.cli.devstack import Ports, envoy_config
+from authz.core.records import Status
+from authz.core.usage.completeness import missing
+from authz.core.usage.counts import OUTCOMES, Level
+from authz.core.usage.outcome import Outcome
+from authz.storage.usage.stored_usage import StoredUsage
+from tests.metering.clients import NOBODY, Clients
+from tests.support import envoy_versions
+from tests.support.gate import Gate
+from tests.support.metering import MeterProcess
+from tests.support.proxy import envoys
+from tests.support.proxy.faults import HTTP2
+from tests.support.proxy.shapes import backend, grpc_backend
+from tests.support.real import RealClock, Valkey, eventually
+from tests.support.rpc.door import Door
+from tests.support.rpc.messages import check_request
+from tests.support.rpc.servers import serving
+from tests.support.storage import stored
+
+KEYS = 5
+DAY_MS = 86_400_000
+
+
+class World(contextlib.AsyncExitStack):
+    """Everything that runs. links: to the store, by meter. doors: from Envoy, by meter."""
+
+    valkey: Valkey
+    meters: list[MeterProcess]
+    links: list[Gate]
+    doors: list[Gate]
+    clients: Clients
+
+    def __init__(self, *, meters: int, seed: int, mutant: str = "") -> None:
+        super().__init__()
+        self._count = meters
+        self._seed = seed
+        self._mutant = mutant
+
+    async def __aenter__(self):
+        await super().__aenter__()
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def _start(self) -> None:
+        directory = Path(self.enter_context(tempfile.TemporaryDirectory()))
+        always = ("--appendonly", "yes", "--appendfsync", "everysec")
+        self.valkey = self.enter_context(Valkey(*always))
+        self.valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
+        self.meters, self.links, self.doors = [], [], []
+        for _ in range(self._count):
+            link = await self.enter_async_context(Gate(self.valkey.port))
+            url = f"redis://127.0.0.1:{link.port}/0"
+            meter = self.enter_context(MeterProcess(directory, url, mutant=self._mutant))
+            self.links.append(link)
+            self.meters.append(meter)
+            self.doors.append(await self.enter_async_context(Gate(meter.listen.port)))
+        door = Door()
+        keys = [door.issue(client_id=f"client-{number}") for number in range(KEYS)]
+        revoked = door.issue(status=Status.REVOKED)
+        self._unlogged = len(keys) + 1  # answers that fill the cache, without Envoy
+        for _, key in (*keys, revoked):
+            await door.answer(check_request([("x-api-key", key)]))
+        http = await self.enter_async_context(backend())
+        calls = await self.enter_async_context(grpc_backend())
+        gate = await self.enter_async_context(serving("fast", door))
+        ports = Ports.free()
+        whole = configuration(ports, gate.address, http, calls, [each.port for each in self.doors])
+        envoy = envoys.running(whole, directory / "envoy.yaml", workers=2)
+        await asyncio.to_thread(envoy.__enter__)
+        self.push_async_callback(asyncio.to_thread, envoy.__exit__, None, None, None)
+        texts = {record.kid: key for record, key in (*keys, revoked)}
+        self.clients = Clients(ports.envoy, texts, {revoked[0].kid}, self._seed)
+        for meter in self.meters:
+            await eventually(meter.is_ready, 100)
+
+    async def counted(self) -> Counter[tuple[str, str]]:
+        """Return the counted requests by kid and outcome; kid "" for those without a key."""
+        today = RealClock().wall_ms() // DAY_MS
+        days, found = range(today - 1, today + 1), Counter()
+        async with self.valkey.endpoint.client() as client:
+            usage = StoredUsage(client)
+            for kid in self.clients.keys:
+                for counts in (await usage.counts(kid, Level.DAY, days)).values():
+                    for outcome in Outcome:
+                        found[kid, outcome.name] += counts[OUTCOMES[outcome]]
+            for facts in (await usage.days("", days)).values():
+                found[NOBODY, Outcome.DENIED.name] += sum(facts.denials.values())
+        return +found
+
+    async def missing(self) -> int:
+        """Return how many charge ids of the gate are missing up to the highest that came."""
+        async with self.valkey.endpoint.client() as client:
+            found = await StoredUsage(client).processes()
+        return sum(missing(each, each.highest) for each in found) - self._unlogged
+
+    async def repeated(self) -> int:
+        """Return how many entries came again and were left out."""
+        async with self.valkey.endpoint.client() as client:
+            return (await StoredUsage(client).sums()).get("repeated", 0)
+
+
+def configuration(ports: Ports, check, http: int, calls: int, meters: list[int]) -> dict[str, Any]:
+    """envoy.yaml with WebSockets, a second backend for gRPC, and several meters."""
+    whole = yaml.safe_load(envoy_config(ports, check, Backend("127.0.0.1", http)))
+    manager = envoys.manager_of(whole)
+    manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+    clusters = whole["static_resources"]["clusters"]
+    served = yaml.safe_load(yaml.safe_dump(clusters[-1]).replace(str(http), str(calls)))
+    served["name"] = "calls"
+    http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+    kind = f"type.googleapis.com/{HTTP2}"
+    served["typed_extension_protocol_options"] = {HTTP2: {"@type": kind, **http2}}
+    clusters.append(served)
+    route = {"match": {"prefix": "/test.Shapes/"}, "route": {"cluster": "calls"}, "name": "calls"}
+    manager["route_config"]["virtual_hosts"][0]["routes"].insert(0, route)
+    manager["http_filters"][0]["typed_config"]["grpc_service"]["timeout"] = "20s"
+    (usage,) = (cluster for cluster in clusters if cluster["name"] == "authz_usage")
+    usage["load_assignment"]["endpoints"] = [
+        {
+            "lb_endpoints": [
+                {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
+                for host, port in (("127.0.0.1", port) for port in meters)
+            ]
+        }
+    ]
+    return envoy_versions.adapted(whole)
