@@ -126,8 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _prepare_streams()
         _refuse_keys(arguments)
-        if outline.answer(arguments, "authz", {"help": show_help, "version": _version}):
-            return 0
+        answered = outline.answer(arguments, "authz", {"help": show_help, "version": _version})
+        if answered is not None:
+            return answered
         code = cli.main(arguments, prog_name="authz", standalone_mode=False, obj=invocation)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED

@@ -42,8 +42,8 @@ class OutlinedGroup(click.Group):
         return None if found is None else built(name, found, self._eager)
 
 
-def answer(arguments: Sequence[str], name: str, eager: Eager) -> bool:
-    """Answer help, completion and `name` alone. Return False if the command has to run.
+def answer(arguments: Sequence[str], name: str, eager: Eager) -> int | None:
+    """Answer help, completion and `name` alone. Return the exit code, or None to run the command.
 
     eager: callbacks of the options that answer by themselves, such as `help`. Raises UsageError for
     wrong usage, SystemExit after a completion.
@@ -51,7 +51,8 @@ def answer(arguments: Sequence[str], name: str, eager: Eager) -> bool:
     about = json.loads(resources.files("authz.cli").joinpath(FILE).read_text())
     root = built(name, about, eager)
     given = list(arguments) or ["--help"]
-    return root.main(given, prog_name=name, standalone_mode=False) is not _RUN
+    code = root.main(given, prog_name=name, standalone_mode=False)
+    return None if code is _RUN else int(code or 0)
 
 
 def described(command: click.Command, context: click.Context) -> dict[str, Any]:
@@ -85,6 +86,14 @@ def built(name: str, about: Mapping[str, Any], eager: Eager) -> click.Command:
     )
 
 
+class _OpenChoice(click.Choice[str]):
+    """A choice whose command takes more words than it shows."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word unchanged: the command checks it."""
+        return str(value)
+
+
 _RUN: Final = object()
 
 
@@ -103,6 +112,7 @@ def _param(param: click.Parameter) -> dict[str, Any]:
     found["exposed"] = param.expose_value
     if isinstance(param.type, click.Choice):
         found["choices"] = list(map(str, param.type.choices))
+        found["open"] = type(param.type) is not click.Choice
         found["folds"] = not param.type.case_sensitive
     # The file stays small without the members that are usual.
     return {key: value for key, value in found.items() if value not in (None, False, [], "")}
@@ -115,7 +125,8 @@ def _is_plain(value: object) -> bool:
 def _built_param(about: Mapping[str, Any], eager: Eager) -> click.Parameter:
     kind: Any = None
     if "choices" in about:
-        kind = click.Choice(about["choices"], case_sensitive=not about.get("folds", False))
+        choice = _OpenChoice if about.get("open") else click.Choice
+        kind = choice(about["choices"], case_sensitive=not about.get("folds", False))
     shared: dict[str, Any] = {
         "metavar": about.get("metavar"),
         "required": about.get("required", False),
