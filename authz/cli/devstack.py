@@ -1,4 +1,4 @@
-"""A complete local installation: Valkey, sidecar, Envoy, echo backend and one demo key."""
+"""A complete local installation: Valkey, sidecar, meter, Envoy, echo backend and one demo key."""
 
 import asyncio
 import socket
@@ -37,11 +37,12 @@ class Ports:
     redis: int = 6_379
     backend: int = 9_000
     meter: int = 9_195
+    meter_ops: int = 9_196
 
     @classmethod
     def free(cls) -> "Ports":
-        """Return seven different free ports. They are not reserved: another may take one."""
-        with _listeners(7) as found:
+        """Return eight different free ports. They are not reserved: another may take one."""
+        with _listeners(8) as found:
             return cls(*found)
 
     def refuse_taken(self) -> None:
@@ -61,12 +62,13 @@ class Ports:
 class Stack:
     """The running installation, as `--json` prints it.
 
-    envoy, ops, redis and backend are URLs; check is the listen address. `key` is the only copy of
-    the demo key. config: the path of the settings file. pids: process ids by name.
+    envoy, ops, redis and backend are URLs; check and meter are listen addresses. `key` is the only
+    copy of the demo key. config: the path of the settings file. pids: process ids by name.
     """
 
     envoy: str
     check: str
+    meter: str
     ops: str
     redis: str
     backend: str
@@ -90,7 +92,9 @@ def running(
     taken = taken_sections(config)[0] if config else {}
     environ = own_environment()
     with ChildProcesses(environ) as children:
-        file = write_settings(children.directory, ports.check, ports.ops, ports.redis, taken)
+        addresses = {"meter": {"listen": ports.meter, "ops_listen": ports.meter_ops}}
+        addresses |= {"check": {"listen": ports.check}, "ops": {"listen": ports.ops}}
+        file = write_settings(children.directory, addresses, ports.redis, taken)
         settings = model.load(file, environ=environ)
         envoy_file = children.directory / "envoy.yaml"
         envoy_file.write_text(envoy_config(ports, settings.check.listen, backend))
@@ -100,6 +104,7 @@ def running(
         stack = Stack(
             envoy=f"http://127.0.0.1:{ports.envoy}",
             check=str(settings.check.listen),
+            meter=str(settings.meter.listen),
             ops=f"http://{settings.ops.listen}",
             redis=settings.redis.url,
             backend=str(backend or Backend("127.0.0.1", ports.backend)),
@@ -111,6 +116,7 @@ def running(
         if backend is None:
             children.wait("backend", lambda: _accepts(ports.backend))
         children.wait("sidecar", lambda: _answers(f"{stack.ops}/readyz"))
+        children.wait("meter", lambda: _answers(f"http://{settings.meter.ops_listen}/readyz"))
         children.wait("envoy", lambda: _answers(f"http://127.0.0.1:{ports.envoy_admin}/ready"))
         yield stack, children
 
@@ -134,6 +140,7 @@ def _spawn(
     if echo:
         children.spawn("backend", [*python, "authz.cli.echo", str(ports.backend)])
     children.spawn("sidecar", [*python, "authz.cli.main", "--config", settings, "serve"])
+    children.spawn("meter", [*python, "authz.cli.main", "--config", settings, "meter"])
     envoy: Command = [binaries.envoy(), "--config-path", envoy_file, "--disable-hot-restart"]
     envoy += ["--file-flush-interval-msec", "100"]
     children.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])
