@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz-admin dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
+.PHONY: lint fuzz-admin dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -13,19 +13,21 @@ help: ## Show this help
 demo: $(READY) ## Watch a real Envoy allow, deny and forget a key (about a minute with set-up)
 	@$(BIN)/authz dev --check --ephemeral
 
-test: $(READY) ## Run every test against a real Envoy and a real Valkey
-	@$(BIN)/pytest
+test: $(READY) ## Run every test against a real Envoy and a real Valkey, two files at a time (WORKERS)
+	@$(BIN)/pytest --numprocesses $(or $(WORKERS),2) --dist loadfile
 
 test-oldest: $(READY) ## Run the requests of the system tests through the oldest Envoy (VERSION)
 	@TEST_ENVOY=$(or $(VERSION),$$($(BIN)/python -c 'from tests.support.envoy_versions import OLDEST; print(OLDEST)')) \
 	  $(BIN)/pytest -q tests/system/test_envoy.py -k 'not grpcio'
 
-check: $(READY) ## Format, lint, types, architecture, docs
+lint: $(READY) ## Format, lint, types, architecture
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/pytest -q tests/docs
+
+check: lint ## The same, and the docs, which are also a part of `make test`
+	@$(BIN)/pytest -q --numprocesses 2 tests/docs
 
 docs: $(READY) ## Write the generated parts of the pages, and build the site into .site
 	@$(BIN)/python -m tests.support.docs.pages

@@ -16,6 +16,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("authz", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("authz")
 
+LONGEST_ID = 20  # characters
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long text by its argument.
+
+    Keys of tests are new in each process, and processes that share a run need the same ids.
+    """
+    return argname if isinstance(val, (str, bytes)) and len(val) > LONGEST_ID else None
+
 
 @pytest.fixture(scope="session")
 def shared_valkey() -> Iterator[Valkey]:

@@ -12,7 +12,7 @@ from authz.cli.actor import actor
 from authz.cli.administration import load_settings, with_files
 from authz.cli.declared import KeyFile
 from authz.cli.invocation import Invocation, common, write_stderr
-from authz.cli.options import note_option
+from authz.cli.options import note_option, path_such_as
 from authz.cli.options import plan as known_plan
 from authz.cli.secret_sinks import SecretSink, sink_option
 from authz.cli.terminal import escaped
@@ -118,7 +118,13 @@ class Outcomes:
 
 
 file_option = click.option(
-    "-f", "--file", "path", metavar="FILE", required=True, help="The file of keys; - for stdin."
+    "-f",
+    "--file",
+    "path",
+    metavar="FILE",
+    required=True,
+    callback=path_such_as("keys.yaml"),
+    help="The file of keys; - for stdin.",
 )
 prune_option = click.option(
     "--prune", is_flag=True, help="Revoke the keys of the file's scope that it does not declare."

@@ -11,8 +11,8 @@ import click
 
 from authz.cli.administration import load_settings
 from authz.cli.columns import columns
+from authz.cli.history import change_document
 from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
-from authz.cli.listing import change_document
 from authz.cli.times import ago_ms, rfc3339
 from authz.core import fields
 from authz.core.audit import Action

@@ -58,7 +58,7 @@ def dev(invocation: Invocation, *, check: bool, ephemeral: bool, backend: str | 
     ports = Ports.free() if ephemeral else Ports()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        with running(ports, file, server) as (stack, children):
+        with running(ports, file, server, with_admin=not check) as (stack, children):
             if check:
                 return _play(invocation, stack)
             _tell_ignored(invocation, file)

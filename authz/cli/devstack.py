@@ -38,11 +38,13 @@ class Ports:
     backend: int = 9_000
     meter: int = 9_195
     meter_ops: int = 9_196
+    admin: int = 9_193
+    admin_http: int = 9_194
 
     @classmethod
     def free(cls) -> "Ports":
-        """Return eight different free ports. They are not reserved: another may take one."""
-        with _listeners(8) as found:
+        """Return ten different free ports. They are not reserved: another may take one."""
+        with _listeners(10) as found:
             return cls(*found)
 
     def refuse_taken(self) -> None:
@@ -63,7 +65,8 @@ class Stack:
     """The running installation, as `--json` prints it.
 
     envoy, ops, redis and backend are URLs; check and meter are listen addresses. `key` is the only
-    copy of the demo key. config: the path of the settings file. pids: process ids by name.
+    copy of the demo key. config: the path of the settings file. pids: process ids by name. admin: the
+    address of the admin API; empty if it does not run.
     """
 
     envoy: str
@@ -76,29 +79,42 @@ class Stack:
     kid: str
     config: str
     pids: dict[str, int]
+    admin: str = ""
 
 
 @contextmanager
 def running(
-    ports: Ports, config: Path | None = None, backend: Backend | None = None
+    ports: Ports,
+    config: Path | None = None,
+    backend: Backend | None = None,
+    *,
+    with_admin: bool = False,
 ) -> Iterator[tuple[Stack, ChildProcesses]]:
     """Run the installation until the block ends; yield it when every process is ready.
 
     config: a settings file whose routes, plans and limits are used. backend: a running server
-    instead of the echo backend. Raises BadInput for a bad file or a port in use, NotFound without
-    Envoy or Valkey, Unavailable if a process ends or is not ready within 20 s.
+    instead of the echo backend. with_admin: run the admin API, too. Raises BadInput for a bad file
+    or a port in use, NotFound without Envoy or Valkey, Unavailable if a process ends or is not
+    ready within 20 s.
     """
     ports.refuse_taken()
     taken = taken_sections(config)[0] if config else {}
     environ = own_environment()
     with ChildProcesses(environ) as children:
-        addresses = {"meter": {"listen": ports.meter, "ops_listen": ports.meter_ops}}
-        addresses |= {"check": {"listen": ports.check}, "ops": {"listen": ports.ops}}
+        addresses = {
+            "check": {"listen": ports.check},
+            "ops": {"listen": ports.ops},
+            "meter": {"listen": ports.meter, "ops_listen": ports.meter_ops},
+            "admin": {"listen": ports.admin, "http_listen": ports.admin_http},
+        }
         file = write_settings(children.directory, addresses, ports.redis, taken)
         settings = model.load(file, environ=environ)
         envoy_file = children.directory / "envoy.yaml"
         envoy_file.write_text(envoy_config(ports, settings.check.listen, backend))
         _spawn(children, ports, file, envoy_file, echo=backend is None)
+        if with_admin:
+            command: Command = [sys.executable, "-m", "authz.cli.main", "--config", file, "admin"]
+            children.spawn("admin", command)
         children.wait("store", lambda: _is_process(ports.redis, children.pids["store"]))
         issued = asyncio.run(_prepare(settings))
         stack = Stack(
@@ -112,12 +128,15 @@ def running(
             kid=issued.record.kid,
             config=str(file),
             pids=children.pids,
+            admin=admin["listen"] if with_admin else "",
         )
         if backend is None:
             children.wait("backend", lambda: _accepts(ports.backend))
         children.wait("sidecar", lambda: _answers(f"{stack.ops}/readyz"))
         children.wait("meter", lambda: _answers(f"http://{settings.meter.ops_listen}/readyz"))
         children.wait("envoy", lambda: _answers(f"http://127.0.0.1:{ports.envoy_admin}/ready"))
+        if with_admin:
+            children.wait("admin", lambda: _answers(f"http://127.0.0.1:{ports.admin_http}/readyz"))
         yield stack, children
 
 

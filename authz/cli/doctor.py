@@ -19,6 +19,7 @@ from authz.proxy import document, rules
 from authz.proxy.chains import Expected
 from authz.rpc.check.credential import header_of
 from authz.settings.model import Settings
+from authz.settings.sections import BadSettings
 from authz.wiring import administration
 
 HEALTHY, SICK = 0, 1
@@ -69,13 +70,16 @@ def finding_line(finding: Finding) -> str:
 async def _all(
     invocation: Invocation, documents: Sequence[Any] | None, store: bool
 ) -> list[Finding]:
-    """Return every finding. Invalid settings give one FAIL and no other finding.
+    """Return every finding. Invalid settings give a FAIL for each mistake and no other finding.
 
     documents: an Envoy configuration; None reports that it was not looked at. store: whether the
     pepper files and the store are inspected too.
     """
     try:
         given = load_settings(invocation)
+    except BadSettings as cause:
+        advice = "see `authz serve --help`"
+        return [Finding(Level.FAIL, "settings", str(one), advice) for one in cause.mistakes]
     except BadInput as cause:
         return [Finding(Level.FAIL, "settings", str(cause), "see `authz serve --help`")]
     found = [Finding(Level.OK, "settings", str(administration.endpoint(given)))]
@@ -85,7 +89,10 @@ async def _all(
         found.append(Finding(Level.OK, "envoy", "not looked at", advice))
     else:
         found += rules.examine(documents, expected_of(given))
-    if store:
+    if not store:
+        advice = "--store looks at it, too"
+        found.append(Finding(Level.OK, "store", "not looked at", advice))
+    else:
         found += [_pepper(pepper.version, pepper.file) for pepper in given.keys.peppers]
         found += [finding async for finding in _store(given)]
     return found

@@ -6,15 +6,16 @@ import click
 
 from authz.cli import show
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings, with_lifecycle
+from authz.cli.administration import load_settings, with_bulk, with_lifecycle
 from authz.cli.delete import delete, purge
 from authz.cli.export import export
+from authz.cli.history import history
 from authz.cli.importing import import_
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.keyspec import key_spec
 from authz.cli.limits import limits, reset_limits
-from authz.cli.listing import history, list_
+from authz.cli.listing import list_
 from authz.cli.options import kid_argument, limit_option, note_option, on_outage_option
 from authz.cli.outcome import show_new_key
 from authz.cli.revoke import revoke
@@ -22,9 +23,12 @@ from authz.cli.rotate import retire, rotate
 from authz.cli.turning import disable, enable
 from authz.cli.update import update
 from authz.cli.verify import verify
+from authz.core.errors import NotFound
 from authz.core.keys.text import ENVIRONMENTS
+from authz.core.records import KeyRecord
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.process.clock import SystemClock
+from authz.wiring.many_keys import BulkSession
 
 ALIASES: Final = {"create": "issue"}
 HINTS: Final = {
@@ -158,10 +162,22 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
 def show_(invocation: Invocation, kid: str) -> None:
     """Print the record of a key, without its secret.
 
+    `version` is the number of the change in the store that wrote the record, over all keys.
+    `revision` counts the changes of this key alone.
+
     \b
     Examples:
       authz keys show 7Hk2mQ9xT4bVzR1c
       authz keys show 7Hk2mQ9xT4bVzR1c --json | jq .expires_at
     """
-    record = with_lifecycle(invocation, lambda lifecycle: lifecycle.show(kid))
-    invocation.answer(show.document(record), show.table(record, SystemClock().wall_ms()))
+
+    async def work(session: BulkSession) -> tuple[KeyRecord, int | None]:
+        record = await session.keys.find(kid)
+        if record is None:
+            raise NotFound(f"no key has the kid {kid}")
+        return record, await session.history.revision(record)
+
+    record, revision = with_bulk(invocation, work)
+    now = SystemClock().wall_ms()
+    document = show.document(record) | show.state(record, now) | {"revision": revision}
+    invocation.answer(document, show.table(record, now, revision))

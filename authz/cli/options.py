@@ -4,16 +4,24 @@ An error names the option and shows a good value, in one line.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import click
 
 from authz.core import fields
 from authz.core.errors import BadInput
+from authz.core.keys.pasted import named_kid
 from authz.core.limits.limit import OnOutage
+
+_ANY_PREFIX: Final = "[a-z][a-z0-9]{1,11}"  # of a key
 
 
 def _kid(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    return None if value is None else fields.kid("KID", value)
+    if value is None:
+        return None
+    if named := named_kid(value, _ANY_PREFIX):  # a key that was cut off; a whole one is refused
+        raise BadInput("KID", f"is a part of a key; its kid is {named}")
+    return fields.kid("KID", value)
 
 
 def _note(_context: click.Context, _parameter: click.Parameter, value: str) -> str:

@@ -1,6 +1,6 @@
 """`authz keys revoke`: one key by its kid or its text, or all keys that a selector picks."""
 
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -9,6 +9,7 @@ from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change
+from authz.cli.reasons import Reason
 from authz.cli.selecting import selector_options
 from authz.cli.stdin_key import any_prefix, key_from_stdin
 from authz.cli.waiting import wait_options
@@ -22,23 +23,7 @@ from authz.core.selector import Selector
 from authz.flows.verify import resolve
 from authz.wiring import administration
 
-SYNONYMS: Final = {  # of the reasons in RFC 5280
-    **dict.fromkeys(("leaked", "leak", "compromised", "stolen"), "key_compromise"),
-    **dict.fromkeys(("replaced", "rotated"), "superseded"),
-    **dict.fromkeys(("unused", "closed"), "cessation_of_operation"),
-}
 NOT_OURS: Final = "not a key of this installation"
-
-
-class Reason(click.Choice[str]):
-    """A reason of RFC 5280, or a common word for one."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the reason; a word of SYNONYMS becomes its reason.
-
-        Raises BadParameter (a UsageError) for any other word.
-        """
-        return super().convert(SYNONYMS.get(value, value), param, ctx)
 
 
 @click.command()

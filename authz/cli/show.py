@@ -7,6 +7,7 @@ from authz.cli.times import duration, optional, rfc3339
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Calendar
 from authz.core.records import KeyRecord, Secret, Status
+from authz.core.selector import is_expired
 
 
 def document(record: KeyRecord) -> dict[str, Any]:
@@ -42,6 +43,14 @@ def document(record: KeyRecord) -> dict[str, Any]:
     }
 
 
+def state(record: KeyRecord, now: int) -> dict[str, Any]:
+    """Return the JSON members that depend on the time. now: ms since the epoch.
+
+    expired: whether the end of the key is past, also if it is disabled; false if it is revoked.
+    """
+    return {"expired": is_expired(record, now)}
+
+
 def limit_document(limit: Limit) -> dict[str, Any]:
     """Return one limit as JSON members.
 
@@ -58,12 +67,17 @@ def limit_document(limit: Limit) -> dict[str, Any]:
     }
 
 
-def table(record: KeyRecord, now: int) -> str:
+def table(record: KeyRecord, now: int, revision: int | None = None) -> str:
     """Return the record as text, a line for each value, without unset fields and empty lists.
 
-    now: milliseconds since the epoch, for the status and the secrets.
+    now: milliseconds since the epoch, for the status and the secrets. revision: the number of
+    changes of this key.
     """
     rows = document(record)
+    if revision is not None:
+        told = f"{revision} of this key; version counts the changes of all keys"
+        kid, version = rows.pop("kid"), rows.pop("version")
+        rows = {"kid": kid, "version": version, "revision": told, **rows}
     rows["status"] = status_text(record, now)
     rows["limits"] = list(map(str, record.limits))
     rows["secrets"] = [_secret_line(entry, now) for entry in record.secrets]

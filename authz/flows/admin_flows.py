@@ -12,15 +12,18 @@ from authz.core.ports import (
     KeyIndex,
     SidecarRegistry,
     TrailPages,
+    TrailStore,
 )
 from authz.core.request import Request
 from authz.flows.bulk_change import BulkChange
+from authz.flows.deletion import Deletion
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
+from authz.flows.trail.verifying import TrailHeads
 from authz.flows.verify import Verifier
 
 
@@ -36,6 +39,7 @@ class AdminFlows:
     requests: RepeatableRequests
     selection: Selection
     bulk: BulkChange
+    deletion: Deletion
     history: KeyHistory
     verifier: Callable[[], Awaitable[Verifier]]
     limit_reports: LimitReports
@@ -44,6 +48,8 @@ class AdminFlows:
     registry: SidecarRegistry
     trail: AuditTrail
     trail_pages: TrailPages
+    trail_rows: TrailStore
+    trail_heads: TrailHeads
     change_log: ChangeLog
     keyring: Keyring
     clock: Clock

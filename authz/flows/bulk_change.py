@@ -16,7 +16,7 @@ from authz.flows.lifecycle import MAX_CONFLICTS, Changed
 from authz.flows.resending import until_confirmed
 from authz.flows.selection import Cost, Entry, Selection
 
-BATCH: Final = 200  # changes in one round trip
+BATCH: Final = 100  # changes in one round trip; Ctrl-C waits for its end
 BUSY: Final = "is being changed by others without a pause; try again"
 
 Plan = Callable[[KeyRecord, int, Author], Outcome | Removal]

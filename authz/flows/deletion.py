@@ -12,6 +12,7 @@ from authz.core.ports import Clock, DeletionStore, KeyStore
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector
 from authz.flows.bulk_change import BUSY, By, Extent, Failed, Skipped, Step
+from authz.flows.conditions import ANY, Conditions
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
 from authz.flows.resending import until_confirmed
 
@@ -31,17 +32,25 @@ class Deletion:
         self._clock = clock
 
     async def delete(
-        self, kid: str, author: Author, *, is_forced: bool = False, selector: Selector | None = None
+        self,
+        kid: str,
+        author: Author,
+        *,
+        is_forced: bool = False,
+        selector: Selector | None = None,
+        conditions: Conditions = ANY,
     ) -> KeyRecord | Refused | Skipped:
         """Delete a key. Return its last record, as revoked, with the version of the deletion.
 
         is_forced: also a key that is neither revoked nor expired, else Refused. selector: Skipped
-        if the key does not fit it. Raises NotFound if no key has the kid.
+        if the key does not fit it. conditions: as for Lifecycle; with a dry run the record is as
+        it was. Raises NotFound if no key has the kid.
         """
         for _ in range(MAX_CONFLICTS):
             record = await self._keys.find(kid)
             if record is None:
                 raise NotFound(f"no key has the kid {kid}")
+            conditions.check(record)
             now = self._clock.wall_ms()
             if selector is not None and not selector.matches(record, now):
                 return Skipped()
@@ -49,6 +58,8 @@ class Deletion:
             planned = deletion.delete(record, entries, author, now, is_forced=is_forced)
             if isinstance(planned, Refused):
                 return planned
+            if conditions.dry_run:
+                return record
             try:
                 version = await until_confirmed(partial(self._store.delete, planned))
             except Conflict:

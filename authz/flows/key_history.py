@@ -1,10 +1,14 @@
 """KeyHistory: the changes of one key. The CLI and the admin APIs call it."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from authz.core.audit import AuditEntry
+from authz.core.errors import Unreadable
 from authz.core.ports import AuditTrail
 from authz.core.records import KeyRecord
+
+MAX_REVISION: Final = 1000  # entries that are read for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,23 @@ class KeyHistory:
 
     def __init__(self, trail: AuditTrail) -> None:
         self._trail = trail
+
+    async def revision(self, record: KeyRecord) -> int | None:
+        """Return how many changes made this record; 1 for a new key.
+
+        None if an entry is missing or garbled, or after MAX_REVISION (1000) of them. Raises
+        Unavailable if the store fails.
+        """
+        count, version = 0, record.version
+        while version and count < MAX_REVISION:
+            try:
+                entry = await self._trail.entry(record.kid, version)
+            except Unreadable:
+                return None
+            if entry is None:
+                return None
+            count, version = count + 1, entry.base_version
+        return None if version else count
 
     async def of(self, record: KeyRecord) -> History:
         """Return the changes up to this version, newest first, until the first missing entry.

@@ -6,7 +6,7 @@ It reads the store's indexes of keys in order of creation, and of each key only 
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from authz.core.errors import BadInput, Unreadable
 from authz.core.fields import shown
@@ -109,6 +109,38 @@ class Selection:
             if step.last is None:
                 return
             after = step.last
+
+    async def first(
+        self,
+        selector: Selector,
+        limit: int | None,
+        order: Callable[[KeyRecord], Any],
+        *,
+        is_reversed: bool = False,
+    ) -> Page:
+        """Return the first `limit` selected keys in another order; None: all of them.
+
+        Looks at every selected key, and keeps at most twice `limit` in memory. Keys that cannot be
+        read come last.
+        """
+        cost, unreadable = Cost(), list[Entry]()
+        kept: list[tuple[KeyRecord, Entry]] = []
+
+        def cut() -> None:
+            kept.sort(key=lambda pair: order(pair[0]), reverse=is_reversed)
+            if limit is not None:
+                del kept[limit:]
+
+        async for entry in self.each(selector, cost):
+            if entry.record is None:
+                unreadable.append(entry)
+                continue
+            kept.append((entry.record, entry))
+            if limit is not None and len(kept) >= 2 * limit + CHUNK:
+                cut()
+        cut()
+        found = (*(entry for _, entry in kept), *unreadable)
+        return Page(found[:limit], None, cost)
 
     async def read(self, kids: Sequence[str]) -> list[Entry]:
         """Return the entries of these keys as they are now, in order, at most CHUNK (500)."""

@@ -36,7 +36,7 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
     <kid>                           hash    s:<secret> -> time (s), network and user agent of its
                                             latest use, and its requests; last -> the same of a use
                                             with an unknown secret; about -> client, project,
-                                            tenant, plan, environment; about_minute -> of that entry;
+                                            tenant, plan, environment; about_minute -> of that;
                                             about:<hour> -> those from that hour on; y<month> -> row
     <kid>:m:<window>                hash    <minute> -> row
     <kid>:h:<window>                hash    <hour in the window> * 10000 + <route> -> row; a plain

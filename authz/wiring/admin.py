@@ -16,12 +16,15 @@ from authz.core.listen_address import Address
 from authz.core.ports import Clock
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.bulk_change import BulkChange
+from authz.flows.deletion import Deletion
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
+from authz.flows.trail.regular_sealing import RegularSealing
+from authz.flows.trail.sealing import Sealer
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
@@ -31,6 +34,7 @@ from authz.rpc.admin.bulk_changes import BulkChanges
 from authz.rpc.admin.calls import Calls
 from authz.rpc.admin.fleet_service import FleetService
 from authz.rpc.admin.installation_service import InstallationService
+from authz.rpc.admin.key_deletion import KeyDeletion
 from authz.rpc.admin.key_import import KeyImport
 from authz.rpc.admin.key_lists import KeyLists
 from authz.rpc.admin.key_verification import KeyVerification
@@ -40,8 +44,10 @@ from authz.rpc.admin.me_service import MeService
 from authz.rpc.admin.method_table import methods
 from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.server import AdminServer
+from authz.rpc.admin.trail_verification import TrailVerification
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
+from authz.storage.deletions import StoredDeletions
 from authz.storage.endpoint import Client
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
@@ -50,6 +56,7 @@ from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta_watch import MetaWatch
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
+from authz.storage.trail import StoredRows
 from authz.storage.trail_pages import StoredChangeLog, StoredTrailPages
 from authz.telemetry.admin_metrics import CallCounters
 from authz.wiring.access import authentication
@@ -138,7 +145,12 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         )
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        page = stack.enter_context(admin_metrics(settings, instance, counters, readiness, clock))
+        sealing = RegularSealing(
+            Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
+        )
+        page = stack.enter_context(
+            admin_metrics(settings, instance, counters, readiness, sealing=sealing, clock=clock)
+        )
         http = _http(settings)
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
@@ -146,7 +158,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await watch.look()
         await server.start()
         await http.start()
-        for work in (watch.run(), server.show(readiness)):
+        for work in (watch.run(), server.show(readiness), sealing.run()):
             stack.callback(asyncio.create_task(work).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
 
@@ -164,6 +176,7 @@ def admin_flows(
     counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
     reports = LimitReports(counters, limit_policy(settings), clock)
     imports, selection = StoredImports(client), Selection(index, clock)
+    rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
     async def verifier() -> Verifier:
         known = imports if await keys.has_imports() else None
@@ -176,6 +189,7 @@ def admin_flows(
         lifecycle=Lifecycle(keys, ring, clock, counters),
         requests=RepeatableRequests(StoredRequests(client), ring),
         selection=selection,
+        deletion=Deletion(keys, StoredDeletions(client), clock),
         bulk=BulkChange(selection, keys, StoredBatches(client), clock),
         history=KeyHistory(trail),
         verifier=verifier,
@@ -185,6 +199,8 @@ def admin_flows(
         registry=StoredSidecars(client),
         trail=trail,
         trail_pages=StoredTrailPages(client),
+        trail_rows=rows,
+        trail_heads=rows,
         change_log=StoredChangeLog(client),
         keyring=ring,
         clock=clock,
@@ -204,6 +220,8 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
         KeyVerification(flows, carrier, settings.extract.client_address),
         KeyImport(flows),
         BulkChanges(flows),
+        KeyDeletion(flows),
+        TrailVerification(flows),
         LimitsService(flows),
         AuditService(flows, tokens),
         FleetService(flows),

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from authz.core.keys.keyring import Keyring
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
+from authz.flows.key_history import KeyHistory
 from authz.flows.selection import Selection
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
 from authz.storage.deletions import StoredDeletions
 from authz.storage.keys import StoredKeys
-from authz.storage.listing import StoredIndex
+from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.registry import StoredSidecars
 from authz.wiring.administration import endpoint, keyring
 
@@ -25,6 +26,8 @@ class BulkSession:
     selection: Selection
     bulk: BulkChange
     deletion: Deletion
+    keys: StoredKeys
+    history: KeyHistory
     keyring: Keyring
     sidecars: StoredSidecars
 
@@ -42,4 +45,5 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
         selection = Selection(StoredIndex(client), clock)
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)
         deletion = Deletion(keys, StoredDeletions(client), clock)
-        yield BulkSession(selection, bulk, deletion, ring, StoredSidecars(client))
+        history = KeyHistory(StoredTrail(client))
+        yield BulkSession(selection, bulk, deletion, keys, history, ring, StoredSidecars(client))

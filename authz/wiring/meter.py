@@ -6,9 +6,11 @@ import resource
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -20,13 +22,14 @@ from authz.core.histogram import Histogram
 from authz.core.listen_address import Address
 from authz.core.ports import Clock
 from authz.core.usage.counts import Level
-from authz.flows.usage.meter import Meter
+from authz.flows.usage.meter import Deferred, Meter
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
 from authz.process.gc_tuning import tune_gc
 from authz.process.hardening import disable_core_dumps, raise_file_limit
 from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.process.recycling import resident_bytes
+from authz.process.usage_file import UsageFile
 from authz.rpc.h2.server import FastServer
 from authz.rpc.usage.logs import LogsHandler
 from authz.settings.model import Settings
@@ -45,6 +48,7 @@ log = logging.getLogger("authz")
 STOP_SECONDS: Final = 1.0  # for the answers to the last batches
 MIN_TOKEN: Final = 16  # characters
 
+Tail = tuple[Path, Path]
 Values = Iterable[tuple[Labels, float | Histogram]]
 
 
@@ -71,19 +75,26 @@ class MeterReadiness:
 
 @dataclass(slots=True)
 class RunningMeter:
-    """A running meter. listen, operations: the addresses in use."""
+    """A running meter.
+
+    listen, operations: the addresses in use. following: follows a log; it ends only by a fault.
+    """
 
     listen: Address
     operations: Address
     meter: Meter
     readiness: MeterReadiness
     counters: MeterCounters
+    following: asyncio.Task[None] | None = None
 
 
 @asynccontextmanager
-async def meter_process(settings: Settings) -> AsyncIterator[RunningMeter]:
+async def meter_process(
+    settings: Settings, tail: Tail | None = None
+) -> AsyncIterator[RunningMeter]:
     """Run a meter until the block ends. It starts with or without the store.
 
+    tail: the log of usage to follow, and its cursor file.
     At the end it takes no more batches, and commits and confirms those that it has, for at most
     `meter.drain`. Raises BadInput for unusable settings.
     """
@@ -116,8 +127,16 @@ async def meter_process(settings: Settings) -> AsyncIterator[RunningMeter]:
             asyncio.create_task(meter.run()),
             asyncio.create_task(server.show(readiness)),
         ]
+        following = None
+        if tail:
+            log_file = UsageFile(*tail, partial(deliver, meter))
+            following = asyncio.create_task(log_file.run())
+            tasks.append(following)
+        running = RunningMeter(
+            *(server.address, operations.address, meter, readiness, counters, following)
+        )
         try:
-            yield RunningMeter(server.address, operations.address, meter, readiness, counters)
+            yield running
         finally:
             if not await meter.drain(ours.drain):
                 log.warning("%d batches are not confirmed; Envoy sends them again", meter.waiting)
@@ -125,6 +144,16 @@ async def meter_process(settings: Settings) -> AsyncIterator[RunningMeter]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def deliver(meter: Meter, name: bytes, lines: Sequence[bytes]) -> bool:
+    """Hand a batch of a followed log to the meter until it is confirmed.
+
+    Return False if it waited too long for the store: it is not counted then.
+    """
+    while isinstance(taken := meter.take(name, lines), Deferred):  # noqa: ASYNC110  it says when
+        await asyncio.sleep(taken.seconds)
+    return await taken
 
 
 def kept(settings: Settings) -> dict[Level, int]:
@@ -245,26 +274,33 @@ def _counted(metric: Metric, counters: MeterCounters) -> Read:
     return lambda: [(labels, counters.events[event]) for event, labels in events]
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, tail: Tail | None = None) -> None:
     """Run a meter until a signal ends it. Raises BadInput if it cannot start.
 
+    tail: the log of usage to follow, and its cursor file; BadInput too if its cursor is unusable.
     Also disables core dumps, raises the limit on open files and logs to stderr.
     """
     disable_core_dumps()
     raise_file_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
     log_to_stderr(settings.log.level)
-    uvloop.run(_serve(settings))
+    uvloop.run(_serve(settings, tail))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, tail: Tail | None) -> None:
     ending = Ending()
     ending.listen()
-    async with meter_process(settings) as running:
+    async with meter_process(settings, tail) as running:
         tune_gc()
         log.info(
             "counting usage from %s, operations on %s, store %s",
             *(running.listen, running.operations, endpoint(settings)),
         )
-        running.meter.leaving = f"stopping: {await ending.requested()}"
+        requested = asyncio.create_task(ending.requested())
+        waited = [requested, *([running.following] if running.following else [])]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if running.following and running.following.done():
+            requested.cancel()
+            running.following.result()
+        running.meter.leaving = f"stopping: {await requested}"
         log.info("%s", running.meter.leaving)

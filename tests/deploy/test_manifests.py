@@ -1,5 +1,8 @@
 """The manifests are valid, locked down, and agree with the settings and envoy.yaml."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import kubernetes_validate
@@ -7,6 +10,7 @@ import pytest
 import yaml
 
 from authz.core.finding import Level
+from authz.core.listen_address import Address
 from authz.proxy.document import read
 from authz.proxy.rules import examine
 from authz.settings import model
@@ -207,3 +211,52 @@ def test_the_settings_of_the_meter():
     assert service["spec"]["ports"][0]["port"] == found.meter.listen.port
     grace = one(METER, "Deployment", "authz-meter")["spec"]["template"]["spec"]
     assert grace["terminationGracePeriodSeconds"] > found.meter.drain
+
+
+@pytest.mark.parametrize("overlay", ["standalone", "istio"])
+def test_a_meter_in_the_pod_of_the_gateway(overlay: str, tmp_path: Path):
+    """The component adds a restricted container, to whose socket the shipped Envoy sends."""
+    shutil.copytree(K8S, tmp_path / "k8s")
+    file = tmp_path / "k8s" / "overlays" / overlay / "kustomization.yaml"
+    file.write_text(f"{file.read_text()}components:\n  - ../../meter/sidecar\n")
+    command = ["kubectl", "kustomize", str(file.parent)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    objects = list(yaml.safe_load_all(done.stdout))
+    (gateway,) = (
+        one
+        for one in objects
+        if (one["kind"], one["metadata"]["name"]) == ("Deployment", "gateway")
+    )
+    kubernetes_validate.validate(gateway, OLDEST, strict=True)
+    pod = gateway["spec"]["template"]["spec"]
+    meter, authz = pod["initContainers"]
+    assert (authz["name"], meter["name"]) == ("authz", "meter")
+    assert (meter["image"], meter["restartPolicy"]) == (authz["image"], "Always")
+    assert meter["securityContext"] == authz["securityContext"]
+    assert "readinessProbe" not in meter
+    listen = Address.parse("--listen", meter["args"][meter["args"].index("--listen") + 1])
+    shared = {mount["name"]: mount["mountPath"] for mount in meter["volumeMounts"]}
+    assert shared["run"] == str(Path(listen.path).parent)
+    where = {"pipe": {"path": listen.path}}
+    if overlay == "istio":
+        (entry,) = (
+            one
+            for one in objects
+            if (one["kind"], one["metadata"]["name"]) == ("ServiceEntry", "authz-usage")
+        )
+        assert entry["spec"]["endpoints"] == [{"address": f"unix://{listen.path}"}]
+    else:
+        whole = yaml.safe_load((K8S / "base" / "envoy.yaml").read_text())
+        (usage,) = (
+            one for one in whole["static_resources"]["clusters"] if one["name"] == "authz_usage"
+        )
+        (group,) = usage["load_assignment"]["endpoints"]
+        assert [one["endpoint"]["address"] for one in group["lb_endpoints"]] == [where]
+
+
+def test_the_meter_of_systemd_listens_where_envoy_sends():
+    """The socket of the unit is the endpoint of `authz_usage`."""
+    systemd = K8S.parent / "systemd"
+    unit = (systemd / "authz-meter.service").read_text()
+    (path,) = re.findall(r"^ExecStart=.* --listen unix:(\S+)", unit, re.MULTILINE)
+    assert f"pipe: {{ path: {path} }}" in (systemd / "envoy.yaml").read_text()

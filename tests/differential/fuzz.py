@@ -27,6 +27,7 @@ from tests.support.fakes import RecordingProbe
 
 CLIENTS = 12  # for each backend behind each listener, half of them HTTP/2
 SHOWN = 20
+PROGRESS = 10_000  # requests between two lines on stderr
 
 Made = tuple[int, str, str, Sent]  # number, listener, backend, request
 
@@ -113,6 +114,9 @@ def _requests(
 
 def _count(found: Found, place: str, sent: Sent, answer: Answer, request: Request | None) -> None:
     found.sent += 1
+    if found.sent % PROGRESS == 0:
+        problems = len(found.bypasses)
+        print(f"{found.sent} requests, {problems} got around a rule", file=sys.stderr, flush=True)
     found.statuses[answer.get(":status", "")] += 1
     handler, value = handler_of(answer)
     if not handler:

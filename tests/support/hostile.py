@@ -1,4 +1,4 @@
-"""Hostile HTTP/1.1 requests, made up by a seed: keys in every place and form but a good one."""
+"""Hostile requests, made up by a seed: keys in every place and form but a good one."""
 
 import asyncio
 import random
@@ -7,6 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from hpack import Decoder, Encoder
+from hyperframe.frame import (
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    RstStreamFrame,
+    SettingsFrame,
+)
+
+from authz.rpc.h2.frames import PREFACE
 from tests.support.fakes import make_keyring
 
 FOREIGN = "sk-proj-T3BlbkFJ0123456789abcdefGHIJ"  # as keys of another format look
@@ -172,3 +183,86 @@ async def send(url: str, requests: Sequence[bytes]) -> list[bytes]:
                 writer.close()
 
     return await asyncio.gather(*map(one, requests))
+
+
+def trailers(chance: random.Random, canaries: Canaries) -> list[Header]:
+    """Trailers of an HTTP/2 request with keys and identity; empty for most requests."""
+    made: list[Header] = [("x-api-key", canaries.good), ("x-auth-client-id", "admin")]
+    return chance.choice([made, made[:1], *[[]] * 6])
+
+
+async def send_http2(
+    url: str, requests: Sequence[bytes], trailers: Sequence[Sequence[Header]]
+) -> list[bytes]:
+    """Send each request as HTTP/2, over a connection of its own, with its trailers.
+
+    Return the responses in the form of HTTP/1.1. A request that is reset or cut off has an empty
+    one.
+    """
+    where = urlsplit(url)
+    gate = asyncio.Semaphore(CONCURRENT)
+
+    async def one(raw: bytes, last: Sequence[Header]) -> bytes:
+        async with gate:
+            reader, writer = await asyncio.open_connection(where.hostname, where.port)
+            try:
+                writer.write(_as_http2(raw, last))
+                return await asyncio.wait_for(_response(reader), 30)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                return b""
+            finally:
+                writer.close()
+
+    return await asyncio.gather(*map(one, requests, trailers))
+
+
+def _as_http2(raw: bytes, last: Sequence[Header]) -> bytes:
+    """The frames of a connection with one request. Names are in lower case, as they must be."""
+    head, _, body = raw.decode("utf-8", "surrogateescape").partition("\r\n\r\n")
+    line, *rest = head.split("\r\n")
+    method, target = line.rsplit(" ", 1)[0].split(" ", 1)
+    fields = [tuple(each.split(": ", 1)) for each in rest if ": " in each]
+    host = next(value for name, value in fields if name == "host")
+    sent = [(":method", method), (":scheme", "http"), (":path", target), (":authority", host)]
+    left_out = {("host", host), ("connection", "close")}
+    sent += [(name.lower(), value) for name, value in fields if (name, value) not in left_out]
+    encoder = Encoder()
+    blocks = [
+        encoder.encode([(_raw(name), _raw(value)) for name, value in each]) for each in (sent, last)
+    ]
+    ends = ["END_STREAM"] if not body and not last else []
+    frames: list[Frame] = [
+        SettingsFrame(0),
+        HeadersFrame(1, blocks[0], flags=["END_HEADERS", *ends]),
+    ]
+    if body:
+        frames.append(DataFrame(1, _raw(body), flags=[] if last else ["END_STREAM"]))
+    if last:
+        frames.append(HeadersFrame(1, blocks[1], flags=["END_HEADERS", "END_STREAM"]))
+    return PREFACE + b"".join(frame.serialize() for frame in frames)
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+async def _response(reader: asyncio.StreamReader) -> bytes:
+    """Read the response on stream 1 to its end."""
+    decoder, head, body = Decoder(), "", b""
+    while True:
+        start = await reader.readexactly(9)
+        frame, size = Frame.parse_frame_header(memoryview(start))
+        frame.parse_body(memoryview(await reader.readexactly(size)))
+        if isinstance(frame, GoAwayFrame | RstStreamFrame):
+            return b""
+        if frame.stream_id != 1:
+            continue
+        if isinstance(frame, HeadersFrame):
+            fields = [(str(name), str(value)) for name, value in decoder.decode(frame.data)]
+            named = dict(fields)
+            head += f"HTTP/1.1 {named[':status']}\r\n" if ":status" in named else ""
+            head += "".join(f"{n}: {v}\r\n" for n, v in fields if not n.startswith(":"))
+        elif isinstance(frame, DataFrame):
+            body += frame.data
+        if "END_STREAM" in frame.flags:
+            return f"{head}\r\n".encode("utf-8", "surrogateescape") + body

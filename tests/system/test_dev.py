@@ -108,9 +108,11 @@ def test_it_says_in_one_line_what_runs_and_ends_cleanly(
         rest, errors = dev.communicate(timeout=PATIENCE)
 
     assert set(stack) == {
-        *("envoy", "check", "meter", "ops", "redis", "backend", "key", "kid", "config", "pids")
+        *("envoy", "check", "ops", "redis", "backend", "key", "kid", "config", "pids"),
+        *("admin", "meter"),
     }
-    assert set(stack["pids"]) == {"store", "sidecar", "meter", "envoy", "backend"}
+    assert set(stack["pids"]) == {"store", "sidecar", "meter", "envoy", "backend", "admin"}
+    assert stack["admin"].startswith("127.0.0.1:")
     assert (status, dev.returncode, rest, errors) == (200, 0, "", "")
     assert used > 0
     assert gone(mark, tmp_path)
@@ -215,7 +217,7 @@ def test_routes_plans_and_a_backend_of_ones_own(mark: str, tmp_path: Path) -> No
     assert (status, denied) == (200, 403)
     assert stack["key"].startswith("ak_live_")
     assert stack["backend"] == f"http://127.0.0.1:{port}"
-    assert set(stack["pids"]) == {"store", "sidecar", "meter", "envoy"}
+    assert set(stack["pids"]) == {"store", "sidecar", "meter", "envoy", "admin"}
 
 
 @pytest.mark.parametrize(

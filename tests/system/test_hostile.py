@@ -1,6 +1,7 @@
 """Hostile requests through real Envoys: none is allowed, and no key comes out anywhere.
 
-HOSTILE_REQUESTS sets how many there are for each Envoy. `make hostile` sends 10,000 in all.
+HOSTILE_REQUESTS sets how many there are for each Envoy over HTTP/1.1; half as many more come over
+HTTP/2. `make hostile` sends 10,000 and 5,000.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.hostile import Canaries, request, send
+from tests.support.hostile import Canaries, request, send, send_http2, trailers
 from tests.support.system import Installation, running
 
 REQUESTS = int(os.environ.get("HOSTILE_REQUESTS", "400"))
@@ -83,9 +84,14 @@ def test_no_hostile_request_is_allowed_and_no_key_is_seen(installation: Installa
     canaries = Canaries.beside(installation.stack.key)
     places = ("target", "surroundings")
     hostile = [request(chance, canaries, places) for _ in range(REQUESTS)]
+    with_http2 = [request(chance, canaries, places) for _ in range(REQUESTS // 2)]
+    last = [trailers(chance, canaries) for _ in with_http2]
 
     responses = asyncio.run(send(installation.stack.envoy, hostile))
+    responses += asyncio.run(send_http2(installation.stack.envoy, with_http2, last))
+    hostile += with_http2
 
+    assert sum(map(bool, responses[REQUESTS:])) > REQUESTS / 4
     reached = [
         (raw, response)
         for raw, response in zip(hostile, responses, strict=True)
@@ -120,7 +126,9 @@ def test_no_key_reaches_the_backend_where_refusals_are_reported(
     with running() as (stack, _):
         canaries = Canaries.beside(stack.key)
         hostile = [request(chance, canaries, ()) for _ in range(REQUESTS // 4)]
+        last = [trailers(chance, canaries) for _ in hostile]
         responses = asyncio.run(send(stack.envoy, hostile))
+        responses += asyncio.run(send_http2(stack.envoy, hostile, last))
     heads = [response.partition(b"\r\n\r\n") for response in responses]
     arrived = [json.loads(body) for _, _, body in heads if is_from_the_backend(body)]
     assert len(arrived) > REQUESTS / 20

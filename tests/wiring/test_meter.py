@@ -1,7 +1,10 @@
 """The meter as a process, and the settings that it refuses."""
 
 import asyncio
+import json
 import signal
+import subprocess
+import sys
 import urllib.request
 from contextlib import asynccontextmanager
 
@@ -157,3 +160,38 @@ async def test_the_end_of_a_meter(own_valkey, tmp_path):
         assert await asyncio.gather(*sent) == [b""] * 3
         assert await asyncio.to_thread(meter.wait) == 0
     assert await requests(own_valkey) == 3
+
+
+async def test_a_log_is_followed(valkey, tmp_path):
+    """Lines of a log count once, also by a second meter that continues at the position."""
+    valkey.admin.hset(schema.DEFAULT.meta, "schema", "1")
+    file, cursor = tmp_path / "usage.log", tmp_path / "cursor"
+    settings = Settings.model_validate(
+        {
+            "redis": {"url": valkey.url},
+            "meter": {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0"},
+        }
+    )
+    for count in (2, 5):
+        with file.open("ab") as out:
+            out.writelines(entry() + b"\n" for _ in range(count))
+        async with meter_process(settings, (file, cursor)):
+
+            async def is_read():
+                return json.loads(cursor.read_text() or "{}").get("offset") == file.stat().st_size
+
+            await eventually(cursor.exists)
+            await eventually(is_read)
+    assert await requests(valkey) == 7
+
+
+def test_a_cursor_that_cannot_be_used_ends_the_meter(valkey, tmp_path):
+    """The process ends with one line, rather than to run on without its log."""
+    (tmp_path / "cursor").write_text("[]")
+    process = MeterProcess(tmp_path, valkey.url)
+    command = [sys.executable, "-m", "authz.cli.main", "--config", str(process.file), "meter"]
+    command += ["--tail", str(tmp_path / "usage.log"), "--cursor", str(tmp_path / "cursor")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "no position; remove it to read the log from its beginning" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -18,6 +18,7 @@ _VERBS: Final = {
     Action.REVOKE: "revoke",
     Action.DISABLE: "disable",
     Action.ENABLE: "enable",
+    Action.DELETE: "delete",
     Action.RESET_LIMITS: "reset the limits of",
 }
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from authz.core.access import Action, may, visible
 from authz.core.errors import BadInput
+from authz.core.keys.credentials import Imported, ImportedHash
 from authz.core.records import KeyRecord
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.importing import Clash, Done, Importer, Wanted
@@ -15,6 +16,7 @@ from authz.rpc.admin.values import name_of, note_of
 from authz.rpc.pb.admin.v1 import keys_pb2
 
 MAX_ENTRIES: Final = 100  # in one request
+HASH_LENGTH: Final = 32  # bytes of SHA-256
 
 Outcome = keys_pb2.ImportKeysResponse.Outcome
 
@@ -68,12 +70,8 @@ class KeyImport:
     ) -> Wanted | BadInput:
         """Return the key to import, or why it is refused. No text of the refusal has the key."""
         flows = self._flows
-        key = flows.keyring.parse_imported(entry.api_key)
-        if key is None:
-            return BadInput("api_key", "16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, not one of ours")
-        if entry.api_key.encode() in entry.key.SerializeToString():
-            return BadInput("api_key", "stands in another field too, where it would be shown")
         try:
+            key = self._key(entry)
             spec = key_spec("key", entry.key, flows.plans)
         except BadInput as cause:
             return cause
@@ -81,6 +79,19 @@ class KeyImport:
         if not may(caller, Action.IMPORT, spec.tenant_id, spec.project_id, scopes=spec.scopes):
             return BadInput("key", "you may not import a key of this tenant, project and scopes")
         return Wanted(key, spec)
+
+    def _key(self, entry: keys_pb2.ImportKeysRequest.Entry) -> Imported | ImportedHash:
+        """Return the key or its hash. Raises BadInput without the text of the key."""
+        if entry.sha256:
+            if entry.api_key or len(entry.sha256) != HASH_LENGTH:
+                raise BadInput("sha256", "32 bytes, and not together with api_key")
+            return self._flows.keyring.imported_hash(entry.sha256)
+        key = self._flows.keyring.parse_imported(entry.api_key)
+        if key is None:
+            raise BadInput("api_key", "16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, not one of ours")
+        if entry.api_key.encode() in entry.key.SerializeToString():
+            raise BadInput("api_key", "stands in another field too, where it would be shown")
+        return key
 
     async def _shown(self, context: CallContext, outcomes: Sequence[Imports]) -> frozenset[str]:
         """Return the kids among the outcomes that the caller may see."""

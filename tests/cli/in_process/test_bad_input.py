@@ -15,7 +15,7 @@ BAD = [
     (("list", "--limit", "0"), "--limit: '0': a number from 1 to 1000"),
     (("list", "--limit", "ten"), "--limit"),
     (("list", "--limit", "1001"), "--limit"),
-    (("list", "--cursor", "x"), "--cursor: not a kid: 16 letters and digits, such as"),
+    (("list", "--cursor", "x"), "cursor: 'x': the `next` of a page, or a kid"),
     (("list", "--client", "a b"), "--client"),
     (("list", "--status", "dead"), "'--status': 'dead' is not one of 'active'"),
     (("history", "x"), "KID: not a kid"),

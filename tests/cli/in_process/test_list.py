@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from tests.support.cli.in_process import AUTHZ
+from tests.support.cli.in_process import AUTHZ, refusal
 from tests.support.storage import stored
 
 
@@ -48,3 +48,65 @@ def test_list_behind_a_closed_pipe(runner):
     command = f"'{AUTHZ[0]}' -c '{AUTHZ[2]}' keys list | head -1"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout.split()[0], done.stderr) == ("KID", "")
+
+
+def listed(runner, *options):
+    """Return the kids of a list."""
+    document = runner.run("keys", "list", "--json", *options).document
+    return [key["kid"] for key in document["keys"]]
+
+
+def test_conditions_of_a_list(runner):
+    """Conditions are combined, and --json tells the cost and whether a key is expired."""
+    shop, _ = runner.issue("--name", "shop-1", "--metadata", "team=web")
+    batch, _ = runner.issue("--name", "batch-1", client="batch")
+    runner.valkey.admin.hset(stored.key(batch), "expires_at", "5")
+    assert listed(runner, "--name", "*-1") == [shop, batch]
+    assert listed(runner, "--name", "shop*", "--metadata", "team=web") == [shop]
+    assert listed(runner, "--status", "active") == [shop]
+    assert listed(runner, "--status", "expired") == [batch]
+    assert listed(runner, "--expires-before", "1h") == [batch]
+    assert listed(runner, "--created-before", "1h") == []
+    assert set(listed(runner, "--plan", "")) == {shop, batch}
+    document = runner.run("keys", "list", "--name", "batch*", "--json").document
+    assert document["keys"][0]["expired"] is True
+    assert document["cost"] == {"keys_looked_at": 2, "records_read": 1}
+
+
+def test_all_and_sorted(runner):
+    """--all has no pages, --sort orders all keys that fit and shows the first ones."""
+    kids = [runner.issue("--name", name)[0] for name in ("b", "c", "a")]
+    b, c, a = kids
+    assert set(listed(runner, "--all")) == set(kids)
+    assert listed(runner, "--sort", "name") == [a, b, c]
+    assert listed(runner, "--sort", "-name", "--limit", "2") == [c, b]
+    assert listed(runner, "--sort", "-changed", "--all") == [a, c, b]
+    runner.valkey.admin.hset(stored.key(a), "env", "nowhere")
+    document = runner.run("keys", "list", "--sort", "name", "--json").document
+    assert [key["kid"] for key in document["keys"]] == [b, c, a]
+    assert "--cursor" in refusal(runner.run("keys", "list", "--all", "--cursor", a))
+
+
+def test_chosen_columns(runner):
+    """--columns shows these columns in this order; for another name it tells all names."""
+    kid, _ = runner.issue("--name", "shop", "--scope", "a:b")
+    other, _ = runner.issue()
+    runner.valkey.admin.hset(stored.key(other), "env", "nowhere")
+    out = runner.run("keys", "list", "--columns", "name, kid,scopes").out.splitlines()
+    assert out[0].split() == ["NAME", "KID", "SCOPES"]
+    assert sorted(out[1:])[1] == f"shop  {kid}  a:b"
+    assert "'nowhere'" in sorted(out[1:])[0]
+    assert "there are kid, status" in refusal(runner.run("keys", "list", "--columns", "colour"))
+
+
+def test_show_tells_both_numbers(runner):
+    """show tells the revision of the key and the number of the change in the store."""
+    kid, _ = runner.issue()
+    runner.issue()
+    runner.run("keys", "update", kid, "--name", "a")
+    document = runner.run("keys", "show", kid, "--json").document
+    assert (document["version"], document["revision"], document["expired"]) == (3, 2, False)
+    out = runner.run("keys", "show", kid).out
+    assert "version            3\nrevision           2 of this key; version counts" in out
+    runner.valkey.admin.xdel(stored.AUDIT, "1-0")
+    assert runner.run("keys", "show", kid, "--json").document["revision"] is None

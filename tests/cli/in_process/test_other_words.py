@@ -13,7 +13,7 @@ def test_create_is_issue(runner):
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("delete", "keys revoke KID"), ("rm", "keys revoke KID"), ("get", "keys show KID")],
+    [("remove", "keys delete KID"), ("rm", "keys revoke KID"), ("get", "keys show KID")],
 )
 def test_an_unknown_command_has_a_hint(runner, word, hint):
     """The error of a word from another tool names our command. The exit code is 2."""
@@ -25,7 +25,14 @@ def test_an_unknown_command_has_a_hint(runner, word, hint):
 
 @pytest.mark.parametrize(
     ("word", "reason"),
-    [("leaked", "key_compromise"), ("replaced", "superseded"), ("superseded", "superseded")],
+    [
+        ("leaked", "key_compromise"),
+        ("keyCompromise", "key_compromise"),
+        ("Key-Compromise", "key_compromise"),
+        ("replaced", "superseded"),
+        ("unpaid", "privilege_withdrawn"),
+        ("superseded", "superseded"),
+    ],
 )
 def test_a_common_word_is_a_reason(runner, word, reason):
     """--reason takes a common word for a reason of RFC 5280."""
@@ -35,10 +42,28 @@ def test_a_common_word_is_a_reason(runner, word, reason):
 
 
 def test_an_unknown_reason_is_refused(runner):
-    """The error lists the reasons."""
+    """The error lists the reasons, and a common word."""
     done = runner.run("keys", "revoke", "7Hk2mQ9xT4bVzR1c", "--reason", "because")
     assert done.code == 2
     assert "key_compromise" in done.err
+    assert "leaked" in done.err
+
+
+@pytest.mark.parametrize("rest", ["", "_1abc", "…", "..."])
+def test_a_part_of_a_key_as_kid_names_the_kid(runner, rest):
+    """A key that was cut off, in place of a kid, is answered with its kid."""
+    done = runner.run("keys", "revoke", f"ak_live_7Hk2mQ9xT4bVzR1c{rest}")
+    assert (done.code, done.out) == (2, "")
+    assert "its kid is 7Hk2mQ9xT4bVzR1c" in done.err
+
+
+def test_the_doctor_names_every_mistake_of_the_settings(runner):
+    """Each mistake is a finding of its own."""
+    (runner.directory / "bad.yaml").write_text("outage: {grace: x}\ncheck: {deadline: soon}\n")
+    done = runner.run("doctor", "--config", "bad.yaml", "--json")
+    assert done.code == 1
+    found = json.loads(done.out)["findings"]
+    assert {each["found"].partition(":")[0] for each in found} == {"outage.grace", "check.deadline"}
 
 
 def test_a_client_without_keys_is_an_error(runner):

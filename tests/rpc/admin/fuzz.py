@@ -66,6 +66,8 @@ def _scalar(field: Any, rng: random.Random, names: list[str]) -> Any:
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_BOOL:
             return rng.random() < 0.5
+        case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
+            return rng.randbytes(rng.choice((0, 1, 32, 300)))
         case FieldDescriptor.CPPTYPE_STRING:
             share = 0.9 if field.name in {"name", "parent", "key"} else 0.1
             return rng.choice(names) if rng.random() < share else rng.choice(TEXTS)

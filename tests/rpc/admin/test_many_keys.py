@@ -1,5 +1,7 @@
 """The Keys service: lists, exports, imports, and changes of many keys."""
 
+from hashlib import sha256
+
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -234,3 +236,17 @@ async def test_a_batch_that_is_too_large(admin: Stubs) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await imported(admin, [entry(f"sk-{n:016}") for n in range(101)])
     assert fields_of(caught.value) == ["entries"]
+
+
+async def test_import_by_hash(admin: Stubs) -> None:
+    """A key is imported by its SHA-256 alone, and is the same key as by its text."""
+    text = "sk-0123456789abcdef-hash"
+    by_hash = keys_pb2.ImportKeysRequest.Entry(
+        sha256=sha256(text.encode()).digest(), key=Key(client_id="import")
+    )
+    short = keys_pb2.ImportKeysRequest.Entry(sha256=b"x", key=Key(client_id="import"))
+    first, refused, again = await imported(admin, [by_hash, short], [entry(text)])
+    assert refused.error_field == "sha256"
+    assert (again.name, again.already_there) == (first.name, True)
+    verdict = await admin.keys.VerifyKey(keys_pb2.VerifyKeyRequest(api_key=text))
+    assert (verdict.allowed, verdict.key.name) == (True, first.name)

@@ -70,6 +70,9 @@ CALLS: dict[str, Call] = {
     "Keys.EnableKey": lambda s, k, _: s.keys.EnableKey(
         keys_pb2.EnableKeyRequest(name=k.name, validate_only=True)
     ),
+    "Keys.DeleteKey": lambda s, k, _: s.keys.DeleteKey(
+        keys_pb2.DeleteKeyRequest(name=k.name, validate_only=True)
+    ),
     "Keys.ListKeyHistory": lambda s, k, _: s.keys.ListKeyHistory(
         keys_pb2.ListKeyHistoryRequest(parent=k.name)
     ),
@@ -106,6 +109,9 @@ CALLS: dict[str, Call] = {
     "Audit.ListAuditEntries": lambda s, *_: s.audit.ListAuditEntries(
         audit_pb2.ListAuditEntriesRequest()
     ),
+    "Audit.VerifyAuditTrail": lambda s, *_: s.audit.VerifyAuditTrail(
+        audit_pb2.VerifyAuditTrailRequest()
+    ),
     "Fleet.ListSidecars": lambda s, *_: s.fleet.ListSidecars(fleet_pb2.ListSidecarsRequest()),
     "Fleet.WatchChanges": lambda s, *_: s.fleet.WatchChanges(
         fleet_pb2.WatchChangesRequest(after_version=0)
@@ -125,6 +131,7 @@ CALLS: dict[str, Call] = {
 OF_A_KEY = {
     *("Keys.GetKey", "Keys.UpdateKey", "Keys.RotateKey", "Keys.RetireKeySecret"),
     *("Keys.RevokeKey", "Keys.DisableKey", "Keys.EnableKey", "Keys.ListKeyHistory"),
+    "Keys.DeleteKey",
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits"),
 }
 # The right that the call of the table needs, where it is another than the least for its method.

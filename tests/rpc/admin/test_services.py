@@ -9,6 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from authz import __version__
 from authz.core.access import Role
+from authz.flows.trail.regular_sealing import RegularSealing
+from authz.flows.trail.sealing import Sealer
+from authz.process.clock import SystemClock
 from authz.rpc.pb.admin.v1 import (
     admin_pb2,
     audit_entry_pb2,
@@ -19,6 +22,8 @@ from authz.rpc.pb.admin.v1 import (
     limits_pb2,
     me_pb2,
 )
+from authz.storage.trail import StoredRows
+from authz.wiring import administration
 from tests.support.rpc.admin import AdminRig, Stubs, fields_of, reason_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -191,3 +196,51 @@ async def test_installation(admin: Stubs) -> None:
     assert [(plan.plan, list(plan.limits)) for plan in answer.plans] == [
         ("standard", ["10/s", "1000/d"])
     ]
+
+
+# deletion, and the trail as a whole
+
+
+async def test_delete_and_verify(rig: AdminRig, admin: Stubs) -> None:
+    """A dead key is deleted for ever, also against a repeated create; the trail stays intact."""
+    request = keys_pb2.CreateKeyRequest(key=Key(client_id="gone"), request_id="6b1d7f2e-0099")
+    key = (await admin.keys.CreateKey(request)).key
+    delete = keys_pb2.DeleteKeyRequest(name=key.name)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await admin.keys.DeleteKey(delete)
+    assert caught.value.code() is CODE.FAILED_PRECONDITION
+    await admin.keys.RevokeKey(keys_pb2.RevokeKeyRequest(name=key.name))
+    delete.validate_only = True
+    assert (await admin.keys.DeleteKey(delete)).version == 0
+    delete.validate_only = False
+    delete.wait_time.seconds = 1
+    deleted = await admin.keys.DeleteKey(delete)
+    assert deleted.version > key.version
+    assert deleted.confirmation.complete
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await admin.keys.GetKey(keys_pb2.GetKeyRequest(name=key.name))
+    assert caught.value.code() is CODE.NOT_FOUND
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await admin.keys.CreateKey(request)
+    assert reason_of(caught.value) == "KEY_DELETED"
+    auditor = await rig.caller(Role.AUDITOR)
+    report = await auditor.audit.VerifyAuditTrail(audit_pb2.VerifyAuditTrailRequest())
+    assert (report.intact, list(report.findings)) == (True, [])
+    assert report.rows > 3
+
+
+async def test_the_trail_is_sealed_regularly(rig: AdminRig, admin: Stubs) -> None:
+    """The task of the process adds a checkpoint, so that the order of the trail is proven."""
+    ring = administration.keyring(rig.settings)
+    async with administration.endpoint(rig.settings).client() as client:
+        sealer = Sealer(StoredRows(client), ring.trail_keys, SystemClock(), "tests")
+        sealing = asyncio.create_task(RegularSealing(sealer, lambda: True).run())
+        for _ in range(200):
+            report = await admin.audit.VerifyAuditTrail(audit_pb2.VerifyAuditTrailRequest())
+            if report.checkpoints:
+                break
+            await asyncio.sleep(0.02)
+        sealing.cancel()
+    assert report.intact
+    assert report.HasField("seal_time")
+    assert report.unsealed_rows == 0

@@ -24,6 +24,7 @@ class AuditEntry(_message.Message):
         ACTION_ENABLE: _ClassVar[AuditEntry.Action]
         ACTION_RESET_LIMITS: _ClassVar[AuditEntry.Action]
         ACTION_RETIRE: _ClassVar[AuditEntry.Action]
+        ACTION_DELETE: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -34,6 +35,7 @@ class AuditEntry(_message.Message):
     ACTION_ENABLE: AuditEntry.Action
     ACTION_RESET_LIMITS: AuditEntry.Action
     ACTION_RETIRE: AuditEntry.Action
+    ACTION_DELETE: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from authz.rpc.pb.admin.v1 import audit_entry_pb2 as authz_dot_admin_dot_v1_dot_audit__entry__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uthz/admin/v1/audit.proto\x12\x0e\x61uthz.admin.v1\x1a authz/admin/v1/audit_entry.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x01\n\x17ListAuditEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x31\n\x06\x61\x63tion\x18\x05 \x01(\x0e\x32!.authz.admin.v1.AuditEntry.Action\x12.\n\nsince_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x18ListAuditEntriesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.authz.admin.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x88\x01\n\x05\x41udit\x12\x7f\n\x10ListAuditEntries\x12\'.authz.admin.v1.ListAuditEntriesRequest\x1a(.authz.admin.v1.ListAuditEntriesResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/auditEntriesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uthz/admin/v1/audit.proto\x12\x0e\x61uthz.admin.v1\x1a authz/admin/v1/audit_entry.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x01\n\x17ListAuditEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x31\n\x06\x61\x63tion\x18\x05 \x01(\x0e\x32!.authz.admin.v1.AuditEntry.Action\x12.\n\nsince_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x18ListAuditEntriesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.authz.admin.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"z\n\x17VerifyAuditTrailRequest\x12\x16\n\x0etrimmed_before\x18\x01 \x01(\x03\x12\x16\n\x0eunmarked_until\x18\x02 \x01(\x03\x12/\n\x0cmax_unsealed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xbc\x02\n\x18VerifyAuditTrailResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x13\n\x0b\x63heckpoints\x18\x03 \x01(\x03\x12-\n\tseal_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\runsealed_rows\x18\x05 \x01(\x03\x12\x15\n\runmarked_rows\x18\x06 \x01(\x03\x12\x42\n\x08\x66indings\x18\x07 \x03(\x0b\x32\x30.authz.admin.v1.VerifyAuditTrailResponse.Finding\x12\x15\n\rmore_findings\x18\x08 \x01(\x03\x1a\x35\n\x07\x46inding\x12\x0f\n\x07problem\x18\x01 \x01(\t\x12\x0b\n\x03row\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t2\x94\x02\n\x05\x41udit\x12\x7f\n\x10ListAuditEntries\x12\'.authz.admin.v1.ListAuditEntriesRequest\x1a(.authz.admin.v1.ListAuditEntriesResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/auditEntries\x12\x89\x01\n\x10VerifyAuditTrail\x12\'.authz.admin.v1.VerifyAuditTrailRequest\x1a(.authz.admin.v1.VerifyAuditTrailResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/auditEntries:verify:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +37,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDIT'].methods_by_name['ListAuditEntries']._loaded_options = None
   _globals['_AUDIT'].methods_by_name['ListAuditEntries']._serialized_options = b'\202\323\344\223\002\022\022\020/v1/auditEntries'
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=144
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=383
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=385
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=481
-  _globals['_AUDIT']._serialized_start=484
-  _globals['_AUDIT']._serialized_end=620
+  _globals['_AUDIT'].methods_by_name['VerifyAuditTrail']._loaded_options = None
+  _globals['_AUDIT'].methods_by_name['VerifyAuditTrail']._serialized_options = b'\202\323\344\223\002\034\"\027/v1/auditEntries:verify:\001*'
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=176
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=415
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=417
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=513
+  _globals['_VERIFYAUDITTRAILREQUEST']._serialized_start=515
+  _globals['_VERIFYAUDITTRAILREQUEST']._serialized_end=637
+  _globals['_VERIFYAUDITTRAILRESPONSE']._serialized_start=640
+  _globals['_VERIFYAUDITTRAILRESPONSE']._serialized_end=956
+  _globals['_VERIFYAUDITTRAILRESPONSE_FINDING']._serialized_start=903
+  _globals['_VERIFYAUDITTRAILRESPONSE_FINDING']._serialized_end=956
+  _globals['_AUDIT']._serialized_start=959
+  _globals['_AUDIT']._serialized_end=1235
 # @@protoc_insertion_point(module_scope)

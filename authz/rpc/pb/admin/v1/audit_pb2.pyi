@@ -2,6 +2,7 @@ import datetime
 
 from authz.rpc.pb.admin.v1 import audit_entry_pb2 as _audit_entry_pb2
 from google.api import annotations_pb2 as _annotations_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -36,3 +37,42 @@ class ListAuditEntriesResponse(_message.Message):
     entries: _containers.RepeatedCompositeFieldContainer[_audit_entry_pb2.AuditEntry]
     next_page_token: str
     def __init__(self, entries: _Optional[_Iterable[_Union[_audit_entry_pb2.AuditEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class VerifyAuditTrailRequest(_message.Message):
+    __slots__ = ("trimmed_before", "unmarked_until", "max_unsealed")
+    TRIMMED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    UNMARKED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    MAX_UNSEALED_FIELD_NUMBER: _ClassVar[int]
+    trimmed_before: int
+    unmarked_until: int
+    max_unsealed: _duration_pb2.Duration
+    def __init__(self, trimmed_before: _Optional[int] = ..., unmarked_until: _Optional[int] = ..., max_unsealed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class VerifyAuditTrailResponse(_message.Message):
+    __slots__ = ("intact", "rows", "checkpoints", "seal_time", "unsealed_rows", "unmarked_rows", "findings", "more_findings")
+    class Finding(_message.Message):
+        __slots__ = ("problem", "row", "text")
+        PROBLEM_FIELD_NUMBER: _ClassVar[int]
+        ROW_FIELD_NUMBER: _ClassVar[int]
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        problem: str
+        row: str
+        text: str
+        def __init__(self, problem: _Optional[str] = ..., row: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+    INTACT_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    SEAL_TIME_FIELD_NUMBER: _ClassVar[int]
+    UNSEALED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    UNMARKED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    intact: bool
+    rows: int
+    checkpoints: int
+    seal_time: _timestamp_pb2.Timestamp
+    unsealed_rows: int
+    unmarked_rows: int
+    findings: _containers.RepeatedCompositeFieldContainer[VerifyAuditTrailResponse.Finding]
+    more_findings: int
+    def __init__(self, intact: _Optional[bool] = ..., rows: _Optional[int] = ..., checkpoints: _Optional[int] = ..., seal_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unsealed_rows: _Optional[int] = ..., unmarked_rows: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[VerifyAuditTrailResponse.Finding, _Mapping]]] = ..., more_findings: _Optional[int] = ...) -> None: ...

@@ -223,6 +223,30 @@ class EnableKeyResponse(_message.Message):
     outcome: _key_pb2.ChangeOutcome
     def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ...) -> None: ...
 
+class DeleteKeyRequest(_message.Message):
+    __slots__ = ("name", "force", "etag", "validate_only", "note", "wait_time")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    force: bool
+    etag: str
+    validate_only: bool
+    note: str
+    wait_time: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., force: _Optional[bool] = ..., etag: _Optional[str] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class DeleteKeyResponse(_message.Message):
+    __slots__ = ("version", "confirmation")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMATION_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    confirmation: _key_pb2.Confirmation
+    def __init__(self, version: _Optional[int] = ..., confirmation: _Optional[_Union[_key_pb2.Confirmation, _Mapping]] = ...) -> None: ...
+
 class ListKeyHistoryRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token")
     PARENT_FIELD_NUMBER: _ClassVar[int]
@@ -374,12 +398,14 @@ class ExportKeysResponse(_message.Message):
 class ImportKeysRequest(_message.Message):
     __slots__ = ("entries", "validate_only", "note")
     class Entry(_message.Message):
-        __slots__ = ("api_key", "key")
+        __slots__ = ("api_key", "sha256", "key")
         API_KEY_FIELD_NUMBER: _ClassVar[int]
+        SHA256_FIELD_NUMBER: _ClassVar[int]
         KEY_FIELD_NUMBER: _ClassVar[int]
         api_key: str
+        sha256: bytes
         key: _key_pb2.Key
-        def __init__(self, api_key: _Optional[str] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ...) -> None: ...
+        def __init__(self, api_key: _Optional[str] = ..., sha256: _Optional[bytes] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ...) -> None: ...
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]

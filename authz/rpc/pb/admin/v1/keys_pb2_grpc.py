@@ -82,6 +82,11 @@ class KeysStub:
                 request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyResponse.FromString,
                 _registered_method=True)
+        self.DeleteKey = channel.unary_unary(
+                '/authz.admin.v1.Keys/DeleteKey',
+                request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyResponse.FromString,
+                _registered_method=True)
         self.ListKeyHistory = channel.unary_unary(
                 '/authz.admin.v1.Keys/ListKeyHistory',
                 request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.ListKeyHistoryRequest.SerializeToString,
@@ -181,6 +186,16 @@ class KeysServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteKey(self, request, context):
+        """Delete a revoked or expired key, for ever, with its entries in the audit trail.
+
+        The trail keeps the time and the author of the deletion. A tombstone prevents that an import, a
+        repeated request or a backup brings the key back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListKeyHistory(self, request, context):
         """Return the changes of a key, newest first.
         """
@@ -268,6 +283,11 @@ def add_KeysServicer_to_server(servicer, server):
                     servicer.EnableKey,
                     request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyResponse.SerializeToString,
+            ),
+            'DeleteKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteKey,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyResponse.SerializeToString,
             ),
             'ListKeyHistory': grpc.unary_unary_rpc_method_handler(
                     servicer.ListKeyHistory,
@@ -541,6 +561,33 @@ class Keys:
             '/authz.admin.v1.Keys/EnableKey',
             authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyRequest.SerializeToString,
             authz_dot_admin_dot_v1_dot_keys__pb2.EnableKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Keys/DeleteKey',
+            authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_keys__pb2.DeleteKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

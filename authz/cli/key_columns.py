@@ -1,0 +1,73 @@
+"""The columns and the sort orders of `authz keys list`."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from authz.cli import show
+from authz.cli.times import NEVER, rfc3339
+from authz.core.errors import BadInput
+from authz.core.fields import shown
+from authz.core.records import KeyRecord
+from authz.flows.selection import Entry
+
+DEFAULT: Final = ("kid", "status", "env", "client", "expires", "name")
+
+# The text of each column.
+_COLUMNS: Final[dict[str, Callable[[KeyRecord], str]]] = {
+    "kid": lambda record: record.kid,
+    "env": lambda record: record.env,
+    "client": lambda record: record.client_id,
+    "project": lambda record: record.project_id,
+    "tenant": lambda record: record.tenant_id,
+    "plan": lambda record: record.plan,
+    "expires": lambda record: rfc3339(record.expires_at) if record.expires_at else NEVER,
+    "created": lambda record: rfc3339(record.created_at),
+    "revoked": lambda record: rfc3339(record.revoked_at) if record.revoked_at else "",
+    "reason": lambda record: record.revocation_reason.value if record.revocation_reason else "",
+    "name": lambda record: record.name,
+    "scopes": lambda record: " ".join(sorted(record.scopes)),
+    "limits": lambda record: " ".join(map(str, record.limits)),
+    "metadata": lambda record: " ".join(f"{n}={v}" for n, v in sorted(record.metadata.items())),
+    "version": lambda record: str(record.version),
+}
+NAMES: Final = ("kid", "status", *list(_COLUMNS)[1:])
+
+_FOREVER: Final = 1 << 62
+
+# The value of each sort order. A key without an end comes last.
+SORT_KEYS: Final[dict[str, Callable[[KeyRecord], Any]]] = {
+    "created": lambda record: record.created_at,
+    "expires": lambda record: record.expires_at or _FOREVER,
+    "name": lambda record: record.name,
+    "client": lambda record: record.client_id,
+    "plan": lambda record: record.plan,
+    "status": lambda record: record.status.value,
+    "changed": lambda record: record.version,
+}
+
+
+def parse_columns(field: str, text: str) -> tuple[str, ...]:
+    """Return the names of columns. Raises BadInput about `field` for a name that is none."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in NAMES:
+            raise BadInput(field, f"{shown(name)} is no column; there are {', '.join(NAMES)}")
+    return names
+
+
+def cells(entry: Entry, names: tuple[str, ...], now: int) -> tuple[str, ...]:
+    """Return the cells of one key. now: ms since the epoch, for its status.
+
+    A key that cannot be read has its kid, its status and the reason in the last cell.
+    """
+    record = entry.record
+    if record is None:
+        known = {"kid": entry.kid, "status": "unreadable"}
+        found = [known.get(name, "") for name in names]
+        if names[-1] not in known:
+            found[-1] = entry.why
+        return tuple(found)
+    return tuple(
+        show.status_text(record, now) if name == "status" else _COLUMNS[name](record)
+        for name in names
+    )

@@ -1,0 +1,63 @@
+"""VerifyAuditTrail: the marks and checkpoints of the audit trail are checked."""
+
+from collections.abc import Mapping
+
+from authz.core.errors import BadInput
+from authz.core.trail.report import Report
+from authz.core.trail.verification import Verification
+from authz.flows.admin_flows import AdminFlows
+from authz.flows.trail.verifying import verify
+from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.values import duration_ms, timestamp
+from authz.rpc.pb.admin.v1 import audit_pb2
+
+
+class TrailVerification:
+    """The method VerifyAuditTrail of authz.admin.v1.Audit."""
+
+    def __init__(self, flows: AdminFlows) -> None:
+        self._flows = flows
+
+    async def verify_audit_trail(
+        self, request: audit_pb2.VerifyAuditTrailRequest, _context: CallContext
+    ) -> audit_pb2.VerifyAuditTrailResponse:
+        """Verify the whole trail, as `authz audit verify` does."""
+        flows, keys = self._flows, self._flows.keyring.trail_keys
+        for name in ("trimmed_before", "unmarked_until"):
+            if getattr(request, name) < 0:
+                raise BadInput(name, "a version, or 0")
+
+        def make(removed: Mapping[str, bytes]) -> Verification:
+            return Verification(
+                keys,
+                removed=removed,
+                trimmed_before=request.trimmed_before,
+                unmarked_until=request.unmarked_until,
+            )
+
+        since = 0
+        if request.HasField("max_unsealed"):
+            longest = duration_ms("max_unsealed", request.max_unsealed)
+            since = flows.clock.wall_ms() - longest
+        _, heard = await flows.registry.find()
+        known = max((each.sidecar.seen for each in heard), default=0)
+        report = await verify(
+            flows.trail_rows, flows.trail_heads, keys, make, known=known, sealed_since=since
+        )
+        return _response(report)
+
+
+def _response(report: Report) -> audit_pb2.VerifyAuditTrailResponse:
+    response = audit_pb2.VerifyAuditTrailResponse(
+        intact=report.is_intact,
+        rows=report.rows,
+        checkpoints=report.checkpoints,
+        unsealed_rows=report.unsealed,
+        unmarked_rows=report.unmarked,
+        more_findings=report.more,
+    )
+    for found in report.findings:
+        response.findings.add(problem=found.problem.value, row=found.where, text=found.text)
+    if report.sealed_until:
+        response.seal_time.CopyFrom(timestamp(report.sealed_at))
+    return response
