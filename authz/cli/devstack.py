@@ -65,8 +65,8 @@ class Stack:
     """The running installation, as `--json` prints it.
 
     envoy, ops, redis and backend are URLs; check and meter are listen addresses. `key` is the only
-    copy of the demo key. config: the path of the settings file. pids: process ids by name. admin: the
-    address of the admin API; empty if it does not run.
+    copy of the demo key. config: the path of the settings file. pids: process ids by name. admin:
+    the address of the admin API; empty if it does not run.
     """
 
     envoy: str
@@ -128,7 +128,7 @@ def running(
             kid=issued.record.kid,
             config=str(file),
             pids=children.pids,
-            admin=admin["listen"] if with_admin else "",
+            admin=str(settings.admin.listen) if with_admin else "",
         )
         if backend is None:
             children.wait("backend", lambda: _accepts(ports.backend))
