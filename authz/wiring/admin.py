@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz import __version__
+from authz.console.http_api import api_routes
 from authz.console.operations import OperationsServer
+from authz.console.reference_page import reference_routes
 from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
@@ -31,7 +33,7 @@ from authz.process.ending import Ending
 from authz.process.listener import TlsFiles
 from authz.rpc.admin.audit_service import AuditService
 from authz.rpc.admin.bulk_changes import BulkChanges
-from authz.rpc.admin.calls import Calls
+from authz.rpc.admin.calls import MAX_CALL_SECONDS, Calls
 from authz.rpc.admin.fleet_service import FleetService
 from authz.rpc.admin.installation_service import InstallationService
 from authz.rpc.admin.key_deletion import KeyDeletion
@@ -43,6 +45,7 @@ from authz.rpc.admin.limits_service import LimitsService
 from authz.rpc.admin.me_service import MeService
 from authz.rpc.admin.method_table import methods
 from authz.rpc.admin.page_tokens import PageTokens
+from authz.rpc.admin.rest.api import MAX_BODY, RestApi
 from authz.rpc.admin.server import AdminServer
 from authz.rpc.admin.trail_verification import TrailVerification
 from authz.settings.model import Settings
@@ -66,6 +69,7 @@ from authz.wiring.telemetry import admin_metrics
 
 DRAIN_SECONDS: Final = 5.0
 HTTP_LISTEN: Final = "admin.http_listen"
+HTTP_SECONDS: Final = 10.0  # for a request to arrive, and its response to be read
 
 
 class AdminReadiness:
@@ -151,7 +155,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         page = stack.enter_context(
             admin_metrics(settings, instance, counters, readiness, sealing=sealing, clock=clock)
         )
-        http = _http(settings)
+        http = _http(settings, RestApi(calls, __version__))
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
@@ -230,7 +234,7 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
     ]
 
 
-def _http(settings: Settings) -> OperationsServer:
+def _http(settings: Settings, rest: RestApi) -> OperationsServer:
     """Return the HTTP server, bound but not yet started.
 
     Raises BadInput for an address that cannot be used or that other machines reach.
@@ -239,4 +243,14 @@ def _http(settings: Settings) -> OperationsServer:
     if not address.is_local:
         problem = "is not a loopback address or a Unix socket, and this listener has no TLS"
         raise BadInput(HTTP_LISTEN, f"{address} {problem}")
-    return OperationsServer(address, __version__, settings.admin.socket_mode, setting=HTTP_LISTEN)
+    return OperationsServer(
+        address,
+        __version__,
+        settings.admin.socket_mode,
+        setting=HTTP_LISTEN,
+        routes=[
+            *api_routes(rest.respond, rest.paths, MAX_BODY),
+            *reference_routes(rest.document),
+        ],
+        exchange_seconds=MAX_CALL_SECONDS + HTTP_SECONDS,
+    )
