@@ -42,7 +42,7 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, memory, telemetry
+bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, memory, admin API
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.connection_hot
 	@$(BIN)/python -m tests.bench.transport
@@ -59,6 +59,7 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.telemetry
 	@$(BIN)/python -m tests.bench.flood
 	@$(BIN)/python -m tests.bench.limits
+	@$(BIN)/python -m tests.bench.admin_api
 	@$(BIN)/python -m tests.bench.usage
 
 outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)

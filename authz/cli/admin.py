@@ -2,6 +2,7 @@
 
 import click
 
+from authz.cli.admin_credentials import token, whoami
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 
@@ -34,3 +35,7 @@ def admin(context: click.Context, listen: str | None, http: str | None) -> None:
     flags = {"admin": {name: address for name, address in given.items() if address is not None}}
     invocation = context.ensure_object(Invocation)
     serve_admin(lambda: load_settings(invocation, **flags))
+
+
+for _command in (token, whoami):
+    admin.add_command(_command)

@@ -57,12 +57,12 @@ def ship(
     ca: str | None,
     follow: bool,
 ) -> None:
-    """Copy the audit trail to a place that administrators of the store cannot change.
+    """Copy the audit trail to a place outside the store.
 
-    Rows arrive in order and at least once. The cursor moves after the receiver has confirmed them:
-    by a status from 200 to 299, or when the file is on the disk. A row has an id, by which a
-    receiver finds repeats. Marks and checkpoints are copied too, so `authz audit verify --file`
-    can verify the copy.
+    Choose one that administrators of the store cannot change. Rows arrive in order and at least
+    once. The cursor moves after the receiver has confirmed them: by a status from 200 to 299, or
+    when the file is on the disk. A row has an id, by which a receiver finds repeats. Marks and
+    checkpoints are copied too, so `authz audit verify --file` can verify the copy.
 
     \b
     Examples:

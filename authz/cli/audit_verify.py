@@ -85,11 +85,11 @@ def verify(
     copy: str | None,
     file: str | None,
 ) -> None:
-    """Verify that nobody changed, removed, inserted or reordered rows of the audit trail.
+    """Verify that nobody falsified the audit trail.
 
-    This holds for every row before the last checkpoint. The rows after it are protected by their
-    marks and numbers only. An older state of the whole store, put back, shows only in a comparison
-    with a copy. Exits with 1 if anything was found.
+    Every changed, removed, inserted or reordered row before the last checkpoint is found. The rows
+    after it are protected by their marks and numbers only. An older state of the whole store, put
+    back, shows only in a comparison with a copy. Exits with 1 if anything was found.
 
     \b
     Examples:
@@ -153,7 +153,7 @@ async def _verify_store(
 def seal(invocation: Invocation) -> None:
     """Seal the audit trail now, by a checkpoint behind its last row.
 
-    The administration process does this every minute. Without it, let a timer run this command.
+    `authz admin` does this every minute. Without it, let a timer run this command.
 
     \b
     Examples:
@@ -216,7 +216,7 @@ def _lines(report: Report) -> Iterator[str]:
         number, _ = position(report.sealed_until)
         yield f"sealed up to change {number}, at {rfc3339(report.sealed_at)}"
     elif report.rows:
-        yield "nothing is sealed: no checkpoint was made; `authz audit seal` makes one"
+        yield "nothing is sealed: no checkpoint was made; run `authz admin` or `authz audit seal`"
     if report.unsealed:
         since = rfc3339(report.unsealed_since)
         yield (

@@ -93,20 +93,26 @@ def taken_sections(file: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def write_settings(
-    directory: Path, check: int, ops: int, redis: int, taken: Mapping[str, Any]
+    directory: Path,
+    listeners: Mapping[str, Mapping[str, int]],
+    redis: int,
+    taken: Mapping[str, Any],
 ) -> Path:
     """Write authz.yaml and a new random pepper to `directory`. Return the path of authz.yaml.
 
-    check, ops, redis: loopback ports. taken: more sections for the file. An existing pepper is
-    overwritten.
+    listeners: loopback ports by section and setting. redis: a loopback port. taken: more sections
+    for the file. An existing pepper is overwritten.
     """
     pepper = directory / "pepper-1"
     pepper.touch(0o600)
     pepper.write_text(token_hex(32))
     file = directory / "authz.yaml"
-    settings = {
-        "check": {"listen": f"127.0.0.1:{check}"},
-        "ops": {"listen": f"127.0.0.1:{ops}"},
+    settings: dict[str, Any] = {
+        section: {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        for section, ports in listeners.items()
+    }
+    settings["meter"]["drain"] = "0"  # the store ends at the same time, and keeps nothing
+    settings |= {
         "shutdown": {"delay": "0"},  # no other sidecar takes over
         "redis": {"url": f"redis://127.0.0.1:{redis}/0"},
         "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},

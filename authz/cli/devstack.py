@@ -1,4 +1,4 @@
-"""A complete local installation: Valkey, sidecar, Envoy, echo backend and one demo key."""
+"""A complete local installation: Valkey, sidecar, meter, Envoy, echo backend and one demo key."""
 
 import asyncio
 import socket
@@ -37,13 +37,14 @@ class Ports:
     redis: int = 6_379
     backend: int = 9_000
     meter: int = 9_195
+    meter_ops: int = 9_196
     admin: int = 9_193
     admin_http: int = 9_194
 
     @classmethod
     def free(cls) -> "Ports":
-        """Return nine different free ports. They are not reserved: another may take one."""
-        with _listeners(9) as found:
+        """Return ten different free ports. They are not reserved: another may take one."""
+        with _listeners(10) as found:
             return cls(*found)
 
     def refuse_taken(self) -> None:
@@ -63,13 +64,14 @@ class Ports:
 class Stack:
     """The running installation, as `--json` prints it.
 
-    envoy, ops, redis and backend are URLs; check is the listen address. `key` is the only copy of
-    the demo key. config: the path of the settings file. pids: process ids by name. admin: the
-    address of the admin API; empty if it does not run.
+    envoy, ops, redis and backend are URLs; check and meter are listen addresses. `key` is the only
+    copy of the demo key. config: the path of the settings file. pids: process ids by name. admin:
+    the address of the admin API; empty if it does not run.
     """
 
     envoy: str
     check: str
+    meter: str
     ops: str
     redis: str
     backend: str
@@ -99,10 +101,13 @@ def running(
     taken = taken_sections(config)[0] if config else {}
     environ = own_environment()
     with ChildProcesses(environ) as children:
-        listen = {"listen": ports.admin, "http_listen": ports.admin_http}
-        admin = {name: f"127.0.0.1:{port}" for name, port in listen.items()}
-        more = {**taken, "admin": admin}
-        file = write_settings(children.directory, ports.check, ports.ops, ports.redis, more)
+        addresses = {
+            "check": {"listen": ports.check},
+            "ops": {"listen": ports.ops},
+            "meter": {"listen": ports.meter, "ops_listen": ports.meter_ops},
+            "admin": {"listen": ports.admin, "http_listen": ports.admin_http},
+        }
+        file = write_settings(children.directory, addresses, ports.redis, taken)
         settings = model.load(file, environ=environ)
         envoy_file = children.directory / "envoy.yaml"
         envoy_file.write_text(envoy_config(ports, settings.check.listen, backend))
@@ -115,6 +120,7 @@ def running(
         stack = Stack(
             envoy=f"http://127.0.0.1:{ports.envoy}",
             check=str(settings.check.listen),
+            meter=str(settings.meter.listen),
             ops=f"http://{settings.ops.listen}",
             redis=settings.redis.url,
             backend=str(backend or Backend("127.0.0.1", ports.backend)),
@@ -122,14 +128,15 @@ def running(
             kid=issued.record.kid,
             config=str(file),
             pids=children.pids,
-            admin=admin["listen"] if with_admin else "",
+            admin=str(settings.admin.listen) if with_admin else "",
         )
         if backend is None:
             children.wait("backend", lambda: _accepts(ports.backend))
         children.wait("sidecar", lambda: _answers(f"{stack.ops}/readyz"))
+        children.wait("meter", lambda: _answers(f"http://{settings.meter.ops_listen}/readyz"))
         children.wait("envoy", lambda: _answers(f"http://127.0.0.1:{ports.envoy_admin}/ready"))
         if with_admin:
-            children.wait("admin", lambda: _answers(f"http://{admin['http_listen']}/readyz"))
+            children.wait("admin", lambda: _answers(f"http://127.0.0.1:{ports.admin_http}/readyz"))
         yield stack, children
 
 
@@ -152,6 +159,7 @@ def _spawn(
     if echo:
         children.spawn("backend", [*python, "authz.cli.echo", str(ports.backend)])
     children.spawn("sidecar", [*python, "authz.cli.main", "--config", settings, "serve"])
+    children.spawn("meter", [*python, "authz.cli.main", "--config", settings, "meter"])
     envoy: Command = [binaries.envoy(), "--config-path", envoy_file, "--disable-hot-restart"]
     envoy += ["--file-flush-interval-msec", "100"]
     children.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])

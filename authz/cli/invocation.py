@@ -53,7 +53,8 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
         setattr(invocation, parameter.name, value)
 
 
-def _help(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+def show_help(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    """Print the help of a command and end it, if --help is given."""
     if given and not context.resilient_parsing:
         write_stdout(context.get_help())
         context.exit()
@@ -97,7 +98,7 @@ _COMMON: Final = (
         is_flag=True,
         is_eager=True,
         expose_value=False,
-        callback=_help,  # click's own reports a full disk as a bug
+        callback=show_help,  # click's own reports a full disk as a bug
         help="Show this message.",
     ),
 )

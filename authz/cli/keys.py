@@ -45,6 +45,9 @@ HINTS: Final = {
 class KeyCommands(click.Group):
     """The commands of `authz keys`, with an alias and hints for names of other tools."""
 
+    aliases = ALIASES
+    hints = HINTS
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of a name or an alias, or None if there is none.
 

@@ -19,7 +19,8 @@ from typing import Final
 import click
 
 from authz import __version__
-from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
+from authz.cli import outline
+from authz.cli.invocation import Invocation, common, show_help, write_stderr, write_stdout
 from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, Deleted, Fault, NotFound, OutcomeUnknown
 
@@ -125,6 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _prepare_streams()
         _refuse_keys(arguments)
+        answered = outline.answer(arguments, "authz", {"help": show_help, "version": _version})
+        if answered is not None:
+            return answered
         code = cli.main(arguments, prog_name="authz", standalone_mode=False, obj=invocation)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED

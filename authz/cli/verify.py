@@ -19,8 +19,8 @@ from authz.core.errors import BadInput
 from authz.core.keys.pasted import named_kid
 from authz.core.keys.text import ENVIRONMENTS
 from authz.core.limits.limit import parse_cost
+from authz.core.methods import NAMED_METHOD
 from authz.core.request import IN_QUERY, Request
-from authz.core.routes import NAMED_METHOD
 from authz.flows.verify import CHECKS, Verdict
 from authz.rpc.check.build_request import carried, check_request
 from authz.rpc.check.credential import header_of

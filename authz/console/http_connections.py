@@ -12,13 +12,17 @@ from typing import Any, Final
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS: Final = 64
-EXCHANGE_SECONDS: Final = 10.0  # for a request to arrive, and its response to be read
+EXCHANGE_SECONDS: Final = 10.0  # for a request to arrive, and its response to be read; a default
 
 
 class HttpConnections:
-    """The open connections of one listener. `protocol` makes one, for uvicorn's `http` option."""
+    """The open connections of one listener. `protocol` makes one, for uvicorn's `http` option.
 
-    def __init__(self) -> None:
+    exchange_seconds: the time of each connection for a request and its response.
+    """
+
+    def __init__(self, exchange_seconds: float = EXCHANGE_SECONDS) -> None:
+        self.exchange_seconds = exchange_seconds
         self._open: dict[BoundedHttpProtocol, None] = {}  # the longest without an exchange first
         self.protocol: Callable[..., BoundedHttpProtocol] = partial(BoundedHttpProtocol, self)
 
@@ -47,7 +51,7 @@ class HttpConnections:
 
 
 class BoundedHttpProtocol(H11Protocol):
-    """A connection that is aborted if no exchange completes for EXCHANGE_SECONDS (10 s).
+    """A connection that is aborted if no exchange completes for `exchange_seconds`.
 
     The time begins with the connection and with each complete response.
     """
@@ -84,4 +88,4 @@ class BoundedHttpProtocol(H11Protocol):
     def _restart_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(EXCHANGE_SECONDS, self.transport.abort)
+        self._timer = self.loop.call_later(self._others.exchange_seconds, self.transport.abort)

@@ -6,7 +6,7 @@ cached keys.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authz.console.http_connections import HttpConnections
+from authz.console.http_connections import EXCHANGE_SECONDS, HttpConnections
 from authz.core.listen_address import Address
 from authz.process.listener import SOCKET_MODE, Listener
 
@@ -35,6 +35,7 @@ class OperationsServer:
 
     Raises BadInput, which names `setting`, if the address cannot be used. address: the one in use,
     with its real port.
+    routes: more pages. exchange_seconds: the time for one request with its response.
     """
 
     def __init__(
@@ -43,7 +44,10 @@ class OperationsServer:
         version: str,
         socket_mode: int = SOCKET_MODE,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
         setting: str = SETTING,
+        routes: Sequence[Route] = (),
+        exchange_seconds: float = EXCHANGE_SECONDS,
     ) -> None:
         self._version = version
         self._monotonic = monotonic
@@ -51,9 +55,10 @@ class OperationsServer:
         self._page: MetricsPage | None = None
         self._pages: dict[str, tuple[float, tuple[bytes, str]]] = {}
         self._rendering = asyncio.Lock()
-        self._connections = HttpConnections()
-        routes = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}
-        app = Starlette(routes=[Route(path, respond) for path, respond in routes.items()])
+        self._connections = HttpConnections(exchange_seconds)
+        own = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}
+        pages = [Route(path, respond) for path, respond in own.items()]
+        app = Starlette(routes=[*pages, *routes])
         config = uvicorn.Config(
             app,
             log_config=None,

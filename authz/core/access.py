@@ -44,6 +44,8 @@ from typing import Final
 
 SCOPE_PREFIX: Final = "authz:"
 MAX_SUBJECT: Final = 200  # characters
+API_HOST: Final = "admin.authz.invalid"
+"""The host of this API, for keys that are bound to hosts. No proxy has such a host (RFC 2606)."""
 
 _SUBJECT: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
 

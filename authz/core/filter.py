@@ -134,4 +134,5 @@ _FIELDS: Final[dict[str, tuple[str, str, Callable[[str, str], Any]]]] = {
     "display_name": ("name", "=", Glob.parse),
     "create_time": ("created_before", "<", _time),
     "expire_time": ("expires_before", "<", _time),
+    "revoke_time": ("revoked_before", "<", _time),
 }

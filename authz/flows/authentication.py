@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from authz.core import policy
 from authz.core.access import (
+    API_HOST,
     Binding,
     Caller,
     Credentials,
@@ -40,7 +41,8 @@ class KeyIdentifier:
 
     A key with the scope of a role is an operator, within the key's own tenant and project. Any
     other key is a holder, if `own_actions` has any. An imported key is neither: nothing but a
-    lookup would prove it. Limits of the key do not count here.
+    lookup would prove it. Limits of the key do not count here. The host is API_HOST: a key that
+    is bound to this host only is good for nothing else.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class KeyIdentifier:
             return Refusal(RefusalKind.UNAVAILABLE, "key: the store cannot be read")
         if record is None:
             return refused("key: unknown")
-        request = Request(presented, "authorization", Route(), "", "", "", address, NO_HEADERS)
+        request = Request(
+            presented, "authorization", Route(), "", API_HOST, "", address, NO_HEADERS
+        )
         refusal = policy.judge(record, presented, request, self._clock.wall_ms())
         if refusal is not None:
             return refused(f"key: {refusal.reason.value}")

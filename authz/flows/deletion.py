@@ -7,7 +7,7 @@ from typing import Final
 
 from authz.core import deletion
 from authz.core.changes import Author, Refused
-from authz.core.errors import Conflict, NotFound, Unavailable, Unreadable
+from authz.core.errors import Conflict, Forbidden, NotFound, Unavailable, Unreadable
 from authz.core.ports import Clock, DeletionStore, KeyStore
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector
@@ -75,18 +75,26 @@ class Deletion:
         is_forced: bool = False,
         selector: Selector | None = None,
         extent: Extent | None = None,
+        conditions: Conditions = ANY,
     ) -> AsyncIterator[Sequence[Step]]:
         """Delete the keys and yield the outcome of each.
 
-        selector: skip a key that no longer fits it. extent: is added to. Raises Unavailable after
+        selector: skip a key that no longer fits it. extent: is added to. conditions: as for
+        `delete`; a key that the caller may not delete fails. Raises Unavailable after
         MAX_FAILURES (5) keys in a row.
         """
         extent = Extent() if extent is None else extent
         in_a_row = 0
         for kid in kids:
             try:
-                done = await self.delete(kid, by.author(), is_forced=is_forced, selector=selector)
-            except (NotFound, Unreadable) as cause:
+                done = await self.delete(
+                    kid,
+                    by.author(),
+                    is_forced=is_forced,
+                    selector=selector,
+                    conditions=conditions,
+                )
+            except (NotFound, Forbidden, Unreadable) as cause:
                 yield [Step(kid, Failed(str(cause)))]
                 continue
             except Unavailable as cause:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from authz.core.routes import METHOD_OVERRIDES
+from authz.core.methods import METHOD_OVERRIDES
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, is_on, items, kind_of, texts, under, within
 from authz.proxy.matching import fits, matches

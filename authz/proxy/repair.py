@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
-from authz.core.routes import METHOD_OVERRIDES
+from authz.core.methods import METHOD_OVERRIDES
 from authz.proxy import headers, rules
 from authz.proxy.chains import Chain, Expected, chains
 from authz.proxy.cluster import HEALTH_SERVICE, cluster, http2

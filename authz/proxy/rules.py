@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from authz.core.errors import BadInput
 from authz.core.finding import Finding, Level
-from authz.core.routes import facts
+from authz.core.route_facts import facts
 from authz.proxy.chains import Chain, Expected, chains
 from authz.proxy.cluster import cluster, http2
 from authz.proxy.document import at, is_on, seconds, within

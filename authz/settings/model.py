@@ -16,7 +16,9 @@ from pydantic import AfterValidator, Field, model_validator
 from authz.core.errors import BadInput
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
-from authz.core.routes import MAX_LABEL, MAX_RULES, Facts, Rule, hidden_rule
+from authz.core.route_facts import Facts
+from authz.core.route_rule import Rule, hidden_rule
+from authz.core.routes import MAX_LABEL, MAX_RULES
 from authz.settings import sections, sources
 from authz.settings.admin import Admin
 from authz.settings.sections import Section
@@ -173,7 +175,7 @@ class Extract(Section):
 
 
 class RouteRule(Section):
-    """Requirements of a route. The first matching rule decides. See core/routes.py."""
+    """Requirements of a route. The first matching rule decides. See core/route_rule.py."""
 
     path: Template
     name: Id = ""

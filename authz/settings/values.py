@@ -17,7 +17,7 @@ from authz.core.keys.text import IMPORTED_PREFIX_PATTERN, PREFIX_PATTERN
 from authz.core.limits.key_limits import ANY
 from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
 from authz.core.listen_address import Address
-from authz.core.routes import NAMED_METHOD
+from authz.core.methods import NAMED_METHOD
 
 MAX_PATH: Final = 4096
 

@@ -33,11 +33,11 @@
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
 and windows. All names begin with authz:{p}:use: and have a time to live, except `last`.
 
-    <kid>                           hash    last -> time (s), network and user agent of its latest
-                                            use; s:<secret> -> the same and its requests;
-                                            about -> since when (minute), client, project, tenant,
-                                            plan and environment; about:<hour> -> earlier ones;
-                                            y<month> -> row
+    <kid>                           hash    s:<secret> -> time (s), network and user agent of its
+                                            latest use, and its requests; last -> the same of a use
+                                            with an unknown secret; about -> client, project,
+                                            tenant, plan, environment; about_minute -> of that;
+                                            about:<hour> -> those from that hour on; y<month> -> row
     <kid>:m:<window>                hash    <minute> -> row
     <kid>:h:<window>                hash    <hour in the window> * 10000 + <route> -> row; a plain
                                             integer, which takes half the space of text

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import redis.asyncio
+from redis import exceptions
 
 from authz.core.audit import AuditEntry
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.trail.rows import Row, following, position
 from authz.storage import encoding, schema
 from authz.storage.keys import WAIT_MS
+from authz.storage.link import refusal
 from authz.storage.replies import checked
 
 MAX_REPLICAS: Final = 1000
@@ -72,7 +74,7 @@ class StoredRows:
     async def heads(self) -> tuple[int, str]:
         """Return the number of the last change, and the last id of the stream; 0 and "" if none.
 
-        Raises Unavailable.
+        The id is "" too if our user may not ask for it. Raises Unavailable.
         """
         pipeline = self._client.pipeline(transaction=False)
         pipeline.get(self._names.seq)
@@ -84,7 +86,12 @@ class StoredRows:
             raise Unavailable(str(cause)) from None
         if not exists:
             return number, ""
-        info = await checked(self._client.xinfo_stream(self._names.audit))
+        try:
+            info = await self._client.xinfo_stream(self._names.audit)
+        except exceptions.NoPermissionError:  # a user that only reads
+            return number, ""
+        except (exceptions.RedisError, OSError) as cause:
+            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
         return number, str(info["last-generated-id"])
 
 

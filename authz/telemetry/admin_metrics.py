@@ -61,8 +61,22 @@ ADMIN_READY: Final = Metric(
     "{process}",
     "1 if the store is reachable and ours, and the process is not stopping; else 0.",
 )
+AUDIT_ROUNDS: Final = Metric(
+    "authz.admin.audit.rounds",
+    Kind.COUNTER,
+    "{round}",
+    "Rounds in which this process sealed the audit trail, by outcome.",
+    each(outcome=("sealed", "idle", "failed")),
+)
+AUDIT_FINDINGS: Final = Metric(
+    "authz.admin.audit.findings",
+    Kind.COUNTER,
+    "{finding}",
+    "Forged or altered rows of the audit trail, and confirmed checkpoints that vanished.",
+    each(kind=("forged", "went_back")),
+)
 ADMIN_METRICS: Final = (
-    *(CALLS, CALL_DURATION, ADMIN_READY),
+    *(CALLS, CALL_DURATION, ADMIN_READY, AUDIT_ROUNDS, AUDIT_FINDINGS),
     *(LOG_SUPPRESSED, BUILD, PROCESS_MEMORY, PROCESS_CPU, PROCESS_UPTIME),
 )
 """Every metric that `authz admin` exports."""

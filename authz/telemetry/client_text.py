@@ -4,7 +4,7 @@ import ipaddress
 import re
 from typing import Final
 
-from authz.core.routes import NAMED_METHOD
+from authz.core.methods import NAMED_METHOD
 
 MAX_PATH: Final = 256
 MAX_ADDRESS: Final = 64  # longer than any address

@@ -1,7 +1,7 @@
 """Composition root of access: the Authenticator of the administration API, from the settings."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from authz.core.bearer_token import Expected
 from authz.core.keys.keyring import Keyring
@@ -9,9 +9,13 @@ from authz.core.ports import Clock, KeyStore, PepperProof
 from authz.flows.authentication import Authentication, KeyIdentifier
 from authz.identity.provider import ClaimRules, Provider
 from authz.identity.signing_keys import SigningKeys, discovered, located
+from authz.process.clock import SystemClock
 from authz.process.web_client import WebClient
 from authz.settings.admin import Oidc
 from authz.settings.model import Settings
+from authz.storage.keys import StoredKeys
+from authz.storage.meta import KnownPeppers
+from authz.wiring.administration import endpoint, keyring
 
 
 @asynccontextmanager
@@ -31,6 +35,22 @@ async def authentication(
     finally:
         if provider is not None:
             await provider.close()
+
+
+@asynccontextmanager
+async def local_authentication(settings: Settings) -> AsyncIterator[Authentication]:
+    """Yield the Authenticator with a store client of its own, for a command.
+
+    Raises BadInput for unusable settings, Unavailable if the store is unreachable, Emptied or
+    Foreign if it is not ours.
+    """
+    ring, clock = keyring(settings), SystemClock()
+    async with aclosing(endpoint(settings).client()) as client:
+        keys = StoredKeys(client)
+        await keys.verify(ring.fingerprints, ring.prefixes)
+        peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
+        async with authentication(settings, keys, ring, peppers, clock) as found:
+            yield found
 
 
 def _provider(oidc: Oidc, clock: Clock) -> Provider:

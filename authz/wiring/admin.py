@@ -1,17 +1,18 @@
 """Composition root of the admin API. It builds the components, starts them and stops them."""
 
 import asyncio
-import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from authz import __version__
+from authz.console.http_api import api_routes
 from authz.console.operations import OperationsServer
-from authz.core.errors import BadInput, Unavailable
+from authz.console.reference_page import reference_routes
+from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import Clock
@@ -24,6 +25,7 @@ from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
+from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
@@ -31,7 +33,7 @@ from authz.process.ending import Ending
 from authz.process.listener import TlsFiles
 from authz.rpc.admin.audit_service import AuditService
 from authz.rpc.admin.bulk_changes import BulkChanges
-from authz.rpc.admin.calls import Calls
+from authz.rpc.admin.calls import MAX_CALL_SECONDS, Calls
 from authz.rpc.admin.fleet_service import FleetService
 from authz.rpc.admin.installation_service import InstallationService
 from authz.rpc.admin.key_deletion import KeyDeletion
@@ -43,6 +45,7 @@ from authz.rpc.admin.limits_service import LimitsService
 from authz.rpc.admin.me_service import MeService
 from authz.rpc.admin.method_table import methods
 from authz.rpc.admin.page_tokens import PageTokens
+from authz.rpc.admin.rest.api import MAX_BODY, RestApi
 from authz.rpc.admin.server import AdminServer
 from authz.rpc.admin.trail_verification import TrailVerification
 from authz.settings.model import Settings
@@ -64,11 +67,9 @@ from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
 from authz.wiring.telemetry import admin_metrics
 
-log = logging.getLogger("authz.admin")
-
 DRAIN_SECONDS: Final = 5.0
-SEAL_SECONDS: Final = 60.0
 HTTP_LISTEN: Final = "admin.http_listen"
+HTTP_SECONDS: Final = 10.0  # for a request to arrive, and its response to be read
 
 
 class AdminReadiness:
@@ -148,35 +149,22 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         )
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        page = stack.enter_context(admin_metrics(settings, instance, counters, readiness, clock))
-        http = _http(settings)
+        sealing = RegularSealing(
+            Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
+        )
+        page = stack.enter_context(
+            admin_metrics(settings, instance, counters, readiness, sealing=sealing, clock=clock)
+        )
+        http = _http(settings, RestApi(calls, __version__))
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
         await watch.look()
         await server.start()
         await http.start()
-        sealer = Sealer(flows.trail_rows, ring.trail_keys, clock, socket.gethostname())
-        for work in (watch.run(), server.show(readiness), seal_regularly(sealer, readiness)):
+        for work in (watch.run(), server.show(readiness), sealing.run()):
             stack.callback(asyncio.create_task(work).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
-
-
-async def seal_regularly(sealer: Sealer, is_ready: Callable[[], bool]) -> None:
-    """Seal the audit trail every SEAL_SECONDS (60 s), until cancelled.
-
-    Two processes may do so at the same time. A failure is logged, and the next round tries again.
-    """
-    while True:
-        if is_ready():
-            try:
-                sealed = await sealer.seal()
-            except Unavailable as cause:
-                log.warning("the audit trail could not be sealed: %s", cause)
-            else:
-                if sealed.wrong or sealed.went_back:
-                    log.error("the audit trail was altered; run `authz audit verify`")
-        await asyncio.sleep(SEAL_SECONDS)
 
 
 def admin_flows(
@@ -246,7 +234,7 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
     ]
 
 
-def _http(settings: Settings) -> OperationsServer:
+def _http(settings: Settings, rest: RestApi) -> OperationsServer:
     """Return the HTTP server, bound but not yet started.
 
     Raises BadInput for an address that cannot be used or that other machines reach.
@@ -255,4 +243,14 @@ def _http(settings: Settings) -> OperationsServer:
     if not address.is_local:
         problem = "is not a loopback address or a Unix socket, and this listener has no TLS"
         raise BadInput(HTTP_LISTEN, f"{address} {problem}")
-    return OperationsServer(address, __version__, settings.admin.socket_mode, setting=HTTP_LISTEN)
+    return OperationsServer(
+        address,
+        __version__,
+        settings.admin.socket_mode,
+        setting=HTTP_LISTEN,
+        routes=[
+            *api_routes(rest.respond, rest.paths, MAX_BODY),
+            *reference_routes(rest.document),
+        ],
+        exchange_seconds=MAX_CALL_SECONDS + HTTP_SECONDS,
+    )

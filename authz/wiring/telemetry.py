@@ -13,6 +13,7 @@ from authz.core.histogram import Histogram
 from authz.core.ports import Clock
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
+from authz.flows.trail.regular_sealing import RegularSealing
 from authz.process.recycling import resident_bytes
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
@@ -21,6 +22,8 @@ from authz.telemetry import catalogue, outcomes
 from authz.telemetry.admin_metrics import (
     ADMIN_METRICS,
     ADMIN_READY,
+    AUDIT_FINDINGS,
+    AUDIT_ROUNDS,
     CALL_DURATION,
     CALLS,
     CallCounters,
@@ -117,6 +120,8 @@ def admin_metrics(
     instance: str,
     counters: CallCounters,
     is_ready: Callable[[], bool],
+    *,
+    sealing: RegularSealing,
     clock: Clock,
 ) -> Iterator[Page | None]:
     """Export the metrics of the admin API until the block ends.
@@ -131,6 +136,8 @@ def admin_metrics(
         CALLS: counters.calls,
         CALL_DURATION: counters.durations,
         ADMIN_READY: _one(lambda: int(is_ready())),
+        AUDIT_ROUNDS: lambda: _by("outcome", sealing.rounds),
+        AUDIT_FINDINGS: lambda: _by("kind", sealing.findings),
         **_process(clock, lambda: log_throttle.left_out),
     }
     about = {
@@ -144,6 +151,11 @@ def admin_metrics(
         yield metrics.page
     finally:
         metrics.stop()
+
+
+def _by(label: str, counts: Mapping[str, int]) -> Iterator[tuple[Labels, float]]:
+    for word, count in counts.items():
+        yield {label: word}, count
 
 
 def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -> Readings:

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from hpack import Encoder
 
-from authz.core.routes import Facts, RouteTable, Rule
+from authz.core.route_facts import Facts
+from authz.core.route_rule import Rule
+from authz.core.routes import RouteTable
 from authz.process.listener import ConnectionLimits
 from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.frames import ACK, PREFACE, FrameType, frame, settings_frame

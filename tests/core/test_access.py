@@ -3,7 +3,7 @@
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core import access
@@ -60,6 +60,7 @@ def test_a_caller_without_bindings_may_do_nothing():
     assert all(visible(holder, action).is_empty for action in Action)
 
 
+@settings(max_examples=50)
 @given(BINDINGS, SETS, SETS)
 def test_a_narrower_binding_never_allows_more(wide: Binding, tenants, projects):
     """A part of the tenants and projects allows a part of the actions."""
@@ -72,6 +73,7 @@ def test_a_narrower_binding_never_allows_more(wide: Binding, tenants, projects):
     assert allowed(caller(narrow)) <= allowed(caller(wide))
 
 
+@settings(max_examples=50)
 @given(BINDINGS, BINDINGS)
 def test_a_binding_within_another_never_allows_more(one: Binding, other: Binding):
     """`is_within` agrees with `may`, except that only an admin may manage keys of this API."""
@@ -84,6 +86,7 @@ def test_a_binding_within_another_never_allows_more(one: Binding, other: Binding
             }
 
 
+@settings(max_examples=50)
 @given(BINDINGS, BINDINGS)
 def test_two_bindings_allow_the_union(one: Binding, other: Binding):
     """A second binding takes nothing away, and adds only its own actions to plain keys."""
@@ -108,6 +111,7 @@ def test_visible_agrees_with_may(bindings, action):
         assert not any(seen.covers(t, p) for t in IDS if t not in seen.tenants for p in IDS)
 
 
+@settings(max_examples=50)
 @given(BINDINGS, SCOPES, st.sampled_from(IDS), st.sampled_from(IDS))
 def test_nobody_can_make_a_key_that_may_do_more(binding: Binding, scopes, tenant, project):
     """A key that a caller may create or rotate allows nothing that the caller is not allowed."""

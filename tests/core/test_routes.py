@@ -10,18 +10,12 @@ from hypothesis import strategies as st
 
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
+from authz.core.methods import is_method
 from authz.core.paths import is_canonical, read_path
+from authz.core.route_facts import NO_FACTS, Facts, Refusal
 from authz.core.route_index import RouteIndex
-from authz.core.routes import (
-    NO_FACTS,
-    UNNAMEABLE,
-    Facts,
-    Refusal,
-    RouteTable,
-    Rule,
-    hidden_rule,
-    is_method,
-)
+from authz.core.route_rule import UNNAMEABLE, Rule, hidden_rule
+from authz.core.routes import RouteTable
 from authz.core.templates import MAX_BETWEEN, MAX_TEMPLATE, Template
 
 A, B = Facts(scopes=frozenset({"a:x"})), Facts(optional=True, env="live")

@@ -6,8 +6,8 @@ from typing import Any
 
 from authz.cli.verify import _AUTHORITY, _PATH
 from authz.core.decision import Deny
+from authz.core.methods import NAMED_METHOD
 from authz.core.request import Request, Route
-from authz.core.routes import NAMED_METHOD
 from authz.flows.check import Checker
 from authz.process.clock import SystemClock
 from authz.rpc.check.build_request import check_request

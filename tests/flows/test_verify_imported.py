@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.records import Secret
-from authz.core.routes import Facts, RouteTable, Rule
+from authz.core.route_facts import Facts
+from authz.core.route_rule import Rule
+from authz.core.routes import RouteTable
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
 from authz.flows.limits.limit_report import LimitReports

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from authz.core.routes import Facts, RouteTable, Rule
+from authz.core.route_facts import Facts
+from authz.core.route_rule import Rule
+from authz.core.routes import RouteTable
 from tests.linear.growth import Input, is_linear
 from tests.support.fakes import NOW
 from tests.support.rpc.door import Door

@@ -112,7 +112,7 @@ GARBAGE = {
 
 NEEDED = {
     *("check.tls.cert", "check.tls.key", "admin.tls.cert", "admin.tls.key"),
-    *("admin.oidc.issuer", "admin.oidc.audience"),
+    *("admin.oidc.issuer", "admin.oidc.audience", "meter.tls.cert", "meter.tls.key"),
 }
 
 

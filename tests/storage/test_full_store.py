@@ -11,11 +11,18 @@ from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
 from authz.core.records import RevocationReason, Status
+from authz.flows.bulk_change import BulkChange, By
+from authz.flows.deletion import Deletion
+from authz.flows.lifecycle import Changed
+from authz.flows.selection import Selection
+from authz.storage.batches import StoredBatches
+from authz.storage.deletions import StoredDeletions
 from authz.storage.essential import RUN
 from authz.storage.imports import StoredImports
 from authz.storage.inspection.checks import inspect
 from authz.storage.inspection.store import Store
 from authz.storage.keys import StoredKeys
+from authz.storage.listing import StoredIndex
 from authz.storage.registry import StoredSidecars
 from tests.support.fakes import NOW, make_keyring
 from tests.support.real import RealClock, Valkey, eventually
@@ -67,6 +74,26 @@ async def test_1000_revocations(server):
             assert last.status is Status.REVOKED
             assert (await one.find(last.kid)).status is Status.REVOKED
             assert (await two.find(last.kid)).status is Status.REVOKED
+
+
+async def test_many_keys_are_revoked_and_deleted(server):
+    """A change of many keys that takes rights away, and deletions, are made on a full store."""
+    async with administration(server.endpoint) as admin, server.endpoint.client() as client:
+        kids = [(await admin.issue()).kid for _ in range(20)]
+        keys, clock = StoredKeys(client), RealClock()
+        selection = Selection(StoredIndex(client), clock)
+        bulk = BulkChange(selection, keys, StoredBatches(client), clock)
+        deletion = Deletion(keys, StoredDeletions(client), clock)
+        fill(server)
+
+        def plan(record, now, by):
+            return changes.revoke(record, RevocationReason.SUPERSEDED, by, now)
+
+        for work in (bulk.carry_out(kids, plan, By("alice")), deletion.carry_out(kids, By("bob"))):
+            outcomes = [step.outcome async for batch in work for step in batch]
+            assert [type(outcome) for outcome in outcomes] == [Changed] * 20
+        assert server.admin.zcard(stored.KEYS) == 0
+        assert len(server.admin.xrange(stored.AUDIT)) == 20
 
 
 async def _equal(answer, wanted):

@@ -10,12 +10,14 @@ import redis.asyncio
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.report import Problem, Report
 from authz.core.trail.verification import Verification
+from authz.flows.deletion import Deletion
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.trail.sealing import Sealer
 from authz.flows.trail.verifying import verify
 from authz.process.clock import SystemClock
-from authz.storage import restore
+from authz.storage import restore, tombstones
 from authz.storage.backup import Backup
+from authz.storage.deletions import StoredDeletions
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
@@ -157,3 +159,50 @@ async def test_a_long_trail_of_two_writers(valkey: Valkey):
     """A short run of the benchmark: no honest row is suspected."""
     sealed, verified = await audit.run(valkey, 3000)
     assert min(sealed, verified) > 0
+
+
+async def test_a_deleted_key_leaves_an_intact_trail(valkey: Valkey):
+    """Its entries are gone from the stream, before and after the checkpoint that follows."""
+    async with marking(valkey) as client:
+        keys, rows = StoredKeys(client), StoredRows(client)
+        await keys.initialise(RING.fingerprints)
+        lifecycle = Lifecycle(keys, RING, SystemClock())
+        for number in range(3):
+            await keys.apply(issued(f"{number:016}"))
+        sealer = Sealer(rows, KEYS, SystemClock(), "sealer")
+        await sealer.seal()
+        await lifecycle.disable("0" * 16, lifecycle.author("ops"))
+        deletion = Deletion(keys, StoredDeletions(client), SystemClock())
+        await deletion.delete("0" * 16, lifecycle.author("ops"), is_forced=True)
+        assert {row.kid for row in await rows.after("", 9)} >= {"0" * 16}
+        assert [row.id for row in await rows.after("", 9)][:2] == ["2-0", "3-0"]
+        assert (await report_on(rows)).is_intact
+        await sealer.seal()
+        assert (await report_on(rows)).is_intact
+        valkey.admin.xdel(stored.AUDIT, "2-0")
+        assert not (await report_on(rows)).is_intact
+
+
+async def test_a_restore_without_deleted_keys_leaves_an_intact_trail(valkey: Valkey):
+    """The row of the restore has the hashes of the entries that were left out."""
+    async with marking(valkey) as client:
+        keys, rows = StoredKeys(client), StoredRows(client)
+        await keys.initialise(RING.fingerprints)
+        for number in range(3):
+            await keys.apply(issued(f"{number:016}"))
+        await Sealer(rows, KEYS, SystemClock(), "sealer").seal()
+        file = io.BytesIO()
+        write = SealedWriter(file, RING.backup_keys[-1]).write
+        await Backup(client, write).run(RING.fingerprints, NOW)
+        valkey.admin.flushdb()
+        lines = [read(io.BytesIO(file.getvalue()), RING.backup_keys) for _ in range(2)]
+        verified = restore.verify(lines[0], RING.fingerprints)
+        gone = frozenset({tombstones.of_kid(f"{1:016}")})
+        await restore.Restore(client, _note).run(verified, lines[1], 0, gone)
+        assert [row.id for row in await rows.after("", 9)] == ["1-0", "3-0", "3-1", "4-0"]
+        report = await report_on(rows)
+        assert (report.is_intact, report.checkpoints) == (True, 1)
+        await Sealer(rows, KEYS, SystemClock(), "sealer").seal()
+        assert (await report_on(rows)).is_intact
+        valkey.admin.xdel(stored.AUDIT, "1-0")
+        assert not (await report_on(rows)).is_intact

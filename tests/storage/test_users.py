@@ -13,10 +13,13 @@ from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.records import RevocationReason, Status
 from authz.core.sidecars import Issued
+from authz.core.trail.verification import Verification
 from authz.core.usage.counts import Level
 from authz.core.usage.ports import Counted, Known
 from authz.core.usage.tally import Clocks
 from authz.flows.deletion import Deletion
+from authz.flows.trail.sealing import Sealer
+from authz.flows.trail.verifying import verify
 from authz.process.clock import SystemClock
 from authz.storage import encoding, schema
 from authz.storage.deletions import StoredDeletions
@@ -28,11 +31,12 @@ from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
 from authz.storage.registry import Identity, Registration, StoredSidecars
 from authz.storage.schema import DEFAULT
+from authz.storage.trail import StoredRows
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.storage.usage.usage_link import UsageLink
 from tests.spending.plans import make_terms
-from tests.support.fakes import KID
+from tests.support.fakes import KID, make_keyring
 from tests.support.real import Valkey, eventually
 from tests.support.storage import stored
 from tests.support.storage.changing import imported
@@ -363,6 +367,24 @@ async def test_the_administrator_deletes_a_key(guarded_valkey):
         assert await admin.store.find(record.kid) is None
     assert len(valkey.admin.xrange(stored.AUDIT)) == 1
     assert valkey.admin.acl_log() == []
+
+
+async def test_the_audit_trail_is_sealed_and_verified(guarded_valkey):
+    """Administration seals the trail. The console may verify it, and may not seal it."""
+    valkey, keys = guarded_valkey, make_keyring().trail_keys
+    async with administrator(valkey) as admin, valkey.login(ADMIN, ADMIN).client() as client:
+        await admin.issue()
+        sealer = Sealer(StoredRows(client, has_replicas=True), keys, SystemClock(), "sealer")
+        assert (await sealer.seal()).rows == 1
+    assert valkey.admin.acl_log() == []
+    async with valkey.login(CONSOLE, CONSOLE).client() as client:
+        rows = StoredRows(client)
+        report = await verify(rows, rows, keys, lambda gone: Verification(keys, removed=gone))
+        assert (report.is_intact, report.checkpoints) == (True, 1)
+        last = (await rows.before("", 1))[0]
+        with pytest.raises(Unavailable):
+            await rows.add(last, {"kid": "", "change_id": "x"})
+    assert [row_id for row_id, _ in valkey.admin.xrange(stored.AUDIT)] == ["1-0", "1-1"]
 
 
 async def test_console_reads(guarded_valkey):

@@ -12,6 +12,7 @@ from authz.settings.sections import Section
 NEIGHBOURS: dict[str, dict[str, Any]] = {
     "check.tls": {"cert": "c.pem", "key": "k.pem"},
     "admin.tls": {"cert": "c.pem", "key": "k.pem"},
+    "meter.tls": {"cert": "c.pem", "key": "k.pem"},
     "telemetry.otlp": {"endpoint": "http://127.0.0.1:4318"},
     "redis.tls": {"cert": "c.pem", "key": "k.pem"},
     "admin.oidc": {"issuer": "https://idp.example.com", "audience": "authz"},

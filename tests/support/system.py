@@ -90,7 +90,7 @@ def running(
             patch.setattr(binaries, "envoy", envoy_versions.binary)
             for name in PATIENT.keys() - os.environ.keys():
                 patch.setenv(name, PATIENT[name])
-            ports = Ports(*(free_port() for _ in range(9)))
+            ports = Ports(*(free_port() for _ in range(10)))
             started = opened.enter_context(devstack.running(ports))
         yield started
 

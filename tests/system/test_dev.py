@@ -1,5 +1,6 @@
 """`authz dev` as a user starts it: it shows what runs, and leaves nothing behind."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,8 +17,12 @@ from urllib.error import HTTPError
 import pytest
 
 from authz.cli import devstack
+from authz.core.usage.counts import Level
+from authz.storage.endpoint import Endpoint
+from authz.storage.usage.stored_usage import StoredUsage
 from tests.support.real import Valkey, free_port
 from tests.support.stalls import conclusive
+from tests.support.system import until
 
 MARK = "TEST_RUN_OF"
 PATIENCE = 60.0
@@ -69,6 +74,20 @@ def asked(stack: dict[str, Any]) -> int:
             return refused.code
 
 
+def used_requests(stack: dict[str, Any]) -> int:
+    """Return the requests of the key that the meter has counted."""
+
+    async def read() -> int:
+        async with Endpoint.parse(stack["redis"]).client() as client:
+            day = time.time_ns() // 86_400_000_000_000
+            found = await StoredUsage(client).counts(
+                stack["kid"], Level.DAY, range(day - 1, day + 1)
+            )
+        return sum(counts.requests for counts in found.values())
+
+    return asyncio.run(read())
+
+
 @pytest.fixture
 def mark() -> str:
     """A text that no other process has in its environment."""
@@ -84,15 +103,18 @@ def test_it_says_in_one_line_what_runs_and_ends_cleanly(
         assert dev.stdout is not None
         stack = json.loads(dev.stdout.readline())
         status = conclusive(lambda: asked(stack), lambda status: status == 200)
+        used = until(lambda: used_requests(stack), lambda found: found > 0)
         dev.send_signal(number)
         rest, errors = dev.communicate(timeout=PATIENCE)
 
     assert set(stack) == {
-        *("envoy", "check", "ops", "redis", "backend", "key", "kid", "config", "pids", "admin")
+        *("envoy", "check", "ops", "redis", "backend", "key", "kid", "config", "pids"),
+        *("admin", "meter"),
     }
-    assert set(stack["pids"]) == {"store", "sidecar", "envoy", "backend", "admin"}
+    assert set(stack["pids"]) == {"store", "sidecar", "meter", "envoy", "backend", "admin"}
     assert stack["admin"].startswith("127.0.0.1:")
     assert (status, dev.returncode, rest, errors) == (200, 0, "", "")
+    assert used > 0
     assert gone(mark, tmp_path)
 
 
@@ -195,7 +217,7 @@ def test_routes_plans_and_a_backend_of_ones_own(mark: str, tmp_path: Path) -> No
     assert (status, denied) == (200, 403)
     assert stack["key"].startswith("ak_live_")
     assert stack["backend"] == f"http://127.0.0.1:{port}"
-    assert set(stack["pids"]) == {"store", "sidecar", "envoy", "admin"}
+    assert set(stack["pids"]) == {"store", "sidecar", "meter", "envoy", "admin"}
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,17 @@ def envoy_counter(installation: Installation, name: str) -> int:
 
 
 def test_envoy_accepts_the_file_that_users_copy() -> None:
-    """`envoy --mode validate` takes envoy.yaml as it stands."""
+    """`envoy --mode validate` takes envoy.yaml as it stands.
+
+    One field is deprecated: Envoy 1.40 ignores the buffer of the usage logger outside of it.
+    """
     command = [binaries.envoy(), "--mode", "validate", "-c", ROOT / "envoy.yaml"]
 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
-    assert "deprecated" not in done.stderr.lower()
+    deprecated = [line for line in done.stderr.splitlines() if "deprecated option" in line.lower()]
+    assert all(".common_config'" in line for line in deprecated)
 
 
 def test_the_demonstration_holds(own_installation: Installation) -> None:

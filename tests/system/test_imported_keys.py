@@ -30,7 +30,7 @@ def test_the_life_of_an_imported_key(own_installation: Installation) -> None:
         report = run_import(
             own_installation, {"key": FOREIGN, "client": "acme", "scope": ["demo:read"]}
         )
-        assert report == {"imported": 1, "already_there": 0, "refused": 0, "dry_run": False}
+        assert [report[name] for name in ("imported", "already_there", "refused")] == [1, 0, 0]
         asyncio.run(eventually(lambda: client.get(x_api_key=FOREIGN).status == 200))
         arrived = client.get(x_api_key=FOREIGN).arrived
         assert arrived["x-auth-client-id"] == "acme"
@@ -42,7 +42,9 @@ def test_the_life_of_an_imported_key(own_installation: Installation) -> None:
             asyncio.run(eventually(lambda other=other: code_of(client, other) == "invalid_api_key"))
         assert client.get(authorization=f"Bearer {FOREIGN}").body["code"] == "missing_api_key"
 
-        assert run_import(own_installation, {"key": FOREIGN, "client": "x"})["already_there"] == 1
+        assert (
+            run_import(own_installation, {"key": FOREIGN, "client": "acme"})["already_there"] == 1
+        )
 
         author = Author("c-rotate", "tests")
         rotated = own_installation.administer(lambda life: life.rotate(kid, 3_600_000, author))

@@ -16,7 +16,9 @@ import yaml
 from authz.cli.devconfig import Backend
 from authz.cli.devstack import Ports, envoy_config
 from authz.core.listen_address import Address
-from authz.core.routes import Facts, RouteTable, Rule
+from authz.core.route_facts import Facts
+from authz.core.route_rule import Rule
+from authz.core.routes import RouteTable
 from authz.core.usage.entry import Entry, EntryReader
 from authz.core.usage.outcome import Outcome
 from tests.support import envoy_versions

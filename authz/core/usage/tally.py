@@ -250,8 +250,5 @@ def _add_sight(usage: KeyUsage, identity: Identity, sight: Sight, number: int) -
         usage.latest = sight
     if identity.secret:
         known, before = usage.secrets.get(identity.secret, (sight, 0))
-        usage.secrets[identity.secret] = (max(known, sight, key=_time), before + number)
-
-
-def _time(sight: Sight) -> int:
-    return sight.at
+        newest = known if known.at > sight.at else sight
+        usage.secrets[identity.secret] = (newest, before + number)

@@ -18,6 +18,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -168,6 +169,7 @@ class Meter:
             self._work.clear()
             while self._closed:
                 await self._commit(self._closed.popleft())
+                await self._report_repeated()
 
     async def drain(self, seconds: float) -> bool:
         """Take no more batches, and wait until all are confirmed. Return whether all were.
@@ -244,18 +246,20 @@ class Meter:
 
     def _commit_of(self, chunk: Chunk) -> Commit:
         now = self._store.now_ms() or 0
-        commit = chunk.tally.commit(Clocks.near(now, PAST_MS, FUTURE_MS))
-        commit.repeated = dict(self._repeated)
-        return commit
+        return chunk.tally.commit(Clocks.near(now, PAST_MS, FUTURE_MS))
+
+    async def _report_repeated(self) -> None:
+        """Tell the store how many entries came again. It is a note: a failure is ignored."""
+        repeated, self._repeated = self._repeated, {}
+        now = self._store.now_ms()
+        if repeated and now is not None:
+            with suppress(Unavailable):
+                await self._store.commit(Commit(repeated=repeated), [], now)
 
     def _on_counted(self, chunk: Chunk, commit: Commit, reply: Counted) -> None:
         self._probe.count(MeterEvent.COUNTER_FULL, reply.full)
         self._probe.count(MeterEvent.KEY_GARBLED, reply.garbled)
         self._count_commit(chunk, commit)
-        for process, number in commit.repeated.items():
-            left = self._repeated.pop(process, 0) - number
-            if left > 0:
-                self._repeated[process] = left
         self._confirm(chunk.remove(frozenset(chunk.batches)), is_counted=True)
 
     def _on_known(self, chunk: Chunk, digests: frozenset[bytes], ours: Commit | None) -> None:

@@ -13,7 +13,7 @@ from authz.core.records import KeyRecord
 from authz.core.selector import Selector
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.bulk_change import By, Extent, Failed, Plan, Skipped, Step
-from authz.flows.conditions import Guard
+from authz.flows.conditions import Conditions, Guard
 from authz.flows.confirmation import all_acknowledged
 from authz.flows.lifecycle import Changed
 from authz.rpc.admin.api_error import refused
@@ -50,10 +50,14 @@ class BulkChanges:
 
     async def change_keys(self, request: Request, context: CallContext) -> AsyncIterator[Response]:
         """Change the keys, and yield the outcome of each."""
-        task, wait = self._task(request), wait_seconds(request.wait_time)
+        wait = wait_seconds(request.wait_time)
         by = By(context.caller.actor, note_of(request.note), context.source, context.call_id)
-        if visible(context.caller, task.action).is_empty:
-            raise Forbidden("your roles do not allow this change")
+        if request.WhichOneof("change") == "delete":
+            async for response in self._delete(request, context, by, wait):
+                yield response
+            return
+        task = self._task(request)
+        _require(context, task.action)
         selector, kids = await self._kids(request, context)
         plan = _guarded(task.plan, guard(context.caller, task.action))
         if request.validate_only:
@@ -66,6 +70,31 @@ class BulkChanges:
             for step in batch:
                 yield _response(step, task.texts.pop(step.kid, ""))
         if wait:
+            yield await self._confirmed(extent, wait)
+
+    async def _delete(
+        self, request: Request, context: CallContext, by: By, wait: float
+    ) -> AsyncIterator[Response]:
+        """Delete the keys, and yield the outcome of each."""
+        _require(context, Action.DELETE)
+        selector, kids = await self._kids(request, context)
+        dry_run, extent = request.validate_only, Extent()
+        conditions = Conditions(guard(context.caller, Action.DELETE), dry_run=dry_run)
+        steps = self._flows.deletion.carry_out(
+            kids,
+            by,
+            is_forced=request.delete.force,
+            selector=selector,
+            extent=extent,
+            conditions=conditions,
+        )
+        async for batch in steps:
+            for step in batch:
+                response = _response(step, "")
+                if dry_run and response.HasField("outcome"):
+                    response.outcome.changed = False
+                yield response
+        if wait and not dry_run:
             yield await self._confirmed(extent, wait)
 
     async def _kids(
@@ -107,7 +136,7 @@ class BulkChanges:
                 return _Task(Action.DISABLE, _turning(changes.disable))
             case "enable":
                 return _Task(Action.ENABLE, _turning(changes.enable))
-        raise BadInput("change", "one of update, rotate, revoke, disable and enable")
+        raise BadInput("change", "one of update, rotate, revoke, disable, enable and delete")
 
     def _update(self, wanted: Request.Update) -> _Task:
         found = planned_update(
@@ -155,6 +184,11 @@ class BulkChanges:
             problem = "the store could not be read while waiting for the sidecars"
             return Response(confirmation=confirmation_message(problem))
         return Response(confirmation=confirmation_message(found))
+
+
+def _require(context: CallContext, action: Action) -> None:
+    if visible(context.caller, action).is_empty:
+        raise Forbidden("your roles do not allow this change")
 
 
 def _turning(turn: Callable[[KeyRecord, Author, int], Outcome]) -> Plan:

@@ -23,18 +23,10 @@ from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
+from authz.core.methods import is_method
 from authz.core.request import NO_HEADERS, Headers, Request, Route, header_text
-from authz.core.routes import (
-    FACT_NAMES,
-    FACTS,
-    NO_FACTS,
-    Facts,
-    Refusal,
-    RouteTable,
-    facts,
-    is_method,
-    strictest,
-)
+from authz.core.route_facts import FACT_NAMES, FACTS, NO_FACTS, Facts, Refusal, facts, strictest
+from authz.core.routes import RouteTable
 from authz.rpc.check.credential import CredentialReader
 from authz.rpc.check.override import other_methods
 from authz.rpc.check.strip import Strip, carrier_strip

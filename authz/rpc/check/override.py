@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from authz.core.keys.text import escapable
+from authz.core.methods import METHOD_OVERRIDES, is_method
 from authz.core.request import Headers, header_text
-from authz.core.routes import METHOD_OVERRIDES, is_method
 
 MAX_METHOD_TEXT: Final = 256  # characters of one header or parameter
 MAX_METHODS: Final = 4

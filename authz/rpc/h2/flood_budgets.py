@@ -5,6 +5,8 @@ that sends the requests of many others on one connection: one of them can cause 
 and a disconnect would fail the requests of all. So its frames over the budget only cost it time.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from authz.core.events import Event
@@ -25,6 +27,7 @@ class BudgetSize(NamedTuple):
 
 
 SECONDS_PER_UNIT: Final = 1 / 50_000  # of a trusted client's pause, for each unit that is missing
+TURN_UNITS: Final = 128  # that end a turn; of about 30 us at most
 MIN_PAUSE: Final = 0.001  # seconds; a timer's resolution
 MAX_PAUSE: Final = 0.1
 
@@ -69,7 +72,7 @@ class FloodBudgets:
     tolerance: factor on every size. trusted: slow the client down instead of disconnecting it.
     """
 
-    __slots__ = ("_budgets", "_probe", "_trusted", "answered", "now", "pause", "spent")
+    __slots__ = ("_budgets", "_frames", "_probe", "_spent", "_trusted", "answered", "now", "pause")
 
     def __init__(
         self, probe: Probe, now: float, tolerance: float = 1.0, *, trusted: bool = False
@@ -81,8 +84,18 @@ class FloodBudgets:
         }
         self.now = now
         self.answered = 0  # calls
-        self.spent = 0  # units of all budgets, since the owner has set it to 0
+        self._spent = 0  # units of all budgets in this turn
+        self._frames: Iterator[int] = iter(())  # that are left of this turn
         self.pause = 0.0  # seconds for which a trusted client is not to be read
+
+    def begin_turn(self, frames: int) -> Iterator[int]:
+        """Return an iterator of at most `frames` items: one for each frame that is to be read.
+
+        It ends early, after TURN_UNITS (128) units are spent. So the reader asks nobody whether its
+        turn is over.
+        """
+        self._spent, self._frames = 0, iter(range(frames))
+        return self._frames
 
     def spend(self, event: Event, cost: int = 1) -> None:
         """Take `cost` units from the budget of this event. Does no more if there were enough.
@@ -91,7 +104,9 @@ class FloodBudgets:
         ConnectionFault with ENHANCE_YOUR_CALM is raised. The event is counted, but only once a
         pause.
         """
-        self.spent += cost
+        self._spent += cost
+        if self._spent >= TURN_UNITS:
+            deque(self._frames, maxlen=0)
         missing = self._budgets[event].spend(cost, self.now, self.answered)
         if not missing:
             return

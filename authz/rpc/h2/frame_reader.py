@@ -18,15 +18,12 @@ Frame = tuple[int, int, int, bytes]  # type, flags, stream id, payload
 
 
 TURN_FRAMES: Final = 192  # of about 20 us at most
-TURN_UNITS: Final = 128  # of the flood budgets, of about 30 us at most
-
-_FRAMES: Final = range(TURN_FRAMES)
 
 
 class FrameReader:
     """Checks the connection preface, then returns frames, a turn at a time.
 
-    A turn ends after TURN_FRAMES (192) frames, or when TURN_UNITS (128) are taken from `budgets`.
+    A turn ends after TURN_FRAMES (192) frames, or when `budgets` end it.
     So small frames do not hold the loop for longer than 5 ms. more: whether the turn ended before
     the bytes did, which are kept for the next turn.
     """
@@ -56,10 +53,8 @@ class FrameReader:
                 return
             self._greeted = True
             at = len(PREFACE)
-        budgets = self._budgets
-        budgets.spent = 0
         self.more = False
-        for _ in _FRAMES:
+        for _ in self._budgets.begin_turn(TURN_FRAMES):
             start = at + FRAME_HEADER_BYTES
             if start > size:
                 break
@@ -72,9 +67,6 @@ class FrameReader:
                 break
             yield frame_type, flags, stream_id & MAX_STREAM_ID, buffer[start:end]
             at = end
-            if budgets.spent >= TURN_UNITS:
-                self.more = True
-                break
         else:
             self.more = True
         self._rest = buffer[at:]

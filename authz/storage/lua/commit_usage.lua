@@ -123,9 +123,10 @@ local function is_newer(text, at)
   return not text or unpack_row(text)[1] <= at
 end
 
--- usage: kid, about, about_minute, {at, network, agent}, secrets, rows, denials, networks
+-- usage: kid, about, about_minute, time of the latest use, {at, network, agent} if no secret has
+-- it, secrets, rows, denials, networks
 local function add_key(usage)
-  local kid, about, about_minute, latest, secrets, rows, denials, networks = unpack(usage)
+  local kid, about, about_minute, used_at, latest, secrets, rows, denials, networks = unpack(usage)
   local name = base .. kid
   local fields, months = {'about', 'last'}, {}
   for at, secret in ipairs(secrets) do
@@ -144,28 +145,29 @@ local function add_key(usage)
     changes[#changes + 1] = field
     changes[#changes + 1] = value
   end
-  if about ~= '' then
-    local minute, known = 0, ''
-    if stored[1] then
-      minute, known = unpack(unpack_row(stored[1]))
-    end
-    if about ~= known and about_minute >= minute then
-      change('about', pack_row({about_minute, about}))
+  if about ~= '' and about ~= stored[1] then
+    local minute = tonumber(call('HGET', name, 'about_minute') or 0)
+    if about_minute >= minute then
+      change('about', about)
+      change('about_minute', about_minute)
       change('about:' .. floor(about_minute / 60), about)
     end
   end
+  if used_at > 0 then
+    call('ZADD', base .. 'last', 'GT', used_at, kid)
+  end
   if latest ~= 0 and is_newer(stored[2], latest[1]) then
     change('last', pack_row(latest))
-    call('ZADD', base .. 'last', 'GT', latest[1], kid)
   end
   for at, secret in ipairs(secrets) do
     local text = stored[at + 2]
-    local id, used_at, network, agent, number = unpack(secret)
+    local _, at_time, network, agent, number = unpack(secret)
     local before = text and unpack_row(text) or {0, '', '', 0}
-    if used_at < before[1] then
-      used_at, network, agent = before[1], before[2], before[3]
+    before[4] = math.min(before[4] + number, LARGEST)
+    if at_time >= before[1] then
+      before[1], before[2], before[3] = at_time, network, agent
     end
-    change('s:' .. id, pack_row({used_at, network, agent, math.min(before[4] + number, LARGEST)}))
+    change(fields[at + 2], pack_row(before))
   end
   local first_month = 2 + #secrets
   local texts = {}
@@ -187,7 +189,7 @@ local function add_key(usage)
   if is_new then  -- once a month
     call('HDEL', name, 'y' .. rows[1][2] - math.ceil(kept.y / 2629800) - 1)
   end
-  if is_new or not stored[2] then
+  if is_new or not (stored[1] or stored[2]) then
     call('EXPIRE', name, kept.y)
   end
   name = name .. ':'

@@ -69,6 +69,8 @@ class StoredUsage:
                 secrets[field.removeprefix("s:")] = (_sight(field, sight), number)
             elif field.startswith("about:"):
                 owners[rows.number(field, field.removeprefix("about:"))] = text
+        sights = [sight for sight, _ in secrets.values()] + ([latest] if latest else [])
+        latest = max(sights, key=_time, default=None)
         return KeyFacts(latest, secrets, dict(sorted(owners.items())))
 
     async def days(self, kid: str, days: range) -> Mapping[int, DayFacts]:
@@ -179,3 +181,7 @@ def _sight(field: str, items: list[int | str]) -> Sight:
         if isinstance(at, int) and isinstance(network, str) and isinstance(agent, str):
             return Sight(at, network, agent)
     raise Unreadable(f"{field}: not the latest use")
+
+
+def _time(sight: Sight) -> int:
+    return sight.at

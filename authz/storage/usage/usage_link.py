@@ -67,7 +67,7 @@ class UsageLink:
     @property
     def reason(self) -> str:
         """The known reason why nothing can be counted; "" while a link is open."""
-        return self._fault
+        return self._fault or ("" if self._link is not None else "connecting")
 
     def now_ms(self) -> int | None:
         """Return the store's time in ms since the epoch; None before the first connection."""
@@ -85,7 +85,7 @@ class UsageLink:
         """
         link = self._link
         if link is None:
-            raise Unavailable(self._fault)
+            raise Unavailable(self.reason)
         shown = self._without_known_networks(commit)
         names = self._endpoint.names
         words = arguments(names, commit, digests, self._kept, arrived_ms)

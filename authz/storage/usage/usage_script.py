@@ -74,11 +74,13 @@ def _routes(commit: Commit) -> set[str]:
 
 def _key(kid: str, usage: KeyUsage, number: Mapping[str, int]) -> list[Any]:
     latest = usage.latest
+    is_of_secret = any(sight is latest for sight, _ in usage.secrets.values())
     return [
         kid,
         usage.about,
         usage.about_minute,
-        [latest.at, latest.network, latest.agent] if latest else 0,
+        latest.at if latest else 0,
+        [latest.at, latest.network, latest.agent] if latest and not is_of_secret else 0,
         [
             [secret, sight.at, sight.network, sight.agent, requests]
             for secret, (sight, requests) in usage.secrets.items()

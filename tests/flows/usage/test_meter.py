@@ -100,6 +100,7 @@ async def test_a_batch_that_another_meter_counted(memory, clock):
         assert await asyncio.gather(*confirmed) == [True, True]
         assert await requests(memory) == 3
         assert one._probe.events[MeterEvent.BATCH_REPEATED] == 1
+        await eventually(lambda: memory.repeated.get(PROCESS) == 2)
     [found] = await memory.processes()
     assert (found.seen, found.repeated) == (3, 2)
 

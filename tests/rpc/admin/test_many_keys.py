@@ -156,6 +156,34 @@ async def test_change_keys(admin: Stubs) -> None:
     assert all(each.error for each in again)
 
 
+async def test_delete_keys(rig: AdminRig, admin: Stubs) -> None:
+    """Dead keys are deleted, others only by force; a rehearsal deletes none."""
+    issued = [(await create(admin, "dead", name)).key for name in "ab"]
+    await admin.keys.RevokeKey(keys_pb2.RevokeKeyRequest(name=issued[0].name))
+    delete = keys_pb2.ChangeKeysRequest.Delete()
+    text = "client_id = dead"
+    rehearsed = await change(admin, text, delete=delete, validate_only=True)
+    assert [(bool(each.error), each.outcome.changed) for each in rehearsed] == [
+        (False, False),
+        (True, False),
+    ]
+    issuer = await rig.caller(Role.ISSUER)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await change(issuer, text, delete=delete)
+    assert caught.value.code() is CODE.PERMISSION_DENIED
+    assert await listed(admin, text) == ["a", "b"]
+    await change(admin, text, delete=delete)
+    assert await listed(admin, text) == ["b"]
+    *done, last = await change(
+        admin,
+        text,
+        delete=keys_pb2.ChangeKeysRequest.Delete(force=True),
+        wait_time=Duration(seconds=1),
+    )
+    assert ([each.outcome.changed for each in done], last.confirmation.complete) == ([True], True)
+    assert await listed(admin, text) == []
+
+
 async def test_a_rehearsed_change_of_many_keys(admin: Stubs) -> None:
     """`validate_only` tells each outcome and changes nothing."""
     key = (await create(admin, "rehearsal", "a")).key

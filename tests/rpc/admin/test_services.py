@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from authz import __version__
 from authz.core.access import Role
+from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
 from authz.process.clock import SystemClock
 from authz.rpc.pb.admin.v1 import (
@@ -23,7 +24,6 @@ from authz.rpc.pb.admin.v1 import (
 )
 from authz.storage.trail import StoredRows
 from authz.wiring import administration
-from authz.wiring.admin import seal_regularly
 from tests.support.rpc.admin import AdminRig, Stubs, fields_of, reason_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -234,7 +234,7 @@ async def test_the_trail_is_sealed_regularly(rig: AdminRig, admin: Stubs) -> Non
     ring = administration.keyring(rig.settings)
     async with administration.endpoint(rig.settings).client() as client:
         sealer = Sealer(StoredRows(client), ring.trail_keys, SystemClock(), "tests")
-        sealing = asyncio.create_task(seal_regularly(sealer, lambda: True))
+        sealing = asyncio.create_task(RegularSealing(sealer, lambda: True).run())
         for _ in range(200):
             report = await admin.audit.VerifyAuditTrail(audit_pb2.VerifyAuditTrailRequest())
             if report.checkpoints:

@@ -9,7 +9,9 @@ from authz.core.decision import Allow, Deny, Reason, StaleDeny, decide_by_limits
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult, Owner
 from authz.core.limits.limit import OnOutage
 from authz.core.request import Route
-from authz.core.routes import Facts, RouteTable, Rule
+from authz.core.route_facts import Facts
+from authz.core.route_rule import Rule
+from authz.core.routes import RouteTable
 from authz.rpc.check.reason_table import TABLE
 from authz.rpc.check.strip import Strip
 from tests.support.fakes import make_record, make_request

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from authz.core.decision import Deny, Reason
 from authz.core.request import Route
-from authz.core.routes import Facts, RouteTable, Rule
+from authz.core.route_facts import Facts
+from authz.core.route_rule import Rule
+from authz.core.routes import RouteTable
 from tests.support.rpc.reading import read
 
 ADMIN = Facts(scopes=frozenset({"admin:all"}), optional=False, env="live")

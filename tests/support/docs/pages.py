@@ -1,5 +1,7 @@
 """Pages whose parts come from the code: `python -m tests.support.docs.pages` writes them anew.
 
+It also writes the outline of the commands, from which help is shown.
+
 A part stands between two comments, which no reader sees:
 
     <!--figure revocation.p99-->7.6 ms<!--/-->       a figure of docs/figures.json
@@ -8,14 +10,18 @@ A part stands between two comments, which no reader sees:
     <!--table settings-->                            one of TABLES, with its arguments
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import click
 import yaml
 
+from authz.cli.main import cli
+from authz.cli.outline import FILE, described
 from tests.bench.figures import published
 from tests.support.docs import ROOT, figure_tables
 from tests.support.docs.api_reference import api, methods
@@ -26,6 +32,7 @@ from tests.support.docs.reasons_table import reasons
 from tests.support.docs.roles_table import roles
 from tests.support.docs.settings_table import default, fields, settings
 
+OUTLINE: Final = ROOT / "authz/cli" / FILE
 OUTSIDE: Final = (
     "README.md",
     "CHANGELOG.md",
@@ -54,6 +61,12 @@ TABLES: Final[dict[str, Callable[..., str]]] = {
 PART: Final = re.compile(
     r"(?<!`)<!--(figure|setting|include|table) ([^>]+?)-->.*?<!--/-->", re.DOTALL
 )
+
+
+def outline() -> str:
+    """Return the outline of all commands, as authz/cli/outline.json has it."""
+    found = described(cli, click.Context(cli, info_name="authz"))
+    return json.dumps(found, indent=1) + "\n"
 
 
 def pages() -> list[Path]:
@@ -99,6 +112,8 @@ def changed() -> Iterator[tuple[Path, str]]:
         text = page.read_text()
         if (current := rendered(text)) != text:
             yield page, current
+    if OUTLINE.read_text() != (current := outline()):
+        yield OUTLINE, current
 
 
 if __name__ == "__main__":

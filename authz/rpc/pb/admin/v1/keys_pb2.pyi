@@ -315,7 +315,7 @@ class VerifyKeyResponse(_message.Message):
     def __init__(self, allowed: _Optional[bool] = ..., reason: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[VerifyKeyResponse.Check, _Mapping]]] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., fault: _Optional[str] = ..., limits: _Optional[_Union[_limits_pb2.KeyLimits, _Mapping]] = ...) -> None: ...
 
 class ChangeKeysRequest(_message.Message):
-    __slots__ = ("filter", "update", "rotate", "revoke", "disable", "enable", "max_keys", "validate_only", "note", "wait_time")
+    __slots__ = ("filter", "update", "rotate", "revoke", "disable", "enable", "delete", "max_keys", "validate_only", "note", "wait_time")
     class Update(_message.Message):
         __slots__ = ("key", "update_mask", "add_scopes", "remove_scopes")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -343,12 +343,18 @@ class ChangeKeysRequest(_message.Message):
     class Enable(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...
+    class Delete(_message.Message):
+        __slots__ = ("force",)
+        FORCE_FIELD_NUMBER: _ClassVar[int]
+        force: bool
+        def __init__(self, force: _Optional[bool] = ...) -> None: ...
     FILTER_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     ROTATE_FIELD_NUMBER: _ClassVar[int]
     REVOKE_FIELD_NUMBER: _ClassVar[int]
     DISABLE_FIELD_NUMBER: _ClassVar[int]
     ENABLE_FIELD_NUMBER: _ClassVar[int]
+    DELETE_FIELD_NUMBER: _ClassVar[int]
     MAX_KEYS_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
@@ -359,11 +365,12 @@ class ChangeKeysRequest(_message.Message):
     revoke: ChangeKeysRequest.Revoke
     disable: ChangeKeysRequest.Disable
     enable: ChangeKeysRequest.Enable
+    delete: ChangeKeysRequest.Delete
     max_keys: int
     validate_only: bool
     note: str
     wait_time: _duration_pb2.Duration
-    def __init__(self, filter: _Optional[str] = ..., update: _Optional[_Union[ChangeKeysRequest.Update, _Mapping]] = ..., rotate: _Optional[_Union[ChangeKeysRequest.Rotate, _Mapping]] = ..., revoke: _Optional[_Union[ChangeKeysRequest.Revoke, _Mapping]] = ..., disable: _Optional[_Union[ChangeKeysRequest.Disable, _Mapping]] = ..., enable: _Optional[_Union[ChangeKeysRequest.Enable, _Mapping]] = ..., max_keys: _Optional[int] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, filter: _Optional[str] = ..., update: _Optional[_Union[ChangeKeysRequest.Update, _Mapping]] = ..., rotate: _Optional[_Union[ChangeKeysRequest.Rotate, _Mapping]] = ..., revoke: _Optional[_Union[ChangeKeysRequest.Revoke, _Mapping]] = ..., disable: _Optional[_Union[ChangeKeysRequest.Disable, _Mapping]] = ..., enable: _Optional[_Union[ChangeKeysRequest.Enable, _Mapping]] = ..., delete: _Optional[_Union[ChangeKeysRequest.Delete, _Mapping]] = ..., max_keys: _Optional[int] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ChangeKeysResponse(_message.Message):
     __slots__ = ("name", "key", "outcome", "api_key", "error", "confirmation")

@@ -1,0 +1,68 @@
+"""Serve an HttpHandler with Starlette: plain requests in, plain responses out."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from authz.core.http_exchange import HttpHandler, HttpRequest
+
+MAX_FIELDS: Final = 200  # of a query
+
+
+def api_routes(handler: HttpHandler, paths: Iterable[str], max_body: int) -> list[Route]:
+    """Return routes for these paths and everything below them, with any method.
+
+    max_body: in bytes. The handler gets at most one byte more, so that it can refuse the request.
+    """
+    served = _Served(handler, max_body)
+    return [Route(path + below, served) for path in paths for below in ("", "/{below:path}")]
+
+
+class _Served:
+    """An ASGI application."""
+
+    def __init__(self, handler: HttpHandler, max_body: int) -> None:
+        self._handler = handler
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            request = await _request(Request(scope, receive), self._max_body)
+        except ClientDisconnect:
+            return
+        except ValueError:
+            await Response(status_code=HTTPStatus.BAD_REQUEST)(scope, receive, send)
+            return
+        answer = await self._handler(request)
+        headers = dict(answer.headers)
+        if isinstance(answer.body, bytes):
+            response = Response(answer.body, answer.status, headers)
+        else:
+            response = StreamingResponse(answer.body, answer.status, headers)
+        await response(scope, receive, send)
+
+
+async def _request(request: Request, max_body: int) -> HttpRequest:
+    """Return a request. Raises ValueError for a query of more than MAX_FIELDS (200) fields."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part[: max_body + 1 - len(body)]
+        if len(body) > max_body:
+            break
+    query = request.scope["query_string"].decode("latin-1")
+    return HttpRequest(
+        request.method,
+        request.scope["raw_path"].decode("latin-1"),
+        tuple(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_FIELDS)),
+        tuple(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
+        ),
+        bytes(body),
+        request.client.host if request.client else "",
+    )

@@ -1,0 +1,50 @@
+"""Every command that administers keys has its method, so that nobody needs a shell for it."""
+
+from authz.rpc.admin.method_table import NEEDED
+from tests.support.cli.commands import commands
+
+METHODS = {
+    "keys issue": ["Keys.CreateKey"],
+    "keys show": ["Keys.GetKey"],
+    "keys list": ["Keys.ListKeys"],
+    "keys history": ["Keys.ListKeyHistory"],
+    "keys update": ["Keys.UpdateKey", "Keys.ChangeKeys"],
+    "keys rotate": ["Keys.RotateKey", "Keys.ChangeKeys"],
+    "keys retire": ["Keys.RetireKeySecret"],
+    "keys revoke": ["Keys.RevokeKey", "Keys.ChangeKeys"],
+    "keys disable": ["Keys.DisableKey", "Keys.ChangeKeys"],
+    "keys enable": ["Keys.EnableKey", "Keys.ChangeKeys"],
+    "keys delete": ["Keys.DeleteKey", "Keys.ChangeKeys"],
+    "keys purge": ["Keys.ChangeKeys"],
+    "keys verify": ["Keys.VerifyKey"],
+    "keys import": ["Keys.ImportKeys"],
+    "keys export": ["Keys.ExportKeys"],
+    "keys limits": ["Limits.GetKeyLimits"],
+    "keys reset-limits": ["Limits.ResetKeyLimits"],
+    "sidecars": ["Fleet.ListSidecars"],
+    "audit list": ["Audit.ListAuditEntries"],
+    "audit verify": ["Audit.VerifyAuditTrail"],
+    # The API has what these read and write. They compare it with a file of the administrator.
+    "apply": ["Keys.ListKeys", "Keys.CreateKey", "Keys.UpdateKey"],
+    "diff": ["Keys.ListKeys"],
+}
+# Commands of a machine: processes, files of an installation, and the store itself.
+LOCAL = {
+    *("init", "serve", "admin", "meter", "dev", "doctor", "backup", "restore", "completion"),
+    *("config", "envoy"),
+    *("audit ship", "audit seal"),  # the process of the API seals; a copy is taken from the store
+}
+
+
+def test_every_command_has_its_methods() -> None:
+    """A new command needs its methods here, or a reason to be local."""
+    found = {" ".join(path) for path, command in commands() if path and not _is_group(command)}
+    unknown = {
+        name for name in found - METHODS.keys() - LOCAL if name.partition(" ")[0] not in LOCAL
+    }
+    assert unknown == set()
+    assert {name for names in METHODS.values() for name in names} <= NEEDED.keys()
+
+
+def _is_group(command: object) -> bool:
+    return bool(getattr(command, "commands", None)) or hasattr(command, "list_commands")

@@ -1,0 +1,143 @@
+"""The script that counts usage, and its link, when the store is damaged, full or away."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from authz.core.errors import Unavailable, Unreadable
+from authz.core.usage.counts import Level
+from authz.core.usage.ports import Counted, Known
+from authz.core.usage.tally import Clocks
+from authz.storage.usage import rows
+from authz.storage.usage.stored_usage import StoredUsage
+from authz.storage.usage.usage_link import UsageLink
+from tests.support.real import RealClock, eventually
+from tests.support.storage import stored
+from tests.support.usage import KID, committed, line
+
+KEPT = dict.fromkeys(Level, 86_400 * 40)
+OTHER = "Q" * 16
+BASE = stored.DEFAULT.usage
+
+
+@contextlib.asynccontextmanager
+async def linked(valkey, **options):
+    """A link to a store that is set up."""
+    valkey.admin.hset(stored.META, "schema", "1")
+    link = UsageLink(valkey.endpoint, RealClock(), KEPT, **options)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: not link.reason)
+    try:
+        yield link
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+def usage(*kids):
+    """Return a commit with one request of each key, and the time now in ms."""
+    now = RealClock().wall_ms()
+    lines = [line(kid=kid, started=now, milliseconds="0") for kid in kids]
+    return committed(*lines, clocks=Clocks.near(now, 3_600_000, 60_000)), now
+
+
+async def requests(valkey, kid) -> int:
+    """The number of requests of a key that are counted."""
+    day = RealClock().wall_ms() // 86_400_000
+    async with valkey.endpoint.client() as client:
+        found = await StoredUsage(client).counts(kid, Level.DAY, range(day - 1, day + 1))
+    return sum(counts.requests for counts in found.values())
+
+
+async def test_a_key_whose_data_is_damaged(valkey):
+    """Other keys are counted, and the reply says that one is damaged; it is not sent for ever."""
+    async with linked(valkey) as link:
+        valkey.admin.set(f"{BASE}{KID}", "garbage")
+        commit, now = usage(KID, OTHER)
+        assert await link.commit(commit, [b"one"], now) == Counted(garbled=1)
+        assert isinstance(await link.commit(commit, [b"one"], now), Known)
+    assert await requests(valkey, OTHER) == 1
+
+
+async def test_a_row_that_is_damaged(valkey):
+    """A row that is no array is not added to, and reading it says where it is."""
+    async with linked(valkey) as link:
+        commit, now = usage(KID)
+        await link.commit(commit, [b"one"], now)
+        day = now // 86_400_000
+        valkey.admin.hset(f"{BASE}{KID}:d:{day // Level.DAY.window}", str(day), "x")
+        assert await link.commit(commit, [b"two"], now) == Counted(garbled=1)
+    with pytest.raises(Unreadable, match=str(day)):
+        await requests(valkey, KID)
+
+
+async def test_a_full_store(own_valkey):
+    """A store that takes no more writes has neither the digest nor a count; later it has both."""
+    async with linked(own_valkey) as link:
+        commit, now = usage(KID)
+        own_valkey.admin.config_set("maxmemory", "1")
+        with pytest.raises(Unavailable, match="maxmemory"):
+            await link.commit(commit, [b"one"], now)
+        own_valkey.admin.config_set("maxmemory", "0")
+        assert own_valkey.admin.keys(f"{BASE}*") == []
+        await eventually(lambda: not link.reason)
+        assert await link.commit(commit, [b"one"], now) == Counted()
+    assert await requests(own_valkey, KID) == 1
+
+
+async def test_a_store_that_hangs(own_valkey):
+    """After the deadline the outcome is unknown; asked again, the store counts it once."""
+    async with linked(own_valkey, deadline=0.2) as link:
+        commit, now = usage(KID)
+        own_valkey.pause()
+        with pytest.raises(Unavailable, match="answered"):
+            await link.commit(commit, [b"one"], now)
+        own_valkey.resume()
+        await eventually(lambda: not link.reason)
+        await link.commit(commit, [b"one"], now)
+    assert await requests(own_valkey, KID) == 1
+
+
+async def test_a_store_that_lost_the_script(valkey):
+    """After SCRIPT FLUSH the script is loaded again, and the commit is sent again."""
+    async with linked(valkey) as link:
+        valkey.admin.script_flush()
+        commit, now = usage(KID)
+        assert await link.commit(commit, [b"one"], now) == Counted()
+
+
+async def test_every_name_has_an_end(valkey):
+    """Every name of usage expires, except the sums, the routes and the latest uses."""
+    async with linked(valkey) as link:
+        commit, now = usage(KID)
+        await link.commit(commit, [b"one"], now)
+    lasting = {f"{BASE}{name}" for name in ("sums", "routes", "last", "procs", "all:y")}
+    names = set(valkey.admin.keys(f"{BASE}*"))
+    assert {name for name in names if valkey.admin.ttl(name) < 0} <= lasting
+    assert len(names) >= 12
+
+
+@pytest.mark.parametrize(
+    ("data", "items"),
+    [
+        (b"\x90", []),
+        (b"\x93\x01\x7f\xff", [1, 127, -1]),
+        (b"\x93\xcc\xff\xcd\x01\x00\xce\x00\x01\x00\x00", [255, 256, 65536]),
+        (b"\x92\xcf\x00\x1f\xff\xff\xff\xff\xff\xff\xd0\x80", [2**53 - 1, -128]),
+        (b"\x92\xa2ab\xd9\x01c", ["ab", "c"]),
+        (b"\xdc\x00\x01\x05", [5]),
+    ],
+)
+def test_packed_rows(data, items):
+    """Arrays of integers and text are decoded as MessagePack says."""
+    assert rows.array("row", data.decode("utf-8", "surrogateescape")) == items
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x01", b"\x92\x01", b"\x91\xcd\x01", b"\x91\xc0", b"\x91\x01\x02", b"\x91\xa3a"]
+)
+def test_packed_rows_that_are_damaged(data):
+    """Anything else is Unreadable, and names the row."""
+    with pytest.raises(Unreadable, match="row"):
+        rows.array("row", data.decode("utf-8", "surrogateescape"))
