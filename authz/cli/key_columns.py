@@ -1,6 +1,6 @@
 """The columns and the sort orders of `authz keys list`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from authz.cli import show
@@ -9,6 +9,7 @@ from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
 from authz.flows.selection import Entry
+from authz.flows.usage.reading import UsageReading
 
 DEFAULT: Final = ("kid", "status", "env", "client", "expires", "name")
 
@@ -30,7 +31,10 @@ _COLUMNS: Final[dict[str, Callable[[KeyRecord], str]]] = {
     "metadata": lambda record: " ".join(f"{n}={v}" for n, v in sorted(record.metadata.items())),
     "version": lambda record: str(record.version),
 }
-NAMES: Final = ("kid", "status", *list(_COLUMNS)[1:])
+LAST_USED: Final = "last-used"
+REQUESTS: Final = "requests-30d"
+USED: Final = (LAST_USED, REQUESTS)
+NAMES: Final = ("kid", "status", *list(_COLUMNS)[1:], *USED)
 
 _FOREVER: Final = 1 << 62
 
@@ -55,8 +59,10 @@ def parse_columns(field: str, text: str) -> tuple[str, ...]:
     return names
 
 
-def cells(entry: Entry, names: tuple[str, ...], now: int) -> tuple[str, ...]:
-    """Return the cells of one key. now: ms since the epoch, for its status.
+def cells(
+    entry: Entry, names: tuple[str, ...], now: int, used: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Return the cells of one key. now: ms since the epoch, for its status. used: of `usage_of`.
 
     A key that cannot be read has its kid, its status and the reason in the last cell.
     """
@@ -67,7 +73,26 @@ def cells(entry: Entry, names: tuple[str, ...], now: int) -> tuple[str, ...]:
         if names[-1] not in known:
             found[-1] = entry.why
         return tuple(found)
-    return tuple(
-        show.status_text(record, now) if name == "status" else _COLUMNS[name](record)
-        for name in names
-    )
+    special = {"status": show.status_text(record, now)} | {
+        name: NEVER if value is None else str(value) for name, value in used.items()
+    }
+    return tuple(special[name] if name in special else _COLUMNS[name](record) for name in names)
+
+
+async def usage_of(
+    reading: UsageReading, kids: Sequence[str], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return for each kid the values of the columns about usage that are among `names`.
+
+    The time of the latest use is RFC 3339, None if there is none. Raises Unavailable.
+    """
+    found: list[dict[str, Any]] = [{} for _ in kids]
+    if LAST_USED in names:
+        times = await reading.latest_times(kids)
+        for kid, row in zip(kids, found, strict=True):
+            row[LAST_USED] = rfc3339(times[kid] * 1000) if kid in times else None
+    if REQUESTS in names:
+        requests = await reading.requests_of_30_days(kids)
+        for kid, row in zip(kids, found, strict=True):
+            row[REQUESTS] = requests[kid]
+    return found

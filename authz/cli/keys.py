@@ -11,7 +11,7 @@ from authz.cli.delete import delete, purge
 from authz.cli.export import export
 from authz.cli.history import history
 from authz.cli.importing import import_
-from authz.cli.invocation import Invocation, common
+from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.keyspec import key_spec
 from authz.cli.limits import limits, reset_limits
@@ -23,9 +23,10 @@ from authz.cli.rotate import retire, rotate
 from authz.cli.turning import disable, enable
 from authz.cli.update import update
 from authz.cli.verify import verify
-from authz.core.errors import NotFound
+from authz.core.errors import NotFound, Unavailable
 from authz.core.keys.text import ENVIRONMENTS
 from authz.core.records import KeyRecord
+from authz.core.usage.question import LatestUse
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.process.clock import SystemClock
 from authz.wiring.many_keys import BulkSession
@@ -166,7 +167,8 @@ def show_(invocation: Invocation, kid: str) -> None:
     """Print the record of a key, without its secret.
 
     `version` is the number of the change in the store that wrote the record, over all keys.
-    `revision` counts the changes of this key alone.
+    `revision` counts the changes of this key alone. If `authz meter` counts usage, the last lines
+    say when and from where the key was used last, and during an overlap each of its secrets.
 
     \b
     Examples:
@@ -174,13 +176,24 @@ def show_(invocation: Invocation, kid: str) -> None:
       authz keys show 7Hk2mQ9xT4bVzR1c --json | jq .expires_at
     """
 
-    async def work(session: BulkSession) -> tuple[KeyRecord, int | None]:
+    async def work(session: BulkSession) -> tuple[KeyRecord, int | None, LatestUse | str]:
         record = await session.keys.find(kid)
         if record is None:
             raise NotFound(f"no key has the kid {kid}")
-        return record, await session.history.revision(record)
+        revision = await session.history.revision(record)
+        try:
+            return record, revision, await session.usage.latest_use(kid)
+        except Unavailable as cause:  # the record is known, and is the answer
+            return record, revision, str(cause)
 
-    record, revision = with_bulk(invocation, work)
+    record, revision, use = with_bulk(invocation, work)
     now = SystemClock().wall_ms()
     document = show.document(record) | show.state(record, now) | {"revision": revision}
-    invocation.answer(document, show.table(record, now, revision))
+    text = show.table(record, now, revision)
+    if isinstance(use, str):
+        write_stderr(f"usage cannot be read: {use}")
+        invocation.answer(document | {"usage": None}, text)
+        return
+    if use.latest:
+        text = f"{text}\n{show.usage_lines(record, use, now)}"
+    invocation.answer(document | {"usage": show.usage_document(use)}, text)

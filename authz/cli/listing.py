@@ -9,7 +9,7 @@ from authz.cli import show
 from authz.cli.administration import with_bulk
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stderr
-from authz.cli.key_columns import DEFAULT, SORT_KEYS, cells, parse_columns
+from authz.cli.key_columns import DEFAULT, SORT_KEYS, cells, parse_columns, usage_of
 from authz.cli.selecting import selector_options
 from authz.core import fields
 from authz.core.errors import BadInput
@@ -78,6 +78,8 @@ def list_(
     deleted. With conditions a page may have fewer keys than --limit although another page follows.
     An expired key is not active.
 
+    The columns last-used and requests-30d show usage, if `authz meter` counts it.
+
     --sort looks at all keys that fit, shows the first --limit of them, and has no next page.
 
     \b
@@ -91,7 +93,7 @@ def list_(
     if cursor and (every or sort):
         raise BadInput("--cursor", "is for pages; --all and --sort have none")
 
-    async def work(session: BulkSession) -> Page:
+    async def find(session: BulkSession) -> Page:
         if sort is not None:
             name = sort.removeprefix("-")
             return await session.selection.first(
@@ -106,16 +108,24 @@ def list_(
             return Page(tuple(found), None, cost)
         return await session.selection.page(selector, limit, cursor)
 
-    page, now = with_bulk(invocation, work), SystemClock().wall_ms()
+    async def work(session: BulkSession) -> tuple[Page, list[dict[str, Any]]]:
+        page = await find(session)
+        kids = [entry.kid for entry in page.entries]
+        return page, await usage_of(session.usage, kids, chosen)
+
+    (page, used), now = with_bulk(invocation, work), SystemClock().wall_ms()
     cost = {"keys_looked_at": page.cost.scanned, "records_read": page.cost.read}
     document = {
-        "keys": [_document(entry, now) for entry in page.entries],
+        "keys": [
+            _document(entry, now) | {name.replace("-", "_"): value for name, value in row.items()}
+            for entry, row in zip(page.entries, used, strict=True)
+        ],
         "next": page.next,
         "cost": cost,
     }
     table = columns(
         [tuple(name.upper() for name in chosen)]
-        + [cells(entry, chosen, now) for entry in page.entries]
+        + [cells(entry, chosen, now, row) for entry, row in zip(page.entries, used, strict=True)]
     )
     invocation.answer(document, table if page.entries else "no keys")
     if invocation.as_json:

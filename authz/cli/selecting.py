@@ -11,7 +11,7 @@ from authz.cli.times import moment_ms
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.text import ENVIRONMENTS
-from authz.core.selector import Glob, Selector, State, refuse_unused_for
+from authz.core.selector import Glob, Selector, State
 from authz.process.clock import SystemClock
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -21,7 +21,11 @@ _TIMED: Final = (
     click.option(
         "--expires-before", metavar="TIME", help="RFC 3339, or a duration from now such as 7d."
     ),
-    click.option("--unused-for", metavar="DURATION", help="Not yet available."),
+    click.option(
+        "--unused-for",
+        metavar="DURATION",
+        help="Keys without a use for so long, such as 90d. Needs authz meter.",
+    ),
 )
 _STATED: Final = (
     click.option("--env", "of_env", type=click.Choice(ENVIRONMENTS), help="Keys of this one."),
@@ -56,7 +60,7 @@ _WHERE: Final = click.option(
     metavar="FIELD=VALUE",
     multiple=True,
     help="Without KID: change the keys that fit. client, project, tenant, plan, env, status, name, "
-    "metadata.NAME, created-before or expires-before. Repeatable.",
+    "metadata.NAME, created-before, expires-before or unused-for. Repeatable.",
 )
 _WHERE_FIELDS: Final = {
     *("client", "project", "tenant", "plan", "env", "status", "name"),
@@ -123,6 +127,8 @@ def described(selector: Selector) -> str:
         parts.append("expiry before the given time")
     if selector.revoked_before is not None:
         parts.append("revocation before the given time")
+    if selector.unused_since is not None:
+        parts.append("unused for the given time")
     return ", ".join(parts)
 
 
@@ -164,8 +170,7 @@ def _add_conditions(given: dict[str, Any], where: tuple[str, ...]) -> None:
 
 def _selector(given: dict[str, Any]) -> Selector:
     now = SystemClock().wall_ms()
-    if given.get("unused_for") is not None:
-        raise refuse_unused_for("--unused-for")
+    unused = given["unused_for"]
     name, created = given.get("name"), given["created_before"]
     ends, env = given["expires_before"], given["env"]
     client = given.get("client")
@@ -180,6 +185,7 @@ def _selector(given: dict[str, Any]) -> Selector:
         metadata=metadata("--metadata", given.get("metadata", ())),
         created_before=None if created is None else _ago("--created-before", created, now),
         expires_before=None if ends is None else moment_ms("--expires-before", ends, now),
+        unused_since=None if unused is None else now - fields.duration_ms("--unused-for", unused),
     )
 
 

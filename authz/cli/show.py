@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from authz.cli.terminal import escaped
-from authz.cli.times import duration, optional, rfc3339
+from authz.cli.terminal import escaped, escaped_lines
+from authz.cli.times import duration, optional, rfc3339, rough
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Calendar
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.selector import is_expired
+from authz.core.usage.commit import Sight
+from authz.core.usage.question import LatestUse
 
 
 def document(record: KeyRecord) -> dict[str, Any]:
@@ -64,6 +66,48 @@ def limit_document(limit: Limit) -> dict[str, Any]:
         "burst": limit.burst,
         "cost_of": limit.cost_of.value,
         "enforce": limit.enforce,
+    }
+
+
+def usage_document(use: LatestUse) -> dict[str, Any]:
+    """Return the latest use as JSON members: of the key, null if there is none, and by secret."""
+    return {
+        "last_used": _sight(use.latest) if use.latest else None,
+        "secrets": {
+            name: _sight(sight) | {"requests": number}
+            for name, (sight, number) in sorted(use.secrets.items())
+        },
+        "requests_30d": use.last_30_days.requests,
+    }
+
+
+def usage_lines(record: KeyRecord, use: LatestUse, now: int) -> str:
+    """Return the latest use of a key as text; during an overlap also that of each secret."""
+    used = f"{'last used':<17}  {_use_line(use.latest, now)}"
+    lines = [used, f"{'requests 30 d':<17}  {use.last_30_days.requests}"]
+    live = [secret for secret in record.secrets if secret.is_live(now)]
+    if len(live) > 1:
+        for secret in live:
+            sight = use.secrets[secret.id][0] if secret.id in use.secrets else None
+            age = "new" if secret.retires_at is None else "old"
+            lines.append(f"{'':<17}  the {age} secret {secret.id}: {_use_line(sight, now)}")
+    return escaped_lines("\n".join(lines))
+
+
+def _use_line(sight: Sight | None, now: int) -> str:
+    if sight is None:
+        return "never, as far as usage was counted"
+    ago = f"{rough(max(0, now - sight.at * 1000))} ago"
+    source = f" from {sight.network}" if sight.network else ""
+    agent = f" by {sight.agent}" if sight.agent else ""
+    return f"{rfc3339(sight.at * 1000)}, {ago}{source}{agent}"
+
+
+def _sight(sight: Sight) -> dict[str, Any]:
+    return {
+        "at": rfc3339(sight.at * 1000),
+        "network": sight.network or None,
+        "agent": sight.agent or None,
     }
 
 

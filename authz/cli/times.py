@@ -38,6 +38,14 @@ def duration(milliseconds: int) -> str:
     return f"{milliseconds}ms" if milliseconds else "0"
 
 
+def rough(milliseconds: int) -> str:
+    """Return a length of time in words, in whole seconds, minutes, hours or days: `3 minutes`."""
+    sizes = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000))
+    unit, size = next(((u, s) for u, s in sizes if milliseconds >= s), sizes[-1])
+    number = milliseconds // size
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
 def moment_ms(field: str, text: str, now: int) -> int:
     """Return an RFC 3339 time, or a duration from `now`, in milliseconds since the epoch.
 

@@ -9,11 +9,6 @@ from authz.core.errors import BadInput
 from authz.core.fields import MAX_TEXT, shown
 from authz.core.records import KeyRecord, Status
 
-UNUSED_FOR_PROBLEM: Final = (
-    "is not yet available: the store does not hold when a key was last used; "
-    "--expires-before and --created-before work"
-)
-
 
 class State(StrEnum):
     """The state of a key at a time: its status, or `expired`."""
@@ -139,7 +134,8 @@ class Selector:
 
     An absent condition is None or empty. states: one of these. metadata: all of these pairs.
     created_before, expires_before, revoked_before: ms since the epoch; a key that never expires, or
-    was not revoked, is not selected by the latter two. For the last use, see `refuse_unused_for`.
+    was not revoked, is not selected by the latter two. unused_since: ms since the epoch; a record
+    does not have its latest use, so `matches` does not look at it.
     """
 
     client_id: str | None = None
@@ -153,6 +149,7 @@ class Selector:
     created_before: int | None = None
     expires_before: int | None = None
     revoked_before: int | None = None
+    unused_since: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -216,11 +213,6 @@ class Screen:
             return value is None or fits(value)
 
         self._tests.append(test)
-
-
-def refuse_unused_for(field_name: str) -> BadInput:
-    """Return the refusal of a condition on the last use, which the store does not hold yet."""
-    return BadInput(field_name, UNUSED_FOR_PROBLEM)
 
 
 def _is_before(time: int | None, end: int | None) -> bool:

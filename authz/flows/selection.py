@@ -13,6 +13,7 @@ from authz.core.fields import shown
 from authz.core.ports import Clock, KeyIndex
 from authz.core.records import KeyRecord
 from authz.core.selector import Position, Screen, Selector
+from authz.flows.usage.last_use import LastUse
 
 CHUNK: Final = 500  # records read in one call
 SCREENED: Final = 1000  # keys of which some fields are read in one call
@@ -64,12 +65,14 @@ class Selection:
     """Finds the keys that a selector picks, oldest first.
 
     A key whose record cannot be read is found, too, unless fields that can be read exclude it. All
-    methods raise Unavailable if the store fails.
+    methods raise Unavailable if the store fails. last_use: without it, and if usage was not counted
+    for long enough, a condition on the latest use raises BadInput.
     """
 
-    def __init__(self, index: KeyIndex, clock: Clock) -> None:
+    def __init__(self, index: KeyIndex, clock: Clock, last_use: LastUse | None = None) -> None:
         self._index = index
         self._clock = clock
+        self._last_use = last_use
 
     async def page(
         self, selector: Selector, limit: int, cursor: str = "", keep: Keep | None = None
@@ -164,6 +167,8 @@ class Selection:
         if screen.fields:
             rows = await self._index.texts([place.kid for place in places], screen.fields)
             places = [p for p, row in zip(places, rows, strict=True) if screen.passes(row)]
+        if selector.unused_since is not None:
+            places = await self._unused(places, selector.unused_since)
         found: list[tuple[Position, Entry]] = []
         for start in range(0, len(places), CHUNK):
             part = places[start : start + CHUNK]
@@ -175,6 +180,12 @@ class Selection:
                 if entry.record is None or selector.matches(entry.record, now)
             ]
         return _Step(tuple(found), last)
+
+    async def _unused(self, places: Sequence[Position], since: int) -> Sequence[Position]:
+        if self._last_use is None:
+            raise BadInput("unused-for", "is not available here")
+        unused = await self._last_use.unused(places, since)
+        return [place for place in places if place.kid in unused]
 
     async def _position(self, cursor: str) -> Position | None:
         """Return the position of a cursor. A kid alone is one, too, while its record exists."""

@@ -9,6 +9,8 @@ from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
 from authz.flows.key_history import KeyHistory
 from authz.flows.selection import Selection
+from authz.flows.usage.last_use import LastUse
+from authz.flows.usage.reading import UsageReading
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
@@ -16,7 +18,10 @@ from authz.storage.deletions import StoredDeletions
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.registry import StoredSidecars
+from authz.storage.usage.many_keys import StoredUsageIndex
+from authz.storage.usage.stored_usage import StoredUsage
 from authz.wiring.administration import endpoint, keyring
+from authz.wiring.usage import usage_reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class BulkSession:
     history: KeyHistory
     keyring: Keyring
     sidecars: StoredSidecars
+    usage: UsageReading
 
 
 @asynccontextmanager
@@ -42,8 +48,10 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
     async with aclosing(where.client()) as client:
         keys = StoredKeys(client, has_replicas=where.has_replicas)
         await keys.verify(ring.fingerprints, ring.prefixes)
-        selection = Selection(StoredIndex(client), clock)
+        stored, index = StoredUsage(client), StoredUsageIndex(client)
+        selection = Selection(StoredIndex(client), clock, LastUse(index, stored, clock))
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)
         deletion = Deletion(keys, StoredDeletions(client), clock)
         history = KeyHistory(StoredTrail(client))
-        yield BulkSession(selection, bulk, deletion, keys, history, ring, StoredSidecars(client))
+        sidecars, usage = StoredSidecars(client), usage_reading(stored, index)
+        yield BulkSession(selection, bulk, deletion, keys, history, ring, sidecars, usage)

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-import redis.asyncio
-
 from authz.flows.selection import Selection
 from authz.flows.usage.reading import UsageReading
 from authz.process.clock import SystemClock
@@ -26,9 +24,8 @@ class UsageSession:
     keys: StoredKeys
 
 
-def usage_reading(client: redis.asyncio.Redis) -> UsageReading:
-    """Return the reading of usage over this client."""
-    stored, index = StoredUsage(client), StoredUsageIndex(client)
+def usage_reading(stored: StoredUsage, index: StoredUsageIndex) -> UsageReading:
+    """Return the reading of usage."""
     return UsageReading(stored, stored, index, index, SystemClock())
 
 
@@ -43,4 +40,5 @@ async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
         keys = StoredKeys(client, has_replicas=where.has_replicas)
         await keys.verify(ring.fingerprints, ring.prefixes)
         selection = Selection(StoredIndex(client), SystemClock())
-        yield UsageSession(usage_reading(client), selection, keys)
+        reading = usage_reading(StoredUsage(client), StoredUsageIndex(client))
+        yield UsageSession(reading, selection, keys)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
 from authz.core.records import Status
-from authz.core.selector import Glob, Screen, Selector, State, refuse_unused_for, states_of
+from authz.core.selector import Glob, Screen, Selector, State, states_of
 from authz.storage import encoding
 from tests.linear.growth import is_linear
 from tests.support.fakes import DAY, NOW, make_record
@@ -141,8 +141,3 @@ def test_a_screen_excludes(selector, row):
 def test_a_garbled_time_passes_a_screen():
     """A time that cannot be read does not exclude a key, so that its fault is found."""
     assert Screen(Selector(expires_before=5), NOW).passes(["soon"])
-
-
-def test_unused_for_is_refused():
-    """A condition on the last use is refused in words, not ignored."""
-    assert "not yet available" in str(refuse_unused_for("--unused-for"))

@@ -10,6 +10,7 @@ import pytest
 from authz.core.usage.counts import Level
 from authz.core.usage.tally import Clocks
 from authz.process.clock import SystemClock
+from authz.storage.schema import DEFAULT
 from authz.storage.usage.usage_link import UsageLink
 from tests.support.cli.in_process import refusal
 from tests.support.real import eventually
@@ -130,3 +131,61 @@ def test_nothing_was_counted(runner):
 def test_bad_input(runner, arguments, named):
     """A mistake is one line with the option."""
     assert named in refusal(runner.run("usage", *arguments))
+
+
+def test_show_says_from_where_each_secret_was_used(runner, count):
+    """During an overlap the old and the new secret have a line each."""
+    kid, _ = runner.issue()
+    assert "last used" not in runner.run("keys", "show", kid).out
+    assert runner.run("keys", "show", kid, "--json").document["usage"]["last_used"] is None
+    old = runner.run("keys", "show", kid, "--json").document["secrets"][0]["id"]
+    assert runner.run("keys", "rotate", kid, "--grace", "1h").code == 0
+    count((kid, 0, {"secret": old}), (kid, 3, {"secret": old}))
+    out = runner.run("keys", "show", kid).out
+    assert f"the old secret {old}: " in out
+    assert " ago from 203.0.113.0/24 by curl\n" in out
+    assert "never, as far as usage was counted" in out
+    usage = runner.run("keys", "show", kid, "--json").document["usage"]
+    assert (usage["requests_30d"], usage["secrets"][old]["requests"]) == (2, 2)
+    assert usage["last_used"]["network"] == "203.0.113.0/24"
+
+
+def test_show_without_usage_that_can_be_read(runner, count):
+    """Garbled usage leaves the record readable."""
+    kid, _ = runner.issue()
+    runner.valkey.admin.hset(f"{DEFAULT.usage}{kid}", "last", "x")
+    done = runner.run("keys", "show", kid, "--json")
+    assert (done.code, done.document["usage"]) == (0, None)
+    assert "usage cannot be read: last" in done.err
+
+
+def test_list_with_columns_of_usage(runner, count):
+    """last-used and requests-30d are columns, and members of the document."""
+    kid, _ = runner.issue()
+    runner.issue()
+    count((kid, 0, {}), (kid, 20, {}), (kid, 40, {}))
+    chosen = ("keys", "list", "--columns", "kid,last-used,requests-30d")
+    rows = [line.split() for line in runner.run(*chosen).out.splitlines()[1:]]
+    assert [(row[0] == kid, row[2]) for row in rows] == [(True, "2"), (False, "0")]
+    assert rows[1][1] == "never"
+    found = runner.run(*chosen, "--json").document["keys"]
+    assert [key["requests_30d"] for key in found] == [2, 0]
+    assert found[1]["last_used"] is None
+
+
+def test_unused_keys(runner, count):
+    """Keys without a use for so long are selected, and new keys are not."""
+    used, _ = runner.issue()
+    idle, _ = runner.issue()
+    fresh, _ = runner.issue()
+    for kid in (used, idle):
+        runner.valkey.admin.zadd(DEFAULT.keys, {kid: time.time_ns() // 1_000_000 - 200 * DAY})
+    selected = ("keys", "list", "--unused-for", "90d", "--json")
+    assert "authz meter" in refusal(runner.run(*selected))
+    count((used, 0, {}), (used, 60, {}))
+    assert "not yet counted" in refusal(runner.run(*selected))
+    count((idle, 100, {}))
+    assert [key["kid"] for key in runner.run(*selected).document["keys"]] == [idle]
+    disabled = runner.run("keys", "disable", "--unused-for", "90d", "--yes", "--json").document
+    assert disabled["disabled"] == [idle]
+    assert runner.status(fresh) == "active"
