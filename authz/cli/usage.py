@@ -9,6 +9,7 @@ import click
 from authz.cli.administration import with_usage
 from authz.cli.invocation import Invocation, common, write_stdout
 from authz.cli.times import ago_ms
+from authz.cli.usage_erase import erase
 from authz.cli.usage_tables import document, rows_as_csv, text
 from authz.cli.usage_top import top
 from authz.core import fields
@@ -74,6 +75,7 @@ def usage(context: click.Context, /, *, as_csv: bool, **asked: Any) -> None:
 
 
 usage.add_command(top)
+usage.add_command(erase)
 
 
 async def _answer(

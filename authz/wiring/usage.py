@@ -10,6 +10,7 @@ from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex
+from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.wiring.administration import endpoint, keyring
@@ -20,6 +21,7 @@ class UsageSession:
     """The objects of commands about usage."""
 
     reading: UsageReading
+    eraser: StoredEraser
     selection: Selection
     keys: StoredKeys
 
@@ -41,4 +43,4 @@ async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
         await keys.verify(ring.fingerprints, ring.prefixes)
         selection = Selection(StoredIndex(client), SystemClock())
         reading = usage_reading(StoredUsage(client), StoredUsageIndex(client))
-        yield UsageSession(reading, selection, keys)
+        yield UsageSession(reading, StoredEraser(client), selection, keys)

@@ -10,10 +10,11 @@ from authz.core.usage.counts import Level
 from authz.core.usage.tally import Clocks
 from authz.storage import schema
 from authz.storage.usage import many_keys
+from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.storage.usage.usage_link import UsageLink
-from tests.support.memory_usage import MemoryUsage, MemoryUsageIndex
+from tests.support.memory_usage import MemoryUsage, MemoryUsageEraser, MemoryUsageIndex
 from tests.support.real import RealClock, eventually
 from tests.support.usage import KID, committed, line
 
@@ -25,8 +26,8 @@ OTHER, NEVER = "Q" * 16, "N" * 16
 class Indexed:
     """A store of usage, its index and its reader."""
 
-    def __init__(self, store, index, reader):
-        self.store, self.index, self.reader = store, index, reader
+    def __init__(self, store, index, reader, eraser):
+        self.store, self.index, self.reader, self.eraser = store, index, reader, eraser
         self.now = RealClock().wall_ms()
 
     async def add(self, kid=KID, ago=0, **fields):
@@ -46,7 +47,7 @@ async def usage(request):
     clock = RealClock()
     if request.param == "memory":
         memory = MemoryUsage(clock)
-        yield Indexed(memory, MemoryUsageIndex(memory), memory)
+        yield Indexed(memory, MemoryUsageIndex(memory), memory, MemoryUsageEraser(memory))
         return
     valkey = request.getfixturevalue("valkey")
     valkey.admin.hset(schema.DEFAULT.meta, "schema", "1")
@@ -54,7 +55,7 @@ async def usage(request):
     run = asyncio.create_task(link.run())
     await eventually(lambda: not link.reason)
     async with valkey.endpoint.client() as client:
-        yield Indexed(link, StoredUsageIndex(client), StoredUsage(client))
+        yield Indexed(link, StoredUsageIndex(client), StoredUsage(client), StoredEraser(client))
     run.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await run
@@ -103,3 +104,36 @@ async def test_a_garbled_row_is_unreadable(valkey):
     async with valkey.endpoint.client() as client:
         with pytest.raises(Unreadable, match="y10"):
             await StoredUsageIndex(client).many([KID], Level.MONTH, range(10, 11))
+
+
+async def test_erasing_keeps_counts_and_times(usage):
+    """Networks and user agents go; counts, times and other keys stay. Once erased, nothing is."""
+    await usage.add()
+    await usage.add(secret="-", agent="wget/1", address="198.51.100.9")
+    await usage.add(OTHER)
+    today = usage.now // DAY
+    facts = await usage.reader.facts(KID)
+    days = await usage.reader.days(KID, range(today, today + 1))
+    assert await usage.eraser.erase(KID, today) > 0
+    after = await usage.reader.facts(KID)
+    sights = [after.latest, *(sight for sight, _ in after.secrets.values())]
+    assert {(sight.network, sight.agent) for sight in sights} == {("", "")}
+    assert after.latest.at == facts.latest.at
+    assert [number for _, number in after.secrets.values()] == [1]
+    counts = await usage.reader.counts(KID, Level.DAY, range(today, today + 1))
+    assert counts[today, ""].requests == 2
+    assert (await usage.reader.facts(OTHER)).latest.network == "203.0.113.0/24"
+    assert set(await usage.reader.days(KID, range(today, today + 1))) == set(days)
+    assert await usage.eraser.erase(KID, today) == 0
+    assert await usage.eraser.erase(NEVER, today) == 0
+    await usage.add()
+    assert (await usage.reader.facts(KID)).latest.network == "203.0.113.0/24"
+
+
+async def test_garbled_facts_are_erased_as_a_whole(valkey):
+    """A field that cannot be read may hold anything, so it goes."""
+    name = f"{schema.DEFAULT.usage}{KID}"
+    valkey.admin.hset(name, mapping={"last": "curl from home", "s:one": "\x01", "y10": "\x90"})
+    async with valkey.endpoint.client() as client:
+        assert await StoredEraser(client).erase(KID, 20_000) == 2
+    assert valkey.admin.hkeys(name) == ["y10"]

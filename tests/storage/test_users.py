@@ -32,6 +32,7 @@ from authz.storage.link import Link
 from authz.storage.registry import Identity, Registration, StoredSidecars
 from authz.storage.schema import DEFAULT
 from authz.storage.trail import StoredRows
+from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.storage.usage.usage_link import UsageLink
@@ -311,6 +312,7 @@ async def test_usage(guarded_valkey):
         assert await index.latest([USED]) == [now // 1000]
         assert [kids async for kids in index.used_since(0)] == [[USED]]
         assert await index.issued() == {}
+        assert await StoredEraser(client).erase(USED, now // 86_400_000) == 2
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []

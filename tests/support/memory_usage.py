@@ -18,6 +18,7 @@ class MemoryUsage:
         self.rows = {}
         self.denials = {}
         self.networks = {}
+        self.erased = set()
         self.latest = {}
         self.secrets = {}
         self.owners = {}
@@ -159,6 +160,29 @@ class MemoryUsage:
     @staticmethod
     def _count(numbers, name, number):
         numbers[name] = numbers.get(name, 0) + number
+
+
+class MemoryUsageEraser:
+    """A UsageEraser over usage in memory."""
+
+    def __init__(self, usage):
+        self.usage = usage
+
+    async def erase(self, kid, today):
+        """Implement UsageEraser.erase."""
+        usage, erased = self.usage, 0
+        if kid in usage.latest:
+            usage.latest[kid] = Sight(usage.latest[kid].at, "", "")
+        for name, (sight, number) in usage.secrets.items():
+            if name[0] == kid and (sight.network, sight.agent) != ("", ""):
+                usage.secrets[name] = Sight(sight.at, "", ""), number
+                erased += 1
+        for name in [name for name in usage.networks if name[0] == kid and usage.networks[name]]:
+            if today - 4 <= name[1] <= today + 1:
+                usage.networks[name] = {""}  # the number of a day stays
+                erased += name not in usage.erased
+                usage.erased.add(name)
+        return erased
 
 
 class MemoryUsageIndex:

@@ -166,3 +166,15 @@ class GateProcesses(Protocol):
     async def processes(self) -> Sequence[ProcessSeen]:
         """Return the processes whose entries came. Raises Unavailable."""
         ...
+
+
+class UsageEraser(Protocol):
+    """Erases the facts about the callers of a key."""
+
+    async def erase(self, kid: str, today: int) -> int:
+        """Erase networks and user agents of a key. Return how many facts were erased.
+
+        today: the day since the epoch. MUST keep counts and times. MUST return 0 if there is
+        nothing to erase. Raises Unavailable.
+        """
+        ...

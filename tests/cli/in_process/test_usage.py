@@ -189,3 +189,17 @@ def test_unused_keys(runner, count):
     disabled = runner.run("keys", "disable", "--unused-for", "90d", "--yes", "--json").document
     assert disabled["disabled"] == [idle]
     assert runner.status(fresh) == "active"
+
+
+def test_erase(runner, count):
+    """Networks go, counts stay, and the second time there is nothing to erase."""
+    kid, _ = runner.issue()
+    count((kid, 0, {}))
+    done = runner.run("usage", "erase", "--key", kid, "--json")
+    assert done.err == ""
+    assert (done.code, done.document) == (0, {"kid": kid, "erased": 2})
+    out = runner.run("keys", "show", kid).out
+    assert "203.0.113.0" not in out
+    assert "requests 30 d      1" in out
+    assert "nothing to erase" in runner.run("usage", "erase", "--key", kid).out
+    assert "--key" in refusal(runner.run("usage", "erase", "--key", "x"))

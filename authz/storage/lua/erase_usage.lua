@@ -1,0 +1,41 @@
+#!lua flags=allow-oom
+-- Erase the facts about the callers of one key: networks and user agents. Counts and times stay.
+--
+-- The flag lets it run on a full store, because it only makes data smaller.
+--
+-- KEYS  1 usage of the key; the rest: logs of its distinct networks, by day
+-- Returns the number of facts that were erased.
+
+local name, erased = KEYS[1], 0
+
+-- A garbled field cannot be told to be free of such facts, so it is removed as a whole.
+local function blanked(text)
+  local is_array, row = pcall(cmsgpack.unpack, text)
+  if not is_array or type(row) ~= 'table' or type(row[1]) ~= 'number' then
+    return nil
+  end
+  if row[2] == '' and row[3] == '' then
+    return text
+  end
+  row[2], row[3] = '', ''
+  return cmsgpack.pack(row)
+end
+
+local fields = redis.call('HGETALL', name)
+for at = 1, #fields, 2 do
+  local field, text = fields[at], fields[at + 1]
+  if field == 'last' or string.sub(field, 1, 2) == 's:' then
+    local blank = blanked(text)
+    if not blank then
+      redis.call('HDEL', name, field)
+      erased = erased + 1
+    elseif blank ~= text then
+      redis.call('HSET', name, field, blank)
+      erased = erased + 1
+    end
+  end
+end
+for at = 2, #KEYS do
+  erased = erased + redis.call('DEL', KEYS[at])
+end
+return erased

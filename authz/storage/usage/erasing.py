@@ -1,0 +1,27 @@
+"""StoredEraser: erases the facts about the callers of a key."""
+
+from importlib.resources import files
+from typing import Final
+
+import redis.asyncio
+
+from authz.storage import schema
+from authz.storage.replies import checked
+
+ERASE_USAGE: Final = (files("authz.storage") / "lua" / "erase_usage.lua").read_text()
+BEFORE, AFTER = 4, 1  # days around today of which a log of networks may exist
+
+
+class StoredEraser:
+    """A UsageEraser over redis-py."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._base = schema.names_of(client).usage
+        self._script = client.register_script(ERASE_USAGE)
+
+    async def erase(self, kid: str, today: int) -> int:
+        """Implement UsageEraser.erase."""
+        name = f"{self._base}{kid}"
+        days = range(today - BEFORE, today + AFTER + 1)
+        keys = [name, *(f"{name}:net:{day}" for day in days)]
+        return int(await checked(self._script(keys=keys)))
