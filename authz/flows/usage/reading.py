@@ -110,6 +110,27 @@ class UsageReading:
         cut()
         return TopKeys(tuple(best.items()), seen)
 
+    async def sums(self, span: Span, also: Iterable[str]) -> dict[str, Counts]:
+        """Return the sums of the span by kid: of every key used since its start, and of `also`.
+
+        Keys without a request are left out.
+        """
+        found: dict[str, Counts] = {}
+
+        async def add(kids: Sequence[str]) -> None:
+            rows = await self._index.many(kids, span.level, span.slots)
+            for kid, row in zip(kids, rows, strict=True):
+                counts = sum(row.values(), Counts())
+                if counts.requests:
+                    found[kid] = counts
+
+        async for kids in self._index.used_since(span.since // 1000):
+            await add(kids)
+        rest = [kid for kid in also if kid not in found]
+        for start in range(0, len(rest), CHUNK):
+            await add(rest[start : start + CHUNK])
+        return found
+
     async def latest_use(self, kid: str) -> LatestUse:
         """Return the latest use of a key and of its secrets, and the counts of 30 days."""
         facts = await self._reader.facts(kid)

@@ -203,3 +203,65 @@ def test_erase(runner, count):
     assert "requests 30 d      1" in out
     assert "nothing to erase" in runner.run("usage", "erase", "--key", kid).out
     assert "--key" in refusal(runner.run("usage", "erase", "--key", "x"))
+
+
+@pytest.fixture
+def log(runner):
+    """A function that writes a log, and counts all but some of its last lines."""
+
+    def write(*kids, lacking=0):
+        now = time.time_ns() // 1_000_000 // 3_600_000 * 3_600_000
+        ages = (5, 4, 3, 2)
+        lines = [
+            line(kid=kid, started=now - age * 3_600_000, milliseconds="0")
+            for age in ages
+            for kid in kids
+        ]
+        outer = len(kids)
+        counted = [*lines[:outer], *lines[outer : len(lines) - outer - lacking], *lines[-outer:]]
+        asyncio.run(_count(runner.valkey.endpoint, counted, now))
+        path = runner.directory / "usage.log"
+        path.write_bytes(b"\n".join([*lines, b"nonsense", b""]))
+        return str(path)
+
+    return write
+
+
+def test_a_log_that_agrees(runner, log, monkeypatch):
+    """The hours between the first and the last one are compared, however the log is read."""
+    for size in (1, 3, 10_000):
+        monkeypatch.setattr("authz.cli.usage_reconcile.LINES", size)
+        kids = [f"{size:08d}{number:08d}" for number in range(3)]
+        done = runner.run("usage", "reconcile", "--file", log(*kids), "--json")
+        found = done.document
+        runner.valkey.admin.delete(f"{DEFAULT.usage}last")
+        assert (done.code, found["differences"]) == (0, [])
+        assert (found["requests"], found["keys"], found["refused_lines"]) == (6, 3, 1)
+    assert "no difference" in runner.run("usage", "reconcile", "--file", log("R" * 16)).out
+
+
+def test_a_log_that_differs(runner, log, count):
+    """A request that is missing and a key that the log lacks are told, with exit code 1."""
+    path = log("Q" * 16, "T" * 16, lacking=1)
+    done = runner.run("usage", "reconcile", "--file", path)
+    assert done.code == 1
+    assert "ok -1, bytes_in -300, bytes_out -4000" in done.out
+    count(("N" * 16, 0, {}))
+    since = ("--since", "1h", "--until", "0s")
+    found = runner.run("usage", "reconcile", "--file", path, *since, "--json")
+    [row] = found.document["differences"]
+    assert (found.code, row["kid"], row["logged"], row["counted"]) == (1, "N" * 16, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--file", "none.log"), "--file"),
+        (("--file", "/dev/null"), "--since"),
+        (("--file", "/dev/null", "--since", "1h"), "--until"),
+        (("--file", "/dev/null", "--since", "1h", "--until", "2h"), "--since"),
+    ],
+)
+def test_logs_that_cannot_be_compared(runner, arguments, named):
+    """A mistake is one line with the option."""
+    assert named in refusal(runner.run("usage", "reconcile", *arguments))
