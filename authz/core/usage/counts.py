@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import lru_cache
+from operator import add
 from typing import Final
 
 from authz.core.usage.outcome import Outcome
@@ -106,8 +107,7 @@ class Counts:
         return self.numbers[field]
 
     def __add__(self, other: "Counts") -> "Counts":
-        pairs = zip(self.numbers, other.numbers, strict=True)
-        return Counts(tuple(one + two for one, two in pairs))
+        return Counts(tuple(map(add, self.numbers, other.numbers)))  # lists of keys add many
 
     @property
     def requests(self) -> int:
