@@ -1,5 +1,6 @@
 """Fixtures for every suite."""
 
+import re
 import signal
 from collections.abc import Iterator
 
@@ -16,15 +17,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("authz", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("authz")
 
-LONGEST_ID = 20  # characters
+LONGEST_ID = 40  # characters
+KEY = re.compile("(live|test)[_-]", re.IGNORECASE)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name a long text by its argument.
+    """Name a key and a long text by its argument.
 
     Keys of tests are new in each process, and processes that share a run need the same ids.
     """
-    return argname if isinstance(val, (str, bytes)) and len(val) > LONGEST_ID else None
+    if isinstance(val, str) and (len(val) > LONGEST_ID or KEY.search(val)):
+        return argname
+    return argname if isinstance(val, bytes) and len(val) > LONGEST_ID else None
 
 
 @pytest.fixture(scope="session")

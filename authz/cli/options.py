@@ -13,6 +13,7 @@ from authz.core.errors import BadInput
 from authz.core.keys.pasted import named_kid
 from authz.core.limits.limit import OnOutage
 
+MAX_PATH: Final = 4095  # characters, as Linux takes
 _ANY_PREFIX: Final = "[a-z][a-z0-9]{1,11}"  # of a key
 
 
@@ -51,11 +52,12 @@ on_outage_option = click.option(
 def path_such_as(good: str) -> Callable[..., str | None]:
     """Return a click callback that accepts a printable path, or None for an absent option.
 
-    It raises BadInput with the example `good` for an empty or unprintable path.
+    It raises BadInput with the example `good` for an empty or unprintable path, or one over
+    MAX_PATH (4095) characters.
     """
 
     def read(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-        if value is None or (value and value.isprintable()):
+        if value is None or (0 < len(value) <= MAX_PATH and value.isprintable()):
             return value
         raise BadInput(parameter.opts[0], f"{fields.shown(value)} is not a path, such as {good}")
 

@@ -147,7 +147,7 @@ def _built_param(about: Mapping[str, Any], eager: Eager) -> click.Parameter:
         multiple=about.get("multiple", False),
         hidden=about.get("hidden", False),
         show_default=about.get("show_default"),
-        is_flag=is_flag,
+        is_flag=is_flag or None,  # False would let a value be left out
         is_eager=callback is not None,
         callback=callback,
         **shared,

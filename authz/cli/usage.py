@@ -40,7 +40,9 @@ from authz.wiring.usage import UsageSession
 @common
 @click.pass_context
 def usage(context: click.Context, /, *, as_csv: bool, **asked: Any) -> None:
-    """Show the requests, bytes and units of keys, or of all requests.
+    """Show the requests, bytes and units of keys.
+
+    Without keys and conditions, it shows those of all requests.
 
     Times are UTC. A request counts when it ends, in whole hours, days or months. The usage of a
     client, project or tenant is that of the keys that it has now. Status is counted over all

@@ -1,4 +1,4 @@
-"""Make the three dashboards from a table. To write the files that Grafana imports:
+"""Make the dashboards from a table. To write the files that Grafana imports:
 
 python deploy/grafana/dashboards.py
 
@@ -331,7 +331,65 @@ DEBUG = (
     ),
 )
 
-DASHBOARDS = {"executive": EXECUTIVE, "on-call": ON_CALL, "debug": DEBUG}
+USAGE = (
+    Panel(
+        "Meters that take batches",
+        "none",
+        {"": f"sum (authz_meter_ready{where()})"},
+        kind="stat",
+        width=6,
+        about="Without a meter, Envoy keeps the records for a while and then drops them.",
+    ),
+    Panel(
+        "Oldest batch that the store does not have",
+        "s",
+        {"": f"max (authz_meter_lag_seconds{where()})"},
+        kind="stat",
+        width=6,
+    ),
+    Panel(
+        "Batches that wait for the store",
+        "bytes",
+        {"{{instance}}": f"sum by (instance) (authz_meter_waiting_bytes{where()})"},
+        width=12,
+        about="More than meter.max_waiting_mib is deferred: Envoy sends it again later.",
+    ),
+    Panel("Records", "cps", {"{{result}}": rate("authz_meter_entries_total", by="result")}),
+    Panel(
+        "Records of no key",
+        "cps",
+        {"{{cause}}": rate("authz_meter_entries_refused_total", by="cause")},
+    ),
+    Panel(
+        "Batches",
+        "cps",
+        {"{{result}}": rate("authz_meter_batches_total", by="result")},
+        about="repeated: counted before, and left out.",
+    ),
+    Panel(
+        "Time of a commit",
+        "s",
+        {
+            "p50": quantile(0.5, "authz_meter_commit_duration_seconds"),
+            "p99": quantile(0.99, "authz_meter_commit_duration_seconds"),
+        },
+    ),
+    Panel(
+        "Commits",
+        "cps",
+        {
+            "confirmed": rate("authz_meter_commit_duration_seconds_count"),
+            "asked again": rate("authz_meter_commit_failures_total"),
+        },
+    ),
+    Panel(
+        "Additions that the store could not make",
+        "cps",
+        {"{{fault}}": rate("authz_meter_faulty_counters_total", by="fault")},
+    ),
+)
+
+DASHBOARDS = {"executive": EXECUTIVE, "on-call": ON_CALL, "debug": DEBUG, "usage": USAGE}
 
 
 def dashboard(name: str, panels: tuple[Panel, ...]) -> dict[str, Any]:
