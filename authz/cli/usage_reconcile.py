@@ -8,6 +8,7 @@ import click
 from authz.cli.administration import with_usage
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
+from authz.cli.options import path_such_as
 from authz.cli.times import ago_ms, rfc3339
 from authz.core.errors import BadInput
 from authz.core.usage.counts import Counts
@@ -20,7 +21,14 @@ LINES: Final = 10_000  # that are in memory at a time
 
 
 @click.command()
-@click.option("--file", "path", metavar="FILE", required=True, help="The access log.")
+@click.option(
+    "--file",
+    "path",
+    metavar="FILE",
+    required=True,
+    callback=path_such_as("envoy-access.log"),
+    help="The access log.",
+)
 @click.option("--since", metavar="TIME", help="RFC 3339 or age. Default: by the log.")
 @click.option("--until", metavar="TIME", help="RFC 3339 or age. Default: by the log.")
 @common

@@ -42,6 +42,11 @@ on_a_machine = [
 ]
 
 
+SETUP_SECONDS = 420  # for an installation from the package index and every block
+
+pytestmark = pytest.mark.timeout(SETUP_SECONDS)
+
+
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
     """Yield a clean machine with a backend on port 9000."""

@@ -157,7 +157,7 @@ class Calls:
             raise
         except Exception:
             code = Code.INTERNAL
-            log.exception("%s failed (call %s)", method.name, call.call_id)
+            log.exception("%s failed", method.name, extra={"request_id": arrival.call_id})
             message = f"a fault of the server; its log has more under call {call.call_id}"
             raise ApiError(code, "INTERNAL", message) from None
         finally:
@@ -176,12 +176,20 @@ class _Call:
 
 
 def _log_call(method: Method, arrival: Arrival, call: _Call, code: Code, seconds: float) -> None:
-    text, about = "%s %s by %s from %s in %.1f ms", {"request_id": call.call_id}
-    facts = (method.name, code.name, call.actor or "nobody", source_of(arrival.credentials))
+    about = {"request_id": arrival.call_id}
+    source, ms = source_of(arrival.credentials), seconds * 1000
     if call.actor and code is not Code.RESOURCE_EXHAUSTED:
-        calls_log.info(text, *facts, seconds * 1000, extra=about)
+        actor = call.actor
+        calls_log.info(
+            "%s %s by %s from %s in %.1f ms", method.name, code.name, actor, source, ms, extra=about
+        )
     else:
-        log.info(f"{text}: %s", *facts, seconds * 1000, call.refusal, extra=about)  # noqa: G004
+        actor, refusal = call.actor or "nobody", call.refusal
+        log.info(
+            "%s %s by %s from %s in %.1f ms: %s",
+            *(method.name, code.name, actor, source, ms, refusal),
+            extra=about,
+        )
 
 
 def _refused(refusal: Refusal) -> ApiError:
