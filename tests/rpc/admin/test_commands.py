@@ -32,6 +32,7 @@ METHODS = {
 LOCAL = {
     *("init", "serve", "admin", "meter", "dev", "doctor", "backup", "restore", "completion"),
     *("config", "envoy"),
+    "usage",  # read from the store; the API has no methods for it
     *("audit ship", "audit seal"),  # the process of the API seals; a copy is taken from the store
 }
 
