@@ -21,7 +21,10 @@ class OutlinedGroup(click.Group):
     """A group that makes the outline of a command only when it is used."""
 
     def __init__(self, about: Mapping[str, Any], eager: Eager, **settings: Any) -> None:
-        super().__init__(**settings)
+        # click suggests a similar name among these.
+        super().__init__(
+            commands={name: click.Command(name) for name in about["commands"]}, **settings
+        )
         self._about = about
         self._eager = eager
 
