@@ -64,6 +64,18 @@ def test_the_front_page_fits_on_a_screen_or_three() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 160
 
 
+def test_the_index_lists_each_decision_by_its_number_and_title() -> None:
+    """Each number is given once, and the index has the number and the title of each page."""
+    folder = ROOT / "docs" / "decisions"
+    titles = {page.name: page.read_text().split("\n")[0] for page in folder.glob("[0-9]*.md")}
+    listed = re.findall(r"^- \[(.+)\]\((.+)\)$", (folder / "index.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted((title[2:], name) for name, title in titles.items())
+    assert [title[2:4] for title in sorted(titles.values())] == [
+        f"{number:02}" for number in range(1, len(titles) + 1)
+    ]
+    assert all(title[2:4] == name[:2] for name, title in titles.items())
+
+
 def test_the_map_names_files_that_exist() -> None:
     """Every path in backquotes in authz/README.md is a file or a folder of the project."""
     named = re.findall(
