@@ -113,7 +113,12 @@ class AdminClient(_Services):
 
 
 class AsyncAdminClient(_Services):
-    """A client for asyncio. Arguments and errors are those of AdminClient."""
+    """A client for asyncio. Arguments and errors are those of AdminClient.
+
+    One error may differ: if the server refuses ImportKeys before it has read every request,
+    grpcio may report INTERNAL without details in place of the reason
+    (https://github.com/grpc/grpc/issues/36066). AdminClient reports the reason.
+    """
 
     def __init__(self, address: str, *, credential: str = "", tls: Tls | None = None) -> None:
         target, credentials = _channel(address, credential, tls)

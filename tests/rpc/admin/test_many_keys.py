@@ -230,7 +230,7 @@ async def imported(
     requests = [
         keys_pb2.ImportKeysRequest(entries=batch, validate_only=validate_only) for batch in batches
     ]
-    responses = [each async for each in stubs.keys.ImportKeys(iter(requests))]
+    responses = await stubs.import_keys(requests)
     assert len(responses) == len(batches)
     return [outcome for each in responses for outcome in each.outcomes]
 
@@ -261,9 +261,21 @@ async def test_import(admin: Stubs) -> None:
 
 async def test_a_batch_that_is_too_large(admin: Stubs) -> None:
     """More than 100 keys in one request end the call."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    with pytest.raises(grpc.RpcError) as caught:
         await imported(admin, [entry(f"sk-{n:016}") for n in range(101)])
     assert fields_of(caught.value) == ["entries"]
+
+
+async def test_a_stream_that_is_refused_while_it_is_sent(rig: AdminRig) -> None:
+    """A caller without the right gets the reason every time, also while it still sends."""
+    viewer = await rig.caller(Role.VIEWER)
+    for _ in range(30):
+        with pytest.raises(grpc.RpcError) as caught:
+            await imported(viewer, *([entry("sk-0123456789abcdef")] for _ in range(5)))
+        assert (caught.value.code(), reason_of(caught.value)) == (
+            CODE.PERMISSION_DENIED,
+            "ACTION_NOT_PERMITTED",
+        )
 
 
 async def test_import_by_hash(admin: Stubs) -> None:

@@ -85,20 +85,19 @@ CALLS: dict[str, Call] = {
         )
     ),
     "Keys.ExportKeys": lambda s, *_: s.keys.ExportKeys(keys_pb2.ExportKeysRequest()),
-    "Keys.ImportKeys": lambda s, _, tenant: s.keys.ImportKeys(
-        iter(
-            [
-                keys_pb2.ImportKeysRequest(
-                    entries=[
-                        keys_pb2.ImportKeysRequest.Entry(
-                            api_key="sk-0123456789abcdef",
-                            key=Key(client_id="acme", tenant_id=tenant),
-                        )
-                    ],
-                    validate_only=True,
-                )
-            ]
-        )
+    "Keys.ImportKeys": lambda s, _, tenant: s.import_keys(
+        3
+        * [
+            keys_pb2.ImportKeysRequest(
+                entries=[
+                    keys_pb2.ImportKeysRequest.Entry(
+                        api_key="sk-0123456789abcdef",
+                        key=Key(client_id="acme", tenant_id=tenant),
+                    )
+                ],
+                validate_only=True,
+            )
+        ]
     ),
     "Limits.GetKeyLimits": lambda s, k, _: s.limits.GetKeyLimits(
         limits_pb2.GetKeyLimitsRequest(name=f"{k.name}/limits")
@@ -159,7 +158,7 @@ async def told(call: Any) -> tuple[grpc.StatusCode, str, Any]:
         async with asyncio.timeout(0.3):
             async for response in call:
                 found.append(response)  # noqa: PERF401  kept when the time is over
-    except grpc.aio.AioRpcError as error:
+    except grpc.RpcError as error:
         return error.code(), error.details() or "", details_of(error)
     except TimeoutError:
         call.cancel()

@@ -1,6 +1,7 @@
 """The admin API on a real store: a running process of it, callers of every kind, and its stubs."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from authz.rpc.pb.admin.v1 import (
     admin_pb2_grpc,
     audit_pb2_grpc,
     fleet_pb2_grpc,
+    keys_pb2,
     keys_pb2_grpc,
     limits_pb2_grpc,
     me_pb2_grpc,
@@ -33,10 +35,16 @@ DAY = 86_400_000
 
 
 class Stubs:
-    """The generated stubs of every service over one channel, with the credential of one caller."""
+    """The generated stubs of every service over one channel, with the credential of one caller.
 
-    def __init__(self, channel: grpc.aio.Channel, key: str = "") -> None:
+    blocking: a channel to the same server, for `import_keys`.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, key: str = "", blocking: grpc.Channel | None = None
+    ) -> None:
         self.channel = channel
+        self.blocking = blocking
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self.keys = _with(keys_pb2_grpc.KeysStub(channel), self.metadata)
         self.limits = _with(limits_pb2_grpc.LimitsStub(channel), self.metadata)
@@ -44,6 +52,25 @@ class Stubs:
         self.fleet = _with(fleet_pb2_grpc.FleetStub(channel), self.metadata)
         self.me = _with(me_pb2_grpc.MeStub(channel), self.metadata)
         self.admin = _with(admin_pb2_grpc.AdminStub(channel), self.metadata)
+
+    async def import_keys(
+        self, requests: Iterable[keys_pb2.ImportKeysRequest]
+    ) -> list[keys_pb2.ImportKeysResponse]:
+        """Return the responses of ImportKeys."""
+        call = keys_pb2_grpc.KeysStub(self.blocking).ImportKeys
+        return await exchange(call, requests, metadata=self.metadata, timeout=30)
+
+
+async def exchange(call: Any, requests: Iterable[Any], **options: Any) -> list[Any]:
+    """Return the responses of a call of a blocking client that streams its requests.
+
+    grpcio's asyncio client is unfit for such calls. If the server refuses the call before it has
+    read every request, a request that the client still writes fails in Core. Then
+    `_StreamRequestMixin._write` replaces the status that the server sent by INTERNAL "Internal
+    error from Core" without details: https://github.com/grpc/grpc/issues/36066. With grpcio 1.85.1
+    half of the refused calls of three requests end so. The blocking client keeps the status.
+    """
+    return await asyncio.to_thread(lambda: list(call(iter(requests), **options)))
 
 
 class _with:  # noqa: N801  a function in all but name
@@ -69,6 +96,7 @@ class AdminRig:
     process: AdminProcess
     settings: Settings
     channel: grpc.aio.Channel
+    blocking: grpc.Channel
 
     async def issue(self, scopes: Sequence[str] = (), **fields: Any) -> tuple[str, str]:
         """Issue a key by the flow of the command line. Return its kid and its text."""
@@ -83,7 +111,7 @@ class AdminRig:
     async def caller(self, *roles: Role, **fields: Any) -> Stubs:
         """Return the stubs of a caller whose key has these roles, in its tenant and project."""
         _, text = await self.issue([role.scope for role in roles], **fields)
-        return Stubs(self.channel, text)
+        return Stubs(self.channel, text, self.blocking)
 
     async def garble(self, kid: str) -> None:
         """Damage the record of a key."""
@@ -92,7 +120,7 @@ class AdminRig:
 
     def stubs(self, key: str = "") -> Stubs:
         """Return the stubs of the holder of a key, or of nobody."""
-        return Stubs(self.channel, key)
+        return Stubs(self.channel, key, self.blocking)
 
 
 def admin_settings(valkey: Valkey, directory: Path, **admin: Any) -> Settings:
@@ -119,8 +147,10 @@ async def admin_rig(settings: Settings, *, initialise: bool = True) -> AsyncIter
         async with administration.store(settings) as store:
             await store.initialise(ring.fingerprints, ring.prefixes)
     async with admin_process(settings) as process:
-        async with grpc.aio.insecure_channel(str(process.server.address)) as channel:
-            yield AdminRig(process, settings, channel)
+        address = str(process.server.address)
+        async with grpc.aio.insecure_channel(address) as channel:
+            with grpc.insecure_channel(address) as blocking:
+                yield AdminRig(process, settings, channel, blocking)
         await process.server.stop(0)
 
 
