@@ -64,13 +64,7 @@ class Sidecar:
 
         A second request to end cuts the wait short.
         """
-        stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
-        repeated = asyncio.create_task(ending.repeated())
-        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
-        if repeated.done():
-            await self.server.stop(0)
-        repeated.cancel()
-        await stopping
+        await ending.drain(self.server.stop, DRAIN_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
