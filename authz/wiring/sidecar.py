@@ -27,8 +27,8 @@ from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
-from authz.storage.keys import LinkedKeys
 from authz.storage.limits.spend_link import SpendLink
+from authz.storage.linked_keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
 from authz.storage.replication import longest_alone
 from authz.storage.snapshot import Snapshot
