@@ -1,15 +1,15 @@
 """The interface of lua/apply_change.lua: its arguments and its reply."""
 
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any, Final
 
 from authz.core.changes import KeyChange
 from authz.core.errors import AliasTaken, Conflict, Deleted, Fault
 from authz.storage import encoding, schema, tombstones
 from authz.storage.marks import Marks, with_mark
+from authz.storage.scripts import script
 
-APPLY_CHANGE: Final = (files("authz.storage") / "lua" / "apply_change.lua").read_text()
+APPLY_CHANGE: Final = script("change_steps", "apply_change")
 
 
 def script_input(
