@@ -107,13 +107,7 @@ class AdminProcess:
 
         A second request to end cuts the wait short.
         """
-        stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
-        repeated = asyncio.create_task(ending.repeated())
-        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
-        if repeated.done():
-            await self.server.stop(0)
-        repeated.cancel()
-        await stopping
+        await ending.drain(self.server.stop, DRAIN_SECONDS)
 
 
 @asynccontextmanager
