@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from authz.core.access import Caller, Credentials, Refusal
-from authz.core.audit import AuditEntry, LoggedChange, TrailRow
+from authz.core.audit import AuditEntry, LoggedChange
 from authz.core.changes import KeyChange
 from authz.core.decision import Decision, Deny, Reason
 from authz.core.deletion import Removal, RemovedEntry
@@ -319,17 +319,6 @@ class Authenticator(Protocol):
 
         MUST NOT raise for anything that a caller can send. MUST refuse several credentials in one
         request. MUST return UNAVAILABLE if it cannot find out whether a credential is good.
-        """
-        ...
-
-
-class TrailPages(Protocol):
-    """Lists the audit trail of all keys."""
-
-    async def page(self, before: str, count: int) -> Sequence[TrailRow]:
-        """Return at most `count` entries that are older than `before`, newest first.
-
-        before: the position of a row; empty: from the newest. Raises Unavailable.
         """
         ...
 
