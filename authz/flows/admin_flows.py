@@ -3,19 +3,14 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from authz.core.admin_ports import ChangeLog, KeyIndex, SidecarRegistry
 from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.limit import Limit
-from authz.core.ports import (
-    AuditTrail,
-    ChangeLog,
-    Clock,
-    KeyIndex,
-    SidecarRegistry,
-    TrailStore,
-)
+from authz.core.ports import Clock
 from authz.core.request import Request
+from authz.core.trail.ports import AuditTrail, TrailStore
 from authz.core.trail.rows import Row
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
