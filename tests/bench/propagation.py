@@ -30,7 +30,7 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import StoredKeys
 from authz.storage.linked_keys import LinkedKeys
-from authz.storage.registry import Identity, Registration
+from authz.storage.registration import Identity, Registration
 from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import RecordingProbe, make_keyring
 from tests.support.real import RealClock, Valkey, eventually

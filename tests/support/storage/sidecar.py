@@ -23,7 +23,7 @@ from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
 from authz.storage.keys import StoredKeys
 from authz.storage.linked_keys import LinkedKeys
-from authz.storage.registry import Identity, Registration
+from authz.storage.registration import Identity, Registration
 from tests.support.caches import make_cache
 from tests.support.fakes import RecordingProbe, make_keyring
 from tests.support.real import RealClock, eventually
