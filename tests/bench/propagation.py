@@ -22,7 +22,8 @@ import time
 import uvloop
 from redis.asyncio import Redis
 
-from authz.core.changes import Author, KeySpec, issue
+from authz.core.changes import Author
+from authz.core.new_keys import KeySpec, issue
 from authz.core.ports import KeySource
 from authz.flows.keycache import KeyCache
 from authz.storage.change_script import APPLY_CHANGE, script_input

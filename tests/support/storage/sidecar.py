@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Self
 
-from authz.core.changes import KeySpec
 from authz.core.errors import Unavailable
 from authz.core.keys.credentials import Alias
 from authz.core.keys.keyring import Keyring
+from authz.core.new_keys import KeySpec
 from authz.core.ports import Clock, LoadedAlias
 from authz.core.records import KeyRecord, RevocationReason
 from authz.core.store_clock import StoreClock
