@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from authz.core.access import Action
+from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.selection import Entry
 from authz.rpc.admin.call_context import CallContext

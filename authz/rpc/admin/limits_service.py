@@ -1,6 +1,6 @@
 """The Limits service."""
 
-from authz.core.access import Action
+from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing

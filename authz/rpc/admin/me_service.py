@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from authz.core.access import OwnAction, may_own
+from authz.core.access import may_own
 from authz.core.errors import Forbidden
 from authz.core.records import KeyRecord
+from authz.core.roles import OwnAction
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.conditions import Conditions
 from authz.rpc.admin.call_context import CallContext

@@ -9,7 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from authz.core.access import Action
+from authz.core.roles import Action
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.pb.admin.v1 import admin_pb2, audit_pb2, fleet_pb2, keys_pb2, limits_pb2, me_pb2
 

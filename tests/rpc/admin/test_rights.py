@@ -9,7 +9,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from authz.core.access import ALLOWED, UNBOUND, Action, Role
+from authz.core.roles import ALLOWED, UNBOUND, Action, Role
 from authz.rpc.admin.method_table import NEEDED
 from authz.rpc.pb.admin.v1 import (
     admin_pb2,

@@ -11,9 +11,9 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
-from authz.core.access import Role
 from authz.core.listen_address import Address
 from authz.core.new_keys import KeySpec
+from authz.core.roles import Role
 from authz.rpc.admin.api_error import STATUS_DETAILS
 from authz.rpc.pb.admin.v1 import (
     admin_pb2_grpc,
