@@ -16,7 +16,13 @@ from authz.cli.keyfile import key_file, out_option
 from authz.cli.keyspec import key_spec
 from authz.cli.limits import limits, reset_limits
 from authz.cli.listing import list_
-from authz.cli.options import kid_argument, limit_option, note_option, on_outage_option
+from authz.cli.options import (
+    kid_argument,
+    limit_option,
+    new_credits_option,
+    note_option,
+    on_outage_option,
+)
 from authz.cli.outcome import show_new_key
 from authz.cli.revoke import revoke
 from authz.cli.rotate import retire, rotate
@@ -124,6 +130,7 @@ for _command in (
 )
 @click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
 @limit_option
+@new_credits_option
 @on_outage_option
 @out_option
 @note_option
@@ -145,6 +152,7 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
       authz keys issue --client batch --env test --expires-in 7d --cidr 10.0.0.0/8
       authz keys issue --client payments --outage-grace 0
       authz keys issue --client acme-web --limit 10/s --limit 1000000/month@15
+      authz keys issue --client trial --credits 10000 --expires-in never
       authz keys issue --client acme-web --out acme-web.key
       authz keys issue --client acme-web --json | jq -r .key
     """

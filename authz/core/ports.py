@@ -394,7 +394,7 @@ class LimitCounters(Protocol):
         ...
 
     async def reset(self, kid: str) -> None:
-        """Set the counters of a key to zero, not those of its project or tenant.
+        """Set the counters of a key to zero, not its credits and those of its project or tenant.
 
         A key without counters stays as it is. Raises Unavailable if the store fails.
         """

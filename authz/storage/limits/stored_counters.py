@@ -9,6 +9,7 @@ from redis import exceptions
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.key_limits import LimitGroup
+from authz.core.limits.periods import NEVER_ENDS_MS
 from authz.storage import schema
 from authz.storage.limits.spend_script import SPEND, arguments, hash_of, leases, spend_reply
 from authz.storage.link import refusal
@@ -17,6 +18,7 @@ from authz.storage.replies import checked
 # As lua/spend.lua writes them: first byte and length of a counter, and length of an older bucket.
 COUNTERS: Final = {(1, 19), (2, 13), (3, 16)}
 OLDER: Final = 7
+_CREDITS: Final = bytes([2]) + NEVER_ENDS_MS.to_bytes(6)  # kind and end of the period
 
 
 class StoredCounters:
@@ -51,9 +53,19 @@ class StoredCounters:
     async def reset(self, kid: str) -> None:
         """Delete the usage counters and leases of a key, not those of its project or tenant.
 
+        Credits stay: only a refill gives units of them. Credits that cannot be read are deleted.
         Does nothing if there are none. Raises Unavailable.
         """
-        await _reply(self._client.delete(self._names.limit(kid)))
+        name = self._names.limit(kid)
+        try:
+            found = await _reply(self._client.hgetall(name))
+        except Unreadable:  # no hash
+            found = {}
+        others = [field for field, value in found.items() if not _is_credits(_bytes(value))]
+        if len(others) == len(found):
+            await _reply(self._client.delete(name))
+        elif others:
+            await _reply(self._client.hdel(name, *others))
 
     async def garbled(self, groups: Sequence[str]) -> list[str]:
         """Return those of `groups` whose counters cannot be read; names as in Names.limit.
@@ -98,6 +110,10 @@ def _is_readable(fields: Any) -> bool:
 
 def _is_counter(value: bytes) -> bool:
     return (value[:1] and value[0], len(value)) in COUNTERS
+
+
+def _is_credits(value: bytes) -> bool:
+    return _is_counter(value) and value[:7] == _CREDITS
 
 
 def _bytes(text: str) -> bytes:
