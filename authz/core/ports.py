@@ -401,6 +401,18 @@ class LimitCounters(Protocol):
         ...
 
 
+class CreditCounters(Protocol):
+    """Reads the used credits of many keys. Reads are current."""
+
+    async def used(self, groups: Sequence[LimitGroup]) -> Sequence[int]:
+        """Return the used units of each group, 0 without a counter. A group has one limit, credits.
+
+        MUST take one round trip for each 1,000 groups at most. Raises Unreadable if a counter is
+        garbled, Unavailable if the store fails.
+        """
+        ...
+
+
 class Probe(Protocol):
     """Counts events on the hot path.
 

@@ -16,7 +16,7 @@ from authz.core.limits.counters import (
 )
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult
 from authz.core.limits.limit import Limit
-from authz.core.limits.periods import Once, Sliding
+from authz.core.limits.periods import Calendar, Once, Sliding
 
 LEASED_SHARE: Final = 100  # a lease takes at most 1/100 of a limit
 LEAST_LEASE: Final = 3  # requests; a smaller lease would not save a call to the store
@@ -216,13 +216,19 @@ def _seconds_of(counter: Counter, wait: int) -> float:
     return RECHECK_CREDITS if is_used_up else float("inf")
 
 
+def credits_field(limit: Limit) -> str:
+    """Return the name of the counter of credits. It is the same after a refill."""
+    return f"{limit.name} {limit.per} {limit.cost_of}"
+
+
 def _counters(limit: Limit, cost: int, now: int) -> tuple[Counter, ...]:
     units, per = limit.charge(cost), limit.per
     name = f"{limit.name} {per} {limit.cost_of}"
     common = (limit.enforce, limit.limit, units)
-    if not isinstance(per, Sliding):
-        name = name if isinstance(per, Once) else f"{name} {per.zone}"
-        return (PeriodCounter(name, *common, *per.bounds(now)),)
+    if isinstance(per, Once):
+        return (PeriodCounter(credits_field(limit), *common, *per.bounds(now)),)
+    if isinstance(per, Calendar):
+        return (PeriodCounter(f"{name} {per.zone}", *common, *per.bounds(now)),)
     if limit.is_token_bucket and limit.burst is not None:
         return (BurstCounter(f"{name} burst", *common, per.length_ms, limit.burst),)
     older_buckets = BUCKETS + (limit.limit >= LEASABLE)

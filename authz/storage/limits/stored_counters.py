@@ -7,7 +7,7 @@ import redis.asyncio
 from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
+from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest, credits_field
 from authz.core.limits.key_limits import LimitGroup
 from authz.core.limits.periods import NEVER_ENDS_MS
 from authz.storage import schema
@@ -18,6 +18,7 @@ from authz.storage.replies import checked
 # As lua/spend.lua writes them: first byte and length of a counter, and length of an older bucket.
 COUNTERS: Final = {(1, 19), (2, 13), (3, 16)}
 OLDER: Final = 7
+PIPELINE: Final = 1000  # commands in one round trip
 _CREDITS: Final = bytes([2]) + NEVER_ENDS_MS.to_bytes(6)  # kind and end of the period
 
 
@@ -78,6 +79,39 @@ class StoredCounters:
         found = await _reply(pipeline.execute(raise_on_error=False))
         pairs = zip(groups, found, strict=True)
         return [group for group, fields in pairs if not _is_readable(fields)]
+
+
+class StoredCredits:
+    """CreditCounters over redis-py."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._names = schema.names_of(client)
+
+    async def used(self, groups: Sequence[LimitGroup]) -> list[int]:
+        """Implement CreditCounters.used, PIPELINE (1,000) groups in one round trip."""
+        found: list[int] = []
+        for start in range(0, len(groups), PIPELINE):
+            pipeline = self._client.pipeline(transaction=False)
+            names = [
+                (hash_of(group, self._names), credits_field(group.limits[0]))
+                for group in groups[start : start + PIPELINE]
+            ]
+            for name in names:
+                pipeline.hget(*name)
+            replies = await _reply(pipeline.execute())
+            found += [_used(*name, reply) for name, reply in zip(names, replies, strict=True)]
+        return found
+
+
+def _used(name: str, field: str, reply: str | None) -> int:
+    """Return the units of a counter of credits, 0 for None. Raises Unreadable for another value."""
+    if reply is None:
+        return 0
+    value = _bytes(reply)
+    if not _is_credits(value):
+        raise Unreadable(f"GARBLED {name} {field}")
+    return int.from_bytes(value[len(_CREDITS) :])
 
 
 async def _reply(answer: Awaitable[Any]) -> Any:
