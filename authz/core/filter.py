@@ -26,7 +26,7 @@ _RFC_3339: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII
 )
 # One token. Each alternative begins with another character, so a match takes linear time.
-_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\["\\])*"|[<>!=]=?|[^\s"<>!=()]+|[()]')
+_TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\["\\])*+"|[<>!=]=?|[^\s"<>!=()]+|[()]')
 
 
 class Comparison(NamedTuple):

@@ -25,7 +25,7 @@ MAX_BETWEEN: Final = 64  # characters between two variables: searching takes the
 ANY_TEXT: Final = "\0"  # stands for a variable where one template is matched by another
 
 VARIABLE: Final = re.compile(r"\{([a-z][a-z0-9_]{0,63})\}", re.ASCII)
-_LITERAL: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-F]{2})*", re.ASCII)
+_LITERAL: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]++|%[0-9A-F]{2})*+", re.ASCII)
 
 Literals = tuple[str, ...]  # of one segment, with a variable between each two
 

@@ -17,7 +17,7 @@ from authz.core.errors import BadInput
 MAX_BYTES: Final = 64 * 2**20
 MAX_PARTS: Final = 2_000_000  # nested YAML aliases turn a small file into a huge document
 _WORD: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
-_CAMEL: Final = re.compile(r"[a-z][a-z0-9]*(?:[A-Z][a-z0-9]*)+")
+_CAMEL: Final = re.compile(r"[a-z][a-z0-9]*+(?:[A-Z][a-z0-9]*+)++")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)s")
 # Parts of a dump that are not in force: draining listeners and configurations that Envoy refused.
 _NOT_IN_FORCE: Final = frozenset({"draining_state", "error_state"})

@@ -16,10 +16,12 @@ from tests.support.deploy.prometheus import Prometheus
 from tests.support.deploy.queries import inner_parts, panel_queries, parsed, parts
 from tests.support.deploy.rules import RECORDS, RULES
 from tests.support.limits import limits
+from tests.support.metering import MeterProcess, batch, export
 from tests.support.real import Valkey, eventually
 from tests.support.rpc.messages import check_request
 from tests.support.serving import Serving, prepared
 from tests.support.storage import stored
+from tests.support.usage import line
 
 SECONDS = 60.0  # the longest wait until every query has a result; usually a few are enough
 FILTERS = {">", "<", ">=", "<=", "==", "!=", "and", "or", "unless"}
@@ -86,21 +88,33 @@ async def changing(sidecar: Serving, kid: str) -> None:
             await asyncio.sleep(0.1)
 
 
+async def reporting(meter: MeterProcess, kid: str) -> None:
+    """Send entries of a key and of none repeatedly."""
+    while True:
+        await export(meter.listen, batch(line(kid=kid), line(kid="-")))
+        await asyncio.sleep(0.1)
+
+
 async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None:
     """Queries about rare events have results after refusals, changes, limits and faults."""
     more = {"check": {"transport": "fast"}, "telemetry": {"metrics": True}}
-    with Serving(tmp_path, own_valkey, more) as sidecar:
+    with (
+        Serving(tmp_path, own_valkey, more) as sidecar,
+        MeterProcess(tmp_path, own_valkey.url) as meter,
+    ):
         issued = await prepared(sidecar.file, 60)
         *keys, changed, damaged = issued
         keys += await prepared(sidecar.file, limits=limits("1/h"))
         await eventually(sidecar.is_ready)
-        target = sidecar.ops.removeprefix("http://")
-        with Prometheus(tmp_path, [target]) as prometheus:
+        await eventually(meter.is_ready)
+        targets = [sidecar.ops.removeprefix("http://"), meter.ops]
+        with Prometheus(tmp_path, targets) as prometheus:
             await eventually(prometheus.is_ready, SECONDS)
             await eventually(lambda: prometheus.values("authz_ready"), SECONDS)
             working = [
                 asyncio.create_task(busy(sidecar, [one.key_text for one in keys])),
                 asyncio.create_task(changing(sidecar, changed.record.kid)),
+                asyncio.create_task(reporting(meter, keys[0].record.kid)),
             ]
             own_valkey.admin.hdel(stored.key(damaged.record.kid), "status")
             await busy(sidecar, [damaged.key_text], rounds=1)

@@ -26,6 +26,7 @@ FUNCTIONS = {
     "finditer",
 }
 METHODS = FUNCTIONS - {"compile"}
+REPEATS = {op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT}
 LONG = 16  # repeats up to this many times are a constant
 FLAGS = re.IGNORECASE | re.DOTALL | re.MULTILINE | re.VERBOSE | re.ASCII
 
@@ -163,7 +164,7 @@ def hard_inputs(pattern: re.Pattern[Any]) -> list[tuple[str, str, str]]:
 def _loops(tree: Iterable[Any], before: str) -> Iterator[tuple[str, str]]:
     """Each long loop: a text that leads to it, and one that its body takes."""
     for code, value in tree:
-        if code in {op.MAX_REPEAT, op.MIN_REPEAT}:
+        if code in REPEATS:
             _, most, body = value
             yield from _loops(body, before)
             if most > LONG:
@@ -192,7 +193,7 @@ def _sample(tree: Iterable[Any]) -> str:
             found += _sample(value[1][0])
         elif code is op.SUBPATTERN:
             found += _sample(value[-1])
-        elif code in {op.MAX_REPEAT, op.MIN_REPEAT}:
+        elif code in REPEATS:
             found += _sample(value[2]) * max(1, value[0])
         elif code not in {op.AT, op.ASSERT, op.ASSERT_NOT, op.GROUPREF}:
             raise AssertionError(f"{code} is not understood here")
@@ -234,7 +235,7 @@ def _left_out(tree: Iterable[Any]) -> Iterator[str]:
             yield chr(value)
         elif code is op.IN and value[0][0] is op.NEGATE:
             yield from (chr(point) for kind, point in value[1:] if kind is op.LITERAL)
-        elif code in {op.MAX_REPEAT, op.MIN_REPEAT}:
+        elif code in REPEATS:
             yield from _left_out(value[2])
         elif code is op.SUBPATTERN:
             yield from _left_out(value[-1])
@@ -247,7 +248,7 @@ def _characters(tree: Iterable[Any]) -> Iterator[str]:
             yield chr(value)
         elif code is op.IN:
             yield _member(value)
-        elif code in {op.MAX_REPEAT, op.MIN_REPEAT}:
+        elif code in REPEATS:
             yield from _characters(value[2])
         elif code is op.BRANCH:
             for branch in value[1]:

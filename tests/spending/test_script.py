@@ -161,6 +161,17 @@ def test_a_hash_ends_with_the_longest_of_its_limits(valkey):
     assert valkey.admin.pttl(HASH) > day - 60_000
 
 
+def test_an_emptied_bucket_keeps_the_counters_of_other_limits(valkey):
+    """A bucket that is empty again has no life of its own, but its hash has other counters."""
+    store = TimedStore(valkey.admin, persistent=False)
+    spend(store, make_terms("100/d"), wanted=5)
+    bucket = charge_for(make_terms("5/s,burst=9"), 1, NOW // 1000)
+    granted = store.spend(bucket, SpendRequest(1), NOW)
+    assert store.spend(bucket, SpendRequest(0, 0, 1, granted.now_us), NOW).left == (9,)
+
+    assert spend(store, make_terms("100/d"), wanted=0).left == (95,)
+
+
 def test_a_clock_that_goes_back_a_little_gives_nothing_away(store):
     """If the clock goes back within a window, past requests count until it is there again."""
     terms = make_terms("10/s")

@@ -37,7 +37,7 @@ MAX_BLOCKS: Final = 16  # remembered on one connection; a proxy sends one or two
 MAX_PATTERNS: Final = 4
 MAX_BLOCK_BYTES: Final = 1024  # of a block that is remembered
 MAX_GAP_BYTES: Final = 2 + 0x7F + 0x7F  # a length in at most two bytes, and the string
-SIZE_UPDATES: Final = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]{0,5}[\0-\x7f])+")
+SIZE_UPDATES: Final = re.compile(rb"(?:[\x20-\x3e]++|\x3f[\x80-\xff]{0,5}[\0-\x7f])++")
 TO_ZERO: Final = b"\x20"
 MAX_UPDATE_BYTES: Final = 12  # two updates; an encoder has no reason to send more
 
