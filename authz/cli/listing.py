@@ -88,7 +88,7 @@ def list_(
       authz keys list
       authz keys list --client acme-web --status active
       authz keys list --name 'shop-*' --sort -expires --columns kid,name,expires
-      authz keys list --where plan=trial --columns kid,client,credits,credits-left
+      authz keys list --plan trial --columns kid,client,credits,credits-left
       authz keys list --all --json | jq -r '.keys[] | select(.expired) | .kid'
       authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c-1764547200000
     """

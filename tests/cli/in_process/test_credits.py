@@ -50,13 +50,18 @@ def test_used_up_and_refilled(runner):
 
 
 def test_counters_of_credits_stay(runner):
-    """Neither a reset of limits, nor a rotation, nor another plan gives used credits back."""
-    kid, _ = runner.issue("--credits", "10", "--limit", "20/d")
+    """A reset of limits, a rotation and another plan give no used credits back."""
+    (runner.directory / "authz.yaml").write_text("plans: {trial: [10/once], tried: [10/once]}")
+    config = ("--config", "authz.yaml")
+    kid, _ = runner.issue("--credits", "10", "--limit", "20/d", "--plan", "trial", *config)
     assert spend(runner, kid, 4) == 4
     assert runner.run("keys", "reset-limits", kid).code == 0
     assert runner.run("keys", "rotate", kid).code == 0
-    limits = runner.run("keys", "limits", kid, "--json").document["limits"]
-    assert [(row["name"], row["used"]) for row in limits] == [("day", 0), ("credits", 4)]
+    assert runner.run("keys", "update", kid, "--plan", "tried", *config).code == 0
+    for change in ("--credits", "none"), ("--name", "x"):  # its own credits, then those of its plan
+        limits = runner.run("keys", "limits", kid, "--json", *config).document["limits"]
+        assert {row["name"]: row["used"] for row in limits} == {"day": 0, "credits": 4}
+        assert runner.run("keys", "update", kid, *change).code == 0
     years = runner.valkey.admin.pttl(stored.limit(kid)) / 86_400_000 / 365
     assert years > 100
 
