@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from authz.core.admin_ports import BatchStore, KeyStore
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.deletion import Removal
 from authz.core.errors import BadInput, Conflict, Fault, Unavailable
-from authz.core.ports import BatchStore, Clock, KeyStore
+from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed

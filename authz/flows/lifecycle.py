@@ -7,11 +7,13 @@ from functools import partial
 from typing import Final
 
 from authz.core import changes
+from authz.core.admin_ports import KeyStore
 from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
 from authz.core.errors import Conflict, LateConflict, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.credits import CreditsChange
-from authz.core.ports import Clock, KeyStore, LimitCounters
+from authz.core.limits.ports import LimitCounters
+from authz.core.ports import Clock
 from authz.core.records import MAX_LINEAGE, KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
 from authz.flows.conditions import ANY, Conditions

@@ -50,6 +50,7 @@ from authz.rpc.admin.server import AdminServer
 from authz.rpc.admin.trail_verification import TrailVerification
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
+from authz.storage.change_log import StoredChangeLog
 from authz.storage.deletions import StoredDeletions
 from authz.storage.endpoint import Client
 from authz.storage.imports import StoredImports
@@ -59,8 +60,7 @@ from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta_watch import MetaWatch
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
-from authz.storage.trail import StoredRows
-from authz.storage.trail_pages import StoredChangeLog, StoredTrailPages
+from authz.storage.trail import StoredRows, entry_of
 from authz.telemetry.admin_metrics import CallCounters
 from authz.wiring.access import authentication
 from authz.wiring.administration import endpoint, keyring, limit_policy
@@ -107,13 +107,7 @@ class AdminProcess:
 
         A second request to end cuts the wait short.
         """
-        stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
-        repeated = asyncio.create_task(ending.repeated())
-        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
-        if repeated.done():
-            await self.server.stop(0)
-        repeated.cancel()
-        await stopping
+        await ending.drain(self.server.stop, DRAIN_SECONDS)
 
 
 @asynccontextmanager
@@ -202,8 +196,8 @@ def admin_flows(
         index=index,
         registry=StoredSidecars(client),
         trail=trail,
-        trail_pages=StoredTrailPages(client),
         trail_rows=rows,
+        entry_of=entry_of,
         trail_heads=rows,
         change_log=StoredChangeLog(client),
         keyring=ring,

@@ -7,7 +7,7 @@ from authz.core.errors import UnknownPlan
 from authz.core.limits.credits import CREDITS
 from authz.core.limits.key_limits import LimitGroup, LimitPolicy, Owner
 from authz.core.limits.limit import Limit
-from authz.core.ports import CreditCounters
+from authz.core.limits.ports import CreditCounters
 from authz.core.records import KeyRecord
 
 

@@ -35,7 +35,8 @@ from authz.core.limits.charge import (
     seconds_until_room,
 )
 from authz.core.limits.key_limits import KeyLimits, LimitPolicy, LimitResult
-from authz.core.ports import Clock, Probe, SpendStore
+from authz.core.limits.ports import SpendStore
+from authz.core.ports import Clock, Probe
 from authz.core.records import KeyRecord
 from authz.flows.limits.key_limit_state import KeyLimitState, PendingSpend, Waiter, serve
 from authz.flows.limits.outage_limits import OutageLimits

@@ -26,6 +26,7 @@ from authz.rpc.pb.admin.v1 import (
 from authz.storage.trail import StoredRows
 from authz.wiring import administration
 from tests.support.rpc.admin import AdminRig, Stubs, fields_of, reason_of
+from tests.support.storage import stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -131,6 +132,25 @@ async def test_audit(rig: AdminRig, admin: Stubs) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await auditor.audit.ListAuditEntries(audit_pb2.ListAuditEntriesRequest(page_token="x"))
     assert fields_of(caught.value) == ["page_token"]
+
+
+async def test_rows_that_cannot_be_read_are_left_out(rig: AdminRig, admin: Stubs) -> None:
+    """A row of a garbled kid, and one of a garbled entry, are not listed; later rows are."""
+    auditor = await rig.caller(Role.AUDITOR)
+    key = (await create(admin, "garbled")).key
+    async with administration.endpoint(rig.settings).client() as client:
+        [(_, good)] = await client.xrevrange(stored.AUDIT, count=1)
+        added = [
+            await client.xadd(stored.AUDIT, good | damage, id=f"{key.version}-*")
+            for damage in ({"kid": "\x1b[2J"}, {"kid": "short"}, {"action": "?"})
+        ]
+        request = audit_pb2.ListAuditEntriesRequest(page_size=1)
+        listed = await auditor.audit.ListAuditEntries(request)
+        await client.xdel(stored.AUDIT, *added)  # other tests verify the whole trail
+    assert [(entry.key, entry.action) for entry in listed.entries] == [
+        (key.name, Action.ACTION_ISSUE)
+    ]
+    assert listed.entries[0].version == key.version
 
 
 # fleet
