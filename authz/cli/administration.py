@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from authz.cli.invocation import Invocation
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.flows.lifecycle import Lifecycle
-from authz.settings.model import Settings, load
+from authz.settings.model import Settings, included, load
 from authz.wiring import administration, key_files, many_keys, usage
 
 _T = TypeVar("_T")
@@ -18,11 +18,20 @@ _T = TypeVar("_T")
 def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
     """Return the settings of file, environment and flags; --redis and the flags win.
 
-    Raises BadInput if they are invalid or the file cannot be read.
+    Raises BadInput if they are invalid or a file cannot be read.
     """
     if invocation.redis is not None:
         flags["redis"] = {"url": invocation.redis}
     return load(settings_file(invocation), flags)
+
+
+def settings_files(invocation: Invocation) -> list[Path]:
+    """Return the paths of the settings file and of the files that the settings include.
+
+    Included files may be missing. Raises BadInput if the settings file cannot be read.
+    """
+    file = settings_file(invocation)
+    return [*([file] if file else []), *included(file)]
 
 
 def settings_file(invocation: Invocation) -> Path | None:

@@ -3,100 +3,27 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from authz.cli import declared
+from authz.cli import declared, key_file_text
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings, with_files
-from authz.cli.declared import KeyFile
+from authz.cli.administration import with_files
+from authz.cli.comparison import Comparison, check_plans, compare
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import note_option, path_such_as
-from authz.cli.options import plan as known_plan
 from authz.cli.secret_sinks import SecretSink, sink_option
 from authz.cli.terminal import escaped
 from authz.core.changes import Refused, Unchanged
 from authz.core.errors import BadInput, Fault
-from authz.core.merging import fields_of
 from authz.core.records import KeyRecord
-from authz.flows.applying import Intent, Prunable
+from authz.flows.applying import Intent
 from authz.flows.bulk_change import By, Failed, Skipped, Step
 from authz.wiring.key_files import FileSession
 
 DONE, DIFFERENT = 0, 1
 MANY: Final = 0.10  # of the keys in the scope: more to prune are confirmed once more
-
-
-@dataclass(slots=True)
-class Comparison:
-    """A file compared with the store. total: keys of its scope that are not revoked."""
-
-    file: KeyFile
-    intents: Sequence[Intent]
-    pruned: Sequence[Prunable] = ()
-    total: int = 0
-
-    @property
-    def problems(self) -> list[str]:
-        """The reasons why the file cannot be applied, in words."""
-        found = [f"{i.declared.label}: {i.problem}" for i in self.intents if i.problem]
-        return found + [f"{p.record.kid}: {p.problem}" for p in self.pruned if p.problem]
-
-    @property
-    def is_different(self) -> bool:
-        """Whether an apply would change something, or cannot be made."""
-        return bool(self.problems or self.lines())
-
-    def lines(self) -> list[str]:
-        """Return a line for each key that an apply would change."""
-        found: list[str] = []
-        for intent in self.intents:
-            one = intent.declared
-            if intent.is_new:
-                found.append(f"+ {one.ref}  client {one.record.client_id}, {one.record.env}")
-            elif intent.stored is not None and not intent.problem:
-                found += [
-                    f"~ {one.kid}  {name} {_text(_old(intent, name))} -> {_text(new)}"
-                    for name, new in intent.merged.wanted.items()
-                ]
-        return found + [
-            f"- {p.record.kid}  client {p.record.client_id}, {p.record.name or 'no name'}"
-            for p in self.pruned
-            if not p.problem
-        ]
-
-    def kept(self) -> list[str]:
-        """Return a line for each change of the store that stays although the file differs."""
-        return [
-            f"= {i.declared.kid}  {name} {_text(value)} was set in the store and stays"
-            for i in self.intents
-            for name, value in i.merged.kept.items()
-        ]
-
-    def document(self) -> dict[str, Any]:
-        """Return the comparison as JSON members."""
-        return {
-            "new": [i.declared.ref for i in self.intents if i.is_new],
-            "changed": [
-                {
-                    "kid": i.declared.kid,
-                    "changes": {
-                        name: {"old": _old(i, name), "new": new}
-                        for name, new in i.merged.wanted.items()
-                    },
-                }
-                for i in self.intents
-                if i.merged.wanted and not i.problem
-            ],
-            "pruned": [p.record.kid for p in self.pruned if not p.problem],
-            "kept": [
-                {"kid": i.declared.kid, "fields": dict(i.merged.kept)}
-                for i in self.intents
-                if i.merged.kept
-            ],
-            "conflicts": self.problems,
-        }
 
 
 @dataclass(slots=True)
@@ -179,7 +106,7 @@ def apply(
       authz apply -f keys.yaml --prune --yes --note "commit 1a2b3c"
     """
     file = declared.load(path)
-    _check_plans(invocation, file)
+    check_plans(invocation, path, file)
     found = compare(invocation, file, prune=prune, overwrites=overwrite)
     for line in found.kept():
         write_stderr(escaped(line))
@@ -200,28 +127,6 @@ def apply(
     mode = Mode("" if no_write or path == "-" else path, overwrite, secrets_to)
     done = _carry_out(invocation, found, mode, By(actor(), note))
     return _report(invocation, found, done)
-
-
-def compare(invocation: Invocation, file: KeyFile, *, prune: bool, overwrites: bool) -> Comparison:
-    """Compare a file with the store."""
-
-    async def work(session: FileSession) -> Comparison:
-        intents = await session.applying.compare(file.keys, overwrites=overwrites)
-        if not prune:
-            return Comparison(file, intents)
-        pruned = await session.applying.prunable(file.scope, file.keys, file.as_of)
-        alive = sum(i.stored is not None for i in intents)
-        return Comparison(file, intents, pruned, alive + len(pruned))
-
-    return with_files(invocation, work)
-
-
-def _check_plans(invocation: Invocation, file: KeyFile) -> None:
-    named = {one.record.plan for one in file.keys} - {""}
-    plans = load_settings(invocation).plans if named else {}
-    for one in file.keys:
-        if one.record.plan:
-            known_plan(f"-f: {one.label}: plan", one.record.plan, plans)
 
 
 def _confirm(found: Comparison, *, is_agreed: bool, may_be_many: bool) -> None:
@@ -308,7 +213,7 @@ def _update_file(
     path: str, before: str, kids: dict[int, str], records: dict[str, KeyRecord], as_of: int
 ) -> None:
     try:
-        declared.update(path, before, kids, records, as_of)
+        key_file_text.update(path, before, kids, records, as_of)
     except Fault as cause:  # the keys are applied, so this is no failure of the command
         write_stderr(f"authz: {cause}")
 
@@ -339,13 +244,3 @@ def _summary(found: Comparison, verb: str) -> str:
         f"{len(document['new'])} {verb}issued, {len(document['changed'])} {verb}changed, "
         f"{len(document['pruned'])} {verb}revoked"
     )
-
-
-def _old(intent: Intent, name: str) -> object:
-    return fields_of(intent.stored)[name] if intent.stored else None
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str) and value:
-        return value
-    return "(none)" if value in ("", None, [], {}) else str(value)

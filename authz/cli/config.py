@@ -4,8 +4,7 @@ import click
 
 from authz.cli.administration import load_settings, settings_file
 from authz.cli.invocation import Invocation, common
-from authz.core.errors import BadInput
-from authz.settings.sections import BadSettings
+from authz.core.errors import BadInput, BadSettings
 from authz.wiring.live_settings import settings_hash
 from authz.wiring.validation import mistakes
 
@@ -29,9 +28,10 @@ def config() -> None:
 def check(invocation: Invocation) -> int:
     """List every mistake in the settings.
 
-    Reads the file, the environment, the pepper files and the certificates. Asks no store and opens
-    no port. `authz doctor` looks at the store. The version is a short hash of the settings; /readyz
-    and `authz sidecars` show the version in force. Exit code 0: valid, 1: there are mistakes.
+    Reads the file and those that it includes, the environment, the pepper files and the
+    certificates. Asks no store and opens no port. `authz doctor` looks at the store. The version is
+    a short hash of the settings; /readyz and `authz sidecars` show the version in force.
+    Exit code 0: valid, 1: there are mistakes.
 
     \b
     Examples:

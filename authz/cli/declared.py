@@ -1,38 +1,38 @@
-"""Files of keys for `authz keys export`, `authz diff` and `authz apply`: parse, render, update."""
+"""Reading files of keys for `authz diff` and `authz apply`; they may hold plans and routes, too."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from ruamel.yaml import YAML
 
-from authz.cli.times import duration, moment_ms, rfc3339
+from authz.cli.times import moment_ms
 from authz.core import fields
-from authz.core.errors import BadInput, Unavailable
+from authz.core.errors import BadInput
 from authz.core.limits.limit import parse_limits, parse_on_outage
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.selector import Selector
 from authz.flows.applying import Declared
+from authz.settings.files import KEYS
+from authz.settings.includes import SECTIONS
+from authz.settings.model import parse_included
 
 FORMAT: Final = 1
 MAX_FILE: Final = 64 << 20
-HEADER: Final = """\
-# Keys of authz, without their secrets. `authz diff -f FILE` compares, `authz apply -f FILE`
-# applies. version and as_of tell the age of the file: leave them to authz. A new key has a ref and
-# no kid.
-"""
 
 
-class _Loader(yaml.CSafeLoader):
+class Loader(yaml.CSafeLoader):
     """A safe loader that refuses a name that is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping. Raises ConstructorError for a repeated name."""
+        """Return the mapping. Raises ConstructorError for a repeated name or a list as one."""
         seen: set[str] = set()
         for name, _ in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a name is text", name.start_mark
+                )
             if name.value in seen:
                 problem = f"{name.value[:40]} is given twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, name.start_mark)
@@ -40,38 +40,32 @@ class _Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes lists of texts on one line, everything else in blocks."""
-
-
-def _list_node(dumper: _Dumper, found: list[Any]) -> yaml.Node:
-    is_flow = all(isinstance(one, str) for one in found)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", found, flow_style=is_flow)
-
-
-_Dumper.add_representer(list, _list_node)
-
 _NO_SECRET: Final = (Secret("1", b"", "1", 0),)
-_SCOPES: Final = ("client", "project", "tenant", "env")
+SCOPES: Final = ("client", "project", "tenant", "env")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """The content of a file. scope: the keys that it is about. as_of: number of a change."""
+    """The content of a file. scope: the keys that it is about. as_of: number of a change.
+
+    plans: the names of plans that stand in the file itself.
+    """
 
     scope: Selector
     as_of: int
     keys: tuple[Declared, ...]
+    plans: frozenset[str] = frozenset()
 
 
 def load(path: str) -> KeyFile:
     """Read and check a file of keys; `-` is stdin.
 
-    Raises BadInput, which names the file, the key and the field.
+    Plans, pools and routes in it are checked as in an included file of settings. Raises BadInput,
+    which names the file, the key and the field; BadSettings for mistakes in those.
     """
     text = read_text(path)
     try:
-        found = yaml.load(text, _Loader)  # noqa: S506  a safe loader
+        found = yaml.load(text, Loader)  # noqa: S506  a safe loader
     except yaml.YAMLError as cause:
         mark = getattr(cause, "problem_mark", None)
         where = f" line {mark.line + 1}:" if mark else ""
@@ -79,14 +73,18 @@ def load(path: str) -> KeyFile:
         raise BadInput("-f", f"{path}:{where} {str(problem)[:200]}") from None
     if not isinstance(found, dict) or not isinstance(found.get("keys"), list):
         raise BadInput("-f", f"{path}: has no list `keys`; `authz keys export` writes such a file")
-    if unknown := found.keys() - {"authz", "scope", "as_of", "keys"}:
+    if unknown := found.keys() - {*KEYS, *SECTIONS}:
         raise BadInput("-f", f"{path}: {fields.shown(str(min(map(str, unknown))))} is unknown")
     if found.get("authz", FORMAT) != FORMAT:
         raise BadInput("-f", f"{path}: authz: this version reads format {FORMAT}")
     keys = tuple(_declared(path, number, one) for number, one in enumerate(found["keys"], 1))
     _refuse_twice(path, keys)
     scope = _scope(path, found.get("scope") or {})
-    return KeyFile(scope, _count(path, "as_of", found.get("as_of", 0)), keys)
+    as_of = _count(path, "as_of", found.get("as_of", 0))
+    if not found.keys() & set(SECTIONS):
+        return KeyFile(scope, as_of, keys)
+    given = parse_included("-f", text.encode(), Path(path))
+    return KeyFile(scope, as_of, keys, frozenset(given.plans))
 
 
 def read_text(path: str) -> str:
@@ -100,114 +98,6 @@ def read_text(path: str) -> str:
         raise BadInput("-f", f"{path}: {cause.strerror}; such as keys.yaml") from None
     except UnicodeDecodeError:
         raise BadInput("-f", f"{path}: is not UTF-8") from None
-
-
-def render(
-    records: Sequence[KeyRecord],
-    scope: Selector,
-    as_of: int,
-    refs: Mapping[str, str],
-    *,
-    with_versions: bool = True,
-) -> str:
-    """Return a file of these keys. The same keys give the same text. refs: by kid."""
-    ordered = sorted(records, key=lambda one: (one.client_id, one.name, one.kid))
-    document: dict[str, Any] = {"authz": FORMAT}
-    if given := {name: text for name in _SCOPES if (text := _scope_text(scope, name)) is not None}:
-        document["scope"] = given
-    if with_versions:
-        document["as_of"] = as_of
-    document["keys"] = [
-        _entry(one, refs.get(one.kid, ""), with_version=with_versions) for one in ordered
-    ]
-    return HEADER + yaml.dump(
-        document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
-    )
-
-
-def update(
-    path: str,
-    before: str,
-    kids: Mapping[int, str],
-    records: Mapping[str, KeyRecord],
-    as_of: int,
-) -> None:
-    """Bring a file up to date, and keep its comments and its order.
-
-    It gets the kids of new keys, the versions, as_of, and the values that were changed in the store
-    alone. before: the text that was applied; if the file has another one by now, Unavailable is
-    raised. kids: by place in the file. records: by kid. Raises Unavailable if the file cannot be
-    written.
-    """
-    rt = YAML()
-    rt.preserve_quotes = True
-    rt.width = 4096
-    document = rt.load(before)
-    has_versions = "as_of" in document
-    for place, entry in enumerate(document["keys"]):
-        if place in kids:
-            entry.insert(0, "kid", kids[place])
-        record = records.get(entry.get("kid") or "")
-        if record is not None:
-            _refresh(entry, record, is_versioned=has_versions)
-    if has_versions:
-        document["as_of"] = as_of
-    out = io.StringIO()
-    rt.dump(document, out)
-    file = Path(path)
-    try:
-        if file.read_text(encoding="utf-8-sig") != before:
-            raise Unavailable(f"{path}: was changed meanwhile; its versions were not updated")
-        draft = file.with_name(f".{file.name[:100]}.new")
-        draft.write_text(out.getvalue(), encoding="utf-8")
-        draft.chmod(file.stat().st_mode & 0o777)
-        draft.replace(file)
-    except OSError as cause:
-        problem = f"{path}: {cause.strerror}; the keys were applied, the file was not updated"
-        raise Unavailable(problem) from None
-
-
-def _refresh(entry: dict[str, Any], record: KeyRecord, *, is_versioned: bool) -> None:
-    """Set the values of an entry that differ from the record, and its version."""
-    if is_versioned or "version" in entry:
-        entry["version"] = record.version
-    elif entry.keys() >= {"kid"}:
-        return  # git orders the changes of a file without versions
-    now = _entry(record, "", with_version=False)
-    then = _entry(_record(entry, record.kid), "", with_version=False)
-    for name in now.keys() | then.keys():
-        if now.get(name) == then.get(name):
-            continue
-        if name in now:
-            entry[name] = now[name]
-        else:
-            entry.pop(name, None)
-
-
-def _entry(record: KeyRecord, ref: str, *, with_version: bool) -> dict[str, Any]:
-    every: dict[str, Any] = {
-        "ref": ref,
-        "kid": record.kid,
-        "version": record.version if with_version else None,
-        "client": record.client_id,
-        "name": record.name,
-        "env": record.env,
-        "status": record.status.value if record.status is not Status.ACTIVE else "",
-        "project": record.project_id,
-        "tenant": record.tenant_id,
-        "plan": record.plan,
-        "limits": list(map(str, record.limits)),
-        "on_outage": record.on_outage.value if record.on_outage else None,
-        "scopes": sorted(record.scopes),
-        "not_before": None if record.not_before is None else rfc3339(record.not_before),
-        "expires_at": None if record.expires_at is None else rfc3339(record.expires_at),
-        "cidrs": list(map(str, record.allowed_cidrs)),
-        "hosts": list(record.allowed_hosts),
-        "origins": list(record.allowed_origins),
-        "metadata": dict(sorted(record.metadata.items())),
-        "outage_grace": None if record.outage_grace is None else duration(record.outage_grace),
-    }
-    return {name: value for name, value in every.items() if value not in ("", None, [], {})}
 
 
 _KNOWN: Final = {
@@ -231,7 +121,7 @@ def _declared(path: str, number: int, entry: Any) -> Declared:
         if ref:
             fields.identifier("ref", ref)
         _need(kid or ref)
-        record = _record(entry, kid)
+        record = record_of(entry, kid)
     except BadInput as cause:
         raise BadInput("-f", f"{label}: {cause}") from None
     version = entry.get("version")
@@ -244,7 +134,8 @@ def _need(name: str) -> None:
         raise BadInput("ref", "a key without kid needs one, such as acme-web.shop")
 
 
-def _record(entry: Mapping[str, Any], kid: str) -> KeyRecord:
+def record_of(entry: Mapping[str, Any], kid: str) -> KeyRecord:
+    """Return the record that an entry declares. Raises BadInput about the field."""
     status = _text(entry, "status") or Status.ACTIVE.value
     if status not in list(Status):
         raise BadInput("status", f"{fields.shown(status)}: one of {', '.join(Status)}")
@@ -320,7 +211,7 @@ def _count(label: str, name: str, found: Any) -> int:
 
 
 def _scope(path: str, found: Any) -> Selector:
-    if not isinstance(found, dict) or not found.keys() <= set(_SCOPES):
+    if not isinstance(found, dict) or not found.keys() <= set(SCOPES):
         raise BadInput("-f", f"{path}: scope: has client, project, tenant and env alone")
     try:
         client, env = found.get("client"), found.get("env")
@@ -332,11 +223,6 @@ def _scope(path: str, found: Any) -> Selector:
         )
     except BadInput as cause:
         raise BadInput("-f", f"{path}: scope: {cause}") from None
-
-
-def _scope_text(scope: Selector, name: str) -> str | None:
-    found: str | None = getattr(scope, name if name == "env" else f"{name}_id")
-    return found
 
 
 def _refuse_twice(path: str, keys: Sequence[Declared]) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.resources import files as packaged
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
@@ -15,7 +15,7 @@ import yaml
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
-from authz.settings import model, sources
+from authz.settings import files, includes, model
 
 # A store or a key of another installation must never be used, whatever the environment says.
 FOREIGN: Final = re.compile(r"AUTHZ_(CONFIG|(?i:REDIS|KEYS)(__.*)?)")
@@ -87,9 +87,9 @@ def taken_sections(file: Path) -> tuple[dict[str, Any], list[str]]:
     read or is not valid.
     """
     model.load(file, environ={})
-    tree = sources.file(file).tree
-    taken = {name: tree[name] for name in TAKEN if name in tree}
-    return taken, sorted(set(tree) - set(taken))
+    (joined,) = includes.join([files.read(file)], has_file=True).layers
+    taken = {name: joined.tree[name] for name in TAKEN if name in joined.tree}
+    return taken, sorted(set(joined.tree) - set(taken) - {"include"})
 
 
 def write_settings(
@@ -126,7 +126,7 @@ def envoy_config(listen: int, admin: int, meter: int, check: Address, backend: B
 
     listen, admin, meter: loopback ports. check: the sidecar's socket, or its port on loopback.
     """
-    shipped = files("authz") / "envoy.yaml"
+    shipped = packaged("authz") / "envoy.yaml"
     if not shipped.is_file():  # in a source tree it is at the top
         shipped = Path(__file__).parents[2] / "envoy.yaml"
     config = yaml.safe_load(shipped.read_text())

@@ -6,11 +6,11 @@ from authz.cli import declared
 from authz.cli.apply import (
     DIFFERENT,
     DONE,
-    compare,
     file_option,
     overwrite_option,
     prune_option,
 )
+from authz.cli.comparison import check_plans, compare
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.terminal import escaped
 
@@ -32,7 +32,9 @@ def diff(invocation: Invocation, /, *, path: str, prune: bool, overwrite: bool) 
       authz diff -f keys.yaml
       authz diff -f keys.yaml --prune --json | jq .changed
     """
-    found = compare(invocation, declared.load(path), prune=prune, overwrites=overwrite)
+    file = declared.load(path)
+    check_plans(invocation, path, file)
+    found = compare(invocation, file, prune=prune, overwrites=overwrite)
     lines = [*found.lines(), *found.kept()]
     invocation.answer(found.document(), "\n".join(map(escaped, lines)) or "no changes")
     if not invocation.as_json:

@@ -13,13 +13,12 @@ from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.terminal import escaped
-from authz.core.errors import BadInput, Unavailable
+from authz.core.errors import BadInput, BadSettings, Unavailable
 from authz.core.finding import Finding, Level
 from authz.proxy import document, rules
 from authz.proxy.chains import Expected
 from authz.rpc.check.credential import header_of
 from authz.settings.model import Settings
-from authz.settings.sections import BadSettings
 from authz.wiring import administration
 
 HEALTHY, SICK = 0, 1

@@ -2,7 +2,7 @@
 
 import click
 
-from authz.cli import declared, show
+from authz.cli import key_file_text, show
 from authz.cli.administration import with_files
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.selecting import selector_options
@@ -48,7 +48,7 @@ def export(invocation: Invocation, /, *, selector: Selector, no_versions: bool) 
         return as_of, await session.refs()
 
     as_of, refs = with_files(invocation, work)
-    text = declared.render(found, selector, as_of, refs, with_versions=not no_versions)
+    text = key_file_text.render(found, selector, as_of, refs, with_versions=not no_versions)
     document = {"as_of": as_of, "keys": [show.document(one) for one in found]}
     invocation.answer(document, text.rstrip("\n"))
     for why in unreadable:

@@ -22,10 +22,11 @@ from authz import __version__
 from authz.cli import outline
 from authz.cli.invocation import Invocation, common, show_help, write_stderr, write_stdout
 from authz.cli.terminal import escaped
-from authz.core.errors import BadInput, Deleted, Fault, NotFound, OutcomeUnknown
+from authz.core.errors import BadInput, BadSettings, Deleted, Fault, NotFound, OutcomeUnknown
 
 REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 MAX_MESSAGE: Final = 400
+MAX_MISTAKES: Final = 20
 STDERR: Final = 2
 
 COMMANDS: Final = (
@@ -132,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(arguments, prog_name="authz", standalone_mode=False, obj=invocation)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+    except BadSettings as cause:
+        return _fail_each(cause.mistakes)
     except (click.ClickException, Fault) as cause:
         return _fail(*_explained(cause))
     except Exception as cause:  # noqa: BLE001  never a traceback
@@ -164,6 +167,15 @@ def _fail(code: int, message: str) -> int:
         line = f"{line[: MAX_MESSAGE - 3]}..."
     write_stderr(f"authz: {line}")
     return code
+
+
+def _fail_each(mistakes: Sequence[BadInput]) -> int:
+    """Write a line for each mistake, for at most MAX_MISTAKES, and return the exit code."""
+    for mistake in mistakes[:MAX_MISTAKES]:
+        _fail(MISUSED, str(mistake))
+    if (more := len(mistakes) - MAX_MISTAKES) > 0:
+        _fail(MISUSED, f"and {more} more")
+    return MISUSED
 
 
 def _prepare_streams() -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from authz.cli.administration import load_settings, settings_file
+from authz.cli.administration import load_settings, settings_files
 from authz.cli.invocation import Invocation, common
 from authz.wiring import serving
 
@@ -18,7 +18,7 @@ def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
     An address is host:port or unix:PATH. The sidecar also starts without a store. GET /readyz on
     the operations address tells whether it is ready.
 
-    SIGHUP and a change of the settings file reload plans, pools, limits, routes, check.enforce
+    SIGHUP and a change of a settings file reload plans, pools, limits, routes, check.enforce
     and log.level. If the new settings have a mistake, the old ones stay in force.
 
     \b
@@ -32,4 +32,4 @@ def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
         for section, address in (("check", listen), ("ops", ops))
         if address is not None
     }
-    serving.serve(lambda: load_settings(invocation, **flags), settings_file(invocation))
+    serving.serve(lambda: load_settings(invocation, **flags), lambda: settings_files(invocation))

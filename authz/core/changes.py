@@ -11,7 +11,8 @@ from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput
 from authz.core.fields import Network
 from authz.core.keys.credentials import Minted
-from authz.core.limits.limit import Limit, OnOutage
+from authz.core.limits.credits import CreditsChange
+from authz.core.limits.limit import MAX_LIMITS, Limit, OnOutage
 from authz.core.narrowing import narrows
 from authz.core.past import Past
 from authz.core.records import (
@@ -49,6 +50,8 @@ class KeyChange:
     any of them is the alias of another key, the change is not made.
     `former_client_id`: the client until now, if the change gives the key to another client.
     `narrows`: the change only takes rights away, so it also applies on a full store.
+    `is_relative`: the same change of the record that it leads to would have another effect: it adds
+    credits. So it must not be planned again while it is not known whether it was made.
     """
 
     id: str
@@ -58,6 +61,7 @@ class KeyChange:
     aliases: tuple[bytes, ...] = field(default=(), repr=False)
     former_client_id: str | None = None
     narrows: bool = False
+    is_relative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +186,12 @@ def update(
     *,
     add_scopes: frozenset[str] = frozenset(),
     remove_scopes: frozenset[str] = frozenset(),
+    credits_change: CreditsChange | None = None,
 ) -> Outcome:
     """Plan new values for some fields. The event lists each with its old and new value.
 
-    Scopes are added first, then removed. Returns Refused if the key is revoked, Unchanged if every
+    Scopes are added first, then removed. The credits are changed after the other limits. Returns
+    Refused if the key is revoked or its credits cannot be changed like this, Unchanged if every
     value is the same. `now`: ms since the epoch. Raises BadInput if the change sets an `expires_at`
     at or before `now` or `not_before`, or leaves too many scopes.
     """
@@ -195,6 +201,13 @@ def update(
     if add_scopes or remove_scopes:
         scopes = fields.scopes("scopes", (updated.scopes | add_scopes) - remove_scopes)
         updated = replace(updated, scopes=scopes)
+    if credits_change is not None:
+        if problem := credits_change.problem(record.limits):
+            return Refused(f"{record.kid}: {problem}")
+        limits = credits_change.applied(record.limits, updated.limits)
+        if len(limits) > MAX_LIMITS:
+            return Refused(f"{record.kid}: at most {MAX_LIMITS} limits, its credits included")
+        updated = replace(updated, limits=limits)
     altered = differences(record, updated)
     if not altered:
         return Unchanged(record, f"{record.kid} is so already")
@@ -204,6 +217,8 @@ def update(
             "expires-at", "the key would be over before it begins; disable or revoke it instead"
         )
     change = _change(record, updated, Action.UPDATE, author, now, **altered)
+    if credits_change is not None and credits_change.is_relative:
+        change = replace(change, is_relative=True)
     if updated.client_id != record.client_id:
         return replace(change, former_client_id=record.client_id)
     return change

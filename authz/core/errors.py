@@ -1,5 +1,7 @@
 """Faults: exceptions that prevent a decision or a change. A refusal is a value instead."""
 
+from collections.abc import Sequence
+
 
 class Fault(Exception):  # noqa: N818  the word of this package
     """The base class. It is never raised itself."""
@@ -27,6 +29,10 @@ class OutcomeUnknown(Unavailable):
 
 class Conflict(Fault):
     """Another change of the record came first: the record is not at the expected version."""
+
+
+class LateConflict(Conflict):
+    """The reply to a change was lost, and the record was changed since: it may have been made."""
 
 
 class AliasTaken(Fault):
@@ -60,3 +66,16 @@ class BadInput(Fault):
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+
+
+class BadSettings(BadInput):
+    """Settings with mistakes, at least one.
+
+    `mistakes` has them all, and the text shows the first.
+    """
+
+    def __init__(self, mistakes: Sequence[BadInput]) -> None:
+        first, *rest = mistakes
+        more = f"; {len(rest)} more: `authz config check` lists all" if rest else ""
+        super().__init__(first.field, first.problem + more)
+        self.mistakes = tuple(mistakes)

@@ -106,18 +106,20 @@ class Rule:
         return replace(self.facts, scopes=scopes, cost=cost)
 
 
-def hidden_rule(rules: Sequence[Rule]) -> tuple[int, int] | None:
-    """Return the indexes of the first rule that an earlier, different rule hides, and of that.
+def hidden_rules(rules: Sequence[Rule]) -> list[tuple[int, int]]:
+    """Return the index of each rule that an earlier, different rule hides, and of the first such.
 
-    None if no rule is hidden. Rules with the same facts and cost variable do not differ.
+    Rules with the same facts and cost variable do not differ.
     """
+    found = []
     for at, rule in enumerate(rules):
         for before in range(at):
             earlier = rules[before]
             differs = (earlier.facts, earlier.cost_variable) != (rule.facts, rule.cost_variable)
             if differs and earlier.hides(rule):
-                return at, before
-    return None
+                found.append((at, before))
+                break
+    return found
 
 
 def _filled(scope: str, values: Mapping[str, str]) -> str:

@@ -10,11 +10,12 @@ from functools import partial
 from typing import cast
 
 from authz.core import changes
+from authz.core.admin_ports import AppliedStore, KeyStore
 from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Minted
 from authz.core.merging import Applied, Clash, Fields, Merge, fields_of, merge, state_at
-from authz.core.ports import AppliedStore, Clock, KeyStore
+from authz.core.ports import Clock
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.selector import Selector
 from authz.core.updates import Updates

@@ -6,9 +6,10 @@ from functools import partial
 from typing import Final
 
 from authz.core import deletion
+from authz.core.admin_ports import DeletionStore, KeyStore
 from authz.core.changes import Author, Refused
 from authz.core.errors import Conflict, Forbidden, NotFound, Unavailable, Unreadable
-from authz.core.ports import Clock, DeletionStore, KeyStore
+from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector
 from authz.flows.bulk_change import BUSY, By, Extent, Failed, Skipped, Step

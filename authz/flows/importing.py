@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from authz.core import changes
+from authz.core.admin_ports import ImportStore, RecordReader
 from authz.core.changes import Author, KeyChange, KeySpec
 from authz.core.errors import AliasTaken, BadInput, Conflict, Deleted, Fault, Unreadable
 from authz.core.keys.credentials import Imported, ImportedHash
 from authz.core.keys.text import new_kid
 from authz.core.past import Past
-from authz.core.ports import Clock, ImportStore, RecordReader
+from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Secret, Status
 from authz.flows.resending import until_confirmed
 

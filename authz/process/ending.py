@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import Awaitable, Callable
 
 
 class Ending:
@@ -54,3 +55,16 @@ class Ending:
         if self._has_pause:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._repeated.wait(), seconds)
+
+    async def drain(self, stop: Callable[[float], Awaitable[None]], seconds: float) -> None:
+        """Stop a server, and wait for what it still serves; after a second request, do not wait.
+
+        stop: takes the seconds that it may wait, and may be called again while it waits.
+        """
+        stopping = asyncio.ensure_future(stop(seconds))
+        repeated = asyncio.create_task(self.repeated())
+        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
+        if repeated.done():
+            await stop(0)
+        repeated.cancel()
+        await stopping

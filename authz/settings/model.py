@@ -7,27 +7,26 @@ default.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
-from authz.core.route_facts import Facts
-from authz.core.route_rule import Rule, hidden_rule
-from authz.core.routes import MAX_LABEL, MAX_RULES
-from authz.settings import sections, sources
+from authz.core.routes import MAX_RULES
+from authz.settings import files, includes, sections, sources
 from authz.settings.admin import Admin
+from authz.settings.routes import RouteRule, unusable_rules
 from authz.settings.sections import Section
+from authz.settings.sources import Source
 from authz.settings.values import (
     Carrier,
-    Cost,
     File,
     HeaderName,
-    HostPattern,
     HttpUrl,
     Id,
     ImportedPrefix,
@@ -35,7 +34,6 @@ from authz.settings.values import (
     LimitSet,
     Line,
     Listen,
-    Method,
     Mode,
     Namespace,
     OutageWord,
@@ -43,11 +41,9 @@ from authz.settings.values import (
     PepperVersion,
     PoolId,
     Prefix,
-    Scopes,
     ServiceName,
     Several,
     StoreUrl,
-    Template,
     distinct,
     seconds,
 )
@@ -174,52 +170,6 @@ class Extract(Section):
     client_address: Literal["peer", "x-envoy-external-address"] = "peer"
 
 
-class RouteRule(Section):
-    """Requirements of a route. The first matching rule decides. See core/route_rule.py."""
-
-    path: Template
-    name: Id = ""
-    host: HostPattern = ""
-    methods: tuple[Method, ...] = ()
-    scopes: Scopes | None = None
-    auth: Literal["required", "optional"] | None = None
-    env: Literal["live", "test"] | None = None
-    cost: Cost | None = None
-    enforce: bool | None = None
-
-    @model_validator(mode="after")
-    def _agrees(self) -> "RouteRule":
-        try:
-            self.rule()
-        except BadInput as cause:
-            raise ValueError(cause.problem) from None
-        return self
-
-    def rule(self, *, ignore_case: bool = False) -> Rule:
-        """Return the rule. Raises BadInput for a bad value or a variable that the path lacks.
-
-        ignore_case: letters of the path match in either case.
-        """
-        cost = self.cost
-        required = Facts(
-            scopes=None if self.scopes is None else frozenset(self.scopes.split()),
-            optional=None if self.auth is None else self.auth == "optional",
-            env=self.env,
-            cost=cost if isinstance(cost, int) else None,
-            enforce=self.enforce,
-            label=self.name or self.path[:MAX_LABEL],
-        )
-        return Rule.parse(
-            "routes",
-            self.path,
-            self.host,
-            self.methods,
-            required,
-            cost_variable=cost[1:-1] if isinstance(cost, str) else "",
-            ignore_case=ignore_case,
-        )
-
-
 class Pools(Section):
     """Limits that the keys of a project or of a tenant share, by its id.
 
@@ -311,10 +261,23 @@ class Settings(Section):
     log: Log = Log()
     admin: Admin = Admin()
     telemetry: Telemetry = Telemetry()
+    include: Annotated[tuple[File, ...], Field(max_length=64), AfterValidator(distinct)] = ()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"
     routes_case: Literal["sensitive", "insensitive"] = "sensitive"
     routes_suffix: Literal["kept", "dropped"] = "kept"
+
+    _given: Mapping[str, int] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given(self) -> Mapping[str, int]:
+        """Return the names of the sections that were given, and in how many sources each was."""
+        return self._given
+
+    def note_given(self, trees: Iterable[Mapping[str, Any]]) -> None:
+        """Count the sections of the sources that these settings were read from."""
+        given = (name for tree in trees for name, value in tree.items() if value is not None)
+        self._given = Counter(given)
 
 
 def load(
@@ -324,37 +287,54 @@ def load(
 ) -> Settings:
     """Read and merge the settings: flags win over the environment, the environment over the file.
 
-    Without `file`, no file is read. Raises BadInput, which names the setting, the problem and the
-    source; with several mistakes it is a BadSettings, which has them all.
+    The files of `include` are joined with `file`. Without `file` and `include`, no file is read.
+    Raises BadInput, which names the setting, the problem and the source; with several mistakes it
+    is a BadSettings, which has them all.
     """
-    layers = [sources.command_line(flags or {}), sources.environment(environ)]
-    if file:
-        layers.append(sources.file(file))
-    settings = sections.read(Settings, layers)
-    _check_routes(settings, layers)
+    joined = includes.join(_layers(file, flags, environ), has_file=file is not None)
+    settings = _checked(joined.layers, joined.mistakes)
+    settings.note_given(part.tree for part in joined.parts)
     return settings
 
 
-def _check_routes(settings: Settings, layers: Sequence[sources.Source]) -> None:
-    """Raise BadInput for the first route rule that cannot work.
+def included(
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> list[Path]:
+    """Return the paths of the files that `load` would include.
 
-    An earlier rule takes all its requests, or the rule is invalid if the case of letters is
-    ignored.
+    They may be missing or invalid. Raises BadInput if `file` cannot be read.
     """
+    return includes.included(_layers(file, flags, environ))
+
+
+def parse_included(field: str, content: bytes, path: Path) -> Settings:
+    """Check the plans, pools and routes of a file that may hold keys, too.
+
+    Raises BadSettings with all mistakes, or BadInput about `field` if it is not YAML. path: for
+    messages.
+    """
+    mistakes: list[BadInput] = []
+    source = includes.checked(files.parse_included(field, content, path), mistakes)
+    return _checked([source], mistakes)
+
+
+def _layers(
+    file: Path | None, flags: Mapping[str, Any] | None, environ: Mapping[str, str]
+) -> list[Source]:
+    above = [sources.command_line(flags or {}), sources.environment(environ)]
+    return [*above, files.read(file)] if file else above
+
+
+def _checked(layers: Sequence[Source], mistakes: Sequence[BadInput]) -> Settings:
+    """Return the settings of these layers. Raises BadSettings with `mistakes` and all others."""
+    try:
+        settings = sections.read(Settings, layers)
+    except BadSettings as cause:
+        raise BadSettings([*mistakes, *cause.mistakes]) from None
     ignore_case = settings.routes_case == "insensitive"
-
-    def refuse(at: int, problem: str) -> NoReturn:
-        location = ("routes", at)
-        origin = sources.origin(layers, location).name(location)
-        raise BadInput(f"routes.{at}", f"{problem} ({origin})") from None
-
-    rules = []
-    for at, given in enumerate(settings.routes):
-        try:
-            rules.append(given.rule(ignore_case=ignore_case))
-        except BadInput as cause:
-            refuse(at, cause.problem)
-    if hidden := hidden_rule(rules):
-        at, before = hidden
-        problem = f"routes.{before} takes all its requests and asks for something else"
-        refuse(at, f"{problem}; put the narrower rule first")
+    unusable = unusable_rules(settings.routes, layers, ignore_case=ignore_case)
+    if mistakes or unusable:
+        raise BadSettings([*mistakes, *unusable])
+    return settings

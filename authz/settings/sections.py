@@ -1,6 +1,5 @@
 """A section of settings: validation, error messages and relative paths."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -10,8 +9,7 @@ from typing import Any, Final, TypeVar, cast, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from authz.core import fields
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, BadSettings
 from authz.core.listen_address import Address
 from authz.settings import sources
 from authz.settings.sources import Location, Source
@@ -32,19 +30,6 @@ class Section(BaseModel):
             return given
         known = cls.model_fields
         return {name: v for name, v in given.items() if v is not None or name not in known}
-
-
-class BadSettings(BadInput):
-    """Settings with mistakes, at least one.
-
-    `mistakes` has them all, and the text shows the first.
-    """
-
-    def __init__(self, mistakes: Sequence[BadInput]) -> None:
-        first, *rest = mistakes
-        more = f"; {len(rest)} more: `authz config check` lists all" if rest else ""
-        super().__init__(first.field, first.problem + more)
-        self.mistakes = tuple(mistakes)
 
 
 _Sections = TypeVar("_Sections", bound=Section)
@@ -95,9 +80,8 @@ def _mistake(error: ErrorDetails, kind: type[Section], layers: Sequence[Source])
         problem = f"no such setting; there are {', '.join(_section(kind, location).model_fields)}"
     problem = _MESSAGES.get(error["type"].partition("_")[0], problem)
     problem = _MESSAGES.get(error["type"], problem)
-    name = ".".join(map(str, location)).removesuffix(".[key]")
-    name = name if re.fullmatch(r"[\w.*:@-]{1,80}", name, re.ASCII) else fields.shown(name)
-    return BadInput(name, f"{problem} ({sources.origin(layers, location).name(location)})")
+    place = sources.origin(layers, location).name(location)
+    return BadInput(sources.dotted(location), f"{problem} ({place})")
 
 
 def _section(section: type[Section], location: Location) -> type[Section]:

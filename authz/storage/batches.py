@@ -12,8 +12,8 @@ from redis import exceptions
 from authz.core.changes import KeyChange
 from authz.core.errors import Fault, OutcomeUnknown, Unavailable
 from authz.storage import schema
+from authz.storage.change_script import APPLY_CHANGE, script_input, script_outcome
 from authz.storage.essential import ALLOW_OOM, is_full
-from authz.storage.keys import APPLY_CHANGE, script_input, script_outcome
 from authz.storage.link import refusal
 from authz.storage.marks import marks_of
 from authz.storage.replies import checked, describe_full

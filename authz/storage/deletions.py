@@ -1,7 +1,6 @@
 """StoredDeletions: deletes keys, with their entries in the audit trail. Tombstones stay."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any, Final
 
 import redis.asyncio
@@ -12,12 +11,14 @@ from authz.core.errors import Conflict, OutcomeUnknown, Unavailable
 from authz.core.records import KeyRecord
 from authz.core.trail.rows import row_hash
 from authz.storage import encoding, schema, tombstones
+from authz.storage.essential import ALLOW_OOM
 from authz.storage.link import refusal
 from authz.storage.listing import SEARCHED
 from authz.storage.marks import marks_of, with_mark
 from authz.storage.replies import checked
+from authz.storage.scripts import script
 
-DELETE_KEY: Final = (files("authz.storage") / "lua" / "delete_key.lua").read_text()
+DELETE_KEY: Final = ALLOW_OOM + script("change_steps", "delete_key")
 
 
 class StoredDeletions:

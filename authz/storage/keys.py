@@ -1,105 +1,25 @@
-"""Key records: `LinkedKeys` reads them for the sidecar, `StoredKeys` reads and changes them."""
+"""StoredKeys: reads and changes key records, for administration."""
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from functools import partial
-from importlib.resources import files
 from typing import Any, Final, cast
 
 import redis.asyncio
 from redis import exceptions
 
 from authz.core.changes import KeyChange
-from authz.core.errors import (
-    AliasTaken,
-    Conflict,
-    Deleted,
-    Fault,
-    Foreign,
-    OutcomeUnknown,
-    Unavailable,
-    Unreadable,
-)
-from authz.core.events import Event
-from authz.core.ports import Loaded, Probe
+from authz.core.errors import Conflict, Fault, Foreign, OutcomeUnknown, Unavailable
 from authz.core.records import KeyRecord
-from authz.storage import emptiness, encoding, meta, schema, tombstones
+from authz.storage import emptiness, encoding, meta, schema
+from authz.storage.change_script import APPLY_CHANGE, script_input, script_outcome
 from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
-from authz.storage.feed import ChangeFeed
-from authz.storage.link import Link, refusal
-from authz.storage.marks import Marks, marks_of, with_mark
+from authz.storage.link import refusal
+from authz.storage.marks import marks_of
 from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, describe_full
 
-log = logging.getLogger("authz.store")
-
 WAIT_MS: Final = 1000
 ADVICE: Final = "check redis.url and that the store runs"
-APPLY_CHANGE: Final = (files("authz.storage") / "lua" / "apply_change.lua").read_text()
-
-
-class LinkedKeys:
-    """A KeySource on the feed's link, so that records and changes arrive in the store's order."""
-
-    def __init__(self, feed: ChangeFeed, probe: Probe) -> None:
-        self._feed = feed
-        self._names = feed.names
-        self._probe = probe
-
-    def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
-        """Request a record by one HGETALL and return at once. `deliver` is called once, later.
-
-        It gets the record, or None if the key does not exist and authz:meta does (one more round
-        trip). Otherwise it gets a Fault: Emptied without authz:meta, Unreadable for a bad record
-        (counted and logged), Unavailable without a link or for an error reply.
-        """
-        link = self._feed.link
-        if link is None:
-            asyncio.get_running_loop().call_soon(deliver, Unavailable("not connected"))
-            return
-        link.send(partial(self._on_hash, link, kid, deliver), "HGETALL", self._names.key(kid))
-
-    def _on_hash(self, link: Link, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
-        if reply != {}:
-            deliver(self._read(kid, reply))
-            return
-        # The key is absent, or the store was emptied: then authz:meta is absent too. One EXISTS
-        # checks both at the same moment. It counts a repeated name each time, so the count shows
-        # which of the two exist.
-        link.send(
-            partial(self._on_presence, kid, deliver),
-            "EXISTS",
-            self._names.meta,
-            self._names.meta,
-            self._names.key(kid),
-        )
-
-    def _on_presence(self, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
-        match reply:
-            case 2:
-                deliver(None)
-            case 3:  # the key was issued between HGETALL and EXISTS
-                self.load(kid, deliver)
-            case 0 | 1:
-                deliver(meta.Emptied(self._feed.highest))
-            case _:
-                deliver(self._read(kid, reply))
-
-    def _read(self, kid: str, reply: Any) -> KeyRecord | Fault:
-        if isinstance(reply, Fault):
-            return reply
-        if not isinstance(reply, dict):
-            return Unavailable(f"the store answered {str(reply)[:100]}")
-        try:
-            record = encoding.decode(kid, reply)
-        except Unreadable as cause:
-            self._probe.count(Event.RECORD_UNREADABLE)
-            log.error("%s", cause)  # noqa: TRY400  the traceback adds nothing
-            return cause
-        self._feed.record_read(record.version)
-        return record
 
 
 class StoredKeys:
@@ -277,63 +197,6 @@ class StoredKeys:
 
     async def _hash(self, name: str) -> dict[str, str]:
         return cast("dict[str, str]", await checked(self._client.hgetall(name), ADVICE))
-
-
-def script_input(
-    change: KeyChange, names: schema.Names = schema.DEFAULT, marks: Marks | None = None
-) -> tuple[list[str], list[str | int]]:
-    """Return KEYS and ARGV of lua/apply_change.lua for this change.
-
-    marks: for the entry of the audit trail; None: it gets no mark.
-    """
-    record = change.record
-    event = encoding.encode_event(change.event, change.id, change.base_version)
-    event = with_mark(marks, record.kid, event)
-    fields = _flat(encoding.encode(record))
-    keys = [
-        names.key(record.kid),
-        names.seq,
-        names.log,
-        names.audit,
-        names.keys,
-        names.client(record.client_id),
-        *map(names.alias, change.aliases),
-        *([names.client(change.former_client_id)] if change.former_client_id else []),
-    ]
-    gone = tombstones.of(record.kid, change.aliases) if not change.base_version else []
-    keys += [names.gone(place.bucket) for place in gone]
-    return keys, [
-        change.id,
-        change.base_version,
-        names.changes,
-        schema.LOG_LENGTH,
-        record.kid,
-        record.status.value,
-        record.created_at,
-        len(change.aliases),
-        len(fields),
-        *fields,
-        *_flat(event),
-        *(place.member for place in gone),
-    ]
-
-
-def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
-    """Return the version from a reply of lua/apply_change.lua.
-
-    Otherwise return, not raise: Conflict if the key is at another version, AliasTaken if one of its
-    aliases exists, Deleted if the key was deleted.
-    """
-    outcome, detail = reply
-    if outcome == "gone":
-        return Deleted(change.record.kid)
-    if outcome == "conflict":
-        return Conflict(f"{change.record.kid} is at version {detail}, not {change.base_version}")
-    return AliasTaken(detail) if outcome == "taken" else int(detail)
-
-
-def _flat(fields: Mapping[str, str]) -> list[str]:
-    return [text for pair in fields.items() for text in pair]
 
 
 def _refuse_unlisted(found: Mapping[str, str], prefixes: Collection[str]) -> None:

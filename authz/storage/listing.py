@@ -6,7 +6,6 @@ The cost of a read is proportional to its result. Nothing here scans the store (
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from importlib.resources import files
 from typing import Any, Final, cast
 
 import redis.asyncio
@@ -19,11 +18,12 @@ from authz.core.selector import Position
 from authz.storage import encoding, schema
 from authz.storage.link import refusal
 from authz.storage.replies import checked
+from authz.storage.scripts import script
 
 MAX_ATTEMPTS: Final = 10
 # If a change was interrupted, its audit entry may be written later, after those of other changes.
 SEARCHED: Final = 1000  # entries
-READ_FIELDS: Final = (files("authz.storage") / "lua" / "read_fields.lua").read_text()
+READ_FIELDS: Final = script("read_fields")
 READ_SHA: Final = hashlib.sha1(READ_FIELDS.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -51,6 +51,7 @@ from authz.rpc.admin.trail_verification import TrailVerification
 from authz.rpc.admin.usage_service import UsageService
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
+from authz.storage.change_log import StoredChangeLog
 from authz.storage.deletions import StoredDeletions
 from authz.storage.endpoint import Client
 from authz.storage.imports import StoredImports
@@ -60,8 +61,7 @@ from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta_watch import MetaWatch
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
-from authz.storage.trail import StoredRows
-from authz.storage.trail_pages import StoredChangeLog, StoredTrailPages
+from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
@@ -112,13 +112,7 @@ class AdminProcess:
 
         A second request to end cuts the wait short.
         """
-        stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
-        repeated = asyncio.create_task(ending.repeated())
-        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
-        if repeated.done():
-            await self.server.stop(0)
-        repeated.cancel()
-        await stopping
+        await ending.drain(self.server.stop, DRAIN_SECONDS)
 
 
 @asynccontextmanager
@@ -209,8 +203,8 @@ def admin_flows(
         index=index,
         registry=StoredSidecars(client),
         trail=trail,
-        trail_pages=StoredTrailPages(client),
         trail_rows=rows,
+        entry_of=entry_of,
         trail_heads=rows,
         change_log=StoredChangeLog(client),
         keyring=ring,

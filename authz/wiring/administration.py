@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import BinaryIO, Final
 
+from authz.core.admin_ports import ImportStore
 from authz.core.decision import Decision
 from authz.core.errors import BadInput
 from authz.core.finding import Finding
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
-from authz.core.ports import ImportStore
 from authz.core.request import Request
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.rows import TrailKeys

@@ -3,8 +3,8 @@
 A reload exchanges the settings in RELOADABLE and check.enforce, all of them or none. All others
 need a restart: they keep their old values, and a log line names those that differ in the file.
 
-A section that is missing now was probably cut off with the end of the file, and without it less
-may be asked of requests. So a section is removed by a restart alone.
+A section that stands in fewer files than before was probably cut off with the end of a file, and
+without it less may be asked of requests. So a section is removed by a restart alone.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from authz.settings.sections import Section
 log = logging.getLogger("authz.settings")
 
 RELOADABLE: Final = (
-    *("limits", "log", "plans", "pools"),
+    *("include", "limits", "log", "plans", "pools"),
     *("routes", "routes_case", "routes_default", "routes_suffix"),
 )
 ENFORCE: Final = "check.enforce"  # of its section, this alone
@@ -56,9 +56,9 @@ class ReloadTarget(Protocol):
 def settings_hash(settings: Settings) -> str:
     """Return the first HASH_DIGITS hexadecimal digits of a SHA-256 of all values.
 
-    Equal settings have the same hash, from any source.
+    Equal settings have the same hash, from any source and any number of files.
     """
-    text = json.dumps(settings.model_dump(), sort_keys=True, default=str)
+    text = json.dumps(settings.model_dump(exclude={"include"}), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
@@ -87,7 +87,7 @@ class LiveSettings:
         clock: Clock,
     ) -> None:
         self._settings = settings
-        self._given = frozenset(settings.model_fields_set)
+        self._given = settings.given
         self._read = read
         self._target = target
         self._clock = clock
@@ -128,7 +128,7 @@ class LiveSettings:
         self._waiting = restart_needed(self._settings, found)
         exchange()
         self._settings = _merged(self._settings, found)
-        self._given = frozenset(found.model_fields_set)
+        self._given = found.given
         self._error = ""
         self.version = SettingsVersion(settings_hash(self._settings), self._clock.wall_ms())
         log.info("settings reloaded, version %s", self.version.hash)
@@ -139,7 +139,8 @@ class LiveSettings:
 
     def _prepare(self, read: Callable[[], Settings]) -> tuple[Settings, Callable[[], None]]:
         found = read()
-        if missing := sorted(self._given - found.model_fields_set):
+        now = found.given
+        if missing := sorted(name for name in self._given if now.get(name, 0) < self._given[name]):
             raise BadInput(missing[0], _removed(missing))
         return found, self._target.prepare(_merged(self._settings, found))
 

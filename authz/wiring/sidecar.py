@@ -27,8 +27,8 @@ from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
-from authz.storage.keys import LinkedKeys
 from authz.storage.limits.spend_link import SpendLink
+from authz.storage.linked_keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
 from authz.storage.replication import longest_alone
 from authz.storage.snapshot import Snapshot
@@ -64,13 +64,7 @@ class Sidecar:
 
         A second request to end cuts the wait short.
         """
-        stopping = asyncio.create_task(self.server.stop(DRAIN_SECONDS))
-        repeated = asyncio.create_task(ending.repeated())
-        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
-        if repeated.done():
-            await self.server.stop(0)
-        repeated.cancel()
-        await stopping
+        await ending.drain(self.server.stop, DRAIN_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from redis.asyncio import Redis
 
 from authz.core.changes import Author, KeyChange, KeySpec, issue, update
 from authz.storage import schema
-from authz.storage.keys import APPLY_CHANGE, script_input
+from authz.storage.change_script import APPLY_CHANGE, script_input
 from tests.bench.figures import machine, offer_record, record, tell
 from tests.bench.outage import initialise, running, settings_file
 from tests.support.fakes import NOW, make_keyring

@@ -25,9 +25,11 @@ from redis.asyncio import Redis
 from authz.core.changes import Author, KeySpec, issue
 from authz.core.ports import KeySource
 from authz.flows.keycache import KeyCache
+from authz.storage.change_script import APPLY_CHANGE, script_input
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
-from authz.storage.keys import APPLY_CHANGE, LinkedKeys, StoredKeys, script_input
+from authz.storage.keys import StoredKeys
+from authz.storage.linked_keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
 from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import RecordingProbe, make_keyring

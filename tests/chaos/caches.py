@@ -17,7 +17,7 @@ from authz.flows.keycache import KeyCache
 from authz.storage import encoding
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
-from authz.storage.keys import LinkedKeys
+from authz.storage.linked_keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome, now

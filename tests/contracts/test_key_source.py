@@ -13,7 +13,8 @@ from authz.flows.lifecycle import Lifecycle
 from authz.storage import encoding
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
-from authz.storage.keys import LinkedKeys, StoredKeys
+from authz.storage.keys import StoredKeys
+from authz.storage.linked_keys import LinkedKeys
 from tests.support.fakes import (
     KID,
     FakeClock,

@@ -54,3 +54,35 @@ async def test_at_a_terminal_there_is_no_pause():
     ending = Ending()
     ending.request("SIGINT")
     await asyncio.wait_for(ending.pause(LONG), PATIENCE)
+
+
+async def test_a_server_drains_until_it_has_stopped():
+    """Without a second request, the server gets its seconds and is stopped once."""
+    ending, waits = Ending(), []
+
+    async def stop(seconds):
+        waits.append(seconds)
+
+    await asyncio.wait_for(ending.drain(stop, 2.0), PATIENCE)
+    assert waits == [2.0]
+
+
+async def test_a_second_request_ends_a_drain():
+    """After a second request, the server is stopped again, with no time to wait."""
+    ending, waits, stopped = Ending(), [], asyncio.Event()
+
+    async def stop(seconds):
+        waits.append(seconds)
+        if seconds:
+            await stopped.wait()
+        stopped.set()
+
+    ending.request("SIGTERM")
+    draining = asyncio.create_task(ending.drain(stop, LONG))
+    await asyncio.sleep(0.01)
+    assert not draining.done()
+
+    ending.request("SIGTERM")
+
+    await asyncio.wait_for(draining, PATIENCE)
+    assert waits == [LONG, 0]

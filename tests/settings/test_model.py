@@ -119,6 +119,7 @@ GARBAGE = {
     "pools.tenants": ("10/s", None),
     "limits.on_outage": ("open", "allow"),
     "limits.legacy_headers": ("perhaps", "true"),
+    "include": ("keys.yaml", None),
     "routes": ("/v1/models", None),
     "routes_default": ("allow", "authenticate"),
     "routes_case": ("ignore", "insensitive"),
@@ -166,13 +167,20 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
     assert settings.cache.ttl == 2.0
 
 
+def line_of(file: Path, name: str) -> int:
+    """Return the line of a setting, or of its unknown section."""
+    wanted = "chekc" if name == "chekc.listen" else name.rpartition(".")[2]
+    lines = file.read_text().splitlines()
+    return next(n for n, line in enumerate(lines, 1) if line.strip().startswith(f"{wanted}:"))
+
+
 @pytest.mark.parametrize("name", ["chekc.listen", "check.listne", "check.tls.kee", "nothing"])
 def test_an_unknown_name_is_refused_at_every_level(tmp_path: Path, name: str) -> None:
     """The error names the setting, its source and the valid names."""
     rest = beside(name)
     file = written(tmp_path, yaml.safe_dump(sources.merged(tree_of(name, "1"), rest)))
     said = [
-        (refusal(file), f"(in {file})"),
+        (refusal(file), f"(in {file}, line {line_of(file, name)})"),
         (refusal(flags=sources.merged(tree_of(name, "1"), rest)), "(from the command line)"),
         (refusal(flags=rest, environ={variable_of(name): "1"}), f"(from {variable_of(name)})"),
     ]
@@ -197,7 +205,7 @@ def test_garbage_is_refused_with_the_name_the_source_and_a_good_value(
     file = written(tmp_path, yaml.safe_dump(sources.merged(tree_of(name, bad), rest)))
     environ = {variable_of(name): bad}
     for said, where in (
-        (refusal(file), f"(in {file})"),
+        (refusal(file), f"(in {file}, line {line_of(file, name)})"),
         (
             refusal(written(tmp_path, yaml.safe_dump(rest)), environ=environ),
             f"(from {variable_of(name)})",
@@ -430,7 +438,7 @@ def test_the_example_file_has_every_setting_at_its_default(
     """deploy/authz.example.yaml lists every setting with its default."""
     monkeypatch.chdir(tmp_path)
     text = EXAMPLE.read_text()
-    assert load(written(tmp_path, text), {}, {}) == load(None, {}, {})
+    assert load(written(tmp_path, text), {}, {}).model_dump() == load(None, {}, {}).model_dump()
     example = yaml.safe_load(text)
     for name in settings_names():
         part = example

@@ -6,8 +6,9 @@ import pytest
 
 from authz.core.errors import BadInput
 from authz.settings.model import Settings, load
+from authz.wiring.file_changes import FileChanges
 from authz.wiring.live_settings import RELOADABLE, LiveSettings, restart_needed, settings_hash
-from authz.wiring.serving import FileChanges, reread
+from authz.wiring.serving import reread
 from tests.support.fakes import FakeClock
 from tests.support.settings import tree_of, written
 
@@ -132,7 +133,7 @@ async def test_a_file_that_was_cut_keeps_the_old_settings(tmp_path, cut):
     target = Target()
     live = LiveSettings(
         load(file, {}, {}),
-        lambda: reread(lambda: load(file, {}, {}), file),
+        lambda: reread(lambda: load(file, {}, {}), FileChanges(lambda: [file])),
         target,
         FakeClock(NOW),
     )
@@ -155,14 +156,14 @@ async def test_an_empty_file_is_refused_although_the_environment_has_its_section
     """The sections that variables give do not make an emptied file usable."""
     file = written(tmp_path, "")
     with pytest.raises(BadInput, match="it is empty"):
-        reread(lambda: load(file, {}, {"AUTHZ_LOG__LEVEL": "INFO"}), file)
+        reread(lambda: load(file, {}, {"AUTHZ_LOG__LEVEL": "INFO"}), FileChanges(lambda: [file]))
 
 
 async def test_a_request_waits_until_the_file_stands_still(tmp_path):
     """SIGHUP while the file is written reads the file after its last change."""
     file = tmp_path / "authz.yaml"
     file.write_text("a")
-    changes, contents = FileChanges(file), ["half", "half and the rest"]
+    changes, contents = FileChanges(lambda: [file]), ["half", "half and the rest"]
     waits = []
 
     async def wait(seconds):
@@ -179,7 +180,7 @@ def test_a_changed_file_is_reported_once_when_it_stands_still(tmp_path):
     """A file that is being written is not read before two looks agree."""
     file = tmp_path / "authz.yaml"
     file.write_text("a")
-    changes = FileChanges(file)
+    changes = FileChanges(lambda: [file])
     assert not changes.take()
 
     file.write_text("half")
@@ -196,7 +197,7 @@ def test_a_file_behind_a_link_is_followed(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "authz.yaml").write_text("same")
     os.symlink("one", tmp_path / "data")
-    changes = FileChanges(tmp_path / "data" / "authz.yaml")
+    changes = FileChanges(lambda: [tmp_path / "data" / "authz.yaml"])
 
     (tmp_path / "data").unlink()
     assert [changes.take(), changes.take()] == [False, False]
@@ -206,4 +207,4 @@ def test_a_file_behind_a_link_is_followed(tmp_path):
 
 def test_without_a_file_nothing_changes():
     """Settings from the environment alone reload only by SIGHUP."""
-    assert not FileChanges(None).take()
+    assert not FileChanges(list).take()

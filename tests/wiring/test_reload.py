@@ -111,6 +111,22 @@ async def test_a_changed_file_is_reloaded_without_a_signal(tmp_path: Path, valke
         assert sidecar.settings()["loaded_at"] > before["loaded_at"]
 
 
+async def test_a_changed_included_file_is_reloaded(tmp_path: Path, valkey: Valkey) -> None:
+    """A file of keys that the settings include is watched. With a mistake in it nothing changes."""
+    async with reloading(tmp_path, valkey) as sidecar:
+        keys = tmp_path / "keys.yaml"
+        keys.write_text(yaml.safe_dump({"keys": [], "routes": SCOPED}))
+        found = await sidecar.reload(include=["keys.yaml"])
+        assert (found["reason"], sidecar.ask("/scoped")) == ("", 403)
+
+        keys.write_text(yaml.safe_dump({"keys": [], "routes": [{"path": "/other"}, *SCOPED]}))
+        await eventually(lambda: sidecar.settings()["version"] != found["version"])
+        keys.write_text(yaml.safe_dump({"keys": [], "routes": [{"path": "other"}]}))
+        await eventually(lambda: "routes.0.path" in sidecar.settings()["reason"])
+        assert f"(in {keys}, line 3)" in sidecar.settings()["reason"]
+        assert sidecar.ask("/scoped") == 403
+
+
 async def test_a_plan_changes_for_keys_in_use(tmp_path: Path, valkey: Valkey) -> None:
     """After a larger plan the key has the difference left. Units that were used stay used."""
     async with reloading(tmp_path, valkey, plan="small") as sidecar:

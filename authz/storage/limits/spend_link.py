@@ -24,15 +24,14 @@ import hiredis
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.limits.charge import Charge, SpendReply, SpendRequest
 from authz.core.ports import Clock
-from authz.storage import reconnect
 from authz.storage.endpoint import Endpoint
 from authz.storage.limits.spend_script import SPEND, arguments, holder_name, spend_reply
 from authz.storage.link import Link, LinkLost, refusal
+from authz.storage.primary_link import PrimaryLink
 
 log = logging.getLogger("authz.store")
 
 CONNECTION_NAME: Final = "authz-sidecar-limits"
-CONNECT_SECONDS: Final = 1.0
 CHECKS: Final = 2  # for late replies, in each deadline
 MAX_GARBLED: Final = 1000
 
@@ -58,14 +57,13 @@ class SpendLink:
         script: str = SPEND,
     ) -> None:
         self._endpoint = endpoint
-        self._clock = clock
         self._holder = holder_name(instance)
         self._deadline = deadline
         self._script = script
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-        self._link: Link | None = None
-        self._fault = ""
-        self._refusal = ""  # why the store does not count, until it does again
+        self._primary = PrimaryLink(
+            endpoint, clock, name=CONNECTION_NAME, subject="limits are", prepare=self._prepare
+        )
         self._sent = self._answered = 0
         self._watch: asyncio.TimerHandle | None = None
         self._garbled: dict[str, None] = {}
@@ -73,7 +71,7 @@ class SpendLink:
     @property
     def is_open(self) -> bool:
         """True while a link is connected and logged in, so that requests can be sent."""
-        return self._link is not None
+        return self._primary.link is not None
 
     @property
     def reason(self) -> str:
@@ -81,7 +79,7 @@ class SpendLink:
 
         "connecting" before the first attempt has ended.
         """
-        return self._fault or ("" if self._link is not None else "connecting")
+        return self._primary.reason
 
     def spend(self, charge: Charge, ask: SpendRequest, deliver: Deliver) -> None:
         """Send a charge and return at once.
@@ -90,7 +88,7 @@ class SpendLink:
         was counted (no link, overloaded, refused), OutcomeUnknown if the link ended first,
         Unreadable for garbled counters. A refusal also ends the link.
         """
-        link = self._link
+        link = self._primary.link
         if link is None:
             fault = Unavailable("not connected")
             asyncio.get_running_loop().call_soon(deliver, fault)
@@ -103,7 +101,7 @@ class SpendLink:
 
         Returns at once without a link, and early if the link ends.
         """
-        link = self._link
+        link = self._primary.link
         if link is not None:
             with suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(2 * self._deadline):
@@ -111,38 +109,11 @@ class SpendLink:
 
     async def run(self) -> None:
         """Keep a link open until cancelled. Faults are logged when they change, not raised."""
-        await reconnect.repeat(self._attempt, self._clock, enough=CONNECT_SECONDS)
+        await self._primary.run()
 
-    async def _attempt(self) -> None:
-        ended = asyncio.Event()
-        link = None
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                link = await self._connect(ended)
-            self._link = link
-            self._report(self._refusal)
-            await ended.wait()
-            self._report(link.fault)
-        except (Unavailable, OSError) as cause:
-            self._report(reconnect.describe(cause, CONNECT_SECONDS))
-        finally:
-            self._link = None
-            if link is not None:
-                link.abort()
-
-    async def _connect(self, ended: asyncio.Event) -> Link:
+    async def _prepare(self, link: Link) -> None:
         self._sent = self._answered = 0
-        link = await self._endpoint.open(
-            lambda: Link(lambda _push: None, partial(self._on_lost, ended))
-        )
-        try:
-            hello = await self._endpoint.greet(link, CONNECTION_NAME)
-            _expect_primary(hello.get("role"))
-            await link.call("SCRIPT", "LOAD", self._script)
-        except BaseException:
-            link.abort()
-            raise
-        return link
+        await link.call("SCRIPT", "LOAD", self._script)
 
     def _send(self, link: Link, on_reply: Callable[[Any], None], words: Words) -> None:
         self._sent += 1
@@ -163,9 +134,7 @@ class SpendLink:
     def _on_answer(self, link: Link, charge: Charge, deliver: Deliver, reply: Any) -> None:
         self._answered += 1
         if isinstance(reply, list):
-            if self._refusal:
-                self._refusal = ""
-                self._report("")
+            self._primary.accept()
             deliver(spend_reply(charge, reply))
         elif isinstance(reply, LinkLost):
             deliver(OutcomeUnknown(str(reply)))
@@ -180,9 +149,8 @@ class SpendLink:
             self._report_garbled(problem)
             deliver(Unreadable(problem))
             return
-        self._refusal = f"it does not count limits: {problem}"
         deliver(Unavailable(f"the store refused: {problem}"))
-        link.abort(self._refusal)
+        self._primary.refuse(link, f"it does not count limits: {problem}")
 
     # Late replies.
 
@@ -198,10 +166,11 @@ class SpendLink:
 
     def _check(self, link: Link, older: int, newer: int, late: float) -> None:
         self._watch = None
-        if self._link is None or self._answered >= self._sent:
+        current = self._primary.link
+        if current is None or self._answered >= self._sent:
             return
-        if link is not self._link:
-            self._check_later(self._link, 0, 0)
+        if link is not current:
+            self._check_later(current, 0, 0)
         elif asyncio.get_running_loop().time() > late:
             # This process was paused. Replies may have arrived that it has not read yet.
             self._check_later(link, older, newer)
@@ -210,27 +179,9 @@ class SpendLink:
         else:
             self._check_later(link, newer, self._sent)
 
-    def _on_lost(self, ended: asyncio.Event) -> None:
-        self._link = None
-        ended.set()
-
-    def _report(self, fault: str) -> None:
-        if fault == self._fault:
-            return
-        self._fault = fault
-        if fault:
-            log.warning("limits are not counted in the store: %s: %s", self._endpoint, fault)
-        else:
-            log.info("limits are counted in the store: %s", self._endpoint)
-
     def _report_garbled(self, problem: str) -> None:
         if problem not in self._garbled:
             if len(self._garbled) >= MAX_GARBLED:
                 self._garbled.clear()
             self._garbled[problem] = None
             log.error("limit counters that cannot be read; use reset-limits: %s", problem)
-
-
-def _expect_primary(role: object) -> None:
-    if role != "master":
-        raise Unavailable(f"it is a {role}; limits are counted on the primary")

@@ -3,7 +3,6 @@
 import math
 import re
 from functools import lru_cache
-from importlib.resources import files
 from struct import Struct
 from typing import Final
 
@@ -11,8 +10,9 @@ from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.counters import BurstCounter, PeriodCounter, WindowCounter
 from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.storage import schema
+from authz.storage.scripts import script
 
-SPEND: Final = (files("authz.storage") / "lua" / "spend.lua").read_text()
+SPEND: Final = script("spend")
 KINDS: Final = {
     WindowCounter: 1,
     PeriodCounter: 2,

@@ -32,27 +32,6 @@ local former_key = base > 0 and KEYS[last_alias + 1] or nil
 
 local SEARCHED = 1000 -- audit entries that are searched for a late entry of the same change
 
--- Return a whole number that a double holds exactly. tonumber also takes 'nan', '0x10' and '1e9'.
-local function whole(name, text)
-  if #text > 15 or not string.find(text, '^%d+$') then
-    error({err = 'ERR ' .. name .. ' is not a whole number'})
-  end
-  return tonumber(text)
-end
-
--- Return the highest id that a stream ever had, also if its newest entries were deleted.
-local function last_id(stream)
-  if redis.call('EXISTS', stream) == 0 then
-    return 0
-  end
-  local info = redis.call('XINFO', 'STREAM', stream)
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then
-      return whole('the last id of ' .. stream, string.match(info[i + 1], '^[^-]*'))
-    end
-  end
-end
-
 -- Return the id for the audit entry of change `seq`, or nil if the entry exists. If later entries
 -- exist, the id is after them.
 local function audit_id(seq)
@@ -101,12 +80,9 @@ if repeated then
   local entry = redis.call('XRANGE', log_key, id, id)[1]
   at = entry and entry[2][6]
 else
-  -- If seq was lost or restored from an older copy, continue after the highest number found.
-  local stored = whole(seq_key, redis.call('GET', seq_key) or '0')
-  seq = math.max(stored, version, last_id(log_key), last_id(audit_key)) + 1
+  seq = next_seq(version, seq_key, log_key, audit_key)
+  at = now_ms()
   local text = string.format('%.0f', seq)
-  local now = redis.call('TIME')
-  at = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
   writes = {
     {'SET', seq_key, text},
     {'XADD', log_key, 'MAXLEN', '~', log_length, text .. '-0',
@@ -133,12 +109,4 @@ if alias_key then
 end
 writes[#writes + 1] = {'PUBLISH', channel, notice}
 
-for _, write in ipairs(writes) do
-  if not redis.acl_check_cmd(unpack(write)) then
-    return redis.error_reply('NOPERM this user may not ' .. write[1] .. ' ' .. write[2])
-  end
-end
-for _, write in ipairs(writes) do
-  redis.call(unpack(write))
-end
-return {repeated and 'repeated' or 'applied', seq}
+return write_all(writes) or {repeated and 'repeated' or 'applied', seq}

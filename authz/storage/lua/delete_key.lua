@@ -1,9 +1,8 @@
-#!lua flags=allow-oom
--- Delete one key: its record, its places in the indexes, its aliases, and its entries in
--- the audit trail. Tombstones and one entry about the deletion stay.
+-- Delete one key: its record, its aliases, and its places in the indexes and in the audit trail.
+-- Tombstones and one entry about the deletion stay.
 --
--- The flag lets it run on a full store, because it takes rights away. The writes are ordered so that
--- an early end does no harm, and sending the same deletion again completes them:
+-- It runs on a full store, too, because it takes rights away. The writes are ordered so that an
+-- early end does no harm, and sending the same deletion again completes them:
 --   seq, log    sidecars forget the record, and remember the key as revoked
 --   tombstones  from here on the key cannot come back
 --   the rest    the record is removed last, because its version proves that nothing changed
@@ -23,31 +22,10 @@ local removed = tonumber(ARGV[8 + aliases])
 local ids = {unpack(ARGV, 9 + aliases, 8 + aliases + removed)}
 local audit = {unpack(ARGV, 9 + aliases + removed)}
 
--- Return a whole number that a double holds exactly.
-local function whole(name, text)
-  if #text > 15 or not string.find(text, '^%d+$') then
-    error({err = 'ERR ' .. name .. ' is not a whole number'})
-  end
-  return tonumber(text)
-end
-
--- Return the highest id that a stream ever had, also if its newest entries were deleted.
-local function last_id(stream)
-  if redis.call('EXISTS', stream) == 0 then
-    return 0
-  end
-  local info = redis.call('XINFO', 'STREAM', stream)
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then
-      return whole('the last id of ' .. stream, string.match(info[i + 1], '^[^-]*'))
-    end
-  end
-end
-
 local version = redis.call('HGET', record_key, 'version')
 if not version then
   if redis.call('SISMEMBER', KEYS[7], ARGV[6]) == 1 then
-    return {'repeated', whole(seq_key, redis.call('GET', seq_key) or '0')}
+    return {'repeated', stored_seq(seq_key)}
   end
   return {'conflict', 0}
 end
@@ -55,12 +33,8 @@ if version ~= base then
   return {'conflict', whole('the version of ' .. record_key, version)}
 end
 
-local stored = whole(seq_key, redis.call('GET', seq_key) or '0')
-local last = last_id(audit_key)
-local seq = math.max(stored, tonumber(version), last_id(log_key), last) + 1
-local text = string.format('%.0f', seq)
-local now = redis.call('TIME')
-local at = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+local seq = next_seq(tonumber(version), seq_key, log_key, audit_key)
+local text, at = string.format('%.0f', seq), now_ms()
 local writes = {
   {'SET', seq_key, text},
   {'XADD', log_key, 'MAXLEN', '~', log_length, text .. '-0',
@@ -80,12 +54,4 @@ writes[#writes + 1] = {'ZREM', client_key, kid}
 writes[#writes + 1] = {'DEL', record_key}
 writes[#writes + 1] = {'PUBLISH', channel, text .. ' ' .. kid .. ' revoked ' .. at .. ' ' .. change_id}
 
-for _, write in ipairs(writes) do
-  if not redis.acl_check_cmd(unpack(write)) then
-    return redis.error_reply('NOPERM this user may not ' .. write[1] .. ' ' .. write[2])
-  end
-end
-for _, write in ipairs(writes) do
-  redis.call(unpack(write))
-end
-return {'applied', seq}
+return write_all(writes) or {'applied', seq}

@@ -1,7 +1,6 @@
-#!lua flags=allow-oom
 -- Erase the facts about the callers of one key: networks and user agents. Counts and times stay.
 --
--- The flag lets it run on a full store, because it only makes data smaller.
+-- It runs on a full store, too, because it only makes data smaller.
 --
 -- KEYS  1 usage of the key; the rest: logs of its distinct networks, by day
 -- Returns the number of facts that were erased.

@@ -1,14 +1,15 @@
 """StoredEraser: erases the facts about the callers of a key."""
 
-from importlib.resources import files
 from typing import Final
 
 import redis.asyncio
 
 from authz.storage import schema
+from authz.storage.essential import ALLOW_OOM
 from authz.storage.replies import checked
+from authz.storage.scripts import script
 
-ERASE_USAGE: Final = (files("authz.storage") / "lua" / "erase_usage.lua").read_text()
+ERASE_USAGE: Final = ALLOW_OOM + script("erase_usage")
 BEFORE, AFTER = 4, 1  # days around today of which a log of networks may exist
 
 

@@ -10,7 +10,6 @@ Rules:
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -23,15 +22,12 @@ from authz.core.ports import Clock
 from authz.core.usage.commit import Commit
 from authz.core.usage.counts import Level
 from authz.core.usage.ports import CommitReply, Counted, Known, TooOld
-from authz.storage import reconnect
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link, refusal
+from authz.storage.primary_link import PrimaryLink
 from authz.storage.usage.usage_script import COMMIT, COUNTED, FOREIGN, KNOWN, arguments
 
-log = logging.getLogger("authz.store")
-
 CONNECTION_NAME: Final = "authz-meter"
-CONNECT_SECONDS: Final = 1.0
 DEADLINE: Final = 5.0  # seconds for a reply
 MAX_NETWORKS: Final = 100_000  # of keys and days, which are known to be in the store
 NO_META: Final = "the store has no authz:meta: it was emptied, or is not set up; run authz init"
@@ -59,15 +55,21 @@ class UsageLink:
         self._deadline = deadline
         self._script = script
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-        self._link: Link | None = None
-        self._fault = "connecting"
+        self._primary = PrimaryLink(
+            endpoint,
+            clock,
+            name=CONNECTION_NAME,
+            subject="usage is",
+            prepare=self._prepare,
+            logs_first=True,
+        )
         self._store_ms: tuple[int, float] | None = None
         self._networks: BoundedDict[tuple[str, int, str], None] = BoundedDict(MAX_NETWORKS)
 
     @property
     def reason(self) -> str:
         """The known reason why nothing can be counted; "" while a link is open."""
-        return self._fault or ("" if self._link is not None else "connecting")
+        return self._primary.reason
 
     def now_ms(self) -> int | None:
         """Return the store's time in ms since the epoch; None before the first connection."""
@@ -83,7 +85,7 @@ class UsageLink:
 
         Raises Unavailable without a link, if the reply is late or lost, or if the store refuses.
         """
-        link = self._link
+        link = self._primary.link
         if link is None:
             raise Unavailable(self.reason)
         shown = self._without_known_networks(commit)
@@ -104,7 +106,7 @@ class UsageLink:
 
     async def run(self) -> None:
         """Keep a link open until cancelled. Faults are logged when they change, not raised."""
-        await reconnect.repeat(self._attempt, self._clock, enough=CONNECT_SECONDS)
+        await self._primary.run()
 
     async def _answer(self, link: Link, words: tuple[str | bytes, ...]) -> list[Any]:
         """Return the reply of the script. Load the script if the store does not have it.
@@ -133,38 +135,12 @@ class UsageLink:
             raise Unavailable(f"the store refused: {problem}")
         raise reply if isinstance(reply, Unavailable) else Unavailable(str(reply))
 
-    async def _attempt(self) -> None:
-        ended = asyncio.Event()
-        link = None
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                link = await self._connect(ended)
-            self._link = link
-            self._report("")
-            await ended.wait()
-            self._report(link.fault)
-        except (Unavailable, OSError) as cause:
-            self._report(reconnect.describe(cause, CONNECT_SECONDS))
-        finally:
-            self._link = None
-            if link is not None:
-                link.abort()
-
-    async def _connect(self, ended: asyncio.Event) -> Link:
-        link = await self._endpoint.open(
-            lambda: Link(lambda _push: None, partial(self._on_lost, ended))
-        )
-        try:
-            hello = await self._endpoint.greet(link, CONNECTION_NAME)
-            _expect_primary(hello.get("role"))
-            _expect_meta(await link.call("EXISTS", self._endpoint.names.meta))
-            await link.call("SCRIPT", "LOAD", self._script)
-            seconds, microseconds = await link.call("TIME")
-            self._keep_time(int(seconds) * 1000 + int(microseconds) // 1000)
-        except BaseException:
-            link.abort()
-            raise
-        return link
+    async def _prepare(self, link: Link) -> None:
+        if not await link.call("EXISTS", self._endpoint.names.meta):
+            raise Unavailable(NO_META)
+        await link.call("SCRIPT", "LOAD", self._script)
+        seconds, microseconds = await link.call("TIME")
+        self._keep_time(int(seconds) * 1000 + int(microseconds) // 1000)
 
     def _keep_time(self, store_ms: int) -> None:
         self._store_ms = store_ms, self._clock.monotonic()
@@ -180,30 +156,7 @@ class UsageLink:
                 shown += [(kid, day, each) for each in networks]
         return shown
 
-    def _on_lost(self, ended: asyncio.Event) -> None:
-        self._link = None
-        ended.set()
-
-    def _report(self, fault: str) -> None:
-        if fault == self._fault:
-            return
-        self._fault = fault
-        if fault:
-            log.warning("usage is not counted: %s: %s", self._endpoint, fault)
-        else:
-            log.info("usage is counted in the store: %s", self._endpoint)
-
 
 def _resolve(answer: asyncio.Future[Any], reply: Any) -> None:
     if not answer.done():  # else the waiting task was cancelled
         answer.set_result(reply)
-
-
-def _expect_primary(role: object) -> None:
-    if role != "master":
-        raise Unavailable(f"it is a {role}; usage is counted on the primary")
-
-
-def _expect_meta(found: int) -> None:
-    if not found:
-        raise Unavailable(NO_META)

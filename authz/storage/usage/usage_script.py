@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any, Final
 
 from authz.core.usage.commit import Commit, KeyUsage
 from authz.core.usage.counts import LARGEST, MINUTES_PER_DAY, Level, month_of
 from authz.storage import schema
+from authz.storage.scripts import script
 
-COMMIT: Final = (files("authz.storage") / "lua" / "commit_usage.lua").read_text()
+COMMIT: Final = script("commit_usage")
 COUNTED, KNOWN, LATE, FOREIGN = range(4)
 
 

@@ -204,6 +204,7 @@ def test_revoked_keys_are_left_out(runner):
         ("keys: [", "line"),
         ("- a", "keys"),
         ("keys: []\ncolour: red", "colour"),
+        ("keys: [{? [a] : b}]", "line 1: a name is text"),
         ("authz: 2\nkeys: []", "format"),
         ("keys: [text]", "key 1"),
         ("keys: [{client: a}]", "ref"),

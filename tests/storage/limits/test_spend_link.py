@@ -185,21 +185,3 @@ async def test_a_replica_is_not_counted_on(own_valkey, caplog):
     assert not link.is_open
     assert isinstance(await ask(link), Unavailable)
     running.cancel()
-
-
-async def test_a_store_that_is_gone_is_told_in_words(own_valkey, caplog):
-    """An unreachable store is reported by the reason alone, without errno and call."""
-    own_valkey.kill()
-    endpoint = own_valkey.endpoint
-    running = asyncio.create_task(
-        SpendLink(endpoint, RealClock(), instance="web-1", deadline=1).run()
-    )
-    try:
-        await eventually(lambda: "not counted" in caplog.text)
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-    assert caplog.messages == [
-        f"limits are not counted in the store: {endpoint}: Connection refused"
-    ]

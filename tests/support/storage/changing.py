@@ -5,7 +5,8 @@ import contextlib
 from authz.core import changes
 from authz.core.changes import Author, KeySpec
 from authz.core.records import RevocationReason
-from authz.storage.keys import APPLY_CHANGE, StoredKeys
+from authz.storage.change_script import APPLY_CHANGE
+from authz.storage.keys import StoredKeys
 from tests.support.fakes import KID, NOW, make_keyring
 from tests.support.storage import stored
 

@@ -21,7 +21,8 @@ from authz.flows.lifecycle import Lifecycle
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
-from authz.storage.keys import LinkedKeys, StoredKeys
+from authz.storage.keys import StoredKeys
+from authz.storage.linked_keys import LinkedKeys
 from authz.storage.registry import Identity, Registration
 from tests.support.caches import make_cache
 from tests.support.fakes import RecordingProbe, make_keyring

@@ -1,0 +1,131 @@
+"""A file of keys, compared with the store and with the plans of the settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from authz.cli.administration import load_settings, with_files
+from authz.cli.declared import KeyFile
+from authz.cli.invocation import Invocation, write_stderr
+from authz.cli.options import plan as known_plan
+from authz.cli.terminal import escaped
+from authz.core.errors import BadInput, BadSettings
+from authz.core.merging import fields_of
+from authz.flows.applying import Intent, Prunable
+from authz.wiring.key_files import FileSession
+
+
+@dataclass(slots=True)
+class Comparison:
+    """A file compared with the store. total: keys of its scope that are not revoked."""
+
+    file: KeyFile
+    intents: Sequence[Intent]
+    pruned: Sequence[Prunable] = ()
+    total: int = 0
+
+    @property
+    def problems(self) -> list[str]:
+        """The reasons why the file cannot be applied, in words."""
+        found = [f"{i.declared.label}: {i.problem}" for i in self.intents if i.problem]
+        return found + [f"{p.record.kid}: {p.problem}" for p in self.pruned if p.problem]
+
+    @property
+    def is_different(self) -> bool:
+        """Whether an apply would change something, or cannot be made."""
+        return bool(self.problems or self.lines())
+
+    def lines(self) -> list[str]:
+        """Return a line for each key that an apply would change."""
+        found: list[str] = []
+        for intent in self.intents:
+            one = intent.declared
+            if intent.is_new:
+                found.append(f"+ {one.ref}  client {one.record.client_id}, {one.record.env}")
+            elif intent.stored is not None and not intent.problem:
+                found += [
+                    f"~ {one.kid}  {name} {_text(_old(intent, name))} -> {_text(new)}"
+                    for name, new in intent.merged.wanted.items()
+                ]
+        return found + [
+            f"- {p.record.kid}  client {p.record.client_id}, {p.record.name or 'no name'}"
+            for p in self.pruned
+            if not p.problem
+        ]
+
+    def kept(self) -> list[str]:
+        """Return a line for each change of the store that stays although the file differs."""
+        return [
+            f"= {i.declared.kid}  {name} {_text(value)} was set in the store and stays"
+            for i in self.intents
+            for name, value in i.merged.kept.items()
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """Return the comparison as JSON members."""
+        return {
+            "new": [i.declared.ref for i in self.intents if i.is_new],
+            "changed": [
+                {
+                    "kid": i.declared.kid,
+                    "changes": {
+                        name: {"old": _old(i, name), "new": new}
+                        for name, new in i.merged.wanted.items()
+                    },
+                }
+                for i in self.intents
+                if i.merged.wanted and not i.problem
+            ],
+            "pruned": [p.record.kid for p in self.pruned if not p.problem],
+            "kept": [
+                {"kid": i.declared.kid, "fields": dict(i.merged.kept)}
+                for i in self.intents
+                if i.merged.kept
+            ],
+            "conflicts": self.problems,
+        }
+
+
+def compare(invocation: Invocation, file: KeyFile, *, prune: bool, overwrites: bool) -> Comparison:
+    """Compare a file with the store."""
+
+    async def work(session: FileSession) -> Comparison:
+        intents = await session.applying.compare(file.keys, overwrites=overwrites)
+        if not prune:
+            return Comparison(file, intents)
+        pruned = await session.applying.prunable(file.scope, file.keys, file.as_of)
+        alive = sum(i.stored is not None for i in intents)
+        return Comparison(file, intents, pruned, alive + len(pruned))
+
+    return with_files(invocation, work)
+
+
+def check_plans(invocation: Invocation, path: str, file: KeyFile) -> None:
+    """Check that the plan of each key stands in the file or in the settings.
+
+    Warns of a plan that stands in the file alone. Raises BadSettings with each unknown plan.
+    """
+    named = {one.record.plan for one in file.keys} - {""}
+    plans = load_settings(invocation).plans.keys() if named else set()
+    mistakes: list[BadInput] = []
+    for one in file.keys:
+        try:
+            if one.record.plan:
+                known_plan(f"-f: {one.label}: plan", one.record.plan, {*plans, *file.plans})
+        except BadInput as cause:
+            mistakes.append(cause)
+    if mistakes:
+        raise BadSettings(mistakes)
+    if alone := sorted(named - plans):
+        problem = f"the settings do not know {', '.join(alone)}: sidecars need include: [{path}]"
+        write_stderr(escaped(f"warning: {problem}"))
+
+
+def _old(intent: Intent, name: str) -> object:
+    return fields_of(intent.stored)[name] if intent.stored else None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str) and value:
+        return value
+    return "(none)" if value in ("", None, [], {}) else str(value)

@@ -1,0 +1,79 @@
+"""LinkedKeys: reads key records for the sidecar, on the link of the feed."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from authz.core.errors import Fault, Unavailable, Unreadable
+from authz.core.events import Event
+from authz.core.ports import Loaded, Probe
+from authz.core.records import KeyRecord
+from authz.storage import encoding, meta
+from authz.storage.feed import ChangeFeed
+from authz.storage.link import Link
+
+log = logging.getLogger("authz.store")
+
+
+class LinkedKeys:
+    """A KeySource on the feed's link, so that records and changes arrive in the store's order."""
+
+    def __init__(self, feed: ChangeFeed, probe: Probe) -> None:
+        self._feed = feed
+        self._names = feed.names
+        self._probe = probe
+
+    def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
+        """Request a record by one HGETALL and return at once. `deliver` is called once, later.
+
+        It gets the record, or None if the key does not exist and authz:meta does (one more round
+        trip). Otherwise it gets a Fault: Emptied without authz:meta, Unreadable for a bad record
+        (counted and logged), Unavailable without a link or for an error reply.
+        """
+        link = self._feed.link
+        if link is None:
+            asyncio.get_running_loop().call_soon(deliver, Unavailable("not connected"))
+            return
+        link.send(partial(self._on_hash, link, kid, deliver), "HGETALL", self._names.key(kid))
+
+    def _on_hash(self, link: Link, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
+        if reply != {}:
+            deliver(self._read(kid, reply))
+            return
+        # The key is absent, or the store was emptied: then authz:meta is absent too. One EXISTS
+        # checks both at the same moment. It counts a repeated name each time, so the count shows
+        # which of the two exist.
+        link.send(
+            partial(self._on_presence, kid, deliver),
+            "EXISTS",
+            self._names.meta,
+            self._names.meta,
+            self._names.key(kid),
+        )
+
+    def _on_presence(self, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
+        match reply:
+            case 2:
+                deliver(None)
+            case 3:  # the key was issued between HGETALL and EXISTS
+                self.load(kid, deliver)
+            case 0 | 1:
+                deliver(meta.Emptied(self._feed.highest))
+            case _:
+                deliver(self._read(kid, reply))
+
+    def _read(self, kid: str, reply: Any) -> KeyRecord | Fault:
+        if isinstance(reply, Fault):
+            return reply
+        if not isinstance(reply, dict):
+            return Unavailable(f"the store answered {str(reply)[:100]}")
+        try:
+            record = encoding.decode(kid, reply)
+        except Unreadable as cause:
+            self._probe.count(Event.RECORD_UNREADABLE)
+            log.error("%s", cause)  # noqa: TRY400  the traceback adds nothing
+            return cause
+        self._feed.record_read(record.version)
+        return record

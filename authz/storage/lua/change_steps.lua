@@ -1,0 +1,57 @@
+-- Functions of the scripts that make a change: numbers of changes, and writes that are all allowed.
+--
+-- They stand before the text of each of these scripts.
+
+-- Return a whole number that a double holds exactly. tonumber also takes 'nan', '0x10' and '1e9'.
+local function whole(name, text)
+  if #text > 15 or not string.find(text, '^%d+$') then
+    error({err = 'ERR ' .. name .. ' is not a whole number'})
+  end
+  return tonumber(text)
+end
+
+-- Return the highest id that a stream ever had, also if its newest entries were deleted.
+local function last_id(stream)
+  if redis.call('EXISTS', stream) == 0 then
+    return 0
+  end
+  local info = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      return whole('the last id of ' .. stream, string.match(info[i + 1], '^[^-]*'))
+    end
+  end
+end
+
+-- Return the number of the last change, 0 without one.
+local function stored_seq(seq_key)
+  return whole(seq_key, redis.call('GET', seq_key) or '0')
+end
+
+-- Return the number of the next change. If seq was lost or restored from an older copy, it continues
+-- after the highest number found.
+local function next_seq(version, seq_key, ...)
+  local highest = math.max(stored_seq(seq_key), version)
+  for _, stream in ipairs({...}) do
+    highest = math.max(highest, last_id(stream))
+  end
+  return highest + 1
+end
+
+-- Return the time now in ms, as text.
+local function now_ms()
+  local now = redis.call('TIME')
+  return string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+end
+
+-- Do all writes. If one of them is not permitted, do none and return the error.
+local function write_all(writes)
+  for _, write in ipairs(writes) do
+    if not redis.acl_check_cmd(unpack(write)) then
+      return redis.error_reply('NOPERM this user may not ' .. write[1] .. ' ' .. write[2])
+    end
+  end
+  for _, write in ipairs(writes) do
+    redis.call(unpack(write))
+  end
+end
