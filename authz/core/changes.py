@@ -9,6 +9,8 @@ from authz.core import fields
 from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Minted
+from authz.core.limits.credits import CreditsChange
+from authz.core.limits.limit import MAX_LIMITS
 from authz.core.narrowing import narrows
 from authz.core.records import (
     MAX_LINEAGE,
@@ -45,6 +47,8 @@ class KeyChange:
     any of them is the alias of another key, the change is not made.
     `former_client_id`: the client until now, if the change gives the key to another client.
     `narrows`: the change only takes rights away, so it also applies on a full store.
+    `is_relative`: the same change of the record that it leads to would have another effect: it adds
+    credits. So it must not be planned again while it is not known whether it was made.
     """
 
     id: str
@@ -54,6 +58,7 @@ class KeyChange:
     aliases: tuple[bytes, ...] = field(default=(), repr=False)
     former_client_id: str | None = None
     narrows: bool = False
+    is_relative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +87,12 @@ def update(
     *,
     add_scopes: frozenset[str] = frozenset(),
     remove_scopes: frozenset[str] = frozenset(),
+    credits_change: CreditsChange | None = None,
 ) -> Outcome:
     """Plan new values for some fields. The event lists each with its old and new value.
 
-    Scopes are added first, then removed. Returns Refused if the key is revoked, Unchanged if every
+    Scopes are added first, then removed. The credits are changed after the other limits. Returns
+    Refused if the key is revoked or its credits cannot be changed like this, Unchanged if every
     value is the same. `now`: ms since the epoch. Raises BadInput if the change sets an `expires_at`
     at or before `now` or `not_before`, or leaves too many scopes.
     """
@@ -95,6 +102,13 @@ def update(
     if add_scopes or remove_scopes:
         scopes = fields.scopes("scopes", (updated.scopes | add_scopes) - remove_scopes)
         updated = replace(updated, scopes=scopes)
+    if credits_change is not None:
+        if problem := credits_change.problem(record.limits):
+            return Refused(f"{record.kid}: {problem}")
+        limits = credits_change.applied(record.limits, updated.limits)
+        if len(limits) > MAX_LIMITS:
+            return Refused(f"{record.kid}: at most {MAX_LIMITS} limits, its credits included")
+        updated = replace(updated, limits=limits)
     altered = differences(record, updated)
     if not altered:
         return Unchanged(record, f"{record.kid} is so already")
@@ -104,6 +118,8 @@ def update(
             "expires-at", "the key would be over before it begins; disable or revoke it instead"
         )
     change = planned(record, updated, Action.UPDATE, author, now, **altered)
+    if credits_change is not None and credits_change.is_relative:
+        change = replace(change, is_relative=True)
     if updated.client_id != record.client_id:
         return replace(change, former_client_id=record.client_id)
     return change

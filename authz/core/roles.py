@@ -18,6 +18,7 @@
 | read_limits | yes | yes | yes | yes |
 | reset_limits | - | - | yes | - |
 | read_usage | yes | yes | yes | yes |
+| erase_usage | - | - | yes | - |
 | read_audit | - | - | yes | yes |
 | verify_audit | - | - | unbound | unbound |
 | read_fleet | unbound | unbound | unbound | unbound |
@@ -68,6 +69,7 @@ class Action(StrEnum):
     READ_LIMITS = "read_limits"
     RESET_LIMITS = "reset_limits"
     READ_USAGE = "read_usage"
+    ERASE_USAGE = "erase_usage"
     READ_AUDIT = "read_audit"
     VERIFY_AUDIT = "verify_audit"
     READ_FLEET = "read_fleet"

@@ -118,6 +118,23 @@ def test_a_narrowing_change(changed):
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (("10/s", "500/once"), ("10/s", "499/once"), True),
+        (("10/s", "500/once"), ("10/s", "501/once"), False),
+        (("10/s", "500/once"), ("10/s",), False),
+        (("10/s",), ("10/s", "500/once"), False),
+        (("500/once",), ("500/year",), False),
+        (("500/once",), ("500/once,enforce=false",), False),
+    ],
+)
+def test_credits(before, after, expected):
+    """A cut of credits narrows. A refill does not, nor does a removal of the limit."""
+    record = make_record(**limits(*before))
+    assert narrows(record, replace(record, **limits(*after))) is expected
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {},

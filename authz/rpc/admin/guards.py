@@ -21,6 +21,7 @@ _VERBS: Final = {
     Action.ENABLE: "enable",
     Action.DELETE: "delete",
     Action.RESET_LIMITS: "reset the limits of",
+    Action.ERASE_USAGE: "erase the usage of",
 }
 
 
