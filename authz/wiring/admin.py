@@ -61,6 +61,7 @@ from authz.storage.meta_watch import MetaWatch
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
 from authz.storage.trail import StoredRows, entry_of
+from authz.storage.usage.erasing import StoredEraser
 from authz.telemetry.admin_metrics import CallCounters
 from authz.wiring.access import authentication
 from authz.wiring.administration import endpoint, keyring, limit_policy
@@ -187,7 +188,7 @@ def admin_flows(
         lifecycle=Lifecycle(keys, ring, clock, counters),
         requests=RepeatableRequests(StoredRequests(client), ring),
         selection=selection,
-        deletion=Deletion(keys, StoredDeletions(client), clock),
+        deletion=Deletion(keys, StoredDeletions(client), StoredEraser(client), clock),
         bulk=BulkChange(selection, keys, StoredBatches(client), clock),
         history=KeyHistory(trail),
         verifier=verifier,

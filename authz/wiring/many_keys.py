@@ -18,6 +18,7 @@ from authz.storage.deletions import StoredDeletions
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.registry import StoredSidecars
+from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.wiring.administration import endpoint, keyring
@@ -51,7 +52,7 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
         stored, index = StoredUsage(client), StoredUsageIndex(client)
         selection = Selection(StoredIndex(client), clock, LastUse(index, stored, clock))
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)
-        deletion = Deletion(keys, StoredDeletions(client), clock)
+        deletion = Deletion(keys, StoredDeletions(client), StoredEraser(client), clock)
         history = KeyHistory(StoredTrail(client))
         sidecars, usage = StoredSidecars(client), usage_reading(stored, index)
         yield BulkSession(selection, bulk, deletion, keys, history, ring, sidecars, usage)
