@@ -48,6 +48,7 @@ from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.rest.api import MAX_BODY, RestApi
 from authz.rpc.admin.server import AdminServer
 from authz.rpc.admin.trail_verification import TrailVerification
+from authz.rpc.admin.usage_service import UsageService
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
 from authz.storage.change_log import StoredChangeLog
@@ -62,11 +63,14 @@ from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
 from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
+from authz.storage.usage.many_keys import StoredUsageIndex
+from authz.storage.usage.stored_usage import StoredUsage
 from authz.telemetry.admin_metrics import CallCounters
 from authz.wiring.access import authentication
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
 from authz.wiring.telemetry import admin_metrics
+from authz.wiring.usage import usage_reading
 
 DRAIN_SECONDS: Final = 5.0
 HTTP_LISTEN: Final = "admin.http_listen"
@@ -194,6 +198,8 @@ def admin_flows(
         verifier=verifier,
         limit_reports=reports,
         importer=importer,
+        usage=usage_reading(StoredUsage(client), StoredUsageIndex(client)),
+        usage_eraser=StoredEraser(client),
         index=index,
         registry=StoredSidecars(client),
         trail=trail,
@@ -222,6 +228,7 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
         KeyDeletion(flows),
         TrailVerification(flows),
         LimitsService(flows),
+        UsageService(flows, tokens),
         AuditService(flows, tokens),
         FleetService(flows),
         MeService(flows),

@@ -29,7 +29,8 @@ from authz.storage.keys import StoredKeys
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
-from authz.storage.registry import Identity, Registration, StoredSidecars
+from authz.storage.registration import Identity, Registration
+from authz.storage.registry import StoredSidecars
 from authz.storage.schema import DEFAULT
 from authz.storage.trail import StoredRows
 from authz.storage.usage.erasing import StoredEraser

@@ -56,8 +56,20 @@ class LimitCounters(Protocol):
         ...
 
     async def reset(self, kid: str) -> None:
-        """Set the counters of a key to zero, not those of its project or tenant.
+        """Set the counters of a key to zero, not its credits and those of its project or tenant.
 
         A key without counters stays as it is. Raises Unavailable if the store fails.
+        """
+        ...
+
+
+class CreditCounters(Protocol):
+    """Reads the used credits of many keys. Reads are current."""
+
+    async def used(self, groups: Sequence[LimitGroup]) -> Sequence[int]:
+        """Return the used units of each group, 0 without a counter. A group has one limit, credits.
+
+        MUST take one round trip for each 1,000 groups at most. Raises Unreadable if a counter is
+        garbled, Unavailable if the store fails.
         """
         ...

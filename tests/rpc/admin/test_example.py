@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.core.access import Role
+from authz.core.roles import Role
 from tests.support.docs import ROOT
 from tests.support.rpc.admin import AdminRig
 
