@@ -42,7 +42,8 @@ class Task:
     plan: the change of one key. steps: makes the change of all keys, in place of `plan`.
 
     suffix: of the question. keeps_looking: keys that are issued meanwhile are changed, too.
-    on_step: is called after each key. text: the text of a new secret, by kid.
+    on_step: is called after each key. text: the text of a new secret, by kid. is_relative: a key
+    that was changed already must not be changed again.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class Task:
     keeps_looking: bool = False
     on_step: Callable[[Step], None] = lambda _: None
     steps: Steps | None = None
+    is_relative: bool = False
 
 
 @dataclass(slots=True)
@@ -178,7 +180,8 @@ class _Run:
             with_bulk(self.invocation, work)
         except BaseException:  # Ctrl-C, or a store failure
             done = f"{len(self.tally.changed)} of {self.tally.total} {self.task.past}"
-            write_stderr(f"stopped: {done}; run it again")
+            advice = "`authz keys history` tells which" if self.task.is_relative else "run it again"
+            write_stderr(f"stopped: {done}; {advice}")
             raise
         waited.is_waited_for = wait_seconds is not None and bool(self.extent.version)
         return waited

@@ -48,10 +48,7 @@ def read_unkey(item: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
     if roles := _texts(item, "roles"):
         metadata["roles"] = " ".join(roles)
     found["limit"] = _unkey_limits(item)
-    credits_left = item.get("remaining", _object(item, "credits").get("remaining"))
-    if credits_left is not None:
-        metadata["unkey.remaining"] = credits_left
-        notes["remaining credits, kept in the metadata and not enforced"] += 1
+    found |= _unkey_credits(item, metadata, notes)
     found["metadata"] = metadata
     found |= _secret(item.get("plaintext") or item.get("key"), item.get("hash"))
     return found
@@ -121,6 +118,27 @@ def _unkey_limits(item: Mapping[str, Any]) -> list[str] | None:
             raise BadInput("ratelimit", "has a duration that is not a second, minute, hour or day")
         found.append(f"{amount}/{_UNITS[length]}")
     return list(dict.fromkeys(found)) or None
+
+
+def _unkey_credits(
+    item: Mapping[str, Any], metadata: dict[str, Any], notes: Notes
+) -> dict[str, Any]:
+    """Return the fields for the credits that are left. A key without any left becomes disabled.
+
+    A refill that Unkey makes by itself is added to the metadata and counted in `notes`.
+    """
+    of_version_2 = _object(item, "credits")
+    left = item.get("remaining", of_version_2.get("remaining"))
+    refill = _object(item, "refill") or _object(of_version_2, "refill")
+    if left is None:
+        return {}
+    if refill:
+        metadata["unkey.refill"] = dict(refill)
+        notes["credits that refill by themselves, kept in the metadata and not refilled"] += 1
+    if left == 0:
+        notes["no credits left, disabled"] += 1
+        return {"status": "disabled"}
+    return {"credits": left}
 
 
 def _object(item: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -16,12 +16,13 @@ from authz.cli.keyspec import life_ms
 from authz.cli.options import plan
 from authz.cli.times import moment_ms, rfc3339
 from authz.core import fields
-from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import DIGEST_LENGTH, Imported, ImportedHash
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.text import MIN_IMPORTED
-from authz.core.limits.limit import parse_limits, parse_on_outage
+from authz.core.limits.credits import credits_limit
+from authz.core.limits.limit import Limit, parse_limits, parse_on_outage
+from authz.core.new_keys import KeySpec
 from authz.core.past import Past
 from authz.core.records import Status
 from authz.flows.importing import Wanted
@@ -48,6 +49,7 @@ FIELDS: Final = {
     "tenant": f"1 to 128 of {fields.ID_CHARACTERS}",
     "plan": "a plan of the settings",
     "limit": "limits, such as 10/s or 1000000/month@15",
+    "credits": "a whole number from 1 to 1000000000000, as a number or as a text",
     "on_outage": "local, allow or deny",
     "name": "one printable line of at most 256 characters",
     "env": "live or test",
@@ -163,7 +165,7 @@ class LineParser:
             project_id=_one(given, "project", fields.identifier, ""),
             tenant_id=_one(given, "tenant", fields.identifier, ""),
             plan=_one(given, "plan", lambda name, text: plan(name, text, self.plans), ""),
-            limits=_several(given, "limit", parse_limits, ()),
+            limits=_limits(given),
             on_outage=_one(given, "on_outage", parse_on_outage, None),
             scopes=_several(given, "scope", fields.scopes, frozenset()),
             not_before=_one(given, "not_before", lambda at, text: moment_ms(at, text, now), None),
@@ -283,6 +285,21 @@ def _one(given: dict[str, Any], name: str, parse: Callable[[str, str], _T], defa
         return parse(name, _text(value))
     except (BadInput, TypeError, ValueError):
         raise _wrong(name) from None
+
+
+def _limits(given: dict[str, Any]) -> tuple[Limit, ...]:
+    """Parse the limits, and the credits as one more of them."""
+    no_limits: tuple[Limit, ...] = ()
+    limits = _several(given, "limit", parse_limits, no_limits)
+    value = given.get("credits")
+    if value is None:
+        return limits
+    text = str(value) if type(value) is int else value
+    found = _one({"credits": text}, "credits", credits_limit, "")
+    try:
+        return parse_limits("limit", [*map(str, limits), found])
+    except BadInput:
+        raise _wrong("limit") from None
 
 
 def _several(

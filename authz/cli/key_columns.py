@@ -8,6 +8,7 @@ from authz.cli.times import NEVER, rfc3339
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
+from authz.flows.limits.credit_report import CreditReports
 from authz.flows.selection import Entry
 from authz.flows.usage.reading import UsageReading
 
@@ -34,8 +35,12 @@ _COLUMNS: Final[dict[str, Callable[[KeyRecord], str]]] = {
 LAST_USED: Final = "last-used"
 REQUESTS: Final = "requests-30d"
 USED: Final = (LAST_USED, REQUESTS)
-NAMES: Final = ("kid", "status", *list(_COLUMNS)[1:], *USED)
+CREDITS: Final = "credits"
+CREDITS_LEFT: Final = "credits-left"
+OF_CREDITS: Final = (CREDITS, CREDITS_LEFT)
+NAMES: Final = ("kid", "status", *list(_COLUMNS)[1:], *USED, *OF_CREDITS)
 
+_ABSENT: Final = dict.fromkeys(OF_CREDITS, "-")  # the cell for None
 _FOREVER: Final = 1 << 62
 
 # The value of each sort order. A key without an end comes last.
@@ -62,7 +67,9 @@ def parse_columns(field: str, text: str) -> tuple[str, ...]:
 def cells(
     entry: Entry, names: tuple[str, ...], now: int, used: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Return the cells of one key. now: ms since the epoch, for its status. used: of `usage_of`.
+    """Return the cells of one key. now: ms since the epoch, for its status.
+
+    used: of `usage_of` and `credits_of`.
 
     A key that cannot be read has its kid, its status and the reason in the last cell.
     """
@@ -74,7 +81,8 @@ def cells(
             found[-1] = entry.why
         return tuple(found)
     special = {"status": show.status_text(record, now)} | {
-        name: NEVER if value is None else str(value) for name, value in used.items()
+        name: _ABSENT.get(name, NEVER) if value is None else str(value)
+        for name, value in used.items()
     }
     return tuple(special[name] if name in special else _COLUMNS[name](record) for name in names)
 
@@ -96,3 +104,22 @@ async def usage_of(
         for kid, row in zip(kids, found, strict=True):
             row[REQUESTS] = requests[kid]
     return found
+
+
+async def credits_of(
+    reports: CreditReports, entries: Sequence[Entry], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return for each key the values of the columns about credits that are among `names`.
+
+    None for a key without credits, and without a record. Raises Unreadable, Unavailable.
+    """
+    wanted = [name for name in OF_CREDITS if name in names]
+    if not wanted:
+        return [{} for _ in entries]
+    records = [entry.record for entry in entries if entry.record is not None]
+    found = iter(await reports.of(records))
+    every = [None if entry.record is None else next(found) for entry in entries]
+    return [
+        {name: one and (one.total if name == CREDITS else one.left) for name in wanted}
+        for one in every
+    ]

@@ -16,7 +16,13 @@ from authz.cli.keyfile import key_file, out_option
 from authz.cli.keyspec import key_spec
 from authz.cli.limits import limits, reset_limits
 from authz.cli.listing import list_
-from authz.cli.options import kid_argument, limit_option, note_option, on_outage_option
+from authz.cli.options import (
+    kid_argument,
+    limit_option,
+    new_credits_option,
+    note_option,
+    on_outage_option,
+)
 from authz.cli.outcome import show_new_key
 from authz.cli.revoke import revoke
 from authz.cli.rotate import retire, rotate
@@ -28,6 +34,7 @@ from authz.core.keys.text import ENVIRONMENTS
 from authz.core.records import KeyRecord
 from authz.core.usage.question import LatestUse
 from authz.flows.lifecycle import Changed, Lifecycle
+from authz.flows.limits.credit_report import Credits
 from authz.process.clock import SystemClock
 from authz.wiring.many_keys import BulkSession
 
@@ -124,6 +131,7 @@ for _command in (
 )
 @click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
 @limit_option
+@new_credits_option
 @on_outage_option
 @out_option
 @note_option
@@ -145,6 +153,7 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
       authz keys issue --client batch --env test --expires-in 7d --cidr 10.0.0.0/8
       authz keys issue --client payments --outage-grace 0
       authz keys issue --client acme-web --limit 10/s --limit 1000000/month@15
+      authz keys issue --client trial --credits 10000 --expires-in never
       authz keys issue --client acme-web --out acme-web.key
       authz keys issue --client acme-web --json | jq -r .key
     """
@@ -167,8 +176,9 @@ def show_(invocation: Invocation, kid: str) -> None:
     """Print the record of a key, without its secret.
 
     `version` is the number of the change in the store that wrote the record, over all keys.
-    `revision` counts the changes of this key alone. If `authz meter` counts usage, the last lines
-    say when and from where the key was used last, and during an overlap each of its secrets.
+    `revision` counts the changes of this key alone. `credits` says how many units are left, if the
+    key or its plan has credits. If `authz meter` counts usage, the last lines say when and from
+    where the key was used last, and during an overlap each of its secrets.
 
     \b
     Examples:
@@ -176,20 +186,33 @@ def show_(invocation: Invocation, kid: str) -> None:
       authz keys show 7Hk2mQ9xT4bVzR1c --json | jq .expires_at
     """
 
-    async def work(session: BulkSession) -> tuple[KeyRecord, int | None, LatestUse | str]:
+    async def work(
+        session: BulkSession,
+    ) -> tuple[KeyRecord, int | None, LatestUse | str, Credits | str | None]:
         record = await session.keys.find(kid)
         if record is None:
             raise NotFound(f"no key has the kid {kid}")
         revision = await session.history.revision(record)
+        credits_left: Credits | str | None
         try:
-            return record, revision, await session.usage.latest_use(kid)
+            [credits_left] = await session.credits.of([record])
         except Unavailable as cause:  # the record is known, and is the answer
-            return record, revision, str(cause)
+            credits_left = str(cause)
+        try:
+            return record, revision, await session.usage.latest_use(kid), credits_left
+        except Unavailable as cause:
+            return record, revision, str(cause), credits_left
 
-    record, revision, use = with_bulk(invocation, work)
+    record, revision, use, credits_left = with_bulk(invocation, work)
     now = SystemClock().wall_ms()
     document = show.document(record) | show.state(record, now) | {"revision": revision}
     text = show.table(record, now, revision)
+    if isinstance(credits_left, str):
+        write_stderr(f"credits cannot be read: {credits_left}")
+        credits_left = None
+    document["credits"] = show.credits_document(credits_left)
+    if credits_left is not None:
+        text = f"{text}\n{show.credits_line(credits_left)}"
     if isinstance(use, str):
         write_stderr(f"usage cannot be read: {use}")
         invocation.answer(document | {"usage": None}, text)

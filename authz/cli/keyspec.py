@@ -6,9 +6,10 @@ from typing import Any, Final
 from authz.cli.options import metadata, optional_id, plan, scopes
 from authz.cli.times import NEVER, moment_ms
 from authz.core import fields
-from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
+from authz.core.limits.credits import credits_limit
 from authz.core.limits.limit import OnOutage, parse_limits
+from authz.core.new_keys import KeySpec
 from authz.process.clock import SystemClock
 
 DEFAULT_LIFE: Final = "90d"
@@ -27,7 +28,7 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
         project_id=optional_id("--project", asked["project"]),
         tenant_id=optional_id("--tenant", asked["tenant"]),
         plan=plan("--plan", asked["plan"], plans) if asked["plan"] is not None else "",
-        limits=parse_limits("--limit", asked["limit"]),
+        limits=parse_limits("--limit", [*asked["limit"], *_credits(asked["credits"])]),
         on_outage=asked["on_outage"] and OnOutage(asked["on_outage"]),
         scopes=scopes("--scope", asked["scopes"]),
         not_before=_not_before(asked["not_before"]),
@@ -39,6 +40,10 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
         metadata=metadata("--metadata", asked["metadata"]),
         outage_grace=_outage_grace(asked["outage_grace"]),
     )
+
+
+def _credits(text: str | None) -> list[str]:
+    return [] if text is None else [credits_limit("--credits", text)]
 
 
 def _not_before(text: str | None) -> int | None:

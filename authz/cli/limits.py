@@ -34,7 +34,8 @@ def limits(invocation: Invocation, kid: str) -> None:
     \b
     LEASED     taken in advance by sidecars; part of USED before the requests arrive
     RESETS AT  full window: there is room again; other window: all units are free
-               again; calendar period: its end
+               again; calendar period: its end; credits: never, see
+               `authz keys update --credits`
 
     \b
     Examples:
@@ -62,7 +63,8 @@ def limits(invocation: Invocation, kid: str) -> None:
 def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
     """Set the use of a key's limits to 0.
 
-    This includes the limits of its plan, but not those of its project and its tenant.
+    This includes the limits of its plan, but not those of its project and its tenant. Credits stay
+    used: `authz keys update KID --credits +5000` refills them.
 
     \b
     Examples:
@@ -104,7 +106,9 @@ def _rows(report: LimitReport) -> list[dict[str, Any]]:
 
 
 def _resets_at(report: LimitReport, limit: Limit, used: int, resets_ms: int) -> int | None:
-    """Return milliseconds since the epoch; None for a window without use."""
+    """Return milliseconds since the epoch; None for a window without use, and for credits."""
+    if limit.never_resets:
+        return None
     return report.now + resets_ms if used or limit.is_quota else None
 
 
@@ -140,15 +144,14 @@ def _text(
 ) -> str:
     if report is None:
         return f"{kid} has no limits"
-    texts = map(str, report.charge.key_limits.limits)
     cells = [
         (
             row["name"],
-            text,
+            str(limit),
             *(str(row[name]) for name in ("used", "remaining", "leased")),
-            row["resets_at"] or "-",
+            row["resets_at"] or ("never" if limit.never_resets else "-"),
         )
-        for row, text in zip(rows, texts, strict=True)
+        for row, limit in zip(rows, report.charge.key_limits.limits, strict=True)
     ]
     return f"{columns([HEADINGS, *cells])}\n{_leases_text(leases)}"
 

@@ -9,7 +9,7 @@ from authz.cli import show
 from authz.cli.administration import with_bulk
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stderr
-from authz.cli.key_columns import DEFAULT, SORT_KEYS, cells, parse_columns, usage_of
+from authz.cli.key_columns import DEFAULT, SORT_KEYS, cells, credits_of, parse_columns, usage_of
 from authz.cli.selecting import selector_options
 from authz.core import fields
 from authz.core.errors import BadInput
@@ -80,7 +80,8 @@ def list_(
     deleted. With conditions a page may have fewer keys than --limit although another page follows.
     An expired key is not active.
 
-    The columns last-used and requests-30d show usage, if `authz meter` counts it.
+    The columns last-used and requests-30d show usage, if `authz meter` counts it. The columns
+    credits and credits-left show the credits of a key or of its plan.
 
     --sort looks at all keys that fit, shows the first --limit of them, and has no next page.
 
@@ -89,6 +90,7 @@ def list_(
       authz keys list
       authz keys list --client acme-web --status active
       authz keys list --name 'shop-*' --sort -expires --columns kid,name,expires
+      authz keys list --plan trial --columns kid,client,credits,credits-left
       authz keys list --all --json | jq -r '.keys[] | select(.expired) | .kid'
       authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c-1764547200000
     """
@@ -113,7 +115,9 @@ def list_(
     async def work(session: BulkSession) -> tuple[Page, list[dict[str, Any]]]:
         page = await find(session)
         kids = [entry.kid for entry in page.entries]
-        return page, await usage_of(session.usage, kids, chosen)
+        used = await usage_of(session.usage, kids, chosen)
+        credits_left = await credits_of(session.credits, page.entries, chosen)
+        return page, [one | other for one, other in zip(used, credits_left, strict=True)]
 
     (page, used), now = with_bulk(invocation, work), SystemClock().wall_ms()
     cost = {"keys_looked_at": page.cost.scanned, "records_read": page.cost.read}

@@ -42,6 +42,14 @@ limit_option = click.option(
     multiple=True,
     help="A limit: 10/s, 50/s,burst=100, 10/week, 1000000/month@15. Repeatable.",
 )
+new_credits_option = click.option(
+    "--credits", metavar="N", help="Units that the key may use in all, until they are refilled."
+)
+credits_option = click.option(
+    "--credits",
+    metavar="CHANGE",
+    help="Units that the key may use in all: 20000 sets the total, +5000 adds, none removes it.",
+)
 on_outage_option = click.option(
     "--on-outage",
     type=click.Choice([word.value for word in OnOutage]),

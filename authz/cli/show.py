@@ -10,6 +10,7 @@ from authz.core.records import KeyRecord, Secret, Status
 from authz.core.selector import is_expired
 from authz.core.usage.commit import Sight
 from authz.core.usage.question import LatestUse
+from authz.flows.limits.credit_report import Credits
 
 
 def document(record: KeyRecord) -> dict[str, Any]:
@@ -67,6 +68,18 @@ def limit_document(limit: Limit) -> dict[str, Any]:
         "cost_of": limit.cost_of.value,
         "enforce": limit.enforce,
     }
+
+
+def credits_document(found: Credits | None) -> dict[str, int] | None:
+    """Return the credits as JSON members; None for a key without credits."""
+    if found is None:
+        return None
+    return {"total": found.total, "used": found.used, "left": found.left}
+
+
+def credits_line(found: Credits) -> str:
+    """Return the credits as a line of `table`."""
+    return f"{'credits':<17}  {found.left} left of {found.total}"
 
 
 def usage_document(use: LatestUse) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from authz.cli.administration import load_settings
 from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import (
+    credits_option,
     limit_option,
     metadata,
     note_option,
@@ -24,6 +25,12 @@ from authz.cli.times import NEVER, moment_ms
 from authz.cli.waiting import wait_options
 from authz.core import changes, fields
 from authz.core.errors import BadInput
+from authz.core.limits.credits import (
+    CREDITS,
+    KEEP_CREDITS,
+    CreditsChange,
+    parse_credits_change,
+)
 from authz.core.limits.limit import parse_limits, parse_on_outage
 from authz.core.selector import Selector
 from authz.core.updates import Updates
@@ -119,6 +126,7 @@ EMPTY: Final[dict[str, object]] = {
 )
 @click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
 @limit_option
+@credits_option
 @on_outage_option
 @where_options
 @bulk_options
@@ -144,6 +152,9 @@ def update(
     except --add-scope and --remove-scope. A key without hosts, origins or address blocks works with
     any. The scope models:* grants every scope below models, * grants every scope.
 
+    --credits +5000 refills a key: the used units stay counted, and the total grows. Two refills at
+    once both count. --limit and --clear limit leave the credits as they are.
+
     Without KID, all keys that fit the conditions are changed, after a confirmation. --where,
     --env, --status and the times are conditions. --client is one only if there is no --where.
 
@@ -154,6 +165,7 @@ def update(
       authz keys update 7Hk2mQ9xT4bVzR1c --cidr 10.0.0.0/8 --cidr 192.0.2.0/24
       authz keys update 7Hk2mQ9xT4bVzR1c --clear cidr --expires-in 30d
       authz keys update 7Hk2mQ9xT4bVzR1c --plan standard --limit 20/s
+      authz keys update 7Hk2mQ9xT4bVzR1c --credits +5000 --note "invoice 4711"
       authz keys update 7Hk2mQ9xT4bVzR1c --client acme-batch --note "the team moved"
       authz keys update --client acme-web --plan pro --dry-run
       authz keys update --where plan=free --where 'name=shop-*' --plan pro --yes
@@ -163,7 +175,9 @@ def update(
         selector = replace(selector, client_id=fields.identifier("--client", asked["client"]))
         asked["client"] = None
     required(selector, kid)
+    credits_text = asked.pop("credits")
     updates = _updates(**asked)
+    credits_change = _credits_change(credits_text, updates)
     if updates.get("plan"):
         plan("--plan", updates["plan"], load_settings(invocation).plans)
     more, less = (scopes(f"--{name}-scope", asked[f"{name}_scope"]) for name in ("add", "remove"))
@@ -175,14 +189,18 @@ def update(
         raise BadInput(
             "--add-scope", f"{fields.shown(min(more & less))} is in --remove-scope as well"
         )
-    if not (updates or more or less):
+    if not (updates or more or less or credits_change):
         raise click.UsageError("nothing to change; give an option, such as --name web")
     if kid is None:
         task = Task(
             lambda record, now, by: changes.update(
-                record, updates, by, now, add_scopes=more, remove_scopes=less
+                *(record, updates, by, now),
+                add_scopes=more,
+                remove_scopes=less,
+                credits_change=credits_change,
             ),
             *("update", "updating", "updated", "already so"),
+            is_relative=credits_change is not None and credits_change.is_relative,
         )
         return change_selected(
             invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
@@ -190,11 +208,25 @@ def update(
     result = make_change(
         invocation,
         note,
-        lambda flow, by: flow.update(kid, updates, by, add_scopes=more, remove_scopes=less),
+        lambda flow, by: flow.update(
+            *(kid, updates, by),
+            add_scopes=more,
+            remove_scopes=less,
+            credits_change=credits_change,
+        ),
         wait_seconds,
     )
     report_change(invocation, result, f"updated {kid}")
     return DONE
+
+
+def _credits_change(text: str | None, updates: Updates) -> CreditsChange | None:
+    """Return the change of the credits. New limits keep them; None if no limit changes."""
+    if text is None:
+        return KEEP_CREDITS if "limits" in updates else None
+    if any(limit.name == CREDITS for limit in updates.get("limits", ())):
+        raise BadInput("--credits", "--limit gives a limit of the name credits as well")
+    return parse_credits_change("--credits", text)
 
 
 def _updates(**asked: Any) -> Updates:

@@ -9,6 +9,7 @@ from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Imported
+from authz.core.limits.key_limits import LimitResult
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.verify import Verdict
@@ -165,8 +166,15 @@ def _limits(verdict: Verdict) -> str:
         parts.append(f"{name} {used} of {limit.capacity}{ahead}{lack if name in full else ''}")
     if not spent.allowed:
         wait = spent.retry_after_ms
-        parts.append("never passes" if wait is None else f"passes in {-(-wait // 1000)} s")
+        never = "passes after a refill" if _lacks_credits(spent) else "never passes"
+        parts.append(never if wait is None else f"passes in {-(-wait // 1000)} s")
     return "; ".join(parts)
+
+
+def _lacks_credits(result: LimitResult) -> bool:
+    """Return whether the limits that refuse are credits alone, and the request fits into them."""
+    refusing = (result.key_limits.limits[at] for at in result.violated)
+    return all(limit.never_resets for limit in refusing if limit.enforce)
 
 
 # The facts that each check of a record compared.

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from authz.core.errors import Unreadable
 from authz.core.records import Status
 
 
@@ -46,15 +45,6 @@ class AuditEntry:
     version: int
     base_version: int
     event: AuditEvent
-
-
-@dataclass(frozen=True, slots=True)
-class TrailRow:
-    """One row of the trail of all keys. position: its place. entry: or why it cannot be read."""
-
-    position: str
-    kid: str
-    entry: AuditEntry | Unreadable
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,10 @@ class Conflict(Fault):
     """Another change of the record came first: the record is not at the expected version."""
 
 
+class LateConflict(Conflict):
+    """The reply to a change was lost, and the record was changed since: it may have been made."""
+
+
 class AliasTaken(Fault):
     """The key was imported before: one of its digests is an alias of another kid."""
 

@@ -3,18 +3,16 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from authz.core.admin_ports import ChangeLog, KeyIndex, SidecarRegistry
+from authz.core.audit import AuditEntry
+from authz.core.errors import Unreadable
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.limit import Limit
-from authz.core.ports import (
-    AuditTrail,
-    ChangeLog,
-    Clock,
-    KeyIndex,
-    SidecarRegistry,
-    TrailPages,
-    TrailStore,
-)
+from authz.core.ports import Clock
 from authz.core.request import Request
+from authz.core.trail.ports import AuditTrail, TrailStore
+from authz.core.trail.rows import Row
+from authz.core.usage.ports import UsageEraser
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
 from authz.flows.importing import Importer
@@ -24,6 +22,7 @@ from authz.flows.limits.limit_report import LimitReports
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
 from authz.flows.trail.verifying import TrailHeads
+from authz.flows.usage.reading import UsageReading
 from authz.flows.verify import Verifier
 
 
@@ -31,7 +30,8 @@ from authz.flows.verify import Verifier
 class AdminFlows:
     """The flows, over one store. plans: the limits of each plan of the settings.
 
-    read: parses a CheckRequest. version: of the program. verifier: returns one, because whether
+    entry_of: reads the entry of a row, or says why it cannot be read. read: parses a CheckRequest.
+    version: of the program. verifier: returns one, because whether
     keys were ever imported may change. importer: for an actor, a note, a source and a request id.
     """
 
@@ -44,11 +44,13 @@ class AdminFlows:
     verifier: Callable[[], Awaitable[Verifier]]
     limit_reports: LimitReports
     importer: Callable[[str, str, str, str], Importer]
+    usage: UsageReading
+    usage_eraser: UsageEraser
     index: KeyIndex
     registry: SidecarRegistry
     trail: AuditTrail
-    trail_pages: TrailPages
     trail_rows: TrailStore
+    entry_of: Callable[[Row], AuditEntry | Unreadable]
     trail_heads: TrailHeads
     change_log: ChangeLog
     keyring: Keyring

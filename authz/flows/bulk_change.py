@@ -3,13 +3,13 @@
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Final
 
+from authz.core.admin_ports import BatchStore, KeyStore
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.deletion import Removal
 from authz.core.errors import BadInput, Conflict, Fault, Unavailable
-from authz.core.ports import BatchStore, Clock, KeyStore
+from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
@@ -17,6 +17,7 @@ from authz.flows.resending import until_confirmed
 from authz.flows.selection import Cost, Entry, Selection
 
 BATCH: Final = 100  # changes in one round trip; Ctrl-C waits for its end
+MAYBE_ADDED: Final = "a reply was lost: look with `authz keys history` whether it has the credits"
 BUSY: Final = "is being changed by others without a pause; try again"
 
 Plan = Callable[[KeyRecord, int, Author], Outcome | Removal]
@@ -91,7 +92,7 @@ class BulkChange:
     """Makes one change to many keys. Every change is atomic for its key, not for all of them.
 
     Methods raise Unavailable if the store fails, and OutcomeUnknown if the replies to all tries of
-    a batch are lost. To repeat the whole is safe.
+    a batch are lost. To repeat the whole is safe, unless the change adds credits.
     """
 
     def __init__(
@@ -167,14 +168,23 @@ class BulkChange:
         if not made:
             return [], []
         changes = [change for _, change in made]
-        outcomes = await until_confirmed(partial(self._batches.apply_all, changes))
+        tries = 0
+
+        async def send() -> Sequence[int | Fault]:
+            nonlocal tries
+            tries += 1
+            return await self._batches.apply_all(changes)
+
+        outcomes = await until_confirmed(send)
         if len(made) > 1 and all(isinstance(found, Unavailable) for found in outcomes):
             raise Unavailable(str(outcomes[0]))  # the store, not the keys
         steps: list[Step] = []
         again: list[str] = []
         last: tuple[KeyChange, int] | None = None
         for (before, change), outcome in zip(made, outcomes, strict=True):
-            if isinstance(outcome, Conflict):
+            if isinstance(outcome, Conflict) and change.is_relative and tries > 1:
+                steps.append(Step(before.kid, Failed(MAYBE_ADDED)))
+            elif isinstance(outcome, Conflict):
                 again.append(before.kid)
             elif isinstance(outcome, Fault):
                 steps.append(Step(before.kid, Failed(str(outcome))))

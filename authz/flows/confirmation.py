@@ -3,11 +3,13 @@
 import asyncio
 from typing import Any, Final, cast
 
+from authz.core.admin_ports import SidecarRegistry
 from authz.core.errors import Unreadable
 from authz.core.fields import MAX_OUTAGE_GRACE_MS
-from authz.core.ports import AuditTrail, Clock, SidecarRegistry
+from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.sidecars import Confirmation, FormerGrace, Heard, confirmation
+from authz.core.trail.ports import AuditTrail
 from authz.flows.bulk_change import Extent
 
 PAUSE_MIN: Final = 0.001  # seconds between two looks

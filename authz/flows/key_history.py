@@ -5,8 +5,8 @@ from typing import Final
 
 from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
-from authz.core.ports import AuditTrail
 from authz.core.records import KeyRecord
+from authz.core.trail.ports import AuditTrail
 
 MAX_REVISION: Final = 1000  # entries that are read for it
 

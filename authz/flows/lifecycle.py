@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from authz.core import changes
-from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
-from authz.core.errors import Conflict, NotFound, Unavailable
+from authz.core import changes, new_keys
+from authz.core.admin_ports import KeyStore
+from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
+from authz.core.errors import Conflict, LateConflict, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys.keyring import Keyring
-from authz.core.ports import Clock, KeyStore, LimitCounters
+from authz.core.limits.credits import CreditsChange
+from authz.core.limits.ports import LimitCounters
+from authz.core.new_keys import KeySpec
+from authz.core.ports import Clock
 from authz.core.records import MAX_LINEAGE, KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
 from authz.flows.conditions import ANY, Conditions
@@ -45,6 +49,7 @@ class Lifecycle:
     Every change is planned on the current record. If another change was faster, it is planned again
     on the new record, at most MAX_CONFLICTS (16) times; then Unavailable is raised. If a reply is
     lost, the same change is sent again, which is safe; after the last try OutcomeUnknown is raised.
+    It is also raised if the record was changed by others since, and the change adds credits.
     Methods raise NotFound if no key has the kid, and Unavailable if the store cannot be reached.
     `conditions` are checked on each record that a change is planned on; with a `dry_run` the result
     is the record as it would be. Methods then also raise Conflict, and what the guard raises.
@@ -75,7 +80,7 @@ class Lifecycle:
         Raises BadInput as `issue`. Changes nothing.
         """
         minted = self._keyring.mint(spec.env)
-        return changes.issue(spec, minted, author, self._clock.wall_ms()).record
+        return new_keys.issue(spec, minted, author, self._clock.wall_ms()).record
 
     async def issue(self, spec: KeySpec, author: Author, attempt: Attempt | None = None) -> Changed:
         """Issue a key, and return its record and its text.
@@ -87,7 +92,7 @@ class Lifecycle:
         if attempt is not None:
             return await self._issue_repeatably(spec, author, attempt)
         minted = self._keyring.mint(spec.env)
-        change = changes.issue(spec, minted, author, self._clock.wall_ms())
+        change = new_keys.issue(spec, minted, author, self._clock.wall_ms())
         try:
             changed = await until_confirmed(partial(self._apply, change))
         except (
@@ -102,7 +107,7 @@ class Lifecycle:
         if attempt.is_repeated:
             record = await self._store.find(minted.kid)
         if record is None:
-            change = changes.issue(spec, minted, author, self._clock.wall_ms())
+            change = new_keys.issue(spec, minted, author, self._clock.wall_ms())
             try:
                 replicas = (await until_confirmed(partial(self._apply, change))).replicas
             except Conflict:  # another try wrote the key, and it was changed since
@@ -128,18 +133,25 @@ class Lifecycle:
         *,
         add_scopes: frozenset[str] = frozenset(),
         remove_scopes: frozenset[str] = frozenset(),
+        credits_change: CreditsChange | None = None,
         conditions: Conditions = ANY,
     ) -> Result:
-        """Set some fields, add scopes, then remove scopes. Other fields stay.
+        """Set some fields, add scopes, then remove scopes, then change credits. Other fields stay.
 
-        Returns Unchanged if nothing differs, Refused if the key is revoked. Raises BadInput if the
-        key would end before it begins or has too many scopes, and NotFound, Unavailable as the
-        class says.
+        Returns Unchanged if nothing differs, Refused if the key is revoked or its credits cannot be
+        changed like this. Raises BadInput if the key would end before it begins or has too many
+        scopes, and NotFound, Unavailable as the class says.
         """
 
         def plan(record: KeyRecord, now: int) -> Outcome:
             return changes.update(
-                record, wanted, author, now, add_scopes=add_scopes, remove_scopes=remove_scopes
+                record,
+                wanted,
+                author,
+                now,
+                add_scopes=add_scopes,
+                remove_scopes=remove_scopes,
+                credits_change=credits_change,
             )
 
         return await self._change(kid, plan, conditions)
@@ -227,7 +239,7 @@ class Lifecycle:
         )
 
     async def reset_limits(self, kid: str, author: Author, conditions: Conditions = ANY) -> Result:
-        """Set the usage counters of a key to zero, not those of its pools.
+        """Set the usage counters of a key to zero, not its credits and those of its pools.
 
         Returns Refused if the key is revoked. The counters come first, then a change of the record:
         a sidecar that refuses the key asks the store again when it hears of the change. Until then
@@ -255,8 +267,10 @@ class Lifecycle:
                 return Changed(outcome.record)
             try:
                 return await until_confirmed(partial(self._apply, outcome))
-            except Conflict:
-                continue
+            except Conflict as cause:
+                if outcome.is_relative and isinstance(cause, LateConflict):
+                    problem = f"the store's reply was lost, and {kid} was changed by others since"
+                    raise OutcomeUnknown(problem) from None
         raise Unavailable(f"{kid} is being changed by others without a pause; try again")
 
     async def _apply(self, change: KeyChange) -> Changed:

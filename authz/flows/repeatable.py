@@ -10,11 +10,11 @@ import json
 from dataclasses import dataclass, replace
 from typing import Final
 
+from authz.core.admin_ports import RequestStore
 from authz.core.changes import Author
 from authz.core.errors import BadInput, Unreadable
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.seed import Seed
-from authz.core.ports import RequestStore
 
 KEPT_MS: Final = 86_400_000
 

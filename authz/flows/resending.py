@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from authz.core.errors import OutcomeUnknown, Unavailable
+from authz.core.errors import Conflict, LateConflict, OutcomeUnknown, Unavailable
 
 MAX_TRIES: Final = 3
 PAUSE: Final = 0.2  # seconds between two tries
@@ -21,7 +21,7 @@ async def until_confirmed(
 
     At most MAX_TRIES (3) tries, PAUSE (0.2 s) apart. Raises OutcomeUnknown if a reply was lost and
     no later try succeeded, Unavailable if the first try was never sent. Other faults of `send`,
-    such as Conflict, are raised at once.
+    such as Conflict, are raised at once; a Conflict after a lost reply as LateConflict.
     """
     unknown: OutcomeUnknown | None = None
     for _ in range(MAX_TRIES):
@@ -34,4 +34,8 @@ async def until_confirmed(
         except Unavailable:
             if unknown is None:
                 raise
+        except Conflict as cause:
+            if unknown is None:
+                raise
+            raise LateConflict(str(cause)) from None
     raise unknown or OutcomeUnknown("the store did not confirm the change")

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from authz.core.admin_ports import KeyIndex
 from authz.core.errors import BadInput, Unreadable
 from authz.core.fields import shown
-from authz.core.ports import Clock, KeyIndex
+from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Position, Screen, Selector
 from authz.flows.usage.last_use import LastUse

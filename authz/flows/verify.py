@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core import policy
+from authz.core.admin_ports import ImportStore, KeyStore
 from authz.core.decision import Allow, Decision, Deny, Reason, decide_by_limits
 from authz.core.errors import UnknownPlan, Unreadable
 from authz.core.keys.credentials import Alias, Imported, Presented
 from authz.core.limits.limit import OnOutage
-from authz.core.ports import Clock, ImportStore, KeyStore, PepperProof
+from authz.core.ports import Clock, PepperProof
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.flows.limits.limit_report import LimitReport, LimitReports

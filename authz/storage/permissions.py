@@ -100,5 +100,6 @@ def permissions(names: schema.Names) -> Permissions:
             ("XDEL", names.audit, "1-0"),
             ("DEL", names.key(_KID)),
             ("DEL", names.alias(b"")),
+            ("HDEL", names.limit(_KID), "any"),
         ),
     )

@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
+from authz.core.admin_ports import KeyStore
 from authz.core.bearer_token import Expected
 from authz.core.keys.keyring import Keyring
-from authz.core.ports import Clock, KeyStore, PepperProof
+from authz.core.ports import Clock, PepperProof
 from authz.flows.authentication import Authentication, KeyIdentifier
 from authz.identity.provider import ClaimRules, Provider
 from authz.identity.signing_keys import SigningKeys, discovered, located

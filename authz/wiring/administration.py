@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import BinaryIO, Final
 
+from authz.core.admin_ports import ImportStore
 from authz.core.decision import Decision
 from authz.core.finding import Finding
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.key_limits import LimitPolicy
-from authz.core.ports import ImportStore
 from authz.core.request import Request
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.rows import TrailKeys
@@ -37,11 +37,12 @@ from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta import KnownPeppers
 from authz.storage.registry import StoredSidecars
-from authz.storage.restore import Restore, Restored, verify
+from authz.storage.restore import Restore, Restored
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
 from authz.storage.tombstones import Tombstone
+from authz.storage.verified_backup import verify
 from authz.wiring.pepper_files import read_pepper
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.

@@ -8,6 +8,7 @@ from authz.core.keys.keyring import Keyring
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
 from authz.flows.key_history import KeyHistory
+from authz.flows.limits.credit_report import CreditReports
 from authz.flows.selection import Selection
 from authz.flows.usage.last_use import LastUse
 from authz.flows.usage.reading import UsageReading
@@ -16,11 +17,13 @@ from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
 from authz.storage.deletions import StoredDeletions
 from authz.storage.keys import StoredKeys
+from authz.storage.limits.stored_counters import StoredCredits
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.registry import StoredSidecars
+from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
-from authz.wiring.administration import endpoint, keyring
+from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.usage import usage_reading
 
 
@@ -36,6 +39,7 @@ class BulkSession:
     keyring: Keyring
     sidecars: StoredSidecars
     usage: UsageReading
+    credits: CreditReports
 
 
 @asynccontextmanager
@@ -51,7 +55,10 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
         stored, index = StoredUsage(client), StoredUsageIndex(client)
         selection = Selection(StoredIndex(client), clock, LastUse(index, stored, clock))
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)
-        deletion = Deletion(keys, StoredDeletions(client), clock)
+        deletion = Deletion(keys, StoredDeletions(client), StoredEraser(client), clock)
         history = KeyHistory(StoredTrail(client))
         sidecars, usage = StoredSidecars(client), usage_reading(stored, index)
-        yield BulkSession(selection, bulk, deletion, keys, history, ring, sidecars, usage)
+        reports = CreditReports(StoredCredits(client), limit_policy(settings))
+        yield BulkSession(
+            *(selection, bulk, deletion, keys, history, ring, sidecars, usage), credits=reports
+        )

@@ -120,6 +120,30 @@ def test_unkey_without_a_secret(importing) -> None:
     assert told[1].startswith("entry 2: ratelimit: has a duration")
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_unkey_credits(importing, valkey: Valkey, old) -> None:
+    """Remaining credits of both versions are enforced. A key without any becomes disabled."""
+
+    def key(number: int, left: int | None, **refill: object) -> dict[str, object]:
+        digest = base64.b64encode(hashlib.sha256(b"%d" % number).digest()).decode()
+        item = UNKEY | {"hash": digest, "enabled": True, "name": str(number), "ratelimits": []}
+        return item | ({"remaining": left} if old else {"credits": {"remaining": left}}) | refill
+
+    refill = {"refill": {"interval": "monthly", "amount": 9}}
+    document = {"keys": [key(1, 500), key(2, 0), key(3, None), key(4, 7, **refill)]}
+    outcome = importing(json.dumps(document).encode())
+    assert outcome.code == 0
+    assert outcome.err.splitlines() == [
+        "1 with credits that refill by themselves, kept in the metadata and not refilled",
+        "1 with no credits left, disabled",
+    ]
+    found = {one["name"]: one for one in records(valkey)}
+    limits = {name: [row["limit"] for row in one["limits"]] for name, one in found.items()}
+    assert limits == {"1": [500], "2": [], "3": [], "4": [7]}
+    assert [found[name]["status"] for name in "1234"] == ["active", "disabled", "active", "active"]
+    assert found["4"]["metadata"]["unkey.refill.interval"] == "monthly"
+
+
 def test_litellm(importing, valkey: Valkey) -> None:
     """The token of a virtual key is its hash. Settings without a counterpart are told."""
     key = {

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core import changes, narrowing, policy
-from authz.core.changes import Author, KeySpec
+from authz.core import changes, narrowing, new_keys, policy
+from authz.core.changes import Author
 from authz.core.fields import networks
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.narrowing import narrows
+from authz.core.new_keys import KeySpec
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from authz.core.request import Route
 from tests.support.fakes import NOW, make_keyring, make_record, make_request
@@ -117,6 +118,23 @@ def test_a_narrowing_change(changed):
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (("10/s", "500/once"), ("10/s", "499/once"), True),
+        (("10/s", "500/once"), ("10/s", "501/once"), False),
+        (("10/s", "500/once"), ("10/s",), False),
+        (("10/s",), ("10/s", "500/once"), False),
+        (("500/once",), ("500/year",), False),
+        (("500/once",), ("500/once,enforce=false",), False),
+    ],
+)
+def test_credits(before, after, expected):
+    """A cut of credits narrows. A refill does not, nor does a removal of the limit."""
+    record = make_record(**limits(*before))
+    assert narrows(record, replace(record, **limits(*after))) is expected
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {},
@@ -153,7 +171,7 @@ def test_changes_say_whether_they_narrow():
     ]
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
     others = [
-        changes.issue(spec, minted, author, NOW),
+        new_keys.issue(spec, minted, author, NOW),
         changes.enable(disabled, author, NOW),
         changes.rotate(active, minted, 0, author, NOW),
         changes.reset_limits(active, author, NOW),

@@ -12,6 +12,7 @@ from authz.core.audit import Action
 from authz.core.changes import Author, KeyChange, Refused, Unchanged
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_ENTRIES, networks
+from authz.core.limits.credits import KEEP_CREDITS, parse_credits_change
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.records import KeyRecord, Status
 from authz.core.updates import Updates
@@ -156,3 +157,70 @@ def test_what_cannot_be_updated():
         "revoked_at",
         "revocation_reason",
     }
+
+
+# credits
+
+
+def refill(text: str, *before: str, **fields):
+    """Return the outcome of a change of the credits of a key with these limits."""
+    record = make_record(limits=parse_limits("limits", before), **fields)
+    return changes.update(
+        record, {}, AUTHOR, NOW, credits_change=parse_credits_change("--credits", text)
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "after"),
+    [
+        (["10/s", "300/once", "9/h"], "+5", ["10/s", "305/once", "9/h"]),
+        (["10/s", "300/once", "9/h"], "5", ["10/s", "5/once", "9/h"]),
+        (["10/s", "300/once", "9/h"], "none", ["10/s", "9/h"]),
+        (["10/s"], "5", ["10/s", "5/once"]),
+        (["3/once,cost_of=request,enforce=false"], "+4", ["7/once,cost_of=request,enforce=false"]),
+    ],
+)
+def test_a_change_of_credits(before, text, after):
+    """Credits are added, set and removed in place, and keep their options."""
+    change = refill(text, *before)
+    assert list(map(str, change.record.limits)) == after
+    assert change.event.detail == {"limits": {"old": before, "new": after}}
+    assert change.is_relative is text.startswith("+")
+    assert change.narrows is (text == "5" and len(before) == 3)
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "why"),
+    [
+        (["10/s"], "+5", "has no credits of its own to add to"),
+        (["credits=10/month"], "5", "its limit credits is credits=10/month, which is no credit"),
+        (["credits=10/month"], "none", "which is no credit"),
+        (["1/once"], "+1000000000000", "it has 1 credits; the total may be 1000000000000"),
+        ([f"x{n}=1/s" for n in range(8)], "5", "at most 8 limits, its credits included"),
+    ],
+)
+def test_credits_that_cannot_be_changed_like_this(before, text, why):
+    """The refusal says what is wrong."""
+    outcome = refill(text, *before)
+    assert isinstance(outcome, Refused)
+    assert why in outcome.why
+
+
+def test_no_change_of_credits():
+    """The same total changes nothing, and a revoked key is final."""
+    assert isinstance(refill("5", "5/once"), Unchanged)
+    assert isinstance(refill("none", "5/s"), Unchanged)
+    assert isinstance(refill("+5", "5/once", status=Status.REVOKED), Refused)
+
+
+@pytest.mark.parametrize(
+    ("limits", "after"),
+    [(["9/h"], ["9/h", "5/once"]), ([], ["5/once"]), (["7/once", "9/h"], ["7/once", "9/h"])],
+)
+def test_other_limits_keep_the_credits(limits, after):
+    """New limits take the place of all others but the credits, unless they hold credits."""
+    record = make_record(limits=parse_limits("limits", ["10/s", "5/once"]))
+    wanted: Updates = {"limits": parse_limits("limits", limits)}
+    change = changes.update(record, wanted, AUTHOR, NOW, credits_change=KEEP_CREDITS)
+    assert isinstance(change, KeyChange)
+    assert list(map(str, change.record.limits)) == after

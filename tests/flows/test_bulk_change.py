@@ -5,15 +5,17 @@ from dataclasses import replace
 import pytest
 
 from authz.core import changes
-from authz.core.changes import KeyChange, Refused, Unchanged
-from authz.core.errors import BadInput, Unavailable, Unreadable
+from authz.core.changes import Author, KeyChange, Refused, Unchanged
+from authz.core.errors import BadInput, OutcomeUnknown, Unavailable, Unreadable
+from authz.core.limits.credits import parse_credits_change
+from authz.core.limits.limit import parse_limits
 from authz.core.records import RevocationReason, Status
 from authz.core.selector import Selector
 from authz.flows import bulk_change
 from authz.flows.bulk_change import BulkChange, By, Extent, Failed, Skipped
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost, Selection
-from tests.support.fakes import Failure, FakeClock, MemoryKeyStore, make_record
+from tests.support.fakes import NOW, Failure, FakeClock, MemoryKeyStore, make_record
 from tests.support.flows.index import MemoryIndex
 
 CLIENT = "acme-web"
@@ -126,6 +128,29 @@ async def test_a_lost_reply_is_repeated():
     found = await rig.run()
     assert {type(outcome) for outcome in found.values()} == {Changed}
     assert rig.store.seq == 3
+
+
+async def test_a_refill_that_was_overtaken_is_not_made_twice():
+    """A lost batch whose key was changed since has failed: its credits may have been added."""
+    rig = Rig(2)
+    for number in range(2):
+        rig.add(number, limits=parse_limits("limits", ["100/once"]))
+    apply_all = rig.store.apply_all
+
+    async def overtaken(batch):
+        rig.store.apply_all = apply_all
+        await apply_all(batch)
+        rig.store.apply_now(changes.disable(rig.store.records[kid(0)], Author("x", "bob"), NOW))
+        raise OutcomeUnknown("the store did not confirm the changes")
+
+    rig.store.apply_all = overtaken
+    more = parse_credits_change("credits", "+10")
+    found = await rig.run(
+        lambda record, now, by: changes.update(record, {}, by, now, credits_change=more)
+    )
+    assert found[kid(0)] == Failed(bulk_change.MAYBE_ADDED)
+    assert isinstance(found[kid(1)], Changed)
+    assert [rig.store.records[kid(at)].limits[0].limit for at in range(2)] == [110, 110]
 
 
 async def test_a_store_that_is_gone_ends_it(monkeypatch):

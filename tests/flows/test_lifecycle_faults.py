@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from authz.core import changes
 from authz.core.audit import Action
 from authz.core.changes import Refused, Unchanged
 from authz.core.errors import OutcomeUnknown, Unavailable
+from authz.core.limits.credits import parse_credits_change
+from authz.core.limits.limit import parse_limits
 from authz.core.records import Status
 from authz.flows.lifecycle import Changed
 from authz.flows.resending import MAX_TRIES
@@ -223,3 +226,43 @@ async def at_once(operations, failures):
 
     begun = (begin(name, turns) for name, turns in operations)
     return rig, await asyncio.gather(*begun, return_exceptions=True)
+
+
+# refills
+
+
+async def refillable(store=None):
+    """A rig with a key of 100 credits, and its kid."""
+    rig = LifecycleRig(store or MemoryKeyStore())
+    spec = replace(SPEC, limits=parse_limits("limits", ["100/once"]))
+    return rig, (await rig.keys.issue(spec, rig.author())).record.kid
+
+
+def refill(rig, kid):
+    """Add 10 credits."""
+    more = parse_credits_change("credits", "+10")
+    return rig.keys.update(kid, {}, rig.author(), credits_change=more)
+
+
+@pytest.mark.parametrize("failure", [Failure.APPLIED, Failure.NOT_APPLIED])
+async def test_a_refill_whose_answer_was_lost_is_made_once(failure):
+    """The same refill is sent again, and adds once."""
+    rig, kid = await refillable()
+    rig.store.failures = deque([failure])
+    assert (await refill(rig, kid)).record.limits[0].limit == 110
+
+
+async def test_refills_at_once_all_count():
+    """Each is planned on the record that the one before has left."""
+    rig, kid = await refillable()
+    await asyncio.gather(*(refill(rig, kid) for _ in range(5)))
+    assert rig.store.records[kid].limits[0].limit == 150
+
+
+async def test_a_refill_that_was_overtaken_is_not_made_twice():
+    """A lost reply and another change: it may have been made, so it is not repeated."""
+    rig, kid = await refillable(OvertakenStore())
+    rig.store.overtake = disable
+    with pytest.raises(OutcomeUnknown, match="was changed by others since"):
+        await refill(rig, kid)
+    assert rig.store.records[kid].limits[0].limit == 110

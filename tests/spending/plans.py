@@ -8,7 +8,18 @@ from authz.core.limits.limit import OnOutage, parse_limit
 
 AMOUNTS = st.integers(1, 40) | st.integers(300, 1500)  # too small for leases, and not
 
-PERIODS = ("s", "min", "h", "d", "calendar-day", "week@sunday", "month", "month@15", "year@04-01")
+PERIODS = (
+    "s",
+    "min",
+    "h",
+    "d",
+    "calendar-day",
+    "week@sunday",
+    "month",
+    "month@15",
+    "year@04-01",
+    "once",
+)
 
 BEGIN = 1_763_779_999_000_000  # a second before a minute
 
@@ -25,7 +36,7 @@ def limits(draw):
         if per in {"s", "min", "h", "d"}:
             if draw(st.integers(0, 3)) == 0:
                 text += f",burst={draw(st.integers(1, 2 * amount))}"  # above it: a token bucket
-        elif draw(st.booleans()):
+        elif per != "once" and draw(st.booleans()):
             text += ",zone=Europe/Berlin"
         if draw(st.integers(0, 2)) == 0:
             text += ",cost_of=request"

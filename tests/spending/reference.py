@@ -2,6 +2,7 @@
 
 from authz.core.limits.charge import SpendReply
 from authz.core.limits.counters import BurstCounter, PeriodCounter, WindowCounter
+from authz.core.limits.periods import NEVER_ENDS_MS
 
 
 class Reference:
@@ -85,7 +86,9 @@ class Period(Counted):
         return self.counter.limit - sum(n for at, n in self.bookings if first <= at < after)
 
     def wait(self, now):
-        return -1 if self.counter.charge > self.counter.limit else self.counter.ends_ms * 1000 - now
+        if self.counter.charge > self.counter.limit or self.counter.ends_ms == NEVER_ENDS_MS:
+            return -1
+        return self.counter.ends_ms * 1000 - now
 
     def give_back(self, units, booked, now):
         used = self.counter.limit - self.room(now)

@@ -234,3 +234,27 @@ def test_whatever_the_clock_does_no_stretch_of_time_holds_more(valkey, steps):
         passed += [(gone_by, gone_by)] * receipt.granted
 
     assert fullest(passed, SECOND) <= 10
+
+
+def test_credits_never_come_back(valkey):
+    """Credits are used up for good, and their counter lives for more than a century."""
+    store, terms = TimedStore(valkey.admin, persistent=False), make_terms("3/once", "10/s")
+    assert spend(store, terms, wanted=5).granted == 3
+    for later in (1, 86_400 * 400, 86_400 * 365 * 100):
+        refused = spend(store, terms, now=NOW + later * SECOND)
+        assert (refused.granted, refused.left[0], refused.waits_us[0]) == (0, 0, -1)
+    assert valkey.admin.pttl(HASH) > 100 * 365 * 86_400_000
+
+    refilled = make_terms("5/once", "10/s")
+    later = NOW + 86_400 * 365 * 100 * SECOND
+    assert spend(store, refilled, wanted=9, now=later).granted == 2
+    assert spend(store, make_terms("1/once"), now=later).left == (0,)
+
+
+def test_credits_begin_after_shorter_limits(valkey):
+    """The hash of a key that gets credits later lives as long as they do."""
+    store = TimedStore(valkey.admin, persistent=False)
+    spend(store, make_terms("10/s"))
+    assert valkey.admin.pttl(HASH) < 2000
+    spend(store, make_terms("10/s", "5/once"))
+    assert valkey.admin.pttl(HASH) > 100 * 365 * 86_400_000

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from authz.core.limits.charge import SpendReply
 from authz.core.limits.limit import MAX_LIMIT, MAX_LIMITS, MAX_QUOTA, CostOf, Limit, parse_limits
-from authz.core.limits.periods import MAX_ANCHOR, SLIDING, Calendar
+from authz.core.limits.periods import MAX_ANCHOR, ONCE, SLIDING, Calendar
 
 NAMES = st.from_regex(r"[a-z][a-z0-9._-]{0,31}", fullmatch=True)
 
@@ -39,7 +39,10 @@ class MemoryCounters:
             return SpendReply(-1, self.now * 1000, (), ())
         left = tuple(max(0, c.capacity - self.used.get(c.field, 0)) for c in charge.counters)
         rows = zip(charge.counters, left, strict=True)
-        waits = tuple(0 if units >= c.charge else 250_000 for c, units in rows)
+        waits = tuple(
+            0 if units >= c.charge else -1 if getattr(c, "never_resets", False) else 250_000
+            for c, units in rows
+        )
         return SpendReply(0, self.now * 1000, left, waits)
 
     async def leases(self, accounts, now):
@@ -59,6 +62,9 @@ def any_limit(draw):
     if sliding:
         per = draw(st.sampled_from(sorted(SLIDING.values(), key=str)))
         amount = draw(st.integers(1, MAX_LIMIT))
+    elif draw(st.integers(0, 3)) == 0:
+        per = ONCE
+        amount = draw(st.integers(1, MAX_QUOTA))
     else:
         zone = draw(st.sampled_from(["UTC", "Europe/Berlin", "Etc/GMT+12"]))
         per = Calendar(draw(st.none() | st.integers(1, MAX_ANCHOR)), zone)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from authz.core.limits.credits import parse_credits_change
 from authz.core.limits.limit import OnOutage
 from authz.core.records import KeyRecord
 from tests.support.limits import limits
@@ -202,3 +203,28 @@ def test_in_an_outage_a_key_goes_by_its_word(
         OnOutage.ALLOW: [200] * 4,
         OnOutage.DENY: [503] * 4,
     }
+
+
+def test_credits_until_they_are_refilled(limited: Installation) -> None:
+    """Credits pass one by one and are then refused without a time, until a refill."""
+    issued = limited.issue(limits=limits("3/once"))
+    key = issued.key_text
+
+    seen = [get(limited, key) for _ in range(4)]
+    assert [answer.status for answer in seen] == [200, 200, 200, 429]
+    assert [answer.left["credits"] for answer in seen] == [2, 1, 0, 0]
+    refused = seen[-1]
+    assert (refused.body["code"], refused.body["violated-policies"]) == (
+        "quota_exceeded",
+        ["credits"],
+    )
+    assert refused.headers["ratelimit-policy"] == '"credits";q=3'
+    assert refused.headers["ratelimit"] == '"credits";r=0'
+    assert not refused.headers.keys() & {"retry-after", "x-ratelimit-reset"}
+
+    more = parse_credits_change("credits", "+2")
+    limited.administer(
+        lambda life: life.update(issued.record.kid, {}, life.author("tests"), credits_change=more)
+    )
+    until(lambda: get(limited, key).status, lambda status: status == 200)
+    assert [get(limited, key).status for _ in range(2)] == [200, 429]

@@ -4,7 +4,7 @@ A SpendRequest asks the counters to take the charge for some requests. A SpendRe
 them may pass. A LimitResult is that reply in the terms of limits, for one request.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from authz.core.limits.counters import (
@@ -16,11 +16,12 @@ from authz.core.limits.counters import (
 )
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult
 from authz.core.limits.limit import Limit
-from authz.core.limits.periods import Calendar
+from authz.core.limits.periods import Calendar, Once, Sliding
 
 LEASED_SHARE: Final = 100  # a lease takes at most 1/100 of a limit
 LEAST_LEASE: Final = 3  # requests; a smaller lease would not save a call to the store
 LONGEST_LEASE: Final = 1.0  # seconds
+RECHECK_CREDITS: Final = 60.0  # seconds; a lease of another sidecar may have come back
 DRIFT: Final = 0.001  # the store's clock may run faster than ours by this part
 
 # The smallest limit that can be leased: 1/100 of it is the smallest lease.
@@ -34,9 +35,9 @@ class Charge:
     begins, ends: the time for which the charge is valid, in milliseconds since the epoch, `ends`
     not included. Outside of it the calendar periods are others, and a new Charge is needed. ends:
     None if no limit has a calendar period. windows: the length of each limit's window or current
-    period, in seconds; empty if no limit has a calendar period. max_lease: the most requests in one
-    lease; 0 if every request has to ask the store. lease_seconds: the life of a lease, below
-    LONGEST_LEASE (1 s).
+    period, in seconds, 0 of credits; empty if no limit has a calendar period. max_lease: the most
+    requests in one lease; 0 if every request has to ask the store. lease_seconds: the life of a
+    lease, below LONGEST_LEASE (1 s).
     """
 
     key_limits: KeyLimits
@@ -91,7 +92,7 @@ class SpendReply(NamedTuple):
     granted: requests that may pass. Negative: the request named a calendar period that is not the
     current one, and nothing was counted. now_us: microseconds since the epoch by the clock of the
     counters. left: units that are left. waits_us: microseconds until there is room for one request.
-    0 if there is room now; negative if the request can never fit.
+    0 if there is room now; negative if the request can never fit, or only after credits are raised.
     """
 
     granted: int
@@ -144,8 +145,8 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
 
     Each wait is shorter by `elapsed_us`; a limit whose wait is over is not violated. A limit with a
     burst has the smaller `left` and the longer wait of its two counters. `retry_after_ms` is 0 if
-    no enforced limit is violated, and None if the cost exceeds a violated, enforced limit or its
-    burst.
+    no enforced limit is violated. It is None if a violated, enforced limit are credits, or the cost
+    exceeds such a limit or its burst.
     """
     if charge.has_no_burst and not any(reply.waits_us):  # the usual case, kept cheap
         now_us = reply.now_us + elapsed_us
@@ -168,7 +169,7 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
         now_us = reply.now_us + elapsed_us
         resets.append(_ms(wait) if wait > 0 else counter.resets_in_ms(now_us))
     enforced = [index for index in violated if charge.key_limits.limits[index].enforce]
-    never = any(_never_fits(charge, index) for index in enforced)
+    never = any(_never_passes(charge, index) for index in enforced)
     return LimitResult(
         charge.key_limits,
         tuple(remaining),
@@ -180,22 +181,52 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
 
 
 def seconds_until_room(charge: Charge, reply: SpendReply) -> float:
-    """Return the seconds from the reply until a refused request would pass; infinity if never.
+    """Return the seconds from the reply until a refused request may pass; infinity if never.
 
-    The longest wait of the enforced counters counts. The charge must have at least one of them.
+    The longest wait of the enforced counters counts. The charge must have at least one of them. For
+    credits that are used up it is RECHECK_CREDITS (60 s).
     """
-    waits = [
-        wait
+    return max(
+        _seconds_of(counter, wait)
         for counter, wait in zip(charge.counters, reply.waits_us, strict=True)
         if counter.enforced
-    ]
-    return float("inf") if min(waits) < 0 else max(waits) / 1e6
+    )
+
+
+def credits_part(charge: Charge) -> Charge | None:
+    """Return the charge to the credits alone, or None if it takes from none.
+
+    A reset of a key's counters leaves its credits as they are. So what was taken from them can be
+    returned also after a change of the key.
+    """
+    groups = tuple(
+        replace(group, limits=kept)
+        for group in charge.key_limits.groups
+        if (kept := tuple(limit for limit in group.limits if limit.never_resets))
+    )
+    if not groups:
+        return None
+    return charge_for(KeyLimits(groups, charge.key_limits.on_outage), charge.cost, charge.begins)
+
+
+def _seconds_of(counter: Counter, wait: int) -> float:
+    if wait >= 0:
+        return wait / 1e6
+    is_used_up = isinstance(counter, PeriodCounter) and counter.charge <= counter.limit
+    return RECHECK_CREDITS if is_used_up else float("inf")
+
+
+def credits_field(limit: Limit) -> str:
+    """Return the name of the counter of credits. It is the same after a refill."""
+    return f"{limit.name} {limit.per} {limit.cost_of}"
 
 
 def _counters(limit: Limit, cost: int, now: int) -> tuple[Counter, ...]:
     units, per = limit.charge(cost), limit.per
     name = f"{limit.name} {per} {limit.cost_of}"
     common = (limit.enforce, limit.limit, units)
+    if isinstance(per, Once):
+        return (PeriodCounter(credits_field(limit), *common, *per.bounds(now)),)
     if isinstance(per, Calendar):
         return (PeriodCounter(f"{name} {per.zone}", *common, *per.bounds(now)),)
     if limit.is_token_bucket and limit.burst is not None:
@@ -208,10 +239,12 @@ def _counters(limit: Limit, cost: int, now: int) -> tuple[Counter, ...]:
 
 
 def _seconds(limit: Limit, now: int) -> int:
-    if isinstance(limit.per, Calendar):
-        begins, ends = limit.per.bounds(now)
-        return (ends - begins) // 1000
-    return limit.per.length_ms // 1000
+    if isinstance(limit.per, Once):
+        return 0
+    if isinstance(limit.per, Sliding):
+        return limit.per.length_ms // 1000
+    begins, ends = limit.per.bounds(now)
+    return (ends - begins) // 1000
 
 
 def _max_lease(counters: list[Counter]) -> int:
@@ -225,10 +258,11 @@ def _max_lease(counters: list[Counter]) -> int:
     return size if size >= LEAST_LEASE else 0
 
 
-def _never_fits(charge: Charge, index: int) -> bool:
+def _never_passes(charge: Charge, index: int) -> bool:
+    """Return whether a request that this limit refused passes at no later time."""
     limit = charge.key_limits.limits[index]
     most = limit.limit if limit.burst is None else limit.burst
-    return limit.charge(charge.cost) > most
+    return limit.never_resets or limit.charge(charge.cost) > most
 
 
 def _longer(wait: int, other: int) -> int:

@@ -1,9 +1,10 @@
 """Counters: how one limit is counted. One type for each way of counting.
 
 A limit has one counter: a sliding window, a calendar period, or a token bucket if its burst is
-above the limit. A limit with a smaller burst has two, because it is also enforced as a window. Two
-places count by these numbers: storage/lua/spend.lua, which all sidecars share, and
-memory_counters.py, which a sidecar uses during a store outage.
+above the limit. Credits are a period that ends at NEVER_ENDS_MS. A limit with a smaller burst has
+two, because it is also enforced as a window. Two places count by these numbers:
+storage/lua/spend.lua, which all sidecars share, and memory_counters.py, which a sidecar uses during
+a store outage.
 
 How a sliding window is counted, with 200/min as the example:
 
@@ -24,6 +25,8 @@ So the minute that ends in bucket 101 must still count bucket 0. Then 102 bucket
 """
 
 from typing import Final, NamedTuple
+
+from authz.core.limits.periods import NEVER_ENDS_MS
 
 BUCKETS: Final = 100  # in one window
 
@@ -66,6 +69,11 @@ class PeriodCounter(NamedTuple):
     charge: int
     begins_ms: int
     ends_ms: int
+
+    @property
+    def never_resets(self) -> bool:
+        """True for credits: the units do not come back at the end of the period."""
+        return self.ends_ms == NEVER_ENDS_MS
 
     @property
     def capacity(self) -> int:

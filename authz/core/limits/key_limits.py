@@ -95,13 +95,13 @@ class LimitResult:
 
     remaining: units left after the request, at least 0.
     resets_ms: of a limit that refused, the time until the same request would pass. Of another, the
-    length of its window or the rest of its period.
+    length of its window or the rest of its period. Of credits it means nothing.
     violated: the indexes of the limits that have no room, enforced or not. The request passes if
     none of them is enforced.
-    retry_after_ms: of a refused request, the time until it would pass. None if it costs more than a
-    limit and never passes.
-    windows: the length of each limit's window or current period, in seconds; empty if no limit has
-    a calendar period.
+    retry_after_ms: of a refused request, the time until it would pass. None if it never passes:
+    credits are used up, or it costs more than a limit.
+    windows: the length of each limit's window or current period, in seconds, 0 of credits; empty if
+    no limit has a calendar period.
     """
 
     key_limits: KeyLimits
@@ -119,7 +119,7 @@ class LimitResult:
 
     @property
     def exceeds_quota(self) -> bool:
-        """True if an enforced calendar quota is violated, also if rates are violated as well.
+        """True if an enforced quota or credits are violated, also if rates are violated as well.
 
         False if only quotas that are not enforced are violated.
         """

@@ -5,12 +5,14 @@
     1000000/month@15                        from the 15th to the 15th
     10/week   10/week@sunday                from Monday (ISO 8601) or Sunday on
     5000/year   5000/year@04-01             from 1 January or 1 April on
+    10000/once                              in all: credits, which a larger limit refills
     nightly=500/calendar-day,zone=Europe/Berlin
     10/s,burst=3,cost_of=request,enforce=false
     50/s,burst=100                          a token bucket: 100 at once, refilled with 50 a second
 
 The text is `[NAME=]LIMIT/PERIOD[,OPTION=VALUE]...`. A limit without a name is called by its period
-(`second`, `month`), so a key's `20/s` takes the place of the `10/s` of its plan.
+(`second`, `month`; `credits` for `once`), so a key's `20/s` takes the place of the `10/s` of its
+plan.
 
     burst     at most this many units at once; the rest is spread evenly over the window. Above
               the limit it is a token bucket: a window may hold the burst and the limit
@@ -29,10 +31,10 @@ from typing import Final
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.limits import periods
-from authz.core.limits.periods import Calendar, Period
+from authz.core.limits.periods import ONCE, Calendar, Period, Sliding
 
 MAX_LIMIT: Final = 1_000_000_000  # in a sliding window
-MAX_QUOTA: Final = 1_000_000_000_000  # in a period of the calendar
+MAX_QUOTA: Final = 1_000_000_000_000  # in a period of the calendar, and of credits
 MAX_LIMITS: Final = 8  # of one key, plan or pool
 MAX_COST: Final = 1_000_000
 
@@ -58,7 +60,7 @@ class OnOutage(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """At most `limit` units in any window of `per`, or in each calendar period.
+    """At most `limit` units in any window of `per`, in each calendar period, or ever (ONCE).
 
     burst: 1 to MAX_LIMIT, for sliding windows only. None: the whole limit may be used at once.
     Above `limit` it is the size of a token bucket, which refills at the rate of the limit.
@@ -98,8 +100,13 @@ class Limit:
 
     @property
     def is_quota(self) -> bool:
-        """True for a calendar quota, False for a rate."""
-        return isinstance(self.per, Calendar)
+        """True for a calendar quota and for credits, False for a rate."""
+        return not isinstance(self.per, Sliding)
+
+    @property
+    def never_resets(self) -> bool:
+        """True for credits: units that are used never come back by themselves."""
+        return self.per == ONCE
 
     def charge(self, cost: int) -> int:
         """Return the units that a request of `cost` takes: `cost`, or 0 or 1 if CostOf.REQUEST."""
@@ -120,7 +127,7 @@ def parse_limit(field: str, text: str) -> Limit:
         )
     options = _options(field, given)
     per = periods.parse(field, per_text, options.get("zone", ""))
-    limit = _amount(field, text, amount, MAX_QUOTA if isinstance(per, Calendar) else MAX_LIMIT)
+    limit = _amount(field, text, amount, MAX_LIMIT if isinstance(per, Sliding) else MAX_QUOTA)
     return Limit(
         name=parse_limit_name(field, name) if name else per.name,
         limit=limit,
@@ -198,7 +205,7 @@ def _options(field: str, given: Iterable[str]) -> dict[str, str]:
 
 
 def _burst(field: str, text: str, per: Period) -> int:
-    if isinstance(per, Calendar):
+    if not isinstance(per, Sliding):
         raise BadInput(field, f"a burst goes with s, min, h or d, not with {per}")
     if not _NUMBER.fullmatch(text) or int(text) > MAX_LIMIT:
         raise BadInput(field, f"burst={shown(text)}: a burst is from 1 to {MAX_LIMIT}")

@@ -27,7 +27,7 @@ class _Count(Protocol[_C_contra]):
         ...
 
     def wait(self, counter: _C_contra, now: int) -> int:
-        """Return the microseconds until there is room for one request.
+        """Return the microseconds until there is room for one request; -1 if that is never.
 
         Called only if there is no room now, and the charge is not above the capacity.
         """
@@ -80,7 +80,7 @@ class _Period:
         self.total += units
 
     def wait(self, counter: PeriodCounter, now: int) -> int:
-        return self.ends_ms * 1000 - now
+        return -1 if counter.never_resets else self.ends_ms * 1000 - now
 
 
 @dataclass(slots=True)

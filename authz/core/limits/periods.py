@@ -1,4 +1,4 @@
-"""The time that a limit applies to: a sliding window or a calendar period."""
+"""The time that a limit applies to: a sliding window, a calendar period, or all of a key's life."""
 
 import re
 from dataclasses import dataclass
@@ -16,6 +16,10 @@ DECEMBER: Final = 12
 WEEK, MONTH, YEAR = UNITS = ("week", "month", "year")
 FIRST: Final = {WEEK: 0, MONTH: 1, YEAR: 101}  # the anchor that need not be said
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+# The end of the period of credits, 2200-01-01. It is stored with each counter, so it cannot change.
+# A double holds it exactly in microseconds, too, which Lua needs.
+NEVER_ENDS_MS: Final = 7_258_118_400_000
 
 # What may follow the @ of each unit.
 _BEGIN: Final = {
@@ -114,28 +118,46 @@ class Calendar:
         return (first.replace(day=1) + 31 * _DAY).replace(day=self.anchor)
 
 
-Period = Sliding | Calendar
+@dataclass(frozen=True, slots=True)
+class Once:
+    """The whole life of a key or a pool: units that are used do not come back. See `ONCE`."""
+
+    text: str = "once"
+    name: str = "credits"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def bounds(self, _now: int) -> tuple[int, int]:
+        """Return the bounds as a calendar period has them: from 0 to NEVER_ENDS_MS."""
+        return 0, NEVER_ENDS_MS
+
+
+ONCE: Final = Once()
+
+Period = Sliding | Calendar | Once
+_WITHOUT_ZONE: Final[dict[str, Sliding | Once]] = {**SLIDING, ONCE.text: ONCE}
 
 
 def parse(field: str, text: str, zone: str = "") -> Period:
-    """Parse `s`, `min`, `h`, `d`, `calendar-day`, or a `week`, `month` or `year`.
+    """Parse `s`, `min`, `h`, `d`, `once`, `calendar-day`, or a `week`, `month` or `year`.
 
-    Those begin on Monday, on day 1 and on 1 January, or as in `week@sunday`, `month@15` and
-    `year@04-01`. zone: of a calendar period; empty is UTC. Raises BadInput for any other text, for
-    an unknown time zone, and for a time zone with `s`, `min`, `h` or `d`.
+    The last three begin on Monday, on day 1 and on 1 January, or as in `week@sunday`, `month@15`
+    and `year@04-01`. zone: of a calendar period; empty is UTC. Raises BadInput for any other text,
+    for an unknown time zone, and for a time zone with `s`, `min`, `h`, `d` or `once`.
     """
-    if text in SLIDING:
+    if text in _WITHOUT_ZONE:
         if zone:
             raise BadInput(
                 field, f"a time zone goes with calendar-day, week, month or year, not with {text}"
             )
-        return SLIDING[text]
+        return _WITHOUT_ZONE[text]
     known = timezone(field, zone) if zone else "UTC"
     if text == "calendar-day":
         return Calendar(None, known)
     every, at, begin = text.partition("@")
     if every not in UNITS or (at and not _BEGIN[every].fullmatch(begin)):
-        problem = "is not a period; s, min, h, d, calendar-day, week, month, year"
+        problem = "is not a period; s, min, h, d, calendar-day, week, month, year, once"
         raise BadInput(field, f"{shown(text)} {problem}")
     return Calendar(_anchor(field, text, every, begin) if at else FIRST[every], known, every)
 

@@ -6,7 +6,8 @@ from authz.core.errors import Unavailable
 from authz.core.limits.charge import Charge, Lease, SpendReply, charge_for, limit_result
 from authz.core.limits.counters import BurstCounter
 from authz.core.limits.key_limits import LimitPolicy, LimitResult
-from authz.core.ports import Clock, LimitCounters
+from authz.core.limits.ports import LimitCounters
+from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 
 

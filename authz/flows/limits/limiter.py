@@ -10,7 +10,8 @@ Rules:
 4. Requests that were already waiting when the lease was requested are admitted however late the
    reply is. Later requests need a lease that is still valid.
 5. After a refusal the store is not asked again before the request could pass. A change of the key
-   ends the refusal and the lease.
+   ends the refusal and the lease. Of credits that are used up the store is asked once a minute: a
+   lease of another sidecar may have come back.
 6. No call is repeated. If a reply is lost, the sidecar admits nothing on it, although the store may
    have counted all of it.
 7. Without the store each key follows its `on_outage`; see outage_limits.py.
@@ -28,12 +29,14 @@ from authz.core.limits.charge import (
     SpendReply,
     SpendRequest,
     charge_for,
+    credits_part,
     limit_result,
     next_lease_size,
     seconds_until_room,
 )
 from authz.core.limits.key_limits import KeyLimits, LimitPolicy, LimitResult
-from authz.core.ports import Clock, Probe, SpendStore
+from authz.core.limits.ports import SpendStore
+from authz.core.ports import Clock, Probe
 from authz.core.records import KeyRecord
 from authz.flows.limits.key_limit_state import KeyLimitState, PendingSpend, Waiter, serve
 from authz.flows.limits.outage_limits import OutageLimits
@@ -159,12 +162,17 @@ class Limiter:
             self._store.spend(state.charge, request, _ignore)
 
     def _strand(self, state: KeyLimitState) -> None:
-        """Drop the lease and the debt without a call to the store. Count LEASE_STRANDED.
+        """Drop the lease and the debt without a return to the store. Count LEASE_STRANDED.
 
         The key was changed, and the change may have reset its counters. A return would then take
-        back requests that were counted after the reset.
+        back requests that were counted after the reset. No change resets credits, so those are
+        returned: a refill would lose them for good.
         """
         self._count_leased(state)
+        returned = state.left - state.debt
+        if returned and state.charge is not None and (charge := credits_part(state.charge)):
+            request = SpendRequest(0, 0, returned, state.granted_at)
+            self._store.spend(charge, request, _ignore)
         if state.left:
             self._count(Event.LEASE_STRANDED, state.left)
         state.give_up()

@@ -17,7 +17,8 @@ from authz.core.limits.charge import Charge, SpendReply, SpendRequest, limit_res
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.limits.limit import OnOutage
 from authz.core.limits.memory_counters import MemoryCounters
-from authz.core.ports import Probe, SpendStore
+from authz.core.limits.ports import SpendStore
+from authz.core.ports import Probe
 from authz.flows.limits.key_limit_state import KeyLimitState
 
 DEBTS_PER_REPLY: Final = 10  # keys whose debt is sent with each reply of the store

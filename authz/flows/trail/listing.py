@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from authz.core.admin_ports import KeyIndex
 from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
-from authz.core.ports import Clock, KeyIndex, TrailStore
+from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.trail.expiries import Expiries, Expiry
+from authz.core.trail.ports import TrailStore
 from authz.core.trail.rows import RESTORE, Row
 from authz.flows.trail.sealing import read_all
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.errors import Unavailable
-from authz.core.ports import Clock, TrailStore
+from authz.core.ports import Clock
 from authz.core.trail import checkpoints
 from authz.core.trail.checkpoints import Chain
+from authz.core.trail.ports import TrailStore
 from authz.core.trail.rows import Proof, Row, TrailKeys, following, position
 from authz.core.trail.verification import Removals
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from authz.core.ports import TrailStore
+from authz.core.trail.ports import TrailStore
 from authz.core.trail.rows import Row
 
 BATCH: Final = 500  # rows in one delivery

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Final, Protocol
 
 from authz.core.errors import Unavailable
-from authz.core.ports import TrailStore
 from authz.core.trail.copies import CopyComparison
+from authz.core.trail.ports import TrailStore
 from authz.core.trail.report import MAX_FINDINGS, Finding, Report
 from authz.core.trail.rows import Row, TrailKeys
 from authz.core.trail.verification import Removals, Verification

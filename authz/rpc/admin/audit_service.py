@@ -1,15 +1,17 @@
 """The Audit service."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from authz.core import fields
-from authz.core.access import Action as Right
 from authz.core.access import Caller, visible
-from authz.core.audit import Action, AuditEntry, TrailRow
+from authz.core.audit import Action, AuditEntry, AuditEvent
 from authz.core.errors import Unreadable
+from authz.core.keys.text import KID_PATTERN
 from authz.core.records import KeyRecord
+from authz.core.roles import Action as Right
+from authz.core.trail.rows import Row
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.key_messages import entry_message
@@ -49,14 +51,10 @@ class _Wanted:
             until,
         )
 
-    def fits(self, row: TrailRow) -> bool:
-        """Return whether a row is wanted. A row that cannot be read is not."""
-        entry = row.entry
-        if isinstance(entry, Unreadable):
-            return False
-        event = entry.event
+    def fits(self, kid: str, event: AuditEvent) -> bool:
+        """Return whether an event of this key is wanted."""
         return (
-            self.kid in {"", row.kid}
+            self.kid in {"", kid}
             and self.actor in {"", event.actor}
             and self.action in {None, event.action}
             and (self.since is None or event.at >= self.since)
@@ -80,12 +78,14 @@ class AuditService:
         position = self._tokens.open(request.page_token, *about)
         response = audit_pb2.ListAuditEntriesResponse()
         for _ in range(MAX_CHUNKS):
-            rows = await self._flows.trail_pages.page(position, CHUNK)
-            sees = await self._sight(context.caller, rows, wanted)
+            rows = await self._flows.trail_rows.before(position, CHUNK)
+            entries = dict(self._entries(rows, wanted))
+            kids = list(dict.fromkeys(row.kid for row in rows if row.id in entries))
+            sees = await self._sight(context.caller, kids)
             for row in rows:
-                position = row.position
-                if wanted.fits(row) and sees(row.kid) and isinstance(row.entry, AuditEntry):
-                    response.entries.append(entry_message(row.kid, row.entry))
+                position = row.id
+                if position in entries and sees(row.kid):
+                    response.entries.append(entry_message(row.kid, entries[position]))
                     if len(response.entries) == size:
                         response.next_page_token = self._tokens.seal(position, *about)
                         return response
@@ -94,14 +94,19 @@ class AuditService:
         response.next_page_token = self._tokens.seal(position, *about)
         return response
 
-    async def _sight(
-        self, caller: Caller, rows: Sequence[TrailRow], wanted: _Wanted
-    ) -> Callable[[str], bool]:
-        """Return whether the caller may see a key of these rows, by its tenant and project now."""
+    def _entries(self, rows: Sequence[Row], wanted: _Wanted) -> Iterator[tuple[str, AuditEntry]]:
+        """Yield the wanted entries by the id of their row, without those that cannot be read."""
+        for row in rows:
+            if KID_PATTERN.fullmatch(row.kid):
+                entry = self._flows.entry_of(row)
+                if not isinstance(entry, Unreadable) and wanted.fits(row.kid, entry.event):
+                    yield row.id, entry
+
+    async def _sight(self, caller: Caller, kids: Sequence[str]) -> Callable[[str], bool]:
+        """Return whether the caller may see one of these keys, by its tenant and project now."""
         seen = visible(caller, Right.READ_AUDIT)
         if seen.is_everything:
             return lambda _kid: True
-        kids = list(dict.fromkeys(row.kid for row in rows if wanted.fits(row)))
         records = await self._flows.index.read(kids)
         shown = {
             record.kid

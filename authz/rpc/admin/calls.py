@@ -16,9 +16,10 @@ from typing import Final, Protocol
 from google.protobuf.message import Message
 
 from authz.core.access import Caller, Credentials, Refusal, RefusalKind, visible
+from authz.core.admin_ports import Authenticator
 from authz.core.bounded import BoundedDict
 from authz.core.errors import Fault
-from authz.core.ports import Authenticator, Clock
+from authz.core.ports import Clock
 from authz.core.token_bucket import TokenBucket
 from authz.rpc.admin.api_error import ApiError, Code, forbidden, of_fault, unavailable
 from authz.rpc.admin.call_context import CallContext, source_of

@@ -92,7 +92,7 @@ def limits_message(record: KeyRecord, report: LimitReport | None) -> limits_pb2.
         row.limit.CopyFrom(limit_message(limit))
         row.limit.limit_name = name
         row.owner = "key" if group.owner.value == "key" else f"{group.owner.value}:{group.id}"
-        if used or limit.is_quota:
+        if not limit.never_resets and (used or limit.is_quota):
             row.reset_time.CopyFrom(timestamp(report.now + resets_ms))
     return message
 

@@ -1,8 +1,9 @@
 """Limits in a response: header fields for the caller, dynamic metadata for Envoy.
 
 RateLimit-Policy and RateLimit are those of draft-ietf-httpapi-ratelimit-headers-10, lists of
-structured fields (RFC 9651): `"minute";q=300;w=60` and `"minute";r=299;t=60`. Only the metadata
-names a limit that is not enforced, for the operator:
+structured fields (RFC 9651): `"minute";q=300;w=60` and `"minute";r=299;t=60`. Credits have neither
+`w` nor `t`, which the draft leaves optional: they have no window, and never reset. Only the
+metadata names a limit that is not enforced, for the operator:
 
     limits      each limit, in the shape of an override of Envoy's rate limit filter
     remaining   the units left of each limit
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.limits.limit import Limit
-from authz.core.limits.periods import Calendar
+from authz.core.limits.periods import Sliding
 from authz.rpc.check.wire import OK, STRING, STRUCT, field, header, metadata
 
 MAX_OVERRIDE: Final = (1 << 32) - 1  # Envoy holds requests_per_unit in 32 bits
@@ -122,7 +123,7 @@ class RateLimitHeaders:
         """Return X-RateLimit headers of one enforced limit; none if no limit is enforced.
 
         It is the violated limit that waits longest, else the limit with the smallest share left.
-        The reset is in seconds.
+        The reset is in seconds; credits have none.
         """
         if not self._enforced:
             return {}
@@ -134,11 +135,13 @@ class RateLimitHeaders:
             return not is_violated, -result.resets_ms[i] if is_violated else left
 
         i = min(self._enforced, key=pressing)
-        return {
+        headers = {
             "x-ratelimit-limit": str(limits[i].capacity),
             "x-ratelimit-remaining": str(result.remaining[i]),
-            "x-ratelimit-reset": str(-(-result.resets_ms[i] // 1000)),
         }
+        if not limits[i].never_resets:
+            headers["x-ratelimit-reset"] = str(-(-result.resets_ms[i] // 1000))
+        return headers
 
 
 def violated_names(result: LimitResult) -> tuple[str, ...]:
@@ -149,14 +152,16 @@ def violated_names(result: LimitResult) -> tuple[str, ...]:
 
 
 def _policy(name: str, limit: Limit, seconds: int) -> str:
-    """Return one item of RateLimit-Policy: `q` in units, `w` in seconds.
+    """Return one item of RateLimit-Policy: `q` in units, `w` in seconds; credits have no `w`.
 
     seconds: the length of the window or of the current period; 0 if it is not known. Then a week, a
     month and a year have their longest length.
     """
+    per = limit.per
+    if limit.never_resets:
+        return f'"{name}";q={limit.limit}'
     if not seconds:
-        per = limit.per
-        seconds = LONGEST[per.name] if isinstance(per, Calendar) else per.length_ms // 1000
+        seconds = per.length_ms // 1000 if isinstance(per, Sliding) else LONGEST[per.name]
     if limit.is_token_bucket:  # as much as can be left, and the time in which it refills
         seconds = -(-seconds * limit.capacity // limit.limit)
     return f'"{name}";q={limit.capacity};w={seconds}'
@@ -165,10 +170,10 @@ def _policy(name: str, limit: Limit, seconds: int) -> str:
 def _override(limit: Limit) -> dict[str, str | int]:
     """Return an envoy.config.route.v3.RateLimit.Override, capped at MAX_OVERRIDE requests.
 
-    Empty for a weekly limit: Envoy has no unit for it.
+    Empty for a weekly limit and for credits: Envoy has no unit for them.
     """
     unit = limit.per.name.upper().removeprefix("CALENDAR-")
-    if unit == "WEEK":
+    if unit == "WEEK" or limit.never_resets:
         return {}
     return {"requests_per_unit": min(limit.limit, MAX_OVERRIDE), "unit": unit}
 
@@ -176,12 +181,13 @@ def _override(limit: Limit) -> dict[str, str | int]:
 def _items_format(key_limits: KeyLimits) -> str:
     """Return a %-format of RateLimit that takes two numbers of each limit: units left and seconds.
 
-    It writes only enforced limits. Empty without limits.
+    It writes only enforced limits, and no seconds of credits. Empty without limits.
     """
     text, separator = "", ""
     for name, limit in zip(key_limits.names, key_limits.limits, strict=True):
         if limit.enforce:
-            text += f'{separator}"{name}";r=%d;t=%d'
+            seconds = "%.0s" if limit.never_resets else ";t=%d"
+            text += f'{separator}"{name}";r=%d{seconds}'
             separator = ", "
         else:
             text += "%.0s%.0s"

@@ -7,8 +7,9 @@ import redis.asyncio
 from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
+from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest, credits_field
 from authz.core.limits.key_limits import LimitGroup
+from authz.core.limits.periods import NEVER_ENDS_MS
 from authz.storage import schema
 from authz.storage.limits.spend_script import SPEND, arguments, hash_of, leases, spend_reply
 from authz.storage.link import refusal
@@ -17,6 +18,8 @@ from authz.storage.replies import checked
 # As lua/spend.lua writes them: first byte and length of a counter, and length of an older bucket.
 COUNTERS: Final = {(1, 19), (2, 13), (3, 16)}
 OLDER: Final = 7
+PIPELINE: Final = 1000  # commands in one round trip
+_CREDITS: Final = bytes([2]) + NEVER_ENDS_MS.to_bytes(6)  # kind and end of the period
 
 
 class StoredCounters:
@@ -51,9 +54,19 @@ class StoredCounters:
     async def reset(self, kid: str) -> None:
         """Delete the usage counters and leases of a key, not those of its project or tenant.
 
+        Credits stay: only a refill gives units of them. Credits that cannot be read are deleted.
         Does nothing if there are none. Raises Unavailable.
         """
-        await _reply(self._client.delete(self._names.limit(kid)))
+        name = self._names.limit(kid)
+        try:
+            found = await _reply(self._client.hgetall(name))
+        except Unreadable:  # no hash
+            found = {}
+        others = [field for field, value in found.items() if not _is_credits(_bytes(value))]
+        if len(others) == len(found):
+            await _reply(self._client.delete(name))
+        elif others:
+            await _reply(self._client.hdel(name, *others))
 
     async def garbled(self, groups: Sequence[str]) -> list[str]:
         """Return those of `groups` whose counters cannot be read; names as in Names.limit.
@@ -66,6 +79,39 @@ class StoredCounters:
         found = await _reply(pipeline.execute(raise_on_error=False))
         pairs = zip(groups, found, strict=True)
         return [group for group, fields in pairs if not _is_readable(fields)]
+
+
+class StoredCredits:
+    """CreditCounters over redis-py."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._names = schema.names_of(client)
+
+    async def used(self, groups: Sequence[LimitGroup]) -> list[int]:
+        """Implement CreditCounters.used, PIPELINE (1,000) groups in one round trip."""
+        found: list[int] = []
+        for start in range(0, len(groups), PIPELINE):
+            pipeline = self._client.pipeline(transaction=False)
+            names = [
+                (hash_of(group, self._names), credits_field(group.limits[0]))
+                for group in groups[start : start + PIPELINE]
+            ]
+            for name in names:
+                pipeline.hget(*name)
+            replies = await _reply(pipeline.execute())
+            found += [_used(*name, reply) for name, reply in zip(names, replies, strict=True)]
+        return found
+
+
+def _used(name: str, field: str, reply: str | None) -> int:
+    """Return the units of a counter of credits, 0 for None. Raises Unreadable for another value."""
+    if reply is None:
+        return 0
+    value = _bytes(reply)
+    if not _is_credits(value):
+        raise Unreadable(f"GARBLED {name} {field}")
+    return int.from_bytes(value[len(_CREDITS) :])
 
 
 async def _reply(answer: Awaitable[Any]) -> Any:
@@ -98,6 +144,10 @@ def _is_readable(fields: Any) -> bool:
 
 def _is_counter(value: bytes) -> bool:
     return (value[:1] and value[0], len(value)) in COUNTERS
+
+
+def _is_credits(value: bytes) -> bool:
+    return _is_counter(value) and value[:7] == _CREDITS
 
 
 def _bytes(text: str) -> bytes:

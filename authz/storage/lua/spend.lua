@@ -21,13 +21,15 @@
 --       then for each group: its counters in one string (COUNTER each), the field name of each, and
 --       unless argument 5 is empty, the field name of the leases
 -- Returns {requests granted, now in us, units left in each counter}. If one more request does not
---   fit some counter, for each counter the wait in us follows (0: it fits, -1: it never fits).
+--   fit some counter, for each counter the wait in us follows (0: it fits, -1: it never fits, or
+--   not before the limit is raised).
 --   Returns {-1, now} if a calendar period is not the current one; then nothing was counted. An
 --   error that begins with GARBLED names a field that this script did not write.
 
 -- Kind, enforced (1: it may refuse, 0: it only reports), limit, charge of one request, a and b:
 --   window: length in ms, number of buckets kept before the newest
---   period: its first ms, the first ms after it (the sidecar knows the calendar)
+--   period: its first ms, the first ms after it (the sidecar knows the calendar). Credits are a
+--     period from 0 to NEVER
 --   smooth: length of the window in ms, burst: the limit is a rate, after a burst at once
 local COUNTER, COUNTER_SIZE = '>BBI8I4I8I8', 30
 local WINDOW, PERIOD, SMOOTH = 1, 2, 3
@@ -40,6 +42,7 @@ local OLDER, OLDER_SIZE = '>I2I5', 7     -- a non-empty bucket: low bits of its 
 local LEASE, LEASE_SIZE = '>I7I5I2I4B', 19  -- GRANT, life in ms, cost, length of the name; the name
 local GRANT, GRANT_SIZE = '>I7I5', 12       -- time in us, requests
 
+local NEVER = 7258118400000  -- as NEVER_ENDS_MS of core/limits/periods.py
 local MOST = 1e12        -- largest count that uncounted requests may lead to
 local MAX_LEASES = 4096  -- bytes of leases kept for each group
 
@@ -174,7 +177,7 @@ local function rare()
     if c.charge > (c.kind == SMOOTH and c.b or c.limit) then
       return -1
     elseif c.kind == PERIOD then
-      return c.newest * 1000 - now
+      return c.newest == NEVER and -1 or c.newest * 1000 - now
     elseif c.kind == SMOOTH then
       return math.ceil((c.total + (c.added + c.charge - c.b) * c.a * 1000) / c.limit)
     end

@@ -15,7 +15,7 @@ from authz.core.limits.limit import (
     parse_limits,
     parse_on_outage,
 )
-from authz.core.limits.periods import DAY, SECOND, Calendar
+from authz.core.limits.periods import DAY, ONCE, SECOND, Calendar
 from tests.support.limits import any_limit
 
 
@@ -46,6 +46,8 @@ def test_whatever_is_read_has_one_text(text):
     [
         ("10/s", Limit(name="second", limit=10, per=SECOND)),
         ("10/week@sunday", Limit(name="week", limit=10, per=Calendar(6, every="week"))),
+        ("10000/once", Limit(name="credits", limit=10_000, per=ONCE)),
+        ("trial=1000000000000/once", Limit(name="trial", limit=10**12, per=ONCE)),
         ("1/year@04-01", Limit(name="year", limit=1, per=Calendar(401, every="year"))),
         ("50/s,burst=100", Limit(name="second", limit=50, per=SECOND, burst=100)),
         ("50000/d", Limit(name="day", limit=50_000, per=DAY)),
@@ -80,6 +82,7 @@ def test_parse(text, limit):
         ("second=10/s", "10/s"),
         ("10/month@1", "10/month"),
         ("10/week@mon", "10/week"),
+        ("credits=10/once", "10/once"),
         ("10/year@01-01", "10/year"),
         ("10/s,cost_of=unit,enforce=true", "10/s"),
         ("10/month,zone=UTC", "10/month"),
@@ -119,6 +122,10 @@ def test_canonical(text, canonical):
         ("10/month,burst=3", "a burst goes with s, min, h or d, not with month"),
         ("10/s,zone=UTC", "a time zone goes with calendar-day, week, month or year, not with s"),
         ("10/month,zone=Mars", "'Mars' is not a time zone"),
+        ("10/once,zone=UTC", "a time zone goes with calendar-day, week, month or year, not with"),
+        ("10/once,burst=3", "a burst goes with s, min, h or d, not with once"),
+        ("10/once@3", "'once@3' is not a period"),
+        ("1000000000001/once", "a limit is a whole number from 1 to 1000000000000"),
         ("10/s,cost_of=token", "one of request, unit"),
         ("10/s,enforce=no", "true or false"),
         ("10/s,", "after the period come burst, cost_of, enforce, zone"),

@@ -418,6 +418,46 @@ async def test_a_change_of_the_key_strands_its_lease():
     assert rig.probe.events[Event.LEASE_STRANDED] > 0
 
 
+async def test_a_change_of_the_key_returns_its_credits():
+    """A refill must lose no credits in a lease, and forget none that passed in an outage."""
+    rig = Rig("3000/s", "90000/once")
+    rig.lease(12)
+    [leased] = filter(None, rig.store.leases)
+    refilled = make_record(limits=parse_limits("limits", ("3000/s", "95000/once")), version=2)
+    rig.spend(record=refilled)
+    charge, wanted, back, granted_at, _ = rig.store.asked[0]
+    assert [counter.field for counter in charge.counters] == ["credits once unit"]
+    assert (wanted, granted_at) == (0, NOW * 1000)
+    assert back == leased
+    assert rig.store.asked[1][1:3] == (1, 0)
+
+    outage = Rig("100/once")
+    outage.store.is_open = False
+    assert [outage.spend().allowed for _ in range(3)] == [True] * 3
+    outage.store.is_open = True
+    outage.spend(record=make_record(limits=outage.record.limits, version=2))
+    assert outage.store.asked[0][1:3] == (0, -3)
+
+
+async def test_used_up_credits():
+    """Without credits there is no time to come again, and the store is asked once a minute."""
+    rig = Rig("3/once")
+    refused = rig.spend()
+    rig.store.answer(0, -1, left=(0,))
+    assert (refused.result().allowed, refused.result().retry_after_ms) == (False, None)
+    rig.clock.advance(59.9)
+    assert rig.spend().retry_after_ms is None
+    rig.clock.advance(0.2)
+    assert isinstance(rig.spend(), asyncio.Future)
+
+    costly = rig.spend(cost=5)
+    rig.store.asked.pop(0)
+    rig.store.answer(0, -1, left=(3,))
+    assert costly.result().retry_after_ms is None
+    rig.clock.advance(1e6)
+    assert rig.spend(cost=5).retry_after_ms is None
+
+
 # through the Checker
 
 

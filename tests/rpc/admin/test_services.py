@@ -5,10 +5,11 @@ import asyncio
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from authz import __version__
-from authz.core.access import Role
+from authz.core.roles import Role
 from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
 from authz.process.clock import SystemClock
@@ -25,6 +26,7 @@ from authz.rpc.pb.admin.v1 import (
 from authz.storage.trail import StoredRows
 from authz.wiring import administration
 from tests.support.rpc.admin import AdminRig, Stubs, fields_of, reason_of
+from tests.support.storage import stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -73,6 +75,30 @@ async def test_limits(admin: Stubs) -> None:
     assert fields_of(caught.value) == ["name"]
 
 
+async def test_credits(admin: Stubs) -> None:
+    """Credits have no reset time, and a refill is an update of the limits with the etag."""
+    key = (await create(admin, "credits", limits=[key_pb2.Limit(spec="500/once")])).key
+    [limit] = key.limits
+    assert (limit.limit_name, limit.amount, limit.period) == ("credits", 500, "once")
+    assert limit.time_zone == ""
+    found = await admin.limits.GetKeyLimits(
+        limits_pb2.GetKeyLimitsRequest(name=f"{key.name}/limits")
+    )
+    [use] = found.limits.limits
+    assert (use.used, use.remaining, use.HasField("reset_time")) == (0, 500, False)
+
+    def refill(spec: str) -> keys_pb2.UpdateKeyRequest:
+        mask = FieldMask(paths=["limits"])
+        wanted = key_pb2.Key(name=key.name, etag=key.etag, limits=[key_pb2.Limit(spec=spec)])
+        return keys_pb2.UpdateKeyRequest(key=wanted, update_mask=mask)
+
+    refilled = (await admin.keys.UpdateKey(refill("700/once"))).key
+    assert [limit.amount for limit in refilled.limits] == [700]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:  # somebody with the older etag
+        await admin.keys.UpdateKey(refill("600/once"))
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+
+
 # audit
 
 
@@ -106,6 +132,25 @@ async def test_audit(rig: AdminRig, admin: Stubs) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await auditor.audit.ListAuditEntries(audit_pb2.ListAuditEntriesRequest(page_token="x"))
     assert fields_of(caught.value) == ["page_token"]
+
+
+async def test_rows_that_cannot_be_read_are_left_out(rig: AdminRig, admin: Stubs) -> None:
+    """A row of a garbled kid, and one of a garbled entry, are not listed; later rows are."""
+    auditor = await rig.caller(Role.AUDITOR)
+    key = (await create(admin, "garbled")).key
+    async with administration.endpoint(rig.settings).client() as client:
+        [(_, good)] = await client.xrevrange(stored.AUDIT, count=1)
+        added = [
+            await client.xadd(stored.AUDIT, good | damage, id=f"{key.version}-*")
+            for damage in ({"kid": "\x1b[2J"}, {"kid": "short"}, {"action": "?"})
+        ]
+        request = audit_pb2.ListAuditEntriesRequest(page_size=1)
+        listed = await auditor.audit.ListAuditEntries(request)
+        await client.xdel(stored.AUDIT, *added)  # other tests verify the whole trail
+    assert [(entry.key, entry.action) for entry in listed.entries] == [
+        (key.name, Action.ACTION_ISSUE)
+    ]
+    assert listed.entries[0].version == key.version
 
 
 # fleet

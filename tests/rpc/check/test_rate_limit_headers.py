@@ -254,10 +254,12 @@ def test_headers_are_structured_fields_that_agree(spent, legacy):
 
 @given(any_spent())
 def test_metadata_is_what_envoy_takes(spent):
-    """Each limit is an override of Envoy's, and what remains stands under the same name."""
+    """Each limit but credits is an override of Envoy's. What remains has the same names."""
     found = metadata(told(decide_by_limits(KEY, spent)))
 
-    assert found["limits"].keys() == found["remaining"].keys() == set(spent.key_limits.names)
+    named = dict(zip(spent.key_limits.names, spent.key_limits.limits, strict=True))
+    assert found["remaining"].keys() == named.keys()
+    assert found["limits"].keys() == {n for n, one in named.items() if not one.never_resets}
     assert list(map(found["remaining"].get, spent.key_limits.names)) == list(spent.remaining)
     for override in found["limits"].values():
         assert override.keys() == {"requests_per_unit", "unit"}
@@ -333,3 +335,31 @@ def test_a_weekly_limit_has_no_override():
     answer = told(decide_by_limits(KEY, LimitResult(terms_of("7/week", "9/year"), (5, 6), (1, 1))))
     assert metadata(answer)["limits"] == {"year": {"requests_per_unit": 9, "unit": "YEAR"}}
     assert metadata(answer)["remaining"] == {"week": 5, "year": 6}
+
+
+CREDITS = terms_of("10/s", "500/once")
+FAR = 5_000_000_000_000
+
+
+def test_credits_have_no_window_and_no_reset():
+    """Credits have neither `w` nor `t`, and Envoy gets no unit of theirs."""
+    result = LimitResult(CREDITS, (9, 499), (1000, FAR), windows=(1, 0))
+    answer = told(decide_by_limits(KEY, result), legacy_headers=True)
+    headers = headers_to_caller(answer)
+    assert headers["ratelimit-policy"] == '"second";q=10;w=1, "credits";q=500'
+    assert headers["ratelimit"] == '"second";r=9;t=1, "credits";r=499'
+    assert parse(headers["ratelimit"]) == {"second": {"r": 9, "t": 1}, "credits": {"r": 499}}
+    assert metadata(answer)["limits"] == {"second": {"requests_per_unit": 10, "unit": "SECOND"}}
+    assert metadata(answer)["remaining"] == {"second": 9, "credits": 499}
+
+
+def test_used_up_credits_refuse_as_a_quota_without_a_time():
+    """No header of the refusal says when to come again."""
+    result = LimitResult(CREDITS, (9, 0), (1000, FAR), (1,), None, (1, 0))
+    answer = told(decide_by_limits(KEY, result), legacy_headers=True)
+    headers = headers_to_caller(answer)
+    assert headers["ratelimit"] == '"second";r=9, "credits";r=0'
+    assert headers["x-ratelimit-limit"] == "500"
+    assert not headers.keys() & {"retry-after", "x-ratelimit-reset"}
+    body = json.loads(arm(answer).body)
+    assert (body["code"], body["violated-policies"]) == ("quota_exceeded", ["credits"])

@@ -59,7 +59,7 @@ class LimitsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetKeyLimits(self, request, context):
-        """Set the counters of a key to zero, not those of its pools.
+        """Set the counters of a key to zero, not its credits and not those of its pools.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

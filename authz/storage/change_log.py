@@ -1,38 +1,16 @@
-"""Pages of the audit trail of all keys, and of the log of recent changes."""
+"""StoredChangeLog: reads the log of recent changes."""
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import redis.asyncio
 
-from authz.core.audit import AuditEntry, LoggedChange, TrailRow
-from authz.core.errors import BadInput, Unavailable, Unreadable
+from authz.core.audit import LoggedChange
+from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import kid as parse_kid
 from authz.core.records import Status
 from authz.storage import encoding, schema
 from authz.storage.replies import checked
-
-_POSITION: Final = re.compile(r"\d{1,15}-\d{1,15}", re.ASCII)
-
-
-class StoredTrailPages:
-    """TrailPages on the audit stream."""
-
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
-        self._names = schema.names_of(client)
-
-    async def page(self, before: str, count: int) -> Sequence[TrailRow]:
-        """Return up to `count` rows older than the position `before`, newest first.
-
-        before "": from the newest. Raises Unavailable, also if `before` is no position.
-        """
-        if before and not _POSITION.fullmatch(before):
-            raise Unavailable("not a position of the audit trail")
-        newest = f"({before}" if before else "+"
-        found = await checked(self._client.xrevrange(self._names.audit, newest, "-", count=count))
-        return [_row(position, fields) for position, fields in found]
 
 
 class StoredChangeLog:
@@ -64,15 +42,6 @@ class StoredChangeLog:
         if changes and changes[0].version == first:
             return changes[1:] if version else changes[:count]
         return [] if await self.last() == version else None
-
-
-def _row(position: str, fields: Mapping[str, str]) -> TrailRow:
-    version = int(position.partition("-")[0])
-    try:
-        kid = parse_kid("kid", fields.get("kid", ""))
-        return TrailRow(position, kid, AuditEntry(version, *encoding.decode_event(fields)))
-    except (Unreadable, BadInput) as cause:
-        return TrailRow(position, "", Unreadable(f"audit entry {position}: {cause}"))
 
 
 def _change(position: str, fields: Mapping[str, Any]) -> LoggedChange:
