@@ -24,8 +24,8 @@ from typing import Any
 import grpc.aio
 import yaml
 
-from authz.core.changes import KeySpec
 from authz.core.keys.keyring import Keyring
+from authz.core.new_keys import KeySpec
 from authz.rpc.services import CHECK_SERVICE
 from authz.settings import model
 from authz.wiring import administration

@@ -22,12 +22,12 @@ from authz.core.access import (
     Credentials,
     Refusal,
     RefusalKind,
-    Role,
     bindings_of_key,
 )
 from authz.core.bearer_token import MAX_TOKEN
-from authz.core.changes import KeySpec
 from authz.core.errors import BadInput, Unavailable
+from authz.core.new_keys import KeySpec
+from authz.core.roles import Role
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.wiring.access import local_authentication
 

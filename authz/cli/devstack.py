@@ -13,9 +13,9 @@ from urllib.error import URLError
 from authz.cli import binaries, devconfig
 from authz.cli.child_processes import ChildProcesses
 from authz.cli.devconfig import Backend, own_environment, taken_sections, write_settings
-from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
+from authz.core.new_keys import KeySpec
 from authz.flows.lifecycle import Changed
 from authz.settings import model
 from authz.wiring import administration

@@ -16,13 +16,13 @@ from authz.cli.keyspec import life_ms
 from authz.cli.options import plan
 from authz.cli.times import moment_ms, rfc3339
 from authz.core import fields
-from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import DIGEST_LENGTH, Imported, ImportedHash
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.text import MIN_IMPORTED
 from authz.core.limits.credits import credits_limit
 from authz.core.limits.limit import Limit, parse_limits, parse_on_outage
+from authz.core.new_keys import KeySpec
 from authz.core.past import Past
 from authz.core.records import Status
 from authz.flows.importing import Wanted

@@ -6,10 +6,10 @@ from typing import Any, Final
 from authz.cli.options import metadata, optional_id, plan, scopes
 from authz.cli.times import NEVER, moment_ms
 from authz.core import fields
-from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 from authz.core.limits.credits import credits_limit
 from authz.core.limits.limit import OnOutage, parse_limits
+from authz.core.new_keys import KeySpec
 from authz.process.clock import SystemClock
 
 DEFAULT_LIFE: Final = "90d"

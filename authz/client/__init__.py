@@ -20,6 +20,7 @@ from authz.rpc.pb.admin.v1 import (
     keys_pb2,
     limits_pb2,
     me_pb2,
+    usage_pb2,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "keys_pb2",
     "limits_pb2",
     "me_pb2",
+    "usage_pb2",
 ]

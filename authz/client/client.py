@@ -20,6 +20,7 @@ from authz.rpc.pb.admin.v1 import (
     keys_pb2_grpc,
     limits_pb2_grpc,
     me_pb2_grpc,
+    usage_pb2_grpc,
 )
 
 TIMEOUT_SECONDS: Final = 30.0
@@ -65,6 +66,7 @@ class _Services:
     def __init__(self, channel: Any, wrap: Callable[[Any], Any]) -> None:
         self.keys = _Stub(keys_pb2_grpc.KeysStub, channel, wrap)
         self.limits = _Stub(limits_pb2_grpc.LimitsStub, channel, wrap)
+        self.usage = _Stub(usage_pb2_grpc.UsageStub, channel, wrap)
         self.audit = _Stub(audit_pb2_grpc.AuditStub, channel, wrap)
         self.fleet = _Stub(fleet_pb2_grpc.FleetStub, channel, wrap)
         self.me = _Stub(me_pb2_grpc.MeStub, channel, wrap)

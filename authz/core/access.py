@@ -1,32 +1,4 @@
-"""Access to administration: callers, their roles, and the actions that each role may take.
-
-| action | viewer | issuer | admin | auditor |
-| --- | --- | --- | --- | --- |
-| read_keys | yes | yes | yes | yes |
-| create | - | yes | yes | - |
-| update | - | - | yes | - |
-| narrow | - | yes | yes | - |
-| rotate | - | yes | yes | - |
-| retire | - | yes | yes | - |
-| revoke | - | yes | yes | - |
-| disable | - | yes | yes | - |
-| enable | - | - | yes | - |
-| delete | - | - | yes | - |
-| import | - | - | yes | - |
-| export | - | - | yes | yes |
-| verify | yes | yes | yes | - |
-| read_limits | yes | yes | yes | yes |
-| reset_limits | - | - | yes | - |
-| read_usage | yes | yes | yes | yes |
-| read_audit | - | - | yes | yes |
-| verify_audit | - | - | unbound | unbound |
-| read_fleet | unbound | unbound | unbound | unbound |
-| watch | yes | yes | yes | yes |
-| manage_policy | - | - | unbound | - |
-
-`unbound`: only without tenants and projects, because the action concerns the whole installation.
-`narrow`: an update that only takes rights away. An issuer gives keys to new holders and takes
-rights away. It cannot give an existing key more rights.
+"""Access to administration: callers, and what each may do. The roles are in roles.py.
 
 Rules that hold for every caller:
 
@@ -42,82 +14,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-SCOPE_PREFIX: Final = "authz:"
+from authz.core.roles import ALLOWED, READING, UNBOUND, Action, OwnAction, Role
+
 MAX_SUBJECT: Final = 200  # characters
 API_HOST: Final = "admin.authz.invalid"
 """The host of this API, for keys that are bound to hosts. No proxy has such a host (RFC 2606)."""
 
 _SUBJECT: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
-
-
-class Role(StrEnum):
-    """A set of actions. The scope of a role makes one of our keys a credential of this API."""
-
-    VIEWER = "viewer"
-    ISSUER = "issuer"
-    ADMIN = "admin"
-    AUDITOR = "auditor"
-
-    @property
-    def scope(self) -> str:
-        """The scope that gives a key this role, such as `authz:viewer`."""
-        return f"{SCOPE_PREFIX}{self.value}"
-
-
-class Action(StrEnum):
-    """An action of the administration API."""
-
-    READ_KEYS = "read_keys"
-    CREATE = "create"
-    UPDATE = "update"
-    NARROW = "narrow"  # an update that only takes rights away: core/narrowing.py
-    ROTATE = "rotate"
-    RETIRE = "retire"
-    REVOKE = "revoke"
-    DISABLE = "disable"
-    ENABLE = "enable"
-    DELETE = "delete"
-    IMPORT = "import"
-    EXPORT = "export"
-    VERIFY = "verify"
-    READ_LIMITS = "read_limits"
-    RESET_LIMITS = "reset_limits"
-    READ_USAGE = "read_usage"
-    READ_AUDIT = "read_audit"
-    VERIFY_AUDIT = "verify_audit"
-    READ_FLEET = "read_fleet"
-    WATCH = "watch"
-    MANAGE_POLICY = "manage_policy"
-
-
-class OwnAction(StrEnum):
-    """An action that the holder of a key may take on this key."""
-
-    READ = "read"
-    ROTATE = "rotate"
-    REVOKE = "revoke"
-
-
-_READ: Final = frozenset(
-    {Action.READ_KEYS, Action.READ_LIMITS, Action.READ_USAGE, Action.READ_FLEET, Action.WATCH}
-)
-_AUDIT: Final = frozenset({Action.READ_AUDIT, Action.VERIFY_AUDIT, Action.EXPORT})
-_TAKE_AWAY: Final = frozenset({Action.RETIRE, Action.REVOKE, Action.DISABLE, Action.NARROW})
-
-ALLOWED: Final[dict[Role, frozenset[Action]]] = {
-    Role.VIEWER: _READ | {Action.VERIFY},
-    Role.ISSUER: _READ | _TAKE_AWAY | {Action.VERIFY, Action.CREATE, Action.ROTATE},
-    Role.ADMIN: frozenset(Action),
-    Role.AUDITOR: _READ | _AUDIT,
-}
-"""The actions of each role, within its tenants and projects."""
-
-UNBOUND: Final = frozenset({Action.VERIFY_AUDIT, Action.READ_FLEET, Action.MANAGE_POLICY})
-"""Actions on the whole installation. A binding with tenants or projects does not allow them."""
-
-READING: Final = _READ | {Action.READ_AUDIT, Action.VERIFY_AUDIT, Action.EXPORT, Action.VERIFY}
-"""Actions that change nothing and reveal no secret."""
-
 _ROLES: Final = {role.scope: role for role in Role}
 
 

@@ -3,18 +3,15 @@
 KeyChange: to be applied. Unchanged: the record is in that state already. Refused: not permitted.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from authz.core import fields
 from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput
-from authz.core.fields import Network
 from authz.core.keys.credentials import Minted
 from authz.core.limits.credits import CreditsChange
-from authz.core.limits.limit import MAX_LIMITS, Limit, OnOutage
+from authz.core.limits.limit import MAX_LIMITS
 from authz.core.narrowing import narrows
-from authz.core.past import Past
 from authz.core.records import (
     MAX_LINEAGE,
     MAX_LIVE_SECRETS,
@@ -82,102 +79,6 @@ class Refused:
 Outcome = KeyChange | Unchanged | Refused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySpec:
-    """The fields of a new key. `core.fields` has checked them."""
-
-    client_id: str
-    env: str
-    name: str = ""
-    project_id: str = ""
-    tenant_id: str = ""
-    plan: str = ""
-    limits: tuple[Limit, ...] = ()
-    on_outage: OnOutage | None = None  # of the limits; None: the setting of each sidecar
-    scopes: frozenset[str] = frozenset()
-    not_before: int | None = None
-    life_ms: int | None  # None: it does not expire, unless `expires_at` is given
-    expires_at: int | None = None  # instead of life_ms
-    allowed_cidrs: tuple[Network, ...] = ()
-    allowed_hosts: tuple[str, ...] = ()
-    allowed_origins: tuple[str, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    outage_grace: int | None = None  # milliseconds; None: the setting of each sidecar
-
-
-def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
-    """Plan a new, active key with one secret, the minted one. `now`: ms since the epoch.
-
-    Raises BadInput if it would expire at or before `now` or `spec.not_before`.
-    """
-    return _begin(Action.ISSUE, spec, minted.kid, _entry("1", minted, now), author)
-
-
-def import_key(
-    spec: KeySpec,
-    kid: str,
-    digests: Sequence[tuple[str, bytes]],
-    author: Author,
-    now: int,
-    *,
-    older: Sequence[tuple[str, bytes]] = (),
-    past: Past | None = None,
-) -> KeyChange:
-    """Plan a new key with an imported secret. The record holds the newest digest.
-
-    digests: pepper version and digest, newest pepper first, at least one. older: the same in the
-    form that earlier versions stored. All become `aliases` of the change, so that neither form of
-    the key can be imported twice. `now`: ms since the epoch. Raises BadInput if the key would
-    expire before it begins.
-    """
-    version, digest = digests[0]
-    secret = Secret("1", digest, version, now)
-    change = _begin(Action.IMPORT, spec, kid, secret, author)
-    change = replace(change, aliases=tuple(known for _, known in (*digests, *older)))
-    if past is None:
-        return change
-    record = past.applied_to(change.record, now)
-    detail = {"expires_at": record.expires_at, "status": record.status.value}
-    event = replace(change.event, detail={**change.event.detail, **detail})
-    return replace(change, record=record, event=event)
-
-
-def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Author) -> KeyChange:
-    now = secret.created_at
-    expires_at = spec.expires_at if spec.life_ms is None else now + spec.life_ms
-    if expires_at is not None and expires_at <= max(now, spec.not_before or now):
-        raise BadInput(
-            "expires-in",
-            "the key would expire before it begins; give it a longer life, such as 90d",
-        )
-    record = KeyRecord(
-        kid=kid,
-        version=0,
-        status=Status.ACTIVE,
-        env=spec.env,
-        name=spec.name,
-        client_id=spec.client_id,
-        project_id=spec.project_id,
-        tenant_id=spec.tenant_id,
-        plan=spec.plan,
-        limits=spec.limits,
-        on_outage=spec.on_outage,
-        scopes=spec.scopes,
-        secrets=(secret,),
-        created_at=now,
-        not_before=spec.not_before,
-        expires_at=expires_at,
-        allowed_cidrs=spec.allowed_cidrs,
-        allowed_hosts=spec.allowed_hosts,
-        allowed_origins=spec.allowed_origins,
-        metadata=spec.metadata,
-        outage_grace=spec.outage_grace,
-    )
-    return _change(
-        None, record, action, author, now, client_id=spec.client_id, expires_at=expires_at
-    )
-
-
 def update(
     record: KeyRecord,
     wanted: Updates,
@@ -216,7 +117,7 @@ def update(
         raise BadInput(
             "expires-at", "the key would be over before it begins; disable or revoke it instead"
         )
-    change = _change(record, updated, Action.UPDATE, author, now, **altered)
+    change = planned(record, updated, Action.UPDATE, author, now, **altered)
     if credits_change is not None and credits_change.is_relative:
         change = replace(change, is_relative=True)
     if updated.client_id != record.client_id:
@@ -229,9 +130,8 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
 
     `now`: ms since the epoch. The key gets the lifetime again that the newest secret had. The
     overlap ends with the key at the latest, and an expired key gets none. At most MAX_LINEAGE (5)
-    secrets are kept. Returns Unchanged if the
-    record has this secret already. Returns Refused if the key is revoked, or if two secrets are
-    live and `grace_ms` is not 0.
+    secrets are kept. Returns Unchanged if the record has this secret already. Returns Refused if
+    the key is revoked, or if two secrets are live and `grace_ms` is not 0.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -253,8 +153,10 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
     retires_at = min(now + grace_ms, now + grace_ms if expires_at is None else expires_at)
     kept = tuple(_retire(entry, retires_at, now) for entry in record.secrets[1 - MAX_LINEAGE :])
     new_id = str(int(record.newest_secret.id) + 1)
-    rotated = replace(record, secrets=(*kept, _entry(new_id, minted, now)), expires_at=expires_at)
-    return _change(
+    rotated = replace(
+        record, secrets=(*kept, secret_of(new_id, minted, now)), expires_at=expires_at
+    )
+    return planned(
         record,
         rotated,
         Action.ROTATE,
@@ -294,7 +196,7 @@ def retire(record: KeyRecord, which: str, author: Author, now: int) -> Outcome:
         replace(entry, retires_at=now) if entry is secret else entry for entry in record.secrets
     )
     retired = replace(record, secrets=kept)
-    return _change(record, retired, Action.RETIRE, author, now, secret=secret.id, retires_at=now)
+    return planned(record, retired, Action.RETIRE, author, now, secret=secret.id, retires_at=now)
 
 
 def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int) -> Outcome:
@@ -305,7 +207,7 @@ def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int
     if record.status is Status.REVOKED:
         return Unchanged(record, f"{record.kid} is already revoked")
     revoked = replace(record, status=Status.REVOKED, revoked_at=now, revocation_reason=reason)
-    return _change(record, revoked, Action.REVOKE, author, now, reason=reason.value)
+    return planned(record, revoked, Action.REVOKE, author, now, reason=reason.value)
 
 
 def disable(record: KeyRecord, author: Author, now: int) -> Outcome:
@@ -332,7 +234,7 @@ def reset_limits(record: KeyRecord, author: Author, now: int) -> Outcome:
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
-    return _change(record, record, Action.RESET_LIMITS, author, now)
+    return planned(record, record, Action.RESET_LIMITS, author, now)
 
 
 def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: int) -> Outcome:
@@ -340,10 +242,11 @@ def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: in
         return Unchanged(record, f"{record.kid} is already {to.value}")
     if to not in STATUS_CHANGES[record.status]:
         return Refused(f"{record.kid} is {record.status.value}, which is final; issue a new key")
-    return _change(record, replace(record, status=to), action, author, now)
+    return planned(record, replace(record, status=to), action, author, now)
 
 
-def _entry(entry_id: str, minted: Minted, now: int) -> Secret:
+def secret_of(entry_id: str, minted: Minted, now: int) -> Secret:
+    """Return a new secret of a record. `now`: ms since the epoch."""
     return Secret(entry_id, minted.digest, minted.pepper_version, now)
 
 
@@ -357,7 +260,7 @@ def _retire(entry: Secret, retires_at: int, now: int) -> Secret:
     return entry if entry.is_remembered(now) else replace(entry, digest=b"")
 
 
-def _change(
+def planned(
     before: KeyRecord | None,
     after: KeyRecord,
     action: Action,
@@ -365,6 +268,10 @@ def _change(
     now: int,
     **detail: object,
 ) -> KeyChange:
+    """Return the change from one state of a record to another. before: None for a new key.
+
+    `now`: ms since the epoch. detail: of the event, values that JSON can hold.
+    """
     about = (author.source, author.request_id)
     event = AuditEvent(action, author.actor, author.note, now, detail, *about)
     if before is None:

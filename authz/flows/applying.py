@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
-from authz.core import changes
+from authz.core import changes, new_keys
 from authz.core.admin_ports import AppliedStore, KeyStore
-from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
+from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Minted
 from authz.core.merging import Applied, Clash, Fields, Merge, fields_of, merge, state_at
+from authz.core.new_keys import KeySpec
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.selector import Selector
@@ -166,7 +167,7 @@ class Applying:
         """
         now, wanted = self._clock.wall_ms(), one.record
         life = None if wanted.expires_at is None else wanted.expires_at - now
-        change = changes.issue(_spec(wanted, life), minted, by.author(), now)
+        change = new_keys.issue(_spec(wanted, life), minted, by.author(), now)
         version = await until_confirmed(partial(self._keys.apply, change))
         record = replace(change.record, version=version)
         if wanted.status is Status.DISABLED:

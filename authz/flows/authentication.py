@@ -11,7 +11,6 @@ from authz.core.access import (
     Caller,
     Credentials,
     Kind,
-    OwnAction,
     Refusal,
     RefusalKind,
     bindings_of_key,
@@ -23,6 +22,7 @@ from authz.core.errors import Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock, PepperProof
 from authz.core.request import NO_HEADERS, Request, Route
+from authz.core.roles import OwnAction
 
 # RFC 6750 section 2.1. The credential is one word.
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([!-+\--~]+)", re.ASCII)

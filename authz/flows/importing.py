@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from authz.core import changes
+from authz.core import new_keys
 from authz.core.admin_ports import ImportStore, RecordReader
-from authz.core.changes import Author, KeyChange, KeySpec
+from authz.core.changes import Author, KeyChange
 from authz.core.errors import AliasTaken, BadInput, Conflict, Deleted, Fault, Unreadable
 from authz.core.keys.credentials import Imported, ImportedHash
 from authz.core.keys.text import new_kid
+from authz.core.new_keys import KeySpec
 from authz.core.past import Past
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Secret, Status
@@ -134,7 +135,7 @@ class Importer:
         older = tuple(key.digests()) if isinstance(key, Imported) else ()
         digests = tuple(wanted.hashed().digests())
         try:
-            return changes.import_key(
+            return new_keys.import_key(
                 wanted.spec, new_kid(), digests, author, now, older=older, past=wanted.past
             )
         except BadInput as cause:

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from authz.core import changes
+from authz.core import changes, new_keys
 from authz.core.admin_ports import KeyStore
-from authz.core.changes import Author, KeyChange, KeySpec, Outcome, Refused, Unchanged
+from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.errors import Conflict, LateConflict, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.ports import LimitCounters
+from authz.core.new_keys import KeySpec
 from authz.core.ports import Clock
 from authz.core.records import MAX_LINEAGE, KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
@@ -79,7 +80,7 @@ class Lifecycle:
         Raises BadInput as `issue`. Changes nothing.
         """
         minted = self._keyring.mint(spec.env)
-        return changes.issue(spec, minted, author, self._clock.wall_ms()).record
+        return new_keys.issue(spec, minted, author, self._clock.wall_ms()).record
 
     async def issue(self, spec: KeySpec, author: Author, attempt: Attempt | None = None) -> Changed:
         """Issue a key, and return its record and its text.
@@ -91,7 +92,7 @@ class Lifecycle:
         if attempt is not None:
             return await self._issue_repeatably(spec, author, attempt)
         minted = self._keyring.mint(spec.env)
-        change = changes.issue(spec, minted, author, self._clock.wall_ms())
+        change = new_keys.issue(spec, minted, author, self._clock.wall_ms())
         try:
             changed = await until_confirmed(partial(self._apply, change))
         except (
@@ -106,7 +107,7 @@ class Lifecycle:
         if attempt.is_repeated:
             record = await self._store.find(minted.kid)
         if record is None:
-            change = changes.issue(spec, minted, author, self._clock.wall_ms())
+            change = new_keys.issue(spec, minted, author, self._clock.wall_ms())
             try:
                 replicas = (await until_confirmed(partial(self._apply, change))).replicas
             except Conflict:  # another try wrote the key, and it was changed since

@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from authz.core.access import Binding, OwnAction, Role
+from authz.core.access import Binding
 from authz.core.bearer_token import MAX_SKEW
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
+from authz.core.roles import OwnAction, Role
 from authz.core.web_address import check_url
 from authz.settings.sections import Section
 from authz.settings.values import (

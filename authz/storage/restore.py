@@ -1,7 +1,7 @@
 """Restore: the content of a backup file into an empty store.
 
 Rules:
-1. The whole file is verified before anything is written.
+1. The whole file is verified before anything is written: verified_backup.py.
 2. The store must hold no keys. Registry entries and limit counters of running sidecars may exist.
 3. authz:meta is written last, together with the sequence. Without it no sidecar trusts the store,
    so none sees half of the keys.
@@ -16,7 +16,7 @@ Rules:
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import redis.asyncio
@@ -24,29 +24,11 @@ import redis.asyncio
 from authz.core.audit import Action
 from authz.core.errors import Conflict
 from authz.core.trail.rows import row_hash
-from authz.storage import emptiness, encoding, meta, schema, tombstones
-from authz.storage.backup import FORMAT, Contents
+from authz.storage import emptiness, encoding, schema, tombstones
+from authz.storage.backup import Contents
 from authz.storage.replies import checked
-from authz.storage.sealed_lines import FileRefused
 from authz.storage.tombstones import Tombstone
-
-Line = tuple[int, dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A backup file that was verified to its end. created_at: ms since the epoch.
-
-    meta: the fields of authz:meta. identity: tells it from another backup. last: kid to the number
-    of the line with the last version, for each record that was read again. gone: its tombstones.
-    """
-
-    meta: Mapping[str, str]
-    created_at: int
-    contents: Contents
-    identity: str
-    last: Mapping[str, int] = field(default_factory=dict)
-    gone: frozenset[Tombstone] = frozenset()
+from authz.storage.verified_backup import Line, Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,59 +41,6 @@ class Restored:
     contents: Contents
     seq: int
     highest: int
-
-
-def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
-    """Read a whole backup file and return its summary. lines: line number and content of each line.
-
-    Raises FileRefused with the line number, Emptied or Foreign if its authz:meta is missing or has
-    other peppers than `fingerprints`.
-    """
-    found = Contents()
-    header: dict[str, Any] = {}
-    last: dict[str, int] = {}
-    gone: set[Tombstone] = set()
-    for number, item in lines:
-        try:
-            if number == 1:
-                header = item
-                _check_header(item)
-            elif "end" in item:
-                _check_end(item["end"], found)
-            else:
-                _check(item, found)
-                gone |= _tombstones(item)
-                if item.get("again"):
-                    last |= dict.fromkeys((kid for kid, _ in item["records"]), number)
-        except (ValueError, TypeError, LookupError, AttributeError) as cause:
-            raise FileRefused(f"line {number}: {cause}") from None
-    meta.verify(header["meta"], fingerprints)
-    identity = f"{header['created_at']}-{found.seq}-{found.records}-{found.audit}"
-    return Verified(header["meta"], header["created_at"], found, identity, last, frozenset(gone))
-
-
-def _check_header(item: dict[str, Any]) -> None:
-    if item.get("format") != FORMAT:
-        raise ValueError(f"format {item.get('format')!r}; this version reads {FORMAT}")
-    if item["schema"] != schema.SCHEMA:
-        raise ValueError(f"schema {item['schema']}; this version reads {schema.SCHEMA}; upgrade it")
-
-
-def _check(item: dict[str, Any], found: Contents) -> None:
-    for kid, fields in item.get("records", ()):
-        if encoding.number("schema", fields["schema"]) > schema.SCHEMA:
-            raise ValueError(f"record {kid} has a newer schema; upgrade this version")
-        found.records += 1
-    for digest, _kid in item.get("aliases", ()):
-        bytes.fromhex(digest)
-        found.aliases += 1
-    found.audit += len(item.get("audit", ()))
-
-
-def _check_end(end: dict[str, int], found: Contents) -> None:
-    found.seq = end["seq"]
-    if end != asdict(found):
-        raise ValueError("the file does not hold as much as its end says")
 
 
 Note = Callable[[int, int, Mapping[str, bytes]], Mapping[str, str]]
@@ -297,14 +226,6 @@ def _left_out(item: dict[str, Any], kept: dict[str, Any]) -> dict[str, bytes]:
     """Return ids and hashes of the audit entries of a line that are not kept."""
     rows, present = item.get("audit", ()), {row[0] for row in kept.get("audit", ())}
     return {row_id: row_hash(row_id, fields) for row_id, fields in rows if row_id not in present}
-
-
-def _tombstones(item: dict[str, Any]) -> set[Tombstone]:
-    return {
-        Tombstone(int(bucket), int(member))
-        for bucket, members in item.get("tombstones", ())
-        for member in members
-    }
 
 
 def _stream_id(text: str) -> tuple[int, int]:

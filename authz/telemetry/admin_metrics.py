@@ -27,7 +27,8 @@ METHODS: Final = (
     *("Keys.DeleteKey", "Audit.VerifyAuditTrail"),
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Audit.ListAuditEntries"),
     *("Fleet.ListSidecars", "Fleet.WatchChanges"),
-    *("Me.GetMyKey", "Me.GetMyLimits", "Me.RotateMyKey", "Me.RevokeMyKey"),
+    *("Usage.ListUsage", "Usage.ListTopKeys", "Usage.GetLatestUse", "Usage.EraseUsage"),
+    *("Me.GetMyKey", "Me.GetMyLimits", "Me.GetMyUsage", "Me.RotateMyKey", "Me.RevokeMyKey"),
     *("Admin.WhoAmI", "Admin.GetInstallation"),
 )
 """The methods of the API. A test compares them with the services."""

@@ -48,6 +48,7 @@ from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.rest.api import MAX_BODY, RestApi
 from authz.rpc.admin.server import AdminServer
 from authz.rpc.admin.trail_verification import TrailVerification
+from authz.rpc.admin.usage_service import UsageService
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
 from authz.storage.change_log import StoredChangeLog
@@ -61,11 +62,15 @@ from authz.storage.meta_watch import MetaWatch
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
 from authz.storage.trail import StoredRows, entry_of
+from authz.storage.usage.erasing import StoredEraser
+from authz.storage.usage.many_keys import StoredUsageIndex
+from authz.storage.usage.stored_usage import StoredUsage
 from authz.telemetry.admin_metrics import CallCounters
 from authz.wiring.access import authentication
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
 from authz.wiring.telemetry import admin_metrics
+from authz.wiring.usage import usage_reading
 
 DRAIN_SECONDS: Final = 5.0
 HTTP_LISTEN: Final = "admin.http_listen"
@@ -187,12 +192,14 @@ def admin_flows(
         lifecycle=Lifecycle(keys, ring, clock, counters),
         requests=RepeatableRequests(StoredRequests(client), ring),
         selection=selection,
-        deletion=Deletion(keys, StoredDeletions(client), clock),
+        deletion=Deletion(keys, StoredDeletions(client), StoredEraser(client), clock),
         bulk=BulkChange(selection, keys, StoredBatches(client), clock),
         history=KeyHistory(trail),
         verifier=verifier,
         limit_reports=reports,
         importer=importer,
+        usage=usage_reading(StoredUsage(client), StoredUsageIndex(client)),
+        usage_eraser=StoredEraser(client),
         index=index,
         registry=StoredSidecars(client),
         trail=trail,
@@ -221,6 +228,7 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
         KeyDeletion(flows),
         TrailVerification(flows),
         LimitsService(flows),
+        UsageService(flows, tokens),
         AuditService(flows, tokens),
         FleetService(flows),
         MeService(flows),

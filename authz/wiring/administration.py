@@ -39,11 +39,12 @@ from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta import KnownPeppers
 from authz.storage.registry import StoredSidecars
-from authz.storage.restore import Restore, Restored, verify
+from authz.storage.restore import Restore, Restored
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
 from authz.storage.tombstones import Tombstone
+from authz.storage.verified_backup import verify
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
 EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO

@@ -29,7 +29,7 @@ from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.linked_keys import LinkedKeys
-from authz.storage.registry import Identity, Registration
+from authz.storage.registration import Identity, Registration
 from authz.storage.replication import longest_alone
 from authz.storage.snapshot import Snapshot
 from authz.storage.snapshot_writer import SnapshotWriter, restore

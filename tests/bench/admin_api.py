@@ -18,7 +18,7 @@ from typing import Final
 
 import grpc.aio
 
-from authz.core.access import Role
+from authz.core.roles import Role
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 from authz.wiring import administration
 from tests.bench.figures import machine

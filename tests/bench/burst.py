@@ -24,7 +24,8 @@ from typing import Any
 import uvloop
 from redis.asyncio import Redis
 
-from authz.core.changes import Author, KeyChange, KeySpec, issue, update
+from authz.core.changes import Author, KeyChange, update
+from authz.core.new_keys import KeySpec, issue
 from authz.storage import schema
 from authz.storage.change_script import APPLY_CHANGE, script_input
 from tests.bench.figures import machine, offer_record, record, tell

@@ -24,9 +24,9 @@ import yaml
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 
-from authz.core.changes import KeySpec
 from authz.core.fields import networks
 from authz.core.listen_address import Address
+from authz.core.new_keys import KeySpec
 from authz.rpc.services import CHECK_SERVICE
 from authz.settings import model
 from authz.wiring import administration

@@ -26,7 +26,7 @@ import uvloop
 import yaml
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
-from authz.core.changes import KeySpec
+from authz.core.new_keys import KeySpec
 from authz.rpc.services import CHECK_SERVICE
 from authz.settings import model
 from authz.wiring import administration

@@ -22,7 +22,8 @@ import time
 import uvloop
 from redis.asyncio import Redis
 
-from authz.core.changes import Author, KeySpec, issue
+from authz.core.changes import Author
+from authz.core.new_keys import KeySpec, issue
 from authz.core.ports import KeySource
 from authz.flows.keycache import KeyCache
 from authz.storage.change_script import APPLY_CHANGE, script_input
@@ -30,7 +31,7 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.keys import StoredKeys
 from authz.storage.linked_keys import LinkedKeys
-from authz.storage.registry import Identity, Registration
+from authz.storage.registration import Identity, Registration
 from tests.bench.figures import machine, offer_record, record
 from tests.support.fakes import RecordingProbe, make_keyring
 from tests.support.real import RealClock, Valkey, eventually

@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 
 from authz.cli.devstack import Ports, running
-from authz.core.changes import KeySpec
+from authz.core.new_keys import KeySpec
 from authz.core.records import RevocationReason
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.settings import model

@@ -18,7 +18,7 @@ from authz.storage import encoding
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.linked_keys import LinkedKeys
-from authz.storage.registry import Identity, Registration
+from authz.storage.registration import Identity, Registration
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome, now
 from tests.support.fakes import RecordingProbe, make_keyring, make_request

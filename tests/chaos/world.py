@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from authz.core.changes import KeySpec
 from authz.core.errors import Fault
+from authz.core.new_keys import KeySpec
 from authz.core.records import RevocationReason
 from authz.flows.confirmation import acknowledged
 from authz.flows.lifecycle import Changed, Lifecycle, Result

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from authz.client import AdminClient, AdminError, AsyncAdminClient, key_pb2, keys_pb2
-from authz.core.access import Role
 from authz.core.errors import BadInput
+from authz.core.roles import Role
 from tests.support.real import Valkey
 from tests.support.rpc.admin import AdminRig, admin_rig, admin_settings
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from authz.core.changes import KeySpec
 from authz.core.errors import Unavailable
+from authz.core.new_keys import KeySpec
 from authz.core.records import Status
 from authz.flows.lifecycle import Lifecycle
 from authz.storage import encoding

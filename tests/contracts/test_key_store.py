@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from authz.core import changes
-from authz.core.changes import KeyChange, KeySpec
+from authz.core.changes import KeyChange
 from authz.core.errors import AliasTaken, Conflict
+from authz.core.new_keys import KeySpec
 from authz.core.records import RevocationReason, Status
 from authz.flows.lifecycle import Lifecycle
 from authz.storage.imports import StoredImports

@@ -6,8 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from authz.core import changes
-from authz.core.changes import Author, KeyChange, KeySpec, Refused, Unchanged
+from authz.core import changes, new_keys
+from authz.core.changes import Author, KeyChange, Refused, Unchanged
+from authz.core.new_keys import KeySpec
 from authz.core.policy import judge
 from authz.core.records import (
     MAX_LINEAGE,
@@ -40,7 +41,7 @@ class KeyMachine(RuleBasedStateMachine):
         self.life_ms = life_ms
         minted = KEYRING.mint("live")
         spec = KeySpec(client_id="acme-web", env="live", life_ms=life_ms)
-        change = changes.issue(spec, minted, self.author(), self.now)
+        change = new_keys.issue(spec, minted, self.author(), self.now)
         assert change.base_version == 0
         self.record = replace(change.record, version=1)
         self.promised[minted.text] = None

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core import changes, narrowing, policy
-from authz.core.changes import Author, KeySpec
+from authz.core import changes, narrowing, new_keys, policy
+from authz.core.changes import Author
 from authz.core.fields import networks
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.narrowing import narrows
+from authz.core.new_keys import KeySpec
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from authz.core.request import Route
 from tests.support.fakes import NOW, make_keyring, make_record, make_request
@@ -170,7 +171,7 @@ def test_changes_say_whether_they_narrow():
     ]
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
     others = [
-        changes.issue(spec, minted, author, NOW),
+        new_keys.issue(spec, minted, author, NOW),
         changes.enable(disabled, author, NOW),
         changes.rotate(active, minted, 0, author, NOW),
         changes.reset_limits(active, author, NOW),

@@ -4,8 +4,9 @@ import pytest
 
 from authz.cli.times import duration
 from authz.core import fields
-from authz.core.changes import Author, KeySpec, issue
+from authz.core.changes import Author
 from authz.core.errors import BadInput
+from authz.core.new_keys import KeySpec, issue
 from tests.support.fakes import NOW, make_keyring
 
 

@@ -2,8 +2,9 @@
 
 import pprint
 
-from authz.core import changes
-from authz.core.changes import Author, KeySpec
+from authz.core import changes, new_keys
+from authz.core.changes import Author
+from authz.core.new_keys import KeySpec
 from authz.flows.lifecycle import Changed
 from tests.support.fakes import DAY, NOW, issue_record, make_keyring, make_pepper, make_request
 
@@ -39,7 +40,7 @@ def test_nothing_shows_a_secret():
         change.record,
         change.record.newest_secret,
         change.event,
-        changes.issue(spec, minted, author, NOW),
+        new_keys.issue(spec, minted, author, NOW),
         make_request(
             credential=presented,
             path=f"/v1/models?api_key={minted.text}",

@@ -7,22 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.core.access import (
-    Action,
-    Binding,
-    Caller,
-    Credentials,
-    Kind,
-    OwnAction,
-    Refusal,
-    RefusalKind,
-    Role,
-    may,
-    may_own,
-)
+from authz.core.access import Binding, Caller, Credentials, Kind, Refusal, RefusalKind, may, may_own
 from authz.core.fields import networks
 from authz.core.keys.text import checksum
 from authz.core.records import Secret, Status
+from authz.core.roles import Action, OwnAction, Role
 from authz.flows.authentication import Authentication, KeyIdentifier
 from authz.storage.meta import KnownPeppers
 from tests.support.fakes import (

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from authz.core import changes
+from authz.core import new_keys
 from authz.core.audit import Action
 from authz.core.changes import Author
 from authz.core.errors import BadInput, Conflict, OutcomeUnknown, Unavailable
@@ -85,7 +85,7 @@ async def test_again_in_the_form_of_earlier_versions(store, importer):
     """A key whose record has the digest of its text, as earlier versions wrote it, is there."""
     key = wanted(0).key
     author = Author("c1", "alice")
-    await store.apply(changes.import_key(SPEC, KID, list(key.digests()), author, NOW))
+    await store.apply(new_keys.import_key(SPEC, KID, list(key.digests()), author, NOW))
     assert await importer.put([wanted(0)]) == [Done(KID, already=True)]
 
 

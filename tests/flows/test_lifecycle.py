@@ -6,8 +6,9 @@ import pytest
 
 from authz.core import changes
 from authz.core.audit import Action
-from authz.core.changes import KeySpec, Refused, Unchanged
+from authz.core.changes import Refused, Unchanged
 from authz.core.errors import BadInput, NotFound, Unavailable
+from authz.core.new_keys import KeySpec
 from authz.core.records import RevocationReason, Status
 from authz.flows import lifecycle
 from authz.flows.lifecycle import Changed

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from authz.core.access import Binding, Caller, Kind, Refusal, RefusalKind, Role
+from authz.core.access import Binding, Caller, Kind, Refusal, RefusalKind
 from authz.core.bearer_token import MAX_TOKEN, Expected
+from authz.core.roles import Role
 from authz.identity.provider import ClaimRules, Provider
 from authz.identity.signing_keys import SigningKeys
 from tests.support.fakes import NOW, FakeClock

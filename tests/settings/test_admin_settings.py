@@ -2,8 +2,9 @@
 
 import pytest
 
-from authz.core.access import Binding, OwnAction, Role
+from authz.core.access import Binding
 from authz.core.errors import BadInput
+from authz.core.roles import OwnAction, Role
 from authz.settings import model
 
 

@@ -15,8 +15,9 @@ from authz.storage.backup import Backup
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
-from authz.storage.restore import Restore, verify
+from authz.storage.restore import Restore
 from authz.storage.sealed_lines import FileRefused, SealedWriter, read
+from authz.storage.verified_backup import verify
 from tests.support.fakes import NOW, make_keyring
 from tests.support.real import eventually
 from tests.support.storage import stored

@@ -2,10 +2,11 @@
 
 import pytest
 
-from authz.core import changes
-from authz.core.changes import Author, KeySpec
+from authz.core import new_keys
+from authz.core.changes import Author
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.events import Event
+from authz.core.new_keys import KeySpec
 from tests.support.fakes import KID, NOW, make_keyring
 from tests.support.real import eventually
 from tests.support.storage import stored
@@ -15,7 +16,7 @@ from tests.support.storage.sidecar import Sidecar
 async def test_no_key_of_that_kid(valkey, admin):
     """An absent kid is None after one lookup; once it is issued, it is found."""
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
-    issue = changes.issue(spec, make_keyring().mint("live", KID), Author("c1", "test"), NOW)
+    issue = new_keys.issue(spec, make_keyring().mint("live", KID), Author("c1", "test"), NOW)
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         assert await sidecar.find(KID) is None

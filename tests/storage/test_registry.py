@@ -9,7 +9,7 @@ import pytest
 from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.flows.confirmation import acknowledged
-from authz.storage import registry
+from authz.storage import registration, registry
 from authz.storage.link import Link
 from authz.storage.listing import StoredTrail
 from authz.storage.registry import StoredSidecars
@@ -133,7 +133,7 @@ async def test_a_burst_is_a_few_writes(valkey, admin, directory):
         # each change sets the sequence number with SET, too
         written = int(valkey.admin.info("commandstats")["cmdstat_set"]["calls"]) - before - changes
 
-    assert 1 <= written <= took / registry.PAUSE + 2
+    assert 1 <= written <= took / registration.PAUSE + 2
 
 
 async def test_a_sidecar_that_leaves_is_gone_at_once(valkey, admin, directory):
@@ -161,7 +161,7 @@ async def test_a_predecessor_is_remembered_until_nothing_of_it_is_held(valkey, a
 
 async def test_leaving_without_a_link_is_quick(valkey, monkeypatch):
     """Leaving without a link returns at once, however long a link would be waited for."""
-    monkeypatch.setattr(registry, "LEAVE_SECONDS", 3600)
+    monkeypatch.setattr(registration, "LEAVE_SECONDS", 3600)
     sidecar = Registered(valkey.endpoint)
 
     async with asyncio.timeout(5):

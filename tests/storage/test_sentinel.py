@@ -7,10 +7,11 @@ import pytest
 import redis
 
 from authz.core import changes
-from authz.core.changes import Author, KeySpec
+from authz.core.changes import Author
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.core.events import Event
 from authz.core.listen_address import Address
+from authz.core.new_keys import KeySpec
 from authz.core.records import Status
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import CONNECTION_NAME

@@ -15,7 +15,7 @@ from authz.flows.lifecycle import Lifecycle
 from authz.flows.trail.sealing import Sealer
 from authz.flows.trail.verifying import verify
 from authz.process.clock import SystemClock
-from authz.storage import restore, tombstones
+from authz.storage import restore, tombstones, verified_backup
 from authz.storage.backup import Backup
 from authz.storage.deletions import StoredDeletions
 from authz.storage.imports import StoredImports
@@ -23,6 +23,7 @@ from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.trail import StoredRows
+from authz.storage.usage.erasing import StoredEraser
 from tests.bench import audit
 from tests.support.changes import imported, issued
 from tests.support.fakes import NOW, make_keyring
@@ -122,7 +123,7 @@ async def test_a_restored_trail_is_sealed_as_before(valkey: Valkey):
         write = SealedWriter(file, RING.backup_keys[-1]).write
         await Backup(client, write).run(RING.fingerprints, NOW)
         valkey.admin.flushdb()
-        verified = restore.verify(
+        verified = verified_backup.verify(
             read(io.BytesIO(file.getvalue()), RING.backup_keys), RING.fingerprints
         )
         lines = read(io.BytesIO(file.getvalue()), RING.backup_keys)
@@ -172,7 +173,7 @@ async def test_a_deleted_key_leaves_an_intact_trail(valkey: Valkey):
         sealer = Sealer(rows, KEYS, SystemClock(), "sealer")
         await sealer.seal()
         await lifecycle.disable("0" * 16, lifecycle.author("ops"))
-        deletion = Deletion(keys, StoredDeletions(client), SystemClock())
+        deletion = Deletion(keys, StoredDeletions(client), StoredEraser(client), SystemClock())
         await deletion.delete("0" * 16, lifecycle.author("ops"), is_forced=True)
         assert {row.kid for row in await rows.after("", 9)} >= {"0" * 16}
         assert [row.id for row in await rows.after("", 9)][:2] == ["2-0", "3-0"]
@@ -196,7 +197,7 @@ async def test_a_restore_without_deleted_keys_leaves_an_intact_trail(valkey: Val
         await Backup(client, write).run(RING.fingerprints, NOW)
         valkey.admin.flushdb()
         lines = [read(io.BytesIO(file.getvalue()), RING.backup_keys) for _ in range(2)]
-        verified = restore.verify(lines[0], RING.fingerprints)
+        verified = verified_backup.verify(lines[0], RING.fingerprints)
         gone = frozenset({tombstones.of_kid(f"{1:016}")})
         await restore.Restore(client, _note).run(verified, lines[1], 0, gone)
         assert [row.id for row in await rows.after("", 9)] == ["1-0", "3-0", "3-1", "4-0"]

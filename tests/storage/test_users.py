@@ -29,7 +29,8 @@ from authz.storage.keys import StoredKeys
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
-from authz.storage.registry import Identity, Registration, StoredSidecars
+from authz.storage.registration import Identity, Registration
+from authz.storage.registry import StoredSidecars
 from authz.storage.schema import DEFAULT
 from authz.storage.trail import StoredRows
 from authz.storage.usage.erasing import StoredEraser
@@ -363,7 +364,9 @@ async def test_the_administrator_deletes_a_key(guarded_valkey):
     valkey = guarded_valkey
     async with administrator(valkey) as admin, valkey.login(ADMIN, ADMIN).client() as client:
         record = await admin.revoke((await admin.issue()).kid)
-        deletion = Deletion(StoredKeys(client), StoredDeletions(client), SystemClock())
+        deletion = Deletion(
+            StoredKeys(client), StoredDeletions(client), StoredEraser(client), SystemClock()
+        )
         done = await deletion.delete(record.kid, Author("c-delete", "alice"))
         assert done.version == 3
         assert await admin.store.find(record.kid) is None

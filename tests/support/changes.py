@@ -2,9 +2,10 @@
 
 import itertools
 
-from authz.core import changes
+from authz.core import new_keys
 from authz.core.audit import Action, AuditEvent
-from authz.core.changes import Author, KeyChange, KeySpec
+from authz.core.changes import Author, KeyChange
+from authz.core.new_keys import KeySpec
 from tests.support.fakes import KID, NOW, make_keyring
 
 KEYRING = make_keyring()
@@ -21,13 +22,13 @@ def change_to(record, base_version=0, change_id=None):
 def issued(kid=KID):
     """A change that makes a key."""
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
-    return changes.issue(spec, KEYRING.mint("live", kid), author(), NOW)
+    return new_keys.issue(spec, KEYRING.mint("live", kid), author(), NOW)
 
 
 def imported(kid=KID, digests=DIGESTS):
     """A change that imports a key."""
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
-    return changes.import_key(spec, kid, [("1", digest) for digest in digests], author(), NOW)
+    return new_keys.import_key(spec, kid, [("1", digest) for digest in digests], author(), NOW)
 
 
 def author():

@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 
 import yaml
 
-from authz.core.changes import KeySpec
+from authz.core.new_keys import KeySpec
 from authz.flows.lifecycle import Changed
 from authz.settings import model
 from authz.wiring import administration

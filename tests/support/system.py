@@ -21,8 +21,8 @@ from authz.cli.child_processes import ChildProcesses
 from authz.cli.demo import Answer, Client
 from authz.cli.devconfig import own_environment
 from authz.cli.devstack import Ports, Stack
-from authz.core.changes import KeySpec
 from authz.core.listen_address import Address
+from authz.core.new_keys import KeySpec
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.settings import model
 from authz.wiring import administration

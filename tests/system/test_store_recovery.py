@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from authz.core.changes import KeySpec
+from authz.core.new_keys import KeySpec
 from tests.chaos.caches import Leased
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome

@@ -63,8 +63,8 @@ def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
     key apart. Raises BadInput about `since` or `by` if the question cannot be answered.
     """
     if of_keys and by is By.STATUS:
-        problem = "status is counted over all requests; a key has outcomes, and --by hour, day, "
-        raise BadInput("by", f"{problem}month or route")
+        problem = "status is counted over all requests; a key has outcomes, and groups by "
+        raise BadInput("by", f"{problem}hour, day, month or route")
     if until <= since:
         raise BadInput("since", "is not before the end of the span (until)")
     level = _LEVELS.get(by)

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,10 @@ _ORDERS: Final[Mapping[TopBy, Callable[[Counts], int]]] = {
     TopBy.UNITS: lambda counts: counts.units,
     TopBy.DENIED: lambda counts: counts[Field.DENIED],
 }
+
+
+Sight = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
+"""Return those of some kids that the reader may see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,11 @@ class UsageReading:
             await add()
         return await self._report(span, by, groups, keys=number, denials=None)
 
-    async def top(self, span: Span, by: TopBy, limit: int) -> TopKeys:
+    async def top(self, span: Span, by: TopBy, limit: int, sight: Sight | None = None) -> TopKeys:
         """Return the keys that were used most, and no key with 0.
 
         It reads every key that was used since the start of the span, and keeps few of them.
+        sight: leaves out keys that the reader may not see; None: all are seen.
         """
         order = _ORDERS[by]
         best: dict[str, Counts] = {}
@@ -97,7 +102,8 @@ class UsageReading:
             nonlocal best
             best = dict(heapq.nlargest(limit, best.items(), key=lambda pair: order(pair[1])))
 
-        async for kids in self._index.used_since(span.since // 1000):
+        async for used in self._index.used_since(span.since // 1000):
+            kids = used if sight is None else await sight(used)
             seen += len(kids)
             for kid, found in zip(
                 kids, await self._index.many(kids, span.level, span.slots), strict=True

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core import fields
-from authz.core.access import Action as Right
 from authz.core.access import Caller, visible
 from authz.core.audit import Action, AuditEntry, AuditEvent
 from authz.core.errors import Unreadable
 from authz.core.keys.text import KID_PATTERN
 from authz.core.records import KeyRecord
+from authz.core.roles import Action as Right
 from authz.core.trail.rows import Row
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.call_context import CallContext

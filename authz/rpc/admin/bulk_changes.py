@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from authz.core import changes
-from authz.core.access import Action, visible
+from authz.core.access import visible
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.deletion import Removal
 from authz.core.errors import BadInput, Forbidden, NotFound, Unavailable
 from authz.core.records import KeyRecord
+from authz.core.roles import Action
 from authz.core.selector import Selector
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.bulk_change import By, Extent, Failed, Plan, Skipped, Step

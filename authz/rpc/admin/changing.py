@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from authz.core.access import Action
 from authz.core.changes import Author, Refused, Unchanged
 from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
+from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.conditions import Conditions
 from authz.flows.confirmation import acknowledged

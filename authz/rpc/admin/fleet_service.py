@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from authz.core.access import Action, Caller, visible
+from authz.core.access import Caller, visible
 from authz.core.audit import LoggedChange
 from authz.core.errors import BadInput
 from authz.core.records import KeyRecord
+from authz.core.roles import Action
 from authz.core.sidecars import Heard
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.api_error import ApiError, Code

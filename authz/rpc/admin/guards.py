@@ -5,10 +5,11 @@ A key outside of the caller's tenants and projects is answered as a key that doe
 
 from typing import Final
 
-from authz.core.access import Action, Caller, may, visible
+from authz.core.access import Caller, may, visible
 from authz.core.errors import Forbidden, NotFound
 from authz.core.narrowing import narrows
 from authz.core.records import KeyRecord
+from authz.core.roles import Action
 from authz.flows.conditions import Guard
 
 _VERBS: Final = {
@@ -20,6 +21,7 @@ _VERBS: Final = {
     Action.ENABLE: "enable",
     Action.DELETE: "delete",
     Action.RESET_LIMITS: "reset the limits of",
+    Action.ERASE_USAGE: "erase the usage of",
 }
 
 

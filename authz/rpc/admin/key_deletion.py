@@ -1,9 +1,9 @@
 """DeleteKey: a key and its personal data go, also from the audit trail."""
 
-from authz.core.access import Action
 from authz.core.changes import Refused
 from authz.core.errors import Unavailable
 from authz.core.records import KeyRecord
+from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.bulk_change import Extent
 from authz.flows.confirmation import all_acknowledged

@@ -11,10 +11,10 @@ from typing import Any, Final, cast
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from authz.core import fields
-from authz.core.changes import KeySpec
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_OUTAGE_GRACE_MS, shown
 from authz.core.limits.limit import OnOutage, parse_limits
+from authz.core.new_keys import KeySpec
 from authz.core.updates import Updates
 from authz.rpc.admin.values import duration_ms, time_ms, word_of
 from authz.rpc.pb.admin.v1 import key_pb2

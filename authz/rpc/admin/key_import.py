@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from authz.core.access import Action, may, visible
+from authz.core.access import may, visible
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Imported, ImportedHash
 from authz.core.records import KeyRecord
+from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.importing import Clash, Done, Importer, Wanted
 from authz.flows.importing import Outcome as Imports

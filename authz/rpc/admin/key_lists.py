@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from authz.core.access import Action
+from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.selection import Entry
 from authz.rpc.admin.call_context import CallContext
@@ -10,7 +10,8 @@ from authz.rpc.admin.guards import require_visible
 from authz.rpc.admin.key_messages import entry_message, key_message
 from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.paging import page_size, selection_for
-from authz.rpc.admin.values import kid_of, name_of
+from authz.rpc.admin.usage_messages import SECOND_MS
+from authz.rpc.admin.values import kid_of, name_of, timestamp
 from authz.rpc.pb.admin.v1 import keys_pb2
 
 
@@ -33,9 +34,13 @@ class KeyLists:
         if selector is None:
             return response
         page = await self._flows.selection.page(selector, size, cursor, keep)
+        used = await self._flows.usage.latest_times([entry.kid for entry in page.entries])
         for entry in page.entries:
             if entry.record is not None:
-                response.keys.append(key_message(entry.record))
+                key = key_message(entry.record)
+                if entry.kid in used:
+                    key.last_use_time.CopyFrom(timestamp(used[entry.kid] * SECOND_MS))
+                response.keys.append(key)
             else:
                 response.unreadable.append(_unreadable(entry))
         if page.next:

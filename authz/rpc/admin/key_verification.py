@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from authz.core import fields
-from authz.core.access import Action, visible
+from authz.core.access import visible
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_ORIGIN, shown
 from authz.core.limits.limit import MAX_COST
+from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.verify import CHECKS, Verdict
 from authz.rpc.admin.call_context import CallContext

@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from authz.core.access import Action, may
+from authz.core.access import may
 from authz.core.errors import BadInput, Forbidden
 from authz.core.fields import shown
 from authz.core.records import KeyRecord, RevocationReason
+from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.lifecycle import Result
 from authz.rpc.admin.call_context import CallContext

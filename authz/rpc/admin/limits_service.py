@@ -1,12 +1,12 @@
 """The Limits service."""
 
-from authz.core.access import Action
+from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing
 from authz.rpc.admin.guards import require_visible
 from authz.rpc.admin.key_messages import key_message, limits_message
-from authz.rpc.admin.values import kid_of_limits, note_of, wait_seconds
+from authz.rpc.admin.values import LIMITS, kid_of_part, note_of, wait_seconds
 from authz.rpc.pb.admin.v1 import limits_pb2
 
 
@@ -21,7 +21,7 @@ class LimitsService:
         self, request: limits_pb2.GetKeyLimitsRequest, context: CallContext
     ) -> limits_pb2.GetKeyLimitsResponse:
         """Return the use of the limits of a key."""
-        record = await self._flows.lifecycle.show(kid_of_limits(request.name))
+        record = await self._flows.lifecycle.show(kid_of_part(request.name, LIMITS))
         require_visible(context.caller, record, Action.READ_LIMITS)
         report = await self._flows.limit_reports.of(record)
         return limits_pb2.GetKeyLimitsResponse(limits=limits_message(record, report))
@@ -30,7 +30,7 @@ class LimitsService:
         self, request: limits_pb2.ResetKeyLimitsRequest, context: CallContext
     ) -> limits_pb2.ResetKeyLimitsResponse:
         """Set the counters of a key to zero."""
-        kid, dry_run = kid_of_limits(request.name), request.validate_only
+        kid, dry_run = kid_of_part(request.name, LIMITS), request.validate_only
         author = self._changing.author(context, note_of(request.note))
         conditions = self._changing.conditions(context, Action.RESET_LIMITS, None, dry_run=dry_run)
         made = await self._changing.carry_out(

@@ -2,15 +2,17 @@
 
 from typing import Final
 
-from authz.core.access import OwnAction, may_own
+from authz.core.access import may_own
 from authz.core.errors import Forbidden
 from authz.core.records import KeyRecord
+from authz.core.roles import OwnAction
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.conditions import Conditions
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing, Rotation
 from authz.rpc.admin.key_messages import key_message, limits_message
 from authz.rpc.admin.keys_service import OVERLAP_MS, revocation_reason
+from authz.rpc.admin.usage_messages import latest_use_message, question, report_message
 from authz.rpc.admin.values import duration_ms, wait_seconds
 from authz.rpc.pb.admin.v1 import key_pb2, me_pb2
 
@@ -37,6 +39,18 @@ class MeService:
         record = await self._find(context)
         report = await self._flows.limit_reports.of(record)
         return me_pb2.GetMyLimitsResponse(limits=limits_message(record, report))
+
+    async def get_my_usage(
+        self, request: me_pb2.GetMyUsageRequest, context: CallContext
+    ) -> me_pb2.GetMyUsageResponse:
+        """Return the usage of the caller's key, and its latest use."""
+        kid, usage = _own_kid(context, OwnAction.READ), self._flows.usage
+        wanted, by = question(request, self._flows.clock.wall_ms(), of_keys=True)
+        report = await usage.of_key(kid, wanted, by)
+        return me_pb2.GetMyUsageResponse(
+            report=report_message(report, list(report.groups), with_completeness=False),
+            latest_use=latest_use_message(kid, await usage.latest_use(kid)),
+        )
 
     async def rotate_my_key(
         self, request: me_pb2.RotateMyKeyRequest, context: CallContext

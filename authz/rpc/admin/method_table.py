@@ -9,15 +9,23 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from authz.core.access import Action
+from authz.core.roles import Action
 from authz.rpc.admin.call_context import CallContext
-from authz.rpc.pb.admin.v1 import admin_pb2, audit_pb2, fleet_pb2, keys_pb2, limits_pb2, me_pb2
+from authz.rpc.pb.admin.v1 import (
+    admin_pb2,
+    audit_pb2,
+    fleet_pb2,
+    keys_pb2,
+    limits_pb2,
+    me_pb2,
+    usage_pb2,
+)
 
 Unary = Callable[[Any, CallContext], Awaitable[Message]]
 ServerStream = Callable[[Any, CallContext], AsyncIterator[Message]]
 BothStreams = Callable[[AsyncIterator[Any], CallContext], AsyncIterator[Message]]
 
-_FILES: Final = (keys_pb2, limits_pb2, audit_pb2, fleet_pb2, me_pb2, admin_pb2)
+_FILES: Final = (keys_pb2, limits_pb2, usage_pb2, audit_pb2, fleet_pb2, me_pb2, admin_pb2)
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
     service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 )
@@ -41,12 +49,17 @@ NEEDED: Final[Mapping[str, Action | None]] = {
     "Keys.ImportKeys": Action.IMPORT,
     "Limits.GetKeyLimits": Action.READ_LIMITS,
     "Limits.ResetKeyLimits": Action.RESET_LIMITS,
+    "Usage.ListUsage": Action.READ_USAGE,
+    "Usage.ListTopKeys": Action.READ_USAGE,
+    "Usage.GetLatestUse": Action.READ_USAGE,
+    "Usage.EraseUsage": Action.ERASE_USAGE,
     "Audit.ListAuditEntries": Action.READ_AUDIT,
     "Audit.VerifyAuditTrail": Action.VERIFY_AUDIT,
     "Fleet.ListSidecars": Action.READ_FLEET,
     "Fleet.WatchChanges": Action.WATCH,
     "Me.GetMyKey": None,
     "Me.GetMyLimits": None,
+    "Me.GetMyUsage": None,
     "Me.RotateMyKey": None,
     "Me.RevokeMyKey": None,
     "Admin.WhoAmI": None,

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Final
 
-from authz.core.access import Action, Caller, visible
+from authz.core.access import Caller, visible
 from authz.core.errors import BadInput
 from authz.core.filter import parse_filter
 from authz.core.records import KeyRecord
+from authz.core.roles import Action
 from authz.core.selector import Selector
 from authz.flows.selection import Keep
 

@@ -14,6 +14,8 @@ MAX_TIME_S: Final = 253_402_300_799  # the last second of the year 9999
 MAX_WAIT_MS: Final = 60_000
 KEYS: Final = "keys/"
 LIMITS: Final = "/limits"
+USAGE: Final = "/usage"
+LATEST_USE: Final = "/latestUse"
 _NANOS: Final = 1_000_000_000
 
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -68,11 +70,14 @@ def kid_of(field: str, name: str) -> str:
     return fields.kid(field, name.removeprefix(KEYS))
 
 
-def kid_of_limits(name: str) -> str:
-    """Return the kid of a name such as `keys/7Hk2mQ9xT4bVzR1c/limits`. Raises BadInput."""
-    if not name.endswith(LIMITS):
-        raise BadInput("name", "not the name of limits, such as keys/7Hk2mQ9xT4bVzR1c/limits")
-    return kid_of("name", name.removesuffix(LIMITS))
+def kid_of_part(name: str, part: str) -> str:
+    """Return the kid of a name such as `keys/7Hk2mQ9xT4bVzR1c/limits`. Raises BadInput.
+
+    part: of a key, such as LIMITS.
+    """
+    if not name.endswith(part):
+        raise BadInput("name", f"not such a name as keys/7Hk2mQ9xT4bVzR1c{part}")
+    return kid_of("name", name.removesuffix(part))
 
 
 def name_of(kid: str) -> str:

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core import changes
+from authz.core import changes, new_keys
 from authz.core.audit import Action
-from authz.core.changes import Author, KeySpec
+from authz.core.changes import Author
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Alias, Imported
+from authz.core.new_keys import KeySpec
 from authz.core.policy import judge
 from tests.support.core.key_reference import expand
 from tests.support.fakes import DAY, KID, NOW, make_keyring, make_record, make_request
@@ -84,7 +85,7 @@ def test_nothing_shows_the_text():
 
     assert f"{imported} {imported!r}" == "Imported() Imported()"
     assert repr(Alias(KID, digest)) == f"Alias(kid='{KID}')"
-    change = changes.import_key(spec(), KID, list(imported.digests()), AUTHOR, NOW)
+    change = new_keys.import_key(spec(), KID, list(imported.digests()), AUTHOR, NOW)
     assert repr(digest) not in repr(change)
     assert FOREIGN not in repr(change)
 
@@ -97,10 +98,10 @@ def spec(**overrides):
 def test_import_makes_the_record_that_issue_makes():
     """An import is an issue with somebody else's secret: the same record, another action."""
     minted = RING.mint("live", KID)
-    issued = changes.issue(spec(), minted, AUTHOR, NOW)
+    issued = new_keys.issue(spec(), minted, AUTHOR, NOW)
     digests = [("2", minted.digest), ("1", b"o" * 32)]
 
-    imported = changes.import_key(spec(), KID, digests, AUTHOR, NOW)
+    imported = new_keys.import_key(spec(), KID, digests, AUTHOR, NOW)
 
     [secret] = imported.record.secrets
     assert (secret.digest, secret.pepper, secret.id) == (minted.digest, "2", "1")
@@ -116,13 +117,13 @@ def test_import_makes_the_record_that_issue_makes():
 def test_import_of_a_key_that_never_works():
     """A key that would expire before it begins is refused."""
     with pytest.raises(BadInput, match="before it begins"):
-        changes.import_key(spec(not_before=NOW + 2 * DAY), KID, [("1", b"d" * 32)], AUTHOR, NOW)
+        new_keys.import_key(spec(not_before=NOW + 2 * DAY), KID, [("1", b"d" * 32)], AUTHOR, NOW)
 
 
 def test_the_digest_proves_the_key():
     """An alias opens the record that holds its digest, and no other."""
     [(_, digest)] = RING.parse_imported(FOREIGN).digests()
-    change = changes.import_key(spec(), KID, [("1", digest)], AUTHOR, NOW)
+    change = new_keys.import_key(spec(), KID, [("1", digest)], AUTHOR, NOW)
     alias = Alias(KID, digest)
 
     assert judge(change.record, alias, make_request(), NOW) is None
@@ -132,7 +133,7 @@ def test_the_digest_proves_the_key():
 def test_rotation_gives_an_imported_key_a_native_secret():
     """Both secrets open the key during the overlap, the imported one not after it."""
     [(_, digest)] = RING.parse_imported(FOREIGN).digests()
-    record = changes.import_key(spec(life_ms=None), KID, [("1", digest)], AUTHOR, NOW).record
+    record = new_keys.import_key(spec(life_ms=None), KID, [("1", digest)], AUTHOR, NOW).record
     minted = RING.mint("live", KID)
     rotated = changes.rotate(record, minted, 1000, AUTHOR, NOW).record
     old, new = Alias(KID, digest), RING.parse(minted.text)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from authz.core.access import Role
+from authz.core.roles import Role
 from tests.support.real import Valkey
 from tests.support.rpc.admin import AdminRig, Stubs, admin_rig, admin_settings
 

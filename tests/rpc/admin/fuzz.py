@@ -18,7 +18,7 @@ import grpc.aio
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from authz.core.access import Role
+from authz.core.roles import Role
 from authz.rpc.admin.method_table import Method
 from tests.support.real import Valkey
 from tests.support.rpc.admin import AdminRig, admin_rig, admin_settings, exchange

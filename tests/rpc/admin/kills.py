@@ -21,8 +21,8 @@ import grpc
 import grpc.aio
 import yaml
 
-from authz.core.access import Role
-from authz.core.changes import KeySpec
+from authz.core.new_keys import KeySpec
+from authz.core.roles import Role
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 from authz.settings import model
 from authz.wiring import administration

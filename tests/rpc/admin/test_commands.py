@@ -21,6 +21,9 @@ METHODS = {
     "keys export": ["Keys.ExportKeys"],
     "keys limits": ["Limits.GetKeyLimits"],
     "keys reset-limits": ["Limits.ResetKeyLimits"],
+    "usage": ["Usage.ListUsage"],
+    "usage top": ["Usage.ListTopKeys"],
+    "usage erase": ["Usage.EraseUsage"],
     "sidecars": ["Fleet.ListSidecars"],
     "audit list": ["Audit.ListAuditEntries"],
     "audit verify": ["Audit.VerifyAuditTrail"],
@@ -32,7 +35,7 @@ METHODS = {
 LOCAL = {
     *("init", "serve", "admin", "meter", "dev", "doctor", "backup", "restore", "completion"),
     *("config", "envoy"),
-    "usage",  # read from the store; the API has no methods for it
+    "usage reconcile",  # reads a log of the machine; the API has what it compares with
     *("audit ship", "audit seal"),  # the process of the API seals; a copy is taken from the store
 }
 

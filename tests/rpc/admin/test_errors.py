@@ -11,8 +11,9 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from authz.core.access import Caller, Credentials, Kind, Refusal, RefusalKind, Role
+from authz.core.access import Caller, Credentials, Kind, Refusal, RefusalKind
 from authz.core.errors import Conflict, Fault, OutcomeUnknown, Unavailable, UnknownPlan, Unreadable
+from authz.core.roles import Role
 from authz.rpc.admin.api_error import ApiError, Code, of_fault
 from authz.rpc.admin.calls import Arrival, Calls, call_id_of
 from authz.rpc.admin.method_table import NEEDED, SERVICES, Method, methods

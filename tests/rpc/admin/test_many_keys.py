@@ -6,7 +6,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from authz.core.access import Role
+from authz.core.roles import Role
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 from tests.support.rpc.admin import AdminRig, Stubs, fields_of, reason_of
 

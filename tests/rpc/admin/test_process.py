@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from authz.core.access import Role
 from authz.core.errors import BadInput
+from authz.core.roles import Role
 from authz.rpc.pb.admin.v1 import admin_pb2, admin_pb2_grpc, fleet_pb2
 from authz.wiring.admin import admin_process
 from tests.rpc.admin.kills import AdminServing, trial

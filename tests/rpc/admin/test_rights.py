@@ -9,7 +9,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from authz.core.access import ALLOWED, UNBOUND, Action, Role
+from authz.core.roles import ALLOWED, UNBOUND, Action, Role
 from authz.rpc.admin.method_table import NEEDED
 from authz.rpc.pb.admin.v1 import (
     admin_pb2,
@@ -19,6 +19,7 @@ from authz.rpc.pb.admin.v1 import (
     keys_pb2,
     limits_pb2,
     me_pb2,
+    usage_pb2,
 )
 from authz.wiring import administration
 from tests.support.rpc.admin import AdminRig, Stubs, details_of
@@ -105,6 +106,14 @@ CALLS: dict[str, Call] = {
     "Limits.ResetKeyLimits": lambda s, k, _: s.limits.ResetKeyLimits(
         limits_pb2.ResetKeyLimitsRequest(name=f"{k.name}/limits", validate_only=True)
     ),
+    "Usage.ListUsage": lambda s, k, _: s.usage.ListUsage(usage_pb2.ListUsageRequest(key=k.name)),
+    "Usage.ListTopKeys": lambda s, *_: s.usage.ListTopKeys(usage_pb2.ListTopKeysRequest()),
+    "Usage.GetLatestUse": lambda s, k, _: s.usage.GetLatestUse(
+        usage_pb2.GetLatestUseRequest(name=f"{k.name}/latestUse")
+    ),
+    "Usage.EraseUsage": lambda s, k, _: s.usage.EraseUsage(
+        usage_pb2.EraseUsageRequest(name=f"{k.name}/usage", validate_only=True)
+    ),
     "Audit.ListAuditEntries": lambda s, *_: s.audit.ListAuditEntries(
         audit_pb2.ListAuditEntriesRequest()
     ),
@@ -117,6 +126,7 @@ CALLS: dict[str, Call] = {
     ),
     "Me.GetMyKey": lambda s, *_: s.me.GetMyKey(me_pb2.GetMyKeyRequest()),
     "Me.GetMyLimits": lambda s, *_: s.me.GetMyLimits(me_pb2.GetMyLimitsRequest()),
+    "Me.GetMyUsage": lambda s, *_: s.me.GetMyUsage(me_pb2.GetMyUsageRequest()),
     # A request that is refused after the rights are checked, so that the caller stays.
     "Me.RotateMyKey": lambda s, *_: s.me.RotateMyKey(me_pb2.RotateMyKeyRequest(request_id="x")),
     "Me.RevokeMyKey": lambda s, *_: s.me.RevokeMyKey(
@@ -132,6 +142,7 @@ OF_A_KEY = {
     *("Keys.RevokeKey", "Keys.DisableKey", "Keys.EnableKey", "Keys.ListKeyHistory"),
     "Keys.DeleteKey",
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits"),
+    *("Usage.ListUsage", "Usage.GetLatestUse", "Usage.EraseUsage"),
 }
 # The right that the call of the table needs, where it is another than the least for its method.
 RIGHT = NEEDED | {"Keys.UpdateKey": Action.UPDATE, "Keys.ChangeKeys": Action.REVOKE}

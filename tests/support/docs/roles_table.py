@@ -1,6 +1,6 @@
-"""The table of roles in docs/admin-access.md, from authz/core/access.py."""
+"""The table of roles in docs/admin-access.md, from authz/core/roles.py."""
 
-from authz.core.access import ALLOWED, UNBOUND, Action, Role
+from authz.core.roles import ALLOWED, UNBOUND, Action, Role
 
 
 def roles() -> str:

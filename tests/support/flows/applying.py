@@ -1,8 +1,8 @@
 """A world of keys, files and people in memory, for tests of applying."""
 
-from authz.core import changes
+from authz.core import new_keys
 from authz.core.audit import AuditEntry
-from authz.core.changes import KeySpec
+from authz.core.new_keys import KeySpec
 from authz.flows.applying import Applying
 from authz.flows.bulk_change import BulkChange, By
 from authz.flows.key_history import KeyHistory
@@ -64,7 +64,7 @@ class World:
     def issue(self, **fields):
         """Issue a key. Return its kid."""
         spec = KeySpec(**{"client_id": "acme-web", "env": "live", "life_ms": None} | fields)
-        change = changes.issue(spec, self.keyring.mint("live"), author(), self.clock.wall_ms())
+        change = new_keys.issue(spec, self.keyring.mint("live"), author(), self.clock.wall_ms())
         self.store.apply_now(change)
         return change.record.kid
 

@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 
-from authz.core.changes import KeySpec
 from authz.core.decision import Allow
+from authz.core.new_keys import KeySpec
 from authz.core.policy import judge
 from authz.core.records import RevocationReason, Status
 from authz.flows.check import Checker

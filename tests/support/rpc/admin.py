@@ -11,9 +11,9 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
-from authz.core.access import Role
-from authz.core.changes import KeySpec
 from authz.core.listen_address import Address
+from authz.core.new_keys import KeySpec
+from authz.core.roles import Role
 from authz.rpc.admin.api_error import STATUS_DETAILS
 from authz.rpc.pb.admin.v1 import (
     admin_pb2_grpc,
@@ -23,6 +23,7 @@ from authz.rpc.pb.admin.v1 import (
     keys_pb2_grpc,
     limits_pb2_grpc,
     me_pb2_grpc,
+    usage_pb2_grpc,
 )
 from authz.settings.model import Settings
 from authz.storage import schema
@@ -48,6 +49,7 @@ class Stubs:
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self.keys = _with(keys_pb2_grpc.KeysStub(channel), self.metadata)
         self.limits = _with(limits_pb2_grpc.LimitsStub(channel), self.metadata)
+        self.usage = _with(usage_pb2_grpc.UsageStub(channel), self.metadata)
         self.audit = _with(audit_pb2_grpc.AuditStub(channel), self.metadata)
         self.fleet = _with(fleet_pb2_grpc.FleetStub(channel), self.metadata)
         self.me = _with(me_pb2_grpc.MeStub(channel), self.metadata)

@@ -2,8 +2,9 @@
 
 import contextlib
 
-from authz.core import changes
-from authz.core.changes import Author, KeySpec
+from authz.core import changes, new_keys
+from authz.core.changes import Author
+from authz.core.new_keys import KeySpec
 from authz.core.records import RevocationReason
 from authz.storage.change_script import APPLY_CHANGE
 from authz.storage.keys import StoredKeys
@@ -46,14 +47,14 @@ def issued(change_id="c-issue", kid=KID):
     """Return a change that issues a key."""
     spec = KeySpec(client_id=CLIENT, env="live", life_ms=None, scopes=frozenset({"a:b"}))
     minted = make_keyring().mint("live", kid)
-    return changes.issue(spec, minted, Author(change_id, "ops", "a note"), NOW)
+    return new_keys.issue(spec, minted, Author(change_id, "ops", "a note"), NOW)
 
 
 def imported(change_id="c-import", kid=KID, digests=(NEWEST, OLDER)):
     """Return a change that imports a key with `digests`, newest first."""
     spec = KeySpec(client_id=CLIENT, env="live", life_ms=None)
     known = [("1", digest) for digest in digests]
-    return changes.import_key(spec, kid, known, Author(change_id, "ops", "a note"), NOW)
+    return new_keys.import_key(spec, kid, known, Author(change_id, "ops", "a note"), NOW)
 
 
 async def revoked(store, change_id="c-revoke", kid=KID):

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Self
 
-from authz.core.changes import KeySpec
 from authz.core.errors import Unavailable
 from authz.core.keys.credentials import Alias
 from authz.core.keys.keyring import Keyring
+from authz.core.new_keys import KeySpec
 from authz.core.ports import Clock, LoadedAlias
 from authz.core.records import KeyRecord, RevocationReason
 from authz.core.store_clock import StoreClock
@@ -23,7 +23,7 @@ from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
 from authz.storage.keys import StoredKeys
 from authz.storage.linked_keys import LinkedKeys
-from authz.storage.registry import Identity, Registration
+from authz.storage.registration import Identity, Registration
 from tests.support.caches import make_cache
 from tests.support.fakes import RecordingProbe, make_keyring
 from tests.support.real import RealClock, eventually

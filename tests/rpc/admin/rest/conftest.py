@@ -2,7 +2,7 @@
 
 import pytest_asyncio
 
-from authz.core.access import Role
+from authz.core.roles import Role
 from tests.support.rpc.admin import AdminRig
 from tests.support.rpc.rest import RestClient
 

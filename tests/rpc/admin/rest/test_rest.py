@@ -5,7 +5,7 @@ import json
 import pytest
 
 from authz import __version__
-from authz.core.access import Role
+from authz.core.roles import Role
 from authz.rpc.admin.rest.api import MAX_BODY
 from authz.rpc.admin.rest.openapi import RESPONSES
 from tests.support.rpc.admin import AdminRig

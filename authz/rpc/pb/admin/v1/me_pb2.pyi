@@ -2,8 +2,10 @@ import datetime
 
 from authz.rpc.pb.admin.v1 import key_pb2 as _key_pb2
 from authz.rpc.pb.admin.v1 import limits_pb2 as _limits_pb2
+from authz.rpc.pb.admin.v1 import usage_pb2 as _usage_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Mapping as _Mapping
@@ -30,6 +32,24 @@ class GetMyLimitsResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     limits: _limits_pb2.KeyLimits
     def __init__(self, limits: _Optional[_Union[_limits_pb2.KeyLimits, _Mapping]] = ...) -> None: ...
+
+class GetMyUsageRequest(_message.Message):
+    __slots__ = ("since_time", "until_time", "group_by")
+    SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_TIME_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    since_time: _timestamp_pb2.Timestamp
+    until_time: _timestamp_pb2.Timestamp
+    group_by: _usage_pb2.UsageGroup
+    def __init__(self, since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., group_by: _Optional[_Union[_usage_pb2.UsageGroup, str]] = ...) -> None: ...
+
+class GetMyUsageResponse(_message.Message):
+    __slots__ = ("report", "latest_use")
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    LATEST_USE_FIELD_NUMBER: _ClassVar[int]
+    report: _usage_pb2.UsageReport
+    latest_use: _usage_pb2.LatestUse
+    def __init__(self, report: _Optional[_Union[_usage_pb2.UsageReport, _Mapping]] = ..., latest_use: _Optional[_Union[_usage_pb2.LatestUse, _Mapping]] = ...) -> None: ...
 
 class RotateMyKeyRequest(_message.Message):
     __slots__ = ("overlap", "request_id")

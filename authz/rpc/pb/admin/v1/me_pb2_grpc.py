@@ -48,6 +48,11 @@ class MeStub:
                 request_serializer=authz_dot_admin_dot_v1_dot_me__pb2.GetMyLimitsRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_me__pb2.GetMyLimitsResponse.FromString,
                 _registered_method=True)
+        self.GetMyUsage = channel.unary_unary(
+                '/authz.admin.v1.Me/GetMyUsage',
+                request_serializer=authz_dot_admin_dot_v1_dot_me__pb2.GetMyUsageRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_me__pb2.GetMyUsageResponse.FromString,
+                _registered_method=True)
         self.RotateMyKey = channel.unary_unary(
                 '/authz.admin.v1.Me/RotateMyKey',
                 request_serializer=authz_dot_admin_dot_v1_dot_me__pb2.RotateMyKeyRequest.SerializeToString,
@@ -81,6 +86,13 @@ class MeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMyUsage(self, request, context):
+        """Return the usage of the caller's key, and its latest use.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RotateMyKey(self, request, context):
         """Give the caller's key a new secret. The old secret works for `overlap` longer.
         """
@@ -107,6 +119,11 @@ def add_MeServicer_to_server(servicer, server):
                     servicer.GetMyLimits,
                     request_deserializer=authz_dot_admin_dot_v1_dot_me__pb2.GetMyLimitsRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_me__pb2.GetMyLimitsResponse.SerializeToString,
+            ),
+            'GetMyUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMyUsage,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_me__pb2.GetMyUsageRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_me__pb2.GetMyUsageResponse.SerializeToString,
             ),
             'RotateMyKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RotateMyKey,
@@ -177,6 +194,33 @@ class Me:
             '/authz.admin.v1.Me/GetMyLimits',
             authz_dot_admin_dot_v1_dot_me__pb2.GetMyLimitsRequest.SerializeToString,
             authz_dot_admin_dot_v1_dot_me__pb2.GetMyLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMyUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Me/GetMyUsage',
+            authz_dot_admin_dot_v1_dot_me__pb2.GetMyUsageRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_me__pb2.GetMyUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

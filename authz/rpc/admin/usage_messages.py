@@ -1,0 +1,115 @@
+"""Usage as messages, and the questions of requests about it."""
+
+from typing import Final
+
+from authz.core.errors import BadInput
+from authz.core.usage.commit import Sight
+from authz.core.usage.completeness import Completeness
+from authz.core.usage.counts import Counts, Field
+from authz.core.usage.question import DEFAULT_MS, By, LatestUse, Report, Span, span
+from authz.rpc.admin.values import LATEST_USE, name_of, time_ms, timestamp, word_of
+from authz.rpc.pb.admin.v1 import me_pb2, usage_pb2
+
+MAX_NUMBER: Final = 2**63 - 1  # of int64; a sum stays at it
+SECOND_MS: Final = 1000
+FIELDS: Final = {"since": "since_time", "by": "group_by"}  # of questions, as requests name them
+
+_GROUPS: Final = {number: name for name, number in usage_pb2.UsageGroup.items()}
+
+
+Asked = usage_pb2.ListUsageRequest | me_pb2.GetMyUsageRequest
+"""A request for a report."""
+
+
+def question(request: Asked, now: int, *, of_keys: bool) -> tuple[Span, By]:
+    """Return the span and the groups that a request asks for. now: ms since the epoch.
+
+    Raises BadInput about `since_time`, `until_time` or `group_by`.
+    """
+    by = word_of(By, request.group_by, "USAGE_GROUP", _GROUPS) or By.DAY
+    until = time_ms("until_time", request.until_time) if request.HasField("until_time") else now
+    since = max(until - DEFAULT_MS, 0)
+    if request.HasField("since_time"):
+        since = time_ms("since_time", request.since_time)
+    return checked_span(since, until, by, of_keys=of_keys), by
+
+
+def checked_span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
+    """Return a span of time, as `span` does. Raises BadInput with the field of the request."""
+    try:
+        return span(since, until, by, of_keys=of_keys)
+    except BadInput as cause:
+        raise BadInput(FIELDS.get(cause.field, cause.field), cause.problem) from None
+
+
+def report_message(
+    report: Report, groups: list[int | str], *, with_completeness: bool
+) -> usage_pb2.UsageReport:
+    """Return a report with the rows of these groups."""
+    message = usage_pb2.UsageReport(
+        start_time=timestamp(report.span.since),
+        end_time=timestamp(report.span.until),
+        total=counts_message(report.total),
+        key_count=report.keys,
+        denied_by_reason=report.denials,
+    )
+    for group in groups:
+        row = message.rows.add(counts=counts_message(report.groups[group]))
+        if isinstance(group, int):
+            row.start_time.CopyFrom(timestamp(group))
+        elif report.by is By.ROUTE:
+            row.route = group
+        else:
+            row.status = group
+    if with_completeness:
+        message.completeness.CopyFrom(_completeness(report.completeness))
+    return message
+
+
+def counts_message(counts: Counts) -> usage_pb2.UsageCounts:
+    """Return the numbers of some requests."""
+    numbers = {
+        "requests": counts.requests,
+        "ok": counts[Field.OK],
+        "client_error": counts[Field.CLIENT_ERROR],
+        "server_error": counts[Field.SERVER_ERROR],
+        "denied": counts[Field.DENIED],
+        "aborted": counts[Field.ABORTED],
+        "units": counts.units,
+        "bytes_in": counts[Field.BYTES_IN],
+        "bytes_out": counts[Field.BYTES_OUT],
+        "duration_ms": counts[Field.MILLISECONDS],
+        "over_100_ms": counts[Field.SLOW_100_MS],
+        "over_1_s": counts[Field.SLOW_1_S],
+        "over_10_s": counts[Field.SLOW_10_S],
+    }
+    return usage_pb2.UsageCounts(
+        **{name: min(number, MAX_NUMBER) for name, number in numbers.items()}
+    )
+
+
+def latest_use_message(kid: str, use: LatestUse) -> usage_pb2.LatestUse:
+    """Return the latest use of a key and of its secrets."""
+    return usage_pb2.LatestUse(
+        name=f"{name_of(kid)}{LATEST_USE}",
+        latest=_use(use.latest) if use.latest else None,
+        secrets=[
+            usage_pb2.SecretUse(
+                secret_id=name, latest=_use(sight), requests=min(number, MAX_NUMBER)
+            )
+            for name, (sight, number) in sorted(use.secrets.items())
+        ],
+        last_30_days=counts_message(use.last_30_days),
+    )
+
+
+def _use(sight: Sight) -> usage_pb2.KeyUse:
+    return usage_pb2.KeyUse(
+        use_time=timestamp(sight.at * SECOND_MS), network=sight.network, user_agent=sight.agent
+    )
+
+
+def _completeness(found: Completeness) -> usage_pb2.UsageCompleteness:
+    return usage_pb2.UsageCompleteness(
+        issued=found.issued, seen=found.seen, missing=found.missing, repeated=found.repeated
+    )

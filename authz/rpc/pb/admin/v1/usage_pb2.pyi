@@ -1,0 +1,231 @@
+import datetime
+
+from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class UsageGroup(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    USAGE_GROUP_UNSPECIFIED: _ClassVar[UsageGroup]
+    USAGE_GROUP_HOUR: _ClassVar[UsageGroup]
+    USAGE_GROUP_DAY: _ClassVar[UsageGroup]
+    USAGE_GROUP_MONTH: _ClassVar[UsageGroup]
+    USAGE_GROUP_ROUTE: _ClassVar[UsageGroup]
+    USAGE_GROUP_STATUS: _ClassVar[UsageGroup]
+
+class UsageOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    USAGE_ORDER_UNSPECIFIED: _ClassVar[UsageOrder]
+    USAGE_ORDER_REQUESTS: _ClassVar[UsageOrder]
+    USAGE_ORDER_UNITS: _ClassVar[UsageOrder]
+    USAGE_ORDER_DENIED: _ClassVar[UsageOrder]
+USAGE_GROUP_UNSPECIFIED: UsageGroup
+USAGE_GROUP_HOUR: UsageGroup
+USAGE_GROUP_DAY: UsageGroup
+USAGE_GROUP_MONTH: UsageGroup
+USAGE_GROUP_ROUTE: UsageGroup
+USAGE_GROUP_STATUS: UsageGroup
+USAGE_ORDER_UNSPECIFIED: UsageOrder
+USAGE_ORDER_REQUESTS: UsageOrder
+USAGE_ORDER_UNITS: UsageOrder
+USAGE_ORDER_DENIED: UsageOrder
+
+class UsageCounts(_message.Message):
+    __slots__ = ("requests", "ok", "client_error", "server_error", "denied", "aborted", "units", "bytes_in", "bytes_out", "duration_ms", "over_100_ms", "over_1_s", "over_10_s")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    OK_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ERROR_FIELD_NUMBER: _ClassVar[int]
+    SERVER_ERROR_FIELD_NUMBER: _ClassVar[int]
+    DENIED_FIELD_NUMBER: _ClassVar[int]
+    ABORTED_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_IN_FIELD_NUMBER: _ClassVar[int]
+    BYTES_OUT_FIELD_NUMBER: _ClassVar[int]
+    DURATION_MS_FIELD_NUMBER: _ClassVar[int]
+    OVER_100_MS_FIELD_NUMBER: _ClassVar[int]
+    OVER_1_S_FIELD_NUMBER: _ClassVar[int]
+    OVER_10_S_FIELD_NUMBER: _ClassVar[int]
+    requests: int
+    ok: int
+    client_error: int
+    server_error: int
+    denied: int
+    aborted: int
+    units: int
+    bytes_in: int
+    bytes_out: int
+    duration_ms: int
+    over_100_ms: int
+    over_1_s: int
+    over_10_s: int
+    def __init__(self, requests: _Optional[int] = ..., ok: _Optional[int] = ..., client_error: _Optional[int] = ..., server_error: _Optional[int] = ..., denied: _Optional[int] = ..., aborted: _Optional[int] = ..., units: _Optional[int] = ..., bytes_in: _Optional[int] = ..., bytes_out: _Optional[int] = ..., duration_ms: _Optional[int] = ..., over_100_ms: _Optional[int] = ..., over_1_s: _Optional[int] = ..., over_10_s: _Optional[int] = ...) -> None: ...
+
+class UsageRow(_message.Message):
+    __slots__ = ("start_time", "route", "status", "counts")
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    route: str
+    status: str
+    counts: UsageCounts
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., route: _Optional[str] = ..., status: _Optional[str] = ..., counts: _Optional[_Union[UsageCounts, _Mapping]] = ...) -> None: ...
+
+class UsageReport(_message.Message):
+    __slots__ = ("start_time", "end_time", "rows", "total", "key_count", "denied_by_reason", "completeness")
+    class DeniedByReasonEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DENIED_BY_REASON_FIELD_NUMBER: _ClassVar[int]
+    COMPLETENESS_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    rows: _containers.RepeatedCompositeFieldContainer[UsageRow]
+    total: UsageCounts
+    key_count: int
+    denied_by_reason: _containers.ScalarMap[str, int]
+    completeness: UsageCompleteness
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[UsageRow, _Mapping]]] = ..., total: _Optional[_Union[UsageCounts, _Mapping]] = ..., key_count: _Optional[int] = ..., denied_by_reason: _Optional[_Mapping[str, int]] = ..., completeness: _Optional[_Union[UsageCompleteness, _Mapping]] = ...) -> None: ...
+
+class UsageCompleteness(_message.Message):
+    __slots__ = ("issued", "seen", "missing", "repeated")
+    ISSUED_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    issued: int
+    seen: int
+    missing: int
+    repeated: int
+    def __init__(self, issued: _Optional[int] = ..., seen: _Optional[int] = ..., missing: _Optional[int] = ..., repeated: _Optional[int] = ...) -> None: ...
+
+class KeyUse(_message.Message):
+    __slots__ = ("use_time", "network", "user_agent")
+    USE_TIME_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    USER_AGENT_FIELD_NUMBER: _ClassVar[int]
+    use_time: _timestamp_pb2.Timestamp
+    network: str
+    user_agent: str
+    def __init__(self, use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., network: _Optional[str] = ..., user_agent: _Optional[str] = ...) -> None: ...
+
+class SecretUse(_message.Message):
+    __slots__ = ("secret_id", "latest", "requests")
+    SECRET_ID_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    secret_id: str
+    latest: KeyUse
+    requests: int
+    def __init__(self, secret_id: _Optional[str] = ..., latest: _Optional[_Union[KeyUse, _Mapping]] = ..., requests: _Optional[int] = ...) -> None: ...
+
+class LatestUse(_message.Message):
+    __slots__ = ("name", "latest", "secrets", "last_30_days")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    LAST_30_DAYS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    latest: KeyUse
+    secrets: _containers.RepeatedCompositeFieldContainer[SecretUse]
+    last_30_days: UsageCounts
+    def __init__(self, name: _Optional[str] = ..., latest: _Optional[_Union[KeyUse, _Mapping]] = ..., secrets: _Optional[_Iterable[_Union[SecretUse, _Mapping]]] = ..., last_30_days: _Optional[_Union[UsageCounts, _Mapping]] = ...) -> None: ...
+
+class ListUsageRequest(_message.Message):
+    __slots__ = ("key", "filter", "since_time", "until_time", "group_by", "page_size", "page_token")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_TIME_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    filter: str
+    since_time: _timestamp_pb2.Timestamp
+    until_time: _timestamp_pb2.Timestamp
+    group_by: UsageGroup
+    page_size: int
+    page_token: str
+    def __init__(self, key: _Optional[str] = ..., filter: _Optional[str] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., group_by: _Optional[_Union[UsageGroup, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListUsageResponse(_message.Message):
+    __slots__ = ("report", "next_page_token")
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    report: UsageReport
+    next_page_token: str
+    def __init__(self, report: _Optional[_Union[UsageReport, _Mapping]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListTopKeysRequest(_message.Message):
+    __slots__ = ("order", "since_time", "limit")
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    order: UsageOrder
+    since_time: _timestamp_pb2.Timestamp
+    limit: int
+    def __init__(self, order: _Optional[_Union[UsageOrder, str]] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListTopKeysResponse(_message.Message):
+    __slots__ = ("keys", "start_time", "key_count")
+    class TopKey(_message.Message):
+        __slots__ = ("name", "client_id", "counts")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+        COUNTS_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        client_id: str
+        counts: UsageCounts
+        def __init__(self, name: _Optional[str] = ..., client_id: _Optional[str] = ..., counts: _Optional[_Union[UsageCounts, _Mapping]] = ...) -> None: ...
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[ListTopKeysResponse.TopKey]
+    start_time: _timestamp_pb2.Timestamp
+    key_count: int
+    def __init__(self, keys: _Optional[_Iterable[_Union[ListTopKeysResponse.TopKey, _Mapping]]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_count: _Optional[int] = ...) -> None: ...
+
+class GetLatestUseRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetLatestUseResponse(_message.Message):
+    __slots__ = ("latest_use",)
+    LATEST_USE_FIELD_NUMBER: _ClassVar[int]
+    latest_use: LatestUse
+    def __init__(self, latest_use: _Optional[_Union[LatestUse, _Mapping]] = ...) -> None: ...
+
+class EraseUsageRequest(_message.Message):
+    __slots__ = ("name", "validate_only")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    validate_only: bool
+    def __init__(self, name: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class EraseUsageResponse(_message.Message):
+    __slots__ = ("erased",)
+    ERASED_FIELD_NUMBER: _ClassVar[int]
+    erased: int
+    def __init__(self, erased: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,89 @@
+"""A backup file that was verified to its end."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from authz.storage import encoding, meta, schema
+from authz.storage.backup import FORMAT, Contents
+from authz.storage.sealed_lines import FileRefused
+from authz.storage.tombstones import Tombstone
+
+Line = tuple[int, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A backup file that was verified to its end. created_at: ms since the epoch.
+
+    meta: the fields of authz:meta. identity: tells it from another backup. last: kid to the number
+    of the line with the last version, for each record that was read again. gone: its tombstones.
+    """
+
+    meta: Mapping[str, str]
+    created_at: int
+    contents: Contents
+    identity: str
+    last: Mapping[str, int] = field(default_factory=dict)
+    gone: frozenset[Tombstone] = frozenset()
+
+
+def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
+    """Read a whole backup file and return its summary. lines: line number and content of each line.
+
+    Raises FileRefused with the line number, Emptied or Foreign if its authz:meta is missing or has
+    other peppers than `fingerprints`.
+    """
+    found = Contents()
+    header: dict[str, Any] = {}
+    last: dict[str, int] = {}
+    gone: set[Tombstone] = set()
+    for number, item in lines:
+        try:
+            if number == 1:
+                header = item
+                _check_header(item)
+            elif "end" in item:
+                _check_end(item["end"], found)
+            else:
+                _check(item, found)
+                gone |= _tombstones(item)
+                if item.get("again"):
+                    last |= dict.fromkeys((kid for kid, _ in item["records"]), number)
+        except (ValueError, TypeError, LookupError, AttributeError) as cause:
+            raise FileRefused(f"line {number}: {cause}") from None
+    meta.verify(header["meta"], fingerprints)
+    identity = f"{header['created_at']}-{found.seq}-{found.records}-{found.audit}"
+    return Verified(header["meta"], header["created_at"], found, identity, last, frozenset(gone))
+
+
+def _check_header(item: dict[str, Any]) -> None:
+    if item.get("format") != FORMAT:
+        raise ValueError(f"format {item.get('format')!r}; this version reads {FORMAT}")
+    if item["schema"] != schema.SCHEMA:
+        raise ValueError(f"schema {item['schema']}; this version reads {schema.SCHEMA}; upgrade it")
+
+
+def _check(item: dict[str, Any], found: Contents) -> None:
+    for kid, fields in item.get("records", ()):
+        if encoding.number("schema", fields["schema"]) > schema.SCHEMA:
+            raise ValueError(f"record {kid} has a newer schema; upgrade this version")
+        found.records += 1
+    for digest, _kid in item.get("aliases", ()):
+        bytes.fromhex(digest)
+        found.aliases += 1
+    found.audit += len(item.get("audit", ()))
+
+
+def _check_end(end: dict[str, int], found: Contents) -> None:
+    found.seq = end["seq"]
+    if end != asdict(found):
+        raise ValueError("the file does not hold as much as its end says")
+
+
+def _tombstones(item: dict[str, Any]) -> set[Tombstone]:
+    return {
+        Tombstone(int(bucket), int(member))
+        for bucket, members in item.get("tombstones", ())
+        for member in members
+    }
