@@ -1,7 +1,6 @@
 """Composition root of telemetry: readers of all metrics, and their exporters."""
 
 import asyncio
-import resource
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from authz.core.ports import Clock
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
 from authz.flows.trail.regular_sealing import RegularSealing
-from authz.process.recycling import resident_bytes
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
 from authz.storage.limits.spend_link import SpendLink
@@ -28,7 +26,7 @@ from authz.telemetry.admin_metrics import (
     CALLS,
     CallCounters,
 )
-from authz.telemetry.catalogue import METRICS
+from authz.telemetry.catalogue import LOG_SUPPRESSED, METRICS
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
 from authz.telemetry.events import COUNTED
@@ -36,6 +34,7 @@ from authz.telemetry.logs import log_throttle
 from authz.telemetry.metric import Labels, Metric
 from authz.telemetry.metrics import Metrics, Page, Push, Read, Readings
 from authz.telemetry.observer import Observer
+from authz.wiring.process_metrics import one, process_readings
 
 if TYPE_CHECKING:
     from authz.telemetry.traces import Traces
@@ -135,10 +134,11 @@ def admin_metrics(
     read: Readings = {
         CALLS: counters.calls,
         CALL_DURATION: counters.durations,
-        ADMIN_READY: _one(lambda: int(is_ready())),
+        ADMIN_READY: one(lambda: int(is_ready())),
         AUDIT_ROUNDS: lambda: _by("outcome", sealing.rounds),
         AUDIT_FINDINGS: lambda: _by("kind", sealing.findings),
-        **_process(clock, lambda: log_throttle.left_out),
+        LOG_SUPPRESSED: one(lambda: log_throttle.left_out),
+        **process_readings(clock),
     }
     about = {
         "service.name": "authz-admin",
@@ -168,13 +168,9 @@ def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -
         **_checks(counters),
         **_keys(counters, parts),
         **_store(parts, clock),
-        **_process(clock, lambda: denials.left_out + log_throttle.left_out),
+        LOG_SUPPRESSED: one(lambda: denials.left_out + log_throttle.left_out),
+        **process_readings(clock),
     }
-
-
-def _one(read: Callable[[], float]) -> Read:
-    """Return the reader of a metric with a single series without labels."""
-    return lambda: [({}, read())]
 
 
 def _counted(metric: Metric, counters: Counters) -> Read:
@@ -248,29 +244,12 @@ def _store(parts: Parts, clock: Clock) -> Readings:
 
     return {
         catalogue.CHANGE_LAG: lag,
-        catalogue.CHANGE_SEQUENCE: _one(lambda: feed.seq or 0),
-        catalogue.TRUST: _one(lambda: int(feed.health().trusted)),
-        catalogue.TRUST_AGE: _one(trust_age),
-        catalogue.CLOCK_OFFSET: _one(lambda: feed.clock_offset or 0.0),
-        catalogue.GRACE: _one(lambda: parts.cache.grace_left),
-        catalogue.LINK: _one(lambda: int(feed.link is not None and feed.link.is_open)),
-        catalogue.LIMIT_LINK: _one(lambda: int(not parts.limits.reason)),
-        catalogue.READY: _one(lambda: int(parts.is_ready())),
-    }
-
-
-def _process(clock: Clock, left_out: Callable[[], int]) -> Readings:
-    began = clock.monotonic()
-
-    def cpu() -> Values:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        yield {"cpu.mode": "user"}, used.ru_utime
-        yield {"cpu.mode": "system"}, used.ru_stime
-
-    return {
-        catalogue.LOG_SUPPRESSED: _one(left_out),
-        catalogue.BUILD: lambda: [(catalogue.BUILD.series[0], 1)],
-        catalogue.PROCESS_MEMORY: _one(resident_bytes),
-        catalogue.PROCESS_CPU: cpu,
-        catalogue.PROCESS_UPTIME: _one(lambda: clock.monotonic() - began),
+        catalogue.CHANGE_SEQUENCE: one(lambda: feed.seq or 0),
+        catalogue.TRUST: one(lambda: int(feed.health().trusted)),
+        catalogue.TRUST_AGE: one(trust_age),
+        catalogue.CLOCK_OFFSET: one(lambda: feed.clock_offset or 0.0),
+        catalogue.GRACE: one(lambda: parts.cache.grace_left),
+        catalogue.LINK: one(lambda: int(feed.link is not None and feed.link.is_open)),
+        catalogue.LIMIT_LINK: one(lambda: int(not parts.limits.reason)),
+        catalogue.READY: one(lambda: int(parts.is_ready())),
     }
