@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: lint fuzz-admin dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
+.PHONY: examples lint fuzz-admin dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -91,6 +91,9 @@ fuzz: $(READY) ## Throw made-up clients at the fast transport's connection for a
 
 differential: $(READY) ## Made-up requests through Envoy to four frameworks: none gets around a rule (N, SEED)
 	@$(BIN)/python -m tests.differential.fuzz --requests $(or $(N),50000) --seed $(or $(SEED),1)
+
+examples: $(READY) ## Run the examples of docs/admin-api.md, also that in Go (needs go, grpcurl, curl and jq)
+	@$(BIN)/pytest -q -rs tests/rpc/admin/test_example.py tests/rpc/admin/go_example.py
 
 proto: $(READY) ## Generate the modules of our messages anew
 	@$(BIN)/python proto/generate.py

@@ -55,9 +55,10 @@ def delete(
 ) -> int:
     """Delete a revoked or expired key, for ever.
 
-    Its record, its limits and its entries in the audit trail go, with all personal data in them.
-    The trail keeps the time and the author of the deletion, and a tombstone prevents that an import
-    or a backup brings the key back. The store cannot undo it.
+    Its record, its limits and its entries in the audit trail go, with all personal data in them,
+    and so do the networks and user agents in its usage. The trail keeps the time and the author of
+    the deletion, and a tombstone prevents that an import or a backup brings the key back. The store
+    cannot undo it.
 
     Without KID, all keys that fit the conditions are deleted, after a confirmation.
 

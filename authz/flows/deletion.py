@@ -12,6 +12,8 @@ from authz.core.errors import Conflict, Forbidden, NotFound, Unavailable, Unread
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector
+from authz.core.usage.ports import UsageEraser
+from authz.core.usage.question import DAY_MS
 from authz.flows.bulk_change import BUSY, By, Extent, Failed, Skipped, Step
 from authz.flows.conditions import ANY, Conditions
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
@@ -21,15 +23,18 @@ MAX_FAILURES: Final = 5  # in a row that concern the store, not a key: then it i
 
 
 class Deletion:
-    """Deletes keys. Their personal data goes, also from the audit trail; a tombstone stays.
+    """Deletes keys. Their personal data goes, also from trail and usage; a tombstone stays.
 
     Methods raise Unavailable if the store fails, and OutcomeUnknown if the replies to all tries are
     lost. To repeat a deletion is safe.
     """
 
-    def __init__(self, keys: KeyStore, store: DeletionStore, clock: Clock) -> None:
+    def __init__(
+        self, keys: KeyStore, store: DeletionStore, usage: UsageEraser, clock: Clock
+    ) -> None:
         self._keys = keys
         self._store = store
+        self._usage = usage
         self._clock = clock
 
     async def delete(
@@ -61,6 +66,7 @@ class Deletion:
                 return planned
             if conditions.dry_run:
                 return record
+            await self._usage.erase(kid, now // DAY_MS)  # first: a deletion can be repeated
             try:
                 version = await until_confirmed(partial(self._store.delete, planned))
             except Conflict:

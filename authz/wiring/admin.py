@@ -192,7 +192,7 @@ def admin_flows(
         lifecycle=Lifecycle(keys, ring, clock, counters),
         requests=RepeatableRequests(StoredRequests(client), ring),
         selection=selection,
-        deletion=Deletion(keys, StoredDeletions(client), clock),
+        deletion=Deletion(keys, StoredDeletions(client), StoredEraser(client), clock),
         bulk=BulkChange(selection, keys, StoredBatches(client), clock),
         history=KeyHistory(trail),
         verifier=verifier,

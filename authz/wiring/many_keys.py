@@ -20,6 +20,7 @@ from authz.storage.keys import StoredKeys
 from authz.storage.limits.stored_counters import StoredCredits
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.registry import StoredSidecars
+from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.wiring.administration import endpoint, keyring, limit_policy
@@ -54,7 +55,7 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
         stored, index = StoredUsage(client), StoredUsageIndex(client)
         selection = Selection(StoredIndex(client), clock, LastUse(index, stored, clock))
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)
-        deletion = Deletion(keys, StoredDeletions(client), clock)
+        deletion = Deletion(keys, StoredDeletions(client), StoredEraser(client), clock)
         history = KeyHistory(StoredTrail(client))
         sidecars, usage = StoredSidecars(client), usage_reading(stored, index)
         reports = CreditReports(StoredCredits(client), limit_policy(settings))

@@ -16,7 +16,7 @@ OBJECTIVES_PAGE = (ROOT / "deploy" / "prometheus" / "README.md").read_text()
 RUN_BOOK = "docs/operations.md"
 # A home directory, or the place of a build.
 MACHINE_PATH = re.compile(r"(?<![\w.}])/(home|Users|root|work|mnt|builds)/\w+")
-LANGUAGES = {"console", "sh", "yaml", "http", "json", "text", "python"}
+LANGUAGES = {"console", "sh", "yaml", "http", "json", "text", "python", "go"}
 
 PAGES = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 

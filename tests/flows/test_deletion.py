@@ -8,10 +8,12 @@ from authz.core.changes import Refused
 from authz.core.errors import NotFound, Unavailable
 from authz.core.records import Status
 from authz.core.selector import Selector
+from authz.core.usage.commit import Sight
 from authz.flows.bulk_change import By, Extent, Failed, Skipped
 from authz.flows.deletion import MAX_FAILURES, Deletion
 from authz.flows.lifecycle import Changed
 from tests.support.fakes import NOW, FakeClock, MemoryKeyStore, make_record
+from tests.support.memory_usage import MemoryUsage, MemoryUsageEraser
 
 BY = By("alice")
 
@@ -23,10 +25,10 @@ def kid(number: int) -> str:
 
 def world(*statuses: Status, **overrides):
     """A store with keys in these statuses, and a Deletion over it."""
-    store = MemoryKeyStore()
+    store, clock = MemoryKeyStore(), FakeClock()
     for number, status in enumerate(statuses):
         store.records[kid(number)] = make_record(kid=kid(number), status=status, **overrides)
-    return store, Deletion(store, store, FakeClock())
+    return store, Deletion(store, store, MemoryUsageEraser(MemoryUsage(clock)), clock)
 
 
 async def steps_of(deletion, kids, **options):
@@ -109,3 +111,30 @@ async def test_a_store_that_is_gone_ends_it():
         assert isinstance(step.outcome, Failed)
     with pytest.raises(Unavailable):
         await anext(steps)
+
+
+async def test_the_facts_about_callers_go_with_the_key():
+    """Networks and user agents are erased; a key that is refused keeps them."""
+    store, clock = MemoryKeyStore(), FakeClock()
+    usage = MemoryUsage(clock)
+    deletion = Deletion(store, store, MemoryUsageEraser(usage), clock)
+    seen = Sight(NOW, "203.0.113.0/24", "curl")
+    for number, status in enumerate((Status.REVOKED, Status.ACTIVE)):
+        store.records[kid(number)] = make_record(kid=kid(number), status=status)
+        usage.latest[kid(number)] = seen
+        await deletion.delete(kid(number), BY.author())
+    assert usage.latest == {kid(0): Sight(NOW, "", ""), kid(1): seen}
+
+
+async def test_a_key_whose_facts_stay_is_not_deleted():
+    """If the facts cannot be erased, the key stays, so that the deletion can be repeated."""
+
+    class Gone(MemoryUsageEraser):
+        async def erase(self, kid, today):
+            raise Unavailable("the store is away")
+
+    store, clock = MemoryKeyStore(), FakeClock()
+    store.records[kid(0)] = make_record(kid=kid(0), status=Status.REVOKED)
+    with pytest.raises(Unavailable):
+        await Deletion(store, store, Gone(MemoryUsage(clock)), clock).delete(kid(0), BY.author())
+    assert kid(0) in store.records

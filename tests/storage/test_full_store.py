@@ -24,6 +24,7 @@ from authz.storage.inspection.store import Store
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex
 from authz.storage.registry import StoredSidecars
+from authz.storage.usage.erasing import StoredEraser
 from tests.support.fakes import NOW, make_keyring
 from tests.support.real import RealClock, Valkey, eventually
 from tests.support.storage import stored
@@ -83,7 +84,7 @@ async def test_many_keys_are_revoked_and_deleted(server):
         keys, clock = StoredKeys(client), RealClock()
         selection = Selection(StoredIndex(client), clock)
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)
-        deletion = Deletion(keys, StoredDeletions(client), clock)
+        deletion = Deletion(keys, StoredDeletions(client), StoredEraser(client), clock)
         fill(server)
 
         def plan(record, now, by):

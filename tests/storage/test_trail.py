@@ -23,6 +23,7 @@ from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.trail import StoredRows
+from authz.storage.usage.erasing import StoredEraser
 from tests.bench import audit
 from tests.support.changes import imported, issued
 from tests.support.fakes import NOW, make_keyring
@@ -172,7 +173,7 @@ async def test_a_deleted_key_leaves_an_intact_trail(valkey: Valkey):
         sealer = Sealer(rows, KEYS, SystemClock(), "sealer")
         await sealer.seal()
         await lifecycle.disable("0" * 16, lifecycle.author("ops"))
-        deletion = Deletion(keys, StoredDeletions(client), SystemClock())
+        deletion = Deletion(keys, StoredDeletions(client), StoredEraser(client), SystemClock())
         await deletion.delete("0" * 16, lifecycle.author("ops"), is_forced=True)
         assert {row.kid for row in await rows.after("", 9)} >= {"0" * 16}
         assert [row.id for row in await rows.after("", 9)][:2] == ["2-0", "3-0"]

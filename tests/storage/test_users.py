@@ -364,7 +364,9 @@ async def test_the_administrator_deletes_a_key(guarded_valkey):
     valkey = guarded_valkey
     async with administrator(valkey) as admin, valkey.login(ADMIN, ADMIN).client() as client:
         record = await admin.revoke((await admin.issue()).kid)
-        deletion = Deletion(StoredKeys(client), StoredDeletions(client), SystemClock())
+        deletion = Deletion(
+            StoredKeys(client), StoredDeletions(client), StoredEraser(client), SystemClock()
+        )
         done = await deletion.delete(record.kid, Author("c-delete", "alice"))
         assert done.version == 3
         assert await admin.store.find(record.kid) is None
