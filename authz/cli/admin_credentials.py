@@ -1,6 +1,7 @@
 """`authz admin token` and `authz admin whoami`: credentials of the administration API."""
 
 import asyncio
+import re
 import sys
 from getpass import getpass
 from typing import Any, Final
@@ -114,6 +115,9 @@ def _spec(
     )
 
 
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}:[!-~]{1,2000}", re.ASCII)
+
+
 @click.command()
 @click.option("--certificate", metavar="URI", help="A URI of a client certificate instead.")
 @click.option("--address", metavar="IP", default="", help="The client's address, for --cidr.")
@@ -132,6 +136,9 @@ def whoami(invocation: Invocation, certificate: str | None, address: str) -> Non
       authz admin whoami --certificate spiffe://cluster.local/ns/ops/sa/deploy
     """
     if certificate is not None:
+        if not _URI.fullmatch(certificate):
+            problem = f"{fields.shown(certificate)} is not a URI, such as spiffe://a.example/ns/ops"
+            raise BadInput("--certificate", problem)
         credentials = Credentials(certificate_uris=(certificate,), peer=address)
     else:
         credentials = Credentials((f"Bearer {_credential()}",), peer=address)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from authz.cli.invocation import Invocation
-from authz.core.errors import OutcomeUnknown, Unavailable
+from authz.core.errors import BadInput, OutcomeUnknown, Unavailable
 from authz.flows.lifecycle import Lifecycle
 from authz.settings.model import Settings, included, load
 from authz.wiring import administration, key_files, many_keys, usage
@@ -22,7 +22,12 @@ def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
     """
     if invocation.redis is not None:
         flags["redis"] = {"url": invocation.redis}
-    return load(settings_file(invocation), flags)
+    try:
+        return load(settings_file(invocation), flags)
+    except BadInput as cause:
+        if invocation.config is None and cause.field == "--config":
+            raise BadInput("$AUTHZ_CONFIG", cause.problem) from None
+        raise
 
 
 def settings_files(invocation: Invocation) -> list[Path]:

@@ -3,7 +3,7 @@
 import asyncio
 import stat
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from authz.proxy import document, rules
 from authz.proxy.chains import Expected
 from authz.rpc.check.credential import header_of
 from authz.settings.model import Settings
-from authz.wiring import administration
+from authz.wiring import administration, causes
 
 HEALTHY, SICK = 0, 1
 
@@ -133,9 +133,11 @@ async def _store(given: Settings) -> AsyncIterator[Finding]:
     try:
         async with administration.inspection(given) as findings:
             async for finding in findings:
-                yield finding
+                yield replace(finding, found=causes.named(given, finding.found))
     except (BadInput, Unavailable) as cause:  # such as a missing pepper or password
-        yield Finding(Level.FAIL, "store", f"not looked at: {cause}", "mend that first")
+        for line in await causes.causes(given, cause):
+            if line == str(cause) or not line.startswith(causes.PEPPERS):  # they have lines
+                yield Finding(Level.FAIL, "store", f"not looked at: {line}", "mend that first")
 
 
 def _pepper(version: str, file: Path) -> Finding:

@@ -19,11 +19,12 @@ from authz.cli import storestate
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.core import fields
-from authz.core.errors import BadInput, Conflict, Unavailable
+from authz.core.errors import BadInput, BadSettings, Conflict, Unavailable
 from authz.core.keys.text import PREFIX_PATTERN
 from authz.settings.model import PepperFile, Settings
 from authz.storage.keys import StoredKeys
 from authz.wiring import administration
+from authz.wiring.pepper_files import pepper_mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
             _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)
         made = False
         if not os.path.lexists(newest.file):  # noqa: ASYNC240  a local file
+            if older := pepper_mistakes(found, with_newest=False):
+                raise BadSettings(older)
             await _refuse_strangers(found, store, theirs)
             made = _make(newest.file)
         ring = administration.keyring(found)

@@ -14,7 +14,7 @@ from authz.cli.selecting import selector_options
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.selector import Selector
-from authz.flows.selection import Cost, Entry, Page
+from authz.flows.selection import Cost, Entry, Page, split_cursor
 from authz.process.clock import SystemClock
 from authz.wiring.many_keys import BulkSession
 
@@ -29,6 +29,8 @@ def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 
 
 def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+    if value:
+        split_cursor("--cursor", value)
     return value or ""
 
 

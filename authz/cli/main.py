@@ -22,17 +22,28 @@ from authz import __version__
 from authz.cli import outline
 from authz.cli.invocation import Invocation, common, show_help, write_stderr, write_stdout
 from authz.cli.terminal import escaped
-from authz.core.errors import BadInput, BadSettings, Deleted, Fault, NotFound, OutcomeUnknown
+from authz.core.errors import (
+    BadInput,
+    BadSettings,
+    Deleted,
+    Fault,
+    NotFound,
+    OutcomeUnknown,
+    Unavailable,
+)
 
 REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 MAX_MESSAGE: Final = 400
-MAX_MISTAKES: Final = 20
+MAX_LINES: Final = 20
 STDERR: Final = 2
 
 COMMANDS: Final = (
     *("init", "serve", "admin", "meter", "keys", "apply", "diff", "audit", "sidecars", "usage"),
     *("config", "doctor", "backup", "restore", "envoy", "dev", "completion"),
 )
+
+# Failures to use the store that can hide others.
+HIDING: Final = re.compile(r"keys\.peppers: |redis\.|the store cannot be used: it (wants|knows)")
 
 # Every process of the machine can read arguments, and the shell keeps them in its history.
 _KEY: Final = re.compile(
@@ -134,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BadSettings as cause:
-        return _fail_each(cause.mistakes)
+        return _fail_each(MISUSED, list(map(str, cause.mistakes)))
+    except (BadInput, Unavailable) as cause:
+        code, message = _explained(cause)
+        return _fail_each(code, _causes(invocation, cause, message))
     except (click.ClickException, Fault) as cause:
         return _fail(*_explained(cause))
     except Exception as cause:  # noqa: BLE001  never a traceback
@@ -169,13 +183,21 @@ def _fail(code: int, message: str) -> int:
     return code
 
 
-def _fail_each(mistakes: Sequence[BadInput]) -> int:
-    """Write a line for each mistake, for at most MAX_MISTAKES, and return the exit code."""
-    for mistake in mistakes[:MAX_MISTAKES]:
-        _fail(MISUSED, str(mistake))
-    if (more := len(mistakes) - MAX_MISTAKES) > 0:
-        _fail(MISUSED, f"and {more} more")
-    return MISUSED
+def _fail_each(code: int, lines: Sequence[str]) -> int:
+    """Write each line, at most MAX_LINES, and return the exit code."""
+    for line in lines[:MAX_LINES]:
+        _fail(code, line)
+    if (more := len(lines) - MAX_LINES) > 0:
+        _fail(code, f"and {more} more")
+    return code
+
+
+def _causes(invocation: Invocation, cause: Fault, message: str) -> list[str]:
+    """Return a line for each cause of a store that cannot be used, else the message alone."""
+    if message != str(cause) or not HIDING.match(message):
+        return [message]
+    found: list[str] = import_module("authz.cli.causes").all_causes(invocation, cause)
+    return found
 
 
 def _prepare_streams() -> None:

@@ -4,7 +4,10 @@ import click
 
 from authz.cli.administration import load_settings, settings_files
 from authz.cli.invocation import Invocation, common
+from authz.core.errors import BadInput, BadSettings
+from authz.settings.model import Settings
 from authz.wiring import serving
+from authz.wiring.validation import mistakes
 
 
 @click.command()
@@ -32,4 +35,14 @@ def serve(invocation: Invocation, listen: str | None, ops: str | None) -> None:
         for section, address in (("check", listen), ("ops", ops))
         if address is not None
     }
-    serving.serve(lambda: load_settings(invocation, **flags), lambda: settings_files(invocation))
+
+    def read() -> Settings:
+        return load_settings(invocation, **flags)
+
+    try:
+        serving.serve(read, lambda: settings_files(invocation))
+    except BadInput as cause:
+        if isinstance(cause, BadSettings):
+            raise
+        found = mistakes(read())
+        raise (BadSettings(found) if str(cause) in map(str, found) else cause) from None

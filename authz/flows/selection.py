@@ -192,16 +192,24 @@ class Selection:
         """Return the position of a cursor. A kid alone is one, too, while its record exists."""
         if not cursor:
             return None
-        match = _CURSOR.fullmatch(cursor)
-        if match is None:
-            raise BadInput("cursor", f"{shown(cursor)}: the `next` of a page, or a kid")
-        kid, created_at = match.groups()
+        kid, created_at = split_cursor("cursor", cursor)
         if created_at is not None:
             return Position(int(created_at), kid)
         (record,) = await self._index.read([kid])
         if not isinstance(record, KeyRecord):
             raise BadInput("cursor", f"{kid} is no key that can be read; begin without a cursor")
         return Position(record.created_at, kid)
+
+
+def split_cursor(field: str, text: str) -> tuple[str, str | None]:
+    """Return the kid of a cursor, and its time of creation if it has one.
+
+    Raises BadInput about `field` if the text is no cursor.
+    """
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise BadInput(field, f"{shown(text)}: the `next` of a page, or a kid")
+    return match[1], match[2]
 
 
 def cursor_text(place: Position) -> str:

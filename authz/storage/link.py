@@ -189,19 +189,28 @@ LOGIN_REFUSED: Final = (
     "it knows no such user and password (WRONGPASS); check redis.username and redis.password_file"
 )
 
+RIGHT_MISSING: Final = "(NOPERM); give the user the rights in deploy/redis/users.acl"
+
 
 def refusal(error: Exception) -> str:
     """Return an error reply as text for an operator.
 
-    For a failed login, return its cause and remedy. An old store quotes the whole command, which
-    may contain a password. That part is cut off.
+    For a failed login or a missing right, return its cause and remedy. An old store quotes the
+    whole command, which may contain a password. That part is cut off.
     """
     text = str(error).partition(", with args")[0]
     if any(word in text for word in ("HELLO must be called", "NOAUTH", "uthentication required")):
         return LOGIN_MISSING
     if any(word in text for word in ("WRONGPASS", "invalid username-password")):
         return LOGIN_REFUSED
+    if "o permissions " in text:
+        return f"{text.removeprefix('NOPERM ').rstrip('.')} {RIGHT_MISSING}"
     return text
+
+
+def has_advice(why: str) -> bool:
+    """Return whether a text of `refusal` tells the remedy."""
+    return why in (LOGIN_MISSING, LOGIN_REFUSED) or why.endswith(RIGHT_MISSING)
 
 
 def expect(kind: type[_Kind], reply: Any) -> _Kind:

@@ -8,7 +8,7 @@ from redis import exceptions
 
 from authz.core.errors import Unavailable
 from authz.storage.essential import is_full
-from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED, refusal
+from authz.storage.link import has_advice, refusal
 
 FULL_ADVICE: Final = (
     "raise its maxmemory or remove data; revoking, disabling and shrinking keys still works"
@@ -18,7 +18,8 @@ FULL_ADVICE: Final = (
 async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
     """Return the awaited reply. Raises Unavailable for any error of redis-py or the network.
 
-    Its text is the cause, then `advice`. A full store or a failed login has its own advice instead.
+    Its text is the cause, then `advice`. A full store, a failed login and a missing right have
+    their own advice instead.
     """
     try:
         return await answer
@@ -27,9 +28,10 @@ async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
             raise Unavailable(f"the store is full: {FULL_ADVICE}") from None
         why = refusal(cause)
         problem = f"the store cannot be used: {why}"
-        has_advice = not advice or why in (LOGIN_MISSING, LOGIN_REFUSED)
-        text = problem if has_advice else f"{problem.removesuffix('.')}; {advice}"
-        raise Unavailable(text) from None
+        problem = problem.removesuffix(".")
+        raise Unavailable(
+            f"{problem}; {advice}" if advice and not has_advice(why) else problem
+        ) from None
 
 
 async def describe_full(client: redis.asyncio.Redis) -> str:

@@ -17,10 +17,12 @@ from authz.telemetry.admin_metrics import (
     CallCounters,
 )
 from authz.telemetry.admin_observer import AdminObserver
+from authz.telemetry.catalogue import LOG_SUPPRESSED
 from authz.telemetry.logs import log_throttle
 from authz.telemetry.metric import Labels
 from authz.telemetry.metrics import Metrics, Page, Push, Readings
-from authz.wiring.telemetry import one, process_readings, traces_of
+from authz.wiring.process_metrics import one, process_readings
+from authz.wiring.telemetry import traces_of
 
 
 class AdminTelemetry:
@@ -69,7 +71,8 @@ class AdminTelemetry:
             ADMIN_READY: one(lambda: int(is_ready())),
             AUDIT_ROUNDS: lambda: _by("outcome", sealing.rounds),
             AUDIT_FINDINGS: lambda: _by("kind", sealing.findings),
-            **process_readings(self._clock, lambda: log_throttle.left_out),
+            LOG_SUPPRESSED: one(lambda: log_throttle.left_out),
+            **process_readings(self._clock),
         }
         push = Push(otlp.endpoint, otlp.interval) if otlp else None
         return Metrics(read, about, push, ADMIN_METRICS)

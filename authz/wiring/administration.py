@@ -13,10 +13,8 @@ from typing import BinaryIO, Final
 
 from authz.core.admin_ports import ImportStore
 from authz.core.decision import Decision
-from authz.core.errors import BadInput
 from authz.core.finding import Finding
 from authz.core.keys.keyring import Keyring
-from authz.core.keys.pepper import Pepper
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.request import Request
 from authz.core.trail.checkpoints import restored
@@ -45,6 +43,7 @@ from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
 from authz.storage.tombstones import Tombstone
 from authz.storage.verified_backup import verify
+from authz.wiring.pepper_files import read_pepper
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
 EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
@@ -56,17 +55,7 @@ def keyring(settings: Settings) -> Keyring:
     Raises BadInput for a pepper file that is missing, unreadable, writable by every user or too
     short.
     """
-    peppers = []
-    for entry in settings.keys.peppers:
-        try:
-            if entry.file.stat().st_mode & stat.S_IWOTH:
-                problem = f"{entry.file}: every user of this machine may replace it"
-                raise BadInput("keys.peppers", f"{problem}; chmod 600 {entry.file}")
-            secret = entry.file.read_bytes().strip()
-        except OSError as cause:
-            hint = "; `authz init` makes it" if isinstance(cause, FileNotFoundError) else ""
-            raise BadInput("keys.peppers", f"{entry.file}: {cause.strerror}{hint}") from None
-        peppers.append(Pepper.expand(entry.version, secret))
+    peppers = [read_pepper(settings, at) for at in range(len(settings.keys.peppers))]
     keys = settings.keys
     return Keyring(keys.prefix, peppers, keys.older_prefixes, keys.imported_prefixes)
 

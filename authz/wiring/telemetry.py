@@ -1,7 +1,6 @@
 """Composition root of telemetry: readers of all metrics, and their exporters."""
 
 import asyncio
-import resource
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from authz.core.histogram import Histogram
 from authz.core.ports import Clock
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
-from authz.process.recycling import resident_bytes
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
 from authz.storage.limits.spend_link import SpendLink
 from authz.telemetry import catalogue, outcomes
-from authz.telemetry.catalogue import METRICS
+from authz.telemetry.catalogue import LOG_SUPPRESSED, METRICS
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
 from authz.telemetry.events import COUNTED
@@ -26,6 +24,7 @@ from authz.telemetry.logs import log_throttle
 from authz.telemetry.metric import Labels, Metric
 from authz.telemetry.metrics import Metrics, Page, Push, Read, Readings
 from authz.telemetry.observer import Observer
+from authz.wiring.process_metrics import one, process_readings
 
 if TYPE_CHECKING:
     from authz.telemetry.traces import Traces
@@ -124,13 +123,9 @@ def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -
         **_checks(counters),
         **_keys(counters, parts),
         **_store(parts, clock),
-        **process_readings(clock, lambda: denials.left_out + log_throttle.left_out),
+        LOG_SUPPRESSED: one(lambda: denials.left_out + log_throttle.left_out),
+        **process_readings(clock),
     }
-
-
-def one(read: Callable[[], float]) -> Read:
-    """Return the reader of a metric with a single series without labels."""
-    return lambda: [({}, read())]
 
 
 def _counted(metric: Metric, counters: Counters) -> Read:
@@ -212,22 +207,4 @@ def _store(parts: Parts, clock: Clock) -> Readings:
         catalogue.LINK: one(lambda: int(feed.link is not None and feed.link.is_open)),
         catalogue.LIMIT_LINK: one(lambda: int(not parts.limits.reason)),
         catalogue.READY: one(lambda: int(parts.is_ready())),
-    }
-
-
-def process_readings(clock: Clock, left_out: Callable[[], int]) -> Readings:
-    """Return the readers of the metrics of every process. left_out: lines that were not logged."""
-    began = clock.monotonic()
-
-    def cpu() -> Values:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        yield {"cpu.mode": "user"}, used.ru_utime
-        yield {"cpu.mode": "system"}, used.ru_stime
-
-    return {
-        catalogue.LOG_SUPPRESSED: one(left_out),
-        catalogue.BUILD: lambda: [(catalogue.BUILD.series[0], 1)],
-        catalogue.PROCESS_MEMORY: one(resident_bytes),
-        catalogue.PROCESS_CPU: cpu,
-        catalogue.PROCESS_UPTIME: one(lambda: clock.monotonic() - began),
     }

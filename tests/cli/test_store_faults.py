@@ -57,7 +57,7 @@ def test_a_store_that_wants_a_password(store: Path, own_valkey: Valkey) -> None:
     with_password = (f"--redis={own_valkey.url}", f"--config={store / 'authz.yaml'}")
     (store / "authz.yaml").write_text("redis: {password_file: password}")
     for password, code, said in (
-        ("", 3, "redis.password_file is not set or is empty"),
+        ("", 3, f"it wants a password (NOAUTH), and {file} is empty"),
         ("wrong", 3, "check redis.username and redis.password_file"),
         ("hunter2", 0, ""),
     ):

@@ -1,12 +1,16 @@
 """Leases: never over in any window, never more than their size lost. On a real Valkey."""
 
 import asyncio
+from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from authz.core.limits import charge
+from authz.core.limits.charge import SpendRequest
+from authz.core.limits.limit import parse_limits
 from tests.spending.history import fullest
+from tests.spending.plans import make_terms
 from tests.spending.simulation import BEGIN, Sidecar, World
 
 SECONDS = 2
@@ -75,3 +79,54 @@ def test_one_bucket_less_would_be_too_few(valkey, monkeypatch):
         over += fullest([(moment, moment) for moment in world.passed], 10**6) > 900
 
     assert over
+
+
+CREDITS = 3000
+REFILL = 1000
+REFILLED = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 2**32),
+        "size": st.integers(1, 6),
+        "refills": st.integers(0, 3),
+        "faults": st.booleans(),
+    }
+)
+
+
+async def use_credits(client, *, seed, size, refills, faults):
+    """A world in which all credits are asked for, with refills that arrive one after the other."""
+    client.flushall()
+    world = World(client, seed, ["9000/s", f"{CREDITS}/once"], lossy=0.002 if faults else 0)
+    end = BEGIN + SECONDS * 10**6
+    for _ in range(size):
+        Sidecar(world).offer(2 * (CREDITS + refills * REFILL) / size / SECONDS, end)
+    for number in range(1, refills + 1):
+        limits = parse_limits("limits", ["9000/s", f"{CREDITS + number * REFILL}/once"])
+        record = replace(world.record, limits=limits, version=world.record.version + number)
+        moment = BEGIN + number * (end - BEGIN) // 4
+        for sidecar in world.sidecars:
+            arrives = moment + world.chance.randrange(100_000)
+            world.at(arrives, lambda to=sidecar, what=record: setattr(to, "record", what))
+    await world.run(end + 5 * 10**6)
+    for sidecar in world.sidecars:
+        sidecar.limiter.give_back()
+    await world.run(world.now + 10**6)
+    total = CREDITS + refills * REFILL
+    terms = make_terms(f"{total}/once", kid=world.record.kid)
+    reply = world.store.spend(charge.charge_for(terms, 1, 0), SpendRequest(0), world.now)
+    return world, total - reply.left[0]
+
+
+@settings(
+    max_examples=12,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a world is slow to shrink
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(setup=REFILLED)
+def test_credits_are_neither_exceeded_nor_lost(valkey, setup):
+    """No more than all credits pass. Without lost replies each counted unit has passed."""
+    world, used = asyncio.run(use_credits(valkey.admin, **setup))
+
+    assert len(world.passed) <= used
+    if not setup["faults"]:
+        assert used == len(world.passed)

@@ -24,6 +24,7 @@ class KeyLimitState:
     was already under way may arrive after it. refused_at, refused_until: the time in which requests
     are refused by it, by the monotonic clock. refusals: such requests since the last call.
     is_asking: a call for a lease is under way. waiting: requests that wait for the next call.
+    is_dropped: the limiter has another state of the key by now, or none; calls may be under way.
     seen, seen_from, demand: see `observe`. debt: requests that passed in an outage, uncounted.
     """
 
@@ -34,6 +35,7 @@ class KeyLimitState:
         "demand",
         "granted_at",
         "is_asking",
+        "is_dropped",
         "key_limits",
         "last_reply",
         "lease",
@@ -59,7 +61,7 @@ class KeyLimitState:
         self.lease = self.left = 0
         self.until = self.seen_from = _NEVER
         self.granted_at = 0
-        self.is_asking = False
+        self.is_asking = self.is_dropped = False
         self.waiting: deque[Waiter] = deque()
         self.last_reply: SpendReply | None = None
         self.refusal: SpendReply | None = None

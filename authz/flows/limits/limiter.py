@@ -155,6 +155,7 @@ class Limiter:
         return None
 
     def _evict(self, state: KeyLimitState) -> None:
+        state.is_dropped = True
         self._count_leased(state)
         self._outage.forget(state)
         if state.charge is not None and (returned := state.give_up()):
@@ -168,6 +169,7 @@ class Limiter:
         back requests that were counted after the reset. No change resets credits, so those are
         returned: a refill would lose them for good.
         """
+        state.is_dropped = True
         self._count_leased(state)
         returned = state.left - state.debt
         if returned and state.charge is not None and (charge := credits_part(state.charge)):
@@ -255,8 +257,12 @@ class Limiter:
             self._on_refusal(pending, reply)
         else:
             self._on_grant(pending, reply)
-        if leased and state.waiting and not state.is_asking:
+        if state.is_asking:
+            return
+        if leased and state.waiting:
             self._ask_for_lease(state, self._monotonic())
+        elif state.is_dropped:  # the key was changed meanwhile
+            self._strand(state)
 
     def _on_refusal(self, pending: PendingSpend, reply: SpendReply) -> None:
         state, now = pending.state, self._monotonic()

@@ -38,9 +38,10 @@ async def inspect(store: Store) -> AsyncIterator[Finding]:
     A check that raises Unavailable yields a warning.
     """
     try:
-        await checked(store.client.ping())
+        await checked(store.client.ping(), "check redis.url and that the store runs")
     except Unavailable as cause:
-        yield fail("store", str(cause), "check redis.url and that the store runs")
+        problem, _, advice = str(cause).partition("; ")
+        yield fail("store", problem, advice)
         return
     for check in CHECKS:
         try:

@@ -1,0 +1,53 @@
+"""All causes of a failure to use the store, where the first hides the others."""
+
+from contextlib import aclosing
+
+from authz.core.errors import BadInput, Fault, Unavailable
+from authz.settings.model import Settings
+from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED
+from authz.storage.replies import checked
+from authz.wiring.administration import endpoint
+from authz.wiring.pepper_files import pepper_mistakes
+from authz.wiring.validation import store_mistakes
+
+PEPPERS = "keys.peppers"
+PATIENCE = 2.0  # seconds, for each step of a connect
+
+
+async def causes(settings: Settings, cause: Fault) -> list[str]:
+    """Return each cause in a line of its own, `cause` among them. Raises nothing.
+
+    Bad peppers hide everything about the store, and an unusable file hides a refused login. A
+    refused login is told with the setting that is missing.
+    """
+    found = [str(one) for one in store_mistakes(settings)]
+    if isinstance(cause, BadInput):
+        found = [*map(str, pepper_mistakes(settings)), *(found or await _connect(settings))]
+    lines = [named(settings, text) for text in found or [str(cause)]]
+    return lines if len(lines) > 1 else [named(settings, str(cause))]
+
+
+async def _connect(settings: Settings) -> list[str]:
+    try:
+        async with aclosing(endpoint(settings).client(PATIENCE)) as client:
+            await checked(client.ping(), "check redis.url and that the store runs")
+    except (BadInput, Unavailable) as cause:
+        return [str(cause)]
+    return []
+
+
+def named(settings: Settings, text: str) -> str:
+    """Return `text`, in which a refused login names the setting that is missing or empty."""
+    file = settings.redis.password_file
+    try:
+        empty = "" if file is None or file.read_text().strip() else f"{file} is empty"
+    except (OSError, ValueError):
+        return text
+    lack = "redis.password_file is not set" if file is None else empty
+    if lack:
+        text = text.replace(LOGIN_MISSING, f"it wants a password (NOAUTH), and {lack}")
+        text = text.replace(
+            LOGIN_REFUSED,
+            f"it knows no such user without a password (WRONGPASS), and {lack}",
+        )
+    return text
