@@ -57,7 +57,7 @@ def meter(
       authz meter --listen unix:/run/authz/meter.sock --ops 127.0.0.1:9196
       authz meter --tail /var/log/envoy/usage.log --cursor /var/lib/authz/usage.cursor
     """
-    from authz.wiring import meter as wiring  # noqa: PLC0415  its listeners take long to import
+    from authz.wiring import serving_meter as wiring  # noqa: PLC0415  its listeners take long to import
 
     found = {"listen": listen, "ops_listen": ops}
     given = {name: address for name, address in found.items() if address is not None}

@@ -226,7 +226,7 @@ class Otlp(Section):
 
 
 class Tracing(Section):
-    """Spans of Checks. Needs `otlp`."""
+    """Spans of Checks and of calls of the admin API. Needs `otlp`."""
 
     enabled: bool = False
     sample_ratio: float = Field(0.01, ge=0, le=1)

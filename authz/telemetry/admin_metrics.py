@@ -4,14 +4,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from authz.core.histogram import Histogram
-from authz.telemetry.catalogue import (
-    BUILD,
-    LOG_SUPPRESSED,
-    PROCESS_CPU,
-    PROCESS_MEMORY,
-    PROCESS_UPTIME,
-)
+from authz.telemetry.catalogue import LOG_SUPPRESSED
 from authz.telemetry.metric import Kind, Labels, Metric, each
+from authz.telemetry.process_catalogue import PROCESS_METRICS
 
 METHODS: Final = (
     *("Keys.CreateKey", "Keys.GetKey", "Keys.ListKeys", "Keys.UpdateKey", "Keys.RotateKey"),
@@ -78,7 +73,7 @@ AUDIT_FINDINGS: Final = Metric(
 )
 ADMIN_METRICS: Final = (
     *(CALLS, CALL_DURATION, ADMIN_READY, AUDIT_ROUNDS, AUDIT_FINDINGS),
-    *(LOG_SUPPRESSED, BUILD, PROCESS_MEMORY, PROCESS_CPU, PROCESS_UPTIME),
+    *(LOG_SUPPRESSED, *PROCESS_METRICS),
 )
 """Every metric that `authz admin` exports."""
 

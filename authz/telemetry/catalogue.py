@@ -13,14 +13,13 @@ Rules:
 Counters, exporters, alert rules and dashboards read this file. It needs no SDK.
 """
 
-import platform
 from typing import Final
 
-from authz import __version__
 from authz.core.decision import Reason
 from authz.core.events import Event
 from authz.telemetry.metric import Kind, Metric, each
 from authz.telemetry.outcomes import ALLOWED, AUTHENTICATION, refused
+from authz.telemetry.process_catalogue import PROCESS_METRICS
 
 # Checks
 
@@ -287,25 +286,8 @@ LOG_SUPPRESSED: Final = Metric(
     "{line}",
     "Log lines that were dropped by a rate limit.",
 )
-BUILD: Final = Metric(
-    "authz.build.info",
-    Kind.GAUGE,
-    "{sidecar}",
-    "Always 1. The labels tell the version.",
-    ({"version": __version__, "python": platform.python_version()},),
-)
-PROCESS_MEMORY: Final = Metric(
-    "process.memory.usage", Kind.UP_DOWN, "By", "Resident memory of the sidecar."
-)
-PROCESS_CPU: Final = Metric(
-    "process.cpu.time",
-    Kind.COUNTER,
-    "s",
-    "Processor time of the sidecar. One process uses one core.",
-    each(cpu_mode=("user", "system")),
-)
-PROCESS_UPTIME: Final = Metric(
-    "process.uptime", Kind.GAUGE, "s", "Seconds since the sidecar started."
-)
 
-METRICS: Final = tuple(metric for metric in tuple(globals().values()) if isinstance(metric, Metric))
+METRICS: Final = (
+    *(metric for metric in tuple(globals().values()) if isinstance(metric, Metric)),
+    *PROCESS_METRICS,
+)

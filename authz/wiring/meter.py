@@ -2,46 +2,29 @@
 
 import asyncio
 import logging
-import resource
-import secrets
-import socket
-import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-import uvloop
-
 from authz import __version__
 from authz.console.operations import OperationsServer
 from authz.core.errors import BadInput
-from authz.core.histogram import Histogram
 from authz.core.listen_address import Address
-from authz.core.ports import Clock
 from authz.core.usage.counts import Level
 from authz.flows.usage.meter import Deferred, Meter
 from authz.process.clock import SystemClock
-from authz.process.ending import Ending
-from authz.process.gc_tuning import tune_gc
-from authz.process.hardening import disable_core_dumps, raise_file_limit
 from authz.process.listener import ConnectionLimits, TlsFiles
-from authz.process.recycling import resident_bytes
 from authz.process.usage_file import UsageFile
 from authz.rpc.h2.server import FastServer
 from authz.rpc.usage.logs import LogsHandler
 from authz.settings.model import Settings
 from authz.storage.usage.usage_link import UsageLink
-from authz.telemetry import log_to_stderr
-from authz.telemetry import meter_catalogue as catalogue
-from authz.telemetry.catalogue import BUILD, PROCESS_CPU, PROCESS_MEMORY, PROCESS_UPTIME
 from authz.telemetry.meter_counters import MeterCounters
-from authz.telemetry.metric import Labels, Metric
-from authz.telemetry.metrics import Metrics, Push, Read, Readings
 from authz.wiring.administration import endpoint
-from authz.wiring.serving import SWITCH_SECONDS
+from authz.wiring.meter_metrics import meter_metrics
 
 log = logging.getLogger("authz")
 
@@ -49,7 +32,6 @@ STOP_SECONDS: Final = 1.0  # for the answers to the last batches
 MIN_TOKEN: Final = 16  # characters
 
 Tail = tuple[Path, Path]
-Values = Iterable[tuple[Labels, float | Histogram]]
 
 
 class MeterReadiness:
@@ -109,7 +91,7 @@ async def meter_process(
     )
     server = listener(settings, LogsHandler(meter.take, counters), counters)
     readiness = MeterReadiness(link, meter)
-    page = metrics(settings, counters, meter, readiness, clock)
+    page = meter_metrics(settings, counters, meter, readiness, clock)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, 0)
         operations = OperationsServer(
@@ -215,92 +197,3 @@ def read_tokens(settings: Settings) -> tuple[bytes, ...]:
         problem = f"needs a token of at least {MIN_TOKEN} ASCII characters in each line"
         raise BadInput("meter.token_file", f"{file}: {problem}; openssl rand -hex 32 makes one")
     return tokens
-
-
-def metrics(
-    settings: Settings,
-    counters: MeterCounters,
-    meter: Meter,
-    is_ready: Callable[[], bool],
-    clock: Clock,
-) -> Metrics | None:
-    """Return the exporter of the meter's metrics; None if `telemetry.metrics` is off."""
-    if not settings.telemetry.metrics:
-        return None
-    about = {
-        "service.name": "authz-meter",
-        "service.version": __version__,
-        "service.instance.id": f"{socket.gethostname()}-{secrets.token_hex(4)}",
-    }
-    otlp = settings.telemetry.otlp
-    push = Push(otlp.endpoint, otlp.interval) if otlp else None
-    found = readings(counters, meter, is_ready, clock)
-    return Metrics(found, about, push, catalogue.METER_METRICS)
-
-
-def readings(
-    counters: MeterCounters, meter: Meter, is_ready: Callable[[], bool], clock: Clock
-) -> Readings:
-    """Return the reader of every metric of the meter."""
-    began = clock.monotonic()
-
-    def cpu() -> Values:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        yield {"cpu.mode": "user"}, used.ru_utime
-        yield {"cpu.mode": "system"}, used.ru_stime
-
-    return {
-        **{metric: _counted(metric, counters) for metric in catalogue.METER_METRICS},
-        catalogue.REFUSED_ENTRIES: lambda: [
-            ({"cause": cause.value}, number) for cause, number in counters.causes.items()
-        ],
-        catalogue.COMMIT_DURATION: lambda: [({}, counters.commit_seconds)],
-        catalogue.LAG: _one(lambda: meter.lag),
-        catalogue.WAITING: _one(lambda: meter.waiting_bytes),
-        catalogue.READY: _one(lambda: int(is_ready())),
-        BUILD: lambda: [(BUILD.series[0], 1)],
-        PROCESS_MEMORY: _one(resident_bytes),
-        PROCESS_CPU: cpu,
-        PROCESS_UPTIME: _one(lambda: clock.monotonic() - began),
-    }
-
-
-def _one(read: Callable[[], float]) -> Read:
-    return lambda: [({}, read())]
-
-
-def _counted(metric: Metric, counters: MeterCounters) -> Read:
-    events = [(event, labels) for event, (of, labels) in catalogue.COUNTED.items() if of is metric]
-    return lambda: [(labels, counters.events[event]) for event, labels in events]
-
-
-def serve(settings: Settings, tail: Tail | None = None) -> None:
-    """Run a meter until a signal ends it. Raises BadInput if it cannot start.
-
-    tail: the log of usage to follow, and its cursor file; BadInput too if its cursor is unusable.
-    Also disables core dumps, raises the limit on open files and logs to stderr.
-    """
-    disable_core_dumps()
-    raise_file_limit()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    log_to_stderr(settings.log.level)
-    uvloop.run(_serve(settings, tail))
-
-
-async def _serve(settings: Settings, tail: Tail | None) -> None:
-    ending = Ending()
-    ending.listen()
-    async with meter_process(settings, tail) as running:
-        tune_gc()
-        log.info(
-            "counting usage from %s, operations on %s, store %s",
-            *(running.listen, running.operations, endpoint(settings)),
-        )
-        requested = asyncio.create_task(ending.requested())
-        waited = [requested, *([running.following] if running.following else [])]
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if running.following and running.following.done():
-            requested.cancel()
-            running.following.result()
-        running.meter.leaving = f"stopping: {await requested}"
-        log.info("%s", running.meter.leaving)

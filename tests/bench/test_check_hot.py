@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from authz.settings import model
-from authz.wiring import sidecar
+from authz.wiring import components
 from tests.bench import check_hot
 
 
-def built_sidecar(directory: Path) -> sidecar.Components:
+def built_sidecar(directory: Path) -> components.Components:
     """A sidecar with the settings of most installations, not started."""
     pepper = directory / "pepper"
     pepper.write_bytes(b"1" * 32)
@@ -17,7 +17,7 @@ def built_sidecar(directory: Path) -> sidecar.Components:
         "redis": {"url": "redis://127.0.0.1:1"},
         "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
     }
-    return sidecar.build(model.load(None, given, {}), None)
+    return components.build(model.load(None, given, {}), None)
 
 
 def kinds(part: object) -> dict[str, type]:

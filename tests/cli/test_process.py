@@ -251,7 +251,8 @@ def test_a_sidecar_imports_only_what_its_settings_need(no_store: Path) -> None:
     """The transport `fast` needs no grpcio, and metrics at /metrics need no OTLP exporter."""
     (no_store / "authz-pepper-1").write_text("0" * 64)
     build = (
-        "import sys; from authz.settings.model import load; from authz.wiring.sidecar import build;"
+        "import sys; from authz.settings.model import load;"
+        "from authz.wiring.components import build;"
         "build(load(None, {'check': {'listen': '127.0.0.1:0', 'transport': sys.argv[1]}}), None);"
         "print(*sys.modules)"
     )

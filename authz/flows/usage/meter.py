@@ -19,7 +19,7 @@ import hashlib
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from authz.core.errors import Unavailable
@@ -29,6 +29,7 @@ from authz.core.usage.entry import Cause, EntryReader
 from authz.core.usage.events import MeterEvent
 from authz.core.usage.ports import Counted, Known, MeterProbe, UsageStore
 from authz.core.usage.tally import Clocks, Tally
+from authz.flows.usage.batches import Batch, Chunk, Confirmed
 
 PERIOD: Final = 0.25  # seconds for which batches are added up
 MAX_ROWS: Final = 200  # of a commit; the store takes a few ms for them
@@ -42,9 +43,6 @@ LATE_MS: Final = 3_600_000
 PAST_MS: Final = 2 * 3_600_000  # by which an entry may have ended before the store's time
 FUTURE_MS: Final = 300_000  # or after it: clocks differ
 
-Confirmed = asyncio.Future[bool]
-"""True once the batch is in the store; False if it was dropped because it is too old."""
-
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
@@ -52,45 +50,6 @@ class Deferred:
 
     reason: str
     seconds: float = RETRY_SECONDS
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """A batch that waits. arrived_ms: by the store's clock. senders: who waits for it."""
-
-    digest: bytes
-    lines: Sequence[bytes]
-    size: int
-    arrived_ms: int
-    senders: list[Confirmed] = field(default_factory=list)
-
-    def confirm(self, *, is_counted: bool) -> None:
-        """Answer all senders that still wait."""
-        for sender in self.senders:
-            if not sender.done():
-                sender.set_result(is_counted)
-
-
-class Chunk:
-    """Batches that are committed in one step, with their sums."""
-
-    def __init__(self, reader: EntryReader) -> None:
-        self._reader = reader
-        self.batches: dict[bytes, Batch] = {}
-        self.tally = Tally(reader)
-
-    def add(self, batch: Batch) -> None:
-        """Add a batch."""
-        self.batches[batch.digest] = batch
-        self.tally.add(batch.lines)
-
-    def remove(self, digests: frozenset[bytes]) -> list[Batch]:
-        """Take batches out, add up the others again, and return the removed ones."""
-        gone = [self.batches.pop(digest) for digest in digests if digest in self.batches]
-        self.tally = Tally(self._reader)
-        for batch in self.batches.values():
-            self.tally.add(batch.lines)
-        return gone
 
 
 class Meter:

@@ -1,8 +1,9 @@
 """The table of metrics, from authz/telemetry/catalogue.py."""
 
 from authz.telemetry.admin_metrics import ADMIN_METRICS
-from authz.telemetry.catalogue import BUILD, METRICS, Kind, Metric
+from authz.telemetry.catalogue import METRICS, Kind, Metric
 from authz.telemetry.meter_catalogue import METER_METRICS
+from authz.telemetry.process_catalogue import BUILD
 
 FEW = 12  # a label with more values than this is not spelled out
 HEAD = "| metric, name in Prometheus | kind, unit | labels | meaning |\n| --- | --- | --- | --- |\n"
