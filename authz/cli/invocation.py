@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from authz.cli.terminal import escaped_lines
+from authz.cli import color
+from authz.cli.terminal import escaped
 from authz.core.errors import Unavailable
 
 CLOSED_PIPE: Final = 141  # what a shell reports for a process that SIGPIPE ended
@@ -41,7 +42,7 @@ class Invocation:
 
 
 def common(command: _Command) -> _Command:
-    """Add --config, --redis, --json, --debug and --help to `command`, and return it."""
+    """Add --config, --redis, --json, --color, --debug and --help to `command`, and return it."""
     for option in reversed(_COMMON):
         command = option(command)
     return command
@@ -58,6 +59,12 @@ def show_help(context: click.Context, _parameter: click.Parameter, given: bool) 
     if given and not context.resilient_parsing:
         write_stdout(context.get_help())
         context.exit()
+
+
+def choose_color(_context: click.Context, _parameter: click.Parameter, when: str | None) -> None:
+    """Set when colors are used, if --color is given."""
+    if when is not None:
+        color.choose(when)
 
 
 _COMMON: Final = (
@@ -83,6 +90,13 @@ _COMMON: Final = (
         expose_value=False,
         callback=_keep,
         help="Print one JSON document.",
+    ),
+    click.option(
+        "--color",
+        type=click.Choice(color.WHEN),
+        expose_value=False,
+        callback=choose_color,
+        help="Colors. Default: auto, on a terminal without NO_COLOR.",
     ),
     click.option(
         "--debug",
@@ -111,7 +125,7 @@ def write_stdout(text: str, otherwise: str = "") -> None:
     /dev/null. If the reader of a pipe has ended, raises Exit(141) instead.
     """
     try:
-        click.echo(escaped_lines(text))
+        click.echo(color.rendered(text, sys.stdout), color=True)  # color: click changes nothing
     except BrokenPipeError:  # the reader has ended, as behind `| head`
         _abandon_stdout()
         raise click.exceptions.Exit(CLOSED_PIPE) from None
@@ -123,7 +137,17 @@ def write_stdout(text: str, otherwise: str = "") -> None:
 def write_stderr(text: str) -> None:
     """Write escaped text and a newline to stderr. Errors of stderr are ignored."""
     with contextlib.suppress(OSError):
-        click.echo(escaped_lines(text), err=True)
+        click.echo(color.rendered(text, sys.stderr), err=True, color=True)
+
+
+def write_warning(text: str, label: str = "warning", paint: str = color.YELLOW) -> None:
+    """Write one line to stderr: the label in a color, a colon, and the text, escaped."""
+    write_stderr(f"{color.painted(f'{label}:', paint)} {escaped(text)}")
+
+
+def write_error(text: str, label: str = "authz") -> None:
+    """Write one line to stderr: the label in red, a colon, and the text, escaped."""
+    write_warning(text, label, color.RED)
 
 
 def _abandon_stdout() -> None:
