@@ -48,7 +48,8 @@ def common(command: _Command) -> _Command:
     return command
 
 
-def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Keep the value of an option in the Invocation of this command."""
     invocation = context.ensure_object(Invocation)
     if value is not None and parameter.name:
         setattr(invocation, parameter.name, value)
@@ -72,14 +73,14 @@ _COMMON: Final = (
         "--config",
         metavar="FILE",
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="Settings file, in YAML. Default: $AUTHZ_CONFIG.",
     ),
     click.option(
         "--redis",
         metavar="URL",
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="URL of the store. Default: redis.url of the settings.",
     ),
     click.option(
@@ -88,7 +89,7 @@ _COMMON: Final = (
         is_flag=True,
         default=None,
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="Print one JSON document.",
     ),
     click.option(
@@ -103,7 +104,7 @@ _COMMON: Final = (
         is_flag=True,
         default=None,
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="Show the traceback of a bug.",
     ),
     click.option(

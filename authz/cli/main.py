@@ -22,6 +22,7 @@ from authz.cli.invocation import (
     Invocation,
     choose_color,
     common,
+    keep,
     show_help,
     write_error,
     write_stdout,
@@ -78,6 +79,16 @@ def _version(context: click.Context, _parameter: click.Parameter, given: bool) -
         context.exit()
 
 
+# Options whose values count before the command is known: `config` and `redis` for completion.
+EAGER: Final[outline.Eager] = {
+    "help": show_help,
+    "version": _version,
+    "color": choose_color,
+    "config": keep,
+    "redis": keep,
+}
+
+
 @click.group(cls=Commands, invoke_without_command=True, no_args_is_help=False)
 @click.option(
     "--version",
@@ -126,9 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _prepare_streams()
         _refuse_keys(arguments)
-        answered = outline.answer(
-            arguments, "authz", {"help": show_help, "version": _version, "color": choose_color}
-        )
+        answered = outline.answer(arguments, "authz", EAGER)
         if answered is not None:
             return answered
         code = cli.main(arguments, prog_name="authz", standalone_mode=False, obj=invocation)

@@ -124,7 +124,7 @@ def test_differences(runner, three):
 
 
 def test_a_dry_run_of_many_keys(runner, three):
-    """What ends a key is red, any other change yellow."""
+    """A change that ends a key is red, any other is yellow."""
     options = ("--client", "acme-web", "--dry-run", "--color", "always")
     assert runner.run("keys", "revoke", *options).out.startswith("\x1b[31m")
     assert runner.run("keys", "update", *options, "--scope", "a").out.startswith("\x1b[33m")
