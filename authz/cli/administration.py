@@ -4,13 +4,18 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from authz.cli.invocation import Invocation
 from authz.core.errors import BadInput, OutcomeUnknown, Unavailable
-from authz.flows.lifecycle import Lifecycle
 from authz.settings.model import Settings, included, load
-from authz.wiring import administration, key_files, many_keys, usage
+
+if TYPE_CHECKING:  # a command imports only what it uses
+    from authz.flows.lifecycle import Lifecycle
+    from authz.wiring.administration import AdminSession
+    from authz.wiring.key_files import FileSession
+    from authz.wiring.many_keys import BulkSession
+    from authz.wiring.usage import UsageSession
 
 _T = TypeVar("_T")
 
@@ -45,14 +50,14 @@ def settings_file(invocation: Invocation) -> Path | None:
     return None if file is None else Path(file)
 
 
-def with_session(
-    invocation: Invocation, work: Callable[[administration.AdminSession], Awaitable[_T]]
-) -> _T:
+def with_session(invocation: Invocation, work: Callable[["AdminSession"], Awaitable[_T]]) -> _T:
     """Run `work` with an AdminSession on a new event loop, and return its result.
 
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
+    from authz.wiring import administration  # noqa: PLC0415
+
     found = load_settings(invocation)
 
     async def run() -> _T:
@@ -62,12 +67,14 @@ def with_session(
     return asyncio.run(_interruptible(run()))
 
 
-def with_bulk(invocation: Invocation, work: Callable[[many_keys.BulkSession], Awaitable[_T]]) -> _T:
+def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[_T]]) -> _T:
     """Run `work` with a BulkSession on a new event loop, and return its result.
 
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
+    from authz.wiring import many_keys  # noqa: PLC0415
+
     found = load_settings(invocation)
 
     async def run() -> _T:
@@ -77,14 +84,14 @@ def with_bulk(invocation: Invocation, work: Callable[[many_keys.BulkSession], Aw
     return asyncio.run(_interruptible(run()))
 
 
-def with_files(
-    invocation: Invocation, work: Callable[[key_files.FileSession], Awaitable[_T]]
-) -> _T:
+def with_files(invocation: Invocation, work: Callable[["FileSession"], Awaitable[_T]]) -> _T:
     """Run `work` with a FileSession on a new event loop, and return its result.
 
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
+    from authz.wiring import key_files  # noqa: PLC0415
+
     found = load_settings(invocation)
 
     async def run() -> _T:
@@ -94,12 +101,14 @@ def with_files(
     return asyncio.run(_interruptible(run()))
 
 
-def with_usage(invocation: Invocation, work: Callable[[usage.UsageSession], Awaitable[_T]]) -> _T:
+def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitable[_T]]) -> _T:
     """Run `work` with a UsageSession on a new event loop, and return its result.
 
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
+    from authz.wiring import usage  # noqa: PLC0415
+
     found = load_settings(invocation)
 
     async def run() -> _T:
@@ -109,12 +118,14 @@ def with_usage(invocation: Invocation, work: Callable[[usage.UsageSession], Awai
     return asyncio.run(_interruptible(run()))
 
 
-def with_lifecycle(invocation: Invocation, work: Callable[[Lifecycle], Awaitable[_T]]) -> _T:
+def with_lifecycle(invocation: Invocation, work: Callable[["Lifecycle"], Awaitable[_T]]) -> _T:
     """Run `work` with a Lifecycle on a new event loop, and return its result.
 
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
+    from authz.wiring import administration  # noqa: PLC0415
+
     found = load_settings(invocation)
 
     async def run() -> _T:

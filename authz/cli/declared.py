@@ -14,8 +14,7 @@ from authz.core.limits.limit import parse_limits, parse_on_outage
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.selector import Selector
 from authz.flows.applying import Declared
-from authz.settings.files import KEYS
-from authz.settings.includes import SECTIONS
+from authz.settings.includes import KEYS, SECTIONS
 from authz.settings.model import parse_included
 
 FORMAT: Final = 1

@@ -3,16 +3,14 @@
 This module imports nothing heavy, so `authz --version` and a usage error answer at once.
 """
 
+import gc
 import io
 import os
 import re
-import signal
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
@@ -21,6 +19,7 @@ import click
 from authz import __version__
 from authz.cli import outline
 from authz.cli.invocation import Invocation, common, show_help, write_stderr, write_stdout
+from authz.cli.loading import load_command
 from authz.cli.terminal import escaped
 from authz.core.errors import (
     BadInput,
@@ -34,6 +33,7 @@ from authz.core.errors import (
 
 REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 MAX_MESSAGE: Final = 400
+GC_OBJECTS: Final = 100_000  # made before garbage is looked for
 MAX_LINES: Final = 20
 STDERR: Final = 2
 
@@ -62,28 +62,7 @@ class Commands(click.Group):
         """Import the module of a command and return the command; None if the name is unknown."""
         if cmd_name not in COMMANDS:
             return None
-        with _default_interrupt():
-            command: click.Command = getattr(import_module(f"authz.cli.{cmd_name}"), cmd_name)
-        return command
-
-
-@contextmanager
-def _default_interrupt() -> Iterator[None]:
-    """Let Ctrl-C end the process at once while a command is imported.
-
-    A KeyboardInterrupt inside an import can surface as another error: pydantic reports a broken
-    schema. Outside the main thread, or with another handler of SIGINT, this does nothing.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    is_ours = threading.current_thread() is threading.main_thread()
-    if not is_ours or before is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        return load_command(cmd_name, cmd_name)
 
 
 def _version(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
@@ -133,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         arguments = sys.argv[1:]
+        gc.set_threshold(GC_OBJECTS)  # an import makes many objects that stay
         warnings.simplefilter("ignore")
     invocation = Invocation()
     try:

@@ -13,11 +13,11 @@ from yaml.resolver import Resolver
 
 from authz.core.errors import BadInput
 from authz.core.fields import shown
+from authz.settings.includes import KEYS
 from authz.settings.sources import Location, Source
 
 MAX_FILE: Final = 1 << 20
 MAX_INCLUDED: Final = 16 << 20  # it may hold all keys of a store
-KEYS: Final = ("authz", "scope", "as_of", "keys")  # members of a file of keys
 
 
 def read(path: Path) -> Source:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from authz.core.errors import BadInput
-from authz.settings import files
 from authz.settings.sources import Location, Source, dotted, origin
 
+KEYS: Final = ("authz", "scope", "as_of", "keys")  # members of a file of keys
 INCLUDE: Final = ("include",)
 SECTIONS: Final = ("plans", "pools", "routes", "routes_default", "routes_case", "routes_suffix")
 _NAMED: Final = {"plans": 1, "pools": 2}  # levels of names, which may come from several files
@@ -50,6 +50,10 @@ def join(layers: Sequence[Source], *, has_file: bool) -> Joined:
     """
     mistakes: list[BadInput] = []
     found: list[Source] = []
+    if not included(layers):
+        return Joined(layers, layers, mistakes)
+    from authz.settings import files  # noqa: PLC0415  YAML takes long to import
+
     for at, path in enumerate(included(layers)):
         try:
             part = files.read_included(f"include.{at}", path)
@@ -68,7 +72,7 @@ def join(layers: Sequence[Source], *, has_file: bool) -> Joined:
 def checked(part: Source, mistakes: list[BadInput]) -> Source:
     """Return the source of an included file with SECTIONS alone. Adds a mistake for each other."""
     for name in part.tree:
-        if name in SECTIONS or name in files.KEYS:
+        if name in SECTIONS or name in KEYS:
             continue
         problem = f"only {', '.join(SECTIONS)} may stand in an included file"
         if name == "include":

@@ -18,7 +18,7 @@ from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
 from authz.core.routes import MAX_RULES
-from authz.settings import files, includes, sections, sources
+from authz.settings import includes, sections, sources
 from authz.settings.admin import Admin
 from authz.settings.routes import RouteRule, unusable_rules
 from authz.settings.sections import Section
@@ -226,7 +226,7 @@ class Otlp(Section):
 
 
 class Tracing(Section):
-    """Spans of Checks. Needs `otlp`."""
+    """Spans of Checks and of calls of the admin API. Needs `otlp`."""
 
     enabled: bool = False
     sample_ratio: float = Field(0.01, ge=0, le=1)
@@ -315,6 +315,8 @@ def parse_included(field: str, content: bytes, path: Path) -> Settings:
     Raises BadSettings with all mistakes, or BadInput about `field` if it is not YAML. path: for
     messages.
     """
+    from authz.settings import files  # noqa: PLC0415  YAML takes long to import
+
     mistakes: list[BadInput] = []
     source = includes.checked(files.parse_included(field, content, path), mistakes)
     return _checked([source], mistakes)
@@ -324,7 +326,11 @@ def _layers(
     file: Path | None, flags: Mapping[str, Any] | None, environ: Mapping[str, str]
 ) -> list[Source]:
     above = [sources.command_line(flags or {}), sources.environment(environ)]
-    return [*above, files.read(file)] if file else above
+    if not file:
+        return above
+    from authz.settings import files  # noqa: PLC0415  YAML takes long to import
+
+    return [*above, files.read(file)]
 
 
 def _checked(layers: Sequence[Source], mistakes: Sequence[BadInput]) -> Settings:

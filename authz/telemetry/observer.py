@@ -9,7 +9,7 @@ import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from authz.core.decision import Decision, Deny
+from authz.core.decision import Decision, Deny, Reason
 from authz.core.keys.credentials import Presented
 from authz.core.ports import ResponseIds
 from authz.core.request import Request
@@ -72,7 +72,10 @@ class Observer:
                 if text[-3:] != NOT_SAMPLED and self._traces.sample(text):
                     about = attributes(decision, request, waited=waited)
                     span = self._traces.span(
-                        tracecontext.parse(text), perf_counter() - began, about
+                        tracecontext.parse(text),
+                        perf_counter() - began,
+                        about,
+                        failed=about["authz.reason"] == Reason.UNAVAILABLE,
                     )
             if waited:
                 self._miss_seconds.add(perf_counter() - began)

@@ -1,4 +1,4 @@
-"""Traces: a span `authz.check` for sampled Checks.
+"""Traces: a span `authz.check` for sampled Checks, and one for sampled calls of the admin API.
 
 The traceparent decides about sampling before any object is made. A thread exports in batches. A
 receiver that hangs or refuses loses spans, and delays nothing.
@@ -18,7 +18,6 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from authz import __version__
-from authz.core.decision import Reason
 from authz.core.token_bucket import TokenBucket
 from authz.telemetry import tracecontext
 from authz.telemetry.tracecontext import Context
@@ -45,9 +44,9 @@ def exporter(endpoint: str) -> SpanExporter:
 
 
 class Traces:
-    """Sample Checks and make their spans.
+    """Sample Checks, or calls of the admin API, and make their spans.
 
-    ratio: share of Checks without a traceparent; others follow the decision of their caller. rate:
+    ratio: share of those without a traceparent; others follow the decision of their caller. rate:
     spans a second at most, because any client can ask for one. about: resource attributes.
     """
 
@@ -70,7 +69,7 @@ class Traces:
         )
 
     def sample(self, traceparent: str) -> bool:
-        """Return whether to trace a Check, and take it from the rate if so.
+        """Return whether to trace a Check or a call, and take it from the rate if so.
 
         Without a valid traceparent, `ratio` decides at random; else its sampled flag. False if the
         rate is used up.
@@ -79,11 +78,19 @@ class Traces:
         drawn = random.random() < self._ratio if parent is None else parent.sampled  # noqa: S311
         return drawn and self._bucket.take(self._monotonic())
 
-    def span(self, parent: Context | None, seconds: float, attributes: Attributes) -> Context:
-        """Queue the span of a Check that ends now and took `seconds`. Return its context.
+    def span(
+        self,
+        parent: Context | None,
+        seconds: float,
+        attributes: Attributes,
+        *,
+        name: str = NAME,
+        failed: bool = False,
+    ) -> Context:
+        """Queue the span of a Check or a call that ends now and took `seconds`. Return its context.
 
-        Without `parent` it begins a new trace. A full queue drops spans. An `authz.reason` of
-        UNAVAILABLE makes its status ERROR. The finished span is built directly: one that the SDK
+        Without `parent` it begins a new trace. A full queue drops spans. failed: whether its status
+        is ERROR. The finished span is built directly: one that the SDK
         begins and ends costs 15 times as much, as long as seven Checks.
         """
         ended = time.time_ns()
@@ -94,13 +101,13 @@ class Traces:
             caller = SpanContext(trace_id, int(parent.span_id, 16), True, _SAMPLED)
         self._batches.on_end(
             ReadableSpan(
-                NAME,
+                name,
                 made,
                 caller,
                 self._resource,
                 attributes,
                 kind=SpanKind.SERVER,
-                status=_FAILED if attributes["authz.reason"] == Reason.UNAVAILABLE else _FINE,
+                status=_FAILED if failed else _FINE,
                 start_time=ended - round(seconds * 1e9),
                 end_time=ended,
                 instrumentation_scope=self._scope,

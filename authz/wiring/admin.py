@@ -27,6 +27,7 @@ from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
 from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
+from authz.flows.usage.erasure import UsageErasure
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
@@ -65,11 +66,10 @@ from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
-from authz.telemetry.admin_metrics import CallCounters
 from authz.wiring.access import authentication
+from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
-from authz.wiring.telemetry import admin_metrics
 from authz.wiring.usage import usage_reading
 
 DRAIN_SECONDS: Final = 5.0
@@ -121,7 +121,8 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
 
     Raises BadInput for unusable settings, such as a port in use.
     """
-    clock, ring, counters = SystemClock(), keyring(settings), CallCounters()
+    clock, ring = SystemClock(), keyring(settings)
+    telemetry = AdminTelemetry(settings, clock)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aclosing(endpoint(settings).client()))
         keys = StoredKeys(client, has_replicas=endpoint(settings).has_replicas)
@@ -135,7 +136,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             methods(services(settings, flows)),
             authenticator,
             clock,
-            counters,
+            telemetry.observer,
             rate=settings.admin.calls_per_second,
             is_ready=readiness,
         )
@@ -151,9 +152,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         sealing = RegularSealing(
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
-        page = stack.enter_context(
-            admin_metrics(settings, instance, counters, readiness, sealing=sealing, clock=clock)
-        )
+        page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
         http = _http(settings, RestApi(calls, __version__))
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
@@ -199,7 +198,7 @@ def admin_flows(
         limit_reports=reports,
         importer=importer,
         usage=usage_reading(StoredUsage(client), StoredUsageIndex(client)),
-        usage_eraser=StoredEraser(client),
+        erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),
         trail=trail,

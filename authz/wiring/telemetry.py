@@ -1,8 +1,8 @@
 """Composition root of telemetry: readers of all metrics, and their exporters."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,20 +12,10 @@ from authz.core.histogram import Histogram
 from authz.core.ports import Clock
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
-from authz.flows.trail.regular_sealing import RegularSealing
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
 from authz.storage.limits.spend_link import SpendLink
 from authz.telemetry import catalogue, outcomes
-from authz.telemetry.admin_metrics import (
-    ADMIN_METRICS,
-    ADMIN_READY,
-    AUDIT_FINDINGS,
-    AUDIT_ROUNDS,
-    CALL_DURATION,
-    CALLS,
-    CallCounters,
-)
 from authz.telemetry.catalogue import LOG_SUPPRESSED, METRICS
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
@@ -60,14 +50,12 @@ class Telemetry:
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._settings = settings.telemetry
-        if self._settings.tracing.enabled and self._settings.otlp is None:
-            problem = "needs telemetry.otlp.endpoint, the receiver of spans"
-            raise BadInput("telemetry.tracing.enabled", problem)
+        _refuse_without_receiver(settings)
+        self._settings = settings
         self._clock = clock
         self.counters = Counters()
-        self.denials = Denials(self._settings.denials_per_second, clock.monotonic)
-        self.observer = Observer(self.counters, self.denials, timed=self._settings.metrics)
+        self.denials = Denials(settings.telemetry.denials_per_second, clock.monotonic)
+        self.observer = Observer(self.counters, self.denials, timed=settings.telemetry.metrics)
 
     @asynccontextmanager
     async def exporting(self, instance: str, parts: Parts) -> AsyncIterator[Page | None]:
@@ -82,8 +70,8 @@ class Telemetry:
             "service.instance.id": instance,
         }
         summaries = asyncio.create_task(self.denials.run())
-        metrics = self._metrics(parts, about) if self._settings.metrics else None
-        traces = self._traces(about)
+        metrics = self._metrics(parts, about) if self._settings.telemetry.metrics else None
+        traces = traces_of(self._settings, about, self._clock)
         if traces:
             self.observer.trace(traces)
         try:
@@ -94,68 +82,35 @@ class Telemetry:
             await asyncio.gather(*ending)  # each takes at most STOP_SECONDS
 
     def _metrics(self, parts: Parts, about: Mapping[str, str]) -> Metrics:
-        otlp = self._settings.otlp
+        otlp = self._settings.telemetry.otlp
         push = Push(otlp.endpoint, otlp.interval) if otlp else None
         return Metrics(readings(self.counters, self.denials, parts, self._clock), about, push)
 
-    def _traces(self, about: Mapping[str, str]) -> "Traces | None":
-        tracing, otlp = self._settings.tracing, self._settings.otlp
-        if otlp is None or not tracing.enabled:
-            return None
-        from authz.telemetry.traces import Traces, exporter  # noqa: PLC0415  imported only if traces are on
 
-        return Traces(
-            exporter(otlp.endpoint),
-            self._clock.monotonic,
-            about,
-            ratio=tracing.sample_ratio,
-            rate=tracing.max_per_second,
-        )
+def traces_of(settings: Settings, about: Mapping[str, str], clock: Clock) -> "Traces | None":
+    """Return the maker of spans, or None if traces are off. about: resource attributes.
 
-
-@contextmanager
-def admin_metrics(
-    settings: Settings,
-    instance: str,
-    counters: CallCounters,
-    is_ready: Callable[[], bool],
-    *,
-    sealing: RegularSealing,
-    clock: Clock,
-) -> Iterator[Page | None]:
-    """Export the metrics of the admin API until the block ends.
-
-    Yield their page, or None if metrics are off.
+    Raises BadInput if traces are on and `telemetry.otlp` is missing.
     """
-    if not settings.telemetry.metrics:
-        yield None
-        return
-    otlp = settings.telemetry.otlp
-    read: Readings = {
-        CALLS: counters.calls,
-        CALL_DURATION: counters.durations,
-        ADMIN_READY: one(lambda: int(is_ready())),
-        AUDIT_ROUNDS: lambda: _by("outcome", sealing.rounds),
-        AUDIT_FINDINGS: lambda: _by("kind", sealing.findings),
-        LOG_SUPPRESSED: one(lambda: log_throttle.left_out),
-        **process_readings(clock),
-    }
-    about = {
-        "service.name": "authz-admin",
-        "service.version": __version__,
-        "service.instance.id": instance,
-    }
-    push = Push(otlp.endpoint, otlp.interval) if otlp else None
-    metrics = Metrics(read, about, push, ADMIN_METRICS)
-    try:
-        yield metrics.page
-    finally:
-        metrics.stop()
+    _refuse_without_receiver(settings)
+    tracing, otlp = settings.telemetry.tracing, settings.telemetry.otlp
+    if otlp is None or not tracing.enabled:
+        return None
+    from authz.telemetry.traces import Traces, exporter  # noqa: PLC0415  imported only if traces are on
+
+    return Traces(
+        exporter(otlp.endpoint),
+        clock.monotonic,
+        about,
+        ratio=tracing.sample_ratio,
+        rate=tracing.max_per_second,
+    )
 
 
-def _by(label: str, counts: Mapping[str, int]) -> Iterator[tuple[Labels, float]]:
-    for word, count in counts.items():
-        yield {label: word}, count
+def _refuse_without_receiver(settings: Settings) -> None:
+    if settings.telemetry.tracing.enabled and settings.telemetry.otlp is None:
+        problem = "needs telemetry.otlp.endpoint, the receiver of spans"
+        raise BadInput("telemetry.tracing.enabled", problem)
 
 
 def readings(counters: Counters, denials: Denials, parts: Parts, clock: Clock) -> Readings:

@@ -144,13 +144,14 @@ def test_ctrl_c_while_the_store_hangs(no_store: Path) -> None:
 INTERRUPTED_IMPORT = """
 import os, signal
 from importlib import import_module
-from authz.cli import main
+from authz.cli import loading, main
 
 def interrupted(name):
-    os.kill(os.getpid(), signal.SIGINT)
+    if name == "authz.cli.listing":
+        os.kill(os.getpid(), signal.SIGINT)
     return import_module(name)
 
-main.import_module = interrupted
+loading.import_module = interrupted
 main.main(["keys", "list"])
 """
 
@@ -229,6 +230,21 @@ def test_what_needs_no_store_starts_light(no_store: Path) -> None:
             [sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, check=True
         )
         assert not heavy & set(done.stdout.split())
+
+
+def test_a_command_imports_only_what_it_needs(no_store: Path) -> None:
+    """A command about keys imports no protobuf, no YAML, and no other command."""
+    heavy = {"google.protobuf", "ruamel.yaml", "yaml", "authz.storage.usage.usage_link"}
+    other = {"authz.cli.importing", "authz.cli.verify", "authz.cli.rotate", "authz.cli.apply"}
+    (no_store / "authz-pepper-1").write_text("0" * 64)
+    for command in ("list", "export --client a", f"show {'a' * 16}", "issue --client a"):
+        done = subprocess.run(
+            [sys.executable, "-c", LIGHT, "keys", *command.split()],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert "the store cannot be used" in done.stderr
+        files = {"ruamel.yaml", "yaml"} if command.startswith("export") else set()
+        assert not ((heavy | other) - files) & set(done.stdout.split()), command
 
 
 def test_a_sidecar_imports_only_what_its_settings_need(no_store: Path) -> None:

@@ -37,20 +37,29 @@ _MAX_ID: Final = 64
 
 
 class CallObserver(Protocol):
-    """Counts calls. MUST NOT wait."""
+    """Counts and traces calls. MUST NOT wait."""
 
-    def observe(self, method: str, code: str, seconds: float) -> None:
-        """Count one call that has ended. method: `Keys.GetKey`. code: of gRPC, such as `OK`."""
+    def observe(
+        self, method: str, code: str, seconds: float, *, traceparent: str, request_id: str
+    ) -> None:
+        """Count one call that has ended. method: `Keys.GetKey`. code: of gRPC, such as `OK`.
+
+        traceparent: as it came, empty without one. request_id: the call id.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A call that has arrived. call_id: see `call_id_of`. seconds: until its deadline, or None."""
+    """A call that has arrived. call_id: see `call_id_of`. seconds: until its deadline, or None.
+
+    traceparent: as it came, empty without one.
+    """
 
     credentials: Credentials = field(repr=False)
     call_id: str
     seconds: float | None = None
+    traceparent: str = ""
 
 
 class Calls:
@@ -163,7 +172,13 @@ class Calls:
             raise ApiError(code, "INTERNAL", message) from None
         finally:
             seconds = self._clock.monotonic() - began
-            self._observer.observe(method.name, code.name, seconds)
+            self._observer.observe(
+                method.name,
+                code.name,
+                seconds,
+                traceparent=arrival.traceparent,
+                request_id=arrival.call_id,
+            )
             _log_call(method, arrival, call, code, seconds)
 
 

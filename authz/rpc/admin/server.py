@@ -126,8 +126,8 @@ def _arrival(context: Context) -> Arrival:
         peer=peer_address(context.peer()),
         user_agent=agent[:MAX_HEADER],
     )
-    seconds = context.time_remaining()
-    return Arrival(credentials, call_id, seconds)
+    traceparent = next((value for name, value in metadata if name == "traceparent"), "")
+    return Arrival(credentials, call_id, context.time_remaining(), traceparent)
 
 
 def peer_address(peer: str) -> str:

@@ -20,6 +20,7 @@ from authz.rpc.admin.method_table import NEEDED, SERVICES, Method, methods
 from authz.rpc.admin.server import peer_address
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 from authz.telemetry.admin_metrics import CODES, METHODS, CallCounters
+from authz.telemetry.admin_observer import AdminObserver
 from tests.support.fakes import FakeClock
 from tests.support.real import Valkey, eventually
 from tests.support.rpc.admin import AdminRig, admin_rig, admin_settings, details_of, fields_of
@@ -174,7 +175,8 @@ def around(
 ) -> tuple[Calls, Method, CallCounters]:
     """Return calls to services that raise `cause`, the method WhoAmI, and the counters."""
     table, counters = methods([Broken(cause)]), CallCounters()
-    calls = Calls(table, One(answer), FakeClock(), counters, rate=100, is_ready=lambda: True)
+    observer = AdminObserver(counters)
+    calls = Calls(table, One(answer), FakeClock(), observer, rate=100, is_ready=lambda: True)
     return calls, table["/authz.admin.v1.Admin/WhoAmI"], counters
 
 

@@ -110,7 +110,7 @@ def _arrival(request: HttpRequest, call_id: str) -> Arrival:
         peer=request.peer,
         user_agent=request.header("user-agent")[:MAX_HEADER],
     )
-    return Arrival(credentials, call_id)
+    return Arrival(credentials, call_id, traceparent=request.header("traceparent"))
 
 
 def _unary_response(response: Message, request: HttpRequest) -> HttpResponse:
