@@ -1,34 +1,38 @@
 """`authz usage erase`: erase the facts about the callers of a key."""
 
+import secrets
+
 import click
 
+from authz.cli.actor import actor
 from authz.cli.administration import with_usage
 from authz.cli.invocation import Invocation, common
+from authz.cli.options import note_option
 from authz.core import fields
-from authz.core.usage.question import DAY_MS
-from authz.process.clock import SystemClock
+from authz.core.changes import Author
 from authz.wiring.usage import UsageSession
 
 
 @click.command()
 @click.option("--key", "kid", metavar="KID", required=True, help="The key, also a deleted one.")
+@note_option
 @common
 @click.pass_obj
-def erase(invocation: Invocation, kid: str) -> None:
+def erase(invocation: Invocation, kid: str, note: str) -> None:
     """Erase the networks and user agents from which a key was used.
 
     Counts and the times of the latest uses stay. If the key is used again, its next use is kept
-    again: revoke it first.
+    again: revoke it first. The audit trail gets an entry.
 
     \b
     Examples:
       authz usage erase --key 7Hk2mQ9xT4bVzR1c
     """
     fields.kid("--key", kid)
-    today = SystemClock().wall_ms() // DAY_MS
+    author = Author(secrets.token_hex(16), actor(), note)
 
     async def work(session: UsageSession) -> int:
-        return await session.eraser.erase(kid, today)
+        return await session.erasure.erase(kid, author)
 
     erased = with_usage(invocation, work)
     told = f"erased {erased} facts about callers" if erased else "there was nothing to erase"

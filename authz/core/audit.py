@@ -20,6 +20,7 @@ class Action(StrEnum):
     ENABLE = "enable"
     RESET_LIMITS = "reset_limits"
     DELETE = "delete"
+    ERASE_USAGE = "erase_usage"  # no change of a record: core/trail/erasures.py
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from authz.core.ports import Clock
 from authz.core.request import Request
 from authz.core.trail.ports import AuditTrail, TrailStore
 from authz.core.trail.rows import Row
-from authz.core.usage.ports import UsageEraser
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
 from authz.flows.importing import Importer
@@ -22,6 +21,7 @@ from authz.flows.limits.limit_report import LimitReports
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
 from authz.flows.trail.verifying import TrailHeads
+from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
 from authz.flows.verify import Verifier
 
@@ -45,7 +45,7 @@ class AdminFlows:
     limit_reports: LimitReports
     importer: Callable[[str, str, str, str], Importer]
     usage: UsageReading
-    usage_eraser: UsageEraser
+    erasure: UsageErasure
     index: KeyIndex
     registry: SidecarRegistry
     trail: AuditTrail

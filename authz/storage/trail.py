@@ -6,24 +6,33 @@ from typing import Any, Final, cast
 import redis.asyncio
 from redis import exceptions
 
-from authz.core.audit import AuditEntry
+from authz.core.audit import AuditEntry, AuditEvent
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.trail.rows import Row, following, position
 from authz.storage import encoding, schema
+from authz.storage.essential import ALLOW_OOM
 from authz.storage.keys import WAIT_MS
 from authz.storage.link import refusal
+from authz.storage.marks import marks_of, with_mark
 from authz.storage.replies import checked
+from authz.storage.scripts import script
 
 MAX_REPLICAS: Final = 1000
+ADD_ROW: Final = ALLOW_OOM + script("add_row")
 
 
 class StoredRows:
-    """A TrailStore on the audit stream. has_replicas: the store is behind Sentinel."""
+    """A TrailStore and TrailNotes on the audit stream.
+
+    has_replicas: the store is behind Sentinel.
+    """
 
     def __init__(self, client: redis.asyncio.Redis, *, has_replicas: bool = False) -> None:
         self._client = client
         self._names = schema.names_of(client)
         self._has_replicas = has_replicas
+        self._marks = marks_of(client)
+        self._append = client.register_script(ADD_ROW)
 
     async def after(self, row_id: str, count: int) -> Sequence[Row]:
         """Return at most `count` rows after an id, oldest first; from the first if it is empty."""
@@ -59,6 +68,12 @@ class StoredRows:
         work = self._client.transaction(add, names.audit, value_from_callable=True)
         row_id = str(await checked(work))
         return (row_id, await self._survives(row_id)) if row_id else None
+
+    async def append(self, event: AuditEvent, change_id: str) -> None:
+        """Implement TrailNotes.append."""
+        fields = with_mark(self._marks, "", encoding.encode_event(event, change_id, 0))
+        args = [text for pair in {"kid": "", **fields}.items() for text in pair]
+        await checked(self._append(keys=[self._names.audit], args=args))
 
     async def _survives(self, row_id: str) -> bool:
         """Return whether a replica has a row, or there are none."""

@@ -27,6 +27,7 @@ from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
 from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
+from authz.flows.usage.erasure import UsageErasure
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
@@ -197,7 +198,7 @@ def admin_flows(
         limit_reports=reports,
         importer=importer,
         usage=usage_reading(StoredUsage(client), StoredUsageIndex(client)),
-        usage_eraser=StoredEraser(client),
+        erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),
         trail=trail,

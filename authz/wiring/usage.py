@@ -5,11 +5,13 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from authz.flows.selection import Selection
+from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex
+from authz.storage.trail import StoredRows
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
@@ -21,7 +23,7 @@ class UsageSession:
     """The objects of commands about usage."""
 
     reading: UsageReading
-    eraser: StoredEraser
+    erasure: UsageErasure
     selection: Selection
     keys: StoredKeys
 
@@ -43,4 +45,6 @@ async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
         await keys.verify(ring.fingerprints, ring.prefixes)
         selection = Selection(StoredIndex(client), SystemClock())
         reading = usage_reading(StoredUsage(client), StoredUsageIndex(client))
-        yield UsageSession(reading, StoredEraser(client), selection, keys)
+        rows = StoredRows(client, has_replicas=where.has_replicas)
+        erasure = UsageErasure(StoredEraser(client), rows, SystemClock())
+        yield UsageSession(reading, erasure, selection, keys)

@@ -15,6 +15,7 @@ from authz.flows.bulk_change import BulkChange, By
 from authz.flows.deletion import Deletion
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Selection
+from authz.flows.usage.erasure import UsageErasure
 from authz.storage.batches import StoredBatches
 from authz.storage.deletions import StoredDeletions
 from authz.storage.essential import RUN
@@ -24,12 +25,15 @@ from authz.storage.inspection.store import Store
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex
 from authz.storage.registry import StoredSidecars
+from authz.storage.schema import DEFAULT
+from authz.storage.trail import StoredRows
 from authz.storage.usage.erasing import StoredEraser
 from tests.support.fakes import NOW, make_keyring
 from tests.support.real import RealClock, Valkey, eventually
 from tests.support.storage import stored
 from tests.support.storage.changing import imported, issued
 from tests.support.storage.sidecar import Registered, administration
+from tests.support.usage import KID
 
 
 def fill(server):
@@ -99,6 +103,17 @@ async def test_many_keys_are_revoked_and_deleted(server):
 
 async def _equal(answer, wanted):
     return await answer == wanted
+
+
+async def test_facts_about_callers_are_erased(server):
+    """An erasure of usage has its row in the trail, also on a full store."""
+    async with server.endpoint.client() as client:
+        server.admin.hset(f"{DEFAULT.usage}{KID}", "last", "garbled, so it may hold anything")
+        fill(server)
+        erasure = UsageErasure(StoredEraser(client), StoredRows(client), RealClock())
+        assert await erasure.erase(KID, Author("c", "alice")) == 1
+        (row,) = await StoredRows(client).after("", 5)
+        assert row.fields["actor"] == "alice"
 
 
 async def test_disabling_and_shrinking(server):

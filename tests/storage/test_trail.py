@@ -5,15 +5,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
 import redis.asyncio
 
+from authz.core.audit import AuditEntry
+from authz.core.changes import Author
 from authz.core.trail.checkpoints import restored
+from authz.core.trail.erasures import subject
 from authz.core.trail.report import Problem, Report
+from authz.core.trail.rows import Row
 from authz.core.trail.verification import Verification
 from authz.flows.deletion import Deletion
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.trail.sealing import Sealer
 from authz.flows.trail.verifying import verify
+from authz.flows.usage.erasure import UsageErasure
 from authz.process.clock import SystemClock
 from authz.storage import restore, tombstones, verified_backup
 from authz.storage.backup import Backup
@@ -22,7 +28,7 @@ from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
 from authz.storage.sealed_lines import SealedWriter, read
-from authz.storage.trail import StoredRows
+from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
 from tests.bench import audit
 from tests.support.changes import imported, issued
@@ -77,6 +83,45 @@ async def test_two_writers_and_a_sealer_make_a_clean_trail(valkey: Valkey):
         report = await report_on(rows)
         assert report.is_intact
         assert (report.checkpoints, report.unsealed, report.unmarked) == (3, 1, 0)
+
+
+async def test_an_erasure_of_usage_is_a_row_without_a_kid(valkey: Valkey):
+    """Its row stands behind the last one, is marked and sealed, and makes no version of the key."""
+    async with marking(valkey) as client:
+        keys, rows = StoredKeys(client), StoredRows(client)
+        await keys.initialise(RING.fingerprints)
+        sealer = Sealer(rows, KEYS, SystemClock(), "sealer")
+        erasure = UsageErasure(StoredEraser(client), rows, SystemClock())
+        gone = "Z" * 16  # deleted, and the trail is empty
+        await erasure.erase(gone, Author("c1", "alice", "why"))
+        change = issued()
+        await keys.apply(change)
+        await erasure.erase(change.record.kid, Author("c2", "bob", "", "10.0.0.7 curl", "r1"))
+        await sealer.seal()
+        await erasure.erase(gone, Author("c3", "bob"))
+        found = await rows.after("", 10)
+        assert [(row.id, row.kid, subject(row)) for row in found] == [
+            ("0-1", "", gone),
+            ("1-0", change.record.kid, change.record.kid),
+            ("1-1", "", change.record.kid),
+            ("1-2", "", ""),
+            ("1-3", "", gone),
+        ]
+        entry = entry_of(found[2])
+        assert isinstance(entry, AuditEntry)
+        event = entry.event
+        assert (event.actor, event.source, event.request_id) == ("bob", "10.0.0.7 curl", "r1")
+        assert (await report_on(rows)).is_intact
+        valkey.admin.xdel(stored.AUDIT, "1-1")
+        assert not (await report_on(rows)).is_intact
+
+
+@pytest.mark.parametrize(
+    "detail", ["", "[]", "3", "{}", '{"key": 3}', '{"key": "a b"}', "[" * 100_000]
+)
+def test_a_garbled_erasure_is_about_no_key(detail: str) -> None:
+    """A row that somebody else wrote does not stop a list."""
+    assert subject(Row("1-1", {"kid": "", "action": "erase_usage", "detail": detail})) == ""
 
 
 async def test_older_versions_read_a_trail_with_marks_and_checkpoints(valkey: Valkey):

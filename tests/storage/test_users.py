@@ -20,6 +20,7 @@ from authz.core.usage.tally import Clocks
 from authz.flows.deletion import Deletion
 from authz.flows.trail.sealing import Sealer
 from authz.flows.trail.verifying import verify
+from authz.flows.usage.erasure import UsageErasure
 from authz.process.clock import SystemClock
 from authz.storage import encoding, schema
 from authz.storage.deletions import StoredDeletions
@@ -313,7 +314,8 @@ async def test_usage(guarded_valkey):
         assert await index.latest([USED]) == [now // 1000]
         assert [kids async for kids in index.used_since(0)] == [[USED]]
         assert await index.issued() == {}
-        assert await StoredEraser(client).erase(USED, now // 86_400_000) == 2
+        erasure = UsageErasure(StoredEraser(client), StoredRows(client), clock)
+        assert await erasure.erase(USED, Author("c", "alice")) == 2
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []

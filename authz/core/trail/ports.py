@@ -6,7 +6,7 @@ MUST marks an obligation of the implementation. A flow relies on it and cannot c
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from authz.core.audit import AuditEntry
+from authz.core.audit import AuditEntry, AuditEvent
 from authz.core.trail.rows import Row
 
 
@@ -45,5 +45,16 @@ class TrailStore(Protocol):
         Return its id, and whether it survives the loss of the primary. MUST do nothing and return
         None if the last row is not `after`, with the same fields: a failover can give its id to
         another row. Raises Unavailable, also if the reply was lost.
+        """
+        ...
+
+
+class TrailNotes(Protocol):
+    """Adds rows about things that are no change of a record."""
+
+    async def append(self, event: AuditEvent, change_id: str) -> None:
+        """Add a row without a kid behind the last row.
+
+        MUST succeed on a full store. Raises Unavailable, also if the reply was lost.
         """
         ...

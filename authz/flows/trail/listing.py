@@ -9,6 +9,7 @@ from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
+from authz.core.trail.erasures import subject
 from authz.core.trail.expiries import Expiries, Expiry
 from authz.core.trail.ports import TrailStore
 from authz.core.trail.rows import RESTORE, Row
@@ -102,7 +103,7 @@ class TrailListing:
         end = ""
         while rows := await self._store.before(end, CHUNK):
             end = rows[-1].id
-            events = [self._event(row) for row in rows if row.kid or _is_restore(row)]
+            events = [self._event(row) for row in rows if subject(row) or _is_restore(row)]
             fitting = [one for one in events if wanted.fits(one.kid, one.action, one.actor, one.at)]
             found += await self._of_client(wanted, fitting)
             oldest = min((one.at for one in events if one.at), default=0)
@@ -134,14 +135,15 @@ class TrailListing:
         return [one for one in events if one.kid in theirs]
 
     def _event(self, row: Row) -> TrailEvent:
-        if not row.kid:
+        kid = subject(row)
+        if not kid:
             actor, at = row.fields.get("actor", ""), row.fields.get("at", "")
             return TrailEvent(row.id, "", int(at) if at.isdecimal() else 0, RESTORE, actor)
         entry = self._decode(row)
         if isinstance(entry, Unreadable):
-            return TrailEvent(row.id, row.kid, 0, "", why=str(entry))
+            return TrailEvent(row.id, kid, 0, "", why=str(entry))
         event = entry.event
-        return TrailEvent(row.id, row.kid, event.at, event.action.value, event.actor, entry)
+        return TrailEvent(row.id, kid, event.at, event.action.value, event.actor, entry)
 
 
 def _is_restore(row: Row) -> bool:

@@ -11,6 +11,7 @@ from authz.core.errors import Unreadable
 from authz.core.keys.text import KID_PATTERN
 from authz.core.records import KeyRecord
 from authz.core.roles import Action as Right
+from authz.core.trail.erasures import subject
 from authz.core.trail.rows import Row
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.call_context import CallContext
@@ -80,12 +81,12 @@ class AuditService:
         for _ in range(MAX_CHUNKS):
             rows = await self._flows.trail_rows.before(position, CHUNK)
             entries = dict(self._entries(rows, wanted))
-            kids = list(dict.fromkeys(row.kid for row in rows if row.id in entries))
+            kids = list(dict.fromkeys(subject(row) for row in rows if row.id in entries))
             sees = await self._sight(context.caller, kids)
             for row in rows:
                 position = row.id
-                if position in entries and sees(row.kid):
-                    response.entries.append(entry_message(row.kid, entries[position]))
+                if position in entries and sees(kid := subject(row)):
+                    response.entries.append(entry_message(kid, entries[position]))
                     if len(response.entries) == size:
                         response.next_page_token = self._tokens.seal(position, *about)
                         return response
@@ -97,9 +98,10 @@ class AuditService:
     def _entries(self, rows: Sequence[Row], wanted: _Wanted) -> Iterator[tuple[str, AuditEntry]]:
         """Yield the wanted entries by the id of their row, without those that cannot be read."""
         for row in rows:
-            if KID_PATTERN.fullmatch(row.kid):
+            kid = subject(row)
+            if KID_PATTERN.fullmatch(kid):
                 entry = self._flows.entry_of(row)
-                if not isinstance(entry, Unreadable) and wanted.fits(row.kid, entry.event):
+                if not isinstance(entry, Unreadable) and wanted.fits(kid, entry.event):
                     yield row.id, entry
 
     async def _sight(self, caller: Caller, kids: Sequence[str]) -> Callable[[str], bool]:

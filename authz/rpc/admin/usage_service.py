@@ -1,16 +1,16 @@
 """The Usage service."""
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from authz.core.access import Caller, Visible, visible
 from authz.core.errors import BadInput, NotFound
 from authz.core.roles import Action
-from authz.core.usage.question import DAY_MS, DEFAULT_MS, By, LatestUse, Report, Span, TopBy
+from authz.core.usage.question import DEFAULT_MS, By, LatestUse, Report, Span, TopBy
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.usage.reading import Sight
 from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.changing import Changing
 from authz.rpc.admin.guards import guard, require_visible
 from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.paging import MAX_SIZE, page_size, selection_for
@@ -27,6 +27,7 @@ from authz.rpc.admin.values import (
     kid_of,
     kid_of_part,
     name_of,
+    note_of,
     time_ms,
     timestamp,
     word_of,
@@ -37,8 +38,6 @@ TOP: Final = 20
 MAX_TOP: Final = 500
 CHUNK: Final = 500  # keys of which some fields are read in one call
 OWNER: Final = ("client_id", "tenant_id", "project_id")  # fields of a record
-
-log = logging.getLogger(__name__)
 
 _ORDERS: Final = {number: name for name, number in usage_pb2.UsageOrder.items()}
 
@@ -53,6 +52,7 @@ class UsageService:
     def __init__(self, flows: AdminFlows, tokens: PageTokens) -> None:
         self._flows = flows
         self._tokens = tokens
+        self._changing = Changing(flows)
 
     async def list_usage(
         self, request: usage_pb2.ListUsageRequest, context: CallContext
@@ -120,16 +120,10 @@ class UsageService:
         """Erase the networks and user agents from which a key was used."""
         kid = kid_of_part(request.name, USAGE)
         await self._is_there(context.caller, kid, Action.ERASE_USAGE)
+        author = self._changing.author(context, note_of(request.note))
         if request.validate_only:
             return usage_pb2.EraseUsageResponse()
-        today = self._flows.clock.wall_ms() // DAY_MS
-        erased = await self._flows.usage_eraser.erase(kid, today)
-        log.info(
-            "%s erased %d facts about callers of %s",
-            *(context.caller.actor, erased, name_of(kid)),
-            extra={"request_id": context.call_id},
-        )
-        return usage_pb2.EraseUsageResponse(erased=erased)
+        return usage_pb2.EraseUsageResponse(erased=await self._flows.erasure.erase(kid, author))
 
     async def _report(
         self,

@@ -195,8 +195,13 @@ def test_erase(runner, count):
     """Networks go, counts stay, and the second time there is nothing to erase."""
     kid, _ = runner.issue()
     count((kid, 0, {}))
-    done = runner.run("usage", "erase", "--key", kid, "--json")
+    done = runner.run("usage", "erase", "--key", kid, "--note", "asked", "--json")
     assert done.err == ""
+    listed = runner.run("audit", "list", "--action", "erase_usage", "--json").document
+    (event,) = listed["events"]
+    assert (event["kid"], event["note"]) == (kid, "asked")
+    assert runner.run("audit", "list", "--kid", kid).out.count("erase_usage") == 1
+    assert runner.run("audit", "verify").code == 0
     assert (done.code, done.document) == (0, {"kid": kid, "erased": 2})
     out = runner.run("keys", "show", kid).out
     assert "203.0.113.0" not in out

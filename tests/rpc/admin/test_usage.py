@@ -13,7 +13,7 @@ from authz.core.roles import Role
 from authz.core.usage.counts import Level
 from authz.core.usage.tally import Clocks
 from authz.process.clock import SystemClock
-from authz.rpc.pb.admin.v1 import keys_pb2, me_pb2, usage_pb2
+from authz.rpc.pb.admin.v1 import audit_entry_pb2, audit_pb2, keys_pb2, me_pb2, usage_pb2
 from authz.storage.usage.usage_link import UsageLink
 from authz.wiring import administration
 from tests.support.real import eventually
@@ -24,6 +24,7 @@ from tests.support.usage import committed, line
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CODE = grpc.StatusCode
+Audited = audit_entry_pb2.AuditEntry
 KEPT = dict.fromkeys(Level, 400 * 86_400)
 DAY = 86_400_000
 DENIED = {"code": "403", "reason": "revoked", "flags": "UAEX", "charged": "-"}
@@ -247,18 +248,28 @@ async def test_a_role_of_a_project_sees_its_project_only(rig: AdminRig, used) ->
     assert (await usage(stubs)).report.total.requests == 1
 
 
-async def test_erasing(rig: AdminRig, admin: Stubs, used, caplog) -> None:
-    """Networks and user agents go, counts and times stay. The log names author and key."""
+async def test_erasing(rig: AdminRig, admin: Stubs, used) -> None:
+    """Networks and user agents go, counts and times stay. The trail has author and key."""
     kid, _ = await rig.issue(client_id="erase", tenant_id="north")
     await count(rig, (kid, 0, {"agent": "a/1"}))
     name, ask = f"keys/{kid}/usage", usage_pb2.EraseUsageRequest
     north = await rig.caller(Role.ADMIN, tenant_id="north")
     tried = await north.usage.EraseUsage(ask(name=name, validate_only=True))
     assert tried.erased == 0
-    with caplog.at_level("INFO"):
-        done = await north.usage.EraseUsage(ask(name=name))
+    wanted = audit_pb2.ListAuditEntriesRequest(action=Audited.ACTION_ERASE_USAGE)
+    assert not (await admin.audit.ListAuditEntries(wanted)).entries
+    done = await north.usage.EraseUsage(ask(name=name, note="asked for by mail"))
     assert done.erased > 0
-    assert any(f"facts about callers of keys/{kid}" in text for text in caplog.messages)
+    for stubs in (admin, north):
+        (entry,) = (await stubs.audit.ListAuditEntries(wanted)).entries
+        assert (entry.key, entry.note) == (f"keys/{kid}", "asked for by mail")
+        assert entry.actor.startswith("key:")
+        assert entry.source
+        assert entry.request_id
+    south = await rig.caller(Role.AUDITOR, tenant_id="south")
+    assert not (await south.audit.ListAuditEntries(wanted)).entries
+    verified = await admin.audit.VerifyAuditTrail(audit_pb2.VerifyAuditTrailRequest())
+    assert verified.intact
     latest = usage_pb2.GetLatestUseRequest(name=f"keys/{kid}/latestUse")
     use = (await admin.usage.GetLatestUse(latest)).latest_use
     assert (use.latest.network, use.latest.user_agent, use.last_30_days.requests) == ("", "", 1)
@@ -272,7 +283,9 @@ async def test_erasing(rig: AdminRig, admin: Stubs, used, caplog) -> None:
     strong, _ = await rig.issue([Role.ADMIN.scope])
     error = await refusal(north.usage.EraseUsage(ask(name=f"keys/{strong}/usage")))
     assert error.code() is CODE.NOT_FOUND
-    assert fields_of(await refusal(north.usage.EraseUsage(ask(name=f"keys/{kid}")))) == ["name"]
+    for wrong in (ask(name=f"keys/{kid}"), ask(name=name, note="a\nb")):
+        (field,) = fields_of(await refusal(north.usage.EraseUsage(wrong)))
+        assert field == ("note" if wrong.note else "name")
 
 
 async def test_a_holder_sees_its_own_usage(rig: AdminRig, used) -> None:

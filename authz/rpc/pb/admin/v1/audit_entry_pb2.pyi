@@ -25,6 +25,7 @@ class AuditEntry(_message.Message):
         ACTION_RESET_LIMITS: _ClassVar[AuditEntry.Action]
         ACTION_RETIRE: _ClassVar[AuditEntry.Action]
         ACTION_DELETE: _ClassVar[AuditEntry.Action]
+        ACTION_ERASE_USAGE: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -36,6 +37,7 @@ class AuditEntry(_message.Message):
     ACTION_RESET_LIMITS: AuditEntry.Action
     ACTION_RETIRE: AuditEntry.Action
     ACTION_DELETE: AuditEntry.Action
+    ACTION_ERASE_USAGE: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]

@@ -217,12 +217,14 @@ class GetLatestUseResponse(_message.Message):
     def __init__(self, latest_use: _Optional[_Union[LatestUse, _Mapping]] = ...) -> None: ...
 
 class EraseUsageRequest(_message.Message):
-    __slots__ = ("name", "validate_only")
+    __slots__ = ("name", "validate_only", "note")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     name: str
     validate_only: bool
-    def __init__(self, name: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    note: str
+    def __init__(self, name: _Optional[str] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ...) -> None: ...
 
 class EraseUsageResponse(_message.Message):
     __slots__ = ("erased",)

@@ -87,7 +87,8 @@ class UsageServicer:
     def EraseUsage(self, request, context):
         """Erase the networks and user agents from which a key was used. Counts and times stay.
 
-        If the key is used again, its next use is kept again: revoke it first.
+        If the key is used again, its next use is kept again: revoke it first. The audit trail gets an
+        entry first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
