@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 
 from authz.core.usage.outcome import Outcome
-from tests.support.proxy.shapes import request
+from tests.support.proxy.request_shapes import request
 
 OK, CLIENT, SERVER, DENIED, ABORTED = Outcome
 END = b"0\r\n\r\n"
