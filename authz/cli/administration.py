@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.wiring.usage import UsageSession
 
 _T = TypeVar("_T")
+_Session = TypeVar("_Session")
 
 
 def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
@@ -58,13 +60,7 @@ def with_session(invocation: Invocation, work: Callable[["AdminSession"], Awaita
     """
     from authz.wiring import administration  # noqa: PLC0415
 
-    found = load_settings(invocation)
-
-    async def run() -> _T:
-        async with administration.admin_session(found) as session:
-            return await work(session)
-
-    return asyncio.run(_interruptible(run()))
+    return _run(invocation, administration.admin_session, work)
 
 
 def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[_T]]) -> _T:
@@ -75,13 +71,7 @@ def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[
     """
     from authz.wiring import many_keys  # noqa: PLC0415
 
-    found = load_settings(invocation)
-
-    async def run() -> _T:
-        async with many_keys.bulk_session(found) as session:
-            return await work(session)
-
-    return asyncio.run(_interruptible(run()))
+    return _run(invocation, many_keys.bulk_session, work)
 
 
 def with_files(invocation: Invocation, work: Callable[["FileSession"], Awaitable[_T]]) -> _T:
@@ -92,13 +82,7 @@ def with_files(invocation: Invocation, work: Callable[["FileSession"], Awaitable
     """
     from authz.wiring import key_files  # noqa: PLC0415
 
-    found = load_settings(invocation)
-
-    async def run() -> _T:
-        async with key_files.file_session(found) as session:
-            return await work(session)
-
-    return asyncio.run(_interruptible(run()))
+    return _run(invocation, key_files.file_session, work)
 
 
 def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitable[_T]]) -> _T:
@@ -109,13 +93,7 @@ def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitabl
     """
     from authz.wiring import usage  # noqa: PLC0415
 
-    found = load_settings(invocation)
-
-    async def run() -> _T:
-        async with usage.usage_session(found) as session:
-            return await work(session)
-
-    return asyncio.run(_interruptible(run()))
+    return _run(invocation, usage.usage_session, work)
 
 
 def with_lifecycle(invocation: Invocation, work: Callable[["Lifecycle"], Awaitable[_T]]) -> _T:
@@ -126,11 +104,19 @@ def with_lifecycle(invocation: Invocation, work: Callable[["Lifecycle"], Awaitab
     """
     from authz.wiring import administration  # noqa: PLC0415
 
-    found = load_settings(invocation)
+    return _run(invocation, administration.administration, work)
+
+
+def _run(
+    invocation: Invocation,
+    begin: Callable[[Settings], AbstractAsyncContextManager[_Session]],
+    work: Callable[[_Session], Awaitable[_T]],
+) -> _T:
+    settings = load_settings(invocation)
 
     async def run() -> _T:
-        async with administration.administration(found) as lifecycle:
-            return await work(lifecycle)
+        async with begin(settings) as session:
+            return await work(session)
 
     return asyncio.run(_interruptible(run()))
 

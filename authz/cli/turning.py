@@ -1,5 +1,8 @@
 """`authz keys disable` and `authz keys enable`."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
 import click
 
 from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
@@ -9,7 +12,18 @@ from authz.cli.outcome import make_change, report_change
 from authz.cli.selecting import required, selector_options
 from authz.cli.waiting import wait_options
 from authz.core import changes
+from authz.core.changes import Author
 from authz.core.selector import Selector
+from authz.flows.lifecycle import Lifecycle, Result
+
+_DISABLE: Final = Task(
+    lambda record, now, by: changes.disable(record, by, now),
+    *("disable", "disabling", "disabled", "already disabled"),
+)
+_ENABLE: Final = Task(
+    lambda record, now, by: changes.enable(record, by, now),
+    *("enable", "enabling", "enabled", "already active"),
+)
 
 
 @click.command()
@@ -20,15 +34,7 @@ from authz.core.selector import Selector
 @wait_options
 @common
 @click.pass_obj
-def disable(
-    invocation: Invocation,
-    kid: str | None,
-    *,
-    selector: Selector,
-    note: str,
-    wait_seconds: float | None,
-    consent: Consent,
-) -> int:
+def disable(invocation: Invocation, /, **asked: Any) -> int:
     """Disable a key until it is enabled again.
 
     Without KID, all keys that fit the conditions are changed, after a confirmation.
@@ -38,20 +44,7 @@ def disable(
       authz keys disable 7Hk2mQ9xT4bVzR1c --note "unpaid"
       authz keys disable --plan free --expires-before 7d --dry-run
     """
-    required(selector, kid)
-    if kid is None:
-        task = Task(
-            lambda record, now, by: changes.disable(record, by, now),
-            *("disable", "disabling", "disabled", "already disabled"),
-        )
-        return change_selected(
-            invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
-        )
-    report_change(
-        invocation,
-        make_change(invocation, note, lambda flow, by: flow.disable(kid, by), wait_seconds),
-    )
-    return DONE
+    return _turn(invocation, _DISABLE, Lifecycle.disable, **asked)
 
 
 @click.command()
@@ -62,15 +55,7 @@ def disable(
 @wait_options
 @common
 @click.pass_obj
-def enable(
-    invocation: Invocation,
-    kid: str | None,
-    *,
-    selector: Selector,
-    note: str,
-    wait_seconds: float | None,
-    consent: Consent,
-) -> int:
+def enable(invocation: Invocation, /, **asked: Any) -> int:
     """Enable a disabled key.
 
     Without KID, all keys that fit the conditions are changed, after a confirmation.
@@ -80,17 +65,27 @@ def enable(
       authz keys enable 7Hk2mQ9xT4bVzR1c
       authz keys enable --client acme-web --status disabled --yes
     """
+    return _turn(invocation, _ENABLE, Lifecycle.enable, **asked)
+
+
+def _turn(
+    invocation: Invocation,
+    task: Task,
+    turn: Callable[[Lifecycle, str, Author], Awaitable[Result]],
+    *,
+    kid: str | None,
+    selector: Selector,
+    note: str,
+    wait_seconds: float | None,
+    consent: Consent,
+) -> int:
     required(selector, kid)
     if kid is None:
-        task = Task(
-            lambda record, now, by: changes.enable(record, by, now),
-            *("enable", "enabling", "enabled", "already active"),
-        )
         return change_selected(
             invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
         )
     report_change(
         invocation,
-        make_change(invocation, note, lambda flow, by: flow.enable(kid, by), wait_seconds),
+        make_change(invocation, note, lambda flow, by: turn(flow, kid, by), wait_seconds),
     )
     return DONE

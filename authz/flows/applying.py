@@ -9,17 +9,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
-from authz.core import changes, new_keys
+from authz.core import changes, declared_changes, new_keys
 from authz.core.admin_ports import AppliedStore, KeyStore
-from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
-from authz.core.errors import BadInput
+from authz.core.changes import Author, KeyChange, Outcome
 from authz.core.keys.credentials import Minted
-from authz.core.merging import Applied, Clash, Fields, Merge, fields_of, merge, state_at
-from authz.core.new_keys import KeySpec
+from authz.core.merging import Applied, Fields, Merge, fields_of, merge, state_at
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.selector import Selector
-from authz.core.updates import Updates
 from authz.flows.bulk_change import BulkChange, By, Step
 from authz.flows.key_history import KeyHistory
 from authz.flows.resending import until_confirmed
@@ -125,7 +122,7 @@ class Applying:
             return Intent(one, record, problem=problem)
         base = await self._base(one, record, applied.get(one.kid))
         merged = merge(one.fields, fields_of(record), base, overwrites=overwrites)
-        return Intent(one, record, base, merged, _problem(record, merged))
+        return Intent(one, record, base, merged, declared_changes.problem(record, merged))
 
     async def _base(self, one: Declared, record: KeyRecord, last: Applied | None) -> Fields | None:
         if one.version is None:
@@ -166,8 +163,8 @@ class Applying:
         tries are lost.
         """
         now, wanted = self._clock.wall_ms(), one.record
-        life = None if wanted.expires_at is None else wanted.expires_at - now
-        change = new_keys.issue(_spec(wanted, life), minted, by.author(), now)
+        spec = declared_changes.new_key(wanted, now)
+        change = new_keys.issue(spec, minted, by.author(), now)
         version = await until_confirmed(partial(self._keys.apply, change))
         record = replace(change.record, version=version)
         if wanted.status is Status.DISABLED:
@@ -194,10 +191,11 @@ class Applying:
             )
 
         def set_fields(record: KeyRecord, now: int, author: Author) -> Outcome:
-            return _field_change(record, todo[record.kid].declared, merged(record), author, now)
+            wanted = todo[record.kid].declared.record
+            return declared_changes.set_fields(record, wanted, merged(record), author, now)
 
         def set_status(record: KeyRecord, now: int, author: Author) -> Outcome:
-            return _status_change(record, merged(record), author, now)
+            return declared_changes.set_status(record, merged(record), author, now)
 
         async for steps in self._bulk.carry_out(
             [kid for kid, i in todo.items() if kid and i.merged.wanted.keys() - {"status"}],
@@ -242,65 +240,3 @@ class Applying:
         return self._bulk.carry_out(
             kids, lambda record, now, author: changes.revoke(record, reason, author, now), by
         )
-
-
-def clash_text(clash: Clash) -> str:
-    """Return a clash in words."""
-    return f"{clash.name}: the file has {clash.declared!r}, the store {clash.stored!r}"
-
-
-def _problem(record: KeyRecord, merged: Merge) -> str:
-    if merged.clashes:
-        return "changed in the store, too: " + "; ".join(map(clash_text, merged.clashes))
-    if record.status is Status.REVOKED and merged.wanted:
-        return "is revoked, which is final; take it out of the file"
-    return ""
-
-
-def _field_change(
-    record: KeyRecord, one: Declared, merged: Merge, author: Author, now: int
-) -> Outcome:
-    if merged.clashes:
-        return Refused(_problem(record, merged))
-    names = merged.wanted.keys() - {"status"}
-    if not names:
-        return Unchanged(record, f"{record.kid} is so already")
-    wanted = cast("Updates", {name: getattr(one.record, name) for name in names})
-    return changes.update(record, wanted, author, now)
-
-
-def _status_change(record: KeyRecord, merged: Merge, author: Author, now: int) -> Outcome:
-    if merged.clashes:
-        return Refused(_problem(record, merged))
-    match merged.wanted.get("status"):
-        case "active":
-            return changes.enable(record, author, now)
-        case "disabled":
-            return changes.disable(record, author, now)
-        case "revoked":
-            return changes.revoke(record, RevocationReason.UNSPECIFIED, author, now)
-        case _:
-            return Unchanged(record, f"{record.kid} is so already")
-
-
-def _spec(record: KeyRecord, life_ms: int | None) -> KeySpec:
-    if life_ms is not None and life_ms <= 0:
-        raise BadInput("expires_at", "the key would be over before it begins")
-    return KeySpec(
-        client_id=record.client_id,
-        env=record.env,
-        name=record.name,
-        project_id=record.project_id,
-        tenant_id=record.tenant_id,
-        plan=record.plan,
-        limits=record.limits,
-        on_outage=record.on_outage,
-        scopes=record.scopes,
-        not_before=record.not_before,
-        life_ms=life_ms,
-        allowed_cidrs=record.allowed_cidrs,
-        allowed_hosts=record.allowed_hosts,
-        allowed_origins=record.allowed_origins,
-        metadata=record.metadata,
-        outage_grace=record.outage_grace,
-    )

@@ -26,7 +26,8 @@ from authz.core.fair_budget import FairBudget
 from authz.core.keys.credentials import Alias, Imported
 from authz.core.ports import AliasSource, Clock, LoadedAlias, Probe
 from authz.core.records import KeyRecord
-from authz.flows.keycache import CacheContents, KeyCache
+from authz.flows.cache_contents import CacheContents
+from authz.flows.keycache import KeyCache
 
 MAX_ATTEMPTS: Final = 3
 

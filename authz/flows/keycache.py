@@ -27,8 +27,7 @@ During an outage, while the link to the store is not trusted, `peek_stale` serve
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -39,30 +38,14 @@ from authz.core.errors import Fault, Unavailable, Unreadable
 from authz.core.events import Event
 from authz.core.ports import Clock, KeySource, Loaded, Probe
 from authz.core.records import KeyRecord, Status, as_revoked
-from authz.flows.packed_records import MAX_IN_USE, NEVER, PackedRecords, unpack
+from authz.flows.cache_contents import CacheContents
+from authz.flows.packed_records import MAX_IN_USE, NEVER, PackedRecords
 
 MAX_REVOKED: Final = 100_000
 MAX_ATTEMPTS: Final = 10  # a key may be changed while it is loaded; the deadline ends this too
 TTL_JITTER: Final = 0.1
 
 _ABSENT: Final = object()
-
-
-@dataclass(frozen=True, slots=True)
-class CacheContents:
-    """The contents of a cache, for a snapshot. last_trusted: by the monotonic clock.
-
-    packed: records by kid. aliases: digests of imported keys with their kids.
-    """
-
-    packed: Mapping[str, bytes] = field(repr=False)
-    revoked: list[str]
-    last_trusted: float
-    aliases: Sequence[tuple[bytes, str]] = ()
-
-    def records(self) -> Iterator[KeyRecord]:
-        """Yield the records, unpacked one by one, without their deadlines."""
-        return (unpack(packed)[0] for packed in self.packed.values())
 
 
 class KeyCache:

@@ -40,7 +40,7 @@ from authz.core.errors import BadInput, Fault
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
-from authz.flows.keycache import CacheContents
+from authz.flows.cache_contents import CacheContents
 from authz.flows.packed_records import pack
 from authz.storage import encoding, schema
 

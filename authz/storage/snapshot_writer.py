@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from authz.core.events import Event
 from authz.core.ports import Clock, Probe
-from authz.flows.keycache import CacheContents
+from authz.flows.cache_contents import CacheContents
 from authz.storage.snapshot import Restored, Snapshot, SnapshotRefused
 
 log = logging.getLogger("authz.snapshot")

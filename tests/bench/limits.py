@@ -45,7 +45,7 @@ class Leased(Hot):
 
     async def take_lease(self) -> None:
         await self.limiter.spend(self.record, 1)
-        [state] = self.limiter._states.values()
+        state = self.limiter._find(self.record.kid)
         state.left, state.until = 10**12, float("inf")
         state.lease_result = state.lease_result or limit_result(state.charge, state.last_reply)
 
@@ -120,7 +120,7 @@ async def strict_rates(valkey: Valkey, seconds: float, rounds: int) -> dict[str,
     await eventually(lambda: link.is_open)
     assert isinstance(await checker.check(request), Charged)
 
-    [state] = limiter._states.values()
+    state = limiter._find(record.kid)
     command = (
         "EVALSHA",
         valkey.admin.script_load(SPEND),

@@ -29,7 +29,7 @@ from authz.core.ports import Loaded, LoadedAlias
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.request import Request, Route
 from authz.core.trail.rows import row_hash
-from authz.flows.keycache import CacheContents
+from authz.flows.cache_contents import CacheContents
 from authz.flows.packed_records import pack
 
 NOW = 1_750_000_000_000  # milliseconds; where FakeClock begins

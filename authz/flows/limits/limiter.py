@@ -21,32 +21,30 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable
 from functools import partial
-from itertools import islice
 
-from authz.core.errors import OutcomeUnknown, Unavailable, UnknownPlan, Unreadable
+from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.events import Event
 from authz.core.limits.charge import (
     SpendReply,
     SpendRequest,
     charge_for,
-    credits_part,
     limit_result,
     next_lease_size,
     seconds_until_room,
 )
-from authz.core.limits.key_limits import KeyLimits, LimitPolicy, LimitResult
+from authz.core.limits.key_limits import LimitPolicy, LimitResult
 from authz.core.limits.ports import SpendStore
 from authz.core.ports import Clock, Probe
 from authz.core.records import KeyRecord
 from authz.flows.limits.key_limit_state import KeyLimitState, PendingSpend, Waiter, serve
+from authz.flows.limits.key_limit_states import KeyLimitStates
 from authz.flows.limits.outage_limits import OutageLimits
 
 
 class Limiter:
     """Takes from limits. One instance serves all keys of a sidecar, on one event loop.
 
-    max_keys: bound on states; the oldest one makes room, and its lease is returned to the store.
-    leases: if False, each request asks the store.
+    max_keys: bound on states; see KeyLimitStates. leases: if False, each request asks the store.
     """
 
     def __init__(
@@ -60,16 +58,13 @@ class Limiter:
         leases: bool = True,
     ) -> None:
         self._store = store
-        self._policy = policy
-        self._has_pools = bool(policy.projects or policy.tenants)
         self._clock = clock
         self._monotonic = clock.monotonic
         self._count = probe.count
-        self._max_keys = max_keys
         self._leases = leases
-        self._states: dict[str | tuple[str, int], KeyLimitState] = {}
-        self._earlier: dict[str | tuple[str, int], KeyLimitState] = {}  # of the policy before
         self._outage = OutageLimits(store, self._wall_ms, probe)
+        self._states = KeyLimitStates(store, policy, self._outage, probe, max_keys=max_keys)
+        self._find = self._states.find
         self._ahead_ms = 0  # how far the store's clock was found ahead of ours
 
     def spend(self, record: KeyRecord, cost: int) -> LimitResult | Awaitable[LimitResult] | None:
@@ -82,14 +77,14 @@ class Limiter:
         if not (
             record.limits
             or record.plan
-            or (self._has_pools and (record.project_id or record.tenant_id))
+            or (self._states.has_pools and (record.project_id or record.tenant_id))
         ):
             return None
         if not cost:
             return None
-        state = self._states.get(record.kid if cost == 1 else (record.kid, cost))
+        state = self._find(record.kid if cost == 1 else (record.kid, cost))
         if state is None or state.record is not record:
-            state = self._open(record, cost)
+            state = self._states.open(record, cost)
         now = self._monotonic()
         if state.left and now < state.until:
             state.left -= 1
@@ -102,91 +97,6 @@ class Limiter:
             return self._outage.spend(state, state.key_limits)
         return self._ask(state, now)
 
-    # states
-
-    def _open(self, record: KeyRecord, cost: int) -> KeyLimitState:
-        name = record.kid if cost == 1 else (record.kid, cost)
-        known = self._states.get(name) or self._reopen(name, record)
-        if known is not None and known.record.version == record.version:
-            known.record = record  # the same version, loaded again
-            return known
-        key_limits = self._policy.of(record)
-        if known is not None:
-            self._strand(known)
-        elif len(self._states) >= self._max_keys:
-            self._evict(self._states.pop(next(iter(self._states))))
-        state = self._states[name] = KeyLimitState(record, key_limits, cost)
-        return state
-
-    def replace_policy(self, policy: LimitPolicy) -> None:
-        """Apply `policy` from now on. Before the next call, call `migrate` until it is False.
-
-        States of the earlier policy are kept until their key is used or migrated.
-        """
-        self._policy = policy
-        self._has_pools = bool(policy.projects or policy.tenants)
-        self._earlier, self._states = self._earlier | self._states, {}
-
-    def migrate(self, count: int) -> bool:
-        """Apply the new policy to up to `count` states. Return True while any are left.
-
-        A state whose limits are the same stays. Of another, the lease is returned to the store.
-        """
-        for name, state in list(islice(self._earlier.items(), count)):
-            self._reopen(name, state.record)
-        return bool(self._earlier)
-
-    def _reopen(self, name: str | tuple[str, int], record: KeyRecord) -> KeyLimitState | None:
-        """Take over and return the state of the earlier policy, if record and limits are the same.
-
-        Otherwise drop it and return None. Its lease is returned to the store, or stranded if the
-        key was changed.
-        """
-        state = self._earlier.pop(name, None)
-        if state is None:
-            return None
-        if state.record.version != record.version:
-            self._strand(state)
-        elif _are_same(state.key_limits, self._policy, record):
-            self._states[name] = state
-            return state
-        else:
-            self._evict(state)
-        return None
-
-    def _evict(self, state: KeyLimitState) -> None:
-        state.is_dropped = True
-        self._count_leased(state)
-        self._outage.forget(state)
-        if state.charge is not None and (returned := state.give_up()):
-            request = SpendRequest(0, 0, returned, state.granted_at)
-            self._store.spend(state.charge, request, _ignore)
-
-    def _strand(self, state: KeyLimitState) -> None:
-        """Drop the lease and the debt without a return to the store. Count LEASE_STRANDED.
-
-        The key was changed, and the change may have reset its counters. A return would then take
-        back requests that were counted after the reset. No change resets credits, so those are
-        returned: a refill would lose them for good.
-        """
-        state.is_dropped = True
-        self._count_leased(state)
-        returned = state.left - state.debt
-        if returned and state.charge is not None and (charge := credits_part(state.charge)):
-            request = SpendRequest(0, 0, returned, state.granted_at)
-            self._store.spend(charge, request, _ignore)
-        if state.left:
-            self._count(Event.LEASE_STRANDED, state.left)
-        state.give_up()
-        self._outage.forget(state)
-
-    def _count_leased(self, state: KeyLimitState) -> None:
-        if passed := state.lease - state.left:
-            self._count(Event.LIMIT_ALLOWED_ON_LEASE, passed)
-            if state.lease_result is not None and state.lease_result.violated:
-                self._count(Event.LIMIT_SHADOW_DENIED, passed)
-            state.lease = state.left
-
     def _refuse(self, state: KeyLimitState, now: float) -> LimitResult:
         if state.charge is None or state.refusal is None:
             raise ValueError("the store has refused no request of this key")
@@ -194,16 +104,21 @@ class Limiter:
         self._count(Event.LIMIT_DENIED_LOCALLY)
         return limit_result(state.charge, state.refusal, int((now - state.refused_at) * 1e6))
 
+    def replace_policy(self, policy: LimitPolicy) -> None:
+        """Apply `policy` from now on. Before the next call, call `migrate` until it is False."""
+        self._states.replace_policy(policy)
+
+    def migrate(self, count: int) -> bool:
+        """Apply the new policy to up to `count` states. Return True while any are left."""
+        return self._states.migrate(count)
+
     def give_back(self) -> None:
         """Return every lease and every debt to the store, and drop all states.
 
         Call it before an orderly stop. Otherwise the unused requests stay counted: of a window of a
         day for a day, of a month until its end.
         """
-        for state in (*self._earlier.values(), *self._states.values()):
-            self._evict(state)
-        self._earlier.clear()
-        self._states.clear()
+        self._states.give_back()
 
     # calls
 
@@ -219,7 +134,7 @@ class Limiter:
                 self._ask_for_lease(state, now)
         else:
             waiters = deque((waiter,))
-            self._send(PendingSpend(state, charge, waiters, self._give_up(state), now))
+            self._send(PendingSpend(state, charge, waiters, self._states.give_up(state), now))
         return waiter
 
     def _ask_for_lease(self, state: KeyLimitState, now: float) -> None:
@@ -229,12 +144,7 @@ class Limiter:
         size = next_lease_size(charge, last.left, demand) if last else 0
         waiters, state.waiting = state.waiting, deque()
         state.is_asking = True
-        self._send(PendingSpend(state, charge, waiters, self._give_up(state), now), size)
-
-    def _give_up(self, state: KeyLimitState) -> int:
-        self._count_leased(state)
-        self._outage.forget(state)
-        return state.give_up()
+        self._send(PendingSpend(state, charge, waiters, self._states.give_up(state), now), size)
 
     def _send(self, pending: PendingSpend, lease: int = 0) -> None:
         self._count(Event.LIMIT_STORE_CALL)
@@ -262,7 +172,7 @@ class Limiter:
         if leased and state.waiting:
             self._ask_for_lease(state, self._monotonic())
         elif state.is_dropped:  # the key was changed meanwhile
-            self._strand(state)
+            self._states.strand(state)
 
     def _on_refusal(self, pending: PendingSpend, reply: SpendReply) -> None:
         state, now = pending.state, self._monotonic()
@@ -336,17 +246,3 @@ class Limiter:
             waiter.set_result(self._outage.spend(state, state.key_limits))
         except Unavailable as cause:
             waiter.set_exception(cause)
-
-
-def _ignore(_reply: SpendReply | Unavailable) -> None:
-    """Ignore a reply that nobody waits for."""
-
-
-def _are_same(limits: KeyLimits | None, policy: LimitPolicy, record: KeyRecord) -> bool:
-    try:
-        now = policy.of(record)
-    except UnknownPlan:
-        return False
-    if limits is None or now is None:
-        return limits is now
-    return (limits.groups, limits.on_outage) == (now.groups, now.on_outage)

@@ -29,6 +29,7 @@ from authz.core.route_facts import FACT_NAMES, FACTS, NO_FACTS, Facts, Refusal, 
 from authz.core.routes import RouteTable
 from authz.rpc.check.credential import CredentialReader
 from authz.rpc.check.override import other_methods
+from authz.rpc.check.raw_headers import RawHeaders
 from authz.rpc.check.strip import Strip, carrier_strip
 from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 
@@ -97,7 +98,7 @@ class Extractor:
         http = attributes.request.http
         headers: _Headers = http.headers
         if not headers:
-            headers = _RawHeaders(http.header_map.headers)
+            headers = RawHeaders(http.header_map.headers)
         sight = (http.method, http.host)
         target = self._well_formed.get(sight) or self._look_at(sight)
         try:
@@ -286,31 +287,3 @@ class _Headers(Headers, Protocol):
     """Headers that can be counted, so that too many are refused."""
 
     def __len__(self) -> int: ...
-
-
-class _RawHeaders:
-    """Raw headers, joined as Envoy joins duplicates. Each duplicate counts."""
-
-    __slots__ = ("_entries", "_names")
-
-    def __init__(self, entries: Any) -> None:
-        self._entries = entries
-        self._names = [entry.key for entry in entries]
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: str) -> bool:
-        return name.encode() in self._names
-
-    def __getitem__(self, name: str) -> bytes:
-        wanted = name.encode()
-        if self._names.count(wanted) == 1:
-            return _value(self._entries[self._names.index(wanted)])
-        pairs = zip(self._names, self._entries, strict=True)
-        return b",".join(_value(entry) for found, entry in pairs if found == wanted)
-
-
-def _value(entry: Any) -> bytes:
-    value: bytes = entry.raw_value or entry.value
-    return value

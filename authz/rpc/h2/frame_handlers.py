@@ -16,6 +16,7 @@ from authz.rpc.h2.frames import (
     MAX_WINDOW,
     PADDED,
     PRIORITISED,
+    PRIORITY_BYTES,
     SETTING,
     UINT32,
     ConnectionFault,
@@ -25,8 +26,11 @@ from authz.rpc.h2.frames import (
     StreamFault,
     frame,
     goaway_frame,
-    unpadded,
+    header_block,
+    refuse_self_dependency,
+    require_size,
 )
+from authz.rpc.h2.header_blocks import PartialBlock
 from authz.rpc.h2.request_streams import RequestStreams
 from authz.rpc.h2.send_queue import SendQueue
 
@@ -35,7 +39,6 @@ MAX_DISCARDED: Final = 16  # times the limit: the size of a header block that we
 
 CALLS_PER_UNIT: Final = 16  # to look at so many calls costs as much as a frame
 
-PRIORITY_BYTES: Final = 5
 PING_BYTES: Final = 8
 GOAWAY_BYTES: Final = 8
 MIN_MAX_FRAME: Final = 2**14
@@ -65,7 +68,7 @@ class FrameHandlers:
         self._probe = probe
         self._max_header_bytes = max_header_bytes
         self._phase = GREETING
-        self._block = _PartialBlock(0, 0)
+        self._block = PartialBlock(0, 0)
         self.draining = False
 
     @property
@@ -116,12 +119,12 @@ class FrameHandlers:
         ConnectionFault for wrong padding or priority, and the faults of RequestStreams.headers.
         """
         if flags & (PADDED | PRIORITISED):
-            payload = _header_block(flags, stream_id, payload)
+            payload = header_block(flags, stream_id, payload)
         if flags & END_HEADERS:
             self._streams.headers(flags, stream_id, payload)
         else:
             self._phase = HEADER_BLOCK
-            self._block = _PartialBlock(flags, stream_id)
+            self._block = PartialBlock(flags, stream_id)
             self._extend_block(payload)
 
     def continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -164,14 +167,14 @@ class FrameHandlers:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
         if len(payload) != PRIORITY_BYTES:
             raise StreamFault(stream_id, ErrorCode.FRAME_SIZE_ERROR)
-        _refuse_self_dependency(stream_id, payload)
+        refuse_self_dependency(stream_id, payload)
 
     def rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
         """RST_STREAM: cancel the call.
 
         Raises ConnectionFault if the payload has not 4 bytes or the stream was never opened.
         """
-        _require_size(len(payload) == UINT32.size, "RST_STREAM")
+        require_size(len(payload) == UINT32.size, "RST_STREAM")
         self._streams.rst_stream(stream_id)
 
     def settings(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -185,10 +188,10 @@ class FrameHandlers:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS of a stream")
         self._budgets.spend(Event.H2_CONTROL_FLOOD, 1 + len(payload) // SETTING.size)
         if flags & ACK:
-            _require_size(not payload, "SETTINGS ACK")
+            require_size(not payload, "SETTINGS ACK")
             self._streams.blocks.acknowledged = True
             return
-        _require_size(len(payload) % SETTING.size == 0, "SETTINGS")
+        require_size(len(payload) % SETTING.size == 0, "SETTINGS")
         for name, value in SETTING.iter_unpack(payload):
             self._set(name, value)
         self._queue.control(SETTINGS_ACK)
@@ -236,7 +239,7 @@ class FrameHandlers:
         """
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING of a stream")
-        _require_size(len(payload) == PING_BYTES, "PING")
+        require_size(len(payload) == PING_BYTES, "PING")
         self._budgets.spend(Event.H2_CONTROL_FLOOD)
         if not flags & ACK:
             self._queue.control(frame(FrameType.PING, ACK, 0, payload))
@@ -251,7 +254,7 @@ class FrameHandlers:
         self._budgets.spend(Event.H2_CONTROL_FLOOD)
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY of a stream")
-        _require_size(len(payload) >= GOAWAY_BYTES, "GOAWAY")
+        require_size(len(payload) >= GOAWAY_BYTES, "GOAWAY")
 
     def window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
         """WINDOW_UPDATE: widen the window of a stream, or for stream 0 of the connection.
@@ -260,7 +263,7 @@ class FrameHandlers:
         increment of 0 or a window over MAX_WINDOW raises ConnectionFault for stream 0, else
         StreamFault.
         """
-        _require_size(len(payload) == UINT32.size, "WINDOW_UPDATE")
+        require_size(len(payload) == UINT32.size, "WINDOW_UPDATE")
         self._budgets.spend(Event.H2_CONTROL_FLOOD)
         increment = UINT32.unpack(payload)[0] & MAX_WINDOW
         if stream_id:
@@ -270,41 +273,6 @@ class FrameHandlers:
         else:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE by nothing")
         self._streams.send_waiting()
-
-
-class _PartialBlock:
-    """A header block that comes in several frames. size: bytes so far, also of parts not kept."""
-
-    __slots__ = ("flags", "parts", "size", "stream_id")
-
-    def __init__(self, flags: int, stream_id: int) -> None:
-        self.flags = flags  # of its HEADERS
-        self.stream_id = stream_id
-        self.parts: list[bytes] = []
-        self.size = 0
-
-
-def _header_block(flags: int, stream_id: int, payload: bytes) -> bytes:
-    """Return the header block of a HEADERS frame without its padding and its priority.
-
-    Raises ConnectionFault if either does not fit, or if the stream depends on itself.
-    """
-    payload = unpadded(flags, payload)
-    if not flags & PRIORITISED:
-        return payload
-    _require_size(len(payload) >= PRIORITY_BYTES, "HEADERS")
-    _refuse_self_dependency(stream_id, payload)
-    return payload[PRIORITY_BYTES:]
-
-
-def _refuse_self_dependency(stream_id: int, priority: bytes) -> None:
-    if UINT32.unpack_from(priority)[0] & MAX_STREAM_ID == stream_id:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
-
-
-def _require_size(is_right: bool, name: str) -> None:
-    if not is_right:
-        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"{name} of a wrong size")
 
 
 Handler = Callable[[FrameHandlers, int, int, bytes], None]

@@ -19,6 +19,8 @@ END_HEADERS: Final = 0x04
 PADDED: Final = 0x08
 PRIORITISED: Final = 0x20  # of HEADERS: the five bytes of a PRIORITY frame come first
 
+PRIORITY_BYTES: Final = 5
+
 UINT32: Final = Struct(">L")
 SETTING: Final = Struct(">HL")
 
@@ -125,3 +127,28 @@ def unpadded(flags: int, payload: bytes) -> bytes:
     if padding >= len(payload):
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
     return payload[1 : len(payload) - padding]
+
+
+def header_block(flags: int, stream_id: int, payload: bytes) -> bytes:
+    """Return the header block of a HEADERS frame without its padding and its priority.
+
+    Raises ConnectionFault if either does not fit, or if the stream depends on itself.
+    """
+    payload = unpadded(flags, payload)
+    if not flags & PRIORITISED:
+        return payload
+    require_size(len(payload) >= PRIORITY_BYTES, "HEADERS")
+    refuse_self_dependency(stream_id, payload)
+    return payload[PRIORITY_BYTES:]
+
+
+def refuse_self_dependency(stream_id: int, priority: bytes) -> None:
+    """Raise ConnectionFault if a stream depends on itself. priority: at least its first 4 bytes."""
+    if UINT32.unpack_from(priority)[0] & MAX_STREAM_ID == stream_id:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
+
+
+def require_size(is_right: bool, name: str) -> None:
+    """Raise ConnectionFault with FRAME_SIZE_ERROR unless the size of a frame is right."""
+    if not is_right:
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"{name} of a wrong size")

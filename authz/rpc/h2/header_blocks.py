@@ -160,6 +160,18 @@ class HeaderBlockDecoder(Generic[Parsed]):
             self._known[block] = result
 
 
+class PartialBlock:
+    """A header block that comes in several frames. size: bytes so far, also of parts not kept."""
+
+    __slots__ = ("flags", "parts", "size", "stream_id")
+
+    def __init__(self, flags: int, stream_id: int) -> None:
+        self.flags = flags  # of its HEADERS
+        self.stream_id = stream_id
+        self.parts: list[bytes] = []
+        self.size = 0
+
+
 Span = tuple[int, int]
 
 

@@ -11,21 +11,17 @@ Reading pauses while a client does not read its responses, and while it is slowe
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from functools import partial
 from math import inf
 from typing import Final, cast
 
 from authz.core.events import Event
-from authz.core.ports import Probe
-from authz.process.listener import ConnectionLimits
 from authz.rpc.h2 import traceparent
 from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.flood_budgets import MIN_PAUSE
-from authz.rpc.h2.request_bodies import BodyMemory
-from authz.rpc.h2.request_headers import MethodHandler
 from authz.rpc.h2.responses import FAILED, GrpcStatus, status_response
+from authz.rpc.h2.server_state import ServerState
 from authz.rpc.h2.stream_states import ANSWERING, Call
 
 log = logging.getLogger("authz.h2")
@@ -34,42 +30,6 @@ WRITE_BUFFER: Final = 256 * 1024  # bytes that a client may leave unread before 
 STALL_SECONDS: Final = 10.0  # for which it may do so
 TURN: Final = 32 * 1024  # bytes of one connection that are processed before others have a turn
 LINGER_SECONDS: Final = 1.0  # for the client to read a GOAWAY before the socket is closed
-
-
-@dataclass(slots=True)
-class ServerState:
-    """State that the connections of one server share."""
-
-    handlers: Mapping[bytes, MethodHandler]  # by :path
-    limits: ConnectionLimits
-    memory: BodyMemory
-    probe: Probe
-    max_connections: int
-    replaces_idle: bool = False  # whether a client over the bound replaces the oldest idle one
-    open: "dict[H2Protocol, None]" = field(default_factory=dict)  # the oldest first
-    handshakes: int = 0  # TLS handshakes under way
-    changed: asyncio.Event = field(default_factory=asyncio.Event)  # set when one has closed
-    stopping: bool = False
-    tokens: tuple[bytes, ...] = ()  # of which each call needs one; empty: none
-    traced: bool = False  # whether handlers get the call's traceparent
-
-    def admit(self) -> bool:
-        """Return whether one more client may connect.
-
-        TLS handshakes under way count as connections. At `max_connections`, abort the oldest idle
-        connection if `replaces_idle` is set, and return True. If there is none, count
-        H2_CONNECTION_REFUSED and return False.
-        """
-        if len(self.open) + self.handshakes < self.max_connections:
-            return True
-        idle = (each for each in self.open if each.is_idle) if self.replaces_idle else iter(())
-        oldest = next(idle, None)
-        if oldest is None:
-            self.probe.count(Event.H2_CONNECTION_REFUSED)
-            return False
-        oldest.abort()
-        del self.open[oldest]
-        return True
 
 
 class H2Protocol(asyncio.Protocol):

@@ -24,10 +24,11 @@ from authz.process.listener import (
     server_tls,
 )
 from authz.rpc.check.handler import CheckHandler
-from authz.rpc.h2.protocol import H2Protocol, ServerState
+from authz.rpc.h2.protocol import H2Protocol
 from authz.rpc.h2.request_bodies import BodyMemory
 from authz.rpc.h2.request_headers import MethodHandler
 from authz.rpc.h2.responses import GrpcCode, GrpcStatus
+from authz.rpc.h2.server_state import ServerState
 from authz.rpc.h2.tls_listener import TlsListener
 from authz.rpc.health import BY_READINESS, LIVENESS
 from authz.rpc.services import CHECK_SERVICE

@@ -10,7 +10,8 @@ import ssl
 from typing import Final
 
 from authz.core.events import Event
-from authz.rpc.h2.protocol import H2Protocol, ServerState
+from authz.rpc.h2.protocol import H2Protocol
+from authz.rpc.h2.server_state import ServerState
 
 HANDSHAKE_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.1  # after an accept that failed, as for want of a file descriptor

@@ -24,14 +24,14 @@ def leased(policy=SMALL, **fields):
 async def test_a_key_with_the_same_limits_keeps_its_lease(by):
     """The store gets no call, and the lease still serves."""
     rig = leased()
-    (before,) = rig.limiter._states.values()
+    before = rig.limiter._find(rig.record.kid)
     left = before.left
     assert left > 0
     rig.limiter.replace_policy(LimitPolicy(plans={**SMALL.plans, "more": limits("5/s")}))
     if by == "migration":
         assert not rig.limiter.migrate(10)
     rig.spend()
-    (state,) = rig.limiter._states.values()
+    state = rig.limiter._find(rig.record.kid)
     assert (state.left, rig.store.asked) == (left - 1, [])
 
 
@@ -39,7 +39,7 @@ async def test_a_key_with_the_same_limits_keeps_its_lease(by):
 async def test_a_key_with_other_limits_returns_its_lease(by):
     """The unused units go back to the store, and the next request is judged by the new limit."""
     rig = leased()
-    (state,) = rig.limiter._states.values()
+    state = rig.limiter._find(rig.record.kid)
     unused = state.left
     rig.limiter.replace_policy(LARGE)
     if by == "migration":

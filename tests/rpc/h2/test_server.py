@@ -21,9 +21,10 @@ from authz.core.listen_address import Address
 from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.rpc.h2 import connection, frame_reader, protocol, server
 from authz.rpc.h2.frames import ErrorCode
-from authz.rpc.h2.protocol import H2Protocol, ServerState
+from authz.rpc.h2.protocol import H2Protocol
 from authz.rpc.h2.request_bodies import BodyMemory
 from authz.rpc.h2.server import FastServer
+from authz.rpc.h2.server_state import ServerState
 from tests.support.fakes import RecordingProbe
 from tests.support.h2.client import PATH, Client, framed, frames_of, grpc_fields, only
 from tests.support.h2.wire import wired

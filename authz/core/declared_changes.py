@@ -1,0 +1,86 @@
+"""Changes that make a key as a file declares it, planned from the merge of both."""
+
+from typing import cast
+
+from authz.core import changes
+from authz.core.changes import Author, Outcome, Refused, Unchanged
+from authz.core.errors import BadInput
+from authz.core.merging import Clash, Merge
+from authz.core.new_keys import KeySpec
+from authz.core.records import KeyRecord, RevocationReason, Status
+from authz.core.updates import Updates
+
+
+def problem(record: KeyRecord, merged: Merge) -> str:
+    """Return the reason why a stored key cannot be made as declared; empty if it can."""
+    if merged.clashes:
+        return "changed in the store, too: " + "; ".join(map(_in_words, merged.clashes))
+    if record.status is Status.REVOKED and merged.wanted:
+        return "is revoked, which is final; take it out of the file"
+    return ""
+
+
+def set_fields(
+    record: KeyRecord, declared: KeyRecord, merged: Merge, author: Author, now: int
+) -> Outcome:
+    """Plan the wanted fields, apart from the status, with the values of `declared`.
+
+    `now`: ms since the epoch. Returns Refused for a clash, Unchanged if nothing is wanted.
+    """
+    if merged.clashes:
+        return Refused(problem(record, merged))
+    names = merged.wanted.keys() - {"status"}
+    if not names:
+        return Unchanged(record, f"{record.kid} is so already")
+    wanted = cast("Updates", {name: getattr(declared, name) for name in names})
+    return changes.update(record, wanted, author, now)
+
+
+def set_status(record: KeyRecord, merged: Merge, author: Author, now: int) -> Outcome:
+    """Plan the wanted status. `now`: ms since the epoch.
+
+    Returns Refused for a clash, Unchanged if no other status is wanted.
+    """
+    if merged.clashes:
+        return Refused(problem(record, merged))
+    match merged.wanted.get("status"):
+        case "active":
+            return changes.enable(record, author, now)
+        case "disabled":
+            return changes.disable(record, author, now)
+        case "revoked":
+            return changes.revoke(record, RevocationReason.UNSPECIFIED, author, now)
+        case _:
+            return Unchanged(record, f"{record.kid} is so already")
+
+
+def new_key(record: KeyRecord, now: int) -> KeySpec:
+    """Return the fields of a declared key that is new. `now`: ms since the epoch.
+
+    Raises BadInput if it would be over already.
+    """
+    life_ms = None if record.expires_at is None else record.expires_at - now
+    if life_ms is not None and life_ms <= 0:
+        raise BadInput("expires_at", "the key would be over before it begins")
+    return KeySpec(
+        client_id=record.client_id,
+        env=record.env,
+        name=record.name,
+        project_id=record.project_id,
+        tenant_id=record.tenant_id,
+        plan=record.plan,
+        limits=record.limits,
+        on_outage=record.on_outage,
+        scopes=record.scopes,
+        not_before=record.not_before,
+        life_ms=life_ms,
+        allowed_cidrs=record.allowed_cidrs,
+        allowed_hosts=record.allowed_hosts,
+        allowed_origins=record.allowed_origins,
+        metadata=record.metadata,
+        outage_grace=record.outage_grace,
+    )
+
+
+def _in_words(clash: Clash) -> str:
+    return f"{clash.name}: the file has {clash.declared!r}, the store {clash.stored!r}"

@@ -1,0 +1,158 @@
+"""KeyLimitStates: the states of all keys in this process, and the end of each.
+
+A state that ends has requests that the store has counted and that did not come, or a debt. Both go
+back to the store, unless the key was changed.
+"""
+
+from itertools import islice
+
+from authz.core.errors import Unavailable, UnknownPlan
+from authz.core.events import Event
+from authz.core.limits.charge import SpendReply, SpendRequest, credits_part
+from authz.core.limits.key_limits import KeyLimits, LimitPolicy
+from authz.core.limits.ports import SpendStore
+from authz.core.ports import Probe
+from authz.core.records import KeyRecord
+from authz.flows.limits.key_limit_state import KeyLimitState
+from authz.flows.limits.outage_limits import OutageLimits
+
+Name = str | tuple[str, int]
+"""The kid for requests that cost 1, else the kid and the cost."""
+
+
+class KeyLimitStates:
+    """The states by name. `find` returns one, or None.
+
+    max_keys: bound on states; the oldest one makes room, and its lease is returned to the store.
+    has_pools: whether projects or tenants have limits.
+    """
+
+    def __init__(
+        self,
+        store: SpendStore,
+        policy: LimitPolicy,
+        outage: OutageLimits,
+        probe: Probe,
+        *,
+        max_keys: int,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._outage = outage
+        self._count = probe.count
+        self._max_keys = max_keys
+        self._states: dict[Name, KeyLimitState] = {}
+        self._earlier: dict[Name, KeyLimitState] = {}  # of the policy before
+        self.find = self._states.get
+        self.has_pools = bool(policy.projects or policy.tenants)
+
+    def open(self, record: KeyRecord, cost: int) -> KeyLimitState:
+        """Return the state of a record that `find` does not have. Raises UnknownPlan."""
+        name = record.kid if cost == 1 else (record.kid, cost)
+        known = self._states.get(name) or self._reopen(name, record)
+        if known is not None and known.record.version == record.version:
+            known.record = record  # the same version, loaded again
+            return known
+        key_limits = self._policy.of(record)
+        if known is not None:
+            self.strand(known)
+        elif len(self._states) >= self._max_keys:
+            self._evict(self._states.pop(next(iter(self._states))))
+        state = self._states[name] = KeyLimitState(record, key_limits, cost)
+        return state
+
+    def replace_policy(self, policy: LimitPolicy) -> None:
+        """Apply `policy` from now on. Before the next call, call `migrate` until it is False.
+
+        States of the earlier policy are kept until their key is used or migrated.
+        """
+        self._policy = policy
+        self.has_pools = bool(policy.projects or policy.tenants)
+        self._earlier |= self._states
+        self._states.clear()
+
+    def migrate(self, count: int) -> bool:
+        """Apply the new policy to up to `count` states. Return True while any are left.
+
+        A state whose limits are the same stays. Of another, the lease is returned to the store.
+        """
+        for name, state in list(islice(self._earlier.items(), count)):
+            self._reopen(name, state.record)
+        return bool(self._earlier)
+
+    def give_back(self) -> None:
+        """Return every lease and every debt to the store, and drop all states."""
+        for state in (*self._earlier.values(), *self._states.values()):
+            self._evict(state)
+        self._earlier.clear()
+        self._states.clear()
+
+    def give_up(self, state: KeyLimitState) -> int:
+        """End the lease of a state that is kept. Return the next `returned`; see its `give_up`."""
+        self._count_leased(state)
+        self._outage.forget(state)
+        return state.give_up()
+
+    def strand(self, state: KeyLimitState) -> None:
+        """Drop the lease and the debt without a return to the store. Count LEASE_STRANDED.
+
+        The key was changed, and the change may have reset its counters. A return would then take
+        back requests that were counted after the reset. No change resets credits, so those are
+        returned: a refill would lose them for good.
+        """
+        state.is_dropped = True
+        self._count_leased(state)
+        returned = state.left - state.debt
+        if returned and state.charge is not None and (charge := credits_part(state.charge)):
+            request = SpendRequest(0, 0, returned, state.granted_at)
+            self._store.spend(charge, request, _ignore)
+        if state.left:
+            self._count(Event.LEASE_STRANDED, state.left)
+        state.give_up()
+        self._outage.forget(state)
+
+    def _reopen(self, name: Name, record: KeyRecord) -> KeyLimitState | None:
+        """Take over and return the state of the earlier policy, if record and limits are the same.
+
+        Otherwise drop it and return None. Its lease is returned to the store, or stranded if the
+        key was changed.
+        """
+        state = self._earlier.pop(name, None)
+        if state is None:
+            return None
+        if state.record.version != record.version:
+            self.strand(state)
+        elif _are_same(state.key_limits, self._policy, record):
+            self._states[name] = state
+            return state
+        else:
+            self._evict(state)
+        return None
+
+    def _evict(self, state: KeyLimitState) -> None:
+        state.is_dropped = True
+        returned = self.give_up(state)
+        if state.charge is not None and returned:
+            request = SpendRequest(0, 0, returned, state.granted_at)
+            self._store.spend(state.charge, request, _ignore)
+
+    def _count_leased(self, state: KeyLimitState) -> None:
+        if passed := state.lease - state.left:
+            self._count(Event.LIMIT_ALLOWED_ON_LEASE, passed)
+            if state.lease_result is not None and state.lease_result.violated:
+                self._count(Event.LIMIT_SHADOW_DENIED, passed)
+            state.lease = state.left
+
+
+def _ignore(_reply: SpendReply | Unavailable) -> None:
+    """Ignore a reply that nobody waits for."""
+
+
+def _are_same(limits: KeyLimits | None, policy: LimitPolicy, record: KeyRecord) -> bool:
+    try:
+        now = policy.of(record)
+    except UnknownPlan:
+        return False
+    if limits is None or now is None:
+        return limits is now
+    return (limits.groups, limits.on_outage) == (now.groups, now.on_outage)
