@@ -10,8 +10,9 @@ import click
 from authz.cli import declared, key_file_text
 from authz.cli.actor import actor
 from authz.cli.administration import with_files
+from authz.cli.color import difference
 from authz.cli.comparison import Comparison, check_plans, compare
-from authz.cli.invocation import Invocation, common, write_stderr
+from authz.cli.invocation import Invocation, common, write_error, write_stderr
 from authz.cli.options import note_option, path_such_as
 from authz.cli.secret_sinks import SecretSink, sink_option
 from authz.cli.terminal import escaped
@@ -112,13 +113,14 @@ def apply(
         write_stderr(escaped(line))
     if found.problems:
         for line in found.problems:
-            write_stderr(escaped(f"conflict: {line}"))
+            write_error(line, "conflict")
         raise click.ClickException(
             f"{path}: {len(found.problems)} conflicts, nothing was applied; "
             "export again, or let the file win with --overwrite"
         )
     if dry_run:
-        text = "\n".join([*map(escaped, found.lines()), _summary(found, "would be ")])
+        lines = [difference(escaped(line)) for line in found.lines()]
+        text = "\n".join([*lines, _summary(found, "would be ")])
         invocation.answer({"dry_run": True, **found.document()}, text)
         return DONE
     if secrets_to is None and any(i.is_new for i in found.intents):
@@ -215,7 +217,7 @@ def _update_file(
     try:
         key_file_text.update(path, before, kids, records, as_of)
     except Fault as cause:  # the keys are applied, so this is no failure of the command
-        write_stderr(f"authz: {cause}")
+        write_error(str(cause))
 
 
 def _report(invocation: Invocation, found: Comparison, done: Outcomes) -> int:
@@ -234,7 +236,7 @@ def _report(invocation: Invocation, found: Comparison, done: Outcomes) -> int:
     invocation.answer(document, text)
     if not invocation.as_json:
         for name, why in done.failed.items():
-            write_stderr(escaped(f"not applied: {name}: {why}"))
+            write_error(f"{name}: {why}", "not applied")
     return DIFFERENT if done.failed else DONE
 
 

@@ -12,13 +12,15 @@ import click
 
 from authz.cli.actor import actor
 from authz.cli.administration import raise_if_interrupted, with_bulk
-from authz.cli.invocation import Invocation, with_options, write_stderr
+from authz.cli.color import RED, YELLOW, painted
+from authz.cli.invocation import Invocation, with_options, write_error, write_stderr
 from authz.cli.selecting import described
 from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited
 from authz.core.changes import KeyChange, Refused, Unchanged
 from authz.core.deletion import Removal
 from authz.core.errors import BadInput, Unavailable
+from authz.core.records import Status
 from authz.core.selector import Selector
 from authz.flows.bulk_change import By, Extent, Failed, Plan, Skipped, Step
 from authz.flows.confirmation import all_acknowledged
@@ -221,7 +223,7 @@ class _Run:
         alone = selector == Selector(client_id=selector.client_id)
         what = described(selector)
         problem = f"{what} has no keys" if alone else f"no key has {what}"
-        write_stderr(f"authz: {problem}; see `authz keys list`")
+        write_error(f"{problem}; see `authz keys list`")
 
     def rehearse(self, kids: list[str]) -> int:
         """Print the changes that would be made. Return the exit code."""
@@ -233,7 +235,8 @@ class _Run:
                 if isinstance(outcome, KeyChange | Removal):
                     found = changes_of(outcome)
                     would.append({"kid": kid, "changes": found})
-                    lines.append(f"{kid}  {change_text(found)}")
+                    line = escaped(f"{kid}  {change_text(found)}")
+                    lines.append(painted(line, RED if _is_end(outcome) else YELLOW))
                 else:
                     self.tally.add(Step(kid, outcome))
 
@@ -242,7 +245,7 @@ class _Run:
         document = self._document() | {"dry_run": True, "would_change": would}
         document[self.task.past] = []
         total = f"dry run: of {self._summary()}; nothing was changed"
-        self.invocation.answer(document, "\n".join([*map(escaped, lines), total]))
+        self.invocation.answer(document, "\n".join([*lines, total]))
         return self._complain()
 
     def report(self, waited: Waited) -> int:
@@ -277,8 +280,12 @@ class _Run:
         bad = self.tally.refused | self.tally.failed
         if not self.invocation.as_json:
             for kid, why in bad.items():
-                write_stderr(escaped(f"not {self.task.past}: {kid}: {why}"))
+                write_error(f"{kid}: {why}", f"not {self.task.past}")
         return FAILED if bad else DONE
+
+
+def _is_end(change: KeyChange | Removal) -> bool:
+    return isinstance(change, Removal) or change.record.status is Status.REVOKED
 
 
 def changes_of(change: KeyChange | Removal) -> dict[str, Any]:

@@ -6,9 +6,8 @@ from typing import Any
 
 from authz.cli.administration import load_settings, with_files
 from authz.cli.declared import KeyFile
-from authz.cli.invocation import Invocation, write_stderr
+from authz.cli.invocation import Invocation, write_warning
 from authz.cli.options import plan as known_plan
-from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, BadSettings
 from authz.core.merging import fields_of
 from authz.flows.applying import Intent, Prunable
@@ -118,7 +117,7 @@ def check_plans(invocation: Invocation, path: str, file: KeyFile) -> None:
         raise BadSettings(mistakes)
     if alone := sorted(named - plans):
         problem = f"the settings do not know {', '.join(alone)}: sidecars need include: [{path}]"
-        write_stderr(escaped(f"warning: {problem}"))
+        write_warning(problem)
 
 
 def _old(intent: Intent, name: str) -> object:

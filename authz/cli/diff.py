@@ -10,8 +10,9 @@ from authz.cli.apply import (
     overwrite_option,
     prune_option,
 )
+from authz.cli.color import difference
 from authz.cli.comparison import check_plans, compare
-from authz.cli.invocation import Invocation, common, write_stderr
+from authz.cli.invocation import Invocation, common, write_error
 from authz.cli.terminal import escaped
 
 
@@ -35,9 +36,9 @@ def diff(invocation: Invocation, /, *, path: str, prune: bool, overwrite: bool) 
     file = declared.load(path)
     check_plans(invocation, path, file)
     found = compare(invocation, file, prune=prune, overwrites=overwrite)
-    lines = [*found.lines(), *found.kept()]
-    invocation.answer(found.document(), "\n".join(map(escaped, lines)) or "no changes")
+    lines = [difference(escaped(line)) for line in (*found.lines(), *found.kept())]
+    invocation.answer(found.document(), "\n".join(lines) or "no changes")
     if not invocation.as_json:
         for line in found.problems:
-            write_stderr(escaped(f"conflict: {line}"))
+            write_error(line, "conflict")
     return DIFFERENT if found.is_different else DONE

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from authz.cli import color
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
@@ -22,6 +23,7 @@ from authz.settings.model import Settings
 from authz.wiring import administration, causes
 
 HEALTHY, SICK = 0, 1
+_COLORS = {Level.OK: color.GREEN, Level.WARN: color.YELLOW, Level.FAIL: color.RED}
 
 
 @click.command()
@@ -62,8 +64,11 @@ def doctor(invocation: Invocation, envoy: str | None, store: bool) -> int:
 def finding_line(finding: Finding) -> str:
     """Return level, check, description and any advice as one line, safe for a terminal."""
     advice = f"; {finding.advice}" if finding.advice else ""
-    line = f"{finding.level.value:<4}  {finding.check:<11}  {finding.found}{advice}"
-    return escaped(line)
+    line = f"{finding.check:<11}  {finding.found}{advice}"
+    level = finding.level.value
+    return (
+        f"{color.painted(level, _COLORS[finding.level])}{' ' * (4 - len(level))}  {escaped(line)}"
+    )
 
 
 async def _all(

@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from authz.cli.administration import load_settings
+from authz.cli.color import difference
 from authz.cli.doctor import expected_of, finding_line
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
@@ -97,8 +98,8 @@ def _yaml(text: bytes, path: Path) -> str:
 
 def _shown(diff: str, remaining: Sequence[Finding]) -> str:
     """Return the difference and the problems that remain, with unprintable characters as `?`."""
-    lines = [*diff.splitlines(), *map(finding_line, remaining)]
-    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+    lines = ("".join(c if c.isprintable() else "?" for c in line) for line in diff.splitlines())
+    return "\n".join([*map(difference, lines), *map(finding_line, remaining)])
 
 
 def _replace(path: Path, text: str) -> None:

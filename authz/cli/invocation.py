@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
-from authz.cli.terminal import escaped_lines
+from authz.cli import color
+from authz.cli.terminal import escaped
 from authz.core.errors import Unavailable
 
 CLOSED_PIPE: Final = 141  # what a shell reports for a process that SIGPIPE ended
@@ -41,7 +42,7 @@ class Invocation:
 
 
 def common(command: _Command) -> _Command:
-    """Add --config, --redis, --json, --debug and --help to `command`, and return it."""
+    """Add --config, --redis, --json, --color, --debug and --help to `command`, and return it."""
     return cast("_Command", with_options(command, _COMMON))
 
 
@@ -52,7 +53,8 @@ def with_options(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
     return command
 
 
-def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Keep the value of an option in the Invocation of this command."""
     invocation = context.ensure_object(Invocation)
     if value is not None and parameter.name:
         setattr(invocation, parameter.name, value)
@@ -65,19 +67,25 @@ def show_help(context: click.Context, _parameter: click.Parameter, given: bool) 
         context.exit()
 
 
+def choose_color(_context: click.Context, _parameter: click.Parameter, when: str | None) -> None:
+    """Set when colors are used, if --color is given."""
+    if when is not None:
+        color.choose(when)
+
+
 _COMMON: Final = (
     click.option(
         "--config",
         metavar="FILE",
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="Settings file, in YAML. Default: $AUTHZ_CONFIG.",
     ),
     click.option(
         "--redis",
         metavar="URL",
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="URL of the store. Default: redis.url of the settings.",
     ),
     click.option(
@@ -86,15 +94,22 @@ _COMMON: Final = (
         is_flag=True,
         default=None,
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="Print one JSON document.",
+    ),
+    click.option(
+        "--color",
+        type=click.Choice(color.WHEN),
+        expose_value=False,
+        callback=choose_color,
+        help="Colors. Default: auto, on a terminal without NO_COLOR.",
     ),
     click.option(
         "--debug",
         is_flag=True,
         default=None,
         expose_value=False,
-        callback=_keep,
+        callback=keep,
         help="Show the traceback of a bug.",
     ),
     click.option(
@@ -116,7 +131,7 @@ def write_stdout(text: str, otherwise: str = "") -> None:
     /dev/null. If the reader of a pipe has ended, raises Exit(141) instead.
     """
     try:
-        click.echo(escaped_lines(text))
+        click.echo(color.rendered(text, sys.stdout), color=True)  # color: click changes nothing
     except BrokenPipeError:  # the reader has ended, as behind `| head`
         _abandon_stdout()
         raise click.exceptions.Exit(CLOSED_PIPE) from None
@@ -128,7 +143,17 @@ def write_stdout(text: str, otherwise: str = "") -> None:
 def write_stderr(text: str) -> None:
     """Write escaped text and a newline to stderr. Errors of stderr are ignored."""
     with contextlib.suppress(OSError):
-        click.echo(escaped_lines(text), err=True)
+        click.echo(color.rendered(text, sys.stderr), err=True, color=True)
+
+
+def write_warning(text: str, label: str = "warning", paint: str = color.YELLOW) -> None:
+    """Write one line to stderr: the label in a color, a colon, and the text, escaped."""
+    write_stderr(f"{color.painted(f'{label}:', paint)} {escaped(text)}")
+
+
+def write_error(text: str, label: str = "authz") -> None:
+    """Write one line to stderr: the label in red, a colon, and the text, escaped."""
+    write_warning(text, label, color.RED)
 
 
 def _abandon_stdout() -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from authz.cli import show
+from authz.cli import color, show
 from authz.cli.administration import with_bulk
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stderr
@@ -131,7 +131,8 @@ def list_(
     }
     table = columns(
         [tuple(name.upper() for name in chosen)]
-        + [cells(entry, chosen, now, row) for entry, row in zip(page.entries, used, strict=True)]
+        + [cells(entry, chosen, now, row) for entry, row in zip(page.entries, used, strict=True)],
+        {at: color.status for at, name in enumerate(chosen) if name == "status"},
     )
     invocation.answer(document, table if page.entries else "no keys")
     if invocation.as_json:

@@ -17,8 +17,16 @@ from typing import Final
 import click
 
 from authz import __version__
-from authz.cli import outline
-from authz.cli.invocation import Invocation, common, show_help, write_stderr, write_stdout
+from authz.cli import color, outline
+from authz.cli.invocation import (
+    Invocation,
+    choose_color,
+    common,
+    keep,
+    show_help,
+    write_error,
+    write_stdout,
+)
 from authz.cli.loading import load_command
 from authz.cli.terminal import escaped
 from authz.core.errors import (
@@ -71,6 +79,16 @@ def _version(context: click.Context, _parameter: click.Parameter, given: bool) -
         context.exit()
 
 
+# Options whose values count before the command is known: `config` and `redis` for completion.
+EAGER: Final[outline.Eager] = {
+    "help": show_help,
+    "version": _version,
+    "color": choose_color,
+    "config": keep,
+    "redis": keep,
+}
+
+
 @click.group(cls=Commands, invoke_without_command=True, no_args_is_help=False)
 @click.option(
     "--version",
@@ -86,8 +104,8 @@ def cli(context: click.Context) -> None:
     """API-key authorization for Envoy.
 
     Flags win over the environment, the environment over the settings file. The variable of
-    redis.url is AUTHZ_REDIS__URL. --config, --redis, --json and --debug may stand before or after
-    a command.
+    redis.url is AUTHZ_REDIS__URL. --config, --redis, --json, --color and --debug may stand
+    before or after a command.
 
     \b
     Exit codes: 0 done, 1 refused or not found, 2 wrong usage or settings,
@@ -115,10 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gc.set_threshold(GC_OBJECTS)  # an import makes many objects that stay
         warnings.simplefilter("ignore")
     invocation = Invocation()
+    color.choose("auto")
     try:
         _prepare_streams()
         _refuse_keys(arguments)
-        answered = outline.answer(arguments, "authz", {"help": show_help, "version": _version})
+        answered = outline.answer(arguments, "authz", EAGER)
         if answered is not None:
             return answered
         code = cli.main(arguments, prog_name="authz", standalone_mode=False, obj=invocation)
@@ -159,7 +178,7 @@ def _fail(code: int, message: str) -> int:
     line = escaped(message[: MAX_MESSAGE + 1])
     if len(line) > MAX_MESSAGE:
         line = f"{line[: MAX_MESSAGE - 3]}..."
-    write_stderr(f"authz: {line}")
+    write_error(line)
     return code
 
 

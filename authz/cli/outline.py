@@ -5,13 +5,18 @@ outline is the file outline.json, which `make docs` writes from the commands.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
+from contextlib import suppress
+from importlib import import_module, resources
 from typing import Any, Final
 
 import click
 
+from authz.cli.invocation import Invocation
+
 FILE: Final = "outline.json"
+STORE_VARIABLE: Final = "AUTHZ_COMPLETE_STORE"
 
 Eager = Mapping[str, Callable[..., None]]
 _KEPT: Final = ("help", "metavar", "required", "multiple", "hidden", "show_default", "default")
@@ -97,6 +102,25 @@ class _OpenChoice(click.Choice[str]):
         return str(value)
 
 
+def _from_store(kind: str) -> Callable[..., list[str]]:
+    """Return a function that completes a kid or a client, if the user wants the store to be asked.
+
+    A fault gives no words: a shell shows nothing, and the command tells it later.
+    """
+
+    def complete(context: click.Context, _param: click.Parameter, beginning: str) -> list[str]:
+        if os.environ.get(STORE_VARIABLE) != "1":
+            return []
+        invocation = context.find_object(Invocation) or Invocation()
+        with suppress(Exception):
+            stored = import_module("authz.cli.stored_words").stored_words
+            words: list[str] = stored(kind, invocation, beginning)
+            return words
+        return []
+
+    return complete
+
+
 _RUN: Final = object()
 
 
@@ -135,6 +159,8 @@ def _built_param(about: Mapping[str, Any], eager: Eager) -> click.Parameter:
         "required": about.get("required", False),
         "expose_value": about.get("exposed", False),
     }
+    if about["name"] == "kid":
+        shared["shell_complete"] = _from_store("kid")
     if about.get("argument"):
         return click.Argument([about["name"]], type=kind, **shared)
     if "default" in about:  # None would count as a value
@@ -143,6 +169,8 @@ def _built_param(about: Mapping[str, Any], eager: Eager) -> click.Parameter:
     name = about["name"]
     is_flag = about.get("flag", False)
     callback = eager.get(name) if not shared["expose_value"] else None
+    if "--client" in opts:
+        shared["shell_complete"] = _from_store("client")
     return click.Option(
         [*opts, name],
         type=None if is_flag else kind,

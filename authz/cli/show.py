@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from authz.cli import color
 from authz.cli.terminal import escaped, escaped_lines
 from authz.cli.times import duration, optional, rfc3339, rough
 from authz.core.limits.limit import Limit
@@ -143,7 +144,9 @@ def table(record: KeyRecord, now: int, revision: int | None = None) -> str:
     for name, value in rows.items():
         for index, entry in enumerate(value if isinstance(value, list) else [value]):
             if entry not in {None, ""}:
-                lines.append(f"{'' if index else name:<17}  {escaped(str(entry))}")
+                shown = escaped(str(entry))
+                shown = color.status(shown) if name == "status" else shown
+                lines.append(f"{'' if index else name:<17}  {shown}")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from authz.cli import color
 from authz.cli.administration import load_settings
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
@@ -97,4 +98,8 @@ def _reason(heard: Heard) -> str:
 def _table(rows: list[tuple[str, ...]]) -> str:
     if not rows:
         return "no sidecar is running"
-    return columns([HEADINGS, *rows])
+    return columns([HEADINGS, *rows], {len(HEADINGS) - 1: _trust})
+
+
+def _trust(cell: str) -> str:
+    return color.painted(cell, color.GREEN if cell == "yes" else color.RED)

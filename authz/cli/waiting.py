@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, cast
 import click
 
 from authz.cli.administration import load_settings
-from authz.cli.invocation import Invocation, with_options, write_stderr
+from authz.cli.invocation import Invocation, with_options, write_error
 from authz.cli.terminal import escaped
 from authz.cli.times import rfc3339
 from authz.core import fields
@@ -92,7 +92,7 @@ class Waited:
         It is complete if no sidecar can act on the old state any more. A failed wait is incomplete.
         """
         if self.error:
-            write_stderr(f"authz: {self.error}")
+            write_error(self.error)
         if self.is_waited_for and not (self.confirmation and self.confirmation.is_complete):
             raise click.exceptions.Exit(INCOMPLETE)
 

@@ -18,7 +18,7 @@ ENV_PREFIX: Final = "AUTHZ_"
 # Variables that the command line reads itself, and those that Kubernetes sets in every pod beside a
 # Service whose name begins with `authz`. Those have no `__`; every setting has one.
 NOT_SETTINGS: Final = re.compile(
-    r"AUTHZ_(CONFIG|ACTOR|(?!.*__)(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?))"
+    r"AUTHZ_(CONFIG|ACTOR|COMPLETE_STORE|(?!.*__)(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?))"
 )
 
 Location = tuple[int | str, ...]  # ("keys", "peppers", 0, "file")

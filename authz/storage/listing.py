@@ -61,6 +61,13 @@ class StoredIndex:
                 return found[1:]
         raise Unavailable("the list changes too fast to be read; try again")
 
+    async def newest(self, count: int) -> list[str]:
+        """Return the kids of the newest `count` keys, the oldest of them first. Raises Unavailable.
+
+        Ids are returned as they are stored.
+        """
+        return [place.kid for place in await self._range(self._names.keys, -count, -1)]
+
     async def _rank_before(self, name: str, after: Position) -> int:
         """Return the rank of the last key before `after`, or -1. Takes a step for each halving."""
         low, high = 0, int(await checked(self._client.zcard(name)))
