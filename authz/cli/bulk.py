@@ -13,7 +13,7 @@ import click
 from authz.cli.actor import actor
 from authz.cli.administration import raise_if_interrupted, with_bulk
 from authz.cli.color import RED, YELLOW, painted
-from authz.cli.invocation import Invocation, write_error, write_stderr
+from authz.cli.invocation import Invocation, with_options, write_error, write_stderr
 from authz.cli.selecting import described
 from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited
@@ -112,10 +112,7 @@ def bulk_options(command: _Command) -> _Command:
         click.option("--yes", is_flag=True, help="Many keys: do not ask for confirmation."),
         click.option("--dry-run", is_flag=True, help="Many keys: print the changes, make none."),
     )
-    decorated: Any = with_consent
-    for option in reversed(options):
-        decorated = option(decorated)
-    return cast("_Command", decorated)
+    return cast("_Command", with_options(with_consent, options))
 
 
 def change_selected(
