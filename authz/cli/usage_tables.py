@@ -14,7 +14,12 @@ NUMBERS: Final = (
     *("requests", "ok", "client_error", "server_error", "denied", "aborted"),
     *("units", "bytes_in", "bytes_out"),
 )
-DATES: Final = {By.MONTH: 7, By.DAY: 10, By.HOUR: 13}  # characters of a time that say which one
+DATES: Final = {
+    By.MONTH: 7,
+    By.DAY: 10,
+    By.HOUR: 13,
+    By.MINUTE: 16,
+}  # characters of a time that say which one
 NO_NAME: Final = "-"
 
 

@@ -6,7 +6,7 @@ from authz.core.errors import BadInput
 from authz.core.usage.commit import Sight
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts
-from authz.core.usage.question import DEFAULT_MS, By, LatestUse, Report, Span, span
+from authz.core.usage.question import By, LatestUse, Report, Span, default_ms, span
 from authz.rpc.admin.values import LATEST_USE, name_of, time_ms, timestamp, word_of
 from authz.rpc.pb.admin.v1 import me_pb2, usage_pb2
 
@@ -28,7 +28,7 @@ def question(request: Asked, now: int, *, of_keys: bool) -> tuple[Span, By]:
     """
     by = word_of(By, request.group_by, "USAGE_GROUP", _GROUPS) or By.DAY
     until = time_ms("until_time", request.until_time) if request.HasField("until_time") else now
-    since = max(until - DEFAULT_MS, 0)
+    since = max(until - default_ms(by), 0)
     if request.HasField("since_time"):
         since = time_ms("since_time", request.since_time)
     return checked_span(since, until, by, of_keys=of_keys), by
