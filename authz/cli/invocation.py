@@ -11,9 +11,9 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -43,7 +43,12 @@ class Invocation:
 
 def common(command: _Command) -> _Command:
     """Add --config, --redis, --json, --color, --debug and --help to `command`, and return it."""
-    for option in reversed(_COMMON):
+    return cast("_Command", with_options(command, _COMMON))
+
+
+def with_options(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
+    """Return the command with these options, which its help lists in this order."""
+    for option in reversed(options):
         command = option(command)
     return command
 

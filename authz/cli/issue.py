@@ -15,6 +15,8 @@ from authz.cli.options import (
     new_credits_option,
     note_option,
     on_outage_option,
+    outage_grace_option,
+    plan_option,
 )
 from authz.cli.outcome import show_new_key
 from authz.core.keys.text import ENVIRONMENTS
@@ -57,12 +59,8 @@ from authz.flows.lifecycle import Changed, Lifecycle
 @click.option(
     "--metadata", metavar="NAME=VALUE", multiple=True, help="A note of yours. Repeatable."
 )
-@click.option(
-    "--outage-grace",
-    metavar="DURATION",
-    help="How long the key works during a store outage; 0: not at all.",
-)
-@click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
+@outage_grace_option
+@plan_option
 @limit_option
 @new_credits_option
 @on_outage_option

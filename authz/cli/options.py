@@ -36,6 +36,12 @@ note_option = click.option(
 )
 
 
+outage_grace_option = click.option(
+    "--outage-grace",
+    metavar="DURATION",
+    help="How long the key works during a store outage; 0: not at all.",
+)
+plan_option = click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
 limit_option = click.option(
     "--limit",
     metavar="LIMIT",

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
+from authz.cli.invocation import with_options
 from authz.cli.options import metadata
 from authz.cli.times import moment_ms
 from authz.core import fields
@@ -79,7 +80,7 @@ def selector_options(command: _Command) -> _Command:
         given = _taken(options, _OPTIONS)
         return command(*arguments, selector=_selector(given), **options)
 
-    return cast("_Command", _decorated(with_selector, _OPTIONS))
+    return cast("_Command", with_options(with_selector, _OPTIONS))
 
 
 def where_options(command: _Command) -> _Command:
@@ -95,7 +96,7 @@ def where_options(command: _Command) -> _Command:
         _add_conditions(given, where)
         return command(*arguments, selector=_selector(given), has_where=bool(where), **options)
 
-    return cast("_Command", _decorated(with_selector, added))
+    return cast("_Command", with_options(with_selector, added))
 
 
 def of_client(field: str, client_id: str) -> Selector:
@@ -130,12 +131,6 @@ def described(selector: Selector) -> str:
     if selector.unused_since is not None:
         parts.append("unused for the given time")
     return ", ".join(parts)
-
-
-def _decorated(command: Any, options: tuple[Any, ...]) -> Any:
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def _taken(options: dict[str, Any], added: tuple[Any, ...]) -> dict[str, Any]:

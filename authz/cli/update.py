@@ -16,7 +16,9 @@ from authz.cli.options import (
     note_option,
     on_outage_option,
     optional_kid_argument,
+    outage_grace_option,
     plan,
+    plan_option,
     scopes,
 )
 from authz.cli.outcome import make_change, report_change
@@ -119,12 +121,8 @@ EMPTY: Final[dict[str, object]] = {
     multiple=True,
     help="Remove this restriction or value. Repeatable.",
 )
-@click.option(
-    "--outage-grace",
-    metavar="DURATION",
-    help="How long the key works during a store outage; 0: not at all.",
-)
-@click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
+@outage_grace_option
+@plan_option
 @limit_option
 @credits_option
 @on_outage_option

@@ -16,7 +16,7 @@ from authz.cli.usage_top import top
 from authz.core import fields
 from authz.core.errors import BadInput, NotFound
 from authz.core.selector import Selector
-from authz.core.usage.question import DEFAULT_MS, By, Report, Span, span
+from authz.core.usage.question import By, Report, Span, default_ms, span
 from authz.process.clock import SystemClock
 from authz.wiring.usage import UsageSession
 
@@ -26,7 +26,9 @@ from authz.wiring.usage import UsageSession
 @click.option("--client", metavar="ID", help="Usage of the keys of this client.")
 @click.option("--project", metavar="ID", help="Usage of the keys of this project.")
 @click.option("--tenant", metavar="ID", help="Usage of the keys of this tenant.")
-@click.option("--since", metavar="TIME", help="RFC 3339, or an age such as 24h. Default: 30d.")
+@click.option(
+    "--since", metavar="TIME", help="RFC 3339, or age such as 24h. Default: 30d; by minute 1h."
+)
 @click.option("--until", metavar="TIME", help="RFC 3339, or an age. Default: now.")
 @click.option("--month", is_flag=True, help="This month, in UTC.")
 @click.option(
@@ -120,7 +122,7 @@ def _span(asked: dict[str, Any], by: By, *, of_keys: bool) -> Span:
     if month and (since or until):
         raise BadInput("--month", "is a span; give it without --since and --until")
     ends = now if until is None else ago_ms("--until", until, now)
-    begins = ends - DEFAULT_MS if since is None else ago_ms("--since", since, now)
+    begins = ends - default_ms(by) if since is None else ago_ms("--since", since, now)
     if month:
         begins = month_began(now)
     try:

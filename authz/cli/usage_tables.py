@@ -7,34 +7,20 @@ from typing import Any, Final
 from authz.cli.columns import columns
 from authz.cli.times import rfc3339
 from authz.core.usage.completeness import Completeness
-from authz.core.usage.counts import Counts, Field
+from authz.core.usage.counts import Counts
 from authz.core.usage.question import By, Report
 
 NUMBERS: Final = (
     *("requests", "ok", "client_error", "server_error", "denied", "aborted"),
     *("units", "bytes_in", "bytes_out"),
 )
-DATES: Final = {By.MONTH: 7, By.DAY: 10, By.HOUR: 13}  # characters of a time that say which one
+DATES: Final = {
+    By.MONTH: 7,
+    By.DAY: 10,
+    By.HOUR: 13,
+    By.MINUTE: 16,
+}  # characters of a time that say which one
 NO_NAME: Final = "-"
-
-
-def numbers(counts: Counts) -> dict[str, int]:
-    """Return the counts as JSON members."""
-    return {
-        "requests": counts.requests,
-        "ok": counts[Field.OK],
-        "client_error": counts[Field.CLIENT_ERROR],
-        "server_error": counts[Field.SERVER_ERROR],
-        "denied": counts[Field.DENIED],
-        "aborted": counts[Field.ABORTED],
-        "units": counts.units,
-        "bytes_in": counts[Field.BYTES_IN],
-        "bytes_out": counts[Field.BYTES_OUT],
-        "duration_ms": counts[Field.MILLISECONDS],
-        "over_100_ms": counts[Field.SLOW_100_MS],
-        "over_1_s": counts[Field.SLOW_1_S],
-        "over_10_s": counts[Field.SLOW_10_S],
-    }
 
 
 def completeness_document(found: Completeness) -> dict[str, int]:
@@ -55,10 +41,10 @@ def document(report: Report) -> dict[str, Any]:
         "by": report.by.value,
         "keys": report.keys,
         "rows": [
-            {_member(report): _whole(group)} | numbers(counts)
+            {_member(report): _whole(group)} | counts.by_name()
             for group, counts in report.groups.items()
         ],
-        "total": numbers(report.total),
+        "total": report.total.by_name(),
         "denied_by_reason": None if report.denials is None else dict(report.denials),
         "completeness": completeness_document(report.completeness),
     }
@@ -68,9 +54,9 @@ def rows_as_csv(report: Report) -> str:
     """Return the rows as CSV (RFC 4180) with a header, without a line end after the last row."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow((_member(report), *numbers(Counts())))
+    writer.writerow((_member(report), *Counts().by_name()))
     for group, counts in report.groups.items():
-        writer.writerow((_whole(group), *numbers(counts).values()))
+        writer.writerow((_whole(group), *counts.by_name().values()))
     return file.getvalue().rstrip("\n")
 
 
@@ -92,7 +78,7 @@ def text(report: Report) -> str:
 
 def cells(counts: Counts) -> tuple[str, ...]:
     """Return the cells of the columns NUMBERS."""
-    found = numbers(counts)
+    found = counts.by_name()
     return tuple(str(found[name]) for name in NUMBERS)
 
 

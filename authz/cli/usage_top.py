@@ -10,7 +10,7 @@ from authz.cli.administration import with_usage
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.times import ago_ms, rfc3339
-from authz.cli.usage_tables import NUMBERS, cells, numbers
+from authz.cli.usage_tables import NUMBERS, cells
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.usage.question import By, Span, TopBy, span
@@ -77,7 +77,7 @@ def _document(wanted: Span, by: str, found: TopKeys, entries: Sequence[Entry]) -
         "until": rfc3339(wanted.until),
         "by": by,
         "keys": [
-            {"kid": kid, "client_id": _client(entry)} | numbers(counts)
+            {"kid": kid, "client_id": _client(entry)} | counts.by_name()
             for (kid, counts), entry in zip(found.keys, entries, strict=True)
         ],
         "keys_looked_at": found.looked_at,

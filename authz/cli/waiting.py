@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, cast
 import click
 
 from authz.cli.administration import load_settings
-from authz.cli.invocation import Invocation, write_error
+from authz.cli.invocation import Invocation, with_options, write_error
 from authz.cli.terminal import escaped
 from authz.cli.times import rfc3339
 from authz.core import fields
@@ -120,10 +120,7 @@ def wait_options(command: _Command) -> _Command:
             help="How long to wait; exit 1 if a sidecar has not confirmed.",
         ),
     )
-    decorated: Any = with_wait_seconds
-    for option in reversed(options):
-        decorated = option(decorated)
-    return cast("_Command", decorated)
+    return cast("_Command", with_options(with_wait_seconds, options))
 
 
 def change_and_wait(

@@ -77,6 +77,19 @@ async def test_many_keys_have_the_counts_of_each(usage, level):
     assert await usage.index.many([], level, slots) == []
 
 
+async def test_many_keys_by_minute(usage):
+    """Minutes of several windows are read for many keys, too."""
+    for minutes in (0, 7, 150):
+        await usage.add(ago=minutes * 60_000)
+    now = usage.now // 60_000
+    for slots in (range(now - 151, now + 1), range(now - 100, now + 1), range(now - 3, now)):
+        found = await usage.index.many([NEVER, KID], Level.MINUTE, slots)
+        assert found == [{}, await usage.reader.counts(KID, Level.MINUTE, slots)]
+    assert sum(len(each) for each in await usage.index.many([KID], Level.MINUTE, slots)) == 0
+    whole = await usage.index.many([KID], Level.MINUTE, range(now - 151, now + 1))
+    assert len(whole[0]) == 3
+
+
 async def test_latest_use(usage):
     """The time of the latest use is in seconds, and None for a key that was never used."""
     await usage.add(ago=3 * DAY)

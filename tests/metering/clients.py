@@ -8,12 +8,11 @@ import grpc
 import grpc.aio
 
 from authz.core.usage.outcome import Outcome
-from tests.support.proxy.shapes import request
+from tests.support.proxy.request_shapes import CALLS, request
 
 OK, CLIENT, SERVER, DENIED, ABORTED = Outcome
 END = b"0\r\n\r\n"
 UPGRADE = ("connection: upgrade", "upgrade: websocket")
-CALLS = "/test.Shapes/"
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from authz.cli.devconfig import Backend
-from authz.cli.devstack import Ports, envoy_config
+from authz.cli.devstack import Ports
 from authz.core.records import Status
 from authz.core.usage.completeness import missing
 from authz.core.usage.counts import OUTCOMES, Level
@@ -21,8 +18,7 @@ from tests.support import envoy_versions
 from tests.support.gate import Gate
 from tests.support.metering import MeterProcess
 from tests.support.proxy import envoys
-from tests.support.proxy.faults import HTTP2
-from tests.support.proxy.shapes import backend, grpc_backend
+from tests.support.proxy.request_shapes import backend, grpc_backend, shapes_configuration
 from tests.support.real import RealClock, Valkey, eventually
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
@@ -116,20 +112,9 @@ class World(contextlib.AsyncExitStack):
 
 
 def configuration(ports: Ports, check, http: int, calls: int, meters: list[int]) -> dict[str, Any]:
-    """envoy.yaml with WebSockets, a second backend for gRPC, and several meters."""
-    whole = yaml.safe_load(envoy_config(ports, check, Backend("127.0.0.1", http)))
-    manager = envoys.manager_of(whole)
-    manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+    """envoy.yaml for requests of every shape, with several meters."""
+    whole = shapes_configuration(ports, check, http, calls)
     clusters = whole["static_resources"]["clusters"]
-    served = yaml.safe_load(yaml.safe_dump(clusters[-1]).replace(str(http), str(calls)))
-    served["name"] = "calls"
-    http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
-    kind = f"type.googleapis.com/{HTTP2}"
-    served["typed_extension_protocol_options"] = {HTTP2: {"@type": kind, **http2}}
-    clusters.append(served)
-    route = {"match": {"prefix": "/test.Shapes/"}, "route": {"cluster": "calls"}, "name": "calls"}
-    manager["route_config"]["virtual_hosts"][0]["routes"].insert(0, route)
-    manager["http_filters"][0]["typed_config"]["grpc_service"]["timeout"] = "20s"
     (usage,) = (cluster for cluster in clusters if cluster["name"] == "authz_usage")
     usage["load_assignment"]["endpoints"] = [
         {

@@ -11,11 +11,8 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-import yaml
 
-from authz.cli.devconfig import Backend
-from authz.cli.devstack import Ports, envoy_config
-from authz.core.listen_address import Address
+from authz.cli.devstack import Ports
 from authz.core.route_facts import Facts
 from authz.core.route_rule import Rule
 from authz.core.routes import RouteTable
@@ -24,16 +21,20 @@ from authz.core.usage.outcome import Outcome
 from tests.support import envoy_versions
 from tests.support.proxy import envoys
 from tests.support.proxy.collector import Collector, collecting
-from tests.support.proxy.faults import HTTP2
 from tests.support.proxy.raw import post_with_trailers
-from tests.support.proxy.request_shapes import backend, grpc_backend, request
+from tests.support.proxy.request_shapes import (
+    CALLS,
+    backend,
+    grpc_backend,
+    request,
+    shapes_configuration,
+)
 from tests.support.real import eventually
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
 from tests.support.rpc.servers import serving
 
 OK, CLIENT, SERVER, DENIED, ABORTED = Outcome
-CALLS = "/test.Shapes/"
 END = b"0\r\n\r\n"
 UPGRADE = ("connection: upgrade", "upgrade: websocket")
 
@@ -54,24 +55,6 @@ class Site:
         return [f"x-api-key: {self.key}", f"user-agent: {agent}"]
 
 
-def configuration(ports: Ports, check: Address, http: int, calls: int) -> dict[str, Any]:
-    """envoy.yaml with WebSockets, and a second backend for gRPC."""
-    whole = yaml.safe_load(envoy_config(ports, check, Backend("127.0.0.1", http)))
-    manager = envoys.manager_of(whole)
-    manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
-    clusters = whole["static_resources"]["clusters"]
-    served = yaml.safe_load(yaml.safe_dump(clusters[-1]).replace(str(http), str(calls)))
-    served["name"] = "calls"
-    http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
-    kind = f"type.googleapis.com/{HTTP2}"
-    served["typed_extension_protocol_options"] = {HTTP2: {"@type": kind, **http2}}
-    clusters.append(served)
-    route = {"match": {"prefix": CALLS}, "route": {"cluster": "calls"}, "name": "calls"}
-    manager["route_config"]["virtual_hosts"][0]["routes"].insert(0, route)
-    manager["http_filters"][0]["typed_config"]["grpc_service"]["timeout"] = "20s"
-    return envoy_versions.adapted(whole)
-
-
 @pytest.fixture
 async def site(tmp_path: Path, monkeypatch) -> AsyncIterator[Site]:
     """Run Envoy with a gate and both backends, without a collector."""
@@ -82,7 +65,7 @@ async def site(tmp_path: Path, monkeypatch) -> AsyncIterator[Site]:
     await door.answer(check_request([("x-api-key", key)]))
     ports = Ports.free()
     async with backend() as http, grpc_backend() as calls, serving("fast", door) as gate:
-        whole = configuration(ports, gate.address, http, calls)
+        whole = envoy_versions.adapted(shapes_configuration(ports, gate.address, http, calls))
         async with running(whole, tmp_path / "envoy.yaml"):
             yield Site(ports.envoy, ports.meter, ports.envoy_admin, key, record.kid, door)
 

@@ -119,6 +119,24 @@ class Counts:
         """The units that limits paid: one for each request that was not refused, and the rest."""
         return self.requests - self[Field.DENIED] + self[Field.UNITS]
 
+    def by_name(self) -> dict[str, int]:
+        """Return the numbers by their names in the answers of commands and of the admin API."""
+        return {
+            "requests": self.requests,
+            "ok": self[Field.OK],
+            "client_error": self[Field.CLIENT_ERROR],
+            "server_error": self[Field.SERVER_ERROR],
+            "denied": self[Field.DENIED],
+            "aborted": self[Field.ABORTED],
+            "units": self.units,
+            "bytes_in": self[Field.BYTES_IN],
+            "bytes_out": self[Field.BYTES_OUT],
+            "duration_ms": self[Field.MILLISECONDS],
+            "over_100_ms": self[Field.SLOW_100_MS],
+            "over_1_s": self[Field.SLOW_1_S],
+            "over_10_s": self[Field.SLOW_10_S],
+        }
+
 
 def added(kept: list[int], more: list[int]) -> bool:
     """Add `more` to `kept`, in place. Return whether a number would have passed LARGEST.

@@ -152,7 +152,7 @@ class UsageIndex(Protocol):
     async def many(
         self, kids: Sequence[str], level: Level, slots: range
     ) -> Sequence[Mapping[tuple[int, str], Counts]]:
-        """Return for each kid what `UsageReader.counts` does. Not for minutes."""
+        """Return for each kid what `UsageReader.counts` does."""
         ...
 
 

@@ -13,7 +13,7 @@ from authz.core.usage.commit import Sight
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import MINUTE_MS, Counts, Level
 
-MAX_SLOTS: Final = 2000  # hours, days or months of one question
+MAX_SLOTS: Final = 2000  # minutes, hours, days or months of one question
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 DEFAULT_MS: Final = 30 * DAY_MS
@@ -23,6 +23,7 @@ LONGEST_HOURS_MS: Final = 7 * DAY_MS  # up to which totals are read by hour
 class By(StrEnum):
     """The groups of an answer."""
 
+    MINUTE = "minute"
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
@@ -30,7 +31,18 @@ class By(StrEnum):
     STATUS = "status"
 
 
-_LEVELS: Final = {By.HOUR: Level.HOUR, By.DAY: Level.DAY, By.MONTH: Level.MONTH}
+_LEVELS: Final = {
+    By.MINUTE: Level.MINUTE,
+    By.HOUR: Level.HOUR,
+    By.DAY: Level.DAY,
+    By.MONTH: Level.MONTH,
+}
+_UNITS: Final = {
+    Level.MINUTE: "minutes",
+    Level.HOUR: "hours",
+    Level.DAY: "days",
+    Level.MONTH: "months",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,11 @@ class Span:
         return range(self.since // DAY_MS, -(-self.until // DAY_MS))
 
 
+def default_ms(by: By) -> int:
+    """Return the length of a span of which only the end was given: 30 days, of minutes an hour."""
+    return HOUR_MS if by is By.MINUTE else DEFAULT_MS
+
+
 def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
     """Return the slots of a question. since, until: ms since the epoch; `until` is left out.
 
@@ -64,7 +81,7 @@ def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
     """
     if of_keys and by is By.STATUS:
         problem = "status is counted over all requests; a key has outcomes, and groups by "
-        raise BadInput("by", f"{problem}hour, day, month or route")
+        raise BadInput("by", f"{problem}minute, hour, day, month or route")
     if until <= since:
         raise BadInput("since", "is not before the end of the span (until)")
     level = _LEVELS.get(by)
@@ -74,8 +91,9 @@ def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
     first, last = (level.slot(at // MINUTE_MS) for at in (since, until - 1))
     slots = range(first, last + 1)
     if len(slots) > MAX_SLOTS:
-        unit = {Level.HOUR: "hours", Level.DAY: "days", Level.MONTH: "months"}[level]
-        raise BadInput("since", f"{len(slots)} {unit} are too many; ask for at most {MAX_SLOTS}")
+        raise BadInput(
+            "since", f"{len(slots)} {_UNITS[level]} are too many; ask for at most {MAX_SLOTS}"
+        )
     return Span(level, slots)
 
 

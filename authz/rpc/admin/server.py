@@ -1,5 +1,6 @@
 """AdminServer: the admin API over gRPC."""
 
+import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
@@ -79,7 +80,7 @@ def _handler(calls: Calls, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
             return response.SerializeToString()
         except ApiError as error:
             await _abort(context, error)
-            raise
+            return b""  # gRPC does not send it after an abort
 
     async def stream(raw: Any, context: Context) -> AsyncIterator[bytes]:
         try:
@@ -107,7 +108,10 @@ async def _parsed(method: Method, raw: Any) -> AsyncIterator[Message]:
 
 async def _abort(context: Context, error: ApiError) -> None:
     details = ((STATUS_DETAILS, error.status().SerializeToString()),)
-    await context.abort(error.code, error.message, details)
+    # The client's deadline may pass at the same moment, or it may leave: then nobody hears the
+    # answer, and gRPC would log a traceback. The log line of the call has its code.
+    with contextlib.suppress(grpc.aio.InternalError):
+        await context.abort(error.code, error.message, details)
 
 
 def _arrival(context: Context) -> Arrival:

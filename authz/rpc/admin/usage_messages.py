@@ -5,8 +5,8 @@ from typing import Final
 from authz.core.errors import BadInput
 from authz.core.usage.commit import Sight
 from authz.core.usage.completeness import Completeness
-from authz.core.usage.counts import Counts, Field
-from authz.core.usage.question import DEFAULT_MS, By, LatestUse, Report, Span, span
+from authz.core.usage.counts import Counts
+from authz.core.usage.question import By, LatestUse, Report, Span, default_ms, span
 from authz.rpc.admin.values import LATEST_USE, name_of, time_ms, timestamp, word_of
 from authz.rpc.pb.admin.v1 import me_pb2, usage_pb2
 
@@ -28,7 +28,7 @@ def question(request: Asked, now: int, *, of_keys: bool) -> tuple[Span, By]:
     """
     by = word_of(By, request.group_by, "USAGE_GROUP", _GROUPS) or By.DAY
     until = time_ms("until_time", request.until_time) if request.HasField("until_time") else now
-    since = max(until - DEFAULT_MS, 0)
+    since = max(until - default_ms(by), 0)
     if request.HasField("since_time"):
         since = time_ms("since_time", request.since_time)
     return checked_span(since, until, by, of_keys=of_keys), by
@@ -68,23 +68,8 @@ def report_message(
 
 def counts_message(counts: Counts) -> usage_pb2.UsageCounts:
     """Return the numbers of some requests."""
-    numbers = {
-        "requests": counts.requests,
-        "ok": counts[Field.OK],
-        "client_error": counts[Field.CLIENT_ERROR],
-        "server_error": counts[Field.SERVER_ERROR],
-        "denied": counts[Field.DENIED],
-        "aborted": counts[Field.ABORTED],
-        "units": counts.units,
-        "bytes_in": counts[Field.BYTES_IN],
-        "bytes_out": counts[Field.BYTES_OUT],
-        "duration_ms": counts[Field.MILLISECONDS],
-        "over_100_ms": counts[Field.SLOW_100_MS],
-        "over_1_s": counts[Field.SLOW_1_S],
-        "over_10_s": counts[Field.SLOW_10_S],
-    }
     return usage_pb2.UsageCounts(
-        **{name: min(number, MAX_NUMBER) for name, number in numbers.items()}
+        **{name: min(number, MAX_NUMBER) for name, number in counts.by_name().items()}
     )
 
 

@@ -64,8 +64,6 @@ class StoredUsageIndex:
         """Implement UsageIndex.many."""
         if level is Level.HOUR:
             return await self._hours(kids, slots)
-        if level is Level.MINUTE:
-            raise ValueError("minutes are read key by key")
         asked = _fields(level, slots)
         commands = [
             ("HMGET", f"{self._base}{kid}{suffix}", *fields)

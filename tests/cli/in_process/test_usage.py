@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import re
 import time
 
 import pytest
@@ -57,6 +58,11 @@ def test_one_key(runner, count):
     assert (total["bytes_in"], total["bytes_out"]) == (900, 12_000)
     assert (document["by"], document["keys"], len(document["rows"])) == ("day", 1, 1)
     assert document["denied_by_reason"] == {"revoked": 1}
+    minutes = runner.run("usage", "--key", kid, "--by", "minute", "--json").document
+    assert (minutes["by"], minutes["total"]["requests"]) == ("minute", 3)
+    assert re.search(
+        r"^20\d\d-\d\d-\d\dT\d\d:\d\d  ", runner.run("usage", "--by", "minute").out, re.M
+    )
     done = runner.run("usage", "--key", kid, "--since", "1h", "--by", "hour")
     assert done.code == 0
     issued, seen, missing = (

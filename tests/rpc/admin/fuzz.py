@@ -131,7 +131,9 @@ async def run(rig: AdminRig, calls: int, seed: int) -> tuple[Counter[str], list[
     logging.getLogger().addHandler(handler)
     try:
         kids = [(await rig.issue(client_id="acme"))[0] for _ in range(5)]
-        names = [f"keys/{kid}{tail}" for kid in kids for tail in ("", "/limits")]
+        names = [
+            f"keys/{kid}{tail}" for kid in kids for tail in ("", "/limits", "/usage", "/latestUse")
+        ]
         callers = [(await rig.issue([role.scope]))[1] for role in Role]
         for number in range(calls):
             method = rng.choice(list(rig.process.calls.methods.values()))

@@ -289,3 +289,23 @@ async def test_the_trail_is_sealed_regularly(rig: AdminRig, admin: Stubs) -> Non
     assert report.intact
     assert report.HasField("seal_time")
     assert report.unsealed_rows == 0
+
+
+async def test_streams_that_reach_their_deadline_leave_no_traceback(
+    rig: AdminRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An answer that cannot be sent, because the client gave up meanwhile, is no fault."""
+    stubs = await rig.caller(Role.VIEWER)
+
+    async def follow(seconds: float) -> None:
+        with pytest.raises(grpc.RpcError) as caught:
+            async for _ in stubs.fleet.WatchChanges(
+                fleet_pb2.WatchChangesRequest(after_version=0), timeout=seconds
+            ):
+                pass
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    for _ in range(10):
+        await asyncio.gather(*(follow(0.05 + n / 1000) for n in range(50)))
+    await asyncio.sleep(0.2)
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []

@@ -107,6 +107,24 @@ async def test_groups(admin: Stubs, used) -> None:
     assert not report.HasField("key_count")
 
 
+async def test_minutes(admin: Stubs, used) -> None:
+    """Minutes reach back an hour if no start is given: of a key, of some keys, of all requests."""
+    for fields, requests in (
+        ({"key": f"keys/{used['one']}"}, 2),
+        ({"filter": "tenant_id = north"}, 3),
+        ({}, 11),
+    ):
+        report = (await usage(admin, group_by=usage_pb2.USAGE_GROUP_MINUTE, **fields)).report
+        assert report.total.requests == requests
+        assert sum(row.counts.requests for row in report.rows) == requests
+        assert all(row.start_time.seconds % 60 == 0 for row in report.rows)
+        assert 60 <= (report.end_time.seconds - report.start_time.seconds) // 60 <= 61
+    error = await refusal(
+        usage(admin, group_by=usage_pb2.USAGE_GROUP_MINUTE, since_time=Timestamp(seconds=1))
+    )
+    assert fields_of(error) == ["since_time"]
+
+
 async def test_a_filter_sums_keys(admin: Stubs, used) -> None:
     """A filter picks keys as in ListKeys."""
     report = (await usage(admin, filter="tenant_id = north")).report

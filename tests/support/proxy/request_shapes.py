@@ -4,13 +4,21 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import grpc.aio
+import yaml
 
+from authz.cli.devconfig import Backend
+from authz.cli.devstack import Ports, envoy_config
+from authz.core.listen_address import Address
 from tests.support.listener import listening
+from tests.support.proxy import envoys
+from tests.support.proxy.faults import HTTP2
 from tests.support.proxy.raw import SWITCHING
 
+CALLS = "/test.Shapes/"
 EVENT = b"data: one\n\n"
 _HEAD = b"HTTP/1.1 %s\r\ncontent-type: %s\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -123,3 +131,21 @@ async def request(port: int, path: str, headers: Sequence[str], *, until: bytes 
         return b""
     finally:
         writer.close()
+
+
+def shapes_configuration(ports: Ports, check: Address, http: int, calls: int) -> dict[str, Any]:
+    """Return envoy.yaml with WebSockets, and a second backend for gRPC at the port `calls`."""
+    whole = yaml.safe_load(envoy_config(ports, check, Backend("127.0.0.1", http)))
+    manager = envoys.manager_of(whole)
+    manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+    clusters = whole["static_resources"]["clusters"]
+    served = yaml.safe_load(yaml.safe_dump(clusters[-1]).replace(str(http), str(calls)))
+    served["name"] = "calls"
+    http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+    kind = f"type.googleapis.com/{HTTP2}"
+    served["typed_extension_protocol_options"] = {HTTP2: {"@type": kind, **http2}}
+    clusters.append(served)
+    route = {"match": {"prefix": CALLS}, "route": {"cluster": "calls"}, "name": "calls"}
+    manager["route_config"]["virtual_hosts"][0]["routes"].insert(0, route)
+    manager["http_filters"][0]["typed_config"]["grpc_service"]["timeout"] = "20s"
+    return whole

@@ -20,6 +20,7 @@ class UsageGroup(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     USAGE_GROUP_MONTH: _ClassVar[UsageGroup]
     USAGE_GROUP_ROUTE: _ClassVar[UsageGroup]
     USAGE_GROUP_STATUS: _ClassVar[UsageGroup]
+    USAGE_GROUP_MINUTE: _ClassVar[UsageGroup]
 
 class UsageOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -33,6 +34,7 @@ USAGE_GROUP_DAY: UsageGroup
 USAGE_GROUP_MONTH: UsageGroup
 USAGE_GROUP_ROUTE: UsageGroup
 USAGE_GROUP_STATUS: UsageGroup
+USAGE_GROUP_MINUTE: UsageGroup
 USAGE_ORDER_UNSPECIFIED: UsageOrder
 USAGE_ORDER_REQUESTS: UsageOrder
 USAGE_ORDER_UNITS: UsageOrder
