@@ -1,7 +1,6 @@
 """Change the keys that a selector picks: rehearse, ask, change, wait, and report by outcome."""
 
 import functools
-import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +11,7 @@ import click
 
 from authz.cli.actor import actor
 from authz.cli.administration import raise_if_interrupted, with_bulk
+from authz.cli.change_text import change_text, changes_of, is_end
 from authz.cli.color import RED, YELLOW, painted
 from authz.cli.invocation import Invocation, with_options, write_error, write_stderr
 from authz.cli.selecting import described
@@ -20,7 +20,6 @@ from authz.cli.waiting import Waited
 from authz.core.changes import KeyChange, Refused, Unchanged
 from authz.core.deletion import Removal
 from authz.core.errors import BadInput, Unavailable
-from authz.core.records import Status
 from authz.core.selector import Selector
 from authz.flows.bulk_change import By, Extent, Failed, Plan, Skipped, Step
 from authz.flows.confirmation import all_acknowledged
@@ -236,7 +235,7 @@ class _Run:
                     found = changes_of(outcome)
                     would.append({"kid": kid, "changes": found})
                     line = escaped(f"{kid}  {change_text(found)}")
-                    lines.append(painted(line, RED if _is_end(outcome) else YELLOW))
+                    lines.append(painted(line, RED if is_end(outcome) else YELLOW))
                 else:
                     self.tally.add(Step(kid, outcome))
 
@@ -282,31 +281,6 @@ class _Run:
             for kid, why in bad.items():
                 write_error(f"{kid}: {why}", f"not {self.task.past}")
         return FAILED if bad else DONE
-
-
-def _is_end(change: KeyChange | Removal) -> bool:
-    return isinstance(change, Removal) or change.record.status is Status.REVOKED
-
-
-def changes_of(change: KeyChange | Removal) -> dict[str, Any]:
-    """Return the fields that a change alters, each with its old and new value or its new value."""
-    if isinstance(change, Removal):
-        return {"deleted": change.record.status.value}
-    detail = dict(change.event.detail)
-    return detail or {"status": change.record.status.value}
-
-
-def change_text(changes: Mapping[str, Any]) -> str:
-    """Return altered fields as text: `plan free -> pro; status revoked`."""
-    return "; ".join(f"{name} {_value(value)}" for name, value in changes.items())
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict) and value.keys() == {"old", "new"}:
-        return f"{_value(value['old'])} -> {_value(value['new'])}"
-    if isinstance(value, str) and value:
-        return value
-    return json.dumps(value) if value or value == 0 else "(none)"
 
 
 def _reasons(found: Mapping[str, str]) -> list[dict[str, str]]:

@@ -7,14 +7,7 @@ import click
 
 from authz.cli.actor import actor
 from authz.cli.administration import with_bulk
-from authz.cli.bulk import (
-    DONE,
-    FAILED,
-    Consent,
-    Task,
-    bulk_options,
-    change_selected,
-)
+from authz.cli.bulk import DONE, FAILED, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.selecting import required, selector_options

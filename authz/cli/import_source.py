@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
-from authz.cli import import_exports, importline
-from authz.cli.importline import ALIASES, FIELDS, LINE, MAX_LINE
+from authz.cli import import_exports
+from authz.cli.importline import ALIASES, FIELDS
+from authz.cli.json_lines import LINE, MAX_LINE, json_object, lines, unique_names
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.text import MIN_IMPORTED
@@ -91,13 +92,13 @@ class Source:
         return blank, head
 
     def _json_lines(self, blank: int, head: bytes) -> Iterator[Entry]:
-        for at, size, raw in importline.lines(self.stdin, head):
+        for at, size, raw in lines(self.stdin, head):
             number = at + blank
             if raw is not None and not raw.strip().removeprefix(BOM):
                 yield Entry(number, size)
                 continue
             try:
-                given = self._renamed(importline.json_object(raw))
+                given = self._renamed(json_object(raw))
             except BadInput as cause:
                 yield Entry(number, size, problem=cause)
             else:
@@ -107,7 +108,7 @@ class Source:
         """Yield the entries of a JSON array, or of an object with such a list."""
         self.unit = "entry"
         try:
-            document = json.loads(text, object_pairs_hook=importline.unique_names)
+            document = json.loads(text, object_pairs_hook=unique_names)
         except json.JSONDecodeError as cause:
             problem = f"is not JSON at line {cause.lineno}, column {cause.colno}"
             raise BadInput("stdin", f"{problem}; nothing was imported") from None

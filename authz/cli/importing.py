@@ -10,7 +10,6 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -19,20 +18,21 @@ import click
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings
 from authz.cli.import_report import Report
+from authz.cli.import_sender import Sender
 from authz.cli.import_source import FORMATS, IGNORED, Entry, Source
-from authz.cli.importline import FIELDS, MAX_LINE, LineParser
+from authz.cli.importline import FIELDS, LineParser
 from authz.cli.invocation import Invocation, common, write_stderr
+from authz.cli.json_lines import MAX_LINE
 from authz.cli.options import note_option, path_such_as
 from authz.core import fields
 from authz.core.errors import BadInput, Fault
-from authz.flows.importing import Importer, Wanted
+from authz.flows.importing import Wanted
 from authz.process.clock import SystemClock
 from authz.wiring import administration
 
 BATCH: Final = 100
 REFUSED: Final = 1
 INTERRUPTED: Final = 130
-TURNS: Final = 10  # of the event loop, after which a batch is written to the connection
 
 
 def _maps(
@@ -134,59 +134,6 @@ def import_(
             runner.run(connection.aclose())
     invocation.answer(report.document(), str(report))
     raise click.exceptions.Exit(code)
-
-
-@dataclass(slots=True)
-class Sender:
-    """Sends batches to the store.
-
-    overlaps: return while the store works on a batch, so that the next one is read meanwhile. False
-    for a pipe: its next line may come much later.
-    """
-
-    runner: asyncio.Runner
-    importer: Importer
-    report: Report
-    overlaps: bool
-    _pending: asyncio.Task[None] | None = None
-
-    def send(self, batch: list[tuple[int, Wanted]]) -> None:
-        """Wait for the batch before, then send this one. Raises Fault if the store fails."""
-        self.finish()
-        self.runner.run(self._begin(batch))
-        if not self.overlaps:
-            self.finish()
-
-    def finish(self) -> None:
-        """Wait for the batch that was sent last, and count its outcomes.
-
-        An interrupted batch is completed first, so that the counts are right; then
-        KeyboardInterrupt is raised. Raises Fault if the store or the rejects file fails.
-        """
-        if self._pending is None:
-            return
-        try:
-            self.runner.run(_completed(self._pending))
-        finally:
-            if self._pending.done():
-                self._pending = None
-
-    async def _begin(self, batch: list[tuple[int, Wanted]]) -> None:
-        self._pending = asyncio.create_task(self._put(batch))
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
-
-    async def _put(self, batch: list[tuple[int, Wanted]]) -> None:
-        act = self.importer.rehearse if self.report.dry_run else self.importer.put
-        self.report.add(batch, await act([entry for _, entry in batch]))
-
-
-async def _completed(task: asyncio.Task[None]) -> None:
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
 
 
 def _run(source: Source, form: str, sender: Sender, parser: LineParser) -> int:

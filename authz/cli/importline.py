@@ -3,21 +3,19 @@
 No error shows a value of the entry: a user who mixes up two fields must not find the key in a log.
 """
 
-import base64
-import binascii
-import json
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from authz.cli.import_times import past_ms
+from authz.cli.json_lines import LINE
+from authz.cli.key_hash import is_hash_like, sha256_of
 from authz.cli.keyspec import life_ms
 from authz.cli.options import plan
 from authz.cli.times import moment_ms, rfc3339
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.keys.credentials import DIGEST_LENGTH, Imported, ImportedHash
+from authz.core.keys.credentials import Imported, ImportedHash
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.text import MIN_IMPORTED
 from authz.core.limits.credits import credits_limit
@@ -29,16 +27,11 @@ from authz.flows.importing import Wanted
 
 _T = TypeVar("_T")
 
-MAX_LINE: Final = 65_536  # bytes
 MAX_DEPTH: Final = 8  # of nested metadata
-LINE: Final = "the line"
 NEVER: Final = "never"
 LAST_USED: Final = "last_used_at"  # in the metadata, until the key is used here
 SOURCE_ID: Final = "source_id"  # in the metadata: the id in the other system
 
-_HEX_HASH = re.compile(r"(?:sha-?256[:-])?([0-9A-Fa-f]{64})", re.ASCII | re.IGNORECASE)
-_BASE64_HASH = re.compile(r"(?:sha-?256[:-])?([A-Za-z0-9+/_-]{43})=?", re.ASCII | re.IGNORECASE)
-_URL_SAFE: Final = str.maketrans("-_", "+/")
 
 # Description of a valid value, by field.
 FIELDS: Final = {
@@ -136,7 +129,7 @@ class LineParser:
     def _key(self, entry: dict[str, Any]) -> Imported | ImportedHash:
         key = _one(entry, "key", lambda _, text: self._foreign(text), None)
         hashed = _one(
-            entry, "sha256", lambda _, text: self.keyring.imported_hash(_hash(text)), None
+            entry, "sha256", lambda _, text: self.keyring.imported_hash(sha256_of(text)), None
         )
         if key is None:
             if hashed is None:
@@ -179,71 +172,6 @@ class LineParser:
 
 
 _HELP: Final = "; `authz keys import --help` lists all"
-
-
-def lines(source: BinaryIO, first: bytes = b"") -> Iterator[tuple[int, int, bytes | None]]:
-    """Yield number (from 1), size in bytes and content of each line, with its newline.
-
-    first: a part that was read already, at most MAX_LINE + 1 bytes without a newline before its
-    end. The content is None if the line has more than MAX_LINE (65,536) bytes.
-    """
-    number = 0
-    while raw := first or source.readline(MAX_LINE + 1):
-        first = b""
-        number, size = number + 1, len(raw)
-        too_long = size > MAX_LINE
-        while too_long and not raw.endswith(b"\n") and (raw := source.readline(MAX_LINE)):
-            size += len(raw)
-        yield number, size, None if too_long else raw
-
-
-def json_object(raw: bytes | None) -> dict[str, Any]:
-    """Return the JSON object of one line. raw: None for an overlong line.
-
-    Raises BadInput, without the text, for an overlong line and for other JSON.
-    """
-    if raw is None:
-        raise BadInput(LINE, f"is longer than {MAX_LINE} bytes")
-    try:
-        given = _DECODER.decode(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        given = None
-    if not isinstance(given, dict):
-        raise BadInput(LINE, 'is not one JSON object, such as {"key": "...", "client": "acme"}')
-    return given
-
-
-def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the members of a JSON object. Raises ValueError if a name occurs twice."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return found
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=unique_names)
-
-
-def is_hash_like(text: str) -> bool:
-    """Return whether a key could be the SHA-256 of a key: 64 hexadecimal digits, or its base64."""
-    return _HEX_HASH.fullmatch(text) is not None or (
-        len(text) == len(base64.b64encode(bytes(DIGEST_LENGTH)))
-        and _BASE64_HASH.fullmatch(text) is not None
-    )
-
-
-def _hash(text: str) -> bytes:
-    """Return the 32 bytes of a SHA-256. Raises BadInput for other text."""
-    if match := _HEX_HASH.fullmatch(text):
-        return bytes.fromhex(match[1])
-    match = _BASE64_HASH.fullmatch(text)
-    try:
-        found = base64.b64decode(f"{match[1].translate(_URL_SAFE)}=") if match else b""
-    except binascii.Error:
-        found = b""
-    if len(found) != DIGEST_LENGTH:
-        raise BadInput("sha256", "")
-    return found
 
 
 def _past(given: dict[str, Any], now: int) -> Past | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from authz.cli.importline import MAX_LINE
+from authz.cli.json_lines import MAX_LINE
 from authz.cli.main import main
 from tests.support.cli.importing import FOREIGN, line, stored
 from tests.support.cli.terminal import AUTHZ, PATIENCE, run

@@ -1,0 +1,63 @@
+"""Sender: writes the batches of an import into the store while the next one is read."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from authz.cli.import_report import Report
+from authz.flows.importing import Importer, Wanted
+
+TURNS: Final = 10  # of the event loop, after which a batch is written to the connection
+
+
+@dataclass(slots=True)
+class Sender:
+    """Sends batches to the store.
+
+    overlaps: return while the store works on a batch, so that the next one is read meanwhile. False
+    for a pipe: its next line may come much later.
+    """
+
+    runner: asyncio.Runner
+    importer: Importer
+    report: Report
+    overlaps: bool
+    _pending: asyncio.Task[None] | None = None
+
+    def send(self, batch: list[tuple[int, Wanted]]) -> None:
+        """Wait for the batch before, then send this one. Raises Fault if the store fails."""
+        self.finish()
+        self.runner.run(self._begin(batch))
+        if not self.overlaps:
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait for the batch that was sent last, and count its outcomes.
+
+        An interrupted batch is completed first, so that the counts are right; then
+        KeyboardInterrupt is raised. Raises Fault if the store or the rejects file fails.
+        """
+        if self._pending is None:
+            return
+        try:
+            self.runner.run(_completed(self._pending))
+        finally:
+            if self._pending.done():
+                self._pending = None
+
+    async def _begin(self, batch: list[tuple[int, Wanted]]) -> None:
+        self._pending = asyncio.create_task(self._put(batch))
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+    async def _put(self, batch: list[tuple[int, Wanted]]) -> None:
+        act = self.importer.rehearse if self.report.dry_run else self.importer.put
+        self.report.add(batch, await act([entry for _, entry in batch]))
+
+
+async def _completed(task: asyncio.Task[None]) -> None:
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
