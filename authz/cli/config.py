@@ -2,7 +2,7 @@
 
 import click
 
-from authz.cli.administration import load_settings, settings_file
+from authz.cli.administration import load_settings, settings_file, settings_files
 from authz.cli.invocation import Invocation, common
 from authz.core.errors import BadInput, BadSettings
 from authz.wiring.live_settings import settings_hash
@@ -43,12 +43,22 @@ def check(invocation: Invocation) -> int:
     document = {
         "ok": not found,
         "file": None if file is None else str(file),
+        "included": _included(invocation),
         "version": version,
         "mistakes": [{"setting": each.field, "problem": each.problem} for each in found],
     }
     text = "\n".join(f"{each.field}: {each.problem}" for each in found)
     invocation.answer(document, text or f"the settings are valid, version {version}")
     return INVALID if found else VALID
+
+
+def _included(invocation: Invocation) -> list[str]:
+    """Return the paths of included files; empty if the settings file cannot be read."""
+    try:
+        files = settings_files(invocation)
+    except BadInput:
+        return []
+    return [str(path) for path in files[settings_file(invocation) is not None :]]
 
 
 def _examine(invocation: Invocation) -> tuple[str | None, list[BadInput]]:

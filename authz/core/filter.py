@@ -135,4 +135,5 @@ _FIELDS: Final[dict[str, tuple[str, str, Callable[[str, str], Any]]]] = {
     "create_time": ("created_before", "<", _time),
     "expire_time": ("expires_before", "<", _time),
     "revoke_time": ("revoked_before", "<", _time),
+    "last_use_time": ("unused_since", "<", _time),
 }

@@ -17,7 +17,7 @@ from redis.credentials import CredentialProvider
 from redis.maint_notifications import MaintNotificationsConfig
 
 from authz.core.errors import BadInput, Unavailable
-from authz.storage.link import Link
+from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED, Link
 from authz.storage.marks import Marks
 from authz.storage.schema import Names
 from authz.storage.sentinel import Sentinel
@@ -152,7 +152,7 @@ class Endpoint:
         except Unavailable as cause:
             if "unknown command" in str(cause) or "NOPROTO" in str(cause):
                 raise Unavailable(NO_RESP3) from None
-            raise
+            raise Unavailable(self.explained(str(cause))) from None
         if not isinstance(hello, dict):
             raise Unavailable(NO_RESP3)
         refuse_old(hello)
@@ -215,6 +215,20 @@ class Endpoint:
         """
         password = self._password()
         return (self.username or "default", password) if password or self.username else None
+
+    def explained(self, text: str) -> str:
+        """Return a message in which a refused login names the setting that is missing or empty."""
+        try:
+            password = self._password()
+        except Unavailable:
+            return text
+        if password:
+            return text
+        file = self.password_file
+        lack = "redis.password_file is not set" if file is None else f"{file} is empty"
+        text = text.replace(LOGIN_MISSING, f"it wants a password (NOAUTH), and {lack}")
+        unknown = f"it knows no such user without a password (WRONGPASS), and {lack}"
+        return text.replace(LOGIN_REFUSED, unknown)
 
     def _password(self) -> str:
         if self.password_file is None:

@@ -28,6 +28,7 @@ from authz.flows.selection import Selection
 from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
 from authz.flows.usage.erasure import UsageErasure
+from authz.flows.usage.last_use import LastUse
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
@@ -177,7 +178,9 @@ def admin_flows(
     """Return the flows over one client of the store."""
     counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
     reports = LimitReports(counters, limit_policy(settings), clock)
-    imports, selection = StoredImports(client), Selection(index, clock)
+    usage, usage_index = StoredUsage(client), StoredUsageIndex(client)
+    last_use = LastUse(usage_index, usage, clock, "filter")
+    imports, selection = StoredImports(client), Selection(index, clock, last_use)
     rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
     async def verifier() -> Verifier:
@@ -197,7 +200,7 @@ def admin_flows(
         verifier=verifier,
         limit_reports=reports,
         importer=importer,
-        usage=usage_reading(StoredUsage(client), StoredUsageIndex(client)),
+        usage=usage_reading(usage, usage_index),
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),

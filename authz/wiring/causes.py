@@ -4,7 +4,6 @@ from contextlib import aclosing
 
 from authz.core.errors import BadInput, Fault, Unavailable
 from authz.settings.model import Settings
-from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED
 from authz.storage.replies import checked
 from authz.wiring.administration import endpoint
 from authz.wiring.pepper_files import pepper_mistakes
@@ -38,16 +37,7 @@ async def _connect(settings: Settings) -> list[str]:
 
 def named(settings: Settings, text: str) -> str:
     """Return `text`, in which a refused login names the setting that is missing or empty."""
-    file = settings.redis.password_file
     try:
-        empty = "" if file is None or file.read_text().strip() else f"{file} is empty"
-    except (OSError, ValueError):
+        return endpoint(settings).explained(text)
+    except BadInput:
         return text
-    lack = "redis.password_file is not set" if file is None else empty
-    if lack:
-        text = text.replace(LOGIN_MISSING, f"it wants a password (NOAUTH), and {lack}")
-        text = text.replace(
-            LOGIN_REFUSED,
-            f"it knows no such user without a password (WRONGPASS), and {lack}",
-        )
-    return text

@@ -141,13 +141,15 @@ class LiveSettings:
         found = read()
         now = found.given
         if missing := sorted(name for name in self._given if now.get(name, 0) < self._given[name]):
-            raise BadInput(missing[0], _removed(missing))
+            raise BadInput(missing[0], _removed(missing, still=now.get(missing[0], 0)))
         return found, self._target.prepare(_merged(self._settings, found))
 
 
-def _removed(missing: list[str]) -> str:
+def _removed(missing: list[str], still: int) -> str:
+    """Return why sections are refused. still: how many sources have the first one now."""
     others = f", and so did {', '.join(missing[1:])}" if missing[1:] else ""
-    return f"it stood in the settings before{others}; to remove a section, restart"
+    place = "in more of the settings files" if still else "in the settings"
+    return f"it stood {place} before{others}; to remove a section, restart"
 
 
 def _merged(old: Settings, new: Settings) -> Settings:

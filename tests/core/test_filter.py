@@ -26,6 +26,7 @@ from authz.core.selector import Glob, Selector, State
         ("metadata.a = 1 AND metadata.b.c = 2", Selector(metadata={"a": "1", "b.c": "2"})),
         ("create_time < 1970-01-01T00:00:01Z", Selector(created_before=1000)),
         ("revoke_time < 1970-01-01T00:00:01Z", Selector(revoked_before=1000)),
+        ("last_use_time < 1970-01-01T00:00:01Z", Selector(unused_since=1000)),
         ("client_id = a:b", Selector(client_id="a:b")),
         ('create_time < "1970-01-01T00:00:01Z"', Selector(created_before=1000)),
         ('expire_time < "1970-01-01T01:00:00.5+01:00"', Selector(expires_before=500)),

@@ -177,6 +177,19 @@ async def test_password_file_is_read_at_every_connect(valkey):
         await greeted(endpoint)
     endpoint.password_file.write_text("new")
     assert await whoami(endpoint) == "app"
+    endpoint.password_file.write_text("\n")
+    with pytest.raises(Unavailable, match=f"and {endpoint.password_file} is empty"):
+        await greeted(endpoint)
+
+
+async def test_a_refused_login_names_what_is_missing(valkey):
+    """A store that wants a password, and no password_file: the setting is named."""
+    valkey.admin.config_set("requirepass", "pw")
+    try:
+        with pytest.raises(Unavailable, match=r"and redis\.password_file is not set"):
+            await greeted(Endpoint.parse(valkey.url))
+    finally:
+        valkey.admin.config_set("requirepass", "")
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe not text"])

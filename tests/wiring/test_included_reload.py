@@ -71,7 +71,7 @@ async def test_a_change_of_an_included_file_is_noticed_and_taken(reloading: Relo
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "plans: it stood in the settings before, and so did routes"),
+        ("", "plans: it stood in more of the settings files before, and so did routes"),
         ("keys: []\nplans: {gold: [10/s]}\n", "routes: it stood"),
         (KEYS.replace("10/s", "many"), "plans.gold: "),
         ("plans: {", "include.0: "),

@@ -10,7 +10,7 @@ from authz.core.usage.counts import MINUTE_MS, Level
 from authz.core.usage.ports import UsageIndex, UsageReader
 from authz.core.usage.question import DAY_MS
 
-FIELD: Final = "unused-for"
+FIELD: Final = "unused-for"  # of commands
 LOOK_BACK: Final = 128  # days before the time in question that show that usage was counted
 MONTHS: Final = 24
 
@@ -18,14 +18,17 @@ MONTHS: Final = 24
 class LastUse:
     """Finds unused keys. A key that was never used counts as used when it was created.
 
-    Both methods raise Unavailable.
+    field: the name of the condition in the errors. All methods raise Unavailable.
     """
 
-    def __init__(self, index: UsageIndex, reader: UsageReader, clock: Clock) -> None:
+    def __init__(
+        self, index: UsageIndex, reader: UsageReader, clock: Clock, field: str = FIELD
+    ) -> None:
         self._index = index
         self._reader = reader
         self._clock = clock
-        self._told: int | None = None
+        self._field = field
+        self._told = (0, 0)
 
     async def unused(self, places: Sequence[Position], since: int) -> set[str]:
         """Return the kids that were neither used nor created at or after `since`, in ms.
@@ -33,9 +36,11 @@ class LastUse:
         Raises BadInput if usage was not counted before `since`, or not until yesterday: then a key
         in use would look unused.
         """
-        if since != self._told:
+        # Once for the pages of a list, and again soon: counting may stop while a server runs.
+        told = (since, self._clock.wall_ms() // MINUTE_MS)
+        if told != self._told:
             await self._refuse_unless_counted(since)
-            self._told = since
+            self._told = told
         latest = await self._index.latest([place.kid for place in places])
         return {
             place.kid
@@ -47,10 +52,10 @@ class LastUse:
         today, day = self._clock.wall_ms() // DAY_MS, since // DAY_MS
         if not await self._reader.totals(Level.DAY, range(today - 1, today + 1)):
             problem = "no request was counted today or yesterday; is `authz meter` running?"
-            raise BadInput(FIELD, problem)
+            raise BadInput(self._field, problem)
         month = Level.MONTH.slot(since // MINUTE_MS)
         if await self._reader.totals(Level.DAY, range(day - LOOK_BACK, day)):
             return
         if not await self._reader.totals(Level.MONTH, range(month - MONTHS, month)):
             problem = "usage was not yet counted at that time, so used keys may look unused"
-            raise BadInput(FIELD, f"{problem}; --created-before and --expires-before work")
+            raise BadInput(self._field, f"{problem}; conditions on creation and expiry work")

@@ -58,7 +58,9 @@ def test_other_sections_stay_byte_for_byte(with_plans):
     assert shown(with_plans, kid)["plan"] == "gold"
     assert apply(with_plans).out.startswith("0 issued, 0 changed, 0 revoked, 1 unchanged")
     assert text_of(with_plans) == text
-    assert with_plans.run("config", "check").code == 0
+    checked = with_plans.run("config", "check", "--json").document
+    assert (checked["ok"], checked["file"]) == (True, "authz.yaml")
+    assert checked["included"] == [f"{with_plans.directory}/keys.yaml"]
 
 
 @pytest.mark.parametrize(

@@ -244,5 +244,6 @@ async def test_exactly_once(clock):
 @pytest.mark.parametrize("mutant", [CountsWithoutDigest, ClaimsFirst])
 async def test_the_simulation_finds_mutants(mutant, clock):
     """Counting without a digest, or claiming the digest in a step before, counts wrongly."""
-    counted, _ = await simulate(mutant, 1, clock)
-    assert counted != 120
+    # Faults meet a batch by chance and by time, so one run may be lucky.
+    counted = [(await simulate(mutant, seed, clock))[0] for seed in range(1, 5)]
+    assert counted != [120] * 4
