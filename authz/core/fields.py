@@ -28,12 +28,12 @@ MAX_ORIGIN: Final = 300
 
 ID_CHARACTERS: Final = "A-Z a-z 0-9 . _ : @ | / + -"
 _ID = re.compile(r"[A-Za-z0-9._:@|/+-]{1,128}", re.ASCII)
-_SCOPE = re.compile(r"\*|[A-Za-z0-9._/@+-]+(:[A-Za-z0-9._/@+-]+)*(:\*)?", re.ASCII)
+_SCOPE = re.compile(r"\*|[A-Za-z0-9._/@+-]++(?::[A-Za-z0-9._/@+-]++)*+(?::\*)?", re.ASCII)
 _SCOPE_PART = re.compile(r"[A-Za-z0-9._/@+-]{1,128}", re.ASCII)
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
-_HOST = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.ASCII)
+_HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*+", re.ASCII)
 _ORIGIN = re.compile(
-    rf"([a-z][a-z0-9+.-]*)://((?:\*\.)?{_LABEL}(?:\.{_LABEL})*)(?::([1-9]\d{{0,4}}))?", re.ASCII
+    rf"([a-z][a-z0-9+.-]*)://((?:\*\.)?{_LABEL}(?:\.{_LABEL})*+)(?::([1-9]\d{{0,4}}))?", re.ASCII
 )
 _IMPLIED_PORT: Final = {"http": "80", "https": "443"}
 _METADATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)

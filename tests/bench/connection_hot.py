@@ -72,7 +72,7 @@ def whole(*, traced: bool) -> Callable[[], None]:
 
     def step() -> None:
         for call, _ in connection.receive(b"".join(itertools.islice(made, BATCH)), 0.0):
-            connection.streams.respond(call, ANSWER)
+            connection.responses.respond(call, ANSWER)
         connection.queue.take()
 
     return step

@@ -39,8 +39,8 @@ def ours() -> Receive:
     connection.receive(GREETING, 0.0)
 
     def receive(data: bytes) -> bytes:
-        for event in connection.receive(data, 0.0):
-            connection.streams.respond(event.call, REPLY)
+        for call, _ in connection.receive(data, 0.0):
+            connection.responses.respond(call, REPLY)
         return connection.queue.take()
 
     return receive

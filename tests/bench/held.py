@@ -92,7 +92,7 @@ def frames() -> Iterator[tuple[str, Callable[[], Work]]]:
 
             def work() -> None:
                 for call, _ in connection.receive(filled, 0.0):
-                    connection.streams.respond(call, b"y" * 600)
+                    connection.responses.respond(call, b"y" * 600)
                 connection.queue.take()
 
             return work

@@ -48,8 +48,8 @@ class Connection:
     """The server's end of one connection. A new one has its SETTINGS in the queue.
 
     handlers: by `:path`. now: seconds of a monotonic clock, here and in every method. queue: the
-    bytes to send. streams: takes the responses. budgets: the pause of a flooding client. tokens: of
-    which a call needs one; empty: none.
+    bytes to send. responses: takes those of the calls. budgets: the pause of a flooding client.
+    tokens: of which a call needs one; empty: none.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Connection:
             probe=probe,
             tokens=tokens,
         )
+        self.responses = self.streams.responses
         self._frames = FrameHandlers(
             self.streams, self.queue, self.budgets, probe, limits.header_bytes
         )

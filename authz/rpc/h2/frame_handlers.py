@@ -195,7 +195,7 @@ class FrameHandlers:
         for name, value in SETTING.iter_unpack(payload):
             self._set(name, value)
         self._queue.control(SETTINGS_ACK)
-        self._streams.send_waiting()
+        self._streams.responses.send_waiting()
 
     def first_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         """SETTINGS that begin the connection: apply them as `settings` does.
@@ -272,7 +272,7 @@ class FrameHandlers:
             self._queue.widen(increment)
         else:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE by nothing")
-        self._streams.send_waiting()
+        self._streams.responses.send_waiting()
 
 
 Handler = Callable[[FrameHandlers, int, int, bytes], None]

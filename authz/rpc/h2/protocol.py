@@ -195,9 +195,9 @@ class H2Protocol(asyncio.Protocol):
             self._fail(call)
             return
         if isinstance(response, bytes):
-            self._connection.streams.respond(call, response)
+            self._connection.responses.respond(call, response)
         elif isinstance(response, GrpcStatus):
-            self._connection.streams.refuse(call, status_response(response))
+            self._connection.responses.refuse(call, status_response(response))
         else:
             self._await(call, response)
 
@@ -210,16 +210,16 @@ class H2Protocol(asyncio.Protocol):
         if task.cancelled() or task.exception() is not None:
             self._fail(call)
         elif isinstance(response := task.result(), GrpcStatus):
-            self._connection.streams.refuse(call, status_response(response))
+            self._connection.responses.refuse(call, status_response(response))
         else:
-            self._connection.streams.respond(call, response)
+            self._connection.responses.respond(call, response)
         if not self._closing:
             self._flush()
 
     def _fail(self, call: Call) -> None:
         if call.state is ANSWERING:
             self._state.probe.count(Event.DECISION_FAULT)
-            self._connection.streams.refuse(call, status_response(FAILED))
+            self._connection.responses.refuse(call, status_response(FAILED))
 
     def _cancel(self, call: Call) -> None:
         task = self._tasks.pop(call.id, None)

@@ -7,7 +7,7 @@ message may be, so it needs no update.
 
 from typing import Final
 
-from authz.rpc.h2.frames import DEFAULT_WINDOW, window_update_frame
+from authz.rpc.h2.frames import DEFAULT_WINDOW, END_STREAM, unpadded, window_update_frame
 from authz.rpc.h2.responses import NO_MEMORY, PREFIX_BYTES, GrpcStatus, early_refusal
 from authz.rpc.h2.send_queue import SendQueue
 from authz.rpc.h2.stream_states import Call
@@ -109,3 +109,13 @@ class RequestBodies:
             self._held -= len(call.body)
             self._memory.give_back(len(call.body))
             call.body = None
+
+    def unpad(self, flags: int, call: Call, payload: bytes) -> bytes:
+        """Return the data without its padding, and give the padding's part of the window back.
+
+        The window is left alone with END_STREAM. Raises ConnectionFault for wrong padding.
+        """
+        data = unpadded(flags, payload)
+        if not flags & END_STREAM:
+            self._queue.control(window_update_frame(call.id, len(payload) - len(data)))
+        return data

@@ -1,4 +1,4 @@
-"""The calls of one connection: HEADERS, DATA and RST_STREAM -> a request -> its response."""
+"""The requests of one connection: HEADERS, DATA and RST_STREAM -> a call and its message."""
 
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -8,6 +8,7 @@ from typing import Final
 from authz.core.events import Event
 from authz.core.ports import Probe
 from authz.process.listener import ConnectionLimits
+from authz.rpc.h2.call_responses import CallResponses
 from authz.rpc.h2.flood_budgets import FloodBudgets
 from authz.rpc.h2.frames import (
     END_STREAM,
@@ -17,8 +18,6 @@ from authz.rpc.h2.frames import (
     FrameType,
     StreamFault,
     rst_stream_frame,
-    unpadded,
-    window_update_frame,
 )
 from authz.rpc.h2.header_blocks import HeaderBlockDecoder, HeaderListTooLong
 from authz.rpc.h2.request_bodies import BodyMemory, RequestBodies
@@ -34,7 +33,6 @@ from authz.rpc.h2.responses import (
     HEADERS_TOO_LARGE,
     MESSAGE_TOO_LARGE,
     GrpcStatus,
-    Response,
     status_response,
     unframe_message,
 )
@@ -47,13 +45,14 @@ from authz.rpc.h2.stream_states import (
     CallEvent,
     StreamState,
     StreamStates,
+    without_unseen,
 )
 
 TOO_LARGE: Final = RequestHeaders(None, status_response(HEADERS_TOO_LARGE))
 
 
 class RequestStreams:
-    """Applies the frames of streams, and sends the responses of their calls.
+    """Applies the frames of streams. responses: those of the calls.
 
     Methods named after frames raise ConnectionFault or StreamFault, also if a flood budget is used
     up. due: seconds, when the first deadline passes, or earlier. opened_at: seconds, when the last
@@ -77,6 +76,7 @@ class RequestStreams:
         self.bodies = RequestBodies(limits.message_bytes, memory, queue)
         self.states = StreamStates(max_dropped=limits.streams)
         self.calls = self.states.calls
+        self.responses = CallResponses(self.calls, queue, budgets)
         self.due = inf  # when the first deadline passes, or earlier
         self.opened_at = budgets.now  # when the last call began
         self.last_id: int | None = None  # of the GOAWAY after which no stream is taken
@@ -95,7 +95,7 @@ class RequestStreams:
         events, self._events = self._events, []
         if self._cancelled:
             self._cancelled = False
-            return _without_unseen(events)
+            return without_unseen(events)
         return events
 
     def headers(self, flags: int, stream_id: int, block: bytes | None) -> None:
@@ -154,7 +154,7 @@ class RequestStreams:
                 self._budgets.spend(Event.H2_EMPTY_FLOOD)
             return
         if flags & PADDED:
-            payload = self._unpad(flags, call, payload)
+            payload = self.bodies.unpad(flags, call, payload)
         if flags & END_STREAM:
             self._complete(call, self.bodies.complete(call, payload))
             return
@@ -180,40 +180,14 @@ class RequestStreams:
     def window_update(self, stream_id: int, increment: int) -> None:
         """Widen the window of a stream by `increment` bytes. Ignored if the stream has ended.
 
-        Waiting data is sent by `send_waiting`. Raises StreamFault for 0 or a window over
-        MAX_WINDOW, ConnectionFault if the stream was never opened.
+        Waiting data is sent by `CallResponses.send_waiting`. Raises StreamFault for 0 or a window
+        over MAX_WINDOW, ConnectionFault if the stream was never opened.
         """
         if not self.states.accepts(FrameType.WINDOW_UPDATE, stream_id):
             return
         if increment == 0:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR)
         self._queue.widen_stream(self.calls[stream_id], increment)
-
-    def respond(self, call: Call, message: bytes) -> None:
-        """Queue a message with status OK. Does nothing if the call has ended or has a response.
-
-        Bytes that exceed the client's windows wait. The call closes when the last one is queued.
-        """
-        unanswered = call.state is ANSWERING and call.response is None
-        if unanswered and self._queue.message(call, message):
-            self._close(call)
-
-    def refuse(self, call: Call, response: Response) -> None:
-        """Queue a ready-made response. Does nothing if the call has ended or has a response.
-
-        Bytes that exceed the client's windows wait. The call closes when the last one is queued.
-        """
-        unanswered = call.state is ANSWERING and call.response is None
-        if unanswered and self._queue.response(call, response):
-            self._close(call)
-
-    def send_waiting(self) -> None:
-        """Queue the waiting bytes that the windows allow.
-
-        Close the calls whose response is complete.
-        """
-        for call in self._queue.send_waiting():
-            self._close(call)
 
     def reset(self, fault: StreamFault) -> None:
         """Queue RST_STREAM for a stream error, count it, and cancel the stream's call, if any.
@@ -276,12 +250,12 @@ class RequestStreams:
             raise StreamFault(call.id, ErrorCode.PROTOCOL_ERROR)
         call.state = ANSWERING
         if headers.refusal is not None:
-            self.refuse(call, headers.refusal)
+            self.responses.refuse(call, headers.refusal)
             return
         message = unframe_message(body, self._limits.message_bytes)
         if isinstance(message, GrpcStatus):
             self._count_too_large(message)
-            self.refuse(call, status_response(message))
+            self.responses.refuse(call, status_response(message))
             return
         self._events.append((call, message))
 
@@ -320,26 +294,3 @@ class RequestStreams:
     def _count_too_large(self, status: GrpcStatus) -> None:
         if status is MESSAGE_TOO_LARGE:
             self._probe.count(Event.H2_MESSAGE_TOO_LARGE)
-
-    def _unpad(self, flags: int, call: Call, payload: bytes) -> bytes:
-        """Return the data without its padding, and give the padding's part of the window back.
-
-        The window is left alone with END_STREAM. Raises ConnectionFault for wrong padding.
-        """
-        data = unpadded(flags, payload)
-        if not flags & END_STREAM:
-            self._queue.control(window_update_frame(call.id, len(payload) - len(data)))
-        return data
-
-    def _close(self, call: Call) -> None:
-        call.state = CLOSED
-        self._budgets.answered += 1
-        del self.calls[call.id]
-
-
-def _without_unseen(events: list[CallEvent]) -> list[CallEvent]:
-    """Return the events without those of calls that both started and were cancelled among them."""
-    started = {call.id for call, message in events if message is not None}
-    cancelled = {call.id for call, message in events if message is None}
-    unseen = started & cancelled
-    return [(call, message) for call, message in events if call.id not in unseen]

@@ -179,3 +179,11 @@ class StreamStates:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, problem)
         problem = f"{frame_type.name} on a stream that has ended"
         raise ConnectionFault(ErrorCode.STREAM_CLOSED, problem)
+
+
+def without_unseen(events: list[CallEvent]) -> list[CallEvent]:
+    """Return the events without those of calls that both started and were cancelled among them."""
+    started = {call.id for call, message in events if message is not None}
+    cancelled = {call.id for call, message in events if message is None}
+    unseen = started & cancelled
+    return [(call, message) for call, message in events if call.id not in unseen]

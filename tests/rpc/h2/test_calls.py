@@ -270,7 +270,7 @@ def test_responses_may_come_later_and_in_any_order():
     client = Client.greeted(echo=False)
     client.send(*(client.call(stream_id, b"%d" % stream_id) for stream_id in (1, 3, 5)))
     for call, message in reversed(client.calls):
-        client.connection.streams.respond(call, message)
+        client.connection.responses.respond(call, message)
     client.flush()
     assert [client.answered(stream_id) for stream_id in (1, 3, 5)] == [b"1", b"3", b"5"]
 
@@ -280,8 +280,8 @@ def test_a_call_is_answered_once():
     client = Client.greeted(echo=False)
     client.send(client.call(1))
     call = client.calls[0][0]
-    client.connection.streams.refuse(call, status_response(GrpcStatus(GrpcCode.NOT_FOUND, "no")))
-    client.connection.streams.respond(call, b"late")
+    client.connection.responses.refuse(call, status_response(GrpcStatus(GrpcCode.NOT_FOUND, "no")))
+    client.connection.responses.respond(call, b"late")
     client.flush()
     assert client.status(1) == ("5", "no")
     assert 1 not in client.bodies
@@ -293,7 +293,7 @@ def test_a_client_that_gives_up_ends_its_call():
     client.send(client.call(1), client.call(3))
     client.send(RstStreamFrame(1, ErrorCode.CANCEL))
     assert [(call.id, call.state) for call in client.cancelled] == [(1, StreamState.CLOSED)]
-    client.connection.streams.respond(client.cancelled[0], b"late")
+    client.connection.responses.respond(client.cancelled[0], b"late")
     assert client.flush() == []
 
 
@@ -335,7 +335,7 @@ def test_calls_over_the_limit_are_refused_so_that_they_can_be_made_again():
     answer = client.send(client.call(1), client.call(3), client.call(5))
     assert resets(answer) == [(5, ErrorCode.REFUSED_STREAM)]
     assert client.probe.events[Event.H2_STREAM_REFUSED] == 1
-    client.connection.streams.respond(client.calls[0][0], b"")
+    client.connection.responses.respond(client.calls[0][0], b"")
     client.send(client.call(7))
     assert [call.id for call, _ in client.calls] == [1, 3, 7]
 

@@ -33,7 +33,7 @@ def test_a_drain_waits_for_the_client_and_its_responses():
     assert [call.id for call, _ in client.calls] == [1, 3]
     for call, message in client.calls:
         assert not client.connection.ended
-        client.connection.streams.respond(call, message)
+        client.connection.responses.respond(call, message)
     client.flush()
     assert client.connection.ended
     assert (client.answered(1), client.answered(3)) == (b"hello", b"hello")
@@ -127,7 +127,7 @@ def test_a_client_that_is_gone_leaves_nothing():
     client = Client.greeted(echo=False)
     client.send(client.call(1), client.request(3), DataFrame(3, b"\0"))
     client.connection.streams.cancel_all()
-    client.connection.streams.respond(client.calls[0][0], b"late")
+    client.connection.responses.respond(client.calls[0][0], b"late")
     assert client.flush() == []
 
 

@@ -120,7 +120,7 @@ class Client:
             if message is None:
                 self.cancelled.append(call)
             elif self.echo:
-                self.connection.streams.respond(call, message)
+                self.connection.responses.respond(call, message)
             else:
                 self.calls.append((call, message))
         return self.flush()

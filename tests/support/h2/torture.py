@@ -130,9 +130,9 @@ class Torture:
         if self._pending:
             call, message = self._pending.pop(0)
             if self._byte() % 4:
-                self.connection.streams.respond(call, message * (self._byte() + 1))
+                self.connection.responses.respond(call, message * (self._byte() + 1))
             else:
-                self.connection.streams.refuse(call, status_response(FAILED))
+                self.connection.responses.refuse(call, status_response(FAILED))
             self._take()
 
     def drain(self) -> None:
@@ -166,7 +166,7 @@ class Torture:
             if message.startswith(LATE):
                 self._pending.append((call, message))
             else:
-                self.connection.streams.respond(call, message)
+                self.connection.responses.respond(call, message)
         self._take()
 
     def _take(self) -> None:
