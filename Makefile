@@ -13,8 +13,8 @@ help: ## Show this help
 demo: $(READY) ## Watch a real Envoy allow, deny and forget a key (about a minute with set-up)
 	@$(BIN)/authz dev --check --ephemeral
 
-test: $(READY) ## Run every test against a real Envoy and a real Valkey, two files at a time (WORKERS)
-	@$(BIN)/pytest --numprocesses $(or $(WORKERS),2) --dist loadfile
+test: $(READY) ## Run every test against a real Envoy and a real Valkey, three files at a time (WORKERS)
+	@$(BIN)/pytest --numprocesses $(or $(WORKERS),3) --dist loadfile
 
 test-oldest: $(READY) ## Run the requests of the system tests through the oldest Envoy (VERSION)
 	@TEST_ENVOY=$(or $(VERSION),$$($(BIN)/python -c 'from tests.support.envoy_versions import OLDEST; print(OLDEST)')) \

@@ -128,6 +128,8 @@ def _sight(sight: Sight) -> dict[str, Any]:
 def table(record: KeyRecord, now: int, revision: int | None = None) -> str:
     """Return the record as text, a line for each value, without unset fields and empty lists.
 
+    The status is painted, see color.py.
+
     now: milliseconds since the epoch, for the status and the secrets. revision: the number of
     changes of this key.
     """

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.cli import show
+from authz.cli.color import rendered
 from authz.cli.times import moment_ms, rfc3339
 from authz.core.errors import BadInput
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
@@ -57,7 +58,8 @@ def test_a_person_is_told_when_an_active_key_does_not_work(
 ) -> None:
     """Text says that an active key is expired or not yet valid. JSON has only the status."""
     record = replace(RECORD, **change)
-    row = next(line for line in show.table(record, NOW).splitlines() if line.startswith("status"))
+    table = rendered(show.table(record, NOW), None)
+    row = next(line for line in table.splitlines() if line.startswith("status"))
     assert row.split(maxsplit=1)[1] == expected
     assert show.document(record)["status"] == record.status.value
 

@@ -1,6 +1,7 @@
 """A cache fill races with an invalidation: an ordered link is correct, a naive cache is not."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 
@@ -40,9 +41,8 @@ class NaiveCache:
         self.notices = await connected(endpoint, self.on_push)
         await self.notices.call("SUBSCRIBE", stored.CHANGES)
 
-    async def close(self):
-        """Close after all notices have arrived."""
-        await self.notices.call("PING")
+    def abort(self):
+        """Close both connections."""
         self.reads.abort()
         self.notices.abort()
 
@@ -101,16 +101,18 @@ async def test_nothing_stale_is_left(valkey, admin):
     Keys are disabled, not revoked: a remembered revocation would hide a stale record.
     """
     records = fill(valkey)
-    writer, naive = await connected(valkey.endpoint), NaiveCache()
-    await naive.connect(valkey.endpoint)
-    async with Sidecar(valkey.endpoint, lease=10) as sidecar:
+    async with contextlib.AsyncExitStack() as stack:
+        writer, naive = await connected(valkey.endpoint), NaiveCache()
+        stack.callback(writer.abort)
+        await naive.connect(valkey.endpoint)
+        stack.callback(naive.abort)
+        sidecar = await stack.enter_async_context(Sidecar(valkey.endpoint, lease=10))
         await sidecar.trusted()
         await read_and_change(records, writer, [sidecar, naive])
         await sidecar.caught_up(2 * KEYS)
         kept = [found for record in records if (found := sidecar.cache.peek(record.kid))]
         gaps = sidecar.probe.events[Event.CHANGE_GAP]
-    await naive.close()
-    writer.abort()
+        await naive.notices.call("PING")  # all notices have arrived
 
     stale = [found for found in naive.records.values() if found.status is Status.ACTIVE]
     assert stale  # the race did take place

@@ -13,7 +13,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
@@ -69,6 +69,7 @@ def rig(tmp_path):
     return Rig(tmp_path)
 
 
+@settings(max_examples=25)  # records are slow to make
 @given(records=st.lists(RECORDS, max_size=3, unique_by=lambda r: r.kid))
 def test_what_is_written_is_read(records, tmp_path_factory):
     """Every record is read as it was written."""
