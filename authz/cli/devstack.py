@@ -1,4 +1,4 @@
-"""A complete local installation: Valkey, sidecar, meter, Envoy, echo backend and one demo key."""
+"""A complete local installation: Valkey, sidecar, meter, admin API, Envoy, backend, a demo key."""
 
 import asyncio
 import socket
@@ -66,7 +66,7 @@ class Stack:
 
     envoy, ops, redis and backend are URLs; check and meter are listen addresses. `key` is the only
     copy of the demo key. config: the path of the settings file. pids: process ids by name. admin:
-    the address of the admin API; empty if it does not run.
+    the address of the admin API for gRPC, and rest its URL for REST; empty if it does not run.
     """
 
     envoy: str
@@ -80,6 +80,7 @@ class Stack:
     config: str
     pids: dict[str, int]
     admin: str = ""
+    rest: str = ""
 
 
 @contextmanager
@@ -129,6 +130,7 @@ def running(
             config=str(file),
             pids=children.pids,
             admin=str(settings.admin.listen) if with_admin else "",
+            rest=f"http://{settings.admin.http_listen}" if with_admin else "",
         )
         if backend is None:
             children.wait("backend", lambda: _accepts(ports.backend))

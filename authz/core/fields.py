@@ -28,13 +28,16 @@ MAX_ORIGIN: Final = 300
 
 ID_CHARACTERS: Final = "A-Z a-z 0-9 . _ : @ | / + -"
 _ID = re.compile(r"[A-Za-z0-9._:@|/+-]{1,128}", re.ASCII)
-_SCOPE = re.compile(r"\*|[A-Za-z0-9._/@+-]++(?::[A-Za-z0-9._/@+-]++)*+(?::\*)?", re.ASCII)
+# A possessive group looks ahead, so that it never fails half way: before 3.11.5, Python does not go
+# back to its beginning then (https://github.com/python/cpython/issues/106052).
+_SCOPE = re.compile(
+    r"\*|[A-Za-z0-9._/@+-]++(?:(?=:[A-Za-z0-9._/@+-]):[A-Za-z0-9._/@+-]++)*+(?::\*)?", re.ASCII
+)
 _SCOPE_PART = re.compile(r"[A-Za-z0-9._/@+-]{1,128}", re.ASCII)
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
-_HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*+", re.ASCII)
-_ORIGIN = re.compile(
-    rf"([a-z][a-z0-9+.-]*)://((?:\*\.)?{_LABEL}(?:\.{_LABEL})*+)(?::([1-9]\d{{0,4}}))?", re.ASCII
-)
+_LABELS = rf"{_LABEL}(?:(?=\.[a-z0-9_])\.{_LABEL})*+"
+_HOST = re.compile(rf"(?:\*\.)?{_LABELS}", re.ASCII)
+_ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://((?:\*\.)?{_LABELS})(?::([1-9]\d{{0,4}}))?", re.ASCII)
 _IMPLIED_PORT: Final = {"http": "80", "https": "443"}
 _METADATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|min|h|d)", re.ASCII)

@@ -17,7 +17,7 @@ from authz.core.records import KeyRecord, Status
 from authz.core.request import Request
 from authz.core.store_clock import Window
 
-_LABELS = re.compile(r"[a-z0-9_-]++(?:\.[a-z0-9_-]++)*+", re.ASCII)
+_LABELS = re.compile(r"[a-z0-9_-]++(?:(?=\.[a-z0-9_-])\.[a-z0-9_-]++)*+", re.ASCII)
 
 
 class Proof(Protocol):

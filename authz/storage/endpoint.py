@@ -30,7 +30,7 @@ NO_RESP3: Final = "the store does not speak RESP3; Redis 7 or Valkey is needed"
 
 # A host name or an IPv4 address, or an IPv6 address without its brackets.
 _HOST: Final = re.compile(
-    r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*+\.?|[0-9a-f.]*:[0-9a-z:.%]*", re.ASCII
+    r"[a-z0-9_-]{1,63}(?:(?=\.[a-z0-9_-])\.[a-z0-9_-]{1,63})*+\.?|[0-9a-f.]*:[0-9a-z:.%]*", re.ASCII
 )
 
 

@@ -1,7 +1,7 @@
 """Composition root of access: the Authenticator of the administration API, from the settings."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from authz.core.admin_ports import KeyStore
 from authz.core.bearer_token import Expected
@@ -14,9 +14,8 @@ from authz.process.clock import SystemClock
 from authz.process.web_client import WebClient
 from authz.settings.admin import Oidc
 from authz.settings.model import Settings
-from authz.storage.keys import StoredKeys
 from authz.storage.meta import KnownPeppers
-from authz.wiring.administration import endpoint, keyring
+from authz.wiring.administration import keyring, our_store
 
 
 @asynccontextmanager
@@ -46,9 +45,7 @@ async def local_authentication(settings: Settings) -> AsyncIterator[Authenticati
     Foreign if it is not ours.
     """
     ring, clock = keyring(settings), SystemClock()
-    async with aclosing(endpoint(settings).client()) as client:
-        keys = StoredKeys(client)
-        await keys.verify(ring.fingerprints, ring.prefixes)
+    async with our_store(settings, ring) as (_, keys):
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         async with authentication(settings, keys, ring, peppers, clock) as found:
             yield found

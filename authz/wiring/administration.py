@@ -28,7 +28,7 @@ from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
-from authz.storage.endpoint import Endpoint
+from authz.storage.endpoint import Client, Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection.checks import inspect
 from authz.storage.inspection.store import Store
@@ -193,16 +193,27 @@ async def waiting(settings: Settings) -> AsyncIterator[tuple[StoredSidecars, Sto
 
 
 @asynccontextmanager
+async def our_store(settings: Settings, ring: Keyring) -> AsyncIterator[tuple[Client, StoredKeys]]:
+    """Yield a client of the store and its keys, once the store is found to be ours.
+
+    Raises Unavailable if the store is unreachable, Emptied or Foreign if it is not ours.
+    """
+    where = endpoint(settings)
+    async with aclosing(where.client()) as client:
+        keys = StoredKeys(client, has_replicas=where.has_replicas)
+        await keys.verify(ring.fingerprints, ring.prefixes)
+        yield client, keys
+
+
+@asynccontextmanager
 async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     """Yield a Lifecycle for commands that read or change one key, and close the client at the end.
 
     Raises BadInput for unusable settings, Unavailable if the store is unreachable, Emptied or
     Foreign if it is not ours.
     """
-    ring, where = keyring(settings), endpoint(settings)
-    async with aclosing(where.client()) as client:
-        keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints, ring.prefixes)
+    ring = keyring(settings)
+    async with our_store(settings, ring) as (client, keys):
         yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
 
 
@@ -213,13 +224,9 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
     Raises the errors of `administration`.
     """
     ring = keyring(settings)
-    client = endpoint(settings).client()
-    try:
-        await StoredKeys(client).verify(ring.fingerprints, ring.prefixes)
+    async with our_store(settings, ring) as (client, _):
         index = StoredIndex(client)
         yield Importer(StoredImports(client), index, SystemClock(), actor, note)
-    finally:
-        await client.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +260,7 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
 
     clock, ring = SystemClock(), keyring(settings)
     reading = extractor(settings, ring)
-    async with aclosing(endpoint(settings).client()) as client:
-        keys = StoredKeys(client)
-        await keys.verify(ring.fingerprints, ring.prefixes)
+    async with our_store(settings, ring) as (client, keys):
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None
         counters = StoredCounters(client)

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,9 @@ from authz.process.clock import SystemClock
 from authz.process.trail_sinks import FileSink, WebSink
 from authz.process.web_client import WebClient
 from authz.settings.model import Settings
-from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows, entry_of
-from authz.wiring.administration import endpoint, keyring
+from authz.wiring.administration import endpoint, keyring, our_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,9 @@ async def audit_session(settings: Settings) -> AsyncIterator[AuditSession]:
     Raises BadInput for unusable settings, Unavailable if the store is unreachable, Emptied or
     Foreign if it is not ours.
     """
-    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
-    async with aclosing(where.client()) as client:
-        keys = StoredKeys(client)
-        await keys.verify(ring.fingerprints, ring.prefixes)
-        rows = StoredRows(client, has_replicas=where.has_replicas)
+    ring, clock = keyring(settings), SystemClock()
+    async with our_store(settings, ring) as (client, keys):
+        rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
         yield AuditSession(
             rows,
             ring.trail_keys,

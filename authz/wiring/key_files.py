@@ -1,7 +1,7 @@
 """Composition root of the commands that export, compare and apply files of keys."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from authz.core.keys.keyring import Keyring
@@ -15,7 +15,7 @@ from authz.storage.applied import StoredApplied
 from authz.storage.batches import StoredBatches
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
-from authz.wiring.administration import endpoint, keyring
+from authz.wiring.administration import keyring, our_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,8 @@ async def file_session(settings: Settings) -> AsyncIterator[FileSession]:
     Raises BadInput for unusable settings, Unavailable if the store is unreachable, Emptied or
     Foreign if it is not ours.
     """
-    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
-    async with aclosing(where.client()) as client:
-        keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints, ring.prefixes)
+    ring, clock = keyring(settings), SystemClock()
+    async with our_store(settings, ring) as (client, keys):
         selection, applied = Selection(StoredIndex(client), clock), StoredApplied(client)
         applying = Applying(
             selection=selection,

@@ -1,7 +1,7 @@
 """Composition root of commands that find many keys or change them."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from authz.core.keys.keyring import Keyring
@@ -23,7 +23,7 @@ from authz.storage.registry import StoredSidecars
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
-from authz.wiring.administration import endpoint, keyring, limit_policy
+from authz.wiring.administration import keyring, limit_policy, our_store
 from authz.wiring.usage import usage_reading
 
 
@@ -48,10 +48,8 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
 
     Raises the errors of `administration`.
     """
-    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
-    async with aclosing(where.client()) as client:
-        keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints, ring.prefixes)
+    ring, clock = keyring(settings), SystemClock()
+    async with our_store(settings, ring) as (client, keys):
         stored, index = StoredUsage(client), StoredUsageIndex(client)
         selection = Selection(StoredIndex(client), clock, LastUse(index, stored, clock))
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)

@@ -1,7 +1,7 @@
 """Composition root of commands about usage."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from authz.flows.selection import Selection
@@ -15,7 +15,7 @@ from authz.storage.trail import StoredRows
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
-from authz.wiring.administration import endpoint, keyring
+from authz.wiring.administration import endpoint, keyring, our_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,10 @@ async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
 
     Raises the errors of `administration`.
     """
-    ring, where = keyring(settings), endpoint(settings)
-    async with aclosing(where.client()) as client:
-        keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints, ring.prefixes)
+    ring = keyring(settings)
+    async with our_store(settings, ring) as (client, keys):
         selection = Selection(StoredIndex(client), SystemClock())
         reading = usage_reading(StoredUsage(client), StoredUsageIndex(client))
-        rows = StoredRows(client, has_replicas=where.has_replicas)
+        rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
         erasure = UsageErasure(StoredEraser(client), rows, SystemClock())
         yield UsageSession(reading, erasure, selection, keys)

@@ -49,7 +49,8 @@ _BAD_ROUTE: Final = Refusal(Reason.BAD_REQUEST)
 _parse_message: Final = CheckView.FromString
 # A host of DNS, an address, with or without a port. Envoy lets more through than any backend needs.
 _AUTHORITY: Final = re.compile(
-    r"(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*+\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?",
+    r"(?:[A-Za-z0-9_-]{1,63}(?:(?=\.[A-Za-z0-9_-])\.[A-Za-z0-9_-]{1,63})*+\.?"
+    r"|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?",
     re.ASCII,
 )
 

@@ -8,12 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from authz.settings import model
 from tests.support.docs.examples import blocks, environment, lacking, run
 from tests.support.rpc.admin import AdminRig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NAME = re.compile(r"keys/[0-9A-Za-z]{16}")
+
+
+async def test_the_variables_of_the_page_are_no_settings(rig: AdminRig) -> None:
+    """A command in the shell of the examples works: it takes every AUTHZ_ variable as a setting."""
+    (block,) = [each for each in blocks("## Examples") if each.text.startswith("export ")]
+    names = re.findall(r"(\w+)=", block.text)
+    assert set(names) == set(await environment(rig))
+    model.load(None, environ=dict.fromkeys(names, "127.0.0.1:9193"))
 
 
 async def test_the_python_example(rig: AdminRig, tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ async def environment(rig: AdminRig) -> dict[str, str]:
     """Return the variables of the examples: the addresses of the API, and an admin's key."""
     _, key = await rig.issue([Role.ADMIN.scope])
     return {
-        "AUTHZ_ADMIN": str(rig.process.server.address),
-        "AUTHZ_REST": f"http://{rig.process.http}",
-        "AUTHZ_KEY": key,
+        "ADMIN": str(rig.process.server.address),
+        "REST": f"http://{rig.process.http}",
+        "ADMIN_KEY": key,
     }
 
 
