@@ -17,7 +17,7 @@ from authz.core.records import KeyRecord
 from authz.core.selector import Position
 from authz.storage import encoding, schema
 from authz.storage.link import refusal
-from authz.storage.replies import checked
+from authz.storage.replies import checked, whole
 from authz.storage.scripts import script
 
 MAX_ATTEMPTS: Final = 10
@@ -82,7 +82,7 @@ class StoredIndex:
 
     async def _range(self, name: str, first: int, last: int) -> list[Position]:
         found = await checked(self._client.zrange(name, first, last, withscores=True))
-        return [Position(int(score), kid) for kid, score in found]
+        return [Position(whole(score), kid) for kid, score in found]
 
     async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
         """Return for each kid the record, None if it is absent, or an Unreadable with the cause.

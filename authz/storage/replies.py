@@ -13,6 +13,7 @@ from authz.storage.link import has_advice, refusal
 FULL_ADVICE: Final = (
     "raise its maxmemory or remove data; revoking, disabling and shrinking keys still works"
 )
+EXACT: Final = 1 << 53  # up to here a double holds each whole number
 
 
 async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
@@ -32,6 +33,11 @@ async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
         raise Unavailable(
             f"{problem}; {advice}" if advice and not has_advice(why) else problem
         ) from None
+
+
+def whole(score: float, most: int = EXACT) -> int:
+    """Return a score of a sorted set as a number from 0 to `most`, also an infinite one."""
+    return int(max(0, min(score, most)))
 
 
 async def describe_full(client: redis.asyncio.Redis) -> str:

@@ -9,11 +9,12 @@ from authz.core.usage.completeness import ProcessSeen
 from authz.core.usage.counts import Counts, Level
 from authz.storage import schema
 from authz.storage.issued import StoredIssued
-from authz.storage.replies import checked
+from authz.storage.replies import checked, whole
 from authz.storage.usage import rows
 from authz.storage.usage.stored_usage import ROUTES, StoredUsage, route_name, windows_of
 
 PAGE: Final = 2000  # kids in one reply
+LATEST: Final = 253_402_300_799  # the last second of 9999, the last one that can be shown
 PIPELINE: Final = 1000  # commands in one round trip
 
 
@@ -31,7 +32,7 @@ class StoredUsageIndex:
         if not kids:
             return []
         found = await checked(self._client.zmscore(f"{self._base}last", list(kids)))
-        return [None if score is None else int(score) for score in found]
+        return [None if score is None else whole(score, LATEST) for score in found]
 
     async def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
         """Implement UsageIndex.used_since.
@@ -54,7 +55,7 @@ class StoredUsageIndex:
                 yield [kid for kid, _ in page]
             if len(page) < size:
                 return
-            last = int(page[-1][1])
+            last = whole(page[-1][1])
             size = size * 2 if last == low else PAGE  # more keys than a page in one second
             low = last
 

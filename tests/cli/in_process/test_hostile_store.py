@@ -62,3 +62,14 @@ def test_the_escapes_are_shown(runner, valkey):
     """An operator sees the hostile text of an actor in escaped form."""
     shown = runner.run("keys", "history", spoil(runner, valkey, "audit")).out
     assert "x\\x1b]0;owned\\x07\\r\\n\\u202efake" in shown
+
+
+def test_scores_that_are_no_times(runner, valkey):
+    """A list has every key, whatever stands in the indexes of creation and of the latest use."""
+    kids = [runner.issue()[0] for _ in range(4)]
+    for name in ("authz:{0}:keys", "authz:{0}:use:last"):
+        valkey.admin.zadd(name, dict(zip(kids, ("inf", "-inf", 1e300, -5), strict=True)))
+    done = runner.run("keys", "list", "--columns", "kid,last-used")
+    assert (done.code, done.err) == (0, "")
+    assert sorted(KID.findall(done.out)) == sorted(kids)
+    assert runner.run("usage", "top").code == 0
