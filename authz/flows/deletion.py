@@ -66,7 +66,8 @@ class Deletion:
                 return planned
             if conditions.dry_run:
                 return record
-            await self._usage.erase(kid, now // DAY_MS)  # first: a deletion can be repeated
+            # First, because a deletion can be repeated. Requests may still wait for the meter.
+            await self._usage.erase(kid, now // DAY_MS, for_good=True)
             try:
                 version = await until_confirmed(partial(self._store.delete, planned))
             except Conflict:

@@ -31,13 +31,16 @@
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
-and windows. All names begin with authz:{p}:use: and have a time to live, except `last`.
+and windows. All names begin with authz:{p}:use: and have a time to live, except `last`
+and the mark of a deleted key that was never used.
 
     <kid>                           hash    s:<secret> -> time (s), network and user agent of its
                                             latest use, and its requests; last -> the same of a use
                                             with an unknown secret; about -> client, project,
                                             tenant, plan, environment; about_minute -> of that;
-                                            about:<hour> -> those from that hour on; y<month> -> row
+                                            about:<hour> -> those from that hour on; y<month> -> row;
+                                            gone -> 1 if the key was deleted: no network and no user
+                                            agent is kept
     <kid>:m:<window>                hash    <minute> -> row
     <kid>:h:<window>                hash    <hour in the window> * 10000 + <route> -> row; a plain
                                             integer, which takes half the space of text

@@ -143,6 +143,22 @@ async def test_erasing_keeps_counts_and_times(usage):
     assert (await usage.reader.facts(KID)).latest.network == "203.0.113.0/24"
 
 
+async def test_erasing_for_good_keeps_none_that_come_later(usage):
+    """Requests of a deleted key that the meter counts later have counts and times alone."""
+    today = usage.now // DAY
+    for kid in (KID, NEVER):
+        await usage.eraser.erase(kid, today, for_good=True)
+        await usage.add(kid, address="198.51.100.9")
+        await usage.add(kid, secret="-", agent="wget/1", address="203.0.113.9")
+        facts = await usage.reader.facts(kid)
+        sights = [facts.latest, *(sight for sight, _ in facts.secrets.values())]
+        assert {(sight.network, sight.agent) for sight in sights} == {("", "")}
+        assert facts.latest.at >= usage.now // 1000
+        counts = await usage.reader.counts(kid, Level.DAY, range(today, today + 1))
+        assert counts[today, ""].requests == 2
+        assert await usage.eraser.erase(kid, today) == 0
+
+
 async def test_garbled_facts_are_erased_as_a_whole(valkey):
     """A field that cannot be read may hold anything, so it goes."""
     name = f"{schema.DEFAULT.usage}{KID}"

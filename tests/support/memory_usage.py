@@ -19,6 +19,7 @@ class MemoryUsage:
         self.denials = {}
         self.networks = {}
         self.erased = set()
+        self.gone = set()
         self.latest = {}
         self.secrets = {}
         self.owners = {}
@@ -119,13 +120,16 @@ class MemoryUsage:
             full += self._add(kid, minute, (route,), row)
         for (minute, reason), number in usage.denials.items():
             self._count(self.denials, (kid, minute // 1440, reason), number)
+        is_gone = kid in self.gone
         for day, networks in usage.networks.items():
-            self.networks.setdefault((kid, day), set()).update(networks)
+            if not is_gone:
+                self.networks.setdefault((kid, day), set()).update(networks)
         if usage.latest and usage.latest.at >= self.latest.get(kid, usage.latest).at:
-            self.latest[kid] = usage.latest
+            self.latest[kid] = Sight(usage.latest.at, "", "") if is_gone else usage.latest
         for secret, (sight, number) in usage.secrets.items():
             before, requests = self.secrets.get((kid, secret), (Sight(0, "", ""), 0))
             newest = sight if sight.at >= before.at else before
+            newest = Sight(newest.at, "", "") if is_gone else newest
             self.secrets[kid, secret] = (newest, requests + number)
         owners = self.owners.setdefault(kid, {})
         hour = usage.about_minute // 60
@@ -168,9 +172,11 @@ class MemoryUsageEraser:
     def __init__(self, usage):
         self.usage = usage
 
-    async def erase(self, kid, today):
+    async def erase(self, kid, today, *, for_good=False):
         """Implement UsageEraser.erase."""
         usage, erased = self.usage, 0
+        if for_good:
+            usage.gone.add(kid)
         if kid in usage.latest:
             usage.latest[kid] = Sight(usage.latest[kid].at, "", "")
         for name, (sight, number) in usage.secrets.items():

@@ -171,10 +171,10 @@ class GateProcesses(Protocol):
 class UsageEraser(Protocol):
     """Erases the facts about the callers of a key."""
 
-    async def erase(self, kid: str, today: int) -> int:
+    async def erase(self, kid: str, today: int, *, for_good: bool = False) -> int:
         """Erase networks and user agents of a key. Return how many facts were erased.
 
-        today: the day since the epoch. MUST keep counts and times. MUST return 0 if there is
-        nothing to erase. Raises Unavailable.
+        today: the day since the epoch. for_good: MUST keep none that is counted later. MUST keep
+        counts and times. MUST return 0 if there is nothing to erase. Raises Unavailable.
         """
         ...

@@ -139,7 +139,9 @@ local function add_key(usage)
       fields[#fields + 1] = field
     end
   end
+  fields[#fields + 1] = 'gone'
   local stored = call('HMGET', name, unpack(fields))
+  local is_gone = stored[#fields]  -- a deleted key keeps counts and times, no facts of its callers
   local changes = {}
   local function change(field, value)
     changes[#changes + 1] = field
@@ -157,7 +159,7 @@ local function add_key(usage)
     call('ZADD', base .. 'last', 'GT', used_at, kid)
   end
   if latest ~= 0 and is_newer(stored[2], latest[1]) then
-    change('last', pack_row(latest))
+    change('last', pack_row(is_gone and {latest[1], '', ''} or latest))
   end
   for at, secret in ipairs(secrets) do
     local text = stored[at + 2]
@@ -166,6 +168,9 @@ local function add_key(usage)
     before[4] = math.min(before[4] + number, LARGEST)
     if at_time >= before[1] then
       before[1], before[2], before[3] = at_time, network, agent
+    end
+    if is_gone then
+      before[2], before[3] = '', ''
     end
     change(fields[at + 2], pack_row(before))
   end
@@ -203,7 +208,7 @@ local function add_key(usage)
   for _, denial in ipairs(denials) do
     count(name, denial[1], '!' .. denial[2], denial[3])
   end
-  for _, found in ipairs(networks) do
+  for _, found in ipairs(is_gone and {} or networks) do
     local day, log = found[1], name .. 'net:' .. found[1]
     if call('PFADD', log, unpack(found[2])) == 1 then
       call('EXPIREAT', log, (day + 3) * 86400)

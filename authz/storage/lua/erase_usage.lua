@@ -3,6 +3,7 @@
 -- It runs on a full store, too, because it only makes data smaller.
 --
 -- KEYS  1 usage of the key; the rest: logs of its distinct networks, by day
+-- ARGV  1 '1': for good, because the key is deleted. Requests of it may still wait for the meter
 -- Returns the number of facts that were erased.
 
 local name, erased = KEYS[1], 0
@@ -20,6 +21,9 @@ local function blanked(text)
   return cmsgpack.pack(row)
 end
 
+if ARGV[1] == '1' then
+  redis.call('HSET', name, 'gone', '1')
+end
 local fields = redis.call('HGETALL', name)
 for at = 1, #fields, 2 do
   local field, text = fields[at], fields[at + 1]

@@ -20,9 +20,9 @@ class StoredEraser:
         self._base = schema.names_of(client).usage
         self._script = client.register_script(ERASE_USAGE)
 
-    async def erase(self, kid: str, today: int) -> int:
+    async def erase(self, kid: str, today: int, *, for_good: bool = False) -> int:
         """Implement UsageEraser.erase."""
         name = f"{self._base}{kid}"
         days = range(today - BEFORE, today + AFTER + 1)
         keys = [name, *(f"{name}:net:{day}" for day in days)]
-        return int(await checked(self._script(keys=keys)))
+        return int(await checked(self._script(keys=keys, args=[int(for_good)])))
