@@ -38,9 +38,9 @@ and the mark of a deleted key that was never used.
                                             latest use, and its requests; last -> the same of a use
                                             with an unknown secret; about -> client, project,
                                             tenant, plan, environment; about_minute -> of that;
-                                            about:<hour> -> those from that hour on; y<month> -> row;
-                                            gone -> 1 if the key was deleted: no network and no user
-                                            agent is kept
+                                            about:<hour> -> those from that hour on;
+                                            y<month> -> row; gone -> 1 if the key was
+                                            deleted: no network and no user agent is kept
     <kid>:m:<window>                hash    <minute> -> row
     <kid>:h:<window>                hash    <hour in the window> * 10000 + <route> -> row; a plain
                                             integer, which takes half the space of text
