@@ -14,6 +14,7 @@ from authz.core.limits.limit import parse_limits, parse_on_outage
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.selector import Selector
 from authz.flows.applying import Declared
+from authz.process.nested_yaml import BoundedLoader
 from authz.settings.includes import KEYS, SECTIONS
 from authz.settings.model import parse_included
 
@@ -21,8 +22,8 @@ FORMAT: Final = 1
 MAX_FILE: Final = 64 << 20
 
 
-class Loader(yaml.CSafeLoader):
-    """A safe loader that refuses a name that is given twice."""
+class Loader(BoundedLoader):
+    """A bounded loader that refuses a name that is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the mapping. Raises ConstructorError for a repeated name or a list as one."""

@@ -12,6 +12,7 @@ import yaml
 
 from authz.cli.import_times import past_ms
 from authz.core.errors import BadInput
+from authz.process.nested_yaml import BoundedLoader
 
 CREDENTIALS: Final = "keyauth_credentials"
 # Other credentials of a consumer, which are no API keys.
@@ -77,9 +78,8 @@ def _has(item: Any, name: str, value: Any = None) -> bool:
 
 
 def _load(text: str) -> tuple[Any, Any]:
-    loader_type: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        loader = loader_type(text)
+        loader: Any = BoundedLoader(text)
         try:
             node = loader.get_single_node()
             return node, loader.construct_document(node) if node else None

@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from authz.core.errors import BadInput
+from authz.process.nested_yaml import BoundedLoader
 
 MAX_BYTES: Final = 64 * 2**20
 MAX_PARTS: Final = 2_000_000  # nested YAML aliases turn a small file into a huge document
@@ -21,8 +22,6 @@ _CAMEL: Final = re.compile(r"[a-z][a-z0-9]*+(?:[A-Z][a-z0-9]*+)++")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)s")
 # Parts of a dump that are not in force: draining listeners and configurations that Envoy refused.
 _NOT_IN_FORCE: Final = frozenset({"draining_state", "error_state"})
-# The C loader is much faster, but not every build of PyYAML has it.
-_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Message = Mapping[str, Any]
 
@@ -75,7 +74,7 @@ def _parse(text: bytes) -> list[Any]:
     try:
         return [json.loads(text)]
     except ValueError:
-        return list(yaml.load_all(text, _Loader))
+        return list(yaml.load_all(text, BoundedLoader))
 
 
 def snake(part: Any, budget: Iterator[int]) -> Any:

@@ -1,5 +1,8 @@
 """Settings files in YAML: strict reading, and the lines of settings for error messages."""
 
+import errno
+import os
+import stat
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,6 +16,7 @@ from yaml.resolver import Resolver
 
 from authz.core.errors import BadInput
 from authz.core.fields import shown
+from authz.process.nested_yaml import MAX_DEPTH, TOO_DEEP
 from authz.settings.includes import KEYS
 from authz.settings.sources import Location, Source
 
@@ -33,9 +37,10 @@ def read(path: Path) -> Source:
 def read_included(field: str, path: Path) -> Source:
     """Return the settings of a file that may also hold keys, whose values are skipped.
 
-    The errors are those of `read`, about `field`. It may have MAX_INCLUDED bytes.
+    The errors are those of `read`, about `field`. It may have MAX_INCLUDED bytes, and must be a
+    regular file: a sidecar reads it again at each reload, and must not wait for a pipe.
     """
-    return parse_included(field, _content(field, path, MAX_INCLUDED), path)
+    return parse_included(field, _content(field, path, MAX_INCLUDED, _regular), path)
 
 
 def parse_included(field: str, content: bytes, path: Path) -> Source:
@@ -46,9 +51,20 @@ def parse_included(field: str, content: bytes, path: Path) -> Source:
     return _source(field, content, path, _SkippingLoader)
 
 
-def _content(field: str, path: Path, most: int) -> bytes:
+def _regular(name: str, flags: int) -> int:
+    """Open a regular file. Raises OSError for a pipe, a socket or a device, and never waits."""
+    descriptor = os.open(name, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode) or stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        return descriptor  # `open` refuses a directory itself
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file")
+
+
+def _content(
+    field: str, path: Path, most: int, opener: Callable[[str, int], int] | None = None
+) -> bytes:
     try:
-        with path.open("rb") as opened:
+        with open(path, "rb", opener=opener) as opened:
             content = opened.read(most + 1)
     except (OSError, ValueError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else "not a file name"
@@ -151,6 +167,8 @@ class _SkippingLoader(_Strict, Composer, CParser, SafeConstructor, Resolver):
             event = self.get_event()
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=mark)
             if not depth:
                 return yaml.ScalarNode("tag:yaml.org,2002:null", "", mark, mark)
 

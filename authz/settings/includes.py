@@ -32,7 +32,8 @@ def included(layers: Sequence[Source]) -> list[Path]:
     given = owner.tree.get("include")
     if not isinstance(given, list):
         return []
-    return [owner.base / _path(text) for text in given if isinstance(text, str) and text]
+    texts = [str(text) for text in given if isinstance(text, str | int | float)]
+    return [owner.base / _path(text) for text in texts if text]
 
 
 def _path(text: str) -> Path:

@@ -65,9 +65,9 @@ class FileChanges:
         self._loaded = self._seen
 
     def stamps(self) -> Stamps | None:
-        """Return the state of each file, or None while one is missing."""
+        """Return the state of each file, or None while one is missing or has no possible name."""
         try:
             found = [file.stat() for file in self.files]
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name with a null character
             return None
         return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in found)

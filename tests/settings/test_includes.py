@@ -1,6 +1,9 @@
 """Included files: plans, pools and routes beside keys, joined with the settings file."""
 
+import os
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,21 @@ def all_mistakes(file: Path, environ: dict[str, str] | None = None) -> dict[str,
     with pytest.raises(BadSettings) as caught:
         load(file, {}, environ or {})
     return {each.field: each.problem for each in caught.value.mistakes}
+
+
+def within(seconds: int, call: Callable[[], object]) -> None:
+    """Call it. Fails if it takes longer."""
+
+    def stop(*_: object) -> None:
+        raise AssertionError(f"still waits after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        call()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_one_file_holds_keys_and_their_plans(tmp_path: Path) -> None:
@@ -177,9 +195,11 @@ def test_a_long_list_of_keys_is_skipped_quickly(tmp_path: Path) -> None:
 
 
 def test_an_endless_file_is_not_read(tmp_path: Path) -> None:
-    """A device is refused by its size."""
+    """A file is refused by its size, before all of it is read."""
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
     with pytest.raises(BadInput, match=f"at most {16 << 20} bytes"):
-        files.read_included("include.0", Path("/dev/zero"))
+        files.read_included("include.0", tmp_path / "sparse")
 
 
 def test_sections_are_counted_by_their_sources(tmp_path: Path) -> None:
@@ -188,3 +208,31 @@ def test_sections_are_counted_by_their_sources(tmp_path: Path) -> None:
     assert settings.given["plans"] == settings.given["routes"] == 2
     assert settings.given["routes_default"] == settings.given["log"] == 1
     assert settings.given["redis"] == 0
+
+
+@pytest.mark.parametrize("content", ["[" * 20_000, "\n  " + "- " * 20_000, "{a: " * 20_000])
+def test_deep_keys_are_refused_at_once(tmp_path: Path, content: str) -> None:
+    """The parser's time would grow with the square of the depth: minutes for a small file."""
+    file = given(tmp_path, MAIN, keys=f"keys: {content}")
+    began = time.process_time()
+    found = all_mistakes(file)["include.0"]
+    assert time.process_time() - began < 1
+    assert found.endswith("more than 100 lists and sections in each other")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Only a regular file is included: a reload reads it again."""
+    file = given(tmp_path, MAIN)
+    os.mkfifo(tmp_path / "git" / "keys.yaml")
+    with pytest.raises(BadInput, match="not a regular file"):
+        within(5, lambda: load(file, {}, {}))
+    for name, problem in (("/dev/zero", "not a regular file"), (".", "Is a directory")):
+        assert problem in all_mistakes(written(tmp_path, f"include: [{name}]"))["include.0"]
+
+
+def test_a_number_is_the_name_of_a_file_that_is_read(tmp_path: Path) -> None:
+    """A setting takes a number where it takes text, and no included file is left out silently."""
+    file = written(tmp_path, "include: [1]")
+    assert "No such file" in all_mistakes(file)["include.0"]
+    (tmp_path / "1").write_text(KEYS)
+    assert set(load(file, {}, {}).plans) == {"gold"}

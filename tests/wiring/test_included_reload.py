@@ -144,3 +144,12 @@ def test_the_number_of_files_does_not_change_the_version(reloading: Reloading) -
         "routes: [{path: /a, scopes: a}, {path: /b, scopes: b}]\n"
     )
     assert settings_hash(load(one, {}, {})) == settings_hash(reloading.read())
+
+
+async def test_an_impossible_name_of_a_file_is_refused_and_watched(reloading: Reloading) -> None:
+    """The reload reports it and goes on: the next change of the settings file is taken."""
+    reloading.file.write_text(MAIN.replace("keys.yaml", '"a\\0b"'))
+    assert reloading.is_noticed()
+    assert "not a file name" in await reloading.reload()
+    reloading.file.write_text(MAIN)
+    assert await reloading.reload() == ""

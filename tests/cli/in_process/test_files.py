@@ -1,12 +1,14 @@
 """`authz keys export`, `authz diff` and `authz apply`."""
 
 import os
+import re
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli.in_process import refusal
+from tests.support.cli.in_process import AUTHZ, refusal
 
 NEW_KEY = """\
 authz: 1
@@ -236,3 +238,22 @@ def test_a_time_without_quotes(runner):
     )
     document = apply(runner, "--secrets-to", "s", "--json").document
     assert shown(runner, document["issued"]["a"])["expires_at"] == "2099-01-02T03:04:05.000Z"
+
+
+@pytest.mark.parametrize(
+    ("command", "stdin"),
+    [
+        ("apply -f keys.yaml", ""),
+        ("diff -f keys.yaml", ""),
+        ("doctor --envoy keys.yaml", ""),
+        ("keys import --format kong", "consumers: " + "[" * 30_000),
+    ],
+)
+def test_nested_values_are_refused(runner, command, stdin):
+    """A process of its own: the stack of the parser would overflow and end it by a signal."""
+    (runner.directory / "keys.yaml").write_text("authz: 1\nkeys: " + "[" * 30_000)
+    done = subprocess.run(
+        [*AUTHZ, *command.split()], input=stdin, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in {1, 2}
+    assert re.search("more than 100 lists and sections|[Nn]ot YAML", done.stdout + done.stderr)
