@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explained(cause: click.ClickException | Fault) -> tuple[int, str]:
     match cause:
         case click.UsageError():
-            message = cause.format_message().rstrip(".")
+            message = " ".join(cause.format_message().split()).rstrip(".")
             command = cause.ctx.command_path if cause.ctx else "authz"
             see = " See" if message.endswith("?") else "; see"
             return MISUSED, f"{message[:1].lower()}{message[1:]}{see} `{command} --help`"

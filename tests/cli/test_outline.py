@@ -55,6 +55,7 @@ def test_help_is_that_of_the_command(path: tuple[str, ...]) -> None:
         (("keys", "issue"), 2, "missing option '--client'; see `authz keys issue --help`"),
         (("keys", "create", "--colour"), 2, "no such option"),
         (("keys", "issue", "--client", "a", "--env", "prod"), 2, "'prod' is not one of"),
+        (("completion",), 2, "Choose from: bash, zsh, fish; see `authz completion --help`"),
         (("keys", "show"), 2, "missing argument 'KID'"),
         (("serve", "now"), 2, "unexpected extra argument"),
     ],
