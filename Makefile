@@ -32,7 +32,7 @@ check: lint ## The same, and the docs, which are also a part of `make test`
 docs: $(READY) ## Write the generated parts of the pages, and build the site into .site
 	@$(BIN)/python -m tests.support.docs.pages
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file deploy/site/mkdocs.yml
-	@echo "the site is in .site; open .site/index.html"
+	@echo "the site is in .site; open .site/index.html, or with the search: python3 -m http.server --directory .site"
 
 dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine
 	@$(BIN)/python -m hatchling build --directory dist

@@ -166,7 +166,7 @@ def seal(invocation: Invocation) -> None:
             return await session.sealer.seal()
 
     sealed = asyncio.run(run())
-    text = f"sealed {sealed.rows} rows" if sealed.rows else "every row is sealed already"
+    text = f"rows sealed: {sealed.rows}" if sealed.rows else "every row is sealed already"
     document = {"rows": sealed.rows, "last": sealed.last or None, "wrong": sealed.wrong}
     if sealed.wrong:
         text += f"; {sealed.wrong} of them are forged or altered: run `authz audit verify`"
@@ -220,7 +220,7 @@ def _lines(report: Report) -> Iterator[str]:
     if report.unsealed:
         since = rfc3339(report.unsealed_since)
         yield (
-            f"{report.unsealed} rows are not sealed yet, the oldest of {since}; "
+            f"rows not sealed yet: {report.unsealed}, the oldest of {since}; "
             "their order is not proven"
         )
     if report.unmarked:

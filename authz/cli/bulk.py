@@ -243,7 +243,7 @@ class _Run:
         self.tally.changed += [entry["kid"] for entry in would]
         document = self._document() | {"dry_run": True, "would_change": would}
         document[self.task.past] = []
-        total = f"dry run: of {self._summary()}; nothing was changed"
+        total = f"dry run, nothing is changed: {self._summary()}"
         self.invocation.answer(document, "\n".join([*lines, total]))
         return self._complain()
 

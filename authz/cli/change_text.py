@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from authz.cli.times import duration, rfc3339
 from authz.core.changes import KeyChange
 from authz.core.deletion import Removal
 from authz.core.records import Status
+
+_TIMES: Final = ("expires_at", "not_before", "retires_at")
+_DURATION: Final = "outage_grace"
 
 
 def is_end(change: KeyChange | Removal) -> bool:
@@ -15,21 +19,42 @@ def is_end(change: KeyChange | Removal) -> bool:
 
 
 def changes_of(change: KeyChange | Removal) -> dict[str, Any]:
-    """Return the fields that a change alters, each with its old and new value or its new value."""
+    """Return the fields that a change alters, each with its old and new value or its new value.
+
+    Times are in RFC 3339, and durations have a unit.
+    """
     if isinstance(change, Removal):
         return {"deleted": change.record.status.value}
     detail = dict(change.event.detail)
-    return detail or {"status": change.record.status.value}
+    return readable(detail) if detail else {"status": change.record.status.value}
+
+
+def readable(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields by name with times in RFC 3339 and durations such as `30s`, also in old/new."""
+    return {name: _readable(name, value) for name, value in fields.items()}
 
 
 def change_text(changes: Mapping[str, Any]) -> str:
-    """Return altered fields as text: `plan free -> pro; status revoked`."""
-    return "; ".join(f"{name} {_value(value)}" for name, value in changes.items())
+    """Return readable fields as text: `plan free -> pro; status revoked`."""
+    return "; ".join(f"{name} {value_text(value)}" for name, value in changes.items())
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a readable value as text: `free -> pro` for old/new, `(none)` for an empty one."""
     if isinstance(value, dict) and value.keys() == {"old", "new"}:
-        return f"{_value(value['old'])} -> {_value(value['new'])}"
+        return f"{value_text(value['old'])} -> {value_text(value['new'])}"
     if isinstance(value, str) and value:
         return value
-    return json.dumps(value) if value or value == 0 else "(none)"
+    if not value and value != 0:
+        return "(none)"
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else json.dumps(value)
+
+
+def _readable(name: str, value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"old", "new"}:
+        return {which: _readable(name, part) for which, part in value.items()}
+    if not isinstance(value, int):
+        return value
+    if name == _DURATION:
+        return duration(value)
+    return rfc3339(value) if name in _TIMES else value

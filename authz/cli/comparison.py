@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from authz.cli.administration import load_settings, with_files
+from authz.cli.change_text import readable, value_text
 from authz.cli.declared import KeyFile
 from authz.cli.invocation import Invocation, write_warning
 from authz.cli.options import plan as known_plan
@@ -43,8 +44,8 @@ class Comparison:
                 found.append(f"+ {one.ref}  client {one.record.client_id}, {one.record.env}")
             elif intent.stored is not None and not intent.problem:
                 found += [
-                    f"~ {one.kid}  {name} {_text(_old(intent, name))} -> {_text(new)}"
-                    for name, new in intent.merged.wanted.items()
+                    f"~ {one.kid}  {name} {value_text(value)}"
+                    for name, value in _changes(intent).items()
                 ]
         return found + [
             f"- {p.record.kid}  client {p.record.client_id}, {p.record.name or 'no name'}"
@@ -55,9 +56,9 @@ class Comparison:
     def kept(self) -> list[str]:
         """Return a line for each change of the store that stays although the file differs."""
         return [
-            f"= {i.declared.kid}  {name} {_text(value)} was set in the store and stays"
+            f"= {i.declared.kid}  {name} {value_text(value)} was set in the store and stays"
             for i in self.intents
-            for name, value in i.merged.kept.items()
+            for name, value in readable(i.merged.kept).items()
         ]
 
     def document(self) -> dict[str, Any]:
@@ -67,17 +68,14 @@ class Comparison:
             "changed": [
                 {
                     "kid": i.declared.kid,
-                    "changes": {
-                        name: {"old": _old(i, name), "new": new}
-                        for name, new in i.merged.wanted.items()
-                    },
+                    "changes": _changes(i),
                 }
                 for i in self.intents
                 if i.merged.wanted and not i.problem
             ],
             "pruned": [p.record.kid for p in self.pruned if not p.problem],
             "kept": [
-                {"kid": i.declared.kid, "fields": dict(i.merged.kept)}
+                {"kid": i.declared.kid, "fields": readable(i.merged.kept)}
                 for i in self.intents
                 if i.merged.kept
             ],
@@ -120,11 +118,8 @@ def check_plans(invocation: Invocation, path: str, file: KeyFile) -> None:
         write_warning(problem)
 
 
-def _old(intent: Intent, name: str) -> object:
-    return fields_of(intent.stored)[name] if intent.stored else None
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str) and value:
-        return value
-    return "(none)" if value in ("", None, [], {}) else str(value)
+def _changes(intent: Intent) -> dict[str, Any]:
+    """Return the fields that an apply sets, each as old and new value, readable."""
+    before = fields_of(intent.stored) if intent.stored else {}
+    wanted = intent.merged.wanted.items()
+    return readable({name: {"old": before.get(name), "new": new} for name, new in wanted})

@@ -95,7 +95,7 @@ def read_text(path: str) -> str:
             raise BadInput("-f", f"{path}: larger than {MAX_FILE >> 20} MiB")
         return raw.decode("utf-8-sig")
     except OSError as cause:
-        raise BadInput("-f", f"{path}: {cause.strerror}; such as keys.yaml") from None
+        raise BadInput("-f", f"{path}: {cause.strerror}; name a file such as keys.yaml") from None
     except UnicodeDecodeError:
         raise BadInput("-f", f"{path}: is not UTF-8") from None
 

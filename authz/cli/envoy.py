@@ -149,7 +149,7 @@ def snippet_(
     sockets: tuple[str, ...],
     meters: tuple[str, ...],
 ) -> None:
-    """Print the filters, the usage logger and the clusters for your own Envoy.
+    """Print filters, usage logger and clusters for your own Envoy.
 
     With two or more sidecars the cluster gets a retry policy, which needs Envoy 1.37.
 

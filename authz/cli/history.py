@@ -1,11 +1,11 @@
 """`authz keys history`."""
 
-import json
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from authz.cli.administration import with_session
+from authz.cli.change_text import readable, value_text
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
 from authz.cli.terminal import escaped
@@ -13,8 +13,6 @@ from authz.cli.times import rfc3339
 from authz.core.audit import AuditEntry
 from authz.flows.key_history import History
 from authz.wiring.administration import AdminSession
-
-_TIMES: Final = ("expires_at", "not_before", "retires_at")
 
 
 @click.command()
@@ -49,7 +47,7 @@ def history(invocation: Invocation, kid: str) -> None:
 
 
 def change_document(entry: AuditEntry) -> dict[str, Any]:
-    """Return an entry of the audit trail as JSON members, with times in RFC 3339."""
+    """Return an entry of the audit trail as JSON members: times in RFC 3339, durations as `30s`."""
     event = entry.event
     return {
         "version": entry.version,
@@ -58,31 +56,14 @@ def change_document(entry: AuditEntry) -> dict[str, Any]:
         "action": event.action.value,
         "actor": event.actor,
         "note": event.note,
-        "detail": {name: _readable(name, value) for name, value in event.detail.items()},
+        "detail": readable(event.detail),
     }
 
 
 def _line(entry: AuditEntry) -> str:
     change = change_document(entry)
     parts = [f"{change['at']}  {change['action']:<7}  by {change['actor']}"]
-    parts += [f"{name} {_value_text(value)}" for name, value in change["detail"].items()]
+    parts += [f"{name} {value_text(value)}" for name, value in change["detail"].items()]
     if change["note"]:
         parts.append(f"note {change['note']}")
     return "; ".join(map(escaped, parts))
-
-
-def _readable(name: str, value: Any) -> Any:
-    """Return an int in a time field as RFC 3339, also in old/new pairs; other values unchanged."""
-    if isinstance(value, dict) and value.keys() == {"old", "new"}:
-        return {which: _readable(name, part) for which, part in value.items()}
-    return rfc3339(value) if name in _TIMES and isinstance(value, int) else value
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, dict) and value.keys() == {"old", "new"}:
-        return f"{_value_text(value['old'])} -> {_value_text(value['new'])}"
-    if isinstance(value, str) and value:
-        return value
-    if not value and value != 0:
-        return "(none)"
-    return " ".join(map(str, value)) if isinstance(value, list) else json.dumps(value)

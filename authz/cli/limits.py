@@ -73,7 +73,7 @@ def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: floa
     result = make_change(
         invocation, note, lambda flow, by: flow.reset_limits(kid, by), wait_seconds
     )
-    report_change(invocation, result, f"{kid} has used nothing of its limits")
+    report_change(invocation, result, f"the counters of {kid} are 0, except those of credits")
 
 
 def _rows(report: LimitReport) -> list[dict[str, Any]]:

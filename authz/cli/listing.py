@@ -9,7 +9,15 @@ from authz.cli import color, show
 from authz.cli.administration import with_bulk
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stderr
-from authz.cli.key_columns import DEFAULT, SORT_KEYS, cells, credits_of, parse_columns, usage_of
+from authz.cli.key_columns import (
+    DEFAULT,
+    NAMES,
+    SORT_KEYS,
+    cells,
+    credits_of,
+    parse_columns,
+    usage_of,
+)
 from authz.cli.selecting import selector_options
 from authz.core import fields
 from authz.core.errors import BadInput
@@ -59,7 +67,11 @@ def _columns(
     help=f"Sort by {', '.join(SORT_KEYS)}; with - before it, the other way round.",
 )
 @click.option(
-    "--columns", "chosen", metavar="NAMES", callback=_columns, help="Such as kid,name,plan."
+    "--columns",
+    "chosen",
+    metavar="NAMES",
+    callback=_columns,
+    help=f"Such as kid,name,plan. Of: {', '.join(NAMES)}.",
 )
 @common
 @click.pass_obj

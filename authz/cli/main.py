@@ -160,9 +160,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explained(cause: click.ClickException | Fault) -> tuple[int, str]:
     match cause:
         case click.UsageError():
-            message = cause.format_message().rstrip(".?")
+            message = " ".join(cause.format_message().split()).rstrip(".")
             command = cause.ctx.command_path if cause.ctx else "authz"
-            return MISUSED, f"{message[:1].lower()}{message[1:]}; see `{command} --help`"
+            see = " See" if message.endswith("?") else "; see"
+            return MISUSED, f"{message[:1].lower()}{message[1:]}{see} `{command} --help`"
         case click.ClickException() | NotFound() | Deleted():
             return REFUSED, str(cause)
         case BadInput():

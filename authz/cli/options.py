@@ -85,7 +85,11 @@ def plan(field: str, text: str, known: Iterable[str]) -> str:
     """
     name = fields.identifier(field, text)
     if name not in known:
-        there = f"there are {', '.join(sorted(known))}" if known else "they define none"
+        there = (
+            f"there are {', '.join(sorted(known))}"
+            if known
+            else "they define none: add it to `plans`"
+        )
         raise BadInput(field, f"{fields.shown(text)} is not a plan of the settings; {there}")
     return name
 

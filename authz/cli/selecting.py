@@ -8,7 +8,7 @@ import click
 
 from authz.cli.invocation import with_options
 from authz.cli.options import metadata
-from authz.cli.times import moment_ms
+from authz.cli.times import moment_ms, rfc3339
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.text import ENVIRONMENTS
@@ -123,13 +123,13 @@ def described(selector: Selector) -> str:
         parts.append(f"name {selector.name.text}")
     parts += [f"metadata {name}={value}" for name, value in selector.metadata.items()]
     if selector.created_before is not None:
-        parts.append("created before the given time")
+        parts.append(f"created before {rfc3339(selector.created_before)}")
     if selector.expires_before is not None:
-        parts.append("expiry before the given time")
+        parts.append(f"expiry before {rfc3339(selector.expires_before)}")
     if selector.revoked_before is not None:
-        parts.append("revocation before the given time")
+        parts.append(f"revoked before {rfc3339(selector.revoked_before)}")
     if selector.unused_since is not None:
-        parts.append("unused for the given time")
+        parts.append(f"unused since {rfc3339(selector.unused_since)}")
     return ", ".join(parts)
 
 

@@ -46,9 +46,9 @@ def usage(context: click.Context, /, *, as_csv: bool, **asked: Any) -> None:
 
     Without keys and conditions, it shows those of all requests.
 
-    Times are UTC. A request counts when it ends, in whole hours, days or months. The usage of a
-    client, project or tenant is that of the keys that it has now. Status is counted over all
-    requests only.
+    Times are UTC. A request counts when it ends, in whole minutes, hours, days or months. The
+    usage of a client, project or tenant is that of the keys that it has now. Status is counted
+    over all requests only.
 
     The last line says how much of the usage came: `missing` are responses of the sidecars without
     a log entry. Requests that still run are among them.

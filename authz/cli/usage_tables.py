@@ -70,7 +70,8 @@ def text(report: Report) -> str:
     parts = [columns(lines) if report.groups else "no requests"]
     if report.denials:
         reasons = ", ".join(f"{name} {number}" for name, number in report.denials.items())
-        parts.append(f"denied by reason: {reasons}")
+        which = "without a key, " if report.keys is None else ""
+        parts.append(f"denied {which}by reason: {reasons}")
     span = f"{rfc3339(report.span.since)} to {rfc3339(report.span.until)}"
     whose = "all requests" if report.keys is None else f"keys: {report.keys}"
     return "\n".join([*parts, f"{span}, {whose}", completeness_line(report.completeness)])

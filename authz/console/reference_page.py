@@ -26,14 +26,22 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; p
 code { font-family: ui-monospace, monospace; font-size: .9em; background: var(--soft); }
 h2 { border-bottom: 1px solid var(--line); margin-top: 3rem; }
 h3 { margin: 2rem 0 .25rem; overflow-wrap: anywhere; }
-h3 .verb { color: var(--mark); display: inline-block; min-width: 4.5rem; }
+h3 code { display: block; font-weight: normal; }
+h3 .verb { color: var(--mark); }
 table { border-collapse: collapse; width: 100%; }
 td, th { border-top: 1px solid var(--line); padding: .3rem .5rem; text-align: left;
   vertical-align: top; }
 td:first-child { white-space: nowrap; }
+td:last-child { overflow-wrap: anywhere; }
+td p { margin: 0 0 .3rem; }
 nav ul { columns: 2; list-style: none; padding: 0; }
 a { color: var(--mark); }
-@media (max-width: 40rem) { nav ul { columns: 1; } td:first-child { white-space: normal; } }
+@media (max-width: 40rem) {
+  nav ul { columns: 1; }
+  thead { display: none; }
+  tr { display: block; border-top: 1px solid var(--line); padding: .3rem 0; }
+  td { display: block; border: 0; padding: 0 0 .1rem; overflow-wrap: anywhere; }
+}
 """
 
 
@@ -83,16 +91,16 @@ def reference_page(document: Mapping[str, Any]) -> str:
 
 def _operation(verb: str, path: str, operation: Mapping[str, Any]) -> str:
     name = operation["operationId"]
-    call = f'<span class="verb">{verb.upper()}</span>{escape(path)}'
+    call = f'<span class="verb">{verb.upper()}</span> {escape(path)}'
     parts = [
-        f'<section id="{name}"><h3><code>{call}</code></h3>',
+        f'<section id="{name}"><h3>{name} <code>{call}</code></h3>',
         _text(operation["description"]),
     ]
     rows = [
         (p["name"], f"{p['in']}, {_type(p['schema'])}", p.get("description", ""))
         for p in operation["parameters"]
     ]
-    parts.append(_table(("parameter", "in, type", ""), rows))
+    parts.append(_table(("parameter", "in, type", "meaning"), rows))
     if "requestBody" in operation:
         parts.append(f"<p>Body: {_content(operation['requestBody']['content'])}</p>")
     parts.append(f"<p>Response: {_content(operation['responses']['200']['content'])}</p></section>")
@@ -105,7 +113,7 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
         for each, value in schema.get("properties", {}).items()
     ]
     head = f'<section id="{escape(name)}"><h3><code>{escape(name)}</code></h3>'
-    table = _table(("member", "type", ""), rows)
+    table = _table(("member", "type", "meaning"), rows)
     return f"{head}{_text(schema.get('description', ''))}{table}</section>"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import OnOutage
@@ -23,27 +23,23 @@ from authz.settings.admin import Admin
 from authz.settings.routes import RouteRule, unusable_rules
 from authz.settings.sections import Section
 from authz.settings.sources import Source
+from authz.settings.store import Redis
+from authz.settings.telemetry import Log, Telemetry
 from authz.settings.values import (
     Carrier,
     File,
     HeaderName,
-    HttpUrl,
     Id,
     ImportedPrefix,
-    Level,
     LimitSet,
-    Line,
     Listen,
     Mode,
-    Namespace,
     OutageWord,
     Parameter,
     PepperVersion,
     PoolId,
     Prefix,
-    ServiceName,
     Several,
-    StoreUrl,
     distinct,
     seconds,
 )
@@ -88,38 +84,6 @@ class Shutdown(Section):
     """Shutdown after SIGTERM."""
 
     delay: Annotated[float, seconds("0", "10m")] = 5.0
-
-
-class RedisTls(Section):
-    """TLS to the store, for a `rediss://` URL. Each file is read at every connect."""
-
-    ca: File | None = None
-    cert: File | None = None
-    key: File | None = None
-
-    @model_validator(mode="after")
-    def _pair(self) -> "RedisTls":
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("cert and key go together")
-        return self
-
-
-class RedisSentinel(Section):
-    """The Sentinels that know the primary."""
-
-    hosts: Several[Listen]
-    service: ServiceName
-
-
-class Redis(Section):
-    """The store."""
-
-    url: StoreUrl = "redis://127.0.0.1:6379/0"
-    namespace: Namespace = ""
-    username: Line = ""
-    password_file: File | None = None
-    tls: RedisTls | None = None
-    sentinel: RedisSentinel | None = None
 
 
 class PepperFile(Section):
@@ -210,36 +174,6 @@ class Meter(Section):
     commit_interval: Annotated[float, seconds("10ms", "5s")] = 0.25
     drain: Annotated[float, seconds("0", "5m")] = 10.0
     retention: Retention = Retention()
-
-
-class Log(Section):
-    """Logs, on stderr."""
-
-    level: Level = "INFO"
-
-
-class Otlp(Section):
-    """The receiver of telemetry: OTLP over HTTP, as JSON."""
-
-    endpoint: HttpUrl
-    interval: Annotated[float, seconds("1s", "1h")] = 15.0
-
-
-class Tracing(Section):
-    """Spans of Checks and of calls of the admin API. Needs `otlp`."""
-
-    enabled: bool = False
-    sample_ratio: float = Field(0.01, ge=0, le=1)
-    max_per_second: int = Field(100, ge=1, le=100_000)
-
-
-class Telemetry(Section):
-    """Metrics, traces and denial lines."""
-
-    metrics: bool = True
-    denials_per_second: int = Field(1, ge=1, le=100_000)
-    otlp: Otlp | None = None
-    tracing: Tracing = Tracing()
 
 
 class Settings(Section):

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc.aio
 import promql_parser
+import pytest
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 
 from authz.settings import model
@@ -95,6 +96,7 @@ async def reporting(meter: MeterProcess, kid: str) -> None:
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.timeout(300)  # 10 s, or minutes on a busy machine
 async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None:
     """Queries about rare events have results after refusals, changes, limits and faults."""
     more = {"check": {"transport": "fast"}, "telemetry": {"metrics": True}}

@@ -7,7 +7,7 @@ import pytest
 
 from authz.core.errors import Unreadable
 from authz.core.records import Status
-from authz.flows import keycache, packed_records
+from authz.flows import cache_contents, packed_records
 from tests.support.fakes import KID, make_contents, make_record
 from tests.support.flows.rigs import RECORD, CacheRig, numbered
 
@@ -168,7 +168,7 @@ async def test_what_is_done_with_all_records_unpacks_none(monkeypatch):
     rig, other = CacheRig(grace=GRACE, max_in_use=1), CacheRig(grace=GRACE)
     await rig.hold(*map(numbered, range(3)))
     unpacked = []
-    for module in (keycache, packed_records):
+    for module in (cache_contents, packed_records):
         monkeypatch.setattr(module, "unpack", unpacked.append)
 
     rig.cache.flush()

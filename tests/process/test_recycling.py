@@ -11,6 +11,7 @@ import pytest
 from authz.process import recycling
 from authz.settings import model
 from authz.wiring import serving
+from authz.wiring.file_changes import FileChanges
 from tests.support.real import PATIENCE
 
 
@@ -83,7 +84,7 @@ async def test_a_grown_sidecar_stops_in_an_orderly_way(no_sidecar, monkeypatch, 
     monkeypatch.setattr(serving, "outgrown", outgrown)
     caplog.set_level("INFO")
 
-    await asyncio.wait_for(serving._serve(settings(512)), PATIENCE)
+    await asyncio.wait_for(serving._serve(settings(512), unread, FileChanges(list)), PATIENCE)
 
     assert "stopping: 519 MiB are more than check.recycle_at_mib" in caplog.messages
 
@@ -92,7 +93,7 @@ async def test_without_the_setting_nothing_looks(no_sidecar, monkeypatch, caplog
     """By default the size is not measured, and SIGTERM ends the process."""
     monkeypatch.setattr(serving, "outgrown", None)
     caplog.set_level("INFO")
-    running = asyncio.create_task(serving._serve(settings(0)))
+    running = asyncio.create_task(serving._serve(settings(0), unread, FileChanges(list)))
     while not any(line.startswith("serving") for line in caplog.messages):
         await asyncio.sleep(0)
 
@@ -100,6 +101,11 @@ async def test_without_the_setting_nothing_looks(no_sidecar, monkeypatch, caplog
     await asyncio.wait_for(running, PATIENCE)
 
     assert "stopping: SIGTERM" in caplog.messages
+
+
+def unread():
+    """Read the settings again: without SIGHUP nobody does."""
+    raise AssertionError("read again")
 
 
 def settings(limit):

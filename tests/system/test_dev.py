@@ -109,10 +109,11 @@ def test_it_says_in_one_line_what_runs_and_ends_cleanly(
 
     assert set(stack) == {
         *("envoy", "check", "ops", "redis", "backend", "key", "kid", "config", "pids"),
-        *("admin", "meter"),
+        *("admin", "meter", "rest"),
     }
     assert set(stack["pids"]) == {"store", "sidecar", "meter", "envoy", "backend", "admin"}
     assert stack["admin"].startswith("127.0.0.1:")
+    assert stack["rest"].startswith("http://127.0.0.1:")
     assert (status, dev.returncode, rest, errors) == (200, 0, "", "")
     assert used > 0
     assert gone(mark, tmp_path)

@@ -157,7 +157,7 @@ def parse(field: str, text: str, zone: str = "") -> Period:
         return Calendar(None, known)
     every, at, begin = text.partition("@")
     if every not in UNITS or (at and not _BEGIN[every].fullmatch(begin)):
-        problem = "is not a period; s, min, h, d, calendar-day, week, month, year, once"
+        problem = "is not a period; use one of s, min, h, d, calendar-day, week, month, year, once"
         raise BadInput(field, f"{shown(text)} {problem}")
     return Calendar(_anchor(field, text, every, begin) if at else FIRST[every], known, every)
 

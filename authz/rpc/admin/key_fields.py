@@ -189,5 +189,9 @@ def _ttl(path: str, key: Key) -> int:
 
 def _refuse_unknown_plan(path: str, plan: str, plans: Collection[str]) -> None:
     if plan and plan not in plans:
-        there = f"there are {', '.join(sorted(plans))}" if plans else "they define none"
+        there = (
+            f"there are {', '.join(sorted(plans))}"
+            if plans
+            else "they define none: add it to `plans`"
+        )
         raise BadInput(path, f"{shown(plan)} is not a plan of the settings; {there}")

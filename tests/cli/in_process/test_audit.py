@@ -84,10 +84,11 @@ def test_an_honest_trail_is_intact(store: Path):
     issue()
     code, found = verify()
     assert (code, found["intact"], found["checkpoints"], found["unsealed_rows"]) == (0, True, 0, 1)
+    assert "rows not sealed yet: 1, the oldest of 20" in run("audit", "verify").out
     assert verify("--max-unsealed", "1h")[0] == 0
     code, found = verify("--max-unsealed", "0")
     assert (code, [one["problem"] for one in found["findings"]]) == (1, ["unsealed"])
-    assert run("audit", "seal").out == "sealed 1 rows\n"
+    assert run("audit", "seal").out == "rows sealed: 1\n"
     assert run("audit", "seal").out == "every row is sealed already\n"
     code, found = verify("--max-unsealed", "0")
     assert (code, found["sealed_until_change"], found["unsealed_rows"]) == (0, 1, 0)

@@ -55,7 +55,8 @@ def test_counters_of_credits_stay(runner):
     config = ("--config", "authz.yaml")
     kid, _ = runner.issue("--credits", "10", "--limit", "20/d", "--plan", "trial", *config)
     assert spend(runner, kid, 4) == 4
-    assert runner.run("keys", "reset-limits", kid).code == 0
+    reset = runner.run("keys", "reset-limits", kid)
+    assert reset.out == f"the counters of {kid} are 0, except those of credits\n"
     assert runner.run("keys", "rotate", kid).code == 0
     assert runner.run("keys", "update", kid, "--plan", "tried", *config).code == 0
     for change in ("--credits", "none"), ("--name", "x"):  # its own credits, then those of its plan

@@ -1,6 +1,7 @@
 """`authz keys delete` and `authz keys purge`, and what stays of a deleted key."""
 
 import json
+import re
 
 import pytest
 
@@ -98,6 +99,9 @@ def test_purge(runner):
     runner.valkey.admin.hset(stored.key(expired), "expires_at", "5")
     options = ("keys", "purge", "--revoked-for", "30d", "--expired-for", "90d")
     rehearsed = runner.run(*options, "--dry-run")
+    assert re.search(
+        r"^dry run, nothing is changed: .*, expiry before 20\d\d-", rehearsed.out, re.M
+    )
     assert rehearsed.code == 0
     assert f"{expired}  deleted active" in rehearsed.out
     assert revoked not in rehearsed.out

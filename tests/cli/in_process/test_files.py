@@ -75,6 +75,27 @@ def test_an_export_applied_changes_nothing(runner):
     assert export(runner) == first
 
 
+def test_a_difference_has_times_and_durations_as_the_file_has_them(runner):
+    """Text and JSON of diff and of a dry run have RFC 3339 and units, and no milliseconds."""
+    kid, _ = runner.issue("--expires-at", "2999-01-01T00:00:00Z")
+    export(runner)
+    edit(runner, "expires_at: '2999-", "outage_grace: 10s\n  expires_at: '2998-")
+    runner.run("keys", "update", kid, "--name", "by hand")
+    then, sooner = "2999-01-01T00:00:00.000Z", "2998-01-01T00:00:00.000Z"
+    compared = runner.run("diff", "-f", "keys.yaml").out
+    assert f"~ {kid}  expires_at {then} -> {sooner}\n" in compared
+    assert f"~ {kid}  outage_grace (none) -> 10s\n" in compared
+    (changed,) = runner.run("diff", "-f", "keys.yaml", "--json").document["changed"]
+    assert changed["changes"] == {
+        "expires_at": {"old": then, "new": sooner},
+        "outage_grace": {"old": None, "new": "10s"},
+    }
+    command = ("keys", "update", "--client", "acme-web", "--expires-at", sooner, "--dry-run")
+    assert f"{kid}  expires_at {then} -> {sooner}\n" in runner.run(*command).out
+    (would,) = runner.run(*command, "--json").document["would_change"]
+    assert would["changes"] == {"expires_at": {"old": then, "new": sooner}}
+
+
 def test_an_edit_is_applied_and_a_change_of_the_store_stays(runner):
     """A field that was edited is set. A field that a command changed since stays, and is told."""
     (kid, *_), _ = three(runner)
@@ -83,7 +104,7 @@ def test_an_edit_is_applied_and_a_change_of_the_store_stays(runner):
     runner.run("keys", "update", kid, "--name", "by hand")
     compared = runner.run("diff", "-f", "keys.yaml")
     assert compared.code == 1
-    assert f"~ {kid}  limits ['10/s'] -> ['20/s']" in compared.out
+    assert f"~ {kid}  limits 10/s -> 20/s" in compared.out
     assert f"= {kid}  name by hand was set in the store and stays" in compared.out
     done = apply(runner)
     assert (done.code, done.err) == (0, f"= {kid}  name by hand was set in the store and stays\n")

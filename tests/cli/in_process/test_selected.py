@@ -44,7 +44,10 @@ def test_a_dry_run_prints_the_changes_and_makes_none(runner):
     done = runner.run(*asked)
     assert done.code == 0
     assert f"{first}  name shop-1 -> new\n{second}  name batch-1 -> new\n" in done.out
-    assert "2 updated, 0 already so, 0 failed; nothing was changed" in done.out
+    assert (
+        "dry run, nothing is changed: client acme-web: 2 updated, 0 already so, 0 failed"
+        in done.out
+    )
     document = runner.run(*asked, "--json").document
     assert document["would_change"][0] == {
         "kid": first,

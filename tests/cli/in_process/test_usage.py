@@ -89,8 +89,11 @@ def test_owners_routes_and_status(runner, count):
     assert [(row["route"], row["requests"]) for row in table] == [("a,b", "1"), ("models", "1")]
     status = runner.run("usage", "--by", "status", "--json").document
     assert [(row["status"], row["requests"]) for row in status["rows"]] == [("200", 2), ("500", 1)]
+    keyless = {"code": "401", "reason": "missing_credential", "flags": "UAEX", "charged": "-"}
+    count(("-", 0, keyless | {"secret": "-", "owners": "- - - - -"}))
     month = runner.run("usage", "--month").out
     assert "all requests" in month
+    assert "denied without a key, by reason: missing_credential 1\n" in month
 
 
 def test_top(runner, count):

@@ -189,7 +189,7 @@ def test_parse(text, period):
 def test_no_such_period(text):
     """An unknown period is refused with a list of the known ones."""
     with pytest.raises(
-        BadInput, match="is not a period; s, min, h, d, calendar-day, week, month, year"
+        BadInput, match="is not a period; use one of s, min, h, d, calendar-day, week, month, year"
     ):
         periods.parse("per", text)
 

@@ -11,7 +11,8 @@ import pytest_asyncio
 from authz.core.errors import BadInput
 from authz.core.roles import Role
 from authz.rpc.pb.admin.v1 import admin_pb2, keys_pb2
-from authz.settings.model import Settings, Telemetry
+from authz.settings.model import Settings
+from authz.settings.telemetry import Telemetry
 from authz.wiring.admin import admin_process
 from tests.support.real import Valkey, eventually
 from tests.support.rpc.admin import AdminRig, admin_rig, admin_settings

@@ -175,11 +175,13 @@ async def test_the_document_and_the_page(nobody: RestClient) -> None:
     assert wanted <= have
     page = await nobody.send("GET", "/docs")
     assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert '<th scope="col"></th>' not in page.body
     for path, verbs in document["paths"].items():
         assert path in page.body
         for operation in verbs.values():
             assert operation["description"], path
-            assert f'id="{operation["operationId"]}"' in page.body
+            name = operation["operationId"]
+            assert f'<section id="{name}"><h3>{name} <code>' in page.body
             assert set(RESPONSES) < set(operation["responses"])
     for name, schema in document["components"]["schemas"].items():
         for member, value in schema.get("properties", {}).items():

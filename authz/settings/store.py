@@ -1,0 +1,38 @@
+"""The `redis` section: the store and the way to it."""
+
+from pydantic import model_validator
+
+from authz.settings.sections import Section
+from authz.settings.values import File, Line, Listen, Namespace, ServiceName, Several, StoreUrl
+
+
+class RedisTls(Section):
+    """TLS to the store, for a `rediss://` URL. Each file is read at every connect."""
+
+    ca: File | None = None
+    cert: File | None = None
+    key: File | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> "RedisTls":
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together")
+        return self
+
+
+class RedisSentinel(Section):
+    """The Sentinels that know the primary."""
+
+    hosts: Several[Listen]
+    service: ServiceName
+
+
+class Redis(Section):
+    """The store."""
+
+    url: StoreUrl = "redis://127.0.0.1:6379/0"
+    namespace: Namespace = ""
+    username: Line = ""
+    password_file: File | None = None
+    tls: RedisTls | None = None
+    sentinel: RedisSentinel | None = None
