@@ -153,3 +153,23 @@ async def test_an_impossible_name_of_a_file_is_refused_and_watched(reloading: Re
     assert "not a file name" in await reloading.reload()
     reloading.file.write_text(MAIN)
     assert await reloading.reload() == ""
+
+
+async def test_a_wrong_name_is_corrected(reloading: Reloading) -> None:
+    """The settings file is watched while a file that it names is missing."""
+    reloading.file.write_text(MAIN.replace("keys.yaml", "typo.yaml"))
+    assert reloading.is_noticed()
+    assert "No such file" in await reloading.reload()
+    reloading.file.write_text(MAIN.replace("1/s", "2/s"))
+    assert reloading.is_noticed()
+    assert await reloading.reload() == ""
+    assert str(reloading.target.used[-1].plans["free"][0]) == "2/s"
+
+
+async def test_an_included_file_gets_another_name(reloading: Reloading) -> None:
+    """The old file is gone when the settings file names the new one, as after one commit."""
+    reloading.keys.rename(reloading.keys.with_name("renamed.yaml"))
+    assert not reloading.is_noticed()
+    reloading.file.write_text(MAIN.replace("keys.yaml", "renamed.yaml"))
+    assert reloading.is_noticed()
+    assert await reloading.reload() == ""
