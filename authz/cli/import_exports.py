@@ -128,7 +128,9 @@ def _unkey_credits(
     A refill that Unkey makes by itself is added to the metadata and counted in `notes`.
     """
     of_version_2 = _object(item, "credits")
-    left = item.get("remaining", of_version_2.get("remaining"))
+    left = item.get("remaining")
+    if left is None:
+        left = of_version_2.get("remaining")
     refill = _object(item, "refill") or _object(of_version_2, "refill")
     if left is None:
         return {}

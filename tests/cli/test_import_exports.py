@@ -144,6 +144,13 @@ def test_unkey_credits(importing, valkey: Valkey, old) -> None:
     assert found["4"]["metadata"]["unkey.refill.interval"] == "monthly"
 
 
+def test_unkey_credits_beside_a_null(importing, valkey: Valkey) -> None:
+    """A null of the older version hides no credits: the key would have no limit."""
+    given = UNKEY | {"remaining": None, "refill": None, "credits": {"remaining": 5}}
+    assert importing(json.dumps({"keys": [given | {"ratelimits": []}]}).encode()).code == 0
+    assert [row["limit"] for row in records(valkey)[0]["limits"]] == [5]
+
+
 def test_litellm(importing, valkey: Valkey) -> None:
     """The token of a virtual key is its hash. Settings without a counterpart are told."""
     key = {
