@@ -31,8 +31,7 @@
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
-and windows. All names begin with authz:{p}:use: and have a time to live, except `last`
-and the mark of a deleted key that was never used.
+and windows. All names begin with authz:{p}:use: and have a time to live, except `last`.
 
     <kid>                           hash    s:<secret> -> time (s), network and user agent of its
                                             latest use, and its requests; last -> the same of a use

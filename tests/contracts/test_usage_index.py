@@ -166,3 +166,14 @@ async def test_garbled_facts_are_erased_as_a_whole(valkey):
     async with valkey.endpoint.client() as client:
         assert await StoredEraser(client).erase(KID, 20_000) == 2
     assert valkey.admin.hkeys(name) == ["y10"]
+
+
+async def test_a_deleted_key_without_usage_leaves_nothing_for_long(valkey):
+    """Its mark goes once the meter takes no request of it; with usage it goes with the usage."""
+    name = f"{schema.DEFAULT.usage}{KID}"
+    async with valkey.endpoint.client() as client:
+        await StoredEraser(client).erase(KID, 20_000, for_good=True)
+        assert 2 * 3600 < valkey.admin.ttl(name) <= 3 * 3600
+        valkey.admin.expire(name, 10**6)
+        await StoredEraser(client).erase(KID, 20_000, for_good=True)
+        assert valkey.admin.ttl(name) > 10**5

@@ -6,6 +6,7 @@
 -- ARGV  1 '1': for good, because the key is deleted. Requests of it may still wait for the meter
 -- Returns the number of facts that were erased.
 
+local LATE = 10800  -- seconds: longer than the meter takes the entries of a request
 local name, erased = KEYS[1], 0
 
 -- A garbled field cannot be told to be free of such facts, so it is removed as a whole.
@@ -22,7 +23,11 @@ local function blanked(text)
 end
 
 if ARGV[1] == '1' then
+  local is_new = redis.call('EXISTS', name) == 0
   redis.call('HSET', name, 'gone', '1')
+  if is_new then
+    redis.call('EXPIRE', name, LATE)
+  end
 end
 local fields = redis.call('HGETALL', name)
 for at = 1, #fields, 2 do
