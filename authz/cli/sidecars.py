@@ -9,14 +9,12 @@ from authz.cli import color
 from authz.cli.administration import load_settings
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
-from authz.cli.times import rfc3339
+from authz.cli.times import rfc3339, rough
 from authz.core.sidecars import Heard
+from authz.process.clock import SystemClock
 from authz.wiring import administration
 
-HEADINGS = (
-    *("INSTANCE", "VERSION", "ADDRESS", "APPLIED", "LAG", "CACHED", "STARTED"),
-    *("SETTINGS", "TRUST"),
-)
+HEADINGS = ("INSTANCE", "VERSION", "APPLIED", "LAG", "CACHED", "UP", "SETTINGS", "TRUST")
 
 
 @click.command()
@@ -27,8 +25,9 @@ def sidecars(invocation: Invocation) -> None:
 
     APPLIED is the last change that a sidecar has confirmed, LAG the number of changes after it. A
     sidecar without a heartbeat within its trust lease has ended or lost the store. It stays in the
-    list while it could still serve cached keys. SETTINGS is the version of the settings in force,
-    as `authz config check` prints it.
+    list while it could still serve cached keys. UP is the time since its start by the clock of this
+    machine. SETTINGS is the version of the settings in force, as `authz config check` prints it.
+    --json also has the address.
 
     \b
     Examples:
@@ -44,7 +43,8 @@ def sidecars(invocation: Invocation) -> None:
     seq, heard = asyncio.run(run())
     alive = [each for each in heard if each.silent_ms < each.reach_ms()]
     document = {"seq": seq, "sidecars": [_document(each, seq) for each in alive]}
-    invocation.answer(document, _table([_row(each, seq) for each in alive]))
+    now = SystemClock().wall_ms()
+    invocation.answer(document, _table([_row(each, seq, now) for each in alive]))
 
 
 def _document(heard: Heard, seq: int) -> dict[str, Any]:
@@ -69,16 +69,15 @@ def _document(heard: Heard, seq: int) -> dict[str, Any]:
     }
 
 
-def _row(heard: Heard, seq: int) -> tuple[str, ...]:
+def _row(heard: Heard, seq: int, now: int) -> tuple[str, ...]:
     sidecar, lag = heard.sidecar, _lag(heard, seq)
     return (
         sidecar.instance,
         sidecar.version,
-        sidecar.address,
         "-" if sidecar.applied is None else str(sidecar.applied),
         "-" if lag is None else str(lag),
         str(sidecar.entries),
-        rfc3339(sidecar.started_at),
+        rough(max(0, now - sidecar.started_at)),
         sidecar.settings or "-",
         "yes" if heard.is_trusted else f"no: {_reason(heard)}",
     )

@@ -50,6 +50,9 @@ def usage(context: click.Context, /, *, as_csv: bool, **asked: Any) -> None:
     usage of a client, project or tenant is that of the keys that it has now. Status is counted
     over all requests only.
 
+    ERRORS such as 4+1 are those of the client and of the server. --json and --csv have every
+    number.
+
     The last line says how much of the usage came: `missing` are responses of the sidecars without
     a log entry. Requests that still run are among them.
 

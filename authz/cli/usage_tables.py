@@ -10,10 +10,9 @@ from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts
 from authz.core.usage.question import By, Report
 
-NUMBERS: Final = (
-    *("requests", "ok", "client_error", "server_error", "denied", "aborted"),
-    *("units", "bytes_in", "bytes_out"),
-)
+# The columns of a table, which fits into 80 characters. JSON and CSV have every number.
+NUMBERS: Final = ("REQUESTS", "OK", "ERRORS", "DENIED", "ABORTED", "UNITS", "BYTES OUT")
+TOP_NUMBERS: Final = ("REQUESTS", "ERRORS", "DENIED", "UNITS", "BYTES OUT")  # beside kid and client
 DATES: Final = {
     By.MONTH: 7,
     By.DAY: 10,
@@ -62,8 +61,7 @@ def rows_as_csv(report: Report) -> str:
 
 def text(report: Report) -> str:
     """Return the report as a table, and the completeness in its last line."""
-    heading = (report.by.value, *NUMBERS)
-    lines = [tuple(name.upper().replace("_", " ") for name in heading)]
+    lines: list[tuple[str, ...]] = [(report.by.value.upper(), *NUMBERS)]
     for group, counts in report.groups.items():
         lines.append((_short(report.by, group), *cells(counts)))
     lines.append(("total", *cells(report.total)))
@@ -78,9 +76,17 @@ def text(report: Report) -> str:
 
 
 def cells(counts: Counts) -> tuple[str, ...]:
-    """Return the cells of the columns NUMBERS."""
-    found = counts.by_name()
-    return tuple(str(found[name]) for name in NUMBERS)
+    """Return the cells of the columns NUMBERS. Errors are `4+1`: of the client, of the server."""
+    found = {name: str(number) for name, number in counts.by_name().items()}
+    errors = f"{found['client_error']}+{found['server_error']}"
+    ended = (found["requests"], found["ok"], errors, found["denied"], found["aborted"])
+    return (*ended, found["units"], found["bytes_out"])
+
+
+def top_cells(counts: Counts) -> tuple[str, ...]:
+    """Return the cells of the columns TOP_NUMBERS."""
+    found = dict(zip(NUMBERS, cells(counts), strict=True))
+    return tuple(found[name] for name in TOP_NUMBERS)
 
 
 def completeness_line(found: Completeness) -> str:

@@ -10,7 +10,7 @@ from authz.cli.administration import with_usage
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.times import ago_ms, rfc3339
-from authz.cli.usage_tables import NUMBERS, cells
+from authz.cli.usage_tables import TOP_NUMBERS, top_cells
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.usage.question import By, Span, TopBy, span
@@ -50,7 +50,8 @@ def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 def top(invocation: Invocation, *, by: str, since: str, limit: int) -> None:
     """Show the keys that were used most since a day.
 
-    It reads the days of every key that was used in this time.
+    It reads the days of every key that was used in this time. ERRORS such as 4+1 are those of the
+    client and of the server. --json has every number.
 
     \b
     Examples:
@@ -87,9 +88,9 @@ def _document(wanted: Span, by: str, found: TopKeys, entries: Sequence[Entry]) -
 def _text(found: TopKeys, entries: Sequence[Entry]) -> str:
     if not found.keys:
         return "no key was used in this time"
-    heading = tuple(name.upper().replace("_", " ") for name in ("kid", "client", *NUMBERS))
+    heading = ("KID", "CLIENT", *TOP_NUMBERS)
     lines = [
-        (kid, _client(entry) or "-", *cells(counts))
+        (kid, _client(entry) or "-", *top_cells(counts))
         for (kid, counts), entry in zip(found.keys, entries, strict=True)
     ]
     return columns([heading, *lines])

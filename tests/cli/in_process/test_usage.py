@@ -73,6 +73,17 @@ def test_one_key(runner, count):
     assert "denied by reason: revoked 1" in done.out
 
 
+def test_a_table_fits_a_terminal(runner, count):
+    """Rows of usage and of the keys that were used most have at most 80 characters."""
+    kid, _ = runner.issue(client="acme-web-shop-eu")
+    failed = {"code": "404", "sent": "987654321"}
+    count((kid, 0, {"charged": "98765"}), (kid, 0, failed), (kid, 0, failed | {"code": "503"}))
+    table = runner.run("usage", "--key", kid, "--by", "hour").out
+    assert re.search(r"^20[0-9T:-]{14} +3 +1 +1\+1 +0 +0 +98767 +1975312642$", table, re.M)
+    top = runner.run("usage", "top").out
+    assert max(map(len, (table + top).splitlines())) <= 80
+
+
 def test_owners_routes_and_status(runner, count):
     """A client's keys are summed; status is told over all requests."""
     first, _ = runner.issue()
