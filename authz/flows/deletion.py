@@ -71,6 +71,7 @@ class Deletion:
             try:
                 version = await until_confirmed(partial(self._store.delete, planned))
             except Conflict:
+                await self._usage.undo_for_good(kid)  # the key may have to stay
                 continue
             return replace(record, status=Status.REVOKED, version=version)
         raise Unavailable(f"{kid} {BUSY}")

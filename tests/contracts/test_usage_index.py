@@ -157,6 +157,9 @@ async def test_erasing_for_good_keeps_none_that_come_later(usage):
         counts = await usage.reader.counts(kid, Level.DAY, range(today, today + 1))
         assert counts[today, ""].requests == 2
         assert await usage.eraser.erase(kid, today) == 0
+        await usage.eraser.undo_for_good(kid)
+        await usage.add(kid)
+        assert (await usage.reader.facts(kid)).latest.network == "203.0.113.0/24"
 
 
 async def test_garbled_facts_are_erased_as_a_whole(valkey):

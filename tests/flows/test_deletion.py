@@ -83,6 +83,7 @@ async def test_a_change_in_between_is_looked_at_again():
     store.delete = raced
     assert isinstance(await deletion.delete(kid(0), BY.author()), Refused)
     assert tries == [1]
+    assert deletion._usage.usage.gone == set()  # its callers are kept again
 
 
 async def test_each_key_has_its_own_outcome():

@@ -190,6 +190,10 @@ class MemoryUsageEraser:
                 usage.erased.add(name)
         return erased
 
+    async def undo_for_good(self, kid):
+        """Implement UsageEraser.undo_for_good."""
+        self.usage.gone.discard(kid)
+
 
 class MemoryUsageIndex:
     """A UsageIndex and a GateProcesses over usage in memory. given: what issued() returns."""

@@ -178,3 +178,7 @@ class UsageEraser(Protocol):
         counts and times. MUST return 0 if there is nothing to erase. Raises Unavailable.
         """
         ...
+
+    async def undo_for_good(self, kid: str) -> None:
+        """Keep the facts of a key again that are counted from now on. Raises Unavailable."""
+        ...

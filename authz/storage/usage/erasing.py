@@ -17,6 +17,7 @@ class StoredEraser:
     """A UsageEraser over redis-py."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
         self._base = schema.names_of(client).usage
         self._script = client.register_script(ERASE_USAGE)
 
@@ -26,3 +27,7 @@ class StoredEraser:
         days = range(today - BEFORE, today + AFTER + 1)
         keys = [name, *(f"{name}:net:{day}" for day in days)]
         return int(await checked(self._script(keys=keys, args=[int(for_good)])))
+
+    async def undo_for_good(self, kid: str) -> None:
+        """Implement UsageEraser.undo_for_good."""
+        await checked(self._client.hdel(f"{self._base}{kid}", "gone"))
