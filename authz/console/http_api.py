@@ -1,13 +1,11 @@
 """Serve an HttpHandler with Starlette: plain requests in, plain responses out."""
 
-from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from authz.core.http_exchange import HttpHandler, HttpRequest
@@ -15,17 +13,11 @@ from authz.core.http_exchange import HttpHandler, HttpRequest
 MAX_FIELDS: Final = 200  # of a query
 
 
-def api_routes(handler: HttpHandler, paths: Iterable[str], max_body: int) -> list[Route]:
-    """Return routes for these paths and everything below them, with any method.
+class HttpApi:
+    """An ASGI application that hands every request to `handler`.
 
     max_body: in bytes. The handler gets at most one byte more, so that it can refuse the request.
     """
-    served = _Served(handler, max_body)
-    return [Route(path + below, served) for path in paths for below in ("", "/{below:path}")]
-
-
-class _Served:
-    """An ASGI application."""
 
     def __init__(self, handler: HttpHandler, max_body: int) -> None:
         self._handler = handler

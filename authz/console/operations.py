@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from authz.console.http_connections import EXCHANGE_SECONDS, HttpConnections
 from authz.core.listen_address import Address
@@ -35,7 +36,8 @@ class OperationsServer:
 
     Raises BadInput, which names `setting`, if the address cannot be used. address: the one in use,
     with its real port.
-    routes: more pages. exchange_seconds: the time for one request with its response.
+    routes: more pages. otherwise: answers the other paths; without it they are plain 404s.
+    exchange_seconds: the time for one request with its response.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class OperationsServer:
         *,
         setting: str = SETTING,
         routes: Sequence[Route] = (),
+        otherwise: ASGIApp | None = None,
         exchange_seconds: float = EXCHANGE_SECONDS,
     ) -> None:
         self._version = version
@@ -59,6 +62,8 @@ class OperationsServer:
         own = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}
         pages = [Route(path, respond) for path, respond in own.items()]
         app = Starlette(routes=[*pages, *routes])
+        if otherwise is not None:
+            app.router.default = otherwise
         config = uvicorn.Config(
             app,
             log_config=None,

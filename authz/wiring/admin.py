@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz import __version__
-from authz.console.http_api import api_routes
+from authz.console.http_api import HttpApi
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
 from authz.core.errors import BadInput
@@ -252,9 +252,7 @@ def _http(settings: Settings, rest: RestApi) -> OperationsServer:
         __version__,
         settings.admin.socket_mode,
         setting=HTTP_LISTEN,
-        routes=[
-            *api_routes(rest.respond, rest.paths, MAX_BODY),
-            *reference_routes(rest.document),
-        ],
+        routes=reference_routes(rest.document),
+        otherwise=HttpApi(rest.respond, MAX_BODY),
         exchange_seconds=MAX_CALL_SECONDS + HTTP_SECONDS,
     )

@@ -1,7 +1,7 @@
 """RestApi: answers HTTP requests with the methods of the admin API."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -38,11 +38,6 @@ class RestApi:
         self._rules = rules(calls.methods.values())
         self._version = version
         self._document: Mapping[str, Any] | None = None
-
-    @property
-    def paths(self) -> Iterable[str]:
-        """The first segments of the paths that `respond` answers, such as `/v1`."""
-        return sorted({f"/{rule.template.segments[0]}" for rule in self._rules} | {DOCUMENT})
 
     def document(self) -> Mapping[str, Any]:
         """Return the OpenAPI 3.1 document."""
