@@ -1,8 +1,9 @@
 """Measure how the cost of a call grows with the length of its input.
 
-The time is the thread's own processor time, so a busy machine does not change it. Of several tries
-the quickest counts: noise only ever adds. Work that grows with the square of the length costs a
-hundred times as much for ten times the input, in every try.
+The time is the thread's own processor time. Of several tries the quickest counts: noise only ever
+adds. Other work on the machine takes the processor's caches, which costs a long input more than a
+short one, so later tries wait for a calmer moment. Work that grows with the square of the length
+costs a hundred times as much for ten times the input, in every try.
 """
 
 import time
@@ -10,10 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 SMALL, LARGE = 6_000, 60_000  # characters; Envoy takes headers of 60 KiB
-MOST = 18  # times the cost, for ten times the input: below it the square is less than half of it
+MOST = 12  # times the cost, for ten times the input
 LONG = 0.05  # seconds; what takes so long is interrupted on a busy machine
 MOST_OF_LONG = 30  # times; the square of ten is a hundred
 TRIES = 9
+PATIENCE = 24  # tries of the judgement
+LONGER = 0.05  # seconds that each of them waits longer than the one before
+LONGEST_WAIT = 1.0
 NOISE = 2e-4  # seconds; ten times less than what the square of SMALL would cost
 STEEP = 2.8  # times the cost for twice the input; the square is 4 times
 HOPELESS = 1.0  # seconds; no linear work on LARGE takes so long
@@ -26,7 +30,8 @@ def is_linear(work: Callable[[Any], Any], make: Input) -> bool:
     if not _starts_flat(work, make):
         return False
     small, large = make(SMALL), make(LARGE)
-    for _ in range(TRIES):
+    for number in range(PATIENCE):
+        time.sleep(min(number * LONGER, LONGEST_WAIT))
         cost = _cost(work, large)
         most = MOST if cost < LONG else MOST_OF_LONG
         if cost <= NOISE or cost <= most * _cost(work, small):
