@@ -22,7 +22,7 @@ _ORDERS: Final[Mapping[TopBy, Callable[[Counts], int]]] = {
 }
 
 
-Sight = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
+VisibleKids = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
 """Return those of some kids that the reader may see."""
 
 
@@ -88,11 +88,13 @@ class UsageReading:
             await add()
         return await self._report(span, by, groups, keys=number, denials=None)
 
-    async def top(self, span: Span, by: TopBy, limit: int, sight: Sight | None = None) -> TopKeys:
+    async def top(
+        self, span: Span, by: TopBy, limit: int, visible: VisibleKids | None = None
+    ) -> TopKeys:
         """Return the keys that were used most, and no key with 0.
 
         It reads every key that was used since the start of the span, and keeps few of them.
-        sight: leaves out keys that the reader may not see; None: all are seen.
+        visible: finds the keys that the reader may see; None: the reader may see all.
         """
         order = _ORDERS[by]
         best: dict[str, Counts] = {}
@@ -103,7 +105,7 @@ class UsageReading:
             best = dict(heapq.nlargest(limit, best.items(), key=lambda pair: order(pair[1])))
 
         async for used in self._index.used_since(span.since // 1000):
-            kids = used if sight is None else await sight(used)
+            kids = used if visible is None else await visible(used)
             seen += len(kids)
             for kid, found in zip(
                 kids, await self._index.many(kids, span.level, span.slots), strict=True

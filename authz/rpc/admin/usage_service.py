@@ -8,7 +8,7 @@ from authz.core.errors import BadInput, NotFound
 from authz.core.roles import Action
 from authz.core.usage.question import DEFAULT_MS, By, LatestUse, Report, Span, TopBy
 from authz.flows.admin_flows import AdminFlows
-from authz.flows.usage.reading import Sight
+from authz.flows.usage.reading import VisibleKids
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing
 from authz.rpc.admin.guards import guard, require_visible
@@ -87,8 +87,8 @@ class UsageService:
             since = time_ms("since_time", request.since_time)
         wanted = checked_span(since, now, By.DAY, of_keys=True)
         order = word_of(TopBy, request.order, "USAGE_ORDER", _ORDERS) or TopBy.REQUESTS
-        sight = self._sight(visible(context.caller, Action.READ_USAGE))
-        found = await self._flows.usage.top(wanted, order, request.limit or TOP, sight)
+        kids = self._visible_kids(visible(context.caller, Action.READ_USAGE))
+        found = await self._flows.usage.top(wanted, order, request.limit or TOP, kids)
         entries = await self._flows.selection.read([kid for kid, _ in found.keys])
         return usage_pb2.ListTopKeysResponse(
             keys=[
@@ -171,7 +171,7 @@ class UsageService:
             guard(caller, action)(record, None)
         return True
 
-    def _sight(self, seen: Visible) -> Sight | None:
+    def _visible_kids(self, seen: Visible) -> VisibleKids | None:
         if seen.is_everything:
             return None
 

@@ -38,7 +38,7 @@ log = logging.getLogger("authz.check")
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
 MAX_ROUTES: Final = 1024
 MAX_AUTHORITY: Final = fields.MAX_HOST + len(".:65535")
-MAX_SIGHTS: Final = 1024  # pairs of method and host that are remembered as well-formed
+MAX_TARGETS: Final = 1024  # pairs of method and host that are remembered as well-formed
 
 _NOTHING: Final = ("",) * len(FACT_NAMES)
 _UNKNOWN: Final = Route()  # told apart by identity
@@ -100,8 +100,8 @@ class Extractor:
         headers: _Headers = http.headers
         if not headers:
             headers = RawHeaders(http.header_map.headers)
-        sight = (http.method, http.host)
-        target = self._well_formed.get(sight) or self._look_at(sight)
+        raw_target = (http.method, http.host)
+        target = self._well_formed.get(raw_target) or self._read_target(raw_target)
         try:
             path = http.path.decode()
         except UnicodeDecodeError:
@@ -112,7 +112,7 @@ class Extractor:
             address = attributes.source.address.socket_address.address
         extensions = attributes.context_extensions
         if target is None or len(headers) > MAX_HEADERS:
-            method, host = (part.decode("latin-1") for part in sight)
+            method, host = (part.decode("latin-1") for part in raw_target)
             odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
             return self._refuse(odd, extensions)
         method, host = target
@@ -164,17 +164,17 @@ class Extractor:
             return replace(route, enforce=True)
         return route
 
-    def _look_at(self, sight: tuple[bytes, bytes]) -> tuple[str, str] | None:
+    def _read_target(self, raw_target: tuple[bytes, bytes]) -> tuple[str, str] | None:
         """Return method and host as text, or None if one is malformed.
 
         Remember well-formed pairs.
         """
-        method, host = (part.decode("latin-1") for part in sight)
+        method, host = (part.decode("latin-1") for part in raw_target)
         if not is_method(method) or len(host) > MAX_AUTHORITY or not _AUTHORITY.fullmatch(host):
             return None
-        if len(self._well_formed) >= MAX_SIGHTS:
+        if len(self._well_formed) >= MAX_TARGETS:
             self._well_formed.clear()
-        self._well_formed[sight] = (method, host)
+        self._well_formed[raw_target] = (method, host)
         return method, host
 
     def _route(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Presented
 from authz.core.request import Route
-from authz.rpc.check.extract import MAX_HEADERS, MAX_ROUTES, MAX_SIGHTS
+from authz.rpc.check.extract import MAX_HEADERS, MAX_ROUTES, MAX_TARGETS
 from tests.support.fakes import KID
 from tests.support.rpc.messages import PEER, check_request
 from tests.support.rpc.reading import FORMS, KEY, credential, extractor, read
@@ -87,10 +87,10 @@ def test_a_route_that_makes_no_sense_is_refused_and_the_operator_told(extensions
 def test_the_hosts_that_are_remembered_are_bounded():
     """A client that invents hosts does not grow the memory."""
     reader = extractor()
-    for number in range(MAX_SIGHTS + 10):
+    for number in range(MAX_TARGETS + 10):
         raw = check_request(host=f"h{number}.example").SerializeToString()
         assert reader.read(raw).host == f"h{number}.example"
-    assert len(reader._well_formed) <= MAX_SIGHTS
+    assert len(reader._well_formed) <= MAX_TARGETS
 
 
 def test_the_routes_that_are_remembered_are_bounded():
