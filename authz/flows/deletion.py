@@ -66,12 +66,13 @@ class Deletion:
                 return planned
             if conditions.dry_run:
                 return record
-            # First, because a deletion can be repeated. Requests may still wait for the meter.
-            await self._usage.erase(kid, now // DAY_MS, for_good=True)
+            # Before the deletion: if it fails, the key is still there and the deletion can be
+            # repeated. Permanently: the meter may count requests of the key after its deletion.
+            await self._usage.erase(kid, now // DAY_MS, permanently=True)
             try:
                 version = await until_confirmed(partial(self._store.delete, planned))
             except Conflict:
-                await self._usage.undo_for_good(kid)  # the key may have to stay
+                await self._usage.keep_again(kid)  # the changed key may no longer be deletable
                 continue
             return replace(record, status=Status.REVOKED, version=version)
         raise Unavailable(f"{kid} {BUSY}")

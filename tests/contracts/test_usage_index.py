@@ -143,11 +143,11 @@ async def test_erasing_keeps_counts_and_times(usage):
     assert (await usage.reader.facts(KID)).latest.network == "203.0.113.0/24"
 
 
-async def test_erasing_for_good_keeps_none_that_come_later(usage):
+async def test_erasing_permanently_keeps_none_that_come_later(usage):
     """Requests of a deleted key that the meter counts later have counts and times alone."""
     today = usage.now // DAY
     for kid in (KID, NEVER):
-        await usage.eraser.erase(kid, today, for_good=True)
+        await usage.eraser.erase(kid, today, permanently=True)
         await usage.add(kid, address="198.51.100.9")
         await usage.add(kid, secret="-", agent="wget/1", address="203.0.113.9")
         facts = await usage.reader.facts(kid)
@@ -157,7 +157,7 @@ async def test_erasing_for_good_keeps_none_that_come_later(usage):
         counts = await usage.reader.counts(kid, Level.DAY, range(today, today + 1))
         assert counts[today, ""].requests == 2
         assert await usage.eraser.erase(kid, today) == 0
-        await usage.eraser.undo_for_good(kid)
+        await usage.eraser.keep_again(kid)
         await usage.add(kid)
         assert (await usage.reader.facts(kid)).latest.network == "203.0.113.0/24"
 
@@ -175,8 +175,8 @@ async def test_a_deleted_key_without_usage_leaves_nothing_for_long(valkey):
     """Its mark goes once the meter takes no request of it; with usage it goes with the usage."""
     name = f"{schema.DEFAULT.usage}{KID}"
     async with valkey.endpoint.client() as client:
-        await StoredEraser(client).erase(KID, 20_000, for_good=True)
+        await StoredEraser(client).erase(KID, 20_000, permanently=True)
         assert 2 * 3600 < valkey.admin.ttl(name) <= 3 * 3600
         valkey.admin.expire(name, 10**6)
-        await StoredEraser(client).erase(KID, 20_000, for_good=True)
+        await StoredEraser(client).erase(KID, 20_000, permanently=True)
         assert valkey.admin.ttl(name) > 10**5

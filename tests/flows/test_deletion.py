@@ -131,7 +131,7 @@ async def test_a_key_whose_facts_stay_is_not_deleted():
     """If the facts cannot be erased, the key stays, so that the deletion can be repeated."""
 
     class Gone(MemoryUsageEraser):
-        async def erase(self, kid, today, *, for_good=False):
+        async def erase(self, kid, today, *, permanently=False):
             raise Unavailable("the store is away")
 
     store, clock = MemoryKeyStore(), FakeClock()

@@ -369,7 +369,7 @@ async def test_the_administrator_deletes_a_key(guarded_valkey):
         deletion = Deletion(
             StoredKeys(client), StoredDeletions(client), StoredEraser(client), SystemClock()
         )
-        await StoredEraser(client).undo_for_good(record.kid)
+        await StoredEraser(client).keep_again(record.kid)
         done = await deletion.delete(record.kid, Author("c-delete", "alice"))
         assert done.version == 3
         assert await admin.store.find(record.kid) is None

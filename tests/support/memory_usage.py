@@ -172,10 +172,10 @@ class MemoryUsageEraser:
     def __init__(self, usage):
         self.usage = usage
 
-    async def erase(self, kid, today, *, for_good=False):
+    async def erase(self, kid, today, *, permanently=False):
         """Implement UsageEraser.erase."""
         usage, erased = self.usage, 0
-        if for_good:
+        if permanently:
             usage.gone.add(kid)
         if kid in usage.latest:
             usage.latest[kid] = Sight(usage.latest[kid].at, "", "")
@@ -190,8 +190,8 @@ class MemoryUsageEraser:
                 usage.erased.add(name)
         return erased
 
-    async def undo_for_good(self, kid):
-        """Implement UsageEraser.undo_for_good."""
+    async def keep_again(self, kid):
+        """Implement UsageEraser.keep_again."""
         self.usage.gone.discard(kid)
 
 

@@ -171,14 +171,18 @@ class GateProcesses(Protocol):
 class UsageEraser(Protocol):
     """Erases the facts about the callers of a key."""
 
-    async def erase(self, kid: str, today: int, *, for_good: bool = False) -> int:
+    async def erase(self, kid: str, today: int, *, permanently: bool = False) -> int:
         """Erase networks and user agents of a key. Return how many facts were erased.
 
-        today: the day since the epoch. for_good: MUST keep none that is counted later. MUST keep
-        counts and times. MUST return 0 if there is nothing to erase. Raises Unavailable.
+        today: the day since the epoch. permanently: MUST also drop facts of requests that are
+        counted later, until `keep_again`. MUST keep counts and times. MUST return 0 if there is
+        nothing to erase. Raises Unavailable.
         """
         ...
 
-    async def undo_for_good(self, kid: str) -> None:
-        """Keep the facts of a key again that are counted from now on. Raises Unavailable."""
+    async def keep_again(self, kid: str) -> None:
+        """End a permanent erasure: keep facts of requests that are counted from now on.
+
+        Raises Unavailable.
+        """
         ...

@@ -3,10 +3,11 @@
 -- It runs on a full store, too, because it only makes data smaller.
 --
 -- KEYS  1 usage of the key; the rest: logs of its distinct networks, by day
--- ARGV  1 '1': for good, because the key is deleted. Requests of it may still wait for the meter
+-- ARGV  1 '1': permanently, because the key is deleted. The mark 'gone' makes commit_usage.lua
+--         drop the facts of requests that the meter counts later
 -- Returns the number of facts that were erased.
 
-local LATE = 10800  -- seconds: longer than the meter takes the entries of a request
+local LATE = 10800  -- seconds: longer than the meter accepts entries of an ended request
 local name, erased = KEYS[1], 0
 
 -- A garbled field cannot be told to be free of such facts, so it is removed as a whole.

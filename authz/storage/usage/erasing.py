@@ -21,13 +21,13 @@ class StoredEraser:
         self._base = schema.names_of(client).usage
         self._script = client.register_script(ERASE_USAGE)
 
-    async def erase(self, kid: str, today: int, *, for_good: bool = False) -> int:
+    async def erase(self, kid: str, today: int, *, permanently: bool = False) -> int:
         """Implement UsageEraser.erase."""
         name = f"{self._base}{kid}"
         days = range(today - BEFORE, today + AFTER + 1)
         keys = [name, *(f"{name}:net:{day}" for day in days)]
-        return int(await checked(self._script(keys=keys, args=[int(for_good)])))
+        return int(await checked(self._script(keys=keys, args=[int(permanently)])))
 
-    async def undo_for_good(self, kid: str) -> None:
-        """Implement UsageEraser.undo_for_good."""
+    async def keep_again(self, kid: str) -> None:
+        """Implement UsageEraser.keep_again."""
         await checked(self._client.hdel(f"{self._base}{kid}", "gone"))
