@@ -1,14 +1,14 @@
 """KeyLimitStates: the states of all keys in this process, and the end of each.
 
-A state that ends has requests that the store has counted and that did not come, or a debt. Both go
-back to the store, unless the key was changed.
+A state may end with a lease of which requests are left, or with a debt. Both go back to the store,
+unless the key was changed.
 """
 
 from itertools import islice
 
 from authz.core.errors import Unavailable, UnknownPlan
 from authz.core.events import Event
-from authz.core.limits.charge import SpendReply, SpendRequest, credits_part
+from authz.core.limits.charge import Charge, SpendReply, SpendRequest, credits_part
 from authz.core.limits.key_limits import KeyLimits, LimitPolicy
 from authz.core.limits.ports import SpendStore
 from authz.core.ports import Probe
@@ -97,19 +97,15 @@ class KeyLimitStates:
         """Drop the lease and the debt without a return to the store. Count LEASE_STRANDED.
 
         The key was changed, and the change may have reset its counters. A return would then take
-        back requests that were counted after the reset. No change resets credits, so those are
-        returned: a refill would lose them for good.
+        back requests that were counted after the reset. No change resets credits, so the credits in
+        the lease are returned. Otherwise each refill would lose them.
         """
         state.is_dropped = True
-        self._count_leased(state)
-        returned = state.left - state.debt
-        if returned and state.charge is not None and (charge := credits_part(state.charge)):
-            request = SpendRequest(0, 0, returned, state.granted_at)
-            self._store.spend(charge, request, _ignore)
         if state.left:
             self._count(Event.LEASE_STRANDED, state.left)
-        state.give_up()
-        self._outage.forget(state)
+        returned = self.give_up(state)
+        if returned and state.charge is not None and (charge := credits_part(state.charge)):
+            self._return(returned, charge, state)
 
     def _reopen(self, name: Name, record: KeyRecord) -> KeyLimitState | None:
         """Take over and return the state of the earlier policy, if record and limits are the same.
@@ -132,9 +128,12 @@ class KeyLimitStates:
     def _evict(self, state: KeyLimitState) -> None:
         state.is_dropped = True
         returned = self.give_up(state)
-        if state.charge is not None and returned:
-            request = SpendRequest(0, 0, returned, state.granted_at)
-            self._store.spend(state.charge, request, _ignore)
+        if returned and state.charge is not None:
+            self._return(returned, state.charge, state)
+
+    def _return(self, requests: int, charge: Charge, state: KeyLimitState) -> None:
+        request = SpendRequest(0, 0, requests, state.granted_at)
+        self._store.spend(charge, request, _ignore)
 
     def _count_leased(self, state: KeyLimitState) -> None:
         if passed := state.lease - state.left:

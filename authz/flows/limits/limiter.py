@@ -171,7 +171,7 @@ class Limiter:
             return
         if leased and state.waiting:
             self._ask_for_lease(state, self._monotonic())
-        elif state.is_dropped:  # the key was changed meanwhile
+        elif state.is_dropped:  # while the call was under way; the reply may have brought a lease
             self._states.strand(state)
 
     def _on_refusal(self, pending: PendingSpend, reply: SpendReply) -> None:
