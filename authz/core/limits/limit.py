@@ -31,7 +31,7 @@ from typing import Final
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.limits import periods
-from authz.core.limits.periods import ONCE, Calendar, Period, Sliding
+from authz.core.limits.periods import Calendar, Once, Period, Sliding
 
 MAX_LIMIT: Final = 1_000_000_000  # in a sliding window
 MAX_QUOTA: Final = 1_000_000_000_000  # in a period of the calendar, and of credits
@@ -60,7 +60,7 @@ class OnOutage(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """At most `limit` units in any window of `per`, in each calendar period, or ever (ONCE).
+    """At most `limit` units in any window of `per`, in each calendar period, or ever (Once).
 
     burst: 1 to MAX_LIMIT, for sliding windows only. None: the whole limit may be used at once.
     Above `limit` it is the size of a token bucket, which refills at the rate of the limit.
@@ -106,7 +106,7 @@ class Limit:
     @property
     def never_resets(self) -> bool:
         """True for credits: units that are used never come back by themselves."""
-        return self.per == ONCE
+        return isinstance(self.per, Once)
 
     def charge(self, cost: int) -> int:
         """Return the units that a request of `cost` takes: `cost`, or 0 or 1 if CostOf.REQUEST."""
