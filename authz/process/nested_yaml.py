@@ -1,17 +1,17 @@
-"""BoundedLoader: PyYAML's loader in C, with a bound on values in each other."""
+"""BoundedLoader: PyYAML's loader in C, with a bound on nesting."""
 
 from typing import Any, Final
 
 import yaml
 
 MAX_DEPTH: Final = 100  # the parser's time grows with the square of the depth
-TOO_DEEP: Final = f"more than {MAX_DEPTH} lists and sections in each other"
+TOO_DEEP: Final = f"lists and sections are nested more than {MAX_DEPTH} deep"
 
 
 class BoundedLoader(yaml.CSafeLoader):
-    """A safe loader that refuses values below MAX_DEPTH (100) others.
+    """A safe loader that refuses values that are nested more than MAX_DEPTH (100) deep.
 
-    The loader in C calls itself for each of them, and its stack would overflow.
+    The loader in C recurses at each level, so deeper nesting could overflow its stack.
     """
 
     _depth = 0
