@@ -47,8 +47,8 @@ class KeyChange:
     any of them is the alias of another key, the change is not made.
     `former_client_id`: the client until now, if the change gives the key to another client.
     `narrows`: the change only takes rights away, so it also applies on a full store.
-    `is_relative`: the same change of the record that it leads to would have another effect: it adds
-    credits. So it must not be planned again while it is not known whether it was made.
+    `is_relative`: the change adds credits, so it must not be made twice. Do not plan it again while
+    it is unknown whether it was made.
     """
 
     id: str

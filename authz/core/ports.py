@@ -1,4 +1,4 @@
-"""Ports of a sidecar, and the clock of everything: the interfaces that others implement.
+"""Ports of the sidecar, and the clock: the interfaces that outer packages implement.
 
 A port has at most three methods. MUST marks an obligation of the implementation. A flow relies on
 it and cannot check it.

@@ -107,9 +107,9 @@ class Rule:
 
 
 def hidden_rules(rules: Sequence[Rule]) -> list[tuple[int, int]]:
-    """Return the index of each rule that an earlier, different rule hides, and of the first such.
+    """Return the index of each hidden rule, with that of the first rule before it that hides it.
 
-    Rules with the same facts and cost variable do not differ.
+    Rules with the same facts and cost variable do not hide each other.
     """
     found = []
     for at, rule in enumerate(rules):

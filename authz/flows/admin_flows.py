@@ -31,8 +31,8 @@ class AdminFlows:
     """The flows, over one store. plans: the limits of each plan of the settings.
 
     entry_of: reads the entry of a row, or says why it cannot be read. read: parses a CheckRequest.
-    version: of the program. verifier: returns one, because whether
-    keys were ever imported may change. importer: for an actor, a note, a source and a request id.
+    version: of the program. verifier: makes one for each call, because keys may be imported for the
+    first time meanwhile. importer: for an actor, a note, a source and a request id.
     """
 
     lifecycle: Lifecycle

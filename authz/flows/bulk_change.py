@@ -17,7 +17,7 @@ from authz.flows.resending import until_confirmed
 from authz.flows.selection import Cost, Entry, Selection
 
 BATCH: Final = 100  # changes in one round trip; Ctrl-C waits for its end
-MAYBE_ADDED: Final = "a reply was lost: look with `authz keys history` whether it has the credits"
+MAYBE_ADDED: Final = "a reply was lost; `authz keys history` shows whether the credits were added"
 BUSY: Final = "is being changed by others without a pause; try again"
 
 Plan = Callable[[KeyRecord, int, Author], Outcome | Removal]

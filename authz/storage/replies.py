@@ -28,15 +28,17 @@ async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
         if is_full(cause):
             raise Unavailable(f"the store is full: {FULL_ADVICE}") from None
         why = refusal(cause)
-        problem = f"the store cannot be used: {why}"
-        problem = problem.removesuffix(".")
+        problem = f"the store cannot be used: {why}".removesuffix(".")
         raise Unavailable(
             f"{problem}; {advice}" if advice and not has_advice(why) else problem
         ) from None
 
 
 def whole(score: float, most: int = EXACT) -> int:
-    """Return a score of a sorted set as a number from 0 to `most`, also an infinite one."""
+    """Return a score of a sorted set as a whole number from 0 to `most`, the nearest one.
+
+    Scores can be fractions, negative and infinite.
+    """
     return int(max(0, min(score, most)))
 
 

@@ -92,7 +92,7 @@ class SpendReply(NamedTuple):
     granted: requests that may pass. Negative: the request named a calendar period that is not the
     current one, and nothing was counted. now_us: microseconds since the epoch by the clock of the
     counters. left: units that are left. waits_us: microseconds until there is room for one request.
-    0 if there is room now; negative if the request can never fit, or only after credits are raised.
+    0 if there is room now; negative if there never is, unless credits are refilled.
     """
 
     granted: int
@@ -145,8 +145,8 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
 
     Each wait is shorter by `elapsed_us`; a limit whose wait is over is not violated. A limit with a
     burst has the smaller `left` and the longer wait of its two counters. `retry_after_ms` is 0 if
-    no enforced limit is violated. It is None if a violated, enforced limit are credits, or the cost
-    exceeds such a limit or its burst.
+    no enforced limit is violated. It is None if the request never passes: it violates enforced
+    credits, or its cost exceeds an enforced limit or the burst of one.
     """
     if charge.has_no_burst and not any(reply.waits_us):  # the usual case, kept cheap
         now_us = reply.now_us + elapsed_us
@@ -259,7 +259,7 @@ def _max_lease(counters: list[Counter]) -> int:
 
 
 def _never_passes(charge: Charge, index: int) -> bool:
-    """Return whether a request that this limit refused passes at no later time."""
+    """Return True if a request that this limit refused cannot pass later."""
     limit = charge.key_limits.limits[index]
     most = limit.limit if limit.burst is None else limit.burst
     return limit.never_resets or limit.charge(charge.cost) > most

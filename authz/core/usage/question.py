@@ -69,7 +69,7 @@ class Span:
 
 
 def default_ms(by: By) -> int:
-    """Return the length of a span of which only the end was given: 30 days, of minutes an hour."""
+    """Return the length in ms of a span without a start: 30 days, or 1 hour by minutes."""
     return HOUR_MS if by is By.MINUTE else DEFAULT_MS
 
 
@@ -80,7 +80,7 @@ def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
     key apart. Raises BadInput about `since` or `by` if the question cannot be answered.
     """
     if of_keys and by is By.STATUS:
-        problem = "status is counted over all requests; a key has outcomes, and groups by "
+        problem = "status is counted over all requests; for a key, use "
         raise BadInput("by", f"{problem}minute, hour, day, month or route")
     if until <= since:
         raise BadInput("since", "is not before the end of the span (until)")

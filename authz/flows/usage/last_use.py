@@ -28,7 +28,7 @@ class LastUse:
         self._reader = reader
         self._clock = clock
         self._field = field
-        self._told = (0, 0)
+        self._last_check = (0, 0)
 
     async def unused(self, places: Sequence[Position], since: int) -> set[str]:
         """Return the kids that were neither used nor created at or after `since`, in ms.
@@ -36,11 +36,11 @@ class LastUse:
         Raises BadInput if usage was not counted before `since`, or not until yesterday: then a key
         in use would look unused.
         """
-        # Once for the pages of a list, and again soon: counting may stop while a server runs.
-        told = (since, self._clock.wall_ms() // MINUTE_MS)
-        if told != self._told:
+        # Not for every page of a list, but every minute: the meter may stop while a server runs.
+        check = (since, self._clock.wall_ms() // MINUTE_MS)
+        if check != self._last_check:
             await self._refuse_unless_counted(since)
-            self._told = told
+            self._last_check = check
         latest = await self._index.latest([place.kid for place in places])
         return {
             place.kid

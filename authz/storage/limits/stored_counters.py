@@ -54,7 +54,7 @@ class StoredCounters:
     async def reset(self, kid: str) -> None:
         """Delete the usage counters and leases of a key, not those of its project or tenant.
 
-        Credits stay: only a refill gives units of them. Credits that cannot be read are deleted.
+        Credits stay: only a refill adds to them. Credits that cannot be read are deleted.
         Does nothing if there are none. Raises Unavailable.
         """
         name = self._names.limit(kid)
