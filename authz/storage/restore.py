@@ -35,12 +35,13 @@ from authz.storage.verified_backup import Line, Verified
 class Restored:
     """The result of a restore. seq: the new sequence number.
 
-    highest: the highest change known before.
+    highest: the highest change known before. bad_seals: kids of records that stay refused.
     """
 
     contents: Contents
     seq: int
     highest: int
+    bad_seals: tuple[str, ...] = ()
 
 
 Note = Callable[[int, int, Mapping[str, bytes]], Mapping[str, str]]

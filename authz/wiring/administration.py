@@ -39,6 +39,7 @@ from authz.storage.meta import KnownPeppers
 from authz.storage.registry import StoredSidecars
 from authz.storage.restore import Restore, Restored
 from authz.storage.sealed_lines import SealedWriter, read
+from authz.storage.seals import StoreSeals
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
 from authz.storage.tombstones import Tombstone
@@ -83,8 +84,8 @@ def exposed_peppers(settings: Settings) -> list[str]:
 def endpoint(settings: Settings) -> Endpoint:
     """Return the endpoint of the store. Does not connect.
 
-    The peppers are read when one of its clients makes the first change: they mark the entries of
-    the audit trail. Raises BadInput for invalid redis settings.
+    The peppers are read when one of its clients reads or makes the first record: they seal records,
+    and mark the entries of the audit trail. Raises BadInput for invalid redis settings.
     """
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
     found = Endpoint.parse(
@@ -95,7 +96,18 @@ def endpoint(settings: Settings) -> Endpoint:
         sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
         namespace=store.namespace,
     )
-    return replace(found, marks=cache(lambda: keyring(settings).trail_keys))
+    ring = cache(lambda: keyring(settings))
+    required = settings.keys.require_seals
+    return replace(
+        found,
+        marks=lambda: ring().trail_keys,
+        seals=lambda: store_seals(ring, is_required=required),
+    )
+
+
+def store_seals(ring: Callable[[], Keyring], *, is_required: bool) -> StoreSeals:
+    """Return the seals of one client. ring: called at their first use."""
+    return StoreSeals(lambda: (ring().record_seals, ring().entry_seals), is_required=is_required)
 
 
 def limit_policy(settings: Settings) -> LimitPolicy:
@@ -141,7 +153,7 @@ async def restore(
     with data, BadInput, Unavailable.
     """
     ring = keyring(settings)
-    verified = verify(read(file, ring.backup_keys), ring.fingerprints)
+    verified = verify(read(file, ring.backup_keys), ring.fingerprints, ring.record_seals)
     gone = frozenset[Tombstone]()
     if later is not None:
         gone = verify(read(later, ring.backup_keys), ring.fingerprints).gone
@@ -151,7 +163,7 @@ async def restore(
         note = partial(_restored, ring.trail_keys, actor)
         lines = read(file, ring.backup_keys)
         seq = await Restore(client, note).run(verified, lines, highest, gone)
-        return Restored(verified.contents, seq, highest)
+        return Restored(verified.contents, seq, highest, verified.bad_seals)
 
 
 def _restored(

@@ -55,7 +55,7 @@ class Sidecar:
             fingerprints=(keyring or make_keyring()).fingerprints,
             store_clock=self.store_clock,
         )
-        self.source = LinkedKeys(self.feed, self.probe)
+        self.source = LinkedKeys(self.feed, self.probe, endpoint.seals and endpoint.seals())
         self.cache = make_cache(
             self.source, self.clock, self.probe, max_entries=100_000, deadline=2
         )
