@@ -73,10 +73,11 @@ async def records(store: Store) -> Finding:
 
     Raises Unavailable.
     """
-    total = await checked(store.client.zcard(store.names.keys)) kids = await
-    checked(store.client.zrandmember(store.names.keys, SAMPLE)) if total else [] found = await
-    StoredIndex(store.client).read(kids) bad = [str(one) for one in found if isinstance(one,
-    Unreadable) and not isinstance(one, BadSeal)] if bad:
+    total = await checked(store.client.zcard(store.names.keys))
+    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) if total else []
+    found = await StoredIndex(store.client).read(kids)
+    bad = [str(one) for one in found if isinstance(one, Unreadable) and type(one) is not BadSeal]
+    if bad:
         problem = f"{len(bad)} of a sample of {len(kids)} cannot be read: {bad[0]}"
         return fail("records", problem, "upgrade the older version, or restore them")
     return ok("records", f"{total} keys; all of a sample of {len(kids)} can be read")
