@@ -53,6 +53,7 @@ class Waited:
                 "instance": entry.instance,
                 "may_allow_until": rfc3339(entry.may_allow_until),
                 "over": entry.is_over,
+                "doubt": entry.doubt or None,
             }
             for entry in found.outstanding
         ]
@@ -83,7 +84,8 @@ class Waited:
         for entry in found.outstanding:
             may = "could" if entry.is_over else "may"
             until = rfc3339(entry.may_allow_until)
-            lines.append(f"{escaped(entry.instance)} {may} {verb} until {until}")
+            why = f": {entry.doubt}" if entry.doubt else ""
+            lines.append(f"{escaped(entry.instance)} {may} {verb} until {until}{why}")
         return "\n".join(lines)
 
     def exit_if_incomplete(self) -> None:
@@ -130,8 +132,8 @@ def change_and_wait(
 ) -> Waited:
     """Make a change and wait at most `wait_seconds` for the sidecars; None: do not wait.
 
-    After the change, Unavailable is not raised but kept in `error`: it must not hide the change, as
-    a new key is shown only once. Raises the errors of `change`, BadInput for invalid settings, and
+    After the change, no fault is raised but kept in `error`: it must not hide the change, as a new
+    key is shown only once. Raises the errors of `change`, BadInput for invalid settings, and
     Unavailable if the store cannot be reached before the change.
     """
     found = load_settings(invocation)
@@ -150,8 +152,9 @@ def change_and_wait(
                     waited.confirmation = await acknowledged(
                         registry, trail, result.record, wait_seconds, SystemClock()
                     )
-                except Unavailable as cause:
-                    waited.error = str(cause)
+                except Exception as cause:  # noqa: BLE001  the change was made, and is said first
+                    is_known = isinstance(cause, Unavailable)
+                    waited.error = str(cause) if is_known else f"the wait failed: {cause!r}"
                 return waited
 
     return asyncio.run(run())

@@ -77,9 +77,11 @@ async def all_acknowledged(
 def _oldest(heard: list[Heard], seq: int, elapsed_ms: int) -> int:
     """Return the last change that every sidecar has applied, at most `seq`.
 
-    0 if a sidecar does not know what it has applied; `seq` if there are no sidecars.
+    0 if a sidecar does not know what it has applied; `seq` if there are no sidecars. Entries that
+    prove nothing count with the longest grace, so they are left out.
     """
-    late = [each.sidecar.applied or 0 for each in heard if not each.has_applied(seq, elapsed_ms)]
+    known = [each for each in heard if not each.doubt]
+    late = [each.sidecar.applied or 0 for each in known if not each.has_applied(seq, elapsed_ms)]
     return min(late, default=seq)
 
 

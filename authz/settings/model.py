@@ -115,6 +115,12 @@ class Cache(Section):
     snapshot: File | None = None
 
 
+class Fleet(Section):
+    """The sidecars that share the store."""
+
+    sidecars: int = Field(0, ge=0, le=10_000)
+
+
 class Outage(Section):
     """The grace, in seconds, of keys without a grace of their own during a store outage."""
 
@@ -186,6 +192,7 @@ class Settings(Section):
     redis: Redis = Redis()
     keys: Keys = Keys()
     cache: Cache = Cache()
+    fleet: Fleet = Fleet()
     outage: Outage = Outage()
     identity: Identity = Identity()
     extract: Extract = Extract()

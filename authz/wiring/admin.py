@@ -203,7 +203,7 @@ def admin_flows(
         usage=usage_reading(usage, usage_index),
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
-        registry=StoredSidecars(client),
+        registry=StoredSidecars(client, settings.fleet.sidecars),
         trail=trail,
         trail_rows=rows,
         entry_of=entry_of,

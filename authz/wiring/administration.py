@@ -188,7 +188,7 @@ async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
     """
     client = endpoint(settings).client()
     try:
-        yield StoredSidecars(client)
+        yield StoredSidecars(client, settings.fleet.sidecars)
     finally:
         await client.aclose()
 
@@ -201,7 +201,7 @@ async def waiting(settings: Settings) -> AsyncIterator[tuple[StoredSidecars, Sto
     authz:meta.
     """
     async with aclosing(endpoint(settings).client()) as client:
-        yield StoredSidecars(client), StoredTrail(client)
+        yield StoredSidecars(client, settings.fleet.sidecars), StoredTrail(client)
 
 
 @asynccontextmanager
@@ -304,4 +304,5 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
             nobody = replace(where, username="", password_file=None)
             anonymous = await stack.enter_async_context(aclosing(nobody.client()))
         about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, anonymous)
-        yield inspect(Store(client, *about, prefixes=ring.prefixes))
+        fleet = settings.fleet.sidecars
+        yield inspect(Store(client, *about, prefixes=ring.prefixes, sidecars=fleet))

@@ -55,7 +55,10 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)
         deletion = Deletion(keys, StoredDeletions(client), StoredEraser(client), clock)
         history = KeyHistory(StoredTrail(client))
-        sidecars, usage = StoredSidecars(client), usage_reading(stored, index)
+        sidecars, usage = (
+            StoredSidecars(client, settings.fleet.sidecars),
+            usage_reading(stored, index),
+        )
         reports = CreditReports(StoredCredits(client), limit_policy(settings))
         yield BulkSession(
             *(selection, bulk, deletion, keys, history, ring, sidecars, usage), credits=reports

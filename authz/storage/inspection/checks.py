@@ -29,6 +29,7 @@ CHECKS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     rights.changing,
     data.records,
     data.seals,
+    data.sidecars,
     data.limits,
 )
 

@@ -12,7 +12,7 @@ from authz.storage import meta, schema
 from authz.storage.inspection.store import Store
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
-from authz.storage.registry import highest_seen
+from authz.storage.registry import StoredSidecars, highest_seen
 from authz.storage.replies import checked
 from authz.storage.seals import seals_of
 
@@ -103,6 +103,16 @@ async def seals(store: Store) -> Finding:
         problem = "records without a seal are accepted: who writes the store can bring keys back"
         return warn("seals", problem, "`authz reseal`, once everything that writes keys is updated")
     return ok("seals", f"required; all of a sample of {len(kids)} are right")
+
+
+async def sidecars(store: Store) -> Finding:
+    """Check the registry of sidecars: warning if an entry proves nothing. Raises Unavailable."""
+    _, found = await StoredSidecars(store.client, store.sidecars).find()
+    doubts = [f"{one.sidecar.instance}: {one.doubt}" for one in found if one.doubt]
+    if doubts:
+        problem = f"{len(doubts)} entries prove nothing, so --wait fails: {doubts[0]}"
+        return warn("sidecars", problem, "see `authz sidecars`; a stranger may have written them")
+    return ok("sidecars", f"{len(found)} entries, all of sidecars")
 
 
 async def limits(store: Store) -> Finding:

@@ -172,6 +172,7 @@ class Registered(Sidecar):
             entries=self.cache.__len__,
             predecessor=predecessor,
             issued=lambda: self.issued,
+            seals=endpoint.seals and endpoint.seals().entries,
         )
 
     async def __aenter__(self):
