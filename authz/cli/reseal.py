@@ -13,7 +13,7 @@ from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import note_option
 from authz.cli.terminal import escaped
 from authz.core import fields
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, Conflict
 from authz.wiring import resealing
 
 MAX_SHOWN: Final = 20
@@ -55,7 +55,10 @@ def reseal(invocation: Invocation, *, dry_run: bool, accept: Sequence[str], note
         fields.kid("--accept", kid)
     settings = load_settings(invocation)
     if accept:
-        accepted = asyncio.run(resealing.accept(settings, accept, actor(), note))
+        try:
+            accepted = asyncio.run(resealing.accept(settings, accept, actor(), note))
+        except Conflict as cause:
+            raise click.ClickException(str(cause)) from None
         text = "\n".join(f"{one.kid}: sealed as it is, {one.status.value}" for one in accepted)
         invocation.answer({"accepted": [one.kid for one in accepted]}, text)
         return 0
