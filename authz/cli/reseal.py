@@ -32,7 +32,7 @@ STEP: Final = 10_000  # records between two lines of progress
 @common
 @click.pass_obj
 def reseal(invocation: Invocation, *, dry_run: bool, accept: Sequence[str], note: str) -> int:
-    """Seal all records, so that the store cannot be changed without the pepper.
+    """Seal all records against changes without the pepper.
 
     Records of earlier versions have no seal. This command seals them with the newest pepper, then
     marks the store: from then on a record without a seal is refused with 503. Update everything

@@ -6,7 +6,7 @@ from typing import Any, Final, get_type_hints
 import redis.asyncio
 from redis import exceptions
 
-from authz.core.errors import Unavailable
+from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import MAX_OUTAGE_GRACE_MS
 from authz.core.ports import Clock
 from authz.core.seals import Seal
@@ -96,11 +96,15 @@ class StoredSidecars:
     def _doubt(self, found: dict[str, Any]) -> str:
         """Return why the seal of an entry is not good; "" if it is.
 
-        An entry without a seal is good while the store has no other ones.
+        An entry without a seal is good while the store has no other ones. Without a pepper, all
+        are.
         """
         if self._seals is None:
             return ""
-        result = self._seals.entries.check(found)
+        try:
+            result = self._seals.entries.check(found)
+        except BadInput:  # no pepper can be read, such as before `authz init`
+            return ""
         if result is Seal.ABSENT and not self._seals.is_required:
             return ""
         return _DOUBTS.get(result, "")

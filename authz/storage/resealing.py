@@ -149,10 +149,11 @@ class Resealing:
 
         Raises BadSeal if it shall get none, Unreadable if it cannot be decoded.
         """
-        result = self._seals.records.check(kid, stored)
+        if self._seals.records.check(kid, stored) is Seal.VALID:
+            return ""
         self._seals.check(kid, stored)
         encoding.decode(kid, stored)
-        return "" if result is Seal.VALID else self._seals.records.seal(kid, stored)
+        return self._seals.records.seal(kid, stored)
 
     async def _write(self, wanted: Sequence[tuple[str, tuple[str, str, str]]]) -> int:
         """Write seals and return how many were written; a record may have changed meanwhile."""

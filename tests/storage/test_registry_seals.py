@@ -177,7 +177,7 @@ async def test_a_sidecar_that_was_removed_from_index_and_entries(valkey):
 
 
 async def test_a_running_sidecar_notices_its_removal(valkey, caplog):
-    """It writes its entry again with the next heartbeat, and says that somebody removed it."""
+    """A sidecar that was removed writes its entry again, and says that somebody removed it."""
     endpoint = sealed(valkey.endpoint)
     async with administration(endpoint), Registered(endpoint) as sidecar:
         await sidecar.trusted()

@@ -163,7 +163,7 @@ async def test_a_record_with_a_wrong_seal_is_named_and_left_alone(valkey):
 
 
 async def test_a_record_without_a_seal_in_a_marked_store(valkey):
-    """It is refused, not sealed: somebody without the pepper may have written it."""
+    """Such a record is refused, not sealed: somebody without the pepper may have written it."""
     async with administration(valkey.endpoint) as old:
         await old.issue()
         await reseal(valkey.endpoint)

@@ -30,7 +30,7 @@ def test_a_store_of_an_earlier_version(runner):
 
 
 def test_a_record_with_a_wrong_seal(runner):
-    """It is named, with exit code 1, until somebody accepts it."""
+    """A record with a wrong seal is named, with exit code 1, until somebody accepts it."""
     kid, _ = runner.issue()
     runner.valkey.admin.hset(stored.key(kid), "client_id", "mallory")
     shown = runner.run("keys", "show", kid)
