@@ -71,7 +71,11 @@ def any_spelling(name: str) -> str:
         else f"(?:{escapable(character.lower())}|{escapable(character.upper())})"
         for character in name
     )
-    return rf"(?:[+ ]|%20|%2[Bb])*{''.join(letters)}(?:(?:\[|%5[Bb])[^&;=]*)?"
+    # A blank in front may be the mark that the name begins with. If it cannot, the loop gives none
+    # back: it keeps no memory of 60,000 blanks.
+    is_mark = name.startswith(("_", "."))
+    blanks = r"(?:[+ ]|%2[0Bb])*" if is_mark else r"(?:[+ ]++|%2[0Bb])*+"
+    return rf"{blanks}{''.join(letters)}(?:(?:\[|%5[Bb])[^&;=]*)?"
 
 
 def percent_decoded(text: str) -> str:
