@@ -42,7 +42,11 @@ def render(
     *,
     with_versions: bool = True,
 ) -> str:
-    """Return a file of these keys. The same keys give the same text. refs: by kid."""
+    """Return a file of these keys, sorted by client, name and kid: the same keys give the same text.
+
+    as_of: the last change of the store that the records include. refs: names of entries of the
+    file, by kid. with_versions: write `as_of`, and each record's version.
+    """
     ordered = sorted(records, key=lambda one: (one.client_id, one.name, one.kid))
     document: dict[str, Any] = {"authz": FORMAT}
     if given := {name: text for name in SCOPES if (text := _scope_text(scope, name)) is not None}:

@@ -79,7 +79,7 @@ def parse(text: str) -> Unverified | Refusal:
 
 
 def judge(claims: Mapping[str, Any], expected: Expected, now: int) -> Refusal | None:
-    """Return why the claims of a token with a good signature are refused, or None.
+    """Return the reason to refuse these claims, or None. The signature is not looked at.
 
     now: milliseconds since the epoch. `exp` is needed; `nbf` and `iat` count if they are there
     (RFC 7519 section 4.1). A time may be off by `expected.skew`.

@@ -34,7 +34,10 @@ class Wanted:
         return next(self.hashed().digests())[1]
 
     def hashed(self) -> ImportedHash:
-        """Return the hash of the key. It alone is stored, so that both forms are one key."""
+        """Return the SHA-256 of the key, as given or computed, so that both forms are one key.
+
+        The store gets neither: it gets a digest of this hash under our pepper.
+        """
         return self.key.hashed() if isinstance(self.key, Imported) else self.key
 
 

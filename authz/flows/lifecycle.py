@@ -26,10 +26,11 @@ MAX_CONFLICTS: Final = 16  # tries on fresh records before a change is given up
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The change is in the store. `key_text`: the text of a new secret, to be shown once.
+    """The change is in the store; after a dry run it is not, and `record` is as it would be.
 
-    replicas: how many replicas have the change; None if the store has none. One is enough for the
-    change to survive a failover.
+    key_text: the text of a new secret, to be shown once. replicas: the number of replicas that have
+    the change; one is enough for it to survive a failover. None if the store has no replica, if
+    nothing was written, or if it is unknown because a reply was lost.
     """
 
     record: KeyRecord
@@ -164,12 +165,13 @@ class Lifecycle:
         attempt: Attempt | None = None,
         conditions: Conditions = ANY,
     ) -> Changed | Refused:
-        """Add a second secret to a key and return its text. The first works for `grace_ms` more.
+        """Add a second secret to a key and return its text. The key gets its whole lifetime again.
 
-        With 0 it stops now. Returns Refused if the key is revoked, or has two live secrets and
-        `grace_ms` is not 0. attempt: of a repeatable request; its secret is added once, and Refused
-        is returned if later rotations have removed it. Raises NotFound, Unavailable as the class
-        says.
+        The first secret works for at most `grace_ms` more, and not after the key expires. With 0,
+        or if the key has expired, it stops now. Returns Refused if the key is revoked, or has two
+        live secrets and `grace_ms` is not 0. attempt: of a repeatable request; its secret is added
+        once, and Refused is returned if later rotations have removed it. Raises NotFound,
+        Unavailable as the class says.
         """
         env = (await self.show(kid)).env
         minted = (
