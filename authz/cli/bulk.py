@@ -279,7 +279,9 @@ class _Run:
         bad = self.tally.refused | self.tally.failed
         if not self.invocation.as_json:
             for kid, why in bad.items():
-                write_error(f"{kid}: {why}", f"not {self.task.past}")
+                # A refusal names its key; a failure may not.
+                problem = why if why.startswith(kid) else f"{kid}: {why}"
+                write_error(problem, f"not {self.task.past}")
         return FAILED if bad else DONE
 
 

@@ -42,7 +42,7 @@ def render(
     *,
     with_versions: bool = True,
 ) -> str:
-    """Return a file of these keys, sorted by client, name and kid: the same keys give the same text.
+    """Return a file of these keys. They are sorted by client, name and kid: the text is stable.
 
     as_of: the last change of the store that the records include. refs: names of entries of the
     file, by kid. with_versions: write `as_of`, and each record's version.
