@@ -28,7 +28,7 @@ from authz.core.usage.commit import Commit
 from authz.core.usage.entry import Cause, EntryReader
 from authz.core.usage.events import MeterEvent
 from authz.core.usage.ports import Counted, Known, MeterProbe, UsageStore
-from authz.core.usage.tally import Clocks, Tally
+from authz.core.usage.tally import FUTURE_MS, PAST_MS, Clocks, Tally
 from authz.flows.usage.batches import Batch, Chunk, Confirmed
 
 PERIOD: Final = 0.25  # seconds for which batches are added up
@@ -40,8 +40,6 @@ PAUSE: Final = 0.05  # seconds after a failed commit, doubled up to MAX_PAUSE
 MAX_PAUSE: Final = 1.0
 RETRY_SECONDS: Final = 1.0  # after which a sender may come again
 LATE_MS: Final = 3_600_000
-PAST_MS: Final = 2 * 3_600_000  # by which an entry may have ended before the store's time
-FUTURE_MS: Final = 300_000  # or after it: clocks differ
 
 
 @dataclass(frozen=True, slots=True)
