@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.wiring.administration import AdminSession
     from authz.wiring.key_files import FileSession
     from authz.wiring.many_keys import BulkSession
-    from authz.wiring.usage import UsageSession
+    from authz.wiring.usage import BillingSession, UsageSession
 
 _T = TypeVar("_T")
 _Session = TypeVar("_Session")
@@ -96,6 +96,16 @@ def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitabl
     return _run(invocation, usage.usage_session, work)
 
 
+def with_billing(settings: Settings, work: Callable[["BillingSession"], Awaitable[_T]]) -> _T:
+    """Run `work` with a BillingSession on a new event loop, and return its result.
+
+    Raises Unavailable if the store is unreachable or not ours, and the errors of `work`.
+    """
+    from authz.wiring import usage  # noqa: PLC0415
+
+    return _run_with(settings, usage.billing_session, work)
+
+
 def with_lifecycle(invocation: Invocation, work: Callable[["Lifecycle"], Awaitable[_T]]) -> _T:
     """Run `work` with a Lifecycle on a new event loop, and return its result.
 
@@ -112,8 +122,14 @@ def _run(
     begin: Callable[[Settings], AbstractAsyncContextManager[_Session]],
     work: Callable[[_Session], Awaitable[_T]],
 ) -> _T:
-    settings = load_settings(invocation)
+    return _run_with(load_settings(invocation), begin, work)
 
+
+def _run_with(
+    settings: Settings,
+    begin: Callable[[Settings], AbstractAsyncContextManager[_Session]],
+    work: Callable[[_Session], Awaitable[_T]],
+) -> _T:
     async def run() -> _T:
         async with begin(settings) as session:
             return await work(session)

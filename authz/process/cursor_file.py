@@ -1,4 +1,4 @@
-"""The SQLite file of a billing cursor: made whole, opened by one process, and its faults in words."""
+"""The SQLite file of a billing cursor: made whole, opened by one process, faults in words."""
 
 import json
 import os

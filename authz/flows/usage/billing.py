@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, Unavailable
 from authz.core.records import KeyRecord
 from authz.core.usage.billing.customers import NOT_BILLED, Customers
 from authz.core.usage.billing.differences import KeyHours, differences
@@ -26,6 +26,7 @@ from authz.core.usage.ports import UsageIndex
 MAX_READ: Final = 10_000  # hours of keys in memory at a time
 MAX_KEYS: Final = 200  # that are read at once
 MIN_KEYS: Final = 10
+MAX_REFUSED: Final = 100  # before any record was delivered
 EVERY: Final = (1 << 63) - 1  # the largest number of a pending record
 
 KeyRecords = Callable[[Sequence[str]], Awaitable[Mapping[str, KeyRecord]]]
@@ -180,6 +181,8 @@ class BillingExport:
             self._hold(record, f"{record.id}: {reason}")
         if delivery.is_safe:
             self._cursor.confirm(number, [record for record, _ in delivery.refused])
+        if self.exported.refused >= MAX_REFUSED and not self.exported.records:
+            raise Unavailable(f"the receiver refuses all records; {self.exported.problem}")
         return frozenset(record.id for record, _ in delivery.refused)
 
     def _count(self, record: BillingRecord) -> None:

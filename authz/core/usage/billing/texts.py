@@ -14,7 +14,7 @@ COLUMNS: Final = (
     *("id", "kid", "client", "project", "tenant", "plan", "hour", "route", "unit"),
     *("quantity", "revision"),
 )
-CSV_HEADING: Final = ",".join(COLUMNS) + "\r\n"
+CSV_HEADING: Final = ",".join(COLUMNS) + "\n"
 EVENT_TYPE: Final = "authz.usage"
 """The beginning of the type of an event; the unit follows, as in `authz.usage.ok`."""
 _FORMULA: Final = ("=", "+", "-", "@")
@@ -45,7 +45,7 @@ def json_lines(records: Iterable[BillingRecord]) -> bytes:
 
 def csv_rows(records: Iterable[BillingRecord]) -> bytes:
     """Return records as rows of CSV, without CSV_HEADING."""
-    return "".join(f"{','.join(_cells(each))}\r\n" for each in records).encode()
+    return "".join(f"{','.join(_cells(each))}\n" for each in records).encode()
 
 
 def event(record: BillingRecord, source: str) -> dict[str, Any]:
