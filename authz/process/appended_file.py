@@ -1,6 +1,8 @@
 """Append whole lines to a file, so that they are on the disk."""
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,8 @@ def append_lines(path: Path, content: bytes, heading: bytes = b"") -> None:
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, MODE)
     with os.fdopen(handle, "r+b") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):  # a device may be read for ever
+            raise OSError(errno.EINVAL, "not a regular file")
         size = file.seek(0, os.SEEK_END)
         start = file.seek(max(size - TAIL, 0))
         whole = file.read().rfind(b"\n") + 1

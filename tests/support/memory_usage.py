@@ -1,5 +1,6 @@
 """Usage in memory: the same promises as the store's, for tests of the meter."""
 
+from authz.core.usage.billing.differences import KeyHours
 from authz.core.usage.commit import Sight
 from authz.core.usage.completeness import BLOCK, ProcessSeen
 from authz.core.usage.counts import Counts, Level, added
@@ -193,6 +194,32 @@ class MemoryUsageEraser:
     async def keep_again(self, kid):
         """Implement UsageEraser.keep_again."""
         self.usage.gone.discard(kid)
+
+
+class MemoryClosedHours:
+    """A ClosedHours over usage in memory."""
+
+    def __init__(self, usage):
+        self.usage = usage
+
+    async def now_ms(self):
+        """Implement ClosedHours.now_ms."""
+        return self.usage.clock.wall_ms()
+
+    async def read(self, kids, hours):
+        """Implement ClosedHours.read."""
+        found = []
+        for kid in kids:
+            counts = await self.usage.counts(kid, Level.HOUR, hours)
+            wanted = {hour // Level.HOUR.window for hour in hours}
+            windows = frozenset(
+                slot // Level.HOUR.window
+                for whose, level, slot, _ in self.usage.rows
+                if (whose, level) == (kid, Level.HOUR) and slot // Level.HOUR.window in wanted
+            )
+            owners = self.usage.owners.get(kid, {})
+            found.append(KeyHours(kid, counts, windows, owners))
+        return found
 
 
 class MemoryUsageIndex:
