@@ -87,7 +87,7 @@ class BillingExport:
         self._units = units
         self._key_records = key_records
         self._on_progress = on_progress
-        self._batch: dict[str, BillingRecord] = {}
+        self._batch: dict[tuple[str, int, str, str], BillingRecord] = {}
         self._held: int | None = None
         self.exported = Exported()
 
@@ -143,7 +143,7 @@ class BillingExport:
             billed = self._assigned(record, key)
             if billed is None:
                 continue
-            self._batch[billed.id] = billed
+            self._batch[billed.kid, billed.hour, billed.route, billed.unit] = billed
             if len(self._batch) >= self._sink.batch:
                 await self._send()
 
@@ -169,7 +169,7 @@ class BillingExport:
         number = self._cursor.prepare(records, await self._store.now_ms())
         refused = await self._deliver(records, number)
         for record in records:
-            if record.id not in refused:
+            if not refused or record.id not in refused:
                 self._count(record)
         self._on_progress(self.exported)
 

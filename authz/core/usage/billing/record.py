@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from authz.core.usage.counts import Counts, Field
@@ -92,6 +93,7 @@ class BillingRecord:
         return hour_text(self.hour)
 
 
+@lru_cache(4096)
 def hour_text(hour: int) -> str:
     """Return the start of an hour since the epoch in RFC 3339."""
     at = datetime.fromtimestamp(hour * HOUR_SECONDS, UTC)

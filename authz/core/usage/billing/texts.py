@@ -17,6 +17,7 @@ COLUMNS: Final = (
 CSV_HEADING: Final = ",".join(COLUMNS) + "\n"
 EVENT_TYPE: Final = "authz.usage"
 """The beginning of the type of an event; the unit follows, as in `authz.usage.ok`."""
+_COMPACT: Final = json.JSONEncoder(separators=(",", ":"))
 _FORMULA: Final = ("=", "+", "-", "@")
 
 
@@ -72,11 +73,11 @@ def event_lines(records: Iterable[BillingRecord], source: str) -> bytes:
 
 def event_batch(records: Iterable[BillingRecord], source: str) -> bytes:
     """Return records in the batch format of CloudEvents: one JSON array."""
-    return json.dumps([event(each, source) for each in records], separators=(",", ":")).encode()
+    return _COMPACT.encode([event(each, source) for each in records]).encode()
 
 
 def _lines(documents: Iterable[dict[str, Any]]) -> bytes:
-    return "".join(f"{json.dumps(each, separators=(',', ':'))}\n" for each in documents).encode()
+    return "".join(f"{_COMPACT.encode(each)}\n" for each in documents).encode()
 
 
 def _cells(record: BillingRecord) -> Iterable[str]:
