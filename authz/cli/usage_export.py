@@ -92,7 +92,7 @@ PAUSE: Final = 5.0  # seconds between two lines about the progress
 @click.option(
     "--in-doubt",
     type=click.Choice(["send", "skip"]),
-    help="What to do with records that Stripe may have, if it cannot recognise them any more.",
+    help="Send or skip records that Stripe may have and cannot recognise any more.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be delivered.")
 @common
@@ -115,10 +115,8 @@ def export(invocation: Invocation, /, **given: Any) -> None:
     \b
     Examples:
       authz usage export --since 24h --format csv --to usage.csv
-      authz usage export --cursor openmeter.cursor --token-file token \\
-        --to https://openmeter.cloud/api/v1/events
-      authz usage export --cursor stripe.cursor --token-file stripe.key \\
-        --to stripe:api_requests --unit units --customer stripe_customer_id
+      authz usage export --cursor kept --to https://meter.example.com/api/v1/events
+      authz usage export --cursor kept --to stripe:calls --unit ok --customers ids
     """
     settings, asked = load_settings(invocation), _parse(given)
     options = _options(given, settings)

@@ -91,7 +91,7 @@ async def test_windows_that_are_there(hours):
 
 
 async def test_owners(hours):
-    """They are those that usage has seen, by the hour from which on it saw them."""
+    """Owners are those that usage has seen, by the hour from which on it saw them."""
     await hours.add(ago=5, owners="acme-web search acme pro live")
     await hours.add(ago=2, owners="globex - - - live")
     (found,) = await hours.reader.read([KID], range(hours.hour - 9, hours.hour))
@@ -102,7 +102,7 @@ async def test_owners(hours):
 
 
 async def test_the_time_is_that_of_the_store(hours):
-    """It is near ours, because the test runs on one machine."""
+    """The time is near ours, because the test runs on one machine."""
     assert abs(await hours.reader.now_ms() - hours.now) < 3_600_000
 
 

@@ -87,7 +87,7 @@ def test_a_rehearsal_keeps_nothing(file: Path):
     ],
 )
 def test_a_cursor_of_another_export(file: Path, change, problem: str):
-    """It is refused, and not changed."""
+    """A cursor of another export is refused, and not changed."""
     before = file.read_bytes()
     with (
         pytest.raises(BadInput, match=f"--cursor: .*{problem}"),

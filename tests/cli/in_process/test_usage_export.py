@@ -257,7 +257,7 @@ def test_a_receiver_that_fails(runner, count, receiver, failure, monkeypatch):
 
 
 def test_a_receiver_that_is_slow_or_gone(runner, count, receiver, monkeypatch):
-    """It is given up after a time; nothing is lost."""
+    """A receiver without an answer is given up after a time; nothing is lost."""
     monkeypatch.setattr("authz.cli.billing_receiver.SECONDS", 0.3)
     kid, _ = runner.issue()
     count(kid, 5)

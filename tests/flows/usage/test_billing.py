@@ -119,7 +119,7 @@ async def test_hours_that_are_open_are_not_exported(tmp_path):
 
 
 async def test_records_of_a_key_without_a_customer_wait(tmp_path):
-    """They are not delivered, hold the floor, and come when there is a customer."""
+    """Records without a customer hold the floor, and are delivered when there is one."""
     world = Played(tmp_path, corrections=1)
     world.receiver = Receiver(world.ledger, Customers("", {("key", KIDS[1]): "cus_1"}))
     await world.count(KIDS[0], 90)
@@ -178,7 +178,7 @@ async def test_a_refused_difference_keeps_its_revision(tmp_path):
 
 
 async def test_a_receiver_that_refuses_everything_ends_the_export(tmp_path):
-    """It is not asked a million times, and nothing counts as delivered."""
+    """Such a receiver is not asked a million times, and nothing counts as delivered."""
     world = Played(tmp_path)
     for hour in range(MAX_REFUSED):
         await world.count(KIDS[0], hour + 9)

@@ -126,7 +126,7 @@ def decoded(text: str) -> BillingRecord:
             owner=Owner(*owner),
             customer=customer,
         )
-    except (TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         raise ValueError("not a record of usage") from None
 
 
