@@ -4,7 +4,7 @@ from authz.core.usage.billing.differences import KeyHours
 from authz.core.usage.commit import Sight
 from authz.core.usage.completeness import BLOCK, ProcessSeen
 from authz.core.usage.counts import Counts, Level, added
-from authz.core.usage.ports import Counted, DayFacts, KeyFacts, Known, TooOld
+from authz.core.usage.ports import Closed, Counted, DayFacts, KeyFacts, Known, TooOld
 
 LATE_MS = 3_600_000
 KEPT_MS = 7_200_000  # for which a digest is known
@@ -43,6 +43,8 @@ class MemoryUsage:
         known = {d for d in digests if now - self.digests.get(d, -KEPT_MS) < KEPT_MS}
         if known:
             return Known(frozenset(known))
+        if commit.until_ms and now >= commit.until_ms:
+            return Closed()
         self.digests |= dict.fromkeys(digests, now)
         full = 0
         for (minute, route, code), row in commit.totals.items():

@@ -42,7 +42,8 @@ class Commit:
     ids, how many entries came. highest: the highest count of each process. misdated: entries that
     ended too far from the store's time; they are in no other count but `seen`. entries: all ended
     requests of the batches. repeated: by process, entries of batches that were counted before, and
-    are left out here.
+    are left out here. until_ms: the time of the store from which on nothing may be added, because
+    its oldest minute is closed then; 0: none.
     """
 
     keys: dict[str, KeyUsage] = field(default_factory=dict)
@@ -53,3 +54,4 @@ class Commit:
     repeated: dict[str, int] = field(default_factory=dict)
     misdated: int = 0
     entries: int = 0
+    until_ms: int = 0

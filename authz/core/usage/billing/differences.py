@@ -1,8 +1,8 @@
 """Differences between the counts of the store and the records that were delivered.
 
 Rules:
-1. An hour is closed PAST_MS (2 h) after its end. No meter counts a request that ended earlier, and
-   meters go by the clock of the store.
+1. An hour is closed PAST_MS (2 h) after its end, by the clock of the store. From then on the store
+   takes no commit with a request of that hour.
 2. A count that no record has yet makes revision 1. A count that differs from the sum of its records
    makes the next revision, with the difference.
 3. A count of 0 makes no record, unless records have said otherwise.
