@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from authz.core.errors import BadInput
+from authz.core.keys.text import ENVIRONMENTS
 
 Notes = Counter[str]
 Reader = Callable[[Mapping[str, Any], Notes], dict[str, Any]]
@@ -42,7 +43,7 @@ def read_unkey(item: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         "last_used_at": item.get("lastUsedAt"),
         "scope": _texts(item, "permissions"),
         "status": "disabled" if item.get("enabled") is False else None,
-        "env": item.get("environment") if item.get("environment") in {"live", "test"} else None,
+        "env": item.get("environment") if item.get("environment") in ENVIRONMENTS else None,
     }
     metadata = dict(_object(item, "meta"))
     if roles := _texts(item, "roles"):
@@ -112,9 +113,11 @@ def _unkey_limits(item: Mapping[str, Any]) -> list[str] | None:
     given = listed if isinstance(listed, list) else [one] if isinstance(one, dict) else []
     found = []
     for rate in given:
+        if not isinstance(rate, dict):
+            raise BadInput("ratelimit", "is not an object with a limit and a duration")
         length = rate.get("duration") or rate.get("refillInterval")
         amount = rate.get("limit") or rate.get("refillRate")
-        if length not in _UNITS:
+        if not isinstance(length, int | float) or length not in _UNITS:
             raise BadInput("ratelimit", "has a duration that is not a second, minute, hour or day")
         found.append(f"{amount}/{_UNITS[length]}")
     return list(dict.fromkeys(found)) or None

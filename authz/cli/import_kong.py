@@ -54,8 +54,7 @@ def credentials(text: str, notes: Counter[str]) -> list[Credential]:
             entry = _fields(credential, owner) | shared[_name(owner)]
             found.append((place.start_mark.line + 1, entry))
     for place, credential in loose:
-        named = credential.get("consumer")
-        name = _name(named) if isinstance(named, dict) else named
+        name = _named(credential)
         owner = owners.get(name, {"username": name})
         entry = _fields(credential, owner) | shared.get(name, {})
         found.append((place.start_mark.line + 1, entry))
@@ -67,14 +66,16 @@ def _of_consumer(owner: dict[str, Any], groups: list[Any], notes: Counter[str]) 
     for other in OTHERS:
         if count := len(_list(owner, other)):
             notes[f"{other} of Kong, which are no API keys"] += count
-    members = [*_list(owner, "acls"), *(g for g in groups if _has(g, "consumer", _name(owner)))]
-    scopes = [str(member["group"]) for member in members if _has(member, "group")]
+    every = [*_list(owner, "acls"), *(g for g in groups if _named(g) == _name(owner))]
+    members = [member for member in every if isinstance(member, dict)]
+    scopes = [str(member["group"]) for member in members if member.get("group")]
     return {"scope": list(dict.fromkeys(scopes)), "limit": list(_limits(owner, notes))}
 
 
-def _has(item: Any, name: str, value: Any = None) -> bool:
-    """Return whether an object has a member, with this value if one is given."""
-    return isinstance(item, dict) and bool(item.get(name)) and value in {None, item[name]}
+def _named(item: Any) -> str | None:
+    """Return the name of the consumer that an object outside of it names; None without one."""
+    named = item.get("consumer") if isinstance(item, dict) else None
+    return _name(named if isinstance(named, dict) else {"username": named})
 
 
 def _load(text: str) -> tuple[Any, Any]:
@@ -109,9 +110,10 @@ def _fields(credential: dict[str, Any], owner: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _name(owner: dict[str, Any]) -> Any:
+def _name(owner: dict[str, Any]) -> str | None:
+    """Return the username of a consumer, else its custom_id, as text; None without both."""
     name = owner.get("username") or owner.get("custom_id")
-    return str(name) if isinstance(name, int) else name
+    return str(name) if name else None
 
 
 def _end(ttl: Any, created: Any) -> int | str | None:

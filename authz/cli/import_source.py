@@ -186,7 +186,10 @@ class Source:
         metadata = {n.removeprefix(_IN_METADATA): v for n, v in pairs if n.startswith(_IN_METADATA)}
         found = {name: value for name, value in pairs if not name.startswith(_IN_METADATA)}
         if metadata:
-            found["metadata"] = {**metadata, **(found.get("metadata") or {})}
+            own = found.get("metadata") or {}
+            if not isinstance(own, dict):
+                raise BadInput("metadata", f"has to be {FIELDS['metadata']}")
+            found["metadata"] = {**metadata, **own}
         return found
 
 
