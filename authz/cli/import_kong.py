@@ -34,9 +34,10 @@ Credential = tuple[int, dict[str, Any]]
 
 
 def credentials(text: str, notes: Counter[str]) -> list[Credential]:
-    """Return line and fields of each credential. YAML and JSON are read.
+    """Return line (from 1) and fields of each credential. YAML and JSON are read.
 
-    Raises BadInput if the text is no YAML or has no consumers and no credentials.
+    notes: counts credentials and plugins that are left out. Raises BadInput if the text is no YAML,
+    is nested too deep, or has neither consumers nor credentials.
     """
     node, document = _load(text)
     if not isinstance(document, dict):
@@ -62,7 +63,10 @@ def credentials(text: str, notes: Counter[str]) -> list[Credential]:
 
 
 def _of_consumer(owner: dict[str, Any], groups: list[Any], notes: Counter[str]) -> dict[str, Any]:
-    """Return the fields that all credentials of a consumer share. groups: of the whole file."""
+    """Return `scope` and `limit`, which all credentials of a consumer share.
+
+    groups: the ACL entries outside of consumers. notes: counts the parts that are left out.
+    """
     for other in OTHERS:
         if count := len(_list(owner, other)):
             notes[f"{other} of Kong, which are no API keys"] += count
@@ -117,9 +121,9 @@ def _name(owner: dict[str, Any]) -> str | None:
 
 
 def _end(ttl: Any, created: Any) -> int | str | None:
-    """Return the end of a credential with a time to live in seconds, or None without one.
+    """Return the end of a credential in ms since the epoch, or None without a time to live.
 
-    A text, which is refused later, if the end cannot be computed.
+    ttl: in seconds. If the end cannot be computed, return a text, which is refused later.
     """
     if not ttl:
         return None
@@ -141,7 +145,10 @@ def _limits(owner: dict[str, Any], notes: Counter[str]) -> Iterator[str]:
 
 
 def _pairs(node: Any, value: Any, name: str) -> list[tuple[Any, dict[str, Any]]]:
-    """Return the objects of the list `name` in a mapping, each with its node."""
+    """Return the objects of the list `name` in a mapping, each with its YAML node.
+
+    node: of the mapping `value`. Empty if there is no such list.
+    """
     items = _list(value, name)
     parts: Any = next((part.value for key, part in node.value if key.value == name), [])
     if not isinstance(parts, list) or len(parts) != len(items):
