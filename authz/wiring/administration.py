@@ -187,17 +187,6 @@ async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
 
 
 @asynccontextmanager
-async def waiting(settings: Settings) -> AsyncIterator[tuple[StoredSidecars, StoredTrail]]:
-    """Yield the registry and the audit trail over one client, to wait for confirmations.
-
-    Raises BadInput for invalid redis settings, Unavailable for an unusable file. Does not check
-    authz:meta.
-    """
-    async with aclosing(endpoint(settings).client()) as client:
-        yield StoredSidecars(client), StoredTrail(client)
-
-
-@asynccontextmanager
 async def our_store(settings: Settings, ring: Keyring) -> AsyncIterator[tuple[Client, StoredKeys]]:
     """Yield a client of the store and its keys, once the store is found to be ours.
 
