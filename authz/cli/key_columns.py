@@ -8,9 +8,8 @@ from authz.cli.times import NEVER, rfc3339
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
-from authz.flows.limits.credit_report import CreditReports
+from authz.flows.command_ports import CreditReader, UseReader
 from authz.flows.selection import Entry
-from authz.flows.usage.reading import UsageReading
 
 DEFAULT: Final = ("kid", "status", "env", "client", "expires", "name")
 
@@ -91,7 +90,7 @@ def cells(
 
 
 async def usage_of(
-    reading: UsageReading, kids: Sequence[str], names: Sequence[str]
+    reading: UseReader, kids: Sequence[str], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return for each kid, in order, the columns about usage that are among `names`, by name.
 
@@ -111,7 +110,7 @@ async def usage_of(
 
 
 async def credits_of(
-    reports: CreditReports, entries: Sequence[Entry], names: Sequence[str]
+    reports: CreditReader, entries: Sequence[Entry], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return for each entry, in order, the columns about credits that are among `names`, by name.
 
