@@ -94,7 +94,7 @@ keyauth_credentials:
 
 
 def test_kong_with_a_list_in_place_of_a_name(importing) -> None:
-    """A credential whose consumer or group is not a name is refused, and the others are imported."""
+    """A credential whose consumer or group is no name is refused, and the others are imported."""
     text = f"""\
 consumers:
 - username: [a]
