@@ -103,8 +103,8 @@ def apply(
     `authz keys export` writes such a file. Each key is merged: a field that was changed in the file
     is set, a field that was changed in the store since the file was made stays. If both changed it,
     that is a conflict, and nothing is applied. An entry with a ref and without a kid becomes a new
-    key. Afterwards the file is brought up to date:
-    kids of new keys, versions, and values that were changed in the store.
+    key. Afterwards the file is brought up to date: kids of new keys, versions, and values that were
+    changed in the store. Exit code 1: there is a conflict, or a key was refused or failed.
 
     \b
     Examples:

@@ -204,7 +204,7 @@ class Source:
 def detect(head: bytes, renamed: Mapping[str, str]) -> str:
     """Return the format of a source by its first line that is not blank.
 
-    It is json, jsonl, csv or kong. renamed: columns that --map names.
+    It is json, csv or kong, and jsonl for everything else. renamed: columns that --map names.
     """
     text = head.removeprefix(BOM).decode("utf-8", "replace").strip()
     if text.startswith("["):

@@ -269,7 +269,8 @@ def _metadata(given: dict[str, Any], now: int) -> dict[str, str]:
 def _flatten(value: Any, name: str, found: dict[str, str], depth: int) -> None:
     """Add a value to `found` as text; of an object and a list each member under a dotted name.
 
-    Leave out a null. Raises TypeError if it is nested deeper than `depth`, or a name occurs twice.
+    Leave out a null. Raises TypeError if the outermost value is no object, if it is nested deeper
+    than `depth`, or if a name occurs twice.
     """
     if isinstance(value, dict) or (name and isinstance(value, list)):
         if not depth:

@@ -73,8 +73,8 @@ def update(
 
     It gets the kids of new keys, the versions, as_of, and the values that were changed in the store
     alone. before: the text that was applied; if the file has another one by now, Unavailable is
-    raised. kids: by place in the file. records: by kid. Raises Unavailable if the file cannot be
-    written.
+    raised. kids: by place in the file, from 0. records: by kid. Raises Unavailable if the file
+    cannot be updated.
     """
     rt = YAML()
     rt.preserve_quotes = True

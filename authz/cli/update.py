@@ -204,7 +204,7 @@ def update(
 
 
 def _credits_change(text: str | None, updates: Updates) -> CreditsChange | None:
-    """Return the change of the credits. Without --credits, new limits keep them, else it is None.
+    """Return the change of the credits. Without --credits: KEEP_CREDITS for new limits, else None.
 
     Raises BadInput for a text that is no change, and if --limit gives credits as well.
     """
