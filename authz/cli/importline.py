@@ -216,7 +216,7 @@ def _one(given: dict[str, Any], name: str, parse: Callable[[str, str], _T], defa
 
 
 def _limits(given: dict[str, Any]) -> tuple[Limit, ...]:
-    """Return the limits, and the credits as one more of them. Raises BadInput without a value."""
+    """Return the limits, and the credits as one more of them. Raises BadInput, as `_one`."""
     no_limits: tuple[Limit, ...] = ()
     limits = _several(given, "limit", parse_limits, no_limits)
     value = given.get("credits")
@@ -249,7 +249,7 @@ def _several(
 def _metadata(given: dict[str, Any], now: int) -> dict[str, str]:
     """Return the metadata, nested names joined with dots, with the id and the last use added.
 
-    A name that the metadata has already stays. Raises BadInput without a value.
+    A name that the metadata has already stays. Raises BadInput, which shows no value.
     """
     found: dict[str, str] = {}
     try:
