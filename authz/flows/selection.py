@@ -114,38 +114,6 @@ class Selection:
                 return
             after = step.last
 
-    async def first(
-        self,
-        selector: Selector,
-        limit: int | None,
-        order: Callable[[KeyRecord], Any],
-        *,
-        is_reversed: bool = False,
-    ) -> Page:
-        """Return the first `limit` selected keys in another order; None: all of them.
-
-        Looks at every selected key, and keeps at most twice `limit` in memory. Keys that cannot be
-        read come last.
-        """
-        cost, unreadable = Cost(), list[Entry]()
-        kept: list[tuple[KeyRecord, Entry]] = []
-
-        def cut() -> None:
-            kept.sort(key=lambda pair: order(pair[0]), reverse=is_reversed)
-            if limit is not None:
-                del kept[limit:]
-
-        async for entry in self.each(selector, cost):
-            if entry.record is None:
-                unreadable.append(entry)
-                continue
-            kept.append((entry.record, entry))
-            if limit is not None and len(kept) >= 2 * limit + CHUNK:
-                cut()
-        cut()
-        found = (*(entry for _, entry in kept), *unreadable)
-        return Page(found[:limit], None, cost)
-
     async def read(self, kids: Sequence[str]) -> list[Entry]:
         """Return the entries of these keys as they are now, in order, at most CHUNK (500)."""
         found = await self._index.read(kids)
@@ -199,6 +167,36 @@ class Selection:
         if not isinstance(record, KeyRecord):
             raise BadInput("cursor", f"{kid} is no key that can be read; begin without a cursor")
         return Position(record.created_at, kid)
+
+
+async def first(
+    entries: AsyncIterator[Entry],
+    limit: int | None,
+    order: Callable[[KeyRecord], Any],
+    *,
+    is_reversed: bool = False,
+) -> tuple[Entry, ...]:
+    """Return the first `limit` of these keys in another order; None: all of them.
+
+    Keeps at most twice `limit` in memory. Keys that cannot be read come last.
+    """
+    unreadable: list[Entry] = []
+    kept: list[tuple[KeyRecord, Entry]] = []
+
+    def cut() -> None:
+        kept.sort(key=lambda pair: order(pair[0]), reverse=is_reversed)
+        if limit is not None:
+            del kept[limit:]
+
+    async for entry in entries:
+        if entry.record is None:
+            unreadable.append(entry)
+            continue
+        kept.append((entry.record, entry))
+        if limit is not None and len(kept) >= 2 * limit + CHUNK:
+            cut()
+    cut()
+    return (*(entry for _, entry in kept), *unreadable)[:limit]
 
 
 def split_cursor(field: str, text: str) -> tuple[str, str | None]:
