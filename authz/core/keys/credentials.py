@@ -83,7 +83,10 @@ class Imported:
             yield pepper.version, pepper.digest(self._text)
 
     def hashed(self) -> "ImportedHash":
-        """Return the SHA-256 of the text. The digest of this hash is in the key's record."""
+        """Return the ImportedHash with the SHA-256 of the text.
+
+        One of its digests is in the key's record.
+        """
         return ImportedHash(sha256(self._text).digest(), self._peppers)
 
     def all_digests(self) -> Iterator[bytes]:

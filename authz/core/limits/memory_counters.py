@@ -141,10 +141,10 @@ class MemoryCounters:
     def spend(self, charge: Charge, wanted: int, now: int) -> SpendReply:
         """Take the charge for `wanted` requests, or for as many as there is room for.
 
-        The reply's `granted` is 0 to `wanted`; only enforced counters reduce it. A counter that is
-        not enforced takes only the requests that fit. now: microseconds since the epoch, within the
-        periods of `charge`. If it is before the `now` of the last call, that of the last call
-        counts.
+        Unknown counters start empty. The reply's `granted` is 0 to `wanted`; only enforced counters
+        reduce it. A counter that is not enforced takes only the requests that fit. now:
+        microseconds since the epoch, within the periods of `charge`. If it is before the `now` of
+        the last call, that of the last call counts.
         """
         self._now = now = max(now, self._now)
         counts = [
