@@ -21,7 +21,7 @@ NO_SCOPES: frozenset[str] = frozenset()
 class Update:
     """Set some fields, add scopes, then remove scopes, then change the credits.
 
-    credits_change: None: the credits are as in `fields`.
+    credits_change: None: no further change of the limits.
     """
 
     fields: Updates

@@ -116,7 +116,7 @@ class KeyRecord:
 
     @property
     def newest_secret(self) -> Secret:
-        """The secret of the last issue or rotation."""
+        """The secret of the last issue, import or rotation."""
         return self.secrets[-1]
 
 

@@ -35,7 +35,7 @@ class Presented:
         return f"Presented(kid={self.kid!r})"
 
     def digest(self) -> bytes:
-        """Return the digest that the record of this key holds; empty if we lack its pepper."""
+        """Return the digest of the text, to compare with the record's; empty without the pepper."""
         if self._pepper is None:
             return b""
         return self._pepper.digest(self._text)

@@ -127,7 +127,7 @@ class MemoryCounters:
         return len(self._counts)
 
     def open(self, charge: Charge, reply: SpendReply) -> None:
-        """Start each unknown counter of `charge` with the units used by the store's reply.
+        """Start each unknown counter of `charge` with the units used, as the store's reply has them.
 
         Known counters stay as they are. A calendar counter that begins after the reply is not
         started.

@@ -245,7 +245,7 @@ class Removals:
         """Ids and hashes of the removed rows."""
 
     def feed(self, row: Row) -> None:
-        """Take the next row. Only a row with a good mark counts."""
+        """Add the removed rows that a row names to `found`, if its mark is valid."""
         named = checkpoints.removed_by(row)
         if named and self._keys.check(row.fields) is Proof.VALID:
             self.found |= named
