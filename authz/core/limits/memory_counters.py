@@ -127,7 +127,7 @@ class MemoryCounters:
         return len(self._counts)
 
     def open(self, charge: Charge, reply: SpendReply) -> None:
-        """Start each unknown counter of `charge` with the units used, as the store's reply has them.
+        """Start each unknown counter of `charge` with the used units of the store's reply.
 
         Known counters stay as they are. A calendar counter that begins after the reply is not
         started.
