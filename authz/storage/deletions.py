@@ -33,7 +33,7 @@ class StoredDeletions:
     async def entries(self, record: KeyRecord) -> Sequence[RemovedEntry]:
         """Return the key's audit entries, newest first, up to the first that is missing.
 
-        Takes a round trip for each. Raises Unavailable.
+        Takes one round trip for each, two for one that was written late. Raises Unavailable.
         """
         found: list[RemovedEntry] = []
         version = record.version
