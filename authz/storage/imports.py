@@ -114,8 +114,8 @@ class StoredImports:
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
         """Return each change's version, or the Fault why it was not applied, in order.
 
-        See `StoredBatches.apply_all`. Raises Unavailable if nothing was sent, OutcomeUnknown if the
-        connection failed after that.
+        See `StoredBatches.apply_all`. Raises Unavailable if no change was made, OutcomeUnknown if
+        the store failed after some may have been.
         """
         return await self._batches.apply_all(changes)
 
