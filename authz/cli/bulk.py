@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -19,13 +19,12 @@ from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited
 from authz.core.changes import KeyChange, Refused, Unchanged
 from authz.core.deletion import Removal
+from authz.core.edits import Edit, Update
 from authz.core.errors import BadInput, Unavailable
 from authz.core.selector import Selector
-from authz.flows.bulk_change import By, Extent, Failed, Plan, Skipped, Step
-from authz.flows.confirmation import all_acknowledged
+from authz.flows.bulk_change import By, Extent, Failed, Skipped, Step
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost
-from authz.process.clock import SystemClock
 from authz.wiring.many_keys import BulkSession
 
 DONE, FAILED = 0, 1
@@ -33,21 +32,15 @@ DONE, FAILED = 0, 1
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-Steps = Callable[[BulkSession, Sequence[str], By, Selector, Extent], AsyncIterator[Sequence[Step]]]
-
-
 @dataclass(frozen=True, slots=True)
 class Task:
     """A change of many keys. Words: `revoke`, `revoking`, `revoked`, `already revoked`.
 
-    plan: the change of one key. steps: makes the change of all keys, in place of `plan`.
-
     suffix: of the question. keeps_looking: keys that are issued meanwhile are changed, too.
-    on_step: is called after each key. text: the text of a new secret, by kid. is_relative: a key
-    that was changed already must not be changed again.
+    on_step: is called after each key.
     """
 
-    plan: Plan
+    edit: Edit
     verb: str
     going: str
     past: str
@@ -55,8 +48,6 @@ class Task:
     suffix: str = ""
     keeps_looking: bool = False
     on_step: Callable[[Step], None] = lambda _: None
-    steps: Steps | None = None
-    is_relative: bool = False
 
 
 @dataclass(slots=True)
@@ -134,7 +125,7 @@ def change_selected(
     if not (consent.agreed or consent.rehearsal or can_ask):
         raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
     run = _Run(invocation, selector, task, note)
-    kids = with_bulk(invocation, lambda session: session.bulk.find(selector, run.cost))
+    kids = with_bulk(invocation, run.find)
     run.tally.total = len(kids)
     if not kids:
         run.report_nothing(is_fault=nothing != DONE)
@@ -160,17 +151,19 @@ class _Run:
     extent: Extent = field(default_factory=Extent)
     cost: Cost = field(default_factory=Cost)
 
+    async def find(self, session: BulkSession) -> list[str]:
+        """Return the kids of all selected keys, also of unreadable ones."""
+        return [entry.kid async for entry in session.finder.each(self.selector, self.cost)]
+
     def carry_out(self, kids: list[str], wait_seconds: float | None) -> Waited:
         """Change the keys, and wait for the sidecars if `wait_seconds` is not None."""
         waited = Waited(None, wait_seconds)
 
         async def work(session: BulkSession) -> None:
-            await self._change(session, kids)
+            await self._change(session, kids, wait_seconds)
             if wait_seconds is not None and self.extent.version:
                 try:
-                    waited.confirmation = await all_acknowledged(
-                        session.sidecars, self.extent, wait_seconds, SystemClock()
-                    )
+                    waited.confirmation = await session.many.confirmation(self.extent, wait_seconds)
                 except Unavailable as cause:
                     waited.error = str(cause)
 
@@ -178,13 +171,16 @@ class _Run:
             with_bulk(self.invocation, work)
         except BaseException:  # Ctrl-C, or a store failure
             done = f"{len(self.tally.changed)} of {self.tally.total} {self.task.past}"
-            advice = "`authz keys history` tells which" if self.task.is_relative else "run it again"
+            is_relative = isinstance(self.task.edit, Update) and self.task.edit.is_relative
+            advice = "`authz keys history` tells which" if is_relative else "run it again"
             write_stderr(f"stopped: {done}; {advice}")
             raise
         waited.is_waited_for = wait_seconds is not None and bool(self.extent.version)
         return waited
 
-    async def _change(self, session: BulkSession, kids: list[str]) -> None:
+    async def _change(
+        self, session: BulkSession, kids: list[str], wait_seconds: float | None
+    ) -> None:
         task, seen = self.task, set[str]()
         hidden = not sys.stderr.isatty()
         bar: AbstractContextManager[Any] = click.progressbar(
@@ -194,12 +190,11 @@ class _Run:
         with bar as progress:
             while kids:
                 seen.update(kids)
-                steps = (
-                    task.steps(session, kids, by, self.selector, self.extent)
-                    if task.steps
-                    else session.bulk.carry_out(
-                        kids, task.plan, by, selector=self.selector, extent=self.extent
-                    )
+                steps = session.many.carry_out(
+                    *(kids, task.edit, by),
+                    selector=self.selector,
+                    extent=self.extent,
+                    wait_seconds=wait_seconds,
                 )
                 async for batch in steps:
                     for step in batch:
@@ -209,7 +204,8 @@ class _Run:
                     raise_if_interrupted()
                 found: list[str] = []
                 if task.keeps_looking:
-                    found = await session.bulk.find(self.selector, Cost())
+                    again = session.finder.each(self.selector, Cost())
+                    found = [entry.kid async for entry in again]
                 kids = [kid for kid in found if kid not in seen]
                 self.tally.total += len(kids)
 
@@ -230,7 +226,8 @@ class _Run:
         lines: list[str] = []
 
         async def work(session: BulkSession) -> None:
-            async for kid, outcome in session.bulk.rehearse(kids, self.task.plan, By(actor())):
+            by, edit = By(actor()), self.task.edit
+            async for kid, outcome in session.many.rehearse(kids, edit, by, self.selector):
                 if isinstance(outcome, KeyChange | Removal):
                     found = changes_of(outcome)
                     would.append({"kid": kid, "changes": found})

@@ -8,9 +8,8 @@ from authz.cli.times import NEVER, rfc3339
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
-from authz.flows.limits.credit_report import CreditReports
+from authz.flows.command_ports import CreditReader, UseReader
 from authz.flows.selection import Entry
-from authz.flows.usage.reading import UsageReading
 
 DEFAULT: Final = ("kid", "status", "env", "client", "expires", "name")
 
@@ -88,7 +87,7 @@ def cells(
 
 
 async def usage_of(
-    reading: UsageReading, kids: Sequence[str], names: Sequence[str]
+    reading: UseReader, kids: Sequence[str], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return for each kid the values of the columns about usage that are among `names`.
 
@@ -107,7 +106,7 @@ async def usage_of(
 
 
 async def credits_of(
-    reports: CreditReports, entries: Sequence[Entry], names: Sequence[str]
+    reports: CreditReader, entries: Sequence[Entry], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return for each key the values of the columns about credits that are among `names`.
 

@@ -121,7 +121,7 @@ class KeyRecord:
 
 
 def as_revoked(record: KeyRecord) -> KeyRecord:
-    """Return the record with the status REVOKED, and no other change.
+    """Return the record with the status REVOKED, and no other change: `revoked_at` stays.
 
     A key that was seen revoked stays revoked.
     """

@@ -114,39 +114,6 @@ class Selection:
                 return
             after = step.last
 
-    async def first(
-        self,
-        selector: Selector,
-        limit: int | None,
-        order: Callable[[KeyRecord], Any],
-        *,
-        is_reversed: bool = False,
-    ) -> Page:
-        """Return the first `limit` selected keys in another order; None: all of them.
-
-        order: returns the sort key of a record. Looks at every selected key, and keeps at most
-        2 * `limit` + CHUNK (500) records in memory. Keys that cannot be read come last, also if
-        `is_reversed`. The page has no cursor.
-        """
-        cost, unreadable = Cost(), list[Entry]()
-        kept: list[tuple[KeyRecord, Entry]] = []
-
-        def cut() -> None:
-            kept.sort(key=lambda pair: order(pair[0]), reverse=is_reversed)
-            if limit is not None:
-                del kept[limit:]
-
-        async for entry in self.each(selector, cost):
-            if entry.record is None:
-                unreadable.append(entry)
-                continue
-            kept.append((entry.record, entry))
-            if limit is not None and len(kept) >= 2 * limit + CHUNK:
-                cut()
-        cut()
-        found = (*(entry for _, entry in kept), *unreadable)
-        return Page(found[:limit], None, cost)
-
     async def read(self, kids: Sequence[str]) -> list[Entry]:
         """Return an entry for each kid, in order, as the keys are now.
 
@@ -207,6 +174,37 @@ class Selection:
         if not isinstance(record, KeyRecord):
             raise BadInput("cursor", f"{kid} is no key that can be read; begin without a cursor")
         return Position(record.created_at, kid)
+
+
+async def first(
+    entries: AsyncIterator[Entry],
+    limit: int | None,
+    order: Callable[[KeyRecord], Any],
+    *,
+    is_reversed: bool = False,
+) -> tuple[Entry, ...]:
+    """Return the first `limit` of these keys in another order; None: all of them.
+
+    order: returns the sort key of a record. Takes all of `entries`, and keeps at most 2 * `limit` +
+    CHUNK (500) records in memory. Unreadable keys come last, also if `is_reversed`.
+    """
+    unreadable: list[Entry] = []
+    kept: list[tuple[KeyRecord, Entry]] = []
+
+    def cut() -> None:
+        kept.sort(key=lambda pair: order(pair[0]), reverse=is_reversed)
+        if limit is not None:
+            del kept[limit:]
+
+    async for entry in entries:
+        if entry.record is None:
+            unreadable.append(entry)
+            continue
+        kept.append((entry.record, entry))
+        if limit is not None and len(kept) >= 2 * limit + CHUNK:
+            cut()
+    cut()
+    return (*(entry for _, entry in kept), *unreadable)[:limit]
 
 
 def split_cursor(field: str, text: str) -> tuple[str, str | None]:
