@@ -42,8 +42,8 @@ class KeyIdentifier:
 
     A key with the scope of a role is an operator, within the key's own tenant and project. Any
     other key is a holder, if `own_actions` has any. An imported key is neither: nothing but a
-    lookup would prove it. Limits of the key do not count here. The host is API_HOST: a key that
-    is bound to this host only is good for nothing else.
+    lookup would prove it. Limits of the key do not count here. A key with allowed hosts must allow
+    API_HOST. A key that allows API_HOST only works nowhere else.
     """
 
     def __init__(

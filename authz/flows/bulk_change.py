@@ -74,7 +74,7 @@ class Extent:
     replicas: int | None = None
 
     def add(self, before: KeyRecord, after: KeyRecord) -> None:
-        """Add a change that was made."""
+        """Add a change that was made, from record `before` to record `after`, with its version."""
         self.version = max(self.version, after.version)
         self.base = max(self.base, before.version)
         self.graces |= {before.outage_grace, after.outage_grace}

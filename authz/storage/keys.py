@@ -143,7 +143,7 @@ class StoredKeys:
         """Apply a change by the script and return the key's new version.
 
         A change that was applied before is not made again, and returns its version. Raises Conflict
-        if the key is not at `base_version`, AliasTaken if an imported key exists, Deleted if the
+        if the key is not at `base_version`, AliasTaken if an alias is another key's, Deleted if the
         key was deleted, Unavailable if nothing was changed, OutcomeUnknown if the connection failed
         after the script was sent. A change that narrows rights is applied also to a full store.
         """

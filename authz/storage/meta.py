@@ -174,7 +174,10 @@ class KnownPeppers:
 
 
 def entries(fingerprints: Mapping[str, str], prefixes: Iterable[str] = ()) -> dict[str, str]:
-    """Return the fields of authz:meta that `authz init` writes: schema, peppers and prefixes."""
+    """Return the fields of authz:meta that `authz init` writes: schema, peppers and prefixes.
+
+    fingerprints: by pepper version.
+    """
     peppers = {f"{schema.META_PEPPER}{version}": text for version, text in fingerprints.items()}
     recorded = {f"{schema.META_PREFIX}{prefix}": "1" for prefix in prefixes}
     return {schema.META_SCHEMA: str(schema.SCHEMA), **peppers, **recorded}

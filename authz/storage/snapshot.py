@@ -136,8 +136,8 @@ class Snapshot:
         """Replace the file; return whether it was written. Raises OSError. Blocks.
 
         With `abandon` it pauses PAUSE seconds between slices, and returns False without writing
-        once `abandon` is set. The old file stays in that case and after an error. instance: this
-        sidecar.
+        once `abandon` is set. The old file stays in that case and after an error. held: of a cache
+        that was trusted once. instance: this sidecar.
         """
         age = self._clock.monotonic() - held.last_trusted
         first = next(held.records(), None)

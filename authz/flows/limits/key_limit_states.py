@@ -21,7 +21,7 @@ Name = str | tuple[str, int]
 
 
 class KeyLimitStates:
-    """The states by name. `find` returns one, or None.
+    """The states by name, which is the kid, or kid and cost. `find` returns one, or None.
 
     max_keys: bound on states; the oldest one makes room, and its lease is returned to the store.
     has_pools: whether projects or tenants have limits.
