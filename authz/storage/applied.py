@@ -20,7 +20,7 @@ class StoredApplied:
         self._name = schema.names_of(client).applied
 
     async def load(self) -> dict[str, Applied]:
-        """Return the fields of all keys, by kid. Raises Unavailable, Unreadable for garbled ones."""
+        """Return all fields by kid. Raises Unavailable, and Unreadable if one is garbled."""
         found = cast("dict[str, str]", await checked(self._client.hgetall(self._name)))
         return {kid: _applied(kid, text) for kid, text in found.items()}
 

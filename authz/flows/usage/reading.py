@@ -91,7 +91,7 @@ class UsageReading:
     async def top(
         self, span: Span, by: TopBy, limit: int, visible: VisibleKids | None = None
     ) -> TopKeys:
-        """Return the keys that were used most, and no key with 0.
+        """Return at most `limit` keys that were used most in the span, and no key with 0.
 
         It reads every key that was used since the start of the span, and keeps few of them.
         visible: finds the keys that the reader may see; None: the reader may see all.
