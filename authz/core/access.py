@@ -208,7 +208,7 @@ def visible(caller: Caller, action: Action) -> Visible:
 
 
 def _may_manage(caller: Caller, action: Action, key: Binding) -> bool:
-    """Return whether an admin's binding of the caller allows all that a key's binding allows."""
+    """Return whether an ADMIN binding of the caller allows `action` and all that `key` allows."""
     admins = (one for one in caller.bindings if one.role is Role.ADMIN)
     return any(action in ALLOWED[one.role] and key.is_within(one) for one in admins)
 

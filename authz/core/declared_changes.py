@@ -57,9 +57,9 @@ def set_status(record: KeyRecord, merged: Merge, author: Author, now: int) -> Ou
 
 
 def new_key(record: KeyRecord, now: int) -> KeySpec:
-    """Return the fields of a declared key that is new, with its life from `now` (ms) on.
+    """Return the fields of a declared key that is new. Its expiry becomes `life_ms` from `now` on.
 
-    Raises BadInput if it would be over already.
+    `now`: ms since the epoch. Raises BadInput if it would be over already.
     """
     life_ms = None if record.expires_at is None else record.expires_at - now
     if life_ms is not None and life_ms <= 0:

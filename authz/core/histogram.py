@@ -18,6 +18,6 @@ class Histogram:
         self.sum = 0.0
 
     def add(self, value: float, times: int = 1) -> None:
-        """Count `value` `times` times, and add it to `sum` as often."""
+        """Count `value` `times` times, and add `value * times` to `sum`."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times

@@ -20,7 +20,7 @@ _TURNED: Final = {Action.DISABLE: "active", Action.ENABLE: "disabled"}  # the st
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """A field that the file and the store changed in different ways since their base."""
+    """A field that differs in file and store: both changed it, or its base is unknown."""
 
     name: str
     declared: object
@@ -29,9 +29,9 @@ class Clash:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """The result. wanted: fields to set, with their values. kept: changes of the store that stay.
+    """The result, by field. wanted: declared values to set. kept: stored values that stay.
 
-    clashes: fields that only a person can decide.
+    clashes: fields that only a person can decide. Fields that are equal are in none of them.
     """
 
     wanted: Mapping[str, object] = field(default_factory=dict)

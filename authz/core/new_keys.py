@@ -15,7 +15,7 @@ from authz.core.records import KeyRecord, Secret, Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySpec:
-    """The fields of a new key. `core.fields` has checked them."""
+    """The fields of a new key, checked by `core.fields`. Times are ms since the epoch."""
 
     client_id: str
     env: str

@@ -45,8 +45,8 @@ class Path(NamedTuple):
 def read_path(path: str) -> Path | None:
     """Return the segments of `path`, which has no query, without a final slash; `/` has none.
 
-    None if the path has more than one reading, does not begin with `/`, or has more than MAX_PATH
-    (8192) characters or MAX_SEGMENTS (256) segments.
+    None if the path has more than one reading or a bad escape (see above), does not begin with `/`,
+    or has more than MAX_PATH (8192) characters or MAX_SEGMENTS (256) segments.
     """
     if len(path) > MAX_PATH or not path.startswith("/") or _TWO_READINGS.search(path):
         return None

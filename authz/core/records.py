@@ -61,7 +61,8 @@ class Secret:
     def is_remembered(self, now: int) -> bool:
         """Return whether a refusal says that this secret was rotated, not that it is wrong.
 
-        True for a live secret too, and until 30 days after `retires_at`. `now`: ms since the epoch.
+        True for a live secret too, and until 30 days after `retires_at`. False without a digest.
+        `now`: ms since the epoch.
         """
         return bool(self.digest) and (
             self.retires_at is None or now < self.retires_at + RETIRED_DIGEST_KEPT_MS
@@ -116,7 +117,7 @@ class KeyRecord:
 
     @property
     def newest_secret(self) -> Secret:
-        """The secret of the last issue or rotation."""
+        """The secret of the last issue, import or rotation."""
         return self.secrets[-1]
 
 

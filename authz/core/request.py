@@ -19,7 +19,10 @@ class Headers(Protocol):
         ...
 
     def __getitem__(self, name: str, /) -> bytes:
-        """Return the value of a header; duplicates are joined by a comma. KeyError if absent."""
+        """Return the value of a header that the request has. Duplicates are joined by a comma.
+
+        Without this header an implementation may raise KeyError or return empty bytes.
+        """
         ...
 
 

@@ -48,7 +48,7 @@ class Refusal:
 def facts(extensions: Mapping[str, str]) -> Facts:
     """Parse context_extensions: the facts that a proxy gives for a route. Absent or empty is None.
 
-    `auth` gives `optional`: `required` is False. No name gives a label.
+    `auth` gives `optional`, False for `required`. The label stays empty.
     Raises BadInput for a wrong value, and for a name that is not in FACTS. Such a name, for example
     `scope`, is a mistake and may have been a restriction.
     """

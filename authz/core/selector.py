@@ -41,7 +41,8 @@ def is_expired(record: KeyRecord, now: int) -> bool:
 def states_of(record: KeyRecord, now: int) -> frozenset[State]:
     """Return the states of a key at `now`, in ms since the epoch.
 
-    An expired key is not active. A disabled key that has expired has both states.
+    An expired key is not active. A disabled key that has expired has both states. A revoked key is
+    only revoked.
     """
     if not is_expired(record, now):
         return frozenset({State(record.status.value)})

@@ -112,7 +112,8 @@ class Outstanding:
 class Confirmation:
     """The number of sidecars that have applied a change, and those that have not.
 
-    elapsed_ms: the time since the store confirmed the change.
+    A sidecar that could not serve the key any more is in neither. elapsed_ms: the time since the
+    store confirmed the change.
     """
 
     confirmed: int

@@ -35,7 +35,7 @@ class Presented:
         return f"Presented(kid={self.kid!r})"
 
     def digest(self) -> bytes:
-        """Return the digest that the record of this key holds; empty if we lack its pepper."""
+        """Return the digest of the text, to compare with the record's; empty without the pepper."""
         if self._pepper is None:
             return b""
         return self._pepper.digest(self._text)
@@ -83,7 +83,10 @@ class Imported:
             yield pepper.version, pepper.digest(self._text)
 
     def hashed(self) -> "ImportedHash":
-        """Return the SHA-256 of the text. The digest of this hash is in the key's record."""
+        """Return the ImportedHash with the SHA-256 of the text.
+
+        One of its digests is in the key's record.
+        """
         return ImportedHash(sha256(self._text).digest(), self._peppers)
 
     def all_digests(self) -> Iterator[bytes]:

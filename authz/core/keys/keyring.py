@@ -37,8 +37,8 @@ class Keyring:
     """The prefix and the peppers of one installation. The last pepper is the newest; it mints.
 
     older_prefixes: keys with one of these are also ours. New keys have `prefix`. imported_prefixes:
-    the declared beginnings of imported keys; a token of another issuer has none of them. The
-    constructor raises BadInput for a wrong prefix, no pepper, or two peppers of one version.
+    the declared beginnings of imported keys. The constructor raises BadInput for a wrong prefix, no
+    pepper, or two peppers of the same version.
     """
 
     def __init__(

@@ -79,7 +79,7 @@ def _carrier_before(text: str) -> str:
 def _unwrapped(text: str) -> Pasted:
     """Return a key of another format without the assignment, header or quotes around it.
 
-    Other text is returned as it is.
+    Other text is returned as it is. The carrier is set if there was a header.
     """
     for pattern in (_ASSIGNED, _QUOTED):
         if match := pattern.fullmatch(text):

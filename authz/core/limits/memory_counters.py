@@ -127,7 +127,7 @@ class MemoryCounters:
         return len(self._counts)
 
     def open(self, charge: Charge, reply: SpendReply) -> None:
-        """Start each unknown counter of `charge` with the units used by the store's reply.
+        """Start each unknown counter of `charge` with the used units of the store's reply.
 
         Known counters stay as they are. A calendar counter that begins after the reply is not
         started.
@@ -141,10 +141,10 @@ class MemoryCounters:
     def spend(self, charge: Charge, wanted: int, now: int) -> SpendReply:
         """Take the charge for `wanted` requests, or for as many as there is room for.
 
-        The reply's `granted` is 0 to `wanted`; only enforced counters reduce it. A counter that is
-        not enforced takes only the requests that fit. now: microseconds since the epoch, within the
-        periods of `charge`. If it is before the `now` of the last call, that of the last call
-        counts.
+        Unknown counters start empty. The reply's `granted` is 0 to `wanted`; only enforced counters
+        reduce it. A counter that is not enforced takes only the requests that fit. now:
+        microseconds since the epoch, within the periods of `charge`. If it is before the `now` of
+        the last call, that of the last call counts.
         """
         self._now = now = max(now, self._now)
         counts = [

@@ -163,9 +163,9 @@ def parse(row: Row) -> Checkpoint | None:
 
 
 def restored_from(row: Row) -> int | None:
-    """Return the last change of the backup that a restore row names.
+    """Return the number of the last change in the backup, which a restore row names.
 
-    None if it is no such row, or stands in another place. Its mark is not checked.
+    None if it is no such row, or its id is not that of the number in it. Its mark is not checked.
     """
     if row.kid or row.fields.get("action") != RESTORE:
         return None

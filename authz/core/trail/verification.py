@@ -197,7 +197,10 @@ class Verification:
         return number in self._gaps or number in self._absent_numbers
 
     def _check_own(self, row: Row, number: int) -> None:
-        """Check a row about the trail, whose mark is valid."""
+        """Compare a checkpoint with the chain, or fill the gaps that a restore made.
+
+        Rows of other kinds are ignored. The mark of `row` is valid.
+        """
         if (last := checkpoints.restored_from(row)) is not None:
             self._gaps.fill(last + 1, number - 1)
         if not checkpoints.is_checkpoint(row):
@@ -245,7 +248,7 @@ class Removals:
         """Ids and hashes of the removed rows."""
 
     def feed(self, row: Row) -> None:
-        """Take the next row. Only a row with a good mark counts."""
+        """Add the removed rows that a row names to `found`, if its mark is valid."""
         named = checkpoints.removed_by(row)
         if named and self._keys.check(row.fields) is Proof.VALID:
             self.found |= named

@@ -68,8 +68,9 @@ class Completeness:
 def completeness(issued: Mapping[str, int], found: Iterable[ProcessSeen]) -> Completeness:
     """Return the sums over all processes.
 
-    issued: by process. Its highest charge id counts instead if that is higher or the process is not
-    in `issued`. All ids of a process without entries are missing.
+    issued: by process, how many charge ids it has given out. The highest id that came counts
+    instead if it is higher, or if `issued` lacks the process. All ids of a process without entries
+    are missing.
     """
     seen = {each.process: each for each in found}
     numbers = {name: max(issued.get(name, 0), each.highest) for name, each in seen.items()}

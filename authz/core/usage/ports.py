@@ -149,10 +149,10 @@ class UsageIndex(Protocol):
         ...
 
     def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
-        """Yield lists of the kids that were used at `since` or later, a few thousand at most.
+        """Yield lists of the kids that were used at `since` or later. A kid may come twice.
 
-        since: seconds since the epoch. If a million keys were used in one second, a list is longer.
-        A kid may come more than once.
+        since: seconds since the epoch. A list has at most a few thousand kids; more only if as many
+        were last used in one second.
         MUST yield a key that is used meanwhile at least once.
         """
         ...

@@ -179,9 +179,10 @@ class Tally:
         return found
 
     def commit(self, clocks: Clocks) -> Commit:
-        """Return the sums of the batches, which stay here. An end outside of `clocks` is misdated.
+        """Return the sums of the batches, and keep them.
 
-        A request that still runs only adds to the latest use of its key.
+        A request that ended outside of `clocks` is misdated. One that still runs only adds to the
+        latest use of its key.
         """
         commit = Commit()
         for (identity, status, minute), row in self._rows.items():
