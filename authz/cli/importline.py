@@ -216,7 +216,7 @@ def _one(given: dict[str, Any], name: str, parse: Callable[[str, str], _T], defa
 
 
 def _limits(given: dict[str, Any]) -> tuple[Limit, ...]:
-    """Return the limits, and the credits as one more of them. Raises BadInput, as `_one`."""
+    """Return the limits, and the credits as one more. Raises BadInput, which shows no value."""
     no_limits: tuple[Limit, ...] = ()
     limits = _several(given, "limit", parse_limits, no_limits)
     value = given.get("credits")
