@@ -14,7 +14,7 @@ from authz.core.keys.text import ENVIRONMENTS
 Notes = Counter[str]
 Reader = Callable[[Mapping[str, Any], Notes], dict[str, Any]]
 
-_UNITS: Final = {1000: "s", 60_000: "min", 3_600_000: "h", 86_400_000: "d"}
+_UNITS: Final[dict[float, str]] = {1000: "s", 60_000: "min", 3_600_000: "h", 86_400_000: "d"}
 _ALL_MODELS: Final = ("all-proxy-models", "*")
 
 
