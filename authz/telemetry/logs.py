@@ -66,7 +66,7 @@ class LogThrottle(logging.Filter):
 
 
 class _CallSite:
-    """The budget of one log call in the code."""
+    """The budget of one log call in the code. left_out: lines dropped since the last written."""
 
     def __init__(self, rate: float) -> None:
         self.bucket = TokenBucket(rate)
