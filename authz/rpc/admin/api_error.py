@@ -95,7 +95,7 @@ def forbidden(why: str) -> ApiError:
 
 
 def unavailable() -> ApiError:
-    """Return UNAVAILABLE: the store cannot be used now. The log says why."""
+    """Return UNAVAILABLE: the store cannot be used now. The caller may try again after 1 s."""
     message = "the store cannot be used now; try again"
     return ApiError(Code.UNAVAILABLE, "STORE_UNAVAILABLE", message, retry=RETRY_SECONDS)
 

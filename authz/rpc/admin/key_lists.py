@@ -27,7 +27,8 @@ class KeyLists:
     ) -> keys_pb2.ListKeysResponse:
         """Return a page of the keys that match and that the caller may see, oldest first.
 
-        Keys whose record cannot be read come apart. Raises BadInput for a wrong filter or token.
+        Keys whose record cannot be read are listed in `unreadable`. Raises BadInput for a wrong
+        filter or token.
         """
         size = page_size(request.page_size)
         selector, keep = selection_for(context.caller, Action.READ_KEYS, request.filter)

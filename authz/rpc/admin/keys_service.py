@@ -76,7 +76,10 @@ class KeysService:
     async def update_key(
         self, request: keys_pb2.UpdateKeyRequest, context: CallContext
     ) -> keys_pb2.UpdateKeyResponse:
-        """Change the fields of a key that the update mask names, and its scopes."""
+        """Change the fields of a key that the mask names, without a mask those with a value.
+
+        `add_scopes` and `remove_scopes` change its scopes.
+        """
         flows, kid = self._flows, kid_of("key.name", request.key.name)
         refuse_other_env(request.key, (await self._find(kid, context)).env)
         wanted = planned_update(

@@ -102,7 +102,10 @@ def version_of(etag: str) -> int | None:
 
 
 def note_of(note: str) -> str:
-    """Return the note of a change, as it is. Raises BadInput for several lines or a long note."""
+    """Return the note of a change, as it is. It may be empty.
+
+    Raises BadInput unless it is one printable line of at most 256 characters.
+    """
     return fields.line("note", note)
 
 

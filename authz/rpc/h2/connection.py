@@ -110,7 +110,8 @@ class Connection:
     def receive(self, data: bytes, now: float) -> list[CallEvent]:
         """Take bytes that arrived. Return the calls that started or were cancelled, in order.
 
-        It handles a limited number of frames. While `has_input` is True, call it again with no
+        A call starts with its message, once its request is complete; a cancelled one has None. It
+        handles a limited number of frames. While `has_input` is True, call it again with no
         data. A stream error queues RST_STREAM. A connection error queues GOAWAY, sets `fault` and
         cancels all calls. After that, `receive` ignores its data and returns an empty list.
         """
