@@ -12,6 +12,7 @@ from authz.cli.options import kid_argument, note_option
 from authz.cli.outcome import make_change, report_change
 from authz.cli.times import optional, rfc3339
 from authz.cli.waiting import wait_options
+from authz.core.edits import ResetLimits
 from authz.core.limits.limit import Limit
 from authz.core.records import KeyRecord
 from authz.flows.limits.limit_report import LimitReport
@@ -70,9 +71,7 @@ def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: floa
     Examples:
       authz keys reset-limits 7Hk2mQ9xT4bVzR1c --note "their retry storm was our fault"
     """
-    result = make_change(
-        invocation, note, lambda flow, by: flow.reset_limits(kid, by), wait_seconds
-    )
+    result = make_change(invocation, kid, ResetLimits(), note, wait_seconds)
     report_change(invocation, result, f"the counters of {kid} are 0, except those of credits")
 
 

@@ -22,7 +22,7 @@ from authz.cli.selecting import selector_options
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.selector import Selector
-from authz.flows.selection import Cost, Entry, Page, split_cursor
+from authz.flows.selection import Cost, Entry, Page, first, split_cursor
 from authz.process.clock import SystemClock
 from authz.wiring.many_keys import BulkSession
 
@@ -111,18 +111,17 @@ def list_(
 
     async def find(session: BulkSession) -> Page:
         if sort is not None:
-            name = sort.removeprefix("-")
-            return await session.selection.first(
-                selector,
-                None if every else limit,
-                SORT_KEYS[name],
-                is_reversed=sort.startswith("-"),
-            )
+            cost = Cost()
+            order = SORT_KEYS[sort.removeprefix("-")]
+            most = None if every else limit
+            found = session.finder.each(selector, cost)
+            entries = await first(found, most, order, is_reversed=sort.startswith("-"))
+            return Page(entries, None, cost)
         if every:
             cost = Cost()
-            found = [entry async for entry in session.selection.each(selector, cost)]
-            return Page(tuple(found), None, cost)
-        return await session.selection.page(selector, limit, cursor)
+            all_found = [entry async for entry in session.finder.each(selector, cost)]
+            return Page(tuple(all_found), None, cost)
+        return await session.finder.page(selector, limit, cursor)
 
     async def work(session: BulkSession) -> tuple[Page, list[dict[str, Any]]]:
         page = await find(session)
