@@ -194,7 +194,7 @@ class MemoryKeyStore:
             if self.aliases.get(digest, kid) != kid:
                 raise AliasTaken(self.aliases[digest])
         if not change.base_version and self.gone & {kid, *change.aliases}:
-            raise Deleted()
+            raise Deleted
         current = self.records.get(kid)
         version = current.version if current else 0
         if current is not None and self._change_ids[kid] == change.id:
