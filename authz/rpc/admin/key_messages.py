@@ -6,6 +6,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from authz.core.audit import AuditEntry
 from authz.core.changes import Unchanged
+from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Calendar
 from authz.core.records import KeyRecord, Secret
@@ -72,8 +73,13 @@ def limit_message(limit: Limit) -> key_pb2.Limit:
     )
 
 
-def limits_message(record: KeyRecord, report: LimitReport | None) -> limits_pb2.KeyLimits:
-    """Return the use of the limits of a key; without a report no limit applies."""
+def limits_message(
+    record: KeyRecord, report: LimitReport | None, *, with_leases: bool = False
+) -> limits_pb2.KeyLimits:
+    """Return the use of the limits of a key; without a report no limit applies.
+
+    with_leases: whether the names of the sidecars are for the caller.
+    """
     message = limits_pb2.KeyLimits(name=f"{name_of(record.kid)}{LIMITS}", allowed=True)
     if report is None:
         return message
@@ -91,10 +97,27 @@ def limits_message(record: KeyRecord, report: LimitReport | None) -> limits_pb2.
         row = message.limits.add(used=used, remaining=remaining, leased=leased)
         row.limit.CopyFrom(limit_message(limit))
         row.limit.limit_name = name
-        row.owner = "key" if group.owner.value == "key" else f"{group.owner.value}:{group.id}"
+        row.owner = _owner(group)
         if not limit.never_resets and (used or limit.is_quota):
             row.reset_time.CopyFrom(timestamp(report.now + resets_ms))
+    message.lease_requests = report.charge.max_lease
+    if report.charge.max_lease:
+        message.lease_time.CopyFrom(duration(round(report.charge.lease_seconds * 1000)))
+    if with_leases:
+        for group, leases in zip(key_limits.groups, report.leases, strict=True):
+            for lease in leases:
+                message.leases.add(
+                    instance=lease.holder,
+                    owner=_owner(group),
+                    requests=lease.requests,
+                    cost=lease.cost,
+                    expire_time=timestamp(lease.until),
+                )
     return message
+
+
+def _owner(group: LimitGroup) -> str:
+    return "key" if group.owner is Owner.KEY else f"{group.owner.value}:{group.id}"
 
 
 def outcome_message(
