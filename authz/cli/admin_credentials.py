@@ -161,7 +161,10 @@ def whoami(invocation: Invocation, certificate: str | None, address: str) -> Non
 
 
 def _credential() -> str:
-    """Return the credential on stdin, or ask for it on a terminal without echo."""
+    """Return the text on stdin without blanks around it; on a terminal, ask for it without echo.
+
+    Its form is not checked. Raises BadInput if stdin is closed, empty or not text.
+    """
     if sys.stdin is None:
         raise BadInput("stdin", "is closed; give a token or a key, as in: ... < token.txt")
     try:

@@ -46,7 +46,7 @@ def local_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
 
 
 def settings_files(invocation: Invocation) -> list[Path]:
-    """Return the paths of the settings file and of the files that the settings include.
+    """Return the path of the settings file, if any, then those that the settings include.
 
     Included files may be missing. Raises BadInput if the settings file cannot be read.
     """

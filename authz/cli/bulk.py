@@ -34,10 +34,10 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A change of many keys. Words: `revoke`, `revoking`, `revoked`, `already revoked`.
+    """A change of many keys, and its words: `revoke`, `revoking`, `revoked`, `already revoked`.
 
-    suffix: of the question. keeps_looking: keys that are issued meanwhile are changed, too.
-    on_step: is called after each key.
+    suffix: ends the question. keeps_looking: also change keys that are issued meanwhile. on_step:
+    is called with the outcome of each key.
     """
 
     edit: Edit
@@ -52,7 +52,10 @@ class Task:
 
 @dataclass(slots=True)
 class Tally:
-    """The outcomes so far, by kid. total: keys that were found."""
+    """The outcomes so far. total: number of keys that were found. changed: kids.
+
+    unchanged, skipped: numbers. refused, failed: reasons by kid.
+    """
 
     total: int = 0
     changed: list[str] = field(default_factory=list)
@@ -76,7 +79,7 @@ class Tally:
                 self.failed[step.kid] = why
 
     def text(self, task: Task) -> str:
-        """Return the counts in words."""
+        """Return the counts in words, such as `3 revoked, 1 already revoked, 0 failed`."""
         counts = [f"{len(self.changed)} {task.past}", f"{self.unchanged} {task.already}"]
         counts += [f"{len(self.refused)} refused"] * bool(self.refused)
         counts += [f"{self.skipped} changed by others meanwhile"] * bool(self.skipped)
@@ -117,9 +120,10 @@ def change_selected(
 ) -> int:
     """Change the selected keys after a confirmation, and print the outcomes.
 
-    Return 0, `nothing` if no key was found, or 1 if a key was refused or failed, or the wait is
-    incomplete. Raises BadInput if nobody can confirm, ClickException after a no. If it is stopped,
-    stderr has the counts and the error is raised.
+    With `consent.rehearsal`, print the changes and make none. Return 0 on success, 1 if a key was
+    refused or failed, or `nothing` if no key was found. Raises BadInput if nobody can confirm,
+    ClickException if the user says no, Exit(1) if the wait is incomplete. If an error or Ctrl-C
+    stops the changes, print the counts to stderr and raise it.
     """
     can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     if not (consent.agreed or consent.rehearsal or can_ask):
@@ -152,11 +156,15 @@ class _Run:
     cost: Cost = field(default_factory=Cost)
 
     async def find(self, session: BulkSession) -> list[str]:
-        """Return the kids of all selected keys, also of unreadable ones."""
+        """Return the kids of all selected keys, also of unreadable ones; adds to `cost`."""
         return [entry.kid async for entry in session.finder.each(self.selector, self.cost)]
 
     def carry_out(self, kids: list[str], wait_seconds: float | None) -> Waited:
-        """Change the keys, and wait for the sidecars if `wait_seconds` is not None."""
+        """Change the keys, and wait for the sidecars if `wait_seconds` is not None.
+
+        Return the wait, with its failure as `error`. Without a change it does not wait. If an error
+        or Ctrl-C stops the changes, print the counts to stderr and raise it.
+        """
         waited = Waited(None, wait_seconds)
 
         async def work(session: BulkSession) -> None:
@@ -210,7 +218,7 @@ class _Run:
                 self.tally.total += len(kids)
 
     def report_nothing(self, *, is_fault: bool) -> None:
-        """Print that no key fits. is_fault: on stderr, too."""
+        """Print the answer, with counts of 0. is_fault: write an error to stderr, too."""
         selector = self.selector
         self.invocation.answer(self._document(), self._summary())
         if not is_fault:
@@ -221,7 +229,7 @@ class _Run:
         write_error(f"{problem}; see `authz keys list`")
 
     def rehearse(self, kids: list[str]) -> int:
-        """Print the changes that would be made. Return the exit code."""
+        """Print the changes, and make none. Return 1 if a key would be refused or fail, else 0."""
         would: list[dict[str, Any]] = []
         lines: list[str] = []
 
@@ -245,7 +253,10 @@ class _Run:
         return self._complain()
 
     def report(self, waited: Waited) -> int:
-        """Print the outcomes. Return the exit code. Raises Exit(1) if the wait is incomplete."""
+        """Print the outcomes. Return 1 if a key was refused or failed, else 0.
+
+        Raises Exit(1) if the wait is incomplete.
+        """
         document, text = self._document() | waited.document(), self._summary()
         if self.extent.replicas is not None:
             document["replicas"] = self.extent.replicas

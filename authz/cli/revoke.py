@@ -99,7 +99,8 @@ def revoke(
 def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
     """Return the kid of a key that was made or imported here.
 
-    prefix: a pattern for key prefixes. Raises ClickException for a damaged, forged or unknown key.
+    prefix: a pattern for key prefixes. Only for an imported key the store is asked. Raises
+    ClickException for a damaged, forged or unknown key, and the errors of `with_session`.
     """
     ring = administration.keyring(load_settings(invocation))
     if presented := ring.parse(text):

@@ -112,7 +112,12 @@ def _ended(record: KeyRecord) -> str:
 
 
 def _task(invocation: Invocation, grace_ms: int, directory: SecretDirectory | None) -> Task:
-    """Return the task that gives each key a new secret, and writes it before the store has it."""
+    """Return the task that gives each key a new secret.
+
+    The secret is written to `directory` before the store has it; over the admin API when the server
+    has told it. directory: None only for a dry run. Raises BadInput for invalid settings or an
+    unusable pepper file.
+    """
     ring = None if is_over_api(invocation) else administration.keyring(load_settings(invocation))
     minted: dict[str, Minted] = {}  # of keys whose outcome is not known yet
 

@@ -204,7 +204,10 @@ def update(
 
 
 def _credits_change(text: str | None, updates: Updates) -> CreditsChange | None:
-    """Return the change of the credits. New limits keep them; None if no limit changes."""
+    """Return the change of the credits. Without --credits: KEEP_CREDITS for new limits, else None.
+
+    Raises BadInput for a text that is no change, and if --limit gives credits as well.
+    """
     if text is None:
         return KEEP_CREDITS if "limits" in updates else None
     if any(limit.name == CREDITS for limit in updates.get("limits", ())):

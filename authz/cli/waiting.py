@@ -34,7 +34,7 @@ class Waited:
 
     @classmethod
     def of(cls, effect: Effect, wait_seconds: float | None) -> "Waited":
-        """Return the result and the confirmation of a change."""
+        """Return the Waited of an effect. wait_seconds: None without --wait."""
         found = cls(effect.result, wait_seconds)
         found.confirmation, found.error = effect.confirmation, effect.problem
         return found

@@ -19,7 +19,10 @@ NO_SCOPES: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """Set some fields, add scopes, then remove scopes, then change the credits."""
+    """Set some fields, add scopes, then remove scopes, then change the credits.
+
+    credits_change: None: no further change of the limits.
+    """
 
     fields: Updates
     add_scopes: frozenset[str] = NO_SCOPES
@@ -32,7 +35,7 @@ class Update:
         return self.credits_change is not None and self.credits_change.is_relative
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
-        """Return what `changes.update` does. Raises BadInput as it does."""
+        """Return the result of `changes.update`. now: ms since the epoch. Raises BadInput as it."""
         return changes.update(
             *(record, self.fields, author, now),
             add_scopes=self.add_scopes,
@@ -43,7 +46,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Rotate:
-    """Add a secret. The live ones work for at most `grace_ms` more.
+    """Add a secret. The live ones work for at most `grace_ms` more; with 0 they stop now.
 
     mint: makes the secret of a key. None: the executor of the edit makes it.
     """
@@ -52,7 +55,10 @@ class Rotate:
     mint: Callable[[KeyRecord], Minted] | None = None
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
-        """Return what `changes.rotate` does. Raises TypeError without `mint`."""
+        """Call `mint` and return the result of `changes.rotate`. Raises TypeError without `mint`.
+
+        now: ms since the epoch.
+        """
         if self.mint is None:
             raise TypeError("a rotation is planned with the secret that it adds")
         return changes.rotate(record, self.mint(record), self.grace_ms, author, now)
@@ -65,7 +71,7 @@ class Retire:
     secret: str
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
-        """Return what `changes.retire` does."""
+        """Return the result of `changes.retire`. now: ms since the epoch."""
         return changes.retire(record, self.secret, author, now)
 
 
@@ -76,7 +82,7 @@ class Revoke:
     reason: RevocationReason
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
-        """Return what `changes.revoke` does."""
+        """Return the result of `changes.revoke`. now: ms since the epoch."""
         return changes.revoke(record, self.reason, author, now)
 
 
@@ -85,7 +91,7 @@ class Disable:
     """Disable the key until it is enabled."""
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
-        """Return what `changes.disable` does."""
+        """Return the result of `changes.disable`. now: ms since the epoch."""
         return changes.disable(record, author, now)
 
 
@@ -94,7 +100,7 @@ class Enable:
     """Enable a disabled key."""
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
-        """Return what `changes.enable` does."""
+        """Return the result of `changes.enable`. now: ms since the epoch."""
         return changes.enable(record, author, now)
 
 
@@ -103,7 +109,10 @@ class ResetLimits:
     """Set the usage counters of the key to zero, not its credits and those of its pools."""
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
-        """Return what `changes.reset_limits` does. The counters are not its matter."""
+        """Return the result of `changes.reset_limits`, which leaves the counters as they are.
+
+        now: ms since the epoch. `LimitCounters.reset` sets the counters to zero.
+        """
         return changes.reset_limits(record, author, now)
 
 
@@ -114,7 +123,10 @@ class Delete:
     is_forced: bool = False
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Removal | Refused:
-        """Return what `deletion.delete` does, without the entries of the audit trail."""
+        """Return the result of `deletion.delete` for a key without entries in the audit trail.
+
+        now: ms since the epoch. It shows whether the deletion is permitted.
+        """
         return deletion.delete(record, (), author, now, is_forced=self.is_forced)
 
 

@@ -84,7 +84,10 @@ class ManyKeysEditor(Protocol):
         ...
 
     async def confirmation(self, extent: Extent, wait_seconds: float) -> Confirmation:
-        """Return the answer of the sidecars to all changes of `carry_out`."""
+        """Wait at most `wait_seconds` for the sidecars to have all changes of `carry_out`.
+
+        Return the confirmation, complete or not.
+        """
         ...
 
 
@@ -119,11 +122,11 @@ class UseReader(Protocol):
         ...
 
     async def latest_times(self, kids: Sequence[str]) -> Mapping[str, int]:
-        """Return the time of the latest use by kid, in seconds; keys without one are left out."""
+        """Return the latest use by kid, in seconds since the epoch, without keys never used."""
         ...
 
     async def requests_of_30_days(self, kids: Sequence[str]) -> Mapping[str, int]:
-        """Return the number of requests of the last 30 days by kid."""
+        """Return the number of requests of the last 30 days by kid; 0 for a key without any."""
         ...
 
 

@@ -41,13 +41,18 @@ class StoreEditor:
         self._clock = clock
 
     async def issue(self, spec: KeySpec, by: By) -> Changed:
-        """Issue a key, and return its record and its text."""
+        """Issue a key, and return its record and its text. Raises as `Lifecycle.issue`."""
         return await self._lifecycle.issue(spec, by.author())
 
     async def change(
         self, kid: str, edit: Edit, by: By, wait_seconds: float | None = None
     ) -> Effect:
-        """Make a change and wait at most `wait_seconds` for the sidecars; None: do not wait."""
+        """Make a change and wait at most `wait_seconds` for the sidecars; None: do not wait.
+
+        Unchanged is waited for, too, Refused is not. A failed wait is the `problem` of the Effect.
+        Raises NotFound if no key has the kid, and Unavailable if the store fails or cannot be
+        asked for the sidecars before the change.
+        """
         if wait_seconds is not None:
             await self._registry.find()  # connect first: the time counts from the change
         result = await self._made(kid, edit, by.author())
@@ -97,7 +102,10 @@ class StoreManyKeys:
     def rehearse(
         self, kids: Sequence[str], edit: Edit, by: By, _selector: Selector
     ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
-        """Yield for each key the change that `carry_out` would make."""
+        """Yield each kid with the change that `carry_out` would make, or why it makes none.
+
+        Changes nothing. The selector is not used.
+        """
         return self._bulk.rehearse(kids, edit.plan, by)
 
     def carry_out(
@@ -110,7 +118,11 @@ class StoreManyKeys:
         extent: Extent,
         wait_seconds: float | None,
     ) -> AsyncIterator[Sequence[Step]]:
-        """Change the keys and yield their outcomes, some at a time."""
+        """Change or delete the keys and yield their outcomes, some at a time.
+
+        A key that no longer fits `selector` is Skipped. extent: is added to. wait_seconds is not
+        used: `confirmation` waits.
+        """
         if isinstance(edit, Delete):
             return self._deletion.carry_out(
                 kids, by, is_forced=edit.is_forced, selector=selector, extent=extent
@@ -118,5 +130,5 @@ class StoreManyKeys:
         return self._bulk.carry_out(kids, edit.plan, by, selector=selector, extent=extent)
 
     async def confirmation(self, extent: Extent, wait_seconds: float) -> Confirmation:
-        """Return the answer of the sidecars to all changes of `extent`."""
+        """Wait at most `wait_seconds` for the sidecars. Return what `all_acknowledged` does."""
         return await all_acknowledged(self._registry, extent, wait_seconds, self._clock)

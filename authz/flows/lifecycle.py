@@ -48,7 +48,7 @@ class Lifecycle:
     """Issue, show, update, rotate, retire, revoke, disable, enable, reset limits.
 
     Every change is planned on the current record. If another change was faster, it is planned again
-    on the new record, at most MAX_CONFLICTS (16) times; then Unavailable is raised. If a reply is
+    on the new record, MAX_CONFLICTS (16) times in all; then Unavailable is raised. If a reply is
     lost, the same change is sent again, which is safe; after the last try OutcomeUnknown is raised.
     It is also raised if the record was changed by others since, and the change adds credits.
     Methods raise NotFound if no key has the kid, and Unavailable if the store cannot be reached.
@@ -167,11 +167,11 @@ class Lifecycle:
     ) -> Changed | Refused:
         """Add a second secret to a key and return its text. The key gets its whole lifetime again.
 
-        The first secret works for at most `grace_ms` more, and not after the key expires. With 0,
-        or if the key has expired, it stops now. Returns Refused if the key is revoked, or has two
-        live secrets and `grace_ms` is not 0. attempt: of a repeatable request; its secret is added
-        once, and Refused is returned if later rotations have removed it. Raises NotFound,
-        Unavailable as the class says.
+        Live secrets work for at most `grace_ms` more, and not after the key expires. With 0, or if
+        the key has expired, they stop now. Returns Refused if the key is revoked, or has two live
+        secrets and `grace_ms` is not 0. attempt: of a repeatable request; its secret is added once,
+        and Refused is returned if later rotations have removed it. After a dry run the text is of
+        no use. Raises NotFound, Unavailable as the class says.
         """
         env = (await self.show(kid)).env
         minted = (
@@ -258,10 +258,10 @@ class Lifecycle:
     async def change(
         self, kid: str, plan: Callable[[KeyRecord, int], Outcome], conditions: Conditions = ANY
     ) -> Result:
-        """Make the change that `plan` returns for the record of the key at a time.
+        """Make the change that `plan` returns, or return its Unchanged or Refused.
 
-        The time is in ms since the epoch. Raises NotFound, Unavailable as the class says, and what
-        `plan` raises.
+        plan: gets the record and the time, in ms since the epoch; called again after each conflict.
+        Raises NotFound, Unavailable as the class says, and what `plan` raises.
         """
         for _ in range(MAX_CONFLICTS):
             record = await self.show(kid)

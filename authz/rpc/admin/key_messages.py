@@ -24,7 +24,7 @@ _TIMES: Final = frozenset({"expires_at", "not_before", "retires_at"})  # in deta
 
 
 def key_message(record: KeyRecord) -> key_pb2.Key:
-    """Return the key of a record."""
+    """Return a record as a message, without digests. Scopes are sorted; the etag is the version."""
     key = key_pb2.Key(
         name=name_of(record.kid),
         version=record.version,
@@ -76,9 +76,10 @@ def limit_message(limit: Limit) -> key_pb2.Limit:
 def limits_message(
     record: KeyRecord, report: LimitReport | None, *, with_leases: bool = False
 ) -> limits_pb2.KeyLimits:
-    """Return the use of the limits of a key; without a report no limit applies.
+    """Return the use of the limits of a key. report: None if no limit applies.
 
-    with_leases: whether the names of the sidecars are for the caller.
+    A limit has a reset time if it resets, and it is a quota or was used. with_leases: whether the
+    names of the sidecars are for the caller.
     """
     message = limits_pb2.KeyLimits(name=f"{name_of(record.kid)}{LIMITS}", allowed=True)
     if report is None:
@@ -114,7 +115,7 @@ def _owner(owner: Owner, owner_id: str) -> str:
 def outcome_message(
     result: Changed | Unchanged, *, made: bool = True, confirmed: "Waited | None" = None
 ) -> key_pb2.ChangeOutcome:
-    """Return the effect of a change. made: False for a rehearsal."""
+    """Return the effect of a change. made: False for a rehearsal, which is not `changed`."""
     outcome = key_pb2.ChangeOutcome(changed=made and isinstance(result, Changed))
     if isinstance(result, Unchanged):
         outcome.detail = result.why
@@ -149,7 +150,10 @@ def entry_message(kid: str, entry: AuditEntry) -> audit_entry_pb2.AuditEntry:
 
 
 def _number(numbers: dict[str, int], prefix: str, word: Any) -> Any:
-    """Return the enum value of a word. Any: generated code has a type for each enum."""
+    """Return the number of the enum value `PREFIX_WORD`; 0 for None or an unknown word.
+
+    The type is Any, because the generated code has a type of its own for each enum.
+    """
     return number_of(word, prefix, numbers)
 
 
@@ -183,7 +187,7 @@ def confirmation_message(waited: Waited) -> key_pb2.Confirmation:
 
 
 def _readable(name: str, value: Any) -> Any:
-    """Return an int in a time field as RFC 3339, also in old and new; other values unchanged."""
+    """Return an int (ms) in a time field as RFC 3339, also in old and new; others unchanged."""
     if isinstance(value, dict) and value.keys() == {"old", "new"}:
         return {which: _readable(name, part) for which, part in value.items()}
     return rfc3339(value) if name in _TIMES and isinstance(value, int) else value
