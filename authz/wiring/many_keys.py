@@ -9,6 +9,7 @@ from authz.flows.command_ports import (
     CreditReader,
     KeyFinder,
     KeyReader,
+    LimitReader,
     ManyKeysEditor,
     UseReader,
 )
@@ -16,13 +17,14 @@ from authz.flows.deletion import Deletion
 from authz.flows.editing import StoreManyKeys
 from authz.flows.key_history import KeyHistory
 from authz.flows.limits.credit_report import CreditReports
+from authz.flows.limits.limit_report import LimitReports
 from authz.flows.selection import Selection
 from authz.flows.usage.last_use import LastUse
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
 from authz.storage.deletions import StoredDeletions
-from authz.storage.limits.stored_counters import StoredCredits
+from authz.storage.limits.stored_counters import StoredCounters, StoredCredits
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.registry import StoredSidecars
 from authz.storage.usage.erasing import StoredEraser
@@ -42,6 +44,7 @@ class BulkSession:
     history: KeyHistory
     usage: UseReader
     credits: CreditReader
+    limits: LimitReader
 
 
 @asynccontextmanager
@@ -56,11 +59,13 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
         selection = Selection(StoredIndex(client), clock, LastUse(index, stored, clock))
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)
         deletion = Deletion(keys, StoredDeletions(client), StoredEraser(client), clock)
+        policy = limit_policy(settings)
         yield BulkSession(
             finder=selection,
             many=StoreManyKeys(bulk, deletion, StoredSidecars(client), clock),
             keys=keys,
             history=KeyHistory(StoredTrail(client)),
             usage=usage_reading(stored, index),
-            credits=CreditReports(StoredCredits(client), limit_policy(settings)),
+            credits=CreditReports(StoredCredits(client), policy),
+            limits=LimitReports(StoredCounters(client), policy, clock),
         )

@@ -59,8 +59,8 @@ class Extractor:
     """Reads requests of one installation.
 
     carriers, query: see CredentialReader. address_header: the header with the client's address, or
-    empty for the peer. env, enforce: of routes that do not say. rules: of our own settings; what
-    context_extensions say wins over them, fact by fact.
+    empty for the peer. env, enforce: defaults of a route that names none. rules: of our own
+    settings; what context_extensions say wins over them, fact by fact.
     """
 
     def __init__(
