@@ -54,7 +54,10 @@ def checksum(text: str) -> str:
 
 
 def escapable(text: str) -> str:
-    """Return a regex pattern for `text`, each character as itself or as its percent escape."""
+    """Return a regex pattern for `text`, each character as itself or as its percent escape.
+
+    The hex digits of an escape have either case.
+    """
     return "".join(f"(?:{re.escape(character)}|{_escape_pattern(character)})" for character in text)
 
 
@@ -81,9 +84,10 @@ def any_spelling(name: str) -> str:
 def percent_decoded(text: str) -> str:
     """Return `text` with its percent escapes decoded once, to be searched for a key.
 
-    As Latin-1. Of other characters, `=` becomes NUL and line ends become blanks, a NUL stands
-    between two percent signs, and one at the end is dropped. The decoder is that of
-    quoted-printable, which is written in C: urllib takes forty times as long.
+    The bytes are read as Latin-1. `=` becomes NUL, line ends become blanks, and a percent sign
+    without two hex digits becomes `=`, is dropped at the end, and is followed by NUL in front of
+    another one. The decoder is that of quoted-printable, which is written in C: urllib takes forty
+    times as long.
     """
     raw = text.encode("utf-8", "surrogatepass")
     for _ in range(2):  # so that none of several signs is taken for the escape of the other
@@ -94,7 +98,8 @@ def percent_decoded(text: str) -> str:
 def in_base64(text: str) -> set[str]:
     """Return the forms of `text` inside a text in base64, in either alphabet, wherever it stands.
 
-    The characters at both ends are left out: they also hold bits of what stands beside it.
+    At most six. The first and last characters are left out: they also hold bits of the text beside
+    it.
     """
     raw = text.encode()
     found = set()
