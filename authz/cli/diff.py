@@ -13,6 +13,7 @@ from authz.cli.apply import (
 from authz.cli.color import difference
 from authz.cli.comparison import check_plans, compare
 from authz.cli.invocation import Invocation, common, write_error
+from authz.cli.over_api import refuse_over_api
 from authz.cli.terminal import escaped
 
 
@@ -26,13 +27,14 @@ def diff(invocation: Invocation, /, *, path: str, prune: bool, overwrite: bool) 
     """Print the changes that `authz apply` would make. Exit with 1 if there are any.
 
     + is a new key, ~ a field to be set, - a key to be revoked, = a change of the store that stays.
-    Conflicts go to stderr.
+    Conflicts go to stderr, and the exit code is 1 too.
 
     \b
     Examples:
       authz diff -f keys.yaml
       authz diff -f keys.yaml --prune --json | jq .changed
     """
+    refuse_over_api(invocation)
     file = declared.load(path)
     check_plans(invocation, path, file)
     found = compare(invocation, file, prune=prune, overwrites=overwrite)

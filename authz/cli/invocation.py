@@ -33,6 +33,8 @@ class Invocation:
 
     config: str | None = None
     redis: str | None = None
+    admin: str | None = None
+    admin_token_file: str | None = None
     as_json: bool = False
     debug: bool = False
 
@@ -42,19 +44,19 @@ class Invocation:
 
 
 def common(command: _Command) -> _Command:
-    """Add --config, --redis, --json, --color, --debug and --help to `command`, and return it."""
+    """Add the options of every command to `command`, and return it."""
     return cast("_Command", with_options(command, _COMMON))
 
 
 def with_options(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
-    """Return the command with these options, which its help lists in this order."""
+    """Return the command with these click options added. Its help lists them in this order."""
     for option in reversed(options):
         command = option(command)
     return command
 
 
 def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Keep the value of an option in the Invocation of this command."""
+    """Set the value of an option in the Invocation of this command; None leaves it unchanged."""
     invocation = context.ensure_object(Invocation)
     if value is not None and parameter.name:
         setattr(invocation, parameter.name, value)
@@ -68,7 +70,7 @@ def show_help(context: click.Context, _parameter: click.Parameter, given: bool) 
 
 
 def choose_color(_context: click.Context, _parameter: click.Parameter, when: str | None) -> None:
-    """Set when colors are used, if --color is given."""
+    """Set when this process uses colors, if --color is given."""
     if when is not None:
         color.choose(when)
 
@@ -87,6 +89,20 @@ _COMMON: Final = (
         expose_value=False,
         callback=keep,
         help="URL of the store. Default: redis.url of the settings.",
+    ),
+    click.option(
+        "--admin",
+        metavar="URL",
+        expose_value=False,
+        callback=keep,
+        help="Use this admin API, not the store. Default: $AUTHZ_ADMIN.",
+    ),
+    click.option(
+        "--admin-token-file",
+        metavar="FILE",
+        expose_value=False,
+        callback=keep,
+        help="Key or token for --admin. Default: $AUTHZ_ADMIN_TOKEN_FILE.",
     ),
     click.option(
         "--json",

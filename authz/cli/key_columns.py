@@ -8,9 +8,8 @@ from authz.cli.times import NEVER, rfc3339
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
-from authz.flows.limits.credit_report import CreditReports
+from authz.flows.command_ports import CreditReader, UseReader
 from authz.flows.selection import Entry
-from authz.flows.usage.reading import UsageReading
 
 DEFAULT: Final = ("kid", "status", "env", "client", "expires", "name")
 
@@ -56,7 +55,10 @@ SORT_KEYS: Final[dict[str, Callable[[KeyRecord], Any]]] = {
 
 
 def parse_columns(field: str, text: str) -> tuple[str, ...]:
-    """Return the names of columns. Raises BadInput about `field` for a name that is none."""
+    """Return comma-separated names of columns, in order. Blanks around them are dropped.
+
+    Raises BadInput about `field` for a name that is not in NAMES.
+    """
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in NAMES:
@@ -67,11 +69,11 @@ def parse_columns(field: str, text: str) -> tuple[str, ...]:
 def cells(
     entry: Entry, names: tuple[str, ...], now: int, used: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Return the cells of one key. now: ms since the epoch, for its status.
+    """Return the cells of one key as text, in the order of `names`.
 
-    used: of `usage_of` and `credits_of`.
-
-    A key that cannot be read has its kid, its status and the reason in the last cell.
+    now: ms since the epoch, for its status. used: values of more columns by name, from `usage_of`
+    and `credits_of`; None becomes `never` or `-`. A key that cannot be read has its kid, the status
+    `unreadable` and the reason in the last cell, unless that is one of these two.
     """
     record = entry.record
     if record is None:
@@ -88,11 +90,12 @@ def cells(
 
 
 async def usage_of(
-    reading: UsageReading, kids: Sequence[str], names: Sequence[str]
+    reading: UseReader, kids: Sequence[str], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return for each kid the values of the columns about usage that are among `names`.
+    """Return for each kid, in order, the columns about usage that are among `names`, by name.
 
-    The time of the latest use is RFC 3339, None if there is none. Raises Unavailable.
+    The time of the latest use is RFC 3339, None if there is none. The requests are a number. Raises
+    Unavailable.
     """
     found: list[dict[str, Any]] = [{} for _ in kids]
     if LAST_USED in names:
@@ -107,11 +110,12 @@ async def usage_of(
 
 
 async def credits_of(
-    reports: CreditReports, entries: Sequence[Entry], names: Sequence[str]
+    reports: CreditReader, entries: Sequence[Entry], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return for each key the values of the columns about credits that are among `names`.
+    """Return for each entry, in order, the columns about credits that are among `names`, by name.
 
-    None for a key without credits, and without a record. Raises Unreadable, Unavailable.
+    They are numbers of units; None for a key without credits or without a record. Raises
+    Unavailable.
     """
     wanted = [name for name in OF_CREDITS if name in names]
     if not wanted:

@@ -18,11 +18,12 @@ from authz.cli.key_columns import (
     parse_columns,
     usage_of,
 )
+from authz.cli.over_api import is_over_api
 from authz.cli.selecting import selector_options
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.selector import Selector
-from authz.flows.selection import Cost, Entry, Page, split_cursor
+from authz.flows.selection import Cost, Entry, Page, first, split_cursor
 from authz.process.clock import SystemClock
 from authz.wiring.many_keys import BulkSession
 
@@ -34,12 +35,6 @@ def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     if not _LIMIT.fullmatch(value):
         raise BadInput("--limit", f"{fields.shown(value)}: a number from 1 to 1000, such as 100")
     return int(value)
-
-
-def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
-    if value:
-        split_cursor("--cursor", value)
-    return value or ""
 
 
 def _columns(
@@ -58,7 +53,7 @@ def _columns(
     show_default=True,
     help="Keys on one page, at most 1000.",
 )
-@click.option("--cursor", metavar="CURSOR", callback=_cursor, help="Continue after this page.")
+@click.option("--cursor", metavar="CURSOR", default="", help="Continue after this page.")
 @click.option("--all", "every", is_flag=True, help="All keys, not one page.")
 @click.option(
     "--sort",
@@ -106,23 +101,24 @@ def list_(
       authz keys list --all --json | jq -r '.keys[] | select(.expired) | .kid'
       authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c-1764547200000
     """
+    if cursor and not is_over_api(invocation):  # the server reads its own cursors
+        split_cursor("--cursor", cursor)
     if cursor and (every or sort):
         raise BadInput("--cursor", "is for pages; --all and --sort have none")
 
     async def find(session: BulkSession) -> Page:
         if sort is not None:
-            name = sort.removeprefix("-")
-            return await session.selection.first(
-                selector,
-                None if every else limit,
-                SORT_KEYS[name],
-                is_reversed=sort.startswith("-"),
-            )
+            cost = Cost()
+            order = SORT_KEYS[sort.removeprefix("-")]
+            most = None if every else limit
+            found = session.finder.each(selector, cost)
+            entries = await first(found, most, order, is_reversed=sort.startswith("-"))
+            return Page(entries, None, cost)
         if every:
             cost = Cost()
-            found = [entry async for entry in session.selection.each(selector, cost)]
-            return Page(tuple(found), None, cost)
-        return await session.selection.page(selector, limit, cursor)
+            all_found = [entry async for entry in session.finder.each(selector, cost)]
+            return Page(tuple(all_found), None, cost)
+        return await session.finder.page(selector, limit, cursor)
 
     async def work(session: BulkSession) -> tuple[Page, list[dict[str, Any]]]:
         page = await find(session)

@@ -13,7 +13,7 @@ from authz.cli.reasons import Reason
 from authz.cli.selecting import selector_options
 from authz.cli.stdin_key import any_prefix, key_from_stdin
 from authz.cli.waiting import wait_options
-from authz.core import changes
+from authz.core.edits import Revoke
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
@@ -76,7 +76,7 @@ def revoke(
     why = RevocationReason(reason)
     if not selector.is_empty:
         task = Task(
-            lambda record, now, by: changes.revoke(record, why, by, now),
+            Revoke(why),
             *("revoke", "revoking", "revoked", "already revoked", ", for ever"),
             keeps_looking=True,
         )
@@ -92,15 +92,15 @@ def revoke(
         prefix = any_prefix(load_settings(invocation).keys)
         kid = _kid_of(invocation, key_from_stdin("the key to revoke", prefix).text, prefix)
     found = kid or ""
-    end = make_change(invocation, note, lambda flow, by: flow.revoke(found, why, by), wait_seconds)
-    report_change(invocation, end)
+    report_change(invocation, make_change(invocation, found, Revoke(why), note, wait_seconds))
     return DONE
 
 
 def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
     """Return the kid of a key that was made or imported here.
 
-    prefix: a pattern for key prefixes. Raises ClickException for a damaged, forged or unknown key.
+    prefix: a pattern for key prefixes. Only for an imported key the store is asked. Raises
+    ClickException for a damaged, forged or unknown key, and the errors of `with_session`.
     """
     ring = administration.keyring(load_settings(invocation))
     if presented := ring.parse(text):

@@ -50,9 +50,8 @@ class AliasTaken(Fault):
 class Deleted(Fault):
     """The key was deleted. It cannot come back."""
 
-    def __init__(self, kid: str) -> None:
+    def __init__(self) -> None:
         super().__init__("the key was deleted here, which is final; it cannot come back")
-        self.kid = kid
 
 
 class NotFound(Fault):
@@ -75,7 +74,7 @@ class BadInput(Fault):
 class BadSettings(BadInput):
     """Settings with mistakes, at least one.
 
-    `mistakes` has them all, and the text shows the first.
+    `mistakes` has them all. The text shows the first, and the number of the others.
     """
 
     def __init__(self, mistakes: Sequence[BadInput]) -> None:

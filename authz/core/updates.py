@@ -40,7 +40,7 @@ def differences(before: KeyRecord, after: KeyRecord) -> dict[str, object]:
 
 
 def plain(record: KeyRecord) -> dict[str, object]:
-    """Return the fields that an update may set, as JSON values."""
+    """Return all fields that an update may set, by name, as JSON values; scopes are sorted."""
     return {
         "client_id": record.client_id,
         "project_id": record.project_id,
@@ -55,6 +55,6 @@ def plain(record: KeyRecord) -> dict[str, object]:
         "allowed_cidrs": [str(network) for network in record.allowed_cidrs],
         "allowed_hosts": list(record.allowed_hosts),
         "allowed_origins": list(record.allowed_origins),
-        "metadata": dict(record.metadata),
+        "metadata": dict(sorted(record.metadata.items())),
         "outage_grace": record.outage_grace,
     }

@@ -63,9 +63,9 @@ class By:
 class Extent:
     """The extent of the changes that were made, to wait for the sidecars.
 
-    version: the highest one, 0 for none. base: the highest version that was changed. graces: all
-    outage graces of the keys, before and after, in ms; None for the setting of the sidecars.
-    replicas: the fewest replicas that have a batch; None without replicas.
+    version: the highest version that was made, 0 for none. base: the highest version that was
+    changed. graces: all outage graces of the keys, before and after, in ms; None for the setting of
+    the sidecars. replicas: the fewest replicas that have a batch; None without replicas or changes.
     """
 
     version: int = 0
@@ -74,13 +74,16 @@ class Extent:
     replicas: int | None = None
 
     def add(self, before: KeyRecord, after: KeyRecord) -> None:
-        """Add a change that was made."""
+        """Add a change that was made, from record `before` to record `after`, with its version."""
         self.version = max(self.version, after.version)
         self.base = max(self.base, before.version)
         self.graces |= {before.outage_grace, after.outage_grace}
 
     def add_replicas(self, count: int | None) -> None:
-        """Add the number of replicas that have a batch."""
+        """Add the number of replicas that have a batch. None, for a store without them, is ignored.
+
+        `replicas` becomes the smallest of these numbers.
+        """
         if count is not None:
             self.replicas = count if self.replicas is None else min(self.replicas, count)
 
@@ -110,10 +113,13 @@ class BulkChange:
     async def rehearse(
         self, kids: Sequence[str], plan: Plan, by: By
     ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
-        """Yield for each key the change that `carry_out` would make. Changes nothing."""
+        """Yield each kid with the change that `carry_out` would make, or why it makes none.
+
+        Changes nothing.
+        """
         for start in range(0, len(kids), BATCH):
             for entry in await self._selection.read(kids[start : start + BATCH]):
-                yield entry.kid, self._planned(entry, plan, by)
+                yield entry.kid, planned(entry, plan, self._clock.wall_ms(), by)
 
     async def carry_out(
         self,
@@ -124,10 +130,11 @@ class BulkChange:
         selector: Selector | None = None,
         extent: Extent | None = None,
     ) -> AsyncIterator[Sequence[Step]]:
-        """Change the keys and yield their outcomes, a batch at a time.
+        """Change the keys and yield their outcomes, one step for each key.
 
-        selector: skip a key that no longer fits it. extent: is added to after each batch. A key
-        that others keep changing is planned again, at most MAX_CONFLICTS (16) times.
+        Works in batches of BATCH (100); a yielded sequence may be shorter, or empty. selector: skip
+        a key that no longer fits it. extent: is added to after each batch. A key that others keep
+        changing is planned MAX_CONFLICTS (16) times, then it is Failed.
         """
         extent = Extent() if extent is None else extent
         for start in range(0, len(kids), BATCH):
@@ -144,7 +151,10 @@ class BulkChange:
     async def _plan_all(
         self, kids: Sequence[str], plan: Plan, by: By, selector: Selector | None
     ) -> tuple[list[Step], list[_Made]]:
-        """Return the outcomes of keys that need no change, and the changes of the others."""
+        """Return the steps of keys that get no change, and record and change of the others.
+
+        Raises TypeError for a Removal, which Deletion makes.
+        """
         steps: list[Step] = []
         made: list[_Made] = []
         for entry in await self._selection.read(kids):
@@ -152,19 +162,23 @@ class BulkChange:
             if record and selector and not selector.matches(record, now):
                 steps.append(Step(entry.kid, Skipped()))
                 continue
-            planned = self._planned(entry, plan, by)
-            if isinstance(planned, Removal):
+            change = planned(entry, plan, now, by)
+            if isinstance(change, Removal):
                 raise TypeError("Deletion.carry_out makes deletions")
-            if not isinstance(planned, KeyChange):
-                steps.append(Step(entry.kid, planned))
+            if not isinstance(change, KeyChange):
+                steps.append(Step(entry.kid, change))
             elif record:
-                made.append((record, planned))
+                made.append((record, change))
         return steps, made
 
     async def _apply_all(
         self, made: Sequence[_Made], extent: Extent
     ) -> tuple[list[Step], list[str]]:
-        """Return the outcomes, and the kids whose keys were changed by others meanwhile."""
+        """Send the changes, and add to `extent` those that were made.
+
+        Return the steps, and the kids whose keys were changed by others meanwhile. Raises
+        Unavailable if each of several changes failed with it.
+        """
         if not made:
             return [], []
         changes = [change for _, change in made]
@@ -197,10 +211,12 @@ class BulkChange:
             extent.add_replicas(await self._store.replicas(*last))
         return steps, again
 
-    def _planned(self, entry: Entry, plan: Plan, by: By) -> Outcome | Removal | Failed:
-        if entry.record is None:
-            return Failed(entry.why)
-        try:
-            return plan(entry.record, self._clock.wall_ms(), by.author())
-        except BadInput as cause:
-            return Failed(str(cause))
+
+def planned(entry: Entry, plan: Plan, now: int, by: By) -> Outcome | Removal | Failed:
+    """Return the change of a key. now: ms since the epoch."""
+    if entry.record is None:
+        return Failed(entry.why)
+    try:
+        return plan(entry.record, now, by.author())
+    except BadInput as cause:
+        return Failed(str(cause))

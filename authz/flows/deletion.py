@@ -49,8 +49,9 @@ class Deletion:
         """Delete a key. Return its last record, as revoked, with the version of the deletion.
 
         is_forced: also a key that is neither revoked nor expired, else Refused. selector: Skipped
-        if the key does not fit it. conditions: as for Lifecycle; with a dry run the record is as
-        it was. Raises NotFound if no key has the kid.
+        if the key does not fit it. conditions: as for Lifecycle, so Conflict and the faults of the
+        guard are raised; with a dry run the record is as it was. Raises NotFound if no key has the
+        kid, Unavailable also if others change the key MAX_CONFLICTS (16) times.
         """
         for _ in range(MAX_CONFLICTS):
             record = await self._keys.find(kid)
@@ -87,11 +88,11 @@ class Deletion:
         extent: Extent | None = None,
         conditions: Conditions = ANY,
     ) -> AsyncIterator[Sequence[Step]]:
-        """Delete the keys and yield the outcome of each.
+        """Delete the keys, one after the other, and yield one step for each.
 
         selector: skip a key that no longer fits it. extent: is added to. conditions: as for
-        `delete`; a key that the caller may not delete fails. Raises Unavailable after
-        MAX_FAILURES (5) keys in a row.
+        `delete`; a key that the caller may not delete is Failed. So is one for which `delete`
+        raises Unavailable, but the fifth in a row (MAX_FAILURES) raises it.
         """
         extent = Extent() if extent is None else extent
         in_a_row = 0

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from authz.core import new_keys
 from authz.core.admin_ports import ImportStore, RecordReader
@@ -34,7 +35,10 @@ class Wanted:
         return next(self.hashed().digests())[1]
 
     def hashed(self) -> ImportedHash:
-        """Return the hash of the key. It alone is stored, so that both forms are one key."""
+        """Return the SHA-256 of the key, as given or computed, so that both forms are one key.
+
+        The store gets neither: it gets a digest of this hash under our pepper.
+        """
         return self.key.hashed() if isinstance(self.key, Imported) else self.key
 
 
@@ -59,6 +63,7 @@ class Clash:
 
 
 Outcome = Done | Clash | BadInput
+DELETED: Final = BadInput("key", "was deleted here, which is final; it cannot be imported again")
 
 
 class Importer:
@@ -82,10 +87,11 @@ class Importer:
         self._allowed = False
 
     async def put(self, batch: Sequence[Wanted]) -> list[Outcome]:
-        """Import a batch and return one outcome for each key, in order; BadInput for a bad spec.
+        """Import a batch and return one outcome for each key, in order.
 
-        First tells the sidecars, once, to look up imported keys. Raises Unavailable if the store
-        fails, OutcomeUnknown if the replies to all tries are lost. Repeating the call is then safe.
+        BadInput, as a value, for a bad spec and for a key that was deleted here. First tells the
+        sidecars, once, to look up imported keys. Raises Unavailable if the store fails,
+        OutcomeUnknown if the replies to all tries are lost. Repeating the call is then safe.
         """
         planned = [self._plan(wanted) for wanted in batch]
         made = [change for change in planned if isinstance(change, KeyChange)]
@@ -105,7 +111,8 @@ class Importer:
         """
         planned = [self._plan(wanted) for wanted in batch]
         made = [change for change in planned if isinstance(change, KeyChange)]
-        owners = await self._store.resolve_all([change.aliases for change in made])
+        found = await self._store.resolve_all([change.aliases for change in made])
+        owners = [DELETED if isinstance(owner, Deleted) else owner for owner in found]
         return await self._outcomes(planned, owners)
 
     async def _outcomes(
@@ -149,7 +156,7 @@ def _owner(reply: int | Fault) -> str | BadInput | None:
     wrote the key, its reply was lost, and the key was changed since.
     """
     if isinstance(reply, Deleted):
-        return BadInput("key", "was deleted here, which is final; it cannot be imported again")
+        return DELETED
     if isinstance(reply, AliasTaken):
         return reply.kid
     if isinstance(reply, Fault) and not isinstance(reply, Conflict):
@@ -160,10 +167,11 @@ def _owner(reply: int | Fault) -> str | BadInput | None:
 def _compare(
     kid: str, record: KeyRecord | Unreadable | None, change: KeyChange, now: int
 ) -> Done | Clash:
-    """Compare the key in the store with the planned one.
+    """Compare the key in the store with the planned one. Return Done as `already`, or a Clash.
 
-    Another client, a revocation here, or a secret that is no longer accepted is a Clash. Other
-    fields may have been changed here since, and are left as they are.
+    A Clash: the record cannot be read, the client is another one, the key is revoked here and not
+    in the plan, or the imported secret is no longer live at `now` (ms since the epoch). Other
+    fields may differ: they may have been changed here since.
     """
     wanted = change.record
     if record is None or isinstance(record, Unreadable):

@@ -16,7 +16,7 @@ log = logging.getLogger("authz.identity")
 
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """The meaning of claims. granted: name in `roles_claim` -> binding."""
+    """The meaning of claims. granted: the binding of each name that `roles_claim` may have."""
 
     subject_claim: str
     roles_claim: str
@@ -35,10 +35,12 @@ class Provider:
         self._clock = clock
 
     async def identify(self, text: str) -> Caller | Refusal:
-        """Return the caller that a token names, or the refusal.
+        """Return the caller that a token names, with the roles of its claims, or the refusal.
 
-        The claims are checked before and after the signature: a token that is refused anyway costs
-        no signature. UNAVAILABLE if the signing keys are unknown.
+        Issuer, audience and times are checked before the signature: a token that is refused for
+        them costs no signature. The subject is checked after it. A caller without a known role is
+        returned too; it may do nothing. The refusal is UNAVAILABLE if the signing keys are unknown,
+        which is logged. May wait for a fetch of them.
         """
         token = bearer_token.parse(text)
         if isinstance(token, Refusal):
@@ -60,5 +62,5 @@ class Provider:
         return Caller(subject, Kind.OIDC, granted)
 
     async def close(self) -> None:
-        """End a fetch of keys that runs."""
+        """Cancel the running fetch of keys, if any, and wait for its end."""
         await self._keys.close()

@@ -9,11 +9,10 @@ from typing import Final
 from authz.core.errors import BadInput, Unavailable
 from authz.core.trail.documents import lines
 from authz.core.trail.rows import Row, position
+from authz.process.appended_file import append_lines
 from authz.process.web_client import WebClient
 
-MODE: Final = 0o640
 OK: Final = range(200, 300)
-TAIL: Final = 1 << 20  # bytes at the end of a file in which its last line begins
 
 
 class FileSink:
@@ -26,24 +25,11 @@ class FileSink:
         self._path = path
 
     async def deliver(self, rows: Sequence[Row]) -> None:
-        """Implement TrailSink.deliver."""
+        """Append the rows and wait for the disk. Raises Unavailable if it cannot be written."""
         try:
-            await asyncio.to_thread(self._append, lines(rows))
+            await asyncio.to_thread(append_lines, self._path, lines(rows))
         except OSError as cause:
             raise Unavailable(f"{self._path}: {cause.strerror}") from None
-
-    def _append(self, content: bytes) -> None:
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, MODE)
-        with os.fdopen(handle, "r+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = file.seek(max(size - TAIL, 0))
-            whole = file.read().rfind(b"\n") + 1
-            if whole or not start:
-                file.truncate(start + whole)
-            file.seek(0, os.SEEK_END)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 class WebSink:
@@ -62,7 +48,7 @@ class WebSink:
         self._headers = headers
 
     async def deliver(self, rows: Sequence[Row]) -> None:
-        """Implement TrailSink.deliver."""
+        """Post the rows. Raises Unavailable without a response, or for another status."""
         response = await self._client.send(
             "POST", self._url, body=self._encode(rows), headers=self._headers
         )
@@ -77,7 +63,10 @@ class FileCursor:
         self._path = path
 
     def load(self) -> str:
-        """Implement Cursor.load."""
+        """Return the saved id; "" if there is no file, or an empty one.
+
+        Raises BadInput if the file cannot be read or holds something else.
+        """
         try:
             text = self._path.read_text(encoding="ascii").strip()
             if text:
@@ -91,7 +80,7 @@ class FileCursor:
         return text
 
     def save(self, row_id: str) -> None:
-        """Implement Cursor.save."""
+        """Write the id, and wait for the disk. Raises Unavailable if it cannot be written."""
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:
             with draft.open("w", encoding="ascii") as file:

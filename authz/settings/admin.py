@@ -26,14 +26,14 @@ from authz.settings.values import (
 
 
 class Grant(Section):
-    """A role, within tenants and projects. Without any it covers every key."""
+    """A role for the keys of these tenants and projects. An empty list means all of them."""
 
     role: Literal["viewer", "issuer", "admin", "auditor"]
     tenants: tuple[Id, ...] = ()
     projects: tuple[Id, ...] = ()
 
     def binding(self) -> Binding:
-        """Return the same as a value of the core."""
+        """Return the grant as a Binding of the core."""
         return Binding(Role(self.role), frozenset(self.tenants), frozenset(self.projects))
 
 
@@ -45,7 +45,7 @@ def _fetchable(url: str) -> str:
 
 
 class Oidc(Section):
-    """Bearer tokens of one OpenID Connect issuer."""
+    """Bearer tokens of one OpenID Connect issuer. roles: grants by values of `roles_claim`."""
 
     issuer: Annotated[HttpUrl, AfterValidator(_fetchable)]
     audience: Line = Field(min_length=1)
@@ -67,7 +67,10 @@ class AdminTls(Section):
 
 
 class Admin(Section):
-    """The administration API: its listeners, its callers and their roles."""
+    """The administration API: its listeners, its callers and their roles.
+
+    certificates: grants by a URI of the client certificate.
+    """
 
     listen: Listen = Address("127.0.0.1", 9193)
     http_listen: Listen = Address("127.0.0.1", 9194)
@@ -81,5 +84,5 @@ class Admin(Section):
     ] = ()
 
     def own_actions(self) -> frozenset[OwnAction]:
-        """Return what a holder may do with its own key."""
+        """Return the actions in `self_service`: those that a holder may do with its own key."""
         return frozenset(map(OwnAction, self.self_service))

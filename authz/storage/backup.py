@@ -25,7 +25,7 @@ import redis.asyncio
 
 from authz.core.errors import Unavailable
 from authz.core.selector import Position
-from authz.storage import encoding, meta, schema, tombstones
+from authz.storage import meta, schema, tombstones
 from authz.storage.change_log import changed_kids
 from authz.storage.listing import StoredIndex
 from authz.storage.replies import checked, last_change
@@ -66,7 +66,7 @@ class Backup:
         """Write all lines and return the counts. created_at: milliseconds since the epoch.
 
         Raises Emptied if the store has no authz:meta, Foreign if it has another schema or other
-        peppers, and Unavailable if the store fails or changes too fast.
+        peppers, and Unavailable if the store fails, changes too fast or has a garbled sequence.
         """
         found = await checked(self._client.hgetall(self._names.meta))
         meta.verify(found, fingerprints)
@@ -124,7 +124,7 @@ class Backup:
             seq, *found = await checked(pipeline.execute())
             await self._write_records(kids, found, again=True)
             self._found.seq = now
-            if encoding.number(self._names.seq, seq or "0") == now:
+            if (seq or "0") == str(now):
                 return
         raise Unavailable("the store changes too fast to be read; try again")
 

@@ -71,8 +71,8 @@ class StoredBatches:
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
         """Return each change's version, or the Fault why it was not applied, in order.
 
-        A change that narrows rights is applied also to a full store. Raises Unavailable if nothing
-        was sent, OutcomeUnknown if the connection failed after that.
+        A change that narrows rights is applied also to a full store. Raises Unavailable if no
+        change was made, OutcomeUnknown if the store failed after some may have been.
         """
         last = await last_change(self._client)
         await self._load_scripts(changes)  # a failure after this leaves the outcome unknown
@@ -91,8 +91,17 @@ class StoredBatches:
                     break
                 is_lost = True
                 self._scripts.clear()
-                await self._load_scripts(changes)
+                await self._load_again(changes, is_partly_done=len(unsent) < len(changes))
         return [_final(outcome) for outcome in outcomes]
+
+    async def _load_again(self, changes: Sequence[KeyChange], *, is_partly_done: bool) -> None:
+        """Load the scripts. Raises OutcomeUnknown in place of Unavailable if some may be made."""
+        try:
+            await self._load_scripts(changes)
+        except Unavailable as cause:
+            if not is_partly_done:
+                raise
+            raise OutcomeUnknown(f"the store did not get all changes: {cause}") from None
 
     async def _load_scripts(self, changes: Sequence[KeyChange]) -> None:
         for narrows in {change.narrows for change in changes} - self._scripts.keys():

@@ -49,7 +49,7 @@ def script_input(
     """Return KEYS and ARGV of lua/apply_change.lua for this change.
 
     marks: for the entry of the audit trail; None: it gets no mark. numbers: for the seal of the
-    record; None: it gets no seal.
+    record; None: it gets no seal. Raises BadInput if the keys of the marks cannot be read.
     """
     record = change.record
     event = encoding.encode_event(change.event, change.id, change.base_version)
@@ -93,13 +93,14 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
     """Return the version from a reply of lua/apply_change.lua.
 
     Otherwise return, not raise: Conflict if the key is at another version, AliasTaken if one of its
-    aliases exists, Deleted if the key was deleted, Moved if its seals are for other numbers.
+    aliases is another key's, Deleted if the key was deleted, Moved if its seals are for other
+    numbers.
     """
     outcome, detail = reply
     if outcome == "moved":
         return Moved(int(detail))
     if outcome == "gone":
-        return Deleted(change.record.kid)
+        return Deleted()
     if outcome == "conflict":
         return Conflict(f"{change.record.kid} is at version {detail}, not {change.base_version}")
     return AliasTaken(detail) if outcome == "taken" else int(detail)

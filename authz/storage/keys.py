@@ -158,9 +158,10 @@ class StoredKeys:
     async def apply(self, change: KeyChange) -> int:
         """Apply a change by the script and return the key's new version.
 
-        Raises Conflict if the key is not at `base_version`, AliasTaken if an imported key exists,
-        Unavailable if nothing was changed, OutcomeUnknown if the connection failed after the script
-        was sent. A change that narrows rights is applied also to a full store.
+        A change that was applied before is not made again, and returns its version. Raises Conflict
+        if the key is not at `base_version`, AliasTaken if an alias is another key's, Deleted if the
+        key was deleted, Unavailable if nothing was changed, OutcomeUnknown if the connection failed
+        after the script was sent. A change that narrows rights is applied also to a full store.
         """
         last = await self.sequence()  # a failure after this leaves it unknown
         for count in SEALED_AHEAD:
@@ -193,10 +194,10 @@ class StoredKeys:
         return script_outcome(change, reply)
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
-        """Wait up to WAIT_MS. Return how many replicas have the change; None without Sentinel.
+        """Wait up to WAIT_MS (1 s) for one replica. Return how many have the change.
 
-        0 also if the store refused to answer. Raises OutcomeUnknown if the connection fails, or if
-        a failover has lost the change.
+        None without Sentinel. 0 also if the store refused to answer. Writes the heartbeat. Raises
+        OutcomeUnknown if the connection fails, or if a failover has lost the change.
         """
         if not self._has_replicas:
             return None

@@ -46,8 +46,8 @@ class StoredSidecars:
         """Return the last change's number (0 if none), and the sidecars sorted by instance.
 
         An entry that is garbled, has a wrong seal or absurd values, or was removed, is returned
-        with its `doubt`. It proves nothing. Looks at the 10,000 newest. Raises Unavailable, also
-        for a garbled number.
+        with its `doubt`. It proves nothing. Looks at the 10,000 newest. Raises Unavailable if the
+        store fails or the number is garbled.
         """
         try:
             client: Any = self._client

@@ -1,6 +1,6 @@
 """Replies of redis-py for administration, with its exceptions as Unavailable."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 import redis.asyncio
@@ -14,6 +14,7 @@ from authz.storage.link import has_advice, refusal
 FULL_ADVICE: Final = (
     "raise its maxmemory or remove data; revoking, disabling and shrinking keys still works"
 )
+PIPELINE: Final = 1000  # commands in one round trip
 EXACT: Final = 1 << 53  # up to here a double holds each whole number
 
 
@@ -48,8 +49,22 @@ async def last_change(client: redis.asyncio.Redis, advice: str = "") -> int:
         raise Unavailable(str(cause)) from None
 
 
+async def pipelined(client: redis.asyncio.Redis, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+    """Return the reply to each command, with PIPELINE (1,000) commands in a round trip.
+
+    Raises what `checked` raises.
+    """
+    found: list[Any] = []
+    for start in range(0, len(commands), PIPELINE):
+        async with client.pipeline(transaction=False) as pipeline:
+            for command in commands[start : start + PIPELINE]:
+                pipeline.execute_command(*command)
+            found += await checked(pipeline.execute())
+    return found
+
+
 def whole(score: float, most: int = EXACT) -> int:
-    """Return a score of a sorted set as a whole number from 0 to `most`, the nearest one.
+    """Return a score of a sorted set as a whole number, rounded down, within 0 to `most`.
 
     Scores can be fractions, negative and infinite.
     """

@@ -19,6 +19,9 @@ from authz.core.limits.key_limits import LimitPolicy
 from authz.core.request import Request
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.rows import TrailKeys
+from authz.flows.command_ports import KeyEditor
+from authz.flows.deletion import Deletion
+from authz.flows.editing import StoreEditor
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
@@ -28,6 +31,7 @@ from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
+from authz.storage.deletions import StoredDeletions
 from authz.storage.endpoint import Client, Endpoint
 from authz.storage.imports import StoredImports
 from authz.storage.inspection.checks import inspect
@@ -43,6 +47,7 @@ from authz.storage.seals import StoreSeals
 from authz.storage.sentinel import Sentinel
 from authz.storage.tls import TlsFiles as StoreTls
 from authz.storage.tombstones import Tombstone
+from authz.storage.usage.erasing import StoredEraser
 from authz.storage.verified_backup import verify
 from authz.wiring.pepper_files import read_pepper
 
@@ -194,17 +199,6 @@ async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
 
 
 @asynccontextmanager
-async def waiting(settings: Settings) -> AsyncIterator[tuple[StoredSidecars, StoredTrail]]:
-    """Yield the registry and the audit trail over one client, to wait for confirmations.
-
-    Raises BadInput for invalid redis settings, Unavailable for an unusable file. Does not check
-    authz:meta.
-    """
-    async with aclosing(endpoint(settings).client()) as client:
-        yield StoredSidecars(client, settings.fleet.sidecars), StoredTrail(client)
-
-
-@asynccontextmanager
 async def our_store(settings: Settings, ring: Keyring) -> AsyncIterator[tuple[Client, StoredKeys]]:
     """Yield a client of the store and its keys, once the store is found to be ours.
 
@@ -227,6 +221,23 @@ async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
     ring = keyring(settings)
     async with our_store(settings, ring) as (client, keys):
         yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
+
+
+@asynccontextmanager
+async def editor(settings: Settings) -> AsyncIterator[KeyEditor]:
+    """Yield the editor of commands that make or change one key, and close its client at the end.
+
+    Raises the errors of `administration`.
+    """
+    ring, clock = keyring(settings), SystemClock()
+    async with our_store(settings, ring) as (client, keys):
+
+        def deletion() -> Deletion:
+            return Deletion(keys, StoredDeletions(client), StoredEraser(client), clock)
+
+        lifecycle = Lifecycle(keys, ring, clock, StoredCounters(client))
+        registry, trail = StoredSidecars(client, settings.fleet.sidecars), StoredTrail(client)
+        yield StoreEditor(lifecycle, deletion, registry, trail, clock)
 
 
 @asynccontextmanager

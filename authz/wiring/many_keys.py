@@ -4,20 +4,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from authz.core.keys.keyring import Keyring
 from authz.flows.bulk_change import BulkChange
+from authz.flows.command_ports import (
+    CreditReader,
+    KeyFinder,
+    KeyReader,
+    LimitReader,
+    ManyKeysEditor,
+    UseReader,
+)
 from authz.flows.deletion import Deletion
+from authz.flows.editing import StoreManyKeys
 from authz.flows.key_history import KeyHistory
 from authz.flows.limits.credit_report import CreditReports
+from authz.flows.limits.limit_report import LimitReports
 from authz.flows.selection import Selection
 from authz.flows.usage.last_use import LastUse
-from authz.flows.usage.reading import UsageReading
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.batches import StoredBatches
 from authz.storage.deletions import StoredDeletions
-from authz.storage.keys import StoredKeys
-from authz.storage.limits.stored_counters import StoredCredits
+from authz.storage.limits.stored_counters import StoredCounters, StoredCredits
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.registry import StoredSidecars
 from authz.storage.usage.erasing import StoredEraser
@@ -27,19 +34,17 @@ from authz.wiring.administration import keyring, limit_policy, our_store
 from authz.wiring.usage import usage_reading
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BulkSession:
     """The objects of commands that find many keys or change them."""
 
-    selection: Selection
-    bulk: BulkChange
-    deletion: Deletion
-    keys: StoredKeys
+    finder: KeyFinder
+    many: ManyKeysEditor
+    keys: KeyReader
     history: KeyHistory
-    keyring: Keyring
-    sidecars: StoredSidecars
-    usage: UsageReading
-    credits: CreditReports
+    usage: UseReader
+    credits: CreditReader
+    limits: LimitReader
 
 
 @asynccontextmanager
@@ -54,12 +59,13 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
         selection = Selection(StoredIndex(client), clock, LastUse(index, stored, clock))
         bulk = BulkChange(selection, keys, StoredBatches(client), clock)
         deletion = Deletion(keys, StoredDeletions(client), StoredEraser(client), clock)
-        history = KeyHistory(StoredTrail(client))
-        sidecars, usage = (
-            StoredSidecars(client, settings.fleet.sidecars),
-            usage_reading(stored, index),
-        )
-        reports = CreditReports(StoredCredits(client), limit_policy(settings))
+        registry, policy = StoredSidecars(client, settings.fleet.sidecars), limit_policy(settings)
         yield BulkSession(
-            *(selection, bulk, deletion, keys, history, ring, sidecars, usage), credits=reports
+            finder=selection,
+            many=StoreManyKeys(bulk, deletion, registry, clock),
+            keys=keys,
+            history=KeyHistory(StoredTrail(client)),
+            usage=usage_reading(stored, index),
+            credits=CreditReports(StoredCredits(client), policy),
+            limits=LimitReports(StoredCounters(client), policy, clock),
         )

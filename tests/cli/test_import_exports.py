@@ -76,6 +76,77 @@ def test_kong(importing, valkey: Valkey) -> None:
     assert stored(valkey) == 3
 
 
+def test_kong_names_a_consumer_by_an_object(importing, valkey: Valkey) -> None:
+    """A group or a credential outside of its consumer names it by a text or by an object."""
+    text = f"""\
+consumers:
+- username: acme
+acls:
+- consumer: {{username: acme}}
+  group: writers
+keyauth_credentials:
+- consumer: {{username: acme}}
+  key: {FOREIGN}
+"""
+    assert importing(text.encode()).code == 0
+    [key] = records(valkey)
+    assert (key["client_id"], key["scopes"]) == ("acme", ["writers"])
+
+
+def test_kong_names_a_consumer_by_its_id(importing, valkey: Valkey) -> None:
+    """In an export of Kong's database, all parts stand beside their consumer and name its id."""
+    text = f"""\
+consumers:
+- id: 1b2d7f3e-2f0c-4d8e-9a52-0a7d2ac0b6f1
+  username: acme
+- id: 77c1a7de-6c3f-4a0e-8a44-5f1d1f0f9a10
+  custom_id: "18"
+acls:
+- consumer: 1b2d7f3e-2f0c-4d8e-9a52-0a7d2ac0b6f1
+  group: writers
+plugins:
+- name: rate-limiting
+  consumer: {{id: 1b2d7f3e-2f0c-4d8e-9a52-0a7d2ac0b6f1}}
+  config: {{minute: 5}}
+- name: rate-limiting
+  config: {{minute: 7}}
+keyauth_credentials:
+- consumer: 1b2d7f3e-2f0c-4d8e-9a52-0a7d2ac0b6f1
+  key: {FOREIGN}
+- consumer: 77c1a7de-6c3f-4a0e-8a44-5f1d1f0f9a10
+  key: kong-key-0123456784
+"""
+    assert importing(text.encode()).code == 0
+    first, second = sorted(records(valkey), key=lambda key: key["client_id"], reverse=True)
+    assert (first["client_id"], first["scopes"]) == ("acme", ["writers"])
+    assert [limit["limit"] for limit in first["limits"]] == [5]
+    assert (second["client_id"], second["scopes"], second["limits"]) == ("18", [], [])
+
+
+def test_kong_with_a_list_in_place_of_a_name(importing) -> None:
+    """A credential whose consumer or group is no name is refused, and the others are imported."""
+    text = f"""\
+consumers:
+- username: [a]
+  keyauth_credentials: [{{key: kong-key-0123456781}}]
+- username: b
+  acls: [{{group: [c]}}]
+  keyauth_credentials: [{{key: kong-key-0123456782}}]
+- username: d
+  keyauth_credentials: [{{key: {FOREIGN}}}]
+keyauth_credentials:
+- consumer: [e]
+  key: kong-key-0123456783
+"""
+    outcome = importing(text.encode(), "--json")
+    assert [row["outcome"] for row in outcome.document["rows"]] == [
+        "refused",
+        "refused",
+        "imported",
+        "refused",
+    ]
+
+
 def test_a_life_without_a_beginning(importing) -> None:
     """A time to live whose beginning is not known is refused, not forgotten."""
     text = f"consumers:\n- username: a\n  keyauth_credentials:\n  - {{key: {FOREIGN}, ttl: 60}}\n"
@@ -118,6 +189,21 @@ def test_unkey_without_a_secret(importing) -> None:
     told = importing(json.dumps(bad).encode()).err.splitlines()
     assert told[0].startswith("entry 1: hash: is needed")
     assert told[1].startswith("entry 2: ratelimit: has a duration")
+
+
+@pytest.mark.parametrize(
+    ("member", "field"),
+    [
+        ({"ratelimits": [1]}, "ratelimit"),
+        ({"ratelimits": [{"limit": 1, "duration": [1000]}]}, "ratelimit"),
+        ({"environment": ["live"]}, None),
+    ],
+)
+def test_unkey_with_a_wrong_type(importing, member, field) -> None:
+    """A rate of a wrong type refuses its entry. An unknown environment, of any type, is `live`."""
+    outcome = importing(json.dumps([UNKEY | member]).encode(), "--json")
+    [row] = outcome.document["rows"]
+    assert (row["outcome"], row.get("field")) == ("refused" if field else "imported", field)
 
 
 @pytest.mark.parametrize("old", [True, False])

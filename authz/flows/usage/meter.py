@@ -10,7 +10,10 @@ Rules:
 4. A batch that is sent again while it waits is one batch with two senders to answer.
 5. Waiting batches are bounded in bytes. Beyond that a sender is asked to come again, and nothing
    that was taken is dropped.
-6. A batch that waited for an hour is dropped unconfirmed. Its sender gave up long ago, and another
+6. An entry counts until two hours after the minute in which it ended, by the clock of the store. A
+   commit that comes later than that adds nothing, and is made again without these entries. So a
+   closed hour does not change.
+7. A batch that waited for an hour is dropped unconfirmed. Its sender gave up long ago, and another
    meter may have counted it; completeness shows it if none has.
 """
 
@@ -25,10 +28,11 @@ from typing import Final
 from authz.core.errors import Unavailable
 from authz.core.ports import Clock
 from authz.core.usage.commit import Commit
+from authz.core.usage.counts import MINUTE_MS
 from authz.core.usage.entry import Cause, EntryReader
 from authz.core.usage.events import MeterEvent
-from authz.core.usage.ports import Counted, Known, MeterProbe, UsageStore
-from authz.core.usage.tally import Clocks, Tally
+from authz.core.usage.ports import Counted, Known, MeterProbe, TooOld, UsageStore
+from authz.core.usage.tally import FUTURE_MS, PAST_MS, Clocks, Tally
 from authz.flows.usage.batches import Batch, Chunk, Confirmed
 
 PERIOD: Final = 0.25  # seconds for which batches are added up
@@ -40,8 +44,6 @@ PAUSE: Final = 0.05  # seconds after a failed commit, doubled up to MAX_PAUSE
 MAX_PAUSE: Final = 1.0
 RETRY_SECONDS: Final = 1.0  # after which a sender may come again
 LATE_MS: Final = 3_600_000
-PAST_MS: Final = 2 * 3_600_000  # by which an entry may have ended before the store's time
-FUTURE_MS: Final = 300_000  # or after it: clocks differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,11 @@ class Meter:
         return 0.0 if oldest is None or now is None else max(0.0, (now - oldest.arrived_ms) / 1000)
 
     def take(self, raw: bytes, lines: Sequence[bytes]) -> Confirmed | Deferred:
-        """Take a batch. Return a future that tells when it is in the store, or a Deferred.
+        """Take a batch. Return a future that becomes True when it is in the store, or a Deferred.
 
-        raw: the message; its digest names the batch. lines: its entries.
+        The future becomes False if the batch is dropped as too old. A batch that waits already is
+        not taken twice. Deferred: the meter is leaving, the store's time is unknown, or `max_bytes`
+        are waiting. raw: the message; its digest names the batch. lines: its entries.
         """
         digest = hashlib.blake2b(raw, digest_size=16).digest()
         batch = self._waiting.get(digest)
@@ -131,9 +135,9 @@ class Meter:
                 await self._report_repeated()
 
     async def drain(self, seconds: float) -> bool:
-        """Take no more batches, and wait until all are confirmed. Return whether all were.
+        """Take no more batches, and wait at most `seconds` until none waits for the store.
 
-        It waits for at most `seconds`. `run` must go on meanwhile.
+        Return False if some still wait. `run` must go on meanwhile.
         """
         self.leaving = self.leaving or "the meter is stopping"
         self._close()
@@ -200,12 +204,16 @@ class Meter:
                 is_ours = is_repeated and len(reply.digests) == len(digests)
                 self._on_known(chunk, reply.digests, commit if is_ours else None)
                 is_repeated = False
-            else:
+            elif isinstance(reply, TooOld):
                 self._drop_old(chunk)
 
     def _commit_of(self, chunk: Chunk) -> Commit:
         now = self._store.now_ms() or 0
-        return chunk.tally.commit(Clocks.near(now, PAST_MS, FUTURE_MS))
+        commit = chunk.tally.commit(Clocks.near(now, PAST_MS, FUTURE_MS))
+        oldest = min((minute for minute, _, _ in commit.totals), default=None)
+        if oldest is not None:
+            commit.until_ms = (oldest + 1) * MINUTE_MS + PAST_MS
+        return commit
 
     async def _report_repeated(self) -> None:
         """Tell the store how many entries came again. It is a note: a failure is ignored."""
@@ -222,7 +230,10 @@ class Meter:
         self._confirm(chunk.remove(frozenset(chunk.batches)), is_counted=True)
 
     def _on_known(self, chunk: Chunk, digests: frozenset[bytes], ours: Commit | None) -> None:
-        """Confirm batches that the store has. ours: the commit that had been added, or None."""
+        """Confirm batches that the store has. ours: the commit, if our earlier call added it.
+
+        ours None: somebody else added these batches, so their entries count as repeated.
+        """
         if ours is not None:
             self._count_commit(chunk, ours)
         gone = chunk.remove(digests)

@@ -13,13 +13,21 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_OUTAGE_GRACE_MS, shown
+from authz.core.limits.credits import (
+    CREDITS,
+    KEEP_CREDITS,
+    CreditsChange,
+    parse_credits_change,
+)
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.new_keys import KeySpec
 from authz.core.updates import Updates
 from authz.rpc.admin.values import duration_ms, time_ms, word_of
-from authz.rpc.pb.admin.v1 import key_pb2
+from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 
 Key = key_pb2.Key
+UpdateRequest = keys_pb2.UpdateKeyRequest | keys_pb2.ChangeKeysRequest.Update
+"""A message with the new values of fields."""
 
 DEFAULT_LIFE_MS: Final = 90 * 86_400_000
 EVERYTHING: Final = "*"
@@ -35,6 +43,7 @@ class PlannedUpdate:
     fields: Updates
     add_scopes: frozenset[str]
     remove_scopes: frozenset[str]
+    credits_change: CreditsChange | None
 
 
 _Reader = Callable[[str, Key], object]
@@ -87,7 +96,8 @@ READ: Final[dict[str, tuple[str, _Reader]]] = {
 def key_spec(path: str, key: Key, plans: Collection[str]) -> KeySpec:
     """Return the specification of a new key. path: of the key in the request, for errors.
 
-    plans: the names of all plans. Raises BadInput for the first wrong field.
+    Without an expiration the key lives 90 days, without an environment it is `live`. plans: the
+    names of all plans. Raises BadInput for the first wrong field or an unknown plan.
     """
     found: dict[str, Any] = {name: read(f"{path}.{at}", key) for at, (name, read) in READ.items()}
     _refuse_unknown_plan(f"{path}.plan", found["plan"], plans)
@@ -101,10 +111,11 @@ def key_spec(path: str, key: Key, plans: Collection[str]) -> KeySpec:
 
 
 def updates(key: Key, mask: FieldMask, plans: Collection[str], now: int) -> Updates:
-    """Return the new values of the fields that `mask` names.
+    """Return the new values of the fields that `mask` names, by the names of a record's fields.
 
-    Without a mask: of every field with a value. now: ms since the epoch, for `ttl`. Raises BadInput
-    for a path that is no field, a field that cannot be set, and a wrong value.
+    Without a mask: of every settable field with a value; with `*` of every settable field. now: ms
+    since the epoch, for `ttl`. Raises BadInput for a path that is no field, a field that cannot be
+    set, an unknown plan, and a wrong value.
     """
     paths = _paths(key, mask.paths)
     found: dict[str, object] = {}
@@ -119,18 +130,14 @@ def updates(key: Key, mask: FieldMask, plans: Collection[str], now: int) -> Upda
     return cast("Updates", found)
 
 
-def planned_update(
-    key: Key,
-    mask: FieldMask,
-    scopes: tuple[Iterable[str], Iterable[str]],
-    plans: Collection[str],
-    now: int,
-) -> PlannedUpdate:
-    """Return the update of a request. scopes: to add and to remove.
+def planned_update(request: UpdateRequest, plans: Collection[str], now: int) -> PlannedUpdate:
+    """Return the update of a request. now: ms since the epoch, for `ttl`.
 
-    Raises BadInput as `updates`, and if there is nothing to change.
+    Raises BadInput as `updates`, if there is nothing to change, if a scope is both added and
+    removed, and for these scopes beside the field `scopes`.
     """
-    found = updates(key, mask, plans, now)
+    found = updates(request.key, request.update_mask, plans, now)
+    scopes = (request.add_scopes, request.remove_scopes)
     add, remove = (
         fields.scopes(name, given)
         for name, given in zip(("add_scopes", "remove_scopes"), scopes, strict=True)
@@ -139,13 +146,25 @@ def planned_update(
         raise BadInput("add_scopes", "goes with remove_scopes, and not with the field scopes")
     if add & remove:
         raise BadInput("add_scopes", f"{shown(min(add & remove))} is in remove_scopes as well")
-    if not (found or add or remove):
+    change = _credits_change(request.credits, found)
+    if not (found or add or remove or change):
         raise BadInput("update_mask", "nothing to change; name a field, such as display_name")
-    return PlannedUpdate(found, add, remove)
+    return PlannedUpdate(found, add, remove, change)
+
+
+def _credits_change(text: str, found: Updates) -> CreditsChange | None:
+    if not text:
+        return None
+    if any(limit.name == CREDITS for limit in found.get("limits", ())):
+        raise BadInput("credits", "key.limits has a limit of the name credits as well")
+    return KEEP_CREDITS if text == KEEP_CREDITS.how else parse_credits_change("credits", text)
 
 
 def refuse_other_env(key: Key, env: str) -> None:
-    """Raise BadInput if an update brings another environment: it is a part of the key's text."""
+    """Raise BadInput if `key` has another environment: it is a part of the key's text.
+
+    env: `live` or `test`. A key without an environment passes.
+    """
     if key.env and Key.Environment.Name(key.env) != f"ENVIRONMENT_{env.upper()}":
         raise BadInput("key.env", "never changes; issue a new key")
 
@@ -166,9 +185,10 @@ def _paths(key: Key, given: Iterable[str]) -> set[str]:
 
 
 def _end(path: str, key: Key, now: int | None) -> int | None:
-    """Return the end in ms since the epoch; None for a key without an end.
+    """Return the end in ms since the epoch; None for a key without an end or an expiration.
 
-    now: without it `ttl` gives None.
+    now: ms since the epoch; None: `ttl` gives None. Raises BadInput for a wrong time or `ttl`, and
+    for `never_expires: false`.
     """
     match key.WhichOneof("expiration"):
         case "expire_time":

@@ -9,13 +9,12 @@ from authz.core.usage.completeness import ProcessSeen
 from authz.core.usage.counts import Counts, Level
 from authz.storage import schema
 from authz.storage.issued import StoredIssued
-from authz.storage.replies import checked, whole
+from authz.storage.replies import checked, pipelined, whole
 from authz.storage.usage import rows
-from authz.storage.usage.stored_usage import ROUTES, StoredUsage, route_name, windows_of
+from authz.storage.usage.stored_usage import StoredUsage, hour_counts, windows_of
 
 PAGE: Final = 2000  # kids in one reply
 LATEST: Final = 253_402_300_799  # the last second of 9999, the last one that can be shown
-PIPELINE: Final = 1000  # commands in one round trip
 
 
 class StoredUsageIndex:
@@ -28,17 +27,20 @@ class StoredUsageIndex:
         self._issued = StoredIssued(client)
 
     async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
-        """Implement UsageIndex.latest."""
+        """Implement UsageIndex.latest: return epoch seconds or None for each kid, in order.
+
+        Takes one round trip; without kids, none. Raises Unavailable if the store fails.
+        """
         if not kids:
             return []
         found = await checked(self._client.zmscore(f"{self._base}last", list(kids)))
         return [None if score is None else whole(score, LATEST) for score in found]
 
     async def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
-        """Implement UsageIndex.used_since.
+        """Implement UsageIndex.used_since: yield kids that were used at or after epoch seconds.
 
-        In the order of their latest use: a key that is used meanwhile moves to the end, and is
-        found there.
+        In the order of their latest use, in pages. A key that is used meanwhile moves to the end,
+        and is found there, so a kid can come several times. Raises Unavailable.
         """
         low, size = since, PAGE
         while True:
@@ -62,7 +64,11 @@ class StoredUsageIndex:
     async def many(
         self, kids: Sequence[str], level: Level, slots: range
     ) -> Sequence[Mapping[tuple[int, str], Counts]]:
-        """Implement UsageIndex.many."""
+        """Implement UsageIndex.many: return for each kid, in order, its counts by slot and route.
+
+        The route is "" except by hours. Slots without counts are left out. Raises Unavailable, and
+        Unreadable for garbled counts.
+        """
         if level is Level.HOUR:
             return await self._hours(kids, slots)
         asked = _fields(level, slots)
@@ -71,7 +77,7 @@ class StoredUsageIndex:
             for kid in kids
             for suffix, fields, _ in asked
         ]
-        replies = iter(await self._replies(commands))
+        replies = iter(await pipelined(self._client, commands))
         found = []
         for _ in kids:
             counts = {}
@@ -83,11 +89,17 @@ class StoredUsageIndex:
         return found
 
     async def issued(self) -> Mapping[str, int]:
-        """Implement GateProcesses.issued."""
+        """Implement GateProcesses.issued: return how many charge ids by the prefix of a process.
+
+        Raises Unavailable if the store fails.
+        """
         return {each.charges: each.count for each in await self._issued.find()}
 
     async def processes(self) -> Sequence[ProcessSeen]:
-        """Implement GateProcesses.processes."""
+        """Implement GateProcesses.processes: return those whose entries came, the latest first.
+
+        Raises Unavailable, and Unreadable for a garbled number.
+        """
         return await self._usage.processes()
 
     async def _hours(
@@ -96,38 +108,29 @@ class StoredUsageIndex:
         names = await self._usage.routes()
         windows = windows_of(Level.HOUR, slots)
         replies = iter(
-            await self._replies(
+            await pipelined(
+                self._client,
                 [
                     ("HGETALL", f"{self._base}{kid}:{Level.HOUR}:{window}")
                     for kid in kids
                     for window in windows
-                ]
+                ],
             )
         )
         found = []
         for _ in kids:
-            counts = {}
+            counts: dict[tuple[int, str], Counts] = {}
             for window in windows:
-                for field, text in next(replies).items():
-                    hour, route = divmod(rows.number(field, field), ROUTES)
-                    slot = window * Level.HOUR.window + hour
-                    if slot in slots:
-                        counts[slot, route_name(str(route), names)] = rows.counts(field, text)
+                counts.update(hour_counts(window, next(replies), slots, names))
             found.append(counts)
-        return found
-
-    async def _replies(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
-        found: list[Any] = []
-        for start in range(0, len(commands), PIPELINE):
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for command in commands[start : start + PIPELINE]:
-                    pipeline.execute_command(*command)
-                found += await checked(pipeline.execute())
         return found
 
 
 def _fields(level: Level, slots: range) -> list[tuple[str, list[str], list[int]]]:
-    """Return the suffix of each hash that has some of these slots, its fields, and their slots."""
+    """Return for each hash with some of these slots: its suffix, their fields, and the slots.
+
+    A suffix follows the kid in the name. Months are in the hash of the kid itself: "".
+    """
     if level is Level.MONTH:
         return [("", [f"y{slot}" for slot in slots], list(slots))] if slots else []
     found = []

@@ -1,6 +1,6 @@
 """StoredUsage: reads the counts of usage, for administration."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import redis.asyncio
@@ -20,7 +20,10 @@ ROUTES: Final = 10_000  # a field of hours is: hour in its window * ROUTES + num
 
 
 class StoredUsage:
-    """A UsageReader and a DayReader over redis-py."""
+    """A UsageReader and a DayReader over redis-py.
+
+    All methods raise Unavailable if the store fails, and Unreadable for garbled data.
+    """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client: Any = client
@@ -29,7 +32,11 @@ class StoredUsage:
     async def counts(
         self, kid: str, level: Level, slots: range
     ) -> Mapping[tuple[int, str], Counts]:
-        """Implement UsageReader.counts."""
+        """Implement UsageReader.counts: return the counts of a key by slot and route.
+
+        The route is "" except by hours. Slots without counts are left out; empty for an unknown
+        key.
+        """
         if level is Level.MONTH:
             return await self._months(kid, slots)
         if level is Level.HOUR:
@@ -42,7 +49,10 @@ class StoredUsage:
         }
 
     async def totals(self, level: Level, slots: range) -> Mapping[tuple[int, str, str], Counts]:
-        """Implement UsageReader.totals."""
+        """Implement UsageReader.totals: return the counts of all requests by slot, route and code.
+
+        Slots without counts are left out.
+        """
         if level is Level.MONTH:
             fields = await self._hash(f"{ALL}:{level}")
         else:
@@ -57,9 +67,12 @@ class StoredUsage:
         return found
 
     async def facts(self, kid: str) -> KeyFacts:
-        """Implement UsageReader.facts."""
-        latest, secrets, owners = None, {}, {}
-        for field, text in (await self._hash(kid)).items():
+        """Implement UsageReader.facts: return latest use, secrets and owners of a key.
+
+        All are empty for a key without usage. The latest use is that of any secret.
+        """
+        latest, secrets, fields = None, {}, await self._hash(kid)
+        for field, text in fields.items():
             if field == "last":
                 latest = _sight(field, rows.array(field, text))
             elif field.startswith("s:"):
@@ -67,14 +80,16 @@ class StoredUsage:
                 if not isinstance(number, int):
                     raise Unreadable(f"{field}: not a number of requests")
                 secrets[field.removeprefix("s:")] = (_sight(field, sight), number)
-            elif field.startswith("about:"):
-                owners[rows.number(field, field.removeprefix("about:"))] = text
         sights = [sight for sight, _ in secrets.values()] + ([latest] if latest else [])
         latest = max(sights, key=_time, default=None)
-        return KeyFacts(latest, secrets, dict(sorted(owners.items())))
+        return KeyFacts(latest, secrets, owners_of(fields))
 
     async def days(self, kid: str, days: range) -> Mapping[int, DayFacts]:
-        """Implement DayReader.days."""
+        """Implement DayReader.days: return refusals by reason and the number of networks, by day.
+
+        Days without requests of the key are left out; each other day has at least 1 network. With
+        `kid` "" (all requests) only days with refusals are there, and networks is 0.
+        """
         denials: dict[int, dict[str, int]] = {}
         networks: dict[int, int] = {}
         for field, text in (await self._windows(kid or ALL, Level.DAY, days)).items():
@@ -117,12 +132,15 @@ class StoredUsage:
         return found
 
     async def sums(self) -> Mapping[str, int]:
-        """Return the sums over all time: entries, misdated, repeated, full."""
+        """Return the sums over all time by name: entries, misdated, repeated, full.
+
+        A sum that is still 0 is left out.
+        """
         fields = await self._hash("sums")
         return {name: rows.number(name, text) for name, text in fields.items()}
 
     async def routes(self) -> Mapping[str, str]:
-        """Return the names of routes by the texts of their numbers."""
+        """Return the names of routes by their numbers as text, such as `1`."""
         return {number: name for name, number in (await self._hash("routes")).items()}
 
     async def _months(self, kid: str, slots: range) -> Mapping[tuple[int, str], Counts]:
@@ -135,18 +153,18 @@ class StoredUsage:
         }
 
     async def _hours(self, kid: str, slots: range) -> Mapping[tuple[int, str], Counts]:
-        found, names = {}, await self.routes()
-        size = Level.HOUR.window
+        found: dict[tuple[int, str], Counts] = {}
+        names = await self.routes()
         for window in windows_of(Level.HOUR, slots):
-            for field, text in (await self._hash(f"{kid}:{Level.HOUR}:{window}")).items():
-                hour, route = divmod(rows.number(field, field), ROUTES)
-                slot = window * size + hour
-                if slot in slots:
-                    found[slot, route_name(str(route), names)] = rows.counts(field, text)
+            fields = await self._hash(f"{kid}:{Level.HOUR}:{window}")
+            found.update(hour_counts(window, fields, slots, names))
         return found
 
     async def _windows(self, name: str, level: Level, slots: range) -> dict[str, str]:
-        """Return the fields of all windows that have some of these slots."""
+        """Return the fields of all windows that have some of these slots, in one mapping.
+
+        Fields of other slots in these windows are included.
+        """
         found: dict[str, str] = {}
         for window in windows_of(level, slots):
             found |= await self._hash(f"{name}:{level}:{window}")
@@ -170,8 +188,32 @@ def windows_of(level: Level, slots: range) -> range:
     return range(slots[0] // level.window, slots[-1] // level.window + 1)
 
 
+def hour_counts(
+    window: int, fields: Mapping[str, str], slots: range, names: Mapping[str, str]
+) -> Iterator[tuple[tuple[int, str], Counts]]:
+    """Yield hour and route, and the counts, of those of these slots that a window has.
+
+    names: of routes. Raises Unreadable.
+    """
+    first = window * Level.HOUR.window
+    for field, text in fields.items():
+        hour, route = divmod(rows.number(field, field), ROUTES)
+        if first + hour in slots:
+            yield (first + hour, route_name(str(route), names)), rows.counts(field, text)
+
+
+def owners_of(fields: Mapping[str, str]) -> Mapping[int, str]:
+    """Return the owners of a key, as in KeyFacts, from its hash. Raises Unreadable."""
+    found = {
+        rows.number(field, field.removeprefix("about:")): text
+        for field, text in fields.items()
+        if field.startswith("about:")
+    }
+    return dict(sorted(found.items()))
+
+
 def route_name(number: str, names: Mapping[str, str]) -> str:
-    """Return the name of a route; "" for no name."""
+    """Return the name of a route: "" for the numbers "" and `0`, `route 7` if `names` lacks 7."""
     return "" if number in {"", "0"} else names.get(number, f"route {number}")
 
 

@@ -10,7 +10,7 @@ from authz.storage import schema
 from authz.storage.scripts import script
 
 COMMIT: Final = script("commit_usage")
-COUNTED, KNOWN, LATE, FOREIGN = range(4)
+COUNTED, KNOWN, LATE, FOREIGN, CLOSED = range(5)
 
 
 def arguments(
@@ -22,8 +22,8 @@ def arguments(
 ) -> tuple[str | bytes, ...]:
     """Return the arguments of EVALSHA after the script's hash.
 
-    kept: seconds, by level. arrived_ms: of the oldest batch, by
-    the store's clock.
+    kept: seconds for which rows are kept, by level. arrived_ms: the arrival of the oldest batch, in
+    ms since the epoch by the store's clock.
     """
     retention = json.dumps({level.value: seconds for level, seconds in kept.items()})
     return (
@@ -40,6 +40,7 @@ def encoded(commit: Commit) -> str:
     routes = sorted(_routes(commit))
     number = {"": 0} | {route: at for at, route in enumerate(routes, 1)}
     content = {
+        "until_ms": commit.until_ms,
         "routes": routes,
         "keys": [_key(kid, usage, number) for kid, usage in commit.keys.items()],
         "totals": [
@@ -95,7 +96,10 @@ def _key(kid: str, usage: KeyUsage, number: Mapping[str, int]) -> list[Any]:
 
 
 def _denials(denials: Mapping[tuple[int, str], int]) -> list[list[Any]]:
-    """Return day, reason and number of each."""
+    """Add up the denials of each day and reason. Return lists of day, reason and number.
+
+    denials: counts by minute and reason. Minutes and days are counted since the epoch.
+    """
     days: dict[tuple[int, str], int] = {}
     for (minute, reason), count in denials.items():
         case = (minute // MINUTES_PER_DAY, reason)
