@@ -13,10 +13,11 @@ from authz.settings.model import Settings, included, load
 
 if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.lifecycle import Lifecycle
-    from authz.wiring.administration import AdminSession
     from authz.wiring.key_files import FileSession
     from authz.wiring.many_keys import BulkSession
+    from authz.wiring.reading import ReadingSession
     from authz.wiring.usage import UsageSession
+    from authz.wiring.verification import VerificationSession
 
 _T = TypeVar("_T")
 _Session = TypeVar("_Session")
@@ -52,15 +53,28 @@ def settings_file(invocation: Invocation) -> Path | None:
     return None if file is None else Path(file)
 
 
-def with_session(invocation: Invocation, work: Callable[["AdminSession"], Awaitable[_T]]) -> _T:
-    """Run `work` with an AdminSession on a new event loop, and return its result.
+def with_keys(invocation: Invocation, work: Callable[["ReadingSession"], Awaitable[_T]]) -> _T:
+    """Run `work` with a ReadingSession on a new event loop, and return its result.
 
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
-    from authz.wiring import administration  # noqa: PLC0415
+    from authz.wiring import reading  # noqa: PLC0415
 
-    return _run(invocation, administration.admin_session, work)
+    return _run(invocation, reading.reading_session, work)
+
+
+def with_verifier(
+    invocation: Invocation, work: Callable[["VerificationSession"], Awaitable[_T]]
+) -> _T:
+    """Run `work` with a VerificationSession on a new event loop, and return its result.
+
+    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
+    the errors of `work`.
+    """
+    from authz.wiring import verification  # noqa: PLC0415
+
+    return _run(invocation, verification.verification_session, work)
 
 
 def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[_T]]) -> _T:

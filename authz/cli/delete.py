@@ -7,10 +7,10 @@ import click
 
 from authz.cli.actor import actor
 from authz.cli.administration import with_bulk
-from authz.cli.bulk import DONE, FAILED, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.selecting import required, selector_options
+from authz.cli.task import DONE, FAILED, Consent, Task, bulk_options
 from authz.cli.waiting import Waited, wait_options
 from authz.core import deletion, fields
 from authz.core.changes import Author, Refused
@@ -63,6 +63,8 @@ def delete(
     """
     required(selector, kid)
     if kid is None:
+        from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
+
         return change_selected(
             invocation,
             selector,
@@ -134,6 +136,8 @@ def purge(
     if expired_for is not None:
         before = now - fields.duration_ms("--expired-for", expired_for)
         chosen.append(Selector(states=frozenset({State.EXPIRED}), expires_before=before))
+    from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
+
     codes = [
         change_selected(
             invocation,

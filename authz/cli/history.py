@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from authz.cli.administration import with_session
+from authz.cli.administration import with_keys
 from authz.cli.change_text import readable, value_text
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
@@ -12,7 +12,7 @@ from authz.cli.terminal import escaped
 from authz.cli.times import rfc3339
 from authz.core.audit import AuditEntry
 from authz.flows.key_history import History
-from authz.wiring.administration import AdminSession
+from authz.wiring.reading import ReadingSession
 
 
 @click.command()
@@ -30,10 +30,10 @@ def history(invocation: Invocation, kid: str) -> None:
       authz keys history 7Hk2mQ9xT4bVzR1c --json | jq '.changes[] | select(.action=="update")'
     """
 
-    async def work(session: AdminSession) -> History:
-        return await session.history.of(await session.lifecycle.show(kid))
+    async def work(session: ReadingSession) -> History:
+        return await session.history().of(await session.record(kid))
 
-    found = with_session(invocation, work)
+    found = with_keys(invocation, work)
     document = {
         "kid": kid,
         "changes": [change_document(entry) for entry in found.entries],

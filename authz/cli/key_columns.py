@@ -1,16 +1,18 @@
 """The columns and the sort orders of `authz keys list`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from authz.cli import show
 from authz.cli.times import NEVER, rfc3339
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
-from authz.flows.limits.credit_report import CreditReports
 from authz.flows.selection import Entry
-from authz.flows.usage.reading import UsageReading
+
+if TYPE_CHECKING:  # most lists show no usage and no credits
+    from authz.flows.limits.credit_report import CreditReports
+    from authz.flows.usage.reading import UsageReading
 
 DEFAULT: Final = ("kid", "status", "env", "client", "expires", "name")
 
@@ -88,7 +90,7 @@ def cells(
 
 
 async def usage_of(
-    reading: UsageReading, kids: Sequence[str], names: Sequence[str]
+    reading: "Callable[[], UsageReading]", kids: Sequence[str], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return for each kid the values of the columns about usage that are among `names`.
 
@@ -96,18 +98,18 @@ async def usage_of(
     """
     found: list[dict[str, Any]] = [{} for _ in kids]
     if LAST_USED in names:
-        times = await reading.latest_times(kids)
+        times = await reading().latest_times(kids)
         for kid, row in zip(kids, found, strict=True):
             row[LAST_USED] = rfc3339(times[kid] * 1000) if kid in times else None
     if REQUESTS in names:
-        requests = await reading.requests_of_30_days(kids)
+        requests = await reading().requests_of_30_days(kids)
         for kid, row in zip(kids, found, strict=True):
             row[REQUESTS] = requests[kid]
     return found
 
 
 async def credits_of(
-    reports: CreditReports, entries: Sequence[Entry], names: Sequence[str]
+    reports: "Callable[[], CreditReports]", entries: Sequence[Entry], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return for each key the values of the columns about credits that are among `names`.
 
@@ -117,7 +119,7 @@ async def credits_of(
     if not wanted:
         return [{} for _ in entries]
     records = [entry.record for entry in entries if entry.record is not None]
-    found = iter(await reports.of(records))
+    found = iter(await reports().of(records))
     every = [None if entry.record is None else next(found) for entry in entries]
     return [
         {name: one and (one.total if name == CREDITS else one.left) for name in wanted}

@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 
 from authz.cli import show
-from authz.cli.administration import with_session
+from authz.cli.administration import with_keys
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import kid_argument, note_option
@@ -15,7 +15,7 @@ from authz.cli.waiting import wait_options
 from authz.core.limits.limit import Limit
 from authz.core.records import KeyRecord
 from authz.flows.limits.limit_report import LimitReport
-from authz.wiring.administration import AdminSession
+from authz.wiring.reading import ReadingSession
 
 HEADINGS: Final = ("NAME", "LIMIT", "USED", "REMAINING", "LEASED", "RESETS AT")
 LEASE_HEADINGS: Final = ("LEASED BY", "FROM", "REQUESTS", "COST", "UNTIL")
@@ -43,11 +43,11 @@ def limits(invocation: Invocation, kid: str) -> None:
       authz keys limits 7Hk2mQ9xT4bVzR1c --json | jq '.limits[] | {name, remaining}'
     """
 
-    async def work(session: AdminSession) -> tuple[KeyRecord, LimitReport | None]:
-        record = await session.lifecycle.show(kid)
-        return record, await session.limit_reports.of(record)
+    async def work(session: ReadingSession) -> tuple[KeyRecord, LimitReport | None]:
+        record = await session.record(kid)
+        return record, await session.limit_reports().of(record)
 
-    record, report = with_session(invocation, work)
+    record, report = with_keys(invocation, work)
     rows = _rows(report) if report else []
     leases = _leases(report)
     document = {"kid": kid, "plan": record.plan, "limits": rows, "leases": leases}

@@ -4,14 +4,14 @@ from typing import Final
 
 import click
 
-from authz.cli.administration import load_settings, with_session
-from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
+from authz.cli.administration import load_settings, with_keys
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change
 from authz.cli.reasons import Reason
 from authz.cli.selecting import selector_options
 from authz.cli.stdin_key import any_prefix, key_from_stdin
+from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
 from authz.core import changes
 from authz.core.errors import BadInput
@@ -20,8 +20,8 @@ from authz.core.keys.keyring import Keyring
 from authz.core.keys.pasted import named_kid
 from authz.core.records import RevocationReason
 from authz.core.selector import Selector
-from authz.flows.verify import resolve
 from authz.wiring import administration
+from authz.wiring.reading import ReadingSession
 
 NOT_OURS: Final = "not a key of this installation"
 
@@ -75,6 +75,8 @@ def revoke(
         raise BadInput(option, "is for --client and other conditions; one key is revoked at once")
     why = RevocationReason(reason)
     if not selector.is_empty:
+        from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
+
         task = Task(
             lambda record, now, by: changes.revoke(record, why, by, now),
             *("revoke", "revoking", "revoked", "already revoked", ", for ever"),
@@ -108,14 +110,17 @@ def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
     if kid := named_kid(text, prefix):
         raise _not_proven(kid, "is mistyped or cut off")
     if imported := ring.parse_imported(text):
-        return with_session(invocation, lambda session: _imported_kid(session, imported))
+        return with_keys(invocation, lambda session: _imported_kid(session, imported))
     raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
 
 
-async def _imported_kid(session: administration.AdminSession, imported: Imported) -> str:
-    if session.imports is None:
+async def _imported_kid(session: ReadingSession, imported: Imported) -> str:
+    imports = await session.imports()
+    if imports is None:
         raise click.ClickException(f"stdin: {NOT_OURS}, and none were imported here")
-    alias = await resolve(session.imports, imported)
+    from authz.flows.verify import resolve  # noqa: PLC0415
+
+    alias = await resolve(imports, imported)
     if alias is None:
         raise click.ClickException(
             "stdin: no key was imported with this text, so nothing is revoked; "

@@ -7,7 +7,6 @@ from typing import Any, Final, cast
 import click
 
 from authz.cli.administration import load_settings
-from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import (
     credits_option,
@@ -23,6 +22,7 @@ from authz.cli.options import (
 )
 from authz.cli.outcome import make_change, report_change
 from authz.cli.selecting import required, where_options
+from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.times import NEVER, moment_ms
 from authz.cli.waiting import wait_options
 from authz.core import changes, fields
@@ -190,6 +190,8 @@ def update(
     if not (updates or more or less or credits_change):
         raise click.UsageError("nothing to change; give an option, such as --name web")
     if kid is None:
+        from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
+
         task = Task(
             lambda record, now, by: changes.update(
                 *(record, updates, by, now),

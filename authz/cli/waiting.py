@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
@@ -14,11 +14,12 @@ from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.changes import Refused
 from authz.core.errors import Unavailable
-from authz.core.sidecars import Confirmation
-from authz.flows.confirmation import acknowledged
 from authz.flows.lifecycle import Lifecycle, Result
 from authz.process.clock import SystemClock
 from authz.wiring import administration
+
+if TYPE_CHECKING:
+    from authz.core.sidecars import Confirmation
 
 INCOMPLETE: Final = 1
 
@@ -140,6 +141,8 @@ def change_and_wait(
         async with administration.administration(found) as lifecycle:
             if wait_seconds is None:
                 return Waited(await change(lifecycle), None)
+            from authz.flows.confirmation import acknowledged  # noqa: PLC0415
+
             async with administration.waiting(found) as (registry, trail):
                 await registry.find()  # connect first: the time counts from the change
                 result = await change(lifecycle)

@@ -6,7 +6,7 @@ It reads the store's indexes of keys in order of creation, and of each key only 
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from authz.core.admin_ports import KeyIndex
 from authz.core.errors import BadInput, Unreadable
@@ -14,7 +14,9 @@ from authz.core.fields import shown
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Position, Screen, Selector
-from authz.flows.usage.last_use import LastUse
+
+if TYPE_CHECKING:  # most selections do not ask for usage
+    from authz.flows.usage.last_use import LastUse
 
 CHUNK: Final = 500  # records read in one call
 SCREENED: Final = 1000  # keys of which some fields are read in one call
@@ -70,7 +72,7 @@ class Selection:
     for long enough, a condition on the latest use raises BadInput.
     """
 
-    def __init__(self, index: KeyIndex, clock: Clock, last_use: LastUse | None = None) -> None:
+    def __init__(self, index: KeyIndex, clock: Clock, last_use: "LastUse | None" = None) -> None:
         self._index = index
         self._clock = clock
         self._last_use = last_use

@@ -17,10 +17,9 @@ from pydantic import AfterValidator, Field, PrivateAttr
 from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
-from authz.core.routes import MAX_RULES
 from authz.settings import includes, sections, sources
 from authz.settings.admin import Admin
-from authz.settings.routes import RouteRule, unusable_rules
+from authz.settings.routes import MAX_RULES, RouteRule, unusable_rules
 from authz.settings.sections import Section
 from authz.settings.sources import Source
 from authz.settings.store import Redis
