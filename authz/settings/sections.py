@@ -1,5 +1,6 @@
 """A section of settings: validation, error messages and relative paths."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -13,6 +14,10 @@ from authz.core.errors import BadInput, BadSettings
 from authz.core.listen_address import Address
 from authz.settings import sources
 from authz.settings.sources import Location, Source
+
+# No other package may see the settings. And to look for plugins, pydantic reads a file of each
+# installed package.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 class Section(BaseModel):

@@ -8,7 +8,6 @@ import redis.asyncio
 from authz.core.usage.completeness import ProcessSeen
 from authz.core.usage.counts import Counts, Level
 from authz.storage import schema
-from authz.storage.issued import StoredIssued
 from authz.storage.replies import checked, whole
 from authz.storage.usage import rows
 from authz.storage.usage.stored_usage import ROUTES, StoredUsage, route_name, windows_of
@@ -25,7 +24,6 @@ class StoredUsageIndex:
         self._client: Any = client
         self._base = schema.names_of(client).usage
         self._usage = StoredUsage(client)
-        self._issued = StoredIssued(client)
 
     async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
         """Implement UsageIndex.latest."""
@@ -84,7 +82,9 @@ class StoredUsageIndex:
 
     async def issued(self) -> Mapping[str, int]:
         """Implement GateProcesses.issued."""
-        return {each.charges: each.count for each in await self._issued.find()}
+        from authz.storage.issued import StoredIssued  # noqa: PLC0415  for completeness alone
+
+        return {each.charges: each.count for each in await StoredIssued(self._client).find()}
 
     async def processes(self) -> Sequence[ProcessSeen]:
         """Implement GateProcesses.processes."""
