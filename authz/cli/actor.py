@@ -10,8 +10,8 @@ from authz.core import fields
 def actor() -> str:
     """Return $AUTHZ_ACTOR, else user@host, as one printable line.
 
-    It has at most fields.MAX_TEXT characters. A user without a name is `uid-N`. A variable with
-    only spaces counts as unset.
+    It has at most fields.MAX_TEXT (256) characters; unprintable ones and blanks become single
+    spaces. A user without a name is `uid-N`. A variable with only spaces counts as unset.
     """
     return _line(os.environ.get("AUTHZ_ACTOR", "")) or _line(f"{_user()}@{socket.gethostname()}")
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings, with_lifecycle
+from authz.cli.administration import load_settings, with_editor
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.options import note_option
@@ -29,7 +29,9 @@ from authz.core.bearer_token import MAX_TOKEN
 from authz.core.errors import BadInput, Unavailable
 from authz.core.new_keys import KeySpec
 from authz.core.roles import Role
-from authz.flows.lifecycle import Changed, Lifecycle
+from authz.flows.bulk_change import By
+from authz.flows.command_ports import KeyEditor
+from authz.flows.lifecycle import Changed
 from authz.wiring.access import local_authentication
 
 DAY_MS: Final = 86_400_000
@@ -78,11 +80,11 @@ def token(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
     """
     spec = _spec(**asked)
 
-    async def work(lifecycle: Lifecycle) -> Changed:
-        return await lifecycle.issue(spec, lifecycle.author(actor(), note))
+    async def work(editor: KeyEditor) -> Changed:
+        return await editor.issue(spec, By(actor(), note))
 
     with key_file(out) as file:
-        result = with_lifecycle(invocation, work)
+        result = with_editor(invocation, work)
         record = result.record
         bindings = bindings_of_key(record.scopes, record.tenant_id, record.project_id)
         ends = rfc3339(record.expires_at or 0)
@@ -159,7 +161,10 @@ def whoami(invocation: Invocation, certificate: str | None, address: str) -> Non
 
 
 def _credential() -> str:
-    """Return the credential on stdin, or ask for it on a terminal without echo."""
+    """Return the text on stdin without blanks around it; on a terminal, ask for it without echo.
+
+    Its form is not checked. Raises BadInput if stdin is closed, empty or not text.
+    """
     if sys.stdin is None:
         raise BadInput("stdin", "is closed; give a token or a key, as in: ... < token.txt")
     try:

@@ -12,12 +12,11 @@ from authz.core.errors import BadInput, OutcomeUnknown, Unavailable
 from authz.settings.model import Settings, included, load
 
 if TYPE_CHECKING:  # a command imports only what it uses
-    from authz.flows.lifecycle import Lifecycle
+    from authz.flows.command_ports import KeyEditor
     from authz.wiring.key_files import FileSession
     from authz.wiring.many_keys import BulkSession
-    from authz.wiring.reading import ReadingSession
     from authz.wiring.usage import UsageSession
-    from authz.wiring.verification import VerificationSession
+    from authz.wiring.verification import AdminSession
 
 _T = TypeVar("_T")
 _Session = TypeVar("_Session")
@@ -39,7 +38,7 @@ def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
 
 
 def settings_files(invocation: Invocation) -> list[Path]:
-    """Return the paths of the settings file and of the files that the settings include.
+    """Return the path of the settings file, if any, then those that the settings include.
 
     Included files may be missing. Raises BadInput if the settings file cannot be read.
     """
@@ -53,28 +52,15 @@ def settings_file(invocation: Invocation) -> Path | None:
     return None if file is None else Path(file)
 
 
-def with_keys(invocation: Invocation, work: Callable[["ReadingSession"], Awaitable[_T]]) -> _T:
-    """Run `work` with a ReadingSession on a new event loop, and return its result.
-
-    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
-    the errors of `work`.
-    """
-    from authz.wiring import reading  # noqa: PLC0415
-
-    return _run(invocation, reading.reading_session, work)
-
-
-def with_verifier(
-    invocation: Invocation, work: Callable[["VerificationSession"], Awaitable[_T]]
-) -> _T:
-    """Run `work` with a VerificationSession on a new event loop, and return its result.
+def with_session(invocation: Invocation, work: Callable[["AdminSession"], Awaitable[_T]]) -> _T:
+    """Run `work` with an AdminSession on a new event loop, and return its result.
 
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
     from authz.wiring import verification  # noqa: PLC0415
 
-    return _run(invocation, verification.verification_session, work)
+    return _run(invocation, verification.admin_session, work)
 
 
 def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[_T]]) -> _T:
@@ -110,15 +96,15 @@ def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitabl
     return _run(invocation, usage.usage_session, work)
 
 
-def with_lifecycle(invocation: Invocation, work: Callable[["Lifecycle"], Awaitable[_T]]) -> _T:
-    """Run `work` with a Lifecycle on a new event loop, and return its result.
+def with_editor(invocation: Invocation, work: Callable[["KeyEditor"], Awaitable[_T]]) -> _T:
+    """Run `work` with a KeyEditor on a new event loop, and return its result.
 
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
     from authz.wiring import administration  # noqa: PLC0415
 
-    return _run(invocation, administration.administration, work)
+    return _run(invocation, administration.editor, work)
 
 
 def _run(

@@ -29,7 +29,10 @@ MANY: Final = 0.10  # of the keys in the scope: more to prune are confirmed once
 
 @dataclass(slots=True)
 class Outcomes:
-    """The outcomes of an apply, by kid."""
+    """The outcomes of an apply. issued: kids of new keys by ref. changed, revoked: kids.
+
+    failed: reasons by kid, or by ref for a new key.
+    """
 
     issued: dict[str, str] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
@@ -37,7 +40,10 @@ class Outcomes:
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, steps: Sequence[Step], done: list[str]) -> None:
-        """Add the outcomes of changes; those that were made to `done`."""
+        """Add the kids of changes that were made to `done`, and each failure to `failed`.
+
+        Unchanged and skipped keys are left out. done: `changed` or `revoked` of these outcomes.
+        """
         for step in steps:
             if isinstance(step.outcome, Refused | Failed):
                 self.failed[step.kid] = step.outcome.why
@@ -97,8 +103,8 @@ def apply(
     `authz keys export` writes such a file. Each key is merged: a field that was changed in the file
     is set, a field that was changed in the store since the file was made stays. If both changed it,
     that is a conflict, and nothing is applied. An entry with a ref and without a kid becomes a new
-    key. Afterwards the file is brought up to date:
-    kids of new keys, versions, and values that were changed in the store.
+    key. Afterwards the file is brought up to date: kids of new keys, versions, and values that were
+    changed in the store. Exit code 1: there is a conflict, or a key was refused or failed.
 
     \b
     Examples:
@@ -132,7 +138,11 @@ def apply(
 
 
 def _confirm(found: Comparison, *, is_agreed: bool, may_be_many: bool) -> None:
-    """Ask before keys are revoked, and once more for many. Raises BadInput if nobody can answer."""
+    """Ask before keys are revoked, and once more if they are more than 10 % of the scope.
+
+    is_agreed, may_be_many: skip the first and the second question. Without keys to revoke nothing
+    is asked. Raises BadInput if nobody can answer, ClickException after a no.
+    """
     count = sum(not p.problem for p in found.pruned)
     if not count:
         return
@@ -154,7 +164,7 @@ def _confirm(found: Comparison, *, is_agreed: bool, may_be_many: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """The options of an apply. path: the file to update; empty: none."""
+    """The options of an apply. path: the file to update; empty: none. sink: for new secrets."""
 
     path: str
     overwrites: bool
@@ -193,7 +203,11 @@ async def _issue_all(
     done: Outcomes,
     kids: dict[int, str],
 ) -> None:
-    """Issue the new keys. kids: gets the kid of each by its place in the file."""
+    """Issue the new keys, and hand the secret of each to `sink` first. Without it, do nothing.
+
+    kids: gets the kid of each key by its place in the file, from 0. done: gets the outcomes. A
+    refused key goes to `done.failed`. Raises Unavailable if the store or the sink fails.
+    """
     for place, intent in enumerate(intents):
         one = intent.declared
         if not intent.is_new or sink is None:

@@ -115,7 +115,10 @@ def list_(
 
 
 def _document(event: TrailEvent) -> dict[str, Any]:
-    """Return an event as JSON members. Those of an entry are as in `authz keys history`."""
+    """Return an event as JSON members. Those of an entry are as in `authz keys history`.
+
+    An unreadable row has the reason as `unreadable`; id and kid are None if there is none.
+    """
     head = {"id": event.id or None, "kid": event.kid or None}
     if event.entry is not None:
         changed = change_document(event.entry)
@@ -152,7 +155,10 @@ def _csv(events: tuple[TrailEvent, ...]) -> str:
 
 
 def _cell(value: object) -> str:
-    """Return a cell that a spreadsheet shows and does not run."""
+    """Return the text of a cell; empty for None.
+
+    Text that a spreadsheet could run as a formula gets an apostrophe in front.
+    """
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
 

@@ -92,7 +92,10 @@ def _sink(settings: Settings, to: str, headers: dict[str, str], ca: Path | None)
 
 
 def _headers(file: str) -> dict[str, str]:
-    """Return the headers of a file. Their values are secrets and in no error."""
+    """Return the headers of a file by name. Their values are secrets and in no error.
+
+    Raises BadInput if the file cannot be read, or if a line that is not empty is no `Name: value`.
+    """
     try:
         texts = Path(file).read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
@@ -111,7 +114,11 @@ async def _ship(
     follow: bool,
     wait: Wait = asyncio.sleep,
 ) -> int:
-    """Return the number of rows of the only round. With `follow` it goes on until it is ended."""
+    """Deliver all rows after the cursor once, and return their number.
+
+    With `follow` it never returns: it repeats this every PAUSE (5 s), and tries again if the store
+    or the receiver fails. Without `follow` it raises Unavailable then.
+    """
     pause = PAUSE
     while True:
         try:

@@ -153,7 +153,8 @@ async def _verify_store(
 def seal(invocation: Invocation) -> None:
     """Seal the audit trail now, by a checkpoint behind its last row.
 
-    `authz admin` does this every minute. Without it, let a timer run this command.
+    `authz admin` does this every minute. Without it, let a timer run this command. Exits with 1 if
+    sealed rows are forged or altered.
 
     \b
     Examples:
@@ -176,7 +177,10 @@ def seal(invocation: Invocation) -> None:
 
 
 def _rows(file: str) -> Iterator[Row]:
-    """Yield the rows of a copy. Raises BadInput if the file cannot be read or a line is none."""
+    """Yield the rows of a copy, in the order of its lines.
+
+    Raises BadInput if the file cannot be read, or at a line that is not a row.
+    """
     number = 0
     try:
         with Path(file).open(encoding="utf-8") as opened:

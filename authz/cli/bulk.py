@@ -19,19 +19,21 @@ from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited
 from authz.core.changes import KeyChange, Refused, Unchanged
 from authz.core.deletion import Removal
+from authz.core.edits import Update
 from authz.core.errors import BadInput, Unavailable
 from authz.core.selector import Selector
 from authz.flows.bulk_change import By, Extent, Failed, Skipped, Step
-from authz.flows.confirmation import all_acknowledged
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost
-from authz.process.clock import SystemClock
 from authz.wiring.many_keys import BulkSession
 
 
 @dataclass(slots=True)
 class Tally:
-    """The outcomes so far, by kid. total: keys that were found."""
+    """The outcomes so far. total: number of keys that were found. changed: kids.
+
+    unchanged, skipped: numbers. refused, failed: reasons by kid.
+    """
 
     total: int = 0
     changed: list[str] = field(default_factory=list)
@@ -55,7 +57,7 @@ class Tally:
                 self.failed[step.kid] = why
 
     def text(self, task: Task) -> str:
-        """Return the counts in words."""
+        """Return the counts in words, such as `3 revoked, 1 already revoked, 0 failed`."""
         counts = [f"{len(self.changed)} {task.past}", f"{self.unchanged} {task.already}"]
         counts += [f"{len(self.refused)} refused"] * bool(self.refused)
         counts += [f"{self.skipped} changed by others meanwhile"] * bool(self.skipped)
@@ -74,15 +76,16 @@ def change_selected(
 ) -> int:
     """Change the selected keys after a confirmation, and print the outcomes.
 
-    Return 0, `nothing` if no key was found, or 1 if a key was refused or failed, or the wait is
-    incomplete. Raises BadInput if nobody can confirm, ClickException after a no. If it is stopped,
-    stderr has the counts and the error is raised.
+    With `consent.rehearsal`, print the changes and make none. Return 0 on success, 1 if a key was
+    refused or failed, or `nothing` if no key was found. Raises BadInput if nobody can confirm,
+    ClickException if the user says no, Exit(1) if the wait is incomplete. If an error or Ctrl-C
+    stops the changes, print the counts to stderr and raise it.
     """
     can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     if not (consent.agreed or consent.rehearsal or can_ask):
         raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
     run = _Run(invocation, selector, task, note)
-    kids = with_bulk(invocation, lambda session: session.bulk.find(selector, run.cost))
+    kids = with_bulk(invocation, run.find)
     run.tally.total = len(kids)
     if not kids:
         run.report_nothing(is_fault=nothing != DONE)
@@ -108,17 +111,23 @@ class _Run:
     extent: Extent = field(default_factory=Extent)
     cost: Cost = field(default_factory=Cost)
 
+    async def find(self, session: BulkSession) -> list[str]:
+        """Return the kids of all selected keys, also of unreadable ones; adds to `cost`."""
+        return [entry.kid async for entry in session.finder.each(self.selector, self.cost)]
+
     def carry_out(self, kids: list[str], wait_seconds: float | None) -> Waited:
-        """Change the keys, and wait for the sidecars if `wait_seconds` is not None."""
+        """Change the keys, and wait for the sidecars if `wait_seconds` is not None.
+
+        Return the wait, with its failure as `error`. Without a change it does not wait. If an error
+        or Ctrl-C stops the changes, print the counts to stderr and raise it.
+        """
         waited = Waited(None, wait_seconds)
 
         async def work(session: BulkSession) -> None:
-            await self._change(session, kids)
+            await self._change(session, kids, wait_seconds)
             if wait_seconds is not None and self.extent.version:
                 try:
-                    waited.confirmation = await all_acknowledged(
-                        session.sidecars, self.extent, wait_seconds, SystemClock()
-                    )
+                    waited.confirmation = await session.many.confirmation(self.extent, wait_seconds)
                 except Unavailable as cause:
                     waited.error = str(cause)
 
@@ -126,13 +135,16 @@ class _Run:
             with_bulk(self.invocation, work)
         except BaseException:  # Ctrl-C, or a store failure
             done = f"{len(self.tally.changed)} of {self.tally.total} {self.task.past}"
-            advice = "`authz keys history` tells which" if self.task.is_relative else "run it again"
+            is_relative = isinstance(self.task.edit, Update) and self.task.edit.is_relative
+            advice = "`authz keys history` tells which" if is_relative else "run it again"
             write_stderr(f"stopped: {done}; {advice}")
             raise
         waited.is_waited_for = wait_seconds is not None and bool(self.extent.version)
         return waited
 
-    async def _change(self, session: BulkSession, kids: list[str]) -> None:
+    async def _change(
+        self, session: BulkSession, kids: list[str], wait_seconds: float | None
+    ) -> None:
         task, seen = self.task, set[str]()
         hidden = not sys.stderr.isatty()
         bar: AbstractContextManager[Any] = click.progressbar(
@@ -142,12 +154,11 @@ class _Run:
         with bar as progress:
             while kids:
                 seen.update(kids)
-                steps = (
-                    task.steps(session, kids, by, self.selector, self.extent)
-                    if task.steps
-                    else session.bulk.carry_out(
-                        kids, task.plan, by, selector=self.selector, extent=self.extent
-                    )
+                steps = session.many.carry_out(
+                    *(kids, task.edit, by),
+                    selector=self.selector,
+                    extent=self.extent,
+                    wait_seconds=wait_seconds,
                 )
                 async for batch in steps:
                     for step in batch:
@@ -157,12 +168,13 @@ class _Run:
                     raise_if_interrupted()
                 found: list[str] = []
                 if task.keeps_looking:
-                    found = await session.bulk.find(self.selector, Cost())
+                    again = session.finder.each(self.selector, Cost())
+                    found = [entry.kid async for entry in again]
                 kids = [kid for kid in found if kid not in seen]
                 self.tally.total += len(kids)
 
     def report_nothing(self, *, is_fault: bool) -> None:
-        """Print that no key fits. is_fault: on stderr, too."""
+        """Print the answer, with counts of 0. is_fault: write an error to stderr, too."""
         selector = self.selector
         self.invocation.answer(self._document(), self._summary())
         if not is_fault:
@@ -173,12 +185,13 @@ class _Run:
         write_error(f"{problem}; see `authz keys list`")
 
     def rehearse(self, kids: list[str]) -> int:
-        """Print the changes that would be made. Return the exit code."""
+        """Print the changes, and make none. Return 1 if a key would be refused or fail, else 0."""
         would: list[dict[str, Any]] = []
         lines: list[str] = []
 
         async def work(session: BulkSession) -> None:
-            async for kid, outcome in session.bulk.rehearse(kids, self.task.plan, By(actor())):
+            by, edit = By(actor()), self.task.edit
+            async for kid, outcome in session.many.rehearse(kids, edit, by, self.selector):
                 if isinstance(outcome, KeyChange | Removal):
                     found = changes_of(outcome)
                     would.append({"kid": kid, "changes": found})
@@ -196,7 +209,10 @@ class _Run:
         return self._complain()
 
     def report(self, waited: Waited) -> int:
-        """Print the outcomes. Return the exit code. Raises Exit(1) if the wait is incomplete."""
+        """Print the outcomes. Return 1 if a key was refused or failed, else 0.
+
+        Raises Exit(1) if the wait is incomplete.
+        """
         document, text = self._document() | waited.document(), self._summary()
         if self.extent.replicas is not None:
             document["replicas"] = self.extent.replicas
@@ -227,7 +243,9 @@ class _Run:
         bad = self.tally.refused | self.tally.failed
         if not self.invocation.as_json:
             for kid, why in bad.items():
-                write_error(f"{kid}: {why}", f"not {self.task.past}")
+                # A refusal names its key; a failure may not.
+                problem = why if why.startswith(kid) else f"{kid}: {why}"
+                write_error(problem, f"not {self.task.past}")
         return FAILED if bad else DONE
 
 

@@ -19,9 +19,10 @@ def is_end(change: KeyChange | Removal) -> bool:
 
 
 def changes_of(change: KeyChange | Removal) -> dict[str, Any]:
-    """Return the fields that a change alters, each with its old and new value or its new value.
+    """Return the fields that a change alters, by name: the new value, or `old` and `new`.
 
-    Times are in RFC 3339, and durations have a unit.
+    Times are in RFC 3339, and durations have a unit. Without such fields: the new `status`. For a
+    deletion: `deleted` with the last status.
     """
     if isinstance(change, Removal):
         return {"deleted": change.record.status.value}
@@ -30,17 +31,23 @@ def changes_of(change: KeyChange | Removal) -> dict[str, Any]:
 
 
 def readable(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields by name with times in RFC 3339 and durations such as `30s`, also in old/new."""
+    """Return fields by name with times in RFC 3339 and durations such as `30s`, also in old/new.
+
+    Other values stay as they are. fields: times and durations in milliseconds.
+    """
     return {name: _readable(name, value) for name, value in fields.items()}
 
 
 def change_text(changes: Mapping[str, Any]) -> str:
-    """Return readable fields as text: `plan free -> pro; status revoked`."""
+    """Return fields of `readable` as unescaped text: `plan free -> pro; status revoked`."""
     return "; ".join(f"{name} {value_text(value)}" for name, value in changes.items())
 
 
 def value_text(value: Any) -> str:
-    """Return a readable value as text: `free -> pro` for old/new, `(none)` for an empty one."""
+    """Return a value of `readable` as text: `free -> pro` for old/new, `(none)` for an empty one.
+
+    The parts of a list are joined with spaces. Other values are JSON.
+    """
     if isinstance(value, dict) and value.keys() == {"old", "new"}:
         return f"{value_text(value['old'])} -> {value_text(value['new'])}"
     if isinstance(value, str) and value:

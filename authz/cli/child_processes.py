@@ -18,8 +18,9 @@ POLL_SECONDS = 0.02
 class ChildProcesses:
     """Child processes with a log file each in `directory`; leaving the `with` block ends them all.
 
-    A process gets SIGTERM, then SIGKILL after STOP_SECONDS (5 s). The directory is removed too.
-    environ: the environment variables of the processes; by default those of this process.
+    A process gets SIGTERM, then SIGKILL after STOP_SECONDS (5 s). The directory is removed too. The
+    constructor makes it and starts a guard process. environ: the environment variables of the
+    processes; by default those of this process.
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:

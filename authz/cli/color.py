@@ -33,26 +33,32 @@ def choose(when: str) -> None:
 
 
 def painted(text: str, color: str) -> str:
-    """Return `text` with the marks of a color."""
+    """Return `text` with the marks of GREEN, YELLOW or RED. Empty text stays empty."""
     return f"\0{_TOKEN}:{color}\0{text}\0{_TOKEN}:0\0" if text else text
 
 
 def status(text: str) -> str:
-    """Return the status of a key in its color: green works, yellow can work again, red is dead."""
+    """Return the status of a key painted: green works, yellow can work again, red is dead.
+
+    Text without the word of a status stays plain.
+    """
     found = next((color for color, words in _STATUS if words.search(text)), None)
     return painted(text, found) if found else text
 
 
 def difference(line: str) -> str:
-    """Return a line of differences in the color of its mark: + green, ~ yellow, - red."""
+    """Return a line of differences painted by its first character: + green, ~ yellow, - red.
+
+    Other lines stay plain.
+    """
     found = _DIFFERENCE.get(line[:1])
     return painted(line, found) if found else line
 
 
 def rendered(text: str, stream: TextIO | None) -> str:
-    """Return `text` for a stream: all control characters escaped, and colors where they are wanted.
+    """Return `text` for a stream: escaped except newlines and tabs, with colors if they are wanted.
 
-    auto: only on a terminal, and not with NO_COLOR or TERM=dumb.
+    `choose` says whether they are. auto: only on a terminal, and not with NO_COLOR or TERM=dumb.
     """
     parts = _MARK.split(text)
     is_colored = len(parts) > 1 and _is_wanted(stream)

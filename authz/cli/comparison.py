@@ -17,7 +17,11 @@ from authz.wiring.key_files import FileSession
 
 @dataclass(slots=True)
 class Comparison:
-    """A file compared with the store. total: keys of its scope that are not revoked."""
+    """A file compared with the store. intents: for each key of the file, in its order.
+
+    pruned: keys that the file does not declare; one with a `problem` must not be pruned. total: the
+    number of these and of the file's keys in the store. Both are empty or 0 without --prune.
+    """
 
     file: KeyFile
     intents: Sequence[Intent]
@@ -26,17 +30,20 @@ class Comparison:
 
     @property
     def problems(self) -> list[str]:
-        """The reasons why the file cannot be applied, in words."""
+        """The reasons why the file cannot be applied, a line for each key; may be empty."""
         found = [f"{i.declared.label}: {i.problem}" for i in self.intents if i.problem]
         return found + [f"{p.record.kid}: {p.problem}" for p in self.pruned if p.problem]
 
     @property
     def is_different(self) -> bool:
-        """Whether an apply would change something, or cannot be made."""
+        """Whether an apply would change the store, or cannot be made. `kept` does not count."""
         return bool(self.problems or self.lines())
 
     def lines(self) -> list[str]:
-        """Return a line for each key that an apply would change."""
+        """Return a line for each new key, each field to be set and each key to be revoked.
+
+        They begin with +, ~ and -. Keys with a problem are left out.
+        """
         found: list[str] = []
         for intent in self.intents:
             one = intent.declared
@@ -54,7 +61,7 @@ class Comparison:
         ]
 
     def kept(self) -> list[str]:
-        """Return a line for each change of the store that stays although the file differs."""
+        """Return a line for each field that was changed in the store alone and stays so."""
         return [
             f"= {i.declared.kid}  {name} {value_text(value)} was set in the store and stays"
             for i in self.intents
@@ -62,7 +69,10 @@ class Comparison:
         ]
 
     def document(self) -> dict[str, Any]:
-        """Return the comparison as JSON members."""
+        """Return the comparison as JSON members: refs of new keys, kids and fields of others.
+
+        conflicts: `problems`.
+        """
         return {
             "new": [i.declared.ref for i in self.intents if i.is_new],
             "changed": [
@@ -84,7 +94,11 @@ class Comparison:
 
 
 def compare(invocation: Invocation, file: KeyFile, *, prune: bool, overwrites: bool) -> Comparison:
-    """Compare a file with the store."""
+    """Compare a file with the store, and change nothing.
+
+    prune: also find the keys that the file does not declare. overwrites: the file wins over later
+    changes of the store. Raises the errors of `with_files`.
+    """
 
     async def work(session: FileSession) -> Comparison:
         intents = await session.applying.compare(file.keys, overwrites=overwrites)
@@ -119,7 +133,7 @@ def check_plans(invocation: Invocation, path: str, file: KeyFile) -> None:
 
 
 def _changes(intent: Intent) -> dict[str, Any]:
-    """Return the fields that an apply sets, each as old and new value, readable."""
+    """Return the fields that an apply sets, by name: `old` and `new`, as `readable` gives them."""
     before = fields_of(intent.stored) if intent.stored else {}
     wanted = intent.merged.wanted.items()
     return readable({name: {"old": before.get(name), "new": new} for name, new in wanted})

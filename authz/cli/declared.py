@@ -46,9 +46,10 @@ SCOPES: Final = ("client", "project", "tenant", "env")
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """The content of a file. scope: the keys that it is about. as_of: number of a change.
+    """The content of a file. scope: the keys that it is about; empty: all.
 
-    plans: the names of plans that stand in the file itself.
+    as_of: the last change of the store when the file was made; 0 if it names none. plans: the names
+    of plans that stand in the file itself.
     """
 
     scope: Selector
@@ -88,7 +89,10 @@ def load(path: str) -> KeyFile:
 
 
 def read_text(path: str) -> str:
-    """Return the text of a file, or of stdin for `-`. Raises BadInput if it cannot be read."""
+    """Return the text of a file, or of stdin for `-`.
+
+    Raises BadInput if it cannot be read, is larger than MAX_FILE (64 MiB) or is not UTF-8.
+    """
     try:
         raw = Path("/dev/stdin" if path == "-" else path).read_bytes()
         if len(raw) > MAX_FILE:
@@ -135,7 +139,10 @@ def _need(name: str) -> None:
 
 
 def record_of(entry: Mapping[str, Any], kid: str) -> KeyRecord:
-    """Return the record that an entry declares. Raises BadInput about the field."""
+    """Return the record that an entry declares. Raises BadInput about the field.
+
+    Version and creation time are 0, and the secret is a placeholder. kid: empty for a new key.
+    """
     status = _text(entry, "status") or Status.ACTIVE.value
     if status not in list(Status):
         raise BadInput("status", f"{fields.shown(status)}: one of {', '.join(Status)}")

@@ -1,27 +1,21 @@
 """`authz keys delete` and `authz keys purge`."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Final, cast
 
 import click
 
-from authz.cli.actor import actor
-from authz.cli.administration import with_bulk
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
+from authz.cli.outcome import make_change
 from authz.cli.selecting import required, selector_options
 from authz.cli.task import DONE, FAILED, Consent, Task, bulk_options
-from authz.cli.waiting import Waited, wait_options
-from authz.core import deletion, fields
-from authz.core.changes import Author, Refused
-from authz.core.deletion import Removal
-from authz.core.errors import BadInput, Unavailable
-from authz.core.records import KeyRecord
+from authz.cli.waiting import wait_options
+from authz.core import fields
+from authz.core.edits import Delete
+from authz.core.errors import BadInput
 from authz.core.selector import Selector, State
-from authz.flows.bulk_change import By, Extent, Step
-from authz.flows.confirmation import all_acknowledged
+from authz.flows.lifecycle import Changed
 from authz.process.clock import SystemClock
-from authz.wiring.many_keys import BulkSession
 
 _WORDS: Final = ("delete", "deleting", "deleted", "already deleted", ", for ever")
 
@@ -76,25 +70,8 @@ def delete(
     if consent.agreed or consent.rehearsal:
         option = "--yes" if consent.agreed else "--dry-run"
         raise BadInput(option, "is for --client and other conditions; one key is deleted at once")
-    waited = Waited(None, wait_seconds)
-
-    async def work(session: BulkSession) -> KeyRecord:
-        by = By(actor(), note).author()
-        done = await session.deletion.delete(kid, by, is_forced=force)
-        if not isinstance(done, KeyRecord):
-            raise click.ClickException(done.why if isinstance(done, Refused) else kid)
-        if wait_seconds is not None:
-            extent = Extent()
-            extent.add(done, done)
-            try:
-                waited.confirmation = await all_acknowledged(
-                    session.sidecars, extent, wait_seconds, SystemClock()
-                )
-            except Unavailable as cause:
-                waited.error = str(cause)
-        return done
-
-    record = with_bulk(invocation, work)
+    waited = make_change(invocation, kid, Delete(force), note, wait_seconds)
+    record = cast("Changed", waited.result).record
     document = {"kid": kid, "deleted": True, "version": record.version} | waited.document()
     invocation.answer(document, f"{kid} is deleted{waited.text()}")
     waited.exit_if_incomplete()
@@ -154,14 +131,4 @@ def purge(
 
 
 def _task(*, is_forced: bool) -> Task:
-    def plan(record: KeyRecord, now: int, by: Author) -> Removal | Refused:
-        return deletion.delete(record, (), by, now, is_forced=is_forced)
-
-    def steps(
-        session: BulkSession, kids: Sequence[str], by: By, selector: Selector, extent: Extent
-    ) -> AsyncIterator[Sequence[Step]]:
-        return session.deletion.carry_out(
-            kids, by, is_forced=is_forced, selector=selector, extent=extent
-        )
-
-    return Task(plan, *_WORDS, steps=steps)
+    return Task(Delete(is_forced), *_WORDS)

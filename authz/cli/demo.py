@@ -56,7 +56,7 @@ class Answer:
 
     @property
     def arrived(self) -> dict[str, str]:
-        """Return the headers that the backend received; empty for a denial, which never arrived."""
+        """The headers that the backend received; empty for a denial, which never arrived."""
         return dict(self.body.get("headers", {}))
 
 

@@ -83,8 +83,8 @@ def foreign_variables() -> list[str]:
 def taken_sections(file: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the sections of a settings file that `authz dev` uses, and the names of the others.
 
-    The used ones are listed in TAKEN. The names are sorted. Raises BadInput if the file cannot be
-    read or is not valid.
+    The used ones are listed in TAKEN. The names are sorted. Included files belong to the file.
+    Raises BadInput if one of these cannot be read or is not valid.
     """
     model.load(file, environ={})
     (joined,) = includes.join([files.read(file)], has_file=True).layers

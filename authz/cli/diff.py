@@ -26,7 +26,7 @@ def diff(invocation: Invocation, /, *, path: str, prune: bool, overwrite: bool) 
     """Print the changes that `authz apply` would make. Exit with 1 if there are any.
 
     + is a new key, ~ a field to be set, - a key to be revoked, = a change of the store that stays.
-    Conflicts go to stderr.
+    Conflicts go to stderr, and the exit code is 1 too.
 
     \b
     Examples:

@@ -62,7 +62,7 @@ def doctor(invocation: Invocation, envoy: str | None, store: bool) -> int:
 
 
 def finding_line(finding: Finding) -> str:
-    """Return level, check, description and any advice as one line, safe for a terminal."""
+    """Return level, check, description and any advice as one escaped line. The level is painted."""
     advice = f"; {finding.advice}" if finding.advice else ""
     line = f"{finding.check:<11}  {finding.found}{advice}"
     level = finding.level.value
@@ -119,7 +119,7 @@ def _enforcement(given: Settings) -> list[Finding]:
 
 
 def expected_of(given: Settings) -> Expected:
-    """Return the requirements of these settings for the proxy; carriers without duplicates."""
+    """Return the requirements of these settings for the proxy; as carriers, each header once."""
     extract = given.extract
     return Expected(
         header_prefix=given.identity.header_prefix,

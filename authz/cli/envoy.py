@@ -97,7 +97,10 @@ def _yaml(text: bytes, path: Path) -> str:
 
 
 def _shown(diff: str, remaining: Sequence[Finding]) -> str:
-    """Return the difference and the problems that remain, with unprintable characters as `?`."""
+    """Return the painted lines of the difference, then those of the problems that remain.
+
+    Unprintable characters of the difference become `?`.
+    """
     lines = ("".join(c if c.isprintable() else "?" for c in line) for line in diff.splitlines())
     return "\n".join([*map(difference, lines), *map(finding_line, remaining)])
 

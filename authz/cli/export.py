@@ -28,7 +28,7 @@ def export(invocation: Invocation, /, *, selector: Selector, no_versions: bool) 
 
     The order is stable. Revoked keys are left out, unless --status revoked asks for them. The
     conditions --client, --project, --tenant and --env become the scope of the file, which
-    `apply --prune` looks at.
+    `apply --prune` looks at. A key that cannot be read is left out; then the exit code is 1.
 
     \b
     Examples:

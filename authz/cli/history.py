@@ -4,15 +4,16 @@ from typing import Any
 
 import click
 
-from authz.cli.administration import with_keys
+from authz.cli.administration import with_bulk
 from authz.cli.change_text import readable, value_text
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
 from authz.cli.terminal import escaped
 from authz.cli.times import rfc3339
 from authz.core.audit import AuditEntry
+from authz.core.errors import NotFound
 from authz.flows.key_history import History
-from authz.wiring.reading import ReadingSession
+from authz.wiring.many_keys import BulkSession
 
 
 @click.command()
@@ -30,10 +31,13 @@ def history(invocation: Invocation, kid: str) -> None:
       authz keys history 7Hk2mQ9xT4bVzR1c --json | jq '.changes[] | select(.action=="update")'
     """
 
-    async def work(session: ReadingSession) -> History:
-        return await session.history().of(await session.record(kid))
+    async def work(session: BulkSession) -> History:
+        record = await session.keys.find(kid)
+        if record is None:
+            raise NotFound(f"no key has the kid {kid}")
+        return await session.history.of(record)
 
-    found = with_keys(invocation, work)
+    found = with_bulk(invocation, work)
     document = {
         "kid": kid,
         "changes": [change_document(entry) for entry in found.entries],

@@ -9,16 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from authz.core.errors import BadInput
+from authz.core.keys.text import ENVIRONMENTS
 
 Notes = Counter[str]
 Reader = Callable[[Mapping[str, Any], Notes], dict[str, Any]]
 
-_UNITS: Final = {1000: "s", 60_000: "min", 3_600_000: "h", 86_400_000: "d"}
+_UNITS: Final[dict[float, str]] = {1000: "s", 60_000: "min", 3_600_000: "h", 86_400_000: "d"}
 _ALL_MODELS: Final = ("all-proxy-models", "*")
 
 
 def recognised(item: Mapping[str, Any]) -> str:
-    """Return the system that an entry of a JSON list comes from; empty if it is in our own form."""
+    """Return the system that an entry of a JSON list comes from: `unkey` or `litellm`.
+
+    Empty for any other, such as one in our own form.
+    """
     if "token" in item and ("key_name" in item or "key_alias" in item or "max_budget" in item):
         return "litellm"
     is_ours = "client" in item or "client_id" in item
@@ -28,9 +32,9 @@ def recognised(item: Mapping[str, Any]) -> str:
 
 
 def read_unkey(item: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
-    """Return the fields of an entry of Unkey's key list, version 1 or 2.
+    """Return the fields of an entry of Unkey's key list, version 1 or 2; None for an absent one.
 
-    Raises BadInput if its key and hash are missing.
+    Raises BadInput if its key and hash are missing, or if it has a hash or a rate of another kind.
     """
     identity = _object(item, "identity")
     found: dict[str, Any] = {
@@ -42,7 +46,7 @@ def read_unkey(item: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         "last_used_at": item.get("lastUsedAt"),
         "scope": _texts(item, "permissions"),
         "status": "disabled" if item.get("enabled") is False else None,
-        "env": item.get("environment") if item.get("environment") in {"live", "test"} else None,
+        "env": item.get("environment") if item.get("environment") in ENVIRONMENTS else None,
     }
     metadata = dict(_object(item, "meta"))
     if roles := _texts(item, "roles"):
@@ -55,7 +59,11 @@ def read_unkey(item: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
 
 
 def read_litellm(item: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
-    """Return the fields of a virtual key of LiteLLM. Its token is the SHA-256 of the key."""
+    """Return the fields of a virtual key of LiteLLM; None for an absent one.
+
+    Its token is the SHA-256 of the key, or the key if it begins with `sk-`. Raises BadInput without
+    a token.
+    """
     metadata = dict(_object(item, "metadata"))
     for name in ("max_budget", "budget_duration", "tpm_limit", "max_parallel_requests", "spend"):
         if item.get(name):
@@ -84,7 +92,11 @@ READERS: Final[dict[str, Reader]] = {"unkey": read_unkey, "litellm": read_litell
 
 
 def _secret(key: Any, hashed: Any) -> dict[str, Any]:
-    """Return the field with the key, or with its hash. Raises BadInput if both are missing."""
+    """Return the field `key`, or without a key the field `sha256`.
+
+    hashed: a text, or an object of variant and value. Raises BadInput if both are missing, or if
+    the variant is no SHA-256.
+    """
     if isinstance(hashed, dict):
         variant = str(hashed.get("variant", "sha256"))
         if not variant.startswith("sha256"):
@@ -98,7 +110,10 @@ def _secret(key: Any, hashed: Any) -> dict[str, Any]:
 
 
 def _models(models: list[str], notes: Notes) -> list[str]:
-    """Return the scopes of a list of models. Without a list LiteLLM allows all models."""
+    """Return a scope for each model: `models:NAME:*`. For an empty list it is `models:*`.
+
+    Without a list LiteLLM allows all models. The models of a team are counted in `notes` instead.
+    """
     if not models or any(name in models for name in _ALL_MODELS):
         return ["models:*"]
     if "all-team-models" in models:
@@ -112,9 +127,11 @@ def _unkey_limits(item: Mapping[str, Any]) -> list[str] | None:
     given = listed if isinstance(listed, list) else [one] if isinstance(one, dict) else []
     found = []
     for rate in given:
+        if not isinstance(rate, dict):
+            raise BadInput("ratelimit", "is not an object with a limit and a duration")
         length = rate.get("duration") or rate.get("refillInterval")
         amount = rate.get("limit") or rate.get("refillRate")
-        if length not in _UNITS:
+        if not isinstance(length, int | float) or length not in _UNITS:
             raise BadInput("ratelimit", "has a duration that is not a second, minute, hour or day")
         found.append(f"{amount}/{_UNITS[length]}")
     return list(dict.fromkeys(found)) or None
@@ -123,9 +140,10 @@ def _unkey_limits(item: Mapping[str, Any]) -> list[str] | None:
 def _unkey_credits(
     item: Mapping[str, Any], metadata: dict[str, Any], notes: Notes
 ) -> dict[str, Any]:
-    """Return the fields for the credits that are left. A key without any left becomes disabled.
+    """Return the field `credits`; nothing for a key without credits.
 
-    A refill that Unkey makes by itself is added to the metadata and counted in `notes`.
+    With 0 left, return the status disabled and count it in `notes`. A refill that Unkey makes by
+    itself is added to the metadata and counted in `notes`.
     """
     of_version_2 = _object(item, "credits")
     left = item.get("remaining")
@@ -149,7 +167,10 @@ def _object(item: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _texts(item: Mapping[str, Any], name: str) -> list[str]:
-    """Return the names in a list of texts, or of objects with a name."""
+    """Return the names in a list of texts, or of objects with a name; others are left out.
+
+    Empty if the member is missing or no list.
+    """
     value = item.get(name)
     given = value if isinstance(value, list) else []
     named = [part.get("name") if isinstance(part, dict) else part for part in given]

@@ -34,9 +34,10 @@ Credential = tuple[int, dict[str, Any]]
 
 
 def credentials(text: str, notes: Counter[str]) -> list[Credential]:
-    """Return line and fields of each credential. YAML and JSON are read.
+    """Return line (from 1) and fields of each credential. YAML and JSON are read.
 
-    Raises BadInput if the text is no YAML or has no consumers and no credentials.
+    notes: counts credentials and plugins that are left out. Raises BadInput if the text is no YAML,
+    is nested too deep, or has neither consumers nor credentials.
     """
     node, document = _load(text)
     if not isinstance(document, dict):
@@ -54,8 +55,7 @@ def credentials(text: str, notes: Counter[str]) -> list[Credential]:
             entry = _fields(credential, owner) | shared[_name(owner)]
             found.append((place.start_mark.line + 1, entry))
     for place, credential in loose:
-        named = credential.get("consumer")
-        name = _name(named) if isinstance(named, dict) else named
+        name = _named(credential)
         owner = owners.get(name, {"username": name})
         entry = _fields(credential, owner) | shared.get(name, {})
         found.append((place.start_mark.line + 1, entry))
@@ -63,18 +63,23 @@ def credentials(text: str, notes: Counter[str]) -> list[Credential]:
 
 
 def _of_consumer(owner: dict[str, Any], groups: list[Any], notes: Counter[str]) -> dict[str, Any]:
-    """Return the fields that all credentials of a consumer share. groups: of the whole file."""
+    """Return `scope` and `limit`, which all credentials of a consumer share.
+
+    groups: the ACL entries outside of consumers. notes: counts the parts that are left out.
+    """
     for other in OTHERS:
         if count := len(_list(owner, other)):
             notes[f"{other} of Kong, which are no API keys"] += count
-    members = [*_list(owner, "acls"), *(g for g in groups if _has(g, "consumer", _name(owner)))]
-    scopes = [str(member["group"]) for member in members if _has(member, "group")]
+    every = [*_list(owner, "acls"), *(g for g in groups if _named(g) == _name(owner))]
+    members = [member for member in every if isinstance(member, dict)]
+    scopes = [str(member["group"]) for member in members if member.get("group")]
     return {"scope": list(dict.fromkeys(scopes)), "limit": list(_limits(owner, notes))}
 
 
-def _has(item: Any, name: str, value: Any = None) -> bool:
-    """Return whether an object has a member, with this value if one is given."""
-    return isinstance(item, dict) and bool(item.get(name)) and value in {None, item[name]}
+def _named(item: Any) -> str | None:
+    """Return the name of the consumer that an object outside of it names; None without one."""
+    named = item.get("consumer") if isinstance(item, dict) else None
+    return _name(named if isinstance(named, dict) else {"username": named})
 
 
 def _load(text: str) -> tuple[Any, Any]:
@@ -109,15 +114,16 @@ def _fields(credential: dict[str, Any], owner: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _name(owner: dict[str, Any]) -> Any:
+def _name(owner: dict[str, Any]) -> str | None:
+    """Return the username of a consumer, else its custom_id, as text; None without both."""
     name = owner.get("username") or owner.get("custom_id")
-    return str(name) if isinstance(name, int) else name
+    return str(name) if name else None
 
 
 def _end(ttl: Any, created: Any) -> int | str | None:
-    """Return the end of a credential with a time to live in seconds, or None without one.
+    """Return the end of a credential in ms since the epoch, or None without a time to live.
 
-    A text, which is refused later, if the end cannot be computed.
+    ttl: in seconds. If the end cannot be computed, return a text, which is refused later.
     """
     if not ttl:
         return None
@@ -139,7 +145,10 @@ def _limits(owner: dict[str, Any], notes: Counter[str]) -> Iterator[str]:
 
 
 def _pairs(node: Any, value: Any, name: str) -> list[tuple[Any, dict[str, Any]]]:
-    """Return the objects of the list `name` in a mapping, each with its node."""
+    """Return the objects of the list `name` in a mapping, each with its YAML node.
+
+    node: of the mapping `value`. Empty if there is no such list.
+    """
     items = _list(value, name)
     parts: Any = next((part.value for key, part in node.value if key.value == name), [])
     if not isinstance(parts, list) or len(parts) != len(items):

@@ -22,7 +22,7 @@ class Report:
 
     Each refusal and conflict goes to the file `rejects`, if given. `show_refusals` prints the first
     MAX_SHOWN (20). dry_run: nothing is imported. keeps_rows: remember the outcome of each entry.
-    unit: the word for an entry. never_expire: imported keys without an end.
+    unit: the word for an entry. never_expire: number of imported keys without an end.
     """
 
     dry_run: bool
@@ -98,7 +98,7 @@ class Report:
 
     @property
     def has_progress(self) -> bool:
-        """True if the store has a key of this import."""
+        """True if a key was imported, or was there already. A dry run counts as an import."""
         return bool(self.counts[IMPORTED] or self.counts[ALREADY])
 
     def __str__(self) -> str:

@@ -25,7 +25,10 @@ class Sender:
     _pending: asyncio.Task[None] | None = None
 
     def send(self, batch: list[tuple[int, Wanted]]) -> None:
-        """Wait for the batch before, then send this one. Raises Fault if the store fails."""
+        """Wait for the batch before, then send this one; without `overlaps` wait for it, too.
+
+        Raises the errors of `finish`, also those of the batch before.
+        """
         self.finish()
         self.runner.run(self._begin(batch))
         if not self.overlaps:

@@ -32,9 +32,10 @@ _IN_METADATA: Final = "metadata."
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry. number: of its line, or of its place in a list, from 1. size: bytes read for it.
+    """One entry. number: of its line, or of its place in a list, from 1.
 
-    given: its fields. None if it is empty or, with the problem, if it cannot be read.
+    size: bytes read for it; in a list about the average. given: its fields. None if it is empty or,
+    with the problem, if it cannot be read.
     """
 
     number: int
@@ -57,9 +58,10 @@ class Source:
     notes: Counter[str] = field(default_factory=Counter)
 
     def entries(self, wanted: str) -> Iterator[Entry]:
-        """Yield all entries. wanted: one of FORMATS; with `auto` the first line decides.
+        """Return an iterator over all entries. Reads `jsonl` lazily, other formats whole and now.
 
-        Raises BadInput if the whole document cannot be read, OSError if stdin fails.
+        wanted: one of FORMATS; with `auto` the first line decides. The call or the iterator raises
+        BadInput if the whole document cannot be read, OSError if stdin fails.
         """
         blank, head = self._first_line()
         if head.startswith(UTF_16):
@@ -83,7 +85,10 @@ class Source:
         return self._listed(text, form)
 
     def _first_line(self) -> tuple[int, bytes]:
-        """Return the number of blank lines at the start, and the beginning of the next line."""
+        """Return the number of blank lines at the start, and the next line; empty at the end.
+
+        The line is cut off after MAX_LINE + 1 bytes.
+        """
         blank = 0
         while head := self.stdin.readline(MAX_LINE + 1):
             if head.strip().removeprefix(BOM):
@@ -105,7 +110,10 @@ class Source:
                 yield Entry(number, size, given)
 
     def _listed(self, text: str, form: str) -> Iterator[Entry]:
-        """Yield the entries of a JSON array, or of an object with such a list."""
+        """Yield the entries of a JSON array, or of the list in a member of LISTS.
+
+        Any other object is one entry. Raises BadInput for text that is no JSON, or other JSON.
+        """
         self.unit = "entry"
         try:
             document = json.loads(text, object_pairs_hook=unique_names)
@@ -164,7 +172,7 @@ class Source:
     def _columns(self, header: list[str]) -> list[str]:
         """Return the field of each column; IGNORED for one that is left out.
 
-        Raises BadInput for a column that is no field.
+        Raises BadInput for a column that is no field, and for a --map of a missing column.
         """
         names = []
         for at, column in enumerate(header, start=1):
@@ -186,12 +194,18 @@ class Source:
         metadata = {n.removeprefix(_IN_METADATA): v for n, v in pairs if n.startswith(_IN_METADATA)}
         found = {name: value for name, value in pairs if not name.startswith(_IN_METADATA)}
         if metadata:
-            found["metadata"] = {**metadata, **(found.get("metadata") or {})}
+            own = found.get("metadata") or {}
+            if not isinstance(own, dict):
+                raise BadInput("metadata", f"has to be {FIELDS['metadata']}")
+            found["metadata"] = {**metadata, **own}
         return found
 
 
 def detect(head: bytes, renamed: Mapping[str, str]) -> str:
-    """Return the format of a source by its first line that is not blank."""
+    """Return the format of a source by its first line that is not blank.
+
+    It is json, csv or kong, and jsonl for everything else. renamed: columns that --map names.
+    """
     text = head.removeprefix(BOM).decode("utf-8", "replace").strip()
     if text.startswith("["):
         return "json"
@@ -233,7 +247,7 @@ def _is_field(name: str) -> bool:
 def _numbered(
     reader: Any,
 ) -> Iterator[tuple[int, list[str] | None, BadInput | None]]:
-    """Yield the first line's number, and the cells or the problem, of each row."""
+    """Yield for each row the number of its first line, from 1, and its cells or the problem."""
     while True:
         number = reader.line_num + 1
         try:

@@ -10,10 +10,10 @@ _MILLISECONDS_FROM: Final = 100_000_000_000
 
 
 def past_ms(value: Any) -> int | None:
-    """Return a time in milliseconds since the epoch, or None if `value` is no time.
+    """Return a time in milliseconds since the epoch, rounded down, or None if `value` is no time.
 
-    A text is in ISO 8601; without a zone it is UTC. A number, also as text, is seconds or
-    milliseconds since the epoch.
+    A text is in ISO 8601; without a zone it is UTC. A number, also as text, is milliseconds since
+    the epoch from 100,000,000,000 on, else seconds. A time outside of 1970 to 9999 is none.
     """
     if isinstance(value, str):
         value = value.strip()

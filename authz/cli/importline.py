@@ -107,7 +107,7 @@ class LineParser:
         return Wanted(key, self._spec(client, entry, now), past)
 
     def _named(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields that are not null, by their own names."""
+        """Return the fields that are not null, by their names in FIELDS. Raises BadInput."""
         entry: dict[str, Any] = {}
         for at, (name, value) in enumerate(given.items(), start=1):
             known = ALIASES.get(name, name)
@@ -216,7 +216,7 @@ def _one(given: dict[str, Any], name: str, parse: Callable[[str, str], _T], defa
 
 
 def _limits(given: dict[str, Any]) -> tuple[Limit, ...]:
-    """Parse the limits, and the credits as one more of them."""
+    """Return the limits, and the credits as one more. Raises BadInput, which shows no value."""
     no_limits: tuple[Limit, ...] = ()
     limits = _several(given, "limit", parse_limits, no_limits)
     value = given.get("credits")
@@ -247,7 +247,10 @@ def _several(
 
 
 def _metadata(given: dict[str, Any], now: int) -> dict[str, str]:
-    """Return the metadata, nested names joined with dots, with the id and the last use added."""
+    """Return the metadata, nested names joined with dots, with the id and the last use added.
+
+    A name that the metadata has already stays. Raises BadInput, which shows no value.
+    """
     found: dict[str, str] = {}
     try:
         _flatten(given.get("metadata", {}), "", found, MAX_DEPTH)
@@ -264,9 +267,10 @@ def _metadata(given: dict[str, Any], now: int) -> dict[str, str]:
 
 
 def _flatten(value: Any, name: str, found: dict[str, str], depth: int) -> None:
-    """Add a value to `found`; of an object and a list each member under a dotted name.
+    """Add a value to `found` as text; of an object and a list each member under a dotted name.
 
-    Raises TypeError if `value` is nested deeper than `depth`, or a name occurs twice.
+    Leave out a null. Raises TypeError if the outermost value is no object, if it is nested deeper
+    than `depth`, or if a name occurs twice.
     """
     if isinstance(value, dict) or (name and isinstance(value, list)):
         if not depth:

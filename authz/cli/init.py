@@ -160,10 +160,11 @@ def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:
 
 
 async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str, str]) -> None:
-    """Raise ClickException if a new pepper does not fit the store.
+    """Raise ClickException if the newest pepper of the settings must not be made.
 
-    It fits an empty store, and a store whose older peppers are in keys.peppers. With older peppers,
-    Unavailable is raised if the store has others.
+    It must not if the store has a pepper of its version, or has peppers and keys.peppers lists no
+    older one. Raises Unavailable if the older ones are not those of the store. theirs: the store's
+    fingerprints by pepper version; empty for an empty store.
     """
     *older, newest = found.keys.peppers
     if newest.version in theirs:
@@ -186,8 +187,8 @@ async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str
 def _make(file: Path) -> bool:
     """Create a pepper file of mode 0600 with 64 random hex digits, and sync it.
 
-    Return False if the file exists, as when another process was first. Raises BadInput if it cannot
-    be created.
+    Return True, or False if the file exists, as when another process was first. Raises BadInput if
+    it cannot be created.
     """
     try:
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".authz-pepper-") as draft:  # 0600

@@ -47,14 +47,14 @@ def common(command: _Command) -> _Command:
 
 
 def with_options(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
-    """Return the command with these options, which its help lists in this order."""
+    """Return the command with these click options added. Its help lists them in this order."""
     for option in reversed(options):
         command = option(command)
     return command
 
 
 def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Keep the value of an option in the Invocation of this command."""
+    """Set the value of an option in the Invocation of this command; None leaves it unchanged."""
     invocation = context.ensure_object(Invocation)
     if value is not None and parameter.name:
         setattr(invocation, parameter.name, value)
@@ -68,7 +68,7 @@ def show_help(context: click.Context, _parameter: click.Parameter, given: bool) 
 
 
 def choose_color(_context: click.Context, _parameter: click.Parameter, when: str | None) -> None:
-    """Set when colors are used, if --color is given."""
+    """Set when this process uses colors, if --color is given."""
     if when is not None:
         color.choose(when)
 

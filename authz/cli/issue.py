@@ -6,7 +6,7 @@ import click
 
 from authz.cli import show
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings, with_lifecycle
+from authz.cli.administration import load_settings, with_editor
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.keyspec import key_spec
@@ -20,7 +20,9 @@ from authz.cli.options import (
 )
 from authz.cli.outcome import show_new_key
 from authz.core.keys.text import ENVIRONMENTS
-from authz.flows.lifecycle import Changed, Lifecycle
+from authz.flows.bulk_change import By
+from authz.flows.command_ports import KeyEditor
+from authz.flows.lifecycle import Changed
 
 
 @click.command()
@@ -91,9 +93,9 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
     plans = load_settings(invocation).plans if asked["plan"] is not None else {}
     spec = key_spec(plans=plans, **asked)
 
-    async def work(lifecycle: Lifecycle) -> Changed:
-        return await lifecycle.issue(spec, lifecycle.author(actor(), note))
+    async def work(editor: KeyEditor) -> Changed:
+        return await editor.issue(spec, By(actor(), note))
 
     with key_file(out) as file:
-        result = with_lifecycle(invocation, work)
+        result = with_editor(invocation, work)
         show_new_key(invocation, result, f"issued {show.summary(result.record)}", file)

@@ -29,7 +29,8 @@ def lines(source: BinaryIO, first: bytes = b"") -> Iterator[tuple[int, int, byte
 def json_object(raw: bytes | None) -> dict[str, Any]:
     """Return the JSON object of one line. raw: None for an overlong line.
 
-    Raises BadInput, without the text, for an overlong line and for other JSON.
+    Raises BadInput, without the text, for an overlong line, for other text, and for a name that
+    occurs twice.
     """
     if raw is None:
         raise BadInput(LINE, f"is longer than {MAX_LINE} bytes")

@@ -1,7 +1,7 @@
 """The columns and the sort orders of `authz keys list`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from authz.cli import show
 from authz.cli.times import NEVER, rfc3339
@@ -9,10 +9,7 @@ from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
 from authz.flows.selection import Entry
-
-if TYPE_CHECKING:  # most lists show no usage and no credits
-    from authz.flows.limits.credit_report import CreditReports
-    from authz.flows.usage.reading import UsageReading
+from authz.wiring.many_keys import BulkSession
 
 DEFAULT: Final = ("kid", "status", "env", "client", "expires", "name")
 
@@ -58,7 +55,10 @@ SORT_KEYS: Final[dict[str, Callable[[KeyRecord], Any]]] = {
 
 
 def parse_columns(field: str, text: str) -> tuple[str, ...]:
-    """Return the names of columns. Raises BadInput about `field` for a name that is none."""
+    """Return comma-separated names of columns, in order. Blanks around them are dropped.
+
+    Raises BadInput about `field` for a name that is not in NAMES.
+    """
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in NAMES:
@@ -69,11 +69,11 @@ def parse_columns(field: str, text: str) -> tuple[str, ...]:
 def cells(
     entry: Entry, names: tuple[str, ...], now: int, used: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Return the cells of one key. now: ms since the epoch, for its status.
+    """Return the cells of one key as text, in the order of `names`.
 
-    used: of `usage_of` and `credits_of`.
-
-    A key that cannot be read has its kid, its status and the reason in the last cell.
+    now: ms since the epoch, for its status. used: values of more columns by name, from `usage_of`
+    and `credits_of`; None becomes `never` or `-`. A key that cannot be read has its kid, the status
+    `unreadable` and the reason in the last cell, unless that is one of these two.
     """
     record = entry.record
     if record is None:
@@ -90,36 +90,38 @@ def cells(
 
 
 async def usage_of(
-    reading: "Callable[[], UsageReading]", kids: Sequence[str], names: Sequence[str]
+    session: BulkSession, kids: Sequence[str], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return for each kid the values of the columns about usage that are among `names`.
+    """Return for each kid, in order, the columns about usage that are among `names`, by name.
 
-    The time of the latest use is RFC 3339, None if there is none. Raises Unavailable.
+    The time of the latest use is RFC 3339, None if there is none. The requests are a number. Raises
+    Unavailable.
     """
     found: list[dict[str, Any]] = [{} for _ in kids]
     if LAST_USED in names:
-        times = await reading().latest_times(kids)
+        times = await session.usage.latest_times(kids)
         for kid, row in zip(kids, found, strict=True):
             row[LAST_USED] = rfc3339(times[kid] * 1000) if kid in times else None
     if REQUESTS in names:
-        requests = await reading().requests_of_30_days(kids)
+        requests = await session.usage.requests_of_30_days(kids)
         for kid, row in zip(kids, found, strict=True):
             row[REQUESTS] = requests[kid]
     return found
 
 
 async def credits_of(
-    reports: "Callable[[], CreditReports]", entries: Sequence[Entry], names: Sequence[str]
+    session: BulkSession, entries: Sequence[Entry], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return for each key the values of the columns about credits that are among `names`.
+    """Return for each entry, in order, the columns about credits that are among `names`, by name.
 
-    None for a key without credits, and without a record. Raises Unreadable, Unavailable.
+    They are numbers of units; None for a key without credits or without a record. Raises
+    Unavailable.
     """
     wanted = [name for name in OF_CREDITS if name in names]
     if not wanted:
         return [{} for _ in entries]
     records = [entry.record for entry in entries if entry.record is not None]
-    found = iter(await reports().of(records))
+    found = iter(await session.credits.of(records))
     every = [None if entry.record is None else next(found) for entry in entries]
     return [
         {name: one and (one.total if name == CREDITS else one.left) for name in wanted}

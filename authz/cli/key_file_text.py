@@ -42,7 +42,12 @@ def render(
     *,
     with_versions: bool = True,
 ) -> str:
-    """Return a file of these keys. The same keys give the same text. refs: by kid."""
+    """Return the text of a file of these keys, sorted by client, name and kid: it is stable.
+
+    scope: its client, project, tenant and env become that of the file. as_of: the last change of
+    the store that the records include. refs: names of entries of the file, by kid. with_versions:
+    write `as_of`, and each record's version.
+    """
     ordered = sorted(records, key=lambda one: (one.client_id, one.name, one.kid))
     document: dict[str, Any] = {"authz": FORMAT}
     if given := {name: text for name in SCOPES if (text := _scope_text(scope, name)) is not None}:
@@ -68,8 +73,8 @@ def update(
 
     It gets the kids of new keys, the versions, as_of, and the values that were changed in the store
     alone. before: the text that was applied; if the file has another one by now, Unavailable is
-    raised. kids: by place in the file. records: by kid. Raises Unavailable if the file cannot be
-    written.
+    raised. kids: by place in the file, from 0. records: by kid. Raises Unavailable if the file
+    cannot be updated.
     """
     rt = YAML()
     rt.preserve_quotes = True
@@ -101,7 +106,11 @@ def update(
 
 
 def _refresh(entry: dict[str, Any], record: KeyRecord, *, is_versioned: bool) -> None:
-    """Set the values of an entry that differ from the record, and its version."""
+    """Set the values of an entry that differ from the record, and its version.
+
+    Values that the record lacks are removed. If neither the file nor the entry has a version, the
+    entry stays unchanged: git orders the changes.
+    """
     if is_versioned or "version" in entry:
         entry["version"] = record.version
     elif entry.keys() >= {"kid"}:

@@ -16,7 +16,10 @@ _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 def is_hash_like(text: str) -> bool:
-    """Return whether a key could be the SHA-256 of a key: 64 hexadecimal digits, or its base64."""
+    """Return whether a key could be the SHA-256 of a key.
+
+    That is 64 hexadecimal digits, also after `sha256:`, or 44 characters of base64 with the `=`.
+    """
     return _HEX_HASH.fullmatch(text) is not None or (
         len(text) == len(base64.b64encode(bytes(DIGEST_LENGTH)))
         and _BASE64_HASH.fullmatch(text) is not None
@@ -26,7 +29,8 @@ def is_hash_like(text: str) -> bool:
 def sha256_of(text: str) -> bytes:
     """Return the 32 bytes of a SHA-256 in hexadecimal digits or in base64.
 
-    Raises BadInput for other text.
+    A `sha256:` before it is skipped. Base64 may be URL-safe, and may lack its `=`. Raises BadInput
+    for other text.
     """
     if match := _HEX_HASH.fullmatch(text):
         return bytes.fromhex(match[1])

@@ -19,7 +19,8 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
     """Parse the options of `authz keys issue`. Raises BadInput, which names the option.
 
     plans: names of all plans; only looked at if --plan is given. An option that is not given leaves
-    its field empty or None. --not-before may be relative to the wall clock.
+    its field empty or None; without --expires-in and --expires-at the key lives 90 days. Times may
+    be relative to the wall clock.
     """
     return KeySpec(
         client_id=fields.identifier("--client", client),

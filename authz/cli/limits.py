@@ -5,17 +5,19 @@ from typing import Any, Final
 import click
 
 from authz.cli import show
-from authz.cli.administration import with_keys
+from authz.cli.administration import with_bulk
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import kid_argument, note_option
 from authz.cli.outcome import make_change, report_change
 from authz.cli.times import optional, rfc3339
 from authz.cli.waiting import wait_options
+from authz.core.edits import ResetLimits
+from authz.core.errors import NotFound
 from authz.core.limits.limit import Limit
 from authz.core.records import KeyRecord
 from authz.flows.limits.limit_report import LimitReport
-from authz.wiring.reading import ReadingSession
+from authz.wiring.many_keys import BulkSession
 
 HEADINGS: Final = ("NAME", "LIMIT", "USED", "REMAINING", "LEASED", "RESETS AT")
 LEASE_HEADINGS: Final = ("LEASED BY", "FROM", "REQUESTS", "COST", "UNTIL")
@@ -43,11 +45,13 @@ def limits(invocation: Invocation, kid: str) -> None:
       authz keys limits 7Hk2mQ9xT4bVzR1c --json | jq '.limits[] | {name, remaining}'
     """
 
-    async def work(session: ReadingSession) -> tuple[KeyRecord, LimitReport | None]:
-        record = await session.record(kid)
-        return record, await session.limit_reports().of(record)
+    async def work(session: BulkSession) -> tuple[KeyRecord, LimitReport | None]:
+        record = await session.keys.find(kid)
+        if record is None:
+            raise NotFound(f"no key has the kid {kid}")
+        return record, await session.limits.of(record)
 
-    record, report = with_keys(invocation, work)
+    record, report = with_bulk(invocation, work)
     rows = _rows(report) if report else []
     leases = _leases(report)
     document = {"kid": kid, "plan": record.plan, "limits": rows, "leases": leases}
@@ -70,9 +74,7 @@ def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: floa
     Examples:
       authz keys reset-limits 7Hk2mQ9xT4bVzR1c --note "their retry storm was our fault"
     """
-    result = make_change(
-        invocation, note, lambda flow, by: flow.reset_limits(kid, by), wait_seconds
-    )
+    result = make_change(invocation, kid, ResetLimits(), note, wait_seconds)
     report_change(invocation, result, f"the counters of {kid} are 0, except those of credits")
 
 

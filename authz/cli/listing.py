@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from authz.cli import color, show
-from authz.cli.administration import with_keys
+from authz.cli.administration import with_bulk
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.key_columns import (
@@ -22,9 +22,9 @@ from authz.cli.selecting import selector_options
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.selector import Selector
-from authz.flows.selection import Cost, Entry, Page, Selection, split_cursor
+from authz.flows.selection import Cost, Entry, Page, first, split_cursor
 from authz.process.clock import SystemClock
-from authz.wiring.reading import ReadingSession
+from authz.wiring.many_keys import BulkSession
 
 _LIMIT: Final = re.compile(r"[1-9]\d{0,2}|1000", re.ASCII)
 WORTH_TELLING: Final = 10_000  # keys looked at, from which on the cost of a list is told
@@ -109,29 +109,28 @@ def list_(
     if cursor and (every or sort):
         raise BadInput("--cursor", "is for pages; --all and --sort have none")
 
-    async def find(selection: Selection) -> Page:
+    async def find(session: BulkSession) -> Page:
         if sort is not None:
-            name = sort.removeprefix("-")
-            return await selection.first(
-                selector,
-                None if every else limit,
-                SORT_KEYS[name],
-                is_reversed=sort.startswith("-"),
-            )
+            cost = Cost()
+            order = SORT_KEYS[sort.removeprefix("-")]
+            most = None if every else limit
+            found = session.finder.each(selector, cost)
+            entries = await first(found, most, order, is_reversed=sort.startswith("-"))
+            return Page(entries, None, cost)
         if every:
             cost = Cost()
-            found = [entry async for entry in selection.each(selector, cost)]
-            return Page(tuple(found), None, cost)
-        return await selection.page(selector, limit, cursor)
+            all_found = [entry async for entry in session.finder.each(selector, cost)]
+            return Page(tuple(all_found), None, cost)
+        return await session.finder.page(selector, limit, cursor)
 
-    async def work(session: ReadingSession) -> tuple[Page, list[dict[str, Any]]]:
-        page = await find(session.selection(selector))
+    async def work(session: BulkSession) -> tuple[Page, list[dict[str, Any]]]:
+        page = await find(session)
         kids = [entry.kid for entry in page.entries]
-        used = await usage_of(session.usage, kids, chosen)
-        credits_left = await credits_of(session.credits, page.entries, chosen)
+        used = await usage_of(session, kids, chosen)
+        credits_left = await credits_of(session, page.entries, chosen)
         return page, [one | other for one, other in zip(used, credits_left, strict=True)]
 
-    (page, used), now = with_keys(invocation, work), SystemClock().wall_ms()
+    (page, used), now = with_bulk(invocation, work), SystemClock().wall_ms()
     cost = {"keys_looked_at": page.cost.scanned, "records_read": page.cost.read}
     document = {
         "keys": [

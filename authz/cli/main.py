@@ -186,7 +186,7 @@ def _fail(code: int, message: str) -> int:
 
 
 def _fail_each(code: int, lines: Sequence[str]) -> int:
-    """Write each line, at most MAX_LINES, and return the exit code."""
+    """Write each line to stderr, at most MAX_LINES (20), and return `code`."""
     for line in lines[:MAX_LINES]:
         _fail(code, line)
     if (more := len(lines) - MAX_LINES) > 0:

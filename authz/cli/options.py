@@ -114,7 +114,7 @@ def scopes(field: str, given: tuple[str, ...]) -> frozenset[str]:
 
 
 def metadata(field: str, given: tuple[str, ...]) -> dict[str, str]:
-    """Return `name=value` pairs as a dictionary; empty for no pairs.
+    """Return `name=value` pairs as a dictionary; empty for no pairs. A value may hold a `=`.
 
     Raises BadInput about `field` for a text without `=`, a repeated name, or an invalid name or
     value.

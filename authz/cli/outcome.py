@@ -1,39 +1,41 @@
 """Make a change to a key, and report its result."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import click
 
 from authz.cli import show
 from authz.cli.actor import actor
+from authz.cli.administration import with_editor
 from authz.cli.invocation import Invocation, write_stderr
 from authz.cli.keyfile import KeyFile
 from authz.cli.terminal import escaped
-from authz.cli.waiting import Waited, change_and_wait
-from authz.core.changes import Author, Refused, Unchanged
+from authz.cli.waiting import Waited
+from authz.core.changes import Refused, Unchanged
+from authz.core.edits import Edit
 from authz.core.records import Status
-from authz.flows.lifecycle import Changed, Lifecycle, Result
-
-Change = Callable[[Lifecycle, Author], Awaitable[Result]]
+from authz.flows.bulk_change import By
+from authz.flows.command_ports import Effect, KeyEditor
+from authz.flows.lifecycle import Changed
 
 
 def make_change(
-    invocation: Invocation, note: str, change: Change, wait_seconds: float | None
+    invocation: Invocation, kid: str, edit: Edit, note: str, wait_seconds: float | None
 ) -> Waited:
-    """Make a change and, if `wait_seconds` is not None, wait for the sidecars for that long.
+    """Change a key and, if `wait_seconds` is not None, wait for the sidecars for that long.
 
-    An unchanged key is a result, too. Raises ClickException if the change is refused, and the
-    errors of `change_and_wait`.
+    An unchanged key is a result, too. Raises ClickException if the change is refused, BadInput for
+    invalid settings, and Unavailable if the store cannot be reached before the change. After it
+    Unavailable is kept in `error`: it must not hide the change, as a new key is shown only once.
     """
-    waited = change_and_wait(
-        invocation,
-        lambda lifecycle: change(lifecycle, lifecycle.author(actor(), note)),
-        wait_seconds,
-    )
-    if isinstance(waited.result, Refused):
-        raise click.ClickException(waited.result.why)
-    return waited
+
+    async def work(editor: KeyEditor) -> Effect:
+        return await editor.change(kid, edit, By(actor(), note), wait_seconds)
+
+    effect = with_editor(invocation, work)
+    if isinstance(effect.result, Refused):
+        raise click.ClickException(effect.result.why)
+    return Waited.of(effect, wait_seconds)
 
 
 def report_change(invocation: Invocation, waited: Waited, what: str = "") -> None:

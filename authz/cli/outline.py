@@ -79,7 +79,7 @@ def described(command: click.Command, context: click.Context) -> dict[str, Any]:
 
 
 def built(name: str, about: Mapping[str, Any], eager: Eager) -> click.Command:
-    """Return the command of an outline. Its callback does nothing."""
+    """Return the command of an outline. Its callback does no work and returns _RUN."""
     settings: dict[str, Any] = {
         "name": name,
         "help": about["help"],
@@ -104,9 +104,10 @@ class _OpenChoice(click.Choice[str]):
 
 
 def _from_store(kind: str) -> Callable[..., list[str]]:
-    """Return a function that completes a kid or a client, if the user wants the store to be asked.
+    """Return a completion function for click, which asks the store. kind: `kid` or `client`.
 
-    A fault gives no words: a shell shows nothing, and the command tells it later.
+    It returns no words unless AUTHZ_COMPLETE_STORE is 1, and none after any fault: a shell shows
+    nothing, and the command tells it later.
     """
 
     def complete(context: click.Context, _param: click.Parameter, beginning: str) -> list[str]:

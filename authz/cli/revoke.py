@@ -1,10 +1,10 @@
 """`authz keys revoke`: one key by its kid or its text, or all keys that a selector picks."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.cli.administration import load_settings, with_keys
+from authz.cli.administration import load_settings, with_session
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change
@@ -13,7 +13,7 @@ from authz.cli.selecting import selector_options
 from authz.cli.stdin_key import any_prefix, key_from_stdin
 from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
-from authz.core import changes
+from authz.core.edits import Revoke
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
@@ -21,7 +21,9 @@ from authz.core.keys.pasted import named_kid
 from authz.core.records import RevocationReason
 from authz.core.selector import Selector
 from authz.wiring import administration
-from authz.wiring.reading import ReadingSession
+
+if TYPE_CHECKING:
+    from authz.wiring.verification import AdminSession
 
 NOT_OURS: Final = "not a key of this installation"
 
@@ -78,7 +80,7 @@ def revoke(
         from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
 
         task = Task(
-            lambda record, now, by: changes.revoke(record, why, by, now),
+            Revoke(why),
             *("revoke", "revoking", "revoked", "already revoked", ", for ever"),
             keeps_looking=True,
         )
@@ -94,15 +96,15 @@ def revoke(
         prefix = any_prefix(load_settings(invocation).keys)
         kid = _kid_of(invocation, key_from_stdin("the key to revoke", prefix).text, prefix)
     found = kid or ""
-    end = make_change(invocation, note, lambda flow, by: flow.revoke(found, why, by), wait_seconds)
-    report_change(invocation, end)
+    report_change(invocation, make_change(invocation, found, Revoke(why), note, wait_seconds))
     return DONE
 
 
 def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
     """Return the kid of a key that was made or imported here.
 
-    prefix: a pattern for key prefixes. Raises ClickException for a damaged, forged or unknown key.
+    prefix: a pattern for key prefixes. Only for an imported key the store is asked. Raises
+    ClickException for a damaged, forged or unknown key, and the errors of `with_session`.
     """
     ring = administration.keyring(load_settings(invocation))
     if presented := ring.parse(text):
@@ -110,17 +112,16 @@ def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
     if kid := named_kid(text, prefix):
         raise _not_proven(kid, "is mistyped or cut off")
     if imported := ring.parse_imported(text):
-        return with_keys(invocation, lambda session: _imported_kid(session, imported))
+        return with_session(invocation, lambda session: _imported_kid(session, imported))
     raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
 
 
-async def _imported_kid(session: ReadingSession, imported: Imported) -> str:
-    imports = await session.imports()
-    if imports is None:
+async def _imported_kid(session: "AdminSession", imported: Imported) -> str:
+    if session.imports is None:
         raise click.ClickException(f"stdin: {NOT_OURS}, and none were imported here")
     from authz.flows.verify import resolve  # noqa: PLC0415
 
-    alias = await resolve(imports, imported)
+    alias = await resolve(session.imports, imported)
     if alias is None:
         raise click.ClickException(
             "stdin: no key was imported with this text, so nothing is revoked; "

@@ -16,8 +16,9 @@ from authz.cli.selecting import required, selector_options
 from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.times import rfc3339
 from authz.cli.waiting import wait_options
-from authz.core import changes, fields
-from authz.core.changes import Author, Outcome, Unchanged
+from authz.core import fields
+from authz.core.changes import Unchanged
+from authz.core.edits import Retire, Rotate
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Minted
 from authz.core.records import KeyRecord
@@ -82,16 +83,16 @@ def rotate(
             raise BadInput("--secrets-to", "is needed for many keys, such as ./secrets")
         from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
 
-        task = _task(invocation, grace_ms, SecretDirectory(secrets_to) if secrets_to else None)
+        writes = not consent.rehearsal
+        directory = SecretDirectory(secrets_to) if secrets_to and writes else None
+        task = _task(invocation, grace_ms, directory)
         return change_selected(
             invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
         )
     if secrets_to is not None:
         raise BadInput("--secrets-to", "is for many keys; give --out FILE for one")
     with key_file(out) as file:
-        waited = make_change(
-            invocation, note, lambda flow, by: flow.rotate(kid, grace_ms, by), wait_seconds
-        )
+        waited = make_change(invocation, kid, Rotate(grace_ms), note, wait_seconds)
         result = cast("Changed", waited.result)
         what = f"rotated {show.summary(result.record)}; {_ended(result.record)}"
         show_new_key(invocation, result, what, file, waited)
@@ -112,16 +113,20 @@ def _ended(record: KeyRecord) -> str:
 
 
 def _task(invocation: Invocation, grace_ms: int, directory: SecretDirectory | None) -> Task:
-    """Return the task that gives each key a new secret, and writes it before the store has it."""
+    """Return the task that gives each key a new secret.
+
+    The secret is written to `directory` before the store has it. directory: None only for a dry
+    run. Raises BadInput for invalid settings or an unusable pepper file.
+    """
     ring = administration.keyring(load_settings(invocation))
     minted: dict[str, Minted] = {}  # of keys whose outcome is not known yet
 
-    def plan(record: KeyRecord, now: int, by: Author) -> Outcome:
-        new = minted.setdefault(record.kid, ring.mint(record.env, record.kid))
-        outcome = changes.rotate(record, new, grace_ms, by, now)
-        if directory is not None and isinstance(outcome, changes.KeyChange):
-            directory.prepare(record.kid, new.text)
-        return outcome
+    def mint(record: KeyRecord) -> Minted:
+        if record.kid not in minted:
+            minted[record.kid] = ring.mint(record.env, record.kid)
+            if directory is not None:
+                directory.prepare(record.kid, minted[record.kid].text)
+        return minted[record.kid]
 
     def settle(step: Step) -> None:
         minted.pop(step.kid, None)
@@ -130,7 +135,8 @@ def _task(invocation: Invocation, grace_ms: int, directory: SecretDirectory | No
             is_kept = isinstance(step.outcome, Changed | Unchanged)
             (directory.keep if is_kept else directory.discard)(step.kid)
 
-    return Task(plan, *("rotate", "rotating", "rotated", "already rotated"), on_step=settle)
+    edit = Rotate(grace_ms, mint)
+    return Task(edit, *("rotate", "rotating", "rotated", "already rotated"), on_step=settle)
 
 
 @click.command()
@@ -162,9 +168,7 @@ def retire(
     """
     if which not in {"old", "new"} and not (which.isascii() and which.isdecimal()):
         raise BadInput("--secret", f"{fields.shown(which)}: old, new, or a number such as 1")
-    waited = make_change(
-        invocation, note, lambda flow, by: flow.retire(kid, which, by), wait_seconds
-    )
+    waited = make_change(invocation, kid, Retire(which), note, wait_seconds)
     record, now = cast("Changed", waited.result).record, SystemClock().wall_ms()
     live = ", ".join(entry.id for entry in record.secrets if entry.is_live(now))
     report_change(invocation, waited, f"of {kid} the secret {live} works, and no other")

@@ -54,7 +54,10 @@ class SecretDirectory:
         self._is_ready = True
 
     def keep(self, kid: str) -> None:
-        """Move the prepared secret to KID.key. Raises Unavailable if that fails."""
+        """Move the prepared secret to KID.key, over an older one; without one, do nothing.
+
+        Raises Unavailable if that fails.
+        """
         try:
             if self._new(kid).exists():
                 self._new(kid).replace(self.path / f"{kid}.key")
@@ -62,7 +65,7 @@ class SecretDirectory:
             raise Unavailable(f"{FIELD}: {self._new(kid)}: {cause.strerror}") from None
 
     def discard(self, kid: str) -> None:
-        """Remove the prepared secret, which the store does not have."""
+        """Remove the prepared secret, which the store does not have; without one, do nothing."""
         self._new(kid).unlink(missing_ok=True)
 
     def _new(self, kid: str) -> Path:

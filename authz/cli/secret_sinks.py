@@ -26,11 +26,11 @@ class SecretSink(Protocol):
         ...
 
     def keep(self, kid: str) -> None:
-        """Keep the secret: the key is in the store."""
+        """Keep the secret: the key is in the store. Raises Unavailable if that fails."""
         ...
 
     def discard(self, kid: str) -> None:
-        """Remove the secret: the key was not made."""
+        """Remove the secret: the key was not made. Raises Unavailable if that fails."""
         ...
 
 
@@ -42,14 +42,14 @@ class KubernetesSecrets:
     """
 
     def __init__(self, namespace: str) -> None:
-        """Raises BadInput if there is no kubectl."""
+        """Find kubectl, and do not run it. Raises BadInput if it is not in PATH."""
         found = shutil.which("kubectl")
         if found is None:
             raise BadInput(FIELD, "k8s-secret needs kubectl, which is not in PATH")
         self._kubectl = [found, *(["--namespace", namespace] if namespace else [])]
 
     def prepare(self, kid: str, text: str) -> None:
-        """Create the Secret. Raises Unavailable with the words of kubectl."""
+        """Create the Secret. Raises Unavailable with the words of kubectl, or after 30 s."""
         data = {
             name: base64.b64encode(value.encode()).decode()
             for name, value in (("kid", kid), ("key", text))
@@ -67,7 +67,7 @@ class KubernetesSecrets:
         """Do nothing: the Secret is there."""
 
     def discard(self, kid: str) -> None:
-        """Delete the Secret. Raises Unavailable with the words of kubectl."""
+        """Delete the Secret. Raises Unavailable with the words of kubectl, or after 30 s."""
         self._run(["delete", "secret", name_of(kid)], "")
 
     def _run(self, arguments: list[str], given: str) -> None:
@@ -88,7 +88,7 @@ class KubernetesSecrets:
 
 
 def name_of(kid: str) -> str:
-    """Return the name of the Secret of a key."""
+    """Return the name of the Secret of a key: `authz-` and the kid's bytes in hexadecimal."""
     return f"authz-{kid.encode().hex()}"
 
 

@@ -72,7 +72,7 @@ _WHERE_FIELDS: Final = {
 def selector_options(command: _Command) -> _Command:
     """Add the options that select keys. The command gets `selector`, which may be empty.
 
-    The command raises BadInput for a bad value, also without a store.
+    The command raises BadInput for a bad value, before it runs.
     """
 
     @functools.wraps(command)
@@ -97,11 +97,6 @@ def where_options(command: _Command) -> _Command:
         return command(*arguments, selector=_selector(given), has_where=bool(where), **options)
 
     return cast("_Command", with_options(with_selector, added))
-
-
-def of_client(field: str, client_id: str) -> Selector:
-    """Return the selector of all keys of a client. Raises BadInput for an invalid id."""
-    return Selector(client_id=fields.identifier(field, client_id))
 
 
 def described(selector: Selector) -> str:
@@ -134,7 +129,7 @@ def described(selector: Selector) -> str:
 
 
 def _taken(options: dict[str, Any], added: tuple[Any, ...]) -> dict[str, Any]:
-    """Take the values of the selecting options out of `options`, by their names without `of_`."""
+    """Remove the selecting options from `options`. Return their values by name, without `of_`."""
     names = ["of_client", "of_project", "of_tenant", "of_plan", "of_name", "of_metadata"]
     names = [*(names if added is _OPTIONS else ()), "of_env", "of_status"]
     names += ["created_before", "expires_before", "unused_for"]
@@ -142,7 +137,11 @@ def _taken(options: dict[str, Any], added: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _add_conditions(given: dict[str, Any], where: tuple[str, ...]) -> None:
-    """Add the conditions of --where to `given`. Raises BadInput for one that is none."""
+    """Add the conditions of --where to `given`, in place.
+
+    Raises BadInput for a text that is no condition, and for a name that is given twice, except
+    status and metadata.
+    """
     for text in where:
         name, equals, value = text.partition("=")
         key = name.replace("-", "_")
@@ -197,7 +196,10 @@ def _state(text: str) -> State:
 
 
 def _ago(field: str, text: str, now: int) -> int:
-    """Return a time in ms since the epoch: RFC 3339, or a duration before now."""
+    """Return a time in ms since the epoch: RFC 3339, or a duration before `now`.
+
+    Raises BadInput about `field` for any other text.
+    """
     try:
         return now - fields.duration_ms(field, text)
     except BadInput:

@@ -60,7 +60,7 @@ def state(record: KeyRecord, now: int) -> dict[str, Any]:
 def limit_document(limit: Limit) -> dict[str, Any]:
     """Return one limit as JSON members.
 
-    zone: the time zone of a calendar period; null for a window.
+    per: its period as text. zone: the time zone of a calendar period; null for a window.
     """
     return {
         "name": limit.name,
@@ -81,12 +81,15 @@ def credits_document(found: "Credits | None") -> dict[str, int] | None:
 
 
 def credits_line(found: "Credits") -> str:
-    """Return the credits as a line of `table`."""
+    """Return the credits as a line that fits below `table`: `credits  80 left of 100`."""
     return f"{'credits':<17}  {found.left} left of {found.total}"
 
 
 def usage_document(use: "LatestUse") -> dict[str, Any]:
-    """Return the latest use as JSON members: of the key, null if there is none, and by secret."""
+    """Return the latest use as JSON members: of the key, null if there is none, and by secret id.
+
+    The requests of the last 30 days are a number. Times are in RFC 3339.
+    """
     return {
         "last_used": _sight(use.latest) if use.latest else None,
         "secrets": {
@@ -98,7 +101,10 @@ def usage_document(use: "LatestUse") -> dict[str, Any]:
 
 
 def usage_lines(record: KeyRecord, use: "LatestUse", now: int) -> str:
-    """Return the latest use of a key as text; during an overlap also that of each secret."""
+    """Return the latest use of a key, and its requests in 30 days, as escaped lines.
+
+    During an overlap there is a line for each live secret. now: milliseconds since the epoch.
+    """
     used = f"{'last used':<17}  {_use_line(use.latest, now)}"
     lines = [used, f"{'requests 30 d':<17}  {use.last_30_days.requests}"]
     live = [secret for secret in record.secrets if secret.is_live(now)]

@@ -3,15 +3,15 @@
 import click
 
 from authz.cli import show
-from authz.cli.administration import with_keys
+from authz.cli.administration import with_bulk
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
-from authz.core.errors import Unavailable
+from authz.core.errors import NotFound, Unavailable
 from authz.core.records import KeyRecord
 from authz.core.usage.question import LatestUse
 from authz.flows.limits.credit_report import Credits
 from authz.process.clock import SystemClock
-from authz.wiring.reading import ReadingSession
+from authz.wiring.many_keys import BulkSession
 
 
 @click.command("show")
@@ -33,21 +33,23 @@ def show_(invocation: Invocation, kid: str) -> None:
     """
 
     async def work(
-        session: ReadingSession,
+        session: BulkSession,
     ) -> tuple[KeyRecord, int | None, LatestUse | str, Credits | str | None]:
-        record = await session.record(kid)
-        revision = await session.history().revision(record)
+        record = await session.keys.find(kid)
+        if record is None:
+            raise NotFound(f"no key has the kid {kid}")
+        revision = await session.history.revision(record)
         credits_left: Credits | str | None
         try:
-            [credits_left] = await session.credits().of([record])
+            [credits_left] = await session.credits.of([record])
         except Unavailable as cause:  # the record is known, and is the answer
             credits_left = str(cause)
         try:
-            return record, revision, await session.usage().latest_use(kid), credits_left
+            return record, revision, await session.usage.latest_use(kid), credits_left
         except Unavailable as cause:
             return record, revision, str(cause), credits_left
 
-    record, revision, use, credits_left = with_keys(invocation, work)
+    record, revision, use, credits_left = with_bulk(invocation, work)
     now = SystemClock().wall_ms()
     document = show.document(record) | show.state(record, now) | {"revision": revision}
     text = show.table(record, now, revision)

@@ -19,10 +19,11 @@ def any_prefix(keys: Keys) -> str:
 
 
 def key_from_stdin(prompt: str, prefix: str) -> Pasted:
-    """Return the key, also out of pasted text. On a terminal, ask for it without echo.
+    """Return the key on stdin, also out of pasted text, and the carrier that this text names.
 
-    prefix: a pattern for the prefix of keys. Raises BadInput if stdin is closed, empty, not text,
-    longer than MAX_LINE (4,096 characters), or contains more than a key.
+    One line without a key of ours is returned, too. On a terminal, ask without echo. prefix: a
+    pattern for the prefix of keys. Raises BadInput if stdin is closed, empty, not text, longer than
+    MAX_LINE (4,096 characters), or contains more than a key.
     """
     if sys.stdin is None:
         raise BadInput(FIELD, f"is closed; {GOOD}")

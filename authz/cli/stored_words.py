@@ -25,9 +25,10 @@ _PLAIN: Final = re.compile(r"[0-9A-Za-z._@/][0-9A-Za-z._:@/+-]{0,127}", re.ASCII
 
 
 def stored_words(kind: str, invocation: Invocation, beginning: str) -> list[str]:
-    """Return at most MOST sorted words of the newest keys that begin so. kind: kid or client.
+    """Return the words of the newest keys that start with `beginning`, sorted, at most MOST (50).
 
-    Raises TimeoutError after PATIENCE, and whatever prevents a command from using the store.
+    kind: `kid` or `client`. If a shell could misread `beginning`, return none. Raises TimeoutError
+    after PATIENCE (0.5 s), BadInput for invalid settings, Unavailable if the store fails.
     """
     if beginning and not _PLAIN.fullmatch(beginning):
         return []

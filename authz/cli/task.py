@@ -3,40 +3,32 @@
 from __future__ import annotations  # the types are for readers and checkers alone
 
 import functools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from authz.cli.invocation import with_options
 
 if TYPE_CHECKING:
-    from authz.core.selector import Selector
-    from authz.flows.bulk_change import By, Extent, Plan, Step
-    from authz.wiring.many_keys import BulkSession
+    from authz.core.edits import Edit
+    from authz.flows.bulk_change import Step
 
 DONE, FAILED = 0, 1
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-Steps: TypeAlias = (
-    "Callable[[BulkSession, Sequence[str], By, Selector, Extent], AsyncIterator[Sequence[Step]]]"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A change of many keys. Words: `revoke`, `revoking`, `revoked`, `already revoked`.
+    """A change of many keys, and its words: `revoke`, `revoking`, `revoked`, `already revoked`.
 
-    plan: the change of one key. steps: makes the change of all keys, in place of `plan`.
-
-    suffix: of the question. keeps_looking: keys that are issued meanwhile are changed, too.
-    on_step: is called after each key. text: the text of a new secret, by kid. is_relative: a key
-    that was changed already must not be changed again.
+    suffix: ends the question. keeps_looking: also change keys that are issued meanwhile. on_step:
+    is called with the outcome of each key.
     """
 
-    plan: Plan
+    edit: Edit
     verb: str
     going: str
     past: str
@@ -44,8 +36,6 @@ class Task:
     suffix: str = ""
     keeps_looking: bool = False
     on_step: Callable[[Step], None] = lambda _: None
-    steps: Steps | None = None
-    is_relative: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,10 @@ def duration(milliseconds: int) -> str:
 
 
 def rough(milliseconds: int) -> str:
-    """Return a length of time in words, in whole seconds, minutes, hours or days: `3 minutes`."""
+    """Return a length of time in words, rounded down in its largest unit: `3 minutes`.
+
+    Units are seconds, minutes, hours and days. Less than a second is `0 seconds`.
+    """
     sizes = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000))
     unit, size = next(((u, s) for u, s in sizes if milliseconds >= s), sizes[-1])
     number = milliseconds // size
@@ -47,9 +50,9 @@ def rough(milliseconds: int) -> str:
 
 
 def moment_ms(field: str, text: str, now: int) -> int:
-    """Return an RFC 3339 time, or a duration from `now`, in milliseconds since the epoch.
+    """Return an RFC 3339 time, or the time a duration after `now`, in milliseconds since the epoch.
 
-    Raises BadInput about `field` for any other text.
+    Digits below a millisecond are cut off. Raises BadInput about `field` for any other text.
     """
     try:
         if _RFC_3339.fullmatch(text):
@@ -64,7 +67,7 @@ def moment_ms(field: str, text: str, now: int) -> int:
 
 
 def ago_ms(field: str, text: str, now: int) -> int:
-    """Return an RFC 3339 time, or the time that was a duration before `now`, in milliseconds.
+    """Return an RFC 3339 time, or the time a duration before `now`, in ms since the epoch.
 
     Raises BadInput about `field` for any other text.
     """

@@ -1,6 +1,5 @@
 """`authz keys disable` and `authz keys enable`."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import click
@@ -11,19 +10,11 @@ from authz.cli.outcome import make_change, report_change
 from authz.cli.selecting import required, selector_options
 from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
-from authz.core import changes
-from authz.core.changes import Author
+from authz.core.edits import Disable, Enable
 from authz.core.selector import Selector
-from authz.flows.lifecycle import Lifecycle, Result
 
-_DISABLE: Final = Task(
-    lambda record, now, by: changes.disable(record, by, now),
-    *("disable", "disabling", "disabled", "already disabled"),
-)
-_ENABLE: Final = Task(
-    lambda record, now, by: changes.enable(record, by, now),
-    *("enable", "enabling", "enabled", "already active"),
-)
+_DISABLE: Final = Task(Disable(), "disable", "disabling", "disabled", "already disabled")
+_ENABLE: Final = Task(Enable(), "enable", "enabling", "enabled", "already active")
 
 
 @click.command()
@@ -44,7 +35,7 @@ def disable(invocation: Invocation, /, **asked: Any) -> int:
       authz keys disable 7Hk2mQ9xT4bVzR1c --note "unpaid"
       authz keys disable --plan free --expires-before 7d --dry-run
     """
-    return _turn(invocation, _DISABLE, Lifecycle.disable, **asked)
+    return _turn(invocation, _DISABLE, **asked)
 
 
 @click.command()
@@ -65,13 +56,12 @@ def enable(invocation: Invocation, /, **asked: Any) -> int:
       authz keys enable 7Hk2mQ9xT4bVzR1c
       authz keys enable --client acme-web --status disabled --yes
     """
-    return _turn(invocation, _ENABLE, Lifecycle.enable, **asked)
+    return _turn(invocation, _ENABLE, **asked)
 
 
 def _turn(
     invocation: Invocation,
     task: Task,
-    turn: Callable[[Lifecycle, str, Author], Awaitable[Result]],
     *,
     kid: str | None,
     selector: Selector,
@@ -86,8 +76,5 @@ def _turn(
         return change_selected(
             invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
         )
-    report_change(
-        invocation,
-        make_change(invocation, note, lambda flow, by: turn(flow, kid, by), wait_seconds),
-    )
+    report_change(invocation, make_change(invocation, kid, task.edit, note, wait_seconds))
     return DONE

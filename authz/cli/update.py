@@ -25,7 +25,8 @@ from authz.cli.selecting import required, where_options
 from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.times import NEVER, moment_ms
 from authz.cli.waiting import wait_options
-from authz.core import changes, fields
+from authz.core import fields
+from authz.core.edits import Update
 from authz.core.errors import BadInput
 from authz.core.limits.credits import (
     CREDITS,
@@ -189,39 +190,26 @@ def update(
         )
     if not (updates or more or less or credits_change):
         raise click.UsageError("nothing to change; give an option, such as --name web")
+    edit = Update(
+        fields=updates, add_scopes=more, remove_scopes=less, credits_change=credits_change
+    )
     if kid is None:
         from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
 
-        task = Task(
-            lambda record, now, by: changes.update(
-                *(record, updates, by, now),
-                add_scopes=more,
-                remove_scopes=less,
-                credits_change=credits_change,
-            ),
-            *("update", "updating", "updated", "already so"),
-            is_relative=credits_change is not None and credits_change.is_relative,
-        )
+        task = Task(edit, "update", "updating", "updated", "already so")
         return change_selected(
             invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
         )
-    result = make_change(
-        invocation,
-        note,
-        lambda flow, by: flow.update(
-            *(kid, updates, by),
-            add_scopes=more,
-            remove_scopes=less,
-            credits_change=credits_change,
-        ),
-        wait_seconds,
-    )
+    result = make_change(invocation, kid, edit, note, wait_seconds)
     report_change(invocation, result, f"updated {kid}")
     return DONE
 
 
 def _credits_change(text: str | None, updates: Updates) -> CreditsChange | None:
-    """Return the change of the credits. New limits keep them; None if no limit changes."""
+    """Return the change of the credits. Without --credits: KEEP_CREDITS for new limits, else None.
+
+    Raises BadInput for a text that is no change, and if --limit gives credits as well.
+    """
     if text is None:
         return KEEP_CREDITS if "limits" in updates else None
     if any(limit.name == CREDITS for limit in updates.get("limits", ())):

@@ -107,7 +107,10 @@ async def _answer(
 
 
 def _whose(asked: dict[str, Any]) -> tuple[str | None, Selector]:
-    """Return the kid or the conditions that were asked for. Raises BadInput, UsageError."""
+    """Return the kid of --key, or None, and the conditions. At most one of both is given.
+
+    Raises UsageError if both are, BadInput for an invalid value.
+    """
     kid = asked["kid"]
     client, project, tenant = (
         None if asked[name] is None else fields.identifier(f"--{name}", asked[name])

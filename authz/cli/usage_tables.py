@@ -23,7 +23,7 @@ NO_NAME: Final = "-"
 
 
 def completeness_document(found: Completeness) -> dict[str, int]:
-    """Return the completeness as JSON members."""
+    """Return the completeness as JSON members: issued, seen, missing, repeated."""
     return {
         "issued": found.issued,
         "seen": found.seen,
@@ -33,7 +33,10 @@ def completeness_document(found: Completeness) -> dict[str, int]:
 
 
 def document(report: Report) -> dict[str, Any]:
-    """Return the report as JSON members. Times are RFC 3339; a route without a name is ""."""
+    """Return the report as JSON members, with a row for each group.
+
+    Times are RFC 3339; a route without a name is "". denied_by_reason: None for several keys.
+    """
     return {
         "since": rfc3339(report.span.since),
         "until": rfc3339(report.span.until),
@@ -50,7 +53,7 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def rows_as_csv(report: Report) -> str:
-    """Return the rows as CSV (RFC 4180) with a header, without a line end after the last row."""
+    """Return the rows as CSV with a header. Lines end with LF, the last row with nothing."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow((_member(report), *Counts().by_name()))
@@ -90,7 +93,7 @@ def top_cells(counts: Counts) -> tuple[str, ...]:
 
 
 def completeness_line(found: Completeness) -> str:
-    """Return the completeness in one line."""
+    """Return the completeness in one line: `issued 10, seen 9, missing 1`."""
     return f"issued {found.issued}, seen {found.seen}, missing {found.missing}"
 
 

@@ -97,5 +97,5 @@ def _text(found: TopKeys, entries: Sequence[Entry]) -> str:
 
 
 def _client(entry: Entry) -> str | None:
-    """Return the client of a key; None if it was deleted."""
+    """Return the client of a key; None if the key was deleted or cannot be read."""
     return entry.record.client_id if entry.record else None

@@ -144,9 +144,10 @@ def _violated(verdict: Verdict) -> list[str]:
 
 
 def _limits(verdict: Verdict) -> str:
-    """Return cost, use and leases of each limit, and after how many seconds the request would pass.
+    """Return in words the cost, the use and leases of each limit, and when the request would pass.
 
-    Nothing was taken from the limits. Without limits, return the fault or a text that says so.
+    The time is in seconds, rounded up, and only told if the limits refuse. Without limits, return
+    the fault or a text that says so.
     """
     report = verdict.limit_report
     if report is None:
@@ -172,7 +173,7 @@ def _limits(verdict: Verdict) -> str:
 
 
 def _lacks_credits(result: LimitResult) -> bool:
-    """Return whether the limits that refuse are credits alone, and the request fits into them."""
+    """Return whether all enforced limits without room are credits, so that a refill helps."""
     refusing = (result.key_limits.limits[at] for at in result.violated)
     return all(limit.never_resets for limit in refusing if limit.enforce)
 

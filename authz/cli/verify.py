@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from authz.cli.administration import load_settings, with_verifier
+from authz.cli.administration import load_settings, with_session
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import scopes
 from authz.cli.stdin_key import any_prefix, key_from_stdin
@@ -26,7 +26,7 @@ from authz.rpc.check.build_request import carried, check_request
 from authz.rpc.check.credential import header_of
 from authz.rpc.check.exchange import describe_request, describe_response, in_lines
 from authz.settings.model import Extract
-from authz.wiring.verification import VerificationSession
+from authz.wiring.verification import AdminSession
 
 ALLOWED, DENIED = 0, 1
 
@@ -186,12 +186,12 @@ def verify(
         extensions={name: fact for name, fact in extensions.items() if fact},
     )
 
-    async def work(session: VerificationSession) -> tuple[Request, Verdict, bytes]:
+    async def work(session: AdminSession) -> tuple[Request, Verdict, bytes]:
         request = session.read(raw)
         verdict = await session.verifier.verify(request)
         return request, verdict, session.write(verdict.decision, request)
 
-    request, verdict, response = with_verifier(invocation, work)
+    request, verdict, response = with_session(invocation, work)
     kid = named_kid(pasted.text, any_prefix(found.keys)) if is_malformed(verdict) else ""
     rows = [row_of(check, verdict, request, kid) for check in CHECKS]
     document, lines = as_document(verdict, rows, kid), as_lines(verdict, rows, request)

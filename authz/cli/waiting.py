@@ -1,25 +1,20 @@
 """`--wait`: return when every sidecar has applied the change, or report which has not."""
 
-import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from authz.cli.administration import load_settings
-from authz.cli.invocation import Invocation, with_options, write_error
+from authz.cli.invocation import with_options, write_error
 from authz.cli.terminal import escaped
 from authz.cli.times import rfc3339
 from authz.core import fields
-from authz.core.changes import Refused
-from authz.core.errors import Unavailable
-from authz.flows.lifecycle import Lifecycle, Result
-from authz.process.clock import SystemClock
-from authz.wiring import administration
 
 if TYPE_CHECKING:
     from authz.core.sidecars import Confirmation
+    from authz.flows.command_ports import Effect
+    from authz.flows.lifecycle import Result
 
 INCOMPLETE: Final = 1
 
@@ -33,11 +28,18 @@ class Waited:
     confirmation: None without --wait, for a refused change, or if the wait failed with `error`.
     """
 
-    def __init__(self, result: Result | None, wait_seconds: float | None) -> None:
+    def __init__(self, result: "Result | None", wait_seconds: float | None) -> None:
         self.result = result
         self.is_waited_for = wait_seconds is not None
         self.confirmation: Confirmation | None = None
         self.error = ""
+
+    @classmethod
+    def of(cls, effect: "Effect", wait_seconds: float | None) -> "Waited":
+        """Return the Waited of an effect. wait_seconds: None without --wait."""
+        found = cls(effect.result, wait_seconds)
+        found.confirmation, found.error = effect.confirmation, effect.problem
+        return found
 
     def document(self) -> dict[str, Any]:
         """Return the members to add to the JSON answer: empty without --wait, else `confirmation`.
@@ -122,39 +124,3 @@ def wait_options(command: _Command) -> _Command:
         ),
     )
     return cast("_Command", with_options(with_wait_seconds, options))
-
-
-def change_and_wait(
-    invocation: Invocation,
-    change: Callable[[Lifecycle], Awaitable[Result]],
-    wait_seconds: float | None,
-) -> Waited:
-    """Make a change and wait at most `wait_seconds` for the sidecars; None: do not wait.
-
-    After the change, Unavailable is not raised but kept in `error`: it must not hide the change, as
-    a new key is shown only once. Raises the errors of `change`, BadInput for invalid settings, and
-    Unavailable if the store cannot be reached before the change.
-    """
-    found = load_settings(invocation)
-
-    async def run() -> Waited:
-        async with administration.administration(found) as lifecycle:
-            if wait_seconds is None:
-                return Waited(await change(lifecycle), None)
-            from authz.flows.confirmation import acknowledged  # noqa: PLC0415
-
-            async with administration.waiting(found) as (registry, trail):
-                await registry.find()  # connect first: the time counts from the change
-                result = await change(lifecycle)
-                waited = Waited(result, wait_seconds)
-                if isinstance(result, Refused):
-                    return waited
-                try:
-                    waited.confirmation = await acknowledged(
-                        registry, trail, result.record, wait_seconds, SystemClock()
-                    )
-                except Unavailable as cause:
-                    waited.error = str(cause)
-                return waited
-
-    return asyncio.run(run())

@@ -53,7 +53,10 @@ _OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM texts for TLS. root: of the server; None: those of the system. chain, key: our own."""
+    """PEM content for TLS. root: CAs that may sign the server's certificate; None: the system's.
+
+    chain, key: the client's certificate chain and its key; None: no client certificate.
+    """
 
     root: bytes | None = None
     chain: bytes | None = None
@@ -61,7 +64,11 @@ class Tls:
 
 
 class _Services:
-    """The stubs of all services, with checked errors, deadlines and request ids."""
+    """The stubs of all services. A failed call raises AdminError.
+
+    A unary call has a deadline, and gets a request id if its message has that field. While the
+    server is unavailable, the channel makes up to 4 attempts.
+    """
 
     def __init__(self, channel: Any, wrap: Callable[[Any], Any]) -> None:
         self.keys = _Stub(keys_pb2_grpc.KeysStub, channel, wrap)
@@ -75,11 +82,11 @@ class _Services:
 
 
 class AdminClient(_Services):
-    """A client that waits.
+    """A client whose calls block. The first call connects.
 
     address: `host:port` or `unix:PATH`. credential: a key with a role, or a token; empty with a
     client certificate. It never leaves this machine in the clear: beyond loopback the client uses
-    TLS. A failed call raises AdminError.
+    TLS. The constructor raises BadInput for a bad address. A failed call raises AdminError.
     """
 
     def __init__(self, address: str, *, credential: str = "", tls: Tls | None = None) -> None:
@@ -87,7 +94,10 @@ class AdminClient(_Services):
         super().__init__(grpc.secure_channel(target, credentials, _OPTIONS), _checked)
 
     def pages(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
-        """Yield every response of a list method, from the page that `request` names on."""
+        """Yield each response (one page) of a list method, from `request.page_token` to the end.
+
+        `request` stays unchanged. Raises AdminError.
+        """
         request = _copy(request)
         while True:
             response = method(request)
@@ -117,7 +127,8 @@ class AdminClient(_Services):
 class AsyncAdminClient(_Services):
     """A client for asyncio. Arguments and errors are those of AdminClient.
 
-    One error may differ: if the server refuses ImportKeys before it has read every request,
+    Unary calls are awaited, and calls with a stream of responses are async iterators. One error may
+    differ: if the server refuses ImportKeys before it has read every request,
     grpcio may report INTERNAL without details in place of the reason
     (https://github.com/grpc/grpc/issues/36066). AdminClient reports the reason.
     """
@@ -127,7 +138,10 @@ class AsyncAdminClient(_Services):
         super().__init__(grpc.aio.secure_channel(target, credentials, _OPTIONS), _checked_async)
 
     async def pages(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
-        """Yield every response of a list method, from the page that `request` names on."""
+        """Yield each response (one page) of a list method, from `request.page_token` to the end.
+
+        `request` stays unchanged. Raises AdminError.
+        """
         request = _copy(request)
         while True:
             response = await method(request)
@@ -155,7 +169,7 @@ class AsyncAdminClient(_Services):
 
 
 class _Stub:
-    """A generated stub whose methods are wrapped."""
+    """The methods of a generated stub under the same names, each wrapped by `wrap`."""
 
     def __init__(
         self, stub: Callable[[Any], Any], channel: Any, wrap: Callable[[Any], Any]
@@ -170,7 +184,11 @@ class _Stub:
 def _channel(
     address: str, credential: str, tls: Tls | None
 ) -> tuple[str, "grpc.ChannelCredentials"]:
-    """Return the target and the credentials of a channel. Raises BadInput for a bad address."""
+    """Return the target and the credentials of a channel. Raises BadInput for a bad address.
+
+    A local address without `tls` is not encrypted. Any other address uses TLS; `tls=None` means
+    the roots of the system. A `credential` is sent with each call as a bearer token.
+    """
     where = Address.parse("address", address)
     if tls is not None or not where.is_local:
         tls = tls or Tls()
@@ -226,7 +244,10 @@ def _checked_async(call: Any) -> Any:
 
 
 def _repeatable(request: Any) -> Any:
-    """Return the request with a request id, if its message takes one and it has none."""
+    """Return a copy with a new request id if the request has an empty field `request_id`.
+
+    Return any other request itself.
+    """
     if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
         request = _copy(request)
         request.request_id = str(uuid.uuid4())

@@ -13,8 +13,9 @@ class AdminError(Exception):
     """A call failed.
 
     code: of gRPC. reason: the server's word for programs, such as `KEY_NOT_FOUND`; empty if the
-    server did not answer. message: one line for people. fields: the wrong fields of the request,
-    by path, each with its problem. retry_seconds: how long to wait before another try, or None.
+    server did not answer. message: one line for people. fields: the problem of each wrong field of
+    the request, by its path; may be empty. retry_seconds: the wait that the server asks for before
+    another try; None if it names none.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -27,7 +28,7 @@ class AdminError(Exception):
 
     @classmethod
     def of(cls, error: Any) -> "AdminError":
-        """Return the error for a grpc.RpcError of a call."""
+        """Return the AdminError for a grpc.RpcError of a call. It skips unreadable details."""
         found = cls(error.code(), error.details() or "")
         for key, value in error.trailing_metadata() or ():
             if key == _DETAILS:

@@ -32,12 +32,11 @@ MetricsPage = Callable[[str], tuple[bytes, str]]
 
 
 class OperationsServer:
-    """Serves liveness, readiness and metrics over HTTP.
+    """Serves liveness, readiness and metrics over HTTP. Bound at once; it answers from `start` on.
 
-    Raises BadInput, which names `setting`, if the address cannot be used. address: the one in use,
-    with its real port.
-    routes: more pages. otherwise: answers the other paths; without it they are plain 404s.
-    exchange_seconds: the time for one request with its response.
+    address: to bind; afterwards the one in use, with its real port. Raises BadInput, which names
+    `setting`, if it cannot be used. routes: more pages. otherwise: answers the other paths; without
+    it they are plain 404s. exchange_seconds: the time for one request with its response.
     """
 
     def __init__(
@@ -96,7 +95,10 @@ class OperationsServer:
         self._page = page
 
     async def start(self) -> None:
-        """Listen, and begin to answer in a task of the running loop."""
+        """Begin to accept connections, and answer them in a task of the running loop.
+
+        The constructor has bound the address already.
+        """
         for listener in self._listener.sockets:
             listener.listen(BACKLOG)  # now, because uvicorn does so in a task
         self._task = asyncio.create_task(self._server.serve(self._listener.sockets))

@@ -58,7 +58,7 @@ def reference_routes(document: Callable[[], Mapping[str, Any]]) -> list[Route]:
 
 
 def reference_page(document: Mapping[str, Any]) -> str:
-    """Return the page."""
+    """Return the page as HTML, with every text escaped. document: OpenAPI 3.1."""
     info = document["info"]
     operations = [
         (verb, path, operation)

@@ -129,7 +129,10 @@ def roles_of(scopes: Iterable[str]) -> frozenset[Role]:
 
 
 def bindings_of_key(scopes: Iterable[str], tenant: str, project: str) -> tuple[Binding, ...]:
-    """Return the bindings of one of our keys: its roles, within its own tenant and project."""
+    """Return the bindings of one of our keys: its roles, within its own tenant and project.
+
+    tenant, project: of the key; empty: it has none, and the bindings are not limited to one.
+    """
     tenants = frozenset({tenant} if tenant else ())
     projects = frozenset({project} if project else ())
     return tuple(Binding(role, tenants, projects) for role in sorted(roles_of(scopes)))
@@ -147,7 +150,7 @@ def may(
 
     scopes: of the key. If it is a credential of this API (rule 2 above), a change needs a role that
     may manage such a key. For a change of tenant, project or scopes, ask for the key before and for
-    the key after. For an action of UNBOUND the key does not matter.
+    the key after. An action of UNBOUND needs a binding that is unbound; the key does not matter.
     """
     granting = [one for one in caller.bindings if action in ALLOWED[one.role]]
     if action in UNBOUND:
@@ -181,7 +184,10 @@ class Visible:
 
     @property
     def tenants(self) -> frozenset[str] | None:
-        """The tenants that can have a visible key; None: every tenant, and keys without one."""
+        """The tenants that can have a visible key; None: every tenant, and keys without one.
+
+        Empty if no key is visible.
+        """
         if any(not one.tenants for one in self.bindings):
             return None
         return frozenset().union(*(one.tenants for one in self.bindings))
@@ -194,14 +200,15 @@ class Visible:
 def visible(caller: Caller, action: Action) -> Visible:
     """Return the keys on which a caller may take an action, for lists, counts and streams.
 
-    Nothing outside may be shown, counted or hinted at: a key outside is answered like no key.
+    For an action of UNBOUND only unbound bindings count. Nothing outside may be shown, counted or
+    hinted at: a key outside is answered like no key.
     """
     granting = (one for one in caller.bindings if action in ALLOWED[one.role])
     return Visible(tuple(one for one in granting if one.is_unbound or action not in UNBOUND))
 
 
 def _may_manage(caller: Caller, action: Action, key: Binding) -> bool:
-    """Return whether an admin's binding of the caller allows all that a key's binding allows."""
+    """Return whether an ADMIN binding of the caller allows `action` and all that `key` allows."""
     admins = (one for one in caller.bindings if one.role is Role.ADMIN)
     return any(action in ALLOWED[one.role] and key.is_within(one) for one in admins)
 

@@ -21,7 +21,10 @@ _VERSION_MASK: Final = 0xFF << _VERSION_BIT
 
 
 def blocks_of(networks: Iterable[Network]) -> tuple[Block, ...]:
-    """Return the blocks to check an address against: it is in one if `address & mask == value`."""
+    """Return each network as (mask, value). An address is inside if `address & mask == value`.
+
+    The address comes from `parse_address`.
+    """
     return tuple(
         (_VERSION_MASK | int(network.netmask), _with_version(network.network_address))
         for network in networks
@@ -38,7 +41,7 @@ def _parsed(text: str) -> int | None:
 
 
 def parse_address(text: str) -> int | None:
-    """Return an address as an integer, or None if the text is no address.
+    """Return an address with its version as an integer, or None if the text is no address.
 
     An IPv4-mapped IPv6 address is the IPv4 address. A zone (`%eth0`) does not count.
     """

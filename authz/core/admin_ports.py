@@ -41,9 +41,10 @@ class KeyStore(Protocol):
         ...
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
-        """Return how many replicas have an applied change; None if the store has no replicas.
+        """Return how many replicas have a change that `apply` gave this version.
 
-        Raises OutcomeUnknown if the store no longer has the change or does not reply.
+        None if the store has no replicas. Raises OutcomeUnknown if the store no longer has the
+        change or does not reply.
         """
         ...
 
@@ -64,7 +65,7 @@ class AppliedStore(Protocol):
     """Remembers the fields of keys as a file last declared them."""
 
     async def load(self) -> Mapping[str, Applied]:
-        """Return the fields of all keys by kid.
+        """Return the fields of all keys that were saved, by kid.
 
         Raises Unreadable if one is garbled, Unavailable if the store fails.
         """
@@ -79,7 +80,7 @@ class DeletionStore(Protocol):
     """Deletes keys."""
 
     async def entries(self, record: KeyRecord) -> Sequence[RemovedEntry]:
-        """Return the key's entries in the audit trail, up to the first that is missing.
+        """Return the key's entries in the audit trail, newest first, until one is missing.
 
         Raises Unavailable if the store fails.
         """
@@ -89,9 +90,9 @@ class DeletionStore(Protocol):
         """Delete a key atomically and return the number of this change.
 
         Sidecars MUST hear of it as of a revocation. The kid, and the digests of an imported key,
-        MUST NOT be taken again. MUST do nothing if the key was deleted before. MUST work on a full
-        store. Raises Conflict if the record is at another version, OutcomeUnknown if the reply was
-        lost, Unavailable if nothing was sent.
+        MUST NOT be taken again. MUST do nothing if the key was deleted before, and return the
+        number of the last change. MUST work on a full store. Raises Conflict if the record is at
+        another version, OutcomeUnknown if the reply was lost, Unavailable if nothing was sent.
         """
         ...
 
@@ -100,8 +101,9 @@ class RequestStore(Protocol):
     """Remembers requests that may be repeated."""
 
     async def remember(self, name: str, entry: str, ms: int) -> str | None:
-        """Store `entry` under `name` for `ms` and return None; or return the one that is there.
+        """Store `entry` under `name` for `ms` and return None, or return the entry that is there.
 
+        An entry that is there stays, with its own end.
         MUST be atomic. MUST reach every store that a later change reaches. Raises Unavailable if
         the store fails; then it may or may not have the entry.
         """
@@ -119,7 +121,7 @@ class ImportStore(Protocol):
         ...
 
     async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
-        """Return for each key's digests the kid of the first that is an alias, or None.
+        """Return for each key, in order, the kid of its first digest that is an alias, or None.
 
         Raises Unavailable if the store fails.
         """
@@ -153,8 +155,9 @@ class KeyIndex(RecordReader, Protocol):
     ) -> Sequence[Position]:
         """Return at most `count` positions of keys that follow `after`; None: from the first.
 
-        client_id: list this client only. If a change ended early, the list of a client may have
-        kids too many, or lack kids until the change is sent again. `after` need not be in the list.
+        client_id: list this client only; None: all. If a change ended early, the list of a client
+        may have kids too many, or lack kids until the change is sent again. `after` need not be in
+        the list.
         MUST cost about the same for every `after`. Raises Unavailable.
         """
         ...
@@ -164,8 +167,8 @@ class KeyIndex(RecordReader, Protocol):
     ) -> Sequence[Sequence[str | None]]:
         """Return for each kid, in order, the stored texts of these fields of its record.
 
-        fields: those that `Screen.fields` names. A text is None if it cannot be read. Raises
-        Unavailable if the store fails.
+        fields: those that `Screen.fields` names. A text is None if there is none, or it cannot be
+        read. Raises Unavailable if the store fails.
         """
         ...
 
@@ -189,9 +192,9 @@ class ChangeLog(Protocol):
         ...
 
     async def after(self, version: int, count: int) -> Sequence[LoggedChange] | None:
-        """Return at most `count` changes after `version`.
+        """Return at most `count` changes after `version`; empty if `version` is the last one.
 
-        None if the log no longer holds all of them. Raises Unavailable.
+        None if some may be missing: the log does not go back to `version`. Raises Unavailable.
         """
         ...
 

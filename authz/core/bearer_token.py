@@ -50,12 +50,12 @@ class Expected:
 
 
 def refused(why: str) -> Refusal:
-    """Return a refusal of a credential. `why`: a fixed text of ours, for the log."""
+    """Return an UNAUTHENTICATED refusal. `why`: a fixed text of ours, for the log."""
     return Refusal(RefusalKind.UNAUTHENTICATED, why)
 
 
 def parse(text: str) -> Unverified | Refusal:
-    """Parse a compact JWS with JSON claims, or return the refusal of its form."""
+    """Parse a compact JWS with JSON claims, or return the refusal of its form or its algorithm."""
     if len(text) > MAX_TOKEN:
         return refused("token: too long")
     match = _SHAPE.fullmatch(text)
@@ -78,7 +78,7 @@ def parse(text: str) -> Unverified | Refusal:
 
 
 def judge(claims: Mapping[str, Any], expected: Expected, now: int) -> Refusal | None:
-    """Return why the claims of a token with a good signature are refused, or None.
+    """Return the reason to refuse these claims, or None. The signature is not looked at.
 
     now: milliseconds since the epoch. `exp` is needed; `nbf` and `iat` count if they are there
     (RFC 7519 section 4.1). A time may be off by `expected.skew`.
@@ -120,7 +120,10 @@ def names(claims: Mapping[str, Any], claim: str) -> Sequence[str]:
 def bindings(
     claims: Mapping[str, Any], claim: str, granted: Mapping[str, Binding]
 ) -> tuple[Binding, ...]:
-    """Return the bindings of all names in a claim, each once, in the order of the settings."""
+    """Return the bindings that the names in a claim are granted, each once.
+
+    granted: bindings by name, which also give the order. Other names in the claim give none.
+    """
     held = set(names(claims, claim))
     return tuple(dict.fromkeys(one for name, one in granted.items() if name in held))
 

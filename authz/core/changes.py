@@ -93,8 +93,8 @@ def update(
 
     Scopes are added first, then removed. The credits are changed after the other limits. Returns
     Refused if the key is revoked or its credits cannot be changed like this, Unchanged if every
-    value is the same. `now`: ms since the epoch. Raises BadInput if the change sets an `expires_at`
-    at or before `now` or `not_before`, or leaves too many scopes.
+    value is the same. `now`: ms since the epoch. Raises BadInput for too many scopes, or if
+    `not_before` or `expires_at` changes, and the end is then at or before `now` or `not_before`.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -246,7 +246,7 @@ def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: in
 
 
 def secret_of(entry_id: str, minted: Minted, now: int) -> Secret:
-    """Return a new secret of a record. `now`: ms since the epoch."""
+    """Return a minted secret as one of a record, created at `now` (ms since the epoch)."""
     return Secret(entry_id, minted.digest, minted.pepper_version, now)
 
 
@@ -270,7 +270,8 @@ def planned(
 ) -> KeyChange:
     """Return the change from one state of a record to another. before: None for a new key.
 
-    `now`: ms since the epoch. detail: of the event, values that JSON can hold.
+    `now`: ms since the epoch. detail: of the event, values that JSON can hold. `narrows` is set,
+    `aliases`, `former_client_id` and `is_relative` are not.
     """
     about = (author.source, author.request_id)
     event = AuditEvent(action, author.actor, author.note, now, detail, *about)

@@ -95,7 +95,7 @@ class StaleCharged(Charged):
 
 @dataclass(frozen=True, slots=True)
 class OverLimit(Deny):
-    """Refuse the request: RATE_LIMITED or QUOTA_EXCEEDED."""
+    """Refuse the request, RATE_LIMITED or QUOTA_EXCEEDED: an enforced limit had no room."""
 
     key: KeyRecord
     limit_result: LimitResult
@@ -116,7 +116,7 @@ def decide_by_limits(key: KeyRecord, result: LimitResult, *, stale: bool = False
     """Return the decision on an otherwise allowed request, by the result of its limits.
 
     Charged if every enforced limit had room. Otherwise OverLimit: QUOTA_EXCEEDED if a calendar
-    quota refused, else RATE_LIMITED. If `stale`, their Stale classes.
+    quota or credits refused, else RATE_LIMITED. If `stale`, their Stale classes.
     """
     if result.allowed:
         return (StaleCharged if stale else Charged)(key, result)

@@ -25,7 +25,8 @@ def set_fields(
 ) -> Outcome:
     """Plan the wanted fields, apart from the status, with the values of `declared`.
 
-    `now`: ms since the epoch. Returns Refused for a clash, Unchanged if nothing is wanted.
+    `now`: ms since the epoch. Returns Refused for a clash or a revoked key, Unchanged if nothing
+    is wanted. Raises BadInput as `changes.update`.
     """
     if merged.clashes:
         return Refused(problem(record, merged))
@@ -39,7 +40,8 @@ def set_fields(
 def set_status(record: KeyRecord, merged: Merge, author: Author, now: int) -> Outcome:
     """Plan the wanted status. `now`: ms since the epoch.
 
-    Returns Refused for a clash, Unchanged if no other status is wanted.
+    Returns Refused for a clash, or if a revoked key shall be active or disabled. Returns Unchanged
+    if no other status is wanted. The reason of a revocation is UNSPECIFIED.
     """
     if merged.clashes:
         return Refused(problem(record, merged))
@@ -55,9 +57,9 @@ def set_status(record: KeyRecord, merged: Merge, author: Author, now: int) -> Ou
 
 
 def new_key(record: KeyRecord, now: int) -> KeySpec:
-    """Return the fields of a declared key that is new. `now`: ms since the epoch.
+    """Return the fields of a declared key that is new. Its expiry becomes `life_ms` from `now` on.
 
-    Raises BadInput if it would be over already.
+    `now`: ms since the epoch. Raises BadInput if it would be over already.
     """
     life_ms = None if record.expires_at is None else record.expires_at - now
     if life_ms is not None and life_ms <= 0:

@@ -71,7 +71,7 @@ class BadInput(Fault):
 class BadSettings(BadInput):
     """Settings with mistakes, at least one.
 
-    `mistakes` has them all, and the text shows the first.
+    `mistakes` has them all. The text shows the first, and the number of the others.
     """
 
     def __init__(self, mistakes: Sequence[BadInput]) -> None:

@@ -12,10 +12,11 @@ NEWCOMERS: Final = 8  # 1/8 of the rate is kept for addresses that were not ther
 
 
 class FairBudget:
-    """`rate` tokens a second, at least 1. Time is an argument, in seconds; it does not go back.
+    """`rate` tokens a second, rounded down, at least 1. Time is an argument and does not go back.
 
-    In each second every address gets an equal share, by the number of addresses in the second
-    before. A share is at least one token. IPv6 addresses of one /64 network count as one.
+    In each second every address gets an equal share of 7/8 of the rate, by the number of addresses
+    in the second before; the whole rate if there were none. A share is at least one token. IPv6
+    addresses of one /64 network count as one.
     """
 
     def __init__(self, rate: float) -> None:
@@ -27,7 +28,7 @@ class FairBudget:
     def take(self, address: str, now: float) -> bool:
         """Take a token for `address`. Return False if its share or the rate is used up, else True.
 
-        Texts that are no IP address or are longer than 64 characters share one entry. `now`:
+        Texts that are no IP address or are longer than 64 characters count as one address. `now`:
         seconds, never going back.
         """
         if now >= self._ends:

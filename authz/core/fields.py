@@ -101,10 +101,10 @@ def line(field: str, text: str, limit: int = MAX_TEXT) -> str:
 
 
 def scopes(field: str, given: Iterable[str]) -> frozenset[str]:
-    """Parse the scopes of a key, such as `models:generate`, `models:*` or `*`. None is accepted.
+    """Parse the scopes of a key, such as `models:generate`, `models:*` or `*`.
 
-    Raises BadInput if one is no scope or longer than 256 characters, or if there are more than 100
-    scopes or 4096 characters in all.
+    `given` may be empty. Raises BadInput if one is no scope or longer than 256 characters, or if
+    there are more than 100 scopes or 4096 characters in all.
     """
     found = frozenset(given)
     for scope in found:
@@ -190,7 +190,7 @@ def outage_grace_ms(field: str, text: str) -> int:
 def split_host(authority: str) -> str:
     """Return the host of `host[:port]`, without the port and one final dot.
 
-    ASCII is put in lower case. Other text keeps its case.
+    ASCII is put in lower case. Other text keeps its case. `[::1]:80` gives `[::1]`.
     """
     host, colon, port = authority.rpartition(":")
     if not colon or not (port.isascii() and port.isdecimal()):

@@ -38,9 +38,10 @@ class Comparison(NamedTuple):
 
 
 def parse_filter(field: str, text: str) -> Selector:
-    """Return the selector of a filter. Raises BadInput about `field` for any other text.
+    """Return the selector of a filter. An empty filter selects every key.
 
-    An empty filter selects every key.
+    Raises BadInput about `field` for text that is no filter, an unknown name, a wrong operator or
+    value, and a name that is compared twice.
     """
     found: dict[str, Any] = {}
     metadata: dict[str, str] = {}
@@ -64,7 +65,10 @@ def parse_filter(field: str, text: str) -> Selector:
 
 
 def comparisons(field: str, text: str) -> list[Comparison]:
-    """Return the comparisons of a filter. Raises BadInput about `field` if its form is wrong."""
+    """Return the comparisons of a filter, in order; none for an empty text.
+
+    Names are not checked. Raises BadInput about `field` if the form is wrong.
+    """
     if len(text) > MAX_FILTER:
         raise BadInput(field, f"at most {MAX_FILTER} characters")
     tokens = list(_tokens(field, text))

@@ -14,7 +14,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of a report: the check, the finding, and the remedy."""
+    """One line of a report: the check, the finding, and the remedy, which is empty for OK."""
 
     level: Level
     check: str

@@ -4,9 +4,10 @@ from bisect import bisect_left
 
 
 class Histogram:
-    """Count values by upper bound: `counts[i]` is the number of values up to `bounds[i]`.
+    """Count each value once: `counts[i]` has those above `bounds[i - 1]`, up to `bounds[i]`.
 
-    The last entry of `counts` is the number of values above every bound.
+    The last entry of `counts` is the number of values above every bound. bounds: ascending. sum: of
+    all values.
     """
 
     __slots__ = ("bounds", "counts", "sum")
@@ -17,6 +18,6 @@ class Histogram:
         self.sum = 0.0
 
     def add(self, value: float, times: int = 1) -> None:
-        """Count `value`, and add it to `sum`. A sampled value stands for `times` values."""
+        """Count `value` `times` times, and add `value * times` to `sum`."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times

@@ -21,11 +21,14 @@ class HttpRequest:
     peer: str = ""
 
     def header(self, name: str) -> str:
-        """Return the values of a header, joined with a comma. Empty if it is absent."""
+        """Return the values of a header, joined with a comma. Empty if it is absent.
+
+        name: in lower case.
+        """
         return ",".join(self.all_of(name))
 
     def all_of(self, name: str) -> tuple[str, ...]:
-        """Return each value of a header. name: in lower case."""
+        """Return each value of a header, in order; empty if it is absent. name: in lower case."""
         return tuple(value for found, value in self.headers if found == name)
 
 

@@ -23,8 +23,8 @@ class Address:
     def parse(cls, field: str, text: str) -> "Address":
         """Parse `127.0.0.1:9191`, `[::1]:9191`, `localhost:0` or `unix:/run/authz.sock`.
 
-        The host is not resolved or checked. Raises BadInput if host, port (0 to 65535) or path is
-        missing or wrong, or if the path has more than 107 bytes.
+        The host is not resolved or checked; its brackets are dropped. Raises BadInput if host, port
+        (0 to 65535) or path is missing or wrong, or if the path has more than 107 bytes.
         """
         if text.startswith("unix:"):
             path = text.removeprefix("unix:")

@@ -20,7 +20,7 @@ _TURNED: Final = {Action.DISABLE: "active", Action.ENABLE: "disabled"}  # the st
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """A field that the file and the store changed in different ways since their base."""
+    """A field that differs in file and store: both changed it, or its base is unknown."""
 
     name: str
     declared: object
@@ -29,9 +29,9 @@ class Clash:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """The result. wanted: fields to set, with their values. kept: changes of the store that stay.
+    """The result, by field. wanted: declared values to set. kept: stored values that stay.
 
-    clashes: fields that only a person can decide.
+    clashes: fields that only a person can decide. Fields that are equal are in none of them.
     """
 
     wanted: Mapping[str, object] = field(default_factory=dict)
@@ -43,7 +43,8 @@ class Merge:
 class Applied:
     """The fields of a key as a file declared them when it was last applied.
 
-    version: of the record after that. ref: the name of the file for a key that it introduced.
+    version: of the record after that. ref: the name that the file has for a key that it introduced;
+    empty for other keys.
     """
 
     version: int
@@ -61,7 +62,8 @@ def merge(
 ) -> Merge:
     """Return the merge of a declared and a stored key.
 
-    base: the state that the file was made from. A field that it lacks is unknown; None: all are.
+    Only fields of `declared` count; `stored` has all of them. base: the state that the file was
+    made from. A field that it lacks clashes if file and store differ; None: it lacks all.
     overwrites: the file wins every clash, and undoes the changes of the store.
     """
     wanted: dict[str, object] = {}
@@ -82,10 +84,10 @@ def merge(
 
 
 def state_at(record: KeyRecord, entries: Iterable[AuditEntry], version: int) -> dict[str, object]:
-    """Return the fields of a key as they were at an earlier version of it.
+    """Return the fields of a key as they were at an earlier version of it, or at its present one.
 
-    entries: of the audit trail, newest first. A field whose value is not known is left out; without
-    an entry of that version, all are.
+    entries: of this key in the audit trail, newest first. A field whose value is not known is left
+    out. Empty if the entries do not lead back to `version`.
     """
     found = fields_of(record)
     at = record.version
@@ -101,7 +103,7 @@ def state_at(record: KeyRecord, entries: Iterable[AuditEntry], version: int) -> 
 
 
 def _undo(found: dict[str, object], entry: AuditEntry) -> None:
-    """Take the change of one entry back."""
+    """Take the change of one entry back, in place. Drop a field whose value before is not known."""
     event = entry.event
     if event.action is Action.UPDATE:
         for name, change in event.detail.items():

@@ -15,7 +15,7 @@ from authz.core.records import KeyRecord, Secret, Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySpec:
-    """The fields of a new key. `core.fields` has checked them."""
+    """The fields of a new key, checked by `core.fields`. Times are ms since the epoch."""
 
     client_id: str
     env: str
@@ -58,8 +58,9 @@ def import_key(
 
     digests: pepper version and digest, newest pepper first, at least one. older: the same in the
     form that earlier versions stored. All become `aliases` of the change, so that neither form of
-    the key can be imported twice. `now`: ms since the epoch. Raises BadInput if the key would
-    expire before it begins.
+    the key can be imported twice. past: its state in the other system, in place of an active one.
+    `now`: ms since the epoch. Raises BadInput if the key would expire before it begins, or was
+    created after `now`.
     """
     version, digest = digests[0]
     secret = Secret("1", digest, version, now)

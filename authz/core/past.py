@@ -21,6 +21,8 @@ class Past:
     def applied_to(self, record: KeyRecord, now: int) -> KeyRecord:
         """Return the new record of an imported key with this past. now: the time of the import.
 
+        A revoked key gets `revoked_at=now` and the reason UNSPECIFIED. Its one secret gets the same
+        `created_at` as the key.
         Raises BadInput if the key was created after `now`, or would expire before it begins.
         """
         created_at = now if self.created_at is None else self.created_at

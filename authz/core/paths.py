@@ -45,8 +45,8 @@ class Path(NamedTuple):
 def read_path(path: str) -> Path | None:
     """Return the segments of `path`, which has no query, without a final slash; `/` has none.
 
-    None if the path has more than one reading, does not begin with `/`, or has more than MAX_PATH
-    (8192) characters or MAX_SEGMENTS (256) segments.
+    None if the path has more than one reading or a bad escape (see above), does not begin with `/`,
+    or has more than MAX_PATH (8192) characters or MAX_SEGMENTS (256) segments.
     """
     if len(path) > MAX_PATH or not path.startswith("/") or _TWO_READINGS.search(path):
         return None
@@ -63,7 +63,7 @@ def read_path(path: str) -> Path | None:
 
 
 def without_suffix(segments: Sequence[str]) -> list[str]:
-    """Return segments as backends read them that drop a format, or dots and blanks at an end.
+    """Return the segments without a format at the end, and without dots and blanks at their ends.
 
     Rails takes `/admin.json` for `/admin`, and Windows `/admin.` and `/admin%20`. A format has at
     most 16 letters and digits, a letter first, at the end of the last segment. A segment can become
@@ -102,9 +102,10 @@ def without_case(text: str) -> str:
 
 
 def is_folded_by_some(text: str) -> bool:
-    """Return whether a reader without case may take a letter outside ASCII for another one.
+    """Return whether a reader without case may take a letter of `text` outside ASCII for another.
 
-    For example U+00C9 for U+00E9, or U+212A, the Kelvin sign, for k. False for ASCII text.
+    For example U+00C9 as U+00E9, or U+212A, the Kelvin sign, as k. False for ASCII text, and for
+    letters that are in lower case, such as U+00E9.
     """
     return not text.isascii() and any(
         character.casefold() != character or any(map(str.isascii, character.upper()))

@@ -51,10 +51,10 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
 
 
 def judge_within(record: KeyRecord, proof: Proof, request: Request, window: Window) -> Deny | None:
-    """Return the refusal at both ends of a window, or None to allow.
+    """Return the refusal that holds at both ends of a window, or None if both allow.
 
-    If the ends differ, return a Deny with UNAVAILABLE and no key. Each time of a record turns a
-    check once and for ever. So if the ends agree, every moment between them does.
+    If the reasons at the ends differ, return a Deny with UNAVAILABLE and no key. Each time of a
+    record turns a check once and for ever. So if the ends agree, every moment between them does.
     """
     refusal = judge(record, proof, request, window.earliest)
     if not any(window.earliest < turn <= window.latest for turn in record.turns):
@@ -70,7 +70,8 @@ def examine(
 ) -> Iterator[tuple[str, Reason | None]]:
     """Yield the name of every check with its refusal or None, also after a refusal.
 
-    `judge` returns the first refusal. `now`: milliseconds since the epoch.
+    In the order of NAMES, `secret` first. `judge` returns the first refusal. `now`: milliseconds
+    since the epoch.
     """
     verdicts = (check(record, request, now) for check in CHECKS)
     yield from zip(NAMES, (secret(record, presented, now), *verdicts), strict=True)
@@ -151,7 +152,7 @@ def host(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 
 
 def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """Return ORIGIN_NOT_ALLOWED if Origin (RFC 6454) is absent or not one of the key's, or None.
+    """Return ORIGIN_NOT_ALLOWED if Origin (RFC 6454) is absent or not one of the key's, else None.
 
     A key without origins allows any request. Case does not matter.
     """

@@ -67,6 +67,7 @@ class AliasSource(Protocol):
     def resolve(self, digests: Sequence[bytes], deliver: Callable[[LoadedAlias], None]) -> None:
         """Request the alias of the first of `digests` that has one, and return at once.
 
+        `deliver` gets the alias, None if no digest has one, or a Fault if that is unknown.
         MUST call `deliver` as KeySource does: once, never before `resolve` has returned, and in the
         order of the store's replies. MUST NOT deliver None from a store that is not ours.
         """
@@ -77,7 +78,7 @@ class ChangeSink(Protocol):
     """Receives changes. The caches implement it."""
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """Drop a key that was changed. `revoked`: remember it as revoked for ever."""
+        """Drop the cached record of a key that was changed. `revoked`: remember that, for ever."""
         ...
 
     def flush(self, *, foreign: bool = False) -> None:
@@ -125,7 +126,7 @@ class Probe(Protocol):
 
 
 class ResponseIds(NamedTuple):
-    """The ids of a refusal. request_id: the caller sees this one. charge: of the response."""
+    """The ids of a refusal. request_id: the caller sees this one. charge: its charge id."""
 
     request_id: str
     charge: str

@@ -61,7 +61,8 @@ class Secret:
     def is_remembered(self, now: int) -> bool:
         """Return whether a refusal says that this secret was rotated, not that it is wrong.
 
-        True for a live secret too, and until 30 days after `retires_at`. `now`: ms since the epoch.
+        True for a live secret too, and until 30 days after `retires_at`. False without a digest.
+        `now`: ms since the epoch.
         """
         return bool(self.digest) and (
             self.retires_at is None or now < self.retires_at + RETIRED_DIGEST_KEPT_MS
@@ -116,12 +117,12 @@ class KeyRecord:
 
     @property
     def newest_secret(self) -> Secret:
-        """The secret of the last issue or rotation."""
+        """The secret of the last issue, import or rotation."""
         return self.secrets[-1]
 
 
 def as_revoked(record: KeyRecord) -> KeyRecord:
-    """Return the record with the status REVOKED, and no other change.
+    """Return the record with the status REVOKED, and no other change: `revoked_at` stays.
 
     A key that was seen revoked stays revoked.
     """

@@ -19,7 +19,10 @@ class Headers(Protocol):
         ...
 
     def __getitem__(self, name: str, /) -> bytes:
-        """Return the value of a header that the request has. Duplicates are joined by a comma."""
+        """Return the value of a header that the request has. Duplicates are joined by a comma.
+
+        Without this header an implementation may raise KeyError or return empty bytes.
+        """
         ...
 
 
@@ -27,7 +30,10 @@ NO_HEADERS: Final[Headers] = MappingProxyType({})
 
 
 def header_text(headers: Headers, name: str, default: str = "") -> str:
-    """Return a header, or `default` if it is absent. Each byte that is no UTF-8 becomes `!`."""
+    """Return a header, or `default` if it is absent. Each byte that is no UTF-8 becomes `!`.
+
+    name: in lower case.
+    """
     return text_of(headers[name]) if name in headers else default
 
 

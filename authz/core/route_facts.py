@@ -48,6 +48,7 @@ class Refusal:
 def facts(extensions: Mapping[str, str]) -> Facts:
     """Parse context_extensions: the facts that a proxy gives for a route. Absent or empty is None.
 
+    `auth` gives `optional`, False for `required`. The label stays empty.
     Raises BadInput for a wrong value, and for a name that is not in FACTS. Such a name, for example
     `scope`, is a mistake and may have been a restriction.
     """
@@ -71,7 +72,10 @@ def facts(extensions: Mapping[str, str]) -> Facts:
 
 
 def strictest(enforced: Sequence[bool | None]) -> bool | None:
-    """Return True if any rule enforces refusals, None if any rule does not say, else False."""
+    """Return True if any rule enforces refusals, else None if any rule does not say, else False.
+
+    False without rules.
+    """
     if True in enforced:
         return True
     return None if None in enforced else False

@@ -38,9 +38,9 @@ class RouteIndex:
         self.work = max((_sum_above(name, works) for name in works), default=0)
 
     def find(self, segments: Sequence[str]) -> list[int]:
-        """Return the positions of the templates that may match these decoded segments, in order.
+        """Return the indexes of the templates that may match these decoded segments, ascending.
 
-        All whose literal segments differ from those of the path may be left out.
+        Every template that matches is among them. Most others are left out.
         """
         found: list[int] = []
         for depth in self._depths:

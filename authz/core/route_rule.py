@@ -85,6 +85,7 @@ class Rule:
     def facts_for(self, segments: Sequence[str]) -> Facts | Refusal:
         """Return the facts for a path that the template matches, with its variables filled in.
 
+        segments: of the path, decoded, with the case of their letters.
         A refusal has the facts of this rule: AMBIGUOUS_PATH if a variable can be read in two ways,
         BAD_REQUEST if the text of `cost_variable` is no cost from 1 to 1000000.
         """
@@ -109,7 +110,7 @@ class Rule:
 def hidden_rules(rules: Sequence[Rule]) -> list[tuple[int, int]]:
     """Return the index of each hidden rule, with that of the first rule before it that hides it.
 
-    Rules with the same facts and cost variable do not hide each other.
+    Rules with the same facts and cost variable do not hide each other; labels do not count.
     """
     found = []
     for at, rule in enumerate(rules):

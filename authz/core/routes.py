@@ -41,7 +41,9 @@ class RouteTable:
     deny_unmatched: refuse a request that no rule matches. ignore_case: ignore the case of letters
     in paths, for backends that do so; the rules were parsed with the same value. drop_suffix: a
     path is also read without a format and without dots and blanks at the ends of its segments. env:
-    the environment if a rule names none.
+    the environment if a rule names none. has_methods: some rule names methods. has_enforced: some
+    rule says that it enforces. The constructor raises BadInput if the work of one path could exceed
+    MAX_WORK.
     """
 
     def __init__(
@@ -84,12 +86,15 @@ class RouteTable:
     def require_all(
         self, methods: Sequence[str], authority: str, path: str
     ) -> list[Facts | Refusal]:
-        """Return for each method what `require` does. The path is compared with each rule once."""
+        """Return the result of `require` for each method, in order.
+
+        The path is compared with each rule once.
+        """
         known: _Known = ({}, {})
         return [self._require(method, authority, path, known) for method in methods]
 
     def _require(self, method: str, authority: str, path: str, known: "_Known") -> Facts | Refusal:
-        """Do what `require` does. known: by position, whether a template matches; grows."""
+        """Return the result of `require`. known: by index whether a template matches; grows."""
         bare = path.partition("?")[0]
         host = split_host(authority)
         if _METHODS_WITHOUT_PATH.get(bare) == method:
@@ -169,9 +174,10 @@ class RouteTable:
     def _joined(self, asked: list[Facts], *, unmatched: bool) -> Facts | Refusal:
         """Return the facts `asked`, joined, the strictest each.
 
-        unmatched: in some reading no rule matches the path. Then, if `deny_unmatched` is set:
-        AMBIGUOUS_PATH, or ROUTE_NOT_ALLOWED if `asked` is empty. AMBIGUOUS_PATH also if two rules
-        name different environments.
+        unmatched: in some reading no rule matches the path. Then NO_FACTS is joined, too; or, if
+        `deny_unmatched` is set, return AMBIGUOUS_PATH, or ROUTE_NOT_ALLOWED if `asked` is empty.
+        AMBIGUOUS_PATH also if two rules name different environments. The label is that of the
+        first.
         """
         if unmatched:
             if self._deny_unmatched:

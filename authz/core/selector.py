@@ -20,14 +20,17 @@ class State(StrEnum):
 
 
 class Position(NamedTuple):
-    """The place of a key in every list of keys. It does not change while the key exists."""
+    """The place of a key in every list of keys: by time, then by kid. It never changes."""
 
     created_at: int  # milliseconds since the epoch
     kid: str
 
 
 def is_expired(record: KeyRecord, now: int) -> bool:
-    """Return whether a key that is not revoked is over at `now`, in ms since the epoch."""
+    """Return whether a key is over at `now`, in ms since the epoch. False for a revoked key.
+
+    From `expires_at` on it is over.
+    """
     return (
         record.status is not Status.REVOKED
         and record.expires_at is not None
@@ -38,7 +41,8 @@ def is_expired(record: KeyRecord, now: int) -> bool:
 def states_of(record: KeyRecord, now: int) -> frozenset[State]:
     """Return the states of a key at `now`, in ms since the epoch.
 
-    An expired key is not active. A disabled key that has expired has both states.
+    An expired key is not active. A disabled key that has expired has both states. A revoked key is
+    only revoked.
     """
     if not is_expired(record, now):
         return frozenset({State(record.status.value)})
@@ -116,7 +120,10 @@ class _Part:
         )
 
     def end_of_first(self, name: str, start: int, stop: int) -> int:
-        """Return the end of the first occurrence in `name[start:stop]`, or -1."""
+        """Return the index in `name` after the first match in `name[start:stop]`, or -1.
+
+        `?` in this part matches any character.
+        """
         if self._is_plain:
             found = name.find(self._text, start, stop)
             return found if found < 0 else found + len(self._text)
@@ -157,7 +164,10 @@ class Selector:
         return self == Selector()
 
     def matches(self, record: KeyRecord, now: int) -> bool:
-        """Return whether the key is selected at `now`, in ms since the epoch."""
+        """Return whether the key is selected at `now`, in ms since the epoch.
+
+        `unused_since` does not count.
+        """
         return (
             all(getattr(self, name) in {None, getattr(record, name)} for name in _TEXTS)
             and (not self.states or bool(self.states & states_of(record, now)))
@@ -176,7 +186,8 @@ _Test = Callable[[Sequence[str | None]], bool]
 class Screen:
     """A part of a selector that few fields decide, so that most records need not be read.
 
-    fields: the record fields to read, as texts of the store. Without any, every record is read.
+    fields: the record fields to read, as texts of the store; one may come twice. Without any, every
+    record is read. now: ms since the epoch.
     """
 
     def __init__(self, selector: Selector, now: int) -> None:
@@ -198,9 +209,9 @@ class Screen:
                 self._add("expires_at", _earlier_than(now + 1))
 
     def passes(self, row: Sequence[str | None]) -> bool:
-        """Return False if the key with these values of `fields` is certainly not selected.
+        """Return False if a key with these values of `fields` is certainly not selected, else True.
 
-        A value that is absent passes, so that the record is read and its fault is found.
+        A value of None passes, so that the record is read and its fault is found.
         """
         return all(test(row) for test in self._tests)
 
@@ -227,7 +238,7 @@ def _stored(states: frozenset[State]) -> Iterator[str]:
 
 
 def _earlier_than(end: int) -> Callable[[str], bool]:
-    """Return a test of a stored time. An empty text is no time; a garbled one passes."""
+    """Return a test: is a stored time before `end` (ms)? Not if it is empty; yes if garbled."""
 
     def test(text: str) -> bool:
         return bool(text) and not (text.isascii() and text.isdecimal() and int(text[:20]) >= end)

@@ -45,8 +45,8 @@ class Sidecar:
 class Issued:
     """How many charge ids a sidecar process has given out.
 
-    charges: their prefix. instance: the sidecar. ended: the number is final. Of a process that was
-    killed it is that of its last heartbeat, and stays so.
+    charges: their prefix. instance: the sidecar. ended: the process stopped in good order, so
+    `count` is final. Of a process that was killed, `count` stays that of its last heartbeat.
     """
 
     charges: str
@@ -76,11 +76,11 @@ class Heard:
         return self.sidecar.trusted and self.silent_ms < self.sidecar.lease_ms
 
     def reach_ms(self, grace_ms: int | None = None) -> int:
-        """Return how many ms it may serve an old record after a change, or after its last entry.
+        """Return how many ms the sidecar may serve an old record: its lease plus the grace.
 
-        The lease plus the grace. grace_ms: the key's own; None for the sidecar's. The earlier of
-        change and entry counts: a sidecar writes an entry before each heartbeat, and is trusted for
-        a lease after the last heartbeat that came back.
+        It counts from the change or from the last entry, from the earlier one: a sidecar writes an
+        entry before each heartbeat, and is trusted for a lease after the last heartbeat that came
+        back. grace_ms: the key's own; None for the sidecar's.
         """
         return self.sidecar.lease_ms + (self.sidecar.grace_ms if grace_ms is None else grace_ms)
 
@@ -97,9 +97,10 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
-    """A sidecar that has not confirmed a change, and until when it may serve an old record.
+    """A sidecar that has not confirmed a change.
 
-    is_over: that time is over, so the sidecar can no longer serve the record.
+    may_allow_until: ms since the epoch until which it may serve an old record. is_over: this time
+    has passed, so the sidecar can no longer serve it.
     """
 
     instance: str
@@ -109,7 +110,11 @@ class Outstanding:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """The sidecars that have applied a change, `elapsed_ms` after the store confirmed it."""
+    """The number of sidecars that have applied a change, and those that have not.
+
+    A sidecar that could not serve the key any more is in neither. elapsed_ms: the time since the
+    store confirmed the change.
+    """
 
     confirmed: int
     outstanding: tuple[Outstanding, ...]

@@ -29,7 +29,10 @@ class ClockOffset(NamedTuple):
 
 
 class StoreClock:
-    """A ClockSink. lease: the trust lease. Times that are floats are seconds, monotonic."""
+    """The store's clock, estimated from heartbeats. lease: the trust lease.
+
+    Times that are floats are seconds, monotonic.
+    """
 
     def __init__(self, lease: float) -> None:
         self._lease_ms = int(lease * (1000 + DRIFT_MS)) + 1

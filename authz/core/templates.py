@@ -32,7 +32,10 @@ Literals = tuple[str, ...]  # of one segment, with a variable between each two
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template. `decoded` and `written` are its segments in both readings of a path."""
+    """A template. `decoded` and `written` are its segments in both readings of a path.
+
+    below: it ends with `/**`, which is no segment.
+    """
 
     decoded: tuple[Literals, ...]
     written: tuple[Literals, ...]
@@ -104,10 +107,10 @@ class Template:
         return _match(self.decoded, segments, 0, below=self.below)
 
     def matches_in_every_reading(self, path: Path) -> bool:
-        """Return whether a path that matches decoded also matches if only a part is decoded.
+        """Return whether a path that `matches` decoded also matches as it was written.
 
-        Read as it was written, an escape is matched by a variable or by the same escape. So is it
-        then in every reading that decodes only some of them.
+        Then it matches in every reading that decodes only some of its escapes, too. No variable may
+        be empty here.
         """
         return _match(self.written, path.written, 1, below=self.below)
 
@@ -150,9 +153,9 @@ def _match(
 
 
 def _divide(literals: Literals, text: str, least: int) -> list[tuple[int, int]] | None:
-    """Return where each variable stands in `text`, each as short as possible from the left.
+    """Return start and end of each variable in `text`, each as short as possible from the left.
 
-    least: characters that a variable takes at least.
+    None if `text` does not match. least: characters that a variable takes at least.
     """
     first, last = literals[0], literals[-1]
     end = len(text) - len(last)

@@ -33,9 +33,10 @@ class TokenBucket:
         return True
 
     def borrow(self, most: int) -> bool:
-        """Take a token that is not there yet and return True.
+        """Take a token, even if there is none, and return True.
 
-        Return False and take nothing if more than `most` tokens would be owed. Only `take` refills.
+        Return False and take nothing if more than `most` tokens would be owed then. Only `take`
+        refills.
         """
         if self._tokens - 1 < -most:
             return False

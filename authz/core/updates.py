@@ -40,7 +40,7 @@ def differences(before: KeyRecord, after: KeyRecord) -> dict[str, object]:
 
 
 def plain(record: KeyRecord) -> dict[str, object]:
-    """Return the fields that an update may set, as JSON values."""
+    """Return all fields that an update may set, by name, as JSON values; scopes are sorted."""
     return {
         "client_id": record.client_id,
         "project_id": record.project_id,

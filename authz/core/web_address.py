@@ -7,7 +7,11 @@ from authz.core.errors import BadInput
 
 
 def check_url(field_name: str, url: str) -> str:
-    """Return the URL. Raises BadInput unless it is https, or http to a loopback address."""
+    """Return the URL unchanged. `field_name` names the setting in errors.
+
+    Raises BadInput unless it is https, or http to `localhost` or a loopback address, and if it has
+    a user, a fragment or a character outside ASCII.
+    """
     try:
         parts = urlsplit(url)
         _ = parts.port

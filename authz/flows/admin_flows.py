@@ -30,9 +30,9 @@ from authz.flows.verify import Verifier
 class AdminFlows:
     """The flows, over one store. plans: the limits of each plan of the settings.
 
-    entry_of: reads the entry of a row, or says why it cannot be read. read: parses a CheckRequest.
-    version: of the program. verifier: makes one for each call, because keys may be imported for the
-    first time meanwhile. importer: for an actor, a note, a source and a request id.
+    entry_of: returns the entry of a row, or an Unreadable. read: parses a CheckRequest. version: of
+    the program. verifier: returns a new one, which knows whether keys were imported by now.
+    importer: returns one for an actor, a note, a source and a request id.
     """
 
     lifecycle: Lifecycle

@@ -27,8 +27,8 @@ from authz.flows.selection import CHUNK, Selection
 class Declared:
     """One key of a file. label: names it in messages. record: its fields; the rest is ignored.
 
-    kid: None for a key that has none yet. ref: a name of the file for it. version: of the record
-    that the file was made from; None: not said.
+    kid: None for a key that has none yet. ref: the name that the file gives the key, or "".
+    version: of the record that the file was made from; None: not said.
     """
 
     label: str
@@ -45,9 +45,10 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """The work for one declared key. stored: its record; None for a new key.
+    """The work for one declared key. stored: its record; None for a new or unreadable key.
 
-    problem: the reason why it cannot be applied.
+    base: the fields that the file was made from, as far as they are known; None: unknown. merged:
+    the changes to make. problem: the reason why it cannot be applied, or "".
     """
 
     declared: Declared
@@ -58,13 +59,13 @@ class Intent:
 
     @property
     def is_new(self) -> bool:
-        """Whether the key has to be issued."""
+        """True if the key has to be issued."""
         return self.stored is None and not self.problem
 
 
 @dataclass(frozen=True, slots=True)
 class Prunable:
-    """A key of the store that the file does not declare. problem: the reason to keep it."""
+    """A key of the store that the file does not declare. problem: the reason to keep it, or ""."""
 
     record: KeyRecord
     problem: str = ""
@@ -94,7 +95,12 @@ class Applying:
         self._clock = clock
 
     async def compare(self, declared: Sequence[Declared], *, overwrites: bool) -> list[Intent]:
-        """Return the work for each declared key, in order. Changes nothing."""
+        """Return the work for each declared key, in order. Changes nothing.
+
+        A key without a kid gets that of the key to which its `ref` was applied before, if any. A
+        kid without a readable record is a `problem`. overwrites: the file wins every clash, and
+        undoes the changes of the store.
+        """
         applied = await self._applied.load()
         refs = {entry.ref: kid for kid, entry in applied.items() if entry.ref}
         named = [replace(one, kid=one.kid or refs.get(one.ref)) for one in declared]
@@ -137,10 +143,11 @@ class Applying:
     async def prunable(
         self, scope: Selector, declared: Sequence[Declared], as_of: int
     ) -> list[Prunable]:
-        """Return the keys of the scope that are not declared and not revoked.
+        """Return the keys of the scope that the file does not declare, without the revoked ones.
 
-        as_of: number of the last change when the file was made. A key that was issued or changed
-        after it is kept, unless the file was applied since and the key stayed as it was then.
+        A key with a `problem` must not be pruned: it was issued or changed after `as_of`. A key
+        that is still as the last apply left it has no `problem`. Unreadable keys are left out.
+        as_of: number of the last change when the file was made.
         """
         applied = await self._applied.load()
         refs = {entry.ref: kid for kid, entry in applied.items() if entry.ref}
@@ -159,8 +166,9 @@ class Applying:
     async def create(self, one: Declared, minted: Minted, by: By) -> KeyRecord:
         """Issue a declared key with a minted secret. Return its record.
 
-        Raises BadInput if it would expire before it begins, OutcomeUnknown if the replies to all
-        tries are lost.
+        A key that is declared disabled is issued first, then disabled. Its fields are stored as
+        applied. Raises BadInput if it would expire before it begins, OutcomeUnknown if the replies
+        to all tries are lost.
         """
         now, wanted = self._clock.wall_ms(), one.record
         spec = declared_changes.new_key(wanted, now)
@@ -177,10 +185,12 @@ class Applying:
     async def change(
         self, intents: Sequence[Intent], by: By, *, overwrites: bool
     ) -> AsyncIterator[Sequence[Step]]:
-        """Change the stored keys as declared, and yield the outcomes. Their fields are remembered.
+        """Change the stored keys as declared, and yield the outcomes.
 
-        Each change is merged again with the record as it is then. So an edit that comes in between
-        is kept, or refused as a conflict. The fields come first, then the status.
+        New keys and keys with a `problem` are left out. Each change is merged again with the record
+        as it is then. So an edit that comes in between is kept, or refused as a conflict. The
+        fields come first, then the status, with an outcome of its own. `remember` stores the fields
+        as applied; this does not.
         """
         todo = {i.declared.kid: i for i in intents if i.stored is not None and not i.problem}
 
@@ -208,10 +218,10 @@ class Applying:
             yield steps
 
     async def remember(self, intents: Sequence[Intent]) -> dict[str, KeyRecord]:
-        """Store the declared fields as applied, of keys that could be applied.
+        """Store the declared fields as applied, of the keys that are now as the file declares.
 
         Return the records of these keys by kid. They differ from the file by changes of the store
-        alone.
+        alone. Left out: new keys, keys with a `problem`, and keys that still lack a declared value.
         """
         kids = [i.declared.kid for i in intents if i.declared.kid and not i.problem]
         records: dict[str, KeyRecord] = {}
@@ -235,7 +245,7 @@ class Applying:
         return records
 
     def revoke(self, kids: Sequence[str], by: By) -> AsyncIterator[Sequence[Step]]:
-        """Revoke pruned keys and yield the outcomes."""
+        """Revoke these keys, for cessation of operation, and yield the outcomes."""
         reason = RevocationReason.CESSATION_OF_OPERATION
         return self._bulk.carry_out(
             kids, lambda record, now, author: changes.revoke(record, reason, author, now), by

@@ -42,8 +42,8 @@ class KeyIdentifier:
 
     A key with the scope of a role is an operator, within the key's own tenant and project. Any
     other key is a holder, if `own_actions` has any. An imported key is neither: nothing but a
-    lookup would prove it. Limits of the key do not count here. The host is API_HOST: a key that
-    is bound to this host only is good for nothing else.
+    lookup would prove it. Limits of the key do not count here. A key with allowed hosts must allow
+    API_HOST. A key that allows API_HOST only works nowhere else.
     """
 
     def __init__(
@@ -67,7 +67,8 @@ class KeyIdentifier:
     async def identify(self, text: str, address: str) -> Caller | Refusal:
         """Return the caller, or the refusal of the key. address: of the client, for `--cidr`.
 
-        UNAVAILABLE if the store cannot be read. A forged key is refused without the store.
+        A malformed or forged key is refused without the store. UNAVAILABLE if the store cannot be
+        read, or if the tag is wrong and the pepper is not known to be the store's.
         """
         presented = self._keyring.parse(text)
         if presented is None:
@@ -114,7 +115,11 @@ class Authentication:
         self._certificates = certificates or {}
 
     async def authenticate(self, credentials: Credentials) -> Caller | Refusal:
-        """Implement Authenticator.authenticate."""
+        """Implement Authenticator.authenticate: return the caller, or the refusal as a value.
+
+        Refused: no credential, several, or an `authorization` that is not one Bearer credential. A
+        text that begins like a key of ours is a key, any other a token.
+        """
         named = [uri for uri in credentials.certificate_uris if uri in self._certificates]
         if len(credentials.authorization) + len(named) > 1:
             return refused("several credentials")

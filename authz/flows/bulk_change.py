@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core.admin_ports import BatchStore, KeyStore
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
@@ -14,7 +14,9 @@ from authz.core.records import KeyRecord
 from authz.core.selector import Selector
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
 from authz.flows.resending import until_confirmed
-from authz.flows.selection import Cost, Entry, Selection
+
+if TYPE_CHECKING:
+    from authz.flows.selection import Cost, Entry, Selection
 
 BATCH: Final = 100  # changes in one round trip; Ctrl-C waits for its end
 MAYBE_ADDED: Final = "a reply was lost; `authz keys history` shows whether the credits were added"
@@ -63,9 +65,9 @@ class By:
 class Extent:
     """The extent of the changes that were made, to wait for the sidecars.
 
-    version: the highest one, 0 for none. base: the highest version that was changed. graces: all
-    outage graces of the keys, before and after, in ms; None for the setting of the sidecars.
-    replicas: the fewest replicas that have a batch; None without replicas.
+    version: the highest version that was made, 0 for none. base: the highest version that was
+    changed. graces: all outage graces of the keys, before and after, in ms; None for the setting of
+    the sidecars. replicas: the fewest replicas that have a batch; None without replicas or changes.
     """
 
     version: int = 0
@@ -74,13 +76,16 @@ class Extent:
     replicas: int | None = None
 
     def add(self, before: KeyRecord, after: KeyRecord) -> None:
-        """Add a change that was made."""
+        """Add a change that was made, from record `before` to record `after`, with its version."""
         self.version = max(self.version, after.version)
         self.base = max(self.base, before.version)
         self.graces |= {before.outage_grace, after.outage_grace}
 
     def add_replicas(self, count: int | None) -> None:
-        """Add the number of replicas that have a batch."""
+        """Add the number of replicas that have a batch. None, for a store without them, is ignored.
+
+        `replicas` becomes the smallest of these numbers.
+        """
         if count is not None:
             self.replicas = count if self.replicas is None else min(self.replicas, count)
 
@@ -96,21 +101,24 @@ class BulkChange:
     """
 
     def __init__(
-        self, selection: Selection, store: KeyStore, batches: BatchStore, clock: Clock
+        self, selection: "Selection", store: KeyStore, batches: BatchStore, clock: Clock
     ) -> None:
         self._selection = selection
         self._store = store
         self._batches = batches
         self._clock = clock
 
-    async def find(self, selector: Selector, cost: Cost) -> list[str]:
+    async def find(self, selector: Selector, cost: "Cost") -> list[str]:
         """Return the kids of all selected keys, also of unreadable ones. Adds to `cost`."""
         return [entry.kid async for entry in self._selection.each(selector, cost)]
 
     async def rehearse(
         self, kids: Sequence[str], plan: Plan, by: By
     ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
-        """Yield for each key the change that `carry_out` would make. Changes nothing."""
+        """Yield each kid with the change that `carry_out` would make, or why it makes none.
+
+        Changes nothing.
+        """
         for start in range(0, len(kids), BATCH):
             for entry in await self._selection.read(kids[start : start + BATCH]):
                 yield entry.kid, self._planned(entry, plan, by)
@@ -124,10 +132,11 @@ class BulkChange:
         selector: Selector | None = None,
         extent: Extent | None = None,
     ) -> AsyncIterator[Sequence[Step]]:
-        """Change the keys and yield their outcomes, a batch at a time.
+        """Change the keys and yield their outcomes, one step for each key.
 
-        selector: skip a key that no longer fits it. extent: is added to after each batch. A key
-        that others keep changing is planned again, at most MAX_CONFLICTS (16) times.
+        Works in batches of BATCH (100); a yielded sequence may be shorter, or empty. selector: skip
+        a key that no longer fits it. extent: is added to after each batch. A key that others keep
+        changing is planned MAX_CONFLICTS (16) times, then it is Failed.
         """
         extent = Extent() if extent is None else extent
         for start in range(0, len(kids), BATCH):
@@ -144,7 +153,10 @@ class BulkChange:
     async def _plan_all(
         self, kids: Sequence[str], plan: Plan, by: By, selector: Selector | None
     ) -> tuple[list[Step], list[_Made]]:
-        """Return the outcomes of keys that need no change, and the changes of the others."""
+        """Return the steps of keys that get no change, and record and change of the others.
+
+        Raises TypeError for a Removal, which Deletion makes.
+        """
         steps: list[Step] = []
         made: list[_Made] = []
         for entry in await self._selection.read(kids):
@@ -164,7 +176,11 @@ class BulkChange:
     async def _apply_all(
         self, made: Sequence[_Made], extent: Extent
     ) -> tuple[list[Step], list[str]]:
-        """Return the outcomes, and the kids whose keys were changed by others meanwhile."""
+        """Send the changes, and add to `extent` those that were made.
+
+        Return the steps, and the kids whose keys were changed by others meanwhile. Raises
+        Unavailable if each of several changes failed with it.
+        """
         if not made:
             return [], []
         changes = [change for _, change in made]
@@ -197,7 +213,7 @@ class BulkChange:
             extent.add_replicas(await self._store.replicas(*last))
         return steps, again
 
-    def _planned(self, entry: Entry, plan: Plan, by: By) -> Outcome | Removal | Failed:
+    def _planned(self, entry: "Entry", plan: Plan, by: By) -> Outcome | Removal | Failed:
         if entry.record is None:
             return Failed(entry.why)
         try:

@@ -9,9 +9,10 @@ from authz.flows.packed_records import unpack
 
 @dataclass(frozen=True, slots=True)
 class CacheContents:
-    """The contents of a cache, for a snapshot. last_trusted: by the monotonic clock.
+    """The contents of a cache, for a snapshot. last_trusted: monotonic seconds.
 
-    packed: records by kid. aliases: digests of imported keys with their kids.
+    packed: records by kid. revoked: kids that were seen revoked. aliases: digests of imported keys
+    with their kids.
     """
 
     packed: Mapping[str, bytes] = field(repr=False)

@@ -44,7 +44,11 @@ class Lookup(Protocol[_Key_contra]):
     """A way from a credential to the proof of its secret and the record of its key."""
 
     def peek_stale(self, credential: _Key_contra) -> tuple[Proof, KeyRecord] | None:
-        """Return proof and record to serve stale during an outage, or None if there are none."""
+        """Return the proof and the cached record to use during an outage.
+
+        None if the record is not cached, or its grace has ended. A revoked record is returned
+        even after its grace, so that the key is still denied.
+        """
         ...
 
     async def find(self, credential: _Key_contra, address: str) -> tuple[Proof, KeyRecord] | None:
@@ -56,18 +60,18 @@ class Lookup(Protocol[_Key_contra]):
 
 
 class NativeKeys:
-    """Lookup of keys in our own format, which name their kid and prove themselves."""
+    """A Lookup of keys in our own format. The text of a key names its kid, and is the proof."""
 
     def __init__(self, cache: KeyCache) -> None:
         self._cache = cache
 
     def peek_stale(self, credential: Presented) -> tuple[Proof, KeyRecord] | None:
-        """Return key and record if the record can be served stale in an outage, else None."""
+        """Return the credential and the record of `KeyCache.peek_stale`, or None without one."""
         record = self._cache.peek_stale(credential.kid)
         return None if record is None else (credential, record)
 
     async def find(self, credential: Presented, address: str) -> tuple[Proof, KeyRecord] | None:
-        """Return key and record, or None if there is no such key. `address` is not used.
+        """Return credential and record, or None if there is no such key. `address` is not used.
 
         Raises Unavailable as `KeyCache.find` does.
         """
@@ -203,7 +207,7 @@ class Checker:
     def _decide_stale(
         self, keys: Lookup[_Key], credential: _Key, request: Request
     ) -> Decision | None:
-        """Decide by a stale record. Return None if there is none or its grace is over.
+        """Decide by a stale record. Return None if `peek_stale` of `keys` finds none.
 
         Returns a StaleAllow, and counts STALE_ALLOWED, or a StaleDeny. Limits are not looked at.
         """
@@ -219,10 +223,11 @@ class Checker:
     # limits
 
     def _charge(self, decision: Decision, request: Request) -> Decision | Awaitable[Decision]:
-        """Take an allowed request from the limits of its key. Return the counted decision.
+        """Take an allowed request from the limits of its key, which may refuse it.
 
-        An awaitable if the store must be asked. Nothing is taken for a refusal or an anonymous
-        request. UNAVAILABLE if the limits cannot be counted.
+        Counts the final decision with the probe and returns it, as an awaitable if the store must
+        be asked. Nothing is taken for a refusal or an anonymous request. UNAVAILABLE if the limits
+        cannot be counted.
         """
         if isinstance(decision, Deny) or decision.key is None:
             return self._conclude(decision, request)

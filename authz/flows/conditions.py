@@ -30,7 +30,10 @@ class Conditions:
     dry_run: bool = False
 
     def check(self, record: KeyRecord) -> None:
-        """Raise what the guard raises, or Conflict if the record has another version."""
+        """Call the guard with the record alone, then raise Conflict for another version.
+
+        Passes on what the guard raises: NotFound or Forbidden.
+        """
         self.guard(record, None)
         if self.version is not None and record.version != self.version:
             raise Conflict(f"{record.kid} is at version {record.version}, not {self.version}")

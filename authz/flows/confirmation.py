@@ -77,16 +77,16 @@ async def all_acknowledged(
 
 
 def _oldest(heard: list[Heard], seq: int, elapsed_ms: int) -> int:
-    """Return the last change that every sidecar has applied, at most `seq`.
+    """Return the last change that all sidecars without change `seq` have applied.
 
-    0 if a sidecar does not know what it has applied; `seq` if there are no sidecars.
+    0 if one of them does not know what it has applied; `seq` if no sidecar lacks `seq`.
     """
     late = [each.sidecar.applied or 0 for each in heard if not each.has_applied(seq, elapsed_ms)]
     return min(late, default=seq)
 
 
 class _Past:
-    """The graces that a key had, from its history. Where the history ends, the longest counts."""
+    """The graces that a key had, from its history. Before the part that was read: the longest."""
 
     def __init__(self, trail: AuditTrail, record: KeyRecord) -> None:
         self._trail = trail
@@ -96,9 +96,10 @@ class _Past:
         self._found: list[FormerGrace] = []
 
     async def look_back(self, version: int) -> None:
-        """Read the changes after `version`, at most MAX_LOOK_BACK (100) in all.
+        """Read the changes after `version` that no earlier call has read, newest first.
 
-        Stops at an entry that is missing or unreadable. Raises Unavailable if the store fails.
+        All calls together read at most MAX_LOOK_BACK (100). Stops for good at an entry that is
+        missing or unreadable. Raises Unavailable if the store fails.
         """
         while self._version > version and self._steps:
             self._steps -= 1

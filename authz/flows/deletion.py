@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core import deletion
 from authz.core.admin_ports import DeletionStore, KeyStore
@@ -12,13 +12,15 @@ from authz.core.errors import Conflict, Forbidden, NotFound, Unavailable, Unread
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector
-from authz.core.usage.ports import UsageEraser
-from authz.core.usage.question import DAY_MS
 from authz.flows.bulk_change import BUSY, By, Extent, Failed, Skipped, Step
 from authz.flows.conditions import ANY, Conditions
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
 from authz.flows.resending import until_confirmed
 
+if TYPE_CHECKING:
+    from authz.core.usage.ports import UsageEraser
+
+DAY_MS: Final = 86_400_000
 MAX_FAILURES: Final = 5  # in a row that concern the store, not a key: then it is down
 
 
@@ -30,7 +32,7 @@ class Deletion:
     """
 
     def __init__(
-        self, keys: KeyStore, store: DeletionStore, usage: UsageEraser, clock: Clock
+        self, keys: KeyStore, store: DeletionStore, usage: "UsageEraser", clock: Clock
     ) -> None:
         self._keys = keys
         self._store = store
@@ -49,8 +51,9 @@ class Deletion:
         """Delete a key. Return its last record, as revoked, with the version of the deletion.
 
         is_forced: also a key that is neither revoked nor expired, else Refused. selector: Skipped
-        if the key does not fit it. conditions: as for Lifecycle; with a dry run the record is as
-        it was. Raises NotFound if no key has the kid.
+        if the key does not fit it. conditions: as for Lifecycle, so Conflict and the faults of the
+        guard are raised; with a dry run the record is as it was. Raises NotFound if no key has the
+        kid, Unavailable also if others change the key MAX_CONFLICTS (16) times.
         """
         for _ in range(MAX_CONFLICTS):
             record = await self._keys.find(kid)
@@ -87,11 +90,11 @@ class Deletion:
         extent: Extent | None = None,
         conditions: Conditions = ANY,
     ) -> AsyncIterator[Sequence[Step]]:
-        """Delete the keys and yield the outcome of each.
+        """Delete the keys, one after the other, and yield one step for each.
 
         selector: skip a key that no longer fits it. extent: is added to. conditions: as for
-        `delete`; a key that the caller may not delete fails. Raises Unavailable after
-        MAX_FAILURES (5) keys in a row.
+        `delete`; a key that the caller may not delete is Failed. So is one for which `delete`
+        raises Unavailable, but the fifth in a row (MAX_FAILURES) raises it.
         """
         extent = Extent() if extent is None else extent
         in_a_row = 0

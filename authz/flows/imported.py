@@ -37,8 +37,9 @@ Found = tuple[Alias, KeyRecord]
 class ImportedKeys:
     """Lookup of imported keys. `peek` never waits; `find` waits at most `deadline` seconds.
 
-    rate: lookups of aliases per second. negative_ttl, deadline: seconds. max_entries: bound on
-    aliases. max_negatives: bound on digests that are known to have none.
+    rate: lookups of aliases per second, shared by all client addresses. negative_ttl, deadline:
+    seconds. max_entries: bound on aliases. max_negatives: bound on digests that are known to have
+    none. exist: returns whether keys were ever imported, None while that is unknown.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class ImportedKeys:
         return None
 
     async def _resolve(self, digests: Sequence[bytes], address: str) -> Alias | None:
-        """Return the alias that this object holds after a lookup, or None if there is none.
+        """Return the alias that is cached, after a lookup if need be; None if there is none.
 
         Raises Unavailable if the link is not trusted, the rate is exceeded, the store fails, or
         imports clear the result MAX_ATTEMPTS (3) times.

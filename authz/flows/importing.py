@@ -34,7 +34,10 @@ class Wanted:
         return next(self.hashed().digests())[1]
 
     def hashed(self) -> ImportedHash:
-        """Return the hash of the key. It alone is stored, so that both forms are one key."""
+        """Return the SHA-256 of the key, as given or computed, so that both forms are one key.
+
+        The store gets neither: it gets a digest of this hash under our pepper.
+        """
         return self.key.hashed() if isinstance(self.key, Imported) else self.key
 
 
@@ -82,10 +85,11 @@ class Importer:
         self._allowed = False
 
     async def put(self, batch: Sequence[Wanted]) -> list[Outcome]:
-        """Import a batch and return one outcome for each key, in order; BadInput for a bad spec.
+        """Import a batch and return one outcome for each key, in order.
 
-        First tells the sidecars, once, to look up imported keys. Raises Unavailable if the store
-        fails, OutcomeUnknown if the replies to all tries are lost. Repeating the call is then safe.
+        BadInput, as a value, for a bad spec and for a key that was deleted here. First tells the
+        sidecars, once, to look up imported keys. Raises Unavailable if the store fails,
+        OutcomeUnknown if the replies to all tries are lost. Repeating the call is then safe.
         """
         planned = [self._plan(wanted) for wanted in batch]
         made = [change for change in planned if isinstance(change, KeyChange)]
@@ -100,7 +104,8 @@ class Importer:
     async def rehearse(self, batch: Sequence[Wanted]) -> list[Outcome]:
         """Return the outcomes that `put` would return. Writes nothing.
 
-        A key that is not in the store gets a random kid; `put` would choose another one. Raises
+        It does not see deletions: a key that was deleted here is Done, where `put` refuses it. A
+        key that is not in the store gets a random kid; `put` would choose another one. Raises
         Unavailable if the store fails.
         """
         planned = [self._plan(wanted) for wanted in batch]
@@ -160,10 +165,11 @@ def _owner(reply: int | Fault) -> str | BadInput | None:
 def _compare(
     kid: str, record: KeyRecord | Unreadable | None, change: KeyChange, now: int
 ) -> Done | Clash:
-    """Compare the key in the store with the planned one.
+    """Compare the key in the store with the planned one. Return Done as `already`, or a Clash.
 
-    Another client, a revocation here, or a secret that is no longer accepted is a Clash. Other
-    fields may have been changed here since, and are left as they are.
+    A Clash: the record cannot be read, the client is another one, the key is revoked here and not
+    in the plan, or the imported secret is no longer live at `now` (ms since the epoch). Other
+    fields may differ: they may have been changed here since.
     """
     wanted = change.record
     if record is None or isinstance(record, Unreadable):

@@ -28,8 +28,8 @@ class KeyHistory:
     async def revision(self, record: KeyRecord) -> int | None:
         """Return how many changes made this record; 1 for a new key.
 
-        None if an entry is missing or garbled, or after MAX_REVISION (1000) of them. Raises
-        Unavailable if the store fails.
+        None if an entry is missing or garbled, or if there are more than MAX_REVISION (1000).
+        Raises Unavailable if the store fails.
         """
         count, version = 0, record.version
         while version and count < MAX_REVISION:

@@ -51,9 +51,9 @@ _ABSENT: Final = object()
 class KeyCache:
     """Records by kid. `peek` never waits; `find` waits at most `deadline` seconds for the source.
 
-    ttl, negative_ttl, deadline, grace: seconds. grace is for keys without a grace of their own.
-    max_entries: bound on records. max_in_use: bound on those kept unpacked. max_negatives: bound on
-    kids that are known to be absent or unreadable.
+    ttl, negative_ttl, deadline, grace: seconds. Each ttl is shortened at random, by up to 10 %.
+    grace is for keys without a grace of their own. max_entries: bound on records. max_in_use: bound
+    on those kept unpacked. max_negatives: bound on kids that are absent or unreadable.
     """
 
     def __init__(
@@ -136,10 +136,10 @@ class KeyCache:
         return None
 
     def peek_stale(self, kid: str) -> KeyRecord | None:
-        """Return the record if it may be served stale during an outage, else None.
+        """Return the cached record, also a flushed one, until its grace after the last trust.
 
-        It may until its grace after the last trust. A revoked one always may. The TTL does not
-        matter.
+        None after that, and if it is not cached. A revoked record is returned also after its grace.
+        Neither the TTL nor the present trust matters.
         """
         record = self._cached(kid)
         if record is None or record.status is Status.REVOKED:

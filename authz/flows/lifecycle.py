@@ -26,10 +26,11 @@ MAX_CONFLICTS: Final = 16  # tries on fresh records before a change is given up
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The change is in the store. `key_text`: the text of a new secret, to be shown once.
+    """The change is in the store; after a dry run it is not, and `record` is as it would be.
 
-    replicas: how many replicas have the change; None if the store has none. One is enough for the
-    change to survive a failover.
+    key_text: the text of a new secret, to be shown once. replicas: the number of replicas that have
+    the change; one is enough for it to survive a failover. None if the store has no replica, if
+    nothing was written, or if it is unknown because a reply was lost.
     """
 
     record: KeyRecord
@@ -47,7 +48,7 @@ class Lifecycle:
     """Issue, show, update, rotate, retire, revoke, disable, enable, reset limits.
 
     Every change is planned on the current record. If another change was faster, it is planned again
-    on the new record, at most MAX_CONFLICTS (16) times; then Unavailable is raised. If a reply is
+    on the new record, MAX_CONFLICTS (16) times in all; then Unavailable is raised. If a reply is
     lost, the same change is sent again, which is safe; after the last try OutcomeUnknown is raised.
     It is also raised if the record was changed by others since, and the change adds credits.
     Methods raise NotFound if no key has the kid, and Unavailable if the store cannot be reached.
@@ -154,7 +155,7 @@ class Lifecycle:
                 credits_change=credits_change,
             )
 
-        return await self._change(kid, plan, conditions)
+        return await self.change(kid, plan, conditions)
 
     async def rotate(
         self,
@@ -164,12 +165,13 @@ class Lifecycle:
         attempt: Attempt | None = None,
         conditions: Conditions = ANY,
     ) -> Changed | Refused:
-        """Add a second secret to a key and return its text. The first works for `grace_ms` more.
+        """Add a second secret to a key and return its text. The key gets its whole lifetime again.
 
-        With 0 it stops now. Returns Refused if the key is revoked, or has two live secrets and
-        `grace_ms` is not 0. attempt: of a repeatable request; its secret is added once, and Refused
-        is returned if later rotations have removed it. Raises NotFound, Unavailable as the class
-        says.
+        Live secrets work for at most `grace_ms` more, and not after the key expires. With 0, or if
+        the key has expired, they stop now. Returns Refused if the key is revoked, or has two live
+        secrets and `grace_ms` is not 0. attempt: of a repeatable request; its secret is added once,
+        and Refused is returned if later rotations have removed it. After a dry run the text is of
+        no use. Raises NotFound, Unavailable as the class says.
         """
         env = (await self.show(kid)).env
         minted = (
@@ -186,7 +188,7 @@ class Lifecycle:
                     return Refused(f"{kid} was rotated too often since the first request")
             return outcome
 
-        result = await self._change(kid, plan, conditions)
+        result = await self.change(kid, plan, conditions)
         # Unchanged: an earlier try of this call added this secret, and its reply was lost.
         if isinstance(result, Unchanged):
             result = Changed(result.record)
@@ -200,7 +202,7 @@ class Lifecycle:
         Returns Unchanged if it is not live, Refused if it is the only live one or unknown, or if
         the key is revoked. Raises NotFound, Unavailable as the class says.
         """
-        return await self._change(
+        return await self.change(
             kid, lambda record, now: changes.retire(record, which, author, now), conditions
         )
 
@@ -215,7 +217,7 @@ class Lifecycle:
 
         Raises NotFound, Unavailable as the class says.
         """
-        return await self._change(
+        return await self.change(
             kid, lambda record, now: changes.revoke(record, reason, author, now), conditions
         )
 
@@ -225,7 +227,7 @@ class Lifecycle:
         Returns Unchanged if it is disabled already, Refused if it is revoked. Raises NotFound,
         Unavailable as the class says.
         """
-        return await self._change(
+        return await self.change(
             kid, lambda record, now: changes.disable(record, author, now), conditions
         )
 
@@ -234,7 +236,7 @@ class Lifecycle:
 
         Raises NotFound, Unavailable as the class says.
         """
-        return await self._change(
+        return await self.change(
             kid, lambda record, now: changes.enable(record, author, now), conditions
         )
 
@@ -249,13 +251,18 @@ class Lifecycle:
         conditions.check(record)
         if self._counters and record.status is not Status.REVOKED and not conditions.dry_run:
             await self._counters.reset(kid)
-        return await self._change(
+        return await self.change(
             kid, lambda record, now: changes.reset_limits(record, author, now), conditions
         )
 
-    async def _change(
-        self, kid: str, plan: Callable[[KeyRecord, int], Outcome], conditions: Conditions
+    async def change(
+        self, kid: str, plan: Callable[[KeyRecord, int], Outcome], conditions: Conditions = ANY
     ) -> Result:
+        """Make the change that `plan` returns, or return its Unchanged or Refused.
+
+        plan: gets the record and the time, in ms since the epoch; called again after each conflict.
+        Raises NotFound, Unavailable as the class says, and what `plan` raises.
+        """
         for _ in range(MAX_CONFLICTS):
             record = await self.show(kid)
             conditions.check(record)

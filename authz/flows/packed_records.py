@@ -32,7 +32,10 @@ _secret_values: Final = attrgetter(*(field.name for field in fields(Secret)))
 
 
 def pack(record: KeyRecord, deadline: float = NEVER) -> bytes:
-    """Return record and deadline as bytes for this process only (marshal). NEVER: never current."""
+    """Return record and deadline as bytes for this process only (marshal).
+
+    deadline: monotonic seconds; NEVER: never current.
+    """
     plain = dict(zip(_NAMES, _values(record), strict=True))
     reason = record.revocation_reason
     plain["status"] = record.status.value
@@ -66,7 +69,10 @@ def _limits(texts: tuple[str, ...]) -> tuple[Limit, ...]:
 
 
 class PackedRecords:
-    """At most `max_entries` records, of which at most `max_in_use` are also unpacked."""
+    """At most `max_entries` records, of which at most `max_in_use` are also unpacked.
+
+    in_use: returns record and deadline of a kid if it is unpacked, else None; it unpacks nothing.
+    """
 
     def __init__(self, max_entries: int, max_in_use: int = MAX_IN_USE) -> None:
         self._max_entries = max_entries
@@ -115,8 +121,9 @@ class PackedRecords:
         return self._packed
 
     def update(self, packed: Mapping[str, bytes]) -> None:
-        """Put packed records, each in place of its predecessor. Drop all unpacked copies.
+        """Add packed records by kid, newer than all others. Drop all unpacked copies.
 
+        A kid that is there already gets the new record, and keeps its place in the order of age.
         The oldest records above `max_entries` are dropped.
         """
         self._in_use.clear()

@@ -42,7 +42,7 @@ class Repeatable:
 
 
 class RepeatableRequests:
-    """Remembers requests in the store, by a hash of caller, method and request id."""
+    """Remembers requests in the store for 24 h, by a hash of caller, method and request id."""
 
     def __init__(self, store: RequestStore, keyring: Keyring) -> None:
         self._store = store
@@ -53,6 +53,7 @@ class RepeatableRequests:
     ) -> tuple[Attempt, Author]:
         """Return the attempt, and the author with the change id of the request.
 
+        The first try is stored. A later one gets the seed and the `newest_secret` of the first.
         Raises BadInput if the id was used for another content, Unreadable if the store's entry is
         garbled, Unavailable if the store fails or the pepper of the first try is missing.
         """

@@ -6,6 +6,7 @@ It reads the store's indexes of keys in order of creation, and of each key only 
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.core.admin_ports import KeyIndex
@@ -32,7 +33,7 @@ Keep = Callable[[KeyRecord], bool]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key of a list. `why`: the reason if its record cannot be read."""
+    """One key of a list. record: None if it cannot be read or is not there; `why`: the reason."""
 
     kid: str
     record: KeyRecord | None
@@ -68,14 +69,17 @@ class Selection:
     """Finds the keys that a selector picks, oldest first.
 
     A key whose record cannot be read is found, too, unless fields that can be read exclude it. All
-    methods raise Unavailable if the store fails. last_use: without it, and if usage was not counted
-    for long enough, a condition on the latest use raises BadInput.
+    methods raise Unavailable if the store fails. last_use: is called once, for the
+    first condition on the latest use. Without it, and if usage was not counted for long enough,
+    such a condition raises BadInput.
     """
 
-    def __init__(self, index: KeyIndex, clock: Clock, last_use: "LastUse | None" = None) -> None:
+    def __init__(
+        self, index: KeyIndex, clock: Clock, last_use: "Callable[[], LastUse] | None" = None
+    ) -> None:
         self._index = index
         self._clock = clock
-        self._last_use = last_use
+        self._last_use = last_use and cache(last_use)
 
     async def page(
         self, selector: Selector, limit: int, cursor: str = "", keep: Keep | None = None
@@ -85,7 +89,7 @@ class Selection:
         keep: leaves out keys that the reader may not see, and all keys that cannot be read.
         A page may have fewer keys, even none, and still a next page: it looks at no more than
         MAX_SCANNED (500,000) keys and reads no more than MAX_READ (10,000) records. A cursor stays
-        good when its key changes or is deleted. Raises BadInput if `cursor` is none.
+        good when its key changes or is deleted. Raises BadInput if `cursor` is not a cursor.
         """
         cost, found = Cost(), list[tuple[Position, Entry]]()
         after = await self._position(cursor)
@@ -116,40 +120,12 @@ class Selection:
                 return
             after = step.last
 
-    async def first(
-        self,
-        selector: Selector,
-        limit: int | None,
-        order: Callable[[KeyRecord], Any],
-        *,
-        is_reversed: bool = False,
-    ) -> Page:
-        """Return the first `limit` selected keys in another order; None: all of them.
-
-        Looks at every selected key, and keeps at most twice `limit` in memory. Keys that cannot be
-        read come last.
-        """
-        cost, unreadable = Cost(), list[Entry]()
-        kept: list[tuple[KeyRecord, Entry]] = []
-
-        def cut() -> None:
-            kept.sort(key=lambda pair: order(pair[0]), reverse=is_reversed)
-            if limit is not None:
-                del kept[limit:]
-
-        async for entry in self.each(selector, cost):
-            if entry.record is None:
-                unreadable.append(entry)
-                continue
-            kept.append((entry.record, entry))
-            if limit is not None and len(kept) >= 2 * limit + CHUNK:
-                cut()
-        cut()
-        found = (*(entry for _, entry in kept), *unreadable)
-        return Page(found[:limit], None, cost)
-
     async def read(self, kids: Sequence[str]) -> list[Entry]:
-        """Return the entries of these keys as they are now, in order, at most CHUNK (500)."""
+        """Return an entry for each kid, in order, as the keys are now.
+
+        A kid without a record gets an entry with the reason. Reads all in one call: pass at most
+        CHUNK (500) kids.
+        """
         found = await self._index.read(kids)
         return [_entry(kid, record) for kid, record in zip(kids, found, strict=True)]
 
@@ -187,11 +163,14 @@ class Selection:
     async def _unused(self, places: Sequence[Position], since: int) -> Sequence[Position]:
         if self._last_use is None:
             raise BadInput("unused-for", "is not available here")
-        unused = await self._last_use.unused(places, since)
+        unused = await self._last_use().unused(places, since)
         return [place for place in places if place.kid in unused]
 
     async def _position(self, cursor: str) -> Position | None:
-        """Return the position of a cursor. A kid alone is one, too, while its record exists."""
+        """Return the position of a cursor, None for "". A kid alone is a cursor, too.
+
+        Raises BadInput if the text is no cursor, or a kid alone has no readable record.
+        """
         if not cursor:
             return None
         kid, created_at = split_cursor("cursor", cursor)
@@ -203,10 +182,41 @@ class Selection:
         return Position(record.created_at, kid)
 
 
-def split_cursor(field: str, text: str) -> tuple[str, str | None]:
-    """Return the kid of a cursor, and its time of creation if it has one.
+async def first(
+    entries: AsyncIterator[Entry],
+    limit: int | None,
+    order: Callable[[KeyRecord], Any],
+    *,
+    is_reversed: bool = False,
+) -> tuple[Entry, ...]:
+    """Return the first `limit` of these keys in another order; None: all of them.
 
-    Raises BadInput about `field` if the text is no cursor.
+    order: returns the sort key of a record. Takes all of `entries`, and keeps at most 2 * `limit` +
+    CHUNK (500) records in memory. Unreadable keys come last, also if `is_reversed`.
+    """
+    unreadable: list[Entry] = []
+    kept: list[tuple[KeyRecord, Entry]] = []
+
+    def cut() -> None:
+        kept.sort(key=lambda pair: order(pair[0]), reverse=is_reversed)
+        if limit is not None:
+            del kept[limit:]
+
+    async for entry in entries:
+        if entry.record is None:
+            unreadable.append(entry)
+            continue
+        kept.append((entry.record, entry))
+        if limit is not None and len(kept) >= 2 * limit + CHUNK:
+            cut()
+    cut()
+    return (*(entry for _, entry in kept), *unreadable)[:limit]
+
+
+def split_cursor(field: str, text: str) -> tuple[str, str | None]:
+    """Return the kid of a cursor, and its time of creation as text (ms since the epoch), or None.
+
+    A kid alone has no time. Raises BadInput about `field` if the text is no cursor.
     """
     match = _CURSOR.fullmatch(text)
     if match is None:

@@ -31,7 +31,9 @@ class Verdict:
     """The decision of a Check. results: each check that was reached, with its refusal or None.
 
     If the record is known, all checks of the policy are reached, though the first refusal wins.
-    record: for the operator. The Deny of a caller without a proven secret holds no record.
+    record: for the operator; the Deny of a caller without a proven secret holds no record.
+    fault: why the record or its limits could not be read, or "". limit_report: None if there is
+    none.
     """
 
     decision: Decision
@@ -64,8 +66,9 @@ class Verifier:
     async def verify(self, request: Request) -> Verdict:
         """Return the verdict on a request. Reads the store and changes nothing.
 
-        An unreadable record, unreadable counters or an unknown plan are told in `fault`. Raises
-        Unavailable if the store is unreachable.
+        `fault` tells of an unreadable record, an unknown plan or unreadable counters. A key that
+        the policy allows is then UNAVAILABLE, with unreadable counters only if its `on_outage` is
+        `deny`. Raises Unavailable if the store is unreachable.
         """
         presented = request.credential
         if presented is None and request.route.optional:
@@ -112,8 +115,9 @@ class Verifier:
     ) -> tuple[Decision, str, LimitReport | None]:
         """Return the decision on an otherwise allowed request, a fault (or empty), and the report.
 
-        The report is None after a fault, and if the request takes nothing from any limit. Raises
-        Unavailable if the store fails.
+        Faults: an unknown plan is UNAVAILABLE. Unreadable counters are UNAVAILABLE with `on_outage`
+        of `deny`, else allowed. The report is None after a fault, and if the request takes nothing
+        from any limit. Raises Unavailable if the store fails.
         """
         try:
             report = await self._limit_reports.of(record, request.route.cost)

@@ -35,10 +35,11 @@ class Provider:
         self._clock = clock
 
     async def identify(self, text: str) -> Caller | Refusal:
-        """Return the caller that a token names, or the refusal.
+        """Return the caller that a token names, with the roles of its claims, or the refusal.
 
-        The claims are checked before and after the signature: a token that is refused anyway costs
-        no signature. UNAVAILABLE if the signing keys are unknown.
+        Issuer, audience and times are checked before the signature: a token that is refused for
+        them costs no signature. The subject is checked after it. A caller without a known role is
+        returned too; it may do nothing. UNAVAILABLE if the signing keys are unknown.
         """
         token = bearer_token.parse(text)
         if isinstance(token, Refusal):

@@ -76,7 +76,10 @@ class Listener:
             listener.close()
 
     def close(self) -> None:
-        """Close the sockets and give up the address. May be called again."""
+        """Remove a Unix socket from the file system, close all sockets and release the lock.
+
+        May be called again.
+        """
         self._lock.remove_socket()
         self.close_sockets()
         self._lock.close()
@@ -183,7 +186,7 @@ def _bind_host(address: Address) -> list[socket.socket]:
 
 @contextmanager
 def mode_of_socket(path: str, mode: int) -> Iterator[None]:
-    """Give the Unix socket that is bound inside a mode, without a moment of wider permissions.
+    """Give a Unix socket its mode; the block binds it. It never has wider permissions than `mode`.
 
     Does nothing if `path` is empty. Changes the umask of the process during the block.
     """

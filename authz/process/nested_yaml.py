@@ -25,6 +25,6 @@ class BoundedLoader(yaml.CSafeLoader):
         super().descend_resolver(current_node, current_index)
 
     def ascend_resolver(self) -> None:
-        """Leave a value."""
+        """Count that a value has ended."""
         self._depth -= 1
         super().ascend_resolver()

@@ -26,7 +26,7 @@ class FileSink:
         self._path = path
 
     async def deliver(self, rows: Sequence[Row]) -> None:
-        """Implement TrailSink.deliver."""
+        """Append the rows and wait for the disk. Raises Unavailable if it cannot be written."""
         try:
             await asyncio.to_thread(self._append, lines(rows))
         except OSError as cause:
@@ -62,7 +62,7 @@ class WebSink:
         self._headers = headers
 
     async def deliver(self, rows: Sequence[Row]) -> None:
-        """Implement TrailSink.deliver."""
+        """Post the rows. Raises Unavailable without a response, or for another status."""
         response = await self._client.send(
             "POST", self._url, body=self._encode(rows), headers=self._headers
         )
@@ -77,7 +77,10 @@ class FileCursor:
         self._path = path
 
     def load(self) -> str:
-        """Implement Cursor.load."""
+        """Return the saved id; "" if there is no file, or an empty one.
+
+        Raises BadInput if the file cannot be read or holds something else.
+        """
         try:
             text = self._path.read_text(encoding="ascii").strip()
             if text:
@@ -91,7 +94,7 @@ class FileCursor:
         return text
 
     def save(self, row_id: str) -> None:
-        """Implement Cursor.save."""
+        """Write the id, and wait for the disk. Raises Unavailable if it cannot be written."""
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:
             with draft.open("w", encoding="ascii") as file:

@@ -142,9 +142,9 @@ class UsageFile:
         self._open((newer or [self._file])[0])
 
     def _begin(self, saved: Cursor | None) -> bool:
-        """Open the file of the saved position, else the file from its beginning.
+        """Open the file of the saved position; without one, the followed file from its beginning.
 
-        False if there is no file yet.
+        Logs a warning if the file of that position is gone. Return False if there is no file yet.
         """
         if saved is not None:
             for file in [*self._family(), self._file]:

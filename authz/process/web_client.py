@@ -31,7 +31,10 @@ class WebResponse:
 
 
 class WebClient:
-    """Sends requests. ca: a PEM file of authorities; None: those of the operating system."""
+    """Sends requests. ca: a PEM file of authorities; None: those of the operating system.
+
+    seconds: for a whole request.
+    """
 
     def __init__(self, ca: Path | None = None, seconds: float = SECONDS) -> None:
         self._ca = ca

@@ -53,8 +53,9 @@ def content(file: Path, field: str) -> bytes:
 def parsed(text: bytes, file: Path, field: str) -> list[Any]:
     """Return the documents of YAML or JSON text, with field names in snake_case.
 
-    Raises BadInput about `field` if the text is neither, has more than MAX_PARTS parts, or if no
-    document is a mapping. `file` is only for the message.
+    A TypedStruct is replaced by its value. Parts of a dump that are draining or that Envoy refused
+    are left out. Raises BadInput about `field` if the text is neither, has more than MAX_PARTS
+    parts, or if no document is a mapping. `file` is only for the message.
     """
     try:
         budget = iter(range(MAX_PARTS))

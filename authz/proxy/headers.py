@@ -105,10 +105,11 @@ def carriers(chain: Chain, expected: Expected) -> Iterator[Problem]:
 
 
 def identity(chain: Chain, expected: Expected) -> Iterator[Problem]:
-    """Report identity headers that a client can send or that a route changes.
+    """Report identities that a client or a route can change: identity headers and the address.
 
-    FAIL: not every identity header of a client is removed before the filter. WARN: names with
-    underscores are allowed. Also yields the problems of `_late` and `_address`.
+    FAIL: an identity header of a client is not removed before the filter; a route removes one after
+    authz has set it; a client can choose the address. WARN: names with underscores are allowed; a
+    route sets an identity header; the address is that of a proxy in front.
     """
     prefix, steps = expected.header_prefix, list(_mutated(chain))
     internal = {

@@ -46,7 +46,7 @@ Node = dict[str, Any]
 
 
 def usage_logger(cluster: str = CLUSTER) -> Node:
-    """Return the access logger that sends its batches to a cluster."""
+    """Return the access logger, as in envoy.yaml, that sends its batches to this cluster."""
     service = {
         "envoy_grpc": {"cluster_name": cluster},
         "timeout": "600s",
@@ -74,7 +74,7 @@ def usage_logger(cluster: str = CLUSTER) -> Node:
 
 
 def usage_cluster(name: str = CLUSTER) -> Node:
-    """Return the cluster of one meter on this machine."""
+    """Return the cluster, as in envoy.yaml, with one meter on this machine."""
     options = {
         "@type": f"type.googleapis.com/{HTTP_OPTIONS}",
         "explicit_http_config": {

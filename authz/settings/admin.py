@@ -29,14 +29,14 @@ MAX_SKEW: Final = 300  # seconds
 
 
 class Grant(Section):
-    """A role, within tenants and projects. Without any it covers every key."""
+    """A role for the keys of these tenants and projects. An empty list means all of them."""
 
     role: Literal["viewer", "issuer", "admin", "auditor"]
     tenants: tuple[Id, ...] = ()
     projects: tuple[Id, ...] = ()
 
     def binding(self) -> "Binding":
-        """Return the same as a value of the core."""
+        """Return the grant as a Binding of the core."""
         from authz.core.access import Binding  # noqa: PLC0415
 
         return Binding(Role(self.role), frozenset(self.tenants), frozenset(self.projects))
@@ -50,7 +50,7 @@ def _fetchable(url: str) -> str:
 
 
 class Oidc(Section):
-    """Bearer tokens of one OpenID Connect issuer."""
+    """Bearer tokens of one OpenID Connect issuer. roles: grants by values of `roles_claim`."""
 
     issuer: Annotated[HttpUrl, AfterValidator(_fetchable)]
     audience: Line = Field(min_length=1)
@@ -72,7 +72,10 @@ class AdminTls(Section):
 
 
 class Admin(Section):
-    """The administration API: its listeners, its callers and their roles."""
+    """The administration API: its listeners, its callers and their roles.
+
+    certificates: grants by a URI of the client certificate.
+    """
 
     listen: Listen = Address("127.0.0.1", 9193)
     http_listen: Listen = Address("127.0.0.1", 9194)
@@ -86,5 +89,5 @@ class Admin(Section):
     ] = ()
 
     def own_actions(self) -> frozenset[OwnAction]:
-        """Return what a holder may do with its own key."""
+        """Return the actions in `self_service`: those that a holder may do with its own key."""
         return frozenset(map(OwnAction, self.self_service))

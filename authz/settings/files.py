@@ -35,7 +35,7 @@ def read(path: Path) -> Source:
 
 
 def read_included(field: str, path: Path) -> Source:
-    """Return the settings of a file that may also hold keys, whose values are skipped.
+    """Return the settings of a file that may also hold keys. The value of each of KEYS is None.
 
     The errors are those of `read`, about `field`. It may have MAX_INCLUDED bytes, and must be a
     regular file: a sidecar reads it again at each reload, and must not wait for a pipe.
@@ -44,15 +44,19 @@ def read_included(field: str, path: Path) -> Source:
 
 
 def parse_included(field: str, content: bytes, path: Path) -> Source:
-    """Return the settings in the content of a file that may also hold keys.
+    """Return the settings in the content of a file that may also hold keys: None for each of KEYS.
 
-    The errors are those of `read_included`. path: for messages.
+    Raises BadInput about `field` if it is not YAML, not sections, or has aliases or a name twice.
+    path: for messages, and the base of relative paths is its directory.
     """
     return _source(field, content, path, _SkippingLoader)
 
 
 def _regular(name: str, flags: int) -> int:
-    """Open a regular file. Raises OSError for a pipe, a socket or a device, and never waits."""
+    """Open a file or a directory, and return its descriptor.
+
+    Raises OSError for a pipe, a socket or a device, and never waits for one.
+    """
     descriptor = os.open(name, flags | os.O_NONBLOCK)
     if stat.S_ISREG(os.fstat(descriptor).st_mode) or stat.S_ISDIR(os.fstat(descriptor).st_mode):
         return descriptor  # `open` refuses a directory itself

@@ -16,9 +16,10 @@ _NAMED: Final = {"plans": 1, "pools": 2}  # levels of names, which may come from
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Sources with the included files. parts: the sources one by one, for a count of sections.
+    """Sources with the included files. layers: the files together are the last of them.
 
-    mistakes: those of the included files; the layers are without what is wrong.
+    parts: the same with each file as a source of its own. mistakes: those of the included files;
+    the wrong parts are left out of `layers`.
     """
 
     layers: Sequence[Source]
@@ -44,7 +45,7 @@ def _path(text: str) -> Path:
 
 
 def join(layers: Sequence[Source], *, has_file: bool) -> Joined:
-    """Read the included files, and join them with the settings file.
+    """Read the included files, and join them with the settings file. Mistakes are in the result.
 
     has_file: the last layer is the settings file. Entries of `routes` follow in the order of the
     files; everything else may stand in one file only.
@@ -71,7 +72,10 @@ def join(layers: Sequence[Source], *, has_file: bool) -> Joined:
 
 
 def checked(part: Source, mistakes: list[BadInput]) -> Source:
-    """Return the source of an included file with SECTIONS alone. Adds a mistake for each other."""
+    """Return the source of an included file, reduced to SECTIONS.
+
+    Each name outside of SECTIONS and KEYS adds a mistake to `mistakes`.
+    """
     for name in part.tree:
         if name in SECTIONS or name in KEYS:
             continue
@@ -84,7 +88,10 @@ def checked(part: Source, mistakes: list[BadInput]) -> Source:
 
 
 class _Union:
-    """The union of several files, and the origin of each setting in it."""
+    """The union of several files, and the origin of each setting in it.
+
+    tree: the union. A setting of two files keeps the first value and adds a mistake to `mistakes`.
+    """
 
     def __init__(self, parts: Sequence[Source], mistakes: list[BadInput]) -> None:
         self.tree: dict[str, Any] = {}
@@ -95,7 +102,7 @@ class _Union:
             self._add(part, self.tree, part.tree, ())
 
     def name(self, location: Location) -> str:
-        """Return the origin of a setting: its file and line."""
+        """Return the origin of a setting, such as `in FILE, line 3`."""
         for length in range(len(location), 0, -1):
             if owner := self._owners.get(location[:length]):
                 part, own = owner

@@ -136,7 +136,7 @@ class Extract(Section):
 class Pools(Section):
     """Limits that the keys of a project or of a tenant share, by its id.
 
-    `*`: for each project or tenant that is not named.
+    `*`: each project or tenant that is not named gets a pool of its own with these limits.
     """
 
     projects: dict[PoolId, LimitSet] = {}
@@ -144,14 +144,14 @@ class Pools(Section):
 
 
 class Limiting(Section):
-    """How limits work during an outage, and whether X-RateLimit headers are sent too."""
+    """How limits work during a store outage, and whether X-RateLimit headers are sent too."""
 
     on_outage: OutageWord = OnOutage.LOCAL
     legacy_headers: bool = False
 
 
 class Retention(Section):
-    """How long counts of usage are kept, by the span that they count."""
+    """How long counts of usage are kept, in seconds, by the span that they count."""
 
     minutes: Annotated[float, seconds("10m", "2d")] = 7_200.0
     hours: Annotated[float, seconds("3d", "1000d")] = 35 * 86_400.0
@@ -204,11 +204,14 @@ class Settings(Section):
 
     @property
     def given(self) -> Mapping[str, int]:
-        """Return the names of the sections that were given, and in how many sources each was."""
+        """In how many sources each top-level setting was given, by its name.
+
+        A null does not count. A setting that no source gives is absent.
+        """
         return self._given
 
     def note_given(self, trees: Iterable[Mapping[str, Any]]) -> None:
-        """Count the sections of the sources that these settings were read from."""
+        """Set `given` from the trees of all sources that these settings were read from."""
         given = (name for tree in trees for name, value in tree.items() if value is not None)
         self._given = Counter(given)
 
@@ -235,18 +238,18 @@ def included(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> list[Path]:
-    """Return the paths of the files that `load` would include.
+    """Return the paths of the files that `load` would include, in order; may be empty.
 
-    They may be missing or invalid. Raises BadInput if `file` cannot be read.
+    The files may be missing or invalid. Raises BadInput if `file` cannot be read.
     """
     return includes.included(_layers(file, flags, environ))
 
 
 def parse_included(field: str, content: bytes, path: Path) -> Settings:
-    """Check the plans, pools and routes of a file that may hold keys, too.
+    """Return settings with the plans, pools and routes in `content`, and defaults for the rest.
 
-    Raises BadSettings with all mistakes, or BadInput about `field` if it is not YAML. path: for
-    messages.
+    Members about keys are skipped. Raises BadSettings with all mistakes, or BadInput about `field`
+    if it is not YAML. path: for messages.
     """
     from authz.settings import files  # noqa: PLC0415  YAML takes long to import
 

@@ -69,10 +69,10 @@ class RouteRule(Section):
 def unusable_rules(
     given: Sequence[RouteRule], layers: Sequence[Source], *, ignore_case: bool
 ) -> list[BadInput]:
-    """Return the mistakes of rules that are valid alone and cannot work.
+    """Return the mistakes of rules that are valid alone but not with the other settings.
 
-    The case of letters is ignored and the rule is invalid then; or an earlier rule takes all its
-    requests. The second is looked for if there is none of the first.
+    These are rules that are invalid if the case of letters is ignored. If there is none, these are
+    rules that never apply: an earlier rule matches all their requests and requires something else.
     """
     if not given:
         return []

@@ -78,7 +78,10 @@ def origin(layers: Sequence[Source], location: Location) -> Source:
 
 
 def dotted(location: Location) -> str:
-    """Return the name of a setting for messages, such as `keys.peppers.0.file`."""
+    """Return the name of a setting for messages, such as `keys.peppers.0.file`.
+
+    A name with unusual characters or of more than 80 is quoted and escaped.
+    """
     name = ".".join(map(str, location)).removesuffix(".[key]")
     return name if re.fullmatch(r"[\w.*:@-]{1,80}", name, re.ASCII) else shown(name)
 
@@ -95,7 +98,8 @@ def environment(environ: Mapping[str, str]) -> Source:
     """Return the variables `AUTHZ_SECTION__NAME` as a source. Paths start at the current directory.
 
     A list or a whole section is JSON; text that begins with a bracket but is no JSON stays text.
-    Variables that match NOT_SETTINGS are left out.
+    A variable of one setting wins over that of its section. Variables that match NOT_SETTINGS are
+    left out.
     """
     given = {
         name: tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))

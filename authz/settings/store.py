@@ -21,14 +21,17 @@ class RedisTls(Section):
 
 
 class RedisSentinel(Section):
-    """The Sentinels that know the primary."""
+    """The Sentinels that know the primary. The sidecar does not log in to them.
+
+    service: the name under which they know the primary.
+    """
 
     hosts: Several[Listen]
     service: ServiceName
 
 
 class Redis(Section):
-    """The store."""
+    """The store. namespace: begins every name in the store, for installations that share it."""
 
     url: StoreUrl = "redis://127.0.0.1:6379/0"
     namespace: Namespace = ""

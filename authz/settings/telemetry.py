@@ -15,7 +15,7 @@ class Log(Section):
 
 
 class Otlp(Section):
-    """The receiver of telemetry: OTLP over HTTP, as JSON."""
+    """The receiver of telemetry: OTLP over HTTP, as JSON. interval: seconds between exports."""
 
     endpoint: HttpUrl
     interval: Annotated[float, seconds("1s", "1h")] = 15.0

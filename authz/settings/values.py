@@ -24,9 +24,9 @@ _T = TypeVar("_T")
 
 
 def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
-    """Return a validator that parses one value as text. The error of `parse` becomes a ValueError.
+    """Return a validator that parses one value as text. A BadInput of `parse` becomes a ValueError.
 
-    A list, a section or null is a ValueError too.
+    Numbers and paths are turned into text first. A list, a section or null is a ValueError too.
     """
 
     def validate(value: object) -> object:

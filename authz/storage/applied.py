@@ -20,12 +20,12 @@ class StoredApplied:
         self._name = schema.names_of(client).applied
 
     async def load(self) -> dict[str, Applied]:
-        """Return the fields by kid. Raises Unreadable if one is garbled, Unavailable."""
+        """Return all fields by kid. Raises Unavailable, and Unreadable if one is garbled."""
         found = cast("dict[str, str]", await checked(self._client.hgetall(self._name)))
         return {kid: _applied(kid, text) for kid, text in found.items()}
 
     async def save(self, found: Mapping[str, Applied]) -> None:
-        """Store the fields of these keys. Raises Unavailable."""
+        """Store the fields of these keys, by kid; others stay. Raises Unavailable."""
         texts = {
             kid: json.dumps({"version": one.version, "ref": one.ref, "fields": dict(one.fields)})
             for kid, one in found.items()

@@ -25,7 +25,8 @@ import redis.asyncio
 
 from authz.core.errors import Unavailable
 from authz.core.selector import Position
-from authz.storage import encoding, meta, schema, tombstones
+from authz.storage import meta, schema, tombstones
+from authz.storage.change_log import StoredChangeLog
 from authz.storage.listing import StoredIndex
 from authz.storage.replies import checked
 
@@ -58,6 +59,7 @@ class Backup:
         self._client = client
         self._names = schema.names_of(client)
         self._index = StoredIndex(client)
+        self._log = StoredChangeLog(client)
         self._write = write
         self._found = Contents()
 
@@ -65,13 +67,13 @@ class Backup:
         """Write all lines and return the counts. created_at: milliseconds since the epoch.
 
         Raises Emptied if the store has no authz:meta, Foreign if it has another schema or other
-        peppers, and Unavailable if the store fails or changes too fast.
+        peppers, and Unavailable if the store fails, changes too fast or has a garbled sequence.
         """
         found = await checked(self._client.hgetall(self._names.meta))
         meta.verify(found, fingerprints)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
         self._write(header | {"meta": found})
-        self._found.seq = await self._seq()
+        self._found.seq = await self._log.last()
         after: Position | None = None
         while places := await self._index.kids(None, after, PAGE):
             await self._copy([place.kid for place in places])
@@ -112,7 +114,7 @@ class Backup:
         Raises Unavailable after MAX_ROUNDS rounds, or if the log no longer holds a change.
         """
         for _ in range(MAX_ROUNDS):
-            now = await self._seq()
+            now = await self._log.last()
             if now == self._found.seq:
                 return
             kids = await self._changed(self._found.seq, now)
@@ -123,7 +125,7 @@ class Backup:
             seq, *found = await checked(pipeline.execute())
             await self._write_records(kids, found, again=True)
             self._found.seq = now
-            if encoding.number(self._names.seq, seq or "0") == now:
+            if (seq or "0") == str(now):
                 return
         raise Unavailable("the store changes too fast to be read; try again")
 
@@ -162,11 +164,6 @@ class Backup:
             self._write({"audit": [[entry_id, entry] for entry_id, entry in page]})
             self._found.audit += len(page)
             start = f"({page[-1][0]}"
-
-    async def _seq(self) -> int:
-        return encoding.number(
-            self._names.seq, await checked(self._client.get(self._names.seq)) or "0"
-        )
 
 
 def _digests(fields: Mapping[str, str]) -> list[str]:

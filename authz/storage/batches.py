@@ -61,15 +61,20 @@ class StoredBatches:
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
         """Return each change's version, or the Fault why it was not applied, in order.
 
-        A change that narrows rights is applied also to a full store. Raises Unavailable if nothing
-        was sent, OutcomeUnknown if the connection failed after that.
+        A change that narrows rights is applied also to a full store. Raises Unavailable if no
+        change was made, OutcomeUnknown if the store failed after some may have been.
         """
         await self._load_scripts(changes)  # a failure after this leaves the outcome unknown
         outcomes = await self._send(changes)
         unsent = [index for index, found in enumerate(outcomes) if found is None]
         if unsent:  # the store lost the script; it reports that before it applies anything
             self._scripts.clear()
-            await self._load_scripts(changes)
+            try:
+                await self._load_scripts(changes)
+            except Unavailable as cause:
+                if len(unsent) == len(changes):
+                    raise
+                raise OutcomeUnknown(f"the store did not get all changes: {cause}") from None
             again = await self._send([changes[index] for index in unsent])
             for index, outcome in zip(unsent, again, strict=True):
                 outcomes[index] = outcome

@@ -21,7 +21,7 @@ class StoredChangeLog:
         self._names = schema.names_of(client)
 
     async def last(self) -> int:
-        """Return the number of the last change. Raises Unavailable, also if it is garbled."""
+        """Return the number of the last change, or 0. Raises Unavailable, also if it is garbled."""
         found = await checked(self._client.get(self._names.seq))
         try:
             return encoding.number(self._names.seq, found or "0")
@@ -31,8 +31,9 @@ class StoredChangeLog:
     async def after(self, version: int, count: int) -> Sequence[LoggedChange] | None:
         """Return up to `count` changes after `version`, oldest first.
 
-        None if the log lacks some of them: it does not hold `version` itself, nor the first change
-        of all, and the last change is another one. Raises Unavailable.
+        Empty if `version` is the last change. None if the log may lack some of them, because it no
+        longer holds change `version` itself (for 0: change 1). Raises Unavailable if the store
+        fails or an entry is garbled.
         """
         first = max(version, 1)
         found = await checked(

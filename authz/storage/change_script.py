@@ -17,7 +17,8 @@ def script_input(
 ) -> tuple[list[str], list[str | int]]:
     """Return KEYS and ARGV of lua/apply_change.lua for this change.
 
-    marks: for the entry of the audit trail; None: it gets no mark.
+    marks: for the entry of the audit trail; None: it gets no mark. Raises BadInput if the keys of
+    the marks cannot be read.
     """
     record = change.record
     event = encoding.encode_event(change.event, change.id, change.base_version)
@@ -55,7 +56,7 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
     """Return the version from a reply of lua/apply_change.lua.
 
     Otherwise return, not raise: Conflict if the key is at another version, AliasTaken if one of its
-    aliases exists, Deleted if the key was deleted.
+    aliases is another key's, Deleted if the key was deleted.
     """
     outcome, detail = reply
     if outcome == "gone":

@@ -11,7 +11,7 @@ log = logging.getLogger("authz.clock")
 class ClockWatch:
     """A ClockSink that passes each reading to a StoreClock.
 
-    It logs when the difference of the two clocks rises above AGREED_MS, and when it falls back.
+    It logs when the difference of the clocks rises above AGREED_MS (1 s), and when it falls back.
     """
 
     def __init__(self, store_clock: StoreClock, clock: Clock) -> None:

@@ -33,7 +33,7 @@ class StoredDeletions:
     async def entries(self, record: KeyRecord) -> Sequence[RemovedEntry]:
         """Return the key's audit entries, newest first, up to the first that is missing.
 
-        Takes a round trip for each. Raises Unavailable.
+        Takes one round trip for each, two for one that was written late. Raises Unavailable.
         """
         found: list[RemovedEntry] = []
         version = record.version
@@ -63,8 +63,10 @@ class StoredDeletions:
     async def delete(self, removal: Removal) -> int:
         """Delete the key by the script and return the number of this change.
 
-        Raises Conflict if the key is at another version, Unavailable if nothing was sent,
-        OutcomeUnknown if the connection failed after that. It works on a full store.
+        Then drop its limit counters and its applied fields. If the key was deleted before, return
+        the number of the store's last change. Raises Conflict if the key is at another version,
+        Unavailable if the deletion was not made, OutcomeUnknown if it may have been, or if a part
+        of the rest is still there. It works on a full store.
         """
         record, names = removal.record, self._names
         digests = [secret.digest for secret in record.secrets if secret.digest]
@@ -94,6 +96,16 @@ class StoredDeletions:
             raise Unavailable(f"the store refused the deletion: {refusal(cause)}") from None
         if outcome == "conflict":
             raise Conflict(f"{record.kid} is at version {version}, not {record.version}")
-        await checked(self._client.delete(names.limit(record.kid)))
-        await checked(self._client.hdel(names.applied, record.kid))
+        await self._drop_rest(record.kid)
         return int(version)
+
+    async def _drop_rest(self, kid: str) -> None:
+        """Drop the limit counters and the applied fields of a deleted key.
+
+        Raises OutcomeUnknown if the store fails: the same deletion again drops them.
+        """
+        try:
+            await checked(self._client.delete(self._names.limit(kid)))
+            await checked(self._client.hdel(self._names.applied, kid))
+        except Unavailable as cause:
+            raise OutcomeUnknown(f"{kid} is deleted, but not all of its data: {cause}") from None

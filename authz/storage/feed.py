@@ -126,7 +126,7 @@ class ChangeFeed:
     def seq(self) -> int | None:
         """The number of the last change applied.
 
-        None if unknown, such as before the first heartbeat.
+        None if unknown: before the first heartbeat, or if the log did not cover missed changes.
         """
         return self._follower.seq
 
@@ -134,7 +134,7 @@ class ChangeFeed:
     def clock_offset(self) -> float | None:
         """The store's clock minus ours in seconds; None before the first reading.
 
-        0 within the round trip.
+        0 if the round trip of the last reading may be the whole difference.
         """
         return self._clock_watch.offset
 

@@ -81,7 +81,8 @@ class Follower:
     def seq(self) -> int | None:
         """The number of the last change applied.
 
-        None before the first `catch_up` or if it proves nothing.
+        None before the first `catch_up`, and after the log did not cover missed changes or a record
+        was newer than all notices. Then the next `catch_up` flushes.
         """
         return None if self._position is None else self._position.seq
 
@@ -117,7 +118,7 @@ class Follower:
             self._position = None
 
     def record_read(self, version: int) -> None:
-        """Note that a record of this version (change number) was read into the cache."""
+        """Note that a record of this version (change number) was read. It may raise `highest`."""
         self._newest_read = max(self._newest_read, version)
 
     def notice(self, text: Any) -> None:

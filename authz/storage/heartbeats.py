@@ -102,7 +102,11 @@ class Heartbeats:
         return self._is_foreign
 
     def start(self, sink: ChangeSink, announce: Callable[[Link], None]) -> None:
-        """Flush `sink` if the store is not ours, and call `announce` before each PING."""
+        """Use these from now on; send nothing yet. Call it before `send` and `repeat`.
+
+        sink: is flushed when the store turns out to be foreign. announce: is called with the link
+        before each heartbeat.
+        """
         self._sink, self._announce = sink, announce
 
     def begin_link(self) -> None:

@@ -36,7 +36,7 @@ class LinkedAliases:
         return self._feed.meta.has_imports()
 
     def resolve(self, digests: Sequence[bytes], deliver: Deliver) -> None:
-        """Request the alias of any of these digests and return at once.
+        """Request the alias of the first of `digests` that has one, and return at once.
 
         `deliver` is called once, later. It gets the Alias of the first digest that has one, or None
         if there is none and authz:meta exists. Otherwise it gets a Fault: Emptied without
@@ -112,7 +112,11 @@ class StoredImports:
         return [next(filter(None, kids), None) for kids in found]
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
-        """Apply the changes as `StoredBatches.apply_all` does."""
+        """Return each change's version, or the Fault why it was not applied, in order.
+
+        See `StoredBatches.apply_all`. Raises Unavailable if no change was made, OutcomeUnknown if
+        the store failed after some may have been.
+        """
         return await self._batches.apply_all(changes)
 
 

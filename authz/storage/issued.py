@@ -16,7 +16,10 @@ MAX_DIGITS: Final = 15
 
 
 class StoredIssued:
-    """Reads the numbers of processes that run, that were killed, and that ended in good order."""
+    """Reads how many charge ids each process has given out.
+
+    It finds processes that run, that were killed, and that ended in good order.
+    """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
@@ -24,7 +27,7 @@ class StoredIssued:
         self._sidecars = StoredSidecars(client)
 
     async def find(self) -> list[Issued]:
-        """Return one entry for each process of the last day, sorted by prefix.
+        """Return one entry for each process of about the last day, sorted by prefix.
 
         At most the latest 10,000 processes that ended. Unreadable entries and processes without
         charge ids are left out. Raises Unavailable.

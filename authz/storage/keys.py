@@ -143,9 +143,10 @@ class StoredKeys:
     async def apply(self, change: KeyChange) -> int:
         """Apply a change by the script and return the key's new version.
 
-        Raises Conflict if the key is not at `base_version`, AliasTaken if an imported key exists,
-        Unavailable if nothing was changed, OutcomeUnknown if the connection failed after the script
-        was sent. A change that narrows rights is applied also to a full store.
+        A change that was applied before is not made again, and returns its version. Raises Conflict
+        if the key is not at `base_version`, AliasTaken if an alias is another key's, Deleted if the
+        key was deleted, Unavailable if nothing was changed, OutcomeUnknown if the connection failed
+        after the script was sent. A change that narrows rights is applied also to a full store.
         """
         await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
         keys, args = script_input(change, self._names, self._marks)
@@ -164,10 +165,10 @@ class StoredKeys:
         return outcome
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
-        """Wait up to WAIT_MS. Return how many replicas have the change; None without Sentinel.
+        """Wait up to WAIT_MS (1 s) for one replica. Return how many have the change.
 
-        0 also if the store refused to answer. Raises OutcomeUnknown if the connection fails, or if
-        a failover has lost the change.
+        None without Sentinel. 0 also if the store refused to answer. Writes the heartbeat. Raises
+        OutcomeUnknown if the connection fails, or if a failover has lost the change.
         """
         if not self._has_replicas:
             return None

@@ -101,7 +101,7 @@ class StoredIndex:
     async def texts(
         self, kids: Sequence[str], fields: Sequence[str]
     ) -> Sequence[Sequence[str | None]]:
-        """Return the stored texts of these fields for each kid, None where there is none.
+        """Return for each kid the stored texts of these fields, in order; None where there is none.
 
         Takes one round trip. A script of the store reads them, which is far cheaper than a command
         for each key; a user without the right to run it gets them by commands. Raises Unavailable
@@ -125,7 +125,10 @@ class StoredIndex:
     async def _texts_by_script(
         self, kids: Sequence[str], fields: Sequence[str]
     ) -> Sequence[str | None]:
-        """Return the texts of all kids in one sequence. Raises NoPermissionError, Unavailable."""
+        """Return all fields of the first kid, then of the next, in one sequence.
+
+        Raises NoPermissionError if our user may not run scripts, Unavailable.
+        """
         ask: Callable[..., Awaitable[Any]] = self._client.evalsha_ro
         call = partial(ask, READ_SHA, len(kids), *map(self._names.key, kids), *fields)
         for _ in range(2):
@@ -141,7 +144,10 @@ class StoredIndex:
 
 
 class StoredTrail:
-    """An AuditTrail on the audit stream. The id of an entry is the version that the change made."""
+    """An AuditTrail on the audit stream.
+
+    The id of an entry is the version that the change made, or a later one if it was written late.
+    """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client

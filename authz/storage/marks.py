@@ -13,9 +13,9 @@ def marks_of(client: object) -> Marks | None:
 
 
 def with_mark(marks: Marks | None, kid: str, fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields of an entry about a key with the mark of this client, if it has one.
+    """Return a copy of an entry's fields, with a mark over them and the kid. The kid is not added.
 
-    Raises BadInput if the keys cannot be read.
+    marks: None for no mark. Raises BadInput if the keys of the marks cannot be read.
     """
     if marks is None:
         return dict(fields)

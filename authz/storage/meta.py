@@ -135,8 +135,8 @@ class LatestMeta:
     def refutes(self, pepper_version: str) -> bool:
         """Return whether a wrong tag under this pepper version proves that the key was forged.
 
-        False if the store's peppers are unknown or ours of that version is another one. If the
-        store lacks the version: whether the content is current. See PepperProof.
+        False if the store's peppers are unknown, or if the store has this version and ours of it is
+        missing. If the store lacks the version: whether the content is current. See PepperProof.
         """
         if self._theirs is None:
             return False
@@ -155,7 +155,10 @@ class LatestMeta:
 
 @dataclass(frozen=True, slots=True)
 class KnownPeppers:
-    """A PepperProof of pepper fingerprints by version that were just read: the store's and ours."""
+    """A PepperProof that compares the store's pepper fingerprints with ours. It does no I/O.
+
+    theirs: just read from the store. ours: of this process. Both by pepper version.
+    """
 
     theirs: Mapping[str, str]
     ours: Mapping[str, str]
@@ -163,14 +166,18 @@ class KnownPeppers:
     def refutes(self, pepper_version: str) -> bool:
         """Return whether a wrong tag under this pepper version proves that the key was forged.
 
-        True if the store lacks the version, or has the same fingerprint as ours. See PepperProof.
+        True if the store lacks the version, or has the same fingerprint as ours. False if it has
+        the version and we lack it, or have another fingerprint. See PepperProof.
         """
         theirs = self.theirs.get(pepper_version)
         return theirs is None or theirs == self.ours.get(pepper_version)
 
 
 def entries(fingerprints: Mapping[str, str], prefixes: Iterable[str] = ()) -> dict[str, str]:
-    """Return the fields of authz:meta that `authz init` writes: schema, peppers and prefixes."""
+    """Return the fields of authz:meta that `authz init` writes: schema, peppers and prefixes.
+
+    fingerprints: by pepper version.
+    """
     peppers = {f"{schema.META_PEPPER}{version}": text for version, text in fingerprints.items()}
     recorded = {f"{schema.META_PREFIX}{prefix}": "1" for prefix in prefixes}
     return {schema.META_SCHEMA: str(schema.SCHEMA), **peppers, **recorded}

@@ -20,7 +20,7 @@ LEASE: Final = 5.0  # seconds for which a read counts
 
 
 class MetaWatch:
-    """Reads authz:meta once a second. meta: a PepperProof from the last read.
+    """Reads authz:meta once a second while `run` runs. meta: a PepperProof from the last good read.
 
     reason: why the last read failed; empty if it did not.
     """
@@ -41,11 +41,14 @@ class MetaWatch:
 
     @property
     def is_current(self) -> bool:
-        """True if the last read is at most LEASE (5 s) old, and found a store that is ours."""
+        """True if a read of the last LEASE (5 s) found the store ours.
+
+        A read that fails changes nothing. A read of an emptied or foreign store makes it False.
+        """
         return self._clock.monotonic() < self._until
 
     async def look(self) -> None:
-        """Read once. Raises nothing: a failure is in `reason` and in the log."""
+        """Read once. A failure is not raised: it is in `reason`, and in the log if it is new."""
         sent, problem = self._clock.monotonic(), ""
         try:
             found = await checked(self._client.hgetall(self._name))

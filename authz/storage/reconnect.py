@@ -16,9 +16,9 @@ BACKOFF_MAX: Final = 0.500
 async def repeat(attempt: Callable[[], Awaitable[None]], clock: Clock, *, enough: float) -> Never:
     """Start `attempt` again whenever it returns, until cancelled.
 
-    An exception of `attempt` passes through. The pause doubles, up to BACKOFF_MAX, and is shortened
-    by up to half at random. After an attempt of more than `enough` seconds it starts at BACKOFF_MIN
-    again.
+    An exception of `attempt` passes through. The pause doubles, up to BACKOFF_MAX (0.5 s), and is
+    shortened by up to half at random. After an attempt of more than `enough` seconds it starts at
+    BACKOFF_MIN (10 ms) again.
     """
     backoff = BACKOFF_MIN
     while True:

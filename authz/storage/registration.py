@@ -94,16 +94,16 @@ class Registration:
         self._writes = EssentialWrites()
 
     def forget(self, kid: str, *, revoked: bool) -> None:
-        """Pass the change on.
+        """Pass the change on to the sink.
 
-        Write the sidecar's confirmation within PAUSE if the cache is current.
+        If the cache is current, write the entry with the feed's position within PAUSE (20 ms).
         """
         self._sink.forget(kid, revoked=revoked)
         if self._due is None and self._is_current:
             self._acknowledge_soon()
 
     def flush(self, *, foreign: bool = False) -> None:
-        """Flush the sink, and withdraw the confirmation until the next trust.
+        """Flush the sink. Until the next trust, the entries that are written name no change.
 
         If `foreign`, remove the entry from the store too, if there is a link.
         """
@@ -114,9 +114,9 @@ class Registration:
             self._remove(self._feed.link, self._instance, _ignore)
 
     def trust(self, until: float) -> None:
-        """Pass the trust on. until: monotonic seconds; a time in the past ends trust.
+        """Pass the trust on to the sink. until: monotonic seconds; a time in the past ends trust.
 
-        While trusted, the feed's position is confirmed within PAUSE if it has moved.
+        If trusted, write the entry within PAUSE (20 ms) if the feed's position has moved.
         """
         self._sink.trust(until)
         self._trusted_until = until
@@ -127,10 +127,10 @@ class Registration:
             self._acknowledge_soon()
 
     def announce(self, link: Link) -> None:
-        """Write the entry and its time. Called before each PING.
+        """Send the entry and its time, and return at once. To be called before each PING.
 
-        Does nothing if the store is foreign. The first time on a link, also remove entries older
-        than KEPT_MS from the index.
+        Does nothing if the store is foreign. The first time on a link, also remove the members of
+        both indexes that are older than KEPT_MS (25 h).
         """
         if self._feed.is_foreign:
             return
@@ -143,7 +143,7 @@ class Registration:
         self._writes.send(link, _ignore, "ZADD", self._names.sidecars, str(now), self._instance)
 
     async def leave(self) -> None:
-        """Remove the entry after this sidecar has stopped serving. Wait at most LEAVE_SECONDS.
+        """Remove the entry after this sidecar has stopped serving. Wait at most 0.2 s for it.
 
         Without a link it returns at once and the entry stays. A failure is ignored.
         """
@@ -157,7 +157,7 @@ class Registration:
     async def report_issued(self) -> None:
         """Write the final number of charge ids, after this sidecar has stopped serving.
 
-        Wait at most LEAVE_SECONDS. Does nothing without a link, if the store is foreign, or without
+        Wait at most 0.2 s for it. Does nothing without a link, if the store is foreign, or without
         charge ids. A failure is ignored: then the last entry has the number of the last heartbeat.
         """
         link, charges = self._feed.link, self._identity["charges"]

@@ -26,8 +26,8 @@ class StoredSidecars:
     async def find(self) -> tuple[int, list[Heard]]:
         """Return the last change's number (0 if none), and the sidecars sorted by instance.
 
-        Entries that are gone or unreadable are left out. Raises Unavailable, also for a garbled
-        number.
+        Entries that are gone or unreadable are left out. Raises Unavailable if the store fails or
+        the number is garbled.
         """
         try:
             client: Any = self._client
@@ -59,7 +59,7 @@ async def highest_seen(client: redis.asyncio.Redis) -> int:
 def _entry(text: str | None, left_ms: int) -> Heard | None:
     """Return the entry, or None if it is absent or this version cannot read it.
 
-    left_ms: remaining time to live. From it follows how long ago the entry was written.
+    text: JSON. left_ms: remaining time to live. The age of the entry is KEPT_MS minus that.
     """
     try:
         found = _OPTIONAL | json.loads(text or "")

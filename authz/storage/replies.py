@@ -35,7 +35,7 @@ async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
 
 
 def whole(score: float, most: int = EXACT) -> int:
-    """Return a score of a sorted set as a whole number from 0 to `most`, the nearest one.
+    """Return a score of a sorted set as a whole number, rounded down, within 0 to `most`.
 
     Scores can be fractions, negative and infinite.
     """

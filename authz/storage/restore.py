@@ -33,9 +33,9 @@ from authz.storage.verified_backup import Line, Verified
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The result of a restore. seq: the new sequence number.
+    """The result of a restore. contents: of the file. seq: the new sequence number.
 
-    highest: the highest change known before.
+    highest: the last change that a sidecar or this machine knew of before, or 0.
     """
 
     contents: Contents
@@ -71,10 +71,11 @@ class Restore:
     ) -> int:
         """Write everything and return the new sequence number, which is above `highest`.
 
-        highest: the last change that a sidecar or this machine knows of, or 0. gone: tombstones of
-        a later backup; the keys that they name are left out. Raises Conflict if
-        the store has data or was emptied meanwhile, FileRefused if `lines` does, Unavailable. Until
-        it returns, no sidecar trusts the store.
+        lines: number and content of each line of the file, read again. highest: the last change
+        that a sidecar or this machine knows of, or 0. gone: tombstones of a later backup; the keys
+        that they name are left out. Raises Conflict if the store has data or was emptied meanwhile,
+        FileRefused if `lines` does, Unavailable if the store fails. Until it returns, no sidecar
+        trusts the store.
         """
         await self._claim(file)
         done = await self._audited()
@@ -192,9 +193,9 @@ def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int])
 
 
 def _without_deleted(item: dict[str, Any], gone: frozenset[Tombstone]) -> dict[str, Any]:
-    """Return a line without the records, aliases and audit entries of deleted keys.
+    """Return a line without records, aliases, applied fields and audit entries of deleted keys.
 
-    The entries about deletions stay.
+    The audit entries about deletions stay. gone: the tombstones of the deleted keys.
     """
     if not gone:
         return item
@@ -223,7 +224,7 @@ def _without_deleted(item: dict[str, Any], gone: frozenset[Tombstone]) -> dict[s
 
 
 def _left_out(item: dict[str, Any], kept: dict[str, Any]) -> dict[str, bytes]:
-    """Return ids and hashes of the audit entries of a line that are not kept."""
+    """Return the hashes, by id, of the audit entries of `item` that `kept` lacks."""
     rows, present = item.get("audit", ()), {row[0] for row in kept.get("audit", ())}
     return {row_id: row_hash(row_id, fields) for row_id, fields in rows if row_id not in present}
 

@@ -105,7 +105,7 @@ class Names:
     def limit(self, group: str) -> str:
         """Name of the hash with the limit counters of `group`.
 
-        group: a kid, `project:<id>` or `tenant:<id>`.
+        group: a kid, `project:<id>`, `project:<tenant>/<id>` or `tenant:<id>`.
         """
         return f"{self._tag}:limit:{group}"
 
@@ -114,7 +114,7 @@ class Names:
         return f"{self._tag}:alias:{digest.hex()}"
 
     def gone(self, bucket: int) -> str:
-        """Name of one of the sets of tombstones."""
+        """Name of the set of tombstones with this number."""
         return f"{self._tag}:gone:{bucket}"
 
     def client(self, client_id: str) -> str:

@@ -7,8 +7,8 @@ _FOLDER: Final = Path(__file__).with_name("lua")
 
 
 def script(*names: str) -> str:
-    """Return the texts of these scripts of lua/, one after the other.
+    """Read these scripts of lua/ and return their texts, joined in this order.
 
-    A script that makes a change stands after `change_steps`.
+    names: without `.lua`. A script that makes a change needs `change_steps` before it.
     """
     return "".join((_FOLDER / f"{name}.lua").read_text() for name in names)

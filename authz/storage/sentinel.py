@@ -28,7 +28,7 @@ Dial = Callable[[str, int, float], redis.asyncio.Redis]  # host, port, timeout
 class Sentinel:
     """Finds the primary through Sentinel, and makes clients that follow it.
 
-    service: its name there.
+    hosts: addresses of the Sentinels. service: the name under which they know the primary.
     """
 
     hosts: tuple[Address, ...]
@@ -40,8 +40,8 @@ class Sentinel:
     async def primary(self, dial: Dial) -> tuple[str, int]:
         """Return host and port of the primary. dial: makes a client for one Sentinel.
 
-        Asks all Sentinels in random order, each for at most ASK_SECONDS per step. Raises
-        Unavailable if none names a primary.
+        Asks the Sentinels in random order, until one names it, each for at most ASK_SECONDS
+        (0.25 s) per connect and reply. Raises Unavailable if none names a primary.
         """
         # In its own task: redis-py sometimes swallows a cancellation (measured). Then the caller
         # could not be stopped.

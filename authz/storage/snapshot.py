@@ -57,8 +57,10 @@ class SnapshotRefused(Fault):
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """Content of a file. held_until: last moment of trust, by the monotonic clock of `boot` and, as
-    held_until_ms, by the wall clock.
+    """Content of a file. instance, boot: the sidecar that wrote it, and the boot of its machine.
+
+    last_trusted: last moment of trust, in seconds of the monotonic clock of `boot`. held_until_ms:
+    the same moment by the wall clock, in ms since the epoch.
     """
 
     instance: str
@@ -72,7 +74,7 @@ class _Content:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The usable content of an earlier process. trouble: why it has no records, or "".
+    """The usable content of an earlier process. trouble: why none of its records is usable, or "".
 
     instance: the sidecar that wrote the file. The revoked kids are always included.
     """
@@ -134,8 +136,8 @@ class Snapshot:
         """Replace the file; return whether it was written. Raises OSError. Blocks.
 
         With `abandon` it pauses PAUSE seconds between slices, and returns False without writing
-        once `abandon` is set. The old file stays in that case and after an error. instance: this
-        sidecar.
+        once `abandon` is set. The old file stays in that case and after an error. held: of a cache
+        that was trusted once. instance: this sidecar.
         """
         age = self._clock.monotonic() - held.last_trusted
         first = next(held.records(), None)

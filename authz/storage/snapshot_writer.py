@@ -40,7 +40,10 @@ class SnapshotSource(Protocol):
 
 
 class SnapshotWriter:
-    """Keeps the file up to date while `run` runs; `stop` writes it once more."""
+    """Keeps the file up to date while `run` runs; `stop` writes it once more.
+
+    instance: this sidecar, named in the file.
+    """
 
     def __init__(
         self, snapshot: Snapshot, source: SnapshotSource, instance: str, clock: Clock, probe: Probe

@@ -22,9 +22,9 @@ ADD_ROW: Final = ALLOW_OOM + script("add_row")
 
 
 class StoredRows:
-    """A TrailStore and TrailNotes on the audit stream.
+    """A TrailStore, a TrailNotes and a TrailHeads on the audit stream.
 
-    has_replicas: the store is behind Sentinel.
+    has_replicas: the store is behind Sentinel. All methods raise Unavailable if the store fails.
     """
 
     def __init__(self, client: redis.asyncio.Redis, *, has_replicas: bool = False) -> None:
@@ -70,13 +70,21 @@ class StoredRows:
         return (row_id, await self._survives(row_id)) if row_id else None
 
     async def append(self, event: AuditEvent, change_id: str) -> None:
-        """Implement TrailNotes.append."""
+        """Implement TrailNotes.append: add a row without a kid behind the last row.
+
+        Its id has the number of the last row, and the next part. It also works on a full store.
+        Raises Unavailable, also if the reply was lost, and BadInput if the keys of the marks
+        cannot be read.
+        """
         fields = with_mark(self._marks, "", encoding.encode_event(event, change_id, 0))
         args = [text for pair in {"kid": "", **fields}.items() for text in pair]
         await checked(self._append(keys=[self._names.audit], args=args))
 
     async def _survives(self, row_id: str) -> bool:
-        """Return whether a replica has a row, or there are none."""
+        """Return whether a replica has the row of this id; True if the store has no Sentinel.
+
+        Writes the heartbeat and waits at most WAIT_MS (1 s) for a replica.
+        """
         if not self._has_replicas:
             return True
         pipeline = self._client.pipeline(transaction=False)  # WAIT is about its own connection
@@ -89,7 +97,8 @@ class StoredRows:
     async def heads(self) -> tuple[int, str]:
         """Return the number of the last change, and the last id of the stream; 0 and "" if none.
 
-        The id is "" too if our user may not ask for it. Raises Unavailable.
+        The id is "" too if our user may not ask for it. Raises Unavailable, also for a garbled
+        number.
         """
         pipeline = self._client.pipeline(transaction=False)
         pipeline.get(self._names.seq)

@@ -34,7 +34,7 @@ class TrustLease:
 
     @property
     def fault(self) -> str:
-        """The last reported fault, with the store's text. "" if it is over.
+        """The last reported fault, after the store's address. "" if it is over.
 
         "connecting" before the first report.
         """

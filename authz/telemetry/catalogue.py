@@ -43,7 +43,7 @@ CHECK_DURATION: Final = Metric(
     Kind.HISTOGRAM,
     "s",
     "Time from the bytes of a Check to those of its answer. "
-    "hit: answered from the cache; miss: after a store lookup.",
+    "hit: without waiting for the store; miss: after waiting for it.",
     each(cache=("hit", "miss")),
     (
         *(0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005),

@@ -62,8 +62,8 @@ class Denials:
     ) -> None:
         """Log one refusal at INFO. The rate is not checked: see `take_line`.
 
-        The line begins with `undecided` for UNAVAILABLE, with `would deny` if the route does not
-        enforce, else with `denied`. kid, trace: empty or None if unknown.
+        The line begins with `would deny` if the route does not enforce; else with `undecided` for
+        UNAVAILABLE and with `denied` for any other reason. kid, trace: empty or None if unknown.
         """
         reason = decision.reason
         verb = "undecided" if reason is Reason.UNAVAILABLE else "denied"

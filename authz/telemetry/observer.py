@@ -62,8 +62,8 @@ class Observer:
         """Record a Check: its duration, its span if sampled, and its log line if `ids` are given.
 
         Duration and span need `began` (seconds of perf_counter). A hit is recorded once in EVERY.
-        The line is written only for a Deny. traceparent: of the call; the request's is used if it
-        is None or empty.
+        The line is written only for a Deny. traceparent: of the call. If it is None or empty, that
+        of the request is used. The line names its trace also if there is no span.
         """
         span = None
         if began is not None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from authz import __version__
@@ -176,7 +177,7 @@ def admin_flows(
     counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
     reports = LimitReports(counters, limit_policy(settings), clock)
     imports = StoredImports(client)
-    selection = Selection(index, clock, last_use(client, "filter"))
+    selection = Selection(index, clock, partial(last_use, client, "filter"))
     rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
     async def verifier() -> Verifier:

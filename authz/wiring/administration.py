@@ -7,7 +7,7 @@ import stat
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from authz.core.keys.keyring import Keyring
@@ -21,8 +21,9 @@ from authz.wiring.pepper_files import read_pepper
 
 if TYPE_CHECKING:  # a command imports only what it uses
     from authz.core.limits.key_limits import LimitPolicy
+    from authz.flows.command_ports import KeyEditor
+    from authz.flows.deletion import Deletion
     from authz.flows.lifecycle import Lifecycle
-    from authz.storage.listing import StoredTrail
     from authz.storage.registry import StoredSidecars
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
@@ -113,20 +114,6 @@ async def sidecar_registry(settings: Settings) -> AsyncIterator["StoredSidecars"
 
 
 @asynccontextmanager
-async def waiting(settings: Settings) -> AsyncIterator[tuple["StoredSidecars", "StoredTrail"]]:
-    """Yield the registry and the audit trail over one client, to wait for confirmations.
-
-    Raises BadInput for invalid redis settings, Unavailable for an unusable file. Does not check
-    authz:meta.
-    """
-    from authz.storage.listing import StoredTrail  # noqa: PLC0415
-    from authz.storage.registry import StoredSidecars  # noqa: PLC0415
-
-    async with aclosing(endpoint(settings).client()) as client:
-        yield StoredSidecars(client), StoredTrail(client)
-
-
-@asynccontextmanager
 async def our_store(settings: Settings, ring: Keyring) -> AsyncIterator[tuple[Client, StoredKeys]]:
     """Yield a client of the store and its keys, once the store is found to be ours.
 
@@ -152,3 +139,32 @@ async def administration(settings: Settings) -> AsyncIterator["Lifecycle"]:
     ring = keyring(settings)
     async with our_store(settings, ring) as (client, keys):
         yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
+
+
+@asynccontextmanager
+async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
+    """Yield the editor of commands that make or change one key, and close its client at the end.
+
+    Raises the errors of `administration`.
+    """
+    from authz.flows.editing import StoreEditor  # noqa: PLC0415
+    from authz.flows.lifecycle import Lifecycle  # noqa: PLC0415
+    from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
+    from authz.storage.listing import StoredTrail  # noqa: PLC0415
+    from authz.storage.registry import StoredSidecars  # noqa: PLC0415
+
+    ring, clock = keyring(settings), SystemClock()
+    async with our_store(settings, ring) as (client, keys):
+        lifecycle = Lifecycle(keys, ring, clock, StoredCounters(client))
+        registry, trail = StoredSidecars(client), StoredTrail(client)
+        deletion = partial(key_deletion, client, keys)
+        yield StoreEditor(lifecycle, deletion, registry, trail, clock)
+
+
+def key_deletion(client: Client, keys: StoredKeys) -> "Deletion":
+    """Return the deletion of keys."""
+    from authz.flows.deletion import Deletion  # noqa: PLC0415
+    from authz.storage.deletions import StoredDeletions  # noqa: PLC0415
+    from authz.storage.usage.erasing import StoredEraser  # noqa: PLC0415
+
+    return Deletion(keys, StoredDeletions(client), StoredEraser(client), SystemClock())

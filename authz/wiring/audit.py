@@ -23,7 +23,10 @@ from authz.wiring.administration import endpoint, keyring, our_store
 
 @dataclass(frozen=True, slots=True)
 class AuditSession:
-    """The objects of the audit commands. highest_seen: a change that a sidecar has applied."""
+    """The objects of the audit commands.
+
+    highest_seen: number of the latest change that a live sidecar has applied, or 0.
+    """
 
     rows: StoredRows
     keys: TrailKeys

@@ -46,7 +46,7 @@ class Sidecar:
     settings: LiveSettings
 
     async def drain(self, ending: Ending) -> None:
-        """Accept no new Checks and wait for the running ones, at most DRAIN_SECONDS.
+        """Accept no new Checks and wait for the running ones, at most DRAIN_SECONDS (2 s).
 
         A second request to end cuts the wait short.
         """
@@ -59,9 +59,10 @@ async def sidecar(
 ) -> AsyncIterator[Sidecar]:
     """Run a sidecar until the block ends. It starts with or without the store.
 
-    At the end it drains Checks, returns limit leases, then removes its registry entry or writes the
-    snapshot. read_settings: reads the settings again for a reload; None: no reload. Raises BadInput
-    for unusable settings.
+    At the end it drains Checks, returns limit leases and removes its registry entry. With
+    `cache.snapshot` it writes the snapshot instead and keeps the entry, because the next process
+    may serve these records. read_settings: reads the settings again for a reload; None: no reload.
+    Raises BadInput for unusable settings.
     """
     built = build(settings, read_settings)
     server, counters = built.server, built.telemetry.counters

@@ -1,9 +1,10 @@
-"""Composition root of `authz keys verify`."""
+"""Composition root of the commands that are given a key: to verify it, or to revoke it."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from authz.core.admin_ports import ImportStore
 from authz.core.decision import Decision
 from authz.core.request import Request
 from authz.flows.limits.limit_report import LimitReports
@@ -18,20 +19,22 @@ from authz.wiring.extraction import extractor, responder
 
 
 @dataclass(frozen=True, slots=True)
-class VerificationSession:
-    """The objects of the command.
+class AdminSession:
+    """The objects of these commands.
 
-    read: parses a CheckRequest. write: writes a CheckResponse.
+    read: parses a CheckRequest. write: writes a CheckResponse. imports: None if no keys were ever
+    imported.
     """
 
     verifier: Verifier
     read: Callable[[bytes], Request]
     write: Callable[[Decision, Request], bytes]
+    imports: ImportStore | None
 
 
 @asynccontextmanager
-async def verification_session(settings: Settings) -> AsyncIterator[VerificationSession]:
-    """Yield a VerificationSession, and close its client at the end.
+async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
+    """Yield an AdminSession, and close its client at the end.
 
     Raises the errors of `administration`.
     """
@@ -42,4 +45,4 @@ async def verification_session(settings: Settings) -> AsyncIterator[Verification
         imports = StoredImports(client) if await keys.has_imports() else None
         reports = LimitReports(StoredCounters(client), limit_policy(settings), clock)
         verifier = Verifier(keys, peppers, clock, reports, imports)
-        yield VerificationSession(verifier, reading.read, responder(settings, reading).write)
+        yield AdminSession(verifier, reading.read, responder(settings, reading).write, imports)

@@ -76,6 +76,47 @@ def test_kong(importing, valkey: Valkey) -> None:
     assert stored(valkey) == 3
 
 
+def test_kong_names_a_consumer_by_an_object(importing, valkey: Valkey) -> None:
+    """A group or a credential outside of its consumer names it by a text or by an object."""
+    text = f"""\
+consumers:
+- username: acme
+acls:
+- consumer: {{username: acme}}
+  group: writers
+keyauth_credentials:
+- consumer: {{username: acme}}
+  key: {FOREIGN}
+"""
+    assert importing(text.encode()).code == 0
+    [key] = records(valkey)
+    assert (key["client_id"], key["scopes"]) == ("acme", ["writers"])
+
+
+def test_kong_with_a_list_in_place_of_a_name(importing) -> None:
+    """A credential whose consumer or group is no name is refused, and the others are imported."""
+    text = f"""\
+consumers:
+- username: [a]
+  keyauth_credentials: [{{key: kong-key-0123456781}}]
+- username: b
+  acls: [{{group: [c]}}]
+  keyauth_credentials: [{{key: kong-key-0123456782}}]
+- username: d
+  keyauth_credentials: [{{key: {FOREIGN}}}]
+keyauth_credentials:
+- consumer: [e]
+  key: kong-key-0123456783
+"""
+    outcome = importing(text.encode(), "--json")
+    assert [row["outcome"] for row in outcome.document["rows"]] == [
+        "refused",
+        "refused",
+        "imported",
+        "refused",
+    ]
+
+
 def test_a_life_without_a_beginning(importing) -> None:
     """A time to live whose beginning is not known is refused, not forgotten."""
     text = f"consumers:\n- username: a\n  keyauth_credentials:\n  - {{key: {FOREIGN}, ttl: 60}}\n"
@@ -118,6 +159,21 @@ def test_unkey_without_a_secret(importing) -> None:
     told = importing(json.dumps(bad).encode()).err.splitlines()
     assert told[0].startswith("entry 1: hash: is needed")
     assert told[1].startswith("entry 2: ratelimit: has a duration")
+
+
+@pytest.mark.parametrize(
+    ("member", "field"),
+    [
+        ({"ratelimits": [1]}, "ratelimit"),
+        ({"ratelimits": [{"limit": 1, "duration": [1000]}]}, "ratelimit"),
+        ({"environment": ["live"]}, None),
+    ],
+)
+def test_unkey_with_a_wrong_type(importing, member, field) -> None:
+    """A rate of a wrong type refuses its entry. An unknown environment, of any type, is `live`."""
+    outcome = importing(json.dumps([UNKEY | member]).encode(), "--json")
+    [row] = outcome.document["rows"]
+    assert (row["outcome"], row.get("field")) == ("refused" if field else "imported", field)
 
 
 @pytest.mark.parametrize("old", [True, False])

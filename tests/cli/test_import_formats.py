@@ -233,3 +233,11 @@ def test_an_unknown_field_is_named(importing) -> None:
     """The refusal names an unknown field, unless the name is long enough to be a key."""
     assert "has an unknown field, 'colour'; " in importing([line(colour="red")]).err
     assert "has an unknown field, number 3; " in importing([line(**{FOREIGN: "key"})]).err
+
+
+def test_a_member_for_metadata_that_is_no_object(importing) -> None:
+    """--map cannot add to a `metadata` that is no object: the entry is refused by its line."""
+    given = [line(key=FOREIGN, metadata="x", team="core")]
+    outcome = importing(given, "--map=team=metadata.team")
+    assert outcome.code == 1
+    assert outcome.err.startswith("line 1: metadata: has to be an object")

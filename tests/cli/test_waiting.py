@@ -192,11 +192,7 @@ async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal,
                 raise Unavailable("the store is gone")
             return 0, []
 
-    @contextlib.asynccontextmanager
-    async def failing(_settings):
-        yield Fails(), None
-
-    monkeypatch.setattr(administration, "waiting", failing)
+    monkeypatch.setattr(administration, "StoredSidecars", lambda _client: Fails())
     code, out, err = await terminal.run("keys", "rotate", kid, "--wait")
 
     assert re.fullmatch(rf"ak_live_{kid}_\w+\n", out)

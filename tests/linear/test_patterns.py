@@ -1,42 +1,60 @@
 """Every regular expression in authz/ is linear in its input, whoever can write it."""
 
 import re
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.linear.growth import is_linear
+from tests.linear.growth import LARGE, Input, is_linear
 from tests.linear.patterns import Found, every_pattern, hard_inputs
 
 PATTERNS = list(every_pattern())
 
 
+MATCHING = {"match", "fullmatch", "search", "findall"}
+MEMORY = 16  # bytes for each character of the input; a kept state of the matcher takes 88 or more
+
+
 def slow_inputs(pattern: re.Pattern[Any], method: str) -> Iterator[tuple[str, str, str]]:
     """The inputs on which a pattern takes more than linear time."""
+    work = _use(pattern, method)
+    return (
+        hard for hard in hard_inputs(pattern) if not is_linear(work, _lengthened(pattern, *hard))
+    )
+
+
+def large_inputs(pattern: re.Pattern[Any], method: str) -> Iterator[tuple[str, str, str]]:
+    """The inputs on which the matcher keeps a state for each character."""
+    work = _use(pattern, method)
+    for hard in hard_inputs(pattern):
+        given = _lengthened(pattern, *hard)(LARGE)
+        tracemalloc.start()
+        try:
+            work(given)
+            if tracemalloc.get_traced_memory()[1] > MEMORY * len(given):
+                yield hard
+        finally:
+            tracemalloc.stop()
+
+
+def _lengthened(pattern: re.Pattern[Any], begin: str, text: str, end: str) -> Input:
+    def make(length: int) -> str | bytes:
+        whole = begin + text * (length // len(text)) + end
+        return whole.encode("latin-1") if isinstance(pattern.pattern, bytes) else whole
+
+    return make
+
+
+def _use(pattern: re.Pattern[Any], method: str) -> Callable[[Any], Any]:
     call = getattr(pattern, method)
-    is_bytes = isinstance(pattern.pattern, bytes)
-
-    def work(text: str | bytes) -> None:
-        call("", text) if method in {"sub", "subn"} and not is_bytes else _use(call, method, text)
-
-    def made(begin: str, text: str, end: str) -> Any:
-        def make(length: int) -> str | bytes:
-            whole = begin + text * (length // len(text)) + end
-            return whole.encode("latin-1") if is_bytes else whole
-
-        return make
-
-    return (hard for hard in hard_inputs(pattern) if not is_linear(work, made(*hard)))
-
-
-def _use(call: Any, method: str, text: str | bytes) -> None:
     if method in {"sub", "subn"}:
-        call(b"", text)
-    elif method == "finditer":
-        list(call(text))
-    else:
-        call(text)
+        nothing = pattern.pattern[:0]
+        return lambda text: call(nothing, text)
+    if method == "finditer":
+        return lambda text: list(call(text))
+    return call  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("found", PATTERNS, ids=[found.place for found in PATTERNS])
@@ -45,6 +63,27 @@ def test_a_pattern_is_linear(found: Found) -> None:
     assert found.pattern is not None, found.problem
     for method in sorted(found.methods):
         assert list(slow_inputs(found.pattern, method)) == [], f"{found.pattern.pattern!r} {method}"
+
+
+@pytest.mark.parametrize(
+    "found",
+    # The results of the others take memory of their own.
+    [found for found in PATTERNS if found.methods & MATCHING],
+    ids=lambda found: found.place,
+)
+def test_a_pattern_keeps_no_state_for_each_character(found: Found) -> None:
+    """A loop that may give back characters would take ten megabytes for one request of 60 KB."""
+    assert found.pattern is not None, found.problem
+    for method in sorted(found.methods & MATCHING):
+        assert list(large_inputs(found.pattern, method)) == [], (
+            f"{found.pattern.pattern!r} {method}"
+        )
+
+
+def test_patterns_that_keep_state_are_found_out() -> None:
+    """The test can fail."""
+    assert next(large_inputs(re.compile("(?:a|%20)*c"), "match"), None) is not None
+    assert next(large_inputs(re.compile("(?:a|%20)*+c"), "match"), None) is None
 
 
 def test_the_patterns_are_found() -> None:

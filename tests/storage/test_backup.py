@@ -75,6 +75,14 @@ def keys_of(valkey):
     return {name: readers[admin.type(name)](name) for name in names}
 
 
+async def test_a_garbled_sequence(admin, valkey):
+    """A backup of a store whose sequence is not a number is a fault of the store."""
+    await admin.issue()
+    valkey.admin.set(stored.SEQ, "nonsense")
+    with pytest.raises(Unavailable, match="seq"):
+        await back_up(valkey.endpoint)
+
+
 async def test_round_trip(own_valkey, own_admin):
     """Records, indexes, aliases, audit trail and authz:meta are as before; the sequence grows."""
     await filled(own_admin, own_valkey.endpoint)

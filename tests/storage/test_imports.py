@@ -8,6 +8,7 @@ from authz.core import changes
 from authz.core.changes import Author
 from authz.core.errors import AliasTaken, Conflict, OutcomeUnknown, Unavailable
 from authz.core.records import Status
+from authz.storage.batches import _SCRIPTS
 from authz.storage.imports import StoredImports
 from tests.support.fakes import KID, NOW
 from tests.support.real import eventually
@@ -155,6 +156,27 @@ async def test_store_that_forgets_its_scripts(valkey, imports, monkeypatch):
     monkeypatch.setattr(batches, "_load_scripts", load_and_lose)
     assert await imports.apply_all([imported(), imported("c2", OTHER_KID, [b"x" * 32])]) == [1, 2]
     assert await imports.resolve_all([[NEWEST], [b"x" * 32]]) == [KID, OTHER_KID]
+
+
+async def test_scripts_that_cannot_be_loaded_again(valkey, imports, monkeypatch):
+    """If a part was applied and the script for the rest is lost, the outcome is unknown."""
+    batches = imports._batches
+    load = batches._load_scripts
+
+    async def fail(_changes):
+        raise Unavailable("injected")
+
+    async def load_and_lose_one(changes):
+        await load(changes)
+        valkey.admin.script_flush()
+        valkey.admin.script_load(_SCRIPTS[True])
+        monkeypatch.setattr(batches, "_load_scripts", fail)
+
+    monkeypatch.setattr(batches, "_load_scripts", load_and_lose_one)
+    narrowing = replace(imported(), narrows=True)
+    with pytest.raises(OutcomeUnknown, match="injected"):
+        await imports.apply_all([narrowing, imported("c2", OTHER_KID, [b"x" * 32])])
+    assert await imports.resolve_all([[NEWEST], [b"x" * 32]]) == [KID, None]
 
 
 async def test_lost_connection(own_valkey, own_admin):

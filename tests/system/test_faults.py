@@ -1,19 +1,18 @@
 """Failures of components, as a client sees them, with a grace of 0."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 from contextlib import closing
-from functools import partial
 
 import pytest
 
+from authz.core.edits import Revoke
 from authz.core.records import RevocationReason
 from authz.core.sidecars import Confirmation
-from authz.flows.confirmation import acknowledged
-from authz.flows.lifecycle import Lifecycle
-from authz.process.clock import SystemClock
+from authz.flows.bulk_change import By
 from authz.wiring import administration
 from tests.support.system import PATIENCE, PATIENT, Installation, ask, readiness, until
 
@@ -92,7 +91,7 @@ def test_revoked_while_the_store_is_away_for_a_moment(own_installation: Installa
     with closing(own_installation.client()) as client:
         assert ask(client, issued.key_text).status == 200
 
-        found = own_installation.administer(partial(revoke, own_installation, issued.record.kid))
+        found = asyncio.run(revoke(own_installation, issued.record.kid))
         os.kill(own_installation.stack.pids["store"], signal.SIGSTOP)
         seen = {ask(client, issued.key_text).status for _ in range(50)}
         os.kill(own_installation.stack.pids["store"], signal.SIGCONT)
@@ -101,8 +100,10 @@ def test_revoked_while_the_store_is_away_for_a_moment(own_installation: Installa
     assert 200 not in seen
 
 
-async def revoke(installation: Installation, kid: str, life: Lifecycle) -> Confirmation:
+async def revoke(installation: Installation, kid: str) -> Confirmation:
     """Revoke a key and wait until the sidecar has confirmed it."""
-    changed = await life.revoke(kid, RevocationReason.KEY_COMPROMISE, life.author("tests"))
-    async with administration.waiting(installation.settings) as (directory, trail):
-        return await acknowledged(directory, trail, changed.record, PATIENCE, SystemClock())
+    edit = Revoke(RevocationReason.KEY_COMPROMISE)
+    async with administration.editor(installation.settings) as editor:
+        effect = await editor.change(kid, edit, By("tests"), PATIENCE)
+    assert effect.confirmation is not None
+    return effect.confirmation

@@ -90,7 +90,10 @@ async def test_no_request_fails_while_rules_change(tmp_path: Path, valkey: Valke
             thread.start()
         try:
             for number in range(20):
+                # The change of the file and the signal may cause two reloads, the second one late.
+                before = sidecar.settings()["version"]
                 await sidecar.reload(routes=SCOPED if number % 2 == 0 else [])
+                await eventually(lambda old=before: sidecar.settings()["version"] != old)
                 assert sidecar.ask("/scoped") == (403 if number % 2 == 0 else 200)
         finally:
             stop.set()

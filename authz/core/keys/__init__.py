@@ -1,4 +1,4 @@
-"""Key text: layout, peppers, minting, parsing and proof. Only this package handles secret text.
+"""Key text: layout, peppers, minting, parsing and proof. Nothing else reads or makes it.
 
     {prefix}_{env}_{kid}_{pepper version}{secret}{tag}{checksum}
     ak_live_7Hk2mQ9xT4bVzR1c_1…            base62, lengths 16, 1, 43, 11, 6

@@ -35,7 +35,7 @@ class Presented:
         return f"Presented(kid={self.kid!r})"
 
     def digest(self) -> bytes:
-        """Return the digest that the record of this key holds; empty if we lack its pepper."""
+        """Return the digest of the text, to compare with the record's; empty without the pepper."""
         if self._pepper is None:
             return b""
         return self._pepper.digest(self._text)
@@ -75,19 +75,25 @@ class Imported:
         return "Imported()"
 
     def digests(self) -> Iterator[tuple[str, bytes]]:
-        """Yield pepper version and digest of the text, newest pepper first.
+        """Yield pepper version and digest of the text itself, newest pepper first.
 
-        The record of a key that an earlier version imported holds one of them.
+        The record of a key that an earlier version of authz imported holds one of them.
         """
         for pepper in self._peppers:
             yield pepper.version, pepper.digest(self._text)
 
     def hashed(self) -> "ImportedHash":
-        """Return the SHA-256 of the key, whose digest the record holds."""
+        """Return the ImportedHash with the SHA-256 of the text.
+
+        One of its digests is in the key's record.
+        """
         return ImportedHash(sha256(self._text).digest(), self._peppers)
 
     def all_digests(self) -> Iterator[bytes]:
-        """Yield the digests by which the key may be found: of its text, then of its SHA-256."""
+        """Yield the digests by which the key may be found: of its text, then of its SHA-256.
+
+        One for each pepper, newest first.
+        """
         for _, digest in self.digests():
             yield digest
         for _, digest in self.hashed().digests():
@@ -97,7 +103,8 @@ class Imported:
 class ImportedHash:
     """The SHA-256 of a key that another system made. An import may know only this.
 
-    The store never gets the hash: whoever reads it could try texts against it without our pepper.
+    The store never gets the hash: a reader of the store could try texts against it without our
+    pepper.
     """
 
     __slots__ = ("_hash", "_peppers")

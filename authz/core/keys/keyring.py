@@ -37,8 +37,8 @@ class Keyring:
     """The prefix and the peppers of one installation. The last pepper is the newest; it mints.
 
     older_prefixes: keys with one of these are also ours. New keys have `prefix`. imported_prefixes:
-    the beginnings of imported keys that are told apart from others' tokens by them. The constructor
-    raises BadInput for a wrong prefix, no pepper, or two peppers of the same version.
+    the declared beginnings of imported keys. The constructor raises BadInput for a wrong prefix, no
+    pepper, or two peppers of the same version.
     """
 
     def __init__(
@@ -122,7 +122,8 @@ class Keyring:
     def shows_escaped(self, text: str) -> bool:
         """Return whether `PREFIX_ENV_` of one of our keys stands percent-escaped in `text`.
 
-        Each character may be escaped on its own, up to MAX_ESCAPES (3) times.
+        Each character may be escaped on its own, up to MAX_ESCAPES (3) times. False without a
+        percent sign; with one anywhere, `PREFIX_ENV_` may also stand there unescaped.
         """
         for _ in range(MAX_ESCAPES):
             if "%" not in text:
@@ -133,7 +134,7 @@ class Keyring:
         return False
 
     def shows_encoded(self, text: str) -> bool:
-        """Return whether the beginning of one of our keys stands in base64 anywhere in `text`.
+        """Return whether `PREFIX_ENV_` of one of our keys stands in base64 anywhere in `text`.
 
         Other characters between those of base64 are ignored, as lenient decoders do.
         """
@@ -167,7 +168,7 @@ class Keyring:
         return ImportedHash(hash_of_text, self._newest_first)
 
     def mint(self, env: str, kid: str | None = None) -> Minted:
-        """Make a new secret for `kid`, or for a new random kid. Stores nothing.
+        """Make a key with a new random secret for `kid`, or for a new random kid. Stores nothing.
 
         Raises BadInput if `env` is not `live` or `test`.
         """

@@ -32,18 +32,21 @@ _QUOTED = re.compile(rf"(?P<quote>[\"'`]){_FOREIGN}(?P=quote)[,;]?", re.ASCII)
 
 
 class Pasted(NamedTuple):
-    """text: the key, or the text that is taken for one. carrier: `header:scheme`, or empty."""
+    """text: the key, or the text that is taken for one.
+
+    carrier: `header:scheme` in lower case, or empty. The scheme is empty in `x-api-key:`.
+    """
 
     text: str
     carrier: str = ""
 
 
 def find_key(text: str, prefix: str) -> Pasted | None:
-    """Return the one key in `text`, which has no blanks at its ends.
+    """Return the one key in `text`, complete or cut off. `text` has no blanks at its ends.
 
     A single word is returned as it is. If no key of ours is found, return one line without the
     assignment, header or quotes around it, and None for several lines. Raises BadInput if there are
-    several different keys of ours.
+    several different keys of ours. prefix: a regex pattern for the prefix of our keys.
     """
     if _WORD.fullmatch(text):
         return Pasted(text)
@@ -60,7 +63,8 @@ def find_key(text: str, prefix: str) -> Pasted | None:
 def named_kid(text: str, prefix: str) -> str:
     """Return the kid of the key of ours at the start of `text`, or empty text if there is none.
 
-    The key may be cut off anywhere behind the kid. The rest is not checked.
+    The key may be cut off anywhere behind the kid. The rest is not checked. prefix: as of
+    `find_key`.
     """
     shape = rf"{prefix}_(?:{_ENVIRONMENT})_([0-9A-Za-z]{{{KID_LENGTH}}})(?![0-9A-Za-z])"
     match = re.match(shape, text, re.ASCII)
@@ -75,7 +79,7 @@ def _carrier_before(text: str) -> str:
 def _unwrapped(text: str) -> Pasted:
     """Return a key of another format without the assignment, header or quotes around it.
 
-    Other text is returned as it is.
+    Other text is returned as it is. The carrier is set if there was a header.
     """
     for pattern in (_ASSIGNED, _QUOTED):
         if match := pattern.fullmatch(text):

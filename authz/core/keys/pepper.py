@@ -44,7 +44,8 @@ def hmac_sha256(key: bytes) -> Mac:
 class Pepper:
     """The keys of one pepper. `tag` and `digest` are the MACs; a tag uses the first 64 bits.
 
-    `digest_of_hash` is the MAC of the SHA-256 of an imported key, for keys that came as a hash.
+    `digest_of_hash` is the MAC of the SHA-256 of an imported key. fingerprint: 32 hexadecimal
+    digits. All keys have 32 bytes. The secret itself is not kept.
     """
 
     version: str

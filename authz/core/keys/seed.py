@@ -24,15 +24,18 @@ class Seed:
     pepper_version: str
 
     def secret(self, pepper: Pepper) -> bytes:
-        """Return the 32 random bytes of the secret."""
+        """Return the 32 bytes of a key's secret, always the same ones.
+
+        pepper: the one of `pepper_version`, which is not checked.
+        """
         return self._derived(pepper, b"secret")
 
     def kid(self, pepper: Pepper) -> str:
-        """Return the kid of a new key."""
+        """Return the kid of a new key, always the same one. pepper: as of `secret`."""
         return base62.encode(int.from_bytes(self._derived(pepper, b"kid")) % KIDS, KID_LENGTH)
 
     def change_id(self, pepper: Pepper) -> str:
-        """Return the id of the change: 32 hexadecimal digits. It is public."""
+        """Return the id of the change, always the same one: 32 hexadecimal digits. It is public."""
         return self._derived(pepper, b"change")[:16].hex()
 
     def _derived(self, pepper: Pepper, use: bytes) -> bytes:

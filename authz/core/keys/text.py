@@ -54,7 +54,10 @@ def checksum(text: str) -> str:
 
 
 def escapable(text: str) -> str:
-    """Return a regex pattern for `text`, each character as itself or as its percent escape."""
+    """Return a regex pattern for `text`, each character as itself or as its percent escape.
+
+    The hex digits of an escape have either case.
+    """
     return "".join(f"(?:{re.escape(character)}|{_escape_pattern(character)})" for character in text)
 
 
@@ -71,15 +74,20 @@ def any_spelling(name: str) -> str:
         else f"(?:{escapable(character.lower())}|{escapable(character.upper())})"
         for character in name
     )
-    return rf"(?:[+ ]|%20|%2[Bb])*{''.join(letters)}(?:(?:\[|%5[Bb])[^&;=]*)?"
+    # A blank in front may be the mark that the name begins with. If it cannot, the loop gives none
+    # back: it keeps no memory of 60,000 blanks.
+    is_mark = name.startswith(("_", "."))
+    blanks = r"(?:[+ ]|%2[0Bb])*" if is_mark else r"(?:[+ ]++|%2[0Bb])*+"
+    return rf"{blanks}{''.join(letters)}(?:(?:\[|%5[Bb])[^&;=]*)?"
 
 
 def percent_decoded(text: str) -> str:
     """Return `text` with its percent escapes decoded once, to be searched for a key.
 
-    As Latin-1. Of other characters, `=` becomes NUL and line ends become blanks, a NUL stands
-    between two percent signs, and one at the end is dropped. The decoder is that of
-    quoted-printable, which is written in C: urllib takes forty times as long.
+    The bytes are read as Latin-1. `=` becomes NUL, line ends become blanks, and a percent sign
+    without two hex digits becomes `=`, is dropped at the end, and is followed by NUL in front of
+    another one. The decoder is that of quoted-printable, which is written in C: urllib takes forty
+    times as long.
     """
     raw = text.encode("utf-8", "surrogatepass")
     for _ in range(2):  # so that none of several signs is taken for the escape of the other
@@ -90,7 +98,8 @@ def percent_decoded(text: str) -> str:
 def in_base64(text: str) -> set[str]:
     """Return the forms of `text` inside a text in base64, in either alphabet, wherever it stands.
 
-    The characters at both ends are left out: they also hold bits of what stands beside it.
+    At most six. The first and last characters are left out: they also hold bits of the text beside
+    it.
     """
     raw = text.encode()
     found = set()

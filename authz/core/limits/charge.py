@@ -33,9 +33,9 @@ class Charge:
     """The units that a request of `cost` takes from the counters of each limit group.
 
     begins, ends: the time for which the charge is valid, in milliseconds since the epoch, `ends`
-    not included. Outside of it the calendar periods are others, and a new Charge is needed. ends:
-    None if no limit has a calendar period. windows: the length of each limit's window or current
-    period, in seconds, 0 of credits; empty if no limit has a calendar period. max_lease: the most
+    not included. Outside of it the calendar periods are others, and a new Charge is needed. If all
+    limits are rates, `begins` is 0 and `ends` is None. windows: the length of each limit's window
+    or current period, in seconds, 0 of credits; empty if all limits are rates. max_lease: the most
     requests in one lease; 0 if every request has to ask the store. lease_seconds: the life of a
     lease, below LONGEST_LEASE (1 s).
     """
@@ -90,9 +90,10 @@ class SpendReply(NamedTuple):
     """The reply of the counters. `left` and `waits_us` are in the order of `charge.counters`.
 
     granted: requests that may pass. Negative: the request named a calendar period that is not the
-    current one, and nothing was counted. now_us: microseconds since the epoch by the clock of the
-    counters. left: units that are left. waits_us: microseconds until there is room for one request.
-    0 if there is room now; negative if there never is, unless credits are refilled.
+    current one. Then nothing was counted, and `left` and `waits_us` are empty. now_us: microseconds
+    since the epoch by the clock of the counters. left: units left after the grant, at least 0.
+    waits_us: microseconds until a counter has room for one request. 0 if it had room before the
+    grant; negative if it never has, unless credits are refilled.
     """
 
     granted: int
@@ -130,8 +131,8 @@ def next_lease_size(charge: Charge, left: tuple[int, ...], demand: float) -> int
     """Return the number of requests to lease next: 0, or LEAST_LEASE (3) to `charge.max_lease`.
 
     demand: requests observed in the life of a lease; the lease is not larger. left: units left by
-    the last reply, in the order of `charge.counters`. Of a calendar period at most 1/100 of the
-    units left is leased: they do not come back before it ends, so leases shrink as it is used up.
+    the last reply, in the order of `charge.counters`. Of a calendar period and of credits at most
+    1/100 of the units left is leased: they do not come back soon, so leases shrink with them.
     """
     size = min(charge.max_lease, int(demand))
     for counter, units in zip(charge.counters, left, strict=True):
@@ -143,10 +144,11 @@ def next_lease_size(charge: Charge, left: tuple[int, ...], demand: float) -> int
 def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> LimitResult:
     """Return the result for one request, `elapsed_us` microseconds after the reply.
 
-    Each wait is shorter by `elapsed_us`; a limit whose wait is over is not violated. A limit with a
-    burst has the smaller `left` and the longer wait of its two counters. `retry_after_ms` is 0 if
-    no enforced limit is violated. It is None if the request never passes: it violates enforced
-    credits, or its cost exceeds an enforced limit or the burst of one.
+    Each wait is shorter by `elapsed_us`, and rounded up to ms. A limit whose wait is over is not
+    violated. A limit with two counters has the smaller `left` and the longer wait of them.
+    `retry_after_ms` is 0 if no enforced limit is violated. It is None if the request never passes:
+    it violates enforced credits, or takes more than the burst of an enforced limit, or without a
+    burst, more than the limit.
     """
     if charge.has_no_burst and not any(reply.waits_us):  # the usual case, kept cheap
         now_us = reply.now_us + elapsed_us
@@ -183,8 +185,8 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
 def seconds_until_room(charge: Charge, reply: SpendReply) -> float:
     """Return the seconds from the reply until a refused request may pass; infinity if never.
 
-    The longest wait of the enforced counters counts. The charge must have at least one of them. For
-    credits that are used up it is RECHECK_CREDITS (60 s).
+    The longest wait of the enforced counters counts. The charge must have at least one of them. The
+    wait of credits that are used up is taken as RECHECK_CREDITS (60 s).
     """
     return max(
         _seconds_of(counter, wait)
@@ -194,7 +196,7 @@ def seconds_until_room(charge: Charge, reply: SpendReply) -> float:
 
 
 def credits_part(charge: Charge) -> Charge | None:
-    """Return the charge to the credits alone, or None if it takes from none.
+    """Return a charge of the same cost to the credits alone, or None if it takes from none.
 
     A reset of a key's counters leaves its credits as they are. So what was taken from them can be
     returned also after a change of the key.
@@ -217,7 +219,10 @@ def _seconds_of(counter: Counter, wait: int) -> float:
 
 
 def credits_field(limit: Limit) -> str:
-    """Return the name of the counter of credits. It is the same after a refill."""
+    """Return the `field` of the counter of credits, such as `credits once unit`.
+
+    It is the same after a refill.
+    """
     return f"{limit.name} {limit.per} {limit.cost_of}"
 
 
@@ -259,7 +264,7 @@ def _max_lease(counters: list[Counter]) -> int:
 
 
 def _never_passes(charge: Charge, index: int) -> bool:
-    """Return True if a request that this limit refused cannot pass later."""
+    """Return True if a request that this limit refused cannot pass later; for credits always."""
     limit = charge.key_limits.limits[index]
     most = limit.limit if limit.burst is None else limit.burst
     return limit.never_resets or limit.charge(charge.cost) > most

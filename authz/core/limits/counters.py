@@ -34,8 +34,9 @@ BUCKETS: Final = 100  # in one window
 class WindowCounter(NamedTuple):
     """At most `limit` units in any window of `length_ms`, wherever it begins.
 
-    charge: units that one request takes. older_buckets: how many buckets before the newest one
-    still count: 100, or 101 if the limit can be leased.
+    field: the name of the counter in its limit group. charge: units that one request takes.
+    older_buckets: how many buckets before the newest one still count: 100, or 101 if the limit can
+    be leased.
     """
 
     field: str
@@ -89,7 +90,7 @@ class PeriodCounter(NamedTuple):
 
 
 class BurstCounter(NamedTuple):
-    """At most `burst` units at once, which refill evenly: `limit` units in `length_ms`."""
+    """A token bucket: at most `burst` units at once, refilled evenly, `limit` in `length_ms`."""
 
     field: str
     enforced: bool

@@ -20,7 +20,7 @@ _CHANGE: Final = re.compile(r"(\+?)([1-9][0-9]{0,12})", re.ASCII)
 
 
 class How(StrEnum):
-    """The kinds of changes."""
+    """The kinds of changes: keep the credits, raise their total, set it, or remove the limit."""
 
     KEEP = "keep"
     ADD = "add"
@@ -32,7 +32,8 @@ class How(StrEnum):
 class CreditsChange:
     """A change of the credits of one key. units: 1 to MAX_QUOTA for ADD and SET, else 0.
 
-    KEEP: they stay, also if all other limits are replaced.
+    The total is the limit, so used units stay used. KEEP: the credits stay if new limits without
+    credits replace the old ones.
     """
 
     how: How
@@ -44,7 +45,10 @@ class CreditsChange:
         return self.how is How.ADD
 
     def problem(self, before: tuple[Limit, ...]) -> str:
-        """Return why the change is not possible for a key with these limits, or an empty text."""
+        """Return why the change is not possible for a key with these limits, or an empty text.
+
+        Setting or removing credits that the key does not have is possible.
+        """
         known = _own(before)
         if self.how is How.KEEP:
             return ""
@@ -57,10 +61,10 @@ class CreditsChange:
         return ""
 
     def applied(self, before: tuple[Limit, ...], limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
-        """Return `limits` with the changed credits.
+        """Return `limits` with the changed credits, in place of those that it has or at the end.
 
         before: the limits of the key, for which `problem` is empty. limits: the same, or those that
-        replace them.
+        replace them. KEEP adds the credits of `before` if `limits` has none.
         """
         known, own = _own(before), _own(limits)
         if self.how is How.KEEP:

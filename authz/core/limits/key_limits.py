@@ -98,10 +98,10 @@ class LimitResult:
     length of its window or the rest of its period. Of credits it means nothing.
     violated: the indexes of the limits that have no room, enforced or not. The request passes if
     none of them is enforced.
-    retry_after_ms: of a refused request, the time until it would pass. None if it never passes:
-    credits are used up, or it costs more than a limit.
+    retry_after_ms: of a refused request, the time until it would pass, else 0. None if it never
+    passes: enforced credits are used up, or it takes more than an enforced limit or burst ever has.
     windows: the length of each limit's window or current period, in seconds, 0 of credits; empty if
-    no limit has a calendar period.
+    all limits are rates.
     """
 
     key_limits: KeyLimits
@@ -132,7 +132,8 @@ class LimitPolicy:
     """The limits in the settings.
 
     plans: limits by plan name. projects, tenants: pools by id. The id ANY gives each id that is not
-    named a pool of its own. A key of a plan that is not in `plans` cannot be judged.
+    named a pool of its own; a key without the id has no pool. A key of a plan that is not in
+    `plans` cannot be judged.
     """
 
     plans: Mapping[str, Limits] = field(default_factory=dict)
@@ -141,7 +142,7 @@ class LimitPolicy:
     on_outage: OnOutage = OnOutage.LOCAL
 
     def of(self, record: KeyRecord) -> KeyLimits | None:
-        """Return the limits of a key and of its pools, or None if it has none at all.
+        """Return the limits of a key, its project and its tenant, or None if there are none at all.
 
         Raises UnknownPlan if `plans` lacks the plan that the record names.
         """

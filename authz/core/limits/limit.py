@@ -95,7 +95,10 @@ class Limit:
 
     @property
     def capacity(self) -> int:
-        """The most units that can be left: `limit`, or the burst of a token bucket."""
+        """The most units that can be used at all: `limit`, or the burst of a token bucket.
+
+        A burst below the limit does not count.
+        """
         return max(self.limit, self.burst or 0)
 
     @property
@@ -154,7 +157,7 @@ def parse_limits(field: str, given: Iterable[str]) -> tuple[Limit, ...]:
 
 
 def parse_limit_name(field: str, text: str) -> str:
-    """Return the name of a limit unchanged. Callers see it.
+    """Return the name of a limit unchanged, which callers of the protected API see.
 
     Raises BadInput unless it is 1 to 32 of a-z 0-9 . _ - and begins with a letter.
     """

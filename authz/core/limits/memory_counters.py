@@ -19,7 +19,7 @@ class _Count(Protocol[_C_contra]):
         ...
 
     def room(self, counter: _C_contra) -> int:
-        """Return the units that are left; negative if more than the limit was taken."""
+        """Return the units that are left, rounded down; negative if too many were taken."""
         ...
 
     def add(self, counter: _C_contra, units: int, now: int) -> None:
@@ -85,7 +85,7 @@ class _Period:
 
 @dataclass(slots=True)
 class _Burst:
-    """The units that have not refilled at the time `at`, in units times microseconds."""
+    """The units that have not refilled at the time `at`, times the window's length in us."""
 
     at: int = 0
     level: int = 0
@@ -114,7 +114,10 @@ _COUNT_OF: dict[type[Counter], type[_Count[Any]]] = {
 
 
 class MemoryCounters:
-    """The counters of any number of limit groups. Time is an argument and does not go back."""
+    """The counters of any number of limit groups. Time is an argument and does not go back.
+
+    Counters are only removed by `forget` and `clear`. len: the number of counters.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[_Name, _Count[Any]] = {}
@@ -124,7 +127,7 @@ class MemoryCounters:
         return len(self._counts)
 
     def open(self, charge: Charge, reply: SpendReply) -> None:
-        """Start each unknown counter of `charge` with the units taken by the store's reply.
+        """Start each unknown counter of `charge` with the used units of the store's reply.
 
         Known counters stay as they are. A calendar counter that begins after the reply is not
         started.
@@ -138,10 +141,10 @@ class MemoryCounters:
     def spend(self, charge: Charge, wanted: int, now: int) -> SpendReply:
         """Take the charge for `wanted` requests, or for as many as there is room for.
 
-        The reply's `granted` is 0 to `wanted`; only enforced counters reduce it. Its `left` is at
-        least 0. A counter that is not enforced takes only the requests that fit. now: microseconds
-        since the epoch, within the periods of `charge`. A time before that of the last call is
-        replaced by that one.
+        Unknown counters start empty. The reply's `granted` is 0 to `wanted`; only enforced counters
+        reduce it. A counter that is not enforced takes only the requests that fit. now:
+        microseconds since the epoch, within the periods of `charge`. If it is before the `now` of
+        the last call, that of the last call counts.
         """
         self._now = now = max(now, self._now)
         counts = [
@@ -168,7 +171,7 @@ class MemoryCounters:
         self._counts.clear()
 
     def forget(self, charge: Charge) -> None:
-        """Drop the counters of `charge`, those of pools too: the store counts them again."""
+        """Drop the counters of `charge`, those of pools too."""
         for name in _names(charge):
             self._counts.pop(name, None)
 

@@ -142,9 +142,9 @@ _WITHOUT_ZONE: Final[dict[str, Sliding | Once]] = {**SLIDING, ONCE.text: ONCE}
 def parse(field: str, text: str, zone: str = "") -> Period:
     """Parse `s`, `min`, `h`, `d`, `once`, `calendar-day`, or a `week`, `month` or `year`.
 
-    The last three begin on Monday, on day 1 and on 1 January, or as in `week@sunday`, `month@15`
-    and `year@04-01`. zone: of a calendar period; empty is UTC. Raises BadInput for any other text,
-    for an unknown time zone, and for a time zone with `s`, `min`, `h`, `d` or `once`.
+    The last three begin on Monday, on day 1 and on 1 January, or as in `week@sunday` (or `@sun`),
+    `month@15` and `year@04-01`. zone: of a calendar period; empty is UTC. Raises BadInput for any
+    other text, for an unknown time zone, and for a time zone with `s`, `min`, `h`, `d` or `once`.
     """
     if text in _WITHOUT_ZONE:
         if zone:

@@ -28,9 +28,9 @@ class SpendStore(Protocol):
         request: SpendRequest,
         deliver: Callable[[SpendReply | Unavailable], None],
     ) -> None:
-        """Take the charge for the requests wanted.
+        """Take the charge for the requests wanted, or for as many as there is room for.
 
-        Returned and owed requests are settled first, also if nothing is granted.
+        `request.returned` is given back or counted first, also if nothing is granted.
 
         MUST call `deliver` exactly once, within a bounded time, and never before `spend` has
         returned. It gets the reply, OutcomeUnknown if the call may have been counted, Unreadable if
@@ -44,17 +44,18 @@ class LimitCounters(Protocol):
     """Reads and resets the counters of limits. Reads are current and may be slow."""
 
     async def look(self, charge: Charge) -> SpendReply:
-        """Return the reply that one request would get, and count nothing.
+        """Return the units left and the waits for one request, and count nothing.
 
-        `granted` is negative for a wrong calendar period. Raises Unreadable if the counters are
-        garbled, Unavailable if the store fails.
+        `granted` is 0, or negative for a wrong calendar period. Raises Unreadable if the counters
+        are garbled, Unavailable if the store fails.
         """
         ...
 
     async def leases(self, groups: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
-        """Return the leases of each group at `now`, in ms by the store's clock.
+        """Return the leases of each group that have not ended at `now`, in the order of `groups`.
 
-        MUST be bounded, and MUST leave out leases that cannot be read. Raises Unavailable.
+        now: ms since the epoch by the store's clock. MUST return a bounded number, and MUST leave
+        out leases that cannot be read. Raises Unavailable.
         """
         ...
 
@@ -70,8 +71,9 @@ class CreditCounters(Protocol):
     """Reads the used credits of many keys. Reads are current."""
 
     async def used(self, groups: Sequence[LimitGroup]) -> Sequence[int]:
-        """Return the used units of each group, 0 without a counter. A group has one limit, credits.
+        """Return the used units of each group, in order; 0 without a counter.
 
+        Each group has one limit, credits.
         MUST take one round trip for each 1,000 groups at most. Raises Unreadable if a counter is
         garbled, Unavailable if the store fails.
         """

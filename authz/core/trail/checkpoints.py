@@ -27,7 +27,10 @@ REMOVED: Final = "entries"  # in the detail of a deletion: ids and hashes of the
 
 @dataclass(slots=True)
 class Chain:
-    """The hash over the rows of a trail from `first` to `last`. count: of these rows."""
+    """The hash over rows of the trail, in order. It starts empty, and `extend` adds to it.
+
+    first, last: ids of the first and the last row, or "". count: number of rows. digest: the hash.
+    """
 
     first: str = ""
     last: str = ""
@@ -48,9 +51,10 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The content of a checkpoint: the chain before it, and its time in ms since the epoch.
+    """The content of a checkpoint: the fields of the chain before it, and its time.
 
-    went_back: id of a checkpoint that had vanished when this one was made, or empty.
+    at: ms since the epoch. went_back: id of a checkpoint that had vanished when this one was made,
+    or empty.
     """
 
     first: str
@@ -61,12 +65,15 @@ class Checkpoint:
     went_back: str = ""
 
     def matches(self, chain: Chain) -> bool:
-        """Return whether the rows before this checkpoint are those that it sealed."""
+        """Return whether `chain`, of the rows before this checkpoint, is the one that it sealed."""
         sealed = (self.first, self.last, self.count, self.digest)
         return sealed == (chain.first, chain.last, chain.count, chain.digest)
 
     def resumed(self, row: Row) -> Chain:
-        """Return the chain after this checkpoint, from its own content. row: the checkpoint."""
+        """Return the chain of all rows up to and including this checkpoint.
+
+        The content of the checkpoint gives it, so the sealed rows are not read. row: its own row.
+        """
         chain = Chain(self.first, self.last, self.count, self.digest)
         chain.extend(row)
         return chain
@@ -75,7 +82,10 @@ class Checkpoint:
 def checkpoint(
     chain: Chain, keys: TrailKeys, *, change_id: str, writer: str, at: int, went_back: str = ""
 ) -> dict[str, str]:
-    """Return the marked fields of a checkpoint that seals a chain. at: ms since the epoch."""
+    """Return the marked fields of a checkpoint that seals a chain, which does not change.
+
+    at: ms since the epoch.
+    """
     detail: dict[str, Any] = {
         "first": chain.first,
         "last": chain.last,
@@ -134,7 +144,7 @@ def is_checkpoint(row: Row) -> bool:
 
 
 def parse(row: Row) -> Checkpoint | None:
-    """Return the content of a checkpoint, or None if it cannot be read."""
+    """Return the content of a checkpoint, or None if it cannot be read. Its mark is not checked."""
     try:
         found = json.loads(row.fields["detail"])
         digest = str(found["hash"])
@@ -153,9 +163,9 @@ def parse(row: Row) -> Checkpoint | None:
 
 
 def restored_from(row: Row) -> int | None:
-    """Return the last change of the backup that a restore row names.
+    """Return the number of the last change in the backup, which a restore row names.
 
-    None if it is no such row, or stands in another place. Its mark is not checked.
+    None if it is no such row, or its id is not that of the number in it. Its mark is not checked.
     """
     if row.kid or row.fields.get("action") != RESTORE:
         return None

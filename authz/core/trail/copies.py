@@ -7,11 +7,9 @@ from authz.core.trail.rows import Row, row_hash
 
 
 class CopyComparison:
-    """Compares rows of the store with a copy. The store may have more rows, and none less.
+    """Compares rows of the store with a copy. Rows that only the store has are no finding.
 
-    The copy may have rows of keys that were deleted later.
-
-    Only a hash of each row of the copy is kept in memory.
+    copied: read at once, in any order; only a hash of each row is kept in memory.
     """
 
     def __init__(self, copied: Iterable[Row]) -> None:
@@ -24,7 +22,7 @@ class CopyComparison:
                 self._findings.append(Finding(Problem.ALTERED, row.id, text))
 
     def feed(self, row: Row) -> None:
-        """Compare the next row of the store."""
+        """Compare a row of the store with the copy's row of this id. `finish` has the result."""
         digest = self._hashes.pop(row.id, None)
         if digest is not None and digest != row_hash(row.id, row.fields):
             text = "the store has another row of this id than the copy"
@@ -33,7 +31,7 @@ class CopyComparison:
     def finish(self, removed: Mapping[str, bytes]) -> Iterator[Finding]:
         """Yield the findings: rows that differ, then rows that only the copy has.
 
-        removed: ids and hashes of rows that deletions removed from the store.
+        removed: ids and hashes of rows that deletions removed from the store. They are no finding.
         """
         yield from self._findings
         for row_id, digest in self._hashes.items():

@@ -17,12 +17,12 @@ def line(row: Row) -> str:
 
 
 def lines(rows: Iterable[Row]) -> bytes:
-    """Return rows as JSON Lines."""
+    """Return rows as JSON Lines in UTF-8, each with a line break; empty for no rows."""
     return "".join(f"{line(row)}\n" for row in rows).encode()
 
 
 def parse(text: str) -> Row:
-    """Return the row of a line. Raises ValueError if it is none."""
+    """Return the row of a line. Raises ValueError if the text is not a row as `line` writes it."""
     try:
         found = json.loads(text)
         fields = found["row"]
@@ -36,10 +36,10 @@ def parse(text: str) -> Row:
 
 
 def in_order(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield the rows of a copy in the order of the trail, each once.
+    """Yield the rows of a copy in the order of their ids, each once. It first reads all of them.
 
-    A copy is made at least once, so it can hold a row several times. Rows with the same id and
-    different fields are all yielded.
+    A row may be delivered twice, so a copy can hold it several times. Rows with the same id and
+    different fields are all yielded. Raises ValueError if an id is not that of a row.
     """
     seen: dict[str, list[Row]] = {}
     for row in rows:
@@ -51,7 +51,10 @@ def in_order(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def otlp(rows: Sequence[Row]) -> bytes:
-    """Return rows as an ExportLogsServiceRequest of OTLP in JSON, one log record each."""
+    """Return rows as one ExportLogsServiceRequest of OTLP in JSON, one log record for each row.
+
+    The time of a record is that of its row, 0 if the row has none.
+    """
     records = [
         {
             "timeUnixNano": str(_time(row.fields) * NS_PER_MS),

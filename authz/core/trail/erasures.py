@@ -15,9 +15,9 @@ KEY: Final = "key"  # in the detail
 
 
 def subject(row: Row) -> str:
-    """Return the kid of the key that a row is about; empty if it is about none.
+    """Return the kid of the key that a row is about; empty if it is about none, or is garbled.
 
-    For an erasure that is the key whose usage was erased.
+    An erasure is about the key whose usage was erased.
     """
     if row.kid or row.fields.get("action") != Action.ERASE_USAGE.value:
         return row.kid

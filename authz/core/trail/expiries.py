@@ -19,21 +19,27 @@ _FIELD = '"expires_at"'
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """A key expired. at: ms since the epoch."""
+    """A key expired. at: its expiry, in ms since the epoch."""
 
     kid: str
     at: int
 
 
 class Expiries:
-    """Follows the trail. Rows come in its order, all of them."""
+    """Finds expiries of keys in the rows of a trail. It needs all rows, in their order.
+
+    Both methods are generators: they do their work as the result is read, to its end.
+    """
 
     def __init__(self) -> None:
         self._set: dict[str, int] = {}
         self._order: list[tuple[int, str]] = []
 
     def feed(self, row: Row) -> Iterator[Expiry]:
-        """Take the next row; yield the keys that expired before it, by the times of the rows."""
+        """Take the next row. First yield the keys that expired up to the time of this row.
+
+        A row that neither sets an expiry nor ends a key yields none. A later call yields them.
+        """
         action, detail = row.fields.get("action", ""), row.fields.get("detail", "")
         if not row.kid or (action not in _ENDS and _FIELD not in detail):
             return
@@ -57,7 +63,10 @@ class Expiries:
 
 
 def _expires_at(detail: str) -> tuple[int | None] | None:
-    """Return the expiry that an entry sets, or None if it sets none."""
+    """Return the expiry that an entry sets, in ms or None for never, as a tuple of one.
+
+    Return None if the entry sets no expiry.
+    """
     try:
         found: Any = json.loads(detail)["expires_at"]
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 
 class Gaps:
-    """Ranges of numbers, each with its first and last one, in order."""
+    """Ranges of numbers in order. Iterating gives each as (first, last), both included."""
 
     def __init__(self) -> None:
         self._ranges: list[tuple[int, int]] = []
@@ -16,7 +16,7 @@ class Gaps:
         return any(first <= number <= last for first, last in self._ranges)
 
     def add(self, first: int, last: int) -> None:
-        """Add a range above all others; nothing if it is empty."""
+        """Add a range above all others, both ends included; nothing if `last` is below `first`."""
         if first <= last:
             self._ranges.append((first, last))
 
@@ -25,7 +25,7 @@ class Gaps:
         return any(last > number for _, last in self._ranges)
 
     def fill(self, first: int, last: int) -> None:
-        """Remove a range of numbers from the gaps."""
+        """Remove the numbers from `first` to `last` from the gaps, both included."""
         kept: list[tuple[int, int]] = []
         for start, end in self._ranges:
             if end < first or start > last:
@@ -36,7 +36,7 @@ class Gaps:
         self._ranges = kept
 
     def fill_first(self, count: int) -> None:
-        """Remove the lowest `count` numbers."""
+        """Remove the lowest `count` numbers from the gaps; all, if there are fewer."""
         for first, last in list(self._ranges):
             taken = min(count, last - first + 1)
             if taken:

@@ -29,14 +29,14 @@ class TrailStore(Protocol):
     """Reads the audit trail as rows, and adds rows about the trail itself."""
 
     async def after(self, row_id: str, count: int) -> Sequence[Row]:
-        """Return at most `count` rows after an id, oldest first; from the first if it is empty.
+        """Return at most `count` rows after `row_id`, oldest first. "": from the first row on.
 
         Raises Unavailable.
         """
         ...
 
     async def before(self, row_id: str, count: int) -> Sequence[Row]:
-        """Return at most `count` rows before an id, newest first; from the last if it is empty.
+        """Return at most `count` rows before `row_id`, newest first. "": from the last row on.
 
         Raises Unavailable.
         """
@@ -45,9 +45,9 @@ class TrailStore(Protocol):
     async def add(self, after: Row, fields: Mapping[str, str]) -> tuple[str, bool] | None:
         """Add a row directly after the row `after`.
 
-        Return its id, and whether it survives the loss of the primary. MUST do nothing and return
-        None if the last row is not `after`, with the same fields: a failover can give its id to
-        another row. Raises Unavailable, also if the reply was lost.
+        Return the id of the new row, and whether it survives the loss of the primary. MUST do
+        nothing and return None if the last row is not `after`, with the same fields: a failover can
+        give its id to another row. Raises Unavailable, also if the reply was lost.
         """
         ...
 

@@ -23,7 +23,10 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding. where: the id of a row, or the first of them."""
+    """One finding. where: the id of the first row that it is about, or a number of a change.
+
+    Empty if nothing was ever sealed (UNSEALED).
+    """
 
     problem: Problem
     where: str
@@ -34,10 +37,11 @@ class Finding:
 class Report:
     """The result. `findings` has the first MAX_FINDINGS (200), `more` is the number of others.
 
-    rows: that were read. last: id of the last one. sealed_until: id of the last checkpoint, at
-    `sealed_at` (ms since the epoch); both empty or 0 if there is none. unsealed: rows after it,
-    the oldest at `unsealed_since`. unmarked: rows from before the upgrade, up to the number
-    `unmarked_until`. checkpoints: how many have been checked.
+    Times are ms since the epoch, 0 for none; ids are "" for none. rows: how many were read. last:
+    id of the last row, which a deletion may have removed. sealed_until: id of the last checkpoint,
+    made at `sealed_at`. unsealed: how many rows come after it, the oldest at `unsealed_since`.
+    unmarked: how many rows are from before the upgrade, up to the number `unmarked_until`.
+    checkpoints: how many were checked.
     """
 
     findings: tuple[Finding, ...]

@@ -29,7 +29,7 @@ _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row as the store has it."""
+    """One row as the store has it. id: `NUMBER-PART`, not checked."""
 
     id: str
     fields: Mapping[str, str]
@@ -50,19 +50,19 @@ class Proof(Enum):
 
 
 class TrailKeys:
-    """The keys of marks by pepper version. The last one, the newest, marks new rows."""
+    """The keys of marks by pepper version, at least one. The last, the newest, marks new rows."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         self._keys = dict(keys)
         self._newest = list(self._keys)[-1]
 
     def marked(self, fields: Mapping[str, str]) -> dict[str, str]:
-        """Return the fields with the mark of this writer as the last one."""
+        """Return a copy of the fields with a mark by the newest pepper, in the field `mac`."""
         key = self._keys[self._newest]
         return {**fields, MARK: f"{self._newest}:{_mac(key, fields)}"}
 
     def check(self, fields: Mapping[str, str]) -> Proof:
-        """Return whether the mark of these fields is right."""
+        """Return the result of checking the mark in `mac` against all other fields."""
         mark = fields.get(MARK)
         if mark is None:
             return Proof.ABSENT
@@ -86,13 +86,13 @@ def position(row_id: str) -> tuple[int, int]:
 
 
 def following(row_id: str) -> str:
-    """Return the smallest id after this one, of the same number."""
+    """Return the next id of the same number. Raises ValueError as `position`."""
     number, part = position(row_id)
     return f"{number}-{part + 1}"
 
 
 def row_hash(row_id: str, fields: Mapping[str, str]) -> bytes:
-    """Return the SHA-256 of a row: its id and all its fields, in the order of their names.
+    """Return the SHA-256 of a row: its id and all its fields, the mark too, sorted by name.
 
     An entry has a random change id, so its content cannot be guessed from the hash.
     """

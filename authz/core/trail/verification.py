@@ -68,7 +68,7 @@ class Verification:
         self._unsealed = (0, 0)
 
     def feed(self, row: Row) -> None:
-        """Check the next row."""
+        """Check the next row. `finish` has the findings."""
         self._rows += 1
         try:
             number, part = position(row.id)
@@ -86,11 +86,11 @@ class Verification:
         self._chain.extend(row)
 
     def finish(self, highest: int = 0, last_id: str = "", sealed_since: int = 0) -> Report:
-        """Return the report.
+        """Return the report. Call it once, after the last row.
 
         highest: number of the last change, as known from elsewhere; 0: unknown. last_id: the last
         id that the store gave out; empty: unknown. Both MUST be read before the rows. sealed_since:
-        rows that are older than this, in ms since the epoch, have to be sealed.
+        rows that are older than this, in ms since the epoch, have to be sealed; 0: none has to be.
         """
         while self._absent:
             self._pass_one()
@@ -122,7 +122,10 @@ class Verification:
         )
 
     def _pass_removed(self, place: tuple[int, int]) -> None:
-        """Put the hashes of the removed rows before a place into the chain."""
+        """Put the hashes of the removed rows before a place into the chain, and check their places.
+
+        A removed row at this very place is still in the store: it does not count as removed.
+        """
         while self._absent and self._absent[-1][0] < place:
             self._pass_one()
         if self._absent and self._absent[-1][0] == place:  # it is still there
@@ -194,7 +197,10 @@ class Verification:
         return number in self._gaps or number in self._absent_numbers
 
     def _check_own(self, row: Row, number: int) -> None:
-        """Check a row about the trail, whose mark is valid."""
+        """Compare a checkpoint with the chain, or fill the gaps that a restore made.
+
+        Rows of other kinds are ignored. The mark of `row` is valid.
+        """
         if (last := checkpoints.restored_from(row)) is not None:
             self._gaps.fill(last + 1, number - 1)
         if not checkpoints.is_checkpoint(row):
@@ -217,7 +223,10 @@ class Verification:
         self._unsealed = (0, 0)
 
     def _begins_before(self, first: str) -> bool:
-        """Return whether a sealed trail began before the rows that are here."""
+        """Return whether a sealed trail that begins with the id `first` began before these rows.
+
+        False without rows, and if `first` is no id.
+        """
         try:
             return bool(self._chain.first) and position(first) < position(self._chain.first)
         except ValueError:
@@ -239,7 +248,7 @@ class Removals:
         """Ids and hashes of the removed rows."""
 
     def feed(self, row: Row) -> None:
-        """Take the next row. Only a row with a good mark counts."""
+        """Add the removed rows that a row names to `found`, if its mark is valid."""
         named = checkpoints.removed_by(row)
         if named and self._keys.check(row.fields) is Proof.VALID:
             self.found |= named

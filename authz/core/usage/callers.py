@@ -17,9 +17,9 @@ _PRODUCT: Final = re.compile(rb"[A-Za-z][A-Za-z0-9._-]{0,31}(?=[/ ;(]|\Z)", re.A
 
 
 def network(text: bytes) -> str:
-    """Return the network of an address: `/24` of IPv4, `/48` of IPv6; "" if it is no address.
+    """Return the network of an address, such as `192.0.2.0/24`; "" if it is no address.
 
-    IPv4-mapped IPv6 counts as IPv4.
+    `/24` of IPv4, `/48` of IPv6. IPv4-mapped IPv6 counts as IPv4.
     """
     try:
         address = ipaddress.ip_address(text.decode("ascii"))
@@ -36,7 +36,7 @@ def network(text: bytes) -> str:
 def agent_family(text: bytes) -> str:
     """Return the family of a user agent: a browser, or the first product's name without a version.
 
-    At most 32 of A-Z a-z 0-9 . _ -. `none` if there is no user agent, `other` if it has no name.
+    At most 32 of A-Z a-z 0-9 . _ -. `none` if the text is empty or `-`, `other` if it has no name.
     """
     if text in {b"", b"-"}:
         return NONE

@@ -8,7 +8,10 @@ Row = list[int]
 
 @dataclass(slots=True)
 class Sight:
-    """The latest use of a key or a secret. at: seconds since the epoch."""
+    """The latest use of a key or a secret. at: seconds since the epoch.
+
+    network, agent: as `network` and `agent_family` of callers.py return them.
+    """
 
     at: int
     network: str
@@ -17,11 +20,12 @@ class Sight:
 
 @dataclass(slots=True)
 class KeyUsage:
-    """The part of a commit that belongs to one key.
+    """The part of a commit that belongs to one key. Minutes and days are counted since the epoch.
 
-    about: as in an Identity. about_minute: that of the entry that says so. rows: by minute and
-    route; a route is "" without a label. denials: by minute and reason. secrets: by secret id, its
-    latest use and the number of requests. networks: of a day since the epoch.
+    about: as in an Identity, from the newest entry that has it. about_minute: minute of that entry.
+    rows: counts by minute and route ("" without a label). denials: counts by minute and reason.
+    latest: the latest use. secrets: by secret id, its latest use and the number of requests.
+    networks: by day.
     """
 
     about: str = ""
@@ -35,14 +39,14 @@ class KeyUsage:
 
 @dataclass(slots=True)
 class Commit:
-    """The sums of some batches.
+    """The sums of some batches. Minutes are counted since the epoch.
 
     keys: by kid. totals: by minute, route and code, over all requests with and without a key.
     denials: by minute and reason, of requests without a key. seen: by process and block of charge
-    ids, how many entries came. highest: the highest count of each process. misdated: entries that
-    ended too far from the store's time; they are in no other count but `seen`. entries: all ended
-    requests of the batches. repeated: by process, entries of batches that were counted before, and
-    are left out here.
+    ids, how many entries came. highest: the highest charge id of each process, as a number.
+    misdated: how many requests ended too far from the store's time; of the other counts only
+    `seen`, `highest` and `entries` have them. entries: all ended requests of the batches. repeated:
+    by process, entries of batches that were counted before, and are left out here.
     """
 
     keys: dict[str, KeyUsage] = field(default_factory=dict)

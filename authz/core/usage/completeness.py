@@ -16,11 +16,11 @@ BLOCK: Final = 4096  # charge ids whose entries are counted together
 class ProcessSeen:
     """The entries of one process that came.
 
-    seen: how many, each counted once. highest: the highest charge id. lost: how many are missing in
-    blocks that are no longer kept apart. extra: entries of blocks that were complete or no longer
-    kept, such as of a second logger for the same requests. repeated: entries of batches that came
-    again and were left out. at: of the last entry, in ms since the epoch. blocks: the blocks that
-    are not complete, and how many entries of each came.
+    seen: how many, each counted once. highest: the highest charge id, as a number. lost: how many
+    are missing in blocks that are no longer kept apart. extra: entries of blocks that were complete
+    or no longer kept, such as of a second logger for the same requests. repeated: entries of
+    batches that came again and were left out. at: of the last entry, in ms since the epoch. blocks:
+    by number (charge id // 4096) the entries that came, of the blocks that are not complete.
     """
 
     process: str
@@ -34,7 +34,7 @@ class ProcessSeen:
 
 
 def missing(found: ProcessSeen, issued: int) -> int:
-    """Return how many of the first `issued` charge ids have no entry.
+    """Return how many of the charge ids 1 to `issued` have no entry.
 
     It is exact at the end of a block and for all ids. Within a block that is not complete, entries
     are taken to be of its lowest ids.
@@ -68,7 +68,9 @@ class Completeness:
 def completeness(issued: Mapping[str, int], found: Iterable[ProcessSeen]) -> Completeness:
     """Return the sums over all processes.
 
-    issued: by process. For a process that is not in it, its highest charge id is taken.
+    issued: by process, how many charge ids it has given out. The highest id that came counts
+    instead if it is higher, or if `issued` lacks the process. All ids of a process without entries
+    are missing.
     """
     seen = {each.process: each for each in found}
     numbers = {name: max(issued.get(name, 0), each.highest) for name, each in seen.items()}

@@ -69,11 +69,11 @@ class Level(StrEnum):
 
     @property
     def window(self) -> int:
-        """The number of slots that lie together. At most 256 pairs stay in a compact hash."""
+        """The number of slots in one window. At most 256 pairs stay in a compact hash."""
         return _WINDOWS[self]
 
     def slot(self, minute: int) -> int:
-        """Return the slot of a minute since the epoch."""
+        """Return the slot that contains a minute, which is counted since the epoch."""
         if self is Level.MONTH:
             return month_of(minute)
         return minute // _MINUTES[self]
@@ -116,7 +116,7 @@ class Counts:
 
     @property
     def units(self) -> int:
-        """The units that limits paid: one for each request that was not refused, and the rest."""
+        """The units that limits paid: the requests that were not refused, plus Field.UNITS."""
         return self.requests - self[Field.DENIED] + self[Field.UNITS]
 
     def by_name(self) -> dict[str, int]:
@@ -141,7 +141,8 @@ class Counts:
 def added(kept: list[int], more: list[int]) -> bool:
     """Add `more` to `kept`, in place. Return whether a number would have passed LARGEST.
 
-    Such a number stays at LARGEST. `more` may be shorter.
+    Such a number becomes LARGEST. `more` may be shorter; if it is longer, `kept` grows. An empty
+    `kept` gets the numbers as they are.
     """
     if not kept:
         kept.extend(more)
@@ -157,7 +158,7 @@ def added(kept: list[int], more: list[int]) -> bool:
 
 
 def trimmed(numbers: list[int]) -> list[int]:
-    """Return the numbers without the zeros at the end."""
+    """Return the numbers without the zeros at the end, as a new list."""
     end = len(numbers)
     while end and not numbers[end - 1]:
         end -= 1

@@ -14,7 +14,7 @@ Rules:
 2. A client writes the user agent, and may influence the method. They stand after every field that
    counts, so blanks in them shift nothing. A route name of Envoy with a blank shifts only the user
    agent.
-3. An entry with a field that is not in order is refused as a whole, with its cause. It is never
+3. An entry with a field that is not valid is refused as a whole, with its cause. It is never
    attributed to a key.
 """
 
@@ -100,7 +100,7 @@ class Cause(StrEnum):
 
     VERSION = "version"  # neither version 2 nor 3
     CHARGE_ID = "charge_id"  # it has none, or not 28 digits
-    IDENTITY = "identity"  # a field of the gate is not in order
+    IDENTITY = "identity"  # a field of the gate is not valid
     TYPE = "type"  # of another type than those of downstream requests
     FIELDS = "fields"  # too few fields, or a number that is none
     CLOCK = "clock"  # it ended too far from the time of the store
@@ -108,10 +108,11 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Identity:
-    """The fields that the gate writes. kid: "" if no key is proven. One object for equal lines.
+    """The fields that the gate writes. kid: "" if no key is proven. secret, route: "" without one.
 
-    about: client, project, tenant, plan and environment of the key, with single blanks between.
-    charged: the units that its limits paid. version: of the line, as its first byte.
+    about: client, project, tenant, plan and environment of the key, with single blanks between,
+    `-` for none. charged: the units that its limits paid. version: the first byte of the line.
+    Instances are equal only if they are one object; an EntryReader gives one for equal fields.
     """
 
     version: int
@@ -135,6 +136,7 @@ class Status:
 class Entry:
     """One entry, read. Times are milliseconds since the epoch.
 
+    process, count: the charge id: its first 16 digits as text, and the others as a number.
     rest: from ATTEMPTS to the user agent. is_end: False while the request runs.
     """
 
@@ -154,7 +156,7 @@ class Entry:
 class EntryReader:
     """Reads entries. It remembers the parts that repeat, so that each is checked once.
 
-    identities: those that are in order, by version and text. statuses: the same, by their texts.
+    identities: the valid ones so far, by version and text. statuses: the same, by their texts.
     """
 
     def __init__(self) -> None:
@@ -163,7 +165,7 @@ class EntryReader:
         self.statuses: dict[tuple[bytes, bytes, bytes], Status] = {}
 
     def read(self, line: bytes) -> Entry | Cause:
-        """Return the entry of one line, or the cause of its refusal."""
+        """Return the entry of a line without its end, or the cause of its refusal, never CLOCK."""
         if not START.match(line):
             return Cause.CHARGE_ID if line[:2] in {b"2 ", b"3 "} else Cause.VERSION
         type_at = TYPE_AT[line[0]]
@@ -202,9 +204,9 @@ class EntryReader:
         )
 
     def identity(self, version: int, text: bytes) -> Identity | None:
-        """Return the fields of the gate, or None if one is not in order.
+        """Return the fields of the gate, or None if one is not valid. Remember valid ones.
 
-        version: its digit. text: the fields after the charge id, each after a blank.
+        version: VERSION_2 or VERSION_3. text: the fields after the charge id, each after a blank.
         """
         known = self.identities[version]
         if text not in known:
@@ -217,7 +219,7 @@ class EntryReader:
         return known[text]
 
     def status(self, text: tuple[bytes, bytes, bytes]) -> Status | None:
-        """Return the status of code, gRPC status and flags, or None if one is not in order."""
+        """Return the status of code, gRPC status and flags, or None if one is not valid."""
         if text not in self.statuses:
             found = parse_status(*text)
             if found is None:
@@ -229,7 +231,10 @@ class EntryReader:
 
 
 def parse_identity(version: int, text: bytes) -> Identity | None:
-    """Return the fields of the gate, or None if one is not in order. text: as in `identity`."""
+    """Return the fields of the gate, or None if one is not valid. Arguments as of `identity`.
+
+    A line of version 2 has no units: `charged` is 1 if a key was allowed, else 0.
+    """
     try:
         words = ["" if word == NO_VALUE else word for word in text.decode("ascii").split(" ")[1:]]
         if version == VERSION_2:
@@ -243,7 +248,7 @@ def parse_identity(version: int, text: bytes) -> Identity | None:
 
 
 def _identity(version: int, words: list[str]) -> Identity:
-    """Return the fields, each checked. Raises ValueError or BadInput."""
+    """Return the fields, "" for none. Raises ValueError or BadInput if one is not valid."""
     kid, secret, reason, route, *owners, charged = words
     if kid:
         fields.kid("key_id", kid)
@@ -270,7 +275,7 @@ def _identity(version: int, words: list[str]) -> Identity:
 
 
 def parse_status(code: bytes, grpc: bytes, flags: bytes) -> Status | None:
-    """Return the status, or None if a field is not in order."""
+    """Return the status, or None if a field is not valid. `-`: no gRPC status, no flags."""
     if not (_CODE.fullmatch(code) and _FLAGS.fullmatch(flags)):
         return None
     if grpc != b"-" and not _CODE.fullmatch(grpc):

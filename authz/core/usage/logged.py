@@ -15,9 +15,9 @@ COMPARED = (
 
 
 class LoggedUsage:
-    """The usage of a log in the format of the usage logger.
+    """The usage of a log in the format of the usage logger. Requests that still run do not count.
 
-    refused: how many lines are not entries in order.
+    refused: how many lines are no valid entries. A line that is added twice counts twice.
     """
 
     def __init__(self) -> None:
@@ -39,12 +39,16 @@ class LoggedUsage:
 
     @property
     def whole_hours(self) -> range:
-        """The hours between the first and the last one of keys, which may be incomplete."""
+        """The hours since the epoch that the log covers fully, over all keys.
+
+        The first and the last hour with an entry are left out: the log may hold only a part of
+        each. Empty if there is no hour between them.
+        """
         hours = {hour for each in self._keys.values() for hour in each}
         return range(min(hours) + 1, max(hours)) if hours else range(0)
 
     def of(self, hours: range) -> Mapping[str, Counts]:
-        """Return the sums of these hours by kid."""
+        """Return the sums of these hours by kid, of the keys that have requests in them."""
         found = {
             kid: sum((counts for hour, counts in each.items() if hour in hours), Counts())
             for kid, each in self._keys.items()
@@ -62,13 +66,16 @@ class Difference:
 
     @property
     def fields(self) -> Mapping[Field, int]:
-        """The numbers that differ: the store's minus the log's."""
+        """The numbers that differ: the store's minus the log's. Empty if none does.
+
+        The numbers of slow requests are not compared.
+        """
         gaps = {field: self.counted[field] - self.logged[field] for field in COMPARED}
         return {field: gap for field, gap in gaps.items() if gap}
 
 
 def differences(logged: Mapping[str, Counts], counted: Mapping[str, Counts]) -> list[Difference]:
-    """Return the keys whose counts differ, by kid."""
+    """Return the keys whose counts differ, sorted by kid. A key that one side lacks is 0 there."""
     pairs = (
         Difference(kid, logged.get(kid, Counts()), counted.get(kid, Counts()))
         for kid in sorted({*logged, *counted})

@@ -36,8 +36,9 @@ SWITCHING_PROTOCOLS: Final = 101
 def outcome(code: int, grpc: int | None, flags: frozenset[str]) -> Outcome:
     """Return the outcome of a response.
 
-    code: of HTTP, 0 if none was sent. grpc: None if the response had no gRPC status. An upgraded
-    connection (101) is OK: Envoy flags its end as UC or DC even if both sides closed it in order.
+    code: of HTTP, 0 if none was sent; then the request is ABORTED. grpc: None if the response had
+    no gRPC status. A refusal by the gate (UAEX) comes first. An upgraded connection (101) is OK:
+    Envoy flags its end as UC or DC even if both sides closed it in order.
     """
     if flags & DENIED_FLAGS:
         return Outcome.DENIED

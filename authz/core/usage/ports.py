@@ -48,11 +48,11 @@ class MeterProbe(Protocol):
     """Counts the events of a meter."""
 
     def count(self, event: MeterEvent, times: int = 1) -> None:
-        """Count an event."""
+        """Count an event `times` times."""
         ...
 
     def refused(self, cause: Cause, times: int) -> None:
-        """Count entries that are attributed to no key."""
+        """Count `times` entries that are attributed to no key."""
         ...
 
     def committed(self, seconds: float) -> None:
@@ -74,8 +74,8 @@ class UsageStore(Protocol):
 
         MUST add everything if no digest is known, and nothing if one is. MUST know a digest for two
         hours. MUST return TooOld if `arrived_ms`, the store's time at which the oldest batch came,
-        is more than an hour ago. Raises Unavailable if it is unknown whether the commit was added.
-        Then the caller asks again with the same digests.
+        is more than an hour ago. Raises Unavailable if nothing was added, or if that is unknown. A
+        repetition with the same digests is safe. May drop networks that are stored from `commit`.
         """
         ...
 
@@ -85,8 +85,8 @@ class KeyFacts:
     """The facts about a key that its usage shows.
 
     latest: None if it was never used. secrets: by id, the latest use and the number of requests.
-    owners: client, project, tenant, plan and environment, by the hour since the epoch from which
-    they were seen.
+    owners: as `about` of an Identity, by the hour since the epoch from which they were seen, oldest
+    first.
     """
 
     latest: Sight | None = None
@@ -112,42 +112,50 @@ class UsageReader(Protocol):
     async def counts(
         self, kid: str, level: Level, slots: range
     ) -> Mapping[tuple[int, str], Counts]:
-        """Return the counts of a key by slot and route.
+        """Return the counts of a key by slot and route, without slots that have none.
 
         The route is "" for requests without a label; only hours tell routes apart.
         """
         ...
 
     async def totals(self, level: Level, slots: range) -> Mapping[tuple[int, str, str], Counts]:
-        """Return the counts of all requests by slot, route and code such as `200` or `200/8`."""
+        """Return the counts of all requests by slot, route and code such as `200` or `200/8`.
+
+        Slots without requests are left out.
+        """
         ...
 
     async def facts(self, kid: str) -> KeyFacts:
-        """Return the facts about a key."""
+        """Return the facts about a key, empty ones if it was never used."""
         ...
 
 
 class DayReader(Protocol):
-    """Reads the facts about days."""
+    """Reads the facts about days. Raises what UsageReader raises."""
 
     async def days(self, kid: str, days: range) -> Mapping[int, DayFacts]:
-        """Return the facts by day since the epoch. kid: "" for all requests."""
+        """Return the facts by day since the epoch, without days that have none.
+
+        kid: "" for all requests.
+        """
         ...
 
 
 class UsageIndex(Protocol):
-    """Reads the usage of many keys at once. All raise what those of UsageReader raise."""
+    """Reads the usage of many keys at once. All raise Unavailable, and Unreadable for bad data."""
 
     async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
-        """Return for each kid the time of its latest use, in seconds since the epoch.
+        """Return for each kid, in order, its latest use in seconds since the epoch.
 
         None if it was never used.
         """
         ...
 
     def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
-        """Yield the kids that were used since a time in seconds, at most a few thousand at once.
+        """Yield lists of the kids that were used at `since` or later. A kid may come twice.
 
+        since: seconds since the epoch. A list has at most a few thousand kids; more only if as many
+        were last used in one second.
         MUST yield a key that is used meanwhile at least once.
         """
         ...
@@ -155,7 +163,7 @@ class UsageIndex(Protocol):
     async def many(
         self, kids: Sequence[str], level: Level, slots: range
     ) -> Sequence[Mapping[tuple[int, str], Counts]]:
-        """Return for each kid what `UsageReader.counts` does."""
+        """Return the result of `UsageReader.counts` for each kid, in order."""
         ...
 
 
@@ -163,7 +171,7 @@ class GateProcesses(Protocol):
     """Reads how many entries of each process of the gate were issued and came."""
 
     async def issued(self) -> Mapping[str, int]:
-        """Return how many charge ids each process has given out. Raises Unavailable."""
+        """Return by process how many charge ids it has given out. Raises Unavailable."""
         ...
 
     async def processes(self) -> Sequence[ProcessSeen]:

@@ -47,7 +47,7 @@ _UNITS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Some slots of a level, all next to each other, from the past to the present."""
+    """Some slots of a level, all next to each other, oldest first; at least one."""
 
     level: Level
     slots: range
@@ -64,7 +64,7 @@ class Span:
 
     @property
     def days(self) -> range:
-        """The days of these slots since the epoch."""
+        """The days, counted since the epoch, that these slots lie in, also in part."""
         return range(self.since // DAY_MS, -(-self.until // DAY_MS))
 
 
@@ -74,10 +74,11 @@ def default_ms(by: By) -> int:
 
 
 def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
-    """Return the slots of a question. since, until: ms since the epoch; `until` is left out.
+    """Return the slots that hold `since` up to, not including, `until` (ms since the epoch).
 
-    of_keys: whether it is about keys, and not about all requests. Only hours tell the routes of a
-    key apart. Raises BadInput about `since` or `by` if the question cannot be answered.
+    By route or status they are hours, or days for all requests over more than 7 days. of_keys:
+    whether the question is about keys, and not about all requests. Raises BadInput about `by` for
+    the status of keys, about `since` if it is not before `until` or gives more than 2000 slots.
     """
     if of_keys and by is By.STATUS:
         problem = "status is counted over all requests; for a key, use "
@@ -101,9 +102,9 @@ def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
 class Report:
     """The answer to a question.
 
-    groups: by the start of a slot in ms, or by route or status, in order. keys: how many keys were
-    looked at; None if it is about all requests. denials: by reason; None if several keys were
-    asked for. completeness: of all usage.
+    groups: by the start of a slot in ms since the epoch, or by route or status, in order. keys: how
+    many keys were looked at; None if it is about all requests. denials: counts by reason; None if
+    several keys were asked for. completeness: of all usage.
     """
 
     span: Span

@@ -57,22 +57,25 @@ _agent_family = lru_cache(MAX_CALLERS)(agent_family)
 
 
 class Clocks(NamedTuple):
-    """The minutes in which a request may have ended: near the store's time, both included."""
+    """The minutes in which a request may have ended, since the epoch, both included."""
 
     earliest: int
     latest: int
 
     @classmethod
     def near(cls, store_ms: int, past_ms: int, future_ms: int) -> "Clocks":
-        """Return the minutes from `past_ms` before to `future_ms` after the store's time."""
+        """Return the minutes from `past_ms` before to `future_ms` after the store's time.
+
+        All in ms, the store's time since the epoch. The minutes at both ends count in full.
+        """
         return cls((store_ms - past_ms) // MINUTE_MS, (store_ms + future_ms) // MINUTE_MS)
 
 
 class _Source:
     """A process of the gate, and the version of its lines.
 
-    identities: those of that version. blocks: by number, how many entries came and the highest
-    count.
+    identities: those of the EntryReader for this version. blocks: by number (charge id // 4096),
+    how many entries came and the highest charge id.
     """
 
     __slots__ = ("blocks", "identities")
@@ -85,7 +88,8 @@ class _Source:
 class Tally:
     """The sums of some batches.
 
-    running: how many entries of requests that run it has. refused: how many were refused, by cause.
+    running: how many entries of requests that still run were added. refused: how many entries were
+    refused, by cause.
     """
 
     def __init__(self, reader: EntryReader) -> None:
@@ -98,11 +102,11 @@ class Tally:
 
     @property
     def size(self) -> int:
-        """How many rows there are. It bounds the time that the store takes for the commit."""
+        """How many rows there are, not entries. It bounds the store's time for the commit."""
         return len(self._rows) + len(self._running)
 
     def add(self, lines: Iterable[bytes]) -> None:
-        """Add the entries of a batch. Entries that are not in order are counted by cause."""
+        """Add the entries of a batch, lines without their ends. Count bad ones in `refused`."""
         rows, sources, statuses = self._rows, self._sources, self._reader.statuses
         for line in lines:
             end = line.find(END)
@@ -163,7 +167,10 @@ class Tally:
                 self._running[entry.identity] = entry
 
     def numbers(self) -> dict[str, int]:
-        """Return how many ended requests there are of each process of the gate."""
+        """Return the number of ended requests by process of the gate, misdated ones too.
+
+        Requests whose charge id is 0 are left out.
+        """
         found: dict[str, int] = {}
         for name, source in self._sources.items():
             process = name[PROCESS_START:].decode("ascii")
@@ -172,7 +179,11 @@ class Tally:
         return found
 
     def commit(self, clocks: Clocks) -> Commit:
-        """Return what the batches add. Entries that ended outside of `clocks` are misdated."""
+        """Return the sums of the batches, and keep them.
+
+        A request that ended outside of `clocks` is misdated. One that still runs only adds to the
+        latest use of its key.
+        """
         commit = Commit()
         for (identity, status, minute), row in self._rows.items():
             if clocks.earliest <= minute <= clocks.latest:
@@ -215,7 +226,7 @@ def _add_row(commit: Commit, identity: Identity, status: Status, minute: int, ro
 
 
 def _numbers(identity: Identity, status: Status, row: _Row) -> list[int]:
-    """Return a row by the positions of Field."""
+    """Return the counts of a row by the positions of Field; zeros at the end may be missing."""
     number, usual = row[_N], 0 if status.outcome is Outcome.DENIED else 1
     units = number * (identity.charged - usual) if identity.kid else 0
     if status.outcome is Outcome.OK and not (units or row[_SLOW]):  # nearly every row
@@ -245,7 +256,7 @@ def _sight(ended_at: int, address: bytes, rest: bytes) -> Sight:
 
 
 def _add_sight(usage: KeyUsage, identity: Identity, sight: Sight, number: int) -> None:
-    """Keep the latest use of the key, and of the secret with the number of its requests."""
+    """Keep the latest use of the key and of its secret. Add `number` to the secret's requests."""
     if usage.latest is None or usage.latest.at <= sight.at:
         usage.latest = sight
     if identity.secret:

@@ -1,0 +1,1 @@
+"""Limits: leases, refusals, waiting requests and outages, for each key."""

@@ -21,7 +21,7 @@ Name = str | tuple[str, int]
 
 
 class KeyLimitStates:
-    """The states by name. `find` returns one, or None.
+    """The states by name, which is the kid, or kid and cost. `find` returns one, or None.
 
     max_keys: bound on states; the oldest one makes room, and its lease is returned to the store.
     has_pools: whether projects or tenants have limits.
@@ -47,7 +47,11 @@ class KeyLimitStates:
         self.has_pools = bool(policy.projects or policy.tenants)
 
     def open(self, record: KeyRecord, cost: int) -> KeyLimitState:
-        """Return the state of a record that `find` does not have. Raises UnknownPlan."""
+        """Return the state for `cost` of a record that `find` does not have, a new one if need be.
+
+        A state of another version of the record is dropped as `strand` does. At `max_keys` the
+        oldest state makes room. Raises UnknownPlan if the settings lack the key's plan.
+        """
         name = record.kid if cost == 1 else (record.kid, cost)
         known = self._states.get(name) or self._reopen(name, record)
         if known is not None and known.record.version == record.version:
@@ -88,17 +92,20 @@ class KeyLimitStates:
         self._states.clear()
 
     def give_up(self, state: KeyLimitState) -> int:
-        """End the lease of a state that is kept. Return the next `returned`; see its `give_up`."""
+        """Count the requests that passed on the lease, then call and return `state.give_up`.
+
+        The debt is no longer sent from OutageLimits.
+        """
         self._count_leased(state)
         self._outage.forget(state)
         return state.give_up()
 
     def strand(self, state: KeyLimitState) -> None:
-        """Drop the lease and the debt without a return to the store. Count LEASE_STRANDED.
+        """Drop the lease and the debt, and return only their credits to the store.
 
-        The key was changed, and the change may have reset its counters. A return would then take
-        back requests that were counted after the reset. No change resets credits, so the credits in
-        the lease are returned. Otherwise each refill would lose them.
+        Counts the requests left as LEASE_STRANDED. The key was changed, and the change may have
+        reset its counters. A return would then take back requests that were counted after the
+        reset. No change resets credits, and each refill would lose them otherwise.
         """
         state.is_dropped = True
         if state.left:

@@ -39,7 +39,8 @@ class OutageLimits:
         """Return the result of one request, and note it as a debt if it passes.
 
         Counts LIMIT_ALLOWED_IN_OUTAGE or LIMIT_DENIED_IN_OUTAGE. Raises Unavailable if the key's
-        `on_outage` is `deny`. With `allow` the request always passes.
+        `on_outage` is `deny`. With `allow` the request always passes. With `local` the counters of
+        this process decide.
         """
         now = self._wall_ms()
         charge = state.charge_at(now)

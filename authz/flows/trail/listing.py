@@ -48,9 +48,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class TrailEvent:
-    """One event. id: of its row; empty for an expiry. entry: None for an expiry or a restore.
+    """One event. id: of its row; empty for an expiry. at: ms since the epoch.
 
-    why: the reason if the row cannot be read.
+    entry: None for an expiry or a restore. why: the reason if the row cannot be read; then `at` is
+    0, `action` is empty and `entry` is None.
     """
 
     id: str
@@ -89,7 +90,7 @@ class TrailListing:
         """Return the newest events that fit, at most `limit`.
 
         Entries are read from the newest on, until there are enough. If expiries are wanted, the
-        whole trail is read. Raises Unavailable if the store fails.
+        whole trail is read; they are not if an actor is. Raises Unavailable if the store fails.
         """
         entries = [] if wanted.action == EXPIRE else await self._entries(wanted, limit + 1)
         since = entries[-1].at if len(entries) > limit else 0

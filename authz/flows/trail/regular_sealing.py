@@ -36,7 +36,11 @@ class RegularSealing:
         self.findings = Counter(dict.fromkeys(FINDINGS, 0))
 
     async def run(self) -> None:
-        """Seal now and after each pause. Ends only when it is cancelled."""
+        """Seal now and after each pause of PAUSE (60 s), until cancelled.
+
+        Without the store, or while it is not ours, a round is left out. Unavailable is logged and
+        counted, not raised.
+        """
         while True:
             if self._is_ours():
                 await self._round()

@@ -26,10 +26,10 @@ log = logging.getLogger("authz.audit")
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """The result of one round. rows: that were sealed now. last: id of the last checkpoint.
+    """The result of one round. rows: how many were sealed now. last: id of the last checkpoint.
 
-    wrong: rows whose mark is wrong. went_back: id of a checkpoint that has vanished since the last
-    round, or empty.
+    wrong: how many rows that were read now have a wrong mark. went_back: id of a checkpoint that
+    has vanished, until a round adds one that says so. Both ids are empty if there is none.
     """
 
     rows: int
@@ -77,9 +77,10 @@ class Sealer:
         raise Unavailable("the audit trail grows too fast to be sealed; try again")
 
     async def _look_back(self) -> None:
-        """Read the trail again if it does not hold the last row any more that this sealer read.
+        """Forget the chain if the trail no longer holds the last row that this sealer read.
 
-        A failover loses rows that no replica had, and their ids are given to other rows.
+        A failover loses rows that no replica had, and their ids are given to other rows. If the
+        last checkpoint that could survive is gone, log it and note it for the next checkpoint.
         """
         if self._last is not None and not await self._holds(self._last):
             self._chain = None
@@ -98,7 +99,10 @@ class Sealer:
         return bool(found) and found[0] == row
 
     async def _resume(self) -> Chain:
-        """Return the chain after the last checkpoint with a good mark; empty if there is none."""
+        """Return the chain after the last checkpoint with a good mark; empty if there is none.
+
+        A checkpoint with a wrong mark is logged and passed over.
+        """
         self._pending, self._last = 0, None
         end = ""
         while rows := await self._store.before(end, PAGE):
@@ -189,9 +193,10 @@ class Sealer:
 async def read_all(
     store: TrailStore, use: Callable[[Row], None], *, after: str = "", until: str = ""
 ) -> None:
-    """Pass each row after an id to `use`, oldest first, up to the id `until` or the last one.
+    """Pass each row after an id to `use`, oldest first, up to and including the id `until`.
 
-    Raises Unavailable if the store fails.
+    after empty: from the first row. until empty or not found: up to the last row. Raises
+    Unavailable if the store fails.
     """
     while rows := await store.after(after, PAGE):
         for row in rows:

@@ -21,7 +21,10 @@ class Cursor(Protocol):
     """Remembers the last row that was delivered."""
 
     def load(self) -> str:
-        """Return the id of that row; empty if there is none. Raises BadInput if it is garbled."""
+        """Return the id of the last delivered row, or "" if none was saved.
+
+        Raises BadInput if the saved id is garbled.
+        """
         ...
 
     def save(self, row_id: str) -> None:
@@ -41,9 +44,11 @@ class Shipper:
         self._cursor = cursor
 
     async def ship(self) -> int:
-        """Deliver all rows that are there now. Return how many.
+        """Deliver all rows after the cursor, oldest first. Return how many.
 
-        Raises Unavailable if the store or the sink fails; rows before that are delivered.
+        The cursor moves after each delivery of up to BATCH (500) rows. Raises Unavailable if the
+        store, the sink or the cursor fails; earlier deliveries count. Raises BadInput if the cursor
+        is garbled.
         """
         shipped, last = 0, self._cursor.load()
         while rows := await self._store.after(last, BATCH):

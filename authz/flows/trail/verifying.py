@@ -20,9 +20,9 @@ class TrailHeads(Protocol):
     """Knows where the trail ends, apart from its rows."""
 
     async def heads(self) -> tuple[int, str]:
-        """Return the number of the last change and the last id that was given out; 0 and "".
+        """Return the number of the last change, and the last id that was given out to a row.
 
-        Raises Unavailable.
+        0 and "" if there was none. Raises Unavailable.
         """
         ...
 

@@ -13,7 +13,10 @@ Confirmed = asyncio.Future[bool]
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """A batch that waits. arrived_ms: by the store's clock. senders: who waits for it."""
+    """A batch that waits. digest: its name. lines: its entries. size: bytes it takes in memory.
+
+    arrived_ms: ms since the epoch by the store's clock. senders: a future for each waiting sender.
+    """
 
     digest: bytes
     lines: Sequence[bytes]
@@ -22,7 +25,7 @@ class Batch:
     senders: list[Confirmed] = field(default_factory=list)
 
     def confirm(self, *, is_counted: bool) -> None:
-        """Answer all senders that still wait."""
+        """Give `is_counted` to all senders that still wait."""
         for sender in self.senders:
             if not sender.done():
                 sender.set_result(is_counted)
@@ -42,7 +45,10 @@ class Chunk:
         self.tally.add(batch.lines)
 
     def remove(self, digests: frozenset[bytes]) -> list[Batch]:
-        """Take batches out, add up the others again, and return the removed ones."""
+        """Take batches out, add up the others again, and return the removed ones.
+
+        Digests of other batches are ignored.
+        """
         gone = [self.batches.pop(digest) for digest in digests if digest in self.batches]
         self.tally = Tally(self._reader)
         for batch in self.batches.values():

@@ -31,10 +31,10 @@ class LastUse:
         self._last_check = (0, 0)
 
     async def unused(self, places: Sequence[Position], since: int) -> set[str]:
-        """Return the kids that were neither used nor created at or after `since`, in ms.
+        """Return the kids that were neither used nor created at or after `since`.
 
-        Raises BadInput if usage was not counted before `since`, or not until yesterday: then a key
-        in use would look unused.
+        since: ms since the epoch. Raises BadInput if no request was counted before `since`, or none
+        yesterday and today: then a key in use would look unused.
         """
         # Not for every page of a list, but every minute: the meter may stop while a server runs.
         check = (since, self._clock.wall_ms() // MINUTE_MS)

@@ -101,9 +101,11 @@ class Meter:
         return 0.0 if oldest is None or now is None else max(0.0, (now - oldest.arrived_ms) / 1000)
 
     def take(self, raw: bytes, lines: Sequence[bytes]) -> Confirmed | Deferred:
-        """Take a batch. Return a future that tells when it is in the store, or a Deferred.
+        """Take a batch. Return a future that becomes True when it is in the store, or a Deferred.
 
-        raw: the message; its digest names the batch. lines: its entries.
+        The future becomes False if the batch is dropped as too old. A batch that waits already is
+        not taken twice. Deferred: the meter is leaving, the store's time is unknown, or `max_bytes`
+        are waiting. raw: the message; its digest names the batch. lines: its entries.
         """
         digest = hashlib.blake2b(raw, digest_size=16).digest()
         batch = self._waiting.get(digest)
@@ -131,9 +133,9 @@ class Meter:
                 await self._report_repeated()
 
     async def drain(self, seconds: float) -> bool:
-        """Take no more batches, and wait until all are confirmed. Return whether all were.
+        """Take no more batches, and wait at most `seconds` until none waits for the store.
 
-        It waits for at most `seconds`. `run` must go on meanwhile.
+        Return False if some still wait. `run` must go on meanwhile.
         """
         self.leaving = self.leaving or "the meter is stopping"
         self._close()
@@ -222,7 +224,10 @@ class Meter:
         self._confirm(chunk.remove(frozenset(chunk.batches)), is_counted=True)
 
     def _on_known(self, chunk: Chunk, digests: frozenset[bytes], ours: Commit | None) -> None:
-        """Confirm batches that the store has. ours: the commit that had been added, or None."""
+        """Confirm batches that the store has. ours: the commit, if our earlier call added it.
+
+        ours None: somebody else added these batches, so their entries count as repeated.
+        """
         if ours is not None:
             self._count_commit(chunk, ours)
         gone = chunk.remove(digests)

@@ -69,7 +69,7 @@ class UsageReading:
         return await self._report(span, by, groups, keys=1, denials=await self._denials(kid, span))
 
     async def of_keys(self, kids: AsyncIterable[str], span: Span, by: By) -> Report:
-        """Return the sums over these keys."""
+        """Return the usage of all these keys together. The report has no denials (None)."""
         groups: dict[int | str, Counts] = {}
         chunk, number = list[str](), 0
 
@@ -91,7 +91,7 @@ class UsageReading:
     async def top(
         self, span: Span, by: TopBy, limit: int, visible: VisibleKids | None = None
     ) -> TopKeys:
-        """Return the keys that were used most, and no key with 0.
+        """Return at most `limit` keys that were used most in the span, and no key with 0.
 
         It reads every key that was used since the start of the span, and keeps few of them.
         visible: finds the keys that the reader may see; None: the reader may see all.
@@ -140,14 +140,17 @@ class UsageReading:
         return found
 
     async def latest_use(self, kid: str) -> LatestUse:
-        """Return the latest use of a key and of its secrets, and the counts of 30 days."""
+        """Return the latest use of a key and of its secrets, and the counts of 30 days.
+
+        Today is the last of these days, in UTC.
+        """
         facts = await self._reader.facts(kid)
         days = self._last_30_days()
         counts = await self._reader.counts(kid, Level.DAY, days)
         return LatestUse(facts.latest, facts.secrets, sum(counts.values(), Counts()))
 
     async def latest_times(self, kids: Sequence[str]) -> dict[str, int]:
-        """Return the time of the latest use by kid, in seconds; keys without one are left out."""
+        """Return the latest use by kid, in seconds since the epoch, without keys never used."""
         found: dict[str, int] = {}
         for start in range(0, len(kids), CHUNK):
             part = kids[start : start + CHUNK]
@@ -156,7 +159,7 @@ class UsageReading:
         return found
 
     async def requests_of_30_days(self, kids: Sequence[str]) -> dict[str, int]:
-        """Return the number of requests of the last 30 days by kid."""
+        """Return the number of requests of the last 30 days by kid; 0 for a key without any."""
         days, found = self._last_30_days(), dict[str, int]()
         for start in range(0, len(kids), CHUNK):
             part = kids[start : start + CHUNK]
@@ -166,7 +169,7 @@ class UsageReading:
         return found
 
     async def completeness(self) -> Completeness:
-        """Return how much of the usage came."""
+        """Return how many charge ids were issued, came and are missing, over all processes."""
         # In this order, or entries that come in between would exceed what was issued.
         found = await self._processes.processes()
         return completeness(await self._processes.issued(), found)

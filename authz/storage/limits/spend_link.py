@@ -157,8 +157,8 @@ class SpendLink:
     def _check_later(self, link: Link, older: int, newer: int) -> None:
         """Check for late replies after half a deadline.
 
-        older, newer: numbers of requests sent by the check before the last one, and by the last
-        one.
+        older, newer: how many requests had been sent at the check before the last one, and at the
+        last one.
         """
         loop, pause = asyncio.get_running_loop(), self._deadline / CHECKS
         due = loop.time() + pause

@@ -65,8 +65,8 @@ def holder_name(instance: str) -> bytes:
 def leases(stored: bytes, now: int) -> list[Lease]:
     """Return the leases that are valid at `now` (ms since the epoch).
 
-    stored: the hash field's bytes. Skip entries that have ended or are garbled. Empty for empty or
-    truncated bytes.
+    stored: the hash field's bytes, may be empty. Entries that have ended, are garbled or are cut
+    off at the end are left out.
     """
     found, at = [], 0
     while at + _LEASE.size < len(stored):

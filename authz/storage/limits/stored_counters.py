@@ -32,7 +32,8 @@ class StoredCounters:
     async def look(self, charge: Charge) -> SpendReply:
         """Return the units left and the waits. Count nothing: EVALSHA_RO refuses any write.
 
-        Loads the script into the store first. Raises Unreadable for garbled counters, Unavailable.
+        `granted` is 0, or negative for a wrong calendar period. Loads the script into the store
+        first. Raises Unreadable for garbled counters, Unavailable if the store fails.
         """
         count, *words = arguments(charge, SpendRequest(0), names=self._names)
         sha = await _reply(self._client.script_load(SPEND))
@@ -42,8 +43,8 @@ class StoredCounters:
     async def leases(self, groups: Sequence[LimitGroup], now: int) -> list[list[Lease]]:
         """Return each group's leases that are valid at `now`.
 
-        An empty list for a group without any. now: ms since the epoch by the store's clock. Takes
-        one round trip. Raises Unavailable.
+        An empty list for a group without any. Garbled leases are left out. now: ms since the epoch
+        by the store's clock. Takes one round trip. Raises Unavailable.
         """
         pipeline = self._client.pipeline(transaction=False)
         for group in groups:
@@ -89,7 +90,11 @@ class StoredCredits:
         self._names = schema.names_of(client)
 
     async def used(self, groups: Sequence[LimitGroup]) -> list[int]:
-        """Implement CreditCounters.used, PIPELINE (1,000) groups in one round trip."""
+        """Implement CreditCounters.used: return the used units of each group, in order, or 0.
+
+        Reads PIPELINE (1,000) groups in one round trip. Raises Unreadable for a garbled counter,
+        Unavailable if the store fails.
+        """
         found: list[int] = []
         for start in range(0, len(groups), PIPELINE):
             pipeline = self._client.pipeline(transaction=False)

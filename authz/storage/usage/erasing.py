@@ -22,12 +22,19 @@ class StoredEraser:
         self._script = client.register_script(ERASE_USAGE)
 
     async def erase(self, kid: str, today: int, *, permanently: bool = False) -> int:
-        """Implement UsageEraser.erase."""
+        """Implement UsageEraser.erase: return how many networks and user agents were erased.
+
+        Counts the latest use of each secret as one, and the networks of a day as one. It also works
+        on a full store. Raises Unavailable if the store fails.
+        """
         name = f"{self._base}{kid}"
         days = range(today - BEFORE, today + AFTER + 1)
         keys = [name, *(f"{name}:net:{day}" for day in days)]
         return int(await checked(self._script(keys=keys, args=[int(permanently)])))
 
     async def keep_again(self, kid: str) -> None:
-        """Implement UsageEraser.keep_again."""
+        """Implement UsageEraser.keep_again: end a permanent erasure. Erased facts stay erased.
+
+        Raises Unavailable if the store fails.
+        """
         await checked(self._client.hdel(f"{self._base}{kid}", "gone"))

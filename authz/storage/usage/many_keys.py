@@ -26,17 +26,20 @@ class StoredUsageIndex:
         self._usage = StoredUsage(client)
 
     async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
-        """Implement UsageIndex.latest."""
+        """Implement UsageIndex.latest: return epoch seconds or None for each kid, in order.
+
+        Takes one round trip; without kids, none. Raises Unavailable if the store fails.
+        """
         if not kids:
             return []
         found = await checked(self._client.zmscore(f"{self._base}last", list(kids)))
         return [None if score is None else whole(score, LATEST) for score in found]
 
     async def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
-        """Implement UsageIndex.used_since.
+        """Implement UsageIndex.used_since: yield kids that were used at or after epoch seconds.
 
-        In the order of their latest use: a key that is used meanwhile moves to the end, and is
-        found there.
+        In the order of their latest use, in pages. A key that is used meanwhile moves to the end,
+        and is found there, so a kid can come several times. Raises Unavailable.
         """
         low, size = since, PAGE
         while True:
@@ -60,7 +63,11 @@ class StoredUsageIndex:
     async def many(
         self, kids: Sequence[str], level: Level, slots: range
     ) -> Sequence[Mapping[tuple[int, str], Counts]]:
-        """Implement UsageIndex.many."""
+        """Implement UsageIndex.many: return for each kid, in order, its counts by slot and route.
+
+        The route is "" except by hours. Slots without counts are left out. Raises Unavailable, and
+        Unreadable for garbled counts.
+        """
         if level is Level.HOUR:
             return await self._hours(kids, slots)
         asked = _fields(level, slots)
@@ -81,13 +88,19 @@ class StoredUsageIndex:
         return found
 
     async def issued(self) -> Mapping[str, int]:
-        """Implement GateProcesses.issued."""
+        """Implement GateProcesses.issued: return how many charge ids by the prefix of a process.
+
+        Raises Unavailable if the store fails.
+        """
         from authz.storage.issued import StoredIssued  # noqa: PLC0415  for completeness alone
 
         return {each.charges: each.count for each in await StoredIssued(self._client).find()}
 
     async def processes(self) -> Sequence[ProcessSeen]:
-        """Implement GateProcesses.processes."""
+        """Implement GateProcesses.processes: return those whose entries came, the latest first.
+
+        Raises Unavailable, and Unreadable for a garbled number.
+        """
         return await self._usage.processes()
 
     async def _hours(
@@ -127,7 +140,10 @@ class StoredUsageIndex:
 
 
 def _fields(level: Level, slots: range) -> list[tuple[str, list[str], list[int]]]:
-    """Return the suffix of each hash that has some of these slots, its fields, and their slots."""
+    """Return for each hash with some of these slots: its suffix, their fields, and the slots.
+
+    A suffix follows the kid in the name. Months are in the hash of the kid itself: "".
+    """
     if level is Level.MONTH:
         return [("", [f"y{slot}" for slot in slots], list(slots))] if slots else []
     found = []

@@ -18,12 +18,15 @@ _ARRAY: Final = Struct(">H")
 
 
 def packed(text: str) -> bytes:
-    """Return the bytes of a reply that a client decoded with surrogate escapes."""
+    """Return the original bytes of a reply that was decoded as UTF-8 with surrogate escapes."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def counts(name: str, text: str) -> Counts:
-    """Return the counts of a row. Raises Unreadable, which names it, if it is none."""
+    """Return the counts of a row; counts that a short row lacks are 0.
+
+    name: for the error. Raises Unreadable if `text` is not a row of counts.
+    """
     numbers = array(name, text)
     is_row = all(isinstance(number, int) and abs(number) <= LARGEST for number in numbers)
     if not is_row or len(numbers) > FIELDS:
@@ -32,14 +35,20 @@ def counts(name: str, text: str) -> Counts:
 
 
 def number(name: str, text: str) -> int:
-    """Return a number stored as digits. Raises Unreadable, which names it, if it is none."""
+    """Return a number stored as digits. Raises Unreadable if `text` is no such number.
+
+    name: for the error.
+    """
     if not (text.isascii() and text.isdecimal()):
         raise Unreadable(f"{name}: not a number")
     return int(text)
 
 
 def array(name: str, text: str) -> list[int | str]:
-    """Return the items of an array. Raises Unreadable, which names it, if it is none."""
+    """Return the items of a MessagePack array. name: for the error.
+
+    Raises Unreadable if `text` is anything but one array of integers and text.
+    """
     data = packed(text)
     try:
         length, at = _array_length(data)

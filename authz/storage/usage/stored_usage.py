@@ -20,7 +20,10 @@ ROUTES: Final = 10_000  # a field of hours is: hour in its window * ROUTES + num
 
 
 class StoredUsage:
-    """A UsageReader and a DayReader over redis-py."""
+    """A UsageReader and a DayReader over redis-py.
+
+    All methods raise Unavailable if the store fails, and Unreadable for garbled data.
+    """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client: Any = client
@@ -29,7 +32,11 @@ class StoredUsage:
     async def counts(
         self, kid: str, level: Level, slots: range
     ) -> Mapping[tuple[int, str], Counts]:
-        """Implement UsageReader.counts."""
+        """Implement UsageReader.counts: return the counts of a key by slot and route.
+
+        The route is "" except by hours. Slots without counts are left out; empty for an unknown
+        key.
+        """
         if level is Level.MONTH:
             return await self._months(kid, slots)
         if level is Level.HOUR:
@@ -42,7 +49,10 @@ class StoredUsage:
         }
 
     async def totals(self, level: Level, slots: range) -> Mapping[tuple[int, str, str], Counts]:
-        """Implement UsageReader.totals."""
+        """Implement UsageReader.totals: return the counts of all requests by slot, route and code.
+
+        Slots without counts are left out.
+        """
         if level is Level.MONTH:
             fields = await self._hash(f"{ALL}:{level}")
         else:
@@ -57,7 +67,10 @@ class StoredUsage:
         return found
 
     async def facts(self, kid: str) -> KeyFacts:
-        """Implement UsageReader.facts."""
+        """Implement UsageReader.facts: return latest use, secrets and owners of a key.
+
+        All are empty for a key without usage. The latest use is that of any secret.
+        """
         latest, secrets, owners = None, {}, {}
         for field, text in (await self._hash(kid)).items():
             if field == "last":
@@ -74,7 +87,11 @@ class StoredUsage:
         return KeyFacts(latest, secrets, dict(sorted(owners.items())))
 
     async def days(self, kid: str, days: range) -> Mapping[int, DayFacts]:
-        """Implement DayReader.days."""
+        """Implement DayReader.days: return refusals by reason and the number of networks, by day.
+
+        Days without requests of the key are left out; each other day has at least 1 network. With
+        `kid` "" (all requests) only days with refusals are there, and networks is 0.
+        """
         denials: dict[int, dict[str, int]] = {}
         networks: dict[int, int] = {}
         for field, text in (await self._windows(kid or ALL, Level.DAY, days)).items():
@@ -117,12 +134,15 @@ class StoredUsage:
         return found
 
     async def sums(self) -> Mapping[str, int]:
-        """Return the sums over all time: entries, misdated, repeated, full."""
+        """Return the sums over all time by name: entries, misdated, repeated, full.
+
+        A sum that is still 0 is left out.
+        """
         fields = await self._hash("sums")
         return {name: rows.number(name, text) for name, text in fields.items()}
 
     async def routes(self) -> Mapping[str, str]:
-        """Return the names of routes by the texts of their numbers."""
+        """Return the names of routes by their numbers as text, such as `1`."""
         return {number: name for name, number in (await self._hash("routes")).items()}
 
     async def _months(self, kid: str, slots: range) -> Mapping[tuple[int, str], Counts]:
@@ -146,7 +166,10 @@ class StoredUsage:
         return found
 
     async def _windows(self, name: str, level: Level, slots: range) -> dict[str, str]:
-        """Return the fields of all windows that have some of these slots."""
+        """Return the fields of all windows that have some of these slots, in one mapping.
+
+        Fields of other slots in these windows are included.
+        """
         found: dict[str, str] = {}
         for window in windows_of(level, slots):
             found |= await self._hash(f"{name}:{level}:{window}")
@@ -171,7 +194,7 @@ def windows_of(level: Level, slots: range) -> range:
 
 
 def route_name(number: str, names: Mapping[str, str]) -> str:
-    """Return the name of a route; "" for no name."""
+    """Return the name of a route: "" for the numbers "" and `0`, `route 7` if `names` lacks 7."""
     return "" if number in {"", "0"} else names.get(number, f"route {number}")
 
 

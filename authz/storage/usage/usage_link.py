@@ -72,7 +72,10 @@ class UsageLink:
         return self._primary.reason
 
     def now_ms(self) -> int | None:
-        """Return the store's time in ms since the epoch; None before the first connection."""
+        """Return the store's time in ms since the epoch; None before the first connection.
+
+        It is the time of the last reply plus the monotonic time since then, also without a link.
+        """
         if self._store_ms is None:
             return None
         at, received = self._store_ms
@@ -81,9 +84,12 @@ class UsageLink:
     async def commit(
         self, commit: Commit, digests: Sequence[bytes], arrived_ms: int
     ) -> CommitReply:
-        """Add a commit and its digests. See UsageStore.
+        """Implement UsageStore.commit: add all and return Counted, or add nothing.
 
-        Raises Unavailable without a link, if the reply is late or lost, or if the store refuses.
+        Known: the digests that were counted before. TooOld: the oldest batch came over an hour ago.
+        Networks that earlier commits of this link added are removed from `commit`, in place. Raises
+        Unavailable without a link, if the reply is late or lost, or if the store refuses or has no
+        authz:meta.
         """
         link = self._primary.link
         if link is None:
@@ -146,7 +152,10 @@ class UsageLink:
         self._store_ms = store_ms, self._clock.monotonic()
 
     def _without_known_networks(self, commit: Commit) -> list[tuple[str, int, str]]:
-        """Remove the networks that the store has from the commit, and return the others."""
+        """Remove the networks that earlier commits of this link added from `commit`, in place.
+
+        Return the others as kid, day and network.
+        """
         shown = []
         for kid, usage in commit.keys.items():
             for day, networks in usage.networks.items():

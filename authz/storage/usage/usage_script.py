@@ -22,8 +22,8 @@ def arguments(
 ) -> tuple[str | bytes, ...]:
     """Return the arguments of EVALSHA after the script's hash.
 
-    kept: seconds, by level. arrived_ms: of the oldest batch, by
-    the store's clock.
+    kept: seconds for which rows are kept, by level. arrived_ms: the arrival of the oldest batch, in
+    ms since the epoch by the store's clock.
     """
     retention = json.dumps({level.value: seconds for level, seconds in kept.items()})
     return (
@@ -95,7 +95,10 @@ def _key(kid: str, usage: KeyUsage, number: Mapping[str, int]) -> list[Any]:
 
 
 def _denials(denials: Mapping[tuple[int, str], int]) -> list[list[Any]]:
-    """Return day, reason and number of each."""
+    """Add up the denials of each day and reason. Return lists of day, reason and number.
+
+    denials: counts by minute and reason. Minutes and days are counted since the epoch.
+    """
     days: dict[tuple[int, str], int] = {}
     for (minute, reason), count in denials.items():
         case = (minute // MINUTES_PER_DAY, reason)

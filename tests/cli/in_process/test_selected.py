@@ -77,7 +77,7 @@ def test_refused_keys_are_named(runner):
     done = runner.run("keys", "disable", "--client", "acme-web", "--yes")
     assert done.code == 1
     assert "1 disabled, 0 already disabled, 1 refused, 0 failed" in done.out
-    assert done.err.startswith(f"not disabled: {first}: ")
+    assert done.err.startswith(f"not disabled: {first} is revoked, which is final")
     assert runner.status(second) == "disabled"
 
 

@@ -1,0 +1,140 @@
+"""Ports of the commands: the flows that they need, over the store or over the admin API.
+
+MUST marks an obligation of the implementation. A command relies on it and cannot check it.
+"""
+
+from __future__ import annotations  # the types are for readers and checkers alone
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from authz.core.changes import Outcome
+    from authz.core.deletion import Removal
+    from authz.core.edits import Edit
+    from authz.core.new_keys import KeySpec
+    from authz.core.records import KeyRecord
+    from authz.core.selector import Selector
+    from authz.core.sidecars import Confirmation
+    from authz.core.usage.question import LatestUse
+    from authz.flows.bulk_change import By, Extent, Failed, Step
+    from authz.flows.lifecycle import Changed, Result
+    from authz.flows.limits.credit_report import Credits
+    from authz.flows.selection import Cost, Entry, Page
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The result of a change, and the confirmation of the sidecars if it was waited for.
+
+    problem: why the wait failed, else empty. The change itself was made.
+    """
+
+    result: Result
+    confirmation: Confirmation | None = None
+    problem: str = ""
+
+
+class KeyEditor(Protocol):
+    """Makes and changes one key. Methods raise Unavailable, and OutcomeUnknown as Lifecycle."""
+
+    async def issue(self, spec: KeySpec, by: By) -> Changed:
+        """Issue a key, and return its record and its text.
+
+        Raises BadInput if the key would expire before it begins.
+        """
+        ...
+
+    async def change(
+        self, kid: str, edit: Edit, by: By, wait_seconds: float | None = None
+    ) -> Effect:
+        """Make a change and wait at most `wait_seconds` for the sidecars; None: do not wait.
+
+        A failure of the wait MUST NOT hide the change. Raises NotFound if no key has the kid.
+        """
+        ...
+
+
+class ManyKeysEditor(Protocol):
+    """Makes one change to many keys. A key that fails stops no other. Methods raise Unavailable."""
+
+    def rehearse(
+        self, kids: Sequence[str], edit: Edit, by: By, selector: Selector
+    ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
+        """Yield for each key the change that `carry_out` would make. Changes nothing.
+
+        kids: keys that `selector` has found.
+        """
+        ...
+
+    def carry_out(
+        self,
+        kids: Sequence[str],
+        edit: Edit,
+        by: By,
+        *,
+        selector: Selector,
+        extent: Extent,
+        wait_seconds: float | None,
+    ) -> AsyncIterator[Sequence[Step]]:
+        """Change the keys and yield their outcomes, some at a time.
+
+        selector: skip a key that no longer fits it. extent: is added to. wait_seconds: of the call
+        of `confirmation` that follows; None: none follows.
+        """
+        ...
+
+    async def confirmation(self, extent: Extent, wait_seconds: float) -> Confirmation:
+        """Wait at most `wait_seconds` for the sidecars to have all changes of `carry_out`.
+
+        Return the confirmation, complete or not.
+        """
+        ...
+
+
+class KeyReader(Protocol):
+    """Reads one record."""
+
+    async def find(self, kid: str) -> KeyRecord | None:
+        """Return the record, or None if no key has the kid.
+
+        Raises Unreadable if the record cannot be read, Unavailable.
+        """
+        ...
+
+
+class KeyFinder(Protocol):
+    """Finds the keys that a selector picks, oldest first. Methods raise Unavailable."""
+
+    async def page(self, selector: Selector, limit: int, cursor: str) -> Page:
+        """Return at most `limit` keys that follow `cursor`; the first ones if it is empty."""
+        ...
+
+    def each(self, selector: Selector, cost: Cost) -> AsyncIterator[Entry]:
+        """Yield every selected key. cost: is added to while it goes on."""
+        ...
+
+
+class UseReader(Protocol):
+    """Reads when and how often keys were used. Methods raise Unavailable, and Unreadable."""
+
+    async def latest_use(self, kid: str) -> LatestUse:
+        """Return the latest use of a key and of its secrets, and the counts of 30 days."""
+        ...
+
+    async def latest_times(self, kids: Sequence[str]) -> Mapping[str, int]:
+        """Return the latest use by kid, in seconds since the epoch, without keys never used."""
+        ...
+
+    async def requests_of_30_days(self, kids: Sequence[str]) -> Mapping[str, int]:
+        """Return the number of requests of the last 30 days by kid; 0 for a key without any."""
+        ...
+
+
+class CreditReader(Protocol):
+    """Reads credits."""
+
+    async def of(self, records: Sequence[KeyRecord]) -> list[Credits | None]:
+        """Return the credits of each key; None if it has none. Raises Unreadable, Unavailable."""
+        ...
