@@ -138,7 +138,7 @@ def apply(
 
 
 def _confirm(found: Comparison, *, is_agreed: bool, may_be_many: bool) -> None:
-    """Ask before keys are revoked, and once more if they are more than 10 % of the scope.
+    """Ask before keys are revoked, and once more if they are over 10 % of `found.total`.
 
     is_agreed, may_be_many: skip the first and the second question. Without keys to revoke nothing
     is asked. Raises BadInput if nobody can answer, ClickException after a no.

@@ -114,7 +114,8 @@ def compare(invocation: Invocation, file: KeyFile, *, prune: bool, overwrites: b
 def check_plans(invocation: Invocation, path: str, file: KeyFile) -> None:
     """Check that the plan of each key stands in the file or in the settings.
 
-    Warns of a plan that stands in the file alone. Raises BadSettings with each unknown plan.
+    Plans that are in the file alone give a warning on stderr. Raises BadSettings with each unknown
+    plan.
     """
     named = {one.record.plan for one in file.keys} - {""}
     plans = load_settings(invocation).plans.keys() if named else set()

@@ -26,7 +26,7 @@ class Loader(BoundedLoader):
     """A bounded loader that refuses a name that is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping. Raises ConstructorError for a repeated name or a list as one."""
+        """Return the mapping. Raises ConstructorError for a repeated name, or a list as a name."""
         seen: set[str] = set()
         for name, _ in node.value:
             if not isinstance(name, yaml.ScalarNode):

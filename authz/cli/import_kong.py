@@ -77,7 +77,10 @@ def _of_consumer(owner: dict[str, Any], groups: list[Any], notes: Counter[str]) 
 
 
 def _named(item: Any) -> str | None:
-    """Return the name of the consumer that an object outside of it names; None without one."""
+    """Return the name of the consumer in `item["consumer"]`, which is a text or an object.
+
+    None if there is none.
+    """
     named = item.get("consumer") if isinstance(item, dict) else None
     return _name(named if isinstance(named, dict) else {"username": named})
 

@@ -65,8 +65,14 @@ class SecretDirectory:
             raise Unavailable(f"{FIELD}: {self._new(kid)}: {cause.strerror}") from None
 
     def discard(self, kid: str) -> None:
-        """Remove the prepared secret, which the store does not have; without one, do nothing."""
-        self._new(kid).unlink(missing_ok=True)
+        """Remove the prepared secret, which the store does not have; without one, do nothing.
+
+        Raises Unavailable if that fails.
+        """
+        try:
+            self._new(kid).unlink(missing_ok=True)
+        except OSError as cause:
+            raise Unavailable(f"{FIELD}: {self._new(kid)}: {cause.strerror}") from None
 
     def _new(self, kid: str) -> Path:
         return self.path / f"{kid}.key.new"

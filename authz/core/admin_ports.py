@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from authz.core.audit import LoggedChange
     from authz.core.changes import KeyChange
     from authz.core.deletion import Removal, RemovedEntry
-    from authz.core.errors import Fault, Unreadable
+    from authz.core.errors import Deleted, Fault, Unreadable
     from authz.core.merging import Applied
     from authz.core.records import KeyRecord
     from authz.core.selector import Position
@@ -120,9 +120,10 @@ class ImportStore(Protocol):
         """
         ...
 
-    async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
-        """Return for each key, in order, the kid of its first digest that is an alias, or None.
+    async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | Deleted | None]:
+        """Return for each key, in order, the kid of its first digest that is an alias.
 
+        Without one it is Deleted, a value, if a key with one of the digests was deleted, else None.
         Raises Unavailable if the store fails.
         """
         ...

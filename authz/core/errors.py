@@ -46,9 +46,8 @@ class AliasTaken(Fault):
 class Deleted(Fault):
     """The key was deleted. It cannot come back."""
 
-    def __init__(self, kid: str) -> None:
+    def __init__(self) -> None:
         super().__init__("the key was deleted here, which is final; it cannot come back")
-        self.kid = kid
 
 
 class NotFound(Fault):

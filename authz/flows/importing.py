@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from authz.core import new_keys
 from authz.core.admin_ports import ImportStore, RecordReader
@@ -62,6 +63,7 @@ class Clash:
 
 
 Outcome = Done | Clash | BadInput
+DELETED: Final = BadInput("key", "was deleted here, which is final; it cannot be imported again")
 
 
 class Importer:
@@ -104,13 +106,13 @@ class Importer:
     async def rehearse(self, batch: Sequence[Wanted]) -> list[Outcome]:
         """Return the outcomes that `put` would return. Writes nothing.
 
-        It does not see deletions: a key that was deleted here is Done, where `put` refuses it. A
-        key that is not in the store gets a random kid; `put` would choose another one. Raises
+        A key that is not in the store gets a random kid; `put` would choose another one. Raises
         Unavailable if the store fails.
         """
         planned = [self._plan(wanted) for wanted in batch]
         made = [change for change in planned if isinstance(change, KeyChange)]
-        owners = await self._store.resolve_all([change.aliases for change in made])
+        found = await self._store.resolve_all([change.aliases for change in made])
+        owners = [DELETED if isinstance(owner, Deleted) else owner for owner in found]
         return await self._outcomes(planned, owners)
 
     async def _outcomes(
@@ -154,7 +156,7 @@ def _owner(reply: int | Fault) -> str | BadInput | None:
     wrote the key, its reply was lost, and the key was changed since.
     """
     if isinstance(reply, Deleted):
-        return BadInput("key", "was deleted here, which is final; it cannot be imported again")
+        return DELETED
     if isinstance(reply, AliasTaken):
         return reply.kid
     if isinstance(reply, Fault) and not isinstance(reply, Conflict):

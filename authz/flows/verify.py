@@ -140,7 +140,7 @@ async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:
     digests = list(imported.all_digests())
     kids = await imports.resolve_all([[digest] for digest in digests])
     found = zip(kids, digests, strict=True)
-    return next((Alias(kid, digest) for kid, digest in found if kid is not None), None)
+    return next((Alias(kid, digest) for kid, digest in found if isinstance(kid, str)), None)
 
 
 def _passed(last: str) -> dict[str, Reason | None]:

@@ -29,7 +29,10 @@ class SigningKey:
     key: RSAKey | ECKey | OKPKey = field(repr=False)
 
     def verifies(self, token: str, algorithm: str) -> bool:
-        """Return whether this key signed the token with this algorithm."""
+        """Return whether this key signed the token with this algorithm. Claims are not checked.
+
+        False if the algorithm is not in `algorithms`, or the token is garbled.
+        """
         if algorithm not in self.algorithms:
             return False
         try:
@@ -44,9 +47,9 @@ class SigningKey:
 def parse(body: bytes) -> tuple[SigningKey, ...]:
     """Return the keys of a key set that can verify signatures. Other keys are skipped.
 
-    Skipped: symmetric keys, keys for encryption, keys that hold their private part, RSA keys of
-    fewer than 2048 bits, and unknown curves. Raises Unavailable if the body is no key set, or has
-    more than MAX_KEYS (64) keys or no usable one.
+    Skipped: symmetric keys, keys for encryption, keys that hold their private part, RSA keys
+    outside of 2048 to 8192 bits, unknown curves, and keys with an unknown `alg`. Raises Unavailable
+    if the body is no key set, or has more than MAX_KEYS (64) keys or no usable one.
     """
     try:
         found = json.loads(body)
@@ -62,10 +65,10 @@ def parse(body: bytes) -> tuple[SigningKey, ...]:
 
 
 def matching(keys: Sequence[SigningKey], algorithm: str, key_id: str) -> tuple[SigningKey, ...]:
-    """Return the keys that may have signed a token. At most two, so that a token costs little.
+    """Return the keys of this algorithm and id. At most two, so that a token costs little.
 
-    A token without a kid fits only if a single key has its algorithm (RFC 7515 section 4.1.4 leaves
-    that to the provider).
+    Without a key id, return the only key of the algorithm; empty if several have it (RFC 7515
+    section 4.1.4 leaves the id to the provider).
     """
     fitting = [key for key in keys if algorithm in key.algorithms]
     if key_id:

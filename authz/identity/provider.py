@@ -16,7 +16,7 @@ log = logging.getLogger("authz.identity")
 
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """The meaning of claims. granted: name in `roles_claim` -> binding."""
+    """The meaning of claims. granted: the binding of each name that `roles_claim` may have."""
 
     subject_claim: str
     roles_claim: str
@@ -39,7 +39,8 @@ class Provider:
 
         Issuer, audience and times are checked before the signature: a token that is refused for
         them costs no signature. The subject is checked after it. A caller without a known role is
-        returned too; it may do nothing. UNAVAILABLE if the signing keys are unknown.
+        returned too; it may do nothing. The refusal is UNAVAILABLE if the signing keys are unknown,
+        which is logged. May wait for a fetch of them.
         """
         token = bearer_token.parse(text)
         if isinstance(token, Refusal):
@@ -61,5 +62,5 @@ class Provider:
         return Caller(subject, Kind.OIDC, granted)
 
     async def close(self) -> None:
-        """End a fetch of keys that runs."""
+        """Cancel the running fetch of keys, if any, and wait for its end."""
         await self._keys.close()

@@ -45,8 +45,9 @@ class SigningKeys:
     async def find(self, algorithm: str, key_id: str) -> tuple[SigningKey, ...]:
         """Return the keys that may have signed a token with this header; empty if there is none.
 
-        Raises Unavailable if that is unknown: no keys within the grace, or a kid that is unknown
-        since the provider stopped answering.
+        Waits for a fetch, if one runs or may begin, if no key fits or the keys are as old as the
+        grace. Keys as old as REFRESH (600 s) begin a fetch in the background. Raises Unavailable if
+        the keys stay that old, or if no key fits and the last fetch failed.
         """
         age = self._age()
         if age >= self._grace:
@@ -64,7 +65,7 @@ class SigningKeys:
         return found
 
     async def close(self) -> None:
-        """End a fetch that runs."""
+        """Cancel the running fetch, if any, and wait for its end."""
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.gather(self._fetching, return_exceptions=True)
@@ -78,7 +79,10 @@ class SigningKeys:
             await asyncio.shield(task)  # a caller that gives up does not end it for the others
 
     def _start(self) -> asyncio.Task[None] | None:
-        """Return the fetch that runs, or begin one; None if it is too early for another."""
+        """Return the running fetch, or begin one.
+
+        None if none runs and the last one began less than FETCH_PAUSE (10 s) ago.
+        """
         if self._fetching is not None and not self._fetching.done():
             return self._fetching
         now = self._clock.monotonic()
@@ -102,9 +106,10 @@ class SigningKeys:
 
 
 def discovered(client: WebClient, issuer: str) -> Fetch:
-    """Return a fetch that finds the key set by the issuer's metadata.
+    """Return a fetch that finds the key set by the issuer's metadata, and returns its bytes.
 
-    OpenID Connect Discovery 1.0 section 4: the metadata has to name the same issuer.
+    OpenID Connect Discovery 1.0 section 4: the metadata has to name the same issuer. The fetch
+    makes two requests. It raises Unavailable if one fails or the metadata cannot be used.
     """
 
     async def fetch() -> bytes:
@@ -125,7 +130,7 @@ def discovered(client: WebClient, issuer: str) -> Fetch:
 
 
 def located(client: WebClient, url: str) -> Fetch:
-    """Return a fetch of the key set at a known address."""
+    """Return a fetch of the key set at a URL. It raises Unavailable without a response of 200."""
     return lambda: _get(client, url)
 
 

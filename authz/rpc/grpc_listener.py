@@ -58,8 +58,10 @@ def credentials(files: TlsFiles) -> grpc.ServerCredentials:
 class GrpcListener:
     """A server for some services, grpc.health.v1 and server reflection.
 
-    services: the names of the services, for reflection. by_readiness: the names whose health is
-    the readiness. setting: named in errors. Raises BadInput for an address that cannot be used.
+    The constructor binds the address; port 0 lets the system choose, and `address` has the choice.
+    services: their names, for reflection. by_readiness: the names whose health is the readiness.
+    setting: named in errors. most_calls: at the same time; more get RESOURCE_EXHAUSTED; None: no
+    bound. Raises BadInput for bad TLS files and for an address that cannot be used.
     """
 
     def __init__(
@@ -103,9 +105,9 @@ class GrpcListener:
         await self._server.start()
 
     async def show(self, ready: Callable[[], bool]) -> None:
-        """Let grpc.health.v1 report what `ready` returns, until cancelled. Read every 0.1 s.
+        """Let grpc.health.v1 report the result of `ready` until cancelled.
 
-        The last state stays after the cancellation.
+        `ready` is called every 0.1 s. After the cancellation the last state stays.
         """
         shown = False
         while True:
@@ -115,9 +117,9 @@ class GrpcListener:
             await asyncio.sleep(HEALTH_INTERVAL)
 
     async def stop(self, grace: float) -> None:
-        """Take no new calls, give the running ones `grace` seconds, then cancel them and close.
+        """Take no new calls, wait at most `grace` seconds for running ones, cancel the rest.
 
-        Readiness and liveness become NOT_SERVING at once.
+        Readiness and liveness become NOT_SERVING at once. At the end a Unix socket is removed.
         """
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)

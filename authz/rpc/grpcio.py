@@ -18,11 +18,11 @@ from authz.rpc.services import CHECK_SERVICE
 
 
 class GrpcServer(GrpcListener):
-    """A server for Check, grpc.health.v1 and server reflection.
+    """A server for Check, grpc.health.v1 and server reflection. The constructor binds the address.
 
-    Refuses to listen in the clear where other machines can connect: requests contain raw keys, and
-    any client is answered. Raises BadInput for that and for an address that cannot be used.
-    traced: whether the handler gets the call's traceparent.
+    Without `tls` and `allow_plaintext` it refuses an address that is not local: requests contain
+    raw keys, and any client is answered. Raises BadInput for that, for bad TLS files, and for an
+    address that cannot be used. traced: whether the handler gets the call's traceparent.
     """
 
     def __init__(

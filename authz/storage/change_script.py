@@ -60,7 +60,7 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
     """
     outcome, detail = reply
     if outcome == "gone":
-        return Deleted(change.record.kid)
+        return Deleted()
     if outcome == "conflict":
         return Conflict(f"{change.record.kid} is at version {detail}, not {change.base_version}")
     return AliasTaken(detail) if outcome == "taken" else int(detail)

@@ -1,6 +1,7 @@
 """Imported keys: `LinkedAliases` finds them for the sidecar, `StoredImports` writes them."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -8,11 +9,11 @@ from typing import Any
 import redis.asyncio
 
 from authz.core.changes import KeyChange
-from authz.core.errors import Fault, Unavailable
+from authz.core.errors import Deleted, Fault, Unavailable
 from authz.core.keys.credentials import Alias
 from authz.core.keys.text import KID_PATTERN
 from authz.core.ports import LoadedAlias
-from authz.storage import meta, schema
+from authz.storage import meta, schema, tombstones
 from authz.storage.batches import StoredBatches
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link
@@ -100,16 +101,23 @@ class StoredImports:
         """
         await checked(self._client.hset(self._names.meta, schema.META_IMPORTS, "1"))
 
-    async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
-        """Return, for each key, the kid of the first of its digests that is known, or None.
+    async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | Deleted | None]:
+        """Return for each key the kid of the first of its digests that is an alias.
 
+        Without one it is Deleted, a value, if a key with one of the digests was deleted, else None.
         Takes one round trip. Raises Unavailable if the store cannot be used.
         """
         pipe = self._client.pipeline(transaction=False)
         for known in digests:
             pipe.mget(list(map(self._names.alias, known)))
-        found = await checked(pipe.execute())
-        return [next(filter(None, kids), None) for kids in found]
+            for place in map(tombstones.of_digest, known):
+                pipe.sismember(self._names.gone(place.bucket), str(place.member))
+        replies = iter(await checked(pipe.execute()))
+        found: list[str | Deleted | None] = []
+        for known in digests:
+            kids, *gone = itertools.islice(replies, 1 + len(known))
+            found.append(next(filter(None, kids), None) or (Deleted() if any(gone) else None))
+        return found
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
         """Return each change's version, or the Fault why it was not applied, in order.

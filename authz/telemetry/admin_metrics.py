@@ -88,9 +88,10 @@ class CallCounters:
         self._seconds = {method: Histogram(CALL_DURATION.bounds) for method in METHODS}
 
     def observe(self, method: str, code: str, seconds: float) -> None:
-        """Count one call that has ended, and its duration.
+        """Count one call that has ended, and its duration unless the method is ENDLESS.
 
-        Another code than those of CODES counts as INTERNAL.
+        A code that is not in CODES counts as INTERNAL. Raises KeyError if the method is not in
+        METHODS.
         """
         place = (method, code) if (method, code) in self._ended else (method, "INTERNAL")
         self._ended[place] += 1
@@ -98,11 +99,11 @@ class CallCounters:
             self._seconds[method].add(seconds)
 
     def calls(self) -> Iterable[tuple[Labels, float]]:
-        """Yield the number of calls of each series."""
+        """Yield labels and number of ended calls of each method and code, also 0."""
         for (method, code), count in self._ended.items():
             yield {"method": method, "code": code}, count
 
     def durations(self) -> Iterable[tuple[Labels, Histogram]]:
-        """Yield the durations of each method."""
+        """Yield labels and durations in seconds of each method, also without calls."""
         for method, seconds in self._seconds.items():
             yield {"method": method}, seconds

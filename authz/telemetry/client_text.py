@@ -42,7 +42,8 @@ def address(text: str) -> str:
 def request_id(text: str) -> str:
     """Return an id with each part that may be a key cut to its first 4 characters and `...`.
 
-    Up to 64 hexadecimal digits and `-` stay as they are, as in a UUID. The length is not bounded.
+    Such a part has 16 or more characters that a key may have, and a digit or 32 characters. Up to
+    64 hexadecimal digits and `-` stay as they are, as in a UUID. The length is not bounded.
     """
     return text if _HEX_ID.fullmatch(text) else _KEY_LIKE.sub(_masked, text)
 
@@ -50,8 +51,8 @@ def request_id(text: str) -> str:
 def path(text: str) -> str:
     """Return a path without its query, at most MAX_PATH (256) characters of printable ASCII.
 
-    Blanks and other characters are escaped. Of a part that may be a key only the first 4 characters
-    are shown, and `...`.
+    Blanks and other characters are escaped as in a Python literal. A part that may be a key is cut
+    as in `request_id`.
     """
     bare = text.partition("?")[0]
     if len(bare) > MAX_PATH + _LONGEST_KEY:

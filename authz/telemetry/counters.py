@@ -17,9 +17,8 @@ from authz.telemetry.catalogue import CHECK_DURATION, LOOKUP_DURATION
 class Counters:
     """A Probe in plain integers, with histograms of durations in seconds.
 
-    miss_seconds: Checks that waited for the store. hit_seconds: those that did not, because the
-    cache had the record or the refusal needed none. lookup_seconds: by result, which is found,
-    absent or failed.
+    miss_seconds: Checks that waited for the store. hit_seconds: Checks that did not wait.
+    lookup_seconds: by result, which is found, absent or failed.
     """
 
     def __init__(self) -> None:

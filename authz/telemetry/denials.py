@@ -23,10 +23,10 @@ SUMMARY_SECONDS: Final = 10.0
 
 
 class Denials:
-    """Writes at most `rate` lines a second, and every SUMMARY_SECONDS (10 s) a count of the others.
+    """Grants and writes log lines about refusals, and logs how many got none.
 
-    In any period these are at most `rate` lines a second, plus one line for each reason, plus the
-    lines of one second after a pause. monotonic: the clock, in seconds.
+    `take_line` grants at most `rate` lines a second in any period, plus one line for each reason,
+    plus the lines of one second after a pause. rate: above 0. monotonic: the clock, in seconds.
     """
 
     def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
@@ -86,7 +86,7 @@ class Denials:
             self.summarise()
 
     def summarise(self) -> None:
-        """Log how many refusals of each reason had no line since the last summary. Nothing if none.
+        """Log how many refusals of each reason had no line since the last summary. No log if none.
 
         From now on each reason may take a line on credit again.
         """

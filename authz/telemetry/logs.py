@@ -66,7 +66,7 @@ class LogThrottle(logging.Filter):
 
 
 class _CallSite:
-    """The budget of one log call in the code."""
+    """The budget of one log call in the code. left_out: lines dropped since the last written."""
 
     def __init__(self, rate: float) -> None:
         self.bucket = TokenBucket(rate)
@@ -82,7 +82,7 @@ def _fields(record: logging.LogRecord) -> dict[str, str | int]:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """Formats a record as one line with a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one JSON object, with the time in UTC. Secrets of keys are masked.
@@ -103,7 +103,7 @@ class JsonLines(logging.Formatter):
 
 
 class Text(logging.Formatter):
-    """One line of text."""
+    """Formats a record as one line of text, with further lines for a traceback."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s%(fields)s")

@@ -25,5 +25,5 @@ class MeterCounters:
         self.causes[cause] += times
 
     def committed(self, seconds: float) -> None:
-        """Record the duration of a commit."""
+        """Record the duration in seconds of a commit that was added."""
         self.commit_seconds.add(seconds)

@@ -45,7 +45,7 @@ class Metric:
     def labels(self) -> dict[str, tuple[str, ...]]:
         """The values of each label without duplicates, in the order of the series.
 
-        Empty if no labels.
+        Empty if the series have no labels.
         """
         values: dict[str, dict[str, None]] = {}
         for one in self.series:

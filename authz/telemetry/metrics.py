@@ -58,9 +58,9 @@ class Push:
 class Metrics:
     """Export `readings` at `page`, and with `push` also over OTLP.
 
-    about: resource attributes, which identify this process. OTLP exports run in their own threads,
-    so a receiver that hangs or refuses delays nothing. Raises ValueError if a metric of the
-    catalogue has no reading.
+    about: resource attributes, which identify this process. The constructor starts a thread for
+    OTLP exports, so a receiver that hangs or refuses delays nothing. Raises ValueError if a metric
+    of the catalogue has no reading.
     """
 
     def __init__(
@@ -115,7 +115,10 @@ def _observe(read: Read, _options: CallbackOptions) -> Iterable[Observation]:
 
 
 def _with_histograms(readings: Readings, since: int, collected: MetricsData) -> MetricsData:
-    """Return the data of the SDK with our histograms in the same scope."""
+    """Return the data of the SDK with our histograms in the same scope.
+
+    since: the start of our histograms, in ns since the epoch.
+    """
     now = time.time_ns()
     histograms = [
         _histogram(metric, read, since, now)

@@ -61,9 +61,10 @@ class Observer:
     ) -> None:
         """Record a Check: its duration, its span if sampled, and its log line if `ids` are given.
 
-        Duration and span need `began` (seconds of perf_counter). A hit is recorded once in EVERY.
-        The line is written only for a Deny. traceparent: of the call. If it is None or empty, that
-        of the request is used. The line names its trace also if there is no span.
+        Duration and span need `began` (seconds of perf_counter). The duration of a hit counts EVERY
+        times; after `trace`, only one hit in EVERY counts. The line is written only for a Deny. It
+        names its trace also if there is no span. traceparent: of the call. If it is None or empty,
+        the traceparent of the request is used.
         """
         span = None
         if began is not None:
@@ -90,10 +91,10 @@ class Observer:
 
 
 def _traceparent(called: bytes | None, request: Request) -> str:
-    """Return the call's traceparent, or the request's if the call has none or is not sampled.
+    """Return the call's traceparent, or the request's if the call's is None, empty or `-00`.
 
-    `fast` reads no traceparent of a call that is not sampled. A proxy that traces writes it into
-    the call and into the request. Empty if neither has one.
+    `-00` alone is what `fast` passes for a call that is not sampled. A proxy that traces writes the
+    traceparent into the call and into the request. Empty if neither has one.
     """
     text = called.decode("latin-1") if called else ""
     return request.header(HEADER, "") if text in {"", NOT_SAMPLED} else text
@@ -122,7 +123,7 @@ def attributes(decision: Decision, request: Request, *, waited: bool) -> "Attrib
 
 
 def kid(decision: Decision, request: Request) -> str:
-    """Return the kid of the proven key, else the kid that the caller claims, else an empty text.
+    """Return the kid of the proven key, else the kid in a key of our format, else an empty text.
 
     A kid is public, and has one shape whoever sent it.
     """

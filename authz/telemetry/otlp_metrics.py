@@ -19,5 +19,5 @@ class MetricExporter(OTLPMetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **more: Any
     ) -> MetricExportResult:
-        """Implement MetricExporter.export of the SDK."""
+        """Export the data of the SDK after `complete`. Return whether the receiver took them."""
         return super().export(self._complete(metrics_data), timeout_millis, **more)

@@ -21,7 +21,10 @@ _TRACEPARENT: Final = re.compile(
 
 
 class Context(NamedTuple):
-    """A span, its trace, and whether it is sampled. The ids are hexadecimal."""
+    """A span, its trace, and whether it is sampled.
+
+    Ids are hexadecimal: 32 digits of the trace, 16 of the span.
+    """
 
     trace_id: str
     span_id: str
@@ -31,7 +34,7 @@ class Context(NamedTuple):
 def parse(traceparent: str) -> Context | None:
     """Return the span that a traceparent names, or None if it is invalid or empty.
 
-    Then the caller begins a new trace. The version is not kept.
+    The version is not kept, and of the flags only `sampled`.
     """
     match = _TRACEPARENT.fullmatch(traceparent)
     return Context(match[1], match[2], match[3] in _SAMPLED_DIGITS) if match else None

@@ -90,8 +90,8 @@ class Traces:
         """Queue the span of a Check or a call that ends now and took `seconds`. Return its context.
 
         Without `parent` it begins a new trace. A full queue drops spans. failed: whether its status
-        is ERROR. The finished span is built directly: one that the SDK
-        begins and ends costs 15 times as much, as long as seven Checks.
+        is ERROR. The finished span is built directly: a span that the SDK begins and ends costs 15
+        times as much, as long as seven Checks.
         """
         ended = time.time_ns()
         trace_id = int(parent.trace_id, 16) if parent else random.getrandbits(128)

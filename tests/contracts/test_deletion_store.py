@@ -9,6 +9,7 @@ from authz.core.errors import Conflict, Deleted
 from authz.core.records import RevocationReason, Status
 from authz.storage.batches import StoredBatches
 from authz.storage.deletions import StoredDeletions
+from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from tests.support.changes import DIGESTS, author, change_to, imported, issued
 from tests.support.fakes import KID, NOW, MemoryKeyStore
@@ -17,14 +18,20 @@ OTHER_KID = "0" * 16
 
 
 @pytest.fixture(params=["memory", "valkey"])
-async def pair(request):
-    """A KeyStore and a DeletionStore of the same keys, of each kind."""
+async def stores(request):
+    """A KeyStore, a DeletionStore and an ImportStore of the same keys, of each kind."""
     if request.param == "memory":
         store = MemoryKeyStore()
-        yield store, store
+        yield store, store, store
         return
     async with request.getfixturevalue("valkey").endpoint.client() as client:
-        yield StoredKeys(client), StoredDeletions(client)
+        yield StoredKeys(client), StoredDeletions(client), StoredImports(client)
+
+
+@pytest.fixture
+def pair(stores):
+    """The KeyStore and the DeletionStore."""
+    return stores[:2]
 
 
 async def revoked(store, change=None):
@@ -92,6 +99,16 @@ async def test_a_deleted_import_does_not_come_back(pair, digest):
         with pytest.raises(Deleted):
             await store.apply(imported(OTHER_KID, digests))
     assert await store.apply(imported(OTHER_KID, [b"x" * 32])) == 4
+
+
+async def test_a_deleted_import_is_told(stores):
+    """Before it is imported again, its digest says that it was deleted; an alias goes first."""
+    store, deletions, imports = stores
+    await deletions.delete(await removal(deletions, await revoked(store, imported())))
+    await store.apply(imported(OTHER_KID, [b"x" * 32]))
+    asked = [DIGESTS[:1], [b"y" * 32, DIGESTS[0]], [b"x" * 32, DIGESTS[0]], [b"y" * 32]]
+    found = await imports.resolve_all(asked)
+    assert [type(each) for each in found] == [Deleted, Deleted, str, type(None)]
 
 
 async def test_other_keys_stay(pair):

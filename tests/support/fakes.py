@@ -120,13 +120,15 @@ class MemoryKeyStore:
             raise Unavailable("the store cannot be used: it is down")
         self.has_imports = True
 
-    async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | None]:
+    async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | Deleted | None]:
         """Implement ImportStore.resolve_all."""
         await asyncio.sleep(0)
         if self.down:
             raise Unavailable("the store cannot be used: it is down")
         return [
-            next((self.aliases[d] for d in known if d in self.aliases), None) for known in digests
+            next((self.aliases[d] for d in known if d in self.aliases), None)
+            or (None if self.gone.isdisjoint(known) else Deleted())
+            for known in digests
         ]
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
@@ -192,7 +194,7 @@ class MemoryKeyStore:
             if self.aliases.get(digest, kid) != kid:
                 raise AliasTaken(self.aliases[digest])
         if not change.base_version and self.gone & {kid, *change.aliases}:
-            raise Deleted(kid)
+            raise Deleted
         current = self.records.get(kid)
         version = current.version if current else 0
         if current is not None and self._change_ids[kid] == change.id:

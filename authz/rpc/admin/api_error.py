@@ -40,7 +40,11 @@ _PATHS: Final = {
 
 
 class ApiError(Exception):
-    """A call failed. code: of gRPC. message: one line for the caller. reason: UPPER_SNAKE_CASE."""
+    """A call failed. code: of gRPC. message: one line for the caller. reason: UPPER_SNAKE_CASE.
+
+    details: first an ErrorInfo with the reason, then those given, then with `retry` a RetryInfo.
+    retry: seconds after which the caller may try again.
+    """
 
     def __init__(
         self, code: Code, reason: str, message: str, *details: Message, retry: float | None = None
@@ -57,7 +61,7 @@ class ApiError(Exception):
             self.details += (error_details_pb2.RetryInfo(retry_delay=delay),)
 
     def status(self) -> status_pb2.Status:
-        """Return the same as a google.rpc.Status."""
+        """Return code, message and details as a google.rpc.Status."""
         status = status_pb2.Status(code=self.code.value[0], message=self.message)
         for detail in self.details:
             status.details.add().Pack(detail)
@@ -91,7 +95,7 @@ def forbidden(why: str) -> ApiError:
 
 
 def unavailable() -> ApiError:
-    """Return UNAVAILABLE: the store cannot be used now. The log says why."""
+    """Return UNAVAILABLE: the store cannot be used now. The caller may try again after 1 s."""
     message = "the store cannot be used now; try again"
     return ApiError(Code.UNAVAILABLE, "STORE_UNAVAILABLE", message, retry=RETRY_SECONDS)
 
@@ -107,7 +111,10 @@ _DESCRIBED: Final[dict[type[Fault], tuple[Code, str, str]]] = {
 
 
 def of_fault(fault: Fault) -> ApiError:
-    """Return the error for a fault of a flow."""
+    """Return the error for a fault of a flow. Faults without a code of their own are UNAVAILABLE.
+
+    It holds the fault's text only for BadInput and the classes of _DESCRIBED.
+    """
     if described := _DESCRIBED.get(type(fault)):
         code, reason, more = described
         return ApiError(code, reason, f"{fault}{more}")

@@ -29,7 +29,10 @@ _ACTIONS: Final = {number: name for name, number in audit_entry_pb2.AuditEntry.A
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """The conditions of a request on entries."""
+    """The conditions of a request on entries. Empty or None: any.
+
+    since (inclusive), until (exclusive): ms since the epoch.
+    """
 
     kid: str
     actor: str
@@ -39,7 +42,7 @@ class _Wanted:
 
     @classmethod
     def of(cls, request: audit_pb2.ListAuditEntriesRequest) -> "_Wanted":
-        """Return those of a request. Raises BadInput for a wrong field."""
+        """Return the conditions of a request. Raises BadInput for a wrong field."""
         since, until = (
             time_ms(name, getattr(request, name)) if request.HasField(name) else None
             for name in ("since_time", "until_time")
@@ -53,7 +56,7 @@ class _Wanted:
         )
 
     def fits(self, kid: str, event: AuditEvent) -> bool:
-        """Return whether an event of this key is wanted."""
+        """Return whether an event of the key `kid` meets all conditions."""
         return (
             self.kid in {"", kid}
             and self.actor in {"", event.actor}
@@ -73,7 +76,11 @@ class AuditService:
     async def list_audit_entries(
         self, request: audit_pb2.ListAuditEntriesRequest, context: CallContext
     ) -> audit_pb2.ListAuditEntriesResponse:
-        """Return a page of the changes of keys that the caller may see, newest first."""
+        """Return a page of the changes of keys that the caller may see, newest first.
+
+        It reads at most 10,000 rows. So a page may be short or empty and still have a token of the
+        next one. Rows that cannot be read are left out. Raises BadInput for a wrong field or token.
+        """
         size, wanted = page_size(request.page_size), _Wanted.of(request)
         about = ("ListAuditEntries", context.caller.actor, repr(wanted))
         position = self._tokens.open(request.page_token, *about)
@@ -96,7 +103,7 @@ class AuditService:
         return response
 
     def _entries(self, rows: Sequence[Row], wanted: _Wanted) -> Iterator[tuple[str, AuditEntry]]:
-        """Yield the wanted entries by the id of their row, without those that cannot be read."""
+        """Yield row id and entry of each wanted row of a key, without those that cannot be read."""
         for row in rows:
             kid = subject(row)
             if KID_PATTERN.fullmatch(kid):
@@ -105,7 +112,10 @@ class AuditService:
                     yield row.id, entry
 
     async def _sight(self, caller: Caller, kids: Sequence[str]) -> Callable[[str], bool]:
-        """Return whether the caller may see one of these keys, by its tenant and project now."""
+        """Return a test whether the caller may see one of these kids, by tenant and project now.
+
+        Without the right to see every key, deleted and unreadable keys are invisible.
+        """
         seen = visible(caller, Right.READ_AUDIT)
         if seen.is_everything:
             return lambda _kid: True

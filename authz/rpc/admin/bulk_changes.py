@@ -36,7 +36,7 @@ Response = keys_pb2.ChangeKeysResponse
 
 @dataclass(slots=True)
 class _Task:
-    """A change of many keys. texts: of new secrets, by kid, until their outcomes are told."""
+    """A change of many keys. texts: by kid, the text of each rotated key; `plan` adds it."""
 
     action: Action
     plan: Plan
@@ -50,7 +50,13 @@ class BulkChanges:
         self._flows = flows
 
     async def change_keys(self, request: Request, context: CallContext) -> AsyncIterator[Response]:
-        """Change the keys, and yield the outcome of each."""
+        """Change the keys that match and that the caller may see. Yield the outcome of each.
+
+        With `validate_only`, change nothing and yield what would happen. Otherwise with `wait_time`
+        the last response is the confirmation. A refused or failed key has an `error` in its
+        response. Raises BadInput for a wrong field, Forbidden if the roles never allow the change,
+        and as `_kids`.
+        """
         wait = wait_seconds(request.wait_time)
         by = By(context.caller.actor, note_of(request.note), context.source, context.call_id)
         if request.WhichOneof("change") == "delete":
@@ -76,7 +82,7 @@ class BulkChanges:
     async def _delete(
         self, request: Request, context: CallContext, by: By, wait: float
     ) -> AsyncIterator[Response]:
-        """Delete the keys, and yield the outcome of each."""
+        """Delete the keys, and yield the outcome of each, as `change_keys` does."""
         _require(context, Action.DELETE)
         selector, kids = await self._kids(request, context)
         dry_run, extent = request.validate_only, Extent()
@@ -103,7 +109,8 @@ class BulkChanges:
     ) -> tuple[Selector | None, list[str]]:
         """Return the selector and the kids of the keys that match and that the caller may see.
 
-        Raises ApiError if they are more than `max_keys`, BadInput for an empty filter.
+        The selector is None and the list empty if the caller can see no such key. Raises ApiError
+        if there are more than `max_keys` (0: 1000), BadInput for an empty or wrong filter.
         """
         if not request.filter.strip():
             raise BadInput("filter", "must not be empty; it says which keys are changed")
@@ -197,7 +204,7 @@ def _turning(turn: Callable[[KeyRecord, Author, int], Outcome]) -> Plan:
 
 
 def _guarded(plan: Plan, check: Guard) -> Plan:
-    """Return a plan that refuses a change that the caller may not make."""
+    """Return a plan that returns Refused for a change that the caller may not make."""
 
     def guarded(record: KeyRecord, now: int, author: Author) -> Outcome | Removal:
         try:

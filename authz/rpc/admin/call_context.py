@@ -23,6 +23,9 @@ class CallContext:
 
 
 def source_of(credentials: Credentials) -> str:
-    """Return address and user agent in printable ASCII, at most MAX_SOURCE (200) characters."""
+    """Return address and user agent in printable ASCII, at most MAX_SOURCE (200) characters.
+
+    `unix` stands for an empty address. Other characters are escaped as in a Python literal.
+    """
     text = f"{credentials.peer or 'unix'} {credentials.user_agent}".strip()
     return ascii(text)[1:-1][:MAX_SOURCE]

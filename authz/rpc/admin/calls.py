@@ -88,11 +88,15 @@ class Calls:
         self._buckets: BoundedDict[str, TokenBucket] = BoundedDict(MAX_CALLERS)
 
     async def unary(self, method: Method, request: Message, arrival: Arrival) -> Message:
-        """Return the response of a unary method. Raises ApiError."""
+        """Return the response of a unary method. Raises ApiError for every failure.
+
+        It ends with DEADLINE_EXCEEDED after `arrival.seconds`, at most MAX_CALL_SECONDS (120 s).
+        """
         with self._ended(method, arrival) as call:
             context = await self._admit(method, arrival, call)
             refuse_unknown(request)
-            seconds = min(arrival.seconds or MAX_CALL_SECONDS, MAX_CALL_SECONDS)
+            given = MAX_CALL_SECONDS if arrival.seconds is None else arrival.seconds
+            seconds = min(given, MAX_CALL_SECONDS)
             async with asyncio.timeout(seconds):
                 response: Message = await method.function(request, context)
             return response
@@ -102,7 +106,8 @@ class Calls:
     ) -> AsyncIterator[Message]:
         """Yield the responses of a streaming method. Raises ApiError, also after some responses.
 
-        requests: all requests of the client; one, if the client does not stream.
+        requests: all requests of the client; one, if the client does not stream. Without a deadline
+        of the client it has no end.
         """
         with self._ended(method, arrival) as call:
             context = await self._admit(method, arrival, call)
@@ -117,7 +122,11 @@ class Calls:
                     yield response
 
     async def _admit(self, method: Method, arrival: Arrival, call: "_Call") -> CallContext:
-        """Return the context of a call that may go on. Raises ApiError."""
+        """Return the context of a call that may go on, and note its actor or refusal in `call`.
+
+        Takes one call from the rate of the caller. Raises ApiError: UNAVAILABLE, UNAUTHENTICATED,
+        RESOURCE_EXHAUSTED over the rate, PERMISSION_DENIED if no role allows the method.
+        """
         if not self._is_ready():
             raise unavailable()
         caller = await self._authenticator.authenticate(arrival.credentials)
@@ -145,7 +154,7 @@ class Calls:
 
     @contextmanager
     def _ended(self, method: Method, arrival: Arrival) -> Iterator["_Call"]:
-        """Turn every failure into an ApiError, then count and log the call."""
+        """Turn every failure but a cancellation into an ApiError, then count and log the call."""
         began, call = self._clock.monotonic(), _Call(arrival.call_id)
         code = Code.OK
         try:
@@ -217,9 +226,9 @@ def _refused(refusal: Refusal) -> ApiError:
 
 
 def call_id_of(given: str) -> str:
-    """Return the id that a client sent in `x-request-id`, or a new one.
+    """Return the id that a client sent in `x-request-id`, or a new one of 16 hexadecimal digits.
 
-    A new one if it is not 1 to 64 of A-Z a-z 0-9 . _ -.
+    A new one if the given one is not 1 to 64 of A-Z a-z 0-9 . _ -.
     """
     if 0 < len(given) <= _MAX_ID and _ID.issuperset(given):
         return given

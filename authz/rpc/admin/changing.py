@@ -30,7 +30,7 @@ _ID_CHARACTERS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A change that was made, or rehearsed."""
+    """A change that was made, or rehearsed. key_text: the key with its new secret, or empty."""
 
     result: Changed | Unchanged
     outcome: key_pb2.ChangeOutcome
@@ -43,7 +43,7 @@ Repeating = keys_pb2.CreateKeyRequest | keys_pb2.RotateKeyRequest | me_pb2.Rotat
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A rotation that a request asks for."""
+    """A rotation that a request asks for. overlap_ms: for which the old secret still works."""
 
     request: Repeating
     overlap_ms: int
@@ -52,7 +52,7 @@ class Rotation:
 
     @property
     def request_id(self) -> str:
-        """The id of the request; empty if it must not be repeated."""
+        """The id of the request; empty if a repetition is another rotation."""
         return self.request.request_id
 
 
@@ -63,7 +63,7 @@ class Changing:
         self._flows = flows
 
     def author(self, context: CallContext, note: str, request_id: str = "") -> Author:
-        """Return the author of a call's change. The audit trail gets the request id or call id."""
+        """Return the author of a call's change. It has `request_id`, or if empty the call id."""
         return self._flows.lifecycle.author(
             context.caller.actor,
             note,
@@ -74,10 +74,11 @@ class Changing:
     async def begin(
         self, message: Repeating, author: Author, record: KeyRecord | None = None
     ) -> tuple[Attempt | None, Author]:
-        """Return the attempt of a request with a request id, and its author; else None.
+        """Return the attempt of a request with a request id, and the author with its change id.
 
-        record: of the key that gets another secret. Raises BadInput for a bad request id, or one
-        that was used for another request.
+        Without a request id, return None and `author`. The store remembers the request. record: of
+        the key that gets another secret. Raises BadInput for a bad request id, or one that was used
+        for another request, Unreadable and Unavailable as RepeatableRequests.begin.
         """
         request_id = message.request_id
         if not request_id:
@@ -98,7 +99,7 @@ class Changing:
     def conditions(
         self, context: CallContext, action: Action, version: int | None, *, dry_run: bool
     ) -> Conditions:
-        """Return the conditions of a change by this caller."""
+        """Return the conditions of a change by this caller. version: None: any."""
         return Conditions(guard(context.caller, action), version, dry_run)
 
     async def carry_out(
@@ -109,10 +110,12 @@ class Changing:
         *,
         dry_run: bool,
     ) -> Made:
-        """Make a change, wait for the sidecars, and return the effect.
+        """Call `change`, wait for the sidecars, and return the effect.
 
-        wait_seconds: at most; 0: do not wait. A failed wait is told in the outcome, because the
-        change is made. Raises ApiError if the change is refused, and the faults of `change`.
+        dry_run: `change` only rehearses; then do not wait, and the outcome is not `changed`.
+        wait_seconds: at most, and not after the deadline of the call; 0: do not wait. A failed wait
+        is told in the outcome, because the change is made. `key_text` stays empty. Raises ApiError
+        if the change is refused, and the faults of `change`.
         """
         result = await change()
         if isinstance(result, Refused):
@@ -129,9 +132,11 @@ class Changing:
         wanted: "Rotation",
         conditions: Conditions,
     ) -> Made:
-        """Give a key a new secret. The caller may see the key.
+        """Give a key a new secret, once for each request id, and return the key's new text.
 
-        Raises ApiError if that is refused, and the faults of the flow.
+        In a dry run the text is empty and nothing is stored. The first try of a request checks the
+        version of `conditions`, a repetition does not. Raises ApiError if the rotation is refused,
+        NotFound, Forbidden and Conflict by `conditions`, and as `begin`.
         """
         lifecycle = self._flows.lifecycle
         record = await lifecycle.show(kid)

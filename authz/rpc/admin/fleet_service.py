@@ -30,7 +30,10 @@ class FleetService:
     async def list_sidecars(
         self, _request: fleet_pb2.ListSidecarsRequest, _context: CallContext
     ) -> fleet_pb2.ListSidecarsResponse:
-        """Return the sidecars that may serve keys."""
+        """Return the sidecars that may still serve keys, and the number of the last change.
+
+        Sidecars that are silent for longer than their lease and grace are left out.
+        """
         version, heard = await self._flows.registry.find()
         alive = [each for each in heard if each.silent_ms < each.reach_ms()]
         return fleet_pb2.ListSidecarsResponse(
@@ -40,7 +43,12 @@ class FleetService:
     async def watch_changes(
         self, request: fleet_pb2.WatchChangesRequest, context: CallContext
     ) -> AsyncIterator[fleet_pb2.WatchChangesResponse]:
-        """Yield the changes of keys that the caller may see, until the call is cancelled."""
+        """Yield the changes of keys that the caller may see, until the call is cancelled.
+
+        It begins after `after_version`, without it with the next change. After 10 s without a
+        change it yields a response with the version alone. Raises BadInput for a negative version,
+        and ApiError OUT_OF_RANGE if the log no longer holds every change.
+        """
         log, clock = self._flows.change_log, self._flows.clock
         has_begin = request.HasField("after_version")
         if has_begin and request.after_version < 0:
@@ -65,7 +73,10 @@ class FleetService:
     async def _visible(
         self, caller: Caller, found: Sequence[LoggedChange]
     ) -> Sequence[LoggedChange]:
-        """Return the changes of keys that the caller may see, by their tenant and project now."""
+        """Return the changes of keys that the caller may see, by their tenant and project now.
+
+        Without the right to see every key, deleted and unreadable keys are invisible.
+        """
         seen = visible(caller, Action.WATCH)
         if seen.is_everything or not found:
             return found

@@ -26,7 +26,10 @@ _VERBS: Final = {
 
 
 def require_visible(caller: Caller, record: KeyRecord, action: Action = Action.READ_KEYS) -> None:
-    """Raise NotFound, as for a key that does not exist, if the caller may not see the key."""
+    """Raise NotFound, as for a key that does not exist, if the caller may not see the key.
+
+    action: that makes keys visible.
+    """
     if not visible(caller, action).covers(record.tenant_id, record.project_id):
         raise NotFound(f"no key has the kid {record.kid}")
 
@@ -37,10 +40,12 @@ def permits(caller: Caller, action: Action, record: KeyRecord) -> bool:
 
 
 def guard(caller: Caller, action: Action) -> Guard:
-    """Return the guard of a change.
+    """Return the guard of a change. It raises NotFound for a key that the caller may not see.
 
-    An update has to be permitted for the key before it and after it, so no caller moves a key out
-    of its tenants, into them, or gives a key rights over this API that it may not give.
+    Else it raises Forbidden if the action is not permitted. An update that only narrows a key needs
+    NARROW. An update has to be permitted for the key before it and after it, so no caller moves a
+    key out of its tenants, into them, or gives a key rights over this API that it may not give.
+    Without `after` an update passes.
     """
 
     def check(before: KeyRecord, after: KeyRecord | None) -> None:

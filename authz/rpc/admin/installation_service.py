@@ -24,7 +24,7 @@ class InstallationService:
     async def who_am_i(
         self, _request: admin_pb2.WhoAmIRequest, context: CallContext
     ) -> admin_pb2.WhoAmIResponse:
-        """Return the caller and its rights."""
+        """Return the caller, its role bindings, and the kind of its credential."""
         caller = context.caller
         return admin_pb2.WhoAmIResponse(
             subject=caller.actor,

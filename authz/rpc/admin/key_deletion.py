@@ -25,7 +25,11 @@ class KeyDeletion:
     async def delete_key(
         self, request: keys_pb2.DeleteKeyRequest, context: CallContext
     ) -> keys_pb2.DeleteKeyResponse:
-        """Delete a key, for ever."""
+        """Delete a key, for ever. Return the version of the deletion, with a wait its confirmation.
+
+        With `validate_only`, delete nothing and return an empty message. Raises ApiError if the
+        deletion is refused, NotFound, Forbidden, Conflict for another etag, BadInput.
+        """
         kid, wait = kid_of("name", request.name), wait_seconds(request.wait_time)
         author = self._changing.author(context, note_of(request.note))
         version, dry_run = version_of(request.etag), request.validate_only

@@ -87,7 +87,8 @@ READ: Final[dict[str, tuple[str, _Reader]]] = {
 def key_spec(path: str, key: Key, plans: Collection[str]) -> KeySpec:
     """Return the specification of a new key. path: of the key in the request, for errors.
 
-    plans: the names of all plans. Raises BadInput for the first wrong field.
+    Without an expiration the key lives 90 days, without an environment it is `live`. plans: the
+    names of all plans. Raises BadInput for the first wrong field or an unknown plan.
     """
     found: dict[str, Any] = {name: read(f"{path}.{at}", key) for at, (name, read) in READ.items()}
     _refuse_unknown_plan(f"{path}.plan", found["plan"], plans)
@@ -101,10 +102,11 @@ def key_spec(path: str, key: Key, plans: Collection[str]) -> KeySpec:
 
 
 def updates(key: Key, mask: FieldMask, plans: Collection[str], now: int) -> Updates:
-    """Return the new values of the fields that `mask` names.
+    """Return the new values of the fields that `mask` names, by the names of a record's fields.
 
-    Without a mask: of every field with a value. now: ms since the epoch, for `ttl`. Raises BadInput
-    for a path that is no field, a field that cannot be set, and a wrong value.
+    Without a mask: of every settable field with a value; with `*` of every settable field. now: ms
+    since the epoch, for `ttl`. Raises BadInput for a path that is no field, a field that cannot be
+    set, an unknown plan, and a wrong value.
     """
     paths = _paths(key, mask.paths)
     found: dict[str, object] = {}
@@ -128,7 +130,8 @@ def planned_update(
 ) -> PlannedUpdate:
     """Return the update of a request. scopes: to add and to remove.
 
-    Raises BadInput as `updates`, and if there is nothing to change.
+    Raises BadInput as `updates`, if there is nothing to change, if a scope is both added and
+    removed, and for these scopes beside the field `scopes`.
     """
     found = updates(key, mask, plans, now)
     add, remove = (
@@ -145,7 +148,10 @@ def planned_update(
 
 
 def refuse_other_env(key: Key, env: str) -> None:
-    """Raise BadInput if an update brings another environment: it is a part of the key's text."""
+    """Raise BadInput if `key` has another environment: it is a part of the key's text.
+
+    env: `live` or `test`. A key without an environment passes.
+    """
     if key.env and Key.Environment.Name(key.env) != f"ENVIRONMENT_{env.upper()}":
         raise BadInput("key.env", "never changes; issue a new key")
 
@@ -166,9 +172,10 @@ def _paths(key: Key, given: Iterable[str]) -> set[str]:
 
 
 def _end(path: str, key: Key, now: int | None) -> int | None:
-    """Return the end in ms since the epoch; None for a key without an end.
+    """Return the end in ms since the epoch; None for a key without an end or an expiration.
 
-    now: without it `ttl` gives None.
+    now: ms since the epoch; None: `ttl` gives None. Raises BadInput for a wrong time or `ttl`, and
+    for `never_expires: false`.
     """
     match key.WhichOneof("expiration"):
         case "expire_time":

@@ -31,7 +31,11 @@ class KeyImport:
     async def import_keys(
         self, requests: AsyncIterator[keys_pb2.ImportKeysRequest], context: CallContext
     ) -> AsyncIterator[keys_pb2.ImportKeysResponse]:
-        """Import each batch before the next one is read, and yield its outcomes."""
+        """Import each batch before the next one is read, and yield its outcomes in order.
+
+        `note` and `validate_only` of the first request hold for all; with `validate_only` nothing
+        is imported. Raises BadInput for more than MAX_ENTRIES (100) entries in a request.
+        """
         importer: Importer | None = None
         rehearsing = False
         async for request in requests:
@@ -53,7 +57,7 @@ class KeyImport:
         *,
         rehearsing: bool,
     ) -> list[Outcome]:
-        """Import the good entries of a request, and return an outcome for each entry."""
+        """Import the good entries of a request, and return an outcome for each entry, in order."""
         planned = [self._wanted(entry, context) for entry in request.entries]
         _refuse_repeated(planned)
         good = [wanted for wanted in planned if isinstance(wanted, Wanted)]
@@ -95,7 +99,7 @@ class KeyImport:
         return key
 
     async def _shown(self, context: CallContext, outcomes: Sequence[Imports]) -> frozenset[str]:
-        """Return the kids among the outcomes that the caller may see."""
+        """Return the kids of imported and clashing keys that the caller may see."""
         seen = visible(context.caller, Action.READ_KEYS)
         kids = [one.kid for one in outcomes if isinstance(one, Done | Clash)]
         if seen.is_everything or not kids:
@@ -114,7 +118,7 @@ class KeyImport:
 
 
 def _refuse_repeated(planned: list[Wanted | BadInput]) -> None:
-    """Replace each entry whose key is that of an earlier entry by its refusal."""
+    """Replace in `planned` each entry whose key is that of an earlier entry by a BadInput."""
     first: dict[bytes, int] = {}
     for at, wanted in enumerate(planned):
         if isinstance(wanted, Wanted):

@@ -25,7 +25,11 @@ class KeyLists:
     async def list_keys(
         self, request: keys_pb2.ListKeysRequest, context: CallContext
     ) -> keys_pb2.ListKeysResponse:
-        """Return a page of the keys that the caller may see."""
+        """Return a page of the keys that match and that the caller may see, oldest first.
+
+        Keys whose record cannot be read are listed in `unreadable`. Raises BadInput for a wrong
+        filter or token.
+        """
         size = page_size(request.page_size)
         selector, keep = selection_for(context.caller, Action.READ_KEYS, request.filter)
         about = ("ListKeys", context.caller.actor, request.filter)
@@ -50,7 +54,10 @@ class KeyLists:
     async def export_keys(
         self, request: keys_pb2.ExportKeysRequest, context: CallContext
     ) -> AsyncIterator[keys_pb2.ExportKeysResponse]:
-        """Yield every key that matches and that the caller may see."""
+        """Yield every key that matches and that the caller may see, oldest first.
+
+        A key whose record cannot be read comes as `unreadable`. Raises BadInput for a wrong filter.
+        """
         selector, keep = selection_for(context.caller, Action.EXPORT, request.filter)
         if selector is None:
             return
@@ -63,7 +70,11 @@ class KeyLists:
     async def list_key_history(
         self, request: keys_pb2.ListKeyHistoryRequest, context: CallContext
     ) -> keys_pb2.ListKeyHistoryResponse:
-        """Return a page of the changes of a key, newest first."""
+        """Return a page of the changes of a key, newest first.
+
+        At an entry that is lost the list ends, and `lost_version` has its version. Raises NotFound,
+        also for a key that the caller may not see, and BadInput for a wrong name or token.
+        """
         kid, size = kid_of("parent", request.parent), page_size(request.page_size)
         about = ("ListKeyHistory", context.caller.actor, kid)
         position = self._tokens.open(request.page_token, *about)

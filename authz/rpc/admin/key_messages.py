@@ -23,7 +23,7 @@ _TIMES: Final = frozenset({"expires_at", "not_before", "retires_at"})  # in deta
 
 
 def key_message(record: KeyRecord) -> key_pb2.Key:
-    """Return the key of a record."""
+    """Return a record as a message, without digests. Scopes are sorted; the etag is the version."""
     key = key_pb2.Key(
         name=name_of(record.kid),
         version=record.version,
@@ -73,7 +73,10 @@ def limit_message(limit: Limit) -> key_pb2.Limit:
 
 
 def limits_message(record: KeyRecord, report: LimitReport | None) -> limits_pb2.KeyLimits:
-    """Return the use of the limits of a key; without a report no limit applies."""
+    """Return the use of the limits of a key. report: None if no limit applies.
+
+    A limit has a reset time if it resets, and it is a quota or was used.
+    """
     message = limits_pb2.KeyLimits(name=f"{name_of(record.kid)}{LIMITS}", allowed=True)
     if report is None:
         return message
@@ -100,7 +103,7 @@ def limits_message(record: KeyRecord, report: LimitReport | None) -> limits_pb2.
 def outcome_message(
     result: Changed | Unchanged, *, made: bool = True, confirmed: "Waited | None" = None
 ) -> key_pb2.ChangeOutcome:
-    """Return the effect of a change. made: False for a rehearsal."""
+    """Return the effect of a change. made: False for a rehearsal, which is not `changed`."""
     outcome = key_pb2.ChangeOutcome(changed=made and isinstance(result, Changed))
     if isinstance(result, Unchanged):
         outcome.detail = result.why
@@ -135,7 +138,10 @@ def entry_message(kid: str, entry: AuditEntry) -> audit_entry_pb2.AuditEntry:
 
 
 def _number(numbers: dict[str, int], prefix: str, word: Any) -> Any:
-    """Return the enum value of a word. Any: generated code has a type for each enum."""
+    """Return the number of the enum value `PREFIX_WORD`; 0 for None or an unknown word.
+
+    The type is Any, because the generated code has a type of its own for each enum.
+    """
     return number_of(word, prefix, numbers)
 
 
@@ -169,7 +175,7 @@ def confirmation_message(waited: Waited) -> key_pb2.Confirmation:
 
 
 def _readable(name: str, value: Any) -> Any:
-    """Return an int in a time field as RFC 3339, also in old and new; other values unchanged."""
+    """Return an int (ms) in a time field as RFC 3339, also in old and new; others unchanged."""
     if isinstance(value, dict) and value.keys() == {"old", "new"}:
         return {which: _readable(name, part) for which, part in value.items()}
     return rfc3339(value) if name in _TIMES and isinstance(value, int) else value

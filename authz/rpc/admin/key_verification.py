@@ -43,7 +43,11 @@ class KeyVerification:
     async def verify_key(
         self, request: keys_pb2.VerifyKeyRequest, context: CallContext
     ) -> keys_pb2.VerifyKeyResponse:
-        """Decide the request. A key that the caller may not see is decided as an unknown one."""
+        """Decide the request, and take nothing from limits.
+
+        A key that the caller may not see is decided as an unknown one. Raises BadInput for a wrong
+        field, Unavailable if the store fails.
+        """
         wanted = self._flows.read(self._check_request(request))
         verdict = await (await self._flows.verifier()).verify(wanted)
         record = verdict.record
@@ -54,7 +58,10 @@ class KeyVerification:
         return _response(verdict)
 
     def _check_request(self, request: keys_pb2.VerifyKeyRequest) -> bytes:
-        """Return the CheckRequest that Envoy would send. Raises BadInput for a wrong field."""
+        """Return the serialised CheckRequest that Envoy would send. Raises BadInput.
+
+        Without them the method is GET, the path `/`, and the host NOWHERE.
+        """
         headers: dict[str, str] = {}
         if request.api_key:
             if not _KEY.fullmatch(request.api_key):

@@ -29,7 +29,12 @@ _Turn = (
 
 
 class KeysService:
-    """Methods of authz.admin.v1.Keys about one key."""
+    """Methods of authz.admin.v1.Keys about one key.
+
+    With `validate_only` they change nothing and return the key as it would be. They raise BadInput
+    for a wrong field, NotFound also for a key that the caller may not see, Forbidden if it may not
+    make the change, Conflict for another etag, and ApiError if the state of the key forbids it.
+    """
 
     def __init__(self, flows: AdminFlows) -> None:
         self._flows = flows
@@ -38,7 +43,11 @@ class KeysService:
     async def create_key(
         self, request: keys_pb2.CreateKeyRequest, context: CallContext
     ) -> keys_pb2.CreateKeyResponse:
-        """Issue a key. Its tenant and project have to be those of a binding of the caller."""
+        """Issue a key, once for each request id, and return its text in `api_key`.
+
+        Its tenant and project have to be those of a binding of the caller, else Forbidden. With
+        `validate_only` the key has no name, etag, secret and text.
+        """
         spec = key_spec("key", request.key, self._flows.plans)
         author = self._changing.author(context, note_of(request.note), request.request_id)
         caller = context.caller
@@ -60,14 +69,17 @@ class KeysService:
     async def get_key(
         self, request: keys_pb2.GetKeyRequest, context: CallContext
     ) -> keys_pb2.GetKeyResponse:
-        """Return one key."""
+        """Return one key, without its text."""
         record = await self._find(kid_of("name", request.name), context)
         return keys_pb2.GetKeyResponse(key=key_message(record))
 
     async def update_key(
         self, request: keys_pb2.UpdateKeyRequest, context: CallContext
     ) -> keys_pb2.UpdateKeyResponse:
-        """Change fields of a key."""
+        """Change the fields of a key that the mask names, without a mask those with a value.
+
+        `add_scopes` and `remove_scopes` change its scopes.
+        """
         flows, kid = self._flows, kid_of("key.name", request.key.name)
         refuse_other_env(request.key, (await self._find(kid, context)).env)
         wanted = planned_update(
@@ -99,7 +111,10 @@ class KeysService:
     async def rotate_key(
         self, request: keys_pb2.RotateKeyRequest, context: CallContext
     ) -> keys_pb2.RotateKeyResponse:
-        """Give a key a new secret."""
+        """Give a key a new secret, once for each request id, and return its text in `api_key`.
+
+        The old secret works for `overlap`, without it for 7 days.
+        """
         kid = kid_of("name", request.name)
         overlap = request.overlap if request.HasField("overlap") else None
         wanted = Rotation(
@@ -118,7 +133,7 @@ class KeysService:
     async def retire_key_secret(
         self, request: keys_pb2.RetireKeySecretRequest, context: CallContext
     ) -> keys_pb2.RetireKeySecretResponse:
-        """End one of two secrets of a key."""
+        """End one of two live secrets of a key: `old`, `new`, or the number of a secret."""
         key, outcome = await self._turn(request, context, Action.RETIRE)
         return keys_pb2.RetireKeySecretResponse(key=key, outcome=outcome)
 
@@ -149,7 +164,10 @@ class KeysService:
         context: CallContext,
         action: Action,
     ) -> tuple[key_pb2.Key, key_pb2.ChangeOutcome]:
-        """Make a change that takes few arguments, and return the key and the effect."""
+        """Retire a secret, revoke, disable or enable, as the request's type and `action` say.
+
+        Return the key and the effect.
+        """
         lifecycle, kid = self._flows.lifecycle, kid_of("name", request.name)
         author = self._changing.author(context, note_of(request.note))
         version, dry_run = version_of(request.etag), request.validate_only
@@ -175,13 +193,16 @@ class KeysService:
 
 
 def _secret(text: str) -> str:
-    """Return the secret to end. Raises BadInput unless it is `old`, `new` or a number."""
+    """Return `text`. Raises BadInput unless it is `old`, `new` or a number below 10 digits."""
     if text not in {"old", "new"} and not (text.isascii() and text.isdecimal() and len(text) < 10):  # noqa: PLR2004
         raise BadInput("secret", f"{shown(text)}: old, new, or the number of a secret")
     return text
 
 
 def revocation_reason(number: int) -> RevocationReason:
-    """Return the reason of a request; UNSPECIFIED for 0."""
+    """Return the reason of a request; UNSPECIFIED for 0.
+
+    Raises KeyError for an unknown number.
+    """
     found = word_of(RevocationReason, number, "REVOCATION_REASON", _REASONS)
     return found or RevocationReason.UNSPECIFIED

@@ -20,7 +20,10 @@ class LimitsService:
     async def get_key_limits(
         self, request: limits_pb2.GetKeyLimitsRequest, context: CallContext
     ) -> limits_pb2.GetKeyLimitsResponse:
-        """Return the use of the limits of a key."""
+        """Return the use of the limits of a key. Raises NotFound also if the caller may not see it.
+
+        Raises BadInput for a wrong name, UnknownPlan, Unreadable or Unavailable if it is unknown.
+        """
         record = await self._flows.lifecycle.show(kid_of_part(request.name, LIMITS))
         require_visible(context.caller, record, Action.READ_LIMITS)
         report = await self._flows.limit_reports.of(record)
@@ -29,7 +32,11 @@ class LimitsService:
     async def reset_key_limits(
         self, request: limits_pb2.ResetKeyLimitsRequest, context: CallContext
     ) -> limits_pb2.ResetKeyLimitsResponse:
-        """Set the counters of a key to zero."""
+        """Set the usage counters of a key to zero, not its credits and those of its pools.
+
+        With `validate_only`, change nothing. Raises ApiError if the key is revoked, BadInput,
+        NotFound also for a key that the caller may not see, Forbidden.
+        """
         kid, dry_run = kid_of_part(request.name, LIMITS), request.validate_only
         author = self._changing.author(context, note_of(request.note))
         conditions = self._changing.conditions(context, Action.RESET_LIMITS, None, dry_run=dry_run)

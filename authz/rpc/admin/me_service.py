@@ -20,7 +20,11 @@ MAX_OVERLAP_MS: Final = OVERLAP_MS
 
 
 class MeService:
-    """The methods of authz.admin.v1.Me. The credential was judged as a Check would judge it."""
+    """The methods of authz.admin.v1.Me. The credential was judged as a Check would judge it.
+
+    They raise Forbidden if the settings do not allow the action with this credential, BadInput for
+    a wrong field, NotFound if the key was deleted, ApiError if its state forbids the change.
+    """
 
     def __init__(self, flows: AdminFlows) -> None:
         self._flows = flows
@@ -29,7 +33,7 @@ class MeService:
     async def get_my_key(
         self, _request: me_pb2.GetMyKeyRequest, context: CallContext
     ) -> me_pb2.GetMyKeyResponse:
-        """Return the caller's key."""
+        """Return the caller's key, without its text and metadata."""
         return me_pb2.GetMyKeyResponse(key=_own(await self._find(context)))
 
     async def get_my_limits(
@@ -55,7 +59,10 @@ class MeService:
     async def rotate_my_key(
         self, request: me_pb2.RotateMyKeyRequest, context: CallContext
     ) -> me_pb2.RotateMyKeyResponse:
-        """Give the caller's key a new secret."""
+        """Give the caller's key a new secret, once for each request id. Return its text.
+
+        The old secret works for `overlap`, at most 7 days and by default 7 days.
+        """
         kid = _own_kid(context, OwnAction.ROTATE)
         overlap = OVERLAP_MS
         if request.HasField("overlap"):
@@ -66,7 +73,7 @@ class MeService:
     async def revoke_my_key(
         self, request: me_pb2.RevokeMyKeyRequest, context: CallContext
     ) -> me_pb2.RevokeMyKeyResponse:
-        """Revoke the caller's key."""
+        """Revoke the caller's key, and wait for the sidecars for at most `wait_time`."""
         kid = _own_kid(context, OwnAction.REVOKE)
         reason, author = revocation_reason(request.reason), self._changing.author(context, "")
         made = await self._changing.carry_out(
@@ -89,7 +96,7 @@ def _own_kid(context: CallContext, action: OwnAction) -> str:
 
 
 def _own(record: KeyRecord) -> key_pb2.Key:
-    """Return the key without the operator's notes."""
+    """Return the key of a record without its metadata, which are notes of the operator."""
     key = key_message(record)
     key.ClearField("metadata")
     return key

@@ -91,7 +91,8 @@ class Method:
 def methods(services: Iterable[object]) -> dict[str, Method]:
     """Return all methods by path. services: the objects that have their functions.
 
-    The function of `GetKey` is called `get_key`. Raises LookupError if a method has none.
+    The function of `GetKey` is called `get_key`. Raises LookupError unless exactly one object has
+    the function of a method.
     """
     parts = list(services)
     return {method.path: method for method in _methods(parts)}

@@ -32,7 +32,7 @@ class PageTokens:
     def open(self, token: str, *about: str) -> str:
         """Return the position of a token; empty for an empty one.
 
-        Raises BadInput for a token that was not made for the same caller, method and filter.
+        Raises BadInput for a token that was not sealed under one of the keys for the same `about`.
         """
         if not token:
             return ""

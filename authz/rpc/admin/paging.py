@@ -16,9 +16,9 @@ MAX_SIZE: Final = 1000
 
 
 def page_size(given: int) -> int:
-    """Return the size of a page. Raises BadInput below 0; 0 is the default, more is cut (AIP-158).
+    """Return the size of a page (AIP-158): `given`, at most MAX_SIZE (1000); 50 for 0.
 
-    At most MAX_SIZE (1000), by default DEFAULT_SIZE (50).
+    Raises BadInput below 0.
     """
     if given < 0:
         raise BadInput("page_size", "1 to 1000")
@@ -26,9 +26,9 @@ def page_size(given: int) -> int:
 
 
 def selection_for(caller: Caller, action: Action, text: str) -> tuple[Selector | None, Keep | None]:
-    """Return the selector of a filter, and the test of keys that the caller may see.
+    """Return the selector of a filter, and the test of keys that the caller may see. Apply both.
 
-    The selector is None if no such key can match. The test is None if the caller sees every key.
+    The selector is None if no key can pass both. The test is None if the caller sees every key.
     Raises BadInput for a wrong filter.
     """
     selector, seen = parse_filter("filter", text), visible(caller, action)

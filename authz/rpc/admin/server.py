@@ -34,8 +34,9 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 class AdminServer(GrpcListener):
     """A server for the services of the admin API, grpc.health.v1 and server reflection.
 
-    Refuses to listen in the clear where other machines can connect: calls bring credentials, and
-    responses bring keys. Raises BadInput for that and for an address that cannot be used.
+    The constructor binds the address. Without `tls` it refuses an address that is not local: calls
+    bring credentials, and responses bring keys. Raises BadInput for that, for bad TLS files, and
+    for an address that cannot be used.
     """
 
     def __init__(
@@ -98,7 +99,10 @@ def _handler(calls: Calls, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
 
 
 async def _parsed(method: Method, raw: Any) -> AsyncIterator[Message]:
-    """Yield the requests. raw: the bytes of one, or an iterator over the bytes of several."""
+    """Yield the requests. raw: the bytes of one, or an iterator over the bytes of several.
+
+    Raises ApiError for bytes that are no request.
+    """
     if isinstance(raw, bytes):
         yield parse(method.request, raw)
         return
@@ -115,7 +119,7 @@ async def _abort(context: Context, error: ApiError) -> None:
 
 
 def _arrival(context: Context) -> Arrival:
-    """Return the facts of a call, and send its id back to the client."""
+    """Return the facts of a call, and set its id as `x-request-id` of the trailing metadata."""
     metadata = [
         (name, value)
         for name, value in context.invocation_metadata() or ()
@@ -137,7 +141,7 @@ def _arrival(context: Context) -> Arrival:
 def peer_address(peer: str) -> str:
     """Return the IP address of gRPC's name of a peer, such as `ipv4:127.0.0.1:5000`.
 
-    Empty for a Unix socket.
+    Without the zone of IPv6. Empty for a Unix socket, and if there is no address.
     """
     kind, _, rest = unquote(peer).partition(":")
     if kind not in {"ipv4", "ipv6"}:
@@ -150,6 +154,9 @@ def peer_address(peer: str) -> str:
 
 
 def _certificate_uris(context: Context) -> tuple[str, ...]:
-    """Return the URIs of the client's certificate, which gRPC has verified; empty without one."""
+    """Return the URIs of the client's certificate, which gRPC has verified.
+
+    Empty without a certificate or URI.
+    """
     found = context.auth_context().get("peer_uri") or ()
     return tuple(uri.decode("ascii", "replace") for uri in found)

@@ -36,7 +36,10 @@ def refuse_unknown(message: Message) -> None:
 
 
 def _problems(message: Message, path: str) -> Iterator[tuple[str, str]]:
-    """Yield each path and problem. The parser bounds the depth to 100."""
+    """Yield path and problem of each unknown field and enum value, also of inner messages.
+
+    path: of `message`, or empty. The parser bounds the depth to 100.
+    """
     # There are no unknown fields in nearly every message. ListFields is needed in any case.
     for unknown in cast("Iterable[Any]", UnknownFieldSet(message)):
         yield path or "request", f"has the unknown field number {unknown.field_number}"

@@ -21,7 +21,11 @@ class TrailVerification:
     async def verify_audit_trail(
         self, request: audit_pb2.VerifyAuditTrailRequest, _context: CallContext
     ) -> audit_pb2.VerifyAuditTrailResponse:
-        """Verify the whole trail, as `authz audit verify` does."""
+        """Verify the whole trail, as `authz audit verify` does. Findings are in the response.
+
+        With `max_unsealed`, rows that are older and under no checkpoint are a finding. Raises
+        BadInput for a wrong field, Unavailable if the store fails.
+        """
         flows, keys = self._flows, self._flows.keyring.trail_keys
         for name in ("trimmed_before", "unmarked_until"):
             if getattr(request, name) < 0:

@@ -24,7 +24,9 @@ Asked = usage_pb2.ListUsageRequest | me_pb2.GetMyUsageRequest
 def question(request: Asked, now: int, *, of_keys: bool) -> tuple[Span, By]:
     """Return the span and the groups that a request asks for. now: ms since the epoch.
 
-    Raises BadInput about `since_time`, `until_time` or `group_by`.
+    Without `until_time` the span ends now, without `since_time` it has the length of `default_ms`,
+    without `group_by` groups are days. of_keys: as for `span`. Raises BadInput about one of these
+    fields.
     """
     by = word_of(By, request.group_by, "USAGE_GROUP", _GROUPS) or By.DAY
     until = time_ms("until_time", request.until_time) if request.HasField("until_time") else now
@@ -45,7 +47,10 @@ def checked_span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
 def report_message(
     report: Report, groups: list[int | str], *, with_completeness: bool
 ) -> usage_pb2.UsageReport:
-    """Return a report with the rows of these groups."""
+    """Return a report with a row for each of `groups`, which are keys of `report.groups`.
+
+    The total and the denials are those of the whole report. An int is the start of a slot in ms.
+    """
     message = usage_pb2.UsageReport(
         start_time=timestamp(report.span.since),
         end_time=timestamp(report.span.until),
@@ -67,14 +72,14 @@ def report_message(
 
 
 def counts_message(counts: Counts) -> usage_pb2.UsageCounts:
-    """Return the numbers of some requests."""
+    """Return the numbers of some requests, each at most 2^63 - 1."""
     return usage_pb2.UsageCounts(
         **{name: min(number, MAX_NUMBER) for name, number in counts.by_name().items()}
     )
 
 
 def latest_use_message(kid: str, use: LatestUse) -> usage_pb2.LatestUse:
-    """Return the latest use of a key and of its secrets."""
+    """Return the latest use of a key and of its secrets, which are sorted by secret id."""
     return usage_pb2.LatestUse(
         name=f"{name_of(kid)}{LATEST_USE}",
         latest=_use(use.latest) if use.latest else None,

@@ -57,7 +57,12 @@ class UsageService:
     async def list_usage(
         self, request: usage_pb2.ListUsageRequest, context: CallContext
     ) -> usage_pb2.ListUsageResponse:
-        """Return a page of the usage of a key, of some keys, or of all requests."""
+        """Return a page of the usage of a key, of the keys that match a filter, or of all requests.
+
+        For a caller that may not see every key, all requests are those of the keys that it may see.
+        The rows come in pages; the total is of all rows. Raises BadInput for a wrong field or
+        token, NotFound for a key that does not exist and has no usage, or that it may not see.
+        """
         size = page_size(request.page_size or MAX_SIZE)
         if request.key and request.filter:
             raise BadInput("filter", "give either key or filter")
@@ -78,7 +83,11 @@ class UsageService:
     async def list_top_keys(
         self, request: usage_pb2.ListTopKeysRequest, context: CallContext
     ) -> usage_pb2.ListTopKeysResponse:
-        """Return the keys that were used most, of those that the caller may see."""
+        """Return the keys that were used most, of those that the caller may see, the most first.
+
+        At most `limit`; 0: TOP (20). The span ends now; without `since_time` it has 30 days.
+        A deleted key has no client id. Raises BadInput for a wrong limit or time.
+        """
         if not 0 <= request.limit <= MAX_TOP:
             raise BadInput("limit", f"1 to {MAX_TOP}")
         now = self._flows.clock.wall_ms()
@@ -106,7 +115,11 @@ class UsageService:
     async def get_latest_use(
         self, request: usage_pb2.GetLatestUseRequest, context: CallContext
     ) -> usage_pb2.GetLatestUseResponse:
-        """Return the latest use of a key and of its secrets."""
+        """Return the latest use of a key and of its secrets.
+
+        Raises NotFound for a key that does not exist and has no usage, or that the caller may not
+        see.
+        """
         kid = kid_of_part(request.name, LATEST_USE)
         is_there = await self._is_there(context.caller, kid, Action.READ_USAGE)
         use = await self._flows.usage.latest_use(kid)
@@ -117,7 +130,10 @@ class UsageService:
     async def erase_usage(
         self, request: usage_pb2.EraseUsageRequest, context: CallContext
     ) -> usage_pb2.EraseUsageResponse:
-        """Erase the networks and user agents from which a key was used."""
+        """Erase the networks and user agents from which a key was used. Return their number.
+
+        With `validate_only`, erase nothing and return 0. Raises NotFound or Forbidden.
+        """
         kid = kid_of_part(request.name, USAGE)
         await self._is_there(context.caller, kid, Action.ERASE_USAGE)
         author = self._changing.author(context, note_of(request.note))
@@ -191,7 +207,7 @@ class UsageService:
 
 
 def _content(request: usage_pb2.ListUsageRequest) -> str:
-    """Return the fields that a page token is bound to."""
+    """Return the request without page size and page token, serialised, in hexadecimal."""
     bare = usage_pb2.ListUsageRequest()
     bare.CopyFrom(request)
     bare.ClearField("page_size")

@@ -22,7 +22,10 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 
 def timestamp(ms: int) -> Timestamp:
-    """Return a time in milliseconds since the epoch as a message; at most the end of 9999."""
+    """Return a time in milliseconds since the epoch as a message.
+
+    Times before the epoch give the epoch, later ones at most the end of 9999.
+    """
     seconds, rest = divmod(max(ms, 0), 1000)
     if seconds > MAX_TIME_S:
         seconds, rest = MAX_TIME_S, 999
@@ -42,7 +45,7 @@ def time_ms(field: str, given: Timestamp) -> int:
 
 
 def duration(ms: int) -> Duration:
-    """Return milliseconds as a message."""
+    """Return milliseconds, not negative, as a message."""
     seconds, rest = divmod(ms, 1000)
     return Duration(seconds=seconds, nanos=rest * 1_000_000)
 
@@ -56,7 +59,7 @@ def duration_ms(field: str, given: Duration, most: int = MAX_DURATION_MS) -> int
 
 
 def wait_seconds(given: Duration) -> float:
-    """Return `wait_time` in seconds. Raises BadInput above 60 s."""
+    """Return `wait_time` in seconds; 0 if it is not set. Raises BadInput below 0 and above 60 s."""
     return duration_ms("wait_time", given, MAX_WAIT_MS) / 1000
 
 
@@ -71,9 +74,9 @@ def kid_of(field: str, name: str) -> str:
 
 
 def kid_of_part(name: str, part: str) -> str:
-    """Return the kid of a name such as `keys/7Hk2mQ9xT4bVzR1c/limits`. Raises BadInput.
+    """Return the kid of a name such as `keys/7Hk2mQ9xT4bVzR1c/limits`.
 
-    part: of a key, such as LIMITS.
+    part: the end of the name, such as LIMITS. Raises BadInput for another text.
     """
     if not name.endswith(part):
         raise BadInput("name", f"not such a name as keys/7Hk2mQ9xT4bVzR1c{part}")
@@ -81,7 +84,7 @@ def kid_of_part(name: str, part: str) -> str:
 
 
 def name_of(kid: str) -> str:
-    """Return the name of a key."""
+    """Return the name of a key: `keys/` and the kid."""
     return f"{KEYS}{kid}"
 
 
@@ -99,7 +102,10 @@ def version_of(etag: str) -> int | None:
 
 
 def note_of(note: str) -> str:
-    """Return the note of a change. Raises BadInput unless it is one line of 256 characters."""
+    """Return the note of a change, as it is. It may be empty.
+
+    Raises BadInput unless it is one printable line of at most 256 characters.
+    """
     return fields.line("note", note)
 
 
@@ -109,5 +115,8 @@ def number_of(word: StrEnum | None, prefix: str, numbers: dict[str, int]) -> int
 
 
 def word_of(kind: type[_Word], number: int, prefix: str, names: dict[int, str]) -> _Word | None:
-    """Return the word of an enum value; None for 0. The number has to be known."""
+    """Return the word of an enum value `PREFIX_WORD`; None for 0. Raises KeyError if unknown.
+
+    names: of the enum values, by number.
+    """
     return kind(names[number].removeprefix(f"{prefix}_").lower()) if number else None

@@ -35,9 +35,10 @@ class AllowWriter:
     ) -> bytes:
         """Return the serialised message, without the id of the response.
 
-        would_deny: the code of a refusal that is only reported, or empty. strip: headers to remove
-        as well. limits: adds the headers and metadata that are the same in every response. Identity
-        headers without a value are removed from the request.
+        It sets the identity headers, `stale` and `would-deny`; those without a value are removed
+        from the request. reason: for the metadata. strip: its `headers` are removed as well; its
+        `query` has no effect here. would_deny: the code of a refusal that is only reported, or
+        empty. limits: adds the headers and metadata that are the same in every response.
         """
         key = decision.key
         response = CheckResponse()

@@ -131,10 +131,10 @@ class CredentialReader:
         return self._parse_imported(unquote(found) if carrier == IN_QUERY else found) or MALFORMED
 
     def _in_query(self, parameter: re.Pattern[str], query: str) -> str | Deny:
-        """Return the text of the parameter, empty if there is none, or a refusal.
+        """Return the text of the parameter, empty if it is absent or empty, or a refusal.
 
         AMBIGUOUS if the parameter is repeated, or if a key also stands elsewhere in the query.
-        MISPLACED if one stands only elsewhere.
+        MISPLACED if a key stands only elsewhere. query: with a `&` before it.
         """
         values = parameter.findall(query)
         if len(values) > 1:
@@ -180,11 +180,11 @@ class _Schemes:
         )
 
     def read(self, value: str) -> str | Deny:
-        """Return the token that looks like one of our keys, or empty if there is none.
+        """Return the token or Basic user name that looks like one of our keys, or empty without.
 
-        UNRECOGNIZED if another token follows our own scheme, MISPLACED if one of our keys stands in
-        another form, AMBIGUOUS for more than MAX_BASIC Basic credentials. A comma-joined value with
-        a key is returned whole, so that parsing fails.
+        UNRECOGNIZED if another token follows one of the schemes, MISPLACED if one of our keys
+        stands in another form, else as `_read_basic`. A comma-joined value with a key is returned
+        whole, so that parsing fails.
         """
         tokens = list(_after(self._token, value)) if self._token is not None else []
         ours = [token for token in tokens if self._claims(token)]
@@ -201,8 +201,9 @@ class _Schemes:
     def _read_basic(self, value: str) -> str | Deny:
         """Return a user name that looks like our key, or empty if no Basic credential shows a key.
 
-        MISPLACED if a key stands elsewhere in one, or one exceeds MAX_BASIC_TEXT characters.
-        AMBIGUOUS for more than MAX_BASIC of them.
+        MISPLACED if a credential shows a key that is not read: in the password, in a value with a
+        comma, or without the carrier `basic:username`. Also if a credential exceeds MAX_BASIC_TEXT
+        (4096) characters. AMBIGUOUS for more than MAX_BASIC (4) credentials.
         """
         found = list(islice(_after(_BASIC, value), MAX_BASIC + 1))
         if len(found) > MAX_BASIC:
@@ -221,7 +222,7 @@ class _Schemes:
 
 
 def _after(scheme: re.Pattern[str], value: str) -> Iterator[str]:
-    """Yield the text after each `scheme` that begins a value, also of a header that was joined.
+    """Yield group 1 of each match of `scheme` at the beginning of the value or after a comma.
 
     The scheme is searched for, and then what stands before it is looked at: to try each comma takes
     five times as long where a client sends thousands.

@@ -59,8 +59,8 @@ class Extractor:
     """Reads requests of one installation.
 
     carriers, query: see CredentialReader. address_header: the header with the client's address, or
-    empty for the peer. env, enforce: of routes that do not say. rules: of our own settings; what
-    context_extensions say wins over them, fact by fact.
+    empty for the peer. env, enforce: defaults of a route that names none. rules: of our own
+    settings; what context_extensions say wins over them, fact by fact.
     """
 
     def __init__(
@@ -86,11 +86,12 @@ class Extractor:
         self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
     def read(self, raw: bytes) -> Request:
-        """Parse a CheckRequest.
+        """Return the request in a serialised CheckRequest.
 
-        Never raises for odd input: the credential of the request is then a Deny. BAD_REQUEST for an
-        invalid message, method, host or path, more than MAX_HEADERS headers, or invalid
-        context_extensions; also a refusal of our own rules. Invalid context_extensions are logged.
+        Never raises for odd input: the credential of the request is then a Deny. It is BAD_REQUEST
+        for an invalid message, method, host or path, more than MAX_HEADERS (1000) headers, or
+        invalid context_extensions, which are logged; or the refusal of our own rules, or of
+        `CredentialReader.find`.
         """
         try:
             attributes = _parse_message(raw).attributes
@@ -133,7 +134,7 @@ class Extractor:
         return Request(credential, carrier, route, method, host, path, address, headers)
 
     def find_keys(self, request: Request) -> Strip | None:
-        """Return the carriers to remove because they hold a key, none if there is none.
+        """Return the carriers to remove because they hold a key; an empty Strip if there is no key.
 
         None if the request is refused and a key stands where it cannot be removed.
         """
@@ -144,9 +145,9 @@ class Extractor:
     def _refuse(self, request: Request, extensions: Any, rule: Facts | None = None) -> Request:
         """Return a refused request with a route added, so that `enforce` applies.
 
-        `enforce` of context_extensions counts if it is `true` or `false`, otherwise that of `rule`.
-        If the rule that the request would meet is unknown, it is enforced if the default or any
-        rule enforces.
+        `enforce` of context_extensions counts if it is `true` or `false`, otherwise that of `rule`,
+        else the default. rule: None if it is unknown; then the default or any rule that enforces is
+        enough. A key that cannot be removed makes any route enforced.
         """
         enforce = extensions.get("enforce", "")
         if rule is None:
@@ -225,9 +226,10 @@ class Extractor:
         return rules.require(method, host, path)
 
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
-        """Return the route of context_extensions `values` and `rule`.
+        """Return the route of context_extensions `values`, in the order of FACT_NAMES, and `rule`.
 
-        Log a warning and return None if invalid.
+        Log a warning and return None if the values are invalid. Empty the cache of routes if it is
+        full.
         """
         try:
             route = self._combine(facts(dict(zip(FACT_NAMES, values, strict=True))), rule)

@@ -46,7 +46,8 @@ class NullObserver:
 class CheckHandler:
     """Handles CheckRequests. The response is always a decision.
 
-    An exception inside is counted, logged without its text, and answered UNAVAILABLE.
+    An exception inside is counted, logged without its text, and decided as UNAVAILABLE. As any
+    refusal, that is only reported on a route that does not enforce.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class CheckHandler:
     def check(self, raw: bytes, traceparent: bytes | None = None) -> bytes | Awaitable[bytes]:
         """Return the serialised CheckResponse, or an awaitable of it if I/O is needed.
 
-        Neither raises for an Exception inside: the response is then UNAVAILABLE. A Check is offered
+        Neither raises for an Exception inside: the decision is then UNAVAILABLE. A Check is offered
         to the observer if it is timed, is refused with a log line, or has to wait. traceparent: of
         the call.
         """

@@ -19,10 +19,10 @@ _PARAMETER: Final = re.compile(rf"[?&;]{escapable('_method')}=([^&;]*)", re.ASCI
 
 
 def other_methods(headers: Headers, path: str) -> frozenset[str] | None:
-    """Return the methods that override headers or `_method` in the query name, in upper case.
+    """Return the methods named by override headers and by `_method` in the query, in upper case.
 
-    Empty if there are none. None if a name is no method, there are more than MAX_METHODS, or a
-    value exceeds MAX_METHOD_TEXT characters.
+    Empty if there are none. None if a name is no method, if there are more than MAX_METHODS (4), or
+    if a value exceeds MAX_METHOD_TEXT (256) characters. Each part of a list in commas counts.
     """
     given = [text for name in METHOD_OVERRIDES if (text := header_text(headers, name))]
     if "?" in path and ("_method=" in path or "%" in path):

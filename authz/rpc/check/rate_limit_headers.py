@@ -38,8 +38,9 @@ _NUMBER: Final = b"\x11"  # the tag of its number_value, a double
 class RateLimitHeaders:
     """The limits of one key, for its responses. Made once for many responses.
 
-    headers, metadata: the parts that are the same in every response. windows: those of the results,
-    which hold for the current calendar periods. legacy: also write X-RateLimit headers.
+    headers, metadata: the parts that are the same in every response (RateLimit-Policy, `limits`).
+    windows: of LimitResult, in seconds; they hold for the current calendar periods. legacy: also
+    write X-RateLimit headers.
     """
 
     def __init__(
@@ -63,8 +64,8 @@ class RateLimitHeaders:
     def of_allowed(self, result: LimitResult) -> bytes:
         """Return the bytes to append to a CheckResponse that allows.
 
-        They hold the headers and metadata of the limits. The bytes of the last result are kept: all
-        requests that pass on one lease share a result.
+        They hold the headers and the metadata that depend on the result. Seconds are rounded up.
+        The bytes of the last result are kept: all requests that pass on one lease share a result.
         """
         last, suffix = self._last
         if last is not result:
@@ -84,8 +85,9 @@ class RateLimitHeaders:
     def of_refused(self, result: LimitResult) -> tuple[dict[str, str], bytes]:
         """Return the headers of a denial, and the metadata bytes to append to the CheckResponse.
 
-        A violated limit has its reset `t` in seconds, at least 1. `retry-after` is in seconds. Both
-        are left out if the request can never pass (`retry_after_ms` is None).
+        Both hold only the parts that depend on the result. Only a violated limit has its reset `t`
+        in seconds, rounded up, at least 1. `retry-after` is in seconds, rounded up. `t` and
+        `retry-after` are left out if the request can never pass (`retry_after_ms` is None).
         """
         headers, retry_after = {}, 0
         items = []
@@ -109,7 +111,7 @@ class RateLimitHeaders:
         return self._struct.pack(*pieces)
 
     def _named(self, result: LimitResult) -> bytes:
-        """Return the metadata `violated` and `would_deny`. One without a limit is left out."""
+        """Return the serialised metadata `violated` and `would_deny`, each only if it has names."""
         names: dict[str, list[str]] = {}
         for i in result.violated:
             word = "violated" if self._key_limits.limits[i].enforce else "would_deny"
@@ -122,8 +124,8 @@ class RateLimitHeaders:
     def _legacy_headers(self, result: LimitResult) -> dict[str, str]:
         """Return X-RateLimit headers of one enforced limit; none if no limit is enforced.
 
-        It is the violated limit that waits longest, else the limit with the smallest share left.
-        The reset is in seconds; credits have none.
+        It is the violated limit with the longest wait, else the limit with the smallest share left.
+        The reset is in seconds, rounded up; credits have none.
         """
         if not self._enforced:
             return {}
@@ -195,7 +197,11 @@ def _items_format(key_limits: KeyLimits) -> str:
 
 
 def _remaining_layout(names: Sequence[str]) -> tuple[Struct, list[Any]]:
-    """Return a Struct that packs the metadata `remaining`, and its arguments: bytes and numbers."""
+    """Return a Struct that packs the metadata `remaining`, and a list of its arguments.
+
+    The list has bytes and a number in turn; the numbers are 0 and are to be replaced by the units
+    left. names: at least one.
+    """
     pieces: list[Any] = []
     for name in names:
         entry = field(1, field(1, name.encode()) + field(2, _NUMBER + bytes(8)))

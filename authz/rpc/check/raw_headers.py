@@ -4,9 +4,10 @@ from typing import Any
 
 
 class RawHeaders:
-    """Headers by name, joined as Envoy joins duplicates. Each duplicate counts.
+    """Headers by name. Values are bytes; duplicates are joined by a comma, as Envoy joins them.
 
-    entries: those of `header_map`.
+    The length counts each duplicate. A missing header has the value b"". entries: those of
+    `header_map`.
     """
 
     __slots__ = ("_entries", "_names")

@@ -56,8 +56,8 @@ def response_ids(request: Request, response: bytes) -> ResponseIds:
 class Refuser:
     """Writes refusals.
 
-    max_templates: how many templates of proven keys are remembered. legacy_headers: also tell
-    callers of limits in X-RateLimit headers.
+    max_templates: how many templates of proven keys are remembered, and as many for limits.
+    legacy_headers: also tell callers of limits in X-RateLimit headers.
     """
 
     def __init__(self, ids: ChargeIds, max_templates: int, *, legacy_headers: bool) -> None:
@@ -232,9 +232,9 @@ def _detail(row: Row, scopes: Sequence[str], violated: Sequence[str]) -> str:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Return the names joined by blanks, up to MAX_NAMED characters.
+    """Return the names joined by blanks, as many as fit into MAX_NAMED (512) characters.
 
-    `and N more` stands for the rest.
+    ` and N more` follows for the rest.
     """
     length, count = 0, 0
     for name in names:

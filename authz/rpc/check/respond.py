@@ -106,9 +106,9 @@ class Responder:
         return b"%b%012x%b" % (entry[1], self._count(), usage)
 
     def _usage(self, key: KeyRecord | None, secrets: SecretParts | None, request: Request) -> bytes:
-        """Return the metadata of the route and, if the key has several, of the secret.
+        """Return the serialised metadata of the route and, with `secrets`, of the secret used.
 
-        If the key stood in the query, also the path without it.
+        If the key stood in the query, also the header `:path` without it.
         """
         if key is None:
             return self._routes.label(request.route)
@@ -118,7 +118,7 @@ class Responder:
         return found + self._path(request) if request.carrier is IN_QUERY else found
 
     def _path(self, request: Request) -> bytes:
-        """Return the header `:path`: that of the request, without the key in the query.
+        """Return bytes that set the header `:path` to the request's path without the parameter.
 
         Envoy can remove a query parameter by itself, but then it sorts and rewrites the others.
         """
@@ -147,9 +147,9 @@ class Responder:
         return b"%b%012x%b%b" % (entry[2], self._count(), usage, limited)
 
     def _report(self, decision: Deny, request: Request) -> bytes:
-        """Return an allow that reports the refusal.
+        """Return an allow that reports the refusal and strips the keys that `find_keys` names.
 
-        Return the refusal if `find_keys` returns None.
+        Return the refusal itself if `find_keys` returns None.
         """
         strip = self._find_keys(request)
         if strip is None:

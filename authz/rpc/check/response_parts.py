@@ -12,11 +12,12 @@ from authz.rpc.check.wire import STRING, field, metadata
 
 
 class ChargeIds:
-    """The ids of responses: a random prefix of 16 digits and a serial number of 12, from 1 on.
+    """The ids of responses: a random prefix of 16 and a serial number of 12 hexadecimal digits.
 
-    A process has one object for its whole life. So its serial numbers have no gap, and usage that
-    never reached the meter is noticed. A response ends with `head`, dynamic metadata that is merged
-    into that of its constant part, 12 digits of `count`, and at most the metadata of its route.
+    `count()` takes the next serial number, from 1 on. A process has one object for its whole life,
+    so its serial numbers have no gap, and usage that never reached the meter is noticed. `head` is
+    the serialised metadata `charge_id` without its last 12 digits, which follow it in a response.
+    prefix: None makes a random one.
     """
 
     def __init__(self, prefix: bytes | None = None) -> None:
@@ -32,7 +33,10 @@ class ChargeIds:
         return int(repr(self._counter).removeprefix("count(").removesuffix(")")) - 1
 
     def uncounted(self) -> "ChargeIds":
-        """Return ids with the same prefix whose serial number is always 0: they do not count."""
+        """Return ids with the same prefix whose serial number is always 0.
+
+        They are not among the issued ones, neither here nor there.
+        """
         found = ChargeIds(self.prefix)
         found.count = int
         return found

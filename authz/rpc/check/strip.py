@@ -19,8 +19,9 @@ class Strip(NamedTuple):
 def without_parameter(path: str, name: str) -> str:
     """Return the path without each query parameter of that name; the rest stays byte for byte.
 
-    The name is compared as it is written. A `?` without a parameter left is dropped. Blanks and
-    control characters, which Envoy passes on from no client, are percent-encoded.
+    Names are compared as they are written, without decoding. A `?` without a parameter left is
+    dropped. Blanks and control characters of the whole path, which Envoy passes on from no client,
+    are percent-encoded.
     """
     bare, _, query = path.partition("?")
     left = "&".join(part for part in query.split("&") if part.partition("=")[0] != name)

@@ -17,14 +17,14 @@ MAX_ROUTES: Final = 1024
 def only_secret(key: KeyRecord) -> str:
     """Return the id of the secret that every caller of this key must have used.
 
-    Empty if several secrets have a digest, as after a rotation.
+    Empty if several secrets have a digest, as after a rotation, or if none has one.
     """
     known = [secret.id for secret in key.secrets if secret.digest]
     return known[0] if len(known) == 1 else ""
 
 
 class SecretParts:
-    """For a key with several secrets, the metadata `secret_id` of each."""
+    """The serialised metadata `secret_id` of each secret of a key that has a digest."""
 
     __slots__ = ("_parts",)
 
@@ -37,13 +37,13 @@ class SecretParts:
 
     @classmethod
     def of(cls, key: KeyRecord | None) -> "SecretParts | None":
-        """Return the parts for a key. None for no key, or if its constant part names the secret."""
+        """Return the parts for a key. None without a key, or if `only_secret` names its secret."""
         return None if key is None or only_secret(key) else cls(key)
 
     def find(self, request: Request) -> bytes:
-        """Return the metadata of the secret of a request whose secret is proven.
+        """Return the serialised metadata of the secret that a request used. It must be proven.
 
-        Empty if it is none of these: the request may have been decided by an older record.
+        Empty if this key has no such secret: the request may have been decided by an older record.
         """
         credential = request.credential
         if isinstance(credential, Presented):
@@ -56,7 +56,11 @@ class SecretParts:
 
 
 def secret_part(key: KeyRecord, request: Request) -> bytes:
-    """Return the metadata of the secret of one request; empty if the constant part names it."""
+    """Return the serialised metadata of the secret that one request used.
+
+    Empty if the key has only one secret with a digest: the constant part names it. Also empty if
+    the key has no such secret.
+    """
     if len(key.secrets) == 1:  # nearly every key: nothing to compute in a flood
         return b""
     parts = SecretParts.of(key)
@@ -64,10 +68,11 @@ def secret_part(key: KeyRecord, request: Request) -> bytes:
 
 
 class RouteParts:
-    """The metadata of routes: `route` is their label, `charged` the units of an allowed request.
+    """The metadata of routes: `route` is their label, `charged` their cost in units.
 
     Routes are told apart by identity, because the extractor makes one object for all requests of a
     route. An object that is remembered is also kept alive, so its `id` is not given out again.
+    known: returns the remembered result of `charged` for the `id` of a route, or None.
     """
 
     def __init__(self) -> None:
@@ -76,7 +81,10 @@ class RouteParts:
         self.known = self._charged.get  # by the `id` of a route
 
     def charged(self, route: Route) -> bytes:
-        """Return the metadata for an allow to a key. `charged` is what its limits pay, if any."""
+        """Return the serialised metadata `route` and `charged` for an allow to a key.
+
+        `route` is left out without a label. Remembers the result of up to MAX_ROUTES (1024) routes.
+        """
         part = self.known(id(route))
         if part is None:
             if len(self._kept) >= MAX_ROUTES:
@@ -89,7 +97,7 @@ class RouteParts:
 
     @staticmethod
     def label(route: Route) -> bytes:
-        """Return the metadata for a refusal or an anonymous allow. Empty without a label."""
+        """Return the serialised metadata `route` alone. Empty if the route has no label."""
         if not route.label:
             return b""
         return metadata("route", field(STRING, route.label.encode()))

@@ -28,10 +28,13 @@ _REPLACES = b"\x12\x00\x18\x02"
 
 
 def header(name: str, value: str) -> bytes:
-    """Return a HeaderValueOption that replaces every header of this name."""
+    """Return a serialised HeaderValueOption that replaces every header of this name, or adds it."""
     return field(1, field(1, name.encode()) + field(2, value.encode())) + _REPLACES
 
 
 def metadata(name: str, value: bytes) -> bytes:
-    """Return one more entry of a CheckResponse's dynamic_metadata. value: a serialised Value."""
+    """Return bytes that add an entry to the dynamic_metadata of a serialised CheckResponse.
+
+    value: a serialised google.protobuf.Value.
+    """
     return field(_METADATA, field(1, field(1, name.encode()) + field(2, value)))

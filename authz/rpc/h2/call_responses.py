@@ -7,7 +7,10 @@ from authz.rpc.h2.stream_states import ANSWERING, CLOSED, Call
 
 
 class CallResponses:
-    """Queues responses, and closes the calls that have theirs. calls: the open ones by id."""
+    """Queues responses, and closes the calls that have theirs. calls: the open ones by stream id.
+
+    A closed call is removed from `calls`, and refills the flood budgets.
+    """
 
     __slots__ = ("_budgets", "_calls", "_queue")
 
@@ -17,7 +20,7 @@ class CallResponses:
         self._budgets = budgets
 
     def respond(self, call: Call, message: bytes) -> None:
-        """Queue a message with status OK. Does nothing if the call has ended or has a response.
+        """Queue a message with status OK. No-op unless the call is ANSWERING and has no response.
 
         Bytes that exceed the client's windows wait. The call closes when the last one is queued.
         """
@@ -26,7 +29,7 @@ class CallResponses:
             self._close(call)
 
     def refuse(self, call: Call, response: Response) -> None:
-        """Queue a ready-made response. Does nothing if the call has ended or has a response.
+        """Queue a ready-made response. No-op unless the call is ANSWERING and has no response.
 
         Bytes that exceed the client's windows wait. The call closes when the last one is queued.
         """

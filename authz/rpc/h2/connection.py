@@ -110,9 +110,10 @@ class Connection:
     def receive(self, data: bytes, now: float) -> list[CallEvent]:
         """Take bytes that arrived. Return the calls that started or were cancelled, in order.
 
-        Bytes after a turn of the frame reader are left; see `has_input`. A stream error queues
-        RST_STREAM. A connection error queues GOAWAY, sets `fault` and cancels all calls. After it,
-        input is ignored and the list is empty.
+        A call starts with its message, once its request is complete; a cancelled one has None. It
+        handles a limited number of frames. While `has_input` is True, call it again with no
+        data. A stream error queues RST_STREAM. A connection error queues GOAWAY, sets `fault` and
+        cancels all calls. After that, `receive` ignores its data and returns an empty list.
         """
         if self.fault is not None:
             return []
@@ -132,7 +133,7 @@ class Connection:
         return self.streams.take_events()
 
     def expire(self, now: float) -> list[CallEvent]:
-        """Apply the timeouts that are due at `now`. Return the calls that were cancelled.
+        """Apply the timeouts that are due at `now`. Return the cancelled calls, each with None.
 
         These are the deadlines of calls and the timeouts of the handshake, of an idle connection
         and of a graceful end. After a connection error nothing is done and the list is empty.

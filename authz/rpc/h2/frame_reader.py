@@ -23,9 +23,9 @@ TURN_FRAMES: Final = 192  # of about 20 us at most
 class FrameReader:
     """Checks the connection preface, then returns frames, a turn at a time.
 
-    A turn ends after TURN_FRAMES (192) frames, or when `budgets` end it.
-    So small frames do not hold the loop for longer than 5 ms. more: whether the turn ended before
-    the bytes did, which are kept for the next turn.
+    A turn ends after TURN_FRAMES (192) frames, or when `budgets` end it. So small frames do not
+    hold the loop for longer than 5 ms. more: whether the turn ended before the bytes did. The rest
+    is kept for the next turn.
     """
 
     __slots__ = ("_budgets", "_greeted", "_rest", "more")
@@ -39,9 +39,9 @@ class FrameReader:
     def read(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames of a turn, each as type, flags, stream id and payload.
 
-        Bytes that are not read are kept for the next call, so iterate to the end. While `more` is
-        set, call it with no data. Raises
-        ConnectionFault for a wrong preface, or a payload over MAX_FRAME_BYTES (16 KiB).
+        The bytes after the last whole frame are kept for the next call, so iterate to the end.
+        While `more` is set, call it with no data. Raises ConnectionFault for a wrong preface, or a
+        payload over MAX_FRAME_BYTES (16 KiB).
         """
         buffer = self._rest + data if self._rest else data
         at, size = 0, len(buffer)

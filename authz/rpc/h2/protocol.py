@@ -50,8 +50,8 @@ class H2Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send SETTINGS, or abort the connection.
 
-        It is aborted if the server is stopping, if TLS did not agree on `h2`, or if `admit` refuses
-        it.
+        It is aborted if the server is stopping, if TLS did not agree on `h2`, or without TLS if
+        `admit` refuses it.
         """
         state = self._state
         self.transport = cast("asyncio.Transport", transport)
@@ -105,7 +105,10 @@ class H2Protocol(asyncio.Protocol):
             self._next_turn()
 
     def connection_lost(self, _cause: Exception | None) -> None:
-        """Cancel the timers and all running calls, remove the connection, and set `changed`."""
+        """Cancel the timers and all running calls. Remove the connection from the server's state.
+
+        Sets the state's `changed`.
+        """
         self._closing = True
         for timer in (self._timer, self.stall, self.slowed):
             if timer is not None:

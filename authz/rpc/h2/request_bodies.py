@@ -95,7 +95,7 @@ class RequestBodies:
         return early_refusal(call.body, self._message_bytes)
 
     def complete(self, call: Call, last: bytes) -> bytes:
-        """Return the parts kept of a body plus its last part, and free their memory."""
+        """Return the parts kept of a body plus its last part, and free the memory of the parts."""
         call.received += len(last)
         if call.body is None:
             return last
@@ -111,9 +111,10 @@ class RequestBodies:
             call.body = None
 
     def unpad(self, flags: int, call: Call, payload: bytes) -> bytes:
-        """Return the data without its padding, and give the padding's part of the window back.
+        """Return the data of a PADDED frame without its padding.
 
-        The window is left alone with END_STREAM. Raises ConnectionFault for wrong padding.
+        Without END_STREAM, also queue a WINDOW_UPDATE that gives the padding back to the stream.
+        Raises ConnectionFault for wrong padding.
         """
         data = unpadded(flags, payload)
         if not flags & END_STREAM:

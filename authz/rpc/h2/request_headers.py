@@ -104,7 +104,7 @@ def _has_token(authorization: bytes, tokens: Collection[bytes]) -> bool:
 def check_trailers(fields: Iterable[Field]) -> None:
     """Raise MalformedHeaders if a field is invalid or a pseudo-header field.
 
-    No fields are valid.
+    An empty list is valid.
     """
     pseudo, _ = _split(fields)
     if pseudo:

@@ -52,7 +52,7 @@ TOO_LARGE: Final = RequestHeaders(None, status_response(HEADERS_TOO_LARGE))
 
 
 class RequestStreams:
-    """Applies the frames of streams. responses: those of the calls.
+    """Applies the frames of streams. responses: takes the responses of the calls.
 
     Methods named after frames raise ConnectionFault or StreamFault, also if a flood budget is used
     up. due: seconds, when the first deadline passes, or earlier. opened_at: seconds, when the last
@@ -279,10 +279,10 @@ class RequestStreams:
         self._complete(call, self.bodies.complete(call, b""))
 
     def _refuse_early(self, call: Call, status: GrpcStatus) -> None:
-        """Answer an incomplete request, reset its stream, and drop it.
+        """Answer an incomplete request, reset its stream, cancel the call, and drop the stream.
 
-        An earlier refusal of its headers is sent instead of `status`. A message that is too large
-        is counted.
+        An earlier refusal of its headers is sent instead of `status`. The reset has NO_ERROR, or
+        CANCEL if the response did not fit into the windows. MESSAGE_TOO_LARGE is counted.
         """
         self._count_too_large(status)
         is_sent = self._queue.response(call, call.headers.refusal or status_response(status))

@@ -53,17 +53,17 @@ MAX_HEADER_BYTES: Final = 16 * 1024
 
 
 class FastServer:
-    """A server for Check and grpc.health.v1, or without `handler` for grpc.health.v1 alone.
+    """A server for Check and grpc.health.v1; without `handler` for grpc.health.v1 and `methods`.
 
-    methods: more of them by `:path`. tokens: of which each call needs one, also of health; empty:
-    none is needed.
+    The constructor binds the address. methods: more methods by `:path`. tokens: each call needs one
+    of them as bearer token, also health; empty: none is needed. traced: whether the handlers get
+    the call's traceparent.
 
-    Refuses to listen in the clear where other machines can connect: requests contain raw keys, and
-    any client is answered. Raises BadInput, which names `setting`, for that and for an address that
-    cannot be used.
+    Without `tls` and `allow_plaintext` it refuses an address that is not local: requests contain
+    raw keys, and any client is answered. Raises BadInput for that, for bad TLS files, and, with the
+    name `setting`, for an address that cannot be used.
     A flood slows a client down if only trusted proxies can connect: on loopback, on a Unix socket,
     or with a client certificate. Elsewhere it disconnects the client.
-    traced: whether the handler gets the call's traceparent.
     """
 
     def __init__(
@@ -139,10 +139,10 @@ class FastServer:
             self._ready = lambda: False
 
     async def stop(self, grace: float) -> None:
-        """Accept no connections, wait `grace` seconds for running calls, then abort the others.
+        """Accept no connections, and end the open ones gracefully for at most `grace` seconds.
 
-        From the start readiness is NOT_SERVING and clients get GOAWAY. At the end the address is
-        released.
+        Readiness is NOT_SERVING and clients get GOAWAY at once. A connection closes when its calls
+        are answered. After `grace`, the others are aborted. At the end the address is released.
         """
         state = self._state
         state.stopping = True

@@ -128,9 +128,9 @@ class StreamStates:
         self._skipped = range(0)  # the ids that the client passed over last
 
     def open(self, stream_id: int) -> None:
-        """Note that the client uses an id, which must be above `highest`.
+        """Note that the client uses an id, which must be above `highest`, and set `highest` to it.
 
-        Skipped ids stay unused.
+        The ids between count as CLOSED.
         """
         if stream_id > self.highest + 2:
             self._skipped = range(self.highest + 1, stream_id)
@@ -146,7 +146,10 @@ class StreamStates:
         self._dropped[stream_id] = None
 
     def end_dropped(self, stream_id: int) -> None:
-        """Note that the client sends no more on a dropped stream. No-op for other streams."""
+        """Note that the client sends no more on a dropped stream: it is CLOSED.
+
+        No-op for other streams.
+        """
         self._dropped.pop(stream_id, None)
 
     def state(self, stream_id: int) -> StreamState:

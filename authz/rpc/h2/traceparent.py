@@ -24,11 +24,11 @@ _ZEROS: Final = 11  # bits before the padding: the last of a `-`, and two `0`
 
 
 def find(block: bytes) -> bytes | None:
-    """Return the value of the block's first traceparent literal, or None.
+    """Return the value of a traceparent literal in a header block, or None.
 
-    NOT_SAMPLED stands for a Huffman-coded value that ends with `-00`. None if there is no literal,
-    or its value is empty, over 126 bytes or garbled. hpack must have decoded `block` or one with
-    the same names.
+    It is the first whose name is Huffman-coded, else the first with a plain name. NOT_SAMPLED
+    stands for a Huffman-coded value that ends with `-00`. None if there is no literal, or its value
+    is empty, over 126 bytes or garbled. hpack must have decoded `block` or one with the same names.
     """
     for field in _FIELDS:
         at = block.find(field)

@@ -46,8 +46,9 @@ class LogsHandler:
     def export(self, raw: bytes) -> bytes | GrpcStatus | asyncio.Future[bytes | GrpcStatus]:
         """Return the answer, or a future of it. It is OK only after the store has the batch.
 
-        UNAVAILABLE with a RetryInfo if the batch cannot be taken now, INVALID_ARGUMENT for bytes
-        that are no message.
+        OK at once for a message without lines. UNAVAILABLE with a RetryInfo if the batch cannot be
+        taken now or waited too long, INVALID_ARGUMENT for bytes that are no message. If the future
+        is cancelled, the batch is counted all the same.
         """
         try:
             request = ExportLogsServiceRequest.FromString(raw)
@@ -84,7 +85,7 @@ def _forget(confirmed: Confirmed, answer: asyncio.Future[bytes | GrpcStatus]) ->
 
 
 def _unavailable(reason: str, seconds: float) -> GrpcStatus:
-    """Return UNAVAILABLE with the time after which the sender may come again."""
+    """Return UNAVAILABLE with a RetryInfo: the seconds after which the sender may come again."""
     delay = Duration(nanos=0)
     delay.FromMilliseconds(round(seconds * 1000))
     status = Status(code=GrpcCode.UNAVAILABLE, message=reason)

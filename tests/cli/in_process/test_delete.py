@@ -61,10 +61,11 @@ def test_a_deleted_import_stays_deleted(runner):
     runner.run("keys", "import", stdin=line)
     (key,) = runner.run("keys", "list", "--json").document["keys"]
     assert runner.run("keys", "delete", key["kid"], "--force", "--wait").code == 0
-    again = runner.run("keys", "import", stdin=line)
-    assert again.code == 1
-    assert "deleted" in again.out + again.err
-    assert IMPORTED["key"] not in again.out + again.err
+    for options in (["--dry-run"], []):
+        again = runner.run("keys", "import", *options, stdin=line)
+        assert again.code == 1
+        assert "deleted" in again.out + again.err
+        assert IMPORTED["key"] not in again.out + again.err
     assert runner.run("keys", "list", "--json").document["keys"] == []
 
 

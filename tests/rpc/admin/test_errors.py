@@ -18,7 +18,7 @@ from authz.rpc.admin.api_error import ApiError, Code, of_fault
 from authz.rpc.admin.calls import Arrival, Calls, call_id_of
 from authz.rpc.admin.method_table import NEEDED, SERVICES, Method, methods
 from authz.rpc.admin.server import peer_address
-from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
+from authz.rpc.pb.admin.v1 import admin_pb2, key_pb2, keys_pb2
 from authz.telemetry.admin_metrics import CODES, METHODS, CallCounters
 from authz.telemetry.admin_observer import AdminObserver
 from tests.support.fakes import FakeClock
@@ -210,6 +210,34 @@ async def test_faults(cause, code, reason: str, caplog: pytest.LogCaptureFixture
     assert counted == [{"method": "Admin.WhoAmI", "code": code.name}]
     if isinstance(cause, ValueError):
         assert "10.0.0.5" in caplog.text  # the operator does see it
+
+
+class Busy:
+    """A service of which every method lets other tasks run before it answers."""
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        async def answer(*_arguments):
+            for _ in range(3):
+                await asyncio.sleep(0)
+            return admin_pb2.WhoAmIResponse()
+
+        return answer
+
+
+async def test_a_deadline_that_has_passed() -> None:
+    """A call whose deadline has passed on arrival ends at once. Without a deadline it goes on."""
+    table, counters = methods([Busy()]), CallCounters()
+    observer = AdminObserver(counters)
+    calls = Calls(table, One(ADMIN), FakeClock(), observer, rate=100, is_ready=lambda: True)
+    method = table["/authz.admin.v1.Admin/WhoAmI"]
+    credentials = Credentials((), (), "192.0.2.7", "")
+    with pytest.raises(ApiError) as caught:
+        await calls.unary(method, method.request(), Arrival(credentials, "call-1", seconds=0.0))
+    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    await calls.unary(method, method.request(), Arrival(credentials, "call-2"))
 
 
 async def test_the_log_of_a_call(caplog: pytest.LogCaptureFixture) -> None:

@@ -40,13 +40,16 @@ class RestApi:
         self._document: Mapping[str, Any] | None = None
 
     def document(self) -> Mapping[str, Any]:
-        """Return the OpenAPI 3.1 document."""
+        """Return the OpenAPI 3.1 document. It is made once, at the first call."""
         if self._document is None:
             self._document = openapi(self._rules, self._version)
         return self._document
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
-        """Return the response to one request. Raises no Exception: every failure is a problem."""
+        """Return the response to one request. Raises no Exception: every failure is a problem.
+
+        A failure after the first message of a stream is the last line of the body instead.
+        """
         call_id = call_id_of(request.header("x-request-id"))
         response = await self._respond(request, call_id)
         headers = {**response.headers, **SAFE, "x-request-id": call_id}
@@ -73,7 +76,11 @@ class RestApi:
             return problem(error, is_conditional=conditional)
 
     def _find(self, request: HttpRequest) -> tuple[Rule, Mapping[str, str]] | HttpResponse:
-        """Return the rule for a request with the variables of its path, or the refusal."""
+        """Return the rule for a request with the variables of its path, or a problem.
+
+        The problem is 413 or 414 for a body or path that is too long, 405 if another HTTP method
+        has the path, else 404.
+        """
         if len(request.body) > MAX_BODY:
             size, detail = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {MAX_BODY} bytes"
             return status_problem(size, "BODY_TOO_LARGE", detail)
@@ -124,7 +131,10 @@ def _etag(response: Message) -> str:
 
 
 async def _stream_response(stream: AsyncIterator[Message]) -> HttpResponse:
-    """Return a response of lines. Raises ApiError if the call fails before its first message."""
+    """Return a response of lines, empty if there is no message.
+
+    Waits for the first message. Raises ApiError if the call fails before it.
+    """
     try:
         first = await anext(aiter(stream))
     except StopAsyncIteration:

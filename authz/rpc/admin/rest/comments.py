@@ -24,7 +24,10 @@ _NEXT: Final[Mapping[str, Mapping[int, str]]] = {
 
 @lru_cache(maxsize=1)
 def comments() -> Mapping[str, str]:
-    """Return every comment by the full name of its element, with its paragraphs."""
+    """Return every leading comment by the full name of its element.
+
+    The lines of a paragraph are joined; a blank line separates paragraphs. The result is cached.
+    """
     raw = resources.files("authz.rpc.pb").joinpath(*_FILE).read_bytes()
     files = FileDescriptorSet.FromString(raw).file
     return {name: text for file in files for name, text in _of_file(file)}
@@ -39,7 +42,7 @@ def _of_file(file: FileDescriptorProto) -> Iterable[tuple[str, str]]:
 
 
 def _name(file: FileDescriptorProto, path: list[int]) -> str:
-    """Return the full name of an element, or an empty text if it has none."""
+    """Return the full name of the element at a path of SourceCodeInfo, or empty if it has none."""
     at: Any = file
     names = [file.package]
     kinds: Mapping[int, str] = _OF_FILE

@@ -38,7 +38,8 @@ _TRUTH: Final = {"true": True, "false": False}
 def read_message(rule: Rule, variables: Mapping[str, str], request: HttpRequest) -> Message:
     """Return the request message. Raises ApiError INVALID_ARGUMENT that names the field.
 
-    `If-Match` sets the etag and `Idempotency-Key` the request id, where the message has one.
+    `If-Match` sets the etag (`*` sets none) and `Idempotency-Key` the request id. They are refused
+    if the message has no such field, as is a body or a query parameter in the wrong place.
     """
     message = rule.method.request()
     descriptor = cast("Descriptor", message.DESCRIPTOR)
@@ -58,7 +59,11 @@ def read_message(rule: Rule, variables: Mapping[str, str], request: HttpRequest)
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
-    """Return the JSON object of the body; an empty one without a body."""
+    """Return the JSON object of the body; an empty one without a body.
+
+    Raises ApiError for another content type, wrong JSON, a member that comes twice, and more than
+    MAX_DEPTH (20) levels.
+    """
     if not request.body:
         return {}
     kind = request.header("content-type").partition(";")[0].strip().lower()
@@ -91,7 +96,7 @@ def _no_number(text: str) -> Any:
 
 
 def _depth(value: Any) -> int:
-    """Return the number of levels of objects and arrays, as far as MAX_DEPTH + 1."""
+    """Return the number of levels, at most MAX_DEPTH + 1. `{}` has 1, and `{"a": 1}` has 2."""
     level, here = 0, [value]
     while here and level <= MAX_DEPTH:
         here = [
@@ -114,7 +119,11 @@ def _parameters(query: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _query_value(descriptor: Descriptor, name: str, values: list[str]) -> Any:
-    """Return the value of a query parameter in the form of JSON."""
+    """Return the value of a query parameter in the form of JSON; a list for a repeated field.
+
+    name: dotted path of the field. Raises ApiError if there is no such field, for a repeated
+    message, and for several values of a field that is not repeated.
+    """
     field = _field(descriptor, name)
     if field.is_repeated:
         if field.type == FieldDescriptor.TYPE_MESSAGE:
@@ -126,7 +135,10 @@ def _query_value(descriptor: Descriptor, name: str, values: list[str]) -> Any:
 
 
 def _field(descriptor: Descriptor, name: str) -> FieldDescriptor:
-    """Return the field of a dotted path, by its name in the message or in JSON."""
+    """Return the field of a dotted path, by its name in the message or in JSON.
+
+    Raises ApiError if there is none.
+    """
     kind: Descriptor | None = descriptor
     field = None
     for part in name.split(".")[:MAX_DEPTH]:
@@ -171,7 +183,7 @@ def _from_headers(rule: Rule, request: HttpRequest) -> dict[str, str]:
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Set a value inside a tree of objects. Raises ApiError if another value is there."""
+    """Set a value in a tree of objects, at a dotted path. Raises ApiError if another is there."""
     *heads, last = path.split(".")
     for head in heads:
         tree = tree.setdefault(head, {})
@@ -207,5 +219,8 @@ def _refusal(text: str) -> ApiError:
 
 
 def _safe(name: str) -> str:
-    """Return a name from a client as it may stand in an error."""
+    """Return a name from a client as it may stand in an error.
+
+    Up to 64 of A-Z a-z 0-9 _ . - stay as they are; other text is quoted, escaped and cut.
+    """
     return name if _PLAIN_NAME.fullmatch(name) else shown(name)

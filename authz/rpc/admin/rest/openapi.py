@@ -56,7 +56,7 @@ RESPONSES: Final = {
 
 
 def openapi(rules: Iterable[Rule], version: str) -> dict[str, Any]:
-    """Return the document. version: of this program."""
+    """Return the document as plain values for JSON. version: of this program."""
     schemas = Schemas()
     paths: dict[str, dict[str, Any]] = {}
     for rule in rules:
@@ -102,7 +102,7 @@ def _url(rule: Rule) -> str:
 
 
 def _star_names(rule: Rule) -> Iterable[str]:
-    """Return a name for each `*`, after the literal before it: `keys/*` has a `key`."""
+    """Yield the name of each `*`: `kid` after `keys`, else the literal before it without `s`."""
     segments = rule.template.segments
     for at, segment in enumerate(segments):
         if segment == "*":

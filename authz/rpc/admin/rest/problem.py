@@ -38,9 +38,10 @@ STATUS: Final[Mapping[Code, int]] = {
 
 
 def problem(error: ApiError, *, is_conditional: bool = False) -> HttpResponse:
-    """Return the response for an error.
+    """Return the response for an error, with the status of STATUS, else 500.
 
-    is_conditional: the request had `If-Match`, so a conflict is 412 (RFC 9110, section 13.1.1).
+    is_conditional: the request had `If-Match`, so ABORTED is 412 (RFC 9110, section 13.1.1). A
+    RetryInfo gives `retry-after` in seconds, rounded up, at least 1.
     """
     status = STATUS.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
     if error.code is Code.ABORTED and is_conditional:
@@ -55,7 +56,7 @@ def problem(error: ApiError, *, is_conditional: bool = False) -> HttpResponse:
 
 
 def members(error: ApiError, status: int) -> dict[str, Any]:
-    """Return the members of a problem."""
+    """Return the members of a problem. status: of HTTP. `errors` is there only for wrong fields."""
     found: dict[str, Any] = {
         "type": "about:blank",
         "title": _title(status),
@@ -75,7 +76,10 @@ def members(error: ApiError, status: int) -> dict[str, Any]:
 def status_problem(
     status: HTTPStatus, reason: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> HttpResponse:
-    """Return a problem of HTTP alone, such as a path that no method has."""
+    """Return a problem of HTTP alone, such as a path that no method has.
+
+    The member `code` is NOT_FOUND for 404, else INVALID_ARGUMENT.
+    """
     code = Code.NOT_FOUND if status == HTTPStatus.NOT_FOUND else Code.INVALID_ARGUMENT
     found = members(ApiError(code, reason, detail), status)
     return _response(status, found, headers or {})

@@ -27,7 +27,7 @@ class Rule:
 
 
 def rules(methods: Iterable[Method]) -> list[Rule]:
-    """Return the rules of all methods that have one."""
+    """Return the rules of the methods that have an annotation, in order, one for each method."""
     return list(_rules(methods))
 
 

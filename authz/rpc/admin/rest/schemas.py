@@ -33,12 +33,15 @@ _WELL_KNOWN: Final[Mapping[str, Schema]] = {
 
 
 def behaviors(field: FieldDescriptor) -> set[int]:
-    """Return the annotations google.api.field_behavior of a field."""
+    """Return the annotations google.api.field_behavior of a field: numbers of FieldBehavior."""
     return set(cast("Any", field.GetOptions()).Extensions[field_behavior_pb2.field_behavior])
 
 
 def is_query_field(field: FieldDescriptor) -> bool:
-    """Return whether the field can be a query parameter: a scalar, an enum, or a list of them."""
+    """Return whether the field can be a query parameter.
+
+    True for a scalar, an enum, and a list of either, and for one message of _WELL_KNOWN.
+    """
     kind = field.message_type
     return kind is None or (not field.is_repeated and kind.full_name in _WELL_KNOWN)
 
@@ -49,7 +52,7 @@ def schema_name(kind: Descriptor | EnumDescriptor) -> str:
 
 
 class Schemas:
-    """Collects the schemas that a document refers to. found: each by its name."""
+    """Collects the schemas that a document refers to. found: each by its name; it grows."""
 
     def __init__(self) -> None:
         self.found: dict[str, Schema] = {}
@@ -63,7 +66,10 @@ class Schemas:
         return {"$ref": f"#/components/schemas/{name}"}
 
     def of_field(self, field: FieldDescriptor) -> Schema:
-        """Return the schema of a field, with its comment as the description."""
+        """Return a new schema of a field, with its comment as the description.
+
+        Collects the schemas that it refers to.
+        """
         schema = dict(self._value(field))
         if field.is_repeated and not _is_map(field):
             schema = {"type": "array", "items": schema}

@@ -19,8 +19,8 @@ _ANY: Final = "*"
 class UrlTemplate:
     """A template. verb: the text after `:` at the end, or empty.
 
-    segments: each is a literal, or `*`. variables: the path of a field, with the first and the last
-    segment that it takes its value from.
+    segments: each is a literal, or `*`. variables: the path of a field, with the indexes of the
+    first and the last segment (inclusive) that it takes its value from.
     """
 
     text: str
@@ -30,7 +30,7 @@ class UrlTemplate:
 
     @classmethod
     def parse(cls, text: str) -> "UrlTemplate":
-        """Parse the path of a rule."""
+        """Return the template of a rule's path. The syntax is not checked."""
         segments: list[str] = []
         variables = []
         path, _, verb = _outside_braces(text)
@@ -45,9 +45,10 @@ class UrlTemplate:
         return cls(text, tuple(segments), verb, tuple(variables))
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the value of each variable, decoded, or None if the path is another one.
+        """Return the value of each variable, or None if the path does not fit.
 
-        A verb ends a path: no value contains a colon.
+        path: as sent, without the query. Values are decoded after the comparison. The text after
+        the last colon is the verb.
         """
         body, colon, verb = path.rpartition(":")
         if not colon:
@@ -63,7 +64,7 @@ class UrlTemplate:
 
 
 def _outside_braces(text: str) -> tuple[str, str, str]:
-    """Split at the last colon."""
+    """Return the path, the colon and the verb. The last two are empty without a verb."""
     head, colon, verb = text.rpartition(":")
     return (head, colon, verb) if colon and "}" not in verb else (text, "", "")
 
